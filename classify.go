@@ -1,0 +1,30 @@
+package gerritstream
+
+import "time"
+
+// Classifier judges one record. It is called by several goroutines at once, keeps nothing of data, and never fails: what
+// is wrong with a record is part of the verdict.
+type Classifier func(data []byte) Verdict
+
+// Verdict is what becomes of a record: dead-lettered if Bad is set, else filtered if Filter is set, else queued.
+type Verdict struct {
+	Event  Event
+	Filter string // the rule that drops the record, of a bounded set: it labels a metric
+	Bad    string // the reason to put it aside, of a bounded set: it labels a metric
+	Detail string // with Bad: what is wrong and where, without payload
+}
+
+// Event is what is known of a queued record besides its bytes. All of it may be empty.
+type Event struct {
+	Type    string    `json:"type,omitempty"`
+	Project string    `json:"project,omitempty"`
+	Ref     string    `json:"ref,omitempty"`
+	Change  int64     `json:"change,omitempty"` // number; 0: none
+	Created time.Time `json:"created,omitzero"` // by the producer, to the second
+}
+
+// ReasonAggregate is the Bad of a record that claims to be a KPL aggregate and is not a sound one.
+const ReasonAggregate = "aggregate"
+
+// KeepAll is the Classifier that queues every record as it is.
+func KeepAll([]byte) Verdict { return Verdict{} }

@@ -1,0 +1,39 @@
+package gerritstream
+
+import "errors"
+
+// Sentinels to branch on. Errors that carry them say more; they are found with errors.Is.
+var (
+	// ErrLeadershipLost is the cause with which a term's Context ends.
+	ErrLeadershipLost = errors.New("leadership lost")
+
+	// ErrRetryLater: nothing was written, the term goes on, the same commit may be tried again.
+	ErrRetryLater = errors.New("not written, to be tried again")
+
+	// ErrConflict: another process changed it first; nothing was written.
+	ErrConflict = errors.New("changed by another process")
+
+	// ErrNewerFormat: a newer version of this program wrote what was read. It is refused, not guessed.
+	ErrNewerFormat = errors.New("written by a newer version")
+
+	// ErrBadPosition: a stored position that cannot be understood, or that the service does not accept.
+	ErrBadPosition = errors.New("bad position")
+
+	// ErrShardNotFound: the service does not know the shard any more.
+	ErrShardNotFound = errors.New("shard not found")
+
+	// ErrStreamNotFound: the service does not know the stream: the wrong region, account or name.
+	ErrStreamNotFound = errors.New("stream not found")
+
+	// ErrDenied: the service does not let us: credentials or permission.
+	ErrDenied = errors.New("access denied")
+
+	// ErrOtherStream: the store belongs to another stream.
+	ErrOtherStream = errors.New("the store belongs to another stream")
+
+	// ErrRetrying: a Source met trouble, is waiting, and will go on by itself.
+	ErrRetrying = errors.New("retrying")
+
+	// ErrRejected: a sink will never take an entry.
+	ErrRejected = errors.New("rejected")
+)

@@ -1,0 +1,161 @@
+package gerritstream
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Position is how far a shard has been handled: either nowhere yet, with a point to start from, or after a sequence number.
+type Position struct {
+	// From is where reading starts while After is empty.
+	From StartPoint `json:"from,omitzero"`
+
+	// After is the last record handled completely, and Arrived when it arrived.
+	After   SequenceNumber `json:"after,omitempty"`
+	Arrived time.Time      `json:"arrived,omitzero"`
+
+	// CaughtUp is a moment at which everything that had arrived was handled. Zero: not known.
+	CaughtUp time.Time `json:"caught_up,omitzero"`
+
+	// Partial is a record behind After of which only a beginning was handled: an aggregate too large for one commit.
+	Partial *Partial `json:"partial,omitempty"`
+
+	// Ended: the shard is closed and handled to its end, or gone.
+	Ended bool `json:"ended,omitempty"`
+
+	// Lost are the intervals of arrival in which records may have gone unread, oldest first, the newest maxLost of them.
+	Lost []Interval `json:"lost,omitempty"`
+
+	// Unreadable, if not nil, says why a stored position could not be understood; all else is then zero. It is not stored.
+	Unreadable error `json:"-"`
+}
+
+// StartPoint is where the reading of a stream or a shard starts.
+type StartPoint struct {
+	// TrimHorizon: at the oldest record kept. Time is then the earliest moment at which a record that is still to be read
+	// can have arrived, as far as that is known; a trim horizon later than that means a possible loss.
+	TrimHorizon bool `json:"trim_horizon,omitempty"`
+
+	// Time: at the first record that arrived then or later, by the service's clock.
+	Time time.Time `json:"time,omitzero"`
+}
+
+// Partial says how much of an aggregate was handled: its records up to and with Sub.
+type Partial struct {
+	Seq SequenceNumber `json:"seq"`
+	Sub int            `json:"sub"`
+}
+
+// Interval is a span of arrival times in which records may have been lost, and why. A zero From means: not known.
+type Interval struct {
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until"`
+	Why   string    `json:"why"` // "trimmed", "bad position", "recreated", "shard gone"
+}
+
+// maxLost bounds Position.Lost. Older intervals stay in logs and metrics.
+const maxLost = 16
+
+// Covers reports whether a record was handled already.
+func (p *Position) Covers(seq SequenceNumber, sub int) bool {
+	if p.After != "" && seq.Compare(p.After) <= 0 {
+		return true
+	}
+	return p.Partial != nil && seq == p.Partial.Seq && sub <= p.Partial.Sub
+}
+
+// HandledUntil is the latest moment before which everything that arrived has been handled, as far as the position
+// tells. Zero: it does not.
+func (p *Position) HandledUntil() time.Time {
+	if p.After == "" && p.CaughtUp.Before(p.From.Time) {
+		return p.From.Time
+	}
+	if p.CaughtUp.After(p.Arrived) {
+		return p.CaughtUp
+	}
+	return p.Arrived
+}
+
+// withLost returns the position with one more interval, the oldest dropped when there are too many. The receiver's list
+// is left alone.
+func (p Position) withLost(i Interval) Position {
+	lost := append(append([]Interval(nil), p.Lost...), i)
+	p.Lost = lost[max(0, len(lost)-maxLost):]
+	return p
+}
+
+// Stamp is what a Store writes beside a Position.
+type Stamp struct {
+	Term  uint64 `json:"term"`
+	Nonce string `json:"nonce"` // differs between any two commits: it tells whether a commit with a lost reply was applied
+}
+
+// positionFormat is the version of the stored form. A reader refuses a newer one.
+const positionFormat = 1
+
+// storedPosition is the stored form: one JSON object.
+type storedPosition struct {
+	Format int `json:"format"`
+	Position
+	Stamp
+}
+
+// EncodePosition returns the stored form of a position, a JSON object of less than 8 KiB.
+func EncodePosition(p Position, s Stamp) []byte {
+	b, err := json.Marshal(storedPosition{Format: positionFormat, Position: p, Stamp: s})
+	if err != nil { // a time beyond year 9999: no service sends one
+		panic(fmt.Sprintf("encode position: %v", err))
+	}
+	return b
+}
+
+// DecodePosition reads the stored form. ErrNewerFormat: a newer version wrote it; ErrBadPosition: it is damaged.
+func DecodePosition(b []byte) (Position, Stamp, error) {
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
+	}
+	if head.Format > positionFormat {
+		return Position{}, Stamp{}, fmt.Errorf("decode position: format %d, known up to %d: %w", head.Format, positionFormat, ErrNewerFormat)
+	}
+	var stored storedPosition
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&stored); err != nil {
+		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
+	}
+	if err := stored.check(); err != nil {
+		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
+	}
+	return stored.Position, stored.Stamp, nil
+}
+
+// check reports what no version of this program would have written.
+func (s *storedPosition) check() error {
+	if s.Format < 1 {
+		return fmt.Errorf("format %d", s.Format)
+	}
+	if s.After != "" {
+		if _, err := ParseSequenceNumber(string(s.After)); err != nil {
+			return err
+		}
+		if s.Arrived.IsZero() {
+			return fmt.Errorf("sequence number without an arrival time")
+		}
+	} else if !s.From.TrimHorizon && s.From.Time.IsZero() {
+		return fmt.Errorf("neither a sequence number nor a point to start from")
+	}
+	if s.Partial != nil {
+		if _, err := ParseSequenceNumber(string(s.Partial.Seq)); err != nil {
+			return err
+		}
+		if s.Partial.Sub < 0 || s.Partial.Seq.Compare(s.After) <= 0 {
+			return fmt.Errorf("partial record %s/%d is not behind %s", s.Partial.Seq, s.Partial.Sub, s.After)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package gerritstream
+
+import "time"
+
+// State is what a process does with a shard.
+type State string
+
+// The states of a shard in one process.
+const (
+	StateStandby State = "standing by"        // a candidate; another process leads, or nobody yet
+	StateReading State = "reading"            // this process leads
+	StateWaiting State = "waiting for parent" // a parent is not handled to its end yet
+	StateEnded   State = "ended"              // handled to its end
+	StateHalted  State = "halted"             // leads and reads nothing: a bad position, and the policy is to wait for an operator
+)
+
+// Status is what one process sees, at one moment. It is a copy: nobody changes it.
+type Status struct {
+	Process  string        `json:"process"` // host, process id, and something unique
+	Stream   Stream        `json:"stream"`
+	Start    *Start        `json:"start"`   // nil: not known yet
+	Listed   time.Time     `json:"listed"`  // the service's time of the last complete listing; zero: none yet
+	Trouble  string        `json:"trouble"` // why nothing can be listed or planned; empty: all is well
+	Behind   int           `json:"behind"`  // shards read here that are not at the tip
+	Shards   []ShardStatus `json:"shards"`  // by id
+	CaughtUp bool          `json:"caught_up"`
+}
+
+// ShardStatus is one shard of a Status.
+type ShardStatus struct {
+	Shard      ShardID       `json:"shard"`
+	Parents    []ShardID     `json:"parents,omitempty"`
+	State      State         `json:"state"`
+	WaitingFor []ShardID     `json:"waiting_for,omitempty"`
+	Term       uint64        `json:"term,omitempty"`
+	Position   Position      `json:"position"`             // as committed last, as far as this process knows
+	Behind     time.Duration `json:"behind_ns"`            // distance from the tip; meaningful while reading
+	AtTip      bool          `json:"at_tip"`               // everything that had arrived is handled and committed
+	LastEvent  time.Time     `json:"last_event,omitzero"`  // arrival of the last record read
+	LastCommit time.Time     `json:"last_commit,omitzero"` // by the local clock
+	Trouble    string        `json:"trouble,omitempty"`    // why it does not go on, while it does not
+	Read       uint64        `json:"read"`                 // counted by this process since it started
+	Queued     uint64        `json:"queued"`
+	Filtered   uint64        `json:"filtered"`
+	Dead       uint64        `json:"dead"`
+}

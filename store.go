@@ -1,0 +1,157 @@
+package gerritstream
+
+import (
+	"context"
+	"time"
+)
+
+// Store elects one leader a shard, keeps positions and holds the queue. Package storetest states what follows as tests; a
+// store that passes them may be used.
+//
+// A position belongs to an epoch of the stream (see [Start]): positions of different epochs never meet. The methods may be
+// called by several goroutines at once. A Store does not retry for longer than a few seconds unless the method says that it
+// blocks; callers retry. Unless an error says otherwise, what a method did is unknown when it fails.
+type Store interface {
+	// Start returns the start record; ok is false while there is none. ErrNewerFormat: a newer version wrote it.
+	Start(ctx context.Context) (start Start, ok bool, err error)
+
+	// SetStart makes next the start record if it still is prev (nil: if there is none). ErrConflict: it is another, and
+	// nothing was written.
+	SetStart(ctx context.Context, prev *Start, next Start) error
+
+	// Positions returns every position of an epoch, as committed. One that cannot be understood is among them, with
+	// Unreadable set. ErrNewerFormat: a newer version wrote one of them.
+	Positions(ctx context.Context, epoch int) (map[ShardID]Position, error)
+
+	// Campaign blocks until this process leads the shard. Ending ctx ends the candidacy and leaves no trace of it; a term
+	// that was won just then is resigned. At any moment at most one term of a shard can commit, whatever the clocks,
+	// pauses and partitions of the processes.
+	//
+	// A store that is away is waited for. Errors: the context's, or one that will not pass.
+	Campaign(ctx context.Context, epoch int, shard ShardID) (Term, error)
+
+	// WaitEnded returns nil once the shard's position is marked ended, whichever process marked it. It may return nil
+	// early, never late by more than a second or so: the caller reads the positions again.
+	WaitEnded(ctx context.Context, epoch int, shard ShardID) error
+
+	// Report publishes what this process sees, for Inspect; the last report of a process replaces the one before and
+	// goes when the process does. It is for people: nothing is decided by it.
+	Report(ctx context.Context, status Status) error
+
+	// Inspect returns what the store knows, without taking part in anything.
+	Inspect(ctx context.Context) (Inspection, error)
+}
+
+// Term is the leadership of one shard, from its election to its end. It is used by one goroutine.
+type Term interface {
+	// Context ends, with cause ErrLeadershipLost, when the leadership is lost, may have been lost, or was resigned. Work
+	// done under the leadership uses it; the store alone decides what is committed.
+	Context() context.Context
+
+	// Number grows with each term of the shard and never repeats.
+	Number() uint64
+
+	// Position returns what the term began with, or with the last Commit that succeeded; ok is false when nothing has
+	// been committed for this shard.
+	Position() (pos Position, ok bool)
+
+	// Limits says how much one Commit may carry.
+	Limits() Limits
+
+	// Commit writes the next position, the entries and the dead letters: all or nothing, and only while this term leads.
+	// When it returns nil, all of it is durable. One Commit at a time.
+	//
+	// ErrRetryLater: nothing was written and the term goes on; the same Commit may be tried again after a pause (the disk is
+	// full, the store is busy). Any other error: the term is over, its Context is done, and whether the commit was applied
+	// will show in the position that the next term begins with.
+	Commit(ctx context.Context, c Commit) error
+
+	// Resign gives the leadership up and returns once no Commit of this term can succeed any more and another candidate
+	// can win. It may be called after the term has ended by itself, and more than once.
+	Resign(ctx context.Context) error
+}
+
+// Limits bounds one Commit. A Commit of a single entry or a single dead letter is always within the limits, whatever its
+// weight; how it is stored is the store's business.
+type Limits struct {
+	Items  int // entries and dead letters together
+	Weight int // sum of their Weight()
+}
+
+// Commit is one step of a shard: what is handed on, what is put aside, and the position that passes both.
+type Commit struct {
+	Position    Position
+	Entries     []Entry
+	DeadLetters []DeadLetter
+}
+
+// Entry is one event on its way into the queue. Payload points into the page it came with.
+type Entry struct {
+	ID      EventID
+	Shard   ShardID
+	Seq     SequenceNumber
+	Sub     int // NoSub unless part of an aggregate
+	Arrived time.Time
+	Event   Event
+	Payload []byte
+}
+
+// entryOverhead is what an entry weighs besides its payload: ids, paths, envelope. It is an upper bound for every store.
+const entryOverhead = 512
+
+// Weight is what the entry counts for in Limits, in bytes.
+func (e *Entry) Weight() int { return len(e.Payload) + entryOverhead }
+
+// DeadLetter is a record that is passed without being queued, and why. Payload points into the page it came with.
+type DeadLetter struct {
+	ID      EventID
+	Shard   ShardID
+	Seq     SequenceNumber
+	Sub     int
+	Arrived time.Time
+	Reason  string   // one of a bounded set: "json", "utf8", "shape" ...
+	Detail  string   // what is wrong, where; bounded, and free of payload
+	Payload []byte   // the first MaxDeadLetterBytes of the record
+	Length  int      // of the whole record
+	SHA256  [32]byte // of the whole record
+}
+
+// MaxDeadLetterBytes is how much of a bad record is kept. Its length and digest are kept always.
+const MaxDeadLetterBytes = 64 << 10
+
+// Weight is what the dead letter counts for in Limits, in bytes.
+func (d *DeadLetter) Weight() int { return len(d.Payload) + len(d.Detail) + entryOverhead }
+
+// Start says, once per stream, where it begins, and counts how often it was made anew.
+type Start struct {
+	Stream Stream     `json:"stream"`
+	Epoch  int        `json:"epoch"` // 0, and one more each time the stream was found recreated
+	From   StartPoint `json:"from"`
+	Lost   []Interval `json:"lost,omitempty"` // what recreations may have cost, oldest first
+}
+
+// Inspection is what a store knows at one moment, for `status` and for checks.
+type Inspection struct {
+	Start       *Start                     `json:"start"` // nil: nothing has begun
+	Shards      map[ShardID]InspectedShard `json:"shards"`
+	Reports     []Report                   `json:"reports"`
+	Queue       int64                      `json:"queue"`        // events held
+	DeadLetters int64                      `json:"dead_letters"` // dead letters held
+	Discarded   int64                      `json:"discarded"`    // dead letters of which only the count is left
+	Expired     int64                      `json:"expired"`      // events removed after their retention
+}
+
+// InspectedShard is one shard of an Inspection.
+type InspectedShard struct {
+	Position  *Position `json:"position"` // nil: none yet
+	Term      uint64    `json:"term"`
+	Leader    string    `json:"leader"`    // the leading process; empty: none
+	Committed time.Time `json:"committed"` // of the last commit, by the committing process' clock; zero: never
+}
+
+// Report is what one process said last of itself.
+type Report struct {
+	Process string    `json:"process"`
+	At      time.Time `json:"at"` // by that process' clock
+	Status  Status    `json:"status"`
+}
