@@ -9,10 +9,13 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
+var emulators = map[string]func(testing.TB) string{
+	"kinesalite":    peers.Kinesalite,
+	"kinesis-local": peers.KinesisLocal,
+}
+
 func TestEmulatorsAnswer(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) string{
-		"kinesalite": peers.Kinesalite, "kinesis-local": peers.KinesisLocal,
-	} {
+	for name, start := range emulators {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			endpoint := start(t)

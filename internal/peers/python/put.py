@@ -1,0 +1,170 @@
+"""Puts events into a Kinesis stream with boto3 and writes down where each of them went.
+
+Standard input: a line an event, its partition key, a tab, its bytes in base64.
+Standard output: a JSON object a line, in the order of putting: shard, sequence_number, sha256, key.
+
+With --reshard the first open shard is split when a third of the events is put, and the first two open neighbours are merged
+when two thirds are, both while the putting goes on.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import sys
+import threading
+import time
+
+import boto3
+from botocore.config import Config
+
+
+def connect(endpoint):
+    return boto3.client(
+        "kinesis",
+        endpoint_url=endpoint,
+        config=Config(retries={"mode": "standard", "max_attempts": 10}),
+    )
+
+
+def wait_active(client, stream):
+    while True:
+        if client.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE":
+            return
+        time.sleep(0.02)
+
+
+def create(client, stream, shards):
+    client.create_stream(StreamName=stream, ShardCount=shards)
+    wait_active(client, stream)
+
+
+def open_shards(client, stream):
+    """The open shards, by the place of their hash keys."""
+    shards = [
+        shard
+        for page in client.get_paginator("list_shards").paginate(StreamName=stream)
+        for shard in page["Shards"]
+        if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
+    ]
+    return sorted(shards, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
+
+
+def split(client, stream):
+    shard = open_shards(client, stream)[0]
+    low = int(shard["HashKeyRange"]["StartingHashKey"])
+    high = int(shard["HashKeyRange"]["EndingHashKey"])
+    client.split_shard(
+        StreamName=stream, ShardToSplit=shard["ShardId"], NewStartingHashKey=str((low + high) // 2)
+    )
+    wait_active(client, stream)
+
+
+def merge(client, stream):
+    # Not the first: its shards are the children of the split, and a merge of other ones is the better test.
+    left, right = open_shards(client, stream)[-2:]
+    client.merge_shards(
+        StreamName=stream, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"]
+    )
+    wait_active(client, stream)
+
+
+class Resharding:
+    """Splits and merges in the background of the putting, each once a mark is passed."""
+
+    def __init__(self, client, stream, total):
+        self.steps = [(total // 3, split), (2 * total // 3, merge)]
+        self.client, self.stream = client, stream
+        self.running = None
+        self.errors = []
+
+    def put_so_far(self, count):
+        if self.steps and count >= self.steps[0][0] and not (self.running and self.running.is_alive()):
+            _, step = self.steps.pop(0)
+            self.running = threading.Thread(target=self.run, args=(step,))
+            self.running.start()
+
+    def run(self, step):
+        try:
+            step(self.client, self.stream)
+        except Exception as error:  # told to the main thread, which ends the program with it
+            self.errors.append(error)
+
+    def finish(self):
+        while self.steps:
+            self.join()
+            self.put_so_far(self.steps[0][0])
+        self.join()
+        if self.errors:
+            raise self.errors[0]
+
+    def join(self):
+        if self.running:
+            self.running.join()
+
+
+def put(client, stream, events):
+    """Puts one batch until every event of it is accepted, and yields where each one went."""
+    while events:
+        reply = client.put_records(
+            StreamName=stream, Records=[{"Data": data, "PartitionKey": key} for key, data in events]
+        )
+        refused = []
+        for event, result in zip(events, reply["Records"], strict=True):
+            if "SequenceNumber" in result and "ErrorCode" not in result:
+                yield event, result
+            else:
+                refused.append(event)
+        events = refused
+        if refused:
+            time.sleep(0.1)
+
+
+def events_from(lines):
+    for line in lines:
+        key, _, data = line.rstrip("\n").partition("\t")
+        yield key, base64.b64decode(data, validate=True)
+
+
+def batches(events, size, pause):
+    for start in range(0, len(events), size):
+        if start and pause:
+            time.sleep(pause)
+        yield events[start : start + size]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--stream", required=True)
+    parser.add_argument("--create", type=int, metavar="SHARDS", help="create the stream first")
+    parser.add_argument("--reshard", action="store_true", help="split and merge while putting")
+    parser.add_argument("--batch", type=int, default=100, help="events a request")
+    parser.add_argument("--pause", type=float, default=0, help="seconds between requests")
+    args = parser.parse_args()
+
+    client = connect(args.endpoint)
+    if args.create:
+        create(client, args.stream, args.create)
+    events = list(events_from(sys.stdin))
+    resharding = Resharding(client, args.stream, len(events)) if args.reshard else None
+    count = 0
+    for batch in batches(events, args.batch, args.pause):
+        for (key, data), result in put(client, args.stream, batch):
+            record = {
+                "shard": result["ShardId"],
+                "sequence_number": result["SequenceNumber"],
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "key": key,
+            }
+            print(json.dumps(record))
+        sys.stdout.flush()
+        count += len(batch)
+        if resharding:
+            resharding.put_so_far(count)
+    if resharding:
+        resharding.finish()
+
+
+if __name__ == "__main__":
+    main()
