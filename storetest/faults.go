@@ -1,0 +1,61 @@
+package storetest
+
+import (
+	"errors"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Point is a place at which a Store writes.
+type Point string
+
+// The write points of a Store.
+const (
+	PointSetStart Point = "set start"
+	PointCampaign Point = "campaign" // the taking of a leadership that is free
+	PointCommit   Point = "commit"
+	PointResign   Point = "resign"
+	PointReport   Point = "report"
+)
+
+// Points are all write points.
+var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport}
+
+// Points returns all write points, for tests that go through each of them.
+func Points() []Point { return append([]Point(nil), points...) }
+
+// Fault is what befalls one write.
+type Fault string
+
+// The faults of a write. After Refuse and ApplyButError of a commit the term is over, as the Store's contract has it.
+const (
+	NoFault       Fault = ""
+	Refuse        Fault = "refuse"          // nothing is written, the call fails
+	ApplyButError Fault = "apply but error" // all is written, the call fails: the reply was lost
+	RetryLater    Fault = "retry later"     // nothing is written, the call fails with ErrRetryLater
+	CrashBefore   Fault = "crash before"    // the process dies, nothing is written
+	CrashAfter    Fault = "crash after"     // all is written, then the process dies
+)
+
+// Write is a write about to happen, as a Hook sees it.
+type Write struct {
+	Point   Point
+	Process string
+	Epoch   int                  // of a campaign or a commit
+	Shard   gerritstream.ShardID // empty for a start record or a report
+	Term    uint64               // of a commit or a resignation
+	Commit  *gerritstream.Commit // of a commit; nil otherwise. Its bytes are the caller's: copy what is kept.
+}
+
+// Hook decides what befalls a write. It is called once a write, by the goroutine that writes, without a lock held: it may
+// block, and it may call the Memory.
+type Hook func(Write) Fault
+
+// Errors that only a Memory returns.
+var (
+	// ErrInjected is the failure of a write that a Hook asked for.
+	ErrInjected = errors.New("injected fault")
+
+	// ErrProcessDead is what every call of a process fails with once it was killed or crashed.
+	ErrProcessDead = errors.New("the process is dead")
+)

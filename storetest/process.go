@@ -1,0 +1,327 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Process is one process' view of a Memory: a gerritstream.Store that can die, freeze and thaw.
+type Process struct {
+	memory *Memory
+	name   string
+
+	death  context.Context // ends with the process
+	die    context.CancelFunc
+	frozen chan struct{} // under memory.mu; nil: not frozen; closed by Thaw
+	lost   []*term       // under memory.mu; terms taken away while frozen
+	thaws  int           // under memory.mu; counts Freeze and Thaw, so that a late timer knows that it is late
+}
+
+// Process returns a new process on this state. Its name is what Inspect tells; a process of the same name is another one.
+func (m *Memory) Process(name string) *Process {
+	death, die := context.WithCancel(context.Background())
+	return &Process{memory: m, name: name, death: death, die: die}
+}
+
+// Kill ends the process without a word, as SIGKILL does: its calls fail with ErrProcessDead, those under way included, its
+// terms end, and its leaderships are free after MemoryConfig.TakeoverAfter.
+func (p *Process) Kill() {
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.killLocked()
+}
+
+func (p *Process) killLocked() {
+	m := p.memory
+	if p.death.Err() != nil {
+		return
+	}
+	p.die()
+	delete(m.reports, p.name)
+	terms := m.holdersLocked(p)
+	for _, t := range terms {
+		t.endLocked(ErrProcessDead)
+	}
+	m.changedLocked()
+	m.freeLaterLocked(terms, func() bool { return true })
+}
+
+// Freeze stops the process where it stands, as SIGSTOP does: its calls wait for Thaw. Its leaderships are free after
+// MemoryConfig.TakeoverAfter; it learns of that when it thaws.
+func (p *Process) Freeze() {
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.frozen != nil {
+		return
+	}
+	p.frozen = make(chan struct{})
+	p.thaws++
+	now := p.thaws
+	m.freeLaterLocked(m.holdersLocked(p), func() bool { return p.thaws == now })
+}
+
+// Thaw lets a frozen process go on. Terms that it lost meanwhile end.
+func (p *Process) Thaw() {
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.frozen == nil {
+		return
+	}
+	close(p.frozen)
+	p.frozen = nil
+	p.thaws++
+	for _, t := range p.lost {
+		t.endLocked(errExpired)
+	}
+	p.lost = nil
+	m.changedLocked()
+}
+
+// freeLaterLocked frees the leaderships of terms after TakeoverAfter if still says so then.
+func (m *Memory) freeLaterLocked(terms []*term, still func() bool) {
+	free := func() {
+		for _, t := range terms {
+			if l := m.leases[t.shard]; l.holder == t && still() {
+				m.takeAwayLocked(l, true)
+			}
+		}
+		m.changedLocked()
+	}
+	if m.config.TakeoverAfter <= 0 {
+		free()
+		return
+	}
+	time.AfterFunc(m.config.TakeoverAfter, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		free()
+	})
+}
+
+// alive waits while the process is frozen and fails once it is dead or ctx has ended.
+func (p *Process) alive(ctx context.Context) error {
+	for {
+		if p.death.Err() != nil {
+			return ErrProcessDead
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.memory.mu.Lock()
+		frozen := p.frozen
+		p.memory.mu.Unlock()
+		if frozen == nil {
+			return nil
+		}
+		select {
+		case <-frozen:
+		case <-p.death.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// write runs apply under the lock, and has befall it what the hook decides.
+func (p *Process) write(ctx context.Context, w Write, apply func() error) error {
+	if err := p.alive(ctx); err != nil {
+		return err
+	}
+	w.Process = p.name
+	fault := p.memory.fault(w)
+	if err := p.alive(ctx); err != nil { // the hook may have frozen or killed the process
+		return err
+	}
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch fault {
+	case Refuse:
+		return fmt.Errorf("%s: %w", w.Point, ErrInjected)
+	case RetryLater:
+		return fmt.Errorf("%s: %w: %w", w.Point, ErrInjected, gerritstream.ErrRetryLater)
+	case CrashBefore:
+		p.killLocked()
+		return ErrProcessDead
+	}
+	if err := apply(); err != nil {
+		return err
+	}
+	m.changedLocked()
+	switch fault {
+	case ApplyButError:
+		return fmt.Errorf("%s: reply lost: %w", w.Point, ErrInjected)
+	case CrashAfter:
+		p.killLocked()
+		return ErrProcessDead
+	}
+	return nil
+}
+
+// startFormat is the version of the stored start record.
+const startFormat = 1
+
+// storedStart is a start record as stored.
+type storedStart struct {
+	Format int `json:"format"`
+	gerritstream.Start
+}
+
+// startLocked reads the start record; nil: none.
+func (m *Memory) startLocked() (*gerritstream.Start, error) {
+	if m.start == nil {
+		return nil, nil
+	}
+	var stored storedStart
+	if err := json.Unmarshal(m.start, &stored); err != nil {
+		return nil, fmt.Errorf("read start record: %w", err)
+	}
+	if stored.Format > startFormat {
+		return nil, fmt.Errorf("read start record: format %d: %w", stored.Format, gerritstream.ErrNewerFormat)
+	}
+	return &stored.Start, nil
+}
+
+// Start implements gerritstream.Store.
+func (p *Process) Start(ctx context.Context) (gerritstream.Start, bool, error) {
+	if err := p.alive(ctx); err != nil {
+		return gerritstream.Start{}, false, err
+	}
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
+	start, err := p.memory.startLocked()
+	if err != nil || start == nil {
+		return gerritstream.Start{}, false, err
+	}
+	return *start, true, nil
+}
+
+// SetStart implements gerritstream.Store.
+func (p *Process) SetStart(ctx context.Context, prev *gerritstream.Start, next gerritstream.Start) error {
+	m := p.memory
+	return p.write(ctx, Write{Point: PointSetStart}, func() error {
+		held, err := m.startLocked()
+		if err != nil {
+			return err
+		}
+		if !sameStart(held, prev) {
+			return fmt.Errorf("set start: %w", gerritstream.ErrConflict)
+		}
+		m.start, err = json.Marshal(storedStart{startFormat, next})
+		return err
+	})
+}
+
+// sameStart compares two start records as they would be stored.
+func sameStart(a, b *gerritstream.Start) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// Positions implements gerritstream.Store.
+func (p *Process) Positions(ctx context.Context, epoch int) (map[gerritstream.ShardID]gerritstream.Position, error) {
+	if err := p.alive(ctx); err != nil {
+		return nil, err
+	}
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	positions := map[gerritstream.ShardID]gerritstream.Position{}
+	for key, stored := range m.positions {
+		if key.epoch != epoch {
+			continue
+		}
+		pos, err := stored.decode()
+		switch {
+		case errors.Is(err, gerritstream.ErrNewerFormat):
+			return nil, fmt.Errorf("read position of %s: %w", key.shard, err)
+		case err != nil:
+			pos = gerritstream.Position{Unreadable: err}
+		}
+		positions[key.shard] = pos
+	}
+	return positions, nil
+}
+
+// WaitEnded implements gerritstream.Store.
+func (p *Process) WaitEnded(ctx context.Context, epoch int, shard gerritstream.ShardID) error {
+	m := p.memory
+	for {
+		if err := p.alive(ctx); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		changed := m.changed
+		stored := m.positions[positionKey{epoch, shard}]
+		m.mu.Unlock()
+		if stored != nil {
+			if pos, err := stored.decode(); err == nil && pos.Ended {
+				return nil
+			}
+		}
+		p.wait(ctx, changed)
+	}
+}
+
+// wait returns at a change, at the end of ctx, and at the death of the process.
+func (p *Process) wait(ctx context.Context, changed <-chan struct{}) {
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	case <-p.death.Done():
+	}
+}
+
+// pause waits so long, but not past the end of ctx or the death of the process.
+func (p *Process) pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-p.death.Done():
+	}
+}
+
+// Report implements gerritstream.Store.
+func (p *Process) Report(ctx context.Context, status gerritstream.Status) error {
+	m := p.memory
+	return p.write(ctx, Write{Point: PointReport}, func() error {
+		m.reports[p.name] = gerritstream.Report{Process: p.name, At: time.Now(), Status: copyStatus(status)}
+		return nil
+	})
+}
+
+// copyStatus returns a copy that shares nothing with status.
+func copyStatus(status gerritstream.Status) gerritstream.Status {
+	var c gerritstream.Status
+	b, err := json.Marshal(status)
+	if err == nil {
+		err = json.Unmarshal(b, &c)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("copy %s: %v", reflect.TypeFor[gerritstream.Status](), err))
+	}
+	return c
+}
+
+// Inspect implements gerritstream.Store.
+func (p *Process) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
+	if err := p.alive(ctx); err != nil {
+		return gerritstream.Inspection{}, err
+	}
+	return p.memory.Inspect()
+}

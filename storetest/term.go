@@ -1,0 +1,249 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var (
+	errExpired  = errors.New("taken away")
+	errResigned = errors.New("resigned")
+)
+
+// term is one leadership of one shard.
+type term struct {
+	process *Process
+	epoch   int
+	shard   gerritstream.ShardID
+	number  uint64
+
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	pos gerritstream.Position // of the goroutine that uses the term
+	ok  bool                  // likewise
+}
+
+// Campaign implements gerritstream.Store.
+func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
+	m := p.memory
+	for {
+		if err := p.alive(ctx); err != nil {
+			return nil, err
+		}
+		m.mu.Lock()
+		changed, free := m.changed, m.leaseLocked(shard).holder == nil
+		m.mu.Unlock()
+		if !free {
+			p.wait(ctx, changed)
+			continue
+		}
+		t, err := p.take(ctx, epoch, shard)
+		switch {
+		case errors.Is(err, gerritstream.ErrRetryLater):
+			p.pause(ctx, retryPause)
+		case t != nil || err != nil:
+			return t, err
+		}
+	}
+}
+
+// retryPause is how long a candidate waits when the store is away.
+const retryPause = 100 * time.Millisecond
+
+// take wins the leadership, unless another was faster: then it returns nil and no error.
+func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
+	m := p.memory
+	var won *term
+	err := p.write(ctx, Write{Point: PointCampaign, Epoch: epoch, Shard: shard}, func() error {
+		l := m.leaseLocked(shard)
+		if l.holder != nil {
+			return nil
+		}
+		t := &term{process: p, epoch: epoch, shard: shard}
+		if err := t.beginLocked(); err != nil {
+			return err
+		}
+		l.number++
+		t.number = l.number
+		t.ctx, t.end = context.WithCancelCause(context.WithoutCancel(ctx))
+		l.holder, won = t, t
+		return nil
+	})
+	if err == nil && won != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		if won != nil {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			won.failLocked(errResigned)
+		}
+		return nil, err
+	}
+	if won == nil {
+		return nil, nil
+	}
+	return won, nil
+}
+
+// beginLocked reads the position that the term begins with.
+func (t *term) beginLocked() error {
+	stored := t.process.memory.positions[positionKey{t.epoch, t.shard}]
+	if stored == nil {
+		return nil
+	}
+	pos, err := stored.decode()
+	switch {
+	case errors.Is(err, gerritstream.ErrNewerFormat):
+		return fmt.Errorf("campaign for %s: %w", t.shard, err)
+	case err != nil:
+		pos = gerritstream.Position{Unreadable: err}
+	}
+	t.pos, t.ok = pos, true
+	return nil
+}
+
+// Context implements gerritstream.Term.
+func (t *term) Context() context.Context { return t.ctx }
+
+// Number implements gerritstream.Term.
+func (t *term) Number() uint64 { return t.number }
+
+// Position implements gerritstream.Term.
+func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
+
+// Limits implements gerritstream.Term.
+func (t *term) Limits() gerritstream.Limits { return t.process.memory.config.Limits }
+
+// Commit implements gerritstream.Term.
+func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
+	m := t.process.memory
+	if t.ctx.Err() != nil {
+		return fmt.Errorf("commit to %s: %w", t.shard, context.Cause(t.ctx))
+	}
+	w := Write{Point: PointCommit, Epoch: t.epoch, Shard: t.shard, Term: t.number, Commit: &c}
+	err := t.process.write(ctx, w, func() error {
+		if m.leases[t.shard].holder != t {
+			return fmt.Errorf("commit to %s: %w", t.shard, gerritstream.ErrLeadershipLost)
+		}
+		if err := withinLimits(m.config.Limits, &c); err != nil {
+			return err
+		}
+		m.applyLocked(t, &c)
+		return nil
+	})
+	if errors.Is(err, gerritstream.ErrRetryLater) {
+		return err
+	}
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		t.failLocked(err)
+		return err
+	}
+	t.pos, t.ok = c.Position, true
+	return nil
+}
+
+// withinLimits checks what the contract asks of the caller.
+func withinLimits(limits gerritstream.Limits, c *gerritstream.Commit) error {
+	items, weight := len(c.Entries)+len(c.DeadLetters), 0
+	for i := range c.Entries {
+		weight += c.Entries[i].Weight()
+	}
+	for i := range c.DeadLetters {
+		weight += c.DeadLetters[i].Weight()
+	}
+	if items > 1 && (items > limits.Items || weight > limits.Weight) {
+		return fmt.Errorf("commit of %d items, weight %d, is beyond the limits of %d and %d",
+			items, weight, limits.Items, limits.Weight)
+	}
+	return nil
+}
+
+// applyLocked writes a commit.
+func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
+	m.nonces++
+	stamp := gerritstream.Stamp{Term: t.number, Nonce: strconv.FormatUint(m.nonces, 10)}
+	m.positions[positionKey{t.epoch, t.shard}] = &position{
+		raw:       gerritstream.EncodePosition(c.Position, stamp),
+		committed: time.Now(),
+	}
+	for _, e := range c.Entries {
+		if m.held[e.ID] {
+			continue
+		}
+		m.held[e.ID] = true
+		e.Payload = bytes.Clone(e.Payload)
+		m.entries = append(m.entries, e)
+	}
+	for _, d := range c.DeadLetters {
+		m.putAsideLocked(d)
+	}
+}
+
+// putAsideLocked keeps a dead letter, once, within the bounds.
+func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
+	stored := len(d.Payload)
+	for i := range m.dead {
+		if m.dead[i].ID == d.ID {
+			return
+		}
+		stored += len(m.dead[i].Payload)
+	}
+	if len(m.dead) >= MaxDeadLetters || stored > MaxDeadLetterStorage {
+		m.discarded++
+		return
+	}
+	d.Payload = bytes.Clone(d.Payload)
+	m.dead = append(m.dead, d)
+}
+
+// Resign implements gerritstream.Term.
+func (t *term) Resign(ctx context.Context) error {
+	m := t.process.memory
+	m.mu.Lock()
+	t.endLocked(errResigned)
+	held := m.leases[t.shard].holder == t
+	m.mu.Unlock()
+	if !held {
+		return nil
+	}
+	return t.process.write(ctx, Write{Point: PointResign, Epoch: t.epoch, Shard: t.shard, Term: t.number}, func() error {
+		t.releaseLocked(errResigned)
+		return nil
+	})
+}
+
+// failLocked releases the term, unless its process is dead: that frees its leaderships in its own time.
+func (t *term) failLocked(why error) {
+	if t.process.death.Err() == nil {
+		t.releaseLocked(why)
+	}
+}
+
+// releaseLocked ends the term and frees the leadership if it still has it.
+func (t *term) releaseLocked(why error) {
+	m := t.process.memory
+	t.endLocked(why)
+	if l := m.leases[t.shard]; l.holder == t {
+		l.holder = nil
+		m.changedLocked()
+	}
+}
+
+// endLocked ends the term's Context. The leadership may still stand in the store.
+func (t *term) endLocked(why error) {
+	if errors.Is(why, gerritstream.ErrLeadershipLost) {
+		t.end(why)
+		return
+	}
+	t.end(fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why))
+}
