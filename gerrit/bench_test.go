@@ -1,0 +1,71 @@
+package gerrit_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/gerrit"
+)
+
+// lifelike are events of about their usual size: what a stream mostly consists of, and its heaviest everyday event.
+var lifelike = []string{"ref-updated", "patchset-created", "comment-added"}
+
+func BenchmarkScan(b *testing.B) {
+	for _, name := range lifelike {
+		data := readEvent(b, name)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := gerrit.Scan(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkValid is what the standard library takes for the syntax alone, for comparison.
+func BenchmarkValid(b *testing.B) {
+	for _, name := range lifelike {
+		data := readEvent(b, name)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if !json.Valid(data) {
+					b.Fatal("not valid")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkJudge is Scan and Rule of the default filter together: what each record of a stream costs.
+func BenchmarkJudge(b *testing.B) {
+	filter, err := gerrit.NewFilter(gerrit.FilterConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	data := readEvent(b, "ref-updated")
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		e, err := gerrit.Scan(data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		filter.Rule(&e)
+	}
+}
+
+func readEvent(tb testing.TB, name string) []byte {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "events", name+".json"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return data
+}
