@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what the tests need besides Go: as root on Debian. Elsewhere it names what is missing and the command that
+# installs it, and succeeds: the tests that need it are then skipped by name.
+set -eu
+cd "$(dirname "$0")/.."
+
+npm_dir=internal/peers/npm
+packages=
+command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$packages nodejs npm"
+/usr/bin/python3 -c 'import boto3' >/dev/null 2>&1 || packages="$packages python3-boto3"
+[ -x /usr/bin/aws ] || packages="$packages awscli"
+[ -x /usr/bin/sqlite3 ] || packages="$packages sqlite3"
+
+# npm writes .package-lock.json last, so it is newer than the lock file of a complete installation.
+npm_is_current() {
+	[ -e $npm_dir/node_modules/.package-lock.json ] &&
+		[ ! $npm_dir/package-lock.json -nt $npm_dir/node_modules/.package-lock.json ]
+}
+
+if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
+	if [ -n "$packages" ]; then
+		echo "installing$packages"
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq
+		# shellcheck disable=SC2086 # a list of words
+		apt-get install -qq -y --no-install-recommends $packages >/dev/null
+	fi
+	npm_is_current || npm ci --prefix $npm_dir --no-progress
+else
+	[ -z "$packages" ] || echo "missing:$packages; install with: sudo apt-get install -y --no-install-recommends$packages"
+	npm_is_current || echo "missing: kinesalite and kinesis-local; install with: npm ci --prefix $npm_dir"
+fi
