@@ -1,0 +1,217 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// maxFile is the largest configuration file that is read.
+const maxFile = 1 << 20
+
+// value is what one source says about one setting: one text, or several for a list, each with its place.
+type value struct {
+	texts  []string
+	places []Place
+}
+
+// readFile reads a configuration file into values by key. What is wrong with its form becomes faults; nil: it could not be
+// read at all.
+func readFile(name string, faults *Faults) map[string]value {
+	raw, err := readAtMost(name, maxFile)
+	if err != nil {
+		faults.add(Place{}, "", "%v", err)
+		return nil
+	}
+	return parseFile(name, raw, faults)
+}
+
+// readAtMost reads a file unless it is larger than max bytes.
+func readAtMost(name string, max int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if int64(len(raw)) > max {
+		return nil, fmt.Errorf("read configuration: %s is larger than %s", name, formatSize(max))
+	}
+	return raw, nil
+}
+
+// parseFile reads a file's text into values by key; nil: it is no YAML.
+func parseFile(name string, raw []byte, faults *Faults) map[string]value {
+	r := fileReader{name: name, values: map[string]value{}, faults: faults}
+	tree, err := parser.ParseBytes(raw, 0)
+	if err != nil {
+		r.syntax(err)
+		return nil
+	}
+	docs := slices.DeleteFunc(tree.Docs, func(d *ast.DocumentNode) bool { return d.Body == nil })
+	for i, doc := range docs {
+		if i > 0 {
+			r.fault(doc.Body, "", "a second document; only one is read")
+			break
+		}
+		r.section("", doc.Body)
+	}
+	return r.values
+}
+
+// fileReader walks a file's syntax tree.
+type fileReader struct {
+	name   string
+	values map[string]value
+	faults *Faults
+}
+
+// place returns where a node begins.
+func (r *fileReader) place(n ast.Node) Place {
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return Place{Name: r.name, Line: t.Position.Line, Column: t.Position.Column}
+	}
+	return Place{Name: r.name}
+}
+
+func (r *fileReader) fault(n ast.Node, key, format string, args ...any) {
+	r.faults.add(r.place(n), key, format, args...)
+}
+
+// syntax reports text that is no YAML.
+func (r *fileReader) syntax(err error) {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
+		r.faults.add(Place{Name: r.name}, "", "not YAML: %s", firstLine(err.Error()))
+		return
+	}
+	pos := at.GetToken().Position
+	r.faults.add(Place{Name: r.name, Line: pos.Line, Column: pos.Column}, "", "%s", firstLine(at.GetMessage()))
+}
+
+// firstLine keeps an error of several lines to its first.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// section reads a mapping whose keys stand under prefix: "" or "aws.".
+func (r *fileReader) section(prefix string, n ast.Node) {
+	var pairs []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		pairs = n.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{n}
+	case *ast.NullNode:
+		return
+	default:
+		r.fault(n, strings.TrimSuffix(prefix, "."), "expected keys and values here, as in \"connection: gerrit\"")
+		return
+	}
+	for _, pair := range pairs {
+		name, ok := pair.Key.(*ast.StringNode)
+		if !ok {
+			r.fault(pair.Key, "", "only plain keys are understood here")
+			continue
+		}
+		r.pair(prefix, name, pair.Value)
+	}
+}
+
+// pair reads one key with what stands under it.
+func (r *fileReader) pair(prefix string, name *ast.StringNode, n ast.Node) {
+	key := prefix + name.Value
+	s := lookup(key)
+	switch {
+	case s == nil && isSection(key):
+		r.section(key+".", n)
+	case s == nil:
+		r.fault(name, "", "%s", unknownKey(prefix, name.Value))
+	case s.List:
+		r.list(s, n)
+	default:
+		if v, ok := r.scalar(key, n); ok && v != "" {
+			r.values[key] = value{texts: []string{v}, places: []Place{r.place(n)}}
+		}
+	}
+}
+
+// list reads the values of a setting that takes several.
+func (r *fileReader) list(s *Setting, n ast.Node) {
+	if _, ok := n.(*ast.NullNode); ok {
+		return
+	}
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		r.fault(n, s.Key, "expected a list, as in [one, two]")
+		return
+	}
+	var v value
+	for _, item := range seq.Values {
+		if text, ok := r.scalar(s.Key, item); ok {
+			v.texts, v.places = append(v.texts, text), append(v.places, r.place(item))
+		}
+	}
+	r.values[s.Key] = v
+}
+
+// scalar returns the text of a single value as it was written; nothing at all is "".
+func (r *fileReader) scalar(key string, n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.NullNode:
+		return "", true
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return strings.TrimSpace(n.Value.Value), true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
+		r.fault(n, key, "expected a single value")
+	default:
+		r.fault(n, key, "anchors, aliases and tags are not understood here")
+	}
+	return "", false
+}
+
+// lookup returns a setting by its key; nil: there is none.
+func lookup(key string) *Setting {
+	if i := slices.IndexFunc(settings, func(s Setting) bool { return s.Key == key }); i >= 0 {
+		return &settings[i]
+	}
+	return nil
+}
+
+// isSection reports whether settings stand under the key.
+func isSection(key string) bool {
+	return slices.ContainsFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, key+".") })
+}
+
+// unknownKey says what is wrong with a key that is none of ours, and which one may have been meant.
+func unknownKey(prefix, name string) string {
+	if prefix == "" && (name == "zookeeper" || name == "zuul_conf") {
+		return fmt.Sprintf("key %q is not in this version, which has no ZooKeeper store", name)
+	}
+	var siblings []string
+	for _, s := range settings {
+		if rest, ok := strings.CutPrefix(s.Key, prefix); ok {
+			first, _, _ := strings.Cut(rest, ".")
+			siblings = append(siblings, first)
+		}
+		if s.Key != prefix+name && strings.HasSuffix(s.Key, "."+name) {
+			return fmt.Sprintf("unknown key %q; did you mean %q?", prefix+name, s.Key)
+		}
+	}
+	return fmt.Sprintf("unknown key %q%s", prefix+name, didYouMean(name, siblings))
+}

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Sources are where a configuration is read from, the weakest first.
+type Sources struct {
+	// File is the path of a YAML file; empty: none.
+	File string
+
+	// Environ is the environment, as os.Environ gives it. Variables that are no settings are left alone: Kubernetes
+	// injects some that begin like ours.
+	Environ []string
+
+	// Flags are the flags that were given, by name without dashes.
+	Flags map[string][]string
+}
+
+// Load returns the configuration that the sources give. Its error is of type Faults and holds everything that is wrong,
+// in every source: a wrong value is a fault also where a stronger source overrides it. An empty value counts as not given.
+func Load(src Sources) (Config, error) {
+	c := Defaults()
+	l := loader{config: &c, places: map[string]Place{}}
+	if src.File != "" {
+		values := readFile(src.File, &l.faults)
+		l.unread = values == nil
+		l.apply(values)
+	}
+	env := environment(src.Environ)
+	l.apply(fromEnviron(env))
+	l.apply(fromFlags(src.Flags))
+	l.crossCheck(src.File != "")
+	if c.Store.SQLite == "" && !l.faulty("store") {
+		l.defaultStore(env)
+	}
+	slices.SortStableFunc(l.faults, byPlace)
+	return c, l.faults.err()
+}
+
+// byPlace puts what the file is blamed for first, in its order.
+func byPlace(a, b Fault) int {
+	if a.Place.Line == 0 || b.Place.Line == 0 {
+		return cmp.Compare(min(b.Place.Line, 1), min(a.Place.Line, 1))
+	}
+	return cmp.Or(cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Place.Column, b.Place.Column))
+}
+
+// loader gathers values and what is wrong with them.
+type loader struct {
+	config *Config
+	places map[string]Place // where the value in force came from, by key
+	unread bool             // there is a file, and nothing is known of what it says
+	faults Faults
+}
+
+// apply sets what one source says, over what the sources before it said.
+func (l *loader) apply(values map[string]value) {
+	for i := range settings {
+		s := &settings[i]
+		v, ok := values[s.Key]
+		if !ok {
+			continue
+		}
+		if s.List {
+			*s.list(l.config) = nil
+		}
+		for j, text := range v.texts {
+			l.places[s.Key] = v.places[j]
+			if err := s.set(l.config, text); err != nil {
+				l.faults.add(v.places[j], s.Key, "%v", err)
+			}
+		}
+	}
+}
+
+// environment turns "NAME=value" lines into a map.
+func environment(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, line := range environ {
+		if name, v, ok := strings.Cut(line, "="); ok {
+			env[name] = v
+		}
+	}
+	return env
+}
+
+// fromEnviron takes the settings from the environment. Lists are separated by commas.
+func fromEnviron(env map[string]string) map[string]value {
+	values := map[string]value{}
+	for i := range settings {
+		s := &settings[i]
+		text := env[s.Env()]
+		if text == "" {
+			continue
+		}
+		texts := []string{text}
+		if s.List {
+			texts = strings.Split(text, ",")
+		}
+		values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "$" + s.Env()}}, len(texts))}
+	}
+	return values
+}
+
+// fromFlags takes the settings from the flags that were given.
+func fromFlags(flags map[string][]string) map[string]value {
+	values := map[string]value{}
+	for i := range settings {
+		s := &settings[i]
+		texts := slices.DeleteFunc(slices.Clone(flags[s.Flag]), func(t string) bool { return t == "" })
+		if len(texts) > 0 {
+			values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "--" + s.Flag}}, len(texts))}
+		}
+	}
+	return values
+}
+
+// crossCheck looks at what no single value shows.
+func (l *loader) crossCheck(file bool) {
+	c := l.config
+	if c.Stream == "" && !l.unread {
+		where := "give --stream, $" + lookup("stream").Env()
+		if file {
+			where += " or stream: in the file"
+		}
+		l.faults.add(Place{}, "stream", "not set; %s", where)
+	}
+	if m := streamARNRule.FindStringSubmatch(c.Stream); m != nil && c.AWS.Region != "" && c.AWS.Region != m[1] {
+		l.faults.add(l.places["aws.region"], "aws.region", "%s contradicts the stream's ARN, which is in %s", c.AWS.Region, m[1])
+	}
+	if c.AWS.ExternalID != "" && c.AWS.RoleARN == "" {
+		l.faults.add(l.places["aws.external_id"], "aws.external_id", "is of use only with aws.role_arn, which is not set")
+	}
+	if file := c.AWS.CredentialsFile; file != "" {
+		if f, err := os.Open(file); err != nil {
+			l.faults.add(l.places["aws.credentials_file"], "aws.credentials_file", "%v", err)
+		} else {
+			_ = f.Close() // opened only to see that it can be
+		}
+	}
+}
+
+// faulty reports whether the setting has a fault already.
+func (l *loader) faulty(key string) bool {
+	return slices.ContainsFunc(l.faults, func(f Fault) bool { return f.Key == key })
+}
+
+// defaultStore settles where the store is when nothing says so: in the folder systemd keeps for the service, else in the
+// user's state folder as the XDG base directory specification has it.
+func (l *loader) defaultStore(env map[string]string) {
+	name := l.config.Connection + ".db"
+	if dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); dir != "" {
+		l.config.Store = Store{SQLite: filepath.Join(dir, name)}
+		return
+	}
+	state := env["XDG_STATE_HOME"]
+	if !filepath.IsAbs(state) {
+		if env["HOME"] == "" {
+			l.faults.add(Place{}, "store", "not set, and there is no home folder for a default; give --store sqlite:PATH")
+			return
+		}
+		state = filepath.Join(env["HOME"], ".local", "state")
+	}
+	l.config.Store = Store{SQLite: filepath.Join(state, "gerritstream", name)}
+}

@@ -1,0 +1,356 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// home is an environment in which the store has a default.
+var home = []string{"HOME=/home/gerrit"}
+
+// write puts a configuration into a file named gerrit.yaml and returns its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "gerrit.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// everything sets every setting to something that is not its default.
+const everything = `
+connection: review.example.org
+stream: arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
+aws: {region: eu-west-1, endpoint: "http://127.0.0.1:4567", role_arn: "arn:aws:iam::123456789012:role/r",
+      external_id: x-1, credentials_file: CREDENTIALS}
+store: sqlite:/var/lib/g/gerrit.db
+start_at: 2026-01-31T08:00:00Z
+on_bad_checkpoint: halt
+poll_interval: 1s
+memory: 1GiB
+retention: 3d
+filter:
+  preset: none
+  types: [ref-updated, change-merged]
+  projects:
+    - platform/*
+  refs: [refs/heads/main]
+sinks: [stdout]
+admin: "off"
+log: {format: json, level: debug}
+`
+
+func TestLoadFile(t *testing.T) {
+	creds := write(t, "[default]")
+	got, err := Load(Sources{File: write(t, strings.ReplaceAll(everything, "CREDENTIALS", creds))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Connection: "review.example.org",
+		Stream:     "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit",
+		AWS: AWS{
+			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", RoleARN: "arn:aws:iam::123456789012:role/r",
+			ExternalID: "x-1", CredentialsFile: creds,
+		},
+		Store:           Store{SQLite: "/var/lib/g/gerrit.db"},
+		StartAt:         StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		OnBadCheckpoint: BadHalt,
+		PollInterval:    time.Second,
+		Memory:          1 << 30,
+		Retention:       72 * time.Hour,
+		Filter: Filter{Preset: PresetNone, Types: []string{"ref-updated", "change-merged"},
+			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}},
+		Sinks: []string{SinkStdout},
+		Admin: AdminOff,
+		Log:   Log{Format: LogJSON, Level: slog.LevelDebug},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	defaults := Defaults()
+	for _, s := range Settings() {
+		if s.show(&got) == s.show(&defaults) {
+			t.Errorf("%s: the test sets it to its default", s.Key)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"gerrit"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Defaults()
+	want.Stream, want.Store.SQLite = "gerrit", "/home/gerrit/.local/state/gerritstream/gerrit.db"
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	src := Sources{
+		File: write(t, "stream: file\nconnection: file\nlog: {level: warn}\nfilter: {types: [file]}\n"),
+		Environ: append([]string{
+			"GERRITSTREAM_STREAM=env", "GERRITSTREAM_CONNECTION=env", "GERRITSTREAM_FILTER_TYPES=env1,env2",
+			"GERRITSTREAM_LOG_LEVEL=", // empty: not given
+		}, home...),
+		Flags: map[string][]string{"stream": {"flag"}},
+	}
+	c, err := Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Stream != "flag" || c.Connection != "env" || c.Log.Level != slog.LevelWarn {
+		t.Errorf("stream %q, connection %q, level %v", c.Stream, c.Connection, c.Log.Level)
+	}
+	if want := []string{"env1", "env2"}; !reflect.DeepEqual(c.Filter.Types, want) {
+		t.Errorf("types %q, want %q: a stronger list replaces a weaker one", c.Filter.Types, want)
+	}
+}
+
+func TestForeignVariablesAreIgnored(t *testing.T) {
+	injected := []string{
+		"GERRITSTREAM_PORT=tcp://10.0.0.1:9419", "GERRITSTREAM_SERVICE_HOST=10.0.0.1", "GERRITSTREAM_SERVICE_PORT=9419",
+		"GERRITSTREAM_PORT_9419_TCP=tcp://10.0.0.1:9419", "GERRITSTREAM_STRAEM=x",
+	}
+	if _, err := Load(Sources{
+		Environ: append(injected, home...), Flags: map[string][]string{"stream": {"gerrit"}},
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, s := range Settings() {
+		if e := s.Env(); strings.HasSuffix(e, "_PORT") || strings.HasSuffix(e, "_SERVICE_HOST") || strings.Contains(e, "_PORT_") {
+			t.Errorf("%s could be injected by Kubernetes", e)
+		}
+	}
+}
+
+func TestDefaultStore(t *testing.T) {
+	tests := []struct {
+		name    string
+		environ []string
+		want    string
+	}{
+		{"systemd", []string{"STATE_DIRECTORY=/var/lib/gerritstream", "HOME=/root"}, "/var/lib/gerritstream/gerrit.db"},
+		{"systemd with two", []string{"STATE_DIRECTORY=/var/lib/a:/var/lib/b"}, "/var/lib/a/gerrit.db"},
+		{"XDG", []string{"XDG_STATE_HOME=/state", "HOME=/home/u"}, "/state/gerritstream/gerrit.db"},
+		{"relative XDG is invalid by its specification", []string{"XDG_STATE_HOME=state", "HOME=/home/u"},
+			"/home/u/.local/state/gerritstream/gerrit.db"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := Load(Sources{Environ: tt.environ, Flags: map[string][]string{"stream": {"s"}}})
+			if err != nil || c.Store.SQLite != tt.want {
+				t.Errorf("store %q, %v; want %q", c.Store.SQLite, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestAllFaultsAtOnce holds every fault against the place it must be reported at.
+func TestAllFaultsAtOnce(t *testing.T) {
+	file := write(t, `conection: gerrit
+stream: "no spaces"
+aws:
+  region: us-west-2
+  regoin: eu-west-1
+  endpoint: localhost:4567
+  role_arn: [a, b]
+zookeeper: {session_timeout: 10s}
+region: us-west-2
+start_at: latets
+memory: 12MiB
+poll_interval: 1ms
+filter:
+  preset: zul
+  types: ref-updated
+  refs: [{a: b}]
+sinks: [stdout, stdout, kafka]
+log: text
+1: 2
+`)
+	_, err := Load(Sources{
+		File:    file,
+		Environ: []string{"GERRITSTREAM_ADMIN=9419"},
+		Flags:   map[string][]string{"store": {"zookeeper://zk1:2281/chroot"}, "log-level": {"wran"}},
+	})
+	if err == nil {
+		t.Fatal("no faults found")
+	}
+	want := `F:1:1: unknown key "conection"; did you mean "connection"?
+F:2:9: stream: "no spaces" is not a stream's name: letters, digits and _.- only, at most 128
+F:5:3: unknown key "aws.regoin"; did you mean "region"?
+F:6:13: aws.endpoint: "localhost:4567" is not a URL such as http://127.0.0.1:4567
+F:7:13: aws.role_arn: expected a single value
+F:8:1: key "zookeeper" is not in this version, which has no ZooKeeper store
+F:9:1: unknown key "region"; did you mean "aws.region"?
+F:10:11: start_at: "latets" is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z; did you mean "latest"?
+F:11:9: memory: 12MiB is too small; the least is 64MiB
+F:12:16: poll_interval: 1ms is not between 200ms and 1m0s
+F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?
+F:15:10: filter.types: expected a list, as in [one, two]
+F:16:10: filter.refs: expected a single value
+F:17:17: sinks: "stdout" is there twice
+F:17:25: sinks: "kafka" is not known; there is only stdout
+F:18:6: log: expected keys and values here, as in "connection: gerrit"
+F:19:1: only plain keys are understood here
+$GERRITSTREAM_ADMIN: admin: "9419" is not an address such as 127.0.0.1:9419, nor off
+--store: store: this version has no ZooKeeper store; use sqlite:PATH
+--log-level: log.level: "wran" is not one of debug, info, warn, error; did you mean "warn"?`
+	got := strings.ReplaceAll(err.Error(), file, "F")
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(gotLines), len(wantLines)) {
+		g, w := "", ""
+		if i < len(gotLines) {
+			g = gotLines[i]
+		}
+		if i < len(wantLines) {
+			w = wantLines[i]
+		}
+		if g != w {
+			t.Errorf("line %d\n got %s\nwant %s", i, g, w)
+		}
+	}
+}
+
+func TestOtherFaults(t *testing.T) {
+	tests := []struct {
+		name, file string
+		flags      map[string][]string
+		want       string
+	}{
+		{"no stream", "connection: gerrit", nil, "stream: not set; give --stream, $GERRITSTREAM_STREAM or stream: in the file"},
+		{"tab", "stream: s\naws:\n\tregion: x", nil, "F:3:1: found character '\t' that cannot"},
+		{"not closed", "stream: [s", nil, "F:1:9: "},
+		{"a list", "- stream", map[string][]string{"stream": {"s"}}, "F:1:1: expected keys and values here"},
+		{"a text", "stream", map[string][]string{"stream": {"s"}}, "F:1:1: expected keys and values here"},
+		{"twice", "stream: a\nstream: b", nil, `F:2:1: mapping key "stream" already defined at [1:1]`},
+		{"two documents", "stream: a\n---\nstream: b", nil, "F:3:7: a second document"},
+		{"anchor", "stream: &s a", map[string][]string{"stream": {"s"}}, "F:1:9: stream: anchors, aliases and tags"},
+		{"alias", "stream: s\nfilter: {types: [x], projects: [*x]}", nil, "F:2:33: filter.projects: anchors, aliases and tags"},
+		{"tag", "stream: !!str a", map[string][]string{"stream": {"s"}}, "F:1:9: stream: anchors, aliases and tags"},
+		{"merge", "<<: {stream: a}", map[string][]string{"stream": {"s"}}, "F:1:1: only plain keys"},
+		{"region against ARN", "stream: arn:aws:kinesis:eu-west-1:123456789012:stream/s\naws: {region: us-west-2}", nil,
+			"F:2:15: aws.region: us-west-2 contradicts the stream's ARN, which is in eu-west-1"},
+		{"bad ARN", "stream: arn:aws:sns:eu-west-1:123456789012:s", nil, "F:1:9: stream: "},
+		{"external id alone", "stream: s\naws: {external_id: x}", nil, "F:2:20: aws.external_id: is of use only with aws.role_arn"},
+		{"no credentials file", "stream: s\naws: {credentials_file: /no/such/file}", nil,
+			"F:2:25: aws.credentials_file: open /no/such/file: no such file or directory"},
+		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH`},
+		{"empty sqlite", "stream: s\nstore: 'sqlite:'", nil, "F:2:8: store: sqlite: needs the path of a file"},
+		{"connection", "stream: s\nconnection: ../x", nil, "F:2:13: connection: "},
+		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
+		{"retention", "stream: s\nretention: 7 days", nil, `F:2:12: retention: "7 days" is not a duration`},
+		{"size", "stream: s\nmemory: 256 Mebi", nil, `F:2:9: memory: "256 Mebi" is not a size: "Mebi" is none of`},
+		{"role", "stream: s\naws: {role_arn: me}", nil, "F:2:17: aws.role_arn: "},
+		{"overridden but wrong", "stream: s\nmemory: x", map[string][]string{"memory": {"1GiB"}}, "F:2:9: memory: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := write(t, tt.file)
+			_, err := Load(Sources{File: file, Environ: home, Flags: tt.flags})
+			if err == nil {
+				t.Fatal("no fault found")
+			}
+			if got := strings.ReplaceAll(err.Error(), file, "F"); !strings.HasPrefix(got, tt.want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNoHome(t *testing.T) {
+	_, err := Load(Sources{Flags: map[string][]string{"stream": {"s"}}})
+	if err == nil || err.Error() != "store: not set, and there is no home folder for a default; give --store sqlite:PATH" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := Load(Sources{File: "/no/such/gerrit.yaml", Environ: home, Flags: map[string][]string{"stream": {"s"}}})
+	if err == nil || err.Error() != "read configuration: open /no/such/gerrit.yaml: no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHugeFile(t *testing.T) {
+	file := write(t, "stream: "+strings.Repeat("s", maxFile))
+	_, err := Load(Sources{File: file, Environ: home, Flags: map[string][]string{"stream": {"s"}}})
+	if err == nil || !strings.Contains(err.Error(), "is larger than 1MiB") {
+		t.Errorf("got %.100v", err)
+	}
+}
+
+// TestEmptyFile: a file of comments, or of keys with nothing behind them, says nothing.
+func TestEmptyFile(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "---\n", "aws:\nfilter: {types: }\nmemory:\nsinks: []\nlog: {}\n"} {
+		c, err := Load(Sources{File: write(t, text), Environ: home, Flags: map[string][]string{"stream": {"s"}}})
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		want := Defaults()
+		want.Stream, want.Store = "s", c.Store
+		if !reflect.DeepEqual(c, want) {
+			t.Errorf("%q: got %+v", text, c)
+		}
+	}
+}
+
+// TestNothingSecretIsPrinted: the only secret a setting can hold is in a URL.
+func TestNothingSecretIsPrinted(t *testing.T) {
+	c := Defaults()
+	c.AWS.Endpoint = "http://user:hunter2@127.0.0.1:4567/"
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("configuration", "config", &c)
+	for _, got := range []string{c.String(), log.String()} {
+		if strings.Contains(got, "hunter2") || !strings.Contains(got, "xxxxx@127.0.0.1:4567") {
+			t.Errorf("printed: %s", got)
+		}
+	}
+	_, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "endpoint": {"ftp://user:hunter2@h/"}}})
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTableIsSound(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range Settings() {
+		for _, name := range []string{"key " + s.Key, "flag " + s.Flag, "env " + s.Env()} {
+			if seen[name] {
+				t.Errorf("%s is there twice", name)
+			}
+			seen[name] = true
+		}
+		if s.set == nil || s.show == nil || s.List != (s.list != nil) || strings.Count(s.Usage, "`") != 2 {
+			t.Errorf("%s: incomplete", s.Key)
+		}
+	}
+}
+
+// FuzzParseFile: whatever a file holds, reading it ends in values or faults with a place.
+func FuzzParseFile(f *testing.F) {
+	f.Add([]byte(everything))
+	f.Add([]byte("a: [b, {c: d}]\n? x\n: y\n--- !t &a\n*a : |\n  text\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var faults Faults
+		for key, v := range parseFile("F", raw, &faults) {
+			if lookup(key) == nil || len(v.texts) != len(v.places) {
+				t.Errorf("key %q: %+v", key, v)
+			}
+		}
+		for _, fault := range faults {
+			if fault.Place.Name != "F" || strings.Contains(fault.Error(), "\n") {
+				t.Errorf("fault %q", fault.Error())
+			}
+		}
+	})
+}

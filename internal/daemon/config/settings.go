@@ -1,0 +1,198 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// EnvPrefix begins the name of every environment variable that is a setting.
+const EnvPrefix = "GERRITSTREAM_"
+
+// Setting is one row of the table: a setting with its names and its rule.
+type Setting struct {
+	Key   string // in the file, sections joined by dots: "aws.region"
+	Flag  string // without dashes
+	Usage string // the flag's help; a word in backquotes stands for the value
+	List  bool   // takes several values
+
+	set  func(*Config, string) error // sets the value; appends it if List
+	show func(*Config) string        // the value in force, without secrets
+	list func(*Config) *[]string     // where the values are; set if List
+}
+
+// Env returns the name of the environment variable: the key in capitals behind EnvPrefix.
+func (s *Setting) Env() string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+}
+
+// Settings returns the table, in the order in which a person reads about them.
+func Settings() []Setting { return slices.Clone(settings) }
+
+// settings is the table. It is never written to.
+var settings = []Setting{
+	text("connection", "connection", "`name` under which everything is stored; in Zuul, the connection's name",
+		func(c *Config) *string { return &c.Connection }, checkConnection),
+	text("stream", "stream", "Kinesis stream, by `name` or ARN",
+		func(c *Config) *string { return &c.Stream }, checkStream),
+	text("aws.region", "region", "AWS `region` (default: from the stream's ARN, or where AWS' tools look)",
+		func(c *Config) *string { return &c.AWS.Region }, checkRegion),
+	text("aws.endpoint", "endpoint", "`URL` to use instead of AWS'",
+		func(c *Config) *string { return &c.AWS.Endpoint }, checkEndpoint),
+	text("aws.role_arn", "role-arn", "role to assume, by `ARN`",
+		func(c *Config) *string { return &c.AWS.RoleARN }, checkRoleARN),
+	text("aws.external_id", "external-id", "external `id` that the role asks for",
+		func(c *Config) *string { return &c.AWS.ExternalID }, nil),
+	text("aws.credentials_file", "credentials-file", "`file` like ~/.aws/credentials with the key to use",
+		func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
+	{
+		Key: "store", Flag: "store", Usage: "where events and positions are kept: `sqlite:PATH` (default: a file in the state folder)",
+		set:  func(c *Config, v string) (err error) { c.Store, err = parseStore(v); return },
+		show: func(c *Config) string { return c.Store.String() },
+	},
+	{
+		Key: "start_at", Flag: "start-at", Usage: "where a stream begins that nobody has followed yet: latest, trim-horizon or an RFC 3339 `time`",
+		set:  func(c *Config, v string) (err error) { c.StartAt, err = parseStartAt(v); return },
+		show: func(c *Config) string { return c.StartAt.String() },
+	},
+	choice("on_bad_checkpoint", "on-bad-checkpoint", "`what` to do when Kinesis does not accept a stored position: latest, trim-horizon or halt",
+		func(c *Config) *string { return &c.OnBadCheckpoint }, BadLatest, BadTrimHorizon, BadHalt),
+	duration("poll_interval", "poll-interval", "`pause` between reads of a shard at its tip",
+		func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
+	size("memory", "memory", "upper `bound` for the pages held at once: 256MiB",
+		func(c *Config) *int64 { return &c.Memory }, minMemory),
+	duration("retention", "retention", "how `long` queued events are kept in the store",
+		func(c *Config) *time.Duration { return &c.Retention }, time.Minute, 10*365*24*time.Hour),
+	choice("filter.preset", "filter-preset", "`rules` that drop events: zuul or none",
+		func(c *Config) *string { return &c.Filter.Preset }, PresetZuul, PresetNone),
+	list("filter.types", "filter-types", "keep only events of these `types`",
+		func(c *Config) *[]string { return &c.Filter.Types }, nil),
+	list("filter.projects", "filter-projects", "keep only events of these `projects`",
+		func(c *Config) *[]string { return &c.Filter.Projects }, nil),
+	list("filter.refs", "filter-refs", "keep only events of these `refs`",
+		func(c *Config) *[]string { return &c.Filter.Refs }, nil),
+	list("sinks", "sink", "`where` events go besides the store: stdout",
+		func(c *Config) *[]string { return &c.Sinks }, []string{SinkStdout}),
+	text("admin", "admin", "`address` of health, metrics and status page, HOST:PORT, or off",
+		func(c *Config) *string { return &c.Admin }, checkAdmin),
+	choice("log.format", "log-format", "`form` of log lines: auto, text or json",
+		func(c *Config) *string { return &c.Log.Format }, LogAuto, LogText, LogJSON),
+	{
+		Key: "log.level", Flag: "log-level", Usage: "lowest `level` to log: debug, info, warn or error",
+		set:  func(c *Config, v string) (err error) { c.Log.Level, err = parseLevel(v); return },
+		show: func(c *Config) string { return strings.ToLower(c.Log.Level.String()) },
+	},
+}
+
+// The values of settings that name a choice.
+const (
+	BadLatest      = "latest"
+	BadTrimHorizon = "trim-horizon"
+	BadHalt        = "halt"
+
+	PresetZuul = "zuul"
+	PresetNone = "none"
+
+	SinkStdout = "stdout"
+
+	AdminOff = "off"
+
+	LogAuto = "auto"
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// minMemory is the smallest memory setting: room for the largest page of Kinesis, as it is transferred and taken apart.
+const minMemory = 64 << 20
+
+// Defaults returns the configuration in force where nothing is said. Stream has no default; Store is settled by Load.
+func Defaults() Config {
+	return Config{
+		Connection:      "gerrit",
+		OnBadCheckpoint: BadLatest,
+		PollInterval:    250 * time.Millisecond,
+		Memory:          256 << 20,
+		Retention:       7 * 24 * time.Hour,
+		Filter:          Filter{Preset: PresetZuul},
+		Admin:           "127.0.0.1:9419",
+		Log:             Log{Format: LogAuto, Level: slog.LevelInfo},
+	}
+}
+
+// text is a setting that is a text obeying a rule; nil: any.
+func text(key, flag, usage string, at func(*Config) *string, rule func(string) error) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage,
+		set: func(c *Config, v string) error {
+			*at(c) = v
+			if rule == nil {
+				return nil
+			}
+			return rule(v)
+		},
+		show: func(c *Config) string { return redactURL(*at(c)) },
+	}
+}
+
+// choice is a setting that is one of a few words.
+func choice(key, flag, usage string, at func(*Config) *string, words ...string) Setting {
+	return text(key, flag, usage, at, func(v string) error { return oneOf(v, words) })
+}
+
+// list is a setting of several texts, of any or of a few words.
+func list(key, flag, usage string, at func(*Config) *[]string, words []string) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage, List: true, list: at,
+		set: func(c *Config, v string) error {
+			*at(c) = append(*at(c), v)
+			if slices.Contains((*at(c))[:len(*at(c))-1], v) {
+				return fmt.Errorf("%q is there twice", v)
+			}
+			if words == nil {
+				return nil
+			}
+			return oneOf(v, words)
+		},
+		show: func(c *Config) string { return strings.Join(*at(c), ",") },
+	}
+}
+
+// duration is a setting that is a length of time within bounds.
+func duration(key, flag, usage string, at func(*Config) *time.Duration, low, high time.Duration) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage,
+		set: func(c *Config, v string) error {
+			d, err := parseDuration(v)
+			if err != nil {
+				return err
+			}
+			if d < low || d > high {
+				return fmt.Errorf("%s is not between %s and %s", v, low, high)
+			}
+			*at(c) = d
+			return nil
+		},
+		show: func(c *Config) string { return at(c).String() },
+	}
+}
+
+// size is a setting that is a number of bytes, with a least value.
+func size(key, flag, usage string, at func(*Config) *int64, low int64) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage,
+		set: func(c *Config, v string) error {
+			n, err := parseSize(v)
+			if err != nil {
+				return err
+			}
+			if n < low {
+				return fmt.Errorf("%s is too small; the least is %s", v, formatSize(low))
+			}
+			*at(c) = n
+			return nil
+		},
+		show: func(c *Config) string { return formatSize(*at(c)) },
+	}
+}

@@ -1,0 +1,185 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const sqlitePrefix = "sqlite:"
+
+// unit is a unit of bytes.
+type unit struct {
+	name  string
+	bytes int64
+}
+
+// units are those that sizes are written in, the largest of a kind first.
+var units = []unit{
+	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
+}
+
+// parseSize reads a number of bytes: "256MiB", "1.5GB", "4096".
+func parseSize(v string) (int64, error) {
+	digits := strings.TrimRight(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	name := v[len(digits):]
+	factor := int64(1)
+	if name != "" {
+		i := slices.IndexFunc(units, func(u unit) bool { return strings.EqualFold(u.name, name) })
+		if i < 0 {
+			return 0, fmt.Errorf("%q is not a size: %q is none of KiB, MiB, GiB, KB, MB, GB", v, name)
+		}
+		factor = units[i].bytes
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+	if err != nil || n < 0 || math.IsNaN(n) || n*float64(factor) >= math.MaxInt64 {
+		return 0, fmt.Errorf("%q is not a size such as 256MiB", v)
+	}
+	return int64(n * float64(factor)), nil
+}
+
+// formatSize writes a number of bytes in the largest binary unit that divides it.
+func formatSize(n int64) string {
+	for _, u := range units[:3] {
+		if n >= u.bytes && n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10) + "B"
+}
+
+// parseDuration reads a length of time as Go writes it, and whole days: "250ms", "1h30m", "7d".
+func parseDuration(v string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration such as 250ms, 90s or 7d", v)
+	}
+	return d, nil
+}
+
+// parseStartAt reads where to begin.
+func parseStartAt(v string) (StartAt, error) {
+	switch v {
+	case "latest":
+		return StartAt{}, nil
+	case "trim-horizon":
+		return StartAt{TrimHorizon: true}, nil
+	}
+	t, err := time.Parse(time.RFC3339, v)
+	if err != nil || t.Year() < 2000 {
+		return StartAt{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
+			v, didYouMean(v, []string{"latest", "trim-horizon"}))
+	}
+	return StartAt{Time: t}, nil
+}
+
+// parseStore reads a store's address.
+func parseStore(v string) (Store, error) {
+	switch path, ok := strings.CutPrefix(v, sqlitePrefix); {
+	case ok && path != "":
+		return Store{SQLite: path}, nil
+	case ok:
+		return Store{}, errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
+	case strings.HasPrefix(v, "zookeeper:"):
+		return Store{}, errors.New("this version has no ZooKeeper store; use sqlite:PATH")
+	}
+	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH", v)
+}
+
+// parseLevel reads a log level.
+func parseLevel(v string) (slog.Level, error) {
+	var level slog.Level
+	if err := oneOf(v, []string{"debug", "info", "warn", "error"}); err != nil {
+		return level, err
+	}
+	return level, level.UnmarshalText([]byte(v))
+}
+
+// oneOf checks that v is one of the words.
+func oneOf(v string, words []string) error {
+	if slices.Contains(words, v) {
+		return nil
+	}
+	if len(words) == 1 {
+		return fmt.Errorf("%q is not known; there is only %s", v, words[0])
+	}
+	return fmt.Errorf("%q is not one of %s%s", v, strings.Join(words, ", "), didYouMean(v, words))
+}
+
+var (
+	connectionRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	streamRule     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+	streamARNRule  = regexp.MustCompile(`^arn:[a-z0-9-]+:kinesis:([a-z0-9-]+):[0-9]{12}:stream/[A-Za-z0-9_.-]{1,128}$`)
+	roleARNRule    = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[0-9]{12}:role/.+$`)
+	regionRule     = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+)
+
+// checkConnection: the name is part of paths, in a file system and in ZooKeeper.
+func checkConnection(v string) error {
+	if !connectionRule.MatchString(v) {
+		return fmt.Errorf("%q is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash", v)
+	}
+	return nil
+}
+
+// checkStream: a name or an ARN, by Kinesis' own rules.
+func checkStream(v string) error {
+	switch {
+	case strings.HasPrefix(v, "arn:") && !streamARNRule.MatchString(v):
+		return fmt.Errorf("%q is not the ARN of a Kinesis stream: arn:aws:kinesis:REGION:ACCOUNT:stream/NAME", v)
+	case !strings.HasPrefix(v, "arn:") && !streamRule.MatchString(v):
+		return fmt.Errorf("%q is not a stream's name: letters, digits and _.- only, at most 128", v)
+	}
+	return nil
+}
+
+// checkRegion: the form only, since regions are added without asking us.
+func checkRegion(v string) error {
+	if !regionRule.MatchString(v) {
+		return fmt.Errorf("%q is not a region such as us-west-2", v)
+	}
+	return nil
+}
+
+func checkRoleARN(v string) error {
+	if !roleARNRule.MatchString(v) {
+		return fmt.Errorf("%q is not the ARN of a role: arn:aws:iam::ACCOUNT:role/NAME", v)
+	}
+	return nil
+}
+
+func checkEndpoint(v string) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%q is not a URL such as http://127.0.0.1:4567", redactURL(v))
+	}
+	return nil
+}
+
+func checkAdmin(v string) error {
+	if v == AdminOff {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(v)
+	if err != nil {
+		return fmt.Errorf("%q is not an address such as 127.0.0.1:9419, nor off", v)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port between 0 and 65535", v)
+	}
+	return nil
+}
