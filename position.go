@@ -78,6 +78,23 @@ func (p *Position) HandledUntil() time.Time {
 	return p.Arrived
 }
 
+// String says in a few words where the position is, for logs and tables.
+func (p Position) String() string {
+	switch {
+	case p.Unreadable != nil:
+		return "unreadable"
+	case p.After != "" && p.Partial != nil:
+		return fmt.Sprintf("after %s and %d parts of %s", p.After, p.Partial.Sub+1, p.Partial.Seq)
+	case p.After != "":
+		return "after " + string(p.After)
+	case p.From.TrimHorizon:
+		return "trim horizon"
+	case !p.From.Time.IsZero():
+		return "from " + p.From.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return "none"
+}
+
 // withLost returns the position with one more interval, the oldest dropped when there are too many. The receiver's list
 // is left alone.
 func (p Position) withLost(i Interval) Position {

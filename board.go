@@ -1,0 +1,116 @@
+package gerritstream
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// board is where everything a Listener does leaves its state, for Status to copy.
+type board struct {
+	mu     sync.Mutex
+	head   Status                   // under mu; without its shards
+	shards map[ShardID]*ShardStatus // under mu
+}
+
+func newBoard(process string) *board {
+	return &board{head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}}
+}
+
+// status returns a copy.
+func (b *board) status() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.head
+	s.Shards = make([]ShardStatus, 0, len(b.shards))
+	for _, id := range slices.Sorted(maps.Keys(b.shards)) {
+		shard := b.shards[id]
+		if shard.State == StateReading && !shard.AtTip {
+			s.Behind++
+		}
+		s.Shards = append(s.Shards, *shard)
+	}
+	return s
+}
+
+// set changes the head.
+func (b *board) set(change func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.head)
+}
+
+// shard changes one shard, which is made if need be.
+func (b *board) shard(id ShardID, change func(*ShardStatus)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.shards[id]
+	if !ok {
+		s = &ShardStatus{Shard: id, State: StateStandby}
+		b.shards[id] = s
+	}
+	change(s)
+}
+
+// plan takes in a plan and the positions it was made from: states of shards that nothing is done about here, and shards
+// that are no more. What a running worker says of its own shard is left alone.
+func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(ShardID) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := make(map[ShardID]bool, len(steps))
+	for _, step := range steps {
+		seen[step.Shard] = true
+		s, ok := b.shards[step.Shard]
+		if !ok {
+			s = &ShardStatus{Shard: step.Shard, State: StateStandby}
+			b.shards[step.Shard] = s
+		}
+		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
+		if s.Term == 0 { // another process may be moving it
+			s.Position = positions[step.Shard]
+		}
+		if working(step.Shard) {
+			continue
+		}
+		switch step.Action {
+		case ActionWait:
+			s.State = StateWaiting
+		case ActionEnded:
+			s.State, s.Behind, s.AtTip = StateEnded, 0, true
+		}
+	}
+	for id := range b.shards {
+		if !seen[id] && !working(id) {
+			delete(b.shards, id)
+		}
+	}
+}
+
+// elected notes the beginning of a term.
+func (b *board) elected(id ShardID, term uint64, pos Position) {
+	b.shard(id, func(s *ShardStatus) {
+		s.State, s.Term, s.Position, s.Trouble, s.AtTip = StateReading, term, pos, "", false
+	})
+}
+
+// committed notes a durable commit.
+func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
+	now := time.Now()
+	b.shard(id, func(s *ShardStatus) {
+		s.Position, s.LastCommit, s.Trouble = c.Position, now, ""
+		s.Queued += uint64(len(c.Entries))
+		s.Dead += uint64(len(c.DeadLetters))
+		s.Filtered += filtered
+	})
+}
+
+// resigned notes the end of a term.
+func (b *board) resigned(id ShardID) {
+	b.shard(id, func(s *ShardStatus) {
+		s.State, s.Term, s.Behind, s.AtTip = StateStandby, 0, 0, false
+		if s.Position.Ended {
+			s.State, s.AtTip = StateEnded, true
+		}
+	})
+}

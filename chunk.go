@@ -1,0 +1,237 @@
+package gerritstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// chunk gathers what one commit will carry: entries and dead letters in the order of their records, and how far they go.
+type chunk struct {
+	entries []Entry
+	dead    []DeadLetter
+	weight  int
+
+	// whole is how much of the chunk belongs to records that are complete, and the position behind them.
+	whole struct {
+		entries, dead, weight int
+		position              Position
+	}
+}
+
+func (c *chunk) size() int { return len(c.entries) + len(c.dead) }
+
+// seal notes that everything gathered so far belongs to complete records.
+func (c *chunk) seal(at Position) {
+	c.whole.entries, c.whole.dead, c.whole.weight, c.whole.position = len(c.entries), len(c.dead), c.weight, at
+}
+
+// drop forgets so many entries and dead letters from the front, and what weighed so much; the memory is used again.
+func (c *chunk) drop(entries, dead, weight int) {
+	n := copy(c.entries, c.entries[entries:])
+	clear(c.entries[n:])
+	c.entries = c.entries[:n]
+	m := copy(c.dead, c.dead[dead:])
+	clear(c.dead[m:])
+	c.dead = c.dead[:m]
+	c.weight -= weight
+	c.whole.entries, c.whole.dead, c.whole.weight = 0, 0, 0
+}
+
+// judge takes a page's records into the chunk, committing whenever it is full. What is left in it at the end is committed
+// by the caller; every record judged has moved the cursor.
+func (r *reader) judge(work context.Context, b *Batch) error {
+	debug := r.log.Enabled(work, slog.LevelDebug)
+	r.chunk.seal(r.cursor)
+	for i := range b.Records {
+		rec := &b.Records[i]
+		if r.cursor.Covers(rec.Seq, rec.Sub) {
+			continue
+		}
+		verdict := Verdict{Bad: rec.Bad}
+		if rec.Bad == "" {
+			verdict = r.cfg.Classify(rec.Data)
+		}
+		r.cfg.Observer.Judged(r.shard, rec, &verdict)
+		if debug {
+			r.logRecord(rec, &verdict)
+		}
+		if err := r.take(work, rec, &verdict); err != nil {
+			return err
+		}
+		r.advance(rec)
+	}
+	return nil
+}
+
+// advance moves the cursor past a record, or past a part of an aggregate.
+func (r *reader) advance(rec *Record) {
+	if !rec.Last {
+		r.cursor.Partial = &Partial{Seq: rec.Seq, Sub: rec.Sub}
+		return
+	}
+	r.cursor.After, r.cursor.Arrived, r.cursor.Partial, r.cursor.From = rec.Seq, rec.Arrived, nil, StartPoint{}
+	r.chunk.seal(r.cursor)
+}
+
+// take puts a record into the chunk as its verdict says, after making room for it.
+func (r *reader) take(work context.Context, rec *Record, v *Verdict) error {
+	if v.Bad == "" && v.Filter != "" {
+		r.filtered++
+		return nil
+	}
+	if v.Bad != "" {
+		d := r.deadLetter(rec, v.Bad, v.Detail)
+		if err := r.makeRoom(work, d.Weight()); err != nil {
+			return err
+		}
+		r.chunk.dead = append(r.chunk.dead, d)
+		r.chunk.weight += d.Weight()
+		return nil
+	}
+	e := Entry{
+		ID: NewEventID(r.stream, r.shard, rec.Seq, rec.Sub), Shard: r.shard, Seq: rec.Seq, Sub: rec.Sub,
+		Arrived: rec.Arrived, Event: v.Event, Payload: rec.Data,
+	}
+	if err := r.makeRoom(work, e.Weight()); err != nil {
+		return err
+	}
+	r.chunk.entries = append(r.chunk.entries, e)
+	r.chunk.weight += e.Weight()
+	return nil
+}
+
+func (r *reader) deadLetter(rec *Record, reason, detail string) DeadLetter {
+	return DeadLetter{
+		ID: NewEventID(r.stream, r.shard, rec.Seq, rec.Sub), Shard: r.shard, Seq: rec.Seq, Sub: rec.Sub,
+		Arrived: rec.Arrived, Reason: reason, Detail: detail,
+		Payload: rec.Data[:min(len(rec.Data), MaxDeadLetterBytes)], Length: len(rec.Data), SHA256: sha256.Sum256(rec.Data),
+	}
+}
+
+// makeRoom commits, if it must, so that an item of this weight fits. Complete records go first, so that an aggregate is
+// committed whole if it can be; one that cannot is committed in parts.
+func (r *reader) makeRoom(work context.Context, weight int) error {
+	c := &r.chunk
+	for c.size() > 0 && (c.size() >= r.limits.Items || c.weight+weight > r.limits.Weight) {
+		n, m, of, at := len(c.entries), len(c.dead), c.weight, r.cursor
+		if c.whole.entries+c.whole.dead > 0 {
+			n, m, of, at = c.whole.entries, c.whole.dead, c.whole.weight, c.whole.position
+		}
+		if err := r.send(work, Commit{Position: at, Entries: c.entries[:n], DeadLetters: c.dead[:m]}); err != nil {
+			return err
+		}
+		c.drop(n, m, of)
+		c.whole.position = at
+	}
+	return nil
+}
+
+// commit sends everything gathered, with the cursor.
+func (r *reader) commit(work context.Context) error {
+	c := &r.chunk
+	if err := r.send(work, Commit{Position: r.cursor, Entries: c.entries, DeadLetters: c.dead}); err != nil {
+		return err
+	}
+	c.drop(len(c.entries), len(c.dead), c.weight)
+	return nil
+}
+
+// send delivers to the sinks and commits: the only way by which anything leaves a term.
+func (r *reader) send(work context.Context, c Commit) error {
+	refused, err := r.deliver(work, c.Entries)
+	if err != nil {
+		return err
+	}
+	for i := range refused { // before the position passes them; a second time they are the same dead letters
+		if err := r.store(work, Commit{Position: r.committed, DeadLetters: refused[i : i+1]}); err != nil {
+			return err
+		}
+	}
+	return r.store(work, c)
+}
+
+// store commits, for as long as it takes while the term goes on.
+func (r *reader) store(work context.Context, c Commit) error {
+	retry := backoff{first: 50 * time.Millisecond, most: 5 * time.Second}
+	for {
+		began := time.Now()
+		// THE COMMIT POINT. Above it nothing has happened that may not happen again: the same records are read again by
+		// whoever leads next. Below it they are handed on. When the outcome is unknown the term is over, and the
+		// position that the next one begins with tells.
+		err := r.term.Commit(work, c)
+		if err == nil {
+			r.committed, r.since = c.Position, time.Now()
+			r.board.committed(r.shard, &c, r.filtered)
+			r.filtered = 0
+			r.cfg.Observer.Committed(r.shard, r.term.Number(), &c, time.Since(began))
+			return nil
+		}
+		if !errors.Is(err, ErrRetryLater) {
+			return fmt.Errorf("commit: %w", err)
+		}
+		r.trouble(err)
+		if !retry.pause(work) {
+			return context.Cause(work)
+		}
+	}
+}
+
+// deliver hands the entries to every sink, in order, for as long as it takes, and returns a dead letter for each that a sink
+// will never take. It begins nothing once the term is over.
+func (r *reader) deliver(work context.Context, entries []Entry) (refused []DeadLetter, err error) {
+	for _, sink := range r.cfg.Sinks {
+		retry := backoff{first: 100 * time.Millisecond, most: 10 * time.Second}
+		for rest := entries; len(rest) > 0; {
+			if work.Err() != nil {
+				return nil, context.Cause(work)
+			}
+			err := sink.Deliver(work, rest)
+			var rejected *RejectedError
+			switch {
+			case err == nil:
+				rest = nil
+			case errors.As(err, &rejected) && rejected.Index >= 0 && rejected.Index < len(rest):
+				refused = r.refuse(refused, &rest[rejected.Index], sink.Name()+": "+rejected.Reason)
+				rest = rest[rejected.Index+1:]
+			default:
+				r.trouble(fmt.Errorf("deliver to %s: %w", sink.Name(), err))
+				if !retry.pause(work) {
+					return nil, context.Cause(work)
+				}
+			}
+		}
+	}
+	return refused, nil
+}
+
+// ReasonRejected is the Reason of a dead letter for an entry that a sink refused. The entry is in the store's queue all the same.
+const ReasonRejected = "rejected"
+
+// refuse adds a dead letter for an entry that a sink refused, or adds this refusal to the one that it has got already.
+func (r *reader) refuse(letters []DeadLetter, e *Entry, why string) []DeadLetter {
+	for i := range letters {
+		if letters[i].ID == e.ID {
+			letters[i].Detail += "; " + why
+			return letters
+		}
+	}
+	rec := Record{Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Data: e.Payload}
+	return append(letters, r.deadLetter(&rec, ReasonRejected, why))
+}
+
+// logRecord writes the line that a record gets at level debug.
+func (r *reader) logRecord(rec *Record, v *Verdict) {
+	verdict := "queued"
+	switch {
+	case v.Bad != "":
+		verdict = "dead letter: " + v.Bad
+	case v.Filter != "":
+		verdict = "filtered: " + v.Filter
+	}
+	r.log.Debug("event", "type", v.Event.Type, "project", v.Event.Project, "change", v.Event.Change,
+		"seq", string(rec.Seq), "id", NewEventID(r.stream, r.shard, rec.Seq, rec.Sub).String(), "verdict", verdict)
+}

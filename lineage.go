@@ -1,0 +1,133 @@
+package gerritstream
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Action is what is to be done about a shard.
+type Action int
+
+// The actions of a plan.
+const (
+	ActionRun   Action = iota // read it
+	ActionWait                // a parent comes first
+	ActionClose               // it is gone with records unread: mark it ended
+	ActionEnded               // nothing: it was handled to its end
+)
+
+// Step is the plan for one shard.
+type Step struct {
+	Shard   ShardID
+	Parents []ShardID
+	Action  Action
+	From    StartPoint // with ActionRun: where to start if the shard has no position yet
+	WaitFor []ShardID  // with ActionWait: the parents that are not ended
+}
+
+// View is what a plan is made from. The shards must have been listed, completely, before the positions were read: otherwise a
+// parent that was read to its end and then trimmed, in between, would look as if nobody had followed it.
+type View struct {
+	Shards    []Shard
+	Gone      map[ShardID]bool // shards with a position that two listings at least 30 s apart did not name
+	Positions map[ShardID]Position
+	Start     StartPoint // of the stream
+}
+
+// Plan says for each shard what is to be done, in the order of their ids. It is a pure function; any process that sees the same
+// comes to the same plan, and stale knowledge does no harm, because no shard is ever passed over.
+//
+//   - A shard that ended is done; one with a position runs from it.
+//   - One without waits for every parent that is listed or has a position, and has not ended: a parent that nobody followed is
+//     run first. If a parent has a position, the shard starts at its trim horizon, for all its records are news; otherwise
+//     it starts where the stream does.
+//   - One that is gone with a position, not ended, is closed, so that its children can begin.
+func Plan(v View) []Step {
+	listed := make(map[ShardID]bool, len(v.Shards))
+	for _, s := range v.Shards {
+		listed[s.ID] = true
+	}
+	steps := make([]Step, 0, len(v.Shards))
+	for _, s := range v.Shards {
+		steps = append(steps, v.step(s, listed))
+	}
+	for id, pos := range v.Positions {
+		if v.Gone[id] && !listed[id] && !pos.Ended {
+			steps = append(steps, Step{Shard: id, Action: ActionClose})
+		}
+	}
+	slices.SortFunc(steps, func(a, b Step) int { return compareIDs(a.Shard, b.Shard) })
+	return steps
+}
+
+// step plans one listed shard.
+func (v *View) step(s Shard, listed map[ShardID]bool) Step {
+	step := Step{Shard: s.ID, Parents: s.Parents, Action: ActionRun}
+	if pos, ok := v.Positions[s.ID]; ok {
+		if pos.Ended {
+			step.Action = ActionEnded
+		}
+		return step
+	}
+	followed := false
+	var since time.Time
+	for _, parent := range s.Parents {
+		pos, ok := v.Positions[parent]
+		switch {
+		case ok && !pos.Ended, !ok && listed[parent]:
+			step.WaitFor = append(step.WaitFor, parent)
+		case ok:
+			if until := pos.HandledUntil(); !followed || until.Before(since) {
+				since = until
+			}
+			followed = true
+		}
+	}
+	switch {
+	case len(step.WaitFor) > 0:
+		step.Action = ActionWait
+	case followed:
+		step.From = StartPoint{TrimHorizon: true, Time: since}
+	default:
+		step.From = v.Start
+	}
+	return step
+}
+
+func compareIDs(a, b ShardID) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// goneAfter is how far apart two complete listings without a shard must be for it to count as gone.
+const goneAfter = 30 * time.Second
+
+// absences remembers since when shards have been missing from the listings. It is owned by the goroutine of Run.
+type absences map[ShardID]time.Time
+
+// note takes in a complete listing and the positions read after it, and returns the shards that are gone. now is the local
+// monotonic clock at the listing.
+func (a absences) note(shards []Shard, positions map[ShardID]Position, now time.Time) map[ShardID]bool {
+	for _, s := range shards {
+		delete(a, s.ID)
+	}
+	gone := map[ShardID]bool{}
+	for id := range positions {
+		if slices.ContainsFunc(shards, func(s Shard) bool { return s.ID == id }) {
+			continue
+		}
+		if first, ok := a[id]; !ok {
+			a[id] = now
+		} else if now.Sub(first) >= goneAfter {
+			gone[id] = true
+		}
+	}
+	maps.DeleteFunc(a, func(id ShardID, _ time.Time) bool { _, ok := positions[id]; return !ok })
+	return gone
+}

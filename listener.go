@@ -1,0 +1,146 @@
+package gerritstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// BadPositionPolicy says what becomes of a shard whose stored position is damaged, or is not accepted by the service.
+type BadPositionPolicy string
+
+// The policies. What is given up is reported as a possible loss, with log, metric and status.
+const (
+	BadPositionLatest      BadPositionPolicy = "latest"       // go on with what arrives from now on, as Zuul does
+	BadPositionTrimHorizon BadPositionPolicy = "trim-horizon" // read everything that is kept again
+	BadPositionHalt        BadPositionPolicy = "halt"         // keep the leadership, read nothing, and say so
+)
+
+// Config says what a Listener is made of.
+type Config struct {
+	Source   Source
+	Store    Store
+	Classify Classifier // nil: KeepAll
+	Sinks    []Sink     // besides the store's queue
+
+	StartAt       StartAt           // used only if the stream has no start record yet
+	OnBadPosition BadPositionPolicy // empty: BadPositionLatest
+	UntilCaughtUp bool              // end Run, with nil, once every shard was at its tip or has ended
+
+	Process  string       // names this process in Status
+	Logger   *slog.Logger // nil: nothing is logged
+	Observer Observer     // nil: NopObserver
+}
+
+// Listener follows one stream into one store, together with other Listeners on the same store.
+type Listener struct {
+	cfg   Config
+	log   *slog.Logger
+	board *board
+	keeps atomic.Int64 // the stream's retention in nanoseconds, as listed last
+}
+
+// retention is how long the stream keeps its records.
+func (l *Listener) retention() time.Duration { return time.Duration(l.keeps.Load()) }
+
+// New checks the configuration. It starts nothing.
+func New(cfg Config) (*Listener, error) {
+	if cfg.Source == nil || cfg.Store == nil {
+		return nil, errors.New("new listener: a source and a store are needed")
+	}
+	switch cfg.OnBadPosition {
+	case "":
+		cfg.OnBadPosition = BadPositionLatest
+	case BadPositionLatest, BadPositionTrimHorizon, BadPositionHalt:
+	default:
+		return nil, fmt.Errorf("new listener: unknown policy for bad positions %q", cfg.OnBadPosition)
+	}
+	if cfg.Classify == nil {
+		cfg.Classify = KeepAll
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = NopObserver{}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Listener{cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process)}, nil
+}
+
+// Status returns what this process sees now. It may be called at any time.
+func (l *Listener) Status() Status { return l.board.status() }
+
+// Run lists, elects, reads, judges and commits until ctx ends, and returns once everything it started has ended and every
+// leadership is given up: within a second or so, if the store answers. A clean stop, and with UntilCaughtUp the tip, is nil.
+//
+// Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
+// ErrStreamNotFound before the first listing, ErrOtherStream, ErrNewerFormat, a start in the future.
+// Run is called once.
+func (l *Listener) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	reported := make(chan struct{})
+	go func() {
+		defer close(reported)
+		l.report(ctx)
+	}()
+	defer func() { cancel(); <-reported }()
+
+	err := newSupervisor(l).run(ctx)
+	if err != nil && context.Cause(ctx) == nil {
+		return err
+	}
+	return nil
+}
+
+const (
+	reportEvery  = 5 * time.Second
+	summaryEvery = time.Minute
+)
+
+// report publishes the status and logs a summary, each in its time, until ctx ends.
+func (l *Listener) report(ctx context.Context) {
+	reports := time.NewTicker(reportEvery)
+	defer reports.Stop()
+	summaries := time.NewTicker(summaryEvery)
+	defer summaries.Stop()
+	before := l.Status()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reports.C:
+			if err := l.cfg.Store.Report(ctx, l.Status()); err != nil && ctx.Err() == nil {
+				l.log.Debug("report not published", "err", err)
+			}
+		case <-summaries.C:
+			now := l.Status()
+			logSummary(l.log, before, now)
+			before = now
+		}
+	}
+}
+
+// logSummary says in one line what happened between two looks.
+func logSummary(log *slog.Logger, before, now Status) {
+	sum := func(s Status) (t ShardStatus) {
+		for _, shard := range s.Shards {
+			t.Read += shard.Read
+			t.Queued += shard.Queued
+			t.Filtered += shard.Filtered
+			t.Dead += shard.Dead
+		}
+		return t
+	}
+	a, b := sum(before), sum(now)
+	reading := 0
+	for _, shard := range now.Shards {
+		if shard.State == StateReading {
+			reading++
+		}
+	}
+	log.Info("the last minute", "read", b.Read-a.Read, "queued", b.Queued-a.Queued, "filtered", b.Filtered-a.Filtered,
+		"dead_lettered", b.Dead-a.Dead, "shards", len(now.Shards), "reading", reading, "behind", now.Behind)
+}

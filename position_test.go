@@ -1,0 +1,174 @@
+package gerritstream
+
+import (
+	"bytes"
+	"errors"
+	"math/big"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPositionSurvivesStoring(t *testing.T) {
+	stamp := Stamp{Term: 7, Nonce: "n1"}
+	for name, p := range map[string]Position{
+		"anchor":       {From: startAt},
+		"trim horizon": {From: StartPoint{TrimHorizon: true}},
+		"child":        {From: StartPoint{TrimHorizon: true, Time: t0}},
+		"sequence":     at("49590338271490256608559692538361571095921575989136588898", 3),
+		"caught up":    {After: "5", Arrived: t0, CaughtUp: t0.Add(time.Hour)},
+		"partial":      {After: "5", Arrived: t0, Partial: &Partial{Seq: "6", Sub: 3}},
+		"partial only": {From: startAt, Partial: &Partial{Seq: "6", Sub: 0}},
+		"ended":        ended(at("5", 1)),
+		"lost":         at("5", 1).withLost(Interval{Until: t0, Why: "trimmed"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, gotStamp, err := DecodePosition(EncodePosition(p, stamp))
+			if err != nil || !reflect.DeepEqual(got, p) || gotStamp != stamp {
+				t.Errorf("got %+v %+v, %v; want %+v %+v", got, gotStamp, err, p, stamp)
+			}
+		})
+	}
+}
+
+func TestDamagedPositionsAreRefused(t *testing.T) {
+	good := string(EncodePosition(at("5", 1), Stamp{Term: 1}))
+	for _, tt := range []struct {
+		stored string
+		want   error
+	}{
+		{"", ErrBadPosition},
+		{"null", ErrBadPosition},
+		{"[]", ErrBadPosition},
+		{`{"checkpoint":"5"}`, ErrBadPosition},
+		{good[:len(good)-1], ErrBadPosition},
+		{good + "x", ErrBadPosition},
+		{strings.Replace(good, `"5"`, `"05"`, 1), ErrBadPosition},
+		{strings.Replace(good, `"5"`, `"five"`, 1), ErrBadPosition},
+		{strings.Replace(good, `"5"`, `"`+strings.Repeat("5", 129)+`"`, 1), ErrBadPosition},
+		{strings.Replace(good, `"format":1`, `"format":0`, 1), ErrBadPosition},
+		{strings.Replace(good, `"format":1`, `"format":1,"unknown":1`, 1), ErrBadPosition},
+		{`{"format":1,"after":"5","term":1,"nonce":""}`, ErrBadPosition},
+		{`{"format":1,"term":1,"nonce":""}`, ErrBadPosition},
+		{`{"format":1,"from":{"trim_horizon":true},"partial":{"seq":"6","sub":-1},"term":1,"nonce":""}`, ErrBadPosition},
+		{strings.Replace(good, `"term"`, `"partial":{"seq":"5","sub":1},"term"`, 1), ErrBadPosition},
+		{strings.Replace(good, `"format":1`, `"format":2,"unknown":1`, 1), ErrNewerFormat},
+	} {
+		if _, _, err := DecodePosition([]byte(tt.stored)); !errors.Is(err, tt.want) {
+			t.Errorf("decode %s: %v, want %v", tt.stored, err, tt.want)
+		}
+	}
+}
+
+// FuzzDecodePosition: whatever is stored, decoding does not panic, and what it accepts is stored as the same again.
+func FuzzDecodePosition(f *testing.F) {
+	f.Add([]byte(`{"format":1}`))
+	f.Add(EncodePosition(at("5", 1).withLost(Interval{Until: t0}), Stamp{}))
+	f.Add(EncodePosition(Position{From: startAt, Partial: &Partial{Seq: "6"}}, Stamp{Term: 1 << 63}))
+	f.Fuzz(func(t *testing.T, stored []byte) {
+		p, s, err := DecodePosition(stored)
+		if err != nil {
+			if !errors.Is(err, ErrBadPosition) && !errors.Is(err, ErrNewerFormat) {
+				t.Errorf("unnamed error %v", err)
+			}
+			return
+		}
+		once := EncodePosition(p, s)
+		p, s, err = DecodePosition(once)
+		if err != nil || !bytes.Equal(once, EncodePosition(p, s)) {
+			t.Errorf("%q is not stored as it was read: %v", stored, err)
+		}
+	})
+}
+
+func TestLostIntervalsAreBounded(t *testing.T) {
+	var p Position
+	for i := range 3 * maxLost {
+		p = p.withLost(Interval{Until: t0.Add(time.Duration(i) * time.Hour)})
+	}
+	if len(p.Lost) != maxLost || !p.Lost[maxLost-1].Until.Equal(t0.Add(47*time.Hour)) {
+		t.Errorf("%d intervals, the last until %s", len(p.Lost), p.Lost[len(p.Lost)-1].Until)
+	}
+	q := p.withLost(Interval{Why: "other"})
+	if p.Lost[maxLost-1].Why == "other" || q.Lost[maxLost-1].Why != "other" {
+		t.Error("two positions share a list")
+	}
+}
+
+func TestSequenceNumbersCompareAsIntegers(t *testing.T) {
+	numbers := []SequenceNumber{"0", "9", "10", "99", "100", "49590338271490256608559692538361571095921575989136588898"}
+	for _, a := range numbers {
+		for _, b := range numbers {
+			x, _ := new(big.Int).SetString(string(a), 10)
+			y, _ := new(big.Int).SetString(string(b), 10)
+			if got, want := a.Compare(b), x.Cmp(y); got != want {
+				t.Errorf("%s compared to %s: %d, want %d", a, b, got, want)
+			}
+		}
+	}
+	if SequenceNumber("").Compare("0") >= 0 {
+		t.Error("none does not come first")
+	}
+}
+
+func TestCovers(t *testing.T) {
+	p := Position{After: "10", Arrived: t0, Partial: &Partial{Seq: "12", Sub: 2}}
+	for _, tt := range []struct {
+		seq  SequenceNumber
+		sub  int
+		want bool
+	}{
+		{"9", NoSub, true}, {"10", NoSub, true}, {"10", 5, true}, {"11", NoSub, false},
+		{"12", 0, true}, {"12", 2, true}, {"12", 3, false}, {"100", NoSub, false},
+	} {
+		if got := p.Covers(tt.seq, tt.sub); got != tt.want {
+			t.Errorf("%s/%d: covered %v, want %v", tt.seq, tt.sub, got, tt.want)
+		}
+	}
+	if (&Position{From: startAt}).Covers("0", NoSub) {
+		t.Error("an anchor covers a record")
+	}
+}
+
+func TestHandledUntil(t *testing.T) {
+	later := t0.Add(time.Hour)
+	for name, tt := range map[string]struct {
+		p    Position
+		want time.Time
+	}{
+		"trim horizon of a stream": {Position{From: StartPoint{TrimHorizon: true}}, time.Time{}},
+		"anchor":                   {Position{From: startAt}, t0},
+		"idle since the anchor":    {Position{From: startAt, CaughtUp: later}, later},
+		"arrival":                  {at("5", 60), later},
+		"idle since the arrival":   {Position{After: "5", Arrived: t0, CaughtUp: later}, later},
+		"arrival since the idling": {Position{After: "5", Arrived: later, CaughtUp: t0}, later},
+	} {
+		if got := tt.p.HandledUntil(); !got.Equal(tt.want) {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// The ids of events are written down here because they must never change: a new id for an old record is a duplicate.
+func TestEventIDsAreStable(t *testing.T) {
+	stream := Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit", Created: t0}
+	got := map[string]string{}
+	for name, id := range map[string]EventID{
+		"plain":     NewEventID(stream, "shardId-000000000000", "495903", NoSub),
+		"aggregate": NewEventID(stream, "shardId-000000000000", "495903", 0),
+		"shard":     NewEventID(stream, "shardId-000000000001", "495903", NoSub),
+		"recreated": NewEventID(Stream{ARN: stream.ARN, Created: t0.Add(time.Millisecond)}, "shardId-000000000000", "495903", NoSub),
+	} {
+		got[name] = id.String()
+	}
+	want := map[string]string{
+		"plain":     "330eab4df08b57b3951a3af4dc9ff85e",
+		"aggregate": "95d937303ade5868a0e0416fff15f260",
+		"shard":     "f66459f77cf65098a4c179f2a184659f",
+		"recreated": "de49825f15265141805aa306800cbeab",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %#v", got)
+	}
+}

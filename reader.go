@@ -1,0 +1,312 @@
+package gerritstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// commitEvery bounds the age of progress that is not committed, on an idle shard and on one where all is filtered.
+const commitEvery = 30 * time.Second
+
+// reader is one term's work. It belongs to the worker's goroutine.
+type reader struct {
+	*worker
+	term   Term
+	limits Limits
+
+	committed Position  // as the store has it
+	cursor    Position  // what has been judged; ahead of committed by what is in chunk, and by what was filtered
+	seen      time.Time // until when pages have been read, empty ones included, as far as the service tells
+	since     time.Time // local: when committed became what it is
+	filtered  uint64    // records dropped since the last commit
+	behind    bool      // logged as behind
+
+	chunk chunk
+}
+
+func newReader(w *worker, term Term, pos Position) *reader {
+	return &reader{worker: w, term: term, limits: term.Limits(), committed: pos, cursor: pos, since: time.Now()}
+}
+
+// lead does what a term is for. It returns nil when the term came to its natural end: shard ended, nothing to do, or ctx ended.
+func (r *reader) lead(ctx context.Context) (next, error) {
+	// Work ends with the term, and a little after a stop, so that what is in flight may finish.
+	work, cancel := context.WithCancelCause(r.term.Context())
+	defer cancel(nil)
+	soon, end := lingering(ctx, stopGrace)
+	defer end()
+	stop := context.AfterFunc(soon, func() { cancel(context.Canceled) })
+	defer stop()
+	reading, endReading := context.WithCancel(work)
+	defer endReading()
+	unlink := context.AfterFunc(ctx, endReading)
+	defer unlink()
+
+	if then, ready, err := r.prepare(reading, work); !ready {
+		return then, err
+	}
+	for {
+		err := r.read(reading, work)
+		switch {
+		case err == nil: // the shard has ended
+			r.kick()
+			return planAgain, nil
+		case ctx.Err() != nil && r.term.Context().Err() == nil: // a stop: keep what can be kept
+			if r.chunk.size() == 0 && r.cursorMoved() {
+				err = r.commit(work)
+			}
+			return campaignAgain, ignoreCanceled(err)
+		case errors.Is(err, ErrShardNotFound):
+			r.kick()
+			return planAgain, err
+		case errors.Is(err, ErrBadPosition):
+			if then, ready, err := r.badPosition(reading, work, err); !ready {
+				return then, err
+			}
+		default:
+			return campaignAgain, err
+		}
+	}
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// prepare brings the term to where it may read: a position that can be read from, committed. ready is false when there is
+// nothing to read in this term.
+func (r *reader) prepare(reading, work context.Context) (then next, ready bool, err error) {
+	pos, ok := r.term.Position()
+	switch {
+	case ok && pos.Ended:
+		return planAgain, false, nil
+	case r.closing:
+		return planAgain, false, r.close(reading, work, ok)
+	case ok && pos.Unreadable != nil:
+		if errors.Is(pos.Unreadable, ErrNewerFormat) {
+			return planAgain, false, pos.Unreadable
+		}
+		return r.badPosition(reading, work, pos.Unreadable)
+	case ok:
+		return campaignAgain, true, nil
+	}
+	step, err := r.planInside(reading)
+	switch {
+	case err != nil:
+		return campaignAgain, false, err
+	case step.Action != ActionRun:
+		return planAgain, false, nil
+	case step.From == StartPoint{}: // an operator has just set a position: the next term begins with it
+		return campaignAgain, false, nil
+	}
+	// The anchor is committed before the first read: from here on no change of leader before the first event loses anything.
+	r.cursor = Position{From: step.From}
+	err = r.commit(work)
+	return campaignAgain, err == nil, err
+}
+
+// close marks a shard ended that is gone, saying what may have been lost with it.
+func (r *reader) close(reading, work context.Context, ok bool) error {
+	listing, err := r.list(reading)
+	if err != nil {
+		return err
+	}
+	for _, s := range listing.Shards {
+		if s.ID == r.shard || !ok { // it is back, or it never had a position: nothing to mark
+			return nil
+		}
+	}
+	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now.Add(-listing.Retention), Why: "shard gone"}
+	if i.Until.Before(i.From) {
+		i.Until = listing.Now
+	}
+	if r.cursor.Unreadable != nil {
+		r.cursor = Position{From: StartPoint{TrimHorizon: true}}
+	}
+	r.cursor = r.cursor.withLost(i)
+	r.cursor.Ended = true
+	r.lost(i)
+	defer r.kick()
+	return r.commit(work)
+}
+
+// badPosition does what the policy says about a position that is damaged or not accepted. If the stream was made anew
+// meanwhile, that is the reason, and the supervisor begins a new epoch.
+func (r *reader) badPosition(reading, work context.Context, bad error) (then next, ready bool, err error) {
+	listing, err := r.list(reading)
+	if err != nil {
+		return campaignAgain, false, err
+	}
+	if listing.Stream.Created.UnixMilli() != r.stream.Created.UnixMilli() {
+		r.kick()
+		return planAgain, false, bad
+	}
+	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: "bad position"}
+	to := Position{Lost: r.cursor.Lost}
+	switch r.cfg.OnBadPosition {
+	case BadPositionHalt:
+		return campaignAgain, false, r.halt(reading, bad)
+	case BadPositionTrimHorizon:
+		i.Until = listing.Now.Add(-listing.Retention)
+		to.From = StartPoint{TrimHorizon: true}
+	default:
+		to.From = StartPoint{Time: listing.Now.Add(-latestSlack)}
+		i.Until = to.From.Time
+	}
+	r.log.Error("the position is bad: going on by policy", "policy", string(r.cfg.OnBadPosition), "err", bad)
+	if i.From.Before(i.Until) {
+		to = to.withLost(i)
+		r.lost(i)
+	}
+	r.cursor = to
+	err = r.commit(work)
+	return campaignAgain, err == nil, err
+}
+
+// halt keeps the leadership and reads nothing until the term ends or the process is stopped.
+func (r *reader) halt(reading context.Context, bad error) error {
+	r.log.Error("the position is bad: halted by policy, waiting for an operator", "err", bad)
+	r.board.shard(r.shard, func(s *ShardStatus) {
+		s.State, s.Trouble = StateHalted, fmt.Sprintf("halted: %v", bad)
+	})
+	<-reading.Done()
+	if r.term.Context().Err() != nil {
+		return context.Cause(r.term.Context())
+	}
+	return nil
+}
+
+// read reads from the cursor on, page after page, running ahead of the commits by one page. It returns nil when the shard has
+// been handled to its end.
+func (r *reader) read(reading, work context.Context) error {
+	pages := prefetch(reading, r.cfg.Source.Read, r.shard, r.cursor)
+	defer pages.close()
+	for p := range pages.ch {
+		switch {
+		case errors.Is(p.err, ErrRetrying):
+			r.trouble(p.err)
+			if err := r.commitIfDue(work); err != nil {
+				return err
+			}
+			continue
+		case p.err != nil:
+			return p.err
+		}
+		err := r.handle(work, &p.batch)
+		pages.done(&p.batch)
+		if err != nil || r.committed.Ended {
+			return err
+		}
+	}
+	if reading.Err() == nil {
+		return errSourceEnded
+	}
+	return context.Cause(reading)
+}
+
+// errSourceEnded: a Source broke its contract.
+var errSourceEnded = errors.New("the source stopped reading without a reason")
+
+// handle takes a page to the store, as far as it has to go there now.
+func (r *reader) handle(work context.Context, b *Batch) error {
+	r.fine()
+	r.cfg.Observer.PageRead(r.shard, b)
+	lost := r.noteTrimmed(b)
+	if err := r.judge(work, b); err != nil {
+		return err
+	}
+	atTip := len(b.Records) == 0 && b.Behind == 0 && !b.End
+	if atTip {
+		r.cursor.CaughtUp = b.Now
+	}
+	if reached := b.Now.Add(-b.Behind - arrivalError); reached.After(r.seen) {
+		r.seen = reached
+	}
+	if b.End {
+		r.cursor.Ended, r.cursor.Partial = true, nil
+	}
+	r.notePage(b, atTip)
+	var err error
+	if b.End || lost || r.chunk.size() > 0 || atTip && r.cfg.UntilCaughtUp && !r.wasAtTip.Load() {
+		err = r.commit(work)
+	} else {
+		err = r.commitIfDue(work)
+	}
+	if err == nil && atTip {
+		r.noteTip()
+	}
+	return err
+}
+
+// commitIfDue commits progress that has not been committed for long.
+func (r *reader) commitIfDue(work context.Context) error {
+	if time.Since(r.since) < commitEvery || !r.cursorMoved() {
+		return nil
+	}
+	return r.commit(work)
+}
+
+// cursorMoved reports whether there is progress that is not committed.
+func (r *reader) cursorMoved() bool {
+	a, b := &r.cursor, &r.committed
+	return a.After != b.After || !a.CaughtUp.Equal(b.CaughtUp) || a.Ended != b.Ended
+}
+
+// arrivalError is how far arrival times may be wrong (promise 1).
+const arrivalError = 5 * time.Minute
+
+// noteTrimmed compares what has been handled with what the stream still keeps, and reports whether records may have been
+// trimmed before they were read.
+func (r *reader) noteTrimmed(b *Batch) bool {
+	handled := r.cursor.HandledUntil()
+	horizon := b.Now.Add(-r.retention())
+	if handled.IsZero() || !handled.Before(horizon) || !r.seen.Before(horizon) {
+		return false
+	}
+	i := Interval{From: handled, Until: horizon, Why: "trimmed"}
+	r.cursor = r.cursor.withLost(i)
+	r.seen = horizon.Add(arrivalError) // once is enough while the reading gets away from the horizon
+	r.lost(i)
+	return true
+}
+
+// behindFrom is the distance from the tip from which on a shard is called behind.
+const behindFrom = time.Minute
+
+// notePage shows a page in the status, and logs when the shard falls behind.
+func (r *reader) notePage(b *Batch, atTip bool) {
+	r.board.shard(r.shard, func(s *ShardStatus) {
+		s.Behind = b.Behind
+		s.Read += uint64(len(b.Records))
+		if n := len(b.Records); n > 0 {
+			s.LastEvent = b.Records[n-1].Arrived
+		}
+		if !atTip && b.Behind > 0 {
+			s.AtTip = false
+		}
+	})
+	if b.Behind >= behindFrom && !r.behind {
+		r.behind = true
+		r.log.Info("behind", "by", b.Behind.Round(time.Second))
+	}
+}
+
+// noteTip shows that the tip was reached, once it is true of what is committed as well.
+func (r *reader) noteTip() {
+	if r.cursor.After != r.committed.After {
+		return // only filtered records are left to commit; their time comes
+	}
+	r.board.shard(r.shard, func(s *ShardStatus) { s.AtTip = true })
+	if r.behind {
+		r.behind = false
+		r.log.Info("caught up")
+	}
+	if !r.wasAtTip.Swap(true) {
+		r.kick()
+	}
+}

@@ -1,0 +1,172 @@
+package gerritstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	stopGrace   = 150 * time.Millisecond // a stop waits so long for the commit in flight
+	resignGrace = 2 * time.Second        // and so long for the store to confirm the resignation
+)
+
+// worker is a process' part in one shard: candidacy, and term after term.
+//
+//	campaign -> [plan again, inside the term] -> commit the anchor -> read, judge, deliver, commit ... -> end or resign
+//	   ^                                                                                                   |
+//	   +------------------ leadership lost, outcome of a commit unknown <----------------------------------+
+type worker struct {
+	*Listener
+	log     *slog.Logger
+	shard   ShardID
+	closing bool // the shard is gone: only to be marked ended
+	stream  Stream
+	epoch   int
+	from    StartPoint // of the stream
+	kick    func()     // asks the supervisor for a new plan
+	cancel  context.CancelFunc
+	err     error // of run, once it has returned
+
+	wasAtTip atomic.Bool // at some time since Run began, everything that had arrived was committed
+}
+
+// verdicts of a term on what comes next.
+type next int
+
+const (
+	campaignAgain next = iota
+	planAgain          // the shard is not for reading now
+)
+
+// run campaigns and leads until ctx ends, the shard has ended, or the plan has to be made anew: nil. Its error ends Run.
+func (w *worker) run(ctx context.Context) error {
+	pause := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
+	for {
+		term, err := w.cfg.Store.Campaign(ctx, w.epoch, w.shard)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("campaign for shard %s: %w", w.shard, err)
+		}
+		began := time.Now()
+		then, err := w.serve(ctx, term)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrNewerFormat):
+			return fmt.Errorf("shard %s: %w", w.shard, err)
+		case err == nil && then == planAgain:
+			return nil
+		}
+		if time.Since(began) > time.Minute {
+			pause.reset()
+		}
+		if !pause.pause(ctx) {
+			return nil
+		}
+		if then == planAgain {
+			return nil
+		}
+	}
+}
+
+// serve is one term, from its election to its confirmed resignation.
+func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
+	pos, ok := term.Position()
+	w.cfg.Observer.Elected(w.shard, term.Number(), pos, ok)
+	w.board.elected(w.shard, term.Number(), pos)
+	w.log.Info("elected", "term", term.Number(), "position", pos.String())
+
+	r := newReader(w, term, pos)
+	then, err = r.lead(ctx)
+
+	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
+	defer cancel()
+	if e := term.Resign(resign); e != nil && !errors.Is(e, ErrLeadershipLost) {
+		w.log.Debug("resignation not confirmed", "term", term.Number(), "err", e)
+	}
+	if ctx.Err() != nil && !errors.Is(err, ErrLeadershipLost) {
+		err = nil
+	}
+	w.board.resigned(w.shard)
+	w.cfg.Observer.TermEnded(w.shard, term.Number(), err)
+	switch {
+	case err == nil:
+		w.log.Info("resigned", "term", term.Number())
+	default:
+		w.log.Warn("the term ended", "term", term.Number(), "err", err)
+		w.board.shard(w.shard, func(s *ShardStatus) { s.Trouble = err.Error() })
+	}
+	return then, err
+}
+
+// planInside plans again under the leadership: the listing is asked for anew and completely, and only then are the positions read.
+func (w *worker) planInside(ctx context.Context) (Step, error) {
+	listing, err := w.list(ctx)
+	if err != nil {
+		return Step{}, err
+	}
+	if listing.Stream.Created.UnixMilli() != w.stream.Created.UnixMilli() {
+		return Step{Shard: w.shard, Action: ActionWait}, nil // made anew: the supervisor starts a new epoch
+	}
+	positions, err := w.cfg.Store.Positions(ctx, w.epoch)
+	if err != nil {
+		return Step{}, err
+	}
+	for _, step := range Plan(View{Shards: listing.Shards, Positions: positions, Start: w.from}) {
+		if step.Shard == w.shard {
+			return step, nil
+		}
+	}
+	return Step{Shard: w.shard, Action: ActionWait}, nil
+}
+
+// list lists the stream, however long that takes; its error is the context's.
+func (w *worker) list(ctx context.Context) (Listing, error) {
+	retry := backoff{first: 250 * time.Millisecond, most: 15 * time.Second}
+	for {
+		listing, err := w.cfg.Source.List(ctx)
+		if err == nil {
+			return listing, nil
+		}
+		w.trouble(err)
+		if !retry.pause(ctx) {
+			return Listing{}, context.Cause(ctx)
+		}
+	}
+}
+
+// trouble shows why the shard does not go on, and logs it when it is news.
+func (w *worker) trouble(err error) {
+	var news bool
+	w.board.shard(w.shard, func(s *ShardStatus) {
+		news = s.Trouble == ""
+		s.Trouble = err.Error()
+	})
+	if news {
+		w.log.Warn("the shard does not go on for now", "err", err)
+	}
+}
+
+// fine takes back what trouble showed.
+func (w *worker) fine() {
+	var news bool
+	w.board.shard(w.shard, func(s *ShardStatus) {
+		news = s.Trouble != ""
+		s.Trouble = ""
+	})
+	if news {
+		w.log.Info("the shard goes on again")
+	}
+}
+
+// lost reports a possible loss. That it is kept as well is the business of the commit that carries it.
+func (w *worker) lost(i Interval) {
+	w.log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
+	w.cfg.Observer.Lost(w.shard, i)
+}
