@@ -1,0 +1,90 @@
+package storetest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// stream is the stream that the suite's records come from.
+var stream = gerritstream.Stream{
+	ARN:     "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit",
+	Created: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
+}
+
+// arrival is when record n arrived.
+func arrival(n int) time.Time {
+	return stream.Created.Add(time.Hour + time.Duration(n)*time.Millisecond)
+}
+
+// sequence is the sequence number of record n: as long as Kinesis' own, growing with n.
+func sequence(n int) gerritstream.SequenceNumber {
+	return gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575989136%06d", n))
+}
+
+// after is the position behind record n.
+func after(n int) gerritstream.Position {
+	return gerritstream.Position{After: sequence(n), Arrived: arrival(n)}
+}
+
+// event makes record n of a shard an entry. Its payload is JSON, as every entry's is that a Classifier let pass, written
+// in a way that no encoder would write it.
+func event(shard gerritstream.ShardID, n int) gerritstream.Entry {
+	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) + `.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n"}}`
+	return eventWith(shard, n, []byte(payload))
+}
+
+func eventWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.Entry {
+	return gerritstream.Entry{
+		ID:      gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
+		Shard:   shard,
+		Seq:     sequence(n),
+		Sub:     gerritstream.NoSub,
+		Arrived: arrival(n),
+		Event: gerritstream.Event{
+			Type: "ref-updated", Project: "plugins/events", Ref: "refs/heads/main", Change: 4711, Created: arrival(n).Truncate(time.Second),
+		},
+		Payload: payload,
+	}
+}
+
+// events makes the records from first to last of a shard entries.
+func events(shard gerritstream.ShardID, first, last int) []gerritstream.Entry {
+	var entries []gerritstream.Entry
+	for n := first; n <= last; n++ {
+		entries = append(entries, event(shard, n))
+	}
+	return entries
+}
+
+// letter makes record n of a shard a dead letter, with every byte value in it.
+func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
+	payload := make([]byte, 0, 300)
+	for b := range 256 {
+		payload = append(payload, byte(b))
+	}
+	return letterWith(shard, n, strconv.AppendInt(payload, int64(n), 10))
+}
+
+func letterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.DeadLetter {
+	return gerritstream.DeadLetter{
+		ID:      gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
+		Shard:   shard,
+		Seq:     sequence(n),
+		Sub:     gerritstream.NoSub,
+		Arrived: arrival(n),
+		Reason:  "utf8",
+		Detail:  "byte 128 of the record begins no character",
+		Payload: payload[:min(len(payload), gerritstream.MaxDeadLetterBytes)],
+		Length:  len(payload),
+		SHA256:  sha256.Sum256(payload),
+	}
+}
+
+// step is the commit of the records from first to last of a shard, all of them entries.
+func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
+	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
+}

@@ -1,0 +1,203 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var campaignTests = []test{
+	{"campaign is won by one process at a time", campaignExcludes},
+	{"campaign of the same process for the same shard waits too", campaignExcludesItself},
+	{"campaign of another epoch for the same shard waits too", campaignExcludesEpochs},
+	{"campaigns for different shards do not meet", campaignShards},
+	{"campaign that is cancelled leaves no trace", campaignCancelled},
+	{"campaign that is over before it began wins nothing", campaignOver},
+	{"campaign won and cancelled at once leaves the leadership free", campaignCancelRace},
+	{"campaign is won after a resignation", campaignAfterResign},
+	{"campaign is won after the leader was killed", campaignAfterKill},
+	{"campaign is won by all of many, one after the other", campaignQueue},
+	{"campaigns under contention never overlap", campaignContention},
+}
+
+func campaignExcludes(f *fixture) {
+	first, second := f.Open(), f.Open()
+	term := f.elect(first, shardA)
+	won, _ := f.candidate(second, 0, shardA)
+	f.notYet(won, "another process leads")
+	f.commit(term, step(shardA, 1, 3))
+	f.notYet(won, "another process leads and commits")
+	f.resign(term)
+	f.resign(f.wins(won))
+}
+
+func campaignExcludesItself(f *fixture) {
+	store := f.Open()
+	term := f.elect(store, shardA)
+	won, _ := f.candidate(store, 0, shardA)
+	f.notYet(won, "the process leads already")
+	f.resign(term)
+	f.wins(won)
+}
+
+func campaignExcludesEpochs(f *fixture) {
+	first, second := f.Open(), f.Open()
+	term := f.electIn(first, 0, shardA)
+	won, _ := f.candidate(second, 1, shardA)
+	f.notYet(won, "another process leads the shard in the epoch before")
+	f.resign(term)
+	f.wins(won)
+}
+
+func campaignShards(f *fixture) {
+	first, second := f.Open(), f.Open()
+	a, b := f.elect(first, shardA), f.elect(second, shardB)
+	f.commit(a, step(shardA, 1, 2))
+	f.commit(b, step(shardB, 1, 2))
+	f.queued(append(events(shardA, 1, 2), events(shardB, 1, 2)...)...)
+}
+
+func campaignCancelled(f *fixture) {
+	leader, quitter, heir := f.Open(), f.Open(), f.Open()
+	term := f.elect(leader, shardA)
+	quit, cancel := f.candidate(quitter, 0, shardA)
+	f.notYet(quit, "another process leads")
+	cancel()
+	select {
+	case r := <-quit:
+		if r.term != nil || !errors.Is(r.err, context.Canceled) {
+			f.Errorf("a cancelled campaign returned term %v, error %v", r.term, r.err)
+		}
+	case <-f.soon().Done():
+		f.Fatal("a cancelled campaign did not return")
+	}
+	won, _ := f.candidate(heir, 0, shardA)
+	f.resign(term)
+	f.wins(won)
+}
+
+func campaignOver(f *fixture) {
+	store := f.Open()
+	ctx, cancel := context.WithCancel(f.Context())
+	cancel()
+	if term, err := store.Campaign(ctx, 0, shardA); term != nil || !errors.Is(err, context.Canceled) {
+		f.Errorf("campaign returned term %v, error %v", term, err)
+	}
+	f.elect(f.Open(), shardA)
+}
+
+// The end of a candidacy races with its victory. Whoever came first, the leadership is had by the caller or by nobody.
+func campaignCancelRace(f *fixture) {
+	leader, racer, heir := f.Open(), f.Open(), f.Open()
+	for range 15 {
+		term := f.elect(leader, shardA)
+		won, cancel := f.candidate(racer, 0, shardA)
+		go cancel()
+		f.resign(term)
+		r := <-won
+		switch {
+		case r.err == nil:
+			f.resign(r.term)
+		case !errors.Is(r.err, context.Canceled):
+			f.Fatalf("campaign: %v", r.err)
+		}
+		f.resign(f.elect(heir, shardA))
+	}
+}
+
+func campaignAfterResign(f *fixture) {
+	first, second := f.Open(), f.Open()
+	term, want := f.elect(first, shardA), after(3)
+	won, _ := f.candidate(second, 0, shardA)
+	f.commit(term, step(shardA, 1, 3))
+	f.resign(term)
+	next := f.wins(won)
+	f.begins(next, &want)
+	f.commit(next, step(shardA, 4, 5))
+	f.queued(events(shardA, 1, 5)...)
+}
+
+func campaignAfterKill(f *fixture) {
+	first, second := f.Open(), f.Open()
+	term, want := f.elect(first, shardA), after(3)
+	won, _ := f.candidate(second, 0, shardA)
+	f.commit(term, step(shardA, 1, 3))
+	f.Kill(first)
+	next := f.wins(won)
+	f.begins(next, &want)
+	if next.Number() <= term.Number() {
+		f.Errorf("term %d follows term %d", next.Number(), term.Number())
+	}
+	f.commit(next, step(shardA, 4, 5))
+	f.queued(events(shardA, 1, 5)...)
+}
+
+func campaignQueue(f *fixture) {
+	const candidates = 5
+	leader := f.elect(f.Open(), shardA)
+	results := make(chan result, candidates)
+	for range candidates {
+		store := f.Open()
+		go func() {
+			term, err := store.Campaign(f.Context(), 0, shardA)
+			results <- result{term, err}
+		}()
+	}
+	last := leader
+	for range candidates {
+		f.resign(last)
+		next := f.wins(results)
+		if next.Number() <= last.Number() {
+			f.Errorf("term %d follows term %d", next.Number(), last.Number())
+		}
+		last = next
+	}
+	f.notYet(results, "all have won")
+}
+
+// Leaders under contention commit what they alone may write: the record behind the position their term began with.
+func campaignContention(f *fixture) {
+	const processes, terms = 4, 5
+	var leading atomic.Int32
+	errs := make(chan error, processes*terms)
+	var wg sync.WaitGroup
+	for range processes {
+		store := f.Open()
+		wg.Go(func() {
+			for range terms {
+				errs <- f.leadOnce(store, &leading)
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			f.Error(err)
+		}
+	}
+	f.queued(events(shardA, 1, processes*terms)...)
+}
+
+// leadOnce leads for one commit of one record.
+func (f *fixture) leadOnce(store gerritstream.Store, leading *atomic.Int32) error {
+	term, err := store.Campaign(f.Context(), 0, shardA)
+	if err != nil {
+		return err
+	}
+	if leading.Add(1) != 1 {
+		return errors.New("two terms of one shard overlap")
+	}
+	next := 1
+	if pos, ok := term.Position(); ok {
+		for after(next-1).After != pos.After {
+			next++
+		}
+	}
+	err = term.Commit(f.Context(), step(shardA, next, next))
+	leading.Add(-1)
+	return errors.Join(err, term.Resign(f.Context()))
+}

@@ -1,0 +1,136 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var commitTests = []test{
+	{"commit writes position, entries and dead letters", commitAll},
+	{"commit of nothing but a position", commitPositionOnly},
+	{"commit by commit, each shard keeps its order", commitOrder},
+	{"commit of an entry that is held already", commitEntryAgain},
+	{"commit of a dead letter that is held already", commitLetterAgain},
+	{"commits of sixteen shards at once", commitConcurrent},
+	{"commits of two shards: one is refused, the other is not", commitNeighbour},
+}
+
+func commitAll(f *fixture) {
+	writer, reader := f.Open(), f.Open()
+	term, want := f.elect(writer, shardA), after(4)
+	c := gerritstream.Commit{
+		Position:    want,
+		Entries:     events(shardA, 1, 2),
+		DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3), letter(shardA, 4)},
+	}
+	f.commit(term, c)
+	f.begins(term, &want)
+	f.stored(reader, 0, shardA, &want)
+	f.queued(c.Entries...)
+	f.putAside(c.DeadLetters...)
+}
+
+func commitPositionOnly(f *fixture) {
+	term := f.elect(f.Open(), shardA)
+	f.commit(term, step(shardA, 1, 1))
+	idle := after(1)
+	idle.CaughtUp = arrival(5000)
+	f.commit(term, gerritstream.Commit{Position: idle})
+	f.stored(f.Open(), 0, shardA, &idle)
+	f.queued(event(shardA, 1))
+	f.putAside()
+}
+
+func commitOrder(f *fixture) {
+	store := f.Open()
+	a, b := f.elect(store, shardA), f.elect(store, shardB)
+	for n := 1; n <= 100; n += 10 {
+		f.commit(a, step(shardA, n, n+9))
+		f.commit(b, step(shardB, n, n+9))
+	}
+	f.queued(append(events(shardA, 1, 100), events(shardB, 1, 100)...)...)
+}
+
+func commitEntryAgain(f *fixture) {
+	store := f.Open()
+	term, want := f.elect(store, shardA), after(3)
+	f.commit(term, step(shardA, 1, 2))
+	f.commit(term, step(shardA, 2, 3))
+	f.stored(store, 0, shardA, &want)
+	if f.Deduplicates {
+		f.queued(events(shardA, 1, 3)...)
+	} else {
+		f.queued(event(shardA, 1), event(shardA, 2), event(shardA, 2), event(shardA, 3))
+	}
+}
+
+func commitLetterAgain(f *fixture) {
+	term, want := f.elect(f.Open(), shardA), after(3)
+	first, second := letter(shardA, 1), letter(shardA, 2)
+	f.commit(term, gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{first}})
+	f.commit(term, gerritstream.Commit{
+		Position:    want,
+		Entries:     events(shardA, 3, 3),
+		DeadLetters: []gerritstream.DeadLetter{first, second},
+	})
+	f.begins(term, &want)
+	f.putAside(first, second)
+	f.queued(event(shardA, 3))
+}
+
+func commitConcurrent(f *fixture) {
+	const shards, commits, each = 16, 12, 5
+	stores := []gerritstream.Store{f.Open(), f.Open()}
+	errs := make(chan error, shards)
+	var want []gerritstream.Entry
+	for i := range shards {
+		shard := gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))
+		want = append(want, events(shard, 1, commits*each)...)
+		term := f.elect(stores[i%2], shard)
+		go func() {
+			for n := 1; n < commits*each; n += each {
+				if err := term.Commit(f.Context(), step(shard, n, n+each-1)); err != nil {
+					errs <- fmt.Errorf("commit to %s: %w", shard, err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range shards {
+		if err := <-errs; err != nil {
+			f.Error(err)
+		}
+	}
+	f.queued(want...)
+	for shard, pos := range f.positions(stores[0], 0) {
+		if !samePosition(pos, after(commits*each)) {
+			f.Errorf("position of %s is %+v", shard, pos)
+		}
+	}
+}
+
+// Two shards of one process commit at once, again and again; one of them has lost its leadership. A store that writes
+// several commits in one transaction must not let the one decide for the other.
+func commitNeighbour(f *fixture) {
+	store := f.Open()
+	good := f.elect(store, shardB)
+	var want []gerritstream.Entry
+	for round := range 10 {
+		n := round + 1
+		lost := f.elect(store, shardA)
+		f.Expire(shardA)
+		want = append(want, event(shardB, n))
+		var wg sync.WaitGroup
+		wg.Go(func() { f.refused(lost, step(shardA, n, n)) })
+		err := good.Commit(f.soon(), step(shardB, n, n))
+		wg.Wait()
+		if err != nil {
+			f.Fatalf("commit beside a refused one: %v", err)
+		}
+	}
+	f.queued(want...)
+	f.stored(store, 0, shardA, nil)
+}

@@ -1,0 +1,169 @@
+package storetest
+
+import (
+	"errors"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// faultTests go through every write point and every fault.
+var faultTests = func() []test {
+	var tests []test
+	for _, point := range points {
+		for _, fault := range faultsAt(point) {
+			tests = append(tests, test{
+				name: "fault: " + string(point) + ": " + string(fault),
+				run:  func(f *fixture) { f.suffer(point, fault) },
+			})
+		}
+	}
+	return tests
+}()
+
+// faultsAt are the faults that can befall a write. "Retry later" is an answer that only a commit has.
+func faultsAt(point Point) []Fault {
+	faults := []Fault{Refuse, ApplyButError, CrashBefore, CrashAfter}
+	if point == PointCommit {
+		faults = append(faults, RetryLater)
+	}
+	return faults
+}
+
+// applied tells whether a write that suffered a fault took place.
+func (fault Fault) applied() bool { return fault == ApplyButError || fault == CrashAfter }
+
+func (f *fixture) suffer(point Point, fault Fault) {
+	if f.FailNext == nil {
+		f.Skip("this store has no fault hooks")
+	}
+	switch point {
+	case PointSetStart:
+		f.sufferSetStart(fault)
+	case PointCampaign:
+		f.sufferCampaign(fault)
+	case PointCommit:
+		f.sufferCommit(fault)
+	case PointResign:
+		f.sufferResign(fault)
+	case PointReport:
+		f.sufferReport(fault)
+	}
+}
+
+func (f *fixture) sufferSetStart(fault Fault) {
+	victim, start := f.Open(), firstStart()
+	f.FailNext(PointSetStart, fault)
+	if err := victim.SetStart(f.soon(), nil, start); err == nil {
+		f.Error("the fault did not show")
+	}
+	reader := f.Open()
+	if fault.applied() {
+		f.hasStart(reader, &start)
+		return
+	}
+	f.hasStart(reader, nil)
+	f.setStart(reader, nil, start)
+}
+
+// After a failed campaign anybody can win, and the victim did not.
+func (f *fixture) sufferCampaign(fault Fault) {
+	victim := f.Open()
+	f.FailNext(PointCampaign, fault)
+	if term, err := victim.Campaign(f.soon(), 0, shardA); err == nil {
+		if fault == CrashBefore || fault == CrashAfter {
+			f.Error("a dead process won")
+		}
+		f.resign(term) // a store that waits for better times may have tried again
+	}
+	f.commit(f.elect(f.Open(), shardA), step(shardA, 1, 1))
+}
+
+// After a failed commit the next term begins either with all of it or with nothing of it.
+func (f *fixture) sufferCommit(fault Fault) {
+	victim := f.Open()
+	term := f.elect(victim, shardA)
+	f.commit(term, step(shardA, 1, 2))
+	c := step(shardA, 3, 4)
+	c.Position, c.DeadLetters = after(5), []gerritstream.DeadLetter{letter(shardA, 5)}
+	f.FailNext(PointCommit, fault)
+	err := term.Commit(f.soon(), c)
+	if fault == RetryLater {
+		f.retried(term, c, err)
+		return
+	}
+	if err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+		f.Fatalf("a commit that is to fail for good returned %v", err)
+	}
+	f.ended(term)
+	if fault == Refuse || fault == ApplyButError {
+		f.resign(term)
+	}
+	next := f.elect(f.Open(), shardA)
+	if fault.applied() {
+		f.begins(next, &c.Position)
+		f.queued(events(shardA, 1, 4)...)
+		f.putAside(c.DeadLetters...)
+		return
+	}
+	want := after(2)
+	f.begins(next, &want)
+	f.queued(events(shardA, 1, 2)...)
+	f.putAside()
+	f.commit(next, c)
+	f.queued(events(shardA, 1, 4)...)
+}
+
+// retried checks that a commit which is to be tried again wrote nothing, ended nothing, and can be tried again.
+func (f *fixture) retried(term gerritstream.Term, c gerritstream.Commit, err error) {
+	if !errors.Is(err, gerritstream.ErrRetryLater) {
+		f.Fatalf("commit returned %v, want %v", err, gerritstream.ErrRetryLater)
+	}
+	want := after(2)
+	f.begins(term, &want)
+	f.queued(events(shardA, 1, 2)...)
+	if term.Context().Err() != nil {
+		f.Error("the term ended")
+	}
+	f.commit(term, c)
+	f.queued(events(shardA, 1, 4)...)
+	f.putAside(c.DeadLetters...)
+}
+
+// After a failed resignation no commit of the term succeeds, and it can be repeated.
+func (f *fixture) sufferResign(fault Fault) {
+	victim := f.Open()
+	term := f.elect(victim, shardA)
+	f.FailNext(PointResign, fault)
+	if err := term.Resign(f.soon()); err == nil {
+		f.Error("the fault did not show")
+	}
+	f.refused(term, step(shardA, 1, 1))
+	if fault == Refuse || fault == ApplyButError {
+		f.resign(term)
+	}
+	next := f.elect(f.Open(), shardA)
+	f.begins(next, nil)
+	f.commit(next, step(shardA, 1, 1))
+	f.queued(event(shardA, 1))
+}
+
+func (f *fixture) sufferReport(fault Fault) {
+	victim, reader := f.Open(), f.Open()
+	term := f.elect(victim, shardA)
+	f.FailNext(PointReport, fault)
+	if err := victim.Report(f.soon(), gerritstream.Status{Process: "a process", Stream: stream, Behind: 3}); err == nil {
+		f.Error("the fault did not show")
+	}
+	switch fault {
+	case Refuse:
+		if n := len(f.inspect(reader).Reports); n != 0 {
+			f.Errorf("%d reports after a refused one", n)
+		}
+		f.commit(term, step(shardA, 1, 1)) // a report is for people: its failure ends nothing
+	case ApplyButError:
+		f.shows(reader, 3)
+		f.commit(term, step(shardA, 1, 1))
+	default:
+		f.commit(f.elect(reader, shardA), step(shardA, 1, 1))
+	}
+}

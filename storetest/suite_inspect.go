@@ -1,0 +1,120 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var inspectTests = []test{
+	{"inspection of an empty store", inspectEmpty},
+	{"inspection tells start, leaders, positions and counts", inspectFull},
+	{"inspection shows the positions of the epoch that is", inspectEpoch},
+	{"inspection shows a damaged position as such", inspectDamaged},
+	{"report is shown, replaced, and gone with its process", inspectReports},
+}
+
+func (f *fixture) inspect(store gerritstream.Store) gerritstream.Inspection {
+	f.Helper()
+	in, err := store.Inspect(f.soon())
+	if err != nil {
+		f.Fatalf("inspect: %v", err)
+	}
+	return in
+}
+
+func inspectEmpty(f *fixture) {
+	in := f.inspect(f.Open())
+	if in.Start != nil || len(in.Shards) != 0 || len(in.Reports) != 0 || in.Queue != 0 || in.DeadLetters != 0 {
+		f.Errorf("an empty store shows %+v", in)
+	}
+}
+
+func inspectFull(f *fixture) {
+	store, other := f.Open(), f.Open()
+	start, want := firstStart(), after(3)
+	f.setStart(store, nil, start)
+	before := time.Now().Truncate(time.Millisecond)
+	term := f.elect(store, shardA)
+	c := step(shardA, 1, 2)
+	c.Position, c.DeadLetters = want, []gerritstream.DeadLetter{letter(shardA, 3)}
+	f.commit(term, c)
+
+	in := f.inspect(other)
+	if in.Start == nil || !equalStart(*in.Start, start) {
+		f.Errorf("start is %+v, want %+v", in.Start, start)
+	}
+	if in.Queue != 2 || in.DeadLetters != 1 || in.Discarded != 0 || in.Expired != 0 {
+		f.Errorf("counts are %d, %d, %d, %d, want 2, 1, 0, 0", in.Queue, in.DeadLetters, in.Discarded, in.Expired)
+	}
+	s := in.Shards[shardA]
+	if s.Leader == "" || s.Term != term.Number() || s.Position == nil || !samePosition(*s.Position, want) {
+		f.Errorf("shard is %+v", s)
+	}
+	if s.Committed.Before(before) || s.Committed.After(time.Now().Add(time.Second)) {
+		f.Errorf("the commit was at %v, not after %v", s.Committed, before)
+	}
+	f.resign(term)
+	if s := f.inspect(other).Shards[shardA]; s.Leader != "" || s.Term != term.Number() || s.Position == nil {
+		f.Errorf("after the resignation the shard is %+v", s)
+	}
+}
+
+func inspectEpoch(f *fixture) {
+	store := f.Open()
+	start, next := firstStart(), recreated(1)
+	f.setStart(store, nil, start)
+	term := f.electIn(store, 0, shardA)
+	f.commit(term, gerritstream.Commit{Position: after(9)})
+	f.resign(term)
+	f.setStart(store, &start, next)
+	if s := f.inspect(store).Shards[shardA]; s.Position != nil {
+		f.Errorf("position of the epoch before is shown: %+v", s.Position)
+	}
+}
+
+func inspectDamaged(f *fixture) {
+	store := f.Open()
+	f.WritePosition(0, shardA, []byte("garbage"))
+	if s := f.inspect(store).Shards[shardA]; s.Position == nil || s.Position.Unreadable == nil {
+		f.Errorf("shard with a damaged position is %+v", s)
+	}
+}
+
+func inspectReports(f *fixture) {
+	reporter, reader := f.Open(), f.Open()
+	status := gerritstream.Status{Process: "a process", Stream: stream, Behind: 1}
+	f.report(reporter, status)
+	f.shows(reader, 1)
+	status.Behind = 2
+	f.report(reporter, status)
+	f.shows(reader, 2)
+
+	f.Kill(reporter)
+	deadline := f.soon()
+	for len(f.inspect(reader).Reports) > 0 {
+		timer := time.NewTimer(f.Settle)
+		select {
+		case <-timer.C:
+		case <-deadline.Done():
+			f.Fatal("the report of a dead process did not go")
+		}
+	}
+}
+
+func (f *fixture) report(store gerritstream.Store, status gerritstream.Status) {
+	f.Helper()
+	if err := store.Report(f.soon(), status); err != nil {
+		f.Fatalf("report: %v", err)
+	}
+}
+
+// shows checks that there is one report, with so many shards behind.
+func (f *fixture) shows(store gerritstream.Store, behind int) {
+	f.Helper()
+	reports := f.inspect(store).Reports
+	if len(reports) != 1 || reports[0].Status.Behind != behind || reports[0].Process == "" || reports[0].At.IsZero() ||
+		!reports[0].Status.Stream.Created.Equal(stream.Created) {
+		f.Errorf("reports are %+v, want one with %d behind", reports, behind)
+	}
+}

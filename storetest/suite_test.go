@@ -1,0 +1,39 @@
+package storetest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+func TestMemory(t *testing.T) {
+	for name, config := range map[string]storetest.MemoryConfig{
+		"free at once":   {},
+		"free after 5 s": {TakeoverAfter: 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, storetest.Harness{
+				Bubble:       true,
+				Settle:       time.Second,
+				Patience:     time.Minute,
+				Deduplicates: true,
+				New:          func(*testing.T) storetest.Backend { return backend(storetest.NewMemory(config)) },
+			})
+		})
+	}
+}
+
+func backend(mem *storetest.Memory) storetest.Backend {
+	return storetest.Backend{
+		Open:            func() gerritstream.Store { return mem.Process("process") },
+		Kill:            func(store gerritstream.Store) { store.(*storetest.Process).Kill() },
+		Entries:         mem.Entries,
+		DeadLetters:     mem.DeadLetters,
+		WritePosition:   mem.WritePosition,
+		WriteNewerStart: func() { mem.WriteStart([]byte(`{"format":1000000}`)) },
+		Expire:          func(shard gerritstream.ShardID) { mem.ExpireQuietly(shard) },
+		FailNext:        mem.FailNext,
+	}
+}
