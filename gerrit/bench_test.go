@@ -2,8 +2,6 @@ package gerrit_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/gerritstream/gerritstream/gerrit"
@@ -45,10 +43,7 @@ func BenchmarkValid(b *testing.B) {
 
 // BenchmarkJudge is Scan and Rule of the default filter together: what each record of a stream costs.
 func BenchmarkJudge(b *testing.B) {
-	filter, err := gerrit.NewFilter(gerrit.FilterConfig{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	filter := zuulFilter(b)
 	data := readEvent(b, "ref-updated")
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
@@ -63,9 +58,5 @@ func BenchmarkJudge(b *testing.B) {
 
 func readEvent(tb testing.TB, name string) []byte {
 	tb.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "events", name+".json"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return data
+	return readCase(tb, "events", name+".json")
 }
