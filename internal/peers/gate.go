@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,7 +79,8 @@ func missingBoto3() error {
 	if err := missingFile(pythonCommand)(); err != nil {
 		return err
 	}
-	if out, err := exec.Command(pythonCommand, "-c", "import boto3").CombinedOutput(); err != nil {
+	out, err := PythonCommand(context.Background(), "import boto3").CombinedOutput()
+	if err != nil {
 		return fmt.Errorf("import boto3 with %s: %w: %s", pythonCommand, err, out)
 	}
 	return nil

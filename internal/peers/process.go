@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,7 +35,8 @@ func (p process) start(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("start %s: %v", p.name, err)
 	}
-	cmd := exec.Command(p.argv[0], p.argv[1:]...)
+	// tb's context ends before its clean-ups, which end the process and show its log.
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), p.argv[0], p.argv[1:]...)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{portsIn}
@@ -53,7 +55,7 @@ func (p process) start(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("start %s: %v", p.name, err)
 	}
-	if err := answers(endpoint); err != nil {
+	if err := answers(tb.Context(), endpoint); err != nil {
 		tb.Fatalf("start %s: %v", p.name, err)
 	}
 	return endpoint
@@ -78,9 +80,13 @@ func (p process) endpoint(ports *os.File) (string, error) {
 }
 
 // answers returns nil once the endpoint has answered a request, with whatever status.
-func answers(endpoint string) error {
+func answers(ctx context.Context, endpoint string) error {
 	client := http.Client{Timeout: startTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(endpoint)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("wait for an answer: %w", err)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("wait for an answer: %w", err)
 	}
@@ -89,6 +95,7 @@ func answers(endpoint string) error {
 
 // stop ends the process by its id and waits for it. A failed test keeps the log and shows its end.
 func (p process) stop(tb testing.TB, cmd *exec.Cmd, stdin io.Closer, ports, log *os.File) {
+	tb.Helper()
 	_ = stdin.Close()
 	_ = ports.Close()
 	_ = cmd.Process.Kill() // it may have ended by itself

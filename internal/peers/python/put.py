@@ -3,8 +3,8 @@
 Standard input: a line an event, its partition key, a tab, its bytes in base64.
 Standard output: a JSON object a line, in the order of putting: shard, sequence_number, sha256, key.
 
-With --reshard the first open shard is split when a third of the events is put, and the first two open neighbours are merged
-when two thirds are, both while the putting goes on.
+With --reshard the first open shard is split when a third of the events is put, and the last two are merged when two thirds
+are, both while the putting goes on. The last sixth waits for them, so that every open shard gets some.
 """
 
 import argparse
@@ -74,15 +74,20 @@ class Resharding:
 
     def __init__(self, client, stream, total):
         self.steps = [(total // 3, split), (2 * total // 3, merge)]
-        self.client, self.stream = client, stream
+        self.client, self.stream, self.total = client, stream, total
         self.running = None
         self.errors = []
 
     def put_so_far(self, count):
-        if self.steps and count >= self.steps[0][0] and not (self.running and self.running.is_alive()):
-            _, step = self.steps.pop(0)
-            self.running = threading.Thread(target=self.run, args=(step,))
-            self.running.start()
+        if count >= 5 * self.total // 6:
+            self.finish()
+        elif self.steps and count >= self.steps[0][0] and not (self.running and self.running.is_alive()):
+            self.start()
+
+    def start(self):
+        _, step = self.steps.pop(0)
+        self.running = threading.Thread(target=self.run, args=(step,))
+        self.running.start()
 
     def run(self, step):
         try:
@@ -91,10 +96,10 @@ class Resharding:
             self.errors.append(error)
 
     def finish(self):
-        while self.steps:
-            self.join()
-            self.put_so_far(self.steps[0][0])
         self.join()
+        while self.steps:
+            self.start()
+            self.join()
         if self.errors:
             raise self.errors[0]
 
@@ -162,8 +167,6 @@ def main():
         count += len(batch)
         if resharding:
             resharding.put_so_far(count)
-    if resharding:
-        resharding.finish()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+// Package test holds the checks of the repository as a whole: which package may import which, and whether the documentation
+// names tests that exist. The tests of the program from outside are in e2e.
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gerritstream/gerritstream"
+
+// house says what of the module's own each package may import outside its tests: "cmd -> internal/daemon -> adapters ->
+// root". A path stands for itself alone; "" is the root. A package that is not here has no place yet: give it one.
+var house = map[string][]string{
+	"":                       {},
+	"gerrit":                 {},
+	"gerrit/gerrittest":      {},
+	"kinesistest":            {},
+	"kinesis":                {""},
+	"sqlite":                 {""},
+	"sink":                   {""},
+	"storetest":              {""},
+	"internal/admin":         {""},
+	"internal/peers":         {},
+	"internal/daemon/config": {"", "gerrit"},
+	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},
+	"cmd/gerritstream": {
+		"", "internal/daemon", "gerrit", "gerrit/gerrittest", "kinesistest", "sqlite", "sink",
+	},
+	"test/summary": {},
+}
+
+// confined says where alone a dependency may be imported outside tests, by prefix of its path.
+var confined = map[string][]string{
+	"github.com/aws/":              {"kinesis"},
+	"database/sql":                 {"sqlite"},
+	"modernc.org/sqlite":           {"sqlite"},
+	"github.com/spf13/":            {"cmd/gerritstream"},
+	"github.com/prometheus/":       {"internal/admin"},
+	"github.com/coreos/go-systemd": {"internal/daemon", "cmd/gerritstream"},
+}
+
+// rootMayImport is all that the root imports besides the standard library.
+const rootMayImport = "golang.org/x/sync/"
+
+// listed is a package as `go list -json` describes it.
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestDependencyDirection(t *testing.T) {
+	for _, pkg := range listPackages(t) {
+		t.Run(nameOf(pkg.ImportPath), func(t *testing.T) {
+			for _, err := range violations(pkg) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDependencyDirectionIsEnforced shows that the rules refuse what they are there to refuse.
+func TestDependencyDirectionIsEnforced(t *testing.T) {
+	for _, wrong := range []listed{
+		{"", []string{module + "/kinesis"}},
+		{"", []string{"github.com/spf13/cobra"}},
+		{"gerrit", []string{module}},
+		{"kinesis", []string{module + "/sqlite"}},
+		{"kinesistest", []string{module}},
+		{"sqlite", []string{module + "/internal/daemon"}},
+		{"internal/daemon", []string{"github.com/aws/aws-sdk-go-v2/aws"}},
+		{"internal/daemon", []string{module + "/cmd/gerritstream"}},
+		{"cmd/gerritstream", []string{"database/sql"}},
+		{"util", nil},
+	} {
+		wrong.ImportPath = path.Join(module, wrong.ImportPath)
+		if len(violations(wrong)) == 0 {
+			t.Errorf("%s may import %s", wrong.ImportPath, wrong.Imports)
+		}
+	}
+}
+
+// violations returns what a package imports and may not.
+func violations(pkg listed) []error {
+	name := nameOf(pkg.ImportPath)
+	may, ok := house[name]
+	if !ok {
+		return []error{fmt.Errorf("%s has no place in the house: add it to the table, or move it", pkg.ImportPath)}
+	}
+	var errs []error
+	for _, imported := range pkg.Imports {
+		if err := checkImport(name, may, imported); err != nil {
+			errs = append(errs, fmt.Errorf("%s imports %s: %w", pkg.ImportPath, imported, err))
+		}
+	}
+	return errs
+}
+
+func checkImport(name string, may []string, imported string) error {
+	if isOurs(imported) {
+		if !slices.Contains(may, nameOf(imported)) {
+			return fmt.Errorf("of the module's own it may import %q", may)
+		}
+		return nil
+	}
+	if first, _, _ := strings.Cut(imported, "/"); name == "" && strings.Contains(first, ".") &&
+		!strings.HasPrefix(imported, rootMayImport) {
+		return fmt.Errorf("the root imports the standard library and %s only", rootMayImport)
+	}
+	for prefix, places := range confined {
+		if strings.HasPrefix(imported, prefix) && !slices.Contains(places, name) {
+			return fmt.Errorf("only %q may", places)
+		}
+	}
+	return nil
+}
+
+func isOurs(imported string) bool {
+	return imported == module || strings.HasPrefix(imported, module+"/")
+}
+
+// nameOf returns a package's path below the module: "" for the root.
+func nameOf(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// listPackages returns every package of the module. One that holds only tests imports nothing here.
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,GoFiles", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			listed
+			GoFiles []string
+		}
+		err := dec.Decode(&pkg)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if len(pkg.GoFiles) > 0 {
+			packages = append(packages, pkg.listed)
+		}
+	}
+}
