@@ -1,0 +1,120 @@
+package kinesistest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+const (
+	contentType    = "application/x-amz-json-1.1"
+	targetPrefix   = "Kinesis_20131202."
+	maxRequestBody = 32 << 20
+)
+
+// ServeHTTP answers one request. It implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
+	if err != nil && !isTooLarge(err) {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+	reply, err := s.answer(r.Context(), r, body, err)
+	if err != nil {
+		panic(http.ErrAbortHandler) // breaks the connection, as net/http has it
+	}
+	s.setHeader(w.Header(), reply)
+	w.WriteHeader(reply.Status)
+	if _, err := io.Copy(w, reply.reader()); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answer takes a request through the hooks to its operation. tooLarge is not nil when the body was.
+func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLarge error) (*Reply, error) {
+	if f := refuse(r); f != nil {
+		return NewFault(f), nil
+	}
+	if tooLarge != nil {
+		return NewFault(&Fault{Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+			Message: fmt.Sprintf("the body is larger than %d bytes", maxRequestBody)}), nil
+	}
+	req := &Request{
+		Operation: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix),
+		Header:    r.Header,
+		Body:      body,
+	}
+	hooks := s.hooks.snapshot()
+	if len(hooks) == 0 {
+		return s.perform(ctx, req)
+	}
+	s.identify(req)
+	return s.hooks.wrap(hooks, req, s.perform)(ctx, req)
+}
+
+// perform applies the operation. It is the last handler.
+func (s *Server) perform(_ context.Context, r *Request) (*Reply, error) {
+	do := s.operations[r.Operation]
+	if do == nil {
+		return NewFault(&Fault{Code: "UnknownOperationException", Status: http.StatusBadRequest}), nil
+	}
+	reply, f := do(s, r.Body)
+	if f != nil {
+		return NewFault(f), nil
+	}
+	return reply, nil
+}
+
+// refuse says what keeps a request from being looked at.
+func refuse(r *http.Request) *Fault {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case strings.HasPrefix(kind, "application/x-amz-cbor"):
+		return &Fault{Code: "UnsupportedMediaTypeException", Status: http.StatusUnsupportedMediaType,
+			Message: "CBOR is not spoken here, only AWS JSON 1.1: the AWS SDK for Java has the switch AWS_CBOR_DISABLE=true"}
+	case r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("X-Amz-Target"), targetPrefix) ||
+		kind != contentType && kind != "application/json":
+		return &Fault{Code: "UnknownOperationException", Status: http.StatusNotFound}
+	case r.Header.Get("Authorization") == "" && !r.URL.Query().Has("X-Amz-Signature"):
+		return fault("MissingAuthenticationTokenException", "Missing Authentication Token")
+	}
+	return nil
+}
+
+// identify fills in what a request is about, for hooks.
+func (s *Server) identify(r *Request) {
+	var in struct {
+		streamRef
+		ShardId, ShardToSplit, ShardToMerge, ShardIterator string //nolint:revive,staticcheck // as in the request
+	}
+	if json.Unmarshal(r.Body, &in) != nil {
+		return // whoever answers says what is wrong with it
+	}
+	r.Stream, r.Shard = in.name(), in.ShardId+in.ShardToSplit+in.ShardToMerge
+	var it iterator
+	if in.ShardIterator != "" && s.open(in.ShardIterator, &it) {
+		r.Stream, r.Shard = it.Stream, shardID(it.Shard)
+	}
+}
+
+// setHeader writes what every reply has: the service's clock above all.
+func (s *Server) setHeader(h http.Header, reply *Reply) {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // it does not fail
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.FormatInt(reply.length(), 10))
+	h.Set("Date", s.Now().Format(http.TimeFormat))
+	h.Set("x-amzn-RequestId", hex.EncodeToString(id[:]))
+}
+
+func isTooLarge(err error) bool {
+	var tooLarge *http.MaxBytesError
+	return errors.As(err, &tooLarge)
+}
