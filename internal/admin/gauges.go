@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Gauges are what is looked up at the moment metrics are asked for.
+type Gauges struct {
+	Status func() gerritstream.Status
+
+	// Listed returns what the last complete listing said of retention, and how far the local clock was ahead of the
+	// service's then; ok is false before the first.
+	Listed func() (retention, ahead time.Duration, ok bool)
+
+	// Queue returns how many events the store holds; ok is false when that is not known.
+	Queue func() (events int64, ok bool)
+}
+
+// Follow adds the gauges to the metrics. It is called once, before they are served.
+func (m *Metrics) Follow(g Gauges) { m.registry.MustRegister(&gaugeCollector{g}) }
+
+// gaugeCollector turns the state of the moment into metrics.
+type gaugeCollector struct{ Gauges }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
+
+// The descriptions of the gauges. They are never written to.
+var (
+	descLeader   = desc("shard_leader", "1 while this process leads the shard, else 0.", "shard")
+	descLag      = desc("shard_lag_seconds", "Distance from the tip of a shard that is read here, as the service tells it.", "shard")
+	descAge      = desc("position_age_seconds", "Time since everything that had arrived in the shard was handled.", "shard")
+	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
+	descQueue    = desc("queue_depth", "Events held by the store.")
+	descSkew     = desc("clock_skew_seconds", "How far the local clock is ahead of the service's, at the last listing.")
+)
+
+// Describe implements prometheus.Collector.
+func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descSkew} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	retention, ahead, listed := c.Listed()
+	if listed {
+		gauge(descSkew, ahead.Seconds())
+	}
+	if events, ok := c.Queue(); ok {
+		gauge(descQueue, float64(events))
+	}
+	now := time.Now().Add(-ahead)
+	status := c.Status()
+	for i := range status.Shards {
+		s := &status.Shards[i]
+		id := string(s.Shard)
+		if s.State == gerritstream.StateEnded {
+			continue
+		}
+		if s.State != gerritstream.StateReading && s.State != gerritstream.StateHalted {
+			gauge(descLeader, 0, id)
+			continue
+		}
+		gauge(descLeader, 1, id)
+		gauge(descLag, s.Behind.Seconds(), id)
+		if handled := s.Position.HandledUntil(); !handled.IsZero() {
+			age := max(0, now.Sub(handled))
+			gauge(descAge, age.Seconds(), id)
+			if listed {
+				gauge(descHeadroom, (retention - age).Seconds(), id)
+			}
+		}
+	}
+}

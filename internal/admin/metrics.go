@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+const namespace = "gerritstream"
+
+// MetricsOptions say what the metrics are told about the process.
+type MetricsOptions struct {
+	Version string
+
+	// TypeLabel returns an event type's label: one of a bounded set, since whoever writes an event chooses its type.
+	TypeLabel func(eventType string) string
+}
+
+// Metrics counts what a Listener does, as its Observer, in a registry of its own. What can be seen in the status is taken
+// from there when it is asked for (see Follow). All methods may be called by several goroutines at once.
+type Metrics struct {
+	gerritstream.NopObserver
+	registry  *prometheus.Registry
+	typeLabel func(string) string
+
+	read     prometheus.Counter
+	queued   *prometheus.CounterVec
+	filtered *prometheus.CounterVec
+	dead     *prometheus.CounterVec
+	lost     prometheus.Counter
+	commit   prometheus.Histogram
+	requests *prometheus.CounterVec
+	terms    *prometheus.CounterVec
+}
+
+// NewMetrics returns metrics at zero.
+func NewMetrics(o MetricsOptions) *Metrics {
+	m := &Metrics{
+		registry:  prometheus.NewRegistry(),
+		typeLabel: o.TypeLabel,
+		read:      counter("records_read_total", "Records read from the stream; those read again count again."),
+		queued:    counters("events_queued_total", "Events committed to the queue.", "type"),
+		filtered:  counters("events_filtered_total", "Events dropped by a rule of the filter, as they were judged.", "rule"),
+		dead:      counters("dead_letters_total", "Records put aside, by the reason.", "reason"),
+		lost:      counter("possibly_lost_intervals_total", "Intervals in which records may have gone unread."),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "commit_seconds", Help: "Time that a commit took in the store.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+		requests: counters("kinesis_requests_total", "Requests to Kinesis, by operation and outcome.", "operation", "code"),
+		terms:    counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "1, with the version in the labels.",
+		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.requests, m.terms, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, end := range []string{endResigned, endLost, endFailed} {
+		m.terms.WithLabelValues(end)
+	}
+	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+// handler answers with everything there is, in the form the client asks for.
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// PageRead counts records.
+func (m *Metrics) PageRead(_ gerritstream.ShardID, page *gerritstream.Batch) {
+	m.read.Add(float64(len(page.Records)))
+}
+
+// Judged counts what the filter drops.
+func (m *Metrics) Judged(_ gerritstream.ShardID, _ *gerritstream.Record, v *gerritstream.Verdict) {
+	if v.Bad == "" && v.Filter != "" {
+		m.filtered.WithLabelValues(v.Filter).Inc()
+	}
+}
+
+// Committed counts what is durable, and how long that took.
+func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Commit, took time.Duration) {
+	m.commit.Observe(took.Seconds())
+	for i := 0; i < len(c.Entries); { // a shard has few types, so that they come in runs
+		eventType, n := c.Entries[i].Event.Type, 1
+		for i+n < len(c.Entries) && c.Entries[i+n].Event.Type == eventType {
+			n++
+		}
+		m.queued.WithLabelValues(m.typeLabel(eventType)).Add(float64(n))
+		i += n
+	}
+	for i := range c.DeadLetters {
+		m.dead.WithLabelValues(c.DeadLetters[i].Reason).Inc()
+	}
+}
+
+// Lost counts intervals.
+func (m *Metrics) Lost(gerritstream.ShardID, gerritstream.Interval) { m.lost.Inc() }
+
+// How a term ends.
+const (
+	endResigned = "resigned"
+	endLost     = "lost"
+	endFailed   = "failed"
+)
+
+// TermEnded counts terms.
+func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
+	end := endFailed
+	switch {
+	case cause == nil:
+		end = endResigned
+	case errors.Is(cause, gerritstream.ErrLeadershipLost):
+		end = endLost
+	}
+	m.terms.WithLabelValues(end).Inc()
+}
+
+// Request counts a request to Kinesis: its operation, and "OK" or the code of its error. Both come from bounded sets.
+func (m *Metrics) Request(operation, code string) { m.requests.WithLabelValues(operation, code).Inc() }

@@ -1,0 +1,158 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// scrape returns the lines of /metrics that are ours, as a set.
+func scrape(t *testing.T, m *Metrics) map[string]bool {
+	t.Helper()
+	_, _, body := serve(t, fixed(gerritstream.Status{}), m)("GET", "/metrics")
+	found := map[string]bool{}
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, namespace) {
+			found[strings.TrimSpace(line)] = true
+		}
+	}
+	return found
+}
+
+func expect(t *testing.T, got map[string]bool, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		if !got[line] {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("got %v", got)
+	}
+}
+
+func TestCounters(t *testing.T) {
+	m := newMetrics()
+	var observer gerritstream.Observer = m
+	entry := func(eventType string) gerritstream.Entry {
+		return gerritstream.Entry{Event: gerritstream.Event{Type: eventType}}
+	}
+	observer.PageRead("s", &gerritstream.Batch{Records: make([]gerritstream.Record, 7)})
+	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{Filter: "type"})
+	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{})
+	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{Bad: "json", Filter: "type"})
+	observer.Committed("s", 1, &gerritstream.Commit{
+		Entries:     []gerritstream.Entry{entry("a"), entry("a"), entry("b"), entry("a")},
+		DeadLetters: []gerritstream.DeadLetter{{Reason: "json"}, {Reason: "utf8"}},
+	}, 3*time.Millisecond)
+	observer.Lost("s", gerritstream.Interval{})
+	observer.TermEnded("s", 1, nil)
+	observer.TermEnded("s", 2, fmt.Errorf("term: %w", gerritstream.ErrLeadershipLost))
+	observer.TermEnded("s", 3, errors.New("disk"))
+	observer.TermEnded("s", 4, errors.New("disk"))
+	m.Request("GetRecords", "OK")
+	expect(t, scrape(t, m),
+		"gerritstream_records_read_total 7",
+		`gerritstream_events_filtered_total{rule="type"} 1`,
+		`gerritstream_events_queued_total{type="a"} 3`,
+		`gerritstream_events_queued_total{type="b"} 1`,
+		`gerritstream_dead_letters_total{reason="json"} 1`,
+		`gerritstream_dead_letters_total{reason="utf8"} 1`,
+		"gerritstream_possibly_lost_intervals_total 1",
+		"gerritstream_commit_seconds_count 1",
+		`gerritstream_commit_seconds_bucket{le="0.002"} 0`,
+		`gerritstream_commit_seconds_bucket{le="0.004"} 1`,
+		`gerritstream_terms_total{end="resigned"} 1`,
+		`gerritstream_terms_total{end="lost"} 1`,
+		`gerritstream_terms_total{end="failed"} 2`,
+		`gerritstream_kinesis_requests_total{code="OK",operation="GetRecords"} 1`,
+	)
+}
+
+func TestGauges(t *testing.T) {
+	handled := time.Now().Add(-time.Hour)
+	status := gerritstream.Status{Shards: []gerritstream.ShardStatus{
+		{Shard: "a", State: gerritstream.StateReading, Behind: 90 * time.Second,
+			Position: gerritstream.Position{After: "1", Arrived: handled.Add(-time.Hour), CaughtUp: handled}},
+		{Shard: "b", State: gerritstream.StateStandby},
+		{Shard: "c", State: gerritstream.StateEnded},
+	}}
+	m := newMetrics()
+	m.Follow(Gauges{
+		Status: fixed(status),
+		Listed: func() (retention, ahead time.Duration, ok bool) { return 24 * time.Hour, 3 * time.Second, true },
+		Queue:  func() (int64, bool) { return 12, true },
+	})
+	got := scrape(t, m)
+	expect(t, got,
+		`gerritstream_shard_leader{shard="a"} 1`,
+		`gerritstream_shard_lag_seconds{shard="a"} 90`,
+		`gerritstream_shard_leader{shard="b"} 0`,
+		"gerritstream_queue_depth 12",
+		"gerritstream_clock_skew_seconds 3",
+	)
+	age, headroom := 0.0, 0.0
+	for line := range got {
+		if strings.Contains(line, `shard="c"`) {
+			t.Errorf("a shard that has ended is there: %s", line)
+		}
+		if v, ok := strings.CutPrefix(line, `gerritstream_position_age_seconds{shard="a"} `); ok {
+			_, _ = fmt.Sscan(v, &age)
+		}
+		if v, ok := strings.CutPrefix(line, `gerritstream_retention_headroom_seconds{shard="a"} `); ok {
+			_, _ = fmt.Sscan(v, &headroom)
+		}
+	}
+	if want := 3600.0 - 3; age < want || age > want+60 {
+		t.Errorf("age %v, want about %v: an hour by the service's clock, 3 s behind ours", age, want)
+	}
+	if sum := age + headroom; sum < 86399.9 || sum > 86400.1 {
+		t.Errorf("age %v + headroom %v = %v, want the retention", age, headroom, sum)
+	}
+}
+
+// TestGaugesOfWhatIsNotKnown: nothing is made up before the first listing.
+func TestGaugesOfWhatIsNotKnown(t *testing.T) {
+	m := newMetrics()
+	m.Follow(Gauges{
+		Status: fixed(gerritstream.Status{}),
+		Listed: func() (retention, ahead time.Duration, ok bool) { return 0, 0, false },
+		Queue:  func() (int64, bool) { return 0, false },
+	})
+	for line := range scrape(t, m) {
+		for _, name := range []string{"clock_skew", "queue_depth", "shard_", "position_", "retention_"} {
+			if strings.HasPrefix(line, namespace+"_"+name) {
+				t.Errorf("made up: %s", line)
+			}
+		}
+	}
+}
+
+func TestBuildInfo(t *testing.T) {
+	for line := range scrape(t, newMetrics()) {
+		if strings.HasPrefix(line, "gerritstream_build_info{") {
+			if !strings.Contains(line, `version="v1.2.3"`) || !strings.HasSuffix(line, " 1") {
+				t.Errorf("got %s", line)
+			}
+			return
+		}
+	}
+	t.Error("no build_info")
+}
+
+// BenchmarkCommitted is what metrics cost a commit of 500 events.
+func BenchmarkCommitted(b *testing.B) {
+	m := newMetrics()
+	c := gerritstream.Commit{Entries: make([]gerritstream.Entry, 500)}
+	for i := range c.Entries {
+		c.Entries[i].Event.Type = "ref-updated"
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Committed("s", 1, &c, time.Millisecond)
+	}
+}

@@ -1,0 +1,41 @@
+package admin
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+func TestNotReady(t *testing.T) {
+	listed := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	shard := func(state gerritstream.State, trouble string) []gerritstream.ShardStatus {
+		return []gerritstream.ShardStatus{{Shard: "shardId-000000000000", State: state, Trouble: trouble}}
+	}
+	tests := []struct {
+		name   string
+		status gerritstream.Status
+		want   []string
+	}{
+		{"just begun", gerritstream.Status{}, []string{"the stream has not been listed yet"}},
+		{"cannot list", gerritstream.Status{Trouble: "denied:\n\tkinesis:ListShards"}, []string{"denied: kinesis:ListShards"}},
+		{"could once", gerritstream.Status{Listed: listed, Trouble: "denied"}, []string{"denied"}},
+		{"reading", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateReading, "")}, nil},
+		{"standing by", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateStandby, "")}, nil},
+		{"standing by after a term that failed", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateStandby, "disk")}, nil},
+		{"no shard yet", gerritstream.Status{Listed: listed}, nil},
+		{"waiting", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateWaiting, "")}, nil},
+		{"held up", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateReading, "KMS says no")},
+			[]string{"shardId-000000000000: KMS says no"}},
+		{"halted", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateHalted, "halted: bad position")},
+			[]string{"shardId-000000000000: halted: bad position"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := notReady(&tt.status); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

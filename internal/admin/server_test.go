@@ -1,0 +1,184 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// fixed is a status that stands still.
+func fixed(s gerritstream.Status) func() gerritstream.Status {
+	return func() gerritstream.Status { return s }
+}
+
+// newMetrics returns metrics whose labels are the types themselves.
+func newMetrics() *Metrics {
+	return NewMetrics(MetricsOptions{Version: "v1.2.3", TypeLabel: func(s string) string { return s }})
+}
+
+// serve runs a server for the length of a test and returns a function that gets a path from it.
+func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) func(method, path string) (int, http.Header, string) {
+	t.Helper()
+	s, err := New(Options{Address: "127.0.0.1:0", Status: status, Metrics: m, Version: "v1.2.3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(func() { cancel(); running.Wait(); client.CloseIdleConnections() })
+	return func(method, path string) (int, http.Header, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.Addr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, res.Header, string(body)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	ready := gerritstream.Status{Listed: time.Now()}
+	tests := []struct {
+		status             gerritstream.Status
+		method, path, body string
+		code               int
+	}{
+		{ready, "GET", "/healthz", "ok\n", 200},
+		{gerritstream.Status{}, "GET", "/healthz", "ok\n", 200},
+		{ready, "GET", "/readyz", "ready\n", 200},
+		{gerritstream.Status{}, "GET", "/readyz", "the stream has not been listed yet\n", 503},
+		{ready, "HEAD", "/readyz", "", 200},
+		{ready, "POST", "/healthz", "Method Not Allowed\n", 405},
+		{ready, "GET", "/nothing", "404 page not found\n", 404},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
+			code, _, body := serve(t, fixed(tt.status), newMetrics())(tt.method, tt.path)
+			if code != tt.code || body != tt.body {
+				t.Errorf("got %d %q, want %d %q", code, body, tt.code, tt.body)
+			}
+		})
+	}
+}
+
+func TestPageEscapesWhatItShows(t *testing.T) {
+	status := gerritstream.Status{
+		Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
+		Shards: []gerritstream.ShardStatus{{
+			Shard: "shardId-000000000007", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-000000000001"},
+			Trouble: "<script>alert(1)</script>",
+		}},
+	}
+	code, header, body := serve(t, fixed(status), newMetrics())("GET", "/")
+	if code != 200 || strings.Contains(body, "<script>") {
+		t.Errorf("got %d\n%s", code, body)
+	}
+	for _, want := range []string{
+		"stream/gerrit", "shardId-000000000007", "waiting for parent (shardId-000000000001)", "v1.2.3",
+		"&lt;script&gt;", "the stream has not been listed yet",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if csp := header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
+		t.Errorf("Content-Security-Policy: %q", csp)
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = New(Options{Address: taken.Addr().String(), Status: fixed(gerritstream.Status{}), Metrics: newMetrics()})
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken.Addr().String()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenAddressIsLogged(t *testing.T) {
+	for address, logged := range map[string]bool{"127.0.0.1:0": false, "[::1]:0": false, "localhost:0": false, "0.0.0.0:0": true, ":0": true} {
+		var log strings.Builder
+		s, err := New(Options{
+			Address: address, Status: fixed(gerritstream.Status{}), Metrics: newMetrics(),
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+			continue // a host without IPv6
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "can be read by other hosts"); got != logged {
+			t.Errorf("%s: logged: %v", address, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("the second time: %v", err)
+		}
+	}
+}
+
+// TestStopCutsWhatHangs: a request that never ends does not hold up the stop.
+func TestStopCutsWhatHangs(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	s, err := New(Options{Address: "127.0.0.1:0", Metrics: newMetrics(), Status: func() gerritstream.Status {
+		close(asked)
+		<-release
+		return gerritstream.Status{}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Run(ctx) }()
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	cancel()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * stopTimeout):
+		t.Error("it does not stop")
+	}
+	close(release)
+}
