@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os/exec"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -37,7 +39,7 @@ type Putter struct {
 	Endpoint string
 	Stream   string
 	Create   int           // shards of the stream, which is then created first; 0: it is there
-	Reshard  bool          // split one shard and merge two others while putting
+	Reshard  int           // split one shard and merge two others while putting so many events; 0: do not
 	Batch    int           // events a request; 0: 100
 	Pause    time.Duration // between requests
 }
@@ -47,7 +49,7 @@ func (p Putter) Put(tb testing.TB, events []Event) []Put {
 	tb.Helper()
 	Require(tb, Boto3)
 	var out bytes.Buffer
-	if err := p.PutTo(tb.Context(), events, &out); err != nil {
+	if err := p.PutTo(tb.Context(), slices.Values(events), &out); err != nil {
 		tb.Fatal(err)
 	}
 	puts, err := ReadPuts(&out)
@@ -57,11 +59,13 @@ func (p Putter) Put(tb testing.TB, events []Event) []Put {
 	return puts
 }
 
-// PutTo puts all the events, in order, and writes to out, as it goes on, one JSON object a line: a [Put] each. The caller has
-// asked Require for [Boto3].
-func (p Putter) PutTo(ctx context.Context, events []Event, out io.Writer) error {
+// PutTo puts the events as they come, in order, until there are no more, and writes to out, as it goes on, one JSON object a
+// line: a [Put] each. The caller has asked Require for [Boto3].
+func (p Putter) PutTo(ctx context.Context, events iter.Seq[Event], out io.Writer) error {
+	lines := newLines(events)
+	defer lines.stop()
 	cmd := PythonCommand(ctx, putProgram, p.args()...)
-	cmd.Stdin = bytes.NewReader(encodeEvents(events))
+	cmd.Stdin = lines
 	cmd.Stdout = out
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -76,8 +80,8 @@ func (p Putter) args() []string {
 	if p.Create > 0 {
 		args = append(args, "--create", strconv.Itoa(p.Create))
 	}
-	if p.Reshard {
-		args = append(args, "--reshard")
+	if p.Reshard > 0 {
+		args = append(args, "--reshard", strconv.Itoa(p.Reshard))
 	}
 	if p.Batch > 0 {
 		args = append(args, "--batch", strconv.Itoa(p.Batch))
@@ -88,16 +92,31 @@ func (p Putter) args() []string {
 	return args
 }
 
-// encodeEvents returns the lines that put.py reads.
-func encodeEvents(events []Event) []byte {
-	var b []byte
-	for _, e := range events {
-		b = append(b, e.Key...)
-		b = append(b, '\t')
-		b = base64.StdEncoding.AppendEncode(b, e.Data)
-		b = append(b, '\n')
+// lines is a Reader of what put.py reads. It takes an event when it has nothing left of the one before.
+type lines struct {
+	next func() (Event, bool)
+	stop func()
+	rest []byte
+}
+
+func newLines(events iter.Seq[Event]) *lines {
+	l := &lines{}
+	l.next, l.stop = iter.Pull(events)
+	return l
+}
+
+func (l *lines) Read(b []byte) (int, error) {
+	if len(l.rest) == 0 {
+		e, ok := l.next()
+		if !ok {
+			return 0, io.EOF
+		}
+		l.rest = append(append(l.rest, e.Key...), '\t')
+		l.rest = append(base64.StdEncoding.AppendEncode(l.rest, e.Data), '\n')
 	}
-	return b
+	n := copy(b, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
 }
 
 // ReadPuts reads what a Putter wrote.

@@ -19,7 +19,8 @@ func TestPutter(t *testing.T) {
 			peers.Require(t, peers.NPM, peers.Boto3, peers.AWSCLI)
 			endpoint := start(t)
 			events := madeUpEvents(600)
-			puts := peers.Putter{Endpoint: endpoint, Stream: "s", Create: 4, Reshard: true, Batch: 50}.Put(t, events)
+			putter := peers.Putter{Endpoint: endpoint, Stream: "s", Create: 4, Reshard: len(events), Batch: 50}
+			puts := putter.Put(t, events)
 			checkPuts(t, events, puts)
 			var list struct{ Shards []struct{ ShardID string } }
 			if err := json.Unmarshal(peers.AWS(t, endpoint, "list-shards", "--stream-name", "s"), &list); err != nil {

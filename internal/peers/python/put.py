@@ -1,15 +1,17 @@
 """Puts events into a Kinesis stream with boto3 and writes down where each of them went.
 
-Standard input: a line an event, its partition key, a tab, its bytes in base64.
+Standard input: a line an event, its partition key, a tab, its bytes in base64. They are put as they come, a batch as soon as
+it is full.
 Standard output: a JSON object a line, in the order of putting: shard, sequence_number, sha256, key.
 
-With --reshard the first open shard is split when a third of the events is put, and the last two are merged when two thirds
-are, both while the putting goes on. The last sixth waits for them, so that every open shard gets some.
+With --reshard N, of N events in all, the first open shard is split when a third is put, and the last two are merged when two
+thirds are, both while the putting goes on. The last sixth waits for them, so that every open shard gets some.
 """
 
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import sys
 import threading
@@ -132,10 +134,9 @@ def events_from(lines):
 
 
 def batches(events, size, pause):
-    for start in range(0, len(events), size):
-        if start and pause:
-            time.sleep(pause)
-        yield events[start : start + size]
+    while batch := list(itertools.islice(events, size)):
+        yield batch
+        time.sleep(pause)
 
 
 def main():
@@ -143,7 +144,7 @@ def main():
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--stream", required=True)
     parser.add_argument("--create", type=int, metavar="SHARDS", help="create the stream first")
-    parser.add_argument("--reshard", action="store_true", help="split and merge while putting")
+    parser.add_argument("--reshard", type=int, metavar="N", help="split and merge while putting N events")
     parser.add_argument("--batch", type=int, default=100, help="events a request")
     parser.add_argument("--pause", type=float, default=0, help="seconds between requests")
     args = parser.parse_args()
@@ -151,10 +152,9 @@ def main():
     client = connect(args.endpoint)
     if args.create:
         create(client, args.stream, args.create)
-    events = list(events_from(sys.stdin))
-    resharding = Resharding(client, args.stream, len(events)) if args.reshard else None
+    resharding = Resharding(client, args.stream, args.reshard) if args.reshard else None
     count = 0
-    for batch in batches(events, args.batch, args.pause):
+    for batch in batches(events_from(sys.stdin), args.batch, args.pause):
         for (key, data), result in put(client, args.stream, batch):
             record = {
                 "shard": result["ShardId"],
