@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/gerrit"
+)
+
+// classifier returns one with the preset of Zuul.
+func classifier(tb testing.TB) gerritstream.Classifier {
+	tb.Helper()
+	filter, err := gerrit.NewFilter(gerrit.FilterConfig{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return NewClassifier(filter)
+}
+
+const merged = `{"type":"change-merged","change":{"project":"platform/x","number":4711,"branch":"main"},` +
+	`"project":"platform/x","refName":"refs/heads/main","eventCreatedOn":1767225600}`
+
+func TestClassifier(t *testing.T) {
+	tests := []struct {
+		name, data string
+		want       gerritstream.Verdict
+	}{
+		{"queued", merged, gerritstream.Verdict{Event: gerritstream.Event{
+			Type: "change-merged", Project: "platform/x", Ref: "refs/heads/main", Change: 4711,
+			Created: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		}}},
+		{"filtered by type", `{"type":"cache-eviction"}`, gerritstream.Verdict{
+			Filter: gerrit.RuleType, Event: gerritstream.Event{Type: "cache-eviction"},
+		}},
+		{"filtered by ref", `{"type":"ref-updated","refUpdate":{"refName":"refs/changes/11/4711/meta","project":"x"}}`,
+			gerritstream.Verdict{Filter: gerrit.RuleMeta, Event: gerritstream.Event{
+				Type: "ref-updated", Project: "x", Ref: "refs/changes/11/4711/meta",
+			}}},
+	}
+	classify := classifier(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := classify([]byte(tt.data)); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestClassifierTellsWhatIsBad(t *testing.T) {
+	classify := classifier(t)
+	for data, reason := range map[string]gerrit.Reason{
+		"": gerrit.ReasonJSON, "[]": gerrit.ReasonShape, `{"type":7}`: gerrit.ReasonType, "{\"type\":\"\xff\"}": gerrit.ReasonUTF8,
+	} {
+		v := classify([]byte(data))
+		if v.Bad != string(reason) || v.Detail == "" || v.Filter != "" {
+			t.Errorf("%q: %+v, want bad: %s", data, v, reason)
+		}
+	}
+}
+
+// TestClassifierKeepsNothingOfTheRecord: the page's memory is used again once its commit has returned.
+func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
+	classify := classifier(t)
+	data := []byte(merged)
+	before := classify(data)
+	want := fmt.Sprintf("%+v", before)
+	for i := range data {
+		data[i] = 'x'
+	}
+	if got := fmt.Sprintf("%+v", before); got != want {
+		t.Errorf("after the page was used again the verdict is %s", got)
+	}
+}
+
+func TestInterner(t *testing.T) {
+	in := newInterner()
+	a, b := in.text([]byte("ref-updated")), in.text([]byte("ref-updated"))
+	if a != "ref-updated" || unsafe.StringData(a) != unsafe.StringData(b) {
+		t.Errorf("%q and %q are two strings", a, b)
+	}
+	if in.text(nil) != "" {
+		t.Error("nothing is something")
+	}
+	for range 2 {
+		if got := in.text([]byte(strings.Repeat("p", 5000))); len(got) != 1024 {
+			t.Errorf("a long text is kept at %d bytes", len(got))
+		}
+	}
+}
+
+// TestInternerIsSafe has many goroutines remember more texts than there are slots.
+func TestInternerIsSafe(t *testing.T) {
+	in := newInterner()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 3 * internSlots {
+				if want := fmt.Sprint("project", i); in.text([]byte(want)) != want {
+					t.Errorf("%s became another", want)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// BenchmarkClassify judges a small event: the string for its ref is the one allocation.
+func BenchmarkClassify(b *testing.B) {
+	classify := classifier(b)
+	data := []byte(merged)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		classify(data)
+	}
+}
