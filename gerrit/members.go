@@ -37,12 +37,12 @@ const (
 )
 
 // lookUp returns the member that a key names within a scope.
-func lookUp(scope member, key string) member {
+func lookUp(scope member, key []byte) member {
 	switch scope {
 	case top:
 		return lookUpTop(key)
 	case topChange:
-		switch key {
+		switch string(key) {
 		case "project":
 			return changeProject
 		case "branch":
@@ -51,26 +51,26 @@ func lookUp(scope member, key string) member {
 			return changeNumber
 		}
 	case topRefUpdate:
-		switch key {
+		switch string(key) {
 		case "refName":
 			return updateRefName
 		case "project":
 			return updateProject
 		}
 	case topProject:
-		if key == "name" {
+		if string(key) == "name" {
 			return projectName
 		}
 	case firstUpdate:
-		if key == "project" {
+		if string(key) == "project" {
 			return firstProject
 		}
 	}
 	return noMember
 }
 
-func lookUpTop(key string) member {
-	switch key {
+func lookUpTop(key []byte) member {
+	switch string(key) {
 	case "type":
 		return topType
 	case "project":

@@ -143,13 +143,13 @@ func (s *scanner) pair(i, depth int, scope member) int {
 // named returns the member that a name as written stands for.
 func (s *scanner) named(scope member, name []byte, escaped bool) member {
 	if !escaped {
-		return lookUp(scope, string(name))
+		return lookUp(scope, name)
 	}
 	var buf [128]byte // six times the longest name that is looked for, and more
 	if len(name) > len(buf) {
 		return noMember
 	}
-	return lookUp(scope, string(unescape(buf[:0], name)))
+	return lookUp(scope, unescape(buf[:0], name))
 }
 
 func (s *scanner) array(i, depth int, scope member) int {
