@@ -1,0 +1,114 @@
+package gerrittest
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"time"
+)
+
+// Want is the verdict that a record must get, with the default filter for Zuul.
+type Want string
+
+// The verdicts.
+const (
+	Queued     Want = "queued"
+	Filtered   Want = "filtered"
+	DeadLetter Want = "dead letter"
+)
+
+// Record is one record as a producer puts it into the stream. The caller owns its bytes.
+type Record struct {
+	Key  string // partition key
+	Data []byte
+	Type string // of the event; of a bad record: the type it has, or would have
+	Want Want
+	Why  string // the rule that drops it (gerrit.Rules), or the reason it is refused for (gerrit.Reasons); empty when queued
+}
+
+// Options shape the traffic. The zero value is the ordinary one.
+type Options struct {
+	// SpreadKeys makes partition keys of project and change instead of the event's type, as Gerrit's plugin does. With
+	// the type, two thirds of a stream go to one shard, however many there are.
+	SpreadKeys bool
+
+	// Within is the number of records among the first of which every type and every bad kind comes at least once; 0 means
+	// 2,000. What is less than MinWithin counts as MinWithin.
+	Within int
+
+	// BadEvery is the number of records of which one is bad, after the first Within; 0 means 400, less than 0 means that
+	// no record is bad.
+	BadEvery int
+
+	// Clock tells eventCreatedOn. nil: a clock that begins with the year 2026 and goes on by a second or so an action.
+	Clock func() time.Time
+
+	// InstanceID is the server's name in every event. Empty: the member is absent, as with a single server.
+	InstanceID string
+}
+
+// MinWithin is the least Options.Within.
+const MinWithin = 250
+
+// Generator makes records up. It is used by one goroutine.
+type Generator struct {
+	world   *world
+	rng     *rand.Rand
+	within  int
+	every   int      // records from one bad one to the next, on average; less than 0: none
+	made    int      // records returned so far
+	nextBad int      // the record from which on another bad one is due
+	due     []scene  // what must come within the first records, in a random order
+	dueDone int      // how many of due have come
+	pending []Record // of the scene that is going on
+}
+
+// New returns a generator.
+func New(seed uint64, o Options) *Generator {
+	rng := rand.New(rand.NewPCG(seed, 0x6765727269747374))
+	g := &Generator{
+		world:  newWorld(rng, o),
+		rng:    rng,
+		within: max(cmp.Or(o.Within, 2000), MinWithin),
+		every:  cmp.Or(o.BadEvery, 400),
+	}
+	for _, w := range scenes {
+		g.due = append(g.due, w.scene)
+	}
+	if g.every > 0 {
+		g.due = append(g.due, badScenes...)
+	}
+	rng.Shuffle(len(g.due), func(i, j int) { g.due[i], g.due[j] = g.due[j], g.due[i] })
+	g.nextBad = g.within
+	return g
+}
+
+// Next returns the next record. There is always one.
+func (g *Generator) Next() Record {
+	for len(g.pending) == 0 {
+		g.pending = g.nextScene()(g.world)
+	}
+	r := g.pending[0]
+	g.pending = g.pending[1:]
+	g.made++
+	return r
+}
+
+// nextScene returns one that must come early and is due, else a bad one if it is time for it, else any by its weight.
+func (g *Generator) nextScene() scene {
+	each := g.within / (len(g.due) + 2)
+	if g.dueDone < len(g.due) && g.made >= each*g.dueDone {
+		g.dueDone++
+		return g.due[g.dueDone-1]
+	}
+	if g.every > 0 && g.made >= g.nextBad {
+		g.nextBad = g.made + 1 + g.rng.IntN(2*g.every)
+		return badScenes[g.rng.IntN(len(badScenes))]
+	}
+	n := g.rng.IntN(sceneWeights())
+	for _, w := range scenes {
+		if n -= w.weight; n < 0 {
+			return w.scene
+		}
+	}
+	return scenes[0].scene
+}
