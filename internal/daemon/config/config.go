@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gerritstream/gerritstream/gerrit"
 )
 
 // Config is everything a process that reads a stream is told. Each field's comment is its manual; the key in the file is
@@ -79,10 +81,17 @@ type Filter struct {
 	// filter.preset: "zuul" drops what Zuul drops (replication, cache eviction, /meta updates); "none" drops nothing.
 	Preset string
 
-	// filter.types, filter.projects, filter.refs: keep only these; empty keeps all. Projects and refs may be patterns with "*".
+	// filter.types, filter.projects, filter.refs: keep only these; empty keeps all. Each is a whole name, or its beginning
+	// if it ends in "*", or a regular expression (RE2) if it begins with "^". An event without a project or without one ref
+	// of its own is not judged by projects or refs.
 	Types    []string
 	Projects []string
 	Refs     []string
+}
+
+// Gerrit returns the filter as package gerrit wants it.
+func (f Filter) Gerrit() gerrit.FilterConfig {
+	return gerrit.FilterConfig{Preset: f.Preset, Types: f.Types, Projects: f.Projects, Refs: f.Refs}
 }
 
 // Log says what is logged, to standard error.

@@ -2,10 +2,13 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gerritstream/gerritstream/gerrit"
 )
 
 // Sources are where a configuration is read from, the weakest first.
@@ -19,13 +22,16 @@ type Sources struct {
 
 	// Flags are the flags that were given, by name without dashes.
 	Flags map[string][]string
+
+	// StoreOnly: nothing but the store is of interest. A stream need not be named.
+	StoreOnly bool
 }
 
 // Load returns the configuration that the sources give. Its error is of type Faults and holds everything that is wrong,
 // in every source: a wrong value is a fault also where a stronger source overrides it. An empty value counts as not given.
 func Load(src Sources) (Config, error) {
 	c := Defaults()
-	l := loader{config: &c, places: map[string]Place{}}
+	l := loader{config: &c, places: map[string][]Place{}}
 	if src.File != "" {
 		values := readFile(src.File, &l.faults)
 		l.unread = values == nil
@@ -34,7 +40,7 @@ func Load(src Sources) (Config, error) {
 	env := environment(src.Environ)
 	l.apply(fromEnviron(env))
 	l.apply(fromFlags(src.Flags))
-	l.crossCheck(src.File != "")
+	l.crossCheck(src)
 	if c.Store.SQLite == "" && !l.faulty("store") {
 		l.defaultStore(env)
 	}
@@ -53,8 +59,8 @@ func byPlace(a, b Fault) int {
 // loader gathers values and what is wrong with them.
 type loader struct {
 	config *Config
-	places map[string]Place // where the value in force came from, by key
-	unread bool             // there is a file, and nothing is known of what it says
+	places map[string][]Place // where the value in force came from, by key; one for each element of a list
+	unread bool               // there is a file, and nothing is known of what it says
 	faults Faults
 }
 
@@ -69,8 +75,8 @@ func (l *loader) apply(values map[string]value) {
 		if s.List {
 			*s.list(l.config) = nil
 		}
+		l.places[s.Key] = v.places
 		for j, text := range v.texts {
-			l.places[s.Key] = v.places[j]
 			if err := s.set(l.config, text); err != nil {
 				l.faults.add(v.places[j], s.Key, "%v", err)
 			}
@@ -121,28 +127,53 @@ func fromFlags(flags map[string][]string) map[string]value {
 }
 
 // crossCheck looks at what no single value shows.
-func (l *loader) crossCheck(file bool) {
+func (l *loader) crossCheck(src Sources) {
 	c := l.config
-	if c.Stream == "" && !l.unread {
+	if c.Stream == "" && !l.unread && !src.StoreOnly {
 		where := "give --stream, $" + lookup("stream").Env()
-		if file {
+		if src.File != "" {
 			where += " or stream: in the file"
 		}
 		l.faults.add(Place{}, "stream", "not set; %s", where)
 	}
 	if m := streamARNRule.FindStringSubmatch(c.Stream); m != nil && c.AWS.Region != "" && c.AWS.Region != m[1] {
-		l.faults.add(l.places["aws.region"], "aws.region", "%s contradicts the stream's ARN, which is in %s", c.AWS.Region, m[1])
+		l.faults.add(l.place("aws.region"), "aws.region", "%s contradicts the stream's ARN, which is in %s", c.AWS.Region, m[1])
 	}
 	if c.AWS.ExternalID != "" && c.AWS.RoleARN == "" {
-		l.faults.add(l.places["aws.external_id"], "aws.external_id", "is of use only with aws.role_arn, which is not set")
+		l.faults.add(l.place("aws.external_id"), "aws.external_id", "is of use only with aws.role_arn, which is not set")
 	}
+	l.checkFilter()
 	if file := c.AWS.CredentialsFile; file != "" {
 		if f, err := os.Open(file); err != nil {
-			l.faults.add(l.places["aws.credentials_file"], "aws.credentials_file", "%v", err)
+			l.faults.add(l.place("aws.credentials_file"), "aws.credentials_file", "%v", err)
 		} else {
 			_ = f.Close() // opened only to see that it can be
 		}
 	}
+}
+
+// checkFilter blames each pattern that cannot be understood.
+func (l *loader) checkFilter() {
+	_, err := gerrit.NewFilter(l.config.Filter.Gerrit())
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var fault *gerrit.ConfigError
+		if errors.As(err, &fault) && fault.Index >= 0 { // the preset is checked where it is set
+			key := "filter." + fault.Field
+			l.faults.add(l.places[key][fault.Index], key, "%q: %v", fault.Value, fault.Err)
+		}
+	}
+}
+
+// place returns where the value of a setting that has one came from.
+func (l *loader) place(key string) Place {
+	if places := l.places[key]; len(places) > 0 {
+		return places[0]
+	}
+	return Place{}
 }
 
 // faulty reports whether the setting has a fault already.

@@ -249,6 +249,8 @@ func TestOtherFaults(t *testing.T) {
 		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
 		{"retention", "stream: s\nretention: 7 days", nil, `F:2:12: retention: "7 days" is not a duration`},
 		{"size", "stream: s\nmemory: 256 Mebi", nil, `F:2:9: memory: "256 Mebi" is not a size: "Mebi" is none of`},
+		{"pattern", "stream: s\nfilter: {refs: [a*, '^(']}", nil, "F:2:21: filter.refs: \"^(\": error parsing regexp"},
+		{"star", "stream: s\nfilter: {projects: ['*a']}", nil, "F:2:21: filter.projects: \"*a\": "},
 		{"role", "stream: s\naws: {role_arn: me}", nil, "F:2:17: aws.role_arn: "},
 		{"overridden but wrong", "stream: s\nmemory: x", map[string][]string{"memory": {"1GiB"}}, "F:2:9: memory: "},
 	}
@@ -263,6 +265,17 @@ func TestOtherFaults(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestStoreOnly: a command that only looks at the store needs no stream, and still hears of every fault.
+func TestStoreOnly(t *testing.T) {
+	if _, err := Load(Sources{Environ: home, StoreOnly: true}); err != nil {
+		t.Error(err)
+	}
+	_, err := Load(Sources{Environ: append([]string{"GERRITSTREAM_MEMORY=x"}, home...), StoreOnly: true})
+	if err == nil {
+		t.Error("a fault was overlooked")
 	}
 }
 

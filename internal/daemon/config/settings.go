@@ -28,6 +28,12 @@ func (s *Setting) Env() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
 }
 
+// Default returns the value in force where nothing is said; "": none, or one that depends on where it runs.
+func (s *Setting) Default() string {
+	c := Defaults()
+	return s.show(&c)
+}
+
 // Settings returns the table, in the order in which a person reads about them.
 func Settings() []Setting { return slices.Clone(settings) }
 
