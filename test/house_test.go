@@ -21,7 +21,7 @@ const module = "github.com/gerritstream/gerritstream"
 var house = map[string][]string{
 	"":                       {},
 	"gerrit":                 {},
-	"gerrit/gerrittest":      {},
+	"gerrittest":             {"gerrit"},
 	"kinesistest":            {},
 	"kinesis":                {""},
 	"sqlite":                 {""},
@@ -32,7 +32,7 @@ var house = map[string][]string{
 	"internal/daemon/config": {"", "gerrit"},
 	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},
 	"cmd/gerritstream": {
-		"", "internal/daemon", "gerrit", "gerrit/gerrittest", "kinesistest", "sqlite", "sink",
+		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
 	},
 	"test/summary": {},
 }

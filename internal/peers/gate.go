@@ -27,6 +27,9 @@ var (
 	// AWSCLI is Debian's AWS command line.
 	AWSCLI = Component{"the AWS command line", "apt-get install -y --no-install-recommends awscli", missingFile(awsCommand)}
 
+	// SQLite is Debian's sqlite3.
+	SQLite = Component{"sqlite3", "apt-get install -y --no-install-recommends sqlite3", missingFile("/usr/bin/sqlite3")}
+
 	// Python is Debian's python3, which has sqlite3 built in.
 	Python = Component{"python3", "apt-get install -y --no-install-recommends python3", missingFile(pythonCommand)}
 )

@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// patience is how long something that should happen soon may take on a machine with two busy cores.
+const patience = 60 * time.Second
+
+// program is a running gerritstream. It is used by the test's goroutine.
+type program struct {
+	cmd    *exec.Cmd
+	stdout *os.File
+	stderr *os.File
+	ended  chan struct{} // closed once the process is gone; cmd.ProcessState is then set
+}
+
+// start runs `gerritstream ARGS`. The test's end kills it; a failed test shows its log.
+func start(t *testing.T, args ...string) *program {
+	t.Helper()
+	dir := t.TempDir()
+	p := &program{
+		cmd:    exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...),
+		stdout: create(t, filepath.Join(dir, "stdout")),
+		stderr: create(t, filepath.Join(dir, "stderr")),
+		ended:  make(chan struct{}),
+	}
+	p.cmd.Env = append(peers.Environment(), "HOME="+dir, "XDG_STATE_HOME="+dir, "STATE_DIRECTORY=")
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start gerritstream: %v", err)
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // ProcessState tells
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it may have ended
+		<-p.ended
+		if t.Failed() {
+			t.Logf("gerritstream %q, process %d, %v, log:\n%s", args, p.cmd.Process.Pid, p.cmd.ProcessState, p.log(t))
+		}
+	})
+	return p
+}
+
+func create(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// wait returns the exit code; -1: a signal ended it. It fails the test when the program goes on for longer than limit.
+func (p *program) wait(t *testing.T, limit time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(limit):
+		t.Fatalf("process %d has not ended after %v", p.cmd.Process.Pid, limit)
+		return 0
+	}
+}
+
+// signal sends a signal to the process, which is still there.
+func (p *program) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatalf("send %v: %v", sig, err)
+	}
+}
+
+// output returns what the program has written to its standard output so far.
+func (p *program) output(t *testing.T) []byte { return read(t, p.stdout.Name()) }
+
+// log returns the last 16 KiB of what the program has written to its standard error so far.
+func (p *program) log(t *testing.T) []byte {
+	b := read(t, p.stderr.Name())
+	return b[max(0, len(b)-16<<10):]
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run runs `gerritstream ARGS` to its end and returns its standard output and exit code.
+func run(t *testing.T, args ...string) (stdout []byte, code int) {
+	t.Helper()
+	p := start(t, args...)
+	code = p.wait(t, patience)
+	return p.output(t), code
+}
+
+// outside runs a program of another making and returns its standard output.
+func outside(t *testing.T, cmd *exec.Cmd) []byte {
+	t.Helper()
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = errors.Join(err, errors.New(string(exit.Stderr)))
+		}
+		t.Fatalf("%s: %v\n%s", cmd.Args[0], err, out)
+	}
+	return bytes.TrimSpace(out)
+}
+
+// eventually waits until a condition holds, looking every 20 ms: other processes tell nobody when they get somewhere.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); !holds(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/gerrittest"
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// TestRestartDeliversOnlyNewEvents looks at what a sink is given: the database alone would hide a second delivery.
+func TestRestartDeliversOnlyNewEvents(t *testing.T) {
+	t.Parallel()
+	endpoint, database, tr := emulate(t), newDatabase(t), newTraffic(4)
+	putter := peers.Putter{Endpoint: endpoint, Stream: streamName, Create: 2}
+	before := tr.put(t, putter, 500)
+	first := runUntilCaughtUp(t, endpoint, database, "--sink", "stdout")
+	putter.Create = 0
+	after := tr.put(t, putter, 300)
+	second := runUntilCaughtUp(t, endpoint, database, "--sink", "stdout")
+
+	checkExact(t, database, slices.Concat(before, after))
+	checkDelivered(t, "first", first, before)
+	checkDelivered(t, "second", second, after)
+}
+
+// checkDelivered compares what a run gave its sink with what was put for it.
+func checkDelivered(t *testing.T, name string, output []byte, puts []wantedPut) {
+	t.Helper()
+	delivered := map[string]int{}
+	for line := range bytes.Lines(output) {
+		var entry struct {
+			Shard string `json:"shard"`
+			Seq   string `json:"seq"`
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			t.Fatalf("%s run: %v: %s", name, err, line)
+		}
+		delivered[entry.Shard+" "+entry.Seq]++
+	}
+	if want := count(puts, gerrittest.Queued); len(delivered) != want {
+		t.Errorf("the %s run delivered %d events, want %d", name, len(delivered), want)
+	}
+	for _, put := range puts {
+		if n := delivered[put.Shard+" "+put.SequenceNumber]; (n == 1) != (put.Want == gerrittest.Queued) {
+			t.Errorf("the %s run delivered %s %s (%s) %d times", name, put.Shard, put.SequenceNumber, put.Want, n)
+		}
+	}
+}
+
+// damages are the ways in which a checkpoint is made garbage: one that nobody can read, and one that Kinesis refuses.
+var damages = map[string]string{
+	"unreadable": `UPDATE positions SET position = 'garbage'`,
+	"refused": `UPDATE positions SET position =
+		json_set(position, '$.after', '99999999999999999999999999999999999999999999999999999999')`,
+}
+
+// TestGarbageCheckpointFollowsPolicy damages the positions, puts more events, and runs again under each policy.
+func TestGarbageCheckpointFollowsPolicy(t *testing.T) {
+	t.Parallel()
+	for damage, statement := range damages {
+		for _, policy := range []string{"latest", "trim-horizon", "halt"} {
+			t.Run(damage+"/"+policy, func(t *testing.T) {
+				t.Parallel()
+				g := garbage{endpoint: emulate(t), database: newDatabase(t), traffic: newTraffic(5)}
+				g.putter = peers.Putter{Endpoint: g.endpoint, Stream: streamName, Create: 1}
+				g.before = g.traffic.put(t, g.putter, 100)
+				runUntilCaughtUp(t, g.endpoint, g.database)
+				query(t, g.database, statement)
+				g.putter.Create = 0
+				g.missed = g.traffic.put(t, g.putter, 100)
+				policies[policy](t, g)
+			})
+		}
+	}
+}
+
+// garbage is a stream whose position was damaged in between.
+type garbage struct {
+	endpoint, database string
+	traffic            *traffic
+	putter             peers.Putter
+	before, missed     []wantedPut
+}
+
+// policies say what must come of each policy.
+var policies = map[string]func(*testing.T, garbage){
+	// Nothing is lost: everything is read again, and what is queued already stays there once.
+	"trim-horizon": func(t *testing.T, g garbage) {
+		t.Helper()
+		p := g.start(t, "trim-horizon", "--until-caught-up")
+		if code := p.wait(t, patience); code != 0 {
+			t.Fatalf("exit code %d, want 0", code)
+		}
+		g.checkLoud(t, p)
+		checkExact(t, g.database, slices.Concat(g.before, g.missed))
+	},
+	// What was put in between is passed, and status says so.
+	"latest": func(t *testing.T, g garbage) {
+		t.Helper()
+		p := g.start(t, "latest", "--until-caught-up")
+		if code := p.wait(t, patience); code != 0 {
+			t.Fatalf("exit code %d, want 0", code)
+		}
+		g.checkLoud(t, p)
+		after := g.traffic.put(t, g.putter, 100)
+		runUntilCaughtUp(t, g.endpoint, g.database)
+		checkExact(t, g.database, slices.Concat(g.before, after))
+		if s := readStatus(t, g.database); len(s.Shards) != 1 || len(s.Shards[0].Lost) == 0 {
+			t.Errorf("status does not show what may be lost: %+v", s)
+		}
+	},
+	// Nothing is read until an operator has decided.
+	"halt": func(t *testing.T, g garbage) {
+		t.Helper()
+		p := g.start(t, "halt")
+		eventually(t, "status says that the shard is halted", func() bool {
+			s := readStatus(t, g.database)
+			return len(s.Shards) == 1 && s.Shards[0].State == "halted"
+		})
+		if _, code := run(t, "status", "--stream", streamName, "--store", "sqlite:"+g.database, "--check"); code != 3 {
+			t.Errorf("status --check: exit code %d, want 3", code)
+		}
+		g.checkLoud(t, p)
+		stop(t, p)
+		checkExact(t, g.database, g.before)
+	},
+}
+
+func (g garbage) start(t *testing.T, policy string, more ...string) *program {
+	t.Helper()
+	return start(t, fromStart(g.endpoint, g.database, append(more, "--on-bad-checkpoint", policy)...)...)
+}
+
+// checkLoud fails the test unless the log says what happened, to which shard.
+func (g garbage) checkLoud(t *testing.T, p *program) {
+	t.Helper()
+	for line := range strings.Lines(string(p.log(t))) {
+		loud := strings.Contains(line, "WARN") || strings.Contains(line, "ERROR")
+		if loud && strings.Contains(line, "position") && strings.Contains(line, g.before[0].Shard) {
+			return
+		}
+	}
+	t.Errorf("no warning about the bad position of %s", g.before[0].Shard)
+}

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// status is what the tests read of `gerritstream status -o json`.
+type status struct {
+	Queue       int           `json:"queue"`
+	DeadLetters int           `json:"dead_letters"`
+	Shards      []statusShard `json:"shards"`
+	Trouble     []string      `json:"trouble"`
+}
+
+type statusShard struct {
+	Shard  string `json:"shard"`
+	State  string `json:"state"`
+	Leader string `json:"leader"`
+	Lost   []any  `json:"possibly_lost"`
+}
+
+// readStatus runs `gerritstream status -o json` beside whoever uses the database.
+func readStatus(t *testing.T, database string) (s status) {
+	t.Helper()
+	out, code := run(t, "status", "--stream", streamName, "--store", "sqlite:"+database, "-o", "json")
+	if code != 0 {
+		t.Fatalf("status: exit code %d", code)
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		t.Fatalf("status: %v\n%s", err, out)
+	}
+	return s
+}
+
+// leads counts the shards that a process leads.
+func (s status) leads(p *program) int {
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	n := 0
+	for _, shard := range s.Shards {
+		if slices.Contains(strings.FieldsFunc(shard.Leader, func(r rune) bool { return r < '0' || r > '9' }), pid) {
+			n++
+		}
+	}
+	return n
+}

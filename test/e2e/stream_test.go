@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+const streamName = "gerrit"
+
+// streams are the places that a stream can be in, by name, and how each is started.
+var streams = map[string]func(t *testing.T) (endpoint string){
+	"kinesalite":    func(t *testing.T) string { t.Helper(); return peers.Kinesalite(t) },
+	"kinesis-local": func(t *testing.T) string { t.Helper(); return peers.KinesisLocal(t) },
+	"emulate":       emulate,
+}
+
+// emulate starts `gerritstream emulate` and returns its endpoint.
+func emulate(t *testing.T) string {
+	t.Helper()
+	p := start(t, "emulate", "--addr", "127.0.0.1:0")
+	var endpoint string
+	eventually(t, "emulate says that it is ready", func() bool {
+		_, rest, found := strings.Cut(string(p.output(t)), "ready at ")
+		var whole bool
+		endpoint, _, whole = strings.Cut(rest, ": ")
+		return found && whole
+	})
+	return endpoint
+}
+
+// fromStart are the arguments of a `run` that reads a stream from its beginning into a database.
+func fromStart(endpoint, database string, more ...string) []string {
+	return append([]string{
+		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", endpoint,
+		"--store", "sqlite:" + database, "--start-at", "trim-horizon", "--admin", "127.0.0.1:0",
+	}, more...)
+}
+
+// newDatabase returns the path of a database that is not there yet.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "events.db")
+}
+
+// runUntilCaughtUp runs `run ... --until-caught-up` to its end, which must be a good one, and returns its output.
+func runUntilCaughtUp(t *testing.T, endpoint, database string, more ...string) []byte {
+	t.Helper()
+	out, code := run(t, fromStart(endpoint, database, append(more, "--until-caught-up")...)...)
+	if code != 0 {
+		t.Fatalf("run --until-caught-up: exit code %d, want 0", code)
+	}
+	return out
+}
