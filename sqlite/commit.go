@@ -1,0 +1,148 @@
+package sqlite
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// The bounds of what is kept of dead letters, for the whole file: beyond either, position and digest are logged and counted.
+const (
+	maxLetters     = 1000
+	maxLetterBytes = 32 << 20 // of payload
+)
+
+// encoded is a commit in the form in which it is written: everything that takes time is done before the transaction.
+type encoded struct {
+	term      *term
+	position  string
+	at        int64
+	events    [][]any
+	letters   []gerritstream.DeadLetter
+	discarded []gerritstream.DeadLetter // by the last write
+}
+
+// withinLimits checks what the contract asks of the caller.
+func withinLimits(c *gerritstream.Commit) error {
+	items, weight := len(c.Entries)+len(c.DeadLetters), 0
+	for i := range c.Entries {
+		weight += c.Entries[i].Weight()
+	}
+	for i := range c.DeadLetters {
+		weight += c.DeadLetters[i].Weight()
+	}
+	if items > 1 && (items > limits.Items || weight > limits.Weight) {
+		return fmt.Errorf("%d items of weight %d are beyond the limits of %d and %d", items, weight, limits.Items, limits.Weight)
+	}
+	return nil
+}
+
+// encode prepares a commit. The events' payloads are not copied.
+func (t *term) encode(c *gerritstream.Commit) *encoded {
+	now := milliseconds(time.Now())
+	stamp := gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}
+	w := &encoded{
+		term:     t,
+		position: string(gerritstream.EncodePosition(c.Position, stamp)),
+		at:       now,
+		events:   make([][]any, len(c.Entries)),
+		letters:  c.DeadLetters,
+	}
+	for i := range c.Entries {
+		w.events[i] = eventRow(&c.Entries[i], now)
+	}
+	return w
+}
+
+// eventRow is an entry as the columns of addEvent.
+func eventRow(e *gerritstream.Entry, now int64) []any {
+	var change, created any
+	if e.Event.Change != 0 {
+		change = e.Event.Change
+	}
+	if !e.Event.Created.IsZero() {
+		created = milliseconds(e.Event.Created)
+	}
+	return []any{e.ID[:], string(e.Shard), string(e.Seq), e.Sub, milliseconds(e.Arrived),
+		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, now, notNull(e.Payload)}
+}
+
+// notNull keeps the driver from storing an empty payload as NULL.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// write writes the commit, if the term still has its lease.
+func (w *encoded) write(st *statements) error {
+	w.discarded = nil
+	t := w.term
+	n, err := st.changed(st.setPosition, t.epoch, w.position, w.at, t.shard, t.number, t.store.id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
+	}
+	for _, row := range w.events {
+		if err := st.exec(st.addEvent, row...); err != nil {
+			return err
+		}
+	}
+	return w.putAside(st)
+}
+
+// putAside writes the dead letters that are not held yet, as far as there is room.
+func (w *encoded) putAside(st *statements) error {
+	if len(w.letters) == 0 {
+		return nil
+	}
+	var held, bytes int
+	if _, err := st.get(st.sumLetters, nil, []any{&held, &bytes}); err != nil {
+		return err
+	}
+	for i := range w.letters {
+		d := &w.letters[i]
+		var exists bool
+		if _, err := st.get(st.letterExists, []any{d.ID[:]}, []any{&exists}); err != nil {
+			return err
+		}
+		if exists {
+			continue
+		}
+		if held >= maxLetters || bytes+len(d.Payload) > maxLetterBytes {
+			w.discarded = append(w.discarded, *d)
+			continue
+		}
+		if err := st.exec(st.addLetter, letterRow(d, w.at)...); err != nil {
+			return err
+		}
+		held, bytes = held+1, bytes+len(d.Payload)
+	}
+	if len(w.discarded) == 0 {
+		return nil
+	}
+	return st.exec(st.count, len(w.discarded), "discarded")
+}
+
+// letterRow is a dead letter as the columns of addLetter.
+func letterRow(d *gerritstream.DeadLetter, now int64) []any {
+	return []any{d.ID[:], string(d.Shard), string(d.Seq), d.Sub, milliseconds(d.Arrived),
+		d.Reason, d.Detail, notNull(d.Payload), d.Length, d.SHA256[:], now}
+}
+
+// logDiscarded leaves in the log what the file had no room for.
+func (w *encoded) logDiscarded(log *slog.Logger) {
+	for i := range w.discarded {
+		d := &w.discarded[i]
+		log.Warn("no room for a dead letter: only this line is left of it",
+			"shard", d.Shard, "sequence", d.Seq, "sub", d.Sub, "event", d.ID, "reason", d.Reason,
+			"length", d.Length, "sha256", hex.EncodeToString(d.SHA256[:]))
+	}
+}

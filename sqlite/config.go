@@ -1,0 +1,65 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Config configures a Store. Only Path must be given.
+type Config struct {
+	// Path of the database file. It and its folder are made when they are missing.
+	Path string
+
+	// Process is what others call this process: in Inspect, in logs. Default: host name and process id.
+	Process string
+
+	// Retention is how long events are kept after they were queued. Zero: DefaultRetention. Negative: for ever.
+	Retention time.Duration
+
+	// LeaseTTL is how long the leadership of a process that died stands. Shorter than a process may be paused by a busy
+	// machine, leaderships move without need. Zero: DefaultLeaseTTL. At least 100 ms.
+	LeaseTTL time.Duration
+
+	// Logger gets what an operator should know. nil: nobody does.
+	Logger *slog.Logger
+}
+
+// What a Config's zero values mean.
+const (
+	DefaultRetention = 7 * 24 * time.Hour
+	DefaultLeaseTTL  = 5 * time.Second
+)
+
+// minLeaseTTL is below what a beat through a disk can keep up with.
+const minLeaseTTL = 100 * time.Millisecond
+
+// complete checks the configuration and fills in what was left out.
+func (c *Config) complete() error {
+	var errs []error
+	if c.Path == "" {
+		errs = append(errs, errors.New("no path given"))
+	}
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = DefaultLeaseTTL
+	}
+	if c.LeaseTTL < minLeaseTTL {
+		errs = append(errs, fmt.Errorf("lease TTL %v is below %v", c.LeaseTTL, minLeaseTTL))
+	}
+	if c.Process == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "localhost"
+		}
+		c.Process = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,36 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+)
+
+// For tests in package sqlite_test.
+
+// Point is a place at which a Store writes.
+type Point = string
+
+// Intercept makes f stand around each write of a Store. Call it before the Store is used.
+func (s *Store) Intercept(f func(p Point, write func() error) error) {
+	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
+}
+
+// Kill ends a Store as SIGKILL would: nothing more is written, nothing is resigned. It does not wait.
+func (s *Store) Kill() { s.closing.Do(func() { close(s.stop) }) }
+
+// Reap waits for a killed Store and closes its file.
+func (s *Store) Reap() error {
+	s.running.Wait()
+	return s.disconnect()
+}
+
+// RemoveExpired removes what was queued before a time, as the sweeper does.
+func (s *Store) RemoveExpired(before time.Time) (int64, error) { return s.removeExpired(before) }
+
+// Say runs a statement on the writing connection, by way of the writer.
+func (s *Store) Say(statement string) error {
+	return s.writer.do(context.Background(), func(*statements) error {
+		_, err := s.writer.conn.ExecContext(context.Background(), statement)
+		return err
+	})
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package sqlite
+
+// filesystemOf knows file systems on Linux only.
+func filesystemOf(string) (name string, f footing, err error) { return "", solid, nil }
+
+// writable leaves it to SQLite to find out.
+func writable(string) error { return nil }

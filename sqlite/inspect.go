@@ -1,0 +1,124 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Inspect implements gerritstream.Store.
+func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
+	in, err := inspect(ctx, s.reading)
+	return in, s.explain(err)
+}
+
+// Inspect returns what the store in a file knows, without becoming a member of it: for `status`. The file may be in use; one
+// that is missing is an error and is not made.
+func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) {
+	r, err := OpenReader(ctx, path)
+	if err != nil {
+		return gerritstream.Inspection{}, err
+	}
+	in, err := inspect(ctx, r.db)
+	if err != nil {
+		err = fmt.Errorf("inspect %s: %w", path, err)
+	}
+	return in, errors.Join(err, r.Close())
+}
+
+// inspect reads everything at one moment.
+func inspect(ctx context.Context, db *sql.DB) (in gerritstream.Inspection, err error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return in, err
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	if in.Start, err = readStart(ctx, tx); err != nil {
+		return in, err
+	}
+	if err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters),
+		(SELECT value FROM counters WHERE name = 'discarded'), (SELECT value FROM counters WHERE name = 'expired')`).
+		Scan(&in.Queue, &in.DeadLetters, &in.Discarded, &in.Expired); err != nil {
+		return in, err
+	}
+	now := milliseconds(time.Now())
+	if in.Shards, err = inspectShards(ctx, tx, in.Start, now); err != nil {
+		return in, err
+	}
+	in.Reports, err = inspectReports(ctx, tx, now)
+	return in, err
+}
+
+// inspectShards describes the shards that were ever led or have a position in the current epoch. A process whose last beat is
+// longer ago than its leases live leads nothing.
+func inspectShards(ctx context.Context, tx *sql.Tx, start *gerritstream.Start, now int64) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
+	epoch := 0
+	if start != nil {
+		epoch = start.Epoch
+	}
+	rows, err := tx.QueryContext(ctx, `
+		WITH shards (shard) AS (SELECT shard FROM leases UNION SELECT shard FROM positions WHERE epoch = ?1)
+		SELECT s.shard, coalesce(l.term, 0), coalesce(p.name, ''), o.position, coalesce(o.committed, 0)
+		FROM shards s LEFT JOIN leases l ON l.shard = s.shard
+			LEFT JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ?2
+			LEFT JOIN positions o ON o.shard = s.shard AND o.epoch = ?1`, epoch, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
+	for rows.Next() {
+		shard, s, err := scanShard(rows)
+		if err != nil {
+			return nil, err
+		}
+		shards[shard] = s
+	}
+	return shards, rows.Err()
+}
+
+func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.InspectedShard, err error) {
+	var raw []byte
+	var committed int64
+	if err := rows.Scan(&shard, &s.Term, &s.Leader, &raw, &committed); err != nil {
+		return "", s, err
+	}
+	if raw == nil {
+		return shard, s, nil
+	}
+	pos, _, err := gerritstream.DecodePosition(raw)
+	if err != nil {
+		pos = gerritstream.Position{Unreadable: err}
+	}
+	s.Position, s.Committed = &pos, fromMilliseconds(committed)
+	return shard, s, nil
+}
+
+// inspectReports returns the reports of the processes that are alive.
+func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerritstream.Report, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT name, reported, report FROM processes
+		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r gerritstream.Report
+		var at int64
+		var status []byte
+		if err := rows.Scan(&r.Process, &at, &status); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(status, &r.Status); err != nil {
+			return nil, fmt.Errorf("read report of %s: %w", r.Process, err)
+		}
+		r.At = fromMilliseconds(at)
+		reports = append(reports, r)
+	}
+	return reports, rows.Err()
+}

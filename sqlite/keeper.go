@@ -1,0 +1,171 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// interval is how often a process beats.
+func (s *Store) interval() time.Duration { return s.config.LeaseTTL / 5 }
+
+// trust is for how long after the beginning of a beat a process may believe that it still leads.
+func (s *Store) trust() time.Duration { return s.config.LeaseTTL - s.config.LeaseTTL/5 }
+
+// forgetAfter is when the row of a process that stopped beating without leaving is removed.
+const forgetAfter = time.Hour
+
+// keep beats until stop.
+func (s *Store) keep() {
+	tick := time.NewTicker(s.interval())
+	defer tick.Stop()
+	failed := false
+	for {
+		err := s.beat()
+		if err != nil && !failed && !errors.Is(err, errClosed) {
+			s.log.Warn("leaderships cannot be kept: the database cannot be written", "error", err)
+		}
+		failed = err != nil
+		select {
+		case <-tick.C:
+		case <-s.wakeKeeper:
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// beat shows that the process is alive, frees leases whose terms have ended, and ends terms whose leases others have.
+func (s *Store) beat() error {
+	began := time.Now()
+	s.mu.Lock()
+	live, ended := maps.Clone(s.terms), maps.Clone(s.abandoned)
+	s.mu.Unlock()
+	var held map[gerritstream.ShardID]uint64
+	err := s.writer.do(context.Background(), func(st *statements) (err error) {
+		if err := s.writeBeat(st); err != nil {
+			return err
+		}
+		for shard, number := range ended {
+			if err := st.exec(st.freeLease, shard, number, s.id); err != nil {
+				return err
+			}
+		}
+		held, err = s.heldLeases(st)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.beaten(began)
+	s.freed(ended)
+	for shard, t := range live {
+		if held[shard] != t.number {
+			t.finish(errTaken)
+		}
+	}
+	return nil
+}
+
+// writeBeat counts this process' beat up. It is part of whatever makes the process a member of the file: behind it, once the
+// process has left, nothing is written.
+func (s *Store) writeBeat(st *statements) error {
+	if s.leaving.Load() {
+		return errClosed
+	}
+	now := time.Now()
+	if err := st.exec(st.forget, milliseconds(now.Add(-forgetAfter)), s.id); err != nil {
+		return err
+	}
+	return st.exec(st.beat, s.id, s.config.Process, s.beats.Add(1), s.config.LeaseTTL.Milliseconds(), milliseconds(now))
+}
+
+// heldLeases reads what this process has.
+func (s *Store) heldLeases(st *statements) (held map[gerritstream.ShardID]uint64, err error) {
+	rows, err := st.heldLeases.QueryContext(context.Background(), s.id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	held = map[gerritstream.ShardID]uint64{}
+	for rows.Next() {
+		var shard gerritstream.ShardID
+		var number uint64
+		if err := rows.Scan(&shard, &number); err != nil {
+			return nil, err
+		}
+		held[shard] = number
+	}
+	return held, rows.Err()
+}
+
+// beaten notes that a beat succeeded which began then.
+func (s *Store) beaten(began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if began.After(s.lastBeat) {
+		s.lastBeat = began
+	}
+}
+
+// abandon has the keeper free a lease.
+func (s *Store) abandon(shard gerritstream.ShardID, number uint64) {
+	s.mu.Lock()
+	s.abandoned[shard] = max(number, s.abandoned[shard])
+	s.mu.Unlock()
+	wake(s.wakeKeeper)
+}
+
+// freed notes that leases were freed.
+func (s *Store) freed(leases map[gerritstream.ShardID]uint64) {
+	s.mu.Lock()
+	for shard, number := range leases {
+		if s.abandoned[shard] == number {
+			delete(s.abandoned, shard)
+		}
+	}
+	s.mu.Unlock()
+	if len(leases) > 0 {
+		wake(s.wakeWatcher)
+	}
+}
+
+// guard ends terms that can no longer be trusted: another process may have taken their leases.
+func (s *Store) guard() {
+	timer := time.NewTimer(s.trust())
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			timer.Reset(s.endUntrusted(time.Now()))
+		case <-s.stop:
+			return
+		}
+	}
+}
+
+// endUntrusted ends the terms whose trust has run out and tells when to look again.
+func (s *Store) endUntrusted(now time.Time) time.Duration {
+	s.mu.Lock()
+	next, over := s.trust(), []*term(nil)
+	for _, t := range s.terms {
+		proof := t.began
+		if s.lastBeat.After(proof) {
+			proof = s.lastBeat
+		}
+		if left := s.trust() - now.Sub(proof); left <= 0 {
+			over = append(over, t)
+		} else {
+			next = min(next, left)
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range over {
+		t.finish(fmt.Errorf("no beat succeeded for %v", s.trust()))
+	}
+	return next
+}

@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Store is a gerritstream.Store in one SQLite file. See the package's documentation.
+type Store struct {
+	path   string
+	id     string // of this process in the file, like no other's
+	config Config
+	log    *slog.Logger
+
+	writing *sql.DB // one connection
+	reading *sql.DB
+	writer  *writer
+
+	// intercept, if not nil, stands around each write: tests make it fail.
+	intercept func(p point, write func() error) error
+
+	beats   atomic.Uint64 // counts this process' beats
+	leaving atomic.Bool   // set by Close: nothing is won any more, and no beat is written
+	stop    chan struct{} // closed by Close: every goroutine returns
+	running sync.WaitGroup
+	closing sync.Once
+	closed  error // of the first Close; under closing
+
+	wakeKeeper  chan struct{} // of capacity 1
+	wakeWatcher chan struct{} // likewise
+
+	mu          sync.Mutex // guards all below
+	terms       map[gerritstream.ShardID]*term
+	abandoned   map[gerritstream.ShardID]uint64 // terms that ended, whose leases the keeper is to free
+	tried       map[gerritstream.ShardID]uint64 // the last term number that was tried: none is tried twice
+	lastBeat    time.Time                       // when the last beat that succeeded began
+	candidacies []*candidacy                    // oldest first
+	waiters     []*waiter                       // for the end of a shard
+}
+
+// point is a place at which the store writes for its caller.
+type point string
+
+const (
+	pointSetStart point = "set start"
+	pointCampaign point = "campaign"
+	pointCommit   point = "commit"
+	pointResign   point = "resign"
+	pointReport   point = "report"
+)
+
+// Open opens the store in a file, making it when it is missing. The error is one line that says what is wrong and what to
+// do; ErrNewerFormat: a newer version of this program wrote the file.
+//
+// An open Store is a member of the file: goroutines of its own show that the process is alive, keep its leaderships, and
+// remove old events, until Close has waited for them. That is why it is opened and closed, rather than made.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	s, err := open(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", config.Path, err)
+	}
+	s.launch()
+	return s, nil
+}
+
+// open does all of Open but starting.
+func open(ctx context.Context, config Config) (*Store, error) {
+	if err := config.complete(); err != nil {
+		return nil, err
+	}
+	path, err := prepareFile(config.Path, config.Logger)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		path: path, id: rand.Text(), config: config,
+		log:         config.Logger.With("store", path),
+		stop:        make(chan struct{}),
+		wakeKeeper:  make(chan struct{}, 1),
+		wakeWatcher: make(chan struct{}, 1),
+		terms:       map[gerritstream.ShardID]*term{},
+		abandoned:   map[gerritstream.ShardID]uint64{},
+		tried:       map[gerritstream.ShardID]uint64{},
+	}
+	s.writer = &writer{store: s, jobs: make(chan *job, maxGroup), stop: s.stop}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(s.explain(err), s.disconnect())
+	}
+	return s, nil
+}
+
+// connect opens the databases and brings the schema up to date.
+func (s *Store) connect(ctx context.Context) (err error) {
+	if s.writing, err = sql.Open("sqlite", dsn(s.path, "rw", "synchronous(FULL)")); err != nil {
+		return err
+	}
+	s.writing.SetMaxOpenConns(1)
+	if s.reading, err = sql.Open("sqlite", dsn(s.path, "rw", "query_only(1)")); err != nil {
+		return err
+	}
+	s.reading.SetMaxOpenConns(4)
+	conn, err := s.writing.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(migrate(ctx, conn), conn.Close())
+}
+
+// disconnect closes the databases.
+func (s *Store) disconnect() error {
+	var errs []error
+	for _, db := range []*sql.DB{s.reading, s.writing} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// launch starts what Close waits for.
+func (s *Store) launch() {
+	s.running.Go(s.writer.run)
+	s.running.Go(s.keep)
+	s.running.Go(s.guard)
+	s.running.Go(s.watch)
+	s.running.Go(s.sweep)
+}
+
+// Close resigns what the process leads, removes its report, stops its goroutines and closes the file. Terms end; calls
+// under way fail. Ending ctx cuts the resigning short: others then wait for the leases to run out. It returns at the latest a
+// few seconds later, and the same each time it is called.
+func (s *Store) Close(ctx context.Context) error {
+	s.closing.Do(func() {
+		s.leaving.Store(true)
+		s.endAll(errClosed)
+		err := s.writer.do(ctx, func(st *statements) error {
+			return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leave, s.id))
+		})
+		close(s.stop)
+		s.running.Wait()
+		if err != nil {
+			err = fmt.Errorf("resign: %w", s.explain(err))
+		}
+		s.closed = errors.Join(err, s.disconnect())
+	})
+	return s.closed
+}
+
+// write has run written for the caller of a method.
+func (s *Store) write(ctx context.Context, p point, run func(*statements) error) error {
+	if s.intercept == nil {
+		return s.writer.do(ctx, run)
+	}
+	return s.intercept(p, func() error { return s.writer.do(ctx, run) })
+}
+
+// wake lets a goroutine look again; one call stands for any number.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// milliseconds is how times are stored.
+func milliseconds(t time.Time) int64 { return t.UnixMilli() }
+
+func fromMilliseconds(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

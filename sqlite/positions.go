@@ -1,0 +1,67 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// decodePosition reads a stored position. One that is damaged is a position with Unreadable set; one of a newer version is an
+// error.
+func decodePosition(raw []byte) (gerritstream.Position, error) {
+	pos, _, err := gerritstream.DecodePosition(raw)
+	switch {
+	case errors.Is(err, gerritstream.ErrNewerFormat):
+		return gerritstream.Position{}, err
+	case err != nil:
+		return gerritstream.Position{Unreadable: err}, nil
+	}
+	return pos, nil
+}
+
+// readPosition reads one position. ok is false when there is none.
+func readPosition(ctx context.Context, q querier, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
+	row := q.QueryRowContext(ctx, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`, epoch, shard)
+	return scanPosition(row)
+}
+
+// positionOf does the same in the writer's transaction.
+func positionOf(st *statements, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
+	return scanPosition(st.getPosition.QueryRowContext(context.Background(), epoch, shard))
+}
+
+func scanPosition(row *sql.Row) (pos gerritstream.Position, ok bool, err error) {
+	var raw []byte
+	err = row.Scan(&raw)
+	if errors.Is(err, sql.ErrNoRows) {
+		return gerritstream.Position{}, false, nil
+	}
+	if err == nil {
+		pos, err = decodePosition(raw)
+	}
+	return pos, err == nil, err
+}
+
+// Positions implements gerritstream.Store.
+func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.ShardID]gerritstream.Position, error) {
+	positions := map[gerritstream.ShardID]gerritstream.Position{}
+	rows, err := s.reading.QueryContext(ctx, `SELECT shard, position FROM positions WHERE epoch = ?`, epoch)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var shard gerritstream.ShardID
+		var raw []byte
+		if err := rows.Scan(&shard, &raw); err != nil {
+			return nil, s.explain(err)
+		}
+		if positions[shard], err = decodePosition(raw); err != nil {
+			return nil, fmt.Errorf("read position of %s: %w", shard, err)
+		}
+	}
+	return positions, s.explain(rows.Err())
+}

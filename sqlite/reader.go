@@ -1,0 +1,156 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Reader reads a store's file without becoming a member of it. It changes nothing and may be used while processes write.
+type Reader struct {
+	db   *sql.DB
+	path string
+}
+
+// Event is an event as the queue holds it.
+type Event struct {
+	gerritstream.Entry
+	Number int64     // its place in the queue: grows in the order of the commits, with gaps, and never comes twice
+	Queued time.Time // by the clock of the process that queued it, to the millisecond
+}
+
+// OpenReader opens a file that is there. The error is one line that says what is wrong and what to do.
+func OpenReader(ctx context.Context, path string) (*Reader, error) {
+	r, err := openReader(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("read store %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func openReader(ctx context.Context, path string) (*Reader, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("there is no such file: nothing has run on it yet, or the path is wrong (%w)", err)
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
+	}
+	db, err := sql.Open("sqlite", dsn(path, "ro", "query_only(1)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(2)
+	s, err := readSchema(ctx, db)
+	switch {
+	case err != nil:
+		err = (&Store{path: path}).explain(err)
+	case s.empty():
+		err = errors.New("it is empty: nothing has run on it yet")
+	default:
+		err = s.check()
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Reader{db: db, path: path}, nil
+}
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.db.Close() }
+
+// readPage is how many events one read takes: reads are short, so that the WAL can be carried over into the file.
+const readPage = 500
+
+// Events yields the events behind a number (0: from the oldest held), in the order of their commits, to the last one there is. An
+// error is the last pair.
+func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			page, err := r.page(ctx, after)
+			if err != nil {
+				yield(Event{}, fmt.Errorf("read events of %s: %w", r.path, err))
+				return
+			}
+			for i := range page {
+				if !yield(page[i], nil) {
+					return
+				}
+				after = page[i].Number
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// page reads the next events.
+func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0),
+		created, queued_at, payload FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scanEvent(rows)
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, e)
+	}
+	return page, rows.Err()
+}
+
+func scanEvent(rows *sql.Rows) (e Event, err error) {
+	var id []byte
+	var arrived, queued int64
+	var created sql.NullInt64
+	if err := rows.Scan(&e.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project, &e.Event.Ref,
+		&e.Event.Change, &created, &queued, &e.Payload); err != nil {
+		return e, err
+	}
+	copy(e.ID[:], id)
+	e.Arrived, e.Queued = fromMilliseconds(arrived), fromMilliseconds(queued)
+	if created.Valid {
+		e.Event.Created = fromMilliseconds(created.Int64)
+	}
+	return e, nil
+}
+
+// DeadLetters returns the dead letters held, oldest first. They are bounded: at most 1,000, of 32 MiB together.
+func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT id, shard, seq, sub, arrived, reason, detail, payload, length, sha256
+		FROM dead_letters ORDER BY n`)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d gerritstream.DeadLetter
+		var id, sum []byte
+		var arrived int64
+		if err := rows.Scan(&id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum); err != nil {
+			return nil, err
+		}
+		copy(d.ID[:], id)
+		copy(d.SHA256[:], sum)
+		d.Arrived = fromMilliseconds(arrived)
+		letters = append(letters, d)
+	}
+	return letters, rows.Err()
+}

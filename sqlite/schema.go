@@ -1,0 +1,192 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// applicationID marks a file as ours ("GeSt"), in SQLite's header field for that.
+const applicationID = 0x47655374
+
+// migrations lead from each schema version to the next; the number of them is the version this program knows. A migration that was
+// released is never changed. Times are milliseconds since 1970, UTC.
+//
+// The rows of events are numbered by an integer key, so that they lie in the file in the order of their commits: appending
+// touches the last page, and a reader tails by number. AUTOINCREMENT keeps a number from coming twice after the newest
+// rows were deleted. Identity is a unique index beside it: with identity as the key of the table itself (WITHOUT ROWID)
+// each payload of some kilobytes would go to a random page, and pages split.
+var migrations = []string{`
+CREATE TABLE start (
+	one    INTEGER PRIMARY KEY CHECK (one = 1),
+	record TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE positions (
+	epoch     INTEGER NOT NULL,
+	shard     TEXT NOT NULL,
+	position  TEXT NOT NULL,    -- gerritstream.EncodePosition
+	committed INTEGER NOT NULL, -- by the committing process' clock
+	PRIMARY KEY (epoch, shard)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE leases (
+	shard   TEXT PRIMARY KEY NOT NULL,
+	term    INTEGER NOT NULL, -- of the last leadership; grows for ever
+	process TEXT NOT NULL     -- processes.id of who has it; '': free
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE processes (
+	id       TEXT PRIMARY KEY NOT NULL, -- differs from one start of a process to the next
+	name     TEXT NOT NULL,
+	beat     INTEGER NOT NULL,
+	ttl      INTEGER NOT NULL, -- of its leases
+	beaten   INTEGER NOT NULL, -- the last beat by the process' clock: for people, nothing is decided by it
+	report   TEXT,
+	reported INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+	n         INTEGER PRIMARY KEY AUTOINCREMENT,
+	id        BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+	shard     TEXT NOT NULL,
+	seq       TEXT NOT NULL,
+	sub       INTEGER NOT NULL, -- -1: not part of an aggregate
+	arrived   INTEGER NOT NULL,
+	type      TEXT NOT NULL,
+	project   TEXT NOT NULL,
+	ref       TEXT NOT NULL,
+	change    INTEGER,
+	created   INTEGER,
+	queued_at INTEGER NOT NULL,
+	payload   BLOB NOT NULL
+) STRICT;
+CREATE INDEX events_queued_at ON events (queued_at);
+
+CREATE TABLE dead_letters (
+	n        INTEGER PRIMARY KEY AUTOINCREMENT,
+	id       BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+	shard    TEXT NOT NULL,
+	seq      TEXT NOT NULL,
+	sub      INTEGER NOT NULL,
+	arrived  INTEGER NOT NULL,
+	reason   TEXT NOT NULL,
+	detail   TEXT NOT NULL,
+	payload  BLOB NOT NULL, -- at most the first 64 KiB
+	length   INTEGER NOT NULL,
+	sha256   BLOB NOT NULL,
+	put_aside_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE counters (
+	name  TEXT PRIMARY KEY NOT NULL,
+	value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO counters VALUES ('expired', 0), ('discarded', 0);
+`}
+
+// schema is what a file says of itself.
+type schema struct {
+	application int64
+	version     int
+	objects     int
+}
+
+// querier is a database or one connection to it.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// readSchema reads what a file is, without changing it.
+func readSchema(ctx context.Context, q querier) (s schema, err error) {
+	err = q.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id),
+		(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)`).
+		Scan(&s.application, &s.version, &s.objects)
+	return s, err
+}
+
+// empty: nobody has put anything into the file yet.
+func (s schema) empty() bool { return s == schema{} }
+
+// check refuses files of other programs and of newer versions of this one.
+func (s schema) check() error {
+	switch {
+	case s.application != applicationID && !s.empty():
+		return fmt.Errorf("it is another program's SQLite database: choose another file")
+	case s.version > len(migrations):
+		return fmt.Errorf("it has schema version %d, this program knows up to %d (%w): run the newer version, or choose another file",
+			s.version, len(migrations), gerritstream.ErrNewerFormat)
+	}
+	return nil
+}
+
+// migrate brings the file up to date. Several processes may try at once: each step is taken in a transaction that looks again.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	s, err := readSchema(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := s.check(); err != nil || s.version == len(migrations) {
+		return err
+	}
+	if err := whileBusy(ctx, func() error { return exec(ctx, conn, "PRAGMA journal_mode=WAL") }); err != nil {
+		return err
+	}
+	for {
+		done, err := migrateOnce(ctx, conn)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// migrateOnce takes one step. done: there is none left to take.
+func migrateOnce(ctx context.Context, conn *sql.Conn) (done bool, err error) {
+	if err := whileBusy(ctx, func() error { return exec(ctx, conn, "BEGIN IMMEDIATE") }); err != nil {
+		return false, err
+	}
+	defer func() {
+		if err != nil || done {
+			_ = exec(context.WithoutCancel(ctx), conn, "ROLLBACK")
+		}
+	}()
+	s, err := readSchema(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	if err := s.check(); err != nil || s.version == len(migrations) {
+		return err == nil, err
+	}
+	step := fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		migrations[s.version], applicationID, s.version+1)
+	return false, exec(ctx, conn, step)
+}
+
+// whileBusy repeats what another process' lock keeps from being done, for some seconds: SQLite's own waiting does not cover
+// every lock that a change of the journal mode takes.
+func whileBusy(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*busyTimeout)
+	defer cancel()
+	for {
+		err := do()
+		if code(err) != lib.SQLITE_BUSY {
+			return err
+		}
+		timer := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func exec(ctx context.Context, conn *sql.Conn, statement string) error {
+	_, err := conn.ExecContext(ctx, statement)
+	return err
+}

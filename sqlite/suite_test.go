@@ -1,0 +1,179 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, storetest.Harness{
+		New:          func(t *testing.T) storetest.Backend { return newShared(t).backend() },
+		Bubble:       true,
+		Settle:       2 * time.Second,
+		Patience:     time.Minute,
+		Deduplicates: true,
+	})
+	goleak.VerifyNone(t)
+}
+
+// shared is one file, the stores opened on it, and a connection of its own to look at it and tamper with it.
+type shared struct {
+	t    *testing.T
+	path string
+	raw  *sql.DB
+
+	mu     sync.Mutex
+	faults map[storetest.Point][]storetest.Fault // under mu
+}
+
+func newShared(t *testing.T) *shared {
+	s := &shared{t: t, path: filepath.Join(t.TempDir(), "store.db"), faults: map[storetest.Point][]storetest.Fault{}}
+	s.open() // makes the file
+	raw, err := sql.Open("sqlite", s.path+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.raw = raw
+	t.Cleanup(func() { closed(t, raw.Close()) })
+	return s
+}
+
+func closed(t *testing.T, err error) {
+	if err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func (s *shared) backend() storetest.Backend {
+	return storetest.Backend{
+		Open:        func() gerritstream.Store { return s.open() },
+		Kill:        func(store gerritstream.Store) { store.(*sqlite.Store).Kill() },
+		Entries:     s.entries,
+		DeadLetters: s.deadLetters,
+		WritePosition: func(epoch int, shard gerritstream.ShardID, raw []byte) {
+			s.say(`DELETE FROM positions WHERE epoch = ? AND shard = ?`, epoch, string(shard))
+			if raw != nil {
+				s.say(`INSERT INTO positions VALUES (?, ?, ?, 0)`, epoch, string(shard), string(raw))
+			}
+		},
+		WriteNewerStart: func() { s.say(`UPDATE start SET record = '{"format":1000000}'`) },
+		Expire: func(shard gerritstream.ShardID) {
+			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
+		},
+		FailNext: func(p storetest.Point, f storetest.Fault) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.faults[p] = append(s.faults[p], f)
+		},
+	}
+}
+
+// open opens a store whose writes suffer the faults that were asked for.
+func (s *shared) open() *sqlite.Store {
+	s.t.Helper()
+	store, err := sqlite.Open(s.t.Context(), sqlite.Config{Path: s.path, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	store.Intercept(func(p sqlite.Point, write func() error) error {
+		return suffer(s.fault(storetest.Point(p)), store, write)
+	})
+	s.t.Cleanup(func() {
+		store.Kill()
+		closed(s.t, store.Reap())
+	})
+	return store
+}
+
+func (s *shared) fault(p storetest.Point) storetest.Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queued := s.faults[p]
+	if len(queued) == 0 {
+		return storetest.NoFault
+	}
+	s.faults[p] = queued[1:]
+	return queued[0]
+}
+
+// suffer has a fault befall a write.
+func suffer(fault storetest.Fault, store *sqlite.Store, write func() error) error {
+	switch fault {
+	case storetest.Refuse:
+		return storetest.ErrInjected
+	case storetest.RetryLater:
+		return gerritstream.ErrRetryLater
+	case storetest.ApplyButError:
+		return errors.Join(write(), storetest.ErrInjected)
+	case storetest.CrashBefore:
+		store.Kill()
+		return write()
+	case storetest.CrashAfter:
+		err := write()
+		store.Kill()
+		return errors.Join(err, storetest.ErrProcessDead)
+	}
+	return write()
+}
+
+func (s *shared) say(statement string, args ...any) {
+	s.t.Helper()
+	if _, err := s.raw.ExecContext(s.t.Context(), statement, args...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// each calls scan for each row of a query.
+func (s *shared) each(query string, scan func(*sql.Rows) error) {
+	s.t.Helper()
+	rows, err := s.raw.QueryContext(s.t.Context(), query)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *shared) entries() (entries []gerritstream.Entry) {
+	s.each(`SELECT id, payload FROM events ORDER BY n`, func(rows *sql.Rows) error {
+		var id []byte
+		var e gerritstream.Entry
+		err := rows.Scan(&id, &e.Payload)
+		e.ID = gerritstream.EventID(id)
+		entries = append(entries, e)
+		return err
+	})
+	return entries
+}
+
+func (s *shared) deadLetters() (letters []gerritstream.DeadLetter) {
+	const query = `SELECT id, shard, seq, sub, arrived, reason, detail, payload, length, sha256 FROM dead_letters`
+	s.each(query, func(rows *sql.Rows) error {
+		var id, sum []byte
+		var arrived int64
+		var d gerritstream.DeadLetter
+		err := rows.Scan(&id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum)
+		d.ID, d.SHA256, d.Arrived = gerritstream.EventID(id), [32]byte(sum), time.UnixMilli(arrived)
+		letters = append(letters, d)
+		return err
+	})
+	return letters
+}

@@ -1,0 +1,118 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var (
+	errResigned = errors.New("resigned")
+	errTaken    = errors.New("another process has the lease")
+)
+
+// term is one leadership of one shard.
+type term struct {
+	store  *Store
+	epoch  int
+	shard  gerritstream.ShardID
+	number uint64
+	began  time.Time // before the lease was taken
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	pos gerritstream.Position // of the goroutine that uses the term
+	ok  bool                  // likewise
+}
+
+// Context implements gerritstream.Term.
+func (t *term) Context() context.Context { return t.ctx }
+
+// Number implements gerritstream.Term.
+func (t *term) Number() uint64 { return t.number }
+
+// Position implements gerritstream.Term.
+func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
+
+// limits bound how long one commit holds the file's only write lock: a few milliseconds.
+var limits = gerritstream.Limits{Items: 500, Weight: 4 << 20}
+
+// Limits implements gerritstream.Term.
+func (t *term) Limits() gerritstream.Limits { return limits }
+
+// Commit implements gerritstream.Term.
+func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
+	err := t.commit(ctx, c)
+	switch {
+	case err == nil:
+		t.pos, t.ok = c.Position, true
+		return nil
+	case !errors.Is(err, gerritstream.ErrRetryLater):
+		t.finish(err)
+	}
+	return fmt.Errorf("commit to %s: %w", t.shard, err)
+}
+
+func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
+	if t.ctx.Err() != nil {
+		return context.Cause(t.ctx)
+	}
+	if err := withinLimits(&c); err != nil {
+		return err
+	}
+	w := t.encode(&c)
+	if err := t.store.write(ctx, pointCommit, w.write); err != nil {
+		return err
+	}
+	w.logDiscarded(t.store.log)
+	return nil
+}
+
+// Resign implements gerritstream.Term.
+func (t *term) Resign(ctx context.Context) error {
+	t.finish(errResigned)
+	err := t.store.write(ctx, pointResign, func(st *statements) error {
+		return st.exec(st.freeLease, t.shard, t.number, t.store.id)
+	})
+	if err != nil {
+		return fmt.Errorf("resign %s: %w", t.shard, err)
+	}
+	t.store.freed(map[gerritstream.ShardID]uint64{t.shard: t.number})
+	return nil
+}
+
+// finish ends the term. The keeper frees its lease, unless a resignation does so sooner.
+func (t *term) finish(why error) {
+	s := t.store
+	s.mu.Lock()
+	live := s.terms[t.shard] == t
+	if live {
+		delete(s.terms, t.shard)
+	}
+	s.mu.Unlock()
+	if !live {
+		return
+	}
+	if !errors.Is(why, gerritstream.ErrLeadershipLost) {
+		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
+	}
+	t.cancel(why)
+	s.abandon(t.shard, t.number)
+}
+
+// endAll ends all terms of the process.
+func (s *Store) endAll(why error) {
+	s.mu.Lock()
+	var terms []*term
+	for _, t := range s.terms {
+		terms = append(terms, t)
+	}
+	s.mu.Unlock()
+	for _, t := range terms {
+		t.finish(why)
+	}
+}
