@@ -82,18 +82,19 @@ func (st *stream) fill(shards int, at time.Time) {
 
 // checkShardLimit refuses more open shards than the account may have. mu is held.
 func (s *Server) checkShardLimit(more int) *Fault {
-	if s.opts.NoLimits {
-		return nil
+	limit := maxShards
+	if !s.opts.NoLimits {
+		limit = min(limit, s.opts.ShardLimit)
 	}
 	open := 0
 	for _, st := range s.streams {
 		open += len(st.open)
 	}
-	if open+more <= s.opts.ShardLimit {
+	if open+more <= limit {
 		return nil
 	}
 	return fault("LimitExceededException", "This request would exceed the shard limit for the account %s in %s. "+
 		"Current shard count for the account: %d. Limit: %d. Number of additional shards that would have resulted from this request: %d. "+
 		"Refer to the AWS Service Limits page for current limits and how to request higher limits.",
-		s.opts.Account, s.opts.Region, open, s.opts.ShardLimit, more)
+		s.opts.Account, s.opts.Region, open, limit, more)
 }

@@ -14,6 +14,7 @@ const (
 	iteratorLife      = 5 * time.Minute
 	tokenLife         = 300 * time.Second
 	resizesADay       = 10
+	maxShards         = 10000 // open ones of the account, whatever Options say: a stream's at AWS
 )
 
 // Rates of a shard, which Options.NoLimits switches off.

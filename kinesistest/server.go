@@ -15,11 +15,11 @@ type Options struct {
 	Region  string // default "us-east-1"
 	Account string // twelve digits; default "000000000000"
 
-	// NoLimits switches the rates off: reads, writes and calls a second, bytes a second, shards an account, the steps of
+	// NoLimits switches the rates off: reads, writes and calls a second, bytes a second, the ShardLimit, the steps of
 	// UpdateShardCount. The sizes of pages, records and requests stay limited.
 	NoLimits bool
 
-	// ShardLimit is how many open shards the account may have; 0 means 1000.
+	// ShardLimit is how many open shards the account may have, 10,000 at most; 0 means 1000.
 	ShardLimit int
 
 	// CreateDelay, UpdateDelay and DeleteDelay are how long a stream stays CREATING, UPDATING and DELETING. A change of shards

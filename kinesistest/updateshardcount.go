@@ -46,7 +46,7 @@ func (s *Server) updateShardCount(in *updateShardCountInput, now time.Time) (any
 
 func (s *Server) checkResize(st *stream, current, target int, now time.Time) *Fault {
 	if s.opts.NoLimits {
-		return nil
+		return s.checkShardLimit(target - current)
 	}
 	st.resized = slices.DeleteFunc(st.resized, func(at time.Time) bool { return now.Sub(at) >= 24*time.Hour })
 	counts := "your current open shard count. Current open shard count: %d Target shard count: %d"
