@@ -70,26 +70,31 @@ func TestScanIsWholeAtEveryLength(t *testing.T) {
 	}
 }
 
-// TestStringsAtEveryOffset puts each kind of byte that ends the search for one at every place within the eight bytes that are looked at
+// TestStringsAtEveryOffset puts each byte there is, and some escapes, at every place within the eight bytes that are looked at
 // together.
 func TestStringsAtEveryOffset(t *testing.T) {
-	for length := range 40 {
-		for at := range length {
-			for _, c := range []struct {
-				put  string
-				want string
-			}{
-				{"a", ""}, {`\"`, ""}, {"\u00e9", ""}, {"\x7f", ""}, {"\u0800", ""}, {"!", ""}, {"#", ""}, {"[", ""}, {"]", ""},
-				{"\x1f", "json"}, {"\x00", "json"}, {"\n", "json"}, {"\xff", "utf8"}, {"\x80", "utf8"}, {`"`, "json"}, {`\a`, "json"},
-			} {
-				s := strings.Repeat("a", at) + c.put + strings.Repeat("~", length-at)
+	want := map[string]gerrit.Reason{`\"`: "", `\n`: "", "\u00e9": "", "\u0800": "", "\U0001f600": "", `\a`: "json"}
+	for c := range 256 {
+		switch {
+		case c < ' ' || c == '"' || c == '\\':
+			want[string([]byte{byte(c)})] = gerrit.ReasonJSON
+		case c >= utf8.RuneSelf:
+			want[string([]byte{byte(c)})] = gerrit.ReasonUTF8
+		default:
+			want[string([]byte{byte(c)})] = ""
+		}
+	}
+	for put, reason := range want {
+		for length := range 20 {
+			for at := range length + 1 {
+				s := strings.Repeat("a", at) + put + strings.Repeat("~", length-at)
 				_, err := gerrit.Scan([]byte(`{"type":"` + s + `"}`))
-				got := ""
+				var got gerrit.Reason
 				if fault := (*gerrit.Fault)(nil); errors.As(err, &fault) {
-					got = string(fault.Reason)
+					got = fault.Reason
 				}
-				if got != c.want {
-					t.Fatalf("%q: %v, want %q", s, err, c.want)
+				if got != reason {
+					t.Fatalf("%q: %v, want %q", s, err, reason)
 				}
 			}
 		}

@@ -45,11 +45,12 @@ const (
 // control character, or part of a character beyond ASCII. It looks at eight bytes at once.
 //
 // Subtracting 1 sets the high bit of a byte that is 0, as a quote xor a quote is, and subtracting a space that of a control
-// character. A borrow can only spoil bytes above one that was found, so that the lowest find is exact.
+// character. A byte beyond ASCII has its high bit after the first subtraction, but for A2, which has it after the last. A
+// borrow can only spoil bytes above one that was found, so that the lowest find is exact.
 func plain(data []byte, i int) int {
 	for ; i+8 <= len(data); i += 8 {
 		w := binary.LittleEndian.Uint64(data[i : i+8])
-		if found := (((w ^ quotes) - ones) | ((w ^ slants) - ones) | (w - spaces) | w) & highs; found != 0 {
+		if found := (((w ^ quotes) - ones) | ((w ^ slants) - ones) | (w - spaces)) & highs; found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}

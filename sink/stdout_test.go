@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -222,6 +223,30 @@ func TestLinesAreNeverCut(t *testing.T) {
 		if n := len(all); n < 3 || all[n-1].Seq != "1002" || all[n-2].Seq != "1001" || all[n-3].Seq != "1003" {
 			t.Fatalf("cut at %d: %s", first, f.out.Bytes())
 		}
+	}
+}
+
+// TestFailureBetweenLines: a write that fails at the end of a line leaves nothing to complete.
+func TestFailureBetweenLines(t *testing.T) {
+	entries := []gerritstream.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
+	var first bytes.Buffer
+	if err := sink.NewStdout(&first, "gerrit").Deliver(t.Context(), entries[:1]); err != nil {
+		t.Fatal(err)
+	}
+	f := &failing{limits: []int{first.Len()}}
+	s := sink.NewStdout(f, "gerrit")
+	if err := s.Deliver(t.Context(), entries); err == nil {
+		t.Fatal("no error")
+	}
+	if err := s.Deliver(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range lines(t, f.out.Bytes()) {
+		got = append(got, l.Seq)
+	}
+	if want := []string{"1001", "1001", "1002"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
