@@ -85,10 +85,14 @@ func (p *program) signal(t *testing.T, sig syscall.Signal) {
 }
 
 // output returns what the program has written to its standard output so far.
-func (p *program) output(t *testing.T) []byte { return read(t, p.stdout.Name()) }
+func (p *program) output(t *testing.T) []byte {
+	t.Helper()
+	return read(t, p.stdout.Name())
+}
 
 // log returns the last 16 KiB of what the program has written to its standard error so far.
 func (p *program) log(t *testing.T) []byte {
+	t.Helper()
 	b := read(t, p.stderr.Name())
 	return b[max(0, len(b)-16<<10):]
 }
