@@ -1,0 +1,123 @@
+package kinesis
+
+import (
+	"bytes"
+	"crypto/md5" //nolint:gosec // the format has it, as a checksum
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A record that the Kinesis Producer Library put together of several ones: four bytes that say so, a protobuf message, and
+// the MD5 of the message. Of the message only field 3 matters here, the records, and of each only its field 3, the data:
+//
+//	message AggregatedRecord { repeated string partition_key_table = 1; repeated string explicit_hash_key_table = 2;
+//	                           repeated Record records = 3; }
+//	message Record { required uint64 partition_key_index = 1; optional uint64 explicit_hash_key_index = 2;
+//	                 required bytes data = 3; repeated Tag tags = 4; }
+var aggregateMagic = []byte{0xF3, 0x89, 0x9A, 0xC2}
+
+const (
+	recordsField = 3
+	dataField    = 3
+)
+
+// What countAggregate answers for a record that is none, and for one that claims to be one and is not a sound one: its
+// checksum or its structure is wrong, or there is nothing in it.
+const (
+	plain          = 0
+	badlyPacked    = -1
+	aggregateFrame = 4 + md5.Size
+)
+
+// countAggregate says how many records an aggregate holds, after checking all of it. It allocates nothing.
+func countAggregate(data []byte) int {
+	if !bytes.HasPrefix(data, aggregateMagic) {
+		return plain
+	}
+	if len(data) < aggregateFrame {
+		return badlyPacked
+	}
+	message := aggregateMessage(data)
+	if md5.Sum(message) != [md5.Size]byte(data[len(data)-md5.Size:]) { //nolint:gosec // see above
+		return badlyPacked
+	}
+	count := 0
+	for len(message) > 0 {
+		record, rest, ok := nextField(message, recordsField)
+		if !ok {
+			return badlyPacked
+		}
+		message = rest
+		if record == nil {
+			continue
+		}
+		if _, ok := recordData(record); !ok {
+			return badlyPacked
+		}
+		count++
+	}
+	if count == 0 {
+		return badlyPacked
+	}
+	return count
+}
+
+// aggregateMessage is the message of an aggregate: what is between magic and checksum.
+func aggregateMessage(data []byte) []byte { return data[len(aggregateMagic) : len(data)-md5.Size] }
+
+// nextRecord returns the data of the next record of a message that countAggregate accepted, and the message behind it. more is
+// false when there is none.
+func nextRecord(message []byte) (data, rest []byte, more bool) {
+	for len(message) > 0 {
+		record, rest, ok := nextField(message, recordsField)
+		if !ok {
+			return nil, nil, false
+		}
+		message = rest
+		if record != nil {
+			data, _ = recordData(record)
+			return data, message, true
+		}
+	}
+	return nil, nil, false
+}
+
+// nextField takes a field off a message and returns its bytes if it is the one wanted, else nil. ok is false when the message is
+// broken.
+func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bool) {
+	number, kind, n := protowire.ConsumeTag(message)
+	if n < 0 {
+		return nil, nil, false
+	}
+	message = message[n:]
+	if number != want {
+		n = protowire.ConsumeFieldValue(number, kind, message)
+		if n < 0 {
+			return nil, nil, false
+		}
+		return nil, message[n:], true
+	}
+	if kind != protowire.BytesType {
+		return nil, nil, false
+	}
+	value, n = protowire.ConsumeBytes(message)
+	if n < 0 {
+		return nil, nil, false
+	}
+	return value[:len(value):len(value)], message[n:], true
+}
+
+// recordData returns the data of a record inside an aggregate: of several, the last, as protobuf has it.
+func recordData(record []byte) (data []byte, ok bool) {
+	for len(record) > 0 {
+		value, rest, sound := nextField(record, dataField)
+		if !sound {
+			return nil, false
+		}
+		record = rest
+		if value != nil {
+			data, ok = value, true
+		}
+	}
+	return data, ok
+}

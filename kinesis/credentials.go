@@ -1,0 +1,212 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+const (
+	// credentialsPatience bounds how long credentials are waited for: outside AWS the instance metadata service never answers.
+	credentialsPatience = 5 * time.Second
+
+	// rereadFiles is how long what was read from files is used.
+	rereadFiles = 5 * time.Minute
+
+	roleSessionName = "gerritstream"
+)
+
+// credentials is where the Source's credentials come from: base, or a role assumed with base.
+type credentials struct {
+	base aws.CredentialsProvider
+	used aws.CredentialsProvider // base, or the role's
+	role string
+}
+
+// newCredentials chooses among a Config's credentials and the SDK's chain, which loaded has found already. It asks nobody yet.
+func newCredentials(c *Config, loaded *aws.Config) *credentials {
+	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
+	switch {
+	case c.AccessKeyFile != "":
+		all.base = aws.NewCredentialsCache(keyFiles{c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile})
+	case c.CredentialsFile != "":
+		all.base = aws.NewCredentialsCache(sharedFile{c.CredentialsFile, profile()})
+	}
+	all.used = all.base
+	if c.RoleARN != "" {
+		as := loaded.Copy()
+		as.Credentials = all.base
+		assume := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(as), c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = roleSessionName
+			if c.ExternalID != "" {
+				o.ExternalID = &c.ExternalID
+			}
+		})
+		all.used = aws.NewCredentialsCache(assume, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
+	}
+	return all
+}
+
+// Retrieve implements [aws.CredentialsProvider]. Its error is a *credentialsError, or the context's.
+func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	limited, cancel := context.WithTimeout(ctx, credentialsPatience)
+	defer cancel()
+	found, err := c.used.Retrieve(limited)
+	switch {
+	case err == nil:
+		return found, nil
+	case ctx.Err() != nil:
+		return aws.Credentials{}, ctx.Err()
+	}
+	return aws.Credentials{}, &credentialsError{err: err, role: c.role}
+}
+
+// forget makes the next Retrieve ask again, after the service refused what there is.
+func (c *credentials) forget() {
+	for _, p := range []aws.CredentialsProvider{c.base, c.used} {
+		if cache, ok := p.(*aws.CredentialsCache); ok {
+			cache.Invalidate()
+		}
+	}
+}
+
+// origin says in a few words where the credentials come from, without anything of them.
+func (c *credentials) origin(ctx context.Context) (string, error) {
+	used, err := c.Retrieve(ctx)
+	if err != nil {
+		return "", err
+	}
+	if c.role == "" {
+		return used.Source, nil
+	}
+	base, err := c.base.Retrieve(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s, assumed with %s", c.role, base.Source), nil
+}
+
+// keyFiles reads each part of a key from a file of its own.
+type keyFiles struct{ id, secret, token string }
+
+// Retrieve implements [aws.CredentialsProvider].
+func (k keyFiles) Retrieve(context.Context) (found aws.Credentials, err error) {
+	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret, CanExpire: true, Expires: time.Now().Add(rereadFiles)}
+	if found.AccessKeyID, err = readSecret(k.id); err != nil {
+		return aws.Credentials{}, err
+	}
+	if found.SecretAccessKey, err = readSecret(k.secret); err != nil {
+		return aws.Credentials{}, err
+	}
+	if k.token != "" {
+		found.SessionToken, err = readSecret(k.token)
+	}
+	return found, err
+}
+
+// readSecret reads a file that holds one word.
+func readSecret(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read credentials: %w", err)
+	}
+	word := strings.TrimSpace(string(b))
+	switch {
+	case word == "":
+		return "", fmt.Errorf("read credentials: %s is empty", path)
+	case strings.ContainsAny(word, " \t\r\n"):
+		return "", fmt.Errorf("read credentials: %s holds more than one word", path)
+	}
+	return word, nil
+}
+
+// sharedFile reads a profile of a file in the format of the shared credentials file.
+type sharedFile struct{ path, profile string }
+
+// Retrieve implements [aws.CredentialsProvider].
+func (f sharedFile) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if _, err := os.Stat(f.path); err != nil { // the SDK takes such a file for an empty one
+		return aws.Credentials{}, fmt.Errorf("read credentials: %w", err)
+	}
+	shared, err := config.LoadSharedConfigProfile(ctx, f.profile, func(o *config.LoadSharedConfigOptions) {
+		o.ConfigFiles, o.CredentialsFiles = []string{}, []string{f.path}
+	})
+	if err != nil {
+		return aws.Credentials{}, fmt.Errorf("read credentials from %s: %w", f.path, err)
+	}
+	found := shared.Credentials
+	if !found.HasKeys() {
+		return aws.Credentials{}, fmt.Errorf("read credentials: profile %s of %s holds no key and secret", f.profile, f.path)
+	}
+	found.CanExpire, found.Expires = true, time.Now().Add(rereadFiles)
+	found.Source = "profile " + f.profile + " of " + f.path
+	return found, nil
+}
+
+// profile is the profile of the shared files that the environment names.
+func profile() string {
+	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
+		if p := os.Getenv(name); p != "" {
+			return p
+		}
+	}
+	return config.DefaultSharedConfigProfile
+}
+
+// sharedPath is the path of a shared file: what the environment says, or what is usual.
+func sharedPath(variable, usual string) string {
+	if path := os.Getenv(variable); path != "" {
+		return path
+	}
+	return usual
+}
+
+// credentialsError: there are no credentials, or none now.
+type credentialsError struct {
+	err  error
+	role string
+}
+
+func (e *credentialsError) Error() string { return "get credentials: " + e.err.Error() }
+
+func (e *credentialsError) Unwrap() error { return e.err }
+
+// explain writes into an Error what is wrong with the credentials. What the network did to them is passing; all else is not.
+func (e *credentialsError) explain(to *Error) {
+	to.class = denied
+	var api smithy.APIError
+	var dial *net.OpError
+	var send *smithyhttp.RequestSendError
+	switch text := e.err.Error(); {
+	case strings.Contains(text, "EC2 IMDS"):
+		to.Message = fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile %s of %s "+
+			"or %s, no web identity, no container's role, and no instance's role (its metadata service was asked)", profile(),
+			sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
+			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))
+	case errors.As(e.err, &api):
+		to.Code, to.Message = api.ErrorCode(), firstLine(api.ErrorMessage())
+		if c := classify(to.Code, to.Status); c == throttled || to.Status >= 500 {
+			to.class = c
+		}
+		if e.role != "" {
+			to.Operation, to.Resource = "sts:AssumeRole", e.role
+		}
+	case errors.As(e.err, &dial), errors.As(e.err, &send), errors.Is(e.err, context.DeadlineExceeded):
+		to.class = passing
+		message, cause := networkTrouble(e.err)
+		to.Message, to.cause = "get credentials: "+message, cause
+	default:
+		to.Message = firstLine(e.err.Error())
+	}
+}

@@ -1,0 +1,219 @@
+package kinesis
+
+import (
+	"encoding/base64"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// reply is what a GetRecords reply says. Its spans are places in the buffer that it was decoded from.
+type reply struct {
+	records  []rawRecord
+	next     string        // the next iterator; "" = none: the shard is closed and this is its end
+	behind   time.Duration // from the tip; unknownBehind when the reply does not say
+	children []gerritstream.ShardID
+	weight   int // bytes that count against the shard's read limit: data and partition keys
+}
+
+// rawRecord is a record whose data has been decoded in place.
+type rawRecord struct {
+	seq, data span
+	arrived   int64 // ms; noArrival
+	subs      int   // records inside, if it is an aggregate: see unpacked
+}
+
+const (
+	noArrival     = -1
+	unknownBehind = time.Duration(-1)
+)
+
+// decodeReply decodes a GetRecords reply in one pass. Records' data overwrite their base64 in b. expect is how many records are
+// expected at most; it bounds what is allocated beforehand, not what is accepted.
+func decodeReply(b []byte, expect int) (*reply, error) {
+	const smallest = 160 // bytes of a record with a few bytes of data
+	d := decoder{
+		scanner: scanner{b: b},
+		reply: reply{
+			records: make([]rawRecord, 0, min(expect, len(b)/smallest+1)),
+			behind:  unknownBehind,
+		},
+	}
+	if err := d.object(d.member); err != nil {
+		return nil, err
+	}
+	if d.peek(); d.at < len(b) {
+		return nil, d.expected("nothing more")
+	}
+	return &d.reply, nil
+}
+
+type decoder struct {
+	scanner
+	reply reply
+}
+
+// member takes a value of the reply itself.
+func (d *decoder) member(key []byte) error {
+	switch string(key) {
+	case "Records":
+		d.reply.records, d.reply.weight = d.reply.records[:0], 0
+		return d.array(d.record)
+	case "NextShardIterator":
+		return d.optional(&d.reply.next)
+	case "MillisBehindLatest":
+		return d.millisBehind()
+	case "ChildShards":
+		d.reply.children = nil
+		return d.array(d.child)
+	}
+	return d.skip()
+}
+
+// optional takes a string, or a null for the empty one.
+func (d *decoder) optional(to *string) error {
+	*to = ""
+	if d.null() {
+		return nil
+	}
+	text, err := d.text()
+	*to = string(text)
+	return err
+}
+
+func (d *decoder) millisBehind() error {
+	d.reply.behind = unknownBehind
+	if d.null() {
+		return nil
+	}
+	number, err := d.number()
+	if err != nil {
+		return err
+	}
+	ms, err := strconv.ParseInt(string(number), 10, 64)
+	if err != nil {
+		return d.expected("a whole number of milliseconds")
+	}
+	d.reply.behind = time.Duration(min(max(ms, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	return nil
+}
+
+// child takes one of ChildShards.
+func (d *decoder) child() error {
+	id := ""
+	err := d.object(func(key []byte) error {
+		if string(key) == "ShardId" {
+			return d.optional(&id)
+		}
+		return d.skip()
+	})
+	if err == nil && id != "" {
+		d.reply.children = append(d.reply.children, gerritstream.ShardID(id))
+	}
+	return err
+}
+
+// record takes one of Records.
+func (d *decoder) record() error {
+	r := rawRecord{arrived: noArrival}
+	key := 0 // bytes of the partition key
+	err := d.object(func(name []byte) (err error) {
+		switch string(name) {
+		case "Data":
+			r.data, err = d.data()
+		case "SequenceNumber":
+			r.seq, err = d.sequence()
+		case "ApproximateArrivalTimestamp":
+			r.arrived, err = d.arrival()
+		case "PartitionKey":
+			from := d.at
+			err = d.skip()
+			key = d.at - from
+		default:
+			err = d.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if r.seq.from == r.seq.to {
+		return d.expected("a record with a sequence number")
+	}
+	d.reply.weight += r.data.to - r.data.from + key
+	d.reply.records = append(d.reply.records, r)
+	return nil
+}
+
+// data takes base64, or a null for none, and decodes it where it is.
+func (d *decoder) data() (span, error) {
+	if d.null() {
+		return span{}, nil
+	}
+	raw, escaped, err := d.quoted()
+	if err != nil {
+		return span{}, err
+	}
+	if escaped {
+		return d.escapedData(raw)
+	}
+	n, ok := decodeInPlace(raw.of(d.b))
+	if !ok {
+		return span{}, d.expected("base64")
+	}
+	return span{raw.from, raw.from + n}, nil
+}
+
+// escapedData is for writers that escape the slashes of base64, or break its lines.
+func (d *decoder) escapedData(raw span) (span, error) {
+	text, err := d.unquote(raw)
+	if err != nil {
+		return span{}, err
+	}
+	data, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return span{}, d.expected("base64")
+	}
+	return span{raw.from, raw.from + copy(d.b[raw.from:raw.to], data)}, nil // it is shorter than its base64
+}
+
+// sequence takes a sequence number: one that could not be stored is refused here, before anything depends on it.
+func (d *decoder) sequence() (span, error) {
+	raw, escaped, err := d.quoted()
+	if err != nil {
+		return span{}, err
+	}
+	if escaped || !isSequence(raw.of(d.b)) {
+		return span{}, d.expected("a sequence number")
+	}
+	return raw, nil
+}
+
+// isSequence is gerritstream.ParseSequenceNumber without making a string.
+func isSequence(b []byte) bool {
+	if len(b) == 0 || len(b) > maxSequenceDigits || b[0] == '0' && len(b) > 1 {
+		return false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// maxSequenceDigits is what gerritstream.ParseSequenceNumber accepts.
+const maxSequenceDigits = 128
+
+func (d *decoder) arrival() (int64, error) {
+	if d.null() {
+		return noArrival, nil
+	}
+	number, err := d.number()
+	if err != nil {
+		return 0, err
+	}
+	return parseSeconds(number)
+}

@@ -1,0 +1,117 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// arrivalError is how far the service's arrival times may be wrong.
+const arrivalError = 5 * time.Minute
+
+// start is where an iterator begins.
+type start struct {
+	kind types.ShardIteratorType
+	seq  gerritstream.SequenceNumber // with a kind by sequence number
+	at   time.Time                   // with AT_TIMESTAMP
+}
+
+// startOf says where to begin to read from a position. Behind a record the shard may have been idle for days, which the service
+// lets a reader walk through in empty pages; a moment at which all was handled is a shorter way, if it is a good deal later.
+// ok is false for a position that is none.
+func startOf(p *gerritstream.Position) (_ start, ok bool) {
+	known := p.CaughtUp.Add(-arrivalError)
+	switch {
+	case p.Unreadable != nil:
+		return start{}, false
+	case p.After != "" && known.After(p.Arrived):
+		return start{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
+	case p.After != "":
+		return start{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: p.After}, true
+	case !p.CaughtUp.IsZero() && known.After(p.From.Time):
+		return start{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
+	case p.From.TrimHorizon:
+		return start{kind: types.ShardIteratorTypeTrimHorizon}, true
+	case !p.From.Time.IsZero():
+		return start{kind: types.ShardIteratorTypeAtTimestamp, at: p.From.Time}, true
+	}
+	return start{}, false
+}
+
+// lowerings is how often a refused time is lowered before it counts as trouble.
+const lowerings = 4
+
+// seek gets an iterator for where the reading has come to.
+func (r *reading) seek(ctx context.Context) error {
+	from, ok := startOf(&r.cursor)
+	if !ok {
+		return &Error{Operation: "kinesis:GetShardIterator", Resource: r.resource(string(r.shard)), class: badPosition,
+			is: gerritstream.ErrBadPosition, Message: "the position says nowhere to start from", cause: r.cursor.Unreadable}
+	}
+	for lowered := 0; ; lowered++ {
+		iterator, now, err := r.ask(ctx, &from)
+		if err == nil {
+			r.iterator = iterator
+			return nil
+		}
+		var e *Error
+		switch {
+		case !errors.As(err, &e) || e.class != badArgument:
+			return err
+		case from.kind == types.ShardIteratorTypeAtTimestamp && lowered < lowerings:
+			from.at = lower(from.at, now)
+			r.log.Debug("the start is later than the service's clock: lowered", "to", from.at)
+		case from.kind == types.ShardIteratorTypeAfterSequenceNumber && strings.Contains(e.Message, "max possible value"):
+			// The record is the last that the shard can have: from itself on the service tells how the shard ends.
+			from.kind = types.ShardIteratorTypeAtSequenceNumber
+		case from.seq != "":
+			e.class, e.is = badPosition, gerritstream.ErrBadPosition
+			return e
+		default:
+			return err
+		}
+	}
+}
+
+// lower returns a time before one that was refused: the service's, if that is known and earlier.
+func lower(refused, now time.Time) time.Time {
+	refused = refused.Add(-time.Second)
+	if !now.IsZero() && now.Before(refused) {
+		return now
+	}
+	return refused
+}
+
+// ask makes one request for an iterator.
+func (r *reading) ask(ctx context.Context, from *start) (iterator string, now time.Time, err error) {
+	in := &awskinesis.GetShardIteratorInput{
+		StreamName: &r.stream, StreamARN: r.arn.Load(),
+		ShardId:           (*string)(&r.shard),
+		ShardIteratorType: from.kind,
+	}
+	if from.seq != "" {
+		in.StartingSequenceNumber = (*string)(&from.seq)
+	}
+	if !from.at.IsZero() {
+		in.Timestamp = &from.at
+	}
+	now, err = r.attempt(ctx, target{"GetShardIterator", string(r.shard)}, func(ctx context.Context) error {
+		out, err := r.client.GetShardIterator(ctx, in)
+		if err != nil {
+			return err
+		}
+		if out.ShardIterator == nil || *out.ShardIterator == "" {
+			return fmt.Errorf("the reply has no iterator")
+		}
+		iterator = *out.ShardIterator
+		return nil
+	})
+	return iterator, now, err
+}

@@ -1,0 +1,246 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// What a page may need at worst. A page is at most 10 MiB of data and keys and 10,000 records: 13.4 MiB of base64 and up to
+// 2 MiB of JSON around it, and then one gerritstream.Record and one sequence number a record. A reply that needs more room
+// than that (keys full of escapes) is asked for again with half as many records.
+const (
+	maxRecords  = 10_000
+	maxBody     = 16 << 20
+	recordRoom  = int64(unsafe.Sizeof(rawRecord{}))
+	batchRoom   = int64(unsafe.Sizeof(gerritstream.Record{})) + maxSequenceDigits
+	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom)
+)
+
+// PageReserve is how many bytes of its budget a Source reserves for each read, before it: about 19 MiB. It keeps of them what the
+// page takes, and nothing while it waits for the next one. A budget lets so many reads be under way at once as this goes into
+// it; one that is smaller is exceeded.
+const PageReserve = pageReserve
+
+// errTooLarge: a reply has more bytes than are reserved.
+var errTooLarge = errors.New("the reply is larger than the room for a page")
+
+// readBody reads a reply into one buffer. length is -1 when it is not known.
+func readBody(body io.Reader, length int64) ([]byte, error) {
+	if length > maxBody {
+		return nil, fmt.Errorf("%w: %d bytes", errTooLarge, length)
+	}
+	if length >= 0 {
+		buf := make([]byte, length)
+		if _, err := io.ReadFull(body, buf); err != nil {
+			return nil, cutShort(err)
+		}
+		return buf, nil
+	}
+	buf := make([]byte, 0, 64<<10)
+	for {
+		n, err := body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, cutShort(err)
+		case len(buf) < cap(buf):
+		case cap(buf) == maxUnknownBody:
+			return nil, errTooLarge
+		default: // the old buffer and the new one together stay below the reservation: at most 4 and 15 MiB
+			buf = append(make([]byte, 0, min(4*cap(buf), maxUnknownBody)), buf...)
+		}
+	}
+}
+
+// maxUnknownBody is the most that is read of a reply that does not tell its length beforehand.
+const maxUnknownBody = 15 << 20
+
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read the reply: %w", err)
+}
+
+// page is a decoded reply with the memory it takes.
+type page struct {
+	*reply
+	buf    []byte
+	now    time.Time // not later than when it was asked for
+	memory memory
+}
+
+// memory is a page's reservation: it is given back when no batch will come any more and the last one is done.
+type memory struct {
+	room *gerritstream.Reservation
+
+	mu   sync.Mutex
+	out  bool // under mu: a batch is out
+	more bool // under mu: another one will come
+}
+
+// lend notes that a batch goes out, and returns what ends that, and a channel that is closed then.
+func (m *memory) lend(more bool) (done func(), returned <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out, m.more = true, more
+	back := make(chan struct{})
+	return sync.OnceFunc(func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.out = false
+		if !m.more {
+			m.room.Release()
+		}
+		close(back)
+	}), back
+}
+
+// noMore says that no batch will come any more.
+func (m *memory) noMore() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.more = false
+	if !m.out {
+		m.room.Release()
+	}
+}
+
+// yield hands the page on: in one batch, or, when aggregates make more than 10,000 records of it, in several, each after the one
+// before is done. It returns whether to go on, and the context's error when that ended in between.
+func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) bool) (bool, error) {
+	defer p.memory.noMore()
+	left := p.count()
+	if left == 0 {
+		p.memory.noMore()
+		return yield(p.batch(nil, true), nil), nil
+	}
+	for u := (unpacker{page: p}); ; {
+		size := min(left, maxRecords)
+		records := u.next(size)
+		left -= size
+		if left == 0 {
+			p.memory.room.Shrink(int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom)
+		}
+		batch := p.batch(records, left == 0)
+		done, returned := p.memory.lend(left > 0)
+		batch.Done = done
+		if !yield(batch, nil) {
+			return false, nil
+		}
+		if left == 0 {
+			return true, nil
+		}
+		select {
+		case <-returned:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// batch makes a batch of some of the page's records. Only the last one tells what comes after the page.
+func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Batch {
+	b := gerritstream.Batch{Records: records, Now: p.now, Behind: p.behind}
+	if p.behind == unknownBehind || !last && p.behind == 0 {
+		b.Behind = time.Millisecond // not known to be the tip
+	}
+	if last && p.next == "" {
+		b.End, b.Children = true, p.children
+	}
+	return b
+}
+
+// count looks into all aggregates and returns how many records the page comes to.
+func (p *page) count() int {
+	total := 0
+	for i := range p.records {
+		r := &p.records[i]
+		r.subs = countAggregate(r.data.of(p.buf))
+		total += max(1, r.subs)
+	}
+	return total
+}
+
+// unpacker makes Records of a page, in order.
+type unpacker struct {
+	*page
+	at      int    // the record of the page that comes next
+	sub     int    // of it, if it is an aggregate
+	message []byte // what is left of it
+}
+
+// next returns the next n records, which there must be. Their sequence numbers share one string.
+func (u *unpacker) next(n int) []gerritstream.Record {
+	records := make([]gerritstream.Record, 0, n)
+	from := u.at
+	for len(records) < n {
+		r := &u.records[u.at]
+		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.arrival(r), Data: r.data.of(u.buf)}
+		switch {
+		case r.subs == badlyPacked:
+			rec.Bad = gerritstream.ReasonAggregate
+		case r.subs > 0:
+			u.unpack(r, &rec)
+		}
+		records = append(records, rec)
+		if rec.Last {
+			u.at++
+		}
+	}
+	u.nameAll(records, from)
+	return records
+}
+
+// unpack makes rec the next record of the aggregate r.
+func (u *unpacker) unpack(r *rawRecord, rec *gerritstream.Record) {
+	if u.sub == 0 {
+		u.message = aggregateMessage(rec.Data)
+	}
+	rec.Data, u.message, _ = nextRecord(u.message)
+	rec.Sub, rec.Last = u.sub, u.sub == r.subs-1
+	u.sub++
+	if rec.Last {
+		u.sub, u.message = 0, nil
+	}
+}
+
+// arrival is when a record arrived: a service that does not tell leaves when the page was asked for.
+func (p *page) arrival(r *rawRecord) time.Time {
+	if r.arrived == noArrival {
+		return p.now
+	}
+	return time.UnixMilli(r.arrived).UTC()
+}
+
+// nameAll gives the records their sequence numbers; the first belongs to the page's record at from.
+func (u *unpacker) nameAll(records []gerritstream.Record, from int) {
+	size, last := 0, min(u.at, len(u.records)-1)
+	for i := from; i <= last; i++ {
+		size += u.records[i].seq.to - u.records[i].seq.from
+	}
+	var names strings.Builder
+	names.Grow(size)
+	for i := from; i <= last; i++ {
+		names.Write(u.records[i].seq.of(u.buf))
+	}
+	all, at := names.String(), from
+	seq := u.records[at].seq
+	for i := range records {
+		records[i].Seq = gerritstream.SequenceNumber(all[:seq.to-seq.from])
+		if records[i].Last && i < len(records)-1 {
+			all, at = all[seq.to-seq.from:], at+1
+			seq = u.records[at].seq
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Read implements [gerritstream.Source] by polling.
+//
+// A page is a batch, except when aggregates make more than 10,000 records of it: then it comes in several batches, and each waits
+// for the one before to be Done. Of these only the last can have End or a Behind of 0.
+//
+// Throttling, faults of the network or the service, missing permissions and unusable keys are each shown as an ErrRetrying
+// and tried again; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
+// wrong, or that is empty, is one Record that is Bad.
+func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
+	return func(yield func(gerritstream.Batch, error) bool) {
+		r := &reading{Source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
+		r.run(ctx, yield)
+	}
+}
+
+// reading is one Read. It belongs to the goroutine that ranges over it.
+type reading struct {
+	*Source
+	shard    gerritstream.ShardID
+	cursor   gerritstream.Position // behind what has been yielded
+	iterator string                // for what comes next; "": to be sought
+	limit    int32                 // of records asked for
+	pace     pacer
+}
+
+func (r *reading) run(ctx context.Context, yield func(gerritstream.Batch, error) bool) {
+	for {
+		p, err := r.next(ctx)
+		goOn := false
+		if err == nil {
+			r.pass(p)
+			goOn, err = p.yield(ctx, yield)
+			goOn = goOn && p.next != ""
+		}
+		if err != nil {
+			goOn = r.bear(ctx, err, yield)
+		}
+		if !goOn {
+			return
+		}
+	}
+}
+
+// next waits until a read is due and makes it.
+func (r *reading) next(ctx context.Context) (*page, error) {
+	if err := r.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	if r.iterator == "" {
+		if err := r.seek(ctx); err != nil {
+			return nil, err
+		}
+	}
+	room, err := r.budget.Reserve(ctx, pageReserve)
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.getRecords(ctx)
+	if err != nil {
+		room.Release()
+		return nil, err
+	}
+	p.memory.room = room
+	return p, nil
+}
+
+// getRecords makes one request for a page, within memory that is reserved already.
+func (r *reading) getRecords(ctx context.Context) (*page, error) {
+	p := &page{}
+	take := func(resp *smithyhttp.Response) (err error) {
+		if p.buf, err = readBody(resp.Body, resp.ContentLength); err != nil {
+			return err
+		}
+		r.observer.ReplyBytes(len(p.buf))
+		p.reply, err = decodeReply(p.buf, int(r.limit))
+		return err
+	}
+	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.arn.Load(), Limit: &r.limit}
+	r.pace.reading()
+	now, err := r.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
+		_, err := r.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
+			o.Protocol = &pageProtocol{o.Protocol, take}
+		})
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case now.IsZero():
+		return nil, &Error{Operation: "kinesis:GetRecords", Resource: r.resource(string(r.shard)), Message: "the reply has no Date"}
+	}
+	p.now = now
+	return p, nil
+}
+
+// pass moves on behind a page that is about to be yielded.
+func (r *reading) pass(p *page) {
+	r.iterator = p.next
+	r.limit = min(r.limit+r.limit/4+1, maxRecords)
+	r.pace.succeeded(p.behind != 0, p.weight)
+	if n := len(p.records); n > 0 {
+		last := &p.records[n-1]
+		r.cursor = gerritstream.Position{
+			After:    gerritstream.SequenceNumber(last.seq.of(p.buf)),
+			Arrived:  p.arrival(last),
+			CaughtUp: r.cursor.CaughtUp,
+		}
+	} else if p.behind == 0 {
+		r.cursor.CaughtUp = p.now
+	}
+}
+
+// bear yields an error and returns whether the reading goes on after it.
+func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.Batch, error) bool) bool {
+	if ctx.Err() != nil {
+		yield(gerritstream.Batch{}, ctx.Err())
+		return false
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		yield(gerritstream.Batch{}, err)
+		return false
+	}
+	switch e.class {
+	case badPosition:
+		yield(gerritstream.Batch{}, e)
+		return false
+	case notFound:
+		e.is = gerritstream.ErrShardNotFound
+		yield(gerritstream.Batch{}, e)
+		return false
+	case iteratorExpired:
+		r.log.Debug("the iterator has expired", "shard", string(r.shard))
+		r.iterator = ""
+		r.pace.again()
+		return true
+	case tooLarge:
+		r.limit = max(1, r.limit/2)
+		r.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
+		r.pace.again()
+		return true
+	case throttled:
+		r.pace.throttled()
+	case badArgument: // the iterator is refused, though the service made it
+		r.iterator = ""
+		r.pace.failed()
+	default:
+		r.pace.failed()
+	}
+	return yield(gerritstream.Batch{}, retrying(e))
+}

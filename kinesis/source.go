@@ -1,0 +1,184 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Source reads one stream. It implements [gerritstream.Source]. It runs nothing in the background.
+type Source struct {
+	log         *slog.Logger
+	client      *awskinesis.Client
+	credentials *credentials
+	budget      *gerritstream.Budget
+	observer    Observer
+	poll        time.Duration
+	region      string
+	stream      string                 // its name
+	arn         atomic.Pointer[string] // nil: not known yet
+}
+
+var _ gerritstream.Source = (*Source)(nil)
+
+// New checks a Config, finds the region, and says where credentials will come from. It makes no request; ctx ends only the reading of
+// configuration files. Its error is *Faults joined, or about a shared configuration file that cannot be used.
+func New(ctx context.Context, c Config) (*Source, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Source{
+		log:      c.Logger,
+		budget:   c.Budget,
+		observer: c.Observer,
+		poll:     c.PollInterval,
+		stream:   c.Stream,
+	}
+	s.fillIn()
+	if parts := streamARN.FindStringSubmatch(c.Stream); parts != nil {
+		c.Region, s.stream = parts[1], parts[3]
+		s.arn.Store(&c.Stream)
+	}
+	loaded, err := s.load(ctx, &c)
+	if err != nil {
+		return nil, err
+	}
+	s.region = loaded.Region
+	s.credentials = newCredentials(&c, &loaded)
+	s.client = awskinesis.NewFromConfig(loaded, func(o *awskinesis.Options) {
+		o.Credentials = s.credentials
+		o.Retryer = aws.NopRetryer{}
+		o.HTTPClient = watchedClient{o.HTTPClient}
+		if c.Endpoint != "" {
+			o.BaseEndpoint = &c.Endpoint
+		}
+	})
+	return s, nil
+}
+
+// fillIn puts in what the Config left out.
+func (s *Source) fillIn() {
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.budget == nil {
+		s.budget = gerritstream.NewBudget(0)
+	}
+	if s.observer == nil {
+		s.observer = noObserver{}
+	}
+	if s.poll == 0 {
+		s.poll = DefaultPollInterval
+	}
+}
+
+// load reads the environment and the shared files, as the SDK does for every program.
+func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
+	loaded, err := config.LoadDefaultConfig(ctx,
+		config.WithRegion(c.Region),
+		config.WithHTTPClient(httpClient(c.Transport)),
+		config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
+		config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
+			s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
+		})),
+	)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("load AWS configuration: %s", firstLine(err.Error()))
+	}
+	if loaded.Region == "" {
+		return aws.Config{}, noRegion(c.Stream)
+	}
+	return loaded, nil
+}
+
+// maxIdleConns is how many connections to the service are kept for the next round of polls.
+const maxIdleConns = 100
+
+func httpClient(transport http.RoundTripper) awskinesis.HTTPClient {
+	if transport != nil {
+		return &http.Client{Transport: transport}
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = maxIdleConns
+	})
+}
+
+// noRegion is the fault of a Config without a region: it names every place that was looked at.
+func noRegion(stream string) error {
+	return &Fault{"Region", fmt.Sprintf("no region was found: not in the configuration (aws.region, --region), not in the stream "+
+		"(%q is a name, not an ARN), not in AWS_REGION, not in AWS_DEFAULT_REGION, not in profile %s of %s; the instance metadata "+
+		"service is not asked for it", stream, profile(), sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))}
+}
+
+// Description says what a Source reads and as whom, for one line at the start. There is no secret in it.
+type Description struct {
+	StreamARN   string
+	Account     string // twelve digits: whose stream it is
+	Region      string
+	Credentials string // where they came from: "EnvConfigCredentials", or the role that was assumed
+}
+
+// Describe asks the service for the stream, and the places of credentials for theirs. Errors as List's.
+func (s *Source) Describe(ctx context.Context) (Description, error) {
+	summary, _, err := s.describe(ctx)
+	if err != nil {
+		return Description{}, err
+	}
+	origin, err := s.credentials.origin(ctx)
+	if err != nil {
+		return Description{}, s.failure(ctx, err)
+	}
+	arn := summary.ARN
+	return Description{StreamARN: arn, Account: accountOf(arn), Region: s.region, Credentials: origin}, nil
+}
+
+// failure is the *Error of a failure outside of a request; of an error of ctx, that one.
+func (s *Source) failure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	e, _ := s.explain(target{operation: "DescribeStreamSummary"}, err, nil)
+	return e
+}
+
+// accountOf returns the account in an ARN, or "".
+func accountOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
+}
+
+// resource names the stream, or a shard of it, in errors.
+func (s *Source) resource(shard string) string {
+	name := s.stream
+	if arn := s.arn.Load(); arn != nil {
+		name = *arn
+	}
+	if shard != "" {
+		name += "/" + shard
+	}
+	return name
+}
+
+// errClass returns the class of an error of attempt.
+func errClass(err error) class {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.class
+	}
+	return passing
+}
