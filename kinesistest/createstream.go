@@ -52,14 +52,15 @@ func (s *Server) createStream(in *createStreamInput, now time.Time) (any, *Fault
 	return nil, nil
 }
 
-// addStream makes a stream without shards. Its creation time is later than that of every stream before it: two incarnations
-// of a name are never taken for one. mu is held.
+// addStream makes a stream without shards. Its creation time is later than that of every stream of that name before it: two
+// incarnations are never taken for one. mu is held.
 func (s *Server) addStream(name string, now time.Time) *stream {
-	s.born = max(now.UnixMilli(), s.born+1)
+	born := max(now.UnixMilli(), s.born[name]+1)
+	s.born[name] = born
 	st := &stream{
 		name:      name,
 		arn:       s.arn(name),
-		created:   time.UnixMilli(s.born).UTC(),
+		created:   time.UnixMilli(born).UTC(),
 		retention: defaultRetention,
 		maxRecord: defaultMaxRecord,
 		mode:      "PROVISIONED",

@@ -134,9 +134,8 @@ func (st *stream) filtered(shards []*shard, filter *shardFilter, now time.Time) 
 	case "FROM_TRIM_HORIZON":
 		return shards, nil
 	case "AT_TRIM_HORIZON":
-		keep = func(sh *shard) bool {
-			return sh.openAt(horizon) || sh.created <= st.created.UnixMilli() && horizon <= sh.created
-		}
+		began := horizon == st.created.UnixMilli() // nothing is trimmed yet: those the stream began with
+		keep = func(sh *shard) bool { return sh.openAt(horizon) || began && len(sh.parents) == 0 }
 	case "AT_LATEST":
 		keep = func(sh *shard) bool { return !sh.closed }
 	case "AFTER_SHARD_ID":

@@ -77,6 +77,8 @@ func TestReshardRefusals(t *testing.T) {
 	wantFault(t, split(id(0), "0"), invalid, "NewStartingHashKey 0 used in SplitShard() on shard shardId-000000000000 in stream s under "+
 		"account 000000000000 is not both greater than one plus the shard's StartingHashKey 0 and less than")
 	wantFault(t, split(id(1), "5"), invalid, "NewStartingHashKey 5")
+	wantFault(t, split(id(0), "1"), invalid, "NewStartingHashKey 1")
+	wantFault(t, split(id(0), "85070591730234615865843651857942052863"), invalid, "NewStartingHashKey 8507")
 	wantFault(t, split(id(9), "5"), "ResourceNotFoundException",
 		"Could not find shard shardId-000000000009 in stream s under account 000000000000.")
 	wantFault(t, split(id(0), "05"), "ValidationException", "at 'newStartingHashKey'")
@@ -84,7 +86,13 @@ func TestReshardRefusals(t *testing.T) {
 		"are not an adjacent pair of shards eligible for merging")
 	wantFault(t, merge(0, 0), invalid, "not an adjacent pair")
 	wantFault(t, merge(0, 3), invalid, "not an adjacent pair") // the last key does not go on at the first
-	wantFault(t, merge(0, 9), "ResourceNotFoundException", "Could not find shard shardId-000000000009")
+	if err := split(id(0), "2"); err != nil {
+		t.Error(err)
+	}
+	if err := split(id(1), "170141183460469231731687303715884105726"); err != nil {
+		t.Error(err)
+	}
+	wantFault(t, merge(2, 9), "ResourceNotFoundException", "Could not find shard shardId-000000000009")
 }
 
 func TestUpdateShardCount(t *testing.T) {

@@ -45,7 +45,7 @@ type Server struct {
 	mu      sync.Mutex
 	offset  time.Duration         // under mu: of the service's clock
 	streams map[string]*stream    // under mu: by name
-	born    int64                 // under mu: the last creation time given to a stream, in ms
+	born    map[string]int64      // under mu: when a stream of that name was made last, in ms
 	calls   map[string]*callMeter // under mu: by operation and stream
 }
 
@@ -65,6 +65,7 @@ func New(opts Options) *Server {
 		operations: operations(),
 		seal:       newSeal(),
 		streams:    map[string]*stream{},
+		born:       map[string]int64{},
 		calls:      map[string]*callMeter{},
 	}
 }
