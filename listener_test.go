@@ -411,7 +411,9 @@ func TestCaughtUpNeedsAnEmptyPageAtTheTip(t *testing.T) {
 func TestStopCommitsWhatWasHandledAndResigns(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start()
-		h.stream.put(s0, "good", "drop")
+		h.stream.put(s0, "good")
+		time.Sleep(time.Second)
+		h.stream.put(s0, "drop")
 		time.Sleep(time.Second)
 		before := time.Now()
 		p.stop()
@@ -502,10 +504,29 @@ func TestTrimmedIntervalIsReportedOnce(t *testing.T) {
 	})
 }
 
+// A reading that begins behind the trim horizon and walks away from it slowly reports one interval, not one a page.
+func TestAWalkFromBehindTheHorizonIsReportedOnce(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.put(s0, "good")
+		h.start(untilCaughtUp).wait(t)
+		time.Sleep(30 * time.Hour)
+		began := time.Now()
+		h.stream.behindBy = func(gs.ShardID) (time.Duration, bool) {
+			behind := 24*time.Hour - 9*time.Since(began)
+			return behind, behind > 0
+		}
+		h.start()
+		time.Sleep(3 * time.Hour)
+		if got := h.position(s0).Lost; len(got) != 1 {
+			t.Errorf("lost %+v", got)
+		}
+	})
+}
+
 func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.start()
-		time.Sleep(100 * time.Hour)
+		time.Sleep(26 * time.Hour)
 		if got := h.position(s0).Lost; len(got) != 0 {
 			t.Errorf("lost %+v", got)
 		}
@@ -624,7 +645,7 @@ func TestASilentSourceIsNotTheEndOfAShard(t *testing.T) {
 		h.stream.readErr = func(gs.ShardID, gs.Position) error {
 			if !stopped {
 				stopped = true
-				return errors.New("out of order")
+				return errSilent
 			}
 			return nil
 		}

@@ -21,6 +21,7 @@ type stream struct {
 	order     []gs.ShardID
 	seq       int
 	pageSize  int
+	stepBack  int                                          // so many records before its position a reading begins
 	listErr   func() error                                 // nil: no error
 	readErr   func(gs.ShardID, gs.Position) error          // before each page; nil: no error
 	onRead    func(shard gs.ShardID, from gs.Position)     // at the beginning of each Read
@@ -28,6 +29,9 @@ type stream struct {
 	unlisted  map[gs.ShardID]bool                          // hidden from List
 	behindBy  func(shard gs.ShardID) (time.Duration, bool) // overrides Behind and makes pages empty
 }
+
+// errSilent from readErr ends a reading without a word, which a Source must not do.
+var errSilent = errors.New("silent")
 
 type modelShard struct {
 	shard   gs.Shard
@@ -43,6 +47,7 @@ func newStream(shards int) *stream {
 		pages:     map[gs.ShardID]int{},
 		unlisted:  map[gs.ShardID]bool{},
 		pageSize:  10,
+		stepBack:  3,
 	}
 	for range shards {
 		s.add()
@@ -153,6 +158,9 @@ func (s *stream) Read(ctx context.Context, shard gs.ShardID, from gs.Position) i
 	return func(yield func(gs.Batch, error) bool) {
 		for {
 			b, err := s.page(shard, from, &i)
+			if errors.Is(err, errSilent) {
+				return
+			}
 			if err == nil && ctx.Err() != nil {
 				err = ctx.Err()
 			}
@@ -174,7 +182,7 @@ func (s *stream) seek(shard gs.ShardID, from gs.Position) int {
 		return 0
 	}
 	horizon := time.Now().Add(-s.retention)
-	return max(
+	found := max(
 		slices.IndexFunc(append(slices.Clone(m.records), gs.Record{Arrived: time.Now()}), func(r gs.Record) bool { return !r.Arrived.Before(horizon) }),
 		slices.IndexFunc(append(slices.Clone(m.records), gs.Record{}), func(r gs.Record) bool {
 			switch {
@@ -185,6 +193,10 @@ func (s *stream) seek(shard gs.ShardID, from gs.Position) int {
 			}
 			return !r.Arrived.Before(from.From.Time)
 		}))
+	if from.After != "" { // the contract allows it: a reading by time begins before the position
+		found = max(0, found-s.stepBack)
+	}
+	return found
 }
 
 func (s *stream) page(shard gs.ShardID, from gs.Position, i *int) (gs.Batch, error) {

@@ -24,6 +24,10 @@ type MemoryConfig struct {
 	// TakeoverAfter is how long the leaderships of a killed or frozen process stand before another can win them, as
 	// under a lease. Zero: they are free at once.
 	TakeoverAfter time.Duration
+
+	// Deduplicates: an entry that is held already is dropped, as by a store with identities. Otherwise it is held twice, so
+	// that a test of what uses the store sees each doubling.
+	Deduplicates bool
 }
 
 // Memory is a state that any number of processes share, as they share a database. See [Memory.Process].

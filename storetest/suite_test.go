@@ -12,13 +12,14 @@ func TestMemory(t *testing.T) {
 	for name, config := range map[string]storetest.MemoryConfig{
 		"free at once":   {},
 		"free after 5 s": {TakeoverAfter: 5 * time.Second},
+		"deduplicating":  {Deduplicates: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, storetest.Harness{
 				Bubble:       true,
 				Settle:       time.Second,
 				Patience:     time.Minute,
-				Deduplicates: true,
+				Deduplicates: config.Deduplicates,
 				New:          func(*testing.T) storetest.Backend { return backend(storetest.NewMemory(config)) },
 			})
 		})

@@ -177,7 +177,7 @@ func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
 		committed: time.Now(),
 	}
 	for _, e := range c.Entries {
-		if m.held[e.ID] {
+		if m.config.Deduplicates && m.held[e.ID] {
 			continue
 		}
 		m.held[e.ID] = true
