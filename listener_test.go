@@ -846,3 +846,25 @@ func TestUntilCaughtUpWaitsForShardsLedElsewhere(t *testing.T) {
 		h.check()
 	})
 }
+
+// slowStore takes a second to read the positions.
+type slowStore struct{ gs.Store }
+
+func (s slowStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.Position, error) {
+	time.Sleep(time.Second)
+	return s.Store.Positions(ctx, epoch)
+}
+
+// A shard that ends between the listing and the reading of the positions has children that nobody has seen yet.
+func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.traffic(s0, 5)
+		p := h.start(untilCaughtUp, func(c *gs.Config) { c.Store = slowStore{c.Store} })
+		time.Sleep(1500 * time.Millisecond)
+		a, b := h.stream.split(s0)
+		h.traffic(a, 5)
+		h.traffic(b, 5)
+		p.wait(t)
+		h.check()
+	})
+}
