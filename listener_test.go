@@ -860,7 +860,7 @@ func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.traffic(s0, 5)
 		p := h.start(untilCaughtUp, func(c *gs.Config) { c.Store = slowStore{c.Store} })
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(2600 * time.Millisecond)
 		a, b := h.stream.split(s0)
 		h.traffic(a, 5)
 		h.traffic(b, 5)
