@@ -847,6 +847,17 @@ func TestUntilCaughtUpWaitsForShardsLedElsewhere(t *testing.T) {
 	})
 }
 
+// What another process, or an earlier run, said just before does not count as the tip.
+func TestUntilCaughtUpReadsWhatCameSinceAnEarlierRun(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.lag = 2 * time.Second
+		h.start(untilCaughtUp).wait(t)
+		h.stream.put(s0, "good")
+		h.start(untilCaughtUp).wait(t)
+		h.check()
+	})
+}
+
 // slowStore takes a second to read the positions.
 type slowStore struct{ gs.Store }
 

@@ -21,6 +21,7 @@ type stream struct {
 	order     []gs.ShardID
 	seq       int
 	pageSize  int
+	lag       time.Duration                                // how much earlier than it is List says that it is
 	stepBack  int                                          // so many records before its position a reading begins
 	listErr   func() error                                 // nil: no error
 	readErr   func(gs.ShardID, gs.Position) error          // before each page; nil: no error
@@ -139,7 +140,7 @@ func (s *stream) List(context.Context) (gs.Listing, error) {
 			return gs.Listing{}, err
 		}
 	}
-	l := gs.Listing{Stream: s.id, Retention: s.retention, Now: time.Now()}
+	l := gs.Listing{Stream: s.id, Retention: s.retention, Now: time.Now().Add(-s.lag)}
 	for _, id := range s.order {
 		if !s.unlisted[id] {
 			l.Shards = append(l.Shards, s.shards[id].shard)

@@ -10,6 +10,7 @@ import (
 const (
 	listEvery    = 30 * time.Second       // reshards of which nobody tells are seen by then
 	listDebounce = 200 * time.Millisecond // the two shards of a merge end together
+	begunError   = 10 * time.Second       // times of a Source are lower bounds: Run may have begun so much later than it says
 	waitingEvery = time.Second            // how often positions of shards led elsewhere are looked at, for UntilCaughtUp
 )
 
@@ -329,7 +330,8 @@ func (s *supervisor) caughtUp(steps []Step, positions map[ShardID]Position) bool
 		case ActionEnded:
 		case ActionRun:
 			w := s.workers[step.Shard]
-			if (w == nil || !w.wasAtTip.Load()) && !positions[step.Shard].CaughtUp.After(s.begun) {
+			elsewhere := positions[step.Shard].CaughtUp.After(s.begun.Add(begunError))
+			if (w == nil || !w.wasAtTip.Load()) && !elsewhere {
 				return false
 			}
 		default:
