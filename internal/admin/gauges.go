@@ -12,19 +12,21 @@ import (
 type Gauges struct {
 	Status func() gerritstream.Status
 
-	// Listed returns what the last complete listing said of retention, and how far the local clock was ahead of the
-	// service's then; ok is false before the first.
-	Listed func() (retention, ahead time.Duration, ok bool)
+	// Retention returns for how long the stream keeps a record; ok is false before the first listing.
+	Retention func() (retention time.Duration, ok bool)
 
 	// Queue returns how many events the store holds; ok is false when that is not known.
 	Queue func() (events int64, ok bool)
 }
 
 // Follow adds the gauges to the metrics. It is called once, before they are served.
-func (m *Metrics) Follow(g Gauges) { m.registry.MustRegister(&gaugeCollector{g}) }
+func (m *Metrics) Follow(g Gauges) { m.registry.MustRegister(&gaugeCollector{g, &m.skew}) }
 
 // gaugeCollector turns the state of the moment into metrics.
-type gaugeCollector struct{ Gauges }
+type gaugeCollector struct {
+	Gauges
+	skew *skew
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
@@ -37,7 +39,7 @@ var (
 	descAge      = desc("position_age_seconds", "Time since everything that had arrived in the shard was handled.", "shard")
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
 	descQueue    = desc("queue_depth", "Events held by the store.")
-	descSkew     = desc("clock_skew_seconds", "How far the local clock is ahead of the service's, at the last listing.")
+	descSkew     = desc("clock_skew_seconds", "How far the service's clock is ahead of the local one, to about half a second.")
 )
 
 // Describe implements prometheus.Collector.
@@ -52,14 +54,15 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	retention, ahead, listed := c.Listed()
-	if listed {
+	ahead, known := c.skew.get()
+	if known {
 		gauge(descSkew, ahead.Seconds())
 	}
+	retention, listed := c.Retention()
 	if events, ok := c.Queue(); ok {
 		gauge(descQueue, float64(events))
 	}
-	now := time.Now().Add(-ahead)
+	now := time.Now().Add(ahead)
 	status := c.Status()
 	for i := range status.Shards {
 		s := &status.Shards[i]

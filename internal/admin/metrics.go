@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,8 +37,12 @@ type Metrics struct {
 	dead     *prometheus.CounterVec
 	lost     prometheus.Counter
 	commit   prometheus.Histogram
-	requests *prometheus.CounterVec
 	terms    *prometheus.CounterVec
+
+	requests    *prometheus.CounterVec
+	requestTime *prometheus.HistogramVec
+	bytes       prometheus.Counter
+	skew        skew
 }
 
 // NewMetrics returns metrics at zero.
@@ -54,15 +59,22 @@ func NewMetrics(o MetricsOptions) *Metrics {
 			Namespace: namespace, Name: "commit_seconds", Help: "Time that a commit took in the store.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
+		terms: counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
+
 		requests: counters("kinesis_requests_total", "Requests to Kinesis, by operation and outcome.", "operation", "code"),
-		terms:    counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
+		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "kinesis_request_seconds", Help: "Time that a request to Kinesis took.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}, []string{"operation"}),
+		bytes: counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the version in the labels.",
 		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.requests, m.terms, build,
+	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime, m.bytes,
+		build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, end := range []string{endResigned, endLost, endFailed} {
 		m.terms.WithLabelValues(end)
@@ -133,5 +145,27 @@ func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	m.terms.WithLabelValues(end).Inc()
 }
 
-// Request counts a request to Kinesis: its operation, and "OK" or the code of its error. Both come from bounded sets.
-func (m *Metrics) Request(operation, code string) { m.requests.WithLabelValues(operation, code).Inc() }
+// Request counts a request to Kinesis: its operation, and "OK" or the code of its error. Both come from bounded sets. With
+// ReplyBytes and ClockSkew it makes Metrics an observer of package kinesis.
+func (m *Metrics) Request(operation, code string, took time.Duration) {
+	m.requests.WithLabelValues(operation, code).Inc()
+	m.requestTime.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// ReplyBytes counts the bytes of pages as they were transferred.
+func (m *Metrics) ReplyBytes(n int) { m.bytes.Add(float64(n)) }
+
+// ClockSkew notes how far the service's clock is ahead of the local one.
+func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.set(ahead) }
+
+// skew is a difference of clocks, unknown at first.
+type skew struct{ p atomic.Pointer[time.Duration] }
+
+func (s *skew) set(d time.Duration) { s.p.Store(&d) }
+
+func (s *skew) get() (d time.Duration, known bool) {
+	if p := s.p.Load(); p != nil {
+		return *p, true
+	}
+	return 0, false
+}

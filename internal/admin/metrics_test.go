@@ -54,7 +54,8 @@ func TestCounters(t *testing.T) {
 	observer.TermEnded("s", 2, fmt.Errorf("term: %w", gerritstream.ErrLeadershipLost))
 	observer.TermEnded("s", 3, errors.New("disk"))
 	observer.TermEnded("s", 4, errors.New("disk"))
-	m.Request("GetRecords", "OK")
+	m.Request("GetRecords", "OK", 3*time.Millisecond)
+	m.ReplyBytes(4096)
 	expect(t, scrape(t, m),
 		"gerritstream_records_read_total 7",
 		`gerritstream_events_filtered_total{rule="type"} 1`,
@@ -70,6 +71,8 @@ func TestCounters(t *testing.T) {
 		`gerritstream_terms_total{end="lost"} 1`,
 		`gerritstream_terms_total{end="failed"} 2`,
 		`gerritstream_kinesis_requests_total{code="OK",operation="GetRecords"} 1`,
+		`gerritstream_kinesis_request_seconds_count{operation="GetRecords"} 1`,
+		"gerritstream_kinesis_reply_bytes_total 4096",
 	)
 }
 
@@ -83,17 +86,18 @@ func TestGauges(t *testing.T) {
 	}}
 	m := newMetrics()
 	m.Follow(Gauges{
-		Status: fixed(status),
-		Listed: func() (retention, ahead time.Duration, ok bool) { return 24 * time.Hour, 3 * time.Second, true },
-		Queue:  func() (int64, bool) { return 12, true },
+		Status:    fixed(status),
+		Retention: func() (time.Duration, bool) { return 24 * time.Hour, true },
+		Queue:     func() (int64, bool) { return 12, true },
 	})
+	m.ClockSkew(-3 * time.Second)
 	got := scrape(t, m)
 	expect(t, got,
 		`gerritstream_shard_leader{shard="a"} 1`,
 		`gerritstream_shard_lag_seconds{shard="a"} 90`,
 		`gerritstream_shard_leader{shard="b"} 0`,
 		"gerritstream_queue_depth 12",
-		"gerritstream_clock_skew_seconds 3",
+		"gerritstream_clock_skew_seconds -3",
 	)
 	age, headroom := 0.0, 0.0
 	for line := range got {
@@ -119,9 +123,9 @@ func TestGauges(t *testing.T) {
 func TestGaugesOfWhatIsNotKnown(t *testing.T) {
 	m := newMetrics()
 	m.Follow(Gauges{
-		Status: fixed(gerritstream.Status{}),
-		Listed: func() (retention, ahead time.Duration, ok bool) { return 0, 0, false },
-		Queue:  func() (int64, bool) { return 0, false },
+		Status:    fixed(gerritstream.Status{}),
+		Retention: func() (time.Duration, bool) { return 0, false },
+		Queue:     func() (int64, bool) { return 0, false },
 	})
 	for line := range scrape(t, m) {
 		for _, name := range []string{"clock_skew", "queue_depth", "shard_", "position_", "retention_"} {

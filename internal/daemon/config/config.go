@@ -71,8 +71,13 @@ type AWS struct {
 	// aws.external_id: the external id that the role's trust policy asks for.
 	ExternalID string
 
-	// aws.credentials_file: a file in the format of ~/.aws/credentials to take key and secret from, instead of looking
-	// around.
+	// aws.access_key_file, aws.secret_key_file, aws.session_token_file: files that hold nothing but the key's id, its secret, and
+	// the session token of temporary credentials, instead of looking around. They are read again every five minutes.
+	AccessKeyFile    string
+	SecretKeyFile    string
+	SessionTokenFile string
+
+	// aws.credentials_file: the same with one file in the format of ~/.aws/credentials.
 	CredentialsFile string
 }
 

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,28 +127,10 @@ func fromFlags(flags map[string][]string) map[string]value {
 
 // crossCheck looks at what no single value shows.
 func (l *loader) crossCheck(src Sources) {
-	c := l.config
-	if c.Stream == "" && !l.unread && !src.StoreOnly {
-		where := "give --stream, $" + lookup("stream").Env()
-		if src.File != "" {
-			where += " or stream: in the file"
-		}
-		l.faults.add(Place{}, "stream", "not set; %s", where)
-	}
-	if m := streamARNRule.FindStringSubmatch(c.Stream); m != nil && c.AWS.Region != "" && c.AWS.Region != m[1] {
-		l.faults.add(l.place("aws.region"), "aws.region", "%s contradicts the stream's ARN, which is in %s", c.AWS.Region, m[1])
-	}
-	if c.AWS.ExternalID != "" && c.AWS.RoleARN == "" {
-		l.faults.add(l.place("aws.external_id"), "aws.external_id", "is of use only with aws.role_arn, which is not set")
+	if !src.StoreOnly {
+		l.checkAWS(src)
 	}
 	l.checkFilter()
-	if file := c.AWS.CredentialsFile; file != "" {
-		if f, err := os.Open(file); err != nil {
-			l.faults.add(l.place("aws.credentials_file"), "aws.credentials_file", "%v", err)
-		} else {
-			_ = f.Close() // opened only to see that it can be
-		}
-	}
 }
 
 // checkFilter blames each pattern that cannot be understood.
@@ -168,7 +149,7 @@ func (l *loader) checkFilter() {
 	}
 }
 
-// place returns where the value of a setting that has one came from.
+// place returns where a setting's value came from; nowhere if it has its default.
 func (l *loader) place(key string) Place {
 	if places := l.places[key]; len(places) > 0 {
 		return places[0]

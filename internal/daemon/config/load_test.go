@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gerritstream/gerritstream/kinesis"
 )
 
 // home is an environment in which the store has a default.
@@ -76,8 +78,35 @@ func TestLoadFile(t *testing.T) {
 	}
 	defaults := Defaults()
 	for _, s := range Settings() {
-		if s.show(&got) == s.show(&defaults) {
+		excluded := s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		if s.show(&got) == s.show(&defaults) && !excluded { // by the credentials file
 			t.Errorf("%s: the test sets it to its default", s.Key)
+		}
+	}
+}
+
+// TestKeyFiles: every setting of AWS reaches package kinesis.
+func TestKeyFiles(t *testing.T) {
+	id, secret, token := write(t, "id"), write(t, "secret"), write(t, "token")
+	c, err := Load(Sources{Environ: home, Flags: map[string][]string{
+		"stream": {"s"}, "region": {"eu-west-1"}, "endpoint": {"http://127.0.0.1:1"}, "poll-interval": {"2s"},
+		"role-arn": {"arn:aws:iam::123456789012:role/r"}, "external-id": {"x"},
+		"access-key-file": {id}, "secret-key-file": {secret}, "session-token-file": {token},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := kinesis.Config{
+		Stream: "s", Region: "eu-west-1", Endpoint: "http://127.0.0.1:1", PollInterval: 2 * time.Second,
+		RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x",
+		AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token,
+	}
+	if got := c.Kinesis(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for field := range kinesisKeys {
+		if _, ok := reflect.TypeFor[kinesis.Config]().FieldByName(field); !ok || lookup(kinesisKeys[field]) == nil {
+			t.Errorf("%s leads nowhere", field)
 		}
 	}
 }
@@ -185,9 +214,9 @@ log: text
 		t.Fatal("no faults found")
 	}
 	want := `F:1:1: unknown key "conection"; did you mean "connection"?
-F:2:9: stream: "no spaces" is not a stream's name: letters, digits and _.- only, at most 128
+F:2:9: stream: "no spaces" is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'
 F:5:3: unknown key "aws.regoin"; did you mean "region"?
-F:6:13: aws.endpoint: "localhost:4567" is not a URL such as http://127.0.0.1:4567
+F:6:13: aws.endpoint: "localhost:4567" is not a URL, such as http://localhost:4567
 F:7:13: aws.role_arn: expected a single value
 F:8:1: key "zookeeper" is not in this version, which has no ZooKeeper store
 F:9:1: unknown key "region"; did you mean "aws.region"?
@@ -238,11 +267,15 @@ func TestOtherFaults(t *testing.T) {
 		{"tag", "stream: !!str a", map[string][]string{"stream": {"s"}}, "F:1:9: stream: anchors, aliases and tags"},
 		{"merge", "<<: {stream: a}", map[string][]string{"stream": {"s"}}, "F:1:1: only plain keys"},
 		{"region against ARN", "stream: arn:aws:kinesis:eu-west-1:123456789012:stream/s\naws: {region: us-west-2}", nil,
-			"F:2:15: aws.region: us-west-2 contradicts the stream's ARN, which is in eu-west-1"},
+			"F:2:15: aws.region: us-west-2 is not the region of the stream's ARN, eu-west-1"},
 		{"bad ARN", "stream: arn:aws:sns:eu-west-1:123456789012:s", nil, "F:1:9: stream: "},
-		{"external id alone", "stream: s\naws: {external_id: x}", nil, "F:2:20: aws.external_id: is of use only with aws.role_arn"},
+		{"external id alone", "stream: s\naws: {external_id: x}", nil, "F:2:20: aws.external_id: it is given without a role to assume"},
 		{"no credentials file", "stream: s\naws: {credentials_file: /no/such/file}", nil,
 			"F:2:25: aws.credentials_file: open /no/such/file: no such file or directory"},
+		{"key without secret", "stream: s\naws: {access_key_file: /dev/null}", nil,
+			"aws.secret_key_file: a key's id is given without its secret"},
+		{"two kinds of files", "stream: s\naws: {access_key_file: /dev/null, secret_key_file: /dev/null, credentials_file: /dev/null}", nil,
+			"F:2:81: aws.credentials_file: it is given besides a key"},
 		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH`},
 		{"empty sqlite", "stream: s\nstore: 'sqlite:'", nil, "F:2:8: store: sqlite: needs the path of a file"},
 		{"connection", "stream: s\nconnection: ../x", nil, "F:2:13: connection: "},
@@ -328,7 +361,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			t.Errorf("printed: %s", got)
 		}
 	}
-	_, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "endpoint": {"ftp://user:hunter2@h/"}}})
+	_, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "endpoint": {"http://user:hunter2@h/"}}})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}

@@ -42,15 +42,21 @@ var settings = []Setting{
 	text("connection", "connection", "`name` under which everything is stored; in Zuul, the connection's name",
 		func(c *Config) *string { return &c.Connection }, checkConnection),
 	text("stream", "stream", "Kinesis stream, by `name` or ARN",
-		func(c *Config) *string { return &c.Stream }, checkStream),
+		func(c *Config) *string { return &c.Stream }, nil),
 	text("aws.region", "region", "AWS `region` (default: from the stream's ARN, or where AWS' tools look)",
-		func(c *Config) *string { return &c.AWS.Region }, checkRegion),
+		func(c *Config) *string { return &c.AWS.Region }, nil),
 	text("aws.endpoint", "endpoint", "`URL` to use instead of AWS'",
-		func(c *Config) *string { return &c.AWS.Endpoint }, checkEndpoint),
+		func(c *Config) *string { return &c.AWS.Endpoint }, nil),
 	text("aws.role_arn", "role-arn", "role to assume, by `ARN`",
-		func(c *Config) *string { return &c.AWS.RoleARN }, checkRoleARN),
+		func(c *Config) *string { return &c.AWS.RoleARN }, nil),
 	text("aws.external_id", "external-id", "external `id` that the role asks for",
 		func(c *Config) *string { return &c.AWS.ExternalID }, nil),
+	text("aws.access_key_file", "access-key-file", "`file` that holds a key's id and nothing else",
+		func(c *Config) *string { return &c.AWS.AccessKeyFile }, nil),
+	text("aws.secret_key_file", "secret-key-file", "`file` that holds the key's secret and nothing else",
+		func(c *Config) *string { return &c.AWS.SecretKeyFile }, nil),
+	text("aws.session_token_file", "session-token-file", "`file` that holds the session token of temporary credentials",
+		func(c *Config) *string { return &c.AWS.SessionTokenFile }, nil),
 	text("aws.credentials_file", "credentials-file", "`file` like ~/.aws/credentials with the key to use",
 		func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
 	{
@@ -110,7 +116,7 @@ const (
 	LogJSON = "json"
 )
 
-// minMemory is the smallest memory setting: room for the largest page of Kinesis, as it is transferred and taken apart.
+// minMemory is the smallest memory setting: room for three reads at once (kinesis.PageReserve).
 const minMemory = 64 << 20
 
 // Defaults returns the configuration in force where nothing is said. Stream has no default; Store is settled by Load.
@@ -127,7 +133,7 @@ func Defaults() Config {
 	}
 }
 
-// text is a setting that is a text obeying a rule; nil: any.
+// text is a setting that is a text obeying a rule; nil: any, or one whose rule package kinesis knows (see aws.go).
 func text(key, flag, usage string, at func(*Config) *string, rule func(string) error) Setting {
 	return Setting{
 		Key: key, Flag: flag, Usage: usage,

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -120,52 +119,12 @@ func oneOf(v string, words []string) error {
 	return fmt.Errorf("%q is not one of %s%s", v, strings.Join(words, ", "), didYouMean(v, words))
 }
 
-var (
-	connectionRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	streamRule     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
-	streamARNRule  = regexp.MustCompile(`^arn:[a-z0-9-]+:kinesis:([a-z0-9-]+):[0-9]{12}:stream/[A-Za-z0-9_.-]{1,128}$`)
-	roleARNRule    = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::[0-9]{12}:role/.+$`)
-	regionRule     = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
-)
+// connectionRule: the name is part of paths, in a file system and in ZooKeeper.
+var connectionRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
-// checkConnection: the name is part of paths, in a file system and in ZooKeeper.
 func checkConnection(v string) error {
 	if !connectionRule.MatchString(v) {
 		return fmt.Errorf("%q is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash", v)
-	}
-	return nil
-}
-
-// checkStream: a name or an ARN, by Kinesis' own rules.
-func checkStream(v string) error {
-	switch {
-	case strings.HasPrefix(v, "arn:") && !streamARNRule.MatchString(v):
-		return fmt.Errorf("%q is not the ARN of a Kinesis stream: arn:aws:kinesis:REGION:ACCOUNT:stream/NAME", v)
-	case !strings.HasPrefix(v, "arn:") && !streamRule.MatchString(v):
-		return fmt.Errorf("%q is not a stream's name: letters, digits and _.- only, at most 128", v)
-	}
-	return nil
-}
-
-// checkRegion: the form only, since regions are added without asking us.
-func checkRegion(v string) error {
-	if !regionRule.MatchString(v) {
-		return fmt.Errorf("%q is not a region such as us-west-2", v)
-	}
-	return nil
-}
-
-func checkRoleARN(v string) error {
-	if !roleARNRule.MatchString(v) {
-		return fmt.Errorf("%q is not the ARN of a role: arn:aws:iam::ACCOUNT:role/NAME", v)
-	}
-	return nil
-}
-
-func checkEndpoint(v string) error {
-	u, err := url.Parse(v)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("%q is not a URL such as http://127.0.0.1:4567", redactURL(v))
 	}
 	return nil
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// emulation is what `emulate` is told.
+type emulation struct {
+	addr     string
+	stream   string
+	shards   int
+	region   string
+	account  string
+	noLimits bool
+}
+
+func newEmulate(p process) *cobra.Command {
+	var e emulation
+	cmd := &cobra.Command{
+		Use:   "emulate",
+		Short: "Serve an embedded Kinesis, for trying things out and for tests",
+		Long: `Serve an embedded Kinesis, usable by the AWS command line, by the SDKs and by "gerritstream run --endpoint".
+It has the limits and habits of the real one and keeps everything in memory. Any credentials are accepted.
+
+One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.`,
+		Example: `  gerritstream emulate --addr 127.0.0.1:4567 --stream gerrit --shards 4
+
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_REGION=us-east-1
+  aws --endpoint-url http://127.0.0.1:4567 kinesis put-record --stream-name gerrit \
+      --partition-key ref-updated --cli-binary-format raw-in-base64-out --data '{"type":"x"}'
+  gerritstream run --endpoint http://127.0.0.1:4567 --stream gerrit --start-at trim-horizon`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := e.check(); err != nil {
+				return &usageError{cmd.CommandPath(), err}
+			}
+			ctx, stop := interruptible(cmd.Context(), p.stderr)
+			defer stop()
+			return e.run(ctx, p.stdout)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&e.addr, "addr", "127.0.0.1:4567", "`address` to serve at, HOST:PORT; port 0: any free one")
+	f.StringVar(&e.stream, "stream", "", "make a stream of this `name`")
+	f.IntVar(&e.shards, "shards", 1, "`number` of its shards")
+	f.StringVar(&e.region, "region", "us-east-1", "`region` to stand for, in ARNs")
+	f.StringVar(&e.account, "account", "000000000000", "`account` to stand for, in ARNs")
+	f.BoolVar(&e.noLimits, "no-limits", false, "serve as fast as it goes: no limits of calls and bytes a second")
+	return cmd
+}
+
+// maxShards is how many shards a stream is made with at most: AWS' largest quota.
+const maxShards = 20_000
+
+var (
+	streamRule  = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
+	accountRule = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// check looks at what a real Kinesis would refuse.
+func (e *emulation) check() error {
+	switch {
+	case e.stream != "" && !streamRule.MatchString(e.stream):
+		return fmt.Errorf("--stream %q is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'", e.stream)
+	case e.shards < 1 || e.shards > maxShards:
+		return fmt.Errorf("--shards %d is not between 1 and %d", e.shards, maxShards)
+	case !accountRule.MatchString(e.account):
+		return fmt.Errorf("--account %q has not twelve digits", e.account)
+	}
+	return nil
+}
+
+// run serves until ctx ends.
+func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
+	emulator := kinesistest.New(kinesistest.Options{
+		Region: e.region, Account: e.account, NoLimits: e.noLimits, ShardLimit: maxShards,
+	})
+	if e.stream != "" {
+		if _, err := emulator.CreateStream(e.stream, e.shards); err != nil {
+			return err
+		}
+	}
+	l, err := net.Listen("tcp", e.addr)
+	if err != nil {
+		return fmt.Errorf("serve the embedded Kinesis: %w", err)
+	}
+	url := "http://" + l.Addr().String()
+	_, err = fmt.Fprintf(stdout, "ready at %s: try AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --region %s --endpoint-url %s kinesis list-streams\n",
+		url, e.region, url)
+	if err != nil {
+		_ = l.Close()
+		return fmt.Errorf("say that it is ready: %w", err)
+	}
+	return serveUntil(ctx, l, emulator)
+}
+
+// serveUntil serves until ctx ends, and then waits a second for what is under way.
+func serveUntil(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the embedded Kinesis: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(grace) != nil { // a request that does not end is cut
+		_ = server.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the embedded Kinesis: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/daemon"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+)
+
+// The exit codes. Supervisors act on them: 78 is EX_CONFIG of sysexits.h, which systemd knows by name.
+const (
+	exitFine        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitCheck       = 3
+	exitDenied      = 4
+	exitConfig      = 78
+	exitInterrupted = 130
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	command string
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (e *usageError) Unwrap() error { return e.err }
+
+// checkError is a check that failed, with what it found.
+type checkError struct{ found error }
+
+func (e *checkError) Error() string { return e.found.Error() }
+
+func (e *checkError) Unwrap() error { return e.found }
+
+// explain prints an error as a person wants it, a line each for what is wrong and one for what to do about it, and returns
+// the exit code that goes with it. It is the only place where errors become words for people and codes for machines.
+func explain(w io.Writer, err error) int {
+	if err == nil {
+		return exitFine
+	}
+	code, hint := judge(err)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintf(w, "gerritstream: %s\n", line)
+		}
+	}
+	if hint != "" {
+		fmt.Fprintf(w, "gerritstream: hint: %s\n", hint)
+	}
+	return code
+}
+
+// judge returns an error's exit code, and what may help; "": nothing that the error does not say itself.
+func judge(err error) (code int, hint string) {
+	var (
+		usage  *usageError
+		check  *checkError
+		faults config.Faults
+		setup  *daemon.ConfigError
+		future *gerritstream.FutureStartError
+	)
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage, "see " + usage.command + " --help"
+	case errors.As(err, &check):
+		return exitCheck, ""
+	case errors.As(err, &faults):
+		return exitConfig, ""
+	case errors.As(err, &setup) && !errors.Is(err, gerritstream.ErrNewerFormat):
+		return exitConfig, ""
+	case errors.Is(err, gerritstream.ErrDenied):
+		return exitDenied, "the README lists the permissions that are needed; credentials are looked for where AWS' tools look"
+	case errors.Is(err, gerritstream.ErrStreamNotFound):
+		return exitConfig, ""
+	case errors.Is(err, gerritstream.ErrOtherStream):
+		return exitConfig, "each stream needs its own --connection, or its own --store"
+	case errors.Is(err, gerritstream.ErrNewerFormat):
+		return exitConfig, "use the version that wrote it, or a newer one"
+	case errors.As(err, &future):
+		return exitConfig, ""
+	case errors.Is(err, syscall.EADDRINUSE):
+		return exitFailed, "another process listens there; choose another address, or port 0 for any that is free"
+	}
+	return exitFailed, ""
+}

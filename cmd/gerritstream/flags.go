@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+)
+
+// output is the flag that says how a result is written. It implements pflag.Value.
+type output struct {
+	forms []string
+	value string
+}
+
+// outputFlag returns the flag with its forms, the default first.
+func outputFlag(forms ...string) *output { return &output{forms: forms, value: forms[0]} }
+
+// String returns the form.
+func (o *output) String() string { return o.value }
+
+// Set takes a form, if it is one.
+func (o *output) Set(v string) error {
+	if !slices.Contains(o.forms, v) {
+		return fmt.Errorf("there is only %s", strings.Join(o.forms, " and "))
+	}
+	o.value = v
+	return nil
+}
+
+// Type names the flag's kind in the help.
+func (o *output) Type() string { return "form" }
+
+func (o *output) is(form string) bool { return o.value == form }
+
+// register adds the flag to a command.
+func (o *output) register(cmd *cobra.Command) {
+	cmd.Flags().VarP(o, "output", "o", "`form` of the result: "+strings.Join(o.forms, " or "))
+}
+
+// settingFlags gives a command flags for settings: those that are named, or all.
+func settingFlags(cmd *cobra.Command, names ...string) {
+	cmd.Flags().SortFlags = false
+	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
+	for _, s := range config.Settings() {
+		switch {
+		case len(names) > 0 && !slices.Contains(names, s.Flag):
+		case s.List:
+			cmd.Flags().StringSlice(s.Flag, nil, s.Usage+"; several with commas, or the flag again")
+		default:
+			cmd.Flags().String(s.Flag, "", s.Usage+defaultOf(s))
+		}
+	}
+}
+
+// defaultOf names a setting's default for the help, if it has one.
+func defaultOf(s config.Setting) string {
+	if d := s.Default(); d != "" {
+		return fmt.Sprintf(" (default %s)", d)
+	}
+	return ""
+}
+
+// sources returns where a command's configuration is read from.
+func sources(cmd *cobra.Command, p process) config.Sources {
+	src := config.Sources{Environ: p.environ, Flags: map[string][]string{}}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if several, ok := f.Value.(pflag.SliceValue); ok {
+			src.Flags[f.Name] = several.GetSlice()
+			return
+		}
+		src.Flags[f.Name] = []string{f.Value.String()}
+	})
+	src.File, _ = cmd.Flags().GetString("config") // it is there: settingFlags made it
+	if src.File == "" {
+		src.File = p.getenv(config.EnvPrefix + "CONFIG")
+	}
+	return src
+}
+
+// getenv returns the value of an environment variable, "" if it is not set.
+func (p process) getenv(name string) string {
+	for _, line := range p.environ {
+		if v, ok := strings.CutPrefix(line, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,16 @@
+// Command gerritstream receives Gerrit's events from an AWS Kinesis stream and queues each of them once, with any number
+// of processes of which one per shard reads. `gerritstream --help` lists what it can do.
+package main
+
+import "os"
+
+// version is set by the linker: git describe.
+var version string
+
+func main() {
+	os.Exit(execute(os.Args[1:], process{
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+		environ: os.Environ(),
+	}))
+}

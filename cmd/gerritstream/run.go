@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gerritstream/gerritstream/internal/daemon"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+)
+
+func newRun(p process) *cobra.Command {
+	var untilCaughtUp bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Read a stream into the store, until interrupted",
+		Long: `Read a stream into the store: elect a reader for each shard among all processes on the same store, queue every
+event once, and go on until interrupted. SIGINT or SIGTERM commits what is in flight, gives every leadership up and
+ends with exit code 0 within 5 seconds; a second one ends it at once.
+
+Settings come from flags, over environment variables, over the file that --config names, over defaults. A setting's
+variable is ` + config.EnvPrefix + ` and its key in the file in capitals: aws.region is $` + config.EnvPrefix + `AWS_REGION.
+Credentials are looked for where AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws,
+web identity, container, instance. They are never given as flags, for flags can be seen by every user of a host.`,
+		Example: `  gerritstream run --stream gerrit --region us-west-2
+  gerritstream run --config /etc/gerritstream/gerrit.yaml
+  gerritstream run --stream gerrit --endpoint http://127.0.0.1:4567 --region us-east-1 \
+      --store sqlite:gerrit.db --start-at trim-horizon --until-caught-up`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(sources(cmd, p))
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible(cmd.Context(), p.stderr)
+			defer stop()
+			return runDaemon(ctx, p, &c, untilCaughtUp)
+		},
+	}
+	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once every shard is at its tip")
+	settingFlags(cmd)
+	return cmd
+}
+
+// runDaemon runs a daemon from its making to its end.
+func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp bool) error {
+	signal.Ignore(syscall.SIGPIPE) // a reader of standard output that goes away ends the daemon in order
+	d, err := daemon.New(ctx, daemon.Options{
+		Config:        *c,
+		UntilCaughtUp: untilCaughtUp,
+		Version:       readBuild().Version,
+		Stdout:        p.stdout,
+		Logger:        newLogger(p.stderr, c.Log),
+	})
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx)
+}

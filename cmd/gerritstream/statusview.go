@@ -1,0 +1,253 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// The limits of `status`.
+const (
+	staleReport = 30 * time.Second // processes report every 5 s
+	staleCommit = 2 * time.Minute  // progress is committed every 30 s, on an idle shard as well
+)
+
+// stateUnread is the state of a shard that no process says anything of.
+const stateUnread gerritstream.State = "not read"
+
+// statusView is what `status` says, as JSON. Times are in UTC, ages in seconds.
+type statusView struct {
+	Connection  string              `json:"connection"`
+	Store       string              `json:"store"`
+	Start       *gerritstream.Start `json:"start"` // null: nothing has begun
+	Queue       int64               `json:"queue"`
+	DeadLetters int64               `json:"dead_letters"`
+	Discarded   int64               `json:"discarded"`
+	Expired     int64               `json:"expired"`
+	Processes   []processView       `json:"processes"`
+	Shards      []shardView         `json:"shards"`
+	Trouble     []string            `json:"trouble"`
+}
+
+// processView is one running process.
+type processView struct {
+	Process string    `json:"process"`
+	At      time.Time `json:"at"`
+	Trouble string    `json:"trouble,omitempty"`
+}
+
+// shardView is one shard, put together from what the store holds and what its leader reported.
+type shardView struct {
+	Shard         gerritstream.ShardID    `json:"shard"`
+	State         gerritstream.State      `json:"state"`
+	Leader        string                  `json:"leader,omitempty"`
+	Term          uint64                  `json:"term,omitempty"`
+	WaitingFor    []gerritstream.ShardID  `json:"waiting_for,omitempty"`
+	Position      *gerritstream.Position  `json:"position"`
+	BehindSeconds *float64                `json:"behind_seconds,omitempty"`
+	LastEvent     time.Time               `json:"last_event,omitzero"`
+	LastEventAge  *float64                `json:"last_event_age_seconds,omitempty"`
+	LastCommit    time.Time               `json:"last_commit,omitzero"`
+	LastCommitAge *float64                `json:"last_commit_age_seconds,omitempty"`
+	Lost          []gerritstream.Interval `json:"possibly_lost,omitempty"`
+	Trouble       string                  `json:"trouble,omitempty"`
+}
+
+// look is what a view is made from.
+type look struct {
+	connection, store string
+	inspection        gerritstream.Inspection
+	now               time.Time
+	lostAfter         time.Time // intervals that end before are overlooked as trouble
+}
+
+// view puts together what `status` says.
+func (l *look) view() statusView {
+	reports := l.fresh()
+	in := &l.inspection
+	v := statusView{
+		Connection: l.connection, Store: l.store, Start: in.Start,
+		Queue: in.Queue, DeadLetters: in.DeadLetters, Discarded: in.Discarded, Expired: in.Expired,
+		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
+	}
+	for _, r := range reports {
+		v.Processes = append(v.Processes, processView{Process: r.Process, At: r.At.UTC(), Trouble: r.Status.Trouble})
+	}
+	for _, id := range l.shardIDs(reports) {
+		v.Shards = append(v.Shards, l.shard(id, reports))
+	}
+	v.Trouble = append(v.Trouble, l.trouble(&v)...)
+	return v
+}
+
+// fresh returns the reports of processes that still run, by name.
+func (l *look) fresh() []gerritstream.Report {
+	reports := slices.DeleteFunc(slices.Clone(l.inspection.Reports), func(r gerritstream.Report) bool {
+		return l.now.Sub(r.At) > staleReport
+	})
+	slices.SortFunc(reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
+	return reports
+}
+
+// shardIDs returns every shard that the store or a process knows.
+func (l *look) shardIDs(reports []gerritstream.Report) []gerritstream.ShardID {
+	ids := map[gerritstream.ShardID]bool{}
+	for id := range l.inspection.Shards {
+		ids[id] = true
+	}
+	for _, r := range reports {
+		for i := range r.Status.Shards {
+			ids[r.Status.Shards[i].Shard] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// shard puts one shard together.
+func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) shardView {
+	stored := l.inspection.Shards[id]
+	v := shardView{
+		Shard: id, Leader: stored.Leader, Term: stored.Term, Position: stored.Position,
+		LastCommit: stored.Committed.UTC(), LastCommitAge: l.age(stored.Committed),
+	}
+	said, leads := whatIsSaid(id, stored.Leader, reports)
+	v.State = stateOf(&stored, said, leads)
+	if stored.Position != nil {
+		v.Lost, v.LastEvent = stored.Position.Lost, stored.Position.Arrived
+	}
+	if said != nil {
+		v.WaitingFor, v.Trouble = said.WaitingFor, said.Trouble
+		if said.LastEvent.After(v.LastEvent) {
+			v.LastEvent = said.LastEvent
+		}
+	}
+	if leads && v.State == gerritstream.StateReading {
+		behind := said.Behind.Seconds()
+		v.BehindSeconds = &behind
+	}
+	v.LastEvent, v.LastEventAge = v.LastEvent.UTC(), l.age(v.LastEvent)
+	return v
+}
+
+// whatIsSaid returns what the leader reports of a shard; without a leader, what another process does, one that waits before
+// one that stands by. nil: nothing.
+func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.Report) (said *gerritstream.ShardStatus, leads bool) {
+	for _, r := range reports {
+		i := slices.IndexFunc(r.Status.Shards, func(s gerritstream.ShardStatus) bool { return s.Shard == id })
+		if i < 0 {
+			continue
+		}
+		shard := &r.Status.Shards[i]
+		if r.Process == leader {
+			return shard, true
+		}
+		if said == nil || shard.State == gerritstream.StateWaiting {
+			said = shard
+		}
+	}
+	return said, false
+}
+
+// stateOf names a shard's state: by its position if that is at its end, else by who leads it, else by what is said.
+func stateOf(stored *gerritstream.InspectedShard, said *gerritstream.ShardStatus, leads bool) gerritstream.State {
+	switch {
+	case stored.Position != nil && stored.Position.Ended:
+		return gerritstream.StateEnded
+	case leads && said.State == gerritstream.StateHalted:
+		return gerritstream.StateHalted
+	case stored.Leader != "":
+		return gerritstream.StateReading
+	case said != nil && (said.State == gerritstream.StateWaiting || said.State == gerritstream.StateStandby):
+		return said.State
+	}
+	return stateUnread
+}
+
+// age returns how many seconds ago something was; nil: it never was.
+func (l *look) age(t time.Time) *float64 {
+	if t.IsZero() {
+		return nil
+	}
+	seconds := max(0, l.now.Sub(t)).Round(time.Millisecond).Seconds()
+	return &seconds
+}
+
+// trouble returns what an operator should look at, a line each.
+func (l *look) trouble(v *statusView) []string {
+	if v.Start == nil {
+		return []string{"nothing has been read yet: no process has begun on this store"}
+	}
+	var found []string
+	if len(v.Processes) == 0 {
+		found = append(found, "no process is running")
+	}
+	for _, p := range v.Processes {
+		if p.Trouble != "" {
+			found = append(found, p.Process+": "+oneLine(p.Trouble))
+		}
+	}
+	found = append(found, l.lostTrouble("stream", v.Start.Lost)...)
+	for i := range v.Shards {
+		s := &v.Shards[i]
+		for _, what := range l.shardTrouble(s) {
+			found = append(found, string(s.Shard)+": "+what)
+		}
+		found = append(found, l.lostTrouble(string(s.Shard), s.Lost)...)
+	}
+	return found
+}
+
+// shardTrouble returns what is wrong with one shard.
+func (l *look) shardTrouble(s *shardView) []string {
+	var found []string
+	if s.Position != nil && s.Position.Unreadable != nil {
+		found = append(found, "its position cannot be read: "+oneLine(s.Position.Unreadable.Error()))
+	}
+	switch s.State {
+	case stateUnread, gerritstream.StateStandby:
+		found = append(found, "nobody reads it")
+	case gerritstream.StateReading, gerritstream.StateHalted:
+		if s.Trouble != "" {
+			found = append(found, oneLine(s.Trouble))
+		}
+		if !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
+			found = append(found, fmt.Sprintf("nothing was committed for %s", l.now.Sub(s.LastCommit).Round(time.Second)))
+		}
+	}
+	return found
+}
+
+// lostTrouble says which intervals of a shard, or of the stream, may be lost.
+func (l *look) lostTrouble(of string, lost []gerritstream.Interval) []string {
+	var found []string
+	for _, i := range lost {
+		if i.Until.Before(l.lostAfter) {
+			continue
+		}
+		from := "an unknown time"
+		if !i.From.IsZero() {
+			from = i.From.UTC().Format(time.RFC3339)
+		}
+		found = append(found, fmt.Sprintf("%s: what arrived from %s until %s may be lost (%s)",
+			of, from, i.Until.UTC().Format(time.RFC3339), i.Why))
+	}
+	return found
+}
+
+// findings returns the trouble as an error, a line each; nil: there is none.
+func (v *statusView) findings() error {
+	errs := make([]error, len(v.Trouble))
+	for i, line := range v.Trouble {
+		errs[i] = errors.New(line)
+	}
+	return errors.Join(errs...)
+}
+
+// oneLine puts an error of several lines on one.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

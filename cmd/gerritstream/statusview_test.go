@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// now is the moment of every look in these tests.
+var now = time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+
+// seen is what a store holds of a stream of five shards: one split and read, one waited for, one that stands by.
+func seen() gerritstream.Inspection {
+	at := func(seq gerritstream.SequenceNumber, ended bool) *gerritstream.Position {
+		return &gerritstream.Position{After: seq, Arrived: now.Add(-time.Minute), Ended: ended}
+	}
+	return gerritstream.Inspection{
+		Start: &gerritstream.Start{
+			Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
+			From:   gerritstream.StartPoint{TrimHorizon: true},
+		},
+		Shards: map[gerritstream.ShardID]gerritstream.InspectedShard{
+			"shardId-0": {Position: at("10", true), Term: 3, Committed: now.Add(-time.Hour)},
+			"shardId-1": {Position: at("20", false), Term: 1, Leader: "a-1", Committed: now.Add(-10 * time.Second)},
+			"shardId-2": {Position: at("30", false), Term: 2, Leader: "b-2", Committed: now.Add(-20 * time.Second)},
+		},
+		Reports: []gerritstream.Report{
+			{Process: "b-2", At: now.Add(-time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
+				{Shard: "shardId-1", State: gerritstream.StateStandby, Trouble: "of an old term"},
+				{Shard: "shardId-2", State: gerritstream.StateReading, Behind: 90 * time.Second, LastEvent: now.Add(-95 * time.Second)},
+				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
+			}}},
+			{Process: "a-1", At: now.Add(-2 * time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
+				{Shard: "shardId-1", State: gerritstream.StateReading, LastEvent: now.Add(-5 * time.Second), AtTip: true},
+				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
+			}}},
+		},
+		Queue: 1234, DeadLetters: 5,
+	}
+}
+
+func lookAt(in gerritstream.Inspection) *look {
+	return &look{connection: "gerrit", store: "sqlite:/g.db", inspection: in, now: now}
+}
+
+func TestStatusStates(t *testing.T) {
+	v := lookAt(seen()).view()
+	states := map[gerritstream.ShardID]gerritstream.State{}
+	for _, s := range v.Shards {
+		states[s.Shard] = s.State
+	}
+	want := map[gerritstream.ShardID]gerritstream.State{
+		"shardId-0": gerritstream.StateEnded, "shardId-1": gerritstream.StateReading,
+		"shardId-2": gerritstream.StateReading, "shardId-3": gerritstream.StateWaiting,
+	}
+	if !reflect.DeepEqual(states, want) {
+		t.Errorf("states %v, want %v", states, want)
+	}
+	one := v.Shards[1]
+	if one.Leader != "a-1" || *one.LastEventAge != 5 || *one.LastCommitAge != 10 || *one.BehindSeconds != 0 || one.Trouble != "" {
+		t.Errorf("shardId-1: %+v", one)
+	}
+	if two := v.Shards[2]; *two.LastEventAge != 60 || *two.BehindSeconds != 90 {
+		t.Errorf("shardId-2: the position is newer than the report: %+v", two)
+	}
+	if len(v.Trouble) > 0 {
+		t.Errorf("trouble where there is none: %q", v.Trouble)
+	}
+}
+
+func TestStatusTrouble(t *testing.T) {
+	const denied = "denied:\n  kinesis:GetRecords"
+	tests := []struct {
+		name   string
+		change func(*gerritstream.Inspection, *look)
+		want   []string
+	}{
+		{"nothing begun", func(in *gerritstream.Inspection, _ *look) { *in = gerritstream.Inspection{} },
+			[]string{"nothing has been read yet: no process has begun on this store"}},
+		{"nobody runs", func(in *gerritstream.Inspection, _ *look) {
+			in.Reports = nil
+			for id, s := range in.Shards {
+				s.Leader = ""
+				in.Shards[id] = s
+			}
+		}, []string{"no process is running", "shardId-1: nobody reads it", "shardId-2: nobody reads it"}},
+		{"reports of processes that are gone", func(in *gerritstream.Inspection, _ *look) {
+			for i := range in.Reports {
+				in.Reports[i].At = now.Add(-time.Hour)
+			}
+		}, []string{"no process is running"}},
+		{"a shard without a leader", func(in *gerritstream.Inspection, _ *look) {
+			s := in.Shards["shardId-1"]
+			s.Leader = ""
+			in.Shards["shardId-1"] = s
+			in.Reports = in.Reports[:1]
+		}, []string{"shardId-1: nobody reads it"}},
+		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
+			[]string{"b-2: denied: kinesis:GetRecords"}},
+		{"a shard held up", func(in *gerritstream.Inspection, _ *look) { in.Reports[1].Status.Shards[0].Trouble = denied },
+			[]string{"shardId-1: denied: kinesis:GetRecords"}},
+		{"halted", func(in *gerritstream.Inspection, _ *look) {
+			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
+			in.Reports[1].Status.Shards[0].Trouble = "halted: bad position"
+		}, []string{"shardId-1: halted: bad position"}},
+		{"an old commit", func(in *gerritstream.Inspection, _ *look) {
+			s := in.Shards["shardId-2"]
+			s.Committed = now.Add(-5 * time.Minute)
+			in.Shards["shardId-2"] = s
+		}, []string{"shardId-2: nothing was committed for 5m0s"}},
+		{"a position nobody can read", func(in *gerritstream.Inspection, _ *look) {
+			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
+		}, []string{"shardId-2: its position cannot be read: no JSON"}},
+		{"lost", lose, []string{
+			"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)",
+			"shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)",
+		}},
+		{"lost, and partly known already", func(in *gerritstream.Inspection, l *look) {
+			lose(in, l)
+			l.lostAfter = now.Add(-30 * time.Hour)
+		}, []string{"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in := seen()
+			l := lookAt(in)
+			tt.change(&in, l)
+			l.inspection = in
+			if got := l.view().Trouble; !slices.Equal(got, tt.want) {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// lose adds an interval to a shard and one to the stream.
+func lose(in *gerritstream.Inspection, _ *look) {
+	in.Shards["shardId-0"].Position.Lost = []gerritstream.Interval{
+		{From: now.Add(-72 * time.Hour), Until: now.Add(-48 * time.Hour), Why: "trimmed"},
+	}
+	in.Start.Lost = []gerritstream.Interval{{Until: now.Add(-24 * time.Hour), Why: "recreated"}}
+}
+
+func TestStatusTable(t *testing.T) {
+	var b strings.Builder
+	in := seen()
+	lose(&in, nil)
+	v := lookAt(in).view()
+	if err := v.writeTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	v.writeTrouble(&b)
+	want := `connection   gerrit
+store        sqlite:/g.db
+stream       arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
+begun        at its trim horizon
+processes    a-1, b-2
+queue        1234 events
+dead letters 5
+
+SHARD      STATE                         LEADER  LAST EVENT  LAST COMMIT  POSITION
+shardId-0  ended                         -       1m0s        1h0m0s       after 10
+shardId-1  reading                       a-1     5s          10s          after 20
+shardId-2  reading, 1m30s behind         b-2     1m0s        20s          after 30
+shardId-3  waiting for parent shardId-1  -       -           -            -
+
+trouble: stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
+trouble: shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// TestStatusJSONHasItsLists: lists are never null, so that a script need not ask.
+func TestStatusJSONHasItsLists(t *testing.T) {
+	text, err := json.Marshal(lookAt(gerritstream.Inspection{}).view())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"start":null`, `"processes":[]`, `"shards":[]`, `"trouble":["nothing`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s is missing in %s", want, text)
+		}
+	}
+}

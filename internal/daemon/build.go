@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/internal/admin"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/sink"
+	"github.com/gerritstream/gerritstream/sqlite"
+)
+
+const (
+	resignWithin = time.Second            // others wait for the leases to run out otherwise
+	outputWithin = 250 * time.Millisecond // a reader of the output that takes longer is not waited for
+)
+
+// openStore opens the store that the configuration names.
+func (d *Daemon) openStore(ctx context.Context) error {
+	store, err := sqlite.Open(ctx, sqlite.Config{
+		Path:      d.options.Config.Store.SQLite,
+		Process:   d.process,
+		Retention: d.options.Config.Retention,
+		Logger:    d.log,
+	})
+	switch {
+	case errors.Is(err, gerritstream.ErrRetryLater), ctx.Err() != nil:
+		return err
+	case err != nil:
+		return &ConfigError{err}
+	}
+	d.store = store
+	d.cleanup.add("close the store", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), resignWithin)
+		defer cancel()
+		return store.Close(ctx)
+	})
+	return nil
+}
+
+// makeListener joins source, store, classifier and sinks.
+func (d *Daemon) makeListener(context.Context) error {
+	c := &d.options.Config
+	filter, err := gerrit.NewFilter(c.Filter.Gerrit())
+	if err != nil {
+		return &ConfigError{fmt.Errorf("make filter: %w", err)}
+	}
+	d.listener, err = gerritstream.New(gerritstream.Config{
+		Source:        d.source,
+		Store:         d.store,
+		Classify:      NewClassifier(filter),
+		Sinks:         d.makeSinks(),
+		StartAt:       gerritstream.StartAt(c.StartAt),
+		OnBadPosition: gerritstream.BadPositionPolicy(c.OnBadCheckpoint),
+		UntilCaughtUp: d.options.UntilCaughtUp,
+		Process:       d.process,
+		Logger:        d.log,
+		Observer:      d.metrics,
+	})
+	return err
+}
+
+// makeSinks makes the sinks that the configuration names.
+func (d *Daemon) makeSinks() []gerritstream.Sink {
+	var sinks []gerritstream.Sink
+	for _, name := range d.options.Config.Sinks {
+		if name == config.SinkStdout {
+			out := sink.NewStdout(d.options.Stdout, d.options.Config.Stream)
+			d.gone = out.Gone()
+			d.cleanup.add("end the output", func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), outputWithin)
+				defer cancel()
+				return out.Wait(ctx)
+			})
+			sinks = append(sinks, out)
+		}
+	}
+	return sinks
+}
+
+// serve binds the address of health and metrics.
+func (d *Daemon) serve(context.Context) error {
+	queue := &queueDepth{store: d.store}
+	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Retention: d.source.keeps, Queue: queue.look})
+	if d.options.Config.Admin == config.AdminOff {
+		return nil
+	}
+	server, err := admin.New(admin.Options{
+		Address: d.options.Config.Admin,
+		Status:  d.listener.Status,
+		Metrics: d.metrics,
+		Version: d.options.Version,
+		Logger:  d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.admin = server
+	d.cleanup.add("give the admin address back", server.Close)
+	return nil
+}
+
+// makeSource makes the source, in the process' budget.
+func (d *Daemon) makeSource(ctx context.Context) error {
+	d.metrics = admin.NewMetrics(admin.MetricsOptions{Version: d.options.Version, TypeLabel: typeLabel})
+	c := d.options.Config.Kinesis()
+	c.Budget = gerritstream.NewBudget(d.options.Config.Memory)
+	c.Logger = d.log
+	c.Observer = d.metrics
+	source, err := kinesis.New(ctx, c)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	d.source = &watchedSource{Source: source, first: func(ctx context.Context) { d.logFollowing(ctx, source) }}
+	return nil
+}
+
+// logFollowing says in one line whose stream is followed, as whom, and into which store.
+func (d *Daemon) logFollowing(ctx context.Context, source *kinesis.Source) {
+	is, err := source.Describe(ctx)
+	if err != nil { // it has just been listed: what is wrong will show again
+		d.log.Debug("the stream cannot be described", "err", err)
+		return
+	}
+	d.log.Info("following", "account", is.Account, "stream", is.StreamARN, "region", is.Region,
+		"store", d.options.Config.Store.String(), "credentials", is.Credentials)
+}
+
+// oneLine puts an error of several lines on one.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

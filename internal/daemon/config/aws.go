@@ -1,0 +1,92 @@
+package config
+
+import (
+	"errors"
+	"os"
+
+	"github.com/gerritstream/gerritstream/kinesis"
+)
+
+// Kinesis returns what package kinesis wants to know of the configuration.
+func (c *Config) Kinesis() kinesis.Config {
+	return kinesis.Config{
+		Stream:           c.Stream,
+		Region:           c.AWS.Region,
+		Endpoint:         c.AWS.Endpoint,
+		AccessKeyFile:    c.AWS.AccessKeyFile,
+		SecretKeyFile:    c.AWS.SecretKeyFile,
+		SessionTokenFile: c.AWS.SessionTokenFile,
+		CredentialsFile:  c.AWS.CredentialsFile,
+		RoleARN:          c.AWS.RoleARN,
+		ExternalID:       c.AWS.ExternalID,
+		PollInterval:     c.PollInterval,
+	}
+}
+
+// kinesisKeys leads from the fields of kinesis.Config to our keys. It is never written to.
+var kinesisKeys = map[string]string{
+	"Stream":           "stream",
+	"Region":           "aws.region",
+	"Endpoint":         "aws.endpoint",
+	"AccessKeyFile":    "aws.access_key_file",
+	"SecretKeyFile":    "aws.secret_key_file",
+	"SessionTokenFile": "aws.session_token_file",
+	"CredentialsFile":  "aws.credentials_file",
+	"RoleARN":          "aws.role_arn",
+	"ExternalID":       "aws.external_id",
+	"PollInterval":     "poll_interval",
+}
+
+// checkAWS asks package kinesis, which knows the rules of AWS' names and how keys and files go together, and gives its
+// answers our keys and places. It looks at the AWS_* variables of this process as well.
+func (l *loader) checkAWS(src Sources) {
+	if l.config.Stream == "" {
+		if !l.unread {
+			l.faults.add(Place{}, "stream", "not set; %s", howToSet("stream", src.File != ""))
+		}
+		return
+	}
+	l.checkFiles()
+	joined, ok := l.config.kinesisFaults().(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var fault *kinesis.Fault
+		if errors.As(err, &fault) {
+			key := kinesisKeys[fault.Field]
+			l.faults.add(l.place(key), key, "%s", fault.Problem)
+		}
+	}
+}
+
+// checkFiles looks whether the files with credentials can be read.
+func (l *loader) checkFiles() {
+	for _, key := range []string{"aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file"} {
+		name := lookup(key).show(l.config)
+		if name == "" {
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			l.faults.add(l.place(key), key, "%v", err)
+			continue
+		}
+		_ = f.Close() // opened only to see that it can be
+	}
+}
+
+// kinesisFaults is kinesis.Config.Validate.
+func (c *Config) kinesisFaults() error {
+	k := c.Kinesis()
+	return k.Validate()
+}
+
+// howToSet names the ways to give a setting.
+func howToSet(key string, file bool) string {
+	s := lookup(key)
+	if file {
+		return "give --" + s.Flag + ", $" + s.Env() + " or " + key + ": in the file"
+	}
+	return "give --" + s.Flag + " or $" + s.Env()
+}

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// systemd tells the service manager how the process does, if there is one: see sd_notify(3). Without $NOTIFY_SOCKET it does
+// nothing.
+type systemd struct {
+	status func() gerritstream.Status
+	log    *slog.Logger
+}
+
+// tell sends a state.
+func (s *systemd) tell(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("systemd cannot be told", "err", err)
+	}
+}
+
+// run keeps the status line fresh, and the watchdog if the service has one, until ctx ends.
+func (s *systemd) run(ctx context.Context) {
+	every, state := 30*time.Second, ""
+	limit, err := daemon.SdWatchdogEnabled(false)
+	switch {
+	case err != nil:
+		s.log.Warn("the watchdog's settings cannot be understood", "err", err)
+	case limit > 0:
+		every, state = min(limit/3, every), "\n"+daemon.SdNotifyWatchdog
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		status := s.status() // a process that is stuck does not get past this
+		s.tell("STATUS=" + statusLine(&status) + state)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// statusLine says in a line what the process does.
+func statusLine(s *gerritstream.Status) string {
+	if s.Trouble != "" {
+		return "trouble: " + oneLine(s.Trouble)
+	}
+	if s.Listed.IsZero() {
+		return "listing the stream"
+	}
+	reading := 0
+	for i := range s.Shards {
+		if s.Shards[i].State == gerritstream.StateReading {
+			reading++
+		}
+	}
+	return fmt.Sprintf("reading %d of %d shards, %d of them not at the tip", reading, len(s.Shards), s.Behind)
+}
