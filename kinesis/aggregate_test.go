@@ -1,0 +1,107 @@
+package kinesis
+
+import (
+	"bytes"
+	"crypto/md5"
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// unpackAll returns what is in an aggregate, as the page does it; nil if it is none or not sound.
+func unpackAll(data []byte) (all []string) {
+	n := countAggregate(data)
+	if n <= 0 {
+		return nil
+	}
+	message := aggregateMessage(data)
+	for {
+		record, rest, more := nextRecord(message)
+		if !more {
+			return all
+		}
+		all, message = append(all, string(record)), rest
+	}
+}
+
+// seal makes an aggregate of any message.
+func seal(message []byte) []byte {
+	sum := md5.Sum(message)
+	return append(append(bytes.Clone(aggregateMagic), message...), sum[:]...)
+}
+
+func TestAggregateIsTakenApart(t *testing.T) {
+	data := kinesistest.Aggregate(
+		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")},
+		kinesistest.UserRecord{PartitionKey: "b", ExplicitHashKey: "7", Data: nil},
+		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("three")},
+	)
+	if got, want := fmt.Sprintf("%q", unpackAll(data)), `["one" "" "three"]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestRecordWithoutTheMagicIsPlain(t *testing.T) {
+	for _, data := range []string{"", "{}", "\xF3\x89\x9A", "x\xF3\x89\x9A\xC2"} {
+		if n := countAggregate([]byte(data)); n != plain {
+			t.Errorf("%q: got %d", data, n)
+		}
+	}
+}
+
+func TestUnsoundAggregateIsBad(t *testing.T) {
+	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")})
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)-1] ^= 1
+	changed := bytes.Clone(good)
+	changed[6] ^= 1
+	noData := protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), []byte{0x08, 0x00})
+	varint := protowire.AppendVarint(protowire.AppendTag(nil, recordsField, protowire.VarintType), 1)
+	claims := protowire.AppendVarint(protowire.AppendTag(nil, recordsField, protowire.BytesType), 1_000_000)
+	for name, data := range map[string][]byte{
+		"magic alone": aggregateMagic, "cut": good[:len(good)-1], "checksum": flipped, "message": changed, "empty": seal(nil),
+		"only keys": seal(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "k")), "a record without data": seal(noData),
+		"a record that is a number": seal(varint), "a length beyond the end": seal(claims), "a broken tag": seal([]byte{0xff}),
+	} {
+		if n := countAggregate(data); n != badlyPacked {
+			t.Errorf("%s: got %d, want %d", name, n, badlyPacked)
+		}
+	}
+}
+
+// FuzzAggregate: whatever the bytes, counting agrees with unpacking, and neither takes more than is there.
+func FuzzAggregate(f *testing.F) {
+	f.Add([]byte{}, true)
+	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")}, kinesistest.UserRecord{PartitionKey: "b"})
+	f.Add(aggregateMessage(good), true)
+	f.Add(good, false)
+	f.Add([]byte{0x1a, 0xff, 0xff, 0xff, 0xff, 0x0f}, true)
+	f.Add([]byte{0x1a, 0x02, 0x1a, 0x00, 0x0b, 0x0c}, true)
+	f.Fuzz(func(t *testing.T, data []byte, sealed bool) {
+		if sealed {
+			data = seal(data)
+		}
+		n := countAggregate(data)
+		all := unpackAll(data)
+		if max(n, 0) != len(all) {
+			t.Fatalf("counted %d, unpacked %d", n, len(all))
+		}
+		size := 0
+		for _, record := range all {
+			size += len(record) + 2
+		}
+		if size > len(data) {
+			t.Fatalf("unpacked %d bytes of %d", size, len(data))
+		}
+	})
+}
+
+func TestCountingAnAggregateAllocatesNothing(t *testing.T) {
+	data := kinesistest.Aggregate(make([]kinesistest.UserRecord, 1000)...)
+	if allocs := testing.AllocsPerRun(10, func() { countAggregate(data) }); allocs != 0 {
+		t.Errorf("got %v allocations", allocs)
+	}
+}

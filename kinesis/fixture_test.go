@@ -1,0 +1,237 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// world is an embedded Kinesis with a stream "gerrit", and a Source that reads it through the real SDK, in a bubble with its own
+// time.
+type world struct {
+	t      *testing.T
+	srv    *kinesistest.Server
+	src    *Source
+	budget *gerritstream.Budget
+
+	mu       sync.Mutex
+	requests []request // under mu
+	codes    []string  // under mu: "GetRecords OK"
+	skews    []time.Duration
+	bytes    int
+}
+
+// request is one that arrived at the service, whatever became of it.
+type request struct {
+	at        time.Time
+	operation string
+	in        requestInput
+}
+
+type requestInput struct {
+	StreamName, StreamARN, ShardId, ShardIteratorType, StartingSequenceNumber, NextToken, ShardIterator string
+	Timestamp                                                                                           float64
+	Limit                                                                                               int
+}
+
+const shard0 = gerritstream.ShardID("shardId-000000000000")
+
+// inBubble runs a test in a bubble, against a stream with so many shards. change, if not nil, changes the Source's Config.
+func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*Config), test func(*testing.T, *world)) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(90 * time.Minute) // so that there is a past: the bubble's clock starts at midnight, the stream later
+		w := &world{t: t, srv: kinesistest.New(opts), budget: gerritstream.NewBudget(0)}
+		if shards > 0 {
+			if _, err := w.srv.CreateStream("gerrit", shards); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.srv.On(kinesistest.Hook{Do: w.watch})
+		c := Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(),
+			Observer: w, Budget: w.budget}
+		if change != nil {
+			change(&c)
+		}
+		var err error
+		if w.src, err = New(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		test(t, w)
+	})
+}
+
+// watch is a hook that notes every request.
+func (w *world) watch(next kinesistest.Handler) kinesistest.Handler {
+	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+		var in requestInput
+		if err := r.Decode(&in); err != nil {
+			w.t.Error(err)
+		}
+		w.mu.Lock()
+		w.requests = append(w.requests, request{time.Now(), r.Operation, in})
+		w.mu.Unlock()
+		return next(ctx, r)
+	}
+}
+
+// Request implements Observer.
+func (w *world) Request(operation, code string, _ time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.codes = append(w.codes, operation+" "+code)
+}
+
+// ReplyBytes implements Observer.
+func (w *world) ReplyBytes(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bytes += n
+}
+
+// ClockSkew implements Observer.
+func (w *world) ClockSkew(ahead time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skews = append(w.skews, ahead)
+}
+
+// sent returns the requests of one operation so far.
+func (w *world) sent(operation string) (out []request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.requests {
+		if r.operation == operation {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (w *world) put(data ...string) (seqs []gerritstream.SequenceNumber) {
+	w.t.Helper()
+	for _, d := range data {
+		seq, err := w.srv.PutTo("gerrit", string(shard0), "k", []byte(d))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		seqs = append(seqs, gerritstream.SequenceNumber(seq))
+	}
+	return seqs
+}
+
+// fail makes the next n requests of an operation fail; 0 makes all of them fail until remove is called.
+func (w *world) fail(operation string, n int, code, message string, status int) (remove func()) {
+	return w.srv.On(kinesistest.Hook{Operation: operation, Times: n, Do: kinesistest.Fail(code, message, status)})
+}
+
+// pair is what a Read yielded, copied.
+type pair struct {
+	gerritstream.Batch
+	err error
+	at  time.Time
+}
+
+func (p pair) data() (all []string) {
+	for _, r := range p.Records {
+		all = append(all, string(r.Data))
+	}
+	return all
+}
+
+// read ranges over a Read until stop says so, and returns everything that came.
+func (w *world) read(from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Hour)
+	defer cancel()
+	for batch, err := range w.src.Read(ctx, shard0, from) {
+		p := pair{batch, err, time.Now()}
+		p.Records = nil
+		for _, r := range batch.Records {
+			r.Data = append([]byte(nil), r.Data...)
+			p.Records = append(p.Records, r)
+		}
+		if batch.Done != nil {
+			batch.Done()
+		}
+		pairs = append(pairs, p)
+		if stop(p) {
+			return pairs
+		}
+	}
+	return pairs
+}
+
+// atTip stops at the tip.
+func atTip(p pair) bool { return p.err == nil && len(p.Records) == 0 && p.Behind == 0 }
+
+// never lets the reading end by itself.
+func never(pair) bool { return false }
+
+// after stops after so many pairs.
+func after(n int) func(pair) bool {
+	return func(pair) bool { n--; return n <= 0 }
+}
+
+// dataOf joins the data of all pairs.
+func dataOf(pairs []pair) (all []string) {
+	for _, p := range pairs {
+		all = append(all, p.data()...)
+	}
+	return all
+}
+
+// errorsOf returns the errors among pairs.
+func errorsOf(pairs []pair) (all []error) {
+	for _, p := range pairs {
+		if p.err != nil {
+			all = append(all, p.err)
+		}
+	}
+	return all
+}
+
+// wantRetrying fails unless all errors are passing for the Source, and there are so many.
+func wantRetrying(t *testing.T, errs []error, n int) {
+	t.Helper()
+	if len(errs) != n {
+		t.Fatalf("got %d errors %v, want %d", len(errs), errs, n)
+	}
+	for _, err := range errs {
+		if !errors.Is(err, gerritstream.ErrRetrying) {
+			t.Errorf("%v is not marked as being retried", err)
+		}
+	}
+}
+
+// wantFree fails when a part of the budget is still reserved.
+func (w *world) wantFree() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+	defer cancel()
+	all, err := w.budget.Reserve(ctx, 1<<62)
+	if err != nil {
+		w.t.Error("a part of the budget was not given back")
+		return
+	}
+	all.Release()
+}
+
+func trimHorizon() gerritstream.Position {
+	return gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+}
+
+func wantData(t *testing.T, pairs []pair, want ...string) {
+	t.Helper()
+	if got := dataOf(pairs); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

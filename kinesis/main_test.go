@@ -1,0 +1,26 @@
+package kinesis
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain takes everything of AWS out of the environment, so that no test depends on whose machine it runs on.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_CONFIG_FILE":             "/nonexistent/config",
+		"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
+		"AWS_EC2_METADATA_DISABLED":   "true",
+	} {
+		_ = os.Setenv(name, value)
+	}
+	goleak.VerifyTestMain(m)
+}
