@@ -31,10 +31,12 @@ func TestConformance(t *testing.T) {
 		}, nil)
 	})
 	t.Run("kinesalite", func(t *testing.T) {
+		t.Parallel()
 		c := peerClient(t, peers.Kinesalite(t))
 		conformance(t, subject{client: c, limited: c}, kinesaliteDifferences)
 	})
 	t.Run("kinesis-local", func(t *testing.T) {
+		t.Parallel()
 		c := peerClient(t, peers.KinesisLocal(t))
 		conformance(t, subject{client: c, limited: c}, kinesisLocalDifferences)
 	})

@@ -1,6 +1,7 @@
 package kinesistest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -22,7 +23,7 @@ const (
 
 // ServeHTTP answers one request. It implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, maxRequestBody), r.ContentLength)
 	if err != nil && !isTooLarge(err) {
 		panic(http.ErrAbortHandler) // the client is gone
 	}
@@ -51,7 +52,7 @@ func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLa
 		Header:    r.Header,
 		Body:      body,
 	}
-	hooks := s.hooks.snapshot()
+	hooks := s.hooks.of(req.Operation)
 	if len(hooks) == 0 {
 		return s.perform(ctx, req)
 	}
@@ -117,4 +118,14 @@ func (s *Server) setHeader(h http.Header, reply *Reply) {
 func isTooLarge(err error) bool {
 	var tooLarge *http.MaxBytesError
 	return errors.As(err, &tooLarge)
+}
+
+// readAll reads a body of which the length is known, or -1. Large ones are common: they are not to grow by copying.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	var buf bytes.Buffer
+	if length > 0 && length <= maxRequestBody {
+		buf.Grow(int(length) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(r)
+	return buf.Bytes(), err
 }

@@ -52,10 +52,16 @@ func (h *hooks) remove(hook *installedHook) {
 	h.list = slices.DeleteFunc(h.list, func(o *installedHook) bool { return o == hook })
 }
 
-func (h *hooks) snapshot() []*installedHook {
+// of returns the hooks that may choose a request of that operation.
+func (h *hooks) of(operation string) (list []*installedHook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.list)
+	for _, hook := range h.list {
+		if hook.Operation == "" || hook.Operation == operation {
+			list = append(list, hook)
+		}
+	}
+	return list
 }
 
 // use counts a request against a hook; false: it is spent.
@@ -72,14 +78,11 @@ func (h *hooks) use(hook *installedHook) bool {
 	return hook.used <= hook.Times
 }
 
-// wrap puts the hooks that choose a request in front of a handler. Match runs without a lock held.
+// wrap puts those hooks of a list that choose the request in front of a handler. Match runs without a lock held.
 func (h *hooks) wrap(list []*installedHook, r *Request, next Handler) Handler {
 	var chosen []*installedHook
 	for _, hook := range list {
-		if hook.Operation != "" && hook.Operation != r.Operation || hook.Match != nil && !hook.Match(r) {
-			continue
-		}
-		if h.use(hook) {
+		if (hook.Match == nil || hook.Match(r)) && h.use(hook) {
 			chosen = append(chosen, hook)
 		}
 	}

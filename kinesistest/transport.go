@@ -45,6 +45,6 @@ func readBody(r *http.Request) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxRequestBody))
+	body, err := readAll(http.MaxBytesReader(nil, r.Body, maxRequestBody), r.ContentLength)
 	return body, errors.Join(err, r.Body.Close())
 }
