@@ -34,3 +34,11 @@ func (s *Store) Say(statement string) error {
 		return err
 	})
 }
+
+// Pragma reads a setting of the writing connection.
+func (s *Store) Pragma(name string) (value string, err error) {
+	err = s.writer.do(context.Background(), func(*statements) error {
+		return s.writer.conn.QueryRowContext(context.Background(), "PRAGMA "+name).Scan(&value)
+	})
+	return value, err
+}

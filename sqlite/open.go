@@ -100,7 +100,8 @@ func open(ctx context.Context, config Config) (*Store, error) {
 
 // connect opens the databases and brings the schema up to date.
 func (s *Store) connect(ctx context.Context) (err error) {
-	if s.writing, err = sql.Open("sqlite", dsn(s.path, "rw", "synchronous(FULL)")); err != nil {
+	// temp_store: what undoes a savepoint is kept in memory, not in a temporary file. cache_size: 16 MiB.
+	if s.writing, err = sql.Open("sqlite", dsn(s.path, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)")); err != nil {
 		return err
 	}
 	s.writing.SetMaxOpenConns(1)

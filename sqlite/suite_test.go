@@ -39,7 +39,7 @@ type shared struct {
 
 func newShared(t *testing.T) *shared {
 	s := &shared{t: t, path: filepath.Join(t.TempDir(), "store.db"), faults: map[storetest.Point][]storetest.Fault{}}
-	s.open() // makes the file
+	makeStore(t, s.path)
 	raw, err := sql.Open("sqlite", s.path+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)

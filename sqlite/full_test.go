@@ -1,0 +1,66 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int) gerritstream.Entry {
+	return gerritstream.Entry{
+		ID:    gerritstream.NewEventID(gerritstream.Stream{}, shard, seq, gerritstream.NoSub),
+		Shard: shard, Seq: seq, Sub: gerritstream.NoSub, Payload: make([]byte, size),
+	}
+}
+
+// A full disk holds commits back and ends no leadership; what needs no room goes on meanwhile.
+func TestDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		store := s.open()
+		a, b := elect(t, store, shardA), elect(t, store, shardB)
+		must(t, a.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+		must(t, b.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+		must(t, store.Say(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
+
+		large := gerritstream.Commit{Position: position("2"), Entries: []gerritstream.Entry{entry(shardA, "2", 1<<20)}}
+		for range 10 {
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if err := a.Commit(t.Context(), large); !errors.Is(err, gerritstream.ErrRetryLater) {
+					t.Errorf("commit to a full disk returned %v", err)
+				}
+			})
+			wg.Go(func() {
+				if err := b.Commit(t.Context(), gerritstream.Commit{Position: position("2")}); err != nil {
+					t.Errorf("commit beside it returned %v", err)
+				}
+			})
+			wg.Wait()
+			wait(t, time.Second)
+		}
+		if a.Context().Err() != nil {
+			t.Fatalf("the term ended: %v", context.Cause(a.Context()))
+		}
+		if pos, _ := a.Position(); pos.After != "1" || len(s.entries()) != 0 {
+			t.Errorf("position %+v, %d entries after refused commits", pos, len(s.entries()))
+		}
+		must(t, store.Say(`PRAGMA max_page_count = 1000000`))
+		must(t, a.Commit(t.Context(), large))
+		if n := len(s.entries()); n != 1 {
+			t.Errorf("%d entries, want 1", n)
+		}
+	})
+}
+
+// wait lets the bubble's time pass.
+func wait(t *testing.T, d time.Duration) {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	<-ctx.Done()
+}

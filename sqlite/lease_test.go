@@ -1,0 +1,233 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/sqlite"
+)
+
+const (
+	shardA gerritstream.ShardID = "shardId-000000000000"
+	shardB gerritstream.ShardID = "shardId-000000000001"
+)
+
+func position(seq gerritstream.SequenceNumber) gerritstream.Position {
+	return gerritstream.Position{After: seq, Arrived: time.UnixMilli(1_700_000_000_000).UTC()}
+}
+
+func elect(t *testing.T, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	term, err := store.Campaign(ctx, 0, shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return term
+}
+
+func openWith(t *testing.T, config sqlite.Config) *sqlite.Store {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closed(t, store.Close(context.WithoutCancel(t.Context()))) })
+	return store
+}
+
+// The lease of a dead process stands for its TTL, and for no more than a look longer.
+func TestTakeoverTakesTheTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		elect(t, first, shardA)
+		first.Kill()
+		killed := time.Now()
+		elect(t, second, shardA)
+		if took := time.Since(killed); took < 4*time.Second || took > 6*time.Second {
+			t.Errorf("the takeover took %v, the TTL is 5s", took)
+		}
+	})
+}
+
+// A clean resignation is noticed within a look.
+func TestTakeoverAfterResignation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		won := make(chan gerritstream.Term)
+		go func() { won <- elect(t, second, shardA) }()
+		synctest.Wait()
+		if err := term.Resign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		resigned := time.Now()
+		<-won
+		if took := time.Since(resigned); took > 300*time.Millisecond {
+			t.Errorf("the takeover took %v", took)
+		}
+	})
+}
+
+// A candidate in more of a hurry than the holder waits for the holder's TTL all the same.
+func TestHolderDecidesTheTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		slow := openWith(t, sqlite.Config{Path: s.path, LeaseTTL: time.Minute})
+		hasty := openWith(t, sqlite.Config{Path: s.path, LeaseTTL: time.Second})
+		term := elect(t, slow, shardA)
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		if _, err := hasty.Campaign(ctx, 0, shardA); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("campaign against a living holder returned %v", err)
+		}
+		if term.Context().Err() != nil {
+			t.Error("the holder's term ended")
+		}
+	})
+}
+
+// What the holder's clock says does not matter, neither for the living nor for the dead.
+func TestClocksDoNotMatter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		stopped := make(chan struct{})
+		go func() { // the holder's clock is years behind
+			defer close(stopped)
+			for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+				s.say(`UPDATE processes SET beaten = 0`)
+			}
+		}()
+		if _, err := second.Campaign(ctx, 0, shardA); err == nil {
+			t.Error("a living holder was robbed because of its clock")
+		}
+		<-stopped
+		if err := term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}); err != nil {
+			t.Errorf("commit of a living holder: %v", err)
+		}
+		first.Kill()
+		s.say(`UPDATE processes SET beaten = beaten + 1000000000000`) // and the dead holder's is years ahead
+		elect(t, second, shardA)
+	})
+}
+
+// A process whose beats cannot be written trusts itself for less than the TTL, from when its last one began.
+func TestTrustEndsWithoutBeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		term := elect(t, s.open(), shardA)
+		began := time.Now()
+		conn, err := s.raw.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
+			t.Fatal(err)
+		}
+		err = term.Commit(t.Context(), gerritstream.Commit{Position: position("1")})
+		if !errors.Is(err, gerritstream.ErrRetryLater) {
+			t.Errorf("commit to a locked file returned %v", err)
+		}
+		if term.Context().Err() != nil {
+			t.Error("the term ended with the first lock")
+		}
+		<-term.Context().Done()
+		if after := time.Since(began); after < 3*time.Second || after > 4*time.Second {
+			t.Errorf("the term was trusted for %v, the TTL is 5s", after)
+		}
+		if _, err := conn.ExecContext(t.Context(), `ROLLBACK`); err != nil {
+			t.Fatal(err)
+		}
+		err = term.Commit(t.Context(), gerritstream.Commit{Position: position("1")})
+		if !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			t.Errorf("commit after the end of trust returned %v", err)
+		}
+	})
+}
+
+// A term that ends by itself leaves no lease behind, although its process lives on and nobody resigns it.
+func TestEndedTermIsFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := term.Commit(ctx, gerritstream.Commit{Position: position("1")}); !errors.Is(err, context.Canceled) {
+			t.Errorf("commit with an ended context returned %v", err)
+		}
+		<-term.Context().Done()
+		elect(t, second, shardA)
+	})
+}
+
+// Close frees what was led, at once, and ends what was under way.
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		store := openWith(t, sqlite.Config{Path: s.path, Process: "leaver"})
+		if err := store.Report(t.Context(), gerritstream.Status{}); err != nil {
+			t.Fatal(err)
+		}
+		term := elect(t, store, shardA)
+		failed := make(chan error, 2)
+		go func() { _, err := store.Campaign(t.Context(), 0, shardA); failed <- err }()
+		go func() { failed <- store.WaitEnded(t.Context(), 0, shardA) }()
+		synctest.Wait()
+		if err := store.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := <-failed; err == nil {
+				t.Error("a call under way succeeded")
+			}
+		}
+		if err := term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			t.Errorf("commit after Close returned %v", err)
+		}
+		if _, err := store.Campaign(t.Context(), 0, shardB); err == nil {
+			t.Error("campaign after Close succeeded")
+		}
+		in, err := sqlite.Inspect(t.Context(), s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(in.Reports) != 0 || in.Shards[shardA].Leader != "" {
+			t.Errorf("Close left %+v", in)
+		}
+		began := time.Now()
+		elect(t, s.open(), shardA)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the next leader waited %v", took)
+		}
+	})
+}
+
+// A holder that commits nothing learns all the same that its lease is another's.
+func TestIdleHolderLearns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		term := elect(t, s.open(), shardA)
+		s.say(`UPDATE leases SET term = term + 1, process = 'another'`)
+		lost := time.Now()
+		<-term.Context().Done()
+		if after := time.Since(lost); after > 2*time.Second {
+			t.Errorf("the holder learned after %v", after)
+		}
+		if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
+			t.Errorf("the term ended with %v", cause)
+		}
+	})
+}

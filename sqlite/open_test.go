@@ -1,0 +1,197 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/sqlite"
+)
+
+// Each fault of a file is one line that says what is wrong and what to do.
+func TestOpenFaults(t *testing.T) {
+	for name, tc := range map[string]struct {
+		make func(t *testing.T, path string)
+		is   error
+		says []string
+	}{
+		"folder": {
+			make: func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
+			says: []string{"folder", "name a file in it"},
+		},
+		"text": {
+			make: func(t *testing.T, path string) {
+				must(t, os.WriteFile(path, bytes.Repeat([]byte("hello\n"), 1000), 0o600))
+			},
+			says: []string{"damaged or no database", "restore a back-up"},
+		},
+		"another program's database": {
+			make: func(t *testing.T, path string) { sayIn(t, path, `CREATE TABLE t (a)`) },
+			says: []string{"another program's", "choose another file"},
+		},
+		"another application's id": {
+			make: func(t *testing.T, path string) { sayIn(t, path, `PRAGMA application_id = 12345`) },
+			says: []string{"another program's", "choose another file"},
+		},
+		"newer schema": {
+			make: func(t *testing.T, path string) { makeStore(t, path); sayIn(t, path, `PRAGMA user_version = 1000`) },
+			is:   gerritstream.ErrNewerFormat,
+			says: []string{"schema version 1000", "run the newer version"},
+		},
+		"damaged header": {
+			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 0, 50) },
+			says: []string{"damaged or no database"},
+		},
+		"damaged schema": {
+			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 100, 2000) },
+			says: []string{"damaged or no database"},
+		},
+		"file for a folder": {
+			make: func(t *testing.T, path string) { must(t, os.WriteFile(filepath.Dir(path), nil, 0o600)) },
+			says: []string{"folder"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "folder", "store.db")
+			if name != "file for a folder" {
+				must(t, os.Mkdir(filepath.Dir(path), 0o700))
+			}
+			tc.make(t, path)
+			store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+			if err == nil {
+				t.Fatal(store.Close(t.Context()), "opened")
+			}
+			for _, want := range append(tc.says, path) {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is more than a line", err)
+			}
+			if tc.is != nil && !errors.Is(err, tc.is) {
+				t.Errorf("%q is no %q", err, tc.is)
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeStore(t *testing.T, path string) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+	must(t, err)
+	must(t, store.Close(t.Context()))
+}
+
+func sayIn(t *testing.T, path, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), statement)
+	must(t, err)
+	must(t, db.Close())
+}
+
+func overwrite(t *testing.T, path string, offset int64, n int) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, n), offset)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// A file that is damaged where Open does not look ends what needs it, with the same clear line.
+func TestDamageFoundLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	makeStore(t, path)
+	info, err := os.Stat(path)
+	must(t, err)
+	overwrite(t, path, 8192, int(info.Size())-8192)
+	store := openWith(t, sqlite.Config{Path: path})
+	_, err = store.Campaign(t.Context(), 0, shardA)
+	if err == nil || !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), path) {
+		t.Errorf("campaign returned %v", err)
+	}
+	if _, err := store.Positions(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("positions returned %v", err)
+	}
+	t.Cleanup(func() { _ = store.Close(context.Background()) }) // it cannot resign there
+	store.Kill()
+	must(t, store.Reap())
+}
+
+// The file and what SQLite puts beside it are the owner's alone.
+func TestModes(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "a", "b")
+	path := filepath.Join(folder, "odd name ? % #.db")
+	store := openWith(t, sqlite.Config{Path: path})
+	must(t, elect(t, store, shardA).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+	for p, want := range map[string]os.FileMode{
+		folder: 0o700, filepath.Dir(folder): 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
+	} {
+		if info, err := os.Stat(p); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, %v, want %v", p, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestWideModeIsWarnedAbout(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	makeStore(t, path)
+	must(t, os.Chmod(path, 0o644)) //nolint:gosec // that is what is warned about
+	var log bytes.Buffer
+	openWith(t, sqlite.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if got := log.String(); !strings.Contains(got, "others than the owner") || !strings.Contains(got, path) {
+		t.Errorf("the log says %q", got)
+	}
+}
+
+// Many that open a new file at once make it once.
+func TestOpenAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	var wg sync.WaitGroup
+	errs := make([]error, 8)
+	for i := range errs {
+		wg.Go(func() {
+			store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+			if errs[i] = err; err == nil {
+				errs[i] = store.Close(t.Context())
+			}
+		})
+	}
+	wg.Wait()
+	must(t, errors.Join(errs...))
+}
+
+func TestConfigFaultsAllAtOnce(t *testing.T) {
+	_, err := sqlite.Open(t.Context(), sqlite.Config{LeaseTTL: 1})
+	if err == nil || !strings.Contains(err.Error(), "no path") || !strings.Contains(err.Error(), "lease TTL") {
+		t.Errorf("open returned %v", err)
+	}
+}
+
+// What a commit returned nil for is on the disk: these settings promise it, and no test that kills processes can show it.
+func TestDurable(t *testing.T) {
+	store := openWith(t, sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")})
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "page_size": "8192"} {
+		if got, err := store.Pragma(name); err != nil || got != want {
+			t.Errorf("PRAGMA %s is %q (%v), want %q", name, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/sqlite"
+)
+
+// childPath is the environment variable that makes the test binary a process of TestProcesses, on the file it names.
+const childPath = "GERRITSTREAM_TEST_STORE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childPath); path != "" {
+		if err := child(path); err != nil {
+			fmt.Println("failed", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// childTTL is short, and longer than a busy machine keeps a process from running.
+const childTTL = 2 * time.Second
+
+// child leads whenever it can, committing one record after the other, and tells its terms, until its input ends.
+func child(path string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
+		cancel()
+	}()
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: path, LeaseTTL: childTTL})
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		if err := lead(ctx, store); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return store.Close(context.Background())
+}
+
+// lead leads for one term. Each record's id has the term in it: a record that two terms commit is then there twice.
+func lead(ctx context.Context, store *sqlite.Store) error {
+	term, err := store.Campaign(ctx, 0, shardA)
+	if err != nil {
+		return err
+	}
+	fmt.Println("leads", term.Number())
+	pos, _ := term.Position()
+	n, _ := strconv.Atoi(string(pos.After))
+	for err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+		if err == nil {
+			n++
+		}
+		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
+		e := entry(shardA, seq, 100)
+		e.ID = gerritstream.NewEventID(gerritstream.Stream{}, shardA, seq, int(term.Number()))
+		err = term.Commit(ctx, gerritstream.Commit{Position: position(seq), Entries: []gerritstream.Entry{e}})
+	}
+	fmt.Println("ended", term.Number(), err)
+	if !errors.Is(err, gerritstream.ErrLeadershipLost) && ctx.Err() == nil {
+		return err
+	}
+	return term.Resign(context.WithoutCancel(ctx))
+}
+
+// fleet is a number of child processes on one file.
+type fleet struct {
+	t     *testing.T
+	path  string
+	lines chan line
+
+	mu       sync.Mutex
+	children map[int]*exec.Cmd // by process id, under mu
+	inputs   map[int]io.Closer
+	readers  sync.WaitGroup
+}
+
+// line is what a child said.
+type line struct {
+	pid  int
+	word string
+	term uint64
+	text string
+}
+
+func (f *fleet) add() {
+	f.t.Helper()
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
+	cmd.Env = append(os.Environ(), childPath+"="+f.path)
+	cmd.Stderr = os.Stderr
+	input, err := cmd.StdinPipe()
+	must(f.t, err)
+	output, err := cmd.StdoutPipe()
+	must(f.t, err)
+	must(f.t, cmd.Start())
+	pid := cmd.Process.Pid
+	f.children[pid], f.inputs[pid] = cmd, input
+	f.readers.Go(func() {
+		for scanner := bufio.NewScanner(output); scanner.Scan(); {
+			l := line{pid: pid, text: scanner.Text()}
+			_, _ = fmt.Sscan(l.text, &l.word, &l.term)
+			f.lines <- l
+		}
+	})
+}
+
+// next waits until a child says a word, and returns what it said.
+func (f *fleet) next(word string, says func(line) bool) line {
+	f.t.Helper()
+	timeout := time.NewTimer(30 * time.Second)
+	defer timeout.Stop()
+	for {
+		select {
+		case l := <-f.lines:
+			if l.word == "failed" {
+				f.t.Fatalf("process %d: %s", l.pid, l.text)
+			}
+			if l.word == word && says(l) {
+				return l
+			}
+		case <-timeout.C:
+			f.t.Fatalf("no process says %q", word)
+		}
+	}
+}
+
+// leads waits for a leader in a term behind a given one.
+func (f *fleet) leads(after uint64) line {
+	f.t.Helper()
+	return f.next("leads", func(l line) bool { return l.term > after })
+}
+
+// kill ends a child without a word.
+func (f *fleet) kill(pid int) {
+	f.t.Helper()
+	cmd := f.children[pid]
+	must(f.t, cmd.Process.Kill())
+	_ = cmd.Wait() // it says that it was killed
+	delete(f.children, pid)
+	delete(f.inputs, pid)
+}
+
+// dismiss has a child stop by itself.
+func (f *fleet) dismiss(pid int) {
+	f.t.Helper()
+	must(f.t, f.inputs[pid].Close())
+	if err := f.children[pid].Wait(); err != nil {
+		f.t.Errorf("process %d ended with %v", pid, err)
+	}
+	delete(f.children, pid)
+	delete(f.inputs, pid)
+}
+
+// Processes of one host share the file. Whatever happens to a leader (killed, stopped and continued, dismissed), another goes
+// on; a stopped one that goes on commits nothing; and in the end each record is there once, in order.
+func TestProcesses(t *testing.T) {
+	f := &fleet{
+		t: t, path: filepath.Join(t.TempDir(), "store.db"), lines: make(chan line, 1000),
+		children: map[int]*exec.Cmd{}, inputs: map[int]io.Closer{},
+	}
+	t.Cleanup(func() {
+		for pid := range f.children {
+			f.kill(pid)
+		}
+		f.readers.Wait()
+	})
+	for range 3 {
+		f.add()
+	}
+	leader := f.leads(0)
+	for range 2 {
+		f.kill(leader.pid)
+		f.add()
+		leader = f.leads(leader.term)
+	}
+	for range 2 {
+		leader = f.stopAndContinue(leader)
+	}
+	f.dismiss(leader.pid)
+	f.add()
+	f.leads(leader.term)
+	for pid := range f.children {
+		f.dismiss(pid)
+	}
+	f.readers.Wait()
+	checkHistory(t, f.path)
+}
+
+// stopAndContinue stops the leader until another one leads, and checks that it then commits nothing.
+func (f *fleet) stopAndContinue(leader line) line {
+	f.t.Helper()
+	must(f.t, syscall.Kill(leader.pid, syscall.SIGSTOP))
+	next := f.leads(leader.term)
+	must(f.t, syscall.Kill(leader.pid, syscall.SIGCONT))
+	ended := f.next("ended", func(l line) bool { return l.pid == leader.pid && l.term == leader.term })
+	if !strings.Contains(ended.text, gerritstream.ErrLeadershipLost.Error()) {
+		f.t.Errorf("a process that was stopped says %q", ended.text)
+	}
+	return next
+}
+
+// checkHistory checks that records 1 to the stored position are there, each once, in order, under terms that only grow.
+func checkHistory(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	var last, rows, distinct, disorder int
+	must(t, db.QueryRowContext(t.Context(), `SELECT json_extract(position, '$.after') FROM positions`).Scan(&last))
+	must(t, db.QueryRowContext(t.Context(), `SELECT count(*), count(DISTINCT seq) FROM events`).Scan(&rows, &distinct))
+	must(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM
+		(SELECT CAST(seq AS INTEGER) - row_number() OVER (ORDER BY n) AS off FROM events) WHERE off <> 0`).Scan(&disorder))
+	if rows != last || distinct != last || disorder != 0 || last < 10 {
+		t.Errorf("the position is %d; %d rows, %d distinct records, %d out of order", last, rows, distinct, disorder)
+	}
+	t.Logf("%d records", last)
+}
