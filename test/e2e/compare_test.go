@@ -61,9 +61,15 @@ func checkExact(t *testing.T, database string, puts []wantedPut) {
 // query runs one statement in a database with the sqlite3 program.
 func query(t *testing.T, database, statement string) string {
 	t.Helper()
+	return string(outside(t, sqlite3(t, database, statement)))
+}
+
+// sqlite3 returns a call of the sqlite3 program. It waits for locks of others.
+func sqlite3(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
 	peers.Require(t, peers.SQLite)
-	return string(outside(t, exec.CommandContext(t.Context(), "/usr/bin/sqlite3", "-batch", "-cmd", ".timeout 5000",
-		database, statement)))
+	args = append([]string{"-batch", "-cmd", ".timeout 5000"}, args...)
+	return exec.CommandContext(t.Context(), "/usr/bin/sqlite3", args...)
 }
 
 // TestComparisonFinds shows that each kind of difference is found: every end-to-end test stands on it.

@@ -121,7 +121,7 @@ var policies = map[string]func(*testing.T, garbage){
 			s := readStatus(t, g.database)
 			return len(s.Shards) == 1 && s.Shards[0].State == "halted"
 		})
-		if _, code := run(t, "status", "--stream", streamName, "--store", "sqlite:"+g.database, "--check"); code != 3 {
+		if _, code := run(t, "status", "--store", "sqlite:"+g.database, "--check"); code != 3 {
 			t.Errorf("status --check: exit code %d, want 3", code)
 		}
 		g.checkLoud(t, p)

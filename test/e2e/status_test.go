@@ -26,7 +26,7 @@ type statusShard struct {
 // readStatus runs `gerritstream status -o json` beside whoever uses the database.
 func readStatus(t *testing.T, database string) (s status) {
 	t.Helper()
-	out, code := run(t, "status", "--stream", streamName, "--store", "sqlite:"+database, "-o", "json")
+	out, code := run(t, "status", "--store", "sqlite:"+database, "-o", "json")
 	if code != 0 {
 		t.Fatalf("status: exit code %d", code)
 	}

@@ -32,6 +32,7 @@ func TestLeaderIsSucceeded(t *testing.T) {
 			flow := startFlow(t, newTraffic(2), putter)
 			eventually(t, "traffic flows", func() bool { return flow.made.Load() > 100 })
 			members := []*program{start(t, fromStart(endpoint, database)...), start(t, fromStart(endpoint, database)...)}
+			eventually(t, "events are queued", func() bool { return rows(t, database) > 0 })
 			for range takeovers {
 				members = succeed(t, database, members, sig)
 				members = append(members, start(t, fromStart(endpoint, database)...))
@@ -53,9 +54,6 @@ func succeed(t *testing.T, database string, members []*program, sig syscall.Sign
 	t.Helper()
 	leader := -1
 	eventually(t, "one of two leads", func() bool {
-		if rows(t, database) < 0 {
-			return false
-		}
 		s := readStatus(t, database)
 		for i, member := range members {
 			if s.leads(member) > 0 && (leader < 0 || s.leads(member) > s.leads(members[leader])) {
@@ -87,10 +85,14 @@ func stop(t *testing.T, p *program) {
 	}
 }
 
-// rows counts the events in a database; -1: it is not there yet.
+// rows counts the events in a database; -1: it is not there yet, or not complete.
 func rows(t *testing.T, database string) int {
 	t.Helper()
-	n, err := strconv.Atoi(query(t, database, "SELECT count(*) FROM events"))
+	out, err := sqlite3(t, "-readonly", database, "SELECT count(*) FROM events").Output()
+	if err != nil {
+		return -1
+	}
+	n, err := strconv.Atoi(string(bytes.TrimSpace(out)))
 	if err != nil {
 		t.Fatal(err)
 	}
