@@ -1,0 +1,50 @@
+package gerritstream
+
+import "context"
+
+// Crew is how the processes on one store know of each other: the balance is planned from it, and shards are handed over by it. A
+// Store implements it; nothing that it says is a proof of anything. Only the store's own fence decides who commits.
+type Crew interface {
+	// Announce publishes what this process says of itself, instead of what it said before. It goes when the process does.
+	Announce(ctx context.Context, a Announcement) error
+
+	// Muster returns the members and the lines in front of these shards, as they are now. A process that has announced
+	// itself is among the members it sees.
+	Muster(ctx context.Context, shards []ShardID) (Muster, error)
+
+	// WaitMuster returns nil when the members, or what they announce about Readable and Config, may no longer be as in seen. left
+	// says that a member of seen is gone: what it led is to be planned at once. It may return early, never late by more
+	// than a second or so.
+	WaitMuster(ctx context.Context, seen Muster) (left bool, err error)
+}
+
+// Announcement is what a process says of itself to the others.
+type Announcement struct {
+	Host     string    `json:"host"`
+	PID      int       `json:"pid"`
+	Version  string    `json:"version"`
+	Process  string    `json:"process"` // as in Status
+	Leads    []ShardID `json:"leads"`   // for people; lines tell the truth
+	Readable bool      `json:"readable"`
+	Config   string    `json:"config"` // a hash of what must be the same everywhere; empty: not said
+}
+
+// Member is a process among those on a store.
+type Member struct {
+	ID string // given by the store, like no other's
+	Announcement
+	Damaged error // not nil: what it announced cannot be understood; Announcement is then zero
+}
+
+// Muster is the crew at one moment.
+type Muster struct {
+	Self    string                  // the ID of this process
+	Members []Member                // by ID
+	Lines   map[ShardID][]Contender // who leads a shard, and who waits behind, in the order of succession; none: no entry
+}
+
+// Contender is a leader or a candidate for a shard.
+type Contender struct {
+	Member  string // ID; of a foreign one: what is known of it
+	Foreign bool   // not a process of this program: Zuul's own listener
+}
