@@ -155,8 +155,7 @@ func (r *reader) badPosition(reading, work context.Context, bad error) (then nex
 		i.Until = listing.Now.Add(-listing.Retention)
 		to.From = StartPoint{TrimHorizon: true}
 	default:
-		to.From = StartPoint{Time: listing.Now.Add(-latestSlack)}
-		i.Until = to.From.Time
+		to.From = StartPoint{Time: listing.Now} // without slack: what came just before may be queued already
 	}
 	r.log.Error("the position is bad: going on by policy", "policy", string(r.cfg.OnBadPosition), "err", bad)
 	if i.From.Before(i.Until) {

@@ -101,9 +101,11 @@ func TestStringsAtEveryOffset(t *testing.T) {
 	}
 }
 
+// No regular expression is among the patterns: package regexp keeps its machines in a pool, which the race detector empties at
+// random.
 func TestScanAndRuleDoNotAllocate(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{
-		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"}, Refs: []string{"^refs/(heads|tags)/"},
+		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"}, Refs: []string{"refs/heads/*", "refs/tags/*"},
 	})
 	if err != nil {
 		t.Fatal(err)

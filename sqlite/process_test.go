@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(childPath); path != "" {
 		if err := child(path); err != nil {
 			fmt.Println("failed", err)
+			fmt.Fprintln(os.Stderr, "failed:", err)
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -45,7 +46,7 @@ func child(path string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // its end is all that counts
 		cancel()
 	}()
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: path, LeaseTTL: childTTL})
+	store, err := sqlite.Open(context.Background(), sqlite.Config{Path: path, LeaseTTL: childTTL})
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,7 @@ type fleet struct {
 	t     *testing.T
 	path  string
 	lines chan line
+	said  []line // that next has passed over
 
 	mu       sync.Mutex
 	children map[int]*exec.Cmd // by process id, under mu
@@ -123,9 +125,14 @@ func (f *fleet) add() {
 	})
 }
 
-// next waits until a child says a word, and returns what it said.
+// next waits until a child says a word, or has said it while something else was waited for, and returns what it said.
 func (f *fleet) next(word string, says func(line) bool) line {
 	f.t.Helper()
+	for _, l := range f.said {
+		if l.word == word && says(l) {
+			return l
+		}
+	}
 	timeout := time.NewTimer(30 * time.Second)
 	defer timeout.Stop()
 	for {
@@ -134,6 +141,7 @@ func (f *fleet) next(word string, says func(line) bool) line {
 			if l.word == "failed" {
 				f.t.Fatalf("process %d: %s", l.pid, l.text)
 			}
+			f.said = append(f.said, l)
 			if l.word == word && says(l) {
 				return l
 			}
@@ -208,7 +216,7 @@ func TestProcesses(t *testing.T) {
 // stopAndContinue stops the leader until another one leads, and checks that it then commits nothing.
 func (f *fleet) stopAndContinue(leader line) line {
 	f.t.Helper()
-	must(f.t, syscall.Kill(leader.pid, syscall.SIGSTOP))
+	f.stop(leader.pid)
 	next := f.leads(leader.term)
 	must(f.t, syscall.Kill(leader.pid, syscall.SIGCONT))
 	ended := f.next("ended", func(l line) bool { return l.pid == leader.pid && l.term == leader.term })
@@ -216,6 +224,27 @@ func (f *fleet) stopAndContinue(leader line) line {
 		f.t.Errorf("a process that was stopped says %q", ended.text)
 	}
 	return next
+}
+
+// stop stops a child at a moment at which it has not got the file's write lock: a process that is frozen with it holds everybody up until it
+// goes on or dies, as SQLite will have it.
+func (f *fleet) stop(pid int) {
+	f.t.Helper()
+	db, err := sql.Open("sqlite", f.path+"?_pragma=busy_timeout(100)")
+	must(f.t, err)
+	defer db.Close()
+	for range 1000 {
+		must(f.t, syscall.Kill(pid, syscall.SIGSTOP))
+		conn, err := db.Conn(f.t.Context())
+		must(f.t, err)
+		_, err = conn.ExecContext(f.t.Context(), "BEGIN IMMEDIATE; ROLLBACK")
+		must(f.t, conn.Close())
+		if err == nil {
+			return
+		}
+		must(f.t, syscall.Kill(pid, syscall.SIGCONT))
+	}
+	f.t.Fatal("the process never lets go of the file")
 }
 
 // checkHistory checks that records 1 to the stored position are there, each once, in order, under terms that only grow.

@@ -29,7 +29,7 @@ var house = map[string][]string{
 	"storetest":              {""},
 	"internal/admin":         {""},
 	"internal/peers":         {},
-	"internal/daemon/config": {"", "gerrit"},
+	"internal/daemon/config": {"", "gerrit", "kinesis"},
 	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},
 	"cmd/gerritstream": {
 		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
