@@ -157,14 +157,16 @@ func TestCallsASecond(t *testing.T) {
 func TestNoLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{NoLimits: true}, 1)
-		fill(t, srv, 3, 1<<20)
-		for range 20 {
+		fill(t, srv, 1, 1<<20)
+		for range 7 { // at one moment: more than five reads, 2 MiB read, 1 MiB written
 			must[*kinesis.GetRecordsOutput](t)(read(t, c, fromStart(t, c, id(0))))
+			must[*kinesis.PutRecordOutput](t)(c.PutRecord(t.Context(), &kinesis.PutRecordInput{
+				StreamName: aws.String("s"), PartitionKey: aws.String("k"), Data: make([]byte, 1<<18),
+			}))
+		}
+		for range 12 {
 			must[*kinesis.DescribeStreamOutput](t)(c.DescribeStream(t.Context(),
 				&kinesis.DescribeStreamInput{StreamName: aws.String("s")}))
-			must[*kinesis.PutRecordOutput](t)(c.PutRecord(t.Context(), &kinesis.PutRecordInput{
-				StreamName: aws.String("s"), PartitionKey: aws.String("k"), Data: make([]byte, 1<<19),
-			}))
 		}
 	})
 }
