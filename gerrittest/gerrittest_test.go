@@ -27,8 +27,8 @@ func TestWant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for seed := range uint64(5) {
-		for i, r := range take(gerrittest.New(seed, gerrittest.Options{InstanceID: "review-1", BadEvery: 20}), 8000) {
+	for seed := range uint64(3) {
+		for i, r := range take(gerrittest.New(seed, gerrittest.Options{InstanceID: "review-1", BadEvery: 20}), 4000) {
 			want, why := gerrittest.Queued, ""
 			e, err := gerrit.Scan(r.Data)
 			var fault *gerrit.Fault
@@ -52,8 +52,8 @@ func TestEveryKindComesEarly(t *testing.T) {
 	for _, c := range []struct {
 		within int // as asked for
 		first  int // as promised
-	}{{0, 2000}, {1, gerrittest.MinWithin}, {500, 500}, {10000, 10000}} {
-		for seed := range uint64(10) {
+	}{{0, 2000}, {1, gerrittest.MinWithin}, {500, 500}, {5000, 5000}} {
+		for seed := range uint64(4) {
 			types, reasons, bad := map[string]bool{}, map[string]bool{}, 0
 			for _, r := range take(gerrittest.New(seed, gerrittest.Options{Within: c.within}), c.first) {
 				if r.Want == gerrittest.DeadLetter {
@@ -89,7 +89,7 @@ func containsAll(set map[string]bool, list []string) bool {
 
 // TestProportionsAndSizes holds the traffic against what is known of a real server's.
 func TestProportionsAndSizes(t *testing.T) {
-	const n = 60000
+	const n = 30000
 	sizes := map[string][]int{}
 	dropped := 0
 	for _, r := range take(gerrittest.New(7, gerrittest.Options{BadEvery: -1}), n) {

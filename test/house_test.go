@@ -28,6 +28,7 @@ var house = map[string][]string{
 	"sink":                   {""},
 	"storetest":              {""},
 	"internal/admin":         {""},
+	"internal/history":       {""},
 	"internal/peers":         {},
 	"internal/daemon/config": {"", "gerrit", "kinesis"},
 	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},

@@ -1,0 +1,272 @@
+package history
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Report is the verdict on a history.
+type Report struct {
+	Put          int `json:"put"`           // records that the stream acknowledged, parts of aggregates each
+	Queued       int `json:"queued"`        // rows of the queue
+	Filtered     int `json:"filtered"`      // records that were to be dropped, and are nowhere
+	DeadLettered int `json:"dead_lettered"` // dead letters held and discarded
+	Lost         int `json:"lost"`          // records that are not where they must be
+	Duplicated   int `json:"duplicated"`    // rows of the queue beyond the first of a record
+	Disordered   int `json:"disordered"`    // rows of the queue that a later record of their shard, or a child's, came before
+	Foreign      int `json:"foreign"`       // of the lost and the doubled: left out, because another program led
+	Broken       int `json:"broken"`        // other promises that were not kept
+	Terms        int `json:"terms"`
+	Commits      int `json:"commits"`
+
+	// LongestPause is the longest time in which a shard had records waiting and committed nothing.
+	LongestPause time.Duration `json:"longest_pause_ns"`
+
+	// Problems says what is wrong, a line each, the first maxProblems of them.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// maxProblems bounds Report.Problems. The counts are complete.
+const maxProblems = 50
+
+// Good reports whether every promise was kept.
+func (r *Report) Good() bool { return r.Lost+r.Duplicated+r.Disordered+r.Broken == 0 }
+
+// Check judges a history whose events are in the order of their times.
+func Check(events []Event) Report {
+	c := checker{
+		puts: map[place]*put{}, ids: map[place]string{}, letters: map[place]bool{}, foreign: map[place]bool{},
+		parents: map[gerritstream.ShardID][]gerritstream.ShardID{}, terms: map[gerritstream.ShardID][]*term{},
+	}
+	for i := range events {
+		c.take(&events[i])
+	}
+	c.judgeFates()
+	c.judgeQueue()
+	c.judgeTerms(events)
+	c.judgePauses(events)
+	return c.report
+}
+
+// place is where a record stands in the stream.
+type place struct {
+	shard gerritstream.ShardID
+	seq   gerritstream.SequenceNumber
+	sub   int
+}
+
+func (p place) String() string { return fmt.Sprintf("%s %s/%d", p.shard, p.seq, p.sub) }
+
+// put is a record that was put.
+type put struct {
+	at   time.Time
+	fate Fate
+	sum  string
+	rows int // of the queue
+}
+
+// row is a row of the queue.
+type row struct {
+	place
+	sum string
+}
+
+type checker struct {
+	report    Report
+	puts      map[place]*put
+	ids       map[place]string // the first id that each record was seen under
+	queue     []row
+	letters   map[place]bool
+	discarded int
+	foreign   map[place]bool
+	parents   map[gerritstream.ShardID][]gerritstream.ShardID
+	terms     map[gerritstream.ShardID][]*term
+}
+
+func (c *checker) problem(format string, args ...any) {
+	if len(c.report.Problems) < maxProblems {
+		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// broken notes a promise that was not kept and has no count of its own.
+func (c *checker) broken(format string, args ...any) {
+	c.report.Broken++
+	c.problem(format, args...)
+}
+
+// take files one event.
+func (c *checker) take(e *Event) {
+	switch e.Kind {
+	case KindShard:
+		c.parents[e.Shard] = e.Parents
+	case KindPut:
+		for i := range e.Items {
+			item := &e.Items[i]
+			c.puts[e.place(item)] = &put{at: e.At, fate: item.Fate, sum: item.Sum}
+			c.report.Put++
+		}
+	case KindElected:
+		c.report.Terms++
+	case KindCommitted:
+		c.report.Commits++
+		c.sameIDs(e)
+	case KindForeign:
+		for i := range e.Items {
+			c.foreign[e.place(&e.Items[i])] = true
+		}
+	case KindQueue:
+		for i := range e.Items {
+			item := &e.Items[i]
+			c.queue = append(c.queue, row{e.place(item), item.Sum})
+		}
+		c.sameIDs(e)
+	case KindLetters:
+		for i := range e.Items {
+			c.letters[e.place(&e.Items[i])] = true
+		}
+		c.sameIDs(e)
+	case KindDiscarded:
+		c.discarded += e.Count
+	}
+}
+
+// place returns where an item of the event stands.
+func (e *Event) place(item *Item) place {
+	return place{cmp.Or(item.Shard, e.Shard), item.Seq, item.Sub}
+}
+
+// sameIDs checks that each record goes under one identity, whoever names it, and two records under two.
+func (c *checker) sameIDs(e *Event) {
+	for i := range e.Items {
+		item := &e.Items[i]
+		if item.ID == "" {
+			continue
+		}
+		at := e.place(item)
+		if known, ok := c.ids[at]; ok && known != item.ID {
+			c.broken("record %s goes under the ids %s and %s", at, known, item.ID)
+		}
+		c.ids[at] = item.ID
+	}
+}
+
+// judgeFates compares what was put with what came of it.
+func (c *checker) judgeFates() {
+	for _, r := range c.queue {
+		p := c.puts[r.place]
+		switch {
+		case p == nil:
+			c.broken("the queue holds %s, which was never put", r.place)
+			continue
+		case p.sum != r.sum:
+			c.broken("the queue holds other bytes for %s than were put", r.place)
+		}
+		p.rows++
+	}
+	c.report.Queued = len(c.queue)
+	missing := 0 // dead letters
+	for _, at := range sortedPlaces(c.puts) {
+		p := c.puts[at]
+		foreign := c.foreign[at]
+		if p.rows > 1 {
+			c.extra(at, p.rows-1, foreign)
+		}
+		switch {
+		case p.fate == Queued && p.rows == 0 && !c.letters[at]:
+			c.lost(at, foreign)
+		case p.fate == Queued && c.letters[at]:
+			c.broken("the good record %s is a dead letter", at)
+		case p.fate != Queued && p.rows > 0:
+			c.broken("record %s is in the queue and was to be: %s", at, p.fate)
+		case p.fate == Filtered && c.letters[at]:
+			c.broken("record %s is a dead letter and was to be filtered", at)
+		case p.fate == Filtered:
+			c.report.Filtered++
+		case p.fate == DeadLetter && !c.letters[at] && foreign:
+			c.report.Foreign++
+		case p.fate == DeadLetter && !c.letters[at]:
+			missing++
+		}
+	}
+	for at := range c.letters {
+		if c.puts[at] == nil {
+			c.broken("there is a dead letter for %s, which was never put", at)
+		}
+	}
+	c.report.DeadLettered = len(c.letters) + c.discarded
+	if missing > c.discarded {
+		c.report.Lost += missing - c.discarded
+		c.problem("%d bad records are no dead letters, and %d were discarded", missing, c.discarded)
+	}
+}
+
+func (c *checker) extra(at place, n int, foreign bool) {
+	if foreign {
+		c.report.Foreign += n
+		return
+	}
+	c.report.Duplicated += n
+	c.problem("the queue holds %s %d times", at, n+1)
+}
+
+func (c *checker) lost(at place, foreign bool) {
+	if foreign {
+		c.report.Foreign++
+		return
+	}
+	c.report.Lost++
+	c.problem("record %s is lost", at)
+}
+
+// judgeQueue checks the order of the queue: within a shard by sequence number, and nothing of a parent behind anything of its
+// children. A row that is there again is not judged twice.
+func (c *checker) judgeQueue() {
+	last := map[gerritstream.ShardID]place{}
+	began := map[gerritstream.ShardID]bool{}
+	children := map[gerritstream.ShardID][]gerritstream.ShardID{}
+	for child, parents := range c.parents {
+		for _, parent := range parents {
+			children[parent] = append(children[parent], child)
+		}
+	}
+	seen := map[place]bool{}
+	for _, r := range c.queue {
+		if seen[r.place] || c.foreign[r.place] {
+			continue
+		}
+		seen[r.place] = true
+		if before, ok := last[r.shard]; ok && comparePlaces(r.place, before) < 0 {
+			c.report.Disordered++
+			c.problem("%s is queued behind %s", r.place, before)
+		} else {
+			last[r.shard] = r.place
+		}
+		began[r.shard] = true
+		for _, child := range children[r.shard] {
+			if began[child] {
+				c.report.Disordered++
+				c.problem("%s is queued behind records of its shard's child %s", r.place, child)
+			}
+		}
+	}
+}
+
+func comparePlaces(a, b place) int {
+	if c := cmp.Compare(a.shard, b.shard); c != 0 {
+		return c
+	}
+	if c := a.seq.Compare(b.seq); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.sub, b.sub)
+}
+
+func sortedPlaces[V any](m map[place]V) []place {
+	return slices.SortedFunc(maps.Keys(m), comparePlaces)
+}

@@ -1,0 +1,250 @@
+package history_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
+)
+
+const (
+	parent gerritstream.ShardID = "shardId-000000000000"
+	child  gerritstream.ShardID = "shardId-000000000001"
+)
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func seq(n int) gerritstream.SequenceNumber {
+	return gerritstream.SequenceNumber(fmt.Sprint(100 + n))
+}
+
+// item is record n of a shard.
+func item(shard gerritstream.ShardID, n int, fate history.Fate) history.Item {
+	return history.Item{
+		Shard: shard, Seq: seq(n), Sub: gerritstream.NoSub, Fate: fate,
+		ID: fmt.Sprintf("%s-%d", shard, n), Sum: history.Sum([]byte{byte(n)}),
+	}
+}
+
+func after(n int) *gerritstream.Position {
+	return &gerritstream.Position{After: seq(n), Arrived: epoch}
+}
+
+func endedAfter(n int) *gerritstream.Position {
+	p := after(n)
+	p.Ended = true
+	return p
+}
+
+// good is a history in which all went well: a parent with records 1 to 4, led by two terms, and a child with 5 and 6.
+func good() []history.Event {
+	q, f, d := history.Queued, history.Filtered, history.DeadLetter
+	events := []history.Event{
+		{Kind: history.KindShard, Shard: parent},
+		{Kind: history.KindShard, Shard: child, Parents: []gerritstream.ShardID{parent}},
+		{Kind: history.KindPut, Items: []history.Item{item(parent, 1, q), item(parent, 2, f), item(parent, 3, d)}},
+		{Kind: history.KindElected, Process: "a", Shard: parent, Term: 1},
+		{Kind: history.KindCommitted, Process: "a", Shard: parent, Term: 1, Position: after(1), Items: []history.Item{item("", 1, q)}},
+		{Kind: history.KindPut, Items: []history.Item{item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
+		{Kind: history.KindElected, Process: "b", Shard: parent, Term: 2, Position: after(1)},
+		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: after(3), Items: []history.Item{item("", 3, d)}},
+		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: endedAfter(4), Items: []history.Item{item("", 4, q)}},
+		{Kind: history.KindElected, Process: "a", Shard: child, Term: 1},
+		{Kind: history.KindCommitted, Process: "a", Shard: child, Term: 1, Position: after(6), Items: []history.Item{item("", 5, q), item("", 6, q)}},
+		{Kind: history.KindQueue, Items: []history.Item{item(parent, 1, q), item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
+		{Kind: history.KindLetters, Items: []history.Item{item(parent, 3, d)}},
+	}
+	for i := range events {
+		events[i].At = epoch.Add(time.Duration(i) * time.Second)
+		for j := range events[i].Items {
+			if events[i].Kind == history.KindCommitted {
+				events[i].Items[j].ID = fmt.Sprintf("%s-%s", events[i].Shard, strings.TrimLeft(string(events[i].Items[j].Seq)[1:], "0"))
+			}
+		}
+	}
+	return events
+}
+
+// The places of good's events.
+const (
+	committed1, elected2, committed3, committed4, electedChild, queue, letters = 4, 6, 7, 8, 9, 11, 12
+)
+
+func TestCheckAGoodHistory(t *testing.T) {
+	r := history.Check(good())
+	if !r.Good() || r.Put != 6 || r.Queued != 4 || r.Filtered != 1 || r.DeadLettered != 1 || r.Terms != 3 || r.Commits != 4 {
+		t.Errorf("%+v", r)
+	}
+	if r.LongestPause != 5*time.Second { // record 5 waits from second 5, the child's commit is in second 10
+		t.Errorf("longest pause %v", r.LongestPause)
+	}
+}
+
+// TestCheckFindsEachFault spoils the good history in one way after the other.
+func TestCheckFindsEachFault(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(e []history.Event) []history.Event
+		count func(r history.Report) int
+		says  string
+	}{
+		{"lost", func(e []history.Event) []history.Event {
+			e[queue].Items = slices.Delete(e[queue].Items, 1, 2)
+			return e
+		}, func(r history.Report) int { return r.Lost }, "104/-1 is lost"},
+		{"lost bad record", func(e []history.Event) []history.Event {
+			return e[:letters]
+		}, func(r history.Report) int { return r.Lost }, "no dead letters"},
+		{"doubled", func(e []history.Event) []history.Event {
+			e[queue].Items = append(e[queue].Items, e[queue].Items[3])
+			return e
+		}, func(r history.Report) int { return r.Duplicated }, "106/-1 2 times"},
+		{"disordered within a shard", func(e []history.Event) []history.Event {
+			i := e[queue].Items
+			i[2], i[3] = i[3], i[2]
+			return e
+		}, func(r history.Report) int { return r.Disordered }, "105/-1 is queued behind"},
+		{"child before parent", func(e []history.Event) []history.Event {
+			i := e[queue].Items
+			i[1], i[2] = i[2], i[1]
+			return e
+		}, func(r history.Report) int { return r.Disordered }, "behind records of its shard's child"},
+		{"other bytes", func(e []history.Event) []history.Event {
+			e[queue].Items[0].Sum = "x"
+			return e
+		}, broken, "other bytes"},
+		{"never put", func(e []history.Event) []history.Event {
+			e[queue].Items = append(e[queue].Items, item(child, 9, history.Queued))
+			return e
+		}, broken, "never put"},
+		{"filtered record in the queue", func(e []history.Event) []history.Event {
+			e[queue].Items = slices.Insert(e[queue].Items, 1, item(parent, 2, history.Filtered))
+			return e
+		}, broken, "was to be: filtered"},
+		{"good record put aside", func(e []history.Event) []history.Event {
+			e[letters].Items = append(e[letters].Items, item(parent, 1, history.Queued))
+			return e
+		}, broken, "is a dead letter"},
+		{"another id on redelivery", func(e []history.Event) []history.Event {
+			e[committed4].Items[0].ID = "another"
+			return e
+		}, broken, "under the ids"},
+		{"a dead term committed", func(e []history.Event) []history.Event {
+			late := e[committed1]
+			late.At, late.Position, late.Items = e[letters].At, after(2), []history.Item{item("", 2, history.Queued)}
+			late.Items[0].ID = ""
+			return append(e, late)
+		}, broken, "behind what was committed"},
+		{"a commit was forgotten", func(e []history.Event) []history.Event {
+			e[elected2].Position = nil
+			return e
+		}, broken, "behind what was committed"},
+		{"a position went back", func(e []history.Event) []history.Event {
+			e[committed4].Position = after(2)
+			return e
+		}, broken, "went back"},
+		{"records behind the end", func(e []history.Event) []history.Event {
+			e[committed3].Position = endedAfter(3)
+			return e
+		}, broken, "behind the shard's end"},
+		{"a term that is there twice", func(e []history.Event) []history.Event {
+			e[elected2].Term, e[committed3].Term, e[committed4].Term = 1, 1, 1
+			return e
+		}, broken, "has term 1 twice"},
+		{"a commit without a term", func(e []history.Event) []history.Event {
+			return slices.Delete(e, electedChild, electedChild+1)
+		}, broken, "never began"},
+		{"handled again", func(e []history.Event) []history.Event {
+			e[committed3].Items = append(e[committed3].Items, item("", 1, history.Queued))
+			e[committed3].Items[1].ID = ""
+			return e
+		}, broken, "which it began behind"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := history.Check(tt.spoil(good()))
+			if r.Good() || tt.count(r) == 0 || !strings.Contains(strings.Join(r.Problems, "\n"), tt.says) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func broken(r history.Report) int { return r.Broken }
+
+// TestCheckLeavesOutWhatOthersDid: what another program led over is neither lost nor doubled by us.
+func TestCheckLeavesOutWhatOthersDid(t *testing.T) {
+	e := good()
+	e[queue].Items = e[queue].Items[1:]
+	e = append(e, history.Event{At: epoch, Kind: history.KindForeign, Shard: parent, Items: []history.Item{item("", 1, history.Queued)}})
+	if r := history.Check(e); !r.Good() || r.Foreign != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWriterAndRead(t *testing.T) {
+	folder := t.TempDir()
+	f, err := os.Create(filepath.Join(folder, "a.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := history.NewWriter(f, "a")
+	w.Elected(parent, 1, gerritstream.Position{}, false)
+	w.PageRead(parent, &gerritstream.Batch{})
+	w.PageRead(parent, &gerritstream.Batch{Records: []gerritstream.Record{{Seq: seq(1), Sub: 2}}})
+	w.Committed(parent, 1, &gerritstream.Commit{
+		Position:    *after(2),
+		Entries:     []gerritstream.Entry{{Seq: seq(1), Sub: 2}},
+		DeadLetters: []gerritstream.DeadLetter{{Seq: seq(2), Sub: gerritstream.NoSub}},
+	}, time.Second)
+	w.Lost(parent, gerritstream.Interval{Why: "trimmed"})
+	w.TermEnded(parent, 1, gerritstream.ErrLeadershipLost)
+	if err := w.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	events, err := history.Read(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []history.Kind
+	for _, e := range events {
+		kinds = append(kinds, e.Kind)
+		if e.Process != "a" || e.Shard != parent || e.At.IsZero() {
+			t.Errorf("%+v", e)
+		}
+	}
+	want := []history.Kind{history.KindElected, history.KindRead, history.KindCommitted, history.KindLost, history.KindTermEnded}
+	if !slices.Equal(kinds, want) {
+		t.Errorf("got %v, want %v", kinds, want)
+	}
+	if items := events[2].Items; len(items) != 2 || items[0].Fate != history.Queued || items[1].Fate != history.DeadLetter ||
+		len(items[0].ID) != 32 {
+		t.Errorf("%+v", items)
+	}
+	w.TermEnded(parent, 1, nil) // the file is closed
+	if w.Err() == nil {
+		t.Error("a failed write is not reported")
+	}
+}
+
+func TestReadRefusesWhatIsCut(t *testing.T) {
+	folder := t.TempDir()
+	if _, err := history.Read(folder); err == nil {
+		t.Error("an empty folder is a history")
+	}
+	if err := os.WriteFile(filepath.Join(folder, "a.ndjson"), []byte(`{"kind":"put"}`+"\n"+`{"kind`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := history.Read(folder); err == nil || !strings.Contains(err.Error(), "event 2") {
+		t.Errorf("got %v", err)
+	}
+}
