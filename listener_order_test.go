@@ -1,0 +1,71 @@
+package gerritstream_test
+
+import (
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+)
+
+// The local clock may be wrong by hours: a stream begins by the service's.
+func TestTheStartIsByTheServicesClock(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.lag = 40 * time.Minute
+		began := time.Now()
+		h.start(func(c *gs.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(time.Second)
+		from := h.position(s0).From.Time
+		if want := began.Add(-h.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
+			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want, began.Add(-h.stream.lag))
+		}
+	})
+}
+
+// While a process campaigns for a child, another reads its parent to the end, and the stream trims the parent. Inside its term
+// the child's leader lists first and reads the positions then: it sees that the parent was followed, and begins at the child's
+// trim horizon. The other way round it would see neither, and begin where the stream does.
+func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		child, _ := h.stream.split(s0)
+		h.stream.change(func() { h.stream.unlisted[s0] = true })
+		other := h.memory.Process("other")
+		listings := 0
+		h.stream.listErr = func() error {
+			if listings++; listings != 2 {
+				return nil
+			}
+			term, err := other.Campaign(t.Context(), 0, s0)
+			if err != nil {
+				t.Error(err)
+				return err
+			}
+			ended := gs.Position{After: "1", Arrived: time.Now(), Ended: true}
+			if err := term.Commit(t.Context(), gs.Commit{Position: ended}); err != nil {
+				t.Error(err)
+			}
+			return nil
+		}
+		h.start(func(c *gs.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(time.Second)
+		if from := h.position(child).From; !from.TrimHorizon {
+			t.Errorf("the child of a followed parent begins from %+v", from)
+		}
+	})
+}
+
+// A page with records may say that the tip is reached while a record of the same moment is on its way: only an empty one tells that
+// everything had been handled.
+func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+			m := h.stream.shards[shard] // under the stream's mutex: no page is ever empty
+			m.records = append(m.records, gs.Record{Seq: h.stream.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte("good")})
+			return nil
+		}
+		h.start()
+		time.Sleep(time.Minute)
+		if pos := h.position(s0); !pos.CaughtUp.IsZero() || pos.After == "" {
+			t.Errorf("position %+v, though no page was empty", pos)
+		}
+	})
+}
