@@ -10,6 +10,9 @@ command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$
 /usr/bin/python3 -c 'import boto3' >/dev/null 2>&1 || packages="$packages python3-boto3"
 [ -x /usr/bin/aws ] || packages="$packages awscli"
 [ -x /usr/bin/sqlite3 ] || packages="$packages sqlite3"
+# Its jars alone are used. Debian's service is another package, which is not installed.
+[ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"
+/usr/bin/python3 -c 'import kazoo' >/dev/null 2>&1 || packages="$packages python3-kazoo"
 
 # npm writes .package-lock.json last, so it is newer than the lock file of a complete installation.
 npm_is_current() {

@@ -1,6 +1,12 @@
 // Package peers runs, for tests, programs that were written elsewhere: the Kinesis emulators kinesalite and kinesis-local,
-// boto3 programs and the AWS command line. What agrees with them is not only agreeing with itself.
+// boto3 programs, the AWS command line and ZooKeeper. What agrees with them is not only agreeing with itself.
 //
 // Nothing here is needed to build or run gerritstream. Each function asks [Require] for what it needs, so that a test that
 // cannot have it is skipped by name, or fails where nothing may be skipped.
+//
+// # ZooKeeper
+//
+// [ZooKeeper] starts one server or an ensemble for one test, which may stop, kill, freeze and restart its servers.
+// [SharedZooKeeper] is started once for all tests of a process, and [Chroot] gives each of them a part of its own.
+// [MakeCertificates] makes what TLS needs, and what it must refuse.
 package peers

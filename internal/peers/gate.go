@@ -22,13 +22,19 @@ var (
 	NPM = Component{"kinesalite and kinesis-local", "npm ci --prefix internal/peers/npm", missingNPM}
 
 	// Boto3 is Debian's boto3 for Debian's python3.
-	Boto3 = Component{"boto3", "apt-get install -y --no-install-recommends python3-boto3", missingBoto3}
+	Boto3 = Component{"boto3", "apt-get install -y --no-install-recommends python3-boto3", missingModule("boto3")}
 
 	// AWSCLI is Debian's AWS command line.
 	AWSCLI = Component{"the AWS command line", "apt-get install -y --no-install-recommends awscli", missingFile(awsCommand)}
 
 	// SQLite is Debian's sqlite3.
 	SQLite = Component{"sqlite3", "apt-get install -y --no-install-recommends sqlite3", missingFile("/usr/bin/sqlite3")}
+
+	// DebianZooKeeper is Debian's ZooKeeper: its jars and a Java to run them. Debian's own service is not started.
+	DebianZooKeeper = Component{"ZooKeeper", "apt-get install -y --no-install-recommends zookeeper", missingZooKeeper}
+
+	// Kazoo is Debian's kazoo, ZooKeeper's client that Zuul uses, for Debian's python3.
+	Kazoo = Component{"kazoo", "apt-get install -y --no-install-recommends python3-kazoo", missingModule("kazoo")}
 
 	// Python is Debian's python3, which has sqlite3 built in.
 	Python = Component{"python3", "apt-get install -y --no-install-recommends python3", missingFile(pythonCommand)}
@@ -78,15 +84,18 @@ func missingNPM() error {
 	return nil
 }
 
-func missingBoto3() error {
-	if err := missingFile(pythonCommand)(); err != nil {
-		return err
+// missingModule says whether Debian's python3 finds a module.
+func missingModule(name string) func() error {
+	return func() error {
+		if err := missingFile(pythonCommand)(); err != nil {
+			return err
+		}
+		out, err := PythonCommand(context.Background(), "import "+name).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("import %s with %s: %w: %s", name, pythonCommand, err, out)
+		}
+		return nil
 	}
-	out, err := PythonCommand(context.Background(), "import boto3").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("import boto3 with %s: %w: %s", pythonCommand, err, out)
-	}
-	return nil
 }
 
 func missingFile(path string) func() error {

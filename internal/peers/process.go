@@ -107,14 +107,3 @@ func (p process) stop(tb testing.TB, cmd *exec.Cmd, stdin io.Closer, ports, log 
 	}
 	tb.Logf("%s: log kept in %s, its end:\n%s", p.name, log.Name(), tail(log.Name()))
 }
-
-// logTail is how much of a log a failed test shows.
-const logTail = 4 << 10
-
-func tail(path string) []byte {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return []byte(err.Error())
-	}
-	return b[max(0, len(b)-logTail):]
-}
