@@ -9,4 +9,9 @@
 // [ZooKeeper] starts one server or an ensemble for one test, which may stop, kill, freeze and restart its servers.
 // [SharedZooKeeper] is started once for all tests of a process, and [Chroot] gives each of them a part of its own.
 // [MakeCertificates] makes what TLS needs, and what it must refuse.
+//
+// # Links
+//
+// [NewLink] and [NewZooKeeperLink] put a proxy before a server: it cuts, holds and delays what passes, and loses the request or
+// the reply that a test chooses, such as the next transaction's.
 package peers
