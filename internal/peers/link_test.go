@@ -134,6 +134,16 @@ func (c *caller) expectNothing(t *testing.T) {
 	}
 }
 
+// awaitLoss fails the test unless a link loses what it was told to.
+func awaitLoss(t *testing.T, lost <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-lost:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was lost")
+	}
+}
+
 func TestLinkCutClosesAndRefusesUntilRestored(t *testing.T) {
 	t.Parallel()
 	link := peers.NewLink(t, startEcho(t).addr)
@@ -231,7 +241,7 @@ func TestLinkLosesAReplyOrARequest(t *testing.T) {
 	c.expect(t, "passes\n")
 	c.say(t, "reply lost\n")
 	c.expectClosed(t)
-	<-lost
+	awaitLoss(t, lost)
 	if err := server.has("reply lost\n"); err != nil {
 		t.Error(err)
 	}
@@ -241,7 +251,7 @@ func TestLinkLosesAReplyOrARequest(t *testing.T) {
 	c.expect(t, "reply lost\n")
 	c.say(t, "request lost\n")
 	c.expectClosed(t)
-	<-lost
+	awaitLoss(t, lost)
 	if server.has("request lost\n") == nil {
 		t.Error("the request passed")
 	}
@@ -276,6 +286,7 @@ func TestZooKeeperLinkLosesOneReplyOfSeveral(t *testing.T) {
 	if _, err := server.Write(replies); err != nil {
 		t.Fatal(err)
 	}
+	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
 	heard, _ := io.ReadAll(client)
 	if want := frames("hello", "\x00\x00\x00\x01a", "\xff\xff\xff\xffwatch"); string(heard) != string(want) {
 		t.Errorf("heard %q, want %q", heard, want)
@@ -315,7 +326,7 @@ func TestALostMultiIsAppliedInZooKeeperAndALostRequestIsNot(t *testing.T) {
 		if _, err := conn.Multi(create); err == nil {
 			t.Errorf("%s: the multi succeeded", c.path)
 		}
-		<-lost
+		awaitLoss(t, lost)
 		if exists, _, err := direct.Exists(chroot + c.path); exists != c.want || err != nil {
 			t.Errorf("%s exists: %v, %v", c.path, exists, err)
 		}
