@@ -22,27 +22,21 @@ type child struct {
 }
 
 // guardProgram does nothing before its input ends, which is when the process that started it ends.
-const guardProgram = `read -r _; kill -9 "$1"; rm -rf -- "$2"`
+const guardProgram = `read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"`
 
-// startChild runs a command, its output appended to a log. When this process ends, the command is killed and the folder removed.
-func startChild(argv []string, folder, log string) (*child, error) {
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	defer func() { _ = out.Close() }()
+// startChild runs a command, which has no context of its own. When this process ends, the command is killed and the folder,
+// unless it is "", removed.
+func startChild(cmd *exec.Cmd, folder string) (*child, error) {
 	alive, aliveIn, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
-	defer func() { _ = aliveIn.Close() }() // the child has its own, and nobody else
-	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
-	cmd.Dir = folder
-	cmd.Stdout, cmd.Stderr = out, out
 	cmd.ExtraFiles = []*os.File{aliveIn}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	_ = aliveIn.Close() // the child has its own, and nobody else
+	if err != nil {
 		_ = alive.Close()
-		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	c := &child{cmd: cmd, alive: alive}
 	if err := c.startGuard(folder); err != nil {

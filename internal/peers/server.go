@@ -157,7 +157,15 @@ func (s *Server) await(ctx context.Context, deadline time.Time) error {
 }
 
 func (s *Server) start() error {
-	child, err := startChild(s.command(), s.folder, s.log())
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("start ZooKeeper server %d: %w", s.id, err)
+	}
+	defer func() { _ = log.Close() }() // the child has its own
+	argv := s.command()
+	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.folder, log, log
+	child, err := startChild(cmd, s.folder)
 	if err != nil {
 		return fmt.Errorf("start ZooKeeper server %d: %w", s.id, err)
 	}

@@ -1,0 +1,141 @@
+"""Contends for shards as Zuul's Python listener does, with kazoo's own Election or Lock, and does what that one does while it
+leads, on command: also when it only believes that it leads.
+"""
+
+import time
+import uuid
+
+from kazoo.exceptions import CancelledError, KazooException, NoNodeError
+
+
+class Candidacy:
+    """Stands for one election in a thread of its own, and leads until it is told to resign."""
+
+    def __init__(self, client, path, identifier, how):
+        self.path = path
+        self.resigned = threading.Event()
+        self.election = client.Election(path, identifier) if how == "election" else None
+        self.lock = self.election.lock if self.election else client.Lock(path, identifier)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            if self.election:
+                self.election.run(self.lead)
+            else:
+                self.hold()
+        except CancelledError:
+            pass
+        except Exception as error:
+            say("failed", path=self.path, error=repr(error))
+
+    def hold(self):
+        self.lock.acquire()
+        try:
+            self.lead()
+        finally:
+            self.lock.release()
+
+    def lead(self):
+        say("leads", path=self.path, node=self.lock.node)
+        self.resigned.wait()
+
+    def resign(self):
+        self.resigned.set()
+        # Who leads does not notice; who waits stops waiting.
+        self.lock.cancel()
+        self.thread.join()
+
+
+class Checkpoint:
+    """A shard's checkpoint in the hands of a Python leader: read once, then written time and again."""
+
+    def __init__(self, client, path):
+        self.client, self.path = client, path
+        self.version = None  # read nothing: the next write is unconditional
+
+    def read(self):
+        self.version = None
+        try:
+            data, stat = self.client.retry(self.client.get, self.path)
+        except NoNodeError:
+            return None
+        try:
+            value = json.loads(data.decode("utf-8"))
+        except ValueError:
+            return None
+        self.version = stat.version
+        return value["checkpoint"]
+
+    def write(self, sequence):
+        data = json.dumps({"checkpoint": sequence}, sort_keys=True).encode("utf-8")
+        version = -1 if self.version is None else self.version
+        try:
+            stat = self.client.retry(self.client.set, self.path, data, version=version)
+            self.version = stat.version
+        except NoNodeError:
+            self.client.retry(self.client.create, self.path, data)
+            self.version = 0
+
+
+class Contender:
+    def __init__(self, client):
+        self.client = client
+        self.candidacies = {}
+        self.checkpoints = {}
+
+    def contend(self, path, identifier, how):
+        if path in self.candidacies:
+            raise ValueError("contends already for " + path)
+        self.candidacies[path] = Candidacy(self.client, path, identifier, how)
+
+    def resign(self, path):
+        self.candidacies.pop(path).resign()
+
+    def contenders(self, path):
+        return {"identifiers": self.client.Lock(path).contenders()}
+
+    def read(self, path):
+        checkpoint = self.checkpoints[path] = Checkpoint(self.client, path)
+        return {"checkpoint": checkpoint.read(), "version": checkpoint.version}
+
+    def write(self, path, sequence):
+        """Writes with what this process knows, which is nothing before its first read."""
+        checkpoint = self.checkpoints.setdefault(path, Checkpoint(self.client, path))
+        checkpoint.write(sequence)
+        return {"version": checkpoint.version}
+
+    def put(self, root, payload):
+        """Queues an event, whoever leads."""
+        event = {
+            "payload": payload,
+            "span_context": None,
+            "timestamp": time.time(),
+            "zuul_event_id": uuid.uuid4().hex,
+        }
+        data = json.dumps({"event_data": event}, sort_keys=True).encode("utf-8")
+        path = self.client.retry(self.client.create, root + "/events/queue/q", data, sequence=True, makepath=True)
+        return {"path": path}
+
+    def session(self):
+        """The session's id, and what kazoo believes of it."""
+        session_id, _ = self.client.client_id
+        return {"session": "%x" % session_id, "state": self.client.state}
+
+
+def main():
+    args = arguments().parse_args()
+    client = connect(args)
+    contender = Contender(client)
+    say("ready")
+    for command in commands():
+        do = getattr(contender, command.pop("do"))
+        try:
+            say("done", **(do(**command) or {}))
+        except (KazooException, ValueError, KeyError, TypeError) as error:
+            say("refused", error=type(error).__name__, detail=str(error))
+    client.stop()
+
+
+main()
