@@ -205,6 +205,9 @@ func (e *credentialsError) explain(to *Error) {
 	case errors.As(e.err, &dial), errors.As(e.err, &send), errors.Is(e.err, context.DeadlineExceeded):
 		to.class = passing
 		message, cause := networkTrouble(e.err)
+		if errors.Is(cause, context.DeadlineExceeded) {
+			message = fmt.Sprintf("no answer within %s", credentialsPatience)
+		}
 		to.Message, to.cause = "get credentials: "+message, cause
 	default:
 		to.Message = firstLine(e.err.Error())

@@ -58,7 +58,7 @@ func (r *reading) seek(ctx context.Context) error {
 	for lowered := 0; ; lowered++ {
 		iterator, now, err := r.ask(ctx, &from)
 		if err == nil {
-			r.iterator = iterator
+			r.iterator, r.fresh = iterator, true
 			return nil
 		}
 		var e *Error
@@ -71,13 +71,19 @@ func (r *reading) seek(ctx context.Context) error {
 		case from.kind == types.ShardIteratorTypeAfterSequenceNumber && strings.Contains(e.Message, "max possible value"):
 			// The record is the last that the shard can have: from itself on the service tells how the shard ends.
 			from.kind = types.ShardIteratorTypeAtSequenceNumber
-		case from.seq != "":
+		case from.seq != "" && refusesSequence(e):
 			e.class, e.is = badPosition, gerritstream.ErrBadPosition
 			return e
 		default:
 			return err
 		}
 	}
+}
+
+// refusesSequence reports whether a refusal is about the sequence number that was asked for. A ValidationException can be about any
+// other part of the request.
+func refusesSequence(e *Error) bool {
+	return e.Code != "ValidationException" || strings.Contains(e.Message, "startingSequenceNumber")
 }
 
 // lower returns a time before one that was refused: the service's, if that is known and earlier.

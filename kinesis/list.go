@@ -57,6 +57,9 @@ func (s *Source) describe(ctx context.Context) (described, time.Time, error) {
 	if d == nil || d.StreamARN == nil || d.StreamCreationTimestamp == nil || d.RetentionPeriodHours == nil {
 		return described{}, time.Time{}, fmt.Errorf("describe %s: the reply lacks the ARN, the creation time or the retention", s.resource(""))
 	}
+	if asked := s.arn.Load(); asked != nil && *asked != *d.StreamARN {
+		return described{}, time.Time{}, s.otherStream(*asked, *d.StreamARN)
+	}
 	s.arn.Store(d.StreamARN)
 	switch d.StreamStatus {
 	case types.StreamStatusCreating:
@@ -89,6 +92,15 @@ func (s *Source) streamMissing(err error) error {
 	e.summary = fmt.Sprintf("stream %s not found in %s%s: check the stream's name, the region, and whose credentials these are",
 		s.stream, s.region, account)
 	return e
+}
+
+// otherStream is the error of a service that has another stream under the name, in another account or region.
+func (s *Source) otherStream(asked, found string) error {
+	return &Error{
+		Operation: "kinesis:DescribeStreamSummary", Resource: asked, class: notFound, is: gerritstream.ErrStreamNotFound,
+		summary: fmt.Sprintf("stream %s not found: the service answers for %s; check the account and the region in the ARN, the endpoint, "+
+			"and whose credentials these are", asked, found),
+	}
 }
 
 // listShards lists all pages, or none.

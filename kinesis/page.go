@@ -56,14 +56,14 @@ func readBody(body io.Reader, length int64) ([]byte, error) {
 		case len(buf) < cap(buf):
 		case cap(buf) == maxUnknownBody:
 			return nil, errTooLarge
-		default: // the old buffer and the new one together stay below the reservation: at most 4 and 15 MiB
+		default: // the old buffer and the new one together stay below the reservation: at most 4 and 14 MiB
 			buf = append(make([]byte, 0, min(4*cap(buf), maxUnknownBody)), buf...)
 		}
 	}
 }
 
 // maxUnknownBody is the most that is read of a reply that does not tell its length beforehand.
-const maxUnknownBody = 15 << 20
+const maxUnknownBody = 14 << 20
 
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {

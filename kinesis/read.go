@@ -32,6 +32,7 @@ type reading struct {
 	shard    gerritstream.ShardID
 	cursor   gerritstream.Position // behind what has been yielded
 	iterator string                // for what comes next; "": to be sought
+	fresh    bool                  // the iterator was sought, and not yet read with
 	limit    int32                 // of records asked for
 	pace     pacer
 }
@@ -59,22 +60,28 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 	if err := r.pace.wait(ctx); err != nil {
 		return nil, err
 	}
-	if r.iterator == "" {
-		if err := r.seek(ctx); err != nil {
-			return nil, err
-		}
-	}
+	// First the room, then the iterator: one that waited for room would have expired where memory is scarce for long.
 	room, err := r.budget.Reserve(ctx, pageReserve)
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.getRecords(ctx)
+	p, err := r.fetch(ctx)
 	if err != nil {
 		room.Release()
 		return nil, err
 	}
 	p.memory.room = room
 	return p, nil
+}
+
+// fetch gets a page, after an iterator if there is none.
+func (r *reading) fetch(ctx context.Context) (*page, error) {
+	if r.iterator == "" {
+		if err := r.seek(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.getRecords(ctx)
 }
 
 // getRecords makes one request for a page, within memory that is reserved already.
@@ -108,7 +115,7 @@ func (r *reading) getRecords(ctx context.Context) (*page, error) {
 
 // pass moves on behind a page that is about to be yielded.
 func (r *reading) pass(p *page) {
-	r.iterator = p.next
+	r.iterator, r.fresh = p.next, false
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
 	r.pace.succeeded(p.behind != 0, p.weight)
 	if n := len(p.records); n > 0 {
@@ -143,15 +150,21 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 		yield(gerritstream.Batch{}, e)
 		return false
 	case iteratorExpired:
-		r.log.Debug("the iterator has expired", "shard", string(r.shard))
 		r.iterator = ""
-		r.pace.again()
-		return true
+		if !r.fresh {
+			r.log.Debug("the iterator has expired", "shard", string(r.shard))
+			r.pace.again()
+			return true
+		}
+		r.pace.failed()
 	case tooLarge:
-		r.limit = max(1, r.limit/2)
-		r.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
-		r.pace.again()
-		return true
+		if r.limit > 1 {
+			r.limit /= 2
+			r.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
+			r.pace.again()
+			return true
+		}
+		r.pace.failed()
 	case throttled:
 		r.pace.throttled()
 	case badArgument: // the iterator is refused, though the service made it
