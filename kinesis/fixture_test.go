@@ -3,7 +3,9 @@ package kinesis
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,6 +35,14 @@ type request struct {
 	at        time.Time
 	operation string
 	in        requestInput
+	header    http.Header
+}
+
+// key is the id of the key that a request is signed with.
+func (r request) key() string {
+	_, rest, _ := strings.Cut(r.header.Get("Authorization"), "Credential=")
+	id, _, _ := strings.Cut(rest, "/")
+	return id
 }
 
 type requestInput struct {
@@ -78,7 +88,7 @@ func (w *world) watch(next kinesistest.Handler) kinesistest.Handler {
 			w.t.Error(err)
 		}
 		w.mu.Lock()
-		w.requests = append(w.requests, request{time.Now(), r.Operation, in})
+		w.requests = append(w.requests, request{time.Now(), r.Operation, in, r.Header})
 		w.mu.Unlock()
 		return next(ctx, r)
 	}
@@ -117,6 +127,27 @@ func (w *world) sent(operation string) (out []request) {
 	return out
 }
 
+// gaps are the times between one request of an operation and the next.
+func (w *world) gaps(operation string) (out []time.Duration) {
+	all := w.sent(operation)
+	for i := 1; i < len(all); i++ {
+		out = append(out, all[i].at.Sub(all[i-1].at))
+	}
+	return out
+}
+
+// seen returns how often the Observer was shown a code of an operation: "GetRecords OK".
+func (w *world) seen(code string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.codes {
+		if c == code {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *world) put(data ...string) (seqs []gerritstream.SequenceNumber) {
 	w.t.Helper()
 	for _, d := range data {
@@ -152,6 +183,17 @@ func (p pair) data() (all []string) {
 func (w *world) read(from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Hour)
 	defer cancel()
+	return w.readUntil(ctx, from, stop)
+}
+
+// readFor is read for a while.
+func (w *world) readFor(d time.Duration, from gerritstream.Position) []pair {
+	ctx, cancel := context.WithTimeout(w.t.Context(), d)
+	defer cancel()
+	return w.readUntil(ctx, from, never)
+}
+
+func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
 	for batch, err := range w.src.Read(ctx, shard0, from) {
 		p := pair{batch, err, time.Now()}
 		p.Records = nil
@@ -161,6 +203,9 @@ func (w *world) read(from gerritstream.Position, stop func(pair) bool) (pairs []
 		}
 		if batch.Done != nil {
 			batch.Done()
+		}
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+			return pairs
 		}
 		pairs = append(pairs, p)
 		if stop(p) {
@@ -231,7 +276,7 @@ func trimHorizon() gerritstream.Position {
 
 func wantData(t *testing.T, pairs []pair, want ...string) {
 	t.Helper()
-	if got := dataOf(pairs); fmt.Sprint(got) != fmt.Sprint(want) {
+	if got := dataOf(pairs); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -58,7 +58,7 @@ func (r *reading) seek(ctx context.Context) error {
 	for lowered := 0; ; lowered++ {
 		iterator, now, err := r.ask(ctx, &from)
 		if err == nil {
-			r.iterator, r.fresh = iterator, true
+			r.iterator = iterator
 			return nil
 		}
 		var e *Error

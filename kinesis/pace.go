@@ -44,6 +44,7 @@ func (p *pacer) succeeded(behind bool, bytes int) {
 		gap = catchUpGap
 	}
 	paid := time.Duration(bytes) * time.Second / readBytesASec
+	paid += paid/50 + time.Millisecond // the service counts from when it is reached, which varies
 	p.due = p.began.Add(max(gap, p.strain, paid))
 }
 

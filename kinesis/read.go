@@ -32,7 +32,7 @@ type reading struct {
 	shard    gerritstream.ShardID
 	cursor   gerritstream.Position // behind what has been yielded
 	iterator string                // for what comes next; "": to be sought
-	fresh    bool                  // the iterator was sought, and not yet read with
+	fresh    bool                  // the iterator was sought for the request under way
 	limit    int32                 // of records asked for
 	pace     pacer
 }
@@ -76,7 +76,8 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 
 // fetch gets a page, after an iterator if there is none.
 func (r *reading) fetch(ctx context.Context) (*page, error) {
-	if r.iterator == "" {
+	r.fresh = r.iterator == ""
+	if r.fresh {
 		if err := r.seek(ctx); err != nil {
 			return nil, err
 		}
@@ -115,7 +116,7 @@ func (r *reading) getRecords(ctx context.Context) (*page, error) {
 
 // pass moves on behind a page that is about to be yielded.
 func (r *reading) pass(p *page) {
-	r.iterator, r.fresh = p.next, false
+	r.iterator = p.next
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
 	r.pace.succeeded(p.behind != 0, p.weight)
 	if n := len(p.records); n > 0 {

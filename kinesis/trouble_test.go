@@ -1,0 +1,410 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// trouble is something that can come in the way of any request.
+type trouble struct {
+	do     kinesistest.Action
+	denied bool   // errors.Is finds ErrDenied
+	text   string // that the error contains
+	code   string // that the Observer is shown
+}
+
+var (
+	failWith = kinesistest.Fail
+	// halfReply cuts a reply's JSON, though the connection stands.
+	halfReply kinesistest.Action = func(kinesistest.Handler) kinesistest.Handler {
+		return func(context.Context, *kinesistest.Request) (*kinesistest.Reply, error) {
+			return kinesistest.NewReply(http.StatusOK, []byte(`{"Records":[`)), nil
+		}
+	}
+	htmlReply kinesistest.Action = func(kinesistest.Handler) kinesistest.Handler {
+		return func(context.Context, *kinesistest.Request) (*kinesistest.Reply, error) {
+			return kinesistest.NewReply(http.StatusBadGateway, []byte("<html>bad gateway</html>")), nil
+		}
+	}
+)
+
+var troubles = map[string]trouble{
+	"throttled":            {failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded", "ProvisionedThroughputExceededException"},
+	"limit exceeded":       {failWith("LimitExceededException", "Rate exceeded for stream", 0), false, "LimitExceeded", "LimitExceededException"},
+	"too many requests":    {failWith("", "", http.StatusTooManyRequests), false, "", "Other"},
+	"KMS throttled":        {failWith("KMSThrottlingException", "slow down", 0), false, "KMSThrottling", "KMSThrottlingException"},
+	"internal failure":     {failWith("InternalFailure", "oops", 500), false, "InternalFailure", "InternalFailure"},
+	"unavailable":          {failWith("ServiceUnavailable", "", 503), false, "ServiceUnavailable", "ServiceUnavailable"},
+	"unknown fault":        {failWith("NobodyKnowsException", "x", 0), false, "NobodyKnows", "Other"},
+	"bad gateway":          {htmlReply, false, "502", ""},
+	"not permitted":        {failWith("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0), true, "not authorized", "AccessDeniedException"},
+	"wrong key":            {failWith("UnrecognizedClientException", "The security token is invalid", 0), true, "security token", "UnrecognizedClientException"},
+	"expired token":        {failWith("ExpiredTokenException", "expired", 0), true, "Expired", "ExpiredTokenException"},
+	"KMS not permitted":    {failWith("KMSAccessDeniedException", "User u is not authorized to decrypt records", 0), true, "kms:Decrypt", "KMSAccessDeniedException"},
+	"KMS key disabled":     {failWith("KMSDisabledException", "disabled", 0), true, "KMSDisabled", "KMSDisabledException"},
+	"KMS key deleted":      {failWith("KMSInvalidStateException", "pending deletion", 0), true, "KMSInvalidState", "KMSInvalidStateException"},
+	"KMS key missing":      {failWith("KMSNotFoundException", "no key", 0), true, "KMSNotFound", "KMSNotFoundException"},
+	"connection broken":    {kinesistest.CutRequest, false, "connection reset", "Network"},
+	"reply lost":           {kinesistest.CutReply, false, "connection reset", "Network"},
+	"reply broken off":     {kinesistest.CutBody(20), false, "unexpected EOF", ""},
+	"reply is half a JSON": {halfReply, false, "", ""},
+	"stream is changing":   {failWith("ResourceInUseException", "not ACTIVE", 0), false, "ResourceInUse", "ResourceInUseException"},
+	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout"},
+}
+
+// Whatever comes in the way of seeking or of reading is shown, retried, and over when it is over: the reading goes on where it was, with
+// nothing lost or doubled, and never counts the position as bad.
+func TestTroubleIsRetriedFromWhereTheReadingWas(t *testing.T) {
+	const times = 3
+	for _, operation := range []string{"GetShardIterator", "GetRecords"} {
+		for name, tr := range troubles {
+			t.Run(operation+"/"+name, func(t *testing.T) {
+				inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+					seqs := w.put("a", "b", "c")
+					w.srv.On(kinesistest.Hook{Operation: operation, Times: times, Do: tr.do})
+					pairs := w.read(gerritstream.Position{After: seqs[0], Arrived: time.Now()}, atTip)
+					wantData(t, pairs, "b", "c")
+					errs := errorsOf(pairs)
+					wantRetrying(t, errs, times)
+					for _, err := range errs {
+						tr.check(t, operation, err)
+					}
+					if tr.code != "" && w.seen(operation+" "+tr.code) != times {
+						t.Errorf("the observer was shown %q", w.codes)
+					}
+					for _, seek := range w.sent("GetShardIterator") {
+						if seek.in.StartingSequenceNumber != string(seqs[0]) {
+							t.Errorf("sought from %+v", seek.in)
+						}
+					}
+					w.wantFree()
+				})
+			})
+		}
+	}
+}
+
+func (tr *trouble) check(t *testing.T, operation string, err error) {
+	t.Helper()
+	if errors.Is(err, gerritstream.ErrDenied) != tr.denied {
+		t.Errorf("%v: denied is %v, want %v", err, !tr.denied, tr.denied)
+	}
+	for _, wrong := range []error{gerritstream.ErrBadPosition, gerritstream.ErrShardNotFound, gerritstream.ErrStreamNotFound} {
+		if errors.Is(err, wrong) {
+			t.Errorf("%v is also %v", err, wrong)
+		}
+	}
+	text := err.Error()
+	if !strings.Contains(text, "kinesis:"+operation) || !strings.Contains(text, "gerrit/"+string(shard0)) || !strings.Contains(text, tr.text) ||
+		strings.Contains(text, "\n") {
+		t.Errorf("%q does not say in one line what failed: want %q", text, tr.text)
+	}
+}
+
+// In the middle of a shard the same holds, and the iterator is kept: a failed read is made again, not sought again.
+func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
+	for name, tr := range troubles {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+				w.put("a")
+				pairs := w.read(trimHorizon(), func(p pair) bool {
+					if len(p.Records) == 1 && p.data()[0] == "a" {
+						w.put("b", "c")
+						w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 2, Do: tr.do})
+					}
+					return atTip(p)
+				})
+				wantData(t, pairs, "a", "b", "c")
+				wantRetrying(t, errorsOf(pairs), 2)
+				if n := len(w.sent("GetShardIterator")); n != 1 {
+					t.Errorf("%d iterators were asked for, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// Only a refused sequence number is a bad position. The same refusal of anything else is trouble.
+func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
+	const (
+		otherStream = "StartingSequenceNumber 1 used in GetShardIterator on shard s in stream x under account 1 is invalid because it did not come from this stream."
+		corrupt     = "1 validation error detected: Value 'x' at 'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})"
+		shardName   = "1 validation error detected: Value 'x' at 'shardId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
+	)
+	now := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
+	behind := gerritstream.Position{After: "12345", Arrived: now}
+	for name, c := range map[string]struct {
+		from          gerritstream.Position
+		code, message string
+		bad           bool
+	}{
+		"another stream's":           {behind, "InvalidArgumentException", otherStream, true},
+		"corrupt":                    {behind, "ValidationException", corrupt, true},
+		"another part of it":         {behind, "ValidationException", shardName, false},
+		"a time":                     {gerritstream.Position{From: gerritstream.StartPoint{Time: now}}, "InvalidArgumentException", "no", false},
+		"a time caught up at":        {gerritstream.Position{After: "12345", Arrived: now.Add(-time.Hour), CaughtUp: now}, "InvalidArgumentException", "no", false},
+		"the trim horizon":           {trimHorizon(), "InvalidArgumentException", "no", false},
+		"denied":                     {behind, "AccessDeniedException", otherStream, false},
+		"throttled":                  {behind, "ProvisionedThroughputExceededException", otherStream, false},
+		"KMS":                        {behind, "KMSAccessDeniedException", otherStream, false},
+		"a fault of the service":     {behind, "InternalFailure", otherStream, false},
+		"a fault nobody knows":       {behind, "SurpriseException", otherStream, false},
+		"something between us two":   {behind, "", otherStream, false},
+		"an iterator that is no one": {behind, "ExpiredIteratorException", otherStream, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+				w.fail("GetShardIterator", 0, c.code, c.message, 0)
+				var pairs []pair
+				for _, p := range w.readFor(time.Minute, c.from) {
+					if p.err == nil {
+						t.Fatalf("read %+v", p)
+					}
+					pairs = append(pairs, p)
+				}
+				if c.bad {
+					if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrBadPosition) || errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
+						t.Fatalf("got %v, want one bad position", errorsOf(pairs))
+					}
+					return
+				}
+				if len(pairs) < 2 {
+					t.Fatalf("got %v: it was not retried", errorsOf(pairs))
+				}
+				for _, p := range pairs {
+					if errors.Is(p.err, gerritstream.ErrBadPosition) || !errors.Is(p.err, gerritstream.ErrRetrying) {
+						t.Fatalf("got %v", p.err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A refusal of an iterator that the service made is trouble as well: it is sought again, from the same place.
+func TestRefusedIteratorIsSoughtAgain(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		seqs := w.put("a", "b")
+		w.fail("GetRecords", 1, "InvalidArgumentException", "Invalid ShardIterator.", 0)
+		pairs := w.read(gerritstream.Position{After: seqs[0], Arrived: time.Now()}, atTip)
+		wantData(t, pairs, "b")
+		wantRetrying(t, errorsOf(pairs), 1)
+		if sought := w.sent("GetShardIterator"); len(sought) != 2 || sought[1].in != sought[0].in {
+			t.Errorf("sought %+v", sought)
+		}
+	})
+}
+
+func TestShardThatIsGoneWhileReadingIsNotFound(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		pairs := w.read(trimHorizon(), func(p pair) bool {
+			if len(p.Records) > 0 {
+				w.fail("GetRecords", 0, "ResourceNotFoundException", "Shard "+string(shard0)+" in stream gerrit under account 1 does not exist", 0)
+			}
+			return false
+		})
+		wantData(t, pairs, "a")
+		last := pairs[len(pairs)-1].err
+		if len(pairs) != 2 || !errors.Is(last, gerritstream.ErrShardNotFound) || errors.Is(last, gerritstream.ErrRetrying) {
+			t.Errorf("got %v, want one ErrShardNotFound", errorsOf(pairs))
+		}
+		w.wantFree()
+	})
+}
+
+// Iterators that expire at once, as those of a service with a broken clock, are shown. Those of a slow consumer are not.
+func TestIteratorThatExpiresUnreadIsTrouble(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		w.fail("GetRecords", 5, "ExpiredIteratorException", "Iterator expired.", 0)
+		pairs := w.read(trimHorizon(), atTip)
+		wantData(t, pairs, "a")
+		wantRetrying(t, errorsOf(pairs), 5)
+	})
+}
+
+// The SDK's own retries stay off, whatever the environment asks for: they would take reads that are not paced, and hide trouble.
+func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
+	t.Setenv("AWS_MAX_ATTEMPTS", "5")
+	t.Setenv("AWS_RETRY_MODE", "adaptive")
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		w.fail("GetRecords", 3, "InternalFailure", "", 500)
+		pairs := w.read(trimHorizon(), atTip)
+		wantRetrying(t, errorsOf(pairs), 3)
+		if sent, seen := len(w.sent("GetRecords")), len(pairs); sent != seen {
+			t.Errorf("%d requests for %d pairs", sent, seen)
+		}
+	})
+}
+
+// stalling is a network on which replies stop after some bytes, until their request is given up.
+type stalling struct {
+	next  http.RoundTripper
+	times int
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *stalling) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.next.RoundTrip(r)
+	if err == nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetRecords") && s.times > 0 {
+		s.times--
+		resp.Body = &stalledBody{resp.Body, r.Context(), 100}
+	}
+	return resp, err
+}
+
+type stalledBody struct {
+	io.ReadCloser
+	ctx  context.Context
+	left int
+}
+
+func (b *stalledBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		<-b.ctx.Done()
+		return 0, b.ctx.Err()
+	}
+	time.Sleep(9 * time.Second) // slow is not stalled
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left, 10)])
+	b.left -= n
+	return n, err
+}
+
+func TestReplyThatStopsIsGivenUpAfterTenSecondsAndASlowOneIsNot(t *testing.T) {
+	network := &stalling{times: 1}
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
+		w.put("a")
+		began := time.Now()
+		pairs := w.read(trimHorizon(), func(pair) bool { return true })
+		wantRetrying(t, errorsOf(pairs), 1)
+		if took := time.Since(began); took != 10*9*time.Second+patience {
+			t.Errorf("it took %s, want ten slow parts and %s", took, patience)
+		}
+		if !strings.Contains(pairs[0].err.Error(), "no progress for 10s") {
+			t.Errorf("the error is %v", pairs[0].err)
+		}
+	})
+}
+
+// A reply larger than the room for a page is asked for with fewer records, until it fits.
+func TestPageTooLargeIsAskedForInParts(t *testing.T) {
+	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
+		var want []string
+		for i := range 40 {
+			want = append(want, fmt.Sprint(i))
+		}
+		w.put(want...)
+		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: padded(10)})
+		pairs := w.read(trimHorizon(), atTip)
+		wantData(t, pairs, want...)
+		wantRetrying(t, errorsOf(pairs), 0)
+		w.wantFree()
+	})
+}
+
+// One record that does not fit is shown, not asked for in silence for ever.
+func TestRecordTooLargeIsTrouble(t *testing.T) {
+	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: padded(0)})
+		pairs := w.read(trimHorizon(), func(p pair) bool {
+			if p.err != nil {
+				remove()
+			}
+			return atTip(p)
+		})
+		wantData(t, pairs, "a")
+		wantRetrying(t, errorsOf(pairs), 1)
+	})
+}
+
+// padded makes replies too large that have more than so many records.
+func padded(most int) kinesistest.Action {
+	return func(next kinesistest.Handler) kinesistest.Handler {
+		return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+			reply, err := next(ctx, r)
+			var out struct{ Records []any }
+			if err != nil || reply.Decode(&out) != nil || len(out.Records) <= most {
+				return reply, err
+			}
+			return kinesistest.NewReply(http.StatusOK, append(reply.Body(), make([]byte, maxBody)...)), nil
+		}
+	}
+}
+
+// Faults of every kind, at random, and a consumer that pauses now and then for longer than an iterator lives: every record comes
+// once, in order.
+func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
+	names := make([]string, 0, len(troubles))
+	for name := range troubles {
+		names = append(names, name)
+	}
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		hooks := kinesistest.Hook{Match: func(r *kinesistest.Request) bool {
+			return strings.HasPrefix(r.Operation, "Get") && rand.N(3) == 0
+		}, Do: func(next kinesistest.Handler) kinesistest.Handler {
+			return troubles[names[rand.N(len(names))]].do(next)
+		}}
+		defer w.srv.On(hooks)()
+		var want []string
+		pages := 0
+		ctx, cancel := context.WithTimeout(t.Context(), 23*time.Hour)
+		defer cancel()
+		pairs := w.readUntil(ctx, trimHorizon(), func(p pair) bool {
+			if p.err == nil {
+				pages++
+				if rand.N(10) == 0 {
+					time.Sleep(6 * time.Minute)
+				}
+				if len(want) < 300 {
+					for range rand.N(6) {
+						want = append(want, fmt.Sprint(len(want)))
+						w.put(want[len(want)-1])
+					}
+				}
+			}
+			return len(want) >= 300 && atTip(p)
+		})
+		if got := dataOf(pairs); !slices.Equal(got, want) {
+			t.Errorf("got %d records %v, want %d", len(got), got, len(want))
+		}
+		wantRetrying(t, errorsOf(pairs), len(errorsOf(pairs)))
+		w.wantFree()
+	})
+}
+
+func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
+	const signed = "The request signature we calculated does not match the signature you provided.\n\nThe Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRETTOKEN'"
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.fail("GetRecords", 1, "InvalidSignatureException", signed, 0)
+		pairs := w.read(trimHorizon(), after(1))
+		var e *Error
+		if !errors.As(pairs[0].err, &e) {
+			t.Fatalf("%v is no *Error", pairs[0].err)
+		}
+		if text := pairs[0].err.Error(); strings.Contains(text, "SECRETTOKEN") || strings.Contains(text, "\n") || !strings.Contains(text, "does not match") {
+			t.Errorf("got %q", text)
+		}
+		if e.Operation != "kinesis:GetRecords" || e.Code != "InvalidSignatureException" || e.Status != 400 || e.RequestID == "" {
+			t.Errorf("got %+v", e)
+		}
+	})
+	proxy := &url.Error{Op: "Post", URL: "https://user:SECRETTOKEN@proxy.test/x", Err: errors.New("refused")}
+	if text, _ := networkTrouble(proxy); text != "proxy.test: refused" {
+		t.Errorf("got %q", text)
+	}
+}
