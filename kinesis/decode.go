@@ -47,6 +47,9 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 	if d.peek(); d.at < len(b) {
 		return nil, d.expected("nothing more")
 	}
+	if n := len(d.reply.records); n < cap(d.reply.records)/2 { // they were larger than expected, and may be held for long
+		d.reply.records = append(make([]rawRecord, 0, n), d.reply.records...)
+	}
 	return &d.reply, nil
 }
 

@@ -58,6 +58,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	}
 	s.region = loaded.Region
 	s.credentials = newCredentials(&c, &loaded)
+	loaded.HTTPClient = httpClient(c.Transport, 0) // attempts are timed by their progress
 	s.client = awskinesis.NewFromConfig(loaded, func(o *awskinesis.Options) {
 		o.Credentials = s.credentials
 		o.Retryer = aws.NopRetryer{}
@@ -89,7 +90,7 @@ func (s *Source) fillIn() {
 func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	loaded, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(c.Region),
-		config.WithHTTPClient(httpClient(c.Transport)),
+		config.WithHTTPClient(httpClient(c.Transport, credentialsPatience)), // for credentials
 		config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
 		config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
 			s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
@@ -107,11 +108,13 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 // maxIdleConns is how many connections to the service are kept for the next round of polls.
 const maxIdleConns = 100
 
-func httpClient(transport http.RoundTripper) awskinesis.HTTPClient {
+// httpClient makes a client that gives requests up after a while; 0: never. The SDK asks for credentials in a goroutine of its own
+// that does not end with whoever waits for them, so that only this ends it.
+func httpClient(transport http.RoundTripper, patience time.Duration) awskinesis.HTTPClient {
 	if transport != nil {
-		return &http.Client{Transport: transport}
+		return &http.Client{Transport: transport, Timeout: patience}
 	}
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	return awshttp.NewBuildableClient().WithTimeout(patience).WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = maxIdleConns
 	})
 }

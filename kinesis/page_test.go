@@ -1,0 +1,218 @@
+package kinesis
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+func aggregateOf(data ...string) string {
+	records := make([]kinesistest.UserRecord, 0, len(data))
+	for _, d := range data {
+		records = append(records, kinesistest.UserRecord{PartitionKey: "k", Data: []byte(d)})
+	}
+	return string(kinesistest.Aggregate(records...))
+}
+
+// Aggregates, sound and corrupt, among plain records: each sound one is taken apart, each corrupt one is a single bad record
+// as it was received, and the neighbours are what they are.
+func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
+	corrupt := aggregateOf("x", "y")
+	corrupt = corrupt[:len(corrupt)-1] + string(corrupt[len(corrupt)-1]^1)
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		seqs := w.put("before", corrupt, aggregateOf("one", "", "three"), corrupt, string(aggregateMagic), aggregateOf("alone"), "after")
+		arrived := time.Now()
+		pairs := w.read(trimHorizon(), atTip)
+		want := []gerritstream.Record{
+			{Seq: seqs[0], Sub: gerritstream.NoSub, Last: true, Data: []byte("before")},
+			{Seq: seqs[1], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate},
+			{Seq: seqs[2], Sub: 0, Data: []byte("one")},
+			{Seq: seqs[2], Sub: 1, Data: []byte("")},
+			{Seq: seqs[2], Sub: 2, Last: true, Data: []byte("three")},
+			{Seq: seqs[3], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate},
+			{Seq: seqs[4], Sub: gerritstream.NoSub, Last: true, Data: aggregateMagic, Bad: gerritstream.ReasonAggregate},
+			{Seq: seqs[5], Sub: 0, Last: true, Data: []byte("alone")},
+			{Seq: seqs[6], Sub: gerritstream.NoSub, Last: true, Data: []byte("after")},
+		}
+		got := pairs[0].Records
+		if len(got) != len(want) {
+			t.Fatalf("got %d records, want %d", len(got), len(want))
+		}
+		for i, r := range got {
+			if !r.Arrived.Equal(arrived) || r.Arrived.Location() != time.UTC {
+				t.Errorf("record %d arrived %s, want %s", i, r.Arrived, arrived)
+			}
+			r.Arrived = time.Time{}
+			if g, w := fmt.Sprintf("%+v", r), fmt.Sprintf("%+v", want[i]); g != w {
+				t.Errorf("record %d is\n%s, want\n%s", i, g, w)
+			}
+		}
+	})
+}
+
+// A page of aggregates can be more than 10,000 records. It comes in batches; only the last says that the tip, or the end, is reached.
+func TestPageOfManyRecordsComesInBatches(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		var want []string
+		add := func(n int) (packed []string) {
+			for range n {
+				packed = append(packed, fmt.Sprint(len(want)))
+				want = append(want, packed[len(packed)-1])
+			}
+			return packed
+		}
+		w.put(add(1)...)
+		w.put(aggregateOf(add(15_000)...))
+		w.put(aggregateOf(add(10_000)...))
+		w.put(add(1)...)
+		if _, _, err := w.srv.Split("gerrit", string(shard0)); err != nil {
+			t.Fatal(err)
+		}
+		pairs := w.read(trimHorizon(), never)
+		if got := dataOf(pairs); !slices.Equal(got, want) {
+			t.Fatalf("got %d records, want %d", len(got), len(want))
+		}
+		var sizes []int
+		for i, p := range pairs {
+			sizes = append(sizes, len(p.Records))
+			last := i == len(pairs)-1
+			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Behind == 0) != last || p.Now.IsZero() {
+				t.Errorf("batch %d of %d: end %v, children %v, behind %s, %v", i, len(pairs), p.End, p.Children, p.Behind, p.err)
+			}
+		}
+		if !slices.Equal(sizes, []int{10_000, 10_000, 5_002}) {
+			t.Errorf("got batches of %d", sizes)
+		}
+		wantSubs(t, pairs)
+		if n := len(w.sent("GetRecords")); n != 1 {
+			t.Errorf("%d pages were read", n)
+		}
+		w.wantFree()
+	})
+}
+
+// wantSubs fails unless the records inside each aggregate are numbered from 0 without gaps, and the last one says so.
+func wantSubs(t *testing.T, pairs []pair) {
+	t.Helper()
+	next, seq := 0, gerritstream.SequenceNumber("")
+	for _, p := range pairs {
+		for i, r := range p.Records {
+			if r.Sub == gerritstream.NoSub {
+				continue
+			}
+			if next > 0 && r.Seq != seq || r.Sub != next {
+				t.Fatalf("record %d is number %d of %s, want %d of %s", i, r.Sub, r.Seq, next, seq)
+			}
+			if next, seq = next+1, r.Seq; r.Last {
+				next = 0
+			}
+		}
+	}
+	if next != 0 {
+		t.Error("the last aggregate has no last record")
+	}
+}
+
+// Batches of one page share its room: each waits until the one before is done.
+func TestBatchWaitsForTheOneBeforeToBeDone(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put(aggregateOf(make([]string, maxRecords+1)...))
+		var began time.Time
+		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if began.IsZero() {
+				began = time.Now()
+				time.AfterFunc(time.Minute, batch.Done)
+				continue
+			}
+			if waited := time.Since(began); waited != time.Minute {
+				t.Errorf("the second batch came after %s", waited)
+			}
+			batch.Done()
+			break
+		}
+		w.wantFree()
+	})
+}
+
+// At the end of a closed shard its last records come before, or with, the end, and the children are named.
+func TestShardEndsAfterItsLastRecordsAndNamesItsChildren(t *testing.T) {
+	for _, separate := range []bool{false, true} {
+		t.Run(fmt.Sprintf("a last page of its own %v", separate), func(t *testing.T) {
+			inBubble(t, kinesistest.Options{EmptyLastPage: separate}, 2, nil, func(t *testing.T, w *world) {
+				w.put("a", "b")
+				child, err := w.srv.Merge("gerrit", string(shard0), "shardId-000000000001")
+				if err != nil {
+					t.Fatal(err)
+				}
+				pairs := w.read(trimHorizon(), never)
+				wantData(t, pairs, "a", "b")
+				for i, p := range pairs {
+					if last := i == len(pairs)-1; p.err != nil || p.End != last || (len(p.Records) > 0) != (i == 0) {
+						t.Errorf("pair %d of %d: %+v", i, len(pairs), p)
+					}
+				}
+				last := pairs[len(pairs)-1]
+				if len(pairs) == 1 == separate || len(last.Children) != 1 || string(last.Children[0]) != child {
+					t.Errorf("got %d pairs and the children %s, want %s", len(pairs), last.Children, child)
+				}
+				w.wantFree()
+			})
+		})
+	}
+}
+
+// Closing does not hurry a reader past what it has not read.
+func TestShardClosedWhileFarBehindIsReadToItsEnd(t *testing.T) {
+	inBubble(t, kinesistest.Options{ScanSpan: time.Minute}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		time.Sleep(2 * time.Hour)
+		w.put("b")
+		time.Sleep(2 * time.Hour)
+		if _, _, err := w.srv.Split("gerrit", string(shard0)); err != nil {
+			t.Fatal(err)
+		}
+		pairs := w.read(trimHorizon(), never)
+		wantData(t, pairs, "a", "b")
+		if last := pairs[len(pairs)-1]; !last.End || len(last.Children) != 2 {
+			t.Errorf("the last pair is %+v", last)
+		}
+	})
+}
+
+// A reply that does not say how far behind it is, or not when a record arrived, is not taken for the tip.
+func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put("a")
+		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: edited(func(out map[string]any) { delete(out, "MillisBehindLatest") })})
+		for _, p := range w.read(trimHorizon(), after(3)) {
+			if p.err != nil || p.Behind <= 0 {
+				t.Errorf("got %+v", p)
+			}
+		}
+	})
+}
+
+// An iterator that expires between the batches of a page, or behind it, does not repeat any of it.
+func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		seqs := w.put(aggregateOf("one", "two"))
+		pairs := w.read(trimHorizon(), func(p pair) bool {
+			if len(p.Records) == 2 {
+				time.Sleep(6 * time.Minute)
+				w.put("three")
+			}
+			return atTip(p)
+		})
+		wantData(t, pairs, "one", "two", "three")
+		if in := w.lastSeek(); in.StartingSequenceNumber != string(seqs[0]) {
+			t.Errorf("sought from %+v", in)
+		}
+	})
+}
