@@ -191,7 +191,7 @@ func (e *credentialsError) explain(to *Error) {
 	switch text := e.err.Error(); {
 	case strings.Contains(text, "EC2 IMDS"):
 		to.Message = fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile %s of %s "+
-			"or %s, no web identity, no container's role, and no instance's role (its metadata service was asked)", profile(),
+			"or %s, no web identity, no container's role, and no instance's role", profile(),
 			sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
 			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))
 	case errors.As(e.err, &api):

@@ -91,7 +91,7 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	loaded, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(c.Region),
 		config.WithHTTPClient(httpClient(c.Transport, credentialsPatience)), // for credentials
-		config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
+		config.WithDefaultsMode(aws.DefaultsModeStandard),                   // "auto" would ask the instance metadata service
 		config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
 			s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
 		})),

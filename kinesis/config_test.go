@@ -1,0 +1,203 @@
+package kinesis
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// faultsOf returns what is wrong with a Config, by field.
+func faultsOf(c *Config) map[string]string {
+	out := map[string]string{}
+	joined, ok := c.Validate().(interface{ Unwrap() []error }) //nolint:errorlint // what is joined is taken apart
+	if !ok {
+		return out
+	}
+	for _, err := range joined.Unwrap() {
+		var fault *Fault
+		if errors.As(err, &fault) {
+			out[fault.Field] += fault.Problem
+		}
+	}
+	return out
+}
+
+const testARN = "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit"
+
+func TestConfigsThatAreSound(t *testing.T) {
+	for name, c := range map[string]Config{
+		"a name":              {Stream: "gerrit"},
+		"an ARN":              {Stream: testARN},
+		"an ARN's own region": {Stream: testARN, Region: "us-west-2"},
+		"China":               {Stream: "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-D"},
+		"an endpoint":         {Stream: "s", Region: "r", Endpoint: "https://localhost:4567"},
+		"a key":               {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret"},
+		"a temporary key":     {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"},
+		"a file":              {Stream: "s", CredentialsFile: "file"},
+		"a role":              {Stream: "s", RoleARN: role, ExternalID: "x"},
+		"the shortest poll":   {Stream: "s", PollInterval: 200 * time.Millisecond},
+		"the longest poll":    {Stream: "s", PollInterval: time.Minute},
+	} {
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
+	for name, c := range map[string]struct {
+		Config
+		field, problem string
+	}{
+		"no stream":           {Config{}, "Stream", "no stream is given"},
+		"a stream's name":     {Config{Stream: "a b"}, "Stream", `"a b" is not a stream's name`},
+		"a long name":         {Config{Stream: strings.Repeat("x", 129)}, "Stream", "is not a stream's name"},
+		"another ARN":         {Config{Stream: "arn:aws:sqs:us-west-2:123456789012:q"}, "Stream", "is not the ARN of a stream"},
+		"a consumer's ARN":    {Config{Stream: testARN + "/consumer/x:1"}, "Stream", "is not the ARN of a stream"},
+		"another region":      {Config{Stream: testARN, Region: "eu-west-1"}, "Region", "eu-west-1 is not the region of the stream's ARN, us-west-2"},
+		"no region":           {Config{Stream: "s", Region: "US West"}, "Region", `"US West" is not a region's name`},
+		"no URL":              {Config{Stream: "s", Endpoint: "localhost:4567"}, "Endpoint", "is not a URL, such as"},
+		"no URL at all":       {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "it is not a URL, such as"},
+		"a user in the URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET@h"}, "Endpoint", "a user in it"},
+		"no secret":           {Config{Stream: "s", AccessKeyFile: "f"}, "SecretKeyFile", "a key's id is given without its secret"},
+		"no secret but token": {Config{Stream: "s", AccessKeyFile: "f", SessionTokenFile: "t"}, "SecretKeyFile", "without its secret"},
+		"no key":              {Config{Stream: "s", SecretKeyFile: "f"}, "AccessKeyFile", "a key's secret is given without its id"},
+		"only a token":        {Config{Stream: "s", SessionTokenFile: "f"}, "SessionTokenFile", "without its key"},
+		"two sources":         {Config{Stream: "s", AccessKeyFile: "f", SecretKeyFile: "f", CredentialsFile: "f"}, "CredentialsFile", "one of the two is too many"},
+		"no role":             {Config{Stream: "s", ExternalID: "x"}, "ExternalID", "without a role"},
+		"a user for a role":   {Config{Stream: "s", RoleARN: "arn:aws:iam::123456789012:user/u"}, "RoleARN", "is not the ARN of a role"},
+		"too fast":            {Config{Stream: "s", PollInterval: 199 * time.Millisecond}, "PollInterval", "199ms is not between 200ms and 1m0s"},
+		"too slow":            {Config{Stream: "s", PollInterval: time.Minute + 1}, "PollInterval", "is not between"},
+		"backwards":           {Config{Stream: "s", PollInterval: -1}, "PollInterval", "is not between"},
+	} {
+		got := faultsOf(&c.Config)
+		if len(got) != 1 || !strings.Contains(got[c.field], c.problem) || strings.Contains(got[c.field], "SECRET") {
+			t.Errorf("%s: got %q, want %s: %s", name, got, c.field, c.problem)
+		}
+		if _, err := New(t.Context(), c.Config); err == nil {
+			t.Errorf("%s: New takes it", name)
+		}
+	}
+}
+
+func TestAllFaultsAreReportedAtOnce(t *testing.T) {
+	c := Config{Endpoint: "x", AccessKeyFile: "f", ExternalID: "x", PollInterval: 1, RoleARN: "x", Region: "!"}
+	got := faultsOf(&c)
+	for _, field := range []string{"Stream", "Region", "Endpoint", "SecretKeyFile", "RoleARN", "PollInterval"} {
+		if got[field] == "" {
+			t.Errorf("nothing is said about %s: %q", field, got)
+		}
+	}
+}
+
+// Half a key in the environment would be passed over by the SDK, which would then complain about another place.
+func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
+	for _, c := range []struct{ set, lacks string }{
+		{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY is not"}, {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID is not"},
+	} {
+		t.Run(c.set, func(t *testing.T) {
+			t.Setenv(c.set, "HUSH")
+			own := Config{Stream: "s", Region: "r"}
+			if got := faultsOf(&own); len(got) != 1 || !strings.Contains(got[""], c.lacks) || strings.Contains(got[""], "HUSH") {
+				t.Errorf("got %q", got)
+			}
+			if _, err := New(t.Context(), own); err == nil {
+				t.Error("New takes it")
+			}
+			files := Config{Stream: "s", Region: "r", AccessKeyFile: "f", SecretKeyFile: "f"} // the environment is not asked
+			if err := files.Validate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestMissingRegionSaysWhereItWasLookedFor(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "")
+	t.Setenv("AWS_CONFIG_FILE", "/nonexistent/config")
+	_, err := New(t.Context(), Config{Stream: "gerrit"})
+	var fault *Fault
+	if !errors.As(err, &fault) || fault.Field != "Region" {
+		t.Fatalf("got %v", err)
+	}
+	for _, place := range []string{"aws.region", "--region", `"gerrit" is a name, not an ARN`, "AWS_REGION", "AWS_DEFAULT_REGION",
+		"profile default of /nonexistent/config", "instance metadata service is not asked"} {
+		if !strings.Contains(err.Error(), place) {
+			t.Errorf("%q does not name %q", err, place)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q is more than a line", err)
+	}
+}
+
+func TestRegionIsFoundInEveryPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte("[default]\nregion = ap-east-1\n[profile other]\nregion = ap-west-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		Config
+		env  map[string]string
+		want string
+	}{
+		"configured":           {Config{Stream: "s", Region: "eu-west-1"}, map[string]string{"AWS_REGION": "eu-west-2"}, "eu-west-1"},
+		"the ARN":              {Config{Stream: testARN}, map[string]string{"AWS_REGION": "eu-west-2"}, "us-west-2"},
+		"AWS_REGION":           {Config{Stream: "s"}, map[string]string{"AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-2"},
+		"AWS_DEFAULT_REGION":   {Config{Stream: "s"}, map[string]string{"AWS_DEFAULT_REGION": "eu-west-3", "AWS_CONFIG_FILE": file}, "eu-west-3"},
+		"the file":             {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file}, "ap-east-1"},
+		"the file's profile":   {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_PROFILE": "other"}, "ap-west-1"},
+		"the default's second": {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_DEFAULT_PROFILE": "other"}, "ap-west-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for variable, value := range c.env {
+				t.Setenv(variable, value)
+			}
+			s, err := New(t.Context(), c.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.region != c.want {
+				t.Errorf("got %s, want %s", s.region, c.want)
+			}
+		})
+	}
+}
+
+// What is wrong with the shared files is one line, without their content.
+func TestUnusableSharedFileIsAFault(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "nobody")
+	_, err := New(t.Context(), Config{Stream: "s", Region: "eu-west-1"})
+	if err == nil || !strings.Contains(err.Error(), "nobody") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Each of the endpoint's places is used: what is configured before what the environment says.
+func TestEndpointIsFoundInEveryPlace(t *testing.T) {
+	for _, c := range []struct{ configured, service, all, want string }{
+		{"http://a.test", "http://b.test", "http://c.test", "a.test"},
+		{"", "http://b.test", "http://c.test", "b.test"},
+		{"", "", "http://c.test", "c.test"},
+		{"", "", "", "kinesis.us-west-2.amazonaws.com"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			t.Setenv("AWS_ENDPOINT_URL_KINESIS", c.service)
+			t.Setenv("AWS_ENDPOINT_URL", c.all)
+			t.Setenv("AWS_ACCESS_KEY_ID", "key")
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+			hosts := &hostsSeen{}
+			s, err := New(t.Context(), Config{Stream: "s", Region: "us-west-2", Endpoint: c.configured, Transport: hosts})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.attempt(t.Context(), target{operation: "ListShards"}, s.anyRequest)
+			if err == nil || len(hosts.seen) != 1 || hosts.seen[0] != c.want {
+				t.Errorf("asked %q, want %s", hosts.seen, c.want)
+			}
+		})
+	}
+}

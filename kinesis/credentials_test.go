@@ -1,0 +1,384 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// hostsSeen is a network without anybody on it.
+type hostsSeen struct{ seen []string }
+
+// RoundTrip implements http.RoundTripper.
+func (h *hostsSeen) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.seen = append(h.seen, r.URL.Host)
+	return nil, errors.New("nobody is there")
+}
+
+func (s *Source) anyRequest(ctx context.Context) error {
+	_, err := s.client.ListShards(ctx, &awskinesis.ListShardsInput{StreamName: &s.stream})
+	return err
+}
+
+// write makes a file in dir and returns its path.
+func write(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// lastRequest returns the newest request of all.
+func (w *world) lastRequest() request {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.requests) == 0 {
+		w.t.Fatal("nothing was asked for")
+	}
+	return w.requests[len(w.requests)-1]
+}
+
+// wantKey lists the stream, and fails unless that was done with a key and a session token.
+func (w *world) wantKey(id, token string) {
+	w.t.Helper()
+	if _, err := w.src.List(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	r := w.lastRequest()
+	if r.key() != id || r.header.Get("X-Amz-Security-Token") != token {
+		w.t.Errorf("used the key %q with the token %q, want %q and %q", r.key(), r.header.Get("X-Amz-Security-Token"), id, token)
+	}
+}
+
+func TestKeyOfTheEnvironment(t *testing.T) {
+	t.Setenv("AWS_SESSION_TOKEN", "temporary")
+	inBubble(t, kinesistest.Options{}, 1, nil, func(_ *testing.T, w *world) { w.wantKey("key", "temporary") })
+}
+
+// The files are read again every five minutes: a key that was changed there is used from then on.
+func TestKeyFilesAreReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	id, secret, token := write(t, dir, "id", " ID1\n"), write(t, dir, "secret", "S1\n"), write(t, dir, "token", "T1\n")
+	files := func(c *Config) { c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile = id, secret, token }
+	inBubble(t, kinesistest.Options{}, 1, files, func(t *testing.T, w *world) {
+		w.wantKey("ID1", "T1")
+		for _, name := range []string{"id", "secret", "token"} {
+			write(t, dir, name, strings.ToUpper(name)+"2")
+		}
+		time.Sleep(4 * time.Minute)
+		w.wantKey("ID1", "T1")
+		time.Sleep(time.Minute + time.Second)
+		w.wantKey("ID2", "TOKEN2")
+	})
+}
+
+// credentialsFile is a file in the format of the shared one.
+func credentialsFile(id string) string {
+	return "[default]\naws_access_key_id = " + id + "\naws_secret_access_key = S\naws_session_token = T\n" +
+		"[other]\naws_access_key_id = OTHER\naws_secret_access_key = S\n[empty]\nregion = eu-west-1\n"
+}
+
+func TestCredentialsFileIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "credentials", credentialsFile("ID1"))
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = path }, func(t *testing.T, w *world) {
+		w.wantKey("ID1", "T")
+		write(t, dir, "credentials", credentialsFile("ID2"))
+		time.Sleep(rereadFiles + time.Second)
+		w.wantKey("ID2", "T")
+	})
+}
+
+func TestCredentialsFileHasTheProfileOfTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	path := write(t, dir, "credentials", credentialsFile("ID1"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	t.Setenv("AWS_PROFILE", "other")
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = path }, func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
+}
+
+// A key that the service refuses is read again at once, while reading and while listing.
+func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
+	for code, status := range map[string]int{"UnrecognizedClientException": 400, "ExpiredTokenException": 400, "InvalidSignatureException": 403} {
+		dir := t.TempDir()
+		id, secret := write(t, dir, "id", "OLD"), write(t, dir, "secret", "S")
+		files := func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = id, secret }
+		inBubble(t, kinesistest.Options{}, 1, files, func(t *testing.T, w *world) {
+			w.put("a")
+			old := func(r *kinesistest.Request) bool {
+				return strings.Contains(r.Header.Get("Authorization"), "Credential=OLD/")
+			}
+			w.wantKey("OLD", "")
+			w.srv.On(kinesistest.Hook{Match: old, Do: kinesistest.Fail(code, "refused", status)})
+			if _, err := w.src.List(t.Context()); !errors.Is(err, gerritstream.ErrDenied) {
+				t.Fatalf("%s: got %v", code, err)
+			}
+			pairs := w.read(trimHorizon(), func(p pair) bool {
+				write(t, dir, "id", "NEW")
+				return atTip(p)
+			})
+			wantRetrying(t, errorsOf(pairs), 1)
+			wantData(t, pairs, "a")
+		})
+	}
+}
+
+// Files that hold no key are a matter of permission, in one line that names the file, and nothing of what is in it.
+func TestUnusableFilesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	good, empty, two := write(t, dir, "good", "HUSH"), write(t, dir, "empty", " \n"), write(t, dir, "two", "HUSH HUSH")
+	shared := write(t, dir, "shared", credentialsFile("HUSH"))
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"missing":      {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = good, dir+"/nothing" }, "nothing: no such file"},
+		"empty":        {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = empty, good }, empty + " is empty"},
+		"two words":    {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = good, two }, two + " holds more than one word"},
+		"empty token":  {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile = good, good, empty }, empty + " is empty"},
+		"missing file": {func(c *Config) { c.CredentialsFile = dir + "/nothing" }, "nothing: no such file"},
+		"no ini":       {func(c *Config) { c.CredentialsFile = two }, two},
+	} {
+		inBubble(t, kinesistest.Options{}, 1, c.change, func(t *testing.T, w *world) { wantDenied(t, w, name, c.want) })
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", shared)
+	t.Setenv("AWS_PROFILE", "empty")
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = shared }, func(t *testing.T, w *world) {
+		wantDenied(t, w, "no keys in it", "profile empty of "+shared+" holds no key and secret")
+	})
+}
+
+func wantDenied(t *testing.T, w *world, name, want string) {
+	t.Helper()
+	_, err := w.src.List(t.Context())
+	if !errors.Is(err, gerritstream.ErrDenied) {
+		t.Errorf("%s: got %v", name, err)
+		return
+	}
+	if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "HUSH") || strings.Contains(text, "\n") {
+		t.Errorf("%s: got %q, want %q", name, text, want)
+	}
+	if len(w.requests) > 0 {
+		t.Errorf("%s: something was asked for all the same", name)
+	}
+	if w.seen("DescribeStreamSummary Credentials") != 1 {
+		t.Errorf("%s: the observer was shown %q", name, w.codes)
+	}
+}
+
+func TestNoCredentialsSaysWhereTheyWereLookedFor(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		src, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(), Observer: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.src = src
+		wantDenied(t, w, "nothing", "no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile default of "+
+			"/nonexistent/credentials or /nonexistent/config, no web identity, no container's role, and no instance's role")
+	})
+}
+
+// tokenService is a token service in front of a network: it hands out keys for a role, each good for a quarter of an hour.
+type tokenService struct {
+	next http.RoundTripper
+	deny func(form url.Values) (code, message string, status int) // nil: nobody
+
+	mu    sync.Mutex
+	asked []url.Values // under mu
+	keys  []string     // under mu: ids that it was asked with
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *tokenService) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != "sts.us-east-1.amazonaws.com" {
+		return s.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, form)
+	s.keys = append(s.keys, request{header: r.Header}.key())
+	if s.deny != nil {
+		if code, message, status := s.deny(form); code != "" {
+			return answer(r, status, "<ErrorResponse><Error><Type>Sender</Type><Code>"+code+"</Code><Message>"+message+
+				"</Message></Error><RequestId>r-1</RequestId></ErrorResponse>"), nil
+		}
+	}
+	return answer(r, http.StatusOK, fmt.Sprintf("<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASSUMED%d</AccessKeyId>"+
+		"<SecretAccessKey>S</SecretAccessKey><SessionToken>T%d</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+		len(s.asked), len(s.asked), time.Now().Add(15*time.Minute).UTC().Format(time.RFC3339))), nil
+}
+
+func answer(r *http.Request, status int, body string) *http.Response {
+	return &http.Response{Status: fmt.Sprint(status), StatusCode: status, Header: http.Header{"Content-Type": {"text/xml"}},
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r}
+}
+
+// assuming makes a test's Source assume the role through a token service.
+func (s *tokenService) assuming(c *Config) {
+	s.next, c.Transport = c.Transport, s
+	c.RoleARN, c.ExternalID = role, "outside"
+}
+
+func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
+	var tokens tokenService
+	inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
+		w.wantKey("ASSUMED1", "T1")
+		form := tokens.asked[0]
+		if form.Get("Action") != "AssumeRole" || form.Get("RoleArn") != role || form.Get("ExternalId") != "outside" || tokens.keys[0] != "key" {
+			t.Errorf("asked for %v with the key %s", form, tokens.keys[0])
+		}
+		w.wantKey("ASSUMED1", "T1")
+		time.Sleep(14 * time.Minute) // it is renewed in time, not when it has run out
+		w.wantKey("ASSUMED2", "T2")
+		got, err := w.src.Describe(t.Context())
+		if want := role + ", assumed with EnvConfigCredentials"; err != nil || got.Credentials != want {
+			t.Errorf("got %q, %v, want %q", got.Credentials, err, want)
+		}
+	})
+}
+
+// The role is assumed with the key of the files, as they are by then.
+func TestRoleIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
+	dir := t.TempDir()
+	id, secret := write(t, dir, "id", "ID1"), write(t, dir, "secret", "S")
+	var tokens tokenService
+	change := func(c *Config) {
+		tokens.assuming(c)
+		c.AccessKeyFile, c.SecretKeyFile, c.ExternalID = id, secret, ""
+	}
+	inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
+		w.wantKey("ASSUMED1", "T1")
+		write(t, dir, "id", "ID2")
+		time.Sleep(14 * time.Minute)
+		w.wantKey("ASSUMED2", "T2")
+		if got := strings.Join(tokens.keys, " "); got != "ID1 ID2" || tokens.asked[0].Has("ExternalId") {
+			t.Errorf("asked with the keys %s for %v", got, tokens.asked[0])
+		}
+		got, err := w.src.Describe(t.Context())
+		if err != nil || !strings.HasPrefix(got.Credentials, role+", assumed with the files "+id) {
+			t.Errorf("got %q, %v", got.Credentials, err)
+		}
+	})
+}
+
+func TestRoleThatMayNotBeAssumedIsDenied(t *testing.T) {
+	const said = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: sts:AssumeRole on resource: " + role
+	tokens := tokenService{deny: func(url.Values) (string, string, int) { return "AccessDenied", said, 403 }}
+	inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
+		wantDenied(t, w, "role", "sts:AssumeRole on "+role+": AccessDenied: "+said)
+	})
+}
+
+// Trouble with the token service is passing, and no reason to give up, or to end with the exit code of a missing permission.
+func TestTroubleWithTheTokenServiceIsPassing(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"throttled": {(&tokenService{deny: func(url.Values) (string, string, int) { return "Throttling", "Rate exceeded", 400 }}).assuming, "Rate exceeded"},
+		"broken":    {(&tokenService{deny: func(url.Values) (string, string, int) { return "InternalFailure", "oops", 500 }}).assuming, "oops"},
+		"no network": {func(c *Config) {
+			c.RoleARN, c.Transport = role, &unreachable{c.Transport}
+		}, "nobody is there"},
+		"silent": {waits["for credentials"].change, "no answer within 5s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, kinesistest.Options{}, 1, c.change, func(t *testing.T, w *world) {
+				w.put("a")
+				_, err := w.src.List(t.Context())
+				if err == nil || errors.Is(err, gerritstream.ErrDenied) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("got %v", err)
+				}
+				pairs := w.read(trimHorizon(), after(3))
+				wantRetrying(t, errorsOf(pairs), 3)
+				time.Sleep(credentialsWait)
+			})
+		})
+	}
+}
+
+// unreachable is a network on which the token service is not.
+type unreachable struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (u *unreachable) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Host, "sts.") {
+		return nil, errors.New("nobody is there")
+	}
+	return u.next.RoundTrip(r)
+}
+
+// A token service that did not answer once does not keep those waiting who come later.
+func TestTokenServiceThatWasSilentIsAskedAgain(t *testing.T) {
+	tokens := &tokenService{}
+	var silent *switched
+	change := func(c *Config) {
+		tokens.assuming(c)
+		silent = &switched{hanging: hanging{tokens, "sts.us-east-1.amazonaws.com"}, on: true}
+		c.Transport = silent
+	}
+	inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
+		w.put("a")
+		back := time.AfterFunc(time.Minute, func() { silent.set(false) })
+		defer back.Stop()
+		began := time.Now()
+		pairs := w.read(trimHorizon(), atTip)
+		wantData(t, pairs, "a")
+		wantRetrying(t, errorsOf(pairs), len(errorsOf(pairs)))
+		if took := time.Since(began); took > time.Minute+credentialsWait+maxFailedBound {
+			t.Errorf("it took %s", took)
+		}
+		time.Sleep(credentialsWait)
+	})
+}
+
+// switched hangs while it is on.
+type switched struct {
+	hanging
+	mu sync.Mutex
+	on bool // under mu
+}
+
+func (s *switched) set(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on = on
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *switched) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	on := s.on
+	s.mu.Unlock()
+	if on {
+		return s.hanging.RoundTrip(r)
+	}
+	return s.next.RoundTrip(r)
+}
