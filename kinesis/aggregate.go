@@ -86,7 +86,7 @@ func nextRecord(message []byte) (data, rest []byte, more bool) {
 // broken.
 func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bool) {
 	number, kind, n := protowire.ConsumeTag(message)
-	if n < 0 {
+	if n < 0 || !number.IsValid() {
 		return nil, nil, false
 	}
 	message = message[n:]

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"math/rand/v2"
 	"slices"
@@ -159,6 +161,7 @@ var replySeeds = []string{
 	` { "Records" : [ { "Data" : null , "SequenceNumber" : "5" , "New" : { "a" : [ 1 , "}" ] } } ] , "More" : -1.5e3 } `,
 	`{"Records":[{"SequenceNumber":"1","Data":"QQ\n=="}]}`,
 	`{"Records":[{"SequenceNumber":"1","Data":"QUJD"}],"Records":[{"SequenceNumber":"2","Data":"QQ==","Data":"Qg=="}]}`,
+	`{"Records":[{"SequenceNumber":"","SequenceNumber":"0"}]}`,
 	`{"Records":[{"SequenceNumber":"01"}]}`, `{"Records":[{"Data":"QQ=="}]}`, `{"Records":[{"SequenceNumber":"1","Data":"Q"}]}`,
 	`{"Records":[null]}`, `{"Records":[{}]}`, `null`, `[]`, ``, `{`, `{"Records":`, `{"Records":[}`, `{} {}`, `{"a":1,}`,
 	`{"MillisBehindLatest":1.5}`, `{"MillisBehindLatest":-7}`, `{"MillisBehindLatest":99999999999999999}`,
@@ -180,6 +183,9 @@ func FuzzReplyIsReadLikeEncodingJSON(f *testing.F) {
 		if theirErr != nil && theirErr.Error() == "not compared" {
 			return
 		}
+		if err != nil && theirErr == nil && repeatsAKey(t, body) {
+			return // encoding/json, used like this, does not look at a value that another one follows
+		}
 		if (err == nil) != (theirErr == nil) {
 			t.Fatalf("we say %v, encoding/json says %v", err, theirErr)
 		}
@@ -187,6 +193,45 @@ func FuzzReplyIsReadLikeEncodingJSON(f *testing.F) {
 			t.Fatalf("we read\n%+v\nencoding/json reads\n%+v", ours, theirs)
 		}
 	})
+}
+
+// repeatsAKey reports whether an object in a JSON text has a key twice.
+func repeatsAKey(t *testing.T, body []byte) bool {
+	t.Helper()
+	type object struct {
+		keys  map[string]bool // nil: an array
+		value bool            // a value is next, not a key
+	}
+	var open []object
+	for dec := json.NewDecoder(bytes.NewReader(body)); ; {
+		token, err := dec.Token()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return false
+			}
+			t.Fatal(err)
+		}
+		top := len(open) - 1
+		switch key, isText := token.(string); {
+		case token == json.Delim('}') || token == json.Delim(']'):
+			open = open[:top]
+			continue
+		case top >= 0 && open[top].keys != nil && !open[top].value && isText:
+			if open[top].keys[key] {
+				return true
+			}
+			open[top].keys[key], open[top].value = true, true
+			continue
+		case top >= 0:
+			open[top].value = false
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, object{keys: map[string]bool{}})
+		case json.Delim('['):
+			open = append(open, object{})
+		}
+	}
 }
 
 func equal(a, b *decoded) bool {
