@@ -64,7 +64,7 @@ func wantSkew(t *testing.T, w *world, wrong, took time.Duration) {
 // Where to begin is never taken from the local clock: a wrong one does not move it.
 func TestExpiredIteratorIsSoughtByTheServicesTime(t *testing.T) {
 	for _, wrong := range []time.Duration{-5 * time.Hour, 5 * time.Hour} {
-		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 			w.srv.AdvanceClock(wrong)
 			began := w.srv.Now()
 			from := gerritstream.Position{From: gerritstream.StartPoint{Time: began}}
