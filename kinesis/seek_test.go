@@ -215,10 +215,10 @@ func TestExpiredIteratorIsSoughtFromTheLastRecordYielded(t *testing.T) {
 	})
 }
 
-// What was learnt of an idle shard before the iterator expired shortens the way as well.
 // slowly makes hours pass in fewer reads.
 func slowly(c *Config) { c.PollInterval = 5 * time.Second }
 
+// What was learnt of an idle shard before the iterator expired shortens the way as well.
 func TestExpiredIteratorOfAnIdleShardIsSoughtFromWhereItWasCaughtUp(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 		w.put("a")
