@@ -22,7 +22,7 @@ type Step struct {
 	Shard   ShardID
 	Parents []ShardID
 	Action  Action
-	From    StartPoint // with ActionRun: where to start if the shard has no position yet
+	From    StartPoint // with ActionRun: where to start; zero if the shard has a position
 	WaitFor []ShardID  // with ActionWait: the parents that are not ended
 }
 
@@ -38,10 +38,11 @@ type View struct {
 // Plan says for each shard what is to be done, in the order of their ids. It is a pure function; any process that sees the same
 // comes to the same plan, and stale knowledge does no harm, because no shard is ever passed over.
 //
-//   - A shard that ended is done; one with a position runs from it.
-//   - One without waits for every parent that is listed or has a position, and has not ended: a parent that nobody followed is
-//     run first. If a parent has a position, the shard starts at its trim horizon, for all its records are news; otherwise
-//     it starts where the stream does.
+//   - A shard that ended is done; one of which something was handled runs from its position.
+//   - One of which nothing was handled waits for every parent that is listed or has a position, and has not ended: a parent
+//     that nobody followed is run first. Then it runs from its position, if it has one: its parents were ended when it got that,
+//     unless an operator sent the family back. Without one, if a parent has a position, the shard starts at its trim horizon, for
+//     all its records are news; otherwise it starts where the stream does.
 //   - One that is gone with a position, not ended, is closed, so that its children can begin.
 func Plan(v View) []Step {
 	listed := make(map[ShardID]bool, len(v.Shards))
@@ -64,10 +65,12 @@ func Plan(v View) []Step {
 // step plans one listed shard.
 func (v *View) step(s Shard, listed map[ShardID]bool) Step {
 	step := Step{Shard: s.ID, Parents: s.Parents, Action: ActionRun}
-	if pos, ok := v.Positions[s.ID]; ok {
-		if pos.Ended {
-			step.Action = ActionEnded
-		}
+	own, positioned := v.Positions[s.ID]
+	switch {
+	case positioned && own.Ended:
+		step.Action = ActionEnded
+		return step
+	case positioned && own.begun():
 		return step
 	}
 	followed := false
@@ -87,12 +90,18 @@ func (v *View) step(s Shard, listed map[ShardID]bool) Step {
 	switch {
 	case len(step.WaitFor) > 0:
 		step.Action = ActionWait
+	case positioned:
 	case followed:
 		step.From = StartPoint{TrimHorizon: true, Time: since}
 	default:
 		step.From = v.Start
 	}
 	return step
+}
+
+// begun reports whether anything of the shard was handled, or may have been.
+func (p *Position) begun() bool {
+	return p.After != "" || p.Partial != nil || !p.CaughtUp.IsZero() || p.Unreadable != nil
 }
 
 func compareIDs(a, b ShardID) int {

@@ -92,7 +92,7 @@ func (r *reader) prepare(reading, work context.Context) (then next, ready bool, 
 			return planAgain, false, pos.Unreadable
 		}
 		return r.badPosition(reading, work, pos.Unreadable)
-	case ok:
+	case ok && pos.begun():
 		return campaignAgain, true, nil
 	}
 	step, err := r.planInside(reading)
@@ -101,6 +101,8 @@ func (r *reader) prepare(reading, work context.Context) (then next, ready bool, 
 		return campaignAgain, false, err
 	case step.Action != ActionRun:
 		return planAgain, false, nil
+	case ok:
+		return campaignAgain, true, nil
 	case step.From == StartPoint{}: // an operator has just set a position: the next term begins with it
 		return campaignAgain, false, nil
 	}

@@ -15,6 +15,9 @@
 // that was stopped, and goes on, can commit nothing. Besides, a process trusts its own leadership only for TTL less
 // a fifth from the moment at which its last beat that succeeded BEGAN, and ends its terms when that has passed.
 //
+// An operator's change of a position counts the lease's term up as well and takes it from its process: the fence then refuses
+// what the term still had under way, and the next beat ends it.
+//
 // # Files
 //
 // The file is made with mode 0600, in a folder made with mode 0700. Network file systems are refused: their locks and shared
@@ -36,3 +39,4 @@ package sqlite
 //	start.go, positions.go, report.go, inspect.go: the rest of the Store
 //	retention.go   old events go
 //	reader.go      reads events without taking part
+//	operator.go    changes positions without taking part; letters.go dead letters

@@ -42,3 +42,8 @@ func (s *Store) Pragma(name string) (value string, err error) {
 	})
 	return value, err
 }
+
+// Intercept makes f stand around each write of an Operator. Call it before the Operator is used.
+func (o *Operator) Intercept(f func(p Point, write func() error) error) {
+	o.intercept = func(p point, write func() error) error { return f(string(p), write) }
+}

@@ -36,37 +36,49 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 }
 
 func openReader(ctx context.Context, path string) (*Reader, error) {
-	path, err := filepath.Abs(path)
+	path, err := existing(path)
 	if err != nil {
 		return nil, err
-	}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("there is no such file: nothing has run on it yet, or the path is wrong (%w)", err)
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
 	}
 	db, err := sql.Open("sqlite", dsn(path, "ro", "query_only(1)"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(2)
-	s, err := readSchema(ctx, db)
-	switch {
-	case err != nil:
-		err = (&Store{path: path}).explain(err)
-	case s.empty():
-		err = errors.New("it is empty: nothing has run on it yet")
-	default:
-		err = s.check()
-	}
-	if err != nil {
+	if err := checkStore(ctx, db, path); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return &Reader{db: db, path: path}, nil
+}
+
+// existing returns the absolute path of a file that is there.
+func existing(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("there is no such file: nothing has run on it yet, or the path is wrong (%w)", err)
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
+	}
+	return path, nil
+}
+
+// checkStore refuses a file that is no store, and one of a newer version.
+func checkStore(ctx context.Context, db *sql.DB, path string) error {
+	s, err := readSchema(ctx, db)
+	switch {
+	case err != nil:
+		return (&Store{path: path}).explain(err)
+	case s.empty():
+		return errors.New("it is empty: nothing has run on it yet")
+	}
+	return s.check()
 }
 
 // Close closes the file.
@@ -134,23 +146,36 @@ func scanEvent(rows *sql.Rows) (e Event, err error) {
 
 // DeadLetters returns the dead letters held, oldest first. They are bounded: at most 1,000, of 32 MiB together.
 func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT id, shard, seq, sub, arrived, reason, detail, payload, length, sha256
-		FROM dead_letters ORDER BY n`)
+	rows, err := r.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters ORDER BY n`)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var d gerritstream.DeadLetter
-		var id, sum []byte
-		var arrived int64
-		if err := rows.Scan(&id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum); err != nil {
+		_, l, err := scanLetter(rows)
+		if err != nil {
 			return nil, err
 		}
-		copy(d.ID[:], id)
-		copy(d.SHA256[:], sum)
-		d.Arrived = fromMilliseconds(arrived)
-		letters = append(letters, d)
+		letters = append(letters, l.DeadLetter)
 	}
 	return letters, rows.Err()
+}
+
+// letterColumns are what scanLetter reads.
+const letterColumns = `n, id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at`
+
+// scanner is a row, or the current one of several.
+type scanner interface{ Scan(dest ...any) error }
+
+// scanLetter reads a dead letter and its number.
+func scanLetter(row scanner) (n int64, l gerritstream.Letter, err error) {
+	var id, sum []byte
+	var arrived, aside int64
+	if err := row.Scan(&n, &id, &l.Shard, &l.Seq, &l.Sub, &arrived, &l.Reason, &l.Detail, &l.Payload, &l.Length, &sum, &aside); err != nil {
+		return 0, l, err
+	}
+	copy(l.ID[:], id)
+	copy(l.SHA256[:], sum)
+	l.Arrived, l.PutAside = fromMilliseconds(arrived), fromMilliseconds(aside)
+	return n, l, nil
 }

@@ -25,6 +25,10 @@ type statements struct {
 	all []*sql.Stmt
 }
 
+// addEvent queues an event, once. Its columns are those of eventRow.
+const addEvent = `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+
 // prepare prepares all statements on a connection.
 func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 	for _, p := range []struct {
@@ -61,8 +65,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.leave, `DELETE FROM processes WHERE id = ?`},
 		{&s.report, `UPDATE processes SET report = ?, reported = ? WHERE id = ?`},
 
-		{&s.addEvent, `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`},
+		{&s.addEvent, addEvent},
 		{&s.letterExists, `SELECT count(*) FROM dead_letters WHERE id = ?`},
 		{&s.sumLetters, `SELECT count(*), coalesce(sum(length(payload)), 0) FROM dead_letters`},
 		{&s.addLetter, `INSERT INTO dead_letters

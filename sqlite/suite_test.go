@@ -71,6 +71,7 @@ func (s *shared) backend() storetest.Backend {
 		Expire: func(shard gerritstream.ShardID) {
 			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
 		},
+		Operator: func() gerritstream.Operator { return s.operator() },
 		FailNext: func(p storetest.Point, f storetest.Fault) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -94,6 +95,19 @@ func (s *shared) open() *sqlite.Store {
 		closed(s.t, store.Reap())
 	})
 	return store
+}
+
+// operator opens an operator whose writes suffer the faults that were asked for. It is closed by whoever uses it.
+func (s *shared) operator() *sqlite.Operator {
+	s.t.Helper()
+	o, err := sqlite.OpenOperator(s.t.Context(), s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	o.Intercept(func(p sqlite.Point, write func() error) error {
+		return suffer(s.fault(storetest.Point(p)), nil, write)
+	})
+	return o
 }
 
 func (s *shared) fault(p storetest.Point) storetest.Fault {

@@ -11,7 +11,7 @@ import (
 
 var (
 	errResigned = errors.New("resigned")
-	errTaken    = errors.New("another process has the lease")
+	errTaken    = errors.New("another process has the lease, or an operator set the position")
 )
 
 // term is one leadership of one shard.

@@ -1,6 +1,6 @@
 // Package storetest holds every gerritstream.Store to one meaning, and offers one that lives in memory.
 //
-// [Run] is the conformance suite: what store.go promises, as tests. A store that passes may be used; what a store means
+// [Run] is the conformance suite: what store.go and operator.go promise, as tests. A store that passes may be used; what a store means
 // is stated here and nowhere else.
 //
 // [Memory] is a Store for tests of what uses one: several processes share it, its waiting is channels and timers alone,

@@ -18,10 +18,18 @@ const (
 	PointReport   Point = "report"
 )
 
-// Points are all write points.
+// The write points of an Operator.
+const (
+	PointSetPosition     Point = "set position"
+	PointRemovePositions Point = "remove positions"
+	PointDropLetters     Point = "drop letters"
+	PointRetryLetter     Point = "retry letter"
+)
+
+// points are all write points of a Store.
 var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport}
 
-// Points returns all write points, for tests that go through each of them.
+// Points returns all write points of a Store, for tests that go through each of them.
 func Points() []Point { return append([]Point(nil), points...) }
 
 // Fault is what befalls one write.
@@ -41,8 +49,8 @@ const (
 type Write struct {
 	Point   Point
 	Process string
-	Epoch   int                  // of a campaign or a commit
-	Shard   gerritstream.ShardID // empty for a start record or a report
+	Epoch   int                  // of a campaign, a commit or a position that is set
+	Shard   gerritstream.ShardID // of these and of a resignation; empty otherwise
 	Term    uint64               // of a commit or a resignation
 	Commit  *gerritstream.Commit // of a commit; nil otherwise. Its bytes are the caller's: copy what is kept.
 }

@@ -43,7 +43,7 @@ type Memory struct {
 	leases    map[gerritstream.ShardID]*lease
 	entries   []gerritstream.Entry
 	held      map[gerritstream.EventID]bool // ids of entries
-	dead      []gerritstream.DeadLetter
+	dead      []gerritstream.Letter
 	discarded int64
 	reports   map[string]gerritstream.Report
 	nonces    uint64
@@ -171,8 +171,9 @@ func (m *Memory) Entries() []gerritstream.Entry {
 func (m *Memory) DeadLetters() []gerritstream.DeadLetter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	letters := slices.Clone(m.dead)
-	for i := range letters {
+	letters := make([]gerritstream.DeadLetter, len(m.dead))
+	for i := range m.dead {
+		letters[i] = m.dead[i].DeadLetter
 		letters[i].Payload = bytes.Clone(letters[i].Payload)
 	}
 	return letters

@@ -53,15 +53,19 @@ type Backend struct {
 	// process, to whom the world goes on. The leadership is free afterwards.
 	Expire func(shard gerritstream.ShardID)
 
-	// FailNext has the next write at point, by any process, suffer a fault. nil: this store cannot; the fault matrix is
-	// then left out.
+	// Operator opens an operator on the state. nil: this store has none; what is promised of operators is then left out.
+	Operator func() gerritstream.Operator
+
+	// FailNext has the next write at point, by any process or operator, suffer a fault. nil: this store cannot; the fault
+	// matrix is then left out.
 	FailNext func(point Point, fault Fault)
 }
 
-// Run holds a Store to the contract of gerritstream.Store. Each subtest has a state of its own.
+// Run holds a Store to the contract of gerritstream.Store, and to that of gerritstream.Operator if it has one. Each subtest has a state of its own.
 func Run(t *testing.T, h Harness) {
 	for _, group := range [][]test{
 		startTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, faultTests,
+		operatorTests, letterTests, operatorFaultTests,
 	} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { h.run(t, test.run) })

@@ -35,6 +35,7 @@ func backend(mem *storetest.Memory) storetest.Backend {
 		WritePosition:   mem.WritePosition,
 		WriteNewerStart: func() { mem.WriteStart([]byte(`{"format":1000000}`)) },
 		Expire:          func(shard gerritstream.ShardID) { mem.ExpireQuietly(shard) },
+		Operator:        func() gerritstream.Operator { return mem.Operator() },
 		FailNext:        mem.FailNext,
 	}
 }

@@ -170,23 +170,30 @@ func withinLimits(limits gerritstream.Limits, c *gerritstream.Commit) error {
 
 // applyLocked writes a commit.
 func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
-	m.nonces++
-	stamp := gerritstream.Stamp{Term: t.number, Nonce: strconv.FormatUint(m.nonces, 10)}
-	m.positions[positionKey{t.epoch, t.shard}] = &position{
-		raw:       gerritstream.EncodePosition(c.Position, stamp),
-		committed: time.Now(),
-	}
+	m.setLocked(positionKey{t.epoch, t.shard}, c.Position, t.number)
 	for _, e := range c.Entries {
-		if m.config.Deduplicates && m.held[e.ID] {
-			continue
-		}
-		m.held[e.ID] = true
-		e.Payload = bytes.Clone(e.Payload)
-		m.entries = append(m.entries, e)
+		m.queueLocked(e)
 	}
 	for _, d := range c.DeadLetters {
 		m.putAsideLocked(d)
 	}
+}
+
+// setLocked stores a position.
+func (m *Memory) setLocked(key positionKey, pos gerritstream.Position, term uint64) {
+	m.nonces++
+	stamp := gerritstream.Stamp{Term: term, Nonce: strconv.FormatUint(m.nonces, 10)}
+	m.positions[key] = &position{raw: gerritstream.EncodePosition(pos, stamp), committed: time.Now()}
+}
+
+// queueLocked queues an entry.
+func (m *Memory) queueLocked(e gerritstream.Entry) {
+	if m.config.Deduplicates && m.held[e.ID] {
+		return
+	}
+	m.held[e.ID] = true
+	e.Payload = bytes.Clone(e.Payload)
+	m.entries = append(m.entries, e)
 }
 
 // putAsideLocked keeps a dead letter, once, within the bounds.
@@ -203,7 +210,7 @@ func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
 		return
 	}
 	d.Payload = bytes.Clone(d.Payload)
-	m.dead = append(m.dead, d)
+	m.dead = append(m.dead, gerritstream.Letter{DeadLetter: d, PutAside: time.Now()})
 }
 
 // Resign implements gerritstream.Term.

@@ -1,0 +1,141 @@
+package gerritstream
+
+import "time"
+
+// Aim is where an operator wants a shard to be read from: behind a record, or from a point of the stream. One of its fields is set.
+type Aim struct {
+	After       SequenceNumber // behind this record: the next one read is the one after it
+	TrimHorizon bool           // with the oldest record kept
+	Latest      bool           // from now on
+	Time        time.Time      // with what arrived then or later
+}
+
+// WhySetByOperator is the Why of an interval that an operator chose not to have read.
+const WhySetByOperator = "set by operator"
+
+// Moment is what must be known besides a shard's position to take aim.
+type Moment struct {
+	Now     time.Time // the service's clock, as listed; for a sequence number the operator's will do
+	Horizon time.Time // the stream keeps nothing that arrived before; zero: not known
+	Began   time.Time // for a shard without a position: nothing in it arrived before; zero: not known
+	Arrived time.Time // for a sequence number: when that record arrived; zero: not known
+}
+
+// Move is what an Aim means for one shard.
+type Move struct {
+	From *Position // nil: none yet
+	To   *Position // nil: nothing is to be changed, for the reason in Why
+	Why  string
+
+	// Again is what was handled and will be read once more, and Skipped what was not handled and will not be read: it is
+	// among To's Lost. nil: nothing. A zero From means: not known.
+	Again, Skipped *Interval
+}
+
+// Move says what becomes of a shard with this position (nil: none) when it is read from where the Aim says. It is a pure
+// function. The Time of an Aim must not be in the service's future.
+func (a Aim) Move(stored *Position, m Moment) Move {
+	s := sight{move: Move{From: stored}, handled: m.Began, Moment: m}
+	if stored != nil {
+		s.position, s.handled = *stored, stored.HandledUntil()
+	}
+	switch {
+	case a.After != "":
+		s.toRecord(a.After)
+	case a.TrimHorizon:
+		s.toHorizon()
+	case a.Latest:
+		s.toLatest()
+	default:
+		s.toTime(a.Time)
+	}
+	return s.move
+}
+
+// sight is a Move in the making.
+type sight struct {
+	Moment
+	move     Move
+	position Position  // the zero value if there is none
+	handled  time.Time // everything that arrived before has been handled; zero: not known
+}
+
+// stay: nothing is to be changed.
+func (s *sight) stay(why string) { s.move.Why = why }
+
+// again goes back: what is read once more arrived from a time on.
+func (s *sight) again(to Position, from time.Time) {
+	to.Lost = s.position.Lost
+	s.move.To = &to
+	if s.move.From != nil && from.Before(s.handled) {
+		s.move.Again = &Interval{From: from, Until: s.handled, Why: WhySetByOperator}
+	}
+}
+
+// skip goes ahead: what arrived until a time is not read.
+func (s *sight) skip(to Position, until time.Time) {
+	i := Interval{From: s.handled, Until: until, Why: WhySetByOperator}
+	to.Lost = s.position.Lost
+	to = to.withLost(i)
+	s.move.To, s.move.Skipped = &to, &i
+}
+
+func (s *sight) toRecord(after SequenceNumber) {
+	switch c := after.Compare(s.position.After); {
+	case s.position.Ended && c >= 0:
+		s.stay("it has ended, and was handled to its end")
+	case c == 0 && s.position.Partial == nil:
+		s.stay("it is there already")
+	case c <= 0:
+		// What arrived until now has been handled, whatever is read once more: the arrival stands for that, lest records
+		// that were handled are reported as lost when the stream does not keep them.
+		s.again(Position{After: after, Arrived: s.handled}, s.Arrived)
+	default:
+		arrived := firstOf(s.Arrived, s.handled, s.Now)
+		s.skip(Position{After: after, Arrived: arrived}, firstOf(s.Arrived, s.Now))
+	}
+}
+
+// firstOf returns the first time that is known.
+func firstOf(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+func (s *sight) toHorizon() {
+	if s.position.Ended && s.position.Arrived.Before(s.Horizon) {
+		s.stay("it has ended, and the stream keeps nothing of it")
+		return
+	}
+	s.again(Position{From: StartPoint{TrimHorizon: true, Time: s.handled}}, s.Horizon)
+}
+
+func (s *sight) toLatest() {
+	tip := s.Now.Add(-latestSlack)
+	switch {
+	case s.position.Ended:
+		s.stay("it has ended, and was handled to its end")
+	case !s.handled.Before(tip):
+		s.stay("it is at the tip already")
+	default:
+		s.toTime(tip)
+	}
+}
+
+func (s *sight) toTime(t time.Time) {
+	to := Position{From: StartPoint{Time: t.UTC()}}
+	switch {
+	case s.position.Ended && s.position.Arrived.Before(t):
+		s.stay("it has ended, and nothing in it arrived then or later")
+	case t.Before(s.Horizon):
+		s.toHorizon()
+	case s.handled.Before(t): // or not known
+		s.skip(to, t)
+	default:
+		s.again(to, t)
+	}
+}

@@ -1,0 +1,62 @@
+package gerritstream
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Prune says which stored positions nobody needs any more, and why shards that are not listed keep theirs.
+type Prune struct {
+	Remove []PositionKey // by epoch and shard
+	Keep   []KeptPosition
+}
+
+// KeptPosition is the position of a shard that is not listed any more, and still needed.
+type KeptPosition struct {
+	Shard ShardID
+	Why   string
+}
+
+// PlanPrune plans a removal of positions. It is a pure function. The shards must have been listed, completely, before the
+// positions were read.
+//
+// The positions of earlier epochs go, for shards of those do not exist any more. So do those of shards that have ended and are
+// not listed any more, unless a listed shard without a position is their child: that they were followed is then all
+// that makes it start with its first record. A shard that should be listed by what its position tells keeps its
+// position: a listing may be wrong once, and the shard would be read again from its start if it came back.
+func PlanPrune(stored Stored, l Listing) Prune {
+	p := Prune{Remove: slices.Clone(stored.Earlier)}
+	horizon := l.Now.Add(-l.Retention)
+	for _, id := range slices.Sorted(maps.Keys(stored.Positions)) {
+		if slices.ContainsFunc(l.Shards, func(s Shard) bool { return s.ID == id }) {
+			continue
+		}
+		if why := neededFor(id, stored, l.Shards, horizon); why != "" {
+			p.Keep = append(p.Keep, KeptPosition{id, why})
+			continue
+		}
+		p.Remove = append(p.Remove, PositionKey{stored.Epoch(), id})
+	}
+	return p
+}
+
+// neededFor says why the position of a shard that is not listed is still needed; "": it is not.
+func neededFor(id ShardID, stored Stored, listed []Shard, horizon time.Time) string {
+	pos := stored.Positions[id].Position
+	switch {
+	case pos.Unreadable != nil:
+		return "it cannot be understood"
+	case !pos.Ended:
+		return "it is not marked ended: a process does that"
+	case pos.HandledUntil().After(horizon.Add(arrivalError)):
+		return "the stream should still list the shard: look again later"
+	}
+	for _, s := range listed {
+		if _, ok := stored.Positions[s.ID]; !ok && slices.Contains(s.Parents, id) {
+			return fmt.Sprintf("its child %s has not begun yet", s.ID)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,237 @@
+package storetest
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// letterTests are what is promised of dead letters to an operator.
+var letterTests = []test{
+	{"operator: dead letters are shown, the newest first, with all their fields", lettersShown},
+	{"operator: more dead letters than one look takes, dropped meanwhile", lettersMany},
+	{"operator: a dead letter that is not held is not found", letterMissing},
+	{"operator: dropped dead letters are gone", lettersDropped},
+	{"operator: a dead letter is retried", letterRetried},
+	{"operator: a retry that finds the entry queued leaves it there once", retryQueued},
+	{"operator: a dead letter that is not held is not retried", retryMissing},
+	{"operator: a dead letter that was cut is not retried", retryCut},
+	{"operator: two who retry the same dead letter queue it once", retryTwice},
+	{"operator: a retry ends no term", retryBesideTerm},
+}
+
+// aside has dead letters put aside, one commit each, oldest first.
+func (f *fixture) aside(letters ...gerritstream.DeadLetter) {
+	f.Helper()
+	term := f.elect(f.Open(), shardA)
+	for i, d := range letters {
+		f.commit(term, gerritstream.Commit{Position: after(i + 1), DeadLetters: []gerritstream.DeadLetter{d}})
+	}
+	f.resign(term)
+}
+
+// letters reads all dead letters.
+func (f *fixture) letters(o gerritstream.Operator) (letters []gerritstream.Letter) {
+	f.Helper()
+	for l, err := range o.Letters(f.soon()) {
+		if err != nil {
+			f.Fatalf("letters: %v", err)
+		}
+		letters = append(letters, l)
+	}
+	return letters
+}
+
+func lettersShown(f *fixture) {
+	o := f.operator()
+	if n := len(f.letters(o)); n != 0 {
+		f.Errorf("an empty store holds %d dead letters", n)
+	}
+	before := time.Now().Truncate(time.Millisecond)
+	want := []gerritstream.DeadLetter{
+		letter(shardA, 1), letterWith(shardB, 2, make([]byte, gerritstream.MaxDeadLetterBytes+1)), letterWith(shardA, 3, nil),
+	}
+	want[1].Sub = 4
+	f.aside(want...)
+	slices.Reverse(want)
+	got := f.letters(o)
+	if len(got) != len(want) {
+		f.Fatalf("%d dead letters are shown, want %d", len(got), len(want))
+	}
+	for i, w := range want {
+		one, err := o.Letter(f.soon(), w.ID)
+		if err != nil {
+			f.Errorf("letter %s: %v", w.ID, err)
+		}
+		for _, g := range []gerritstream.Letter{got[i], one} {
+			if !sameLetter(g.DeadLetter, w) {
+				f.Errorf("dead letter is shown as\n%.500v\nwant\n%.500v", g, w)
+			}
+			if g.PutAside.Before(before) || g.PutAside.After(time.Now().Add(time.Second)) {
+				f.Errorf("it was put aside at %v, not after %v", g.PutAside, before)
+			}
+		}
+	}
+}
+
+func lettersMany(f *fixture) {
+	o := f.operator()
+	const many = 60
+	term := f.elect(f.Open(), shardA)
+	for n := 1; n <= many; n += 10 {
+		c := gerritstream.Commit{Position: after(n + 9)}
+		for i := range 10 {
+			c.DeadLetters = append(c.DeadLetters, letter(shardA, n+i))
+		}
+		f.commit(term, c)
+	}
+	seen, dropped := map[gerritstream.EventID]bool{}, 0
+	for l, err := range o.Letters(f.soon()) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		if seen[l.ID] {
+			f.Errorf("%s is shown twice", l.ID)
+		}
+		if seen[l.ID] = true; len(seen)%2 == 0 {
+			n, err := o.DropLetters(f.soon(), []gerritstream.EventID{l.ID})
+			if err != nil || n != 1 {
+				f.Errorf("%d dropped, error %v", n, err)
+			}
+			dropped += n
+		}
+	}
+	if left := len(f.letters(o)); len(seen) != many || left != many-dropped {
+		f.Errorf("%d of %d were shown, and %d are left of %d", len(seen), many, left, many-dropped)
+	}
+}
+
+func letterMissing(f *fixture) {
+	o := f.operator()
+	f.aside(letter(shardA, 1))
+	if _, err := o.Letter(f.soon(), letter(shardA, 2).ID); !errors.Is(err, gerritstream.ErrNoLetter) {
+		f.Errorf("letter returned %v, want %v", err, gerritstream.ErrNoLetter)
+	}
+}
+
+func lettersDropped(f *fixture) {
+	o := f.operator()
+	a, b, c := letter(shardA, 1), letter(shardB, 2), letter(shardA, 3)
+	f.aside(a, b, c)
+	drop := func(want int, ids ...gerritstream.EventID) {
+		f.Helper()
+		if n, err := o.DropLetters(f.soon(), ids); err != nil || n != want {
+			f.Errorf("%d dropped, error %v, want %d", n, err, want)
+		}
+	}
+	drop(0)
+	drop(0, letter(shardA, 4).ID)
+	drop(2, a.ID, letter(shardA, 4).ID, c.ID)
+	f.putAside(b)
+	drop(0, a.ID)
+	drop(1, b.ID)
+	f.putAside()
+	f.queued()
+	f.aside(a) // the same record, read again
+	f.putAside(a)
+}
+
+// pardon makes a dead letter of a record that is sound, and the entry that it becomes.
+func pardon(n int) (gerritstream.DeadLetter, gerritstream.Entry) {
+	e := event(shardA, n)
+	return letterWith(shardA, n, e.Payload), e
+}
+
+func letterRetried(f *fixture) {
+	o := f.operator()
+	d, e := pardon(1)
+	other := letter(shardA, 2)
+	f.aside(d, other)
+	if err := o.RetryLetter(f.soon(), e); err != nil {
+		f.Fatalf("retry: %v", err)
+	}
+	f.queued(e)
+	f.putAside(other)
+	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoLetter) {
+		f.Errorf("a second retry returned %v, want %v", err, gerritstream.ErrNoLetter)
+	}
+	f.queued(e)
+}
+
+func retryQueued(f *fixture) {
+	o := f.operator()
+	if !f.Deduplicates {
+		f.Skip("this store's queue has no identities")
+	}
+	d, e := pardon(1)
+	term := f.elect(f.Open(), shardA)
+	f.commit(term, gerritstream.Commit{Position: after(1), Entries: []gerritstream.Entry{e}, DeadLetters: []gerritstream.DeadLetter{d}})
+	if err := o.RetryLetter(f.soon(), e); err != nil {
+		f.Fatalf("retry: %v", err)
+	}
+	f.queued(e)
+	f.putAside()
+}
+
+func retryMissing(f *fixture) {
+	o := f.operator()
+	d, _ := pardon(1)
+	f.aside(d)
+	_, e := pardon(2)
+	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoLetter) {
+		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrNoLetter)
+	}
+	f.queued()
+	f.putAside(d)
+}
+
+func retryCut(f *fixture) {
+	o := f.operator()
+	e := eventWith(shardA, 1, make([]byte, gerritstream.MaxDeadLetterBytes+1))
+	d := letterWith(shardA, 1, e.Payload)
+	f.aside(d)
+	e.Payload = d.Payload
+	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrCut) {
+		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrCut)
+	}
+	f.queued()
+	f.putAside(d)
+}
+
+func retryTwice(f *fixture) {
+	o, other := f.operator(), f.openOperator()
+	d, e := pardon(1)
+	f.aside(d)
+	done := make(chan error)
+	for _, op := range []gerritstream.Operator{o, other, o, other} {
+		go func() { done <- op.RetryLetter(f.soon(), e) }()
+	}
+	won := 0
+	for range 4 {
+		switch err := <-done; {
+		case err == nil:
+			won++
+		case !errors.Is(err, gerritstream.ErrNoLetter):
+			f.Errorf("retry: %v", err)
+		}
+	}
+	if won != 1 {
+		f.Errorf("%d retries succeeded, want 1", won)
+	}
+	f.queued(e)
+	f.putAside()
+}
+
+func retryBesideTerm(f *fixture) {
+	o := f.operator()
+	d, e := pardon(1)
+	f.aside(d)
+	term := f.elect(f.Open(), shardA)
+	if err := o.RetryLetter(f.soon(), e); err != nil {
+		f.Fatalf("retry: %v", err)
+	}
+	f.commit(term, step(shardA, 2, 2))
+	f.queued(e, event(shardA, 2))
+}
