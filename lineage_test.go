@@ -67,6 +67,12 @@ func TestPlan(t *testing.T) {
 			"P:ended\na:run trim horizon+7m\nb:run trim horizon+7m\n"},
 		{"a child that runs already is not held up by its parent", View{Shards: split, Positions: map[ShardID]Position{"P": at("5", 1), "a": at("12", 9)}},
 			"P:run position\na:run position\nb:wait [P]\n"},
+		{"a child sent back with its parent waits for it", View{Shards: split, Positions: map[ShardID]Position{"P": {From: startAt}, "a": {From: startAt}, "b": at("12", 9)}},
+			"P:run position\na:wait [P]\nb:run position\n"},
+		{"a child sent back runs from its position once its parent has ended", View{Shards: split, Positions: map[ShardID]Position{"P": ended(at("9", 7)), "a": {From: startAt}}},
+			"P:ended\na:run position\nb:run trim horizon+7m\n"},
+		{"a child that was read in vain has begun", View{Shards: split, Positions: map[ShardID]Position{"P": at("5", 1), "a": {From: startAt, CaughtUp: t0}}},
+			"P:run position\na:run position\nb:wait [P]\n"},
 		{"a merged shard waits for both parents", View{Shards: merge, Positions: map[ShardID]Position{"P": ended(at("9", 1)), "Q": at("3", 1)}},
 			"P:ended\nQ:run position\nc:wait [Q]\n"},
 		{"a merged shard waits for the parent nobody followed", View{Shards: merge, Positions: map[ShardID]Position{"P": ended(at("9", 1))}},
@@ -151,7 +157,7 @@ func checkStep(t *testing.T, v View, listed map[ShardID]Shard, shard Shard, step
 	switch {
 	case has && pos.Ended:
 		want = ActionEnded
-	case !has && open > 0:
+	case open > 0 && (!has || pos.After == ""):
 		want = ActionWait
 	}
 	if step.Action != want {
@@ -159,6 +165,9 @@ func checkStep(t *testing.T, v View, listed map[ShardID]Shard, shard Shard, step
 	}
 	if step.Action == ActionWait && len(step.WaitFor) != open {
 		t.Errorf("%s waits for %v, want %d parents", shard.ID, step.WaitFor, open)
+	}
+	if step.Action == ActionRun && has && step.From != (StartPoint{}) {
+		t.Errorf("%s has a position and is to start at %+v", shard.ID, step.From)
 	}
 	if step.Action == ActionRun && !has {
 		if followed != step.From.TrimHorizon {
@@ -191,7 +200,9 @@ func randomView(rng *rand.Rand, steps int) View {
 		}
 	}
 	for _, s := range v.Shards {
-		switch rng.IntN(4) {
+		switch rng.IntN(5) {
+		case 2:
+			v.Positions[s.ID] = Position{From: startAt}
 		case 0:
 			v.Positions[s.ID] = at("5", rng.IntN(60))
 		case 1:

@@ -15,7 +15,7 @@ var letterTests = []test{
 	{"operator: a dead letter that is not held is not found", letterMissing},
 	{"operator: dropped dead letters are gone", lettersDropped},
 	{"operator: a dead letter is retried", letterRetried},
-	{"operator: a retry that finds the entry queued leaves it there once", retryQueued},
+	{"operator: a retry that finds the entry queued", retryQueued},
 	{"operator: a dead letter that is not held is not retried", retryMissing},
 	{"operator: a dead letter that was cut is not retried", retryCut},
 	{"operator: two who retry the same dead letter queue it once", retryTwice},
@@ -162,16 +162,15 @@ func letterRetried(f *fixture) {
 
 func retryQueued(f *fixture) {
 	o := f.operator()
-	if !f.Deduplicates {
-		f.Skip("this store's queue has no identities")
-	}
 	d, e := pardon(1)
 	term := f.elect(f.Open(), shardA)
 	f.commit(term, gerritstream.Commit{Position: after(1), Entries: []gerritstream.Entry{e}, DeadLetters: []gerritstream.DeadLetter{d}})
 	if err := o.RetryLetter(f.soon(), e); err != nil {
 		f.Fatalf("retry: %v", err)
 	}
-	f.queued(e)
+	if f.Deduplicates {
+		f.queued(e)
+	}
 	f.putAside()
 }
 
