@@ -1,6 +1,9 @@
 package gerritstream
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Aim is where an operator wants a shard to be read from: behind a record, or from a point of the stream. One of its fields is set.
 type Aim struct {
@@ -138,4 +141,32 @@ func (s *sight) toTime(t time.Time) {
 	default:
 		s.again(to, t)
 	}
+}
+
+// Began returns a time before which nothing in a shard without a position arrived, as far as the positions of those it comes
+// from tell, and the start record: for Moment. Zero: not known.
+func Began(shard ShardID, stored Stored, listed []Shard) time.Time {
+	return began(shard, stored, listed, map[ShardID]bool{})
+}
+
+func began(shard ShardID, stored Stored, listed []Shard, seen map[ShardID]bool) (earliest time.Time) {
+	i := slices.IndexFunc(listed, func(s Shard) bool { return s.ID == shard })
+	if i < 0 || len(listed[i].Parents) == 0 || seen[shard] {
+		if stored.Start == nil {
+			return time.Time{}
+		}
+		return stored.Start.From.Time
+	}
+	seen[shard] = true
+	for n, parent := range listed[i].Parents {
+		pos, ok := stored.Positions[parent]
+		until := pos.Position.HandledUntil() // the shard opened when this one closed
+		if !ok {
+			until = began(parent, stored, listed, seen)
+		}
+		if n == 0 || until.Before(earliest) {
+			earliest = until
+		}
+	}
+	return earliest
 }

@@ -208,8 +208,8 @@ func TestPlanPrune(t *testing.T) {
 	if got, want := fmt.Sprint(p.Remove), "[{0 x} {1 d} {2 alone} {2 begun} {2 edge} {2 empty}]"; got != want {
 		t.Errorf("removed would be %s, want %s", got, want)
 	}
-	want := "[{bad it cannot be understood} {fresh the stream should still list the shard: look again later} " +
-		"{old its child c has not begun yet} {open it is not marked ended: a process does that} {waited its child c has not begun yet}]"
+	want := "[{{2 bad} it cannot be understood} {{2 fresh} the stream should still list the shard: look again later} " +
+		"{{2 old} its child c has not begun yet} {{2 open} it is not marked ended: a process does that} {{2 waited} its child c has not begun yet}]"
 	if got := fmt.Sprint(p.Keep); got != want {
 		t.Errorf("kept would be\n%s, want\n%s", got, want)
 	}
@@ -272,5 +272,23 @@ func TestReconsider(t *testing.T) {
 	}
 	if _, err := Reconsider(letter("json", "good", 5), classify); !errors.Is(err, ErrCut) {
 		t.Errorf("a letter that was cut: got %v", err)
+	}
+}
+
+func TestBegan(t *testing.T) {
+	stored := Stored{Start: &Start{From: StartPoint{Time: minutes(-50)}}, Positions: map[ShardID]StoredPosition{
+		"P": {Position: at("5", 10)}, "Q": {Position: ended(at("9", 5))},
+	}}
+	listed := []Shard{
+		{ID: "P"}, {ID: "Q"}, {ID: "R"}, {ID: "a", Parents: []ShardID{"P"}}, {ID: "b", Parents: []ShardID{"a"}}, {ID: "m", Parents: []ShardID{"P", "Q"}},
+		{ID: "n", Parents: []ShardID{"gone"}}, {ID: "x", Parents: []ShardID{"y"}}, {ID: "y", Parents: []ShardID{"x"}},
+	}
+	for shard, want := range map[ShardID]int{"R": -50, "a": 10, "b": 10, "m": 5, "n": -50, "x": -50, "unknown": -50} {
+		if got := Began(shard, stored, listed); !got.Equal(minutes(want)) {
+			t.Errorf("%s began at %v, want minute %d", shard, got, want)
+		}
+	}
+	if got := Began("a", Stored{}, nil); !got.IsZero() {
+		t.Errorf("of an empty store: %v", got)
 	}
 }

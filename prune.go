@@ -15,8 +15,8 @@ type Prune struct {
 
 // KeptPosition is the position of a shard that is not listed any more, and still needed.
 type KeptPosition struct {
-	Shard ShardID
-	Why   string
+	PositionKey
+	Why string
 }
 
 // PlanPrune plans a removal of positions. It is a pure function. The shards must have been listed, completely, before the
@@ -33,11 +33,12 @@ func PlanPrune(stored Stored, l Listing) Prune {
 		if slices.ContainsFunc(l.Shards, func(s Shard) bool { return s.ID == id }) {
 			continue
 		}
+		key := PositionKey{stored.Epoch(), id}
 		if why := neededFor(id, stored, l.Shards, horizon); why != "" {
-			p.Keep = append(p.Keep, KeptPosition{id, why})
+			p.Keep = append(p.Keep, KeptPosition{key, why})
 			continue
 		}
-		p.Remove = append(p.Remove, PositionKey{stored.Epoch(), id})
+		p.Remove = append(p.Remove, key)
 	}
 	return p
 }

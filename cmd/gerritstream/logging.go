@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/mattn/go-isatty"
+
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
@@ -17,12 +19,8 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// isTerminal reports whether a person may be reading along.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+// isTerminal reports whether a person sits at the other end of an input or output.
+func isTerminal(end any) bool {
+	f, ok := end.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }

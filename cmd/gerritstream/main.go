@@ -9,6 +9,7 @@ var version string
 
 func main() {
 	os.Exit(execute(os.Args[1:], process{
+		stdin:   os.Stdin,
 		stdout:  os.Stdout,
 		stderr:  os.Stderr,
 		environ: os.Environ(),

@@ -10,6 +10,7 @@ import (
 
 // process is what a command gets of the process it runs in.
 type process struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
 }
@@ -47,7 +48,7 @@ Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 a check failed, 4 no 
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(newRun(p), newEmulate(p), newStatus(p), newVersion(p))
+	root.AddCommand(newRun(p), newEmulate(p), newStatus(p), newCheckpoint(p), newDeadletter(p), newVersion(p))
 	return root
 }
 
