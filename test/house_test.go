@@ -30,12 +30,13 @@ var house = map[string][]string{
 	"internal/admin":         {""},
 	"internal/history":       {""},
 	"internal/peers":         {},
-	"internal/daemon/config": {"", "gerrit", "kinesis"},
+	"internal/daemon/config": {"", "gerrit", "kinesis", "internal/daemon/zuulconf"},
 	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},
 	"cmd/gerritstream": {
 		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
 	},
-	"test/summary": {},
+	"internal/daemon/zuulconf": {},
+	"test/summary":             {},
 }
 
 // confined says where alone a dependency may be imported outside tests, by prefix of its path.
