@@ -40,9 +40,12 @@ type Config struct {
 	// CredentialsFile names a file in the format of the shared credentials file, with the profile AWS_PROFILE or "default". It is
 	// read again like the files above.
 	//
-	// Where no file is named the SDK's default chain is asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
+	// Where no file is named, and no Keys are given, the SDK's default chain is asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
 	// shared files, the container's role, the instance's role.
 	CredentialsFile string
+
+	// Keys is a key held in memory, instead of files. It does not change as long as the Source lives.
+	Keys Keys
 
 	// RoleARN is a role to assume with these credentials; ExternalID is what its owner may ask for besides.
 	RoleARN    string
@@ -158,10 +161,17 @@ func (c *Config) checkKeys(f *faults) {
 	case c.AccessKeyFile == "" && c.SessionTokenFile != "":
 		f.add("SessionTokenFile", "a session token is given without its key")
 	}
-	if c.CredentialsFile != "" && c.AccessKeyFile+c.SecretKeyFile+c.SessionTokenFile != "" {
+	files := c.AccessKeyFile + c.SecretKeyFile + c.SessionTokenFile
+	if c.CredentialsFile != "" && files != "" {
 		f.add("CredentialsFile", "it is given besides a key: one of the two is too many")
 	}
-	if c.CredentialsFile+c.AccessKeyFile+c.SecretKeyFile+c.SessionTokenFile != "" {
+	if problem := c.Keys.trouble(); problem != "" {
+		f.add("Keys", "%s: %s", c.Keys, problem)
+	}
+	if !c.Keys.IsZero() && c.CredentialsFile+files != "" {
+		f.add("Keys", "a key of %s is given besides files: one of the two is too many", c.Keys)
+	}
+	if c.CredentialsFile+files != "" || !c.Keys.IsZero() {
 		return
 	}
 	id := os.Getenv("AWS_ACCESS_KEY_ID") + os.Getenv("AWS_ACCESS_KEY")

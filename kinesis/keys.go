@@ -1,0 +1,77 @@
+package kinesis
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Keys is a key that is held in memory: its id and its secret, and a few words that say where they came from. Whoever prints it, in
+// whatever way, gets those words and nothing else. The zero Keys is none.
+type Keys struct {
+	held func() (id, secret, from string) // a function: what prints structs by reflection does not see what one holds
+}
+
+var (
+	_ fmt.Formatter           = Keys{}
+	_ slog.LogValuer          = Keys{}
+	_ encoding.TextMarshaler  = Keys{}
+	_ aws.CredentialsProvider = Keys{}
+)
+
+// NewKeys returns a key. from is what it is called in logs and errors, such as "zuul.conf [connection gerrit]".
+func NewKeys(id, secret, from string) Keys {
+	return Keys{func() (string, string, string) { return id, secret, from }}
+}
+
+// IsZero reports whether there is no key.
+func (k Keys) IsZero() bool { return k.held == nil }
+
+// String says where the key came from; "" for the zero Keys.
+func (k Keys) String() string {
+	if k.held == nil {
+		return ""
+	}
+	_, _, from := k.held()
+	return from
+}
+
+// Format implements [fmt.Formatter]: every verb prints what String returns.
+func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) } // as the formatter of any text
+
+// LogValue implements [slog.LogValuer] with what String returns.
+func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText implements [encoding.TextMarshaler] with what String returns.
+func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// Retrieve implements [aws.CredentialsProvider]. What it returns holds the key in the clear.
+func (k Keys) Retrieve(context.Context) (aws.Credentials, error) {
+	if k.held == nil {
+		return aws.Credentials{}, errors.New("there is no key")
+	}
+	id, secret, from := k.held()
+	return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, Source: from}, nil
+}
+
+// trouble says what is wrong with the key, without a part of it; "": nothing.
+func (k Keys) trouble() string {
+	if k.held == nil {
+		return ""
+	}
+	id, secret, _ := k.held()
+	switch {
+	case id == "" || secret == "":
+		return "a key needs both an id and a secret"
+	case strings.ContainsFunc(id+secret, unicode.IsSpace):
+		return "a key's id or secret is more than one word"
+	}
+	return ""
+}

@@ -1,0 +1,84 @@
+package kinesis
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// TestKeysAreNotPrinted whatever prints them, also inside of something else.
+func TestKeysAreNotPrinted(t *testing.T) {
+	c := Config{Keys: NewKeys("AKIDhunter2", "hunter2", "zuul.conf [connection gerrit]")}
+	within := struct{ hidden Config }{c}
+	var b strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
+		for _, what := range []any{c, &c, within, &within, c.Keys, &c.Keys, []Keys{c.Keys}} {
+			fmt.Fprintf(&b, verb+"\n", what)
+		}
+	}
+	text, err := json.Marshal(map[string]any{"keys": c.Keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write(text)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "keys", c.Keys, "in", map[string]any{"keys": c.Keys})
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "c", c, "keys", c.Keys)
+	for _, secret := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("%X", "hunter2")} {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("%q is printed:\n%s", secret, &b)
+		}
+	}
+	if !strings.Contains(b.String(), "keys=\"zuul.conf [connection gerrit]\"") {
+		t.Errorf("where they came from is not printed:\n%s", &b)
+	}
+}
+
+// TestKeysAreUsed: requests are signed with them, whatever the environment holds, and it is known where they came from.
+func TestKeysAreUsed(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
+		c.Keys = NewKeys("AKIDOFZUUL", "secret", "zuul.conf [connection gerrit]")
+	}, func(t *testing.T, w *world) {
+		is, err := w.src.Describe(t.Context())
+		if err != nil || is.Credentials != "zuul.conf [connection gerrit]" {
+			t.Errorf("credentials from %q, %v", is.Credentials, err)
+		}
+		signed, err := w.src.credentials.Retrieve(t.Context())
+		if err != nil || signed.AccessKeyID != "AKIDOFZUUL" {
+			t.Errorf("signed with %q, %v", signed.AccessKeyID, err)
+		}
+	})
+}
+
+func TestKeysAreChecked(t *testing.T) {
+	const from = "zuul.conf [connection gerrit]"
+	t.Setenv("AWS_ACCESS_KEY_ID", "half") // counts for nothing where there are Keys
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	tests := []struct {
+		name   string
+		config Config
+		want   string
+	}{
+		{"sound", Config{Keys: NewKeys("a", "hunter2", from)}, ""},
+		{"no secret", Config{Keys: NewKeys("hunter2", "", from)}, "Keys: " + from + ": a key needs both an id and a secret"},
+		{"no id", Config{Keys: NewKeys("", "hunter2", from)}, "Keys: " + from + ": a key needs both an id and a secret"},
+		{"two lines", Config{Keys: NewKeys("a", "hunter2\nb", from)}, "Keys: " + from + ": a key's id or secret is more than one word"},
+		{"besides a file", Config{Keys: NewKeys("a", "hunter2", from), CredentialsFile: "f"},
+			"Keys: a key of " + from + " is given besides files: one of the two is too many"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.config.Stream = "gerrit"
+			got := ""
+			if err := tt.config.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
