@@ -17,6 +17,7 @@ func (c *Config) Kinesis() kinesis.Config {
 		SecretKeyFile:    c.AWS.SecretKeyFile,
 		SessionTokenFile: c.AWS.SessionTokenFile,
 		CredentialsFile:  c.AWS.CredentialsFile,
+		Keys:             c.AWS.Keys,
 		RoleARN:          c.AWS.RoleARN,
 		ExternalID:       c.AWS.ExternalID,
 		PollInterval:     c.PollInterval,
@@ -46,7 +47,7 @@ func (l *loader) checkAWS(src Sources) {
 		}
 		return
 	}
-	l.checkFiles()
+	l.checkReadable("aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file")
 	joined, ok := l.config.kinesisFaults().(interface{ Unwrap() []error })
 	if !ok {
 		return
@@ -60,9 +61,9 @@ func (l *loader) checkAWS(src Sources) {
 	}
 }
 
-// checkFiles looks whether the files with credentials can be read.
-func (l *loader) checkFiles() {
-	for _, key := range []string{"aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file"} {
+// checkReadable looks whether the files that settings name can be read.
+func (l *loader) checkReadable(keys ...string) {
+	for _, key := range keys {
 		name := lookup(key).show(l.config)
 		if name == "" {
 			continue

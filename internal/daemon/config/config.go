@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/kinesis"
 )
 
 // Config is everything a process that reads a stream is told. Each field's comment is its manual; the key in the file is
@@ -23,8 +24,12 @@ type Config struct {
 	AWS AWS
 
 	// store: where events, positions and leaderships are kept. "sqlite:PATH" is one file, shared by processes of one host.
-	// Default: $STATE_DIRECTORY/<connection>.db as systemd sets it, else the user's state folder.
+	// "zookeeper://HOST:PORT,HOST:PORT/CHROOT" is Zuul's ZooKeeper, where its schedulers take the events; the port may be left
+	// out, and the chroot where Zuul has none. Default: $STATE_DIRECTORY/<connection>.db as systemd sets it, else a file in the
+	// user's state folder.
 	Store Store
+
+	ZooKeeper ZooKeeper
 
 	// start_at: where a stream begins that nobody has followed yet: "latest" (from now on), "trim-horizon" (with the oldest
 	// record kept) or a time as in RFC 3339. It is used once per stream; afterwards the stored positions count.
@@ -41,7 +46,7 @@ type Config struct {
 	// memory: the upper bound for the bytes of pages held at once, by all shards together: "256MiB".
 	Memory int64
 
-	// retention: how long queued events are kept in the store. What is deleted is counted.
+	// retention: how long queued events are kept in a SQLite store. What is deleted is counted. In ZooKeeper Zuul deletes them.
 	Retention time.Duration
 
 	Filter Filter
@@ -54,6 +59,9 @@ type Config struct {
 	Admin string
 
 	Log Log
+
+	// Notes are what a person should be told about where settings came from: a sentence each, without secrets.
+	Notes []string
 }
 
 // AWS says how Kinesis is reached. Credentials are looked for where AWS' own tools look: environment, shared files, web
@@ -79,6 +87,36 @@ type AWS struct {
 
 	// aws.credentials_file: the same with one file in the format of ~/.aws/credentials.
 	CredentialsFile string
+
+	// Keys is the key that a zuul.conf holds for the connection. There is no setting for it: it would be seen.
+	Keys kinesis.Keys
+}
+
+// ZooKeeper says how a ZooKeeper store is spoken to. It means nothing for another store.
+type ZooKeeper struct {
+	TLS TLS
+
+	// zookeeper.session_timeout: how long ZooKeeper waits for a sign of a process before others take over what it led. The
+	// servers have bounds of their own; what they grant is logged.
+	SessionTimeout time.Duration
+
+	// zookeeper.queue_limit: reading pauses while so many events wait in Zuul's queue, and goes on at 80% of it. Long queues
+	// slow Zuul down.
+	QueueLimit int
+}
+
+// TLS says how the servers and this process prove to each other who they are. Without a file there is no TLS.
+type TLS struct {
+	// zookeeper.tls.cert, zookeeper.tls.key: PEM files with this process' certificate and its key.
+	Cert string
+	Key  string
+
+	// zookeeper.tls.ca: a PEM file with the authorities that may have signed the servers' certificates. Default: those that the
+	// system trusts.
+	CA string
+
+	// zookeeper.tls.verify_hostname: the servers' certificates must have their names, too. Zuul does not ask for that.
+	VerifyHostname bool
 }
 
 // Filter drops events that nobody needs before they are written anywhere.
@@ -92,11 +130,17 @@ type Filter struct {
 	Types    []string
 	Projects []string
 	Refs     []string
+
+	// filter.replication: with preset zuul, keep ref-replicated and ref-replication-scheduled. Zuul needs them when its
+	// replication_timeout is above 0.
+	Replication bool
 }
 
 // Gerrit returns the filter as package gerrit wants it.
 func (f Filter) Gerrit() gerrit.FilterConfig {
-	return gerrit.FilterConfig{Preset: f.Preset, Types: f.Types, Projects: f.Projects, Refs: f.Refs}
+	return gerrit.FilterConfig{
+		Preset: f.Preset, Replication: f.Replication, Types: f.Types, Projects: f.Projects, Refs: f.Refs,
+	}
 }
 
 // Log says what is logged, to standard error.
@@ -126,17 +170,43 @@ func (s StartAt) String() string {
 	return s.Time.Format(time.RFC3339Nano)
 }
 
-// Store is a store's address.
+// Store is a store's address: that of a file, or of ZooKeeper.
 type Store struct {
-	SQLite string // the file's path
+	SQLite  string   // the file's path
+	Servers []string // ZooKeeper's, "HOST:PORT" each
+	Chroot  string   // the node in ZooKeeper below which everything is, "/zuul"; "": the root
 }
 
-// String returns the setting's value: "sqlite:PATH".
-func (s Store) String() string {
-	if s.SQLite == "" {
-		return ""
+// StoreKind is what keeps a store. There is an adapter for each.
+type StoreKind string
+
+// The kinds of stores.
+const (
+	StoreNone      StoreKind = ""
+	StoreSQLite    StoreKind = "sqlite"
+	StoreZooKeeper StoreKind = "zookeeper"
+)
+
+// Kind returns what keeps the store; StoreNone: the Store is zero.
+func (s Store) Kind() StoreKind {
+	switch {
+	case s.SQLite != "":
+		return StoreSQLite
+	case len(s.Servers) > 0:
+		return StoreZooKeeper
 	}
-	return sqlitePrefix + s.SQLite
+	return StoreNone
+}
+
+// String returns the setting's value: "sqlite:PATH" or "zookeeper://HOST:PORT,HOST:PORT/CHROOT".
+func (s Store) String() string {
+	switch s.Kind() {
+	case StoreSQLite:
+		return sqlitePrefix + s.SQLite
+	case StoreZooKeeper:
+		return zookeeperPrefix + strings.Join(s.Servers, ",") + s.Chroot
+	}
+	return ""
 }
 
 // LogValue lists every setting with its value in force. A password in a URL is left out.

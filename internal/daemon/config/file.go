@@ -200,8 +200,8 @@ func isSection(key string) bool {
 
 // unknownKey says what is wrong with a key that is none of ours, and which one may have been meant.
 func unknownKey(prefix, name string) string {
-	if prefix == "" && (name == "zookeeper" || name == "zuul_conf") {
-		return fmt.Sprintf("key %q is not in this version, which has no ZooKeeper store", name)
+	if prefix == "" && name == "zuul_conf" {
+		return "a zuul.conf is named outside of this file: with --zuul-conf or $GERRITSTREAM_ZUUL_CONF"
 	}
 	var siblings []string
 	for _, s := range settings {

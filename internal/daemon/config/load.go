@@ -15,6 +15,10 @@ type Sources struct {
 	// File is the path of a YAML file; empty: none.
 	File string
 
+	// ZuulConf is the path of a zuul.conf; empty: none. What it says of ZooKeeper and of the connection is weaker than all the
+	// others. Nothing else in it is looked at.
+	ZuulConf string
+
 	// Environ is the environment, as os.Environ gives it. Variables that are no settings are left alone: Kubernetes
 	// injects some that begin like ours.
 	Environ []string
@@ -31,36 +35,42 @@ type Sources struct {
 func Load(src Sources) (Config, error) {
 	c := Defaults()
 	l := loader{config: &c, places: map[string][]Place{}}
+	env := environment(src.Environ)
+	ours := []map[string]value{nil, fromEnviron(env), fromFlags(src.Flags)}
 	if src.File != "" {
-		values := readFile(src.File, &l.faults)
-		l.unread = values == nil
+		ours[0] = readFile(src.File, &l.faults)
+		l.unread = ours[0] == nil
+	}
+	if src.ZuulConf != "" {
+		l.readZuul(src, ours)
+	}
+	for _, values := range ours {
 		l.apply(values)
 	}
-	env := environment(src.Environ)
-	l.apply(fromEnviron(env))
-	l.apply(fromFlags(src.Flags))
 	l.crossCheck(src)
-	if c.Store.SQLite == "" && !l.faulty("store") {
+	if c.Store.Kind() == StoreNone && !l.faulty("store") && !l.zuulFailed {
 		l.defaultStore(env)
 	}
+	l.checkZooKeeper()
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
 }
 
-// byPlace puts what the file is blamed for first, in its order.
+// byPlace puts what files are blamed for first, in their order.
 func byPlace(a, b Fault) int {
 	if a.Place.Line == 0 || b.Place.Line == 0 {
 		return cmp.Compare(min(b.Place.Line, 1), min(a.Place.Line, 1))
 	}
-	return cmp.Or(cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Place.Column, b.Place.Column))
+	return cmp.Or(cmp.Compare(a.Place.Name, b.Place.Name), cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Place.Column, b.Place.Column))
 }
 
 // loader gathers values and what is wrong with them.
 type loader struct {
-	config *Config
-	places map[string][]Place // where the value in force came from, by key; one for each element of a list
-	unread bool               // there is a file, and nothing is known of what it says
-	faults Faults
+	config     *Config
+	places     map[string][]Place // where the value in force came from, by key; one for each element of a list
+	unread     bool               // there is a file, and it is not known what it says of the stream
+	zuulFailed bool               // there is a zuul.conf, and it is not known what it says of the store
+	faults     Faults
 }
 
 // apply sets what one source says, over what the sources before it said.
@@ -77,7 +87,9 @@ func (l *loader) apply(values map[string]value) {
 		l.places[s.Key] = v.places
 		for j, text := range v.texts {
 			if err := s.set(l.config, text); err != nil {
-				l.faults.add(v.places[j], s.Key, "%v", err)
+				for _, err := range each(err) {
+					l.faults.add(v.places[j], s.Key, "%v", err)
+				}
 			}
 		}
 	}

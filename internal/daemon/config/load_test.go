@@ -31,7 +31,11 @@ connection: review.example.org
 stream: arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
 aws: {region: eu-west-1, endpoint: "http://127.0.0.1:4567", role_arn: "arn:aws:iam::123456789012:role/r",
       external_id: x-1, credentials_file: CREDENTIALS}
-store: sqlite:/var/lib/g/gerrit.db
+store: zookeeper://zk1.example.org,[::1]:2281/zuul/one
+zookeeper:
+  tls: {cert: CREDENTIALS, key: CREDENTIALS, ca: CREDENTIALS, verify_hostname: True}
+  session_timeout: 15s
+  queue_limit: 500
 start_at: 2026-01-31T08:00:00Z
 on_bad_checkpoint: halt
 poll_interval: 1s
@@ -43,6 +47,7 @@ filter:
   projects:
     - platform/*
   refs: [refs/heads/main]
+  replication: true
 sinks: [stdout]
 admin: "off"
 log: {format: json, level: debug}
@@ -61,20 +66,27 @@ func TestLoadFile(t *testing.T) {
 			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", RoleARN: "arn:aws:iam::123456789012:role/r",
 			ExternalID: "x-1", CredentialsFile: creds,
 		},
-		Store:           Store{SQLite: "/var/lib/g/gerrit.db"},
+		Store: Store{Servers: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one"},
+		ZooKeeper: ZooKeeper{
+			TLS:            TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
+			SessionTimeout: 15 * time.Second, QueueLimit: 500,
+		},
 		StartAt:         StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
 		OnBadCheckpoint: BadHalt,
 		PollInterval:    time.Second,
 		Memory:          1 << 30,
 		Retention:       72 * time.Hour,
 		Filter: Filter{Preset: PresetNone, Types: []string{"ref-updated", "change-merged"},
-			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}},
+			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
 		Admin: AdminOff,
 		Log:   Log{Format: LogJSON, Level: slog.LevelDebug},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if again, err := parseStore(got.Store.String()); err != nil || !reflect.DeepEqual(again, got.Store) {
+		t.Errorf("%s is read as %+v, %v", got.Store, again, err)
 	}
 	defaults := Defaults()
 	for _, s := range Settings() {
@@ -192,7 +204,7 @@ aws:
   regoin: eu-west-1
   endpoint: localhost:4567
   role_arn: [a, b]
-zookeeper: {session_timeout: 10s}
+zookeeper: {session_timeout: 1ms, queue_limit: 0, tls: {verify_hostname: perhaps, crt: x}}
 region: us-west-2
 start_at: latets
 memory: 12MiB
@@ -208,7 +220,7 @@ log: text
 	_, err := Load(Sources{
 		File:    file,
 		Environ: []string{"GERRITSTREAM_ADMIN=9419"},
-		Flags:   map[string][]string{"store": {"zookeeper://zk1:2281/chroot"}, "log-level": {"wran"}},
+		Flags:   map[string][]string{"store": {"zookeeper://zk1:zk,:1/chroot/"}, "log-level": {"wran"}},
 	})
 	if err == nil {
 		t.Fatal("no faults found")
@@ -218,7 +230,10 @@ F:2:9: stream: "no spaces" is not a stream's name: 1 to 128 letters, digits, '_'
 F:5:3: unknown key "aws.regoin"; did you mean "region"?
 F:6:13: aws.endpoint: "localhost:4567" is not a URL, such as http://localhost:4567
 F:7:13: aws.role_arn: expected a single value
-F:8:1: key "zookeeper" is not in this version, which has no ZooKeeper store
+F:8:30: zookeeper.session_timeout: 1ms is not between 1s and 10m0s
+F:8:48: zookeeper.queue_limit: "0" is not a number from 1 to 1000000
+F:8:74: zookeeper.tls.verify_hostname: "perhaps" is not one of true, false
+F:8:83: unknown key "zookeeper.tls.crt"; did you mean "cert"?
 F:9:1: unknown key "region"; did you mean "aws.region"?
 F:10:11: start_at: "latets" is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z; did you mean "latest"?
 F:11:9: memory: 12MiB is too small; the least is 64MiB
@@ -231,7 +246,9 @@ F:17:25: sinks: "kafka" is not known; there is only stdout
 F:18:6: log: expected keys and values here, as in "connection: gerrit"
 F:19:1: only plain keys are understood here
 $GERRITSTREAM_ADMIN: admin: "9419" is not an address such as 127.0.0.1:9419, nor off
---store: store: this version has no ZooKeeper store; use sqlite:PATH
+--store: store: "zk1:zk": the port is not a number from 1 to 65535
+--store: store: "" is not a host's name or address
+--store: store: the chroot "/chroot/" ends in a slash
 --log-level: log.level: "wran" is not one of debug, info, warn, error; did you mean "warn"?`
 	got := strings.ReplaceAll(err.Error(), file, "F")
 	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
@@ -276,8 +293,33 @@ func TestOtherFaults(t *testing.T) {
 			"aws.secret_key_file: a key's id is given without its secret"},
 		{"two kinds of files", "stream: s\naws: {access_key_file: /dev/null, secret_key_file: /dev/null, credentials_file: /dev/null}", nil,
 			"F:2:81: aws.credentials_file: it is given besides a key"},
-		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH`},
+		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT`},
 		{"empty sqlite", "stream: s\nstore: 'sqlite:'", nil, "F:2:8: store: sqlite: needs the path of a file"},
+		{"unknown scheme", "stream: s\nstore: zk://u:hunter2@zk1", nil, `F:2:8: store: "zk://xxxxx@zk1" is not a store; use sqlite:PATH or`},
+		{"no server", "stream: s\nstore: zookeeper://", nil, "F:2:8: store: no server is named"},
+		{"only a chroot", "stream: s\nstore: zookeeper:///zuul", nil, "F:2:8: store: no server is named"},
+		{"one slash", "stream: s\nstore: zookeeper:/zk", nil, `F:2:8: store: "zookeeper:/zk" is not a store`},
+		{"port", "stream: s\nstore: zookeeper://zk1:0", nil, `F:2:8: store: "zk1:0": the port is not a number from 1 to 65535`},
+		{"address without brackets", "stream: s\nstore: zookeeper://::1", nil, `F:2:8: store: "::1": several colons; an IPv6 address goes in brackets`},
+		{"user", "stream: s\nstore: zookeeper://u:hunter2@zk1", nil, "F:2:8: store: a user in a server's address is not supported"},
+		{"chroot with two slashes", "stream: s\nstore: zookeeper://zk1//zuul", nil, `F:2:8: store: the chroot "//zuul" has two slashes in a row`},
+		{"chroot of nothing", "stream: s\nstore: zookeeper://zk1/", nil, "F:2:8: store: the chroot is only a slash; leave it out"},
+		{"relative chroot", "stream: s\nstore: zookeeper://zk1/../zuul", nil, `F:2:8: store: the chroot "/../zuul" has a relative part`},
+		{"certificate without key", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {cert: /dev/null}}", nil,
+			"F:3:25: zookeeper.tls.cert: a certificate is given without its key"},
+		{"key without certificate", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {key: /dev/null}}", nil,
+			"F:3:24: zookeeper.tls.key: a key is given without its certificate"},
+		{"names without TLS", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {verify_hostname: true}}", nil,
+			"F:3:36: zookeeper.tls.verify_hostname: it is asked for without TLS"},
+		{"no certificate", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {ca: /no/such/file}}", nil,
+			"F:3:23: zookeeper.tls.ca: open /no/such/file: no such file or directory"},
+		{"TLS with a file", "stream: s\nstore: sqlite:g.db\nzookeeper: {tls: {ca: /dev/null}}", nil,
+			"F:3:23: zookeeper.tls.ca: it is given, and the store is sqlite:g.db: only ZooKeeper is spoken to with TLS"},
+		{"TLS with the default", "stream: s\nzookeeper: {tls: {verify_hostname: true}}", nil,
+			"F:2:36: zookeeper.tls.verify_hostname: it is given, and the store is sqlite:/home/gerrit/.local/state/gerritstream/gerrit.db: "},
+		{"TLS is no text", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: true}", nil,
+			"F:3:18: zookeeper.tls: expected keys and values here"},
+		{"zuul.conf in the file", "stream: s\nzuul_conf: zuul.conf", nil, "F:2:1: a zuul.conf is named outside of this file: with --zuul-conf or "},
 		{"connection", "stream: s\nconnection: ../x", nil, "F:2:13: connection: "},
 		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
 		{"retention", "stream: s\nretention: 7 days", nil, `F:2:12: retention: "7 days" is not a duration`},
@@ -376,7 +418,7 @@ func TestTableIsSound(t *testing.T) {
 			}
 			seen[name] = true
 		}
-		if s.set == nil || s.show == nil || s.List != (s.list != nil) || strings.Count(s.Usage, "`") != 2 {
+		if s.set == nil || s.show == nil || s.List != (s.list != nil) || strings.Count(s.Usage, "`") == 2 == s.Bool {
 			t.Errorf("%s: incomplete", s.Key)
 		}
 	}

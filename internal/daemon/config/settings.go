@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ type Setting struct {
 	Flag  string // without dashes
 	Usage string // the flag's help; a word in backquotes stands for the value
 	List  bool   // takes several values
+	Bool  bool   // is true or false; the flag alone means true
 
 	set  func(*Config, string) error // sets the value; appends it if List
 	show func(*Config) string        // the value in force, without secrets
@@ -60,10 +62,22 @@ var settings = []Setting{
 	text("aws.credentials_file", "credentials-file", "`file` like ~/.aws/credentials with the key to use",
 		func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
 	{
-		Key: "store", Flag: "store", Usage: "where events and positions are kept: `sqlite:PATH` (default: a file in the state folder)",
+		Key: "store", Flag: "store", Usage: "where events and positions are kept: `sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT` (default: a file in the state folder)",
 		set:  func(c *Config, v string) (err error) { c.Store, err = parseStore(v); return },
 		show: func(c *Config) string { return c.Store.String() },
 	},
+	text("zookeeper.tls.cert", "zookeeper-tls-cert", "PEM `file` with the certificate that ZooKeeper is shown",
+		func(c *Config) *string { return &c.ZooKeeper.TLS.Cert }, nil),
+	text("zookeeper.tls.key", "zookeeper-tls-key", "PEM `file` with the certificate's key",
+		func(c *Config) *string { return &c.ZooKeeper.TLS.Key }, nil),
+	text("zookeeper.tls.ca", "zookeeper-tls-ca", "PEM `file` with the authorities that sign ZooKeeper's certificates",
+		func(c *Config) *string { return &c.ZooKeeper.TLS.CA }, nil),
+	boolean("zookeeper.tls.verify_hostname", "zookeeper-tls-verify-hostname", "ZooKeeper's certificates must have its servers' names",
+		func(c *Config) *bool { return &c.ZooKeeper.TLS.VerifyHostname }),
+	duration("zookeeper.session_timeout", "zookeeper-session-timeout", "how `long` ZooKeeper waits for a process before others take over",
+		func(c *Config) *time.Duration { return &c.ZooKeeper.SessionTimeout }, time.Second, 10*time.Minute),
+	integer("zookeeper.queue_limit", "zookeeper-queue-limit", "`number` of events in Zuul's queue at which reading pauses",
+		func(c *Config) *int { return &c.ZooKeeper.QueueLimit }, 1, 1_000_000),
 	{
 		Key: "start_at", Flag: "start-at", Usage: "where a stream begins that nobody has followed yet: latest, trim-horizon or an RFC 3339 `time`",
 		set:  func(c *Config, v string) (err error) { c.StartAt, err = parseStartAt(v); return },
@@ -75,7 +89,7 @@ var settings = []Setting{
 		func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
 	size("memory", "memory", "upper `bound` for the pages held at once: 256MiB",
 		func(c *Config) *int64 { return &c.Memory }, minMemory),
-	duration("retention", "retention", "how `long` queued events are kept in the store",
+	duration("retention", "retention", "how `long` queued events are kept in a SQLite store",
 		func(c *Config) *time.Duration { return &c.Retention }, time.Minute, 10*365*24*time.Hour),
 	choice("filter.preset", "filter-preset", "`rules` that drop events: zuul or none",
 		func(c *Config) *string { return &c.Filter.Preset }, PresetZuul, PresetNone),
@@ -85,6 +99,8 @@ var settings = []Setting{
 		func(c *Config) *[]string { return &c.Filter.Projects }, nil),
 	list("filter.refs", "filter-refs", "keep only events of these `refs`",
 		func(c *Config) *[]string { return &c.Filter.Refs }, nil),
+	boolean("filter.replication", "filter-replication", "keep events of replication, for a Zuul with a replication_timeout",
+		func(c *Config) *bool { return &c.Filter.Replication }),
 	list("sinks", "sink", "`where` events go besides the store: stdout",
 		func(c *Config) *[]string { return &c.Sinks }, []string{SinkStdout}),
 	text("admin", "admin", "`address` of health, metrics and status page, HOST:PORT, or off",
@@ -127,6 +143,7 @@ func Defaults() Config {
 		PollInterval:    250 * time.Millisecond,
 		Memory:          256 << 20,
 		Retention:       7 * 24 * time.Hour,
+		ZooKeeper:       ZooKeeper{SessionTimeout: 10 * time.Second, QueueLimit: 10_000},
 		Filter:          Filter{Preset: PresetZuul},
 		Admin:           "127.0.0.1:9419",
 		Log:             Log{Format: LogAuto, Level: slog.LevelInfo},
@@ -151,6 +168,35 @@ func text(key, flag, usage string, at func(*Config) *string, rule func(string) e
 // choice is a setting that is one of a few words.
 func choice(key, flag, usage string, at func(*Config) *string, words ...string) Setting {
 	return text(key, flag, usage, at, func(v string) error { return oneOf(v, words) })
+}
+
+// boolean is a setting that is true or false.
+func boolean(key, flag, usage string, at func(*Config) *bool) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage, Bool: true,
+		set: func(c *Config, v string) error {
+			v = strings.ToLower(v) // YAML has True and TRUE as well
+			*at(c) = v == "true"
+			return oneOf(v, []string{"true", "false"})
+		},
+		show: func(c *Config) string { return strconv.FormatBool(*at(c)) },
+	}
+}
+
+// integer is a setting that is a whole number within bounds.
+func integer(key, flag, usage string, at func(*Config) *int, low, high int) Setting {
+	return Setting{
+		Key: key, Flag: flag, Usage: usage,
+		set: func(c *Config, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < low || n > high {
+				return fmt.Errorf("%q is not a number from %d to %d", v, low, high)
+			}
+			*at(c) = n
+			return nil
+		},
+		show: func(c *Config) string { return strconv.Itoa(*at(c)) },
+	}
 }
 
 // list is a setting of several texts, of any or of a few words.

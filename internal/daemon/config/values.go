@@ -11,9 +11,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
 )
 
-const sqlitePrefix = "sqlite:"
+// What the addresses of stores begin with.
+const (
+	sqlitePrefix    = "sqlite:"
+	zookeeperPrefix = "zookeeper://"
+)
 
 // unit is a unit of bytes.
 type unit struct {
@@ -86,17 +92,44 @@ func parseStartAt(v string) (StartAt, error) {
 	return StartAt{Time: t}, nil
 }
 
-// parseStore reads a store's address.
+// parseStore reads a store's address. Its error may join several.
 func parseStore(v string) (Store, error) {
-	switch path, ok := strings.CutPrefix(v, sqlitePrefix); {
-	case ok && path != "":
+	if path, ok := strings.CutPrefix(v, sqlitePrefix); ok {
+		if path == "" {
+			return Store{}, errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
+		}
 		return Store{SQLite: path}, nil
-	case ok:
-		return Store{}, errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
-	case strings.HasPrefix(v, "zookeeper:"):
-		return Store{}, errors.New("this version has no ZooKeeper store; use sqlite:PATH")
 	}
-	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH", v)
+	if hosts, ok := strings.CutPrefix(v, zookeeperPrefix); ok {
+		return parseZooKeeper(hosts)
+	}
+	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT", redactURL(v))
+}
+
+// parseZooKeeper reads what stands behind the scheme: servers, and from the first slash on the chroot.
+func parseZooKeeper(hosts string) (Store, error) {
+	list, chroot := hosts, ""
+	if i := strings.IndexByte(hosts, '/'); i >= 0 {
+		list, chroot = hosts[:i], hosts[i:]
+	}
+	servers, err := zuulconf.Servers(list)
+	if err = errors.Join(err, zuulconf.CheckChroot(chroot)); err != nil {
+		return Store{}, err
+	}
+	return Store{Servers: servers, Chroot: chroot}, nil
+}
+
+// each returns the errors that err joins, and those that they join.
+func each(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, each(err)...)
+	}
+	return all
 }
 
 // parseLevel reads a log level.

@@ -24,6 +24,7 @@ const defaultStream = "gerrit"
 type Connection struct {
 	Name    string // without quotes; of a [gerrit] section, as old files have it, "gerrit"
 	Section string // as it stands in the file: "connection gerrit"
+	Place   Place  // of the section
 	Region  string
 	Stream  string
 
@@ -131,7 +132,7 @@ func (f *File) Kinesis(name string) (*Connection, error) {
 		return nil, nil //nolint:nilnil // the contract says what nil means
 	}
 	r := reader{file: f, section: s, at: map[string]Place{}}
-	c := &Connection{Name: name, Section: s.name, Region: r.region(), Stream: defaultStream}
+	c := &Connection{Name: name, Section: s.name, Place: s.place, Region: r.region(), Stream: defaultStream}
 	if c.Region == "" {
 		return nil, r.faults.err()
 	}

@@ -76,7 +76,7 @@ func TestKinesis(t *testing.T) {
 	}
 	got, err := f.Kinesis("gerrit")
 	want := &Connection{
-		Name: "gerrit", Section: "connection gerrit", Region: "us-west-2", Stream: "gerrit-events",
+		Name: "gerrit", Section: "connection gerrit", Place: Place{15, 1}, Region: "us-west-2", Stream: "gerrit-events",
 		AccessKey: "AKIDEXAMPLE", SecretKey: "100%sure/tail", Replication: true,
 		At: map[string]Place{
 			"driver": {17, 1}, KeyRegion: {20, 1}, KeyStream: {21, 1}, KeyAccess: {22, 1}, KeySecret: {23, 1}, KeyReplication: {24, 1},

@@ -43,6 +43,8 @@ func parseServer(item string) (string, error) {
 	switch {
 	case item == "":
 		return "", errors.New("a server's name is missing before or behind a comma")
+	case strings.Contains(item, "@"): // it may be a password that stands before it
+		return "", errors.New("a user in a server's address is not supported")
 	case item[0] == '[':
 		inside, behind, closed := strings.Cut(item[1:], "]")
 		address, err := netip.ParseAddr(inside)

@@ -1,0 +1,268 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeAs puts a text into a file of that name and returns its path.
+func writeAs(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// zuulConf is like the files of those who run Zuul: much of it is none of our business.
+const zuulConf = `[statsd]
+server = 127.0.0.1
+
+[zookeeper]
+hosts = zk1.example.org:2281,
+        zk2.example.org/zuul
+tls_cert = %(tls)s
+tls_key = %(tls)s
+tls_ca = %(tls)s
+session_timeout = 40.0
+
+[keystore]
+password = 100%hunter2
+
+[connection "gerrit"]
+driver = gerrit
+server = review.example.org
+password = hunter2
+aws_kinesis_region = us-west-2
+aws_kinesis_stream = events
+aws_kinesis_access_key = AKIDhunter2
+aws_kinesis_secret_key = %(ZUUL_SECRET)s
+replication_timeout = 30
+
+[connection mysql]
+driver = sql
+
+[DEFAULT]
+tls = /dev/null
+`
+
+var zuulHome = append([]string{"ZUUL_SECRET=hunter2hunter2"}, home...)
+
+// TestZuulConf: nothing but a zuul.conf is needed.
+func TestZuulConf(t *testing.T) {
+	file := writeAs(t, "zuul.conf", zuulConf)
+	got, err := Load(Sources{ZuulConf: file, Environ: zuulHome})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, secret := retrieve(t, &got)
+	if id != "AKIDhunter2" || secret != "hunter2hunter2" || got.AWS.Keys.String() != file+` [connection "gerrit"]` {
+		t.Errorf("key %q, %q of %s", id, secret, got.AWS.Keys)
+	}
+	want := Defaults()
+	want.Connection, want.Stream, want.Filter.Replication = "gerrit", "events", true
+	want.AWS = AWS{Region: "us-west-2", Keys: got.AWS.Keys}
+	want.Store = Store{Servers: []string{"zk1.example.org:2281", "zk2.example.org:2181"}, Chroot: "/zuul"}
+	want.ZooKeeper.TLS = TLS{Cert: "/dev/null", Key: "/dev/null", CA: "/dev/null"}
+	want.ZooKeeper.SessionTimeout = 40 * time.Second
+	if !equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if drops := got.Filter.Gerrit(); !drops.Replication {
+		t.Error("the filter does not keep events of replication")
+	}
+}
+
+// equal compares configurations but for their keys, which cannot be.
+func equal(a, b Config) bool {
+	a.AWS.Keys, b.AWS.Keys = Config{}.AWS.Keys, Config{}.AWS.Keys
+	return reflect.DeepEqual(a, b)
+}
+
+// retrieve returns the key that reaches package kinesis.
+func retrieve(t *testing.T, c *Config) (id, secret string) {
+	t.Helper()
+	k := c.Kinesis()
+	if k.Keys.IsZero() {
+		return "", ""
+	}
+	found, err := k.Keys.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.AccessKeyID, found.SecretAccessKey
+}
+
+// TestZuulConfIsTheWeakest: our file, the environment and flags are stronger.
+func TestZuulConfIsTheWeakest(t *testing.T) {
+	creds := write(t, "[default]")
+	src := Sources{
+		ZuulConf: writeAs(t, "zuul.conf", zuulConf),
+		File: write(t, "stream: file\nfilter: {replication: false}\naws: {region: eu-west-1}\n"+
+			"zookeeper: {session_timeout: 5s, tls: {ca: "+creds+"}}\n"),
+		Environ: append([]string{"GERRITSTREAM_AWS_REGION=eu-west-2", "GERRITSTREAM_AWS_CREDENTIALS_FILE=" + creds}, zuulHome...),
+		Flags:   map[string][]string{"store": {"zookeeper://zk9"}, "connection": {"gerrit"}},
+	}
+	c, err := Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Stream != "file" || c.Filter.Replication || c.AWS.Region != "eu-west-2" || !c.AWS.Keys.IsZero() ||
+		c.Store.String() != "zookeeper://zk9:2181" || c.ZooKeeper.SessionTimeout != 5*time.Second ||
+		c.ZooKeeper.TLS != (TLS{Cert: "/dev/null", Key: "/dev/null", CA: creds}) {
+		t.Errorf("got %+v", c)
+	}
+	want := []string{"the key of " + src.ZuulConf + ` [connection "gerrit"] is not used: $GERRITSTREAM_AWS_CREDENTIALS_FILE names another`}
+	if !reflect.DeepEqual(c.Notes, want) {
+		t.Errorf("notes %q", c.Notes)
+	}
+}
+
+// TestZuulConfWithAnotherStore: the ZooKeeper of the file is none of our business then, and that is said.
+func TestZuulConfWithAnotherStore(t *testing.T) {
+	file := writeAs(t, "zuul.conf", strings.Replace(zuulConf, "zk1.example.org:2281", ":bad", 1))
+	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome, Flags: map[string][]string{"store": {"sqlite:g.db"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store.String() != "sqlite:g.db" || c.Stream != "events" || c.ZooKeeper != Defaults().ZooKeeper {
+		t.Errorf("got %+v", c)
+	}
+	if want := []string{"the ZooKeeper of " + file + " is not used: --store asks for another store"}; !reflect.DeepEqual(c.Notes, want) {
+		t.Errorf("notes %q", c.Notes)
+	}
+}
+
+// TestZuulConfKeysAreNotPrinted whatever is printed of a configuration, and whatever is wrong with it.
+func TestZuulConfKeysAreNotPrinted(t *testing.T) {
+	file := writeAs(t, "zuul.conf", zuulConf)
+	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		fmt.Fprintf(&b, verb+"\n", c)
+	}
+	b.WriteString(c.String())
+	slog.New(slog.NewTextHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
+	_, err = Load(Sources{ZuulConf: file, Environ: home}) // without the variable that holds the secret
+	if err == nil {
+		t.Fatal("no fault found")
+	}
+	b.WriteString(err.Error())
+	for _, secret := range []string{"hunter2", fmt.Sprintf("%x", "hunter2")} {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("printed:\n%s", &b)
+		}
+	}
+}
+
+// several has two connections on Kinesis, and one that is not.
+const several = `[zookeeper]
+hosts=zk
+[connection gerrit]
+driver=gerrit
+aws_kinesis_region=us-west-2
+[connection review]
+driver=gerrit
+aws_kinesis_region=us-east-1
+aws_kinesis_stream=review
+[connection ssh]
+driver=gerrit
+`
+
+func TestZuulConfChoice(t *testing.T) {
+	tests := []struct {
+		name  string
+		file  string
+		flags map[string][]string
+		want  string // connection, stream and region; or the fault
+	}{
+		{"the only one", strings.Replace(several, "aws_kinesis_region=us-east-1", "", 1), nil, "gerrit gerrit us-west-2"},
+		{"the only one has another name", strings.Replace(several, "aws_kinesis_region=us-west-2", "", 1), nil, "review review us-east-1"},
+		{"chosen", several, map[string][]string{"connection": {"review"}}, "review review us-east-1"},
+		{"not chosen", several, nil,
+			"Z: connection: 2 connections in it get their events from Kinesis: gerrit, review; give --connection or $GERRITSTREAM_CONNECTION"},
+		{"not there", several, map[string][]string{"connection": {"gerit"}},
+			"--connection: connection: Z has no [connection gerit]; those that get their events from Kinesis: gerrit, review"},
+		{"not on Kinesis", several, map[string][]string{"connection": {"ssh"}},
+			"--connection: connection: [connection ssh] of Z does not get its events from Kinesis: it has no aws_kinesis_region; " +
+				"give --stream or $GERRITSTREAM_STREAM"},
+		{"not on Kinesis, with our own stream", several, map[string][]string{"connection": {"ssh"}, "stream": {"own"}}, "ssh own "},
+		{"none", "[zookeeper]\nhosts=zk\n[connection ssh]\ndriver=gerrit\n", nil,
+			"Z: connection: no [connection ...] in it gets its events from Kinesis: none has aws_kinesis_region"},
+		{"empty file", "", nil, "Z: store: it names no ZooKeeper (hosts in [zookeeper]); give --store or $GERRITSTREAM_STORE\n" +
+			"Z: connection: no [connection ...] in it gets its events from Kinesis: none has aws_kinesis_region"},
+		{"broken, but not chosen", several + "[connection broken]\naws_kinesis_region=%(none)s\n", map[string][]string{"connection": {"review"}},
+			"review review us-east-1"},
+		{"broken", several + "[connection broken]\naws_kinesis_region=5%\n", nil,
+			"Z:13:1: [connection broken] aws_kinesis_region: a percent sign must be written as %%"},
+		{"the name is no path", "[zookeeper]\nhosts=zk\n[connection a/b]\naws_kinesis_region=us-west-2\n", nil,
+			`Z:3:1: connection: "a/b" is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash`},
+		{"region and stream", "[zookeeper]\nhosts=zk\n[gerrit]\naws_kinesis_region=US West\naws_kinesis_stream=a b\n", nil,
+			`Z:4:1: aws.region: "US West" is not a region's name, such as us-west-2
+Z:5:1: stream: "a b" is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'`},
+		{"ZooKeeper", "[zookeeper]\nhosts=zk:x,/a/..\nsession_timeout=0.5\ntls_cert=/dev/null\n[gerrit]\naws_kinesis_region=r\n", nil,
+			`Z:2:1: [zookeeper] hosts: "zk:x": the port is not a number from 1 to 65535
+Z:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
+Z:2:1: [zookeeper] hosts: the chroot "/a/.." has a relative part
+Z:3:1: zookeeper.session_timeout: 500ms is not between 1s and 10m0s`},
+		{"certificate without key", "[zookeeper]\nhosts=zk\ntls_cert=/dev/null\ntls_ca=/no/such/file\n[gerrit]\naws_kinesis_region=r\n", nil,
+			`Z:3:1: zookeeper.tls.cert: a certificate is given without its key; give zookeeper.tls.key as well
+Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
+		{"not ConfigParser's", "zookeeper:\n  hosts: zk\n", nil, "Z:1:1: no [section] stands above this line"},
+		{"twice", several + "[zookeeper]\n", nil, "Z:12:1: [zookeeper] is there already, at line 1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := writeAs(t, "zuul.conf", tt.file)
+			c, err := Load(Sources{ZuulConf: file, Environ: home, Flags: tt.flags})
+			got := c.Connection + " " + c.Stream + " " + c.AWS.Region
+			if err != nil {
+				got = strings.ReplaceAll(err.Error(), file, "Z")
+			}
+			if got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestZuulConfForTheStoreOnly: a command that only looks at the store learns it and the connection.
+func TestZuulConfForTheStoreOnly(t *testing.T) {
+	file := writeAs(t, "zuul.conf", several)
+	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home, Flags: map[string][]string{"connection": {"ssh"}}})
+	if err != nil || c.Connection != "ssh" || c.Store.String() != "zookeeper://zk:2181" {
+		t.Errorf("%s of %s, %v", c.Connection, c.Store, err)
+	}
+}
+
+// TestZuulConfAndFile: the faults of both, each file's in its order.
+func TestZuulConfAndFile(t *testing.T) {
+	file, zuul := write(t, "\n\nmemory: 1\n"), writeAs(t, "zuul.conf", several+"[connection ssh]\n")
+	_, err := Load(Sources{File: file, ZuulConf: zuul, Environ: home})
+	want := []string{"F:3:9: memory: 1 is too small; the least is 64MiB", "Z:12:1: [connection ssh] is there already, at line 10"}
+	got := strings.Split(strings.NewReplacer(file, "F", zuul, "Z").Replace(fmt.Sprint(err)), "\n")
+	if strings.Compare(file, zuul) > 0 {
+		got[0], got[1] = got[1], got[0]
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestMissingZuulConf(t *testing.T) {
+	_, err := Load(Sources{ZuulConf: "/no/such/zuul.conf", Environ: home})
+	if err == nil || err.Error() != "read configuration: open /no/such/zuul.conf: no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
