@@ -42,15 +42,25 @@ func (o *output) register(cmd *cobra.Command) {
 	cmd.Flags().VarP(o, "output", "o", "`form` of the result: "+strings.Join(o.forms, " or "))
 }
 
+// storeFlags are the settings of a command that looks at the store and at nothing else.
+var storeFlags = []string{
+	"connection", "store", "zookeeper-tls-cert", "zookeeper-tls-key", "zookeeper-tls-ca", "zookeeper-tls-verify-hostname",
+	"zookeeper-session-timeout",
+}
+
 // settingFlags gives a command flags for settings: those that are named, or all.
 func settingFlags(cmd *cobra.Command, names ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
+	cmd.Flags().String("zuul-conf", "", "`file` to read Zuul's ZooKeeper and connection from, weaker than all else (or $"+
+		config.EnvPrefix+"ZUUL_CONF)")
 	for _, s := range config.Settings() {
 		switch {
 		case len(names) > 0 && !slices.Contains(names, s.Flag):
 		case s.List:
 			cmd.Flags().StringSlice(s.Flag, nil, s.Usage+"; several with commas, or the flag again")
+		case s.Bool:
+			cmd.Flags().Bool(s.Flag, s.Default() == "true", s.Usage)
 		default:
 			cmd.Flags().String(s.Flag, "", s.Usage+defaultOf(s))
 		}
@@ -75,11 +85,17 @@ func sources(cmd *cobra.Command, p process) config.Sources {
 		}
 		src.Flags[f.Name] = []string{f.Value.String()}
 	})
-	src.File, _ = cmd.Flags().GetString("config") // it is there: settingFlags made it
-	if src.File == "" {
-		src.File = p.getenv(config.EnvPrefix + "CONFIG")
-	}
+	src.File = fileOf(cmd, p, "config", "CONFIG")
+	src.ZuulConf = fileOf(cmd, p, "zuul-conf", "ZUUL_CONF")
 	return src
+}
+
+// fileOf returns the path that a flag of settingFlags names, or else a variable; "": neither.
+func fileOf(cmd *cobra.Command, p process, flag, variable string) string {
+	if name, _ := cmd.Flags().GetString(flag); name != "" { // it is there: settingFlags made it
+		return name
+	}
+	return p.getenv(config.EnvPrefix + variable)
 }
 
 // getenv returns the value of an environment variable, "" if it is not set.

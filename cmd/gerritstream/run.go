@@ -20,12 +20,16 @@ func newRun(p process) *cobra.Command {
 event once, and go on until interrupted. SIGINT or SIGTERM commits what is in flight, gives every leadership up and
 ends with exit code 0 within 5 seconds; a second one ends it at once.
 
-Settings come from flags, over environment variables, over the file that --config names, over defaults. A setting's
-variable is ` + config.EnvPrefix + ` and its key in the file in capitals: aws.region is $` + config.EnvPrefix + `AWS_REGION.
+Settings come from flags, over environment variables, over the file that --config names, over the zuul.conf that
+--zuul-conf names, over defaults. A setting's variable is ` + config.EnvPrefix + ` and its key in the file in capitals:
+aws.region is $` + config.EnvPrefix + `AWS_REGION. Of a zuul.conf only ZooKeeper and one connection with
+aws_kinesis_region are read; where it has several, --connection chooses. It is read where --zuul-conf says, not
+looked for where Zuul looks.
 Credentials are looked for where AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws,
 web identity, container, instance. They are never given as flags, for flags can be seen by every user of a host.`,
 		Example: `  gerritstream run --stream gerrit --region us-west-2
   gerritstream run --config /etc/gerritstream/gerrit.yaml
+  gerritstream run --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream run --stream gerrit --endpoint http://127.0.0.1:4567 --region us-east-1 \
       --store sqlite:gerrit.db --start-at trim-horizon --until-caught-up`,
 		Args: cobra.NoArgs,

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 // statusTimeout is how long looking at the store may take.
@@ -30,6 +30,7 @@ With --check, trouble makes the exit code 3: no process running, a shard that no
 progress that was not committed for two minutes, intervals that may have been lost. What is known already is left
 out with --lost-after.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
+  gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json
   gerritstream status --check --lost-after 2026-01-31T08:00:00Z`,
 		Args: cobra.NoArgs,
@@ -54,7 +55,7 @@ out with --lost-after.`,
 	cmd.Flags().BoolVar(&check, "check", false, "exit with code 3 if there is trouble")
 	cmd.Flags().StringVar(&lostAfter, "lost-after", "", "overlook intervals that end before this `time`")
 	output.register(cmd)
-	settingFlags(cmd, "connection", "store")
+	settingFlags(cmd, storeFlags...)
 	return cmd
 }
 
@@ -62,7 +63,7 @@ out with --lost-after.`,
 func showStatus(ctx context.Context, p process, c *config.Config, l look, output *output, check bool) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	inspection, err := sqlite.Inspect(ctx, c.Store.SQLite)
+	inspection, err := daemon.Inspect(ctx, c)
 	if err != nil && check {
 		return &checkError{err}
 	}

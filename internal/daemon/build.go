@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,36 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/sink"
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-const (
-	resignWithin = time.Second            // others wait for the leases to run out otherwise
-	outputWithin = 250 * time.Millisecond // a reader of the output that takes longer is not waited for
-)
-
-// openStore opens the store that the configuration names.
-func (d *Daemon) openStore(ctx context.Context) error {
-	store, err := sqlite.Open(ctx, sqlite.Config{
-		Path:      d.options.Config.Store.SQLite,
-		Process:   d.process,
-		Retention: d.options.Config.Retention,
-		Logger:    d.log,
-	})
-	switch {
-	case errors.Is(err, gerritstream.ErrRetryLater), ctx.Err() != nil:
-		return err
-	case err != nil:
-		return &ConfigError{err}
-	}
-	d.store = store
-	d.cleanup.add("close the store", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), resignWithin)
-		defer cancel()
-		return store.Close(ctx)
-	})
-	return nil
-}
+// outputWithin is how long a reader of the output is waited for.
+const outputWithin = 250 * time.Millisecond
 
 // makeListener joins source, store, classifier and sinks.
 func (d *Daemon) makeListener(context.Context) error {

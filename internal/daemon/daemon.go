@@ -107,6 +107,9 @@ func (d *Daemon) stop(began time.Time) error {
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", d.options.Config.Connection,
 		"stream", d.options.Config.Stream, "store", d.options.Config.Store.String(), "admin", d.Addr())
+	for _, note := range d.options.Config.Notes {
+		d.log.Info("a setting is not used", "why", note)
+	}
 	d.log.Debug("configuration", "config", &d.options.Config)
 	work, cancel := context.WithCancelCause(ctx)
 	manager := systemd{status: d.listener.Status, log: d.log}

@@ -105,14 +105,14 @@ type ZooKeeper struct {
 	QueueLimit int
 }
 
-// TLS says how the servers and this process prove to each other who they are. Without a file there is no TLS.
+// TLS says how the servers and this process prove to each other who they are. All three files make TLS; without them there is
+// none.
 type TLS struct {
 	// zookeeper.tls.cert, zookeeper.tls.key: PEM files with this process' certificate and its key.
 	Cert string
 	Key  string
 
-	// zookeeper.tls.ca: a PEM file with the authorities that may have signed the servers' certificates. Default: those that the
-	// system trusts.
+	// zookeeper.tls.ca: a PEM file with the authorities that may have signed the servers' certificates.
 	CA string
 
 	// zookeeper.tls.verify_hostname: the servers' certificates must have their names, too. Zuul does not ask for that.

@@ -1,15 +1,17 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// tlsKeys are the settings that make TLS of a connection to ZooKeeper. They are never written to.
+// tlsKeys are the settings that make TLS of a connection to ZooKeeper: all of them. They are never written to.
 var tlsKeys = []string{"zookeeper.tls.cert", "zookeeper.tls.key", "zookeeper.tls.ca"}
 
 const verifyHostname = "zookeeper.tls.verify_hostname"
 
 // checkZooKeeper looks at how the settings of ZooKeeper go together and with the store.
 func (l *loader) checkZooKeeper() {
-	tls := l.config.ZooKeeper.TLS
 	switch l.config.Store.Kind() {
 	case StoreNone: // which is a fault already
 	case StoreSQLite:
@@ -19,15 +21,25 @@ func (l *loader) checkZooKeeper() {
 			}
 		}
 	case StoreZooKeeper:
-		switch {
-		case tls.Cert != "" && tls.Key == "":
-			l.faults.add(l.place("zookeeper.tls.cert"), "zookeeper.tls.cert", "a certificate is given without its key; give zookeeper.tls.key as well")
-		case tls.Cert == "" && tls.Key != "":
-			l.faults.add(l.place("zookeeper.tls.key"), "zookeeper.tls.key", "a key is given without its certificate; give zookeeper.tls.cert as well")
-		}
-		if tls.VerifyHostname && tls.Cert+tls.Key+tls.CA == "" {
-			l.faults.add(l.place(verifyHostname), verifyHostname, "it is asked for without TLS; give zookeeper.tls.ca, or a certificate and its key")
-		}
+		l.checkTLS()
 		l.checkReadable(tlsKeys...)
+	}
+}
+
+// checkTLS looks for what is missing: each side proves to the other who it is, or there is no TLS.
+func (l *loader) checkTLS() {
+	var given, missing []string
+	for _, key := range tlsKeys {
+		if lookup(key).show(l.config) != "" {
+			given = append(given, key)
+		} else {
+			missing = append(missing, key)
+		}
+	}
+	switch {
+	case len(given) > 0 && len(missing) > 0:
+		l.faults.add(l.place(given[0]), given[0], "it is given without %s; TLS needs all three files", strings.Join(missing, " and "))
+	case len(given) == 0 && l.config.ZooKeeper.TLS.VerifyHostname:
+		l.faults.add(l.place(verifyHostname), verifyHostname, "it is asked for without TLS; give %s", strings.Join(tlsKeys, ", "))
 	}
 }

@@ -217,7 +217,7 @@ Z:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
 Z:2:1: [zookeeper] hosts: the chroot "/a/.." has a relative part
 Z:3:1: zookeeper.session_timeout: 500ms is not between 1s and 10m0s`},
 		{"certificate without key", "[zookeeper]\nhosts=zk\ntls_cert=/dev/null\ntls_ca=/no/such/file\n[gerrit]\naws_kinesis_region=r\n", nil,
-			`Z:3:1: zookeeper.tls.cert: a certificate is given without its key; give zookeeper.tls.key as well
+			`Z:3:1: zookeeper.tls.cert: it is given without zookeeper.tls.key; TLS needs all three files
 Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 		{"not ConfigParser's", "zookeeper:\n  hosts: zk\n", nil, "Z:1:1: no [section] stands above this line"},
 		{"twice", several + "[zookeeper]\n", nil, "Z:12:1: [zookeeper] is there already, at line 1"},

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/sqlite"
+)
+
+// resignWithin is how long a store may take to close: others wait for leases or a session to run out otherwise.
+const resignWithin = time.Second
+
+// closingStore is a store with what ends it.
+type closingStore interface {
+	gerritstream.Store
+	Close(context.Context) error
+}
+
+// openStore opens the store that the configuration names.
+func (d *Daemon) openStore(ctx context.Context) error {
+	store, err := d.openKind(ctx)
+	switch {
+	case errors.Is(err, gerritstream.ErrRetryLater), err != nil && ctx.Err() != nil:
+		return err
+	case err != nil:
+		return &ConfigError{err}
+	}
+	d.store = store
+	d.cleanup.add("close the store", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), resignWithin)
+		defer cancel()
+		return store.Close(ctx)
+	})
+	return nil
+}
+
+// openKind opens a store of the kind that the configuration names.
+func (d *Daemon) openKind(ctx context.Context) (closingStore, error) {
+	c := &d.options.Config
+	switch c.Store.Kind() {
+	case config.StoreSQLite:
+		return sqlite.Open(ctx, sqlite.Config{
+			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log,
+		})
+	}
+	return nil, errNoStore
+}
+
+// Inspect looks at the store that a configuration names, without taking part in anything.
+func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, error) {
+	switch c.Store.Kind() {
+	case config.StoreSQLite:
+		return sqlite.Inspect(ctx, c.Store.SQLite)
+	}
+	return gerritstream.Inspection{}, &ConfigError{errNoStore}
+}
+
+// errNoStore: there is no adapter for the store's kind.
+var errNoStore = errors.New("this version has no such store; use --store sqlite:PATH")
