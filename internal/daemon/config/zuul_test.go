@@ -107,8 +107,9 @@ func TestZuulConfIsTheWeakest(t *testing.T) {
 		ZuulConf: writeAs(t, "zuul.conf", zuulConf),
 		File: write(t, "stream: file\nfilter: {replication: false}\naws: {region: eu-west-1}\n"+
 			"zookeeper: {session_timeout: 5s, tls: {ca: "+creds+"}}\n"),
-		Environ: append([]string{"GERRITSTREAM_AWS_REGION=eu-west-2", "GERRITSTREAM_AWS_CREDENTIALS_FILE=" + creds}, zuulHome...),
-		Flags:   map[string][]string{"store": {"zookeeper://zk9"}, "connection": {"gerrit"}},
+		Environ: append([]string{"GERRITSTREAM_AWS_REGION=eu-west-2", "GERRITSTREAM_AWS_CREDENTIALS_FILE=" + creds,
+			"GERRITSTREAM_CONNECTION=nowhere"}, zuulHome...),
+		Flags: map[string][]string{"store": {"zookeeper://zk9"}, "connection": {"gerrit"}}, // over the environment's
 	}
 	c, err := Load(src)
 	if err != nil {
@@ -248,13 +249,19 @@ func TestZuulConfForTheStoreOnly(t *testing.T) {
 
 // TestZuulConfAndFile: the faults of both, each file's in its order.
 func TestZuulConfAndFile(t *testing.T) {
-	file, zuul := write(t, "\n\nmemory: 1\n"), writeAs(t, "zuul.conf", several+"[connection ssh]\n")
-	_, err := Load(Sources{File: file, ZuulConf: zuul, Environ: home})
-	want := []string{"F:3:9: memory: 1 is too small; the least is 64MiB", "Z:12:1: [connection ssh] is there already, at line 10"}
-	got := strings.Split(strings.NewReplacer(file, "F", zuul, "Z").Replace(fmt.Sprint(err)), "\n")
-	if strings.Compare(file, zuul) > 0 {
-		got[0], got[1] = got[1], got[0]
+	file := write(t, "\n\nmemory: 1\n"+strings.Repeat("\n", 20)+"admin: x\n")
+	zuul := writeAs(t, "zuul.conf", several+"[connection ssh]\n")
+	_, err := Load(Sources{File: file, ZuulConf: zuul, Environ: home, Flags: map[string][]string{"log-level": {"x"}}})
+	want := []string{
+		"F:3:9: memory: 1 is too small; the least is 64MiB",
+		`F:24:8: admin: "x" is not an address such as 127.0.0.1:9419, nor off`,
+		"Z:12:1: [connection ssh] is there already, at line 10",
+		`--log-level: log.level: "x" is not one of debug, info, warn, error`,
 	}
+	if strings.Compare(file, zuul) > 0 { // the folders' names are made up
+		want = []string{want[2], want[0], want[1], want[3]}
+	}
+	got := strings.Split(strings.NewReplacer(file, "F", zuul, "Z").Replace(fmt.Sprint(err)), "\n")
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
 	}

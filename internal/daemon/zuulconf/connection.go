@@ -13,7 +13,7 @@ const (
 	KeyRegion      = "aws_kinesis_region"
 	KeyStream      = "aws_kinesis_stream"
 	KeyAccess      = "aws_kinesis_access_key"
-	KeySecret      = "aws_kinesis_secret_key"
+	KeySecret      = "aws_kinesis_secret_key" //nolint:gosec // the name of a key in a file
 	KeyReplication = "replication_timeout"
 )
 

@@ -69,13 +69,15 @@ func (i *interpolation) expand(text string, depth int) (problem string) {
 			i.text.WriteByte('%')
 			text = rest[1:]
 		case strings.HasPrefix(rest, "("):
-			name, behind, ok := strings.Cut(rest[1:], ")")
-			if text, ok = strings.CutPrefix(behind, "s"); !ok || name == "" {
+			name, behind, _ := strings.Cut(rest[1:], ")")
+			after, ok := strings.CutPrefix(behind, "s")
+			if !ok || name == "" {
 				return "a reference that begins with \"%(\" does not go on with a name and \")s\""
 			}
 			if problem = i.refer(lower(name), depth); problem != "" {
 				return problem
 			}
+			text = after
 		default:
 			return "a percent sign must be written as %%"
 		}
