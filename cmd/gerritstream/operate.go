@@ -30,12 +30,9 @@ func openOperator(ctx context.Context, c *config.Config) (operated, error) {
 		"after their retention are. Zuul's queue, in ZooKeeper, would get all of them twice. Sinks get them again, under the same ids."}, err
 }
 
-// storeFlags are the settings by which a command finds the store, and streamFlags those by which it finds the stream as well.
-var (
-	storeFlags  = []string{"connection", "store"}
-	streamFlags = append([]string{"stream", "region", "endpoint", "role-arn", "external-id", "access-key-file", "secret-key-file",
-		"session-token-file", "credentials-file"}, storeFlags...)
-)
+// streamFlags are the settings by which a command finds the stream, and the store.
+var streamFlags = append([]string{"stream", "region", "endpoint", "role-arn", "external-id", "access-key-file", "secret-key-file",
+	"session-token-file", "credentials-file"}, storeFlags...)
 
 // operate opens the store for a command and closes it behind it. storeOnly: no stream need be named.
 func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.Context, o operated, c *config.Config) error) error {
