@@ -36,6 +36,7 @@ var house = map[string][]string{
 		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
 	},
 	"internal/daemon/zuulconf": {},
+	"test/mutants":             {},
 	"test/summary":             {},
 }
 
