@@ -74,6 +74,7 @@ func (r *reader) advance(rec *Record) {
 		return
 	}
 	r.cursor.After, r.cursor.Arrived, r.cursor.Partial, r.cursor.From = rec.Seq, rec.Arrived, nil, StartPoint{}
+	r.cursor.TakenOver = time.Time{}
 	r.chunk.seal(r.cursor)
 }
 

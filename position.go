@@ -16,6 +16,10 @@ type Position struct {
 	After   SequenceNumber `json:"after,omitempty"`
 	Arrived time.Time      `json:"arrived,omitzero"`
 
+	// TakenOver, while Arrived is not known, is when Zuul's own listener stored After, by ZooKeeper's clock: a hint at how long
+	// ago that record arrived, and no more.
+	TakenOver time.Time `json:"taken_over,omitzero"`
+
 	// CaughtUp is a moment at which everything that had arrived was handled. Zero: not known.
 	CaughtUp time.Time `json:"caught_up,omitzero"`
 
@@ -52,7 +56,7 @@ type Partial struct {
 type Interval struct {
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until"`
-	Why   string    `json:"why"` // "trimmed", "bad position", "recreated", "shard gone"
+	Why   string    `json:"why"` // "trimmed", "bad position", "recreated", "shard gone", "Python led from LATEST"
 }
 
 // maxLost bounds Position.Lost. Older intervals stay in logs and metrics.
@@ -160,7 +164,7 @@ func (s *storedPosition) check() error {
 		if _, err := ParseSequenceNumber(string(s.After)); err != nil {
 			return err
 		}
-		if s.Arrived.IsZero() {
+		if s.Arrived.IsZero() && s.TakenOver.IsZero() {
 			return fmt.Errorf("sequence number without an arrival time")
 		}
 	} else if !s.From.TrimHorizon && s.From.Time.IsZero() {

@@ -266,7 +266,11 @@ const arrivalError = 5 * time.Minute
 func (r *reader) noteTrimmed(b *Batch) bool {
 	handled := r.cursor.HandledUntil()
 	horizon := b.Now.Add(-r.retention())
-	if handled.IsZero() || !handled.Before(horizon) || !r.seen.Before(horizon) {
+	bound := handled
+	if bound.IsZero() { // behind Zuul's own listener it is not known; when that wrote last is later than what it handled
+		bound = r.cursor.TakenOver
+	}
+	if bound.IsZero() || !bound.Before(horizon) || !r.seen.Before(horizon) {
 		return false
 	}
 	i := Interval{From: handled, Until: horizon, Why: "trimmed"}

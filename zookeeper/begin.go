@@ -1,0 +1,197 @@
+package zookeeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// begin makes a term of a candidacy that is first in line.
+func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, error) {
+	s := c.store
+	t := &term{
+		store: s, session: k, epoch: c.epoch, shard: c.shard, root: c.root, name: c.name, lock: c.root + "/" + mine,
+	}
+	n, fired, err := k.watchPresent(ctx, t.lock)
+	if err != nil {
+		return nil, err
+	}
+	if id, _ := k.identity(); !n.present || n.stat.EphemeralOwner != id {
+		return nil, errDeposed
+	}
+	t.number = uint64(n.stat.Czxid)
+	if err := t.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if k.trustLeft(time.Now()) <= 0 {
+		if err := k.sync(ctx); err != nil {
+			return nil, err
+		}
+	}
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	} else if err = t.register(); err == nil && !k.start(func() { t.guard(fired) }) {
+		err = errSessionOver
+		t.finish(err)
+	}
+	if err != nil {
+		t.cancel(err)
+		return nil, err
+	}
+	return t, nil
+}
+
+// beginTries bounds how often a term starts over because another program writes Zuul's checkpoint meanwhile.
+const beginTries = 3
+
+// prepare finds out where the term begins. What it reads is not older than the end of the term before: a session never sees
+// an older state than it has seen, and it has seen that no lock node is before its own.
+func (t *term) prepare(ctx context.Context) error {
+	k, at := t.session, t.store.at
+	if err := k.ensure(ctx, at.queue(), at.sideData(), at.positions(t.epoch), at.letters(), at.discardedCounts(), at.intents()); err != nil {
+		k.forget()
+		return err
+	}
+	var err error
+	for range beginTries {
+		var found stored
+		if found, err = t.load(ctx); err != nil {
+			return err
+		}
+		b := reconcile(found)
+		t.pos, t.ok, t.zuul = b.position, b.ok, found.zuul
+		t.fromSequence = t.ok && t.pos.After != ""
+		if err = t.repair(ctx); err == nil {
+			t.tell(b)
+			return nil
+		}
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+	return err
+}
+
+// load reads what is stored, and clears away what a term before left half done.
+func (t *term) load(ctx context.Context) (stored, error) {
+	k, at := t.session, t.store.at
+	var ours, zuul, intent, start node
+	all, reading := errgroup.WithContext(ctx)
+	for path, into := range map[string]*node{
+		at.position(t.epoch, t.shard): &ours, at.checkpoint(t.shard): &zuul, at.intent(t.shard): &intent, at.start(): &start,
+	} {
+		all.Go(func() (err error) { *into, err = k.get(reading, path); return err })
+	}
+	if err := all.Wait(); err != nil {
+		return stored{}, err
+	}
+	if intent.present {
+		if err := t.clearIntent(ctx, intent.data); err != nil {
+			return stored{}, fmt.Errorf("remove what an unfinished large event has left: %w", err)
+		}
+	}
+	found := stored{zuul: checkpoint{zuul.present, zuul.data, zuul.stat.Version, fromMilliseconds(zuul.stat.Mtime)}}
+	t.version = absent
+	if ours.present {
+		t.version, found.ok = ours.stat.Version, true
+		var err error
+		if found.position, err = decodePosition(ours.data); err != nil {
+			return stored{}, err
+		}
+	}
+	found.foreign = t.epoch > 0 && !writtenSince(found.zuul.written, start)
+	return found, nil
+}
+
+// writtenSince tells whether something was written after the stream of the start record was made.
+func writtenSince(written time.Time, start node) bool {
+	if !start.present {
+		return false
+	}
+	record, err := decodeStart(start.data)
+	return err == nil && written.After(record.Stream.Created)
+}
+
+// errAgain: somebody wrote meanwhile, or may have; what was read is to be read again.
+var errAgain = errors.New("changed meanwhile")
+
+// repair sees to it that Zuul's checkpoint is there and says what the term begins with, before anything else is done: where
+// it is absent, the next write of a Python process would be unconditional.
+func (t *term) repair(ctx context.Context) error {
+	want := encodeCheckpoint(t.pos.After)
+	if t.zuul.present && bytes.Equal(t.zuul.raw, want) {
+		return nil
+	}
+	failed, err := t.session.multi(ctx, t.checkLock(), t.setCheckpoint(want))
+	switch f := fateOf(err); {
+	case f == answered:
+		t.wroteCheckpoint(want)
+		return nil
+	case f == refused && failed == 0:
+		return errDeposed
+	case f == refused && failed == 1 && isConflict(err), f == unknown && ctx.Err() == nil, f == unsent:
+		return fmt.Errorf("set Zuul's checkpoint: %w: %w", errAgain, err)
+	}
+	return err
+}
+
+// isConflict tells that a node is not as it was believed to be.
+func isConflict(err error) bool {
+	return errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNodeExists) || errors.Is(err, zk.ErrNoNode)
+}
+
+func (t *term) checkLock() any { return &zk.CheckVersionRequest{Path: t.lock, Version: -1} }
+
+// setCheckpoint writes Zuul's checkpoint if it still is what we know.
+func (t *term) setCheckpoint(want []byte) any {
+	path := t.store.at.checkpoint(t.shard)
+	if !t.zuul.present {
+		return &zk.CreateRequest{Path: path, Data: want, Acl: openACL}
+	}
+	return &zk.SetDataRequest{Path: path, Data: want, Version: t.zuul.version}
+}
+
+// wroteCheckpoint notes that setCheckpoint was carried out.
+func (t *term) wroteCheckpoint(want []byte) {
+	version := t.zuul.version + 1
+	if !t.zuul.present {
+		version = 0
+	}
+	t.zuul = checkpoint{present: true, raw: want, version: version}
+}
+
+// tell logs what an operator should know about the beginning.
+func (t *term) tell(b beginning) {
+	log := t.store.log.With("shard", t.shard)
+	if b.warning != "" {
+		log.Warn(b.warning, "position", t.pos.String())
+	} else if b.led {
+		log.Info("going on behind Zuul's own listener", "position", t.pos.String())
+	}
+	if b.lost != nil {
+		log.Warn("records may have been lost", "why", b.lost.Why, "arrived_from", b.lost.From, "arrived_until", b.lost.Until)
+	}
+}
+
+func fromMilliseconds(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// decodePosition reads a stored position. One that is damaged is a position with Unreadable set; one of a newer version is an
+// error.
+func decodePosition(raw []byte) (gerritstream.Position, error) {
+	pos, _, err := gerritstream.DecodePosition(raw)
+	switch {
+	case errors.Is(err, gerritstream.ErrNewerFormat):
+		return gerritstream.Position{}, err
+	case err != nil:
+		return gerritstream.Position{Unreadable: err}, nil
+	}
+	return pos, nil
+}

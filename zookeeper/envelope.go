@@ -1,0 +1,70 @@
+package zookeeper
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// The parts of a node of Zuul's queue around the payload and the values. They are written by hand, in the order in which
+// Zuul's own encoder writes them, and nothing reads the payload.
+const (
+	envelopeOpen  = `{"event_data": `
+	envelopeClose = `}`
+	pathOpen      = `{"event_data_path": "`
+	pathClose     = `"}`
+
+	eventOpen      = `{"payload": `
+	eventTimestamp = `, "span_context": null, "timestamp": `
+	eventID        = `, "zuul_event_id": "`
+	eventClose     = `"}`
+)
+
+// envelopeOverhead is more than an envelope's size besides its payload.
+const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventTimestamp) + len(eventID) +
+	len(eventClose) + 32 + 24
+
+// appendEnvelope appends an entry as a node of Zuul's queue.
+func appendEnvelope(b []byte, e *gerritstream.Entry, now time.Time) []byte {
+	b = append(b, envelopeOpen...)
+	b = append(b, eventOpen...)
+	b = append(b, e.Payload...)
+	b = appendEventTail(b, e, now)
+	return append(b, envelopeClose...)
+}
+
+// appendEventTail appends what follows the payload in the value of event_data.
+func appendEventTail(b []byte, e *gerritstream.Entry, now time.Time) []byte {
+	b = append(b, eventTimestamp...)
+	b = appendTimestamp(b, eventTime(e, now))
+	b = append(b, eventID...)
+	b, _ = e.ID.AppendText(b) // it never fails
+	return append(b, eventClose...)
+}
+
+// eventTime is the event's timestamp: its arrival. A clock of ours that is ahead must not stall Zuul's scheduler, and
+// neither must a service's.
+func eventTime(e *gerritstream.Entry, now time.Time) time.Time {
+	if e.Arrived.IsZero() || now.Before(e.Arrived) {
+		return now
+	}
+	return e.Arrived
+}
+
+// appendTimestamp appends a time as Python prints a float of seconds.
+func appendTimestamp(b []byte, t time.Time) []byte {
+	ms := t.UnixMilli()
+	b = strconv.AppendFloat(b, float64(ms)/1000, 'f', -1, 64)
+	if ms%1000 == 0 {
+		b = append(b, ".0"...)
+	}
+	return b
+}
+
+// appendSidePath appends a node of Zuul's queue whose event is elsewhere.
+func appendSidePath(b []byte, path string) []byte {
+	b = append(b, pathOpen...)
+	b = append(b, path...) // letters, digits, and what a connection name may be
+	return append(b, pathClose...)
+}

@@ -1,0 +1,88 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// ErrConfig: ZooKeeper is there, and cannot be used as configured: the chroot does not exist, or one side does not accept
+// the other's certificate. The error's text says which. An operator has to change something.
+var ErrConfig = errors.New("ZooKeeper cannot be used as configured")
+
+var (
+	// errClosed: the Store was closed.
+	errClosed = errors.New("the store is closed")
+
+	// errAway: no server answers.
+	errAway = errors.New("ZooKeeper cannot be reached")
+
+	// errUnknownOutcome: the request may have been carried out or not.
+	errUnknownOutcome = errors.New("whether it was written is not known")
+)
+
+// fate is what is known of a request that failed.
+type fate int
+
+const (
+	answered    fate = iota // it succeeded
+	refused                 // the server refused it: nothing was written
+	unsent                  // it was never sent: nothing was written
+	unknown                 // it may have been carried out, or may yet be
+	sessionOver             // the session is over: nothing more comes of it
+)
+
+// refusals are the answers of a server that did nothing.
+var refusals = []error{
+	zk.ErrNoNode, zk.ErrNodeExists, zk.ErrBadVersion, zk.ErrNotEmpty, zk.ErrNoAuth, zk.ErrInvalidACL, zk.ErrAuthFailed,
+	zk.ErrNoChildrenForEphemerals, zk.ErrAPIError, zk.ErrBadArguments, zk.ErrInvalidPath, zk.ErrInvalidFlags, zk.ErrShortBuffer,
+}
+
+// fateOf tells what an error of the library means for the request.
+func fateOf(err error) fate {
+	switch {
+	case err == nil:
+		return answered
+	case errors.Is(err, zk.ErrSessionExpired), errors.Is(err, errSessionOver), errors.Is(err, zk.ErrSessionMoved):
+		return sessionOver
+	case errors.Is(err, zk.ErrNoServer):
+		return unsent
+	case isRefusal(err):
+		return refused
+	}
+	return unknown // the connection was lost, the wait was cut short
+}
+
+func isRefusal(err error) bool {
+	for _, r := range refusals {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	// The library has no names for newer codes (-119 read-only, -125 quota). -4 and -7 would be losses, and are never sent.
+	return strings.HasPrefix(err.Error(), "unknown error: ")
+}
+
+// lasting tells whether an error will not pass by waiting and trying again.
+func lasting(err error) bool {
+	return errors.Is(err, ErrConfig) || errors.Is(err, errClosed) || errors.Is(err, gerritstream.ErrNewerFormat) ||
+		errors.Is(err, zk.ErrNoAuth) || errors.Is(err, zk.ErrInvalidACL) || errors.Is(err, zk.ErrInvalidPath)
+}
+
+// explain adds to a library's error what an operator needs.
+func explain(err error) error {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, zk.ErrNoAuth):
+		return fmt.Errorf("%w: the nodes' access control list does not let this process", err)
+	case fateOf(err) == unsent:
+		return fmt.Errorf("%w: %w", errAway, err)
+	}
+	return err
+}

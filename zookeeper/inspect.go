@@ -1,0 +1,166 @@
+package zookeeper
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Inspect implements gerritstream.Store. A shard that Zuul's own listener leads is led by "Zuul (Python)".
+func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err error) {
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		in, err = s.inspect(ctx, k)
+		return err
+	})
+	if err != nil {
+		return gerritstream.Inspection{}, fmt.Errorf("inspect: %w", err)
+	}
+	return in, nil
+}
+
+// Inspect returns what ZooKeeper holds, without taking part in anything: for `status`. It waits for a server that is away
+// for a few seconds.
+func Inspect(ctx context.Context, config Config) (in gerritstream.Inspection, err error) {
+	s, err := Open(ctx, config)
+	if err != nil {
+		return gerritstream.Inspection{}, err
+	}
+	in, err = s.Inspect(ctx)
+	return in, errors.Join(err, s.Close(ctx))
+}
+
+// inspect reads everything. It is not one moment: processes go on meanwhile.
+func (s *Store) inspect(ctx context.Context, k *session) (in gerritstream.Inspection, err error) {
+	if err := k.sync(ctx); err != nil {
+		return in, err
+	}
+	if in.Start, _, err = s.readStart(ctx, k); err != nil {
+		return in, err
+	}
+	epoch := 0
+	if in.Start != nil {
+		epoch = in.Start.Epoch
+	}
+	if in.Shards, err = s.inspectShards(ctx, k, epoch); err != nil {
+		return in, err
+	}
+	if in.Reports, err = s.inspectReports(ctx, k); err != nil {
+		return in, err
+	}
+	var queue, letters node
+	if queue, err = k.stat(ctx, s.at.queue()); err != nil {
+		return in, err
+	}
+	if letters, err = k.stat(ctx, s.at.letters()); err != nil {
+		return in, err
+	}
+	in.Queue, in.DeadLetters = int64(queue.stat.NumChildren), int64(letters.stat.NumChildren)
+	counts, err := k.readAll(ctx, s.at.discardedCounts())
+	for _, n := range counts {
+		in.Discarded += decodeCount(n.data)
+	}
+	return in, err
+}
+
+// inspectShards describes the shards that have a position in the epoch, or a leader.
+func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
+	positions, err := k.readAll(ctx, s.at.positions(epoch))
+	if err != nil {
+		return nil, err
+	}
+	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
+	for name, n := range positions {
+		pos, stamp, err := gerritstream.DecodePosition(n.data)
+		if err != nil {
+			pos = gerritstream.Position{Unreadable: err}
+		}
+		shards[gerritstream.ShardID(name)] = gerritstream.InspectedShard{
+			Position: &pos, Term: stamp.Term, Committed: fromMilliseconds(n.stat.Mtime),
+		}
+	}
+	leaders, err := s.leaders(ctx, k)
+	for shard, leader := range leaders {
+		of := shards[shard]
+		of.Leader, of.Term = leader.name, cmp.Or(leader.term, of.Term)
+		shards[shard] = of
+	}
+	return shards, err
+}
+
+// leader is who leads a shard, and by which term; 0: a foreign one.
+type leader struct {
+	name string
+	term uint64
+}
+
+// leaders reads who leads which shard.
+func (s *Store) leaders(ctx context.Context, k *session) (map[gerritstream.ShardID]leader, error) {
+	children, err := k.children(ctx, s.at.zuul)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]leader, len(children))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(readsAtOnce)
+	for i, name := range children {
+		if strings.HasPrefix(name, electionPrefix) {
+			all.Go(func() (err error) {
+				found[i], err = k.leader(ctx, s.at.zuul+"/"+name)
+				return err
+			})
+		}
+	}
+	err = all.Wait()
+	leaders := map[gerritstream.ShardID]leader{}
+	for i, name := range children {
+		if found[i].name != "" {
+			leaders[gerritstream.ShardID(strings.TrimPrefix(name, electionPrefix))] = found[i]
+		}
+	}
+	return leaders, err
+}
+
+// leader reads who is first in a line. Nobody: its zero value.
+func (k *session) leader(ctx context.Context, root string) (leader, error) {
+	children, err := k.children(ctx, root)
+	if err != nil {
+		return leader{}, err
+	}
+	for _, c := range line(children) {
+		n, err := k.get(ctx, root+"/"+c.name)
+		if err != nil {
+			return leader{}, err
+		}
+		if !n.present {
+			continue
+		}
+		name, ours := leaderName(n.data)
+		if !ours {
+			return leader{name: name}, nil
+		}
+		return leader{name, uint64(n.stat.Czxid)}, nil
+	}
+	return leader{}, nil
+}
+
+// inspectReports returns the reports of the processes that are alive. One that cannot be understood is left out: it is another
+// version's, and for people.
+func (s *Store) inspectReports(ctx context.Context, k *session) (reports []gerritstream.Report, err error) {
+	nodes, err := k.readAll(ctx, s.at.reports())
+	for _, n := range nodes {
+		var r gerritstream.Report
+		if json.Unmarshal(n.data, &r) == nil {
+			reports = append(reports, r)
+		}
+	}
+	slices.SortFunc(reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
+	return reports, err
+}

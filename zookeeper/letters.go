@@ -1,0 +1,241 @@
+package zookeeper
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// The bounds of what is kept of dead letters, for a whole connection: beyond either, position and digest are logged and counted.
+// They are soft: processes that write at the same moment may pass them by what they write then.
+const (
+	maxLetters     = 1000
+	maxLetterBytes = 32 << 20 // of payload
+)
+
+// letterFormat is the version of the stored form of a dead letter.
+const letterFormat = 1
+
+// storedLetter is the stored form: one JSON object.
+type storedLetter struct {
+	Format  int                         `json:"format"`
+	ID      string                      `json:"id"`
+	Shard   gerritstream.ShardID        `json:"shard"`
+	Seq     gerritstream.SequenceNumber `json:"sequence"`
+	Sub     *int                        `json:"sub,omitempty"` // absent: not a part of an aggregate
+	Arrived time.Time                   `json:"arrived,omitzero"`
+	Reason  string                      `json:"reason"`
+	Detail  string                      `json:"detail,omitempty"`
+	Length  int                         `json:"length"`
+	SHA256  string                      `json:"sha256"`
+	Payload []byte                      `json:"payload"` // base64
+}
+
+// maxDetail bounds what is stored of a letter's detail, in bytes.
+const maxDetail = 1024
+
+func encodeLetter(d *gerritstream.DeadLetter) []byte {
+	stored := storedLetter{
+		Format: letterFormat, ID: d.ID.String(), Shard: d.Shard, Seq: d.Seq, Arrived: d.Arrived.UTC(), Reason: d.Reason,
+		Detail: strings.ToValidUTF8(d.Detail[:min(len(d.Detail), maxDetail)], "?"),
+		Length: d.Length, SHA256: hex.EncodeToString(d.SHA256[:]), Payload: notNull(d.Payload),
+	}
+	if d.Sub != gerritstream.NoSub {
+		stored.Sub = &d.Sub
+	}
+	b, err := json.Marshal(stored)
+	if err != nil { // a time beyond year 9999: no service sends one
+		panic(fmt.Sprintf("encode dead letter: %v", err))
+	}
+	return b
+}
+
+// decodeLetter reads the stored form. Its error says what is wrong with it.
+func decodeLetter(b []byte) (gerritstream.DeadLetter, error) {
+	var stored storedLetter
+	if err := json.Unmarshal(b, &stored); err != nil {
+		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	if stored.Format > letterFormat {
+		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: format %d, known up to %d: %w",
+			stored.Format, letterFormat, gerritstream.ErrNewerFormat)
+	}
+	d := gerritstream.DeadLetter{
+		Shard: stored.Shard, Seq: stored.Seq, Sub: gerritstream.NoSub, Arrived: stored.Arrived, Reason: stored.Reason,
+		Detail: stored.Detail, Length: stored.Length, Payload: stored.Payload,
+	}
+	if stored.Sub != nil {
+		d.Sub = *stored.Sub
+	}
+	id, err := hex.DecodeString(stored.ID)
+	if err != nil || len(id) != len(d.ID) {
+		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %q is no event id", stored.ID)
+	}
+	sum, err := hex.DecodeString(stored.SHA256)
+	if err != nil || len(sum) != len(d.SHA256) {
+		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %q is no digest", stored.SHA256)
+	}
+	copy(d.ID[:], id)
+	copy(d.SHA256[:], sum)
+	return d, nil
+}
+
+// admit sorts the dead letters into those that there is room for and the rest. Those that are held already are neither.
+func (w *work) admit(ctx context.Context) error {
+	if len(w.letters) == 0 {
+		return nil
+	}
+	t := w.term
+	held, err := t.session.stat(ctx, t.store.at.letters())
+	if err != nil {
+		return err
+	}
+	count, bytes := int(held.stat.NumChildren), 0
+	if roomy := maxLetterBytes / gerritstream.MaxDeadLetterBytes; count+len(w.letters) > roomy {
+		if bytes, err = t.letterBytes(ctx); err != nil {
+			return err
+		}
+	}
+	room := func(d *gerritstream.DeadLetter) bool {
+		if count >= maxLetters || bytes+len(d.Payload) > maxLetterBytes {
+			return false
+		}
+		count, bytes = count+1, bytes+len(d.Payload)
+		return true
+	}
+	kept := w.letters[:0:0]
+	for i := range w.letters {
+		d := &w.letters[i]
+		if room(d) {
+			kept = append(kept, *d)
+			continue
+		}
+		n, err := t.session.stat(ctx, t.store.at.letter(d))
+		if err != nil {
+			return err
+		}
+		if !n.present {
+			w.discarded = append(w.discarded, *d)
+		}
+	}
+	w.letters = kept
+	if len(w.discarded) > 0 && !t.discards.known {
+		return t.discards.read(ctx, t)
+	}
+	return nil
+}
+
+// letterBytes estimates the payload of all dead letters held, from the sizes of their nodes.
+func (t *term) letterBytes(ctx context.Context) (int, error) {
+	at := t.store.at
+	names, err := t.session.children(ctx, at.letters())
+	if err != nil {
+		return 0, err
+	}
+	sizes := make([]int, len(names))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(readsAtOnce)
+	for i, name := range names {
+		all.Go(func() error {
+			n, err := t.session.stat(ctx, at.letters()+"/"+name)
+			sizes[i] = base64.StdEncoding.DecodedLen(max(0, int(n.stat.DataLength)-letterOverhead))
+			return err
+		})
+	}
+	err = all.Wait()
+	sum := 0
+	for _, size := range sizes {
+		sum += size
+	}
+	return sum, err
+}
+
+// letterOverhead is about what a stored letter has besides its payload.
+const letterOverhead = 400
+
+// dropHeld leaves out the dead letters that are held already.
+func (w *work) dropHeld(ctx context.Context) error {
+	t := w.term
+	held := make([]bool, len(w.letters))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(readsAtOnce)
+	for i := range w.letters {
+		all.Go(func() error {
+			n, err := t.session.stat(ctx, t.store.at.letter(&w.letters[i]))
+			held[i] = n.present
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	kept := w.letters[:0:0]
+	for i := range w.letters {
+		if !held[i] {
+			kept = append(kept, w.letters[i])
+		}
+	}
+	w.letters = kept
+	return nil
+}
+
+// logDiscarded leaves in the log what there was no room for.
+func (w *work) logDiscarded() {
+	for i := range w.discarded {
+		d := &w.discarded[i]
+		w.term.store.log.Warn("no room for a dead letter: only this line is left of it",
+			"shard", d.Shard, "sequence", d.Seq, "sub", d.Sub, "event", d.ID, "reason", d.Reason,
+			"length", d.Length, "sha256", hex.EncodeToString(d.SHA256[:]))
+	}
+}
+
+// counter counts the dead letters of a shard of which only the count is left. Only the shard's leader writes it.
+type counter struct {
+	known   bool
+	count   int64
+	version int32
+}
+
+// read reads the counter.
+func (c *counter) read(ctx context.Context, t *term) error {
+	n, err := t.session.get(ctx, t.store.at.discarded(t.shard))
+	if err != nil {
+		return err
+	}
+	*c = counter{known: true, count: decodeCount(n.data), version: absent}
+	if n.present {
+		c.version = n.stat.Version
+	}
+	return t.session.ensure(ctx, t.store.at.discardedCounts())
+}
+
+// request counts more.
+func (c *counter) request(path string, more int) any {
+	data := strconv.AppendInt(nil, c.count+int64(more), 10)
+	if c.version == absent {
+		return &zk.CreateRequest{Path: path, Data: data, Acl: openACL}
+	}
+	return &zk.SetDataRequest{Path: path, Data: data, Version: c.version}
+}
+
+// wrote notes that request was carried out.
+func (c *counter) wrote(more int) { c.count, c.version = c.count+int64(more), c.version+1 }
+
+// decodeCount reads a counter. What is no number counts as none.
+func decodeCount(data []byte) int64 {
+	n, err := strconv.ParseInt(string(data), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}

@@ -1,0 +1,127 @@
+package zookeeper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// What a process says of itself stands in nodes that go with its session: its announcement below members, which others
+// watch, and its report below reports, which nobody does. In a new session both are made anew.
+
+// memberFormat is the version of the stored form of an announcement.
+const memberFormat = 1
+
+type storedMember struct {
+	Format int `json:"format"`
+	gerritstream.Announcement
+}
+
+// Announce implements gerritstream.Crew. What was announced is remembered, and announced again in each new session.
+func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error {
+	data, err := json.Marshal(storedMember{memberFormat, a})
+	if err != nil {
+		return fmt.Errorf("encode announcement: %w", err)
+	}
+	s.mu.Lock()
+	s.announced = data
+	s.mu.Unlock()
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		return s.publish(ctx, k, func() []byte { return s.announced }, s.at.members(), s.process)
+	})
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	return nil
+}
+
+// Report implements gerritstream.Store.
+func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
+	data, err := json.Marshal(gerritstream.Report{Process: s.config.Process, At: time.Now().UTC(), Status: status})
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	if len(data) > maxRequest {
+		return fmt.Errorf("report: %d bytes are more than fit into a node", len(data))
+	}
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		return s.write(pointReport, func() error {
+			return s.publish(ctx, k, func() []byte { return data }, s.at.reports(), s.process)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	s.mu.Lock()
+	s.reported = data
+	s.mu.Unlock()
+	return nil
+}
+
+// republish makes the nodes of this process anew in a new session.
+func (s *Store) republish(k *session) {
+	for !k.isOver() && !s.stopped() {
+		err := s.publish(s.life, k, func() []byte { return s.announced }, s.at.members(), s.process)
+		if err == nil {
+			err = s.publish(s.life, k, func() []byte { return s.reported }, s.at.reports(), s.process)
+		}
+		if err == nil || !wait(s.life, time.Second) {
+			return
+		}
+		s.log.Debug("announcement not made anew", "err", err)
+	}
+}
+
+// publish makes or changes a node that goes with the session. data, called under mu, returns the newest; nil: nothing.
+func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir, id string) error {
+	select {
+	case s.publishing <- struct{}{}: // so that an older one never comes behind a newer one
+		defer func() { <-s.publishing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	newest := data()
+	s.mu.Unlock()
+	if newest == nil {
+		return nil
+	}
+	path := dir + "/" + id
+	err := k.set(ctx, path, newest, -1)
+	if !errors.Is(err, zk.ErrNoNode) {
+		return err
+	}
+	if err := k.ensure(ctx, dir); err != nil {
+		return err
+	}
+	if _, err := k.create(ctx, path, newest, zk.FlagEphemeral); err != nil {
+		k.forget() // in case the folder was deleted
+		return err
+	}
+	return nil
+}
+
+// decodeMember reads an announcement. One that cannot be understood is a member all the same.
+func decodeMember(id string, data []byte) gerritstream.Member {
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return gerritstream.Member{ID: id, Damaged: fmt.Errorf("read announcement of %s: %w", id, err)}
+	}
+	if head.Format > memberFormat {
+		return gerritstream.Member{ID: id, Damaged: fmt.Errorf("read announcement of %s: format %d, known up to %d: %w",
+			id, head.Format, memberFormat, gerritstream.ErrNewerFormat)}
+	}
+	var stored storedMember
+	if err := json.Unmarshal(data, &stored); err != nil || head.Format < 1 {
+		return gerritstream.Member{ID: id, Damaged: fmt.Errorf("read announcement of %s: it is damaged", id)}
+	}
+	return gerritstream.Member{ID: id, Announcement: stored.Announcement}
+}

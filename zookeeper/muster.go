@@ -1,0 +1,210 @@
+package zookeeper
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Muster implements gerritstream.Crew.
+func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.Muster, err error) {
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		if err := k.sync(ctx); err != nil {
+			return err
+		}
+		nodes, err := k.readAll(ctx, s.at.members())
+		if err != nil {
+			return err
+		}
+		m = gerritstream.Muster{Self: s.process, Members: decodeMembers(nodes)}
+		m.Lines, err = s.lines(ctx, k, shards, m.Members)
+		return err
+	})
+	if err != nil {
+		return gerritstream.Muster{}, fmt.Errorf("muster: %w", err)
+	}
+	return m, nil
+}
+
+func decodeMembers(nodes map[string]node) []gerritstream.Member {
+	members := make([]gerritstream.Member, 0, len(nodes))
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		members = append(members, decodeMember(id, nodes[id].data))
+	}
+	return members
+}
+
+// lines reads the lines in front of shards.
+func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.ShardID, members []gerritstream.Member) (map[gerritstream.ShardID][]gerritstream.Contender, error) {
+	living := map[string]bool{s.process: true}
+	for _, m := range members {
+		living[m.ID] = true
+	}
+	lines := make([][]gerritstream.Contender, len(shards))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(readsAtOnce)
+	for i, shard := range shards {
+		all.Go(func() error {
+			root := s.at.election(shard)
+			children, err := k.children(ctx, root)
+			if err != nil {
+				return err
+			}
+			for _, c := range line(children) {
+				who, err := s.whose(ctx, k, root, c, living)
+				if err != nil {
+					return err
+				}
+				if who.Member != "" {
+					lines[i] = append(lines[i], who)
+				}
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return nil, err
+	}
+	found := make(map[gerritstream.ShardID][]gerritstream.Contender, len(shards))
+	for i, shard := range shards {
+		if len(lines[i]) > 0 {
+			found[shard] = lines[i]
+		}
+	}
+	return found, nil
+}
+
+// whose tells who a contender is; Member is empty when it went meanwhile. The names of ours and of Python's look alike. Ours
+// is one that begins with a living member's id, or whose data says so.
+func (s *Store) whose(ctx context.Context, k *session, root string, c contender, living map[string]bool) (gerritstream.Contender, error) {
+	process := c.process()
+	if process != "" && living[process] {
+		return gerritstream.Contender{Member: process}, nil
+	}
+	path := root + "/" + c.name
+	if who, ok := s.known.get(path); ok {
+		return who, nil
+	}
+	n, err := k.get(ctx, path)
+	if err != nil || !n.present {
+		return gerritstream.Contender{}, err
+	}
+	name, ours := leaderName(n.data)
+	who := gerritstream.Contender{Member: process}
+	if !ours || process == "" {
+		who = gerritstream.Contender{Member: strings.TrimSpace(name + " " + strings.ToValidUTF8(string(n.data), "?")), Foreign: true}
+	}
+	s.known.put(path, who)
+	return who, nil
+}
+
+// lockOwners remembers whose lock nodes are: their data never changes.
+type lockOwners struct {
+	mu     sync.Mutex
+	owners map[string]gerritstream.Contender // under mu; by path
+}
+
+// maxOwners bounds what is remembered; beyond it all is forgotten.
+const maxOwners = 10_000
+
+func (l *lockOwners) get(path string) (gerritstream.Contender, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	who, ok := l.owners[path]
+	return who, ok
+}
+
+func (l *lockOwners) put(path string, who gerritstream.Contender) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.owners == nil || len(l.owners) >= maxOwners {
+		l.owners = map[string]gerritstream.Contender{}
+	}
+	l.owners[path] = who
+}
+
+// WaitMuster implements gerritstream.Crew. A ZooKeeper that is away is waited for.
+func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
+	for {
+		k, err := s.await(ctx)
+		if err == nil {
+			var changed bool
+			if changed, left, err = s.waitMuster(ctx, k, seen); changed {
+				return left, nil
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case lasting(err):
+			return false, fmt.Errorf("wait for a change of members: %w", explain(err))
+		case err != nil && !wait(ctx, 200*time.Millisecond):
+			return false, ctx.Err()
+		}
+	}
+}
+
+// waitMuster compares the members with those seen, and if nothing has changed waits until something may have.
+func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Muster) (changed, left bool, err error) {
+	names, fired, err := k.watchChildren(ctx, s.at.members())
+	if err != nil {
+		return false, false, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	any := make(chan struct{}, 1)
+	k.tell(ctx, fired, any)
+	nodes := make(map[string]node, len(names))
+	for _, name := range names {
+		n, fired, err := k.watchPresent(ctx, s.at.member(name))
+		if err != nil {
+			return false, false, err
+		}
+		if n.present {
+			nodes[name] = n
+			k.tell(ctx, fired, any)
+		}
+	}
+	if changed, left = compareMembers(seen.Members, decodeMembers(nodes)); changed {
+		return changed, left, nil
+	}
+	return false, false, k.waitFired(ctx, any)
+}
+
+// tell sends on any when a watch fires, as long as ctx lasts.
+func (k *session) tell(ctx context.Context, fired <-chan struct{}, any chan<- struct{}) {
+	k.start(func() {
+		select {
+		case <-fired:
+			wake(any)
+		case <-ctx.Done():
+		case <-k.over:
+		}
+	})
+}
+
+// compareMembers tells whether the plan may have changed, and whether a member is gone.
+func compareMembers(seen, now []gerritstream.Member) (changed, left bool) {
+	current := make(map[string]gerritstream.Member, len(now))
+	for _, m := range now {
+		current[m.ID] = m
+	}
+	for _, was := range seen {
+		is, ok := current[was.ID]
+		switch {
+		case !ok:
+			left = true
+		case is.Readable != was.Readable, is.Config != was.Config, (is.Damaged == nil) != (was.Damaged == nil):
+			changed = true
+		}
+	}
+	return changed || left || len(seen) != len(now), left
+}

@@ -1,0 +1,120 @@
+package zookeeper
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// checkpoint is Zuul's node as read.
+type checkpoint struct {
+	present bool
+	raw     []byte
+	version int32
+	written time.Time // by ZooKeeper's clock
+}
+
+// sequence returns the checkpoint's value: empty for none (absent, null). The error says why it cannot be understood.
+func (z *checkpoint) sequence() (gerritstream.SequenceNumber, error) {
+	if !z.present {
+		return "", nil
+	}
+	var value struct {
+		Checkpoint *string `json:"checkpoint"`
+	}
+	if err := json.Unmarshal(z.raw, &value); err != nil {
+		return "", fmt.Errorf("read Zuul's checkpoint: it is not what Zuul writes")
+	}
+	if value.Checkpoint == nil {
+		return "", nil
+	}
+	return gerritstream.ParseSequenceNumber(*value.Checkpoint)
+}
+
+// encodeCheckpoint is what Zuul's node holds: the last record handled completely. Nothing else ever goes in there.
+func encodeCheckpoint(after gerritstream.SequenceNumber) []byte {
+	if after == "" {
+		return []byte(`{"checkpoint": null}`)
+	}
+	return []byte(`{"checkpoint": "` + string(after) + `"}`)
+}
+
+// stored is what ZooKeeper holds of a shard as a term begins.
+type stored struct {
+	position gerritstream.Position // ours
+	ok       bool                  // there is one
+	zuul     checkpoint            // Zuul's
+	foreign  bool                  // Zuul's may be of an earlier stream of that name: nothing vouches for it
+}
+
+// beginning is what a term makes of that.
+type beginning struct {
+	position gerritstream.Position
+	ok       bool
+	lost     *gerritstream.Interval // in position already
+	warning  string                 // what an operator should know; empty: nothing
+	led      bool                   // a Python process led since
+}
+
+// reconcile decides where a term begins: z is Zuul's value, p is ours.
+//
+//   - z = p, or z null, absent or unreadable and p an anchor or nothing: p.
+//   - z > p, or z a sequence and p an anchor, unreadable or nothing: a Python process led. Take z. It starts without a
+//     checkpoint at the tip: what arrived between an anchor and then may be lost.
+//   - z < p, null, absent or unreadable while p is a sequence: somebody wrote unconditionally, or deleted. Take p.
+func reconcile(s stored) beginning {
+	z, err := s.zuul.sequence()
+	p := s.position
+	asIs := beginning{position: p, ok: s.ok}
+	switch {
+	case err != nil:
+		asIs.warning = "Zuul's checkpoint cannot be understood: it is written anew"
+		return asIs
+	case s.foreign && z != "" && !s.ok:
+		asIs.warning = "Zuul's checkpoint is from before the stream was made anew: it is written anew"
+		return asIs
+	case s.ok && p.Unreadable == nil && p.After != "":
+		return reconcileSequence(asIs, z, &s.zuul)
+	case z == "":
+		return asIs
+	}
+	b := takeOver(z, &s.zuul, p.Lost)
+	switch {
+	case s.ok && p.Unreadable != nil:
+		b.warning = "the position cannot be understood: going on from Zuul's checkpoint"
+	case s.ok:
+		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: "Python led from LATEST"}
+		b.position.Lost = append(slices.Clone(p.Lost[max(0, len(p.Lost)-maxLost+1):]), *b.lost)
+		b.warning = "Zuul's listener led before anything was read here"
+	}
+	return b
+}
+
+// reconcileSequence compares z with a position that is a sequence number.
+func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *checkpoint) beginning {
+	p := asIs.position
+	switch c := z.Compare(p.After); {
+	case c > 0:
+		return takeOver(z, zuul, p.Lost)
+	case c < 0 && z == "":
+		asIs.warning = "Zuul's checkpoint is gone: it is written anew"
+	case c < 0:
+		asIs.warning = "Zuul's checkpoint was set back by another program: it is written anew"
+	}
+	return asIs
+}
+
+// maxLost is how many intervals a position keeps.
+const maxLost = 16
+
+// takeOver is the position behind what a Python process handled. When its last record arrived is not known.
+func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {
+	return beginning{
+		position: gerritstream.Position{After: z, TakenOver: zuul.written, Lost: lost},
+		ok:       true,
+		led:      true,
+	}
+}

@@ -1,0 +1,176 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+)
+
+// answer is what a request came to.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// ask makes one request. The library's have neither context nor deadline and wait for as long as no server answers, so
+// each has a goroutine of its own, and ask returns when ctx ends or the session is over. What becomes of the request then is
+// unknown; late, if not nil, is told.
+func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
+	var none T
+	if err := k.slots.Acquire(ctx, 1); err != nil {
+		return none, context.Cause(ctx)
+	}
+	answers := make(chan answer[T], 1)
+	var settled atomic.Bool // by the answer, or by the caller who does not wait for it
+	started := k.start(func() {
+		defer k.slots.Release(1)
+		value, err := request(k.conn)
+		if settled.CompareAndSwap(false, true) {
+			answers <- answer[T]{value, err}
+		} else if late != nil {
+			late(value, err)
+		}
+	})
+	if !started {
+		k.slots.Release(1)
+		return none, errSessionOver
+	}
+	var err error
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), errUnknownOutcome)
+	case <-k.over:
+		err = errSessionOver
+	}
+	if !settled.CompareAndSwap(false, true) {
+		a := <-answers
+		return a.value, a.err
+	}
+	return none, err
+}
+
+// read makes a request that changes nothing.
+func read[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
+	return ask(ctx, k, request, nil)
+}
+
+// write makes a request that goes through the servers' leader: an answer proves that the session lives.
+func write[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
+	began := time.Now()
+	value, err := ask(ctx, k, request, nil)
+	if f := fateOf(err); f == answered || f == refused {
+		k.proved(began)
+	}
+	return value, err
+}
+
+// node is a node as read.
+type node struct {
+	data    []byte
+	stat    zk.Stat
+	present bool
+}
+
+// get reads a node. One that is not there is no error.
+func (k *session) get(ctx context.Context, path string) (node, error) {
+	n, err := read(ctx, k, func(c *zk.Conn) (node, error) {
+		data, stat, err := c.Get(path)
+		if err != nil {
+			return node{}, err
+		}
+		return node{data, *stat, true}, nil
+	})
+	if errors.Is(err, zk.ErrNoNode) {
+		return node{}, nil
+	}
+	return n, err
+}
+
+// stat looks at a node without reading it. One that is not there is no error.
+func (k *session) stat(ctx context.Context, path string) (node, error) {
+	return read(ctx, k, func(c *zk.Conn) (node, error) {
+		present, stat, err := c.Exists(path)
+		if err != nil || !present {
+			return node{}, err
+		}
+		return node{stat: *stat, present: true}, nil
+	})
+}
+
+// children lists a node's children. One that is not there has none.
+func (k *session) children(ctx context.Context, path string) ([]string, error) {
+	names, err := read(ctx, k, func(c *zk.Conn) ([]string, error) {
+		names, _, err := c.Children(path)
+		return names, err
+	})
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// sync makes later reads of this session see at least what was written, by whomever, before the call.
+func (k *session) sync(ctx context.Context) error {
+	_, err := write(ctx, k, func(c *zk.Conn) (string, error) { return c.Sync(k.store.at.zuul) })
+	return err
+}
+
+// create makes a node and returns its path.
+func (k *session) create(ctx context.Context, path string, data []byte, flags int32) (string, error) {
+	return write(ctx, k, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
+}
+
+// set changes a node that has this version; -1: any.
+func (k *session) set(ctx context.Context, path string, data []byte, version int32) error {
+	_, err := write(ctx, k, func(c *zk.Conn) (*zk.Stat, error) { return c.Set(path, notNull(data), version) })
+	return err
+}
+
+// remove deletes a node, whatever its version. One that is not there is no error.
+func (k *session) remove(ctx context.Context, path string) error {
+	_, err := write(ctx, k, func(c *zk.Conn) (struct{}, error) { return struct{}{}, c.Delete(path, -1) })
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil
+	}
+	return err
+}
+
+// multi carries out all the operations or none. When the server refuses, failed is the index of the operation that it
+// refused, -1 if it names none.
+func (k *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
+	results, err := write(ctx, k, func(c *zk.Conn) (result, error) {
+		responses, err := c.Multi(ops...)
+		return result{responses, fateOf(err)}, err
+	})
+	if results.fate != refused {
+		return -1, err
+	}
+	for i, r := range results.responses {
+		if r.Error != nil {
+			return i, r.Error
+		}
+	}
+	return -1, err
+}
+
+type result struct {
+	responses []zk.MultiResponse
+	fate      fate
+}
+
+// openACL is the access control list of every node, as Zuul's own have it.
+var openACL = zk.WorldACL(zk.PermAll)
+
+// notNull keeps ZooKeeper from storing null, which kazoo would return as None.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

@@ -1,0 +1,135 @@
+package zookeeper
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// startFormat is the version of the stored start record. A newer one is refused.
+const startFormat = 1
+
+// storedStart is the start record as stored: one JSON object.
+type storedStart struct {
+	Format int `json:"format"`
+	gerritstream.Start
+}
+
+func encodeStart(start gerritstream.Start) ([]byte, error) {
+	record, err := json.Marshal(storedStart{startFormat, start})
+	if err != nil {
+		return nil, fmt.Errorf("encode start record: %w", err)
+	}
+	return record, nil
+}
+
+func decodeStart(record []byte) (*gerritstream.Start, error) {
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(record, &head); err != nil {
+		return nil, fmt.Errorf("read start record: it is damaged: %w", err)
+	}
+	if head.Format > startFormat {
+		return nil, fmt.Errorf("read start record: format %d, known up to %d: %w", head.Format, startFormat, gerritstream.ErrNewerFormat)
+	}
+	var stored storedStart
+	if err := json.Unmarshal(record, &stored); err != nil {
+		return nil, fmt.Errorf("read start record: it is damaged: %w", err)
+	}
+	if head.Format < 1 || stored.Stream.ARN == "" {
+		return nil, errors.New("read start record: it is damaged: no format, or no stream")
+	}
+	return &stored.Start, nil
+}
+
+// readStart reads the start record; nil: there is none.
+func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Start, int32, error) {
+	n, err := k.get(ctx, s.at.start())
+	if err != nil || !n.present {
+		return nil, absent, err
+	}
+	start, err := decodeStart(n.data)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.at.start(), err)
+	}
+	return start, n.stat.Version, err
+}
+
+// Start implements gerritstream.Store.
+func (s *Store) Start(ctx context.Context) (start gerritstream.Start, ok bool, err error) {
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		if err := k.sync(ctx); err != nil { // another process may have set it through another server
+			return err
+		}
+		record, _, err := s.readStart(ctx, k)
+		if record != nil {
+			start, ok = *record, true
+		}
+		return err
+	})
+	return start, ok, err
+}
+
+// SetStart implements gerritstream.Store.
+func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next gerritstream.Start) error {
+	record, err := encodeStart(next)
+	if err != nil {
+		return err
+	}
+	err = s.call(ctx, func(ctx context.Context, k *session) error {
+		return s.write(pointSetStart, func() error { return s.setStart(ctx, k, prev, record) })
+	})
+	if err != nil {
+		return fmt.Errorf("set start: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Start, record []byte) error {
+	if err := k.sync(ctx); err != nil {
+		return err
+	}
+	held, version, err := s.readStart(ctx, k)
+	if err != nil {
+		return err
+	}
+	if same, err := sameStart(held, prev); err != nil {
+		return err
+	} else if !same {
+		return gerritstream.ErrConflict
+	}
+	if held == nil {
+		if err := k.ensure(ctx, s.at.own); err != nil {
+			k.forget()
+			return err
+		}
+		_, err = k.create(ctx, s.at.start(), record, zk.FlagPersistent)
+	} else {
+		err = k.set(ctx, s.at.start(), record, version)
+	}
+	if fateOf(err) == refused && isConflict(err) {
+		k.forget()
+		return gerritstream.ErrConflict
+	}
+	return err
+}
+
+// sameStart compares the stored start record with what a caller believes to be there.
+func sameStart(held, prev *gerritstream.Start) (bool, error) {
+	if held == nil || prev == nil {
+		return held == nil && prev == nil, nil
+	}
+	a, err := json.Marshal(held)
+	if err != nil {
+		return false, err
+	}
+	b, err := json.Marshal(prev)
+	return bytes.Equal(a, b), err
+}

@@ -1,0 +1,158 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var (
+	errResigned = errors.New("resigned")
+	errDeposed  = fmt.Errorf("%w: the lock node is gone", gerritstream.ErrLeadershipLost)
+	errMoved    = errors.New("the position was changed by an operator or another process")
+)
+
+// term is one leadership of one shard: as long as its lock node, which only this session can keep.
+type term struct {
+	store   *Store
+	session *session
+	epoch   int
+	shard   gerritstream.ShardID
+	root    string // of the election
+	name    string // of the candidacy
+	lock    string // the lock node's path
+	number  uint64 // the transaction that made it: they grow, and a lock node is never made twice
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// What follows belongs to the goroutine that uses the term.
+
+	pos     gerritstream.Position
+	ok      bool
+	version int32      // of our position's node; absent: there is none
+	zuul    checkpoint // as we know it
+
+	fromSequence bool                        // the term began from a sequence number
+	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
+	discards     counter
+}
+
+// absent is the version of a node that is not there.
+const absent = -1
+
+// Context implements gerritstream.Term.
+func (t *term) Context() context.Context { return t.ctx }
+
+// Number implements gerritstream.Term.
+func (t *term) Number() uint64 { return t.number }
+
+// Position implements gerritstream.Term.
+func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
+
+// Limits implements gerritstream.Term.
+func (t *term) Limits() gerritstream.Limits { return limits }
+
+// Resign implements gerritstream.Term.
+func (t *term) Resign(ctx context.Context) error {
+	t.finish(errResigned)
+	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
+	defer cancel()
+	err := t.store.write(pointResign, func() error {
+		err := t.session.remove(ctx, t.lock)
+		if fateOf(err) == sessionOver && !t.store.stopped() {
+			return nil // and the lock node with it
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+		t.store.noOrphan(t.name)
+		return nil
+	case t.store.stopped():
+		err = errClosed
+	}
+	return fmt.Errorf("resign %s: %w", t.shard, explain(err))
+}
+
+// finish ends the term. The sweeper removes its lock node, unless a resignation does so sooner.
+func (t *term) finish(why error) {
+	s := t.store
+	s.mu.Lock()
+	live := s.terms[t]
+	delete(s.terms, t)
+	delete(s.candidacies, t.name)
+	s.mu.Unlock()
+	if !live {
+		return
+	}
+	if !errors.Is(why, gerritstream.ErrLeadershipLost) {
+		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
+	}
+	t.cancel(why)
+	s.orphan(t.session, t.root, t.name)
+}
+
+// noOrphan notes that a lock node is known to be gone.
+func (s *Store) noOrphan(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool { return o.name == name })
+}
+
+// endTerms ends the terms of a session; nil: all terms.
+func (s *Store) endTerms(k *session, why error) {
+	s.mu.Lock()
+	var terms []*term
+	for t := range s.terms {
+		if k == nil || t.session == k {
+			terms = append(terms, t)
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range terms {
+		t.finish(why)
+	}
+}
+
+// register counts the term among those that the session's end, and the end of the trust in it, end.
+func (t *term) register() error {
+	s := t.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopped():
+		return errClosed
+	case t.session.isOver():
+		return errSessionOver
+	case t.session.trustLeft(time.Now()) <= 0:
+		return errAway
+	}
+	s.terms[t] = true
+	return nil
+}
+
+// guard ends the term as soon as its lock node is gone. fired is a watch of it.
+func (t *term) guard(fired <-chan struct{}) {
+	for {
+		select {
+		case <-fired:
+		case <-t.ctx.Done():
+			return
+		}
+		n, again, err := t.session.watchPresent(t.ctx, t.lock)
+		switch {
+		case err == nil && !n.present:
+			t.finish(errDeposed)
+			return
+		case err == nil:
+			fired = again
+		case !wait(t.ctx, 100*time.Millisecond):
+			return
+		}
+	}
+}
