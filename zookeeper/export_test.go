@@ -1,0 +1,52 @@
+package zookeeper
+
+import "context"
+
+// For tests in package zookeeper_test.
+
+// Point is a place at which a Store writes.
+type Point = string
+
+// Intercept makes f stand around each write of a Store. Call it before the Store is used.
+func (s *Store) Intercept(f func(p Point, write func() error) error) {
+	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
+}
+
+// Kill ends a Store as SIGKILL would: nothing more is written, nothing is said to the servers. It does not wait.
+func (s *Store) Kill() {
+	s.closing.Do(func() {
+		s.mu.Lock()
+		k := s.session
+		s.mu.Unlock()
+		s.farewell = closedContext
+		if k != nil {
+			k.end()
+			k.cutLink()
+		}
+		s.endTerms(nil, errClosed)
+		close(s.stop)
+		s.die()
+	})
+}
+
+// Reap waits for a killed Store.
+func (s *Store) Reap() { s.running.Wait() }
+
+// Session returns the id of the session that stands.
+func (s *Store) Session(ctx context.Context) (int64, error) {
+	k, err := s.await(ctx)
+	if err != nil {
+		return 0, err
+	}
+	id, _ := k.identity()
+	return id, nil
+}
+
+// DecodeLetter reads a dead letter as stored.
+var DecodeLetter = decodeLetter
+
+var closedContext = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
