@@ -90,10 +90,10 @@ type work struct {
 // do writes the commit.
 func (w *work) do(ctx context.Context) error {
 	t := w.term
-	if err := w.layAside(ctx); err != nil {
-		return err
-	}
-	if err := w.admit(ctx); err != nil {
+	if err := w.ready(ctx); err != nil {
+		if f := fateOf(err); ctx.Err() == nil && (f == unknown || f == unsent) && !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			err = fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err) // what there is of it, the next attempt clears away
+		}
 		return err
 	}
 	size := int64(min(w.size(), maxEncoded))
@@ -110,6 +110,14 @@ func (w *work) do(ctx context.Context) error {
 		return t.clearIntent(ctx, []byte(w.side))
 	}
 	return nil
+}
+
+// ready does what comes before the transaction.
+func (w *work) ready(ctx context.Context) error {
+	if err := w.layAside(ctx); err != nil {
+		return err
+	}
+	return w.admit(ctx)
 }
 
 // size is an estimate of the bytes that the commit takes.

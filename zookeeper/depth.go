@@ -25,7 +25,8 @@ type gauge struct {
 	mu      sync.Mutex // guards all below
 	seen    int64      // at the last look
 	at      time.Time  // of the last look
-	since   int64      // committed since
+	since   int64      // committed since the last look began
+	mark    int64      // since, as the look under way began
 	full    bool
 	looking bool
 }
@@ -61,7 +62,7 @@ func (g *gauge) due() bool {
 	if g.looking || time.Since(g.at) < lookEvery {
 		return false
 	}
-	g.looking, g.since = true, 0 // what is committed from here on may not be in what is seen
+	g.looking, g.mark = true, g.since // what is committed from here on may not be in what is seen
 	return true
 }
 
@@ -71,7 +72,7 @@ func (g *gauge) looked(depth int64, err error) {
 	defer g.mu.Unlock()
 	g.looking = false
 	if err == nil {
-		g.seen, g.at = depth, time.Now()
+		g.seen, g.at, g.since = depth, time.Now(), g.since-g.mark
 	}
 	g.judgeLocked()
 }
@@ -88,7 +89,7 @@ func (g *gauge) judgeLocked() {
 	switch depth := g.seen + g.since; {
 	case depth >= g.limit:
 		g.full = true
-	case depth < g.limit/5*4:
+	case depth <= g.limit*4/5:
 		g.full = false
 	}
 }

@@ -73,7 +73,7 @@ func reconcile(s stored) beginning {
 	case err != nil:
 		asIs.warning = "Zuul's checkpoint cannot be understood: it is written anew"
 		return asIs
-	case s.foreign && z != "" && !s.ok:
+	case s.foreign && z != "" && (!s.ok || p.Unreadable != nil):
 		asIs.warning = "Zuul's checkpoint is from before the stream was made anew: it is written anew"
 		return asIs
 	case s.ok && p.Unreadable == nil && p.After != "":
