@@ -1,6 +1,7 @@
 package zookeeper
 
 import (
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 const (
 	envelopeOpen  = `{"event_data": `
 	envelopeClose = `}`
-	pathOpen      = `{"event_data_path": "`
-	pathClose     = `"}`
+	pathOpen      = `{"event_data_path": `
+	pathClose     = `}`
 
 	eventOpen      = `{"payload": `
 	eventTimestamp = `, "span_context": null, "timestamp": `
@@ -64,7 +65,8 @@ func appendTimestamp(b []byte, t time.Time) []byte {
 
 // appendSidePath appends a node of Zuul's queue whose event is elsewhere.
 func appendSidePath(b []byte, path string) []byte {
+	quoted, _ := json.Marshal(path) // a string never fails
 	b = append(b, pathOpen...)
-	b = append(b, path...) // letters, digits, and what a connection name may be
+	b = append(b, quoted...)
 	return append(b, pathClose...)
 }

@@ -1,0 +1,218 @@
+package zookeeper
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+func anEntry(payload string, arrived time.Time) *gerritstream.Entry {
+	id := gerritstream.EventID{0x0f, 0xa0, 15: 0xff}
+	return &gerritstream.Entry{ID: id, Shard: "shardId-000000000000", Seq: "49", Sub: gerritstream.NoSub, Arrived: arrived, Payload: []byte(payload)}
+}
+
+func TestEnvelope(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	for name, tc := range map[string]struct {
+		payload string
+		arrived time.Time
+		want    string
+	}{
+		"as it arrived": {`{"type": "x"}`, time.UnixMilli(1_732_500),
+			`{"event_data": {"payload": {"type": "x"}, "span_context": null, "timestamp": 1732.5, "zuul_event_id": "0fa000000000000000000000000000ff"}}`},
+		"a whole second": {`{}`, time.UnixMilli(1_699_999_999_000),
+			`{"event_data": {"payload": {}, "span_context": null, "timestamp": 1699999999.0, "zuul_event_id": "0fa000000000000000000000000000ff"}}`},
+		"an arrival ahead of our clock": {`{}`, now.Add(time.Hour),
+			`{"event_data": {"payload": {}, "span_context": null, "timestamp": 1700000000.0, "zuul_event_id": "0fa000000000000000000000000000ff"}}`},
+		"an unknown arrival": {`{}`, time.Time{},
+			`{"event_data": {"payload": {}, "span_context": null, "timestamp": 1700000000.0, "zuul_event_id": "0fa000000000000000000000000000ff"}}`},
+		"bytes that no encoder would write": {" {\"a\" :1e0,\n\"a\":\"\\u003c\u2028\"} ", time.UnixMilli(1001),
+			"{\"event_data\": {\"payload\":  {\"a\" :1e0,\n\"a\":\"\\u003c\u2028\"} , \"span_context\": null, \"timestamp\": 1.001, \"zuul_event_id\": \"0fa000000000000000000000000000ff\"}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := anEntry(tc.payload, tc.arrived)
+			got := appendEnvelope([]byte("before"), e, now)
+			if want := "before" + tc.want; string(got) != want {
+				t.Errorf("\n%s\nwant\n%s", got, want)
+			}
+			if overhead := len(tc.want) - len(tc.payload); overhead > envelopeOverhead {
+				t.Errorf("an overhead of %d is more than the %d that are counted on", overhead, envelopeOverhead)
+			}
+		})
+	}
+}
+
+// Python, encoding what it decoded from our bytes as Zuul encodes, comes to the same bytes.
+func TestPythonWritesTheSameEnvelope(t *testing.T) {
+	peers.Require(t, peers.Python)
+	const program = `import json, sys
+for line in sys.stdin.buffer:
+    value = json.loads(line)
+    assert isinstance(value["event_data"]["timestamp"], float), value
+    sys.stdout.buffer.write(json.dumps(value, sort_keys=True).encode("utf8") + b"\n")`
+	var in bytes.Buffer
+	for _, ms := range []int64{0, 1, 999, 1000, 1_732_500, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_999, 4_102_444_799_123} {
+		e := anEntry(`{"change": {"number": 7, "subject": "a \u00e9"}, "type": "comment-added"}`, time.UnixMilli(ms))
+		in.Write(append(appendEnvelope(nil, e, time.UnixMilli(5e12)), '\n'))
+	}
+	want := in.String()
+	cmd := peers.PythonCommand(t.Context(), program)
+	cmd.Stdin = strings.NewReader(want)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if string(out) != want {
+		t.Errorf("Python writes\n%s\nwant\n%s", out, want)
+	}
+}
+
+func TestSidePath(t *testing.T) {
+	at := newLayout("/chroot", "gerrit")
+	got := string(appendSidePath(nil, at.unprefixed(at.side("0f"))))
+	if want := `{"event_data_path": "/zuul/events/connection/gerrit/events/data/0f"}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, name := range []string{`quote"d`, `back\slash`, "é"} {
+		at := newLayout("", name)
+		var n struct {
+			Path string `json:"event_data_path"`
+		}
+		data := appendSidePath(nil, at.side("0f"))
+		if err := json.Unmarshal(data, &n); err != nil || n.Path != at.side("0f") {
+			t.Errorf("%s reads as %q, %v", data, n.Path, err)
+		}
+	}
+}
+
+// An entry's weight is an upper bound of what its node takes in the transaction, by the formula that was measured.
+func TestWeightIsAnUpperBound(t *testing.T) {
+	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
+	e := anEntry(`{}`, time.UnixMilli(1_700_000_000_001))
+	size := 48 + len(at.queued()) + len(appendEnvelope(nil, e, time.UnixMilli(5e12)))
+	if size > e.Weight() {
+		t.Errorf("a node takes %d bytes, the weight is %d", size, e.Weight())
+	}
+}
+
+// A commit of dead letters alone, as heavy as the limits allow, is within the budget.
+func TestLettersFitIntoATransaction(t *testing.T) {
+	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
+	for _, each := range []int{1, limits.Weight/limits.Items - 512, gerritstream.MaxDeadLetterBytes} {
+		n := min(limits.Items, limits.Weight/(each+512))
+		d := gerritstream.DeadLetter{
+			Shard: "shardId-000000000000", Seq: gerritstream.SequenceNumber(strings.Repeat("9", 56)), Sub: 9999,
+			Arrived: time.Now(), Reason: "utf8", Payload: make([]byte, each), Length: 10 << 20,
+		}
+		if size := n * (48 + len(at.letter(&d)) + len(encodeLetter(&d))); size > maxRequest {
+			t.Errorf("%d letters of %d bytes take %d bytes, the budget is %d", n, each, size, maxRequest)
+		}
+	}
+}
+
+func TestLetterRoundTrip(t *testing.T) {
+	d := gerritstream.DeadLetter{
+		ID: gerritstream.EventID{1, 2}, Shard: "shardId-000000000000", Seq: "49", Sub: 3, Arrived: time.UnixMilli(5).UTC(),
+		Reason: "json", Detail: "a \"quote\" and \u2028", Payload: []byte{0, 0xff, '\n'}, Length: 3, SHA256: [32]byte{9},
+	}
+	got, err := decodeLetter(encodeLetter(&d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.ID != d.ID || got.Sub != d.Sub || got.Detail != d.Detail || !bytes.Equal(got.Payload, d.Payload) || got.SHA256 != d.SHA256 ||
+		!got.Arrived.Equal(d.Arrived) || got.Length != d.Length {
+		t.Errorf("%+v reads as %+v", d, got)
+	}
+	d.Detail = strings.Repeat("é", maxDetail)
+	if got, err = decodeLetter(encodeLetter(&d)); err != nil || len(got.Detail) > maxDetail {
+		t.Errorf("a detail of %d bytes is stored as %d, %v", len(d.Detail), len(got.Detail), err)
+	}
+	for _, garbage := range []string{"", "{}", "null", "[]", `{"format":1,"id":"zz"}`, "\xff"} {
+		if _, err := decodeLetter([]byte(garbage)); err == nil {
+			t.Errorf("%q reads as a dead letter", garbage)
+		}
+	}
+	if _, err := decodeLetter([]byte(`{"format":2}`)); !errors.Is(err, gerritstream.ErrNewerFormat) {
+		t.Errorf("a newer format reads with %v", err)
+	}
+}
+
+// Whatever the sizes of the writes, the chunks put together are what was written, and all but the last are full.
+func TestChunks(t *testing.T) {
+	for _, writes := range [][]int{{}, {0}, {1}, {chunkSize}, {chunkSize + 1}, {3 * chunkSize}, {chunkSize - 1, 2, chunkSize, 5}} {
+		var chunks [][]byte
+		c := &chunker{write: func(n int, chunk []byte) error {
+			if n != len(chunks) {
+				t.Errorf("chunk %d comes as %d", len(chunks), n)
+			}
+			chunks = append(chunks, chunk)
+			return nil
+		}}
+		var want []byte
+		for i, size := range writes {
+			part := bytes.Repeat([]byte{byte('a' + i)}, size)
+			want = append(want, part...)
+			if n, err := c.Write(part); n != size || err != nil {
+				t.Fatalf("write of %d: %d, %v", size, n, err)
+			}
+		}
+		if err := c.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(slices.Concat(chunks...), want) {
+			t.Errorf("writes %v: the chunks are not what was written", writes)
+		}
+		for i, chunk := range chunks {
+			if len(chunk) > chunkSize || i < len(chunks)-1 && len(chunk) < chunkSize {
+				t.Errorf("writes %v: chunk %d of %d has %d bytes", writes, i, len(chunks), len(chunk))
+			}
+		}
+	}
+}
+
+func TestChunkerStopsAtAnError(t *testing.T) {
+	broken := errors.New("broken")
+	c := &chunker{write: func(int, []byte) error { return broken }}
+	w, err := zlib.NewWriterLevel(c, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, bytes.NewReader(make([]byte, 2*chunkSize))); !errors.Is(err, broken) {
+		t.Errorf("copy returned %v", err)
+	}
+}
+
+func TestModelAPI(t *testing.T) {
+	for data, want := range map[string]int{
+		`{"model_api": 34, "hostname": "x"}`: 34, `{"model_api": 30}`: 30, `{"hostname": "x"}`: 0, `{"model_api": "old"}`: 0,
+		``: -1, `null`: -1, `[]`: -1, `{`: -1,
+	} {
+		api, ok := decodeModelAPI([]byte(data))
+		if !ok {
+			api = -1
+		}
+		if api != want {
+			t.Errorf("decodeModelAPI(%s) = %d, want %d", data, api, want)
+		}
+	}
+}
+
+func TestUUID(t *testing.T) {
+	if a, b := newUUID(), newUUID(); a == b || !isUUID(a) || !isUUID(b) || a[14] != '4' {
+		t.Errorf("%s and %s", a, b)
+	}
+	for _, s := range []string{"", "x", strings.Repeat("0", 36), "00000000-0000-4000-8000-00000000000/", "../000000000-0000-4000-8000-0000000000"} {
+		if isUUID(s) {
+			t.Errorf("%q passes for an id", s)
+		}
+	}
+}

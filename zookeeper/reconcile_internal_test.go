@@ -1,0 +1,124 @@
+package zookeeper
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+func TestReconcile(t *testing.T) {
+	written := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	arrived := written.Add(-time.Hour)
+	at := func(raw string) checkpoint { return checkpoint{present: true, raw: []byte(raw), written: written} }
+	null, absent, garbage := at(`{"checkpoint": null}`), checkpoint{}, at(`LATEST`)
+	seq := func(n gerritstream.SequenceNumber) gerritstream.Position {
+		return gerritstream.Position{After: n, Arrived: arrived}
+	}
+	ended := seq("100")
+	ended.Ended = true
+	anchor := gerritstream.Position{From: gerritstream.StartPoint{Time: arrived}}
+	idle := anchor
+	idle.CaughtUp = arrived.Add(time.Minute)
+	horizon := gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+	unreadable := gerritstream.Position{Unreadable: gerritstream.ErrBadPosition}
+	none := gerritstream.Position{}
+	const z100, z99, z101, zLong = `{"checkpoint": "100"}`, `{"checkpoint": "99"}`, `{"checkpoint": "101"}`, `{"checkpoint": "1000", "x": 1}`
+
+	for name, tc := range map[string]struct {
+		ours    gerritstream.Position
+		ok      bool
+		zuul    checkpoint
+		foreign bool
+
+		after   gerritstream.SequenceNumber // empty: the position stays as it is
+		wantOK  bool
+		warn    bool
+		lost    time.Time // where the possible loss begins, with anyLoss
+		anyLoss bool
+	}{
+		"nothing anywhere":                     {none, false, absent, false, "", false, false, time.Time{}, false},
+		"nothing, and null":                    {none, false, null, false, "", false, false, time.Time{}, false},
+		"nothing, and garbage":                 {none, false, garbage, false, "", false, true, time.Time{}, false},
+		"nothing, and Zuul's":                  {none, false, at(z100), false, "100", true, false, time.Time{}, false},
+		"nothing, and an earlier stream's":     {none, false, at(z100), true, "", false, true, time.Time{}, false},
+		"the same":                             {seq("100"), true, at(z100), false, "", true, false, time.Time{}, false},
+		"Zuul is ahead":                        {seq("100"), true, at(z101), false, "101", true, false, time.Time{}, false},
+		"Zuul is ahead by a digit":             {seq("999"), true, at(zLong), false, "1000", true, false, time.Time{}, false},
+		"Zuul is behind, by a digit":           {seq("100"), true, at(z99), false, "", true, true, time.Time{}, false},
+		"Zuul's is gone":                       {seq("100"), true, absent, false, "", true, true, time.Time{}, false},
+		"Zuul's is null":                       {seq("100"), true, null, false, "", true, true, time.Time{}, false},
+		"Zuul's is garbage":                    {seq("100"), true, garbage, false, "", true, true, time.Time{}, false},
+		"Zuul's has no such key":               {seq("100"), true, at(`{}`), false, "", true, true, time.Time{}, false},
+		"Zuul's is a list":                     {seq("100"), true, at(`["100"]`), false, "", true, true, time.Time{}, false},
+		"Zuul's is a number":                   {seq("100"), true, at(`{"checkpoint": 101}`), false, "", true, true, time.Time{}, false},
+		"Zuul's is no number":                  {seq("100"), true, at(`{"checkpoint": "1x1"}`), false, "", true, true, time.Time{}, false},
+		"ended, the same":                      {ended, true, at(z100), false, "", true, false, time.Time{}, false},
+		"ended, and Zuul went on":              {ended, true, at(z101), false, "101", true, false, time.Time{}, false},
+		"ended, and Zuul is behind":            {ended, true, at(z99), false, "", true, true, time.Time{}, false},
+		"an anchor, and null":                  {anchor, true, null, false, "", true, false, time.Time{}, false},
+		"an anchor, and nothing":               {anchor, true, absent, false, "", true, false, time.Time{}, false},
+		"an anchor, and Python led":            {anchor, true, at(z100), false, "100", true, true, arrived, true},
+		"an anchor, caught up, and Python led": {idle, true, at(z100), false, "100", true, true, arrived.Add(time.Minute), true},
+		"a trim horizon, and Python led":       {horizon, true, at(z100), false, "100", true, true, time.Time{}, true},
+		"an anchor, and garbage":               {anchor, true, garbage, false, "", true, true, time.Time{}, false},
+		"unreadable, and nothing":              {unreadable, true, null, false, "", true, false, time.Time{}, false},
+		"unreadable, and Zuul's":               {unreadable, true, at(z100), false, "100", true, true, time.Time{}, false},
+		"unreadable, and an earlier stream's":  {unreadable, true, at(z100), true, "", true, true, time.Time{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := reconcile(stored{position: tc.ours, ok: tc.ok, zuul: tc.zuul, foreign: tc.foreign})
+			if b.ok != tc.wantOK || (b.warning != "") != tc.warn || (b.lost != nil) != tc.anyLoss {
+				t.Errorf("begins with ok %v, warning %q, loss %v", b.ok, b.warning, b.lost)
+			}
+			want := tc.ours
+			if tc.after != "" {
+				want = gerritstream.Position{After: tc.after, TakenOver: written}
+			}
+			if b.lost != nil {
+				if !b.lost.From.Equal(tc.lost) || !b.lost.Until.Equal(written) || len(b.position.Lost) != 1 || b.position.Lost[0] != *b.lost {
+					t.Errorf("possibly lost: %+v, in the position %+v", *b.lost, b.position.Lost)
+				}
+				want.Lost = b.position.Lost
+			}
+			if got := b.position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.TakenOver.Equal(want.TakenOver) ||
+				got.Ended != want.Ended || got.From != want.From || !got.CaughtUp.Equal(want.CaughtUp) || !errors.Is(got.Unreadable, want.Unreadable) {
+				t.Errorf("begins with %+v, want %+v", got, want)
+			}
+			if b.position.Unreadable == nil && b.ok {
+				if _, _, err := gerritstream.DecodePosition(gerritstream.EncodePosition(b.position, gerritstream.Stamp{})); err != nil {
+					t.Errorf("the position cannot be stored: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestReconcileKeepsLosses(t *testing.T) {
+	p := gerritstream.Position{From: gerritstream.StartPoint{Time: time.UnixMilli(1)}}
+	for i := range maxLost {
+		p.Lost = append(p.Lost, gerritstream.Interval{Until: time.UnixMilli(int64(i)), Why: "trimmed"})
+	}
+	b := reconcile(stored{position: p, ok: true, zuul: checkpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
+	if n := len(b.position.Lost); n != maxLost || b.position.Lost[n-1] != *b.lost || b.position.Lost[0] != p.Lost[1] {
+		t.Errorf("losses are %+v", b.position.Lost)
+	}
+	if p.Lost[0].Until.UnixMilli() != 0 {
+		t.Error("the losses of the stored position were changed")
+	}
+}
+
+func TestCheckpointBytes(t *testing.T) {
+	for seq, want := range map[gerritstream.SequenceNumber]string{
+		"": `{"checkpoint": null}`, "49590338271490256608559692538361571095921575989136588898": `{"checkpoint": "49590338271490256608559692538361571095921575989136588898"}`,
+	} {
+		if got := string(encodeCheckpoint(seq)); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		z := checkpoint{present: true, raw: []byte(want)}
+		if got, err := z.sequence(); got != seq || err != nil {
+			t.Errorf("%s reads as %q, %v", want, got, err)
+		}
+	}
+}
