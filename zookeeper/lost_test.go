@@ -1,0 +1,408 @@
+package zookeeper_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// ZooKeeper's request types.
+const (
+	opCreate = 1
+	opDelete = 2
+	opGet    = 4
+	opSet    = 5
+	opMulti  = 14
+)
+
+// request matches requests of a type that contain a text.
+func request(op uint32, text string) func([]byte) bool {
+	return func(b []byte) bool {
+		return len(b) >= 8 && binary.BigEndian.Uint32(b[4:]) == op && bytes.Contains(b, []byte(text))
+	}
+}
+
+// linked opens a store that reaches the server by a link.
+func (w *world) linked() (*zookeeper.Store, *peers.Link) {
+	w.t.Helper()
+	link := peers.NewZooKeeperLink(w.t, w.hosts[0])
+	c := w.config(zookeeper.Config{})
+	c.Hosts = []string{link.Addr()}
+	store, err := zookeeper.Open(w.t.Context(), c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		store.Kill()
+		store.Reap()
+	})
+	return store, link
+}
+
+// losses are the two ways in which nobody learns what became of a request.
+var losses = map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
+	"reply lost":   (*peers.Link).LoseNextReply,
+	"request lost": (*peers.Link).LoseNextRequest,
+}
+
+// A commit during which the connection is lost, whatever it was doing, is carried out once, and the leadership stays, with
+// others queued behind.
+func TestCommitSurvivesALostConnection(t *testing.T) {
+	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_500_000)}}
+	letters := step(shardA, 2, 3)
+	letters.Position, letters.DeadLetters = after(4), []gerritstream.DeadLetter{letter(shardA, 4)}
+	for name, tc := range map[string]struct {
+		match func([]byte) bool
+		first bool // the very first commit of the shard
+		c     gerritstream.Commit
+		after func([]byte) bool // another loss, behind the first
+	}{
+		"first position":           {request(opMulti, "/positions/"), true, step(shardA, 2, 3), nil},
+		"next position":            {request(opMulti, "/positions/"), false, step(shardA, 2, 3), nil},
+		"nothing but the position": {request(opMulti, "/positions/"), false, gerritstream.Commit{Position: after(2)}, nil},
+		"dead letters":             {request(opMulti, "/dead/"), false, letters, nil},
+		"twice":                    {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opMulti, "/positions/")},
+		"and reading back":         {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opGet, "/positions/")},
+		"intent":                   {request(opMulti, "/intents/"), false, large, nil},
+		"first chunk":              {request(opMulti, "/0000000000"), false, large, nil},
+		"second chunk":             {request(opMulti, "/0000000001"), false, large, nil},
+		"large event":              {request(opMulti, "event_data_path"), false, large, nil},
+		"large event, twice":       {request(opMulti, "event_data_path"), false, large, request(opMulti, "event_data_path")},
+	} {
+		for loss, lose := range losses {
+			t.Run(name+", "+loss, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, single)
+				store, link := w.linked()
+				term := elect(t, store, shardA)
+				var want []gerritstream.Entry
+				if !tc.first {
+					commit(t, term, step(shardA, 1, 1))
+					want = events(shardA, 1, 1)
+				}
+				behind := w.candidate(shardA)
+				line := w.children(w.election(shardA))
+
+				lost := lose(link, tc.match)
+				if tc.after != nil {
+					lose(link, tc.after)
+				}
+				commit(t, term, tc.c)
+				select {
+				case <-lost:
+				default:
+					t.Fatal("nothing was lost")
+				}
+				w.queued(append(want, tc.c.Entries...)...)
+				w.checkpoint(shardA, tc.c.Position.After)
+				if got := len(w.deadLetters()); got != len(tc.c.DeadLetters) {
+					t.Errorf("%d dead letters are held", got)
+				}
+				side := 0
+				if tc.c.Entries != nil && len(tc.c.Entries[0].Payload) > 1_000_000 {
+					side = 1
+				}
+				w.noSideData(side)
+				if got := w.children(w.election(shardA)); len(got) != 2 || got[0] != line[0] || got[1] != line[1] {
+					t.Errorf("the line was %q and is %q", line, got)
+				}
+				commit(t, term, step(shardA, 10, 12)) // and the term goes on
+				w.queued(append(append(want, tc.c.Entries...), events(shardA, 10, 12)...)...)
+				select {
+				case <-behind:
+					t.Error("the leadership changed hands")
+				default:
+				}
+			})
+		}
+	}
+}
+
+// candidate has another process queue up for a shard, and returns once it has.
+func (w *world) candidate(shard gerritstream.ShardID) <-chan gerritstream.Term {
+	w.t.Helper()
+	before := len(w.children(w.election(shard)))
+	store := w.open(zookeeper.Config{})
+	won := make(chan gerritstream.Term, 1)
+	go func() {
+		if term, err := store.Campaign(w.t.Context(), 0, shard); err == nil {
+			won <- term
+		}
+	}()
+	eventually(w.t, "a candidate is in line", func() bool { return len(w.children(w.election(shard))) > before })
+	return won
+}
+
+// wins waits for a candidate.
+func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
+	t.Helper()
+	select {
+	case term := <-won:
+		return term
+	case <-time.After(patience):
+		t.Fatal("the candidate did not win")
+		return nil
+	}
+}
+
+// A candidate that does not know whether it is in line is in line once, and leads.
+func TestCampaignSurvivesALostConnection(t *testing.T) {
+	for loss, lose := range losses {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store, link := w.linked()
+			resign(t, elect(t, store, shardB)) // the session stands
+			lost := lose(link, request(opCreate, "__lock__"))
+			term := elect(t, store, shardA)
+			<-lost
+			if line := w.children(w.election(shardA)); len(line) != 1 {
+				t.Errorf("the line is %q", line)
+			}
+			commit(t, term, step(shardA, 1, 2))
+			resign(t, term)
+			if line := w.children(w.election(shardA)); len(line) != 0 {
+				t.Errorf("after the resignation the line is %q", line)
+			}
+		})
+	}
+}
+
+// A cancelled candidate whose connection is lost at that moment is gone from the line in the end, though nobody asks.
+func TestWithdrawalSurvivesALostConnection(t *testing.T) {
+	for loss, lose := range losses {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			leader := elect(t, w.open(zookeeper.Config{}), shardA)
+			store, link := w.linked()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { _, err := store.Campaign(ctx, 0, shardA); done <- err }()
+			eventually(t, "the candidate is in line", func() bool { return len(w.children(w.election(shardA))) == 2 })
+			lost := lose(link, request(opDelete, "__lock__"))
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("campaign returned %v", err)
+			}
+			<-lost
+			eventually(t, "only the leader is in line", func() bool { return len(w.children(w.election(shardA))) == 1 })
+			commit(t, leader, step(shardA, 1, 1))
+		})
+	}
+}
+
+// A resignation whose reply is lost can be repeated, and takes place even if it is not.
+func TestResignationSurvivesALostConnection(t *testing.T) {
+	for loss, lose := range losses {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store, link := w.linked()
+			a, b := elect(t, store, shardA), elect(t, store, shardB)
+			lost := lose(link, request(opDelete, string(shardA)))
+			if err := a.Resign(soon(t)); err == nil {
+				t.Error("the loss did not show")
+			}
+			<-lost
+			if err := a.Resign(soon(t)); err != nil {
+				t.Errorf("the second resignation: %v", err)
+			}
+			if line := w.children(w.election(shardA)); len(line) != 0 {
+				t.Errorf("the line is %q", line)
+			}
+			lose(link, request(opDelete, string(shardB)))
+			_ = b.Resign(soon(t))
+			wins(t, w.candidate(shardB))
+		})
+	}
+}
+
+// A start record whose reply is lost is there or is not; whoever asks learns it.
+func TestSetStartAndALostConnection(t *testing.T) {
+	for loss, lose := range losses {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store, link := w.linked()
+			start := gerritstream.Start{Stream: stream, From: gerritstream.StartPoint{Time: arrival}}
+			lost := lose(link, request(opCreate, "/start"))
+			if err := store.SetStart(soon(t), nil, start); err == nil {
+				t.Error("the loss did not show")
+			}
+			<-lost
+			_, ok, err := store.Start(soon(t))
+			if want := loss == "reply lost"; err != nil || ok != want {
+				t.Errorf("start record: %v, %v, want %v", ok, err, want)
+			}
+			err = store.SetStart(soon(t), nil, start)
+			if ok && !errors.Is(err, gerritstream.ErrConflict) || !ok && err != nil {
+				t.Errorf("setting it again returned %v", err)
+			}
+		})
+	}
+}
+
+// A process that ZooKeeper does not answer stops to trust its leadership before another can have it, ends what it is asked to
+// end, and what it had sent counts no more when it arrives at last.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 2))
+	if err := store.Announce(soon(t), gerritstream.Announcement{Host: "h", Process: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Report(soon(t), gerritstream.Status{Process: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	won := w.candidate(shardA)
+
+	link.Hold(peers.Both)
+	silent := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	if err := term.Commit(ctx, step(shardA, 3, 4)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a commit without an answer returned %v", err)
+	}
+	if took := time.Since(silent); took > time.Second {
+		t.Errorf("a commit returned %v after its context", took-150*time.Millisecond)
+	}
+	ended(t, term)
+	next := wins(t, won)
+	begins(t, next, sequence(2))
+	commit(t, next, step(shardA, 3, 5))
+
+	link.Restore()
+	eventually(t, "the process is a member again", func() bool {
+		m, err := w.open(zookeeper.Config{}).Muster(soon(t), nil)
+		return err == nil && len(m.Members) == 1 && m.Members[0].Process == "p"
+	})
+	eventually(t, "its report is there again", func() bool { return len(w.children(w.own("/reports"))) == 1 })
+	commit(t, next, step(shardA, 6, 6))
+	w.queued(events(shardA, 1, 6)...)
+	again := make(chan gerritstream.Term, 1)
+	go func() {
+		if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
+			again <- term
+		}
+	}()
+	resign(t, next)
+	begins(t, wins(t, again), sequence(6))
+}
+
+// An idle leader's trust ends in time: before its session can have run out on the servers.
+func TestTrustEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	term := elect(t, store, shardA)
+	held := time.Now()
+	link.Hold(peers.Both)
+	ended(t, term)
+	if took := time.Since(held); took > sessionTimeout {
+		t.Errorf("the term was trusted for %v, the session lasts %v", took, sessionTimeout)
+	}
+	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
+		t.Errorf("the term ended with %v", cause)
+	}
+}
+
+// While no server answers, calls that do not block fail within seconds, those that do wait, and Close keeps to its context.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	link.Cut()
+	began := time.Now()
+	if _, _, err := store.Start(t.Context()); err == nil {
+		t.Error("start returned nothing wrong")
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("start returned after %v", took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	campaign, ended := make(chan error, 1), make(chan error, 1)
+	go func() { _, err := store.Campaign(ctx, 0, shardA); campaign <- err }()
+	go func() { ended <- store.WaitEnded(ctx, 0, shardA) }()
+	select {
+	case err := <-campaign:
+		t.Fatalf("campaign returned %v", err)
+	case err := <-ended:
+		t.Fatalf("the wait for a shard's end returned %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	cancel()
+	for range 2 {
+		select {
+		case err := <-campaign:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("campaign returned %v", err)
+			}
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the wait for a shard's end returned %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("a call did not return with its context")
+		}
+	}
+	link.Restore()
+	resign(t, elect(t, store, shardA))
+	term := elect(t, store, shardA)
+
+	link.Hold(peers.Both)
+	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	began = time.Now()
+	_ = store.Close(ctx)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("close took %v", took)
+	}
+	if term.Context().Err() == nil {
+		t.Error("the term did not end")
+	}
+	if _, err := store.Campaign(t.Context(), 0, shardA); err == nil {
+		t.Error("campaign after close succeeded")
+	}
+}
+
+// Close frees what was led at once, and leaves nothing behind.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	for _, err := range []error{
+		store.Report(soon(t), gerritstream.Status{}), store.Announce(soon(t), gerritstream.Announcement{}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	won := w.candidate(shardA)
+	began := time.Now()
+	if err := store.Close(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	wins(t, won)
+	if took := time.Since(began); took > sessionTimeout/2 {
+		t.Errorf("the next leader waited %v", took)
+	}
+	if err := term.Commit(soon(t), step(shardA, 1, 1)); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+		t.Errorf("commit after close returned %v", err)
+	}
+	for _, folder := range []string{"/members", "/reports"} {
+		if left := w.children(w.own(folder)); len(left) != 0 {
+			t.Errorf("%s holds %q", folder, left)
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package zookeeper_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+const (
+	shardA gerritstream.ShardID = "shardId-000000000000"
+	shardB gerritstream.ShardID = "shardId-000000000001"
+)
+
+var (
+	stream  = gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit", Created: time.UnixMilli(1_700_000_000_000).UTC()}
+	arrival = stream.Created.Add(time.Hour)
+)
+
+func sequence(n int) gerritstream.SequenceNumber {
+	return gerritstream.SequenceNumber("4959033827149025660855969253836157109592157598913" + fmt.Sprintf("%07d", n))
+}
+
+func after(n int) gerritstream.Position {
+	return gerritstream.Position{After: sequence(n), Arrived: arrival.Add(time.Duration(n) * time.Millisecond)}
+}
+
+// anchor is a position before any record.
+func anchor() gerritstream.Position {
+	return gerritstream.Position{From: gerritstream.StartPoint{Time: arrival}}
+}
+
+// event makes record n of a shard an entry of about so many bytes.
+func event(shard gerritstream.ShardID, n, size int) gerritstream.Entry {
+	head := `{"type": "comment-added", "n": ` + strconv.Itoa(n) + `, "text": "`
+	return gerritstream.Entry{
+		ID:    gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
+		Shard: shard, Seq: sequence(n), Sub: gerritstream.NoSub, Arrived: arrival.Add(time.Duration(n) * time.Millisecond),
+		Payload: []byte(head + noise(n, max(0, size-len(head)-2)) + `"}`),
+	}
+}
+
+// noise is text that does not shrink much when it is compressed.
+func noise(seed, size int) string {
+	var b strings.Builder
+	for sum := sha256.Sum256([]byte{byte(seed)}); b.Len() < size; sum = sha256.Sum256(sum[:]) {
+		fmt.Fprintf(&b, "%x", sum)
+	}
+	return b.String()[:size]
+}
+
+// events makes the records from first to last entries.
+func events(shard gerritstream.ShardID, first, last int) (entries []gerritstream.Entry) {
+	for n := first; n <= last; n++ {
+		entries = append(entries, event(shard, n, 100))
+	}
+	return entries
+}
+
+// step is the commit of the records from first to last.
+func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
+	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
+}
+
+func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
+	payload := []byte(fmt.Sprintf("\xff%d", n))
+	return gerritstream.DeadLetter{
+		ID:    gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
+		Shard: shard, Seq: sequence(n), Sub: gerritstream.NoSub, Arrived: arrival, Reason: "utf8", Detail: "byte 0",
+		Payload: payload, Length: len(payload), SHA256: sha256.Sum256(payload),
+	}
+}
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func elect(t testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
+	t.Helper()
+	term, err := store.Campaign(soon(t), 0, shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return term
+}
+
+func commit(t testing.TB, term gerritstream.Term, c gerritstream.Commit) {
+	t.Helper()
+	if err := term.Commit(soon(t), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func resign(t testing.TB, term gerritstream.Term) {
+	t.Helper()
+	if err := term.Resign(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ended waits for a term's end.
+func ended(t testing.TB, term gerritstream.Term) {
+	t.Helper()
+	select {
+	case <-term.Context().Done():
+	case <-time.After(patience):
+		t.Fatal("the term did not end")
+	}
+}
+
+// begins checks where a term begins.
+func begins(t testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
+	t.Helper()
+	if pos, ok := term.Position(); pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
+		t.Errorf("the term begins with %+v (%v), want after %q", pos, ok, want)
+	}
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came about that %s", what)
+		}
+		<-tick.C
+	}
+}
+
+// queued checks that the queue holds exactly these entries, each once, in this order.
+func (w *world) queued(want ...gerritstream.Entry) {
+	w.t.Helper()
+	describe := func(entries []gerritstream.Entry) (lines []string) {
+		for _, e := range entries {
+			sum := sha256.Sum256(e.Payload)
+			lines = append(lines, fmt.Sprintf("%s %d bytes %x", e.ID, len(e.Payload), sum[:4]))
+		}
+		return lines
+	}
+	if got, want := describe(w.entries()), describe(want); !slices.Equal(got, want) {
+		w.t.Errorf("the queue holds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// checkpoint checks Zuul's checkpoint. Empty: null.
+func (w *world) checkpoint(shard gerritstream.ShardID, want gerritstream.SequenceNumber) {
+	w.t.Helper()
+	text := `{"checkpoint": null}`
+	if want != "" {
+		text = `{"checkpoint": "` + string(want) + `"}`
+	}
+	if got := string(w.get(w.checkpointPath(shard))); got != text {
+		w.t.Errorf("Zuul's checkpoint is %q, want %q", got, text)
+	}
+}
+
+// noSideData checks that nothing is left of large events that were not queued.
+func (w *world) noSideData(queued int) {
+	w.t.Helper()
+	if left := w.children(w.zuul("/events/data")); len(left) != queued {
+		w.t.Errorf("side data: %q, want %d", left, queued)
+	}
+	if left := w.children(w.own("/intents")); len(left) != 0 {
+		w.t.Errorf("intents are left: %q", left)
+	}
+}
