@@ -55,12 +55,10 @@ const beginTries = 3
 // prepare finds out where the term begins. What it reads is not older than the end of the term before: a session never sees
 // an older state than it has seen, and it has seen that no lock node is before its own.
 func (t *term) prepare(ctx context.Context) error {
-	k, at := t.session, t.store.at
-	if err := k.ensure(ctx, at.queue(), at.sideData(), at.positions(t.epoch), at.letters(), at.discardedCounts(), at.intents()); err != nil {
-		k.forget()
+	err := t.ensureParents(ctx)
+	if err != nil {
 		return err
 	}
-	var err error
 	for range beginTries {
 		var found stored
 		if found, err = t.load(ctx); err != nil {
@@ -78,6 +76,12 @@ func (t *term) prepare(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// ensureParents makes what a term's nodes are below.
+func (t *term) ensureParents(ctx context.Context) error {
+	at := t.store.at
+	return t.session.ensure(ctx, at.queue(), at.sideData(), at.positions(t.epoch), at.letters(), at.discardedCounts(), at.intents())
 }
 
 // load reads what is stored, and clears away what a term before left half done.

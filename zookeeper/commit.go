@@ -230,7 +230,8 @@ func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 	switch {
 	case of == opLock:
 		return errDeposed
-	case of == opPosition && isConflict(err):
+	case of == opPosition && isConflict(err) && !(t.version == absent && errors.Is(err, zk.ErrNoNode)):
+		t.session.forget() // in case more than the position was deleted
 		return errMoved
 	case of == opZuul && isConflict(err):
 		return w.meetZombie(ctx)
@@ -241,11 +242,11 @@ func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 	case of == opIntent && errors.Is(err, zk.ErrNoNode) && !w.unsaid:
 		w.unsaid = true
 		return nil
-	case errors.Is(err, zk.ErrNoNode) && !w.parents: // of a queue node or a dead letter
+	case errors.Is(err, zk.ErrNoNode) && !w.parents: // what it is to be below is gone
 		w.parents = true
 		t.store.log.Warn("nodes were deleted under a running process: they are made anew", "shard", t.shard)
 		t.session.forget()
-		return t.session.ensure(ctx, t.store.at.queue(), t.store.at.sideData(), t.store.at.letters())
+		return t.ensureParents(ctx)
 	}
 	return err
 }

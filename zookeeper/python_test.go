@@ -1,0 +1,408 @@
+package zookeeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// python writes Zuul's checkpoint as Python's listener does: unconditionally when it found none, or a broken one.
+func (w *world) python(shard gerritstream.ShardID, value string) {
+	w.t.Helper()
+	w.put(w.checkpointPath(shard), []byte(value))
+}
+
+func quoted(n int) string { return `{"checkpoint": "` + string(sequence(n)) + `"}` }
+
+// A Python process that led before is believed; its last record's arrival is not known, and when it wrote is the hint.
+func TestTakingOverFromPython(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	w.python(shardA, quoted(7))
+	term := elect(t, store, shardA)
+	pos, ok := term.Position()
+	if !ok || pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.TakenOver) > time.Minute || len(pos.Lost) != 0 {
+		t.Errorf("the term begins with %+v (%v)", pos, ok)
+	}
+	commit(t, term, step(shardA, 8, 9))
+	resign(t, term)
+	w.python(shardA, quoted(20))
+	begins(t, elect(t, store, shardA), sequence(20))
+	w.checkpoint(shardA, sequence(20))
+}
+
+// A Python process starts at the tip when it finds no checkpoint: what had arrived since the anchor may be lost, and is said to be.
+func TestPythonLedFromLatest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, gerritstream.Commit{Position: anchor()})
+	w.checkpoint(shardA, "")
+	resign(t, term)
+	w.python(shardA, quoted(30))
+	term = elect(t, store, shardA)
+	begins(t, term, sequence(30))
+	pos, _ := term.Position()
+	if len(pos.Lost) != 1 || !pos.Lost[0].From.Equal(arrival) || time.Since(pos.Lost[0].Until) > time.Minute {
+		t.Errorf("possibly lost: %+v", pos.Lost)
+	}
+	c := step(shardA, 31, 31)
+	c.Position.Lost = pos.Lost
+	commit(t, term, c)
+	in, err := store.Inspect(soon(t))
+	if err != nil || len(in.Shards[shardA].Position.Lost) != 1 {
+		t.Errorf("%+v, %v", in.Shards[shardA], err)
+	}
+}
+
+// Whatever stands in Zuul's node, a term begins with our own position, and the node is right before anything is queued.
+func TestGarbageInZuulsCheckpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 5))
+	for _, garbage := range []string{"", "null", "{}", "[]", `"x"`, "{", "\x00\xff", `{"checkpoint": null}`, `{"checkpoint": 7}`, `{"checkpoint": "seven"}`, quoted(3)} {
+		resign(t, term)
+		w.python(shardA, garbage)
+		term = elect(t, store, shardA)
+		begins(t, term, sequence(5))
+		w.checkpoint(shardA, sequence(5))
+	}
+	resign(t, term)
+	w.remove(w.checkpointPath(shardA))
+	term = elect(t, store, shardA)
+	begins(t, term, sequence(5))
+	w.checkpoint(shardA, sequence(5))
+	commit(t, term, step(shardA, 6, 7))
+	w.queued(events(shardA, 1, 7)...)
+}
+
+// An unreadable position of ours gives way to Zuul's checkpoint, if there is one.
+func TestUnreadablePosition(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 5))
+	resign(t, term)
+	w.put(w.own("/e0/positions/"+string(shardA)), []byte("garbage"))
+	term = elect(t, store, shardA)
+	begins(t, term, sequence(5))
+	commit(t, term, step(shardA, 6, 7))
+	w.queued(events(shardA, 1, 7)...)
+}
+
+// A Python process that has lost its leadership and does not know it writes its checkpoint while we lead. Conditional: after
+// our transaction it fails, before it we find the version changed. Unconditional: the same, only that ours may be gone.
+func TestPythonZombie(t *testing.T) {
+	type zombie func(w *world, value string)
+	unconditional := func(w *world, value string) { w.python(shardA, value) }
+	deleting := func(w *world, value string) {
+		w.remove(w.checkpointPath(shardA))
+		w.python(shardA, value)
+	}
+	for name, tc := range map[string]struct {
+		from  *gerritstream.Position // what the term begins with; nil: records 1 and 2
+		write zombie
+		value string
+		want  []gerritstream.Entry // of records 3 to 6
+		z     int                  // what Zuul's checkpoint says then
+	}{
+		"ahead: what it has queued is dropped":  {nil, unconditional, quoted(4), events(shardA, 5, 6), 6},
+		"ahead of all of it: all is dropped":    {nil, unconditional, quoted(9), nil, 9},
+		"behind: nothing is dropped":            {nil, unconditional, quoted(1), events(shardA, 3, 6), 6},
+		"the same: nothing is dropped":          {nil, unconditional, quoted(2), events(shardA, 3, 6), 6},
+		"null: nothing is dropped":              {nil, unconditional, `{"checkpoint": null}`, events(shardA, 3, 6), 6},
+		"garbage: nothing is dropped":           {nil, unconditional, `[`, events(shardA, 3, 6), 6},
+		"deleted and made anew, ahead":          {nil, deleting, quoted(4), events(shardA, 5, 6), 6},
+		"from an anchor it began elsewhere":     {new(anchor()), unconditional, quoted(4), events(shardA, 3, 6), 6},
+		"from an anchor, deleted and made anew": {new(anchor()), deleting, quoted(4), events(shardA, 3, 6), 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			term := elect(t, store, shardA)
+			var queued []gerritstream.Entry
+			if tc.from != nil {
+				commit(t, term, gerritstream.Commit{Position: *tc.from})
+			} else {
+				commit(t, term, step(shardA, 1, 2))
+				queued = events(shardA, 1, 2)
+			}
+			resign(t, term)
+			term = elect(t, store, shardA)
+			tc.write(w, tc.value)
+			c := step(shardA, 3, 6)
+			c.DeadLetters = []gerritstream.DeadLetter{letter(shardA, 4), letter(shardA, 6)}
+			commit(t, term, c)
+			w.queued(append(queued, tc.want...)...)
+			w.checkpoint(shardA, sequence(tc.z))
+			letters := 0
+			for _, d := range c.DeadLetters {
+				if len(tc.want) > 0 && d.Seq.Compare(tc.want[0].Seq) >= 0 {
+					letters++
+				}
+			}
+			if got := len(w.deadLetters()); got != letters {
+				t.Errorf("%d dead letters, want %d", got, letters)
+			}
+			commit(t, term, step(shardA, 7, 12)) // what the zombie had queued stays dropped
+			var rest []gerritstream.Entry
+			for n := 7; n <= 12; n++ {
+				if n > tc.z {
+					rest = append(rest, event(shardA, n, 100))
+				}
+			}
+			w.queued(append(append(queued, tc.want...), rest...)...)
+			w.checkpoint(shardA, sequence(12))
+		})
+	}
+}
+
+// A zombie that stops before our first commit has been there is noticed even if Zuul's checkpoint was not to be changed by it.
+func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 2))
+	resign(t, term)
+	term = elect(t, store, shardA)
+	w.python(shardA, quoted(3))
+	part := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 3, 100)}}
+	part.Entries[0].Sub = 0
+	part.Position.Partial = &gerritstream.Partial{Seq: sequence(3), Sub: 0}
+	commit(t, term, part)
+	w.queued(events(shardA, 1, 2)...)
+}
+
+// Our transaction fences a Python zombie: it names the version that it has read, and that is not the version any more.
+func TestPythonIsFenced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	w.python(shardA, quoted(2))
+	_, stat, err := w.raw.Get(w.checkpointPath(shardA))
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 3, 4))
+	if _, err := w.raw.Set(w.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err, zk.ErrBadVersion) {
+		t.Errorf("the zombie's write returned %v", err)
+	}
+	// and one that found no checkpoint, and would create it
+	if _, err := w.raw.Create(w.checkpointPath(shardA), []byte(quoted(3)), 0, zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
+		t.Errorf("the zombie's creation returned %v", err)
+	}
+}
+
+// A program that keeps writing is no zombie: the term ends.
+func TestAnotherProgramKeepsWriting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 2))
+	writes := make(chan int)
+	stop := make(chan struct{})
+	n := 0
+	match := func(b []byte) bool { // before each transaction, Zuul's checkpoint changes
+		if request(opMulti, "/positions/")(b) {
+			n++
+			select {
+			case writes <- n:
+				<-writes
+			case <-stop:
+			}
+		}
+		return false
+	}
+	link.LoseNextRequest(match)
+	go func() {
+		for i := range writes {
+			_, _ = w.raw.Set(w.checkpointPath(shardA), []byte(quoted(100+i)), -1)
+			writes <- 0
+		}
+	}()
+	err := term.Commit(soon(t), step(shardA, 300, 301))
+	close(stop)
+	close(writes)
+	if err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+		t.Errorf("commit returned %v", err)
+	}
+	ended(t, term)
+	if n != 3 {
+		t.Errorf("the commit was tried %d times", n)
+	}
+	w.queued(events(shardA, 1, 2)...)
+}
+
+// An operator who writes a position ends the term, and the next one obeys.
+func TestOperatorSetsAPosition(t *testing.T) {
+	for name, tamper := range map[string]func(*world, string){
+		"sets": func(w *world, path string) {
+			w.put(path, gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+			w.python(shardA, quoted(1))
+		},
+		"deletes": func(w *world, path string) {
+			w.remove(path)
+			w.python(shardA, quoted(1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			term := elect(t, store, shardA)
+			commit(t, term, step(shardA, 1, 3))
+			tamper(w, w.own("/e0/positions/"+string(shardA)))
+			if err := term.Commit(soon(t), step(shardA, 4, 5)); err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+				t.Errorf("commit returned %v", err)
+			}
+			ended(t, term)
+			w.queued(events(shardA, 1, 3)...)
+			resign(t, term)
+			begins(t, elect(t, store, shardA), sequence(1))
+		})
+	}
+}
+
+// A leader whose lock node somebody deletes learns of it at once, without being asked for anything.
+func TestLockNodeDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	began := time.Now()
+	w.expire(shardA)
+	ended(t, term)
+	if took := time.Since(began); took > sessionTimeout/2 {
+		t.Errorf("it learned after %v", took)
+	}
+	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
+		t.Errorf("the term ended with %v", cause)
+	}
+}
+
+// State that is deleted under a running process is made anew; what is known elsewhere is not lost.
+func TestStateDeleted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		remove []string
+		goesOn bool // the term
+	}{
+		"the queue":     {[]string{"/zuul/events/connection/gerrit/events"}, true},
+		"dead letters":  {[]string{"/gerritstream/gerrit/dead"}, true},
+		"our positions": {[]string{"/gerritstream/gerrit/e0"}, false},
+		"all of ours":   {[]string{"/gerritstream"}, false},
+		"all of Zuul's": {[]string{"/zuul"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			term := elect(t, store, shardA)
+			commit(t, term, step(shardA, 1, 3))
+			for _, path := range tc.remove {
+				w.remove(w.chroot + path)
+			}
+			c := step(shardA, 4, 5)
+			c.Position, c.DeadLetters = after(6), []gerritstream.DeadLetter{letter(shardA, 6)}
+			err := term.Commit(soon(t), c)
+			if (err == nil) != tc.goesOn {
+				t.Errorf("commit returned %v", err)
+			}
+			if err != nil {
+				_ = term.Resign(soon(t))
+				term = elect(t, store, shardA)
+				begins(t, term, sequence(3))
+				commit(t, term, c)
+			}
+			if got := len(w.deadLetters()); got != 1 {
+				t.Errorf("%d dead letters", got)
+			}
+			got := w.entries()
+			for i, e := range events(shardA, 4, 5) {
+				if j := len(got) - 2 + i; j < 0 || got[j].ID != e.ID {
+					t.Errorf("the queue ends without record %d: %d entries", 4+i, len(got))
+				}
+			}
+			w.checkpoint(shardA, sequence(6))
+			resign(t, term)
+			begins(t, elect(t, store, shardA), sequence(6))
+		})
+	}
+}
+
+// All state gone: nothing is known, and a term begins with nothing.
+func TestAllStateDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 3))
+	w.remove(w.chroot + "/gerritstream")
+	w.remove(w.chroot + "/zuul")
+	ended(t, term)
+	term = elect(t, store, shardA)
+	begins(t, term, "")
+	commit(t, term, step(shardA, 4, 5))
+	w.queued(events(shardA, 4, 5)...)
+}
+
+// A checkpoint that is left of an earlier stream of the same name counts for nothing in the epoch of the next.
+func TestCheckpointOfAnEarlierStream(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		created time.Duration // of the stream, from now on
+		want    gerritstream.SequenceNumber
+	}{
+		"written before the stream was made": {time.Hour, ""},
+		"written since":                      {-time.Hour, sequence(9)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			start := gerritstream.Start{Epoch: 1, Stream: stream, From: gerritstream.StartPoint{TrimHorizon: true}}
+			start.Stream.Created = time.Now().Add(tc.created)
+			if err := store.SetStart(soon(t), nil, start); err != nil {
+				t.Fatal(err)
+			}
+			w.python(shardA, quoted(9))
+			term, err := store.Campaign(soon(t), 1, shardA)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begins(t, term, tc.want)
+			w.checkpoint(shardA, tc.want)
+		})
+	}
+}
+
+// The lock nodes that a process has left by failing at the wrong moment do not keep anybody waiting.
+func TestGhostsAreRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	resign(t, elect(t, store, shardA))
+	ghost := fmt.Sprintf("%s/%s%s__lock__", w.election(shardA), store.Process(), strings.Repeat("0", 16))
+	if _, err := w.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+		t.Fatal(err)
+	}
+	elect(t, store, shardA)
+	if line := w.children(w.election(shardA)); len(line) != 1 {
+		t.Errorf("the line is %q", line)
+	}
+}
