@@ -62,13 +62,7 @@ func (t *term) Resign(ctx context.Context) error {
 	t.finish(errResigned)
 	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
 	defer cancel()
-	err := t.store.write(pointResign, func() error {
-		err := t.session.remove(ctx, t.lock)
-		if fateOf(err) == sessionOver && !t.store.stopped() {
-			return nil // and the lock node with it
-		}
-		return err
-	})
+	err := t.store.write(pointResign, func() error { return t.removeLock(ctx) })
 	switch {
 	case err == nil:
 		t.store.noOrphan(t.name)
@@ -77,6 +71,19 @@ func (t *term) Resign(ctx context.Context) error {
 		err = errClosed
 	}
 	return fmt.Errorf("resign %s: %w", t.shard, explain(err))
+}
+
+// removeLock deletes the lock node, however often the connection is lost meanwhile.
+func (t *term) removeLock(ctx context.Context) error {
+	for {
+		err := t.session.remove(ctx, t.lock)
+		switch f := fateOf(err); {
+		case f == answered, f == sessionOver && !t.store.stopped(): // with the session the lock node went
+			return nil
+		case f == refused, f == sessionOver, !wait(ctx, 50*time.Millisecond):
+			return err
+		}
+	}
 }
 
 // finish ends the term. The sweeper removes its lock node, unless a resignation does so sooner.

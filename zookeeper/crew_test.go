@@ -1,0 +1,158 @@
+package zookeeper_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+func announce(t *testing.T, store *zookeeper.Store, a gerritstream.Announcement) {
+	t.Helper()
+	if err := store.Announce(soon(t), a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func muster(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID) gerritstream.Muster {
+	t.Helper()
+	m, err := store.Muster(soon(t), shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestMuster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	a, b := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
+	if m := muster(t, a, shardA); len(m.Members) != 0 || len(m.Lines) != 0 || m.Self == "" {
+		t.Errorf("at first: %+v", m)
+	}
+	first := gerritstream.Announcement{Host: "h", PID: 7, Version: "v", Process: "h-7", Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
+	announce(t, a, first)
+	announce(t, b, gerritstream.Announcement{Host: "i"})
+	elect(t, a, shardA)
+	w.candidate(shardA) // a third process, not announced
+	w.put(w.own("/members/garbage"), []byte("{"))
+	w.put(w.own("/members/newer"), []byte(`{"format": 99, "host": 7}`))
+
+	m := muster(t, b, shardA, shardB)
+	byID := map[string]gerritstream.Member{}
+	for _, member := range m.Members {
+		byID[member.ID] = member
+	}
+	if got := byID[a.Process()]; got.Damaged != nil || got.Host != "h" || got.PID != 7 || !got.Readable || got.Config != "c" || !slices.Equal(got.Leads, first.Leads) {
+		t.Errorf("a is %+v", got)
+	}
+	if m.Self != b.Process() || byID[m.Self].Host != "i" || len(m.Members) != 4 {
+		t.Errorf("b sees %+v", m)
+	}
+	if byID["garbage"].Damaged == nil || !errors.Is(byID["newer"].Damaged, gerritstream.ErrNewerFormat) {
+		t.Errorf("damaged members are %+v and %+v", byID["garbage"], byID["newer"])
+	}
+	if line := m.Lines[shardA]; len(line) != 2 || line[0] != (gerritstream.Contender{Member: a.Process()}) || line[1].Foreign || line[1].Member == "" {
+		t.Errorf("the line is %+v", line)
+	}
+	if _, ok := m.Lines[shardB]; ok {
+		t.Error("there is a line where nobody is")
+	}
+}
+
+// Python's contenders are told from ours although their names look the same.
+func TestMusterWithPython(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	resign(t, elect(t, store, shardA))
+	for _, identifier := range []string{"", "host-of-zuul"} {
+		name := w.election(shardA) + "/00112233445566778899aabbccddeeff__lock__"
+		if _, err := w.raw.Create(name, []byte(identifier), zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second time from memory
+		line := muster(t, store, shardA).Lines[shardA]
+		if len(line) != 2 || !line[0].Foreign || !line[1].Foreign {
+			t.Errorf("the line is %+v", line)
+		}
+	}
+	in, err := store.Inspect(soon(t))
+	if err != nil || in.Shards[shardA].Leader != "Zuul (Python)" || in.Shards[shardA].Position != nil {
+		t.Errorf("inspection: %+v, %v", in.Shards[shardA], err)
+	}
+}
+
+func TestWaitMuster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	watcher, other := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
+	announce(t, watcher, gerritstream.Announcement{Readable: true})
+
+	// changes waits for a change that do makes.
+	changes := func(what string, wantLeft bool, do func()) {
+		t.Helper()
+		seen := muster(t, watcher)
+		type result struct {
+			left bool
+			err  error
+		}
+		done := make(chan result, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { left, err := watcher.WaitMuster(ctx, seen); done <- result{left, err} }()
+		select {
+		case r := <-done:
+			t.Fatalf("%s: it returned %+v before anything happened", what, r)
+		case <-time.After(100 * time.Millisecond):
+		}
+		do()
+		select {
+		case r := <-done:
+			if r.err != nil || r.left != wantLeft {
+				t.Errorf("%s: it returned %+v", what, r)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: it did not return", what)
+		}
+	}
+	changes("a member comes", false, func() { announce(t, other, gerritstream.Announcement{Readable: true}) })
+	changes("it cannot read", false, func() { announce(t, other, gerritstream.Announcement{}) })
+	changes("its configuration is another", false, func() { announce(t, other, gerritstream.Announcement{Config: "x"}) })
+	changes("what it says is garbage", false, func() { w.put(w.own("/members/"+other.Process()), []byte("{")) })
+	changes("it goes", true, func() {
+		if err := other.Close(soon(t)); err != nil {
+			t.Error(err)
+		}
+	})
+	killed := w.open(zookeeper.Config{})
+	announce(t, killed, gerritstream.Announcement{})
+	changes("a member is killed", true, killed.Kill)
+
+	// What is not for planning changes nothing.
+	seen := muster(t, watcher)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, err := watcher.WaitMuster(ctx, seen); done <- err }()
+	announce(t, watcher, gerritstream.Announcement{Readable: true, Leads: []gerritstream.ShardID{shardA}})
+	select {
+	case err := <-done:
+		t.Errorf("it returned %v for what is no matter of planning", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) && err != nil {
+		t.Errorf("a cancelled wait returned %v", err)
+	}
+	// What has changed already is seen at once.
+	if left, err := watcher.WaitMuster(soon(t), gerritstream.Muster{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
+		t.Errorf("a member that is gone already: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,215 @@
+package zookeeper_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// large is the commit of one event that fills three chunks.
+func large(n int) gerritstream.Commit {
+	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 5_000_000)}}
+}
+
+// A process that dies between the steps of a large event leaves nothing behind for longer than until the next term.
+func TestKilledWithinALargeEvent(t *testing.T) {
+	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000002", "event_data_path"} {
+		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store, link := w.linked()
+			term := elect(t, store, shardA)
+			link.LoseNextRequest(func(b []byte) bool {
+				if request(opMulti, at)(b) {
+					store.Kill()
+				}
+				return false
+			})
+			if err := term.Commit(soon(t), large(1)); err == nil {
+				t.Fatal("a dead process committed")
+			}
+			next := elect(t, w.open(zookeeper.Config{}), shardA)
+			queued := len(w.entries()) // the last request may have come through
+			w.noSideData(queued)
+			if _, ok := next.Position(); ok != (queued == 1) || queued == 1 && at != "event_data_path" {
+				t.Errorf("%d events are queued, the next term has a position: %v", queued, ok)
+			}
+			if queued == 0 {
+				commit(t, next, large(1))
+			}
+			w.queued(large(1).Entries...)
+			w.noSideData(1)
+		})
+	}
+}
+
+// Leaderships that are lost between chunks, fifty times, leave nothing behind either.
+func TestDeposedWithinALargeEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	for round := range 50 {
+		term := elect(t, store, shardA)
+		w.noSideData(0)
+		chunk := fmt.Sprintf("/%010d", round%6)
+		var deposed atomic.Bool
+		link.LoseNextRequest(func(b []byte) bool {
+			if request(opMulti, chunk)(b) && deposed.CompareAndSwap(false, true) {
+				w.expire(shardA)
+			}
+			return false
+		})
+		if err := term.Commit(soon(t), large(1)); !errors.Is(err, gerritstream.ErrLeadershipLost) && deposed.Load() {
+			t.Fatalf("commit of a deposed leader returned %v", err)
+		} else if err == nil {
+			w.remove(w.zuul("/events/queue")) // there are fewer chunks than that
+			w.remove(w.zuul("/events/data"))
+			w.remove(w.own("/e0/positions/" + string(shardA)))
+			w.remove(w.checkpointPath(shardA))
+		}
+		resign(t, term)
+	}
+}
+
+// What an intent names is removed, and nothing else, whatever stands in it.
+func TestIntents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	resign(t, elect(t, store, shardA))
+	const left, others = "0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1", "1f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"
+	for _, id := range []string{left, others} {
+		for chunk := range 3 {
+			w.put(w.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
+		}
+	}
+	for _, intent := range []string{left, left, "", "../queue", "garbage\x00", others[:35]} {
+		w.put(w.own("/intents/"+string(shardA)), []byte(intent))
+		resign(t, elect(t, store, shardA))
+		if names := w.children(w.zuul("/events/data")); len(names) != 1 || names[0] != others {
+			t.Errorf("intent %q: side data %q", intent, names)
+		}
+		if names := w.children(w.own("/intents")); len(names) != 0 {
+			t.Errorf("intent %q: it is left", intent)
+		}
+	}
+}
+
+// A cluster with an old component gets no event that it could not read, and loses none without a trace.
+func TestLargeEventAndAnOldComponent(t *testing.T) {
+	for name, tc := range map[string]struct {
+		components map[string]string
+		letter     bool
+	}{
+		"no components":         {nil, false},
+		"new ones":              {map[string]string{"scheduler/a": `{"model_api": 31}`, "web/b": `{"model_api": 35}`}, false},
+		"one old one":           {map[string]string{"scheduler/a": `{"model_api": 34}`, "executor/b": `{"model_api": 30}`}, true},
+		"one that does not say": {map[string]string{"scheduler/a": `{"hostname": "x"}`}, true},
+		"garbage":               {map[string]string{"scheduler/a": `{`, "merger/b": ``}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			for path, data := range tc.components {
+				w.put(w.chroot+"/zuul/components/"+path, []byte(data))
+			}
+			term := elect(t, w.open(zookeeper.Config{}), shardA)
+			c := large(1)
+			commit(t, term, c)
+			commit(t, term, step(shardA, 2, 2)) // one that fits is none of its business
+			want := append(c.Entries, events(shardA, 2, 2)...)
+			letters := w.deadLetters()
+			if tc.letter {
+				want = want[1:]
+				if len(letters) != 1 || letters[0].Reason != zookeeper.ReasonTooLarge || letters[0].ID != c.Entries[0].ID ||
+					letters[0].Length != len(c.Entries[0].Payload) || len(letters[0].Payload) != gerritstream.MaxDeadLetterBytes {
+					t.Errorf("dead letters: %.300v", letters)
+				}
+			} else if len(letters) != 0 {
+				t.Errorf("dead letters: %.300v", letters)
+			}
+			w.queued(want...)
+			w.noSideData(len(want) - 1)
+			w.checkpoint(shardA, sequence(2))
+		})
+	}
+}
+
+// Events of every size around the bounds pass, in order.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	var want []gerritstream.Entry
+	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000, 1_048_576, 10 << 20} {
+		e := event(shardA, i+1, size)
+		want = append(want, e)
+		commit(t, term, gerritstream.Commit{Position: after(i + 1), Entries: []gerritstream.Entry{e}})
+	}
+	w.queued(want...)
+}
+
+// At its limit the queue takes no events and everything else; below four fifths it takes events again.
+func TestQueueLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{QueueLimit: 20, Logger: slog.New(slog.DiscardHandler)})
+	term := elect(t, store, shardA)
+	n := 0
+	for err := error(nil); err == nil; n++ {
+		if n > 20 {
+			t.Fatal("the queue has no limit")
+		}
+		err = term.Commit(soon(t), step(shardA, n+1, n+1))
+		if err != nil && !errors.Is(err, gerritstream.ErrRetryLater) {
+			t.Fatal(err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "limit is 20") {
+			t.Errorf("commit to a full queue returned %q", err)
+		}
+	}
+	full := w.children(w.zuul("/events/queue"))
+	if len(full) != 20 {
+		t.Errorf("the queue holds %d events", len(full))
+	}
+	commit(t, term, gerritstream.Commit{Position: after(20), DeadLetters: []gerritstream.DeadLetter{letter(shardA, 20)}})
+
+	for _, name := range full[:3] { // 17 are left: more than four fifths
+		w.remove(w.zuul("/events/queue/" + name))
+	}
+	if err := term.Commit(soon(t), step(shardA, 21, 21)); !errors.Is(err, gerritstream.ErrRetryLater) {
+		t.Errorf("commit to a queue that has not emptied enough returned %v", err)
+	}
+	w.remove(w.zuul("/events/queue/" + full[3]))
+	eventually(t, "the queue takes events again", func() bool { return term.Commit(soon(t), step(shardA, 21, 21)) == nil })
+	if term.Context().Err() != nil {
+		t.Error("the term ended")
+	}
+}
+
+// Two processes see each other's events: the limit is the queue's.
+func TestQueueLimitCountsEverybody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	a, b := w.open(zookeeper.Config{QueueLimit: 10}), w.open(zookeeper.Config{QueueLimit: 10})
+	term, other := elect(t, a, shardA), elect(t, b, shardB)
+	commit(t, other, step(shardB, 1, 1)) // b has looked
+	commit(t, term, step(shardA, 1, 9))
+	deadline := time.Now().Add(patience)
+	n := 1
+	for ; time.Now().Before(deadline); n++ {
+		if err := other.Commit(soon(t), step(shardB, n+1, n+1)); errors.Is(err, gerritstream.ErrRetryLater) {
+			break
+		}
+	}
+	if n > 12 {
+		t.Errorf("the other process queued %d events more", n)
+	}
+}
