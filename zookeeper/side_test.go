@@ -13,14 +13,14 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// large is the commit of one event that fills three chunks.
+// large is the commit of one event that fills two chunks.
 func large(n int) gerritstream.Commit {
-	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 5_000_000)}}
+	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 3_000_000)}}
 }
 
 // A process that dies between the steps of a large event leaves nothing behind for longer than until the next term.
 func TestKilledWithinALargeEvent(t *testing.T) {
-	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000002", "event_data_path"} {
+	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000001", "event_data_path"} {
 		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
@@ -58,7 +58,7 @@ func TestDeposedWithinALargeEvent(t *testing.T) {
 	for round := range 50 {
 		term := elect(t, store, shardA)
 		w.noSideData(0)
-		chunk := fmt.Sprintf("/%010d", round%6)
+		chunk := fmt.Sprintf("/%010d", round%4)
 		var deposed atomic.Bool
 		link.LoseNextRequest(func(b []byte) bool {
 			if request(opMulti, chunk)(b) && deposed.CompareAndSwap(false, true) {

@@ -191,14 +191,15 @@ var jars = []string{
 	"netty-transport.jar", "netty-transport-native-epoll.jar", "netty-transport-native-unix-common.jar",
 }
 
-// command starts the server itself, not Debian's script for it, with a small heap and only the quick one of Java's compilers.
+// command starts the server itself, not Debian's script for it, with only the quick one of Java's compilers. The heap
+// holds its last 500 transactions, of which large events make some of nearly a megabyte.
 func (s *Server) command() []string {
 	classPath := make([]string, len(jars))
 	for i, jar := range jars {
 		classPath[i] = javaFolder + jar
 	}
 	return []string{
-		"java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+		"java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dzookeeper.jmx.log4j.disable=true",
 		"-cp", strings.Join(classPath, ":"),
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config(),
