@@ -1,0 +1,305 @@
+package zookeeper_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// kazoo is how Python reaches the world. Paths are then without the chroot.
+func (w *world) kazoo() peers.KazooOptions {
+	return peers.KazooOptions{Hosts: strings.Join(w.hosts, ",") + w.chroot, SessionTimeout: sessionTimeout}
+}
+
+const (
+	zuulRoot       = "/zuul/events/connection/" + connection
+	pythonElection = zuulRoot + "/election-aws_kinesis_" + string(shardA)
+	pythonState    = zuulRoot + "/checkpoint-aws_kinesis_" + string(shardA)
+)
+
+// campaign has a store stand for a shard.
+func campaign(t *testing.T, w *world, store *zookeeper.Store) <-chan gerritstream.Term {
+	t.Helper()
+	before := len(w.children(w.election(shardA)))
+	won := make(chan gerritstream.Term, 1)
+	go func() {
+		if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
+			won <- term
+		}
+	}()
+	eventually(t, "a candidate is in line", func() bool { return len(w.children(w.election(shardA))) > before })
+	return won
+}
+
+// Python's contenders and ours take turns in one line, whoever leads, resigns or dies; each knows all of them.
+func TestPythonAndWeTakeTurns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	a, b := w.open(zookeeper.Config{Process: "ours-1"}), w.open(zookeeper.Config{Process: "ours-2"})
+	election, lock := peers.StartContender(t, w.kazoo()), peers.StartContender(t, w.kazoo())
+
+	first := elect(t, a, shardA)
+	election.Contend(t, pythonElection, "")
+	eventually(t, "Python is in line", func() bool { return len(w.children(w.election(shardA))) == 2 })
+	second := campaign(t, w, b)
+	lock.ContendByLock(t, pythonElection, "zuul-2")
+	eventually(t, "all are in line", func() bool { return len(w.children(w.election(shardA))) == 4 })
+	want := []string{"gerritstream ours-1", "", "gerritstream ours-2", "zuul-2"}
+	if got := election.Contenders(t, pythonElection); !slices.Equal(got, want) {
+		t.Errorf("kazoo sees %q, want %q", got, want)
+	}
+	line := muster(t, a, shardA).Lines[shardA]
+	if len(line) != 4 || line[0].Foreign || !line[1].Foreign || line[2].Foreign || !line[3].Foreign {
+		t.Errorf("we see %+v", line)
+	}
+	commit(t, first, step(shardA, 1, 2))
+	if election.Leads(t, pythonElection) {
+		t.Fatal("Python leads beside us")
+	}
+
+	resign(t, first)
+	election.AwaitLead(t, pythonElection)
+	third := campaign(t, w, a)
+	for _, won := range []<-chan gerritstream.Term{second, third} {
+		select {
+		case <-won:
+			t.Fatal("we lead beside Python")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if seq, err := election.ReadCheckpoint(t, pythonState); err != nil || seq != string(sequence(2)) {
+		t.Errorf("Python begins at %q, %v", seq, err)
+	}
+	election.Put(t, zuulRoot, json.RawMessage(`{"type": "python"}`))
+	if err := election.WriteCheckpoint(t, pythonState, string(sequence(3))); err != nil {
+		t.Fatal(err)
+	}
+	election.Resign(t, pythonElection)
+
+	term := wins(t, second)
+	begins(t, term, sequence(3))
+	commit(t, term, step(shardA, 4, 4))
+	if err := b.Close(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	lock.AwaitLead(t, pythonElection)
+	if seq, err := lock.ReadCheckpoint(t, pythonState); err != nil || seq != string(sequence(4)) {
+		t.Errorf("Python begins at %q, %v", seq, err)
+	}
+	lock.Kill()
+	term = wins(t, third)
+	begins(t, term, sequence(4))
+	commit(t, term, step(shardA, 5, 5))
+}
+
+// A Python process whose session has expired goes on, and does not know it. Its checkpoint stops it where it read one
+// before; where it found none it overwrites ours, and nothing is lost by that or queued twice by us.
+func TestRealPythonZombie(t *testing.T) {
+	for name, tc := range map[string]struct {
+		begin       int  // what Python finds; 0: nothing
+		early       bool // the zombie writes before our first commit, otherwise after
+		refused     bool
+		beginsAfter int
+		want        []int // of records 11 to 14: what we queue
+	}{
+		"conditional, late":    {10, false, true, 10, []int{11, 12, 13, 14}},
+		"conditional, early":   {10, true, false, 10, []int{13, 14}},
+		"unconditional, late":  {0, false, false, 0, []int{11, 12, 13, 14}},
+		"unconditional, early": {0, true, false, 0, []int{11, 12, 13, 14}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			resign(t, elect(t, store, shardB)) // the paths are there
+			if tc.begin > 0 {
+				w.python(shardA, quoted(tc.begin))
+			}
+			zombie := peers.StartContender(t, w.kazoo())
+			zombie.Contend(t, pythonElection, "")
+			zombie.AwaitLead(t, pythonElection)
+			if _, err := zombie.ReadCheckpoint(t, pythonState); err != nil {
+				t.Fatal(err)
+			}
+			won := campaign(t, w, store)
+			zombie.Freeze(t)
+			term := wins(t, won)
+			want := gerritstream.SequenceNumber("")
+			if tc.beginsAfter > 0 {
+				want = sequence(tc.beginsAfter)
+			}
+			begins(t, term, want)
+
+			write := func() {
+				zombie.Thaw(t)
+				zombie.Put(t, zuulRoot, json.RawMessage(`{"type": "python"}`))
+				err := zombie.WriteCheckpoint(t, pythonState, string(sequence(12)))
+				var refusal *peers.Refusal
+				if tc.refused != errors.As(err, &refusal) || refusal != nil && refusal.Exception != "BadVersionError" {
+					t.Errorf("the zombie's checkpoint: %v", err)
+				}
+			}
+			if tc.early {
+				write()
+				commit(t, term, step(shardA, 11, 14))
+			} else {
+				commit(t, term, step(shardA, 11, 12))
+				write()
+				commit(t, term, step(shardA, 13, 14))
+			}
+			var got []int
+			for _, e := range w.entries() {
+				for n := 11; n <= 14; n++ {
+					if e.ID == event(shardA, n, 100).ID {
+						got = append(got, n)
+					}
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("we queued %v, want %v", got, tc.want)
+			}
+			w.checkpoint(shardA, sequence(14))
+			resign(t, term)
+			begins(t, elect(t, store, shardA), sequence(14))
+		})
+	}
+}
+
+// What we queue, Zuul reads: every event once, in order, byte for byte, large ones too, and it stumbles over nothing.
+func TestZuulReadsWhatWeQueue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	reader := peers.StartReader(t, w.kazoo(), zuulRoot)
+	term, idle := elect(t, store, shardA), elect(t, store, shardB)
+	commit(t, idle, gerritstream.Commit{Position: anchor()})
+	payloads := []string{
+		`{"type": "comment-added", "project": "a", "change": {"project": "a", "number": 1}}`,
+		" { \"type\" : \"x\" ,\t\"project\":\"a\",\"s\":\"\\u00e9\\u2028\u2028 \U0001F600\" }\n",
+		`{"type":"x","project":"a","n":-0.0,"m":1E+2,"m":123456789012345678901234567890}`,
+	}
+	var want []gerritstream.Entry
+	for i, payload := range payloads {
+		e := event(shardA, i+1, 0)
+		e.Payload = []byte(payload)
+		want = append(want, e)
+	}
+	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3)}})
+	for i, size := range []int{700_000, 899_000, 1_100_000, 5 << 20, 10 << 20} {
+		e := event(shardA, 4+i, size)
+		e.Payload = bytes.Replace(e.Payload, []byte(`{"type"`), []byte(`{"project": "a", "type"`), 1)
+		want = append(want, e)
+		commit(t, term, gerritstream.Commit{Position: after(4 + i), Entries: []gerritstream.Entry{e}})
+	}
+	pass, err := reader.Drain(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pass.Events) != len(want) {
+		t.Fatalf("Zuul reads %d events, want %d", len(pass.Events), len(want))
+	}
+	for i, e := range pass.Events {
+		if e.EventID != want[i].ID.String() || !bytes.Equal(bytes.TrimSpace(e.Payload), bytes.TrimSpace(want[i].Payload)) {
+			t.Errorf("event %d is %s %.100q, want %s %.100q", i, e.EventID, e.Payload, want[i].ID, want[i].Payload)
+		}
+		if ms := want[i].Arrived.UnixMilli(); int64(e.Timestamp*1000+0.5) != ms {
+			t.Errorf("event %d has timestamp %f, want %d ms", i, e.Timestamp, ms)
+		}
+	}
+	if pass.SideData != 0 {
+		t.Errorf("%d side data are left", pass.SideData)
+	}
+	checkpoints, err := reader.Checkpoints(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := checkpoints[string(shardA)]; got.Sequence != string(sequence(8)) {
+		t.Errorf("Zuul's checkpoint is %+v", got)
+	}
+	if got := checkpoints[string(shardB)]; got.Sequence != "" || got.Error != "" {
+		t.Errorf("Zuul's checkpoint of a shard with an anchor is %+v", got)
+	}
+}
+
+// The servers restart one after the other, under traffic, with a Python contender behind each of our leaders: nothing
+// changes hands, nothing is lost or doubled.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	const shards = 6
+	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: 20 * time.Second})
+	w := &world{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
+	w.raw = rawConn(t, w.hosts)
+	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: 15 * time.Second}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close(t.Context()) }()
+	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + w.chroot, SessionTimeout: 20 * time.Second})
+
+	stop := make(chan struct{})
+	var committing sync.WaitGroup
+	counts := make([]int, shards)
+	ids := make([]gerritstream.ShardID, shards)
+	for i := range shards {
+		ids[i] = gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))
+		term := elect(t, store, ids[i])
+		python.Contend(t, zuulRoot+"/election-aws_kinesis_"+string(ids[i]), "")
+		committing.Go(func() {
+			pace := time.NewTicker(10 * time.Millisecond)
+			defer pace.Stop()
+			for n := 1; ; n++ {
+				if err := term.Commit(t.Context(), step(ids[i], n, n)); err != nil {
+					t.Errorf("commit %d to %s: %v", n, ids[i], err)
+					return
+				}
+				counts[i] = n
+				select {
+				case <-pace.C:
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	for _, server := range ensemble.Servers {
+		server.Restart(t)
+		ensemble.Await(t)
+	}
+	close(stop)
+	committing.Wait()
+	for i, shard := range ids {
+		if python.Leads(t, zuulRoot+"/election-aws_kinesis_"+string(shard)) {
+			t.Errorf("Python leads %s", shard)
+		}
+		if counts[i] == 0 {
+			t.Errorf("nothing was committed to %s", shard)
+		}
+	}
+	got := map[gerritstream.EventID]int{}
+	for _, e := range w.entries() {
+		got[e.ID]++
+	}
+	total := 0
+	for i, shard := range ids {
+		for n := 1; n <= counts[i]; n++ {
+			total++
+			if times := got[event(shard, n, 100).ID]; times != 1 {
+				t.Errorf("record %d of %s is queued %d times", n, shard, times)
+			}
+		}
+	}
+	if len(got) != total {
+		t.Errorf("%d events are queued, want %d", len(got), total)
+	}
+	t.Logf("%d events over %d shards", total, shards)
+}
