@@ -1,0 +1,58 @@
+package zookeeper_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// BenchmarkCommit commits events of 2.1 KB, so many at a time, to one real server that does not wait for its disk.
+func BenchmarkCommit(b *testing.B) {
+	for _, each := range []int{1, 10, 50, 100} {
+		for _, shards := range []int{1, 8} {
+			b.Run(fmt.Sprintf("events=%d/shards=%d", each, shards), func(b *testing.B) { benchmarkCommit(b, each, shards) })
+		}
+	}
+}
+
+func benchmarkCommit(b *testing.B, each, shards int) {
+	ensemble := peers.SharedZooKeeper(b, peers.ZooKeeperOptions{})
+	store, err := zookeeper.Open(b.Context(), zookeeper.Config{
+		Hosts: strings.Split(ensemble.Hosts(), ","), Chroot: peers.Chroot(b, ensemble), Connection: connection, QueueLimit: -1,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = store.Close(b.Context()) }()
+	terms := make([]gerritstream.Term, shards)
+	commits := make([]gerritstream.Commit, shards)
+	for i := range terms {
+		shard := gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))
+		terms[i] = elect(b, store, shard)
+		for n := range each {
+			commits[i].Entries = append(commits[i].Entries, event(shard, n, 2100))
+		}
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		n++
+		var all sync.WaitGroup
+		for i, term := range terms {
+			all.Go(func() {
+				c := commits[i]
+				c.Position = after(n)
+				if err := term.Commit(b.Context(), c); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	b.ReportMetric(float64(n*each*shards)/b.Elapsed().Seconds(), "events/s")
+}
