@@ -28,6 +28,9 @@ var (
 	// ErrDenied: the service does not let us: credentials or permission.
 	ErrDenied = errors.New("access denied")
 
+	// ErrUnusable: the store is there and cannot be used as it is configured; an operator has to change something.
+	ErrUnusable = errors.New("the store cannot be used as configured")
+
 	// ErrOtherStream: the store belongs to another stream.
 	ErrOtherStream = errors.New("the store belongs to another stream")
 

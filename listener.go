@@ -77,7 +77,8 @@ func (l *Listener) Status() Status { return l.board.status() }
 // leadership is given up: within a second or so, if the store answers. A clean stop, and with UntilCaughtUp the tip, is nil.
 //
 // Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
-// ErrStreamNotFound before the first listing, ErrOtherStream, ErrNewerFormat, a start in the future.
+// ErrStreamNotFound before the first listing, ErrUnusable before the start record is known, ErrOtherStream, ErrNewerFormat, a
+// start in the future.
 // Run is called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -93,6 +93,8 @@ func (s *supervisor) fatal(err error) bool {
 		return true
 	case errors.Is(err, ErrDenied), errors.Is(err, ErrStreamNotFound):
 		return s.begun.IsZero()
+	case errors.Is(err, ErrUnusable): // later it is waited for: a certificate may be renewed
+		return s.start == nil
 	}
 	return false
 }

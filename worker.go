@@ -51,6 +51,13 @@ func (w *worker) run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			if errors.Is(err, ErrUnusable) {
+				w.trouble(err)
+				if !pause.pause(ctx) {
+					return nil
+				}
+				continue
+			}
 			return fmt.Errorf("campaign for shard %s: %w", w.shard, err)
 		}
 		began := time.Now()

@@ -22,6 +22,15 @@ func (s *Server) CreateStream(name string, shards int) (arn string, err error) {
 	return st.arn, nil
 }
 
+// Created returns when a stream was made, to the millisecond: the other half of its identity.
+func (s *Server) Created(streamName string) (at time.Time, err error) {
+	err = s.with(streamName, func(st *stream, _ time.Time) error {
+		at = time.UnixMilli(st.created.UnixMilli()).UTC()
+		return nil
+	})
+	return at, err
+}
+
 // DeleteStream deletes a stream with everything in it.
 func (s *Server) DeleteStream(name string) error {
 	return s.with(name, func(st *stream, _ time.Time) error {

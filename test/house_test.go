@@ -32,7 +32,7 @@ var house = map[string][]string{
 	"internal/history":       {""},
 	"internal/peers":         {},
 	"internal/daemon/config": {"", "gerrit", "kinesis", "internal/daemon/zuulconf"},
-	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "sink", "internal/admin"},
+	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "zookeeper", "sink", "internal/admin"},
 	"cmd/gerritstream": {
 		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
 	},

@@ -12,8 +12,16 @@ import (
 )
 
 // ErrConfig: ZooKeeper is there, and cannot be used as configured: the chroot does not exist, or one side does not accept
-// the other's certificate. The error's text says which. An operator has to change something.
-var ErrConfig = errors.New("ZooKeeper cannot be used as configured")
+// the other's certificate. The error's text says which. An operator has to change something. It
+// is a gerritstream.ErrUnusable.
+var ErrConfig error = configError{}
+
+type configError struct{}
+
+func (configError) Error() string { return "ZooKeeper cannot be used as configured" }
+
+// Is makes errors.Is(err, gerritstream.ErrUnusable) true.
+func (configError) Is(target error) bool { return target == gerritstream.ErrUnusable }
 
 var (
 	// errClosed: the Store was closed.

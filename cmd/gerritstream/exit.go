@@ -82,6 +82,8 @@ func judge(err error) (code int, hint string) {
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrOtherStream):
 		return exitConfig, "each stream needs its own --connection, or its own --store"
+	case errors.Is(err, gerritstream.ErrUnusable):
+		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, "use the version that wrote it, or a newer one"
 	case errors.As(err, &future):

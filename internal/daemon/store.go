@@ -8,6 +8,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
 // resignWithin is how long a store may take to close: others wait for leases or a session to run out otherwise.
@@ -45,8 +46,24 @@ func (d *Daemon) openKind(ctx context.Context) (closingStore, error) {
 		return sqlite.Open(ctx, sqlite.Config{
 			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log,
 		})
+	case config.StoreZooKeeper:
+		zk := zooKeeper(c)
+		zk.Process, zk.Logger = d.process, d.log
+		return zookeeper.Open(ctx, zk)
 	}
 	return nil, errNoStore
+}
+
+// zooKeeper says how a configuration's ZooKeeper is reached.
+func zooKeeper(c *config.Config) zookeeper.Config {
+	zk := zookeeper.Config{
+		Hosts: c.Store.Servers, Chroot: c.Store.Chroot, Connection: c.Connection,
+		SessionTimeout: c.ZooKeeper.SessionTimeout, QueueLimit: c.ZooKeeper.QueueLimit,
+	}
+	if t := c.ZooKeeper.TLS; t.CA != "" {
+		zk.TLS = &zookeeper.TLS{Cert: t.Cert, Key: t.Key, CA: t.CA, VerifyHostname: t.VerifyHostname}
+	}
+	return zk
 }
 
 // Inspect looks at the store that a configuration names, without taking part in anything.
@@ -54,6 +71,8 @@ func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, er
 	switch c.Store.Kind() {
 	case config.StoreSQLite:
 		return sqlite.Inspect(ctx, c.Store.SQLite)
+	case config.StoreZooKeeper:
+		return zookeeper.Inspect(ctx, zooKeeper(c))
 	}
 	return gerritstream.Inspection{}, &ConfigError{errNoStore}
 }
