@@ -36,9 +36,9 @@ It has the limits and habits of the real one and keeps everything in memory. Any
 One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.`,
 		Example: `  gerritstream emulate --addr 127.0.0.1:4567 --stream gerrit --shards 4
 
-  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
   aws --endpoint-url http://127.0.0.1:4567 kinesis put-record --stream-name gerrit \
-      --partition-key ref-updated --cli-binary-format raw-in-base64-out --data '{"type":"x"}'
+      --partition-key ref-updated --data fileb://event.json
   gerritstream run --endpoint http://127.0.0.1:4567 --stream gerrit --start-at trim-horizon`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
