@@ -26,7 +26,13 @@ type statusShard struct {
 // readStatus runs `gerritstream status -o json` beside whoever uses the database.
 func readStatus(t *testing.T, database string) (s status) {
 	t.Helper()
-	out, code := run(t, "status", "--store", "sqlite:"+database, "-o", "json")
+	return readStatusOf(t, "sqlite:"+database)
+}
+
+// readStatusOf does the same with any store.
+func readStatusOf(t *testing.T, store string) (s status) {
+	t.Helper()
+	out, code := run(t, "status", "--store", store, "-o", "json")
 	if code != 0 {
 		t.Fatalf("status: exit code %d", code)
 	}

@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/gerrittest"
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// zuulRoot is the connection's node, as Zuul has it.
+const zuulRoot = "/zuul/events/connection/gerrit"
+
+// TestZuulConfOverTLS has nothing but a zuul.conf: gerritstream queues what boto3 puts over four shards, while one is split
+// and two are merged, into a ZooKeeper that is reached over TLS, and a Python program takes it from there as Zuul does.
+func TestZuulConfOverTLS(t *testing.T) {
+	t.Parallel()
+	const events = 5000
+	peers.Require(t, peers.Boto3)
+	certs := peers.MakeCertificates(t)
+	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{TLS: certs})
+	hosts := zk.SecureHosts() + peers.Chroot(t, zk)
+	endpoint := emulate(t)
+	conf := filepath.Join(t.TempDir(), "zuul.conf")
+	write(t, conf, fmt.Sprintf(`[zookeeper]
+hosts = %s
+tls_cert = %s
+tls_key = %s
+tls_ca = %s
+session_timeout = 10.0
+
+[scheduler]
+tenant_config = /etc/zuul/%%(there is none)s
+
+[connection "gerrit"]
+driver = gerrit
+server = review.example.com
+aws_kinesis_region = us-east-1
+aws_kinesis_stream = %s
+aws_kinesis_access_key = any
+aws_kinesis_secret_key = any
+`, hosts, certs.Client.Cert, certs.Client.Key, certs.CA, streamName))
+
+	traffic := newTraffic(11)
+	putter := peers.Putter{Endpoint: endpoint, Stream: streamName, Create: 4}
+	first := traffic.put(t, putter, 100) // the stream is there
+	p := start(t, "run", "--zuul-conf", conf, "--endpoint", endpoint, "--start-at", "trim-horizon", "--admin", "127.0.0.1:0")
+	putter.Create, putter.Reshard = 0, events-100
+	puts := append(first, traffic.put(t, putter, events-100)...)
+
+	kazoo := peers.KazooOptions{Hosts: hosts, CA: certs.CA, Client: certs.Client}
+	reader := peers.StartReader(t, kazoo, zuulRoot)
+	wanted := count(puts, gerrittest.Queued)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	var found []peers.QueuedEvent
+	if pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { wanted--; return wanted == 0 }); err != nil {
+		t.Fatalf("the reader, %d events to come: %v", wanted, err)
+	} else {
+		found = pass.Events
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t, 10*time.Second); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	rest, err := reader.Drain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest.SideData != 0 {
+		t.Errorf("%d side data are left", rest.SideData)
+	}
+	checkQueue(t, puts, append(found, rest.Events...))
+	checkCheckpoints(t, reader, puts)
+	if log := string(p.log(t)); strings.Contains(log, "secret") {
+		t.Error("the log speaks of secrets")
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkQueue compares what was put with what Zuul was given: each event that is to be queued once, byte for byte, and those of
+// a shard in the order of their sequence numbers.
+func checkQueue(t *testing.T, puts []wantedPut, events []peers.QueuedEvent) {
+	t.Helper()
+	type place struct {
+		shard string
+		seq   gerritstream.SequenceNumber
+	}
+	want := map[string][]place{} // by digest: the same bytes may have been put more than once
+	for _, put := range puts {
+		if put.Want == gerrittest.Queued {
+			want[put.SHA256] = append(want[put.SHA256], place{put.Shard, gerritstream.SequenceNumber(put.SequenceNumber)})
+		}
+	}
+	last := map[string]gerritstream.SequenceNumber{}
+	ids := map[string]bool{}
+	for _, e := range events {
+		sum := sha256.Sum256(e.Payload)
+		places := want[hex.EncodeToString(sum[:])]
+		if len(places) == 0 {
+			t.Errorf("%s was not to be queued, or is there twice, or has other bytes", e.Node)
+			continue
+		}
+		if ids[e.EventID] {
+			t.Errorf("%s has the id of another event: %s", e.Node, e.EventID)
+		}
+		ids[e.EventID] = true
+		if p := places[0]; len(places) == 1 {
+			if p.seq.Compare(last[p.shard]) <= 0 {
+				t.Errorf("%s of %s is out of order", e.Node, p.shard)
+			}
+			last[p.shard] = p.seq
+		}
+		want[hex.EncodeToString(sum[:])] = places[1:]
+	}
+	missing := 0
+	for _, places := range want {
+		missing += len(places)
+	}
+	if missing > 0 {
+		t.Errorf("%d events are missing", missing)
+	}
+}
+
+// checkCheckpoints compares the checkpoints, as Zuul takes them, with the last record of each shard.
+func checkCheckpoints(t *testing.T, reader *peers.Reader, puts []wantedPut) {
+	t.Helper()
+	got, err := reader.Checkpoints(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]gerritstream.SequenceNumber{}
+	for _, put := range puts {
+		if seq := gerritstream.SequenceNumber(put.SequenceNumber); seq.Compare(want[put.Shard]) > 0 {
+			want[put.Shard] = seq
+		}
+	}
+	for shard, seq := range want {
+		if c := got[shard]; c.Sequence != string(seq) {
+			t.Errorf("the checkpoint of %s is %+v, its last record %s", shard, c, seq)
+		}
+	}
+}
+
+// sharedZooKeeper returns a place of its own in a ZooKeeper that tests of this package share.
+var sharedOnce sync.Mutex
+
+func sharedZooKeeper(t *testing.T) (hosts string) {
+	t.Helper()
+	sharedOnce.Lock() // one JVM at a time
+	defer sharedOnce.Unlock()
+	zk := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{})
+	return zk.Hosts() + peers.Chroot(t, zk)
+}
+
+// intoZooKeeper are the arguments of a `run` that reads a stream from its beginning into a ZooKeeper.
+func intoZooKeeper(endpoint, hosts string, more ...string) []string {
+	return append([]string{
+		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", endpoint,
+		"--store", "zookeeper://" + hosts, "--start-at", "trim-horizon", "--admin", "127.0.0.1:0",
+	}, more...)
+}
+
+// TestHostileCorpusPassesZuul puts every record of the corpus of package gerrit on one shard: each goes to the queue, or to the dead
+// letters, or is filtered, as the corpus says, and whoever takes the queue as Zuul does stumbles over none.
+func TestHostileCorpusPassesZuul(t *testing.T) {
+	t.Parallel()
+	peers.Require(t, peers.Boto3)
+	hosts, endpoint := sharedZooKeeper(t), emulate(t)
+	var events []peers.Event
+	want := map[string]int{}
+	for _, folder := range []string{"hostile", "odd"} {
+		for name, verdict := range expectations(t, folder) {
+			data, err := os.ReadFile(filepath.Join("..", "..", "gerrit", "testdata", folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, peers.Event{Key: "k", Data: data})
+			want[verdict]++
+		}
+	}
+	puts := peers.Putter{Endpoint: endpoint, Stream: streamName, Create: 1, Batch: 50}.Put(t, events)
+	if len(puts) != len(events) {
+		t.Fatalf("the stream took %d of %d records", len(puts), len(events))
+	}
+	if out, code := run(t, intoZooKeeper(endpoint, hosts, "--until-caught-up")...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	reader := peers.StartReader(t, peers.KazooOptions{Hosts: hosts}, zuulRoot)
+	pass, err := reader.Drain(t.Context())
+	if err != nil {
+		t.Fatalf("Zuul would stumble: %v", err)
+	}
+	if len(pass.Events) != want["queued"] {
+		t.Errorf("%d events are queued, want %d", len(pass.Events), want["queued"])
+	}
+	bytesOf := map[string]bool{}
+	for _, e := range events {
+		bytesOf[string(bytes.TrimSpace(e.Data))] = true // what surrounds a value is no part of it
+	}
+	for _, e := range pass.Events {
+		if !bytesOf[string(e.Payload)] {
+			t.Errorf("%s has bytes that nobody put", e.Node)
+		}
+	}
+	if s := readStatusOf(t, "zookeeper://"+hosts); s.DeadLetters != want["dead"] {
+		t.Errorf("%d dead letters, want %d", s.DeadLetters, want["dead"])
+	}
+}
+
+// expectations reads what is expected of the records of a corpus: "queued", "filtered" or "dead".
+func expectations(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	b := read(t, filepath.Join("..", "..", "gerrit", "testdata", folder, "EXPECT.tsv"))
+	want := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Split(strings.TrimSpace(line), "\t")
+		if len(fields) < 2 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		switch verdict := fields[1]; {
+		case strings.HasPrefix(verdict, "drop:"), folder == "odd" && verdict == "batch-ref-updated":
+			want[fields[0]] = "filtered"
+		case verdict == "keep", folder == "odd": // of those the column is the type
+			want[fields[0]] = "queued"
+		default:
+			want[fields[0]] = "dead"
+		}
+	}
+	if len(want) < 20 {
+		t.Fatalf("%d records in the corpus %s", len(want), folder)
+	}
+	return want
+}
