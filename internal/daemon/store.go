@@ -72,10 +72,14 @@ func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, er
 	case config.StoreSQLite:
 		return sqlite.Inspect(ctx, c.Store.SQLite)
 	case config.StoreZooKeeper:
-		return zookeeper.Inspect(ctx, zooKeeper(c))
+		in, err := zookeeper.Inspect(ctx, zooKeeper(c))
+		if errors.Is(err, zookeeper.ErrConfig) { // somebody has to change how it or this process is set up
+			err = &ConfigError{err}
+		}
+		return in, err
 	}
 	return gerritstream.Inspection{}, &ConfigError{errNoStore}
 }
 
-// errNoStore: there is no adapter for the store's kind.
-var errNoStore = errors.New("this version has no such store; use --store sqlite:PATH")
+// errNoStore: the configuration names no store. One that was loaded does.
+var errNoStore = errors.New("no store is named")
