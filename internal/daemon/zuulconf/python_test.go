@@ -323,11 +323,8 @@ func TestNumbersAsPython(t *testing.T) {
 // chroot, or null where kazoo has an error.
 const readHosts = `
 import json, sys
-try:
-    from kazoo.hosts import collect_hosts
-    from kazoo.protocol.paths import normpath
-except ImportError:
-    sys.exit("no kazoo")
+from kazoo.hosts import collect_hosts
+from kazoo.protocol.paths import normpath
 for line in sys.stdin:
     try:
         servers, chroot = collect_hosts(json.loads(line))
@@ -338,10 +335,7 @@ for line in sys.stdin:
 
 // TestHostsAsKazoo: what we read, kazoo reads alike. We refuse more than it does.
 func TestHostsAsKazoo(t *testing.T) {
-	peers.Require(t, peers.Python)
-	if out, err := peers.PythonCommand(t.Context(), "import kazoo").CombinedOutput(); err != nil {
-		t.Skipf("kazoo: %s; install with: apt-get install -y --no-install-recommends python3-kazoo", out)
-	}
+	peers.Require(t, peers.Kazoo)
 	texts := []string{
 		"zk1", "zk1:2281", "zk1:2281,zk2:2281", " zk1:2281, zk2 ", "zk1 ,zk2", "zk1,\nzk2:1", "[::1]", "[::1]:2281,[fe80::1]", "127.0.0.1:1", "zk1:",
 		"zk1/zuul", "zk1:2281,zk2:2281/a/b", "zk1/", "zk1//a//b/", "zk1/a/../b", "zk1,/a", "", "/a", "zk1,,zk2", "::1", "zk1:x", "zk1:99999", "ZK1:1",
