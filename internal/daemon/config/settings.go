@@ -62,7 +62,7 @@ var settings = []Setting{
 	text("aws.credentials_file", "credentials-file", "`file` like ~/.aws/credentials with the key to use",
 		func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
 	{
-		Key: "store", Flag: "store", Usage: "where events and positions are kept: `sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT` (default: a file in the state folder)",
+		Key: "store", Flag: "store", Usage: "`address` of where events and positions are kept: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a file in the state folder)",
 		set:  func(c *Config, v string) (err error) { c.Store, err = parseStore(v); return },
 		show: func(c *Config) string { return c.Store.String() },
 	},
