@@ -91,6 +91,7 @@ type Letter struct {
 	PutAside time.Time // by the clock of the process or of the store that put it aside
 }
 
+// What an Operator's errors are found by, besides those of a Store.
 var (
 	// ErrNoLetter: the dead letter is not held.
 	ErrNoLetter = errors.New("no such dead letter")

@@ -224,6 +224,25 @@ func reversed(s []gs.ShardID) []gs.ShardID {
 	return s
 }
 
+// A shard that is halted because of its position goes on from the one that the operator sets.
+func TestSetWhileHalted(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		seqs := h.puts(s0, 1, 5)
+		h.memory.WritePosition(0, s0, []byte("garbage"))
+		p := h.start(func(c *gs.Config) { c.OnBadPosition = gs.BadPositionHalt })
+		time.Sleep(time.Hour)
+		if state := p.Status().Shards[0].State; state != gs.StateHalted {
+			t.Fatalf("the shard is %s", state)
+		}
+		h.send(s0, gs.Aim{After: seqs[2]})
+		time.Sleep(2 * time.Second)
+		h.wantNumbers(s0, "4 5")
+		if state := p.Status().Shards[0].State; state != gs.StateReading {
+			t.Errorf("the shard is %s", state)
+		}
+	})
+}
+
 // Going back to where the stream begins reports no loss: what is trimmed meanwhile had been handled.
 func TestSetBackReportsNoLoss(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {

@@ -82,7 +82,7 @@ type pruneView struct {
 
 // writePrune writes a plan. done says what becomes of positions that go.
 func writePrune(w io.Writer, plan *gerritstream.Prune, output *output, done string) error {
-	if !output.is("json") {
+	if output.is("table") {
 		for _, key := range plan.Remove {
 			fmt.Fprintf(w, "epoch %d, %s: %s\n", key.Epoch, key.Shard, done)
 		}

@@ -66,7 +66,7 @@ func listLetters(ctx context.Context, w io.Writer, o operated, filter *letterFil
 			break
 		}
 	}
-	if listed == 0 && !output.is("json") {
+	if listed == 0 && output.is("table") {
 		fmt.Fprintln(table, "no dead letters")
 	}
 	if err := table.Flush(); err != nil {
