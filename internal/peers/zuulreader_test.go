@@ -302,7 +302,9 @@ func TestReaderFollows(t *testing.T) {
 	reader := peers.StartReader(t, q.kazoo, root)
 	const all = 20
 	seen := 0
-	pass, err := reader.Follow(t.Context(), func(peers.QueuedEvent) bool {
+	following, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	pass, err := reader.Follow(following, func(peers.QueuedEvent) bool {
 		if seen++; seen < all {
 			q.put(t, node(`{"type":"while following"}`))
 		}

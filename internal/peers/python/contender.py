@@ -14,6 +14,8 @@ class Candidacy:
     def __init__(self, client, path, identifier, how):
         self.path = path
         self.resigned = threading.Event()
+        if how not in ("election", "lock"):
+            raise ValueError("neither an election nor a lock")
         self.election = client.Election(path, identifier) if how == "election" else None
         self.lock = self.election.lock if self.election else client.Lock(path, identifier)
         self.thread = threading.Thread(target=self.run, daemon=True)
