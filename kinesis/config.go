@@ -68,6 +68,11 @@ type Config struct {
 	// Transport carries all requests, those for credentials included: for tests. nil: the SDK's own, with the certificates of
 	// AWS_CA_BUNDLE and the proxies of the environment.
 	Transport http.RoundTripper
+
+	// Isolated: nothing is taken from the environment and from shared files, and requests are signed with a made-up key. It is for
+	// a service that takes any key, such as an emulator behind Transport: what the user has set up for AWS is then neither
+	// needed nor in the way. A region must be given.
+	Isolated bool
 }
 
 // Fault is something wrong with a Config.
@@ -171,7 +176,7 @@ func (c *Config) checkKeys(f *faults) {
 	if !c.Keys.IsZero() && c.CredentialsFile+files != "" {
 		f.add("Keys", "a key of %s is given besides files: one of the two is too many", c.Keys)
 	}
-	if c.CredentialsFile+files != "" || !c.Keys.IsZero() {
+	if c.Isolated || c.CredentialsFile+files != "" || !c.Keys.IsZero() {
 		return
 	}
 	id := os.Getenv("AWS_ACCESS_KEY_ID") + os.Getenv("AWS_ACCESS_KEY")

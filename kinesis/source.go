@@ -88,6 +88,9 @@ func (s *Source) fillIn() {
 
 // load reads the environment and the shared files, as the SDK does for every program.
 func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
+	if c.Isolated {
+		return isolated(c)
+	}
 	loaded, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(c.Region),
 		config.WithHTTPClient(httpClient(c.Transport, credentialsPatience)), // for credentials
@@ -103,6 +106,19 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 		return aws.Config{}, noRegion(c.Stream)
 	}
 	return loaded, nil
+}
+
+// isolated is what a Config says by itself.
+func isolated(c *Config) (aws.Config, error) {
+	if c.Region == "" {
+		return aws.Config{}, &Fault{"Region", "no region is given, and it is not looked for elsewhere"}
+	}
+	return aws.Config{
+		Region:       c.Region,
+		HTTPClient:   httpClient(c.Transport, credentialsPatience),
+		DefaultsMode: aws.DefaultsModeStandard,
+		Credentials:  aws.NewCredentialsCache(madeUp{}),
+	}, nil
 }
 
 // maxIdleConns is how many connections to the service are kept for the next round of polls.

@@ -34,9 +34,17 @@ func (d *Daemon) makeListener(context.Context) error {
 		UntilCaughtUp: d.options.UntilCaughtUp,
 		Process:       d.process,
 		Logger:        d.log,
-		Observer:      d.metrics,
+		Observer:      d.observer(),
 	})
 	return err
+}
+
+// observer is who is told what the listener does.
+func (d *Daemon) observer() gerritstream.Observer {
+	if d.options.Observer == nil {
+		return d.metrics
+	}
+	return observers{d.metrics, d.options.Observer}
 }
 
 // makeSinks makes the sinks that the configuration names.
@@ -86,6 +94,7 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 	c.Budget = gerritstream.NewBudget(d.options.Config.Memory)
 	c.Logger = d.log
 	c.Observer = d.metrics
+	c.Transport, c.Isolated = d.options.Transport, d.options.Transport != nil
 	source, err := kinesis.New(ctx, c)
 	if err != nil {
 		return &ConfigError{err}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -26,6 +27,13 @@ type Options struct {
 	Version       string    // for metrics, logs and the status page
 	Stdout        io.Writer // where the sink of that name writes
 	Logger        *slog.Logger
+
+	// Observer, if not nil, is told what the Listener does, after the metrics are.
+	Observer gerritstream.Observer
+
+	// Transport, if not nil, answers every request to Kinesis: an embedded one. Nothing that the user has set up for AWS is then
+	// looked at; the configuration names the region.
+	Transport http.RoundTripper
 }
 
 // The bounds of a stop. A process that was told to stop is gone within 5 s.

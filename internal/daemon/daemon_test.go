@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// judgements counts verdicts.
+type judgements struct {
+	gerritstream.NopObserver
+	count atomic.Int64
+}
+
+func (j *judgements) Judged(gerritstream.ShardID, *gerritstream.Record, *gerritstream.Verdict) {
+	j.count.Add(1)
+}
+
+// TestEmbeddedKinesis: with a transport no credentials are needed and what is set up for AWS is not in the way; an observer
+// is told as well as the metrics are.
+func TestEmbeddedKinesis(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "missing")
+	srv := kinesistest.New(kinesistest.Options{})
+	if _, err := srv.CreateStream("gerrit", 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, _, err := srv.Put("gerrit", "key", []byte(merged)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := config.Defaults()
+	c.Stream, c.AWS.Region, c.Admin, c.StartAt.TrimHorizon = "gerrit", "us-east-1", config.AdminOff, true
+	c.Store.SQLite = filepath.Join(t.TempDir(), "g.db")
+	var judged judgements
+	d, err := New(t.Context(), Options{Config: c, UntilCaughtUp: true, Transport: srv.Transport(), Observer: &judged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := judged.count.Load(); n != 3 {
+		t.Errorf("the observer was told of %d records, not of 3", n)
+	}
+	var read uint64
+	for _, shard := range d.listener.Status().Shards {
+		read += shard.Queued
+	}
+	if read != 3 {
+		t.Errorf("%d events were queued, not 3", read)
+	}
+}

@@ -1,0 +1,52 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// observers tells each of several Observers, in their order.
+type observers []gerritstream.Observer
+
+// Elected implements gerritstream.Observer.
+func (all observers) Elected(shard gerritstream.ShardID, term uint64, from gerritstream.Position, ok bool) {
+	for _, o := range all {
+		o.Elected(shard, term, from, ok)
+	}
+}
+
+// PageRead implements gerritstream.Observer.
+func (all observers) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) {
+	for _, o := range all {
+		o.PageRead(shard, page)
+	}
+}
+
+// Judged implements gerritstream.Observer.
+func (all observers) Judged(shard gerritstream.ShardID, record *gerritstream.Record, verdict *gerritstream.Verdict) {
+	for _, o := range all {
+		o.Judged(shard, record, verdict)
+	}
+}
+
+// Committed implements gerritstream.Observer.
+func (all observers) Committed(shard gerritstream.ShardID, term uint64, commit *gerritstream.Commit, took time.Duration) {
+	for _, o := range all {
+		o.Committed(shard, term, commit, took)
+	}
+}
+
+// Lost implements gerritstream.Observer.
+func (all observers) Lost(shard gerritstream.ShardID, interval gerritstream.Interval) {
+	for _, o := range all {
+		o.Lost(shard, interval)
+	}
+}
+
+// TermEnded implements gerritstream.Observer.
+func (all observers) TermEnded(shard gerritstream.ShardID, term uint64, cause error) {
+	for _, o := range all {
+		o.TermEnded(shard, term, cause)
+	}
+}
