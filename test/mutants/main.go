@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,7 +56,7 @@ func run(ctx context.Context, only string, verbose bool) error {
 	}
 	defer os.RemoveAll(folder)
 	var survived, tried []string
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, kinesisMutants) {
 		if !match.MatchString(m.name) {
 			continue
 		}
