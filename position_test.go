@@ -18,6 +18,7 @@ func TestPositionSurvivesStoring(t *testing.T) {
 		"child":        {From: StartPoint{TrimHorizon: true, Time: t0}},
 		"sequence":     at("49590338271490256608559692538361571095921575989136588898", 3),
 		"caught up":    {After: "5", Arrived: t0, CaughtUp: t0.Add(time.Hour)},
+		"taken over":   {After: "5", TakenOver: t0},
 		"partial":      {After: "5", Arrived: t0, Partial: &Partial{Seq: "6", Sub: 3}},
 		"partial only": {From: startAt, Partial: &Partial{Seq: "6", Sub: 0}},
 		"ended":        ended(at("5", 1)),

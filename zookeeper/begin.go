@@ -35,6 +35,7 @@ func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, 
 			return nil, err
 		}
 	}
+	t.state.end(t.version)
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	if ctx.Err() != nil {
 		err = ctx.Err()

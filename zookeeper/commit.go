@@ -22,7 +22,9 @@ var limits = gerritstream.Limits{Items: 100, Weight: 600_000}
 
 // Commit implements gerritstream.Term.
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
+	t.state.begin()
 	err := t.commit(ctx, &c)
+	t.state.end(t.version)
 	switch {
 	case err == nil:
 		t.pos, t.ok = c.Position, true

@@ -280,6 +280,19 @@ func TestOperatorSetsAPosition(t *testing.T) {
 	}
 }
 
+// A leader that has nothing to commit learns of it all the same.
+func TestIdleTermObeysTheOperator(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	a, b := elect(t, store, shardA), elect(t, store, shardB)
+	commit(t, a, step(shardA, 1, 3))
+	w.put(w.own("/e0/positions/"+string(shardA)), gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	ended(t, a)
+	w.put(w.own("/e0/positions/"+string(shardB)), gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	ended(t, b) // it had none
+}
+
 // A leader whose lock node somebody deletes learns of it at once, without being asked for anything.
 func TestLockNodeDeleted(t *testing.T) {
 	t.Parallel()

@@ -33,9 +33,7 @@ var (
 func TestStore(t *testing.T) {
 	for name, opts := range map[string]peers.ZooKeeperOptions{"one server": single, "three servers": three} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && opts.Servers > 1 {
-				t.Skip("short")
-			}
+			t.Parallel()
 			storetest.Run(t, storetest.Harness{
 				New:      func(t *testing.T) storetest.Backend { return newWorld(t, opts).backend() },
 				Settle:   300 * time.Millisecond,

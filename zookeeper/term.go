@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -29,6 +30,8 @@ type term struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+
+	state state // shared with the guard
 
 	// What follows belongs to the goroutine that uses the term.
 
@@ -143,11 +146,23 @@ func (t *term) register() error {
 	return nil
 }
 
-// guard ends the term as soon as its lock node is gone. fired is a watch of it.
+// checkEvery is how often an idle term looks whether an operator has written its position.
+const checkEvery = 2 * time.Second
+
+// guard ends the term as soon as its lock node is gone, and soon after somebody else has written its position. fired is a
+// watch of the lock node.
 func (t *term) guard(fired <-chan struct{}) {
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
 	for {
 		select {
 		case <-fired:
+		case <-check.C:
+			if t.moved() {
+				t.finish(errMoved)
+				return
+			}
+			continue
 		case <-t.ctx.Done():
 			return
 		}
@@ -162,4 +177,56 @@ func (t *term) guard(fired <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// moved tells whether somebody else has written the position. A term that is committing learns it from that.
+func (t *term) moved() bool {
+	known, idle := t.state.get()
+	if !idle {
+		return false
+	}
+	n, err := t.session.stat(t.ctx, t.store.at.position(t.epoch, t.shard))
+	if err != nil {
+		return false
+	}
+	is := int32(absent)
+	if n.present {
+		is = n.stat.Version
+	}
+	again, idle := t.state.get()
+	return idle && again == known && is != known.version
+}
+
+// state is what the guard knows of the goroutine that uses the term.
+type state struct {
+	mu    sync.Mutex
+	known settled // under mu
+	busy  bool    // under mu; a commit is under way
+}
+
+// settled is the term as of its last commit.
+type settled struct {
+	commits int
+	version int32 // of the position
+}
+
+func (s *state) get() (known settled, idle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known, !s.busy
+}
+
+// begin notes that a commit is under way.
+func (s *state) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = true
+}
+
+// end notes that it is over, and what the position's version is then.
+func (s *state) end(version int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	s.known = settled{s.known.commits + 1, version}
 }
