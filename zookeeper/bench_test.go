@@ -56,3 +56,42 @@ func benchmarkCommit(b *testing.B, each, shards int) {
 	}
 	b.ReportMetric(float64(n*each*shards)/b.Elapsed().Seconds(), "events/s")
 }
+
+// BenchmarkHandOver hands a shard over from one process to another that waits behind it: from the beginning of the
+// resignation to the next term's beginning.
+func BenchmarkHandOver(b *testing.B) {
+	ensemble := peers.SharedZooKeeper(b, peers.ZooKeeperOptions{})
+	chroot := peers.Chroot(b, ensemble)
+	var stores [2]*zookeeper.Store
+	for i := range stores {
+		var err error
+		stores[i], err = zookeeper.Open(b.Context(), zookeeper.Config{
+			Hosts: strings.Split(ensemble.Hosts(), ","), Chroot: chroot, Connection: connection,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = stores[i].Close(b.Context()) }()
+	}
+	term := elect(b, stores[0], shardA)
+	commit(b, term, step(shardA, 1, 1))
+	for n := 1; b.Loop(); n++ {
+		b.StopTimer()
+		won := make(chan gerritstream.Term, 1)
+		go func() {
+			if next, err := stores[n%2].Campaign(b.Context(), 0, shardA); err == nil {
+				won <- next
+			}
+		}()
+		for waiting := 0; waiting < 2; {
+			m, err := stores[0].Muster(b.Context(), []gerritstream.ShardID{shardA})
+			if err != nil {
+				b.Fatal(err)
+			}
+			waiting = len(m.Lines[shardA])
+		}
+		b.StartTimer()
+		resign(b, term)
+		term = <-won
+	}
+}

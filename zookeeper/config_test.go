@@ -215,10 +215,10 @@ func TestLog(t *testing.T) {
 		t.Errorf("the log says\n%s", got)
 	}
 	link.Cut()
-	eventually(t, "the log says that ZooKeeper is away", func() bool { return strings.Contains(log.String(), "ZooKeeper cannot be reached") })
+	eventually(t, "the log says that ZooKeeper is away", func() bool { return strings.Contains(log.String(), "ZooKeeper cannot be used") })
 	link.Restore()
 	eventually(t, "the log says that it is back", func() bool { return strings.Contains(log.String(), "answers again") })
-	if n := strings.Count(log.String(), "cannot be reached"); n != 1 {
+	if n := strings.Count(log.String(), "cannot be used"); n != 1 {
 		t.Errorf("it says %d times that ZooKeeper is away", n)
 	}
 	if strings.Contains(log.String(), "comment-added") {

@@ -11,9 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// ErrConfig: ZooKeeper is there, and cannot be used as configured: the chroot does not exist, or one side does not accept
-// the other's certificate. The error's text says which. An operator has to change something. It
-// is a gerritstream.ErrUnusable.
+// ErrConfig says that ZooKeeper is there and cannot be used as configured: the chroot does not exist, or one side does not
+// accept the other's certificate. The error's text says which. An operator has to change something. It is a
+// gerritstream.ErrUnusable.
 var ErrConfig error = configError{}
 
 type configError struct{}

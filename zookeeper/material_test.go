@@ -80,63 +80,63 @@ func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-func soon(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
+func soon(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
-func elect(t testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
-	t.Helper()
-	term, err := store.Campaign(soon(t), 0, shard)
+func elect(tb testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
+	tb.Helper()
+	term, err := store.Campaign(soon(tb), 0, shard)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return term
 }
 
-func commit(t testing.TB, term gerritstream.Term, c gerritstream.Commit) {
-	t.Helper()
-	if err := term.Commit(soon(t), c); err != nil {
-		t.Fatal(err)
+func commit(tb testing.TB, term gerritstream.Term, c gerritstream.Commit) {
+	tb.Helper()
+	if err := term.Commit(soon(tb), c); err != nil {
+		tb.Fatal(err)
 	}
 }
 
-func resign(t testing.TB, term gerritstream.Term) {
-	t.Helper()
-	if err := term.Resign(soon(t)); err != nil {
-		t.Fatal(err)
+func resign(tb testing.TB, term gerritstream.Term) {
+	tb.Helper()
+	if err := term.Resign(soon(tb)); err != nil {
+		tb.Fatal(err)
 	}
 }
 
 // ended waits for a term's end.
-func ended(t testing.TB, term gerritstream.Term) {
-	t.Helper()
+func ended(tb testing.TB, term gerritstream.Term) {
+	tb.Helper()
 	select {
 	case <-term.Context().Done():
 	case <-time.After(patience):
-		t.Fatal("the term did not end")
+		tb.Fatal("the term did not end")
 	}
 }
 
 // begins checks where a term begins.
-func begins(t testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
-	t.Helper()
+func begins(tb testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
+	tb.Helper()
 	if pos, ok := term.Position(); pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
-		t.Errorf("the term begins with %+v (%v), want after %q", pos, ok, want)
+		tb.Errorf("the term begins with %+v (%v), want after %q", pos, ok, want)
 	}
 }
 
 // eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("it never came about that %s", what)
+			tb.Fatalf("it never came about that %s", what)
 		}
 		<-tick.C
 	}

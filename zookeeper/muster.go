@@ -160,8 +160,8 @@ func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Mu
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	any := make(chan struct{}, 1)
-	k.tell(ctx, fired, any)
+	either := make(chan struct{}, 1)
+	k.tell(ctx, fired, either)
 	nodes := make(map[string]node, len(names))
 	for _, name := range names {
 		n, fired, err := k.watchPresent(ctx, s.at.member(name))
@@ -170,21 +170,21 @@ func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Mu
 		}
 		if n.present {
 			nodes[name] = n
-			k.tell(ctx, fired, any)
+			k.tell(ctx, fired, either)
 		}
 	}
 	if changed, left = compareMembers(seen.Members, decodeMembers(nodes)); changed {
 		return changed, left, nil
 	}
-	return false, false, k.waitFired(ctx, any)
+	return false, false, k.waitFired(ctx, either)
 }
 
-// tell sends on any when a watch fires, as long as ctx lasts.
-func (k *session) tell(ctx context.Context, fired <-chan struct{}, any chan<- struct{}) {
+// tell sends on told when a watch fires, as long as ctx lasts.
+func (k *session) tell(ctx context.Context, fired <-chan struct{}, told chan<- struct{}) {
 	k.start(func() {
 		select {
 		case <-fired:
-			wake(any)
+			wake(told)
 		case <-ctx.Done():
 		case <-k.over:
 		}

@@ -246,10 +246,3 @@ func (k *session) close(ctx context.Context) {
 		k.cutLink() // the rest ends by itself, within seconds
 	}
 }
-
-// abandon ends the session here without a word to the servers, as the end of the process would.
-func (k *session) abandon() {
-	k.end()
-	k.cutLink()
-	k.close(context.Background())
-}

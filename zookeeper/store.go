@@ -315,7 +315,7 @@ func (s *Store) complain() {
 			away = 0
 		default:
 			if away++; away%int(complainEvery/time.Second) == 2 {
-				s.log.Warn("ZooKeeper cannot be reached: trying again", "hosts", s.hosts(), "err", trouble)
+				s.log.Warn("ZooKeeper cannot be used: trying again", "hosts", s.hosts(), "err", trouble)
 			}
 		}
 	}
@@ -325,6 +325,9 @@ func (s *Store) complain() {
 func (s *Store) reachable() (bool, error) {
 	s.mu.Lock()
 	k, trouble := s.session, s.trouble
+	if s.fault != nil {
+		trouble = s.fault
+	}
 	s.mu.Unlock()
 	if k == nil {
 		return false, trouble
