@@ -14,7 +14,6 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 // operated is a store as commands change it.
@@ -23,11 +22,20 @@ type operated struct {
 	doubled string // what its queue makes of events that are read once more, for people
 }
 
-// openOperator opens the store that the configuration names: a case for each kind of store.
+// openOperator opens the store that the configuration names.
 func openOperator(ctx context.Context, c *config.Config) (operated, error) {
-	o, err := sqlite.OpenOperator(ctx, c.Store.SQLite)
-	return operated{o, "This queue takes each event once: those that it still holds are not doubled, those that it has removed " +
-		"after their retention are. Zuul's queue, in ZooKeeper, would get all of them twice. Sinks get them again, under the same ids."}, err
+	o, err := daemon.OpenOperator(ctx, c)
+	return operated{o, doubled(c.Store.Kind())}, err
+}
+
+// doubled says what a store's queue makes of events that are read once more.
+func doubled(kind config.StoreKind) string {
+	const sinks = " Sinks get them again, under the same ids."
+	if kind != config.StoreSQLite {
+		return "Zuul's queue knows no identities: Zuul gets each of these events once more." + sinks
+	}
+	return "This queue takes each event once: those that it still holds are not doubled, those that it has removed after their " +
+		"retention are. Zuul's queue, in ZooKeeper, would get all of them twice." + sinks
 }
 
 // streamFlags are the settings by which a command finds the stream, and the store.

@@ -81,5 +81,14 @@ func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, er
 	return gerritstream.Inspection{}, &ConfigError{errNoStore}
 }
 
+// OpenOperator opens the store that a configuration names for an operator, who closes it.
+func OpenOperator(ctx context.Context, c *config.Config) (gerritstream.Operator, error) {
+	switch c.Store.Kind() {
+	case config.StoreSQLite:
+		return sqlite.OpenOperator(ctx, c.Store.SQLite)
+	}
+	return nil, &ConfigError{errNoStore}
+}
+
 // errNoStore: the configuration names no store. One that was loaded does.
 var errNoStore = errors.New("no store is named")
