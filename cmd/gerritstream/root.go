@@ -39,7 +39,8 @@ processes as you like: per shard one of them is elected to read, the others stan
 Results go to standard output, everything else to standard error.
 Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 a check failed, 4 no authentication or permission,
 78 wrong configuration, 130 interrupted twice.`,
-		Example: `  gerritstream emulate --stream gerrit --shards 2
+		Example: `  gerritstream demo
+  gerritstream emulate --stream gerrit --shards 2
   gerritstream run --stream gerrit --region us-west-2`,
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -48,7 +49,7 @@ Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 a check failed, 4 no 
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(newRun(p), newEmulate(p), newStatus(p), newCheckpoint(p), newDeadletter(p), newVersion(p))
+	root.AddCommand(newDemo(p), newRun(p), newEmulate(p), newStatus(p), newCheckpoint(p), newDeadletter(p), newVersion(p))
 	return root
 }
 
