@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -43,7 +42,7 @@ func withinLimits(c *gerritstream.Commit) error {
 
 // encode prepares a commit. The events' payloads are not copied.
 func (t *term) encode(c *gerritstream.Commit) *encoded {
-	now := milliseconds(time.Now())
+	now := milliseconds(t.store.config.Now())
 	stamp := gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}
 	w := &encoded{
 		term:     t,

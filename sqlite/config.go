@@ -25,6 +25,9 @@ type Config struct {
 
 	// Logger gets what an operator should know. nil: nobody does.
 	Logger *slog.Logger
+
+	// Now is the clock that commits, beats and reports are dated by, for people. nil: time.Now. No lease is decided by it.
+	Now func() time.Time
 }
 
 // What a Config's zero values mean.
@@ -57,6 +60,9 @@ func (c *Config) complete() error {
 			host = "localhost"
 		}
 		c.Process = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

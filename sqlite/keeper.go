@@ -77,7 +77,7 @@ func (s *Store) writeBeat(st *statements) error {
 	if s.leaving.Load() {
 		return errClosed
 	}
-	now := time.Now()
+	now := s.config.Now()
 	if err := st.exec(st.forget, milliseconds(now.Add(-forgetAfter)), s.id); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -19,6 +18,6 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 		if err := s.writeBeat(st); err != nil { // makes the process' row if it was forgotten
 			return err
 		}
-		return st.exec(st.report, string(report), milliseconds(time.Now()), s.id)
+		return st.exec(st.report, string(report), milliseconds(s.config.Now()), s.id)
 	})
 }

@@ -34,7 +34,7 @@ var house = map[string][]string{
 	"internal/daemon/config": {"", "gerrit", "kinesis", "internal/daemon/zuulconf"},
 	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "zookeeper", "sink", "internal/admin"},
 	"cmd/gerritstream": {
-		"", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
+		"", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
 	},
 	"internal/daemon/zuulconf": {},
 	"test/mutants":             {},

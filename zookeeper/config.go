@@ -38,6 +38,9 @@ type Config struct {
 
 	// Logger gets what an operator should know. nil: nobody does.
 	Logger *slog.Logger
+
+	// Now is the clock that events and reports are dated by. nil: time.Now. Nothing is decided by it.
+	Now func() time.Time
 }
 
 // TLS names the files of a client certificate, as Zuul's tls_cert, tls_key and tls_ca do. They are read at each new
@@ -93,6 +96,9 @@ func (c *Config) complete() error {
 			host = "localhost"
 		}
 		c.Process = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -43,7 +43,7 @@ func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error
 
 // Report implements gerritstream.Store.
 func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
-	data, err := json.Marshal(gerritstream.Report{Process: s.config.Process, At: time.Now().UTC(), Status: status})
+	data, err := json.Marshal(gerritstream.Report{Process: s.config.Process, At: s.config.Now().UTC(), Status: status})
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}

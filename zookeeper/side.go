@@ -151,7 +151,7 @@ func (t *term) upload(ctx context.Context, id string, e *gerritstream.Entry) err
 	if err != nil {
 		return err
 	}
-	tail := appendEventTail(nil, e, time.Now())
+	tail := appendEventTail(nil, e, t.store.config.Now())
 	for _, part := range [][]byte{[]byte(eventOpen), e.Payload, tail} {
 		if _, err := compressed.Write(part); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (w *work) build() *transaction {
 		x.add(opZuul, t.setCheckpoint(want))
 	}
 
-	w.addEvents(x, time.Now())
+	w.addEvents(x, t.store.config.Now())
 	for i := range w.letters {
 		x.add(opLetter, &zk.CreateRequest{Path: at.letter(&w.letters[i]), Data: encodeLetter(&w.letters[i]), Acl: openACL})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os/signal"
 	"syscall"
 
@@ -13,6 +14,7 @@ import (
 
 func newRun(p process) *cobra.Command {
 	var untilCaughtUp bool
+	var trial trial
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Read a stream into the store, until interrupted",
@@ -40,24 +42,31 @@ web identity, container, instance. They are never given as flags, for flags can 
 			}
 			ctx, stop := interruptible(cmd.Context(), p.stderr)
 			defer stop()
-			return runDaemon(ctx, p, &c, untilCaughtUp)
+			return runDaemon(ctx, p, &c, untilCaughtUp, trial)
 		},
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once every shard is at its tip")
+	trial.register(cmd)
 	settingFlags(cmd)
 	return cmd
 }
 
 // runDaemon runs a daemon from its making to its end.
-func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp bool) error {
+func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp bool, trial trial) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // a reader of standard output that goes away ends the daemon in order
-	d, err := daemon.New(ctx, daemon.Options{
+	o := daemon.Options{
 		Config:        *c,
 		UntilCaughtUp: untilCaughtUp,
 		Version:       readBuild().Version,
 		Stdout:        p.stdout,
 		Logger:        newLogger(p.stderr, c.Log),
-	})
+	}
+	end, err := trial.apply(p, &o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	d, err := daemon.New(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	// Transport, if not nil, answers every request to Kinesis: an embedded one. Nothing that the user has set up for AWS is then
 	// looked at; the configuration names the region.
 	Transport http.RoundTripper
+
+	// Now is the clock that events and commits are dated by. nil: time.Now.
+	Now func() time.Time
 }
 
 // The bounds of a stop. A process that was told to stop is gone within 5 s.

@@ -44,11 +44,11 @@ func (d *Daemon) openKind(ctx context.Context) (closingStore, error) {
 	switch c.Store.Kind() {
 	case config.StoreSQLite:
 		return sqlite.Open(ctx, sqlite.Config{
-			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log,
+			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log, Now: d.options.Now,
 		})
 	case config.StoreZooKeeper:
 		zk := zooKeeper(c)
-		zk.Process, zk.Logger = d.process, d.log
+		zk.Process, zk.Logger, zk.Now = d.process, d.log, d.options.Now
 		return zookeeper.Open(ctx, zk)
 	}
 	return nil, errNoStore

@@ -1,0 +1,251 @@
+package soak
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/history"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// fault is something that can be done. do does it, undoes it when its time has come, and says whether it took effect: did it
+// meet anything? It returns early when ctx ends.
+type fault struct {
+	name string
+	do   func(ctx context.Context) (effect bool)
+}
+
+// Refusals as AWS words them.
+var (
+	expired = kinesistest.Fail("ExpiredIteratorException", "Iterator expired. The iterator was created at time x while right now it is y "+
+		"which is further in the future than the tolerated delay of 300000 milliseconds.", 400)
+	throttled = kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard x in stream y under account z.", 400)
+)
+
+// nemesis does one thing after the other, from a shuffled list, so that everything has its turn.
+type nemesis struct {
+	s      *soak
+	faults []fault
+}
+
+func newNemesis(s *soak) *nemesis {
+	n := &nemesis{s: s}
+	n.faults = append([]fault{
+		{"kill", n.kill},
+		{"stop and start", n.restart},
+		{"freeze", n.freeze},
+		{"cut from Kinesis", func(ctx context.Context) bool { return n.cut(ctx, (*peers.Link).Cut) }},
+		{"half cut from Kinesis", func(ctx context.Context) bool {
+			return n.cut(ctx, func(l *peers.Link) { l.Hold(peers.Replies) })
+		}},
+		{"slow Kinesis", func(ctx context.Context) bool {
+			return n.cut(ctx, func(l *peers.Link) { l.Delay(700 * time.Millisecond) })
+		}},
+		{"split", n.split},
+		{"merge", n.merge},
+		{"expired iterators", func(ctx context.Context) bool {
+			return n.refuse(ctx, "GetRecords", 3, expired)
+		}},
+		{"throttling", func(ctx context.Context) bool {
+			return n.refuse(ctx, "GetRecords", 20, throttled)
+		}},
+		{"throttled iterators", func(ctx context.Context) bool {
+			return n.refuse(ctx, "GetShardIterator", 5, throttled)
+		}},
+		{"server errors", func(ctx context.Context) bool {
+			return n.refuse(ctx, "", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))
+		}},
+		{"lost replies of Kinesis", n.loseReplies},
+	}, s.store.faults()...)
+	return n
+}
+
+// run makes trouble for so long, and goes through the whole list at least once.
+func (n *nemesis) run(d time.Duration) {
+	ctx, cancel := context.WithTimeout(n.s.t.Context(), max(d, time.Second))
+	defer cancel()
+	list := n.shuffled()
+	for round := 0; (ctx.Err() == nil || round == 0) && !n.s.t.Failed(); {
+		if len(list) == 0 {
+			list = n.shuffled()
+			round++
+			continue
+		}
+		f := list[0]
+		list = list[1:]
+		within, done := context.WithTimeout(n.s.t.Context(), time.Minute)
+		n.s.log.Add(history.Event{Kind: history.KindFault, Note: f.name})
+		if f.do(within) {
+			n.s.faults[f.name]++
+		}
+		done()
+		n.check()
+		pause(within, n.between(100*time.Millisecond, time.Second))
+	}
+	// What had no effect the first time (nothing led, nothing to merge) gets another chance.
+	for range 5 {
+		for _, f := range n.faults {
+			if n.s.faults[f.name] == 0 && !n.s.t.Failed() && f.do(n.s.t.Context()) {
+				n.s.faults[f.name]++
+			}
+		}
+	}
+}
+
+// missed returns the faults that never took effect.
+func (n *nemesis) missed() (names []string) {
+	for _, f := range n.faults {
+		if n.s.faults[f.name] == 0 {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+func (n *nemesis) shuffled() []fault {
+	list := slices.Clone(n.faults)
+	n.s.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
+}
+
+func (n *nemesis) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(n.s.rng.Int64N(int64(high-low)))
+}
+
+func (n *nemesis) anyone() *worker { return n.s.crew[n.s.rng.IntN(len(n.s.crew))] }
+
+// leader returns somebody who leads, or anyone.
+func (n *nemesis) leader() *worker {
+	for _, i := range n.s.rng.Perm(len(n.s.crew)) {
+		if w := n.s.crew[i]; w.alive() && w.leads() {
+			return w
+		}
+	}
+	return n.anyone()
+}
+
+// check starts processes that are gone: none ends by itself.
+func (n *nemesis) check() {
+	for _, w := range n.s.crew {
+		if !w.alive() {
+			w.checkEnd()
+			w.start()
+		}
+	}
+}
+
+func (n *nemesis) kill(context.Context) bool {
+	w := n.leader()
+	effect := w.alive() && w.leads()
+	w.kill()
+	return effect && w.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+}
+
+func (n *nemesis) restart(context.Context) bool {
+	w := n.leader()
+	effect := w.alive() && w.leads()
+	w.stop()
+	return effect
+}
+
+// freeze stops a leader for longer than its leadership stands.
+func (n *nemesis) freeze(ctx context.Context) bool {
+	w := n.leader()
+	effect := w.alive() && w.leads()
+	w.freeze()
+	effect = pause(ctx, n.s.store.timeout()+n.between(time.Second, 2*time.Second)) && effect
+	w.thaw()
+	return effect
+}
+
+// cut does something to somebody's link with Kinesis.
+func (n *nemesis) cut(ctx context.Context, how func(*peers.Link)) bool {
+	w := n.leader()
+	effect := w.alive() && w.leads()
+	how(w.kinesis)
+	effect = pause(ctx, n.between(500*time.Millisecond, 3*time.Second)) && effect
+	w.kinesis.Restore()
+	return effect
+}
+
+func (n *nemesis) split(context.Context) bool {
+	open := n.s.stream.open()
+	if len(open) >= maxOpen {
+		return false
+	}
+	_, _, err := n.s.stream.server.Split(streamName, open[n.s.rng.IntN(len(open))])
+	n.s.stream.note()
+	return err == nil
+}
+
+// merge merges two neighbours, whichever there are.
+func (n *nemesis) merge(context.Context) bool {
+	open := n.s.stream.open()
+	if len(open) <= 2 {
+		return false
+	}
+	for _, i := range n.s.rng.Perm(len(open)) {
+		for _, j := range n.s.rng.Perm(len(open)) {
+			if i == j {
+				continue
+			}
+			if _, err := n.s.stream.server.Merge(streamName, open[i], open[j]); err == nil {
+				n.s.stream.note()
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refuse has requests of an operation refused, as many as times, within a few seconds.
+func (n *nemesis) refuse(ctx context.Context, operation string, times int, with kinesistest.Action) bool {
+	var met atomic.Int32
+	remove := n.s.stream.server.On(kinesistest.Hook{
+		Operation: operation, Times: times,
+		Do: func(next kinesistest.Handler) kinesistest.Handler {
+			met.Add(1)
+			return with(next)
+		},
+	})
+	defer remove()
+	if operation == "GetShardIterator" { // they are asked for when others have expired
+		defer n.s.stream.server.On(kinesistest.Hook{
+			Operation: "GetRecords", Times: 2,
+			Do: expired,
+		})()
+	}
+	pause(ctx, n.between(time.Second, 2*time.Second))
+	return met.Load() > 0
+}
+
+// loseReplies has pages read of which nobody hears.
+func (n *nemesis) loseReplies(ctx context.Context) bool {
+	var met atomic.Int32
+	remove := n.s.stream.server.On(kinesistest.Hook{
+		Operation: "GetRecords", Times: 5,
+		Do: func(next kinesistest.Handler) kinesistest.Handler {
+			met.Add(1)
+			return kinesistest.CutReply(next)
+		},
+	})
+	defer remove()
+	pause(ctx, time.Second)
+	return met.Load() > 0
+}
+
+// pause waits, and reports whether ctx has not ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

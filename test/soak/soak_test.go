@@ -1,0 +1,175 @@
+package soak
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/history"
+)
+
+var (
+	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long things go wrong")
+	flagSeed     = flag.Uint64("soak.seed", 1, "what is drawn")
+	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
+	flagPython   = flag.Bool("soak.python", false, "a kazoo contender takes a shard now and then, and gives it back")
+	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder, and run nothing")
+)
+
+// TestSoak runs a soak on each store, or on the one that is asked for.
+func TestSoak(t *testing.T) {
+	if *flagCheck != "" {
+		events, err := history.Read(*flagCheck)
+		if err != nil {
+			t.Fatal(err)
+		}
+		print1(t, history.Check(events))
+		return
+	}
+	for _, store := range []string{"sqlite", "zookeeper"} {
+		if *flagStore != "" && *flagStore != store {
+			continue
+		}
+		t.Run(store, func(t *testing.T) {
+			s := newSoak(t, store)
+			s.run()
+		})
+	}
+}
+
+// result is the one object that a soak prints.
+type result struct {
+	Store    string         `json:"store"`
+	Seed     uint64         `json:"seed"`
+	Seconds  float64        `json:"seconds"`
+	Faults   map[string]int `json:"faults"` // that took effect
+	NoEffect []string       `json:"no_effect,omitempty"`
+	history.Report
+}
+
+func print1(t *testing.T, r any) {
+	t.Helper()
+	out, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%s\n", out)
+}
+
+// soak is one run.
+type soak struct {
+	t        *testing.T
+	rng      *rand.Rand // of the nemesis
+	folder   string     // of histories and logs; kept when something is wrong
+	stream   *stream
+	store    store
+	crew     []*worker
+	producer *producer
+	log      *history.Writer
+	faults   map[string]int // what took effect
+}
+
+// processes is how many there are at a time.
+const processes = 3
+
+func newSoak(t *testing.T, name string) *soak {
+	folder, err := os.MkdirTemp("", "gerritstream-soak-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := os.Create(filepath.Join(folder, "soak.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = out.Close() })
+	s := &soak{
+		t: t, rng: rand.New(rand.NewPCG(*flagSeed, 1)), folder: folder,
+		log: history.NewWriter(out, "soak"), faults: map[string]int{},
+	}
+	s.stream = newStream(t, s.log)
+	s.producer = newProducer(s.stream, *flagSeed)
+	switch name {
+	case "sqlite":
+		s.store = newSQLite(t, s)
+	default:
+		s.store = newZooKeeper(t, s)
+	}
+	for i := range processes {
+		s.crew = append(s.crew, newWorker(s, i))
+	}
+	return s
+}
+
+// run goes wrong for the duration, lets everything come to rest, and judges.
+func (s *soak) run() {
+	began := time.Now()
+	for _, w := range s.crew {
+		w.start()
+	}
+	stopProducer := s.producer.start()
+	stopConsumer := s.store.consume()
+	n := newNemesis(s)
+	n.run(*flagDuration)
+	stopProducer()
+	s.settle()
+	for _, w := range s.crew {
+		w.stop()
+	}
+	stopConsumer()
+	s.store.record(s.log)
+	if err := s.log.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.judge(time.Since(began), n.missed())
+}
+
+// settlePatience is how long everything may take to come to rest.
+const settlePatience = 3 * time.Minute
+
+// settle waits until every record that is to be queued was seen in the queue, and every bad one among the dead letters.
+func (s *soak) settle() {
+	deadline := time.Now().Add(settlePatience)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for s.producer.waiting(s.store) > 0 && !s.t.Failed() {
+		if time.Now().After(deadline) {
+			s.t.Logf("after %v %d records have not come through", settlePatience, s.producer.waiting(s.store))
+			return
+		}
+		<-tick.C
+	}
+}
+
+// judge checks the history and prints the result.
+func (s *soak) judge(took time.Duration, missed []string) {
+	events, err := history.Read(s.folder)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := result{
+		Store: s.store.name(), Seed: *flagSeed, Seconds: took.Seconds(), Faults: s.faults, NoEffect: missed,
+		Report: history.Check(events),
+	}
+	print1(s.t, r)
+	if len(missed) > 0 {
+		s.t.Errorf("asked for and without effect: %v; these had: %v", missed, slices.Sorted(maps.Keys(s.faults)))
+	}
+	if r.Put == 0 || r.Queued == 0 {
+		s.t.Error("nothing happened")
+	}
+	if !r.Good() {
+		s.t.Errorf("promises were broken; the histories are kept: go test ./test/soak -soak.check %s", s.folder)
+	}
+	if !s.t.Failed() {
+		_ = os.RemoveAll(s.folder)
+	} else {
+		s.t.Logf("seed %d; histories and logs are in %s", *flagSeed, s.folder)
+	}
+}

@@ -1,0 +1,109 @@
+package soak
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/gerrittest"
+	"github.com/gerritstream/gerritstream/internal/history"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+const (
+	streamName  = "gerrit"
+	firstShards = 4
+	maxOpen     = 8 // open shards
+)
+
+// stream is the embedded Kinesis, with its limits on, and what is known of it.
+type stream struct {
+	t      *testing.T
+	server *kinesistest.Server
+	addr   string // HOST:PORT
+	id     gerritstream.Stream
+	log    *history.Writer
+
+	mu     sync.Mutex
+	listed map[string]bool // shards that the history knows; under mu
+}
+
+func newStream(t *testing.T, log *history.Writer) *stream {
+	s := &stream{t: t, log: log, listed: map[string]bool{}}
+	s.server = kinesistest.New(kinesistest.Options{})
+	arn, err := s.server.CreateStream(streamName, firstShards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	created, err := s.server.Created(streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.id = gerritstream.Stream{ARN: arn, Created: created}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = listener.Addr().String()
+	server := &http.Server{Handler: s.server, ReadHeaderTimeout: time.Minute}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener) // until it is closed
+	}()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		<-served
+	})
+	s.note()
+	return s
+}
+
+// note writes shards that are new into the history.
+func (s *stream) note() {
+	shards, err := s.server.Shards(streamName)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, shard := range shards {
+		if s.listed[shard.ID] {
+			continue
+		}
+		s.listed[shard.ID] = true
+		e := history.Event{Kind: history.KindShard, Shard: gerritstream.ShardID(shard.ID)}
+		for _, p := range shard.Parents {
+			e.Parents = append(e.Parents, gerritstream.ShardID(p))
+		}
+		s.log.Add(e)
+	}
+}
+
+// open returns the ids of the shards that are open.
+func (s *stream) open() (ids []string) {
+	shards, err := s.server.Shards(streamName)
+	if err != nil {
+		s.t.Error(err)
+	}
+	for _, shard := range shards {
+		if shard.Open {
+			ids = append(ids, shard.ID)
+		}
+	}
+	return ids
+}
+
+// fates are the history's words for what gerrittest wants.
+var fates = map[gerrittest.Want]history.Fate{
+	gerrittest.Queued: history.Queued, gerrittest.Filtered: history.Filtered, gerrittest.DeadLetter: history.DeadLetter,
+}

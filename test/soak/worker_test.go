@@ -1,0 +1,148 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// worker is a place for a process of the real program, with links of its own to Kinesis and to the store. The process in it comes
+// and goes; the nemesis' goroutine owns it.
+type worker struct {
+	s       *soak
+	number  int
+	kinesis *peers.Link
+	starts  int
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed when the process is gone
+	frozen  bool
+}
+
+func newWorker(s *soak, number int) *worker {
+	return &worker{s: s, number: number, kinesis: peers.NewLink(s.t, s.stream.addr)}
+}
+
+// clockSteps are how much the clock of a process goes wrong, and when; drawn for each start.
+func (w *worker) clockSteps() string {
+	r := w.s.rng
+	step := func() time.Duration { return time.Duration(r.IntN(7200)-3600) * time.Second }
+	return fmt.Sprintf("%v@0s,%v@%v", step(), step(), time.Duration(1+r.IntN(20))*time.Second)
+}
+
+// start starts a process.
+func (w *worker) start() {
+	t := w.s.t
+	w.starts++
+	name := fmt.Sprintf("process-%d-%d", w.number, w.starts)
+	args := append([]string{
+		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", "http://" + w.kinesis.Addr(),
+		"--start-at", "trim-horizon", "--admin", "off", "--log-format", "text",
+		"--history", filepath.Join(w.s.folder, name+".ndjson"),
+	}, w.s.store.args(w.number)...)
+	log, err := os.Create(filepath.Join(w.s.folder, name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() // the process has its own
+	steps := w.clockSteps()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...)
+	cmd.Env = append(peers.Environment(), "HOME="+w.s.folder, "STATE_DIRECTORY=", "GERRITSTREAM_CLOCK_STEPS="+steps)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.cmd, w.ended, w.frozen = cmd, make(chan struct{}), false
+	go func(ended chan struct{}) {
+		defer close(ended)
+		_ = cmd.Wait() // ProcessState tells
+	}(w.ended)
+	if w.starts == 1 {
+		t.Cleanup(w.kill)
+	}
+}
+
+// alive reports whether there is a process.
+func (w *worker) alive() bool {
+	if w.cmd == nil {
+		return false
+	}
+	select {
+	case <-w.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// kill ends the process without a word.
+func (w *worker) kill() {
+	if !w.alive() {
+		return
+	}
+	_ = w.cmd.Process.Kill() // it may end just now
+	<-w.ended
+}
+
+// stopPatience is how long a stop may take; the program promises 5 s, on a machine of its own.
+const stopPatience = 20 * time.Second
+
+// stop ends the process as an operator does, and checks that it ends well.
+func (w *worker) stop() {
+	if !w.alive() {
+		return
+	}
+	w.thaw()
+	_ = w.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-w.ended:
+	case <-time.After(stopPatience):
+		w.s.t.Errorf("process %d-%d does not stop within %v", w.number, w.starts, stopPatience)
+		w.kill()
+		return
+	}
+	w.checkEnd()
+}
+
+// checkEnd fails the soak when a process ended by itself, or badly.
+func (w *worker) checkEnd() {
+	if state := w.cmd.ProcessState; state.ExitCode() > 0 {
+		w.s.t.Errorf("process %d-%d ended with %v; its log ends with\n%s", w.number, w.starts, state, w.tail())
+	}
+}
+
+// tail returns the end of the process' log.
+func (w *worker) tail() string {
+	b, err := os.ReadFile(filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.log", w.number, w.starts)))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-2<<10):])
+}
+
+func (w *worker) freeze() {
+	_ = w.cmd.Process.Signal(syscall.SIGSTOP)
+	w.frozen = true
+}
+
+func (w *worker) thaw() {
+	if w.frozen {
+		_ = w.cmd.Process.Signal(syscall.SIGCONT)
+		w.frozen = false
+	}
+}
+
+// leads reports whether the process leads a shard, as far as its history says.
+func (w *worker) leads() bool {
+	b, err := os.ReadFile(filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.ndjson", w.number, w.starts)))
+	if err != nil {
+		return false
+	}
+	return strings.Count(string(b), `"kind":"elected"`) > strings.Count(string(b), `"kind":"term ended"`)
+}

@@ -1,0 +1,378 @@
+package soak
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+const (
+	connection     = "gerrit"
+	sessionTimeout = 4 * time.Second
+	queueLimit     = 400
+)
+
+// zookeeperStore is three servers, which each process reaches through links of its own. Its queue is taken as Zuul's scheduler
+// takes it: the oldest first, each read, handled and deleted.
+type zookeeperStore struct {
+	t        *testing.T
+	s        *soak
+	ensemble *peers.Ensemble
+	links    [][]*peers.Link // by process, by server
+	held     atomic.Bool     // the consumer takes nothing
+	conn     atomic.Pointer[zk.Conn]
+	depth    atomic.Int64 // of the queue, as it was listed last
+
+	mu    sync.Mutex
+	taken []history.Item // in the order of the queue; under mu
+}
+
+func newZooKeeper(t *testing.T, s *soak) *zookeeperStore {
+	z := &zookeeperStore{t: t, s: s, ensemble: peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3})}
+	for range processes {
+		var links []*peers.Link
+		for _, server := range z.ensemble.Servers {
+			links = append(links, peers.NewZooKeeperLink(t, server.Addr()))
+		}
+		z.links = append(z.links, links)
+	}
+	return z
+}
+
+func (z *zookeeperStore) name() string { return "zookeeper" }
+
+func (z *zookeeperStore) args(worker int) []string {
+	var hosts []string
+	for _, link := range z.links[worker] {
+		hosts = append(hosts, link.Addr())
+	}
+	return []string{
+		"--store", "zookeeper://" + strings.Join(hosts, ","), "--connection", connection,
+		"--zookeeper-session-timeout", sessionTimeout.String(), "--zookeeper-queue-limit", fmt.Sprint(queueLimit),
+	}
+}
+
+func (z *zookeeperStore) timeout() time.Duration { return sessionTimeout }
+
+const (
+	root      = "/zuul/events/connection/" + connection
+	queuePath = root + "/events/queue"
+)
+
+// consume takes the queue, whatever becomes of the servers meanwhile.
+func (z *zookeeperStore) consume() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	conn, _, err := zk.Connect(strings.Split(z.ensemble.Hosts(), ","), 10*time.Second, zk.WithLogInfo(false), zk.WithLogger(silent{}))
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	z.conn.Store(conn)
+	go func() {
+		defer close(stopped)
+		for pause(ctx, 50*time.Millisecond) {
+			if !z.held.Load() {
+				z.take(ctx, conn)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-stopped
+		conn.Close()
+	}
+}
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+// take takes what is in the queue now, until something fails. An event counts as taken once it was read: deleting it may have to be
+// tried again.
+func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
+	names, _, err := conn.Children(queuePath)
+	if err != nil {
+		return
+	}
+	z.depth.Store(int64(len(names)))
+	slices.Sort(names)
+	for _, name := range names {
+		if ctx.Err() != nil || z.held.Load() {
+			return
+		}
+		node := path.Join(queuePath, name)
+		data, _, err := conn.Get(node)
+		if err != nil {
+			return
+		}
+		payload, id, side, err := z.read(conn, data)
+		if err != nil {
+			if !errors.Is(err, errPassing) {
+				z.t.Errorf("Zuul could not read %s: %v", node, err)
+			}
+			return
+		}
+		item := z.s.producer.seen(id)
+		item.Sum = history.Sum(payload)
+		z.mu.Lock()
+		z.taken = append(z.taken, item)
+		z.mu.Unlock()
+		if !remove(ctx, conn, node) || side != "" && !removeAll(ctx, conn, side) {
+			return
+		}
+	}
+}
+
+var errPassing = errors.New("ZooKeeper does not answer")
+
+// read takes a node of the queue apart.
+func (z *zookeeperStore) read(conn *zk.Conn, data []byte) (payload []byte, id, side string, err error) {
+	var node struct {
+		Event json.RawMessage `json:"event_data"`
+		Path  string          `json:"event_data_path"`
+	}
+	if err := json.Unmarshal(data, &node); err != nil {
+		return nil, "", "", err
+	}
+	if node.Path != "" {
+		if node.Event, err = readSide(conn, node.Path); err != nil {
+			return nil, "", "", err
+		}
+	}
+	var event struct {
+		Payload   json.RawMessage `json:"payload"`
+		Timestamp float64         `json:"timestamp"`
+		ID        string          `json:"zuul_event_id"`
+	}
+	if err := json.Unmarshal(node.Event, &event); err != nil {
+		return nil, "", "", err
+	}
+	if ahead := event.Timestamp - float64(time.Now().UnixMilli())/1000; ahead > 1 {
+		return nil, "", "", fmt.Errorf("its timestamp is %.1f s ahead", ahead)
+	}
+	return event.Payload, event.ID, node.Path, nil
+}
+
+func readSide(conn *zk.Conn, dir string) ([]byte, error) {
+	names, _, err := conn.Children(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPassing, err)
+	}
+	slices.Sort(names)
+	var all []byte
+	for _, name := range names {
+		chunk, _, err := conn.Get(path.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errPassing, err)
+		}
+		all = append(all, chunk...)
+	}
+	r, err := zlib.NewReader(bytes.NewReader(all))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// remove deletes a node for as long as it takes.
+func remove(ctx context.Context, conn *zk.Conn, node string) bool {
+	for {
+		err := conn.Delete(node, -1)
+		if err == nil || errors.Is(err, zk.ErrNoNode) {
+			return true
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+func removeAll(ctx context.Context, conn *zk.Conn, dir string) bool {
+	for {
+		names, _, err := conn.Children(dir)
+		if errors.Is(err, zk.ErrNoNode) {
+			return true
+		}
+		if err == nil {
+			for _, name := range names {
+				if !remove(ctx, conn, path.Join(dir, name)) {
+					return false
+				}
+			}
+			return remove(ctx, conn, dir)
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// letters counts the dead letters.
+func (z *zookeeperStore) letters() int {
+	conn := z.conn.Load()
+	if conn == nil {
+		return 0
+	}
+	names, _, err := conn.Children("/gerritstream/" + connection + "/dead")
+	if err != nil {
+		return 0
+	}
+	return len(names)
+}
+
+func (z *zookeeperStore) record(log *history.Writer) {
+	z.mu.Lock()
+	log.Add(history.Event{Kind: history.KindQueue, Items: z.taken})
+	z.mu.Unlock()
+	conn, _, err := zk.Connect(strings.Split(z.ensemble.Hosts(), ","), 10*time.Second, zk.WithLogger(silent{}))
+	if err != nil {
+		z.t.Fatal(err)
+	}
+	defer conn.Close()
+	names, _, err := conn.Children("/gerritstream/" + connection + "/dead")
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		z.t.Fatal(err)
+	}
+	letters := history.Event{Kind: history.KindLetters}
+	for _, name := range names {
+		item, err := letterOf(name)
+		if err != nil {
+			z.t.Error(err)
+		}
+		letters.Items = append(letters.Items, item)
+	}
+	log.Add(letters)
+	if left, _, err := conn.Children(root + "/events/data"); err != nil || len(left) > 0 {
+		z.t.Errorf("%d side data are left below events/data (%v)", len(left), err)
+	}
+}
+
+// letterOf reads the name of a dead letter's node: the shard, the sequence number, and the place in an aggregate.
+func letterOf(name string) (item history.Item, err error) {
+	parts := strings.Split(name, "-") // shardId-000000000001-4917...-2
+	if len(parts) < 3 {
+		return item, fmt.Errorf("dead letter %q", name)
+	}
+	item = history.Item{
+		Shard: gerritstream.ShardID(parts[0] + "-" + parts[1]), Seq: gerritstream.SequenceNumber(parts[2]), Sub: gerritstream.NoSub,
+	}
+	if len(parts) > 3 {
+		_, err = fmt.Sscan(parts[3], &item.Sub)
+	}
+	return item, err
+}
+
+func (z *zookeeperStore) faults() []fault {
+	return []fault{
+		{"cut from ZooKeeper", func(ctx context.Context) bool { return z.cut(ctx, (*peers.Link).Cut) }},
+		{"half cut from ZooKeeper: no replies", func(ctx context.Context) bool {
+			return z.cut(ctx, func(l *peers.Link) { l.Hold(peers.Replies) })
+		}},
+		{"half cut from ZooKeeper: no requests", func(ctx context.Context) bool {
+			return z.cut(ctx, func(l *peers.Link) { l.Hold(peers.Requests) })
+		}},
+		{"slow ZooKeeper", func(ctx context.Context) bool {
+			return z.cut(ctx, func(l *peers.Link) { l.Delay(200 * time.Millisecond) })
+		}},
+		{"lost reply to a commit", z.loseReply},
+		{"ZooKeeper server restarted", z.restart},
+		{"quorum lost", z.loseQuorum},
+		{"queue full", z.fill},
+	}
+}
+
+// cut does something to all of somebody's links, for up to twice the session's timeout.
+func (z *zookeeperStore) cut(ctx context.Context, how func(*peers.Link)) bool {
+	n := &nemesis{s: z.s}
+	w := n.leader()
+	effect := w.alive() && w.leads()
+	for _, link := range z.links[w.number] {
+		how(link)
+	}
+	effect = pause(ctx, n.between(200*time.Millisecond, 2*sessionTimeout)) && effect
+	for _, link := range z.links[w.number] {
+		link.Restore()
+	}
+	return effect
+}
+
+// loseReply has somebody's next commit carried out, and nobody told.
+func (z *zookeeperStore) loseReply(ctx context.Context) bool {
+	const multi = 14
+	n := &nemesis{s: z.s}
+	w := n.leader()
+	lost := make(chan struct{}, len(z.links[w.number]))
+	for _, link := range z.links[w.number] {
+		done := link.LoseNextReply(func(request []byte) bool { return len(request) >= 8 && request[7] == multi })
+		go func() {
+			select {
+			case <-done:
+				lost <- struct{}{}
+			case <-z.t.Context().Done():
+			}
+		}()
+	}
+	select {
+	case <-lost:
+		return true
+	case <-time.After(5 * time.Second):
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (z *zookeeperStore) restart(context.Context) bool {
+	server := z.ensemble.Servers[z.s.rng.IntN(len(z.ensemble.Servers))]
+	server.Kill(z.t)
+	server.Restart(z.t)
+	return true
+}
+
+func (z *zookeeperStore) loseQuorum(ctx context.Context) bool {
+	down := z.s.rng.Perm(len(z.ensemble.Servers))[:2]
+	for _, i := range down {
+		z.ensemble.Servers[i].Kill(z.t)
+	}
+	n := &nemesis{s: z.s}
+	pause(ctx, n.between(time.Second, 2*sessionTimeout))
+	for _, i := range down {
+		z.ensemble.Servers[i].Start(z.t)
+	}
+	z.ensemble.Await(z.t)
+	return true
+}
+
+// fill lets the queue grow until it is at its limit.
+func (z *zookeeperStore) fill(ctx context.Context) bool {
+	z.held.Store(true)
+	defer z.held.Store(false)
+	conn := z.conn.Load()
+	for range 200 {
+		_, stat, err := conn.Exists(queuePath)
+		if err == nil && stat.NumChildren >= queueLimit {
+			return pause(ctx, time.Second)
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+	return false
+}
