@@ -197,17 +197,19 @@ func TestReadmeExampleIsCompiled(t *testing.T) {
 	}
 }
 
-// TestReadmeErrorsAreSaid finds each text of the README's trouble table in the code. Texts of AWS are in the embedded Kinesis.
-func TestReadmeErrorsAreSaid(t *testing.T) {
+// TestErrorsInDocsAreSaid finds each text of the tables of troubles in the code. Texts of AWS are in the embedded Kinesis.
+func TestErrorsInDocsAreSaid(t *testing.T) {
 	all := source(t, ".")
-	rows := tables(section(t, readFile(t, "README.md"), "## Troubleshooting"))
-	if len(rows) == 0 {
-		t.Error("README.md has no table of troubles")
-	}
-	for _, row := range rows {
-		for _, text := range quoted.FindAllStringSubmatch(row[0], -1) {
-			if text[1] != "address already in use" && !strings.Contains(all, text[1]) { // the operating system says that
-				t.Errorf("README.md, Troubleshooting: nothing says %q", text[1])
+	for page, heading := range map[string]string{"README.md": "## Troubleshooting", "docs/zuul.md": "### Log lines"} {
+		rows := tables(section(t, readFile(t, page), heading))
+		if len(rows) == 0 {
+			t.Errorf("%s has no table of troubles", page)
+		}
+		for _, row := range rows {
+			for _, text := range quoted.FindAllStringSubmatch(row[0], -1) {
+				if text[1] != "address already in use" && !strings.Contains(all, text[1]) { // the operating system says that
+					t.Errorf("%s, %s: nothing says %q", page, heading, text[1])
+				}
 			}
 		}
 	}
