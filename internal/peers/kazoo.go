@@ -46,6 +46,7 @@ type program struct {
 	in    *os.File
 	out   *os.File
 	rest  []byte // read and not yet returned
+	seen  int    // bytes of rest, from its start, that hold no line's end
 	log   string
 }
 
@@ -163,12 +164,13 @@ func (p *program) next(ctx context.Context) (message, error) {
 
 // cutLine takes one line out of what was read.
 func (p *program) cutLine() ([]byte, bool) {
-	i := bytes.IndexByte(p.rest, '\n')
+	i := bytes.IndexByte(p.rest[p.seen:], '\n')
 	if i < 0 {
+		p.seen = len(p.rest) // a large event comes in many parts
 		return nil, false
 	}
-	line := p.rest[:i]
-	p.rest = p.rest[i+1:]
+	line := p.rest[:p.seen+i]
+	p.rest, p.seen = p.rest[p.seen+i+1:], 0
 	return line, true
 }
 

@@ -201,7 +201,7 @@ func (r *Reader) stumbled(m message) error {
 	}
 	stumble.Node = at.Node
 	if code, err := r.program.end(); err != nil || code != 1 {
-		return fmt.Errorf("the reader's exit code is %d (%v) after: %s", code, err, stumble.Reason)
+		return fmt.Errorf("the reader's exit code is %d after: %s", code, stumble.Reason)
 	}
 	return stumble
 }

@@ -115,6 +115,7 @@ func deflate(t *testing.T, data string) string {
 var odd = []string{
 	`{"type":"x"}`,
 	`{ "type" : "comment-added","comment":"a \u003c b \u0026 \/ \ud83d\ude00 \" \\ } ] {" ,"z":1,"a":[ 1.50, 1e2, -0 ] }`,
+	`{"type":"x","\"":{"\\":"\\"},"a":"\\\\","b":["\\\"","}"]}`,
 	`{"type":"first","payload":{"payload":{}},"type":"second","event_data":null}`,
 	"{\"type\":\"ref-updated\",\n\t\"refUpdate\":{\"refName\":\"refs/heads/ü\u2028\"}}",
 }
