@@ -255,6 +255,7 @@ func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 type stalling struct {
 	next  http.RoundTripper
 	times int
+	bytes int
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -262,7 +263,7 @@ func (s *stalling) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := s.next.RoundTrip(r)
 	if err == nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetRecords") && s.times > 0 {
 		s.times--
-		resp.Body = &stalledBody{resp.Body, r.Context(), 100}
+		resp.Body = &stalledBody{resp.Body, r.Context(), s.bytes}
 	}
 	return resp, err
 }
@@ -285,19 +286,21 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 }
 
 func TestReplyThatStopsIsGivenUpAfterTenSecondsAndASlowOneIsNot(t *testing.T) {
-	network := &stalling{times: 1}
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
-		w.put("a")
-		began := time.Now()
-		pairs := w.read(trimHorizon(), func(pair) bool { return true })
-		wantRetrying(t, errorsOf(pairs), 1)
-		if took := time.Since(began); took != 10*9*time.Second+patience {
-			t.Errorf("it took %s, want ten slow parts and %s", took, patience)
-		}
-		if !strings.Contains(pairs[0].err.Error(), "no progress for 10s") {
-			t.Errorf("the error is %v", pairs[0].err)
-		}
-	})
+	for _, bytes := range []int{0, 100} {
+		network := &stalling{times: 1, bytes: bytes}
+		inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
+			w.put("a")
+			began := time.Now()
+			pairs := w.read(trimHorizon(), func(pair) bool { return true })
+			wantRetrying(t, errorsOf(pairs), 1)
+			if took, slow := time.Since(began), time.Duration(bytes/10)*9*time.Second; took != slow+patience {
+				t.Errorf("it took %s, want %s for the slow parts and %s", took, slow, patience)
+			}
+			if !strings.Contains(pairs[0].err.Error(), "no progress for 10s") {
+				t.Errorf("the error is %v", pairs[0].err)
+			}
+		})
+	}
 }
 
 // A reply larger than the room for a page is asked for with fewer records, until it fits.
