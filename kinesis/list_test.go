@@ -184,7 +184,7 @@ func TestListingOfHalvesIsRefused(t *testing.T) {
 	stream := func(key string) (string, kinesistest.Action) {
 		return "DescribeStreamSummary", edited(func(out map[string]any) { delete(summary(out), key) })
 	}
-	for name, make := range map[string]func() (string, kinesistest.Action){
+	for name, hook := range map[string]func() (string, kinesistest.Action){
 		"no shard id": func() (string, kinesistest.Action) { return shard(func(s map[string]any) { delete(s, "ShardId") }) },
 		"no sequence numbers": func() (string, kinesistest.Action) {
 			return shard(func(s map[string]any) { delete(s, "SequenceNumberRange") })
@@ -199,7 +199,7 @@ func TestListingOfHalvesIsRefused(t *testing.T) {
 		"no retention":     func() (string, kinesistest.Action) { return stream("RetentionPeriodHours") },
 	} {
 		inBubble(t, kinesistest.Options{}, 3, nil, func(t *testing.T, w *world) {
-			operation, do := make()
+			operation, do := hook()
 			w.srv.On(kinesistest.Hook{Operation: operation, Do: do})
 			if got, err := w.src.List(t.Context()); err == nil || len(got.Shards) > 0 {
 				t.Errorf("%s: got %+v", name, got)
