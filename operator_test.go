@@ -39,8 +39,10 @@ func (h *house) send(shard gs.ShardID, aim gs.Aim) (move gs.Move) {
 func (h *house) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
 	for i := first; i <= last; i++ {
 		h.stream.put(shard, fmt.Sprintf("good %d", i))
-		records := h.stream.shards[shard].records
-		seqs = append(seqs, records[len(records)-1].Seq)
+		h.stream.change(func() {
+			records := h.stream.shards[shard].records
+			seqs = append(seqs, records[len(records)-1].Seq)
+		})
 	}
 	return seqs
 }
@@ -140,8 +142,10 @@ func TestSetBackUnderACommit(t *testing.T) {
 					}
 					return storetest.NoFault
 				})
-				h.start()
+				p := h.start()
 				time.Sleep(time.Minute)
+				p.stop()
+				<-p.done // the hook is not called any more
 				want := strings.TrimSpace(at + " 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")
 				h.wantNumbers(s0, want)
 				if commits <= nth {
