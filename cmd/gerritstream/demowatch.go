@@ -103,5 +103,5 @@ func introduction(shards int, database string) string {
 
 // colourful: lines may have colours (see no-color.org).
 func (d *demonstration) colourful() bool {
-	return isTerminal(d.stdout) && d.getenv("NO_COLOR") == "" && d.getenv("TERM") != "dumb"
+	return isTerminal(d.stdout) && d.getenv("NO_COLOR") == "" && d.getenv("TERM") != "dumb" //nolint:misspell // its name
 }
