@@ -141,7 +141,9 @@ func (w *worker) list(ctx context.Context) (Listing, error) {
 		if err == nil {
 			return listing, nil
 		}
-		w.trouble(err)
+		if ctx.Err() == nil {
+			w.trouble(err)
+		}
 		if !retry.pause(ctx) {
 			return Listing{}, context.Cause(ctx)
 		}
