@@ -40,7 +40,7 @@ func newDemo(p process) *cobra.Command {
 		Use:   "demo",
 		Short: "Show it at work on made-up traffic: no account, no server",
 		Long: `Show gerritstream at work: made-up Gerrit traffic goes into an embedded Kinesis, in this process and with the limits of the
-real one, and what "gerritstream run" runs queues it in a SQLite file. Everything of it but the traffic is the real thing.
+real one, and what "gerritstream run" runs queues it in a SQLite file.
 
 Without --events it goes on until interrupted, with a line for each event on standard output.
 
