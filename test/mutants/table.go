@@ -267,4 +267,32 @@ var mutants = []mutant{
 		new:  "	slices.Sort(shards)\n	slices.Reverse(shards) // ids",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/checkpoint_set_family",
 	},
+	{
+		name: "the demo's producer forgets what the stream refuses",
+		file: "cmd/gerritstream/demoproducer.go",
+		old:  "p.refused = append(again, p.refused...)",
+		new:  "p.refused = p.refused[:0]",
+		pkg:  "./cmd/gerritstream", tests: "TestProducer",
+	},
+	{
+		name: "the demo does not miss what is lost",
+		file: "cmd/gerritstream/democompare.go",
+		old:  "			c.lost++\n			c.example(\"%s: lost",
+		new:  "			c.example(\"%s: lost",
+		pkg:  "./cmd/gerritstream", tests: "TestCompare|TestScripts/demo_does_not_add_up",
+	},
+	{
+		name: "the demo takes rows that nobody published",
+		file: "cmd/gerritstream/democompare.go",
+		old:  "		if !known[at] {",
+		new:  "		if false {",
+		pkg:  "./cmd/gerritstream", tests: "TestCompare|TestScripts/demo_does_not_add_up",
+	},
+	{
+		name: "the demo shows as queued what is not committed",
+		file: "cmd/gerritstream/demolines.go",
+		old:  "lines[0].verdict == gerrittest.Filtered || committed.Covers",
+		new:  "true || committed.Covers",
+		pkg:  "./cmd/gerritstream", tests: "TestVerdictIsShownOnceItIsFinal",
+	},
 }
