@@ -152,23 +152,37 @@ func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 	}
 }
 
-// A candidate that does not know whether it is in line is in line once, and leads.
+// A candidate that does not know whether it is in line is in line once, keeps the place that it has got, and leads.
 func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
+			leader := elect(t, w.open(zookeeper.Config{}), shardA)
 			store, link := w.linked()
 			resign(t, elect(t, store, shardB)) // the session stands
 			lost := lose(link, request(opCreate, "__lock__"))
-			term := elect(t, store, shardA)
+			won := make(chan gerritstream.Term, 1)
+			go func() {
+				if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
+					won <- term
+				}
+			}()
 			<-lost
-			if line := w.children(w.election(shardA)); len(line) != 1 {
-				t.Errorf("the line is %q", line)
+			w.candidate(shardA)
+			eventually(t, "both are in line", func() bool { return len(w.children(w.election(shardA))) == 3 })
+			line := muster(t, store, shardA).Lines[shardA]
+			if first := line[1].Member == store.Process(); first != (loss == "reply lost") {
+				t.Errorf("the line is %+v, ours is %s", line, store.Process())
 			}
+			if loss == "request lost" {
+				return
+			}
+			resign(t, leader)
+			term := wins(t, won)
 			commit(t, term, step(shardA, 1, 2))
 			resign(t, term)
-			if line := w.children(w.election(shardA)); len(line) != 0 {
+			if line := w.children(w.election(shardA)); len(line) != 1 {
 				t.Errorf("after the resignation the line is %q", line)
 			}
 		})

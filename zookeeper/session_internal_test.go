@@ -1,0 +1,115 @@
+package zookeeper
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// twoWays opens a store that reaches one server by two links.
+func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
+	t.Helper()
+	ensemble := peers.SharedZooKeeper(t, opts)
+	links := map[string]*peers.Link{}
+	c := Config{Chroot: peers.Chroot(t, ensemble), Connection: "gerrit", SessionTimeout: sessionTimeout}
+	for range 2 {
+		link := peers.NewZooKeeperLink(t, ensemble.Hosts())
+		links[link.Addr()] = link
+		c.Hosts = append(c.Hosts, link.Addr())
+	}
+	s, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	return s, links
+}
+
+// A server that takes connections and says nothing is given up in time to try another one, within the session.
+func TestSilentServerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s, links := twoWays(t, peers.ZooKeeperOptions{}, 10*time.Second)
+	term, err := s.Campaign(t.Context(), 0, "shardId-000000000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := s.await(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.mu.Lock()
+	used := k.link.RemoteAddr().String()
+	k.mu.Unlock()
+	for addr, link := range links {
+		if addr != used {
+			link.Hold(peers.Both)
+		}
+	}
+	links[used].Drop()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := k.sync(ctx); err != nil { // lost with the connection, or never sent
+		t.Logf("sync: %v", err)
+	}
+	for err := error(errAway); err != nil; err = k.sync(ctx) {
+		if term.Context().Err() != nil || ctx.Err() != nil {
+			t.Fatalf("the leadership was lost: %v", context.Cause(term.Context()))
+		}
+	}
+}
+
+// What was asked in a session is not carried out in the next, although the library keeps it.
+func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
+	t.Parallel()
+	s, links := twoWays(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
+	k, err := s.await(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.ensure(t.Context(), s.at.own); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		link.Cut()
+	}
+	// Until the session is over, and after the links are there again, something is always queued.
+	asking, stop := context.WithCancel(t.Context())
+	defer stop()
+	asked := make(chan int)
+	go func() {
+		n := 0
+		defer func() { asked <- n }()
+		for ; asking.Err() == nil && !k.isOver(); n++ {
+			ctx, cancel := context.WithTimeout(asking, 20*time.Millisecond)
+			_, _ = k.create(ctx, fmt.Sprintf("%s/stray-%d", s.at.own, n), nil, zk.FlagPersistent)
+			cancel()
+		}
+	}()
+	gone := time.NewTimer(3 * time.Second) // by then the server has let it run out
+	<-gone.C
+	for _, link := range links {
+		link.Restore()
+	}
+	if n := <-asked; n == 0 {
+		t.Fatal("nothing was asked")
+	}
+	next, err := s.await(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next == k {
+		t.Fatal("the session did not run out")
+	}
+	if err := next.sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	strays, err := next.children(t.Context(), s.at.own)
+	if err != nil || len(strays) != 0 {
+		t.Errorf("requests of the session before were carried out: %q, %v", strays, err)
+	}
+}
