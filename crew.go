@@ -1,6 +1,9 @@
 package gerritstream
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Crew is how the processes on one store know of each other: the balance is planned from it, and shards are handed over by it. A
 // Store implements it; nothing that it says is a proof of anything. Only the store's own fence decides who commits.
@@ -12,7 +15,7 @@ type Crew interface {
 	// itself is among the members it sees.
 	Muster(ctx context.Context, shards []ShardID) (Muster, error)
 
-	// WaitMuster returns nil when the members, or what they announce about Readable and Config, may no longer be as in seen. left
+	// WaitMuster returns nil when the members, or what they announce, may no longer be as in seen: see Muster.Changed. left
 	// says that a member of seen is gone: what it led is to be planned at once. It may return early, never late by more
 	// than a second or so.
 	WaitMuster(ctx context.Context, seen Muster) (left bool, err error)
@@ -24,7 +27,7 @@ type Announcement struct {
 	PID      int       `json:"pid"`
 	Version  string    `json:"version"`
 	Process  string    `json:"process"` // as in Status
-	Leads    []ShardID `json:"leads"`   // for people; lines tell the truth
+	Leads    []ShardID `json:"leads"`   // for people, and a sign that something has moved; lines tell the truth
 	Readable bool      `json:"readable"`
 	Config   string    `json:"config"` // a hash of what must be the same everywhere; empty: not said
 }
@@ -41,6 +44,32 @@ type Muster struct {
 	Self    string                  // the ID of this process
 	Members []Member                // by ID
 	Lines   map[ShardID][]Contender // who leads a shard, and who waits behind, in the order of succession; none: no entry
+}
+
+// Changed compares the members of a muster with those of a later one: whether anything about them is different, and whether one
+// of them is gone.
+func (m Muster) Changed(now []Member) (changed, left bool) {
+	later := make(map[string]*Member, len(now))
+	for i := range now {
+		later[now[i].ID] = &now[i]
+	}
+	changed = len(now) != len(m.Members)
+	for i := range m.Members {
+		was := &m.Members[i]
+		is := later[was.ID]
+		if is == nil {
+			return true, true
+		}
+		changed = changed || !was.same(is)
+	}
+	return changed, false
+}
+
+// same compares what two members announced.
+func (m *Member) same(o *Member) bool {
+	return m.Host == o.Host && m.PID == o.PID && m.Version == o.Version && m.Process == o.Process &&
+		m.Readable == o.Readable && m.Config == o.Config && slices.Equal(m.Leads, o.Leads) &&
+		(m.Damaged == nil) == (o.Damaged == nil)
 }
 
 // Contender is a leader or a candidate for a shard.
