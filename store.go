@@ -12,6 +12,8 @@ import (
 // called by several goroutines at once. A Store does not retry for longer than a few seconds unless the method says that it
 // blocks; callers retry. Unless an error says otherwise, what a method did is unknown when it fails.
 type Store interface {
+	Crew
+
 	// Start returns the start record; ok is false while there is none. ErrNewerFormat: a newer version wrote it.
 	Start(ctx context.Context) (start Start, ok bool, err error)
 

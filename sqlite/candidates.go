@@ -15,6 +15,7 @@ type candidacy struct {
 	shard     gerritstream.ShardID
 	result    chan result // of capacity 1
 	withdrawn bool        // under Store.mu
+	waits     bool        // under Store.mu: it could not win at once, and stands in the line
 }
 
 type result struct {
@@ -53,7 +54,11 @@ func (s *Store) withdraw(c *candidacy) {
 	s.mu.Lock()
 	c.withdrawn = true
 	s.candidacies = slices.DeleteFunc(s.candidacies, func(o *candidacy) bool { return o == c })
+	lined := s.lined[c.shard]
 	s.mu.Unlock()
+	if lined {
+		wake(s.wakeKeeper)
+	}
 	select {
 	case r := <-c.result:
 		if r.term != nil {
@@ -71,7 +76,11 @@ func (s *Store) deliver(c *candidacy, r result) {
 		c.result <- r
 		s.candidacies = slices.DeleteFunc(s.candidacies, func(o *candidacy) bool { return o == c })
 	}
+	lined := s.lined[c.shard]
 	s.mu.Unlock()
+	if lined {
+		wake(s.wakeKeeper)
+	}
 	if withdrawn && r.term != nil {
 		r.term.finish(errResigned)
 	}
@@ -100,15 +109,21 @@ func sight(old sighting, seen lease, ttl time.Duration, now time.Time) sighting 
 	return sighting{seen, now, ttl}
 }
 
-// mayTake tells whether a candidate of the process self may take a lease. leading: that process has a term on it.
-// now is not later than the moment at which the lease was last read.
-func (l sighting) mayTake(self string, leading bool, now time.Time) bool {
+// mayTake tells whether a candidate of the process self may take a lease. leading: that process has a term on it. behind: another
+// that is alive stands before it in the line, and is left a TTL to take it. now is not later than the moment at which the
+// lease was last read.
+func (l sighting) mayTake(self string, leading, behind bool, now time.Time) bool {
+	var patience time.Duration
 	switch l.process {
-	case "":
-		return !leading
-	case self:
-		return !leading // a term of ours that ended
+	case "", self: // free, or of a term of ours that ended
+		if leading {
+			return false
+		}
 	default:
-		return now.Sub(l.since) >= l.ttl
+		patience = l.ttl
 	}
+	if behind {
+		patience += l.ttl
+	}
+	return now.Sub(l.since) >= patience
 }

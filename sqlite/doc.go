@@ -18,6 +18,10 @@
 // An operator's change of a position counts the lease's term up as well and takes it from its process: the fence then refuses
 // what the term still had under way, and the next beat ends it.
 //
+// Who cannot win at once stands in the table candidates: that is the line in front of a shard, and a free lease is left to the
+// first in it for a TTL. A process is a member of the crew once it has announced itself, for as long as its beat is seen to
+// change within the TTL.
+//
 // # Files
 //
 // The file is made with mode 0600, in a folder made with mode 0700. Network file systems are refused: their locks and shared
@@ -35,6 +39,7 @@ package sqlite
 //	writer.go      one goroutine writes: group commit
 //	statements.go  what it says; keeper.go keeps leases alive
 //	candidates.go  who waits for what, and who may take a lease; watcher.go looks
+//	crew.go        who is there, and who waits for what
 //	term.go        a leadership; commit.go what it writes
 //	start.go, positions.go, report.go, inspect.go: the rest of the Store
 //	retention.go   old events go

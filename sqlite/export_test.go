@@ -15,6 +15,9 @@ func (s *Store) Intercept(f func(p Point, write func() error) error) {
 	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }
 
+// ID is what the file calls a Store's process.
+func (s *Store) ID() string { return s.id }
+
 // Kill ends a Store as SIGKILL would: nothing more is written, nothing is resigned. It does not wait.
 func (s *Store) Kill() { s.closing.Do(func() { close(s.stop) }) }
 

@@ -2,9 +2,11 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -55,6 +57,9 @@ func (s *Store) beat() error {
 				return err
 			}
 		}
+		if err := s.lineUp(st); err != nil {
+			return err
+		}
 		held, err = s.heldLeases(st)
 		return err
 	})
@@ -78,10 +83,64 @@ func (s *Store) writeBeat(st *statements) error {
 		return errClosed
 	}
 	now := s.config.Now()
-	if err := st.exec(st.forget, milliseconds(now.Add(-forgetAfter)), s.id); err != nil {
+	forgotten, err := st.changed(st.forget, milliseconds(now.Add(-forgetAfter)), s.id)
+	if err == nil && forgotten > 0 {
+		err = st.exec(st.forgetWaiting)
+	}
+	if err != nil {
 		return err
 	}
 	return st.exec(st.beat, s.id, s.config.Process, s.beats.Add(1), s.config.LeaseTTL.Milliseconds(), milliseconds(now))
+}
+
+// lineUp writes for which shards this process waits, where that is not what the file says.
+func (s *Store) lineUp(st *statements) error {
+	is, err := shardsOf(st.waiting, s.id)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	ought := map[gerritstream.ShardID]bool{}
+	for _, c := range s.candidacies {
+		if c.waits {
+			ought[c.shard] = true
+		}
+	}
+	s.lined = ought // if this is not written after all, the next beat does it
+	s.mu.Unlock()
+	for shard := range is {
+		if !ought[shard] {
+			if err := st.exec(st.stopWaiting, s.id, shard); err != nil {
+				return err
+			}
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(ought)) {
+		if !is[shard] {
+			if err := st.exec(st.wait, s.id, shard); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shardsOf reads shards.
+func shardsOf(stmt *sql.Stmt, args ...any) (shards map[gerritstream.ShardID]bool, err error) {
+	rows, err := stmt.QueryContext(context.Background(), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	shards = map[gerritstream.ShardID]bool{}
+	for rows.Next() {
+		var shard gerritstream.ShardID
+		if err := rows.Scan(&shard); err != nil {
+			return nil, err
+		}
+		shards[shard] = true
+	}
+	return shards, rows.Err()
 }
 
 // heldLeases reads what this process has.

@@ -45,6 +45,9 @@ type Store struct {
 	lastBeat    time.Time                       // when the last beat that succeeded began
 	candidacies []*candidacy                    // oldest first
 	waiters     []*waiter                       // for the end of a shard
+	lookouts    []*lookout                      // for a change of the crew
+	presences   map[string]presence             // of processes, as seen last
+	lined       map[gerritstream.ShardID]bool   // shards for which this process is in the file as a candidate
 }
 
 // point is a place at which the store writes for its caller.
@@ -56,6 +59,7 @@ const (
 	pointCommit   point = "commit"
 	pointResign   point = "resign"
 	pointReport   point = "report"
+	pointAnnounce point = "announce"
 )
 
 // Open opens the store in a file, making it when it is missing. The error is one line that says what is wrong and what to
@@ -136,7 +140,7 @@ func (s *Store) launch() {
 	s.running.Go(s.sweep)
 }
 
-// Close resigns what the process leads, removes its report, stops its goroutines and closes the file. Terms end; calls
+// Close resigns what the process leads, ends its membership, stops its goroutines and closes the file. Terms end; calls
 // under way fail. Ending ctx cuts the resigning short: others then wait for the leases to run out. It returns at the latest a
 // few seconds later, and the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
@@ -144,7 +148,7 @@ func (s *Store) Close(ctx context.Context) error {
 		s.leaving.Store(true)
 		s.endAll(errClosed)
 		err := s.writer.do(ctx, func(st *statements) error {
-			return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leave, s.id))
+			return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leaveWaiting, s.id), st.exec(st.leave, s.id))
 		})
 		close(s.stop)
 		s.running.Wait()

@@ -46,7 +46,7 @@ CREATE TABLE processes (
 	name     TEXT NOT NULL,
 	beat     INTEGER NOT NULL,
 	ttl      INTEGER NOT NULL, -- of its leases
-	beaten   INTEGER NOT NULL, -- the last beat by the process' clock: for people, nothing is decided by it
+	beaten   INTEGER NOT NULL, -- the last beat by the process' clock: for people, no leadership is decided by it
 	report   TEXT,
 	reported INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -88,6 +88,17 @@ CREATE TABLE counters (
 	value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters VALUES ('expired', 0), ('discarded', 0);
+`, `
+-- What a process says of itself to the others (gerritstream.Announcement); NULL: it has not.
+ALTER TABLE processes ADD COLUMN announcement TEXT;
+
+-- Who waits for a shard that another leads, in the order of succession.
+CREATE TABLE candidates (
+	n       INTEGER PRIMARY KEY AUTOINCREMENT,
+	process TEXT NOT NULL, -- processes.id
+	shard   TEXT NOT NULL,
+	UNIQUE (process, shard)
+) STRICT;
 `}
 
 // prepareNew sets what lasts for the life of a file. Events of two to three kilobytes fill pages of 8 KiB well, and those of SQLite's

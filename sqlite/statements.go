@@ -15,7 +15,9 @@ type statements struct {
 	getLease, takeLease, freeLease *sql.Stmt
 	freeLeases, heldLeases         *sql.Stmt
 	beat, forget, leave            *sql.Stmt
-	report                         *sql.Stmt
+	report, announce               *sql.Stmt
+	waiting, wait, stopWaiting     *sql.Stmt
+	forgetWaiting, leaveWaiting    *sql.Stmt
 	addEvent                       *sql.Stmt
 	letterExists, sumLetters       *sql.Stmt
 	addLetter                      *sql.Stmt
@@ -64,6 +66,14 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.forget, `DELETE FROM processes WHERE beaten < ? AND id <> ? AND id NOT IN (SELECT process FROM leases)`},
 		{&s.leave, `DELETE FROM processes WHERE id = ?`},
 		{&s.report, `UPDATE processes SET report = ?, reported = ? WHERE id = ?`},
+
+		{&s.announce, `UPDATE processes SET announcement = ? WHERE id = ?`},
+
+		{&s.waiting, `SELECT shard FROM candidates WHERE process = ?`},
+		{&s.wait, `INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`},
+		{&s.stopWaiting, `DELETE FROM candidates WHERE process = ? AND shard = ?`},
+		{&s.forgetWaiting, `DELETE FROM candidates WHERE process NOT IN (SELECT id FROM processes)`},
+		{&s.leaveWaiting, `DELETE FROM candidates WHERE process = ?`},
 
 		{&s.addEvent, addEvent},
 		{&s.letterExists, `SELECT count(*) FROM dead_letters WHERE id = ?`},

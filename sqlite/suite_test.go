@@ -72,6 +72,9 @@ func (s *shared) backend() storetest.Backend {
 			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
 		},
 		Operator: func() gerritstream.Operator { return s.operator() },
+		DamageMember: func(store gerritstream.Store) {
+			s.say(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+		},
 		FailNext: func(p storetest.Point, f storetest.Fault) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

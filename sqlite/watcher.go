@@ -21,6 +21,8 @@ type watcher struct {
 	conn      *sql.Conn // nil: to be opened
 	version   int64     // of the file when it was read last
 	sightings map[gerritstream.ShardID]sighting
+	lines     map[gerritstream.ShardID][]string // candidates by process, in the order of succession
+	crew      []processRow
 }
 
 // waiter is one WaitEnded under way.
@@ -80,10 +82,13 @@ func (w *watcher) trouble(err error) {
 		return
 	}
 	w.store.mu.Lock()
-	candidacies := slices.Clone(w.store.candidacies)
+	candidacies, lookouts := slices.Clone(w.store.candidacies), slices.Clone(w.store.lookouts)
 	w.store.mu.Unlock()
 	for _, c := range candidacies {
 		w.store.deliver(c, result{err: w.store.explain(err)})
+	}
+	for _, o := range lookouts {
+		w.store.tell(o, crewNews{err: w.store.explain(err)})
 	}
 }
 
@@ -91,8 +96,9 @@ func (w *watcher) trouble(err error) {
 func (w *watcher) look() error {
 	w.store.mu.Lock()
 	candidacies, waiters := slices.Clone(w.store.candidacies), slices.Clone(w.store.waiters)
+	lookouts := slices.Clone(w.store.lookouts)
 	w.store.mu.Unlock()
-	if len(candidacies)+len(waiters) == 0 {
+	if len(candidacies)+len(waiters)+len(lookouts) == 0 {
 		return nil
 	}
 	ctx := context.Background()
@@ -102,7 +108,7 @@ func (w *watcher) look() error {
 		return err
 	}
 	if changed {
-		if err := w.readLeases(ctx); err != nil {
+		if err := errors.Join(w.readLeases(ctx), w.readCrew(ctx)); err != nil {
 			w.version = 0
 			return err
 		}
@@ -111,6 +117,7 @@ func (w *watcher) look() error {
 		return err
 	}
 	w.takeFree(candidacies, now)
+	w.lookAtCrew(lookouts, now)
 	return nil
 }
 
@@ -179,19 +186,50 @@ func (w *watcher) lookForEnds(ctx context.Context, waiters []*waiter, changed bo
 	return nil
 }
 
-// takeFree takes the leases that may be taken, for the oldest candidacy of each shard, all at once.
+// takeFree takes the leases that may be taken, for the oldest candidacy of each shard, all at once. The other candidacies stand
+// in line.
 func (w *watcher) takeFree(candidacies []*candidacy, now time.Time) {
 	var takes sync.WaitGroup
 	taking := map[gerritstream.ShardID]bool{}
+	var wait []*candidacy
 	for _, c := range candidacies {
 		seen := w.sightings[c.shard]
-		if taking[c.shard] || !seen.mayTake(w.store.id, w.store.leads(c.shard), now) {
+		if taking[c.shard] || !seen.mayTake(w.store.id, w.store.leads(c.shard), w.behind(c.shard, now), now) {
+			wait = append(wait, c)
 			continue
 		}
 		taking[c.shard] = true
 		takes.Go(func() { w.store.take(c, seen.lease) })
 	}
 	takes.Wait()
+	w.store.standInLine(wait)
+}
+
+// behind tells whether another process that is alive is first in a shard's line.
+func (w *watcher) behind(shard gerritstream.ShardID, now time.Time) bool {
+	for _, id := range w.lines[shard] {
+		if id == w.store.id {
+			return false
+		}
+		if w.store.alive(id, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// standInLine notes that candidacies wait, and has that written.
+func (s *Store) standInLine(candidacies []*candidacy) {
+	s.mu.Lock()
+	news := false
+	for _, c := range candidacies {
+		news = news || !c.waits && !c.withdrawn
+		c.waits = true
+	}
+	s.mu.Unlock()
+	if news {
+		wake(s.wakeKeeper)
+	}
 }
 
 // leads tells whether this process has a term of a shard.
@@ -261,6 +299,9 @@ func (t *term) take(st *statements, seen lease) (err error) {
 		return fmt.Errorf("read position of %s: %w", t.shard, err)
 	}
 	if err := s.writeBeat(st); err != nil {
+		return err
+	}
+	if err := st.exec(st.stopWaiting, s.id, t.shard); err != nil {
 		return err
 	}
 	return st.exec(st.takeLease, t.shard, t.number, s.id)

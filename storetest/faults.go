@@ -16,6 +16,7 @@ const (
 	PointCommit   Point = "commit"
 	PointResign   Point = "resign"
 	PointReport   Point = "report"
+	PointAnnounce Point = "announce"
 )
 
 // The write points of an Operator.
@@ -27,7 +28,7 @@ const (
 )
 
 // points are all write points of a Store.
-var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport}
+var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport, PointAnnounce}
 
 // Points returns all write points of a Store, for tests that go through each of them.
 func Points() []Point { return append([]Point(nil), points...) }

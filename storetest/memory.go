@@ -46,6 +46,8 @@ type Memory struct {
 	dead      []gerritstream.Letter
 	discarded int64
 	reports   map[string]gerritstream.Report
+	members   map[string]*member // by id
+	processes int                // made so far
 	nonces    uint64
 }
 
@@ -60,10 +62,11 @@ type position struct {
 	committed time.Time
 }
 
-// lease is the leadership of one shard. Its number outlives every holder.
+// lease is the leadership of one shard and the line in front of it. Its number outlives every holder.
 type lease struct {
 	number uint64
-	holder *term // nil: free
+	holder *term        // nil: free, or a foreign contender's who is first in line
+	line   []*candidate // in the order of succession
 }
 
 // NewMemory returns an empty state.
@@ -82,6 +85,7 @@ func NewMemory(config MemoryConfig) *Memory {
 		leases:    map[gerritstream.ShardID]*lease{},
 		held:      map[gerritstream.EventID]bool{},
 		reports:   map[string]gerritstream.Report{},
+		members:   map[string]*member{},
 	}
 }
 

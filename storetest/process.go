@@ -15,6 +15,7 @@ import (
 // Process is one process' view of a Memory: a gerritstream.Store that can die, freeze and thaw.
 type Process struct {
 	memory *Memory
+	id     string
 	name   string
 
 	death  context.Context // ends with the process
@@ -27,11 +28,17 @@ type Process struct {
 // Process returns a new process on this state. Its name is what Inspect tells; a process of the same name is another one.
 func (m *Memory) Process(name string) *Process {
 	death, die := context.WithCancel(context.Background())
-	return &Process{memory: m, name: name, death: death, die: die}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.processes++
+	return &Process{memory: m, id: fmt.Sprintf("%s.%d", name, m.processes), name: name, death: death, die: die}
 }
 
-// Kill ends the process without a word, as SIGKILL does: its calls fail with ErrProcessDead, those under way included, its
-// terms end, and its leaderships are free after MemoryConfig.TakeoverAfter.
+// ID is what a Muster calls the process: its name and something that no other process has.
+func (p *Process) ID() string { return p.id }
+
+// Kill ends the process without a word, as SIGKILL does: its calls fail with ErrProcessDead, those under way included, and its
+// terms end. After MemoryConfig.TakeoverAfter its leaderships are free, its candidacies over, and it is no member any more.
 func (p *Process) Kill() {
 	m := p.memory
 	m.mu.Lock()
@@ -51,10 +58,10 @@ func (p *Process) killLocked() {
 		t.endLocked(ErrProcessDead)
 	}
 	m.changedLocked()
-	m.freeLaterLocked(terms, func() bool { return true })
+	m.expireLaterLocked(p, terms, func() bool { return true })
 }
 
-// Freeze stops the process where it stands, as SIGSTOP does: its calls wait for Thaw. Its leaderships are free after
+// Freeze stops the process where it stands, as SIGSTOP does: its calls wait for Thaw. It loses what Kill says after
 // MemoryConfig.TakeoverAfter; it learns of that when it thaws.
 func (p *Process) Freeze() {
 	m := p.memory
@@ -66,7 +73,7 @@ func (p *Process) Freeze() {
 	p.frozen = make(chan struct{})
 	p.thaws++
 	now := p.thaws
-	m.freeLaterLocked(m.holdersLocked(p), func() bool { return p.thaws == now })
+	m.expireLaterLocked(p, m.holdersLocked(p), func() bool { return p.thaws == now })
 }
 
 // Thaw lets a frozen process go on. Terms that it lost meanwhile end.
@@ -87,24 +94,32 @@ func (p *Process) Thaw() {
 	m.changedLocked()
 }
 
-// freeLaterLocked frees the leaderships of terms after TakeoverAfter if still says so then.
-func (m *Memory) freeLaterLocked(terms []*term, still func() bool) {
-	free := func() {
+// expireLaterLocked takes from a process, after TakeoverAfter, the leaderships of terms, its places in lines and its membership, if
+// still says so then.
+func (m *Memory) expireLaterLocked(p *Process, terms []*term, still func() bool) {
+	expire := func() {
+		if !still() {
+			return
+		}
 		for _, t := range terms {
-			if l := m.leases[t.shard]; l.holder == t && still() {
+			if l := m.leases[t.shard]; l.holder == t {
 				m.takeAwayLocked(l, true)
 			}
 		}
+		for _, l := range m.leases {
+			l.leaveLocked(func(c *candidate) bool { return c.process == p })
+		}
+		delete(m.members, p.id)
 		m.changedLocked()
 	}
 	if m.config.TakeoverAfter <= 0 {
-		free()
+		expire()
 		return
 	}
 	time.AfterFunc(m.config.TakeoverAfter, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		free()
+		expire()
 	})
 }
 

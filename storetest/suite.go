@@ -56,6 +56,15 @@ type Backend struct {
 	// Operator opens an operator on the state. nil: this store has none; what is promised of operators is then left out.
 	Operator func() gerritstream.Operator
 
+	// DamageMember makes what a process announced something that nobody understands. nil: this store cannot; that test is
+	// then left out.
+	DamageMember func(gerritstream.Store)
+
+	// Foreign has a process of another program queue up for a shard, lead it once it is first, and read nothing; leave ends
+	// it. It returns once the process is in the line, and leave once it is gone. nil: there are no such programs; the tests of
+	// them are then left out.
+	Foreign func(shard gerritstream.ShardID) (leave func())
+
 	// FailNext has the next write at point, by any process or operator, suffer a fault. nil: this store cannot; the fault
 	// matrix is then left out.
 	FailNext func(point Point, fault Fault)
@@ -64,8 +73,8 @@ type Backend struct {
 // Run holds a Store to the contract of gerritstream.Store, and to that of gerritstream.Operator if it has one. Each subtest has a state of its own.
 func Run(t *testing.T, h Harness) {
 	for _, group := range [][]test{
-		startTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, faultTests,
-		operatorTests, letterTests, operatorFaultTests,
+		startTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, crewTests,
+		faultTests, operatorTests, letterTests, operatorFaultTests,
 	} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { h.run(t, test.run) })

@@ -47,6 +47,8 @@ func (f *fixture) suffer(point Point, fault Fault) {
 		f.sufferResign(fault)
 	case PointReport:
 		f.sufferReport(fault)
+	case PointAnnounce:
+		f.sufferAnnounce(fault)
 	}
 }
 
@@ -166,4 +168,29 @@ func (f *fixture) sufferReport(fault Fault) {
 	default:
 		f.commit(f.elect(reader, shardA), step(shardA, 1, 1))
 	}
+}
+
+// After a failed announcement the one before stands, or the new one does; the process goes on as it was.
+func (f *fixture) sufferAnnounce(fault Fault) {
+	victim, id := f.joins("before")
+	watcher := f.Open()
+	term := f.elect(victim, shardA)
+	f.FailNext(PointAnnounce, fault)
+	if err := victim.Announce(f.soon(), announcement("behind")); err == nil {
+		f.Error("the fault did not show")
+	}
+	if fault == CrashBefore || fault == CrashAfter {
+		f.musters(watcher, "that the dead process is gone", func(m gerritstream.Muster) bool { return len(m.Members) == 0 })
+		f.commit(f.elect(watcher, shardA), step(shardA, 1, 1))
+		return
+	}
+	want := "before"
+	if fault.applied() {
+		want = "behind"
+	}
+	m := f.muster(watcher)
+	if len(m.Members) != 1 || m.Members[0].ID != id || m.Members[0].Process != want {
+		f.Errorf("the members are %+v, want one that is %q", m.Members, want)
+	}
+	f.commit(term, step(shardA, 1, 1))
 }

@@ -36,6 +36,10 @@ func backend(mem *storetest.Memory) storetest.Backend {
 		WriteNewerStart: func() { mem.WriteStart([]byte(`{"format":1000000}`)) },
 		Expire:          func(shard gerritstream.ShardID) { mem.ExpireQuietly(shard) },
 		Operator:        func() gerritstream.Operator { return mem.Operator() },
-		FailNext:        mem.FailNext,
+		DamageMember: func(store gerritstream.Store) {
+			mem.WriteMember(store.(*storetest.Process), []byte("garbage"))
+		},
+		Foreign:  func(shard gerritstream.ShardID) func() { return mem.Foreign("another program", shard) },
+		FailNext: mem.FailNext,
 	}
 }

@@ -30,21 +30,23 @@ type term struct {
 	ok  bool                  // likewise
 }
 
-// Campaign implements gerritstream.Store.
+// Campaign implements gerritstream.Store. Who began first is served first.
 func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
 	m := p.memory
+	c := &candidate{process: p}
+	defer m.leave(shard, c)
 	for {
 		if err := p.alive(ctx); err != nil {
 			return nil, err
 		}
 		m.mu.Lock()
-		changed, free := m.changed, m.leaseLocked(shard).holder == nil
+		changed, turn := m.changed, m.lineUpLocked(shard, c)
 		m.mu.Unlock()
-		if !free {
+		if !turn {
 			p.wait(ctx, changed)
 			continue
 		}
-		t, err := p.take(ctx, epoch, shard)
+		t, err := p.take(ctx, epoch, shard, c)
 		switch {
 		case errors.Is(err, gerritstream.ErrRetryLater):
 			p.pause(ctx, retryPause)
@@ -58,12 +60,12 @@ func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.Sh
 const retryPause = 100 * time.Millisecond
 
 // take wins the leadership, unless another was faster: then it returns nil and no error.
-func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
+func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardID, c *candidate) (gerritstream.Term, error) {
 	m := p.memory
 	var won *term
 	err := p.write(ctx, Write{Point: PointCampaign, Epoch: epoch, Shard: shard}, func() error {
 		l := m.leaseLocked(shard)
-		if l.holder != nil {
+		if !m.lineUpLocked(shard, c) {
 			return nil
 		}
 		t := &term{process: p, epoch: epoch, shard: shard}
@@ -74,6 +76,7 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 		t.number = l.number
 		t.ctx, t.end = context.WithCancelCause(context.WithoutCancel(ctx))
 		l.holder, won = t, t
+		l.leaveLocked(func(o *candidate) bool { return o == c })
 		return nil
 	})
 	if err == nil && won != nil && ctx.Err() != nil {

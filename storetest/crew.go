@@ -1,0 +1,156 @@
+package storetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// member is what a process announced, as stored.
+type member struct{ raw []byte }
+
+// candidate is a place in a line.
+type candidate struct {
+	process *Process // nil: a foreign one
+	foreign string   // what is known of a foreign one
+}
+
+// lineUpLocked puts a candidate at the end of a line, unless it is in it, and tells whether it is its turn.
+func (m *Memory) lineUpLocked(shard gerritstream.ShardID, c *candidate) (turn bool) {
+	l := m.leaseLocked(shard)
+	if !slices.Contains(l.line, c) {
+		if c.process != nil && c.process.death.Err() != nil {
+			return false
+		}
+		l.line = append(l.line, c)
+		m.changedLocked()
+	}
+	return l.holder == nil && l.line[0] == c
+}
+
+// leave takes a candidate out of a line. A dead process does not: its place goes with its leaderships.
+func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.process != nil && c.process.death.Err() != nil {
+		return
+	}
+	if m.leaseLocked(shard).leaveLocked(func(o *candidate) bool { return o == c }) {
+		m.changedLocked()
+	}
+}
+
+// leaveLocked takes candidates out of the line and tells whether there were any.
+func (l *lease) leaveLocked(goes func(*candidate) bool) bool {
+	before := len(l.line)
+	l.line = slices.DeleteFunc(l.line, goes)
+	return len(l.line) < before
+}
+
+// Foreign has a process of another program queue up for a shard, where it leads once it is first. leave ends that.
+func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func()) {
+	c := &candidate{foreign: name}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lineUpLocked(shard, c)
+	return func() { m.leave(shard, c) }
+}
+
+// WriteMember stores raw as what a process announced, whatever it is; nil removes it.
+func (m *Memory) WriteMember(p *Process, raw []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if raw == nil {
+		delete(m.members, p.id)
+	} else {
+		m.members[p.id] = &member{slices.Clone(raw)}
+	}
+	m.changedLocked()
+}
+
+// Announce implements gerritstream.Crew.
+func (p *Process) Announce(ctx context.Context, a gerritstream.Announcement) error {
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	return p.write(ctx, Write{Point: PointAnnounce}, func() error {
+		if p.death.Err() != nil {
+			return ErrProcessDead
+		}
+		p.memory.members[p.id] = &member{raw}
+		return nil
+	})
+}
+
+// Muster implements gerritstream.Crew.
+func (p *Process) Muster(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.Muster, error) {
+	if err := p.alive(ctx); err != nil {
+		return gerritstream.Muster{}, err
+	}
+	m := p.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	muster := gerritstream.Muster{
+		Self: p.id, Members: m.membersLocked(), Lines: map[gerritstream.ShardID][]gerritstream.Contender{},
+	}
+	for _, shard := range shards {
+		if line := m.lineLocked(shard); len(line) > 0 {
+			muster.Lines[shard] = line
+		}
+	}
+	return muster, nil
+}
+
+// membersLocked returns the members, by ID.
+func (m *Memory) membersLocked() []gerritstream.Member {
+	members := make([]gerritstream.Member, 0, len(m.members))
+	for _, id := range slices.Sorted(maps.Keys(m.members)) {
+		o := gerritstream.Member{ID: id}
+		if err := json.Unmarshal(m.members[id].raw, &o.Announcement); err != nil {
+			o.Announcement, o.Damaged = gerritstream.Announcement{}, fmt.Errorf("read announcement of %s: %w", id, err)
+		}
+		members = append(members, o)
+	}
+	return members
+}
+
+// lineLocked returns who leads a shard and who waits.
+func (m *Memory) lineLocked(shard gerritstream.ShardID) (line []gerritstream.Contender) {
+	l := m.leases[shard]
+	if l == nil {
+		return nil
+	}
+	if l.holder != nil {
+		line = append(line, gerritstream.Contender{Member: l.holder.process.id})
+	}
+	for _, c := range l.line {
+		if c.process == nil {
+			line = append(line, gerritstream.Contender{Member: c.foreign, Foreign: true})
+		} else {
+			line = append(line, gerritstream.Contender{Member: c.process.id})
+		}
+	}
+	return line
+}
+
+// WaitMuster implements gerritstream.Crew.
+func (p *Process) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
+	m := p.memory
+	for {
+		if err := p.alive(ctx); err != nil {
+			return false, err
+		}
+		m.mu.Lock()
+		changed, now := m.changed, m.membersLocked()
+		m.mu.Unlock()
+		if changed, left := seen.Changed(now); changed {
+			return left, nil
+		}
+		p.wait(ctx, changed)
+	}
+}
