@@ -35,11 +35,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-// lingering returns a context that ends a grace period after parent does, so that what is in flight may finish. cancel ends it
-// at once.
-func lingering(parent context.Context, grace time.Duration) (ctx context.Context, cancel context.CancelFunc) {
-	ctx, end := context.WithCancel(context.WithoutCancel(parent))
-	stop := context.AfterFunc(parent, func() { time.AfterFunc(grace, end) })
-	return ctx, func() { stop(); end() }
-}

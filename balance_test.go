@@ -64,6 +64,7 @@ func TestBalance(t *testing.T) {
 		{"what is left over stays with who has it", "A B 1:B 2:A 3:B", "1:B 2:A 3:B"},
 		{"a member joins: the last shards go to it", "A B 1:A 2:A 3:A 4:A", "1:A 2:A 3:B 4:B"},
 		{"a member joins two: each gives up what is beyond", "A B C 1:A 2:A 3:A 4:B 5:B 6:B", "1:A 2:A 3:C 4:B 5:B 6:C"},
+		{"free shards and those beyond a quota go together, by id", "A B C 1:A 2:A 3:A 4:", "1:A 2:A 3:B 4:C"},
 		{"a member is gone: only its shards are spread", "A C 1:A 2:A 3:B 4:B 5:C 6:C", "1:A 2:A 3:A 4:C 5:C 6:C"},
 		{"what is led is not counted by who waits", "A B 1:A,B 2:B,A", "1:A 2:B"},
 		{"a stranger's shard is free", "A B 1:X 2:A", "1:B 2:A"},

@@ -70,6 +70,10 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 		if s.Term == 0 { // another process may be moving it
 			s.Position = positions[step.Shard]
 		}
+		runs := step.Action == ActionRun || step.Action == ActionClose
+		if runs && (s.State == StateWaiting || s.State == StateEnded) {
+			s.State, s.AtTip = StateStandby, false
+		}
 		if working(step.Shard) {
 			continue
 		}
@@ -85,6 +89,31 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 			delete(b.shards, id)
 		}
 	}
+}
+
+// shares takes in whose the shards are and are to be, and the members.
+func (b *board) shares(members []MemberStatus, whose func(ShardID) (leader Contender, planned string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.head.Members = members
+	for id, s := range b.shards {
+		leader, planned := whose(id)
+		s.Leader, s.Foreign, s.PlannedFor = leader.Member, leader.Foreign, planned
+	}
+}
+
+// leading returns the shards that this process leads, by id.
+func (b *board) leading() []ShardID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var leads []ShardID
+	for id, s := range b.shards {
+		if s.Term != 0 {
+			leads = append(leads, id)
+		}
+	}
+	slices.Sort(leads)
+	return leads
 }
 
 // elected notes the beginning of a term.

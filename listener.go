@@ -30,6 +30,9 @@ type Config struct {
 	OnBadPosition BadPositionPolicy // empty: BadPositionLatest
 	UntilCaughtUp bool              // end Run, with nil, once every shard was at its tip or has ended
 
+	// Self is what this process says of itself to the others; what can change (Process, Leads, Readable) is filled in.
+	Self Announcement
+
 	Process  string       // names this process in Status
 	Logger   *slog.Logger // nil: nothing is logged
 	Observer Observer     // nil: NopObserver
@@ -40,6 +43,7 @@ type Listener struct {
 	cfg   Config
 	log   *slog.Logger
 	board *board
+	sight sight
 	keeps atomic.Int64 // the stream's retention in nanoseconds, as listed last
 }
 

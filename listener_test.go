@@ -638,30 +638,26 @@ func testBadPosition(t *testing.T, h *house, policy gs.BadPositionPolicy, refuse
 	}
 }
 
-// Throttling, network, permission and KMS errors are never "bad": the leadership is kept, status says why, nothing jumps.
+// Throttling, network, permission and KMS errors are never "bad": the leadership is kept, status says why, nothing jumps. (That another
+// process which can read takes over is TestAnUnreadableProcessIsPlannedNothing.)
 func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start()
-		h.start()
 		time.Sleep(time.Second)
-		leader, term := h.memory.Leader(s0), p.Status().Shards[0].Term+h.procs[1].Status().Shards[0].Term
+		term := p.Status().Shards[0].Term
 		h.stream.change(func() {
 			h.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("%w: no rights", gs.ErrRetrying) }
 		})
 		h.stream.put(s0, "good")
 		time.Sleep(time.Hour)
-		trouble := p.Status().Shards[0].Trouble + h.procs[1].Status().Shards[0].Trouble
-		if !strings.Contains(trouble, "no rights") {
+		if trouble := p.Status().Shards[0].Trouble; !strings.Contains(trouble, "no rights") {
 			t.Errorf("trouble %q", trouble)
 		}
 		h.stream.change(func() { h.stream.readErr = nil })
 		time.Sleep(time.Second)
 		h.check()
-		if now := p.Status().Shards[0].Term + h.procs[1].Status().Shards[0].Term; h.memory.Leader(s0) != leader || now != term {
-			t.Errorf("led by %s in term %d, before by %s in term %d", h.memory.Leader(s0), now, leader, term)
-		}
-		if trouble := p.Status().Shards[0].Trouble + h.procs[1].Status().Shards[0].Trouble; trouble != "" {
-			t.Errorf("still in trouble: %q", trouble)
+		if s := p.Status(); s.Shards[0].Term != term || s.Unreadable || s.Shards[0].Trouble != "" {
+			t.Errorf("led in term %d, before in term %d; unreadable %v; trouble %q", s.Shards[0].Term, term, s.Unreadable, s.Shards[0].Trouble)
 		}
 	})
 }

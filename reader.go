@@ -32,12 +32,13 @@ func newReader(w *worker, term Term, pos Position) *reader {
 
 // lead does what a term is for. It returns nil when the term came to its natural end: shard ended, nothing to do, or ctx ended.
 func (r *reader) lead(ctx context.Context) (next, error) {
-	// Work ends with the term, and a little after a stop, so that what is in flight may finish.
+	// Work ends with the term, and a little after a stop or a hand-over, so that what is in flight may finish.
 	work, cancel := context.WithCancelCause(r.term.Context())
 	defer cancel(nil)
-	soon, end := lingering(ctx, stopGrace)
-	defer end()
-	stop := context.AfterFunc(soon, func() { cancel(context.Canceled) })
+	stop := context.AfterFunc(ctx, func() {
+		r.linger(ctx, work)
+		cancel(context.Canceled)
+	})
 	defer stop()
 	reading, endReading := context.WithCancel(work)
 	defer endReading()
@@ -185,7 +186,7 @@ func (r *reader) halt(reading context.Context, bad error) error {
 // read reads from the cursor on, page after page, running ahead of the commits by one page. It returns nil when the shard has
 // been handled to its end.
 func (r *reader) read(reading, work context.Context) error {
-	pages := prefetch(reading, r.cfg.Source.Read, r.shard, r.cursor)
+	pages := prefetch(reading, r.watchedRead, r.shard, r.cursor)
 	defer pages.close()
 	for p := range pages.ch {
 		switch {

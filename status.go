@@ -7,7 +7,7 @@ type State string
 
 // The states of a shard in one process.
 const (
-	StateStandby State = "standing by"        // a candidate; another process leads, or nobody yet
+	StateStandby State = "standing by"        // another process leads, or is to lead, or nobody does yet
 	StateReading State = "reading"            // this process leads
 	StateWaiting State = "waiting for parent" // a parent is not handled to its end yet
 	StateEnded   State = "ended"              // handled to its end
@@ -24,6 +24,24 @@ type Status struct {
 	Behind   int           `json:"behind"`  // shards read here that are not at the tip
 	Shards   []ShardStatus `json:"shards"`  // by id
 	CaughtUp bool          `json:"caught_up"`
+
+	Members    []MemberStatus `json:"members,omitempty"`    // the processes on the store, this one included, as planned with last
+	Unreadable bool           `json:"unreadable,omitempty"` // this process cannot read the stream while another can
+}
+
+// MemberStatus is one process on the store, as this one sees it.
+type MemberStatus struct {
+	ID          string `json:"id"`
+	Process     string `json:"process,omitempty"` // as in Status
+	Host        string `json:"host,omitempty"`
+	PID         int    `json:"pid,omitempty"`
+	Version     string `json:"version,omitempty"`
+	Self        bool   `json:"self,omitempty"`
+	Readable    bool   `json:"readable"`
+	Leads       int    `json:"leads"`                  // shards
+	Planned     int    `json:"planned"`                // shards that it is to lead
+	OtherConfig bool   `json:"other_config,omitempty"` // it is configured differently from this process
+	Damaged     string `json:"damaged,omitempty"`      // why what it announces cannot be understood
 }
 
 // ShardStatus is one shard of a Status.
@@ -31,6 +49,9 @@ type ShardStatus struct {
 	Shard      ShardID       `json:"shard"`
 	Parents    []ShardID     `json:"parents,omitempty"`
 	State      State         `json:"state"`
+	Leader     string        `json:"leader,omitempty"`      // the process that leads it, as planned with last
+	Foreign    bool          `json:"foreign,omitempty"`     // that is none of this program's
+	PlannedFor string        `json:"planned_for,omitempty"` // the process that is to lead it, or to stand by for it
 	WaitingFor []ShardID     `json:"waiting_for,omitempty"`
 	Term       uint64        `json:"term,omitempty"`
 	Position   Position      `json:"position"`             // as committed last, as far as this process knows

@@ -4,52 +4,90 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
 const (
 	listEvery    = 30 * time.Second       // reshards of which nobody tells are seen by then
-	listDebounce = 200 * time.Millisecond // the two shards of a merge end together
+	listDebounce = 200 * time.Millisecond // the two shards of a merge end together, and terms begin and end in groups
 	begunError   = 10 * time.Second       // times of a Source are lower bounds: Run may have begun so much later than it says
 	waitingEvery = time.Second            // how often positions of shards led elsewhere are looked at, for UntilCaughtUp
 )
 
 // supervisor decides which shards have a worker. All of its fields belong to the goroutine of run, but for the channels.
 //
-//	list the stream completely -> settle the start record -> read the positions -> plan -> start and end workers
-//	   ^                                                                                          |
-//	   +--- every 30 s; at once when a shard ended, a parent was marked ended, a worker gave up <-+
+//	list the stream completely -> settle the start record                  every 30 s; at once when a shard ended
+//	   -> read the positions -> what is to be run -> whose it is to be     every 5 s; soon when a member has come, gone
+//	   -> start and end workers                                            or changed, a term ended, a parent was marked ended
 type supervisor struct {
 	*Listener
-	listing  Listing
-	begun    time.Time // the service's time of the first listing
-	start    *Start
-	missing  absences
-	workers  map[ShardID]*worker
-	parents  map[ShardID]context.CancelFunc // the watches of parents that something waits for
-	retry    backoff
-	lastWarn time.Time     // of trouble with listing or planning
-	kicks    chan struct{} // capacity 1: plan anew, soon
-	finished chan *worker  // workers that have ended
-	watched  chan ShardID  // watches that have ended
+	listing   Listing
+	listed    time.Time        // local: when that was made
+	nextList  time.Time        // local
+	listErr   error            // of the last attempt to list
+	ends      map[ShardID]bool // that the listing does not show yet, and for which it was repeated
+	gone      map[ShardID]bool
+	begun     time.Time // the service's time of the first listing
+	start     *Start
+	missing   absences
+	workers   map[ShardID]*worker
+	parents   map[ShardID]context.CancelFunc // the watches of parents that something waits for
+	tips      map[ShardID]bool               // at which a worker was that has ended
+	retry     backoff                        // after a round that failed
+	listRetry backoff
+	lastWarn  time.Time // of trouble with listing or planning
+
+	said     *Announcement   // nil: nothing, or not known
+	muster   Muster          // as planned with last
+	watching *musterWatch    // of the muster's members; nil: none
+	watches  int             // that have not ended, those that are of no use any more included
+	warned   map[string]bool // members about which something was said
+	vacant   map[ShardID]vacancy
+	pending  backoff   // of looks whether those have come to whom shards are to go
+	moveAt   time.Time // local: when to look; zero: nothing is to move
+
+	blind      bool // unreadable, as announced
+	probing    *probe
+	probes     int
+	probeAt    time.Time // local: when to probe next
+	probeRetry backoff
+
+	kicks    chan struct{}     // capacity 1: list and plan anew, soon
+	nudges   chan struct{}     // capacity 1: plan anew, soon
+	finished chan *worker      // workers that have ended
+	watched  chan ShardID      // watches that have ended
+	mustered chan *musterWatch // likewise
+	probed   chan *probe       // likewise
 }
 
 func newSupervisor(l *Listener) *supervisor {
-	return &supervisor{
-		Listener: l,
-		missing:  absences{},
-		workers:  map[ShardID]*worker{},
-		parents:  map[ShardID]context.CancelFunc{},
-		retry:    backoff{first: 250 * time.Millisecond, most: 15 * time.Second},
-		kicks:    make(chan struct{}, 1),
-		finished: make(chan *worker),
-		watched:  make(chan ShardID),
+	s := &supervisor{
+		Listener:   l,
+		missing:    absences{},
+		workers:    map[ShardID]*worker{},
+		parents:    map[ShardID]context.CancelFunc{},
+		ends:       map[ShardID]bool{},
+		tips:       map[ShardID]bool{},
+		warned:     map[string]bool{},
+		retry:      backoff{first: 250 * time.Millisecond, most: planEvery},
+		listRetry:  backoff{first: 250 * time.Millisecond, most: 15 * time.Second},
+		pending:    backoff{first: 250 * time.Millisecond, most: planEvery},
+		probeRetry: backoff{first: time.Second, most: 30 * time.Second},
+		kicks:      make(chan struct{}, 1),
+		nudges:     make(chan struct{}, 1),
+		finished:   make(chan *worker),
+		watched:    make(chan ShardID),
+		mustered:   make(chan *musterWatch),
+		probed:     make(chan *probe),
 	}
+	l.sight.regained = s.nudge
+	return s
 }
 
 // run plans again and again until ctx ends, the tip is reached where that is wanted, or something will not pass.
 func (s *supervisor) run(ctx context.Context) error {
-	defer s.endAll()
+	defer s.leave(ctx)
 	for {
 		caughtUp, err := s.round(ctx)
 		switch {
@@ -68,21 +106,32 @@ func (s *supervisor) run(ctx context.Context) error {
 
 // pause says how long to wait until the next round, after one that ended with err.
 func (s *supervisor) pause(err error) time.Duration {
+	d := planEvery
 	if err == nil {
 		s.retry.reset()
 		s.lastWarn = time.Time{}
 		s.board.set(func(b *Status) { b.Trouble = "" })
 		if s.cfg.UntilCaughtUp {
-			return waitingEvery
+			d = waitingEvery
 		}
-		return listEvery
+	} else {
+		s.board.set(func(b *Status) { b.Trouble = err.Error() })
+		if time.Since(s.lastWarn) >= time.Minute {
+			s.lastWarn = time.Now()
+			s.log.Warn("cannot plan, trying again", "err", err)
+		}
+		d = s.retry.next()
 	}
-	s.board.set(func(b *Status) { b.Trouble = err.Error() })
-	if time.Since(s.lastWarn) >= time.Minute {
-		s.lastWarn = time.Now()
-		s.log.Warn("cannot plan, trying again", "err", err)
+	due := []time.Time{s.nextList, s.moveAt}
+	if s.blind && s.probing == nil {
+		due = append(due, s.probeAt)
 	}
-	return s.retry.next()
+	for _, at := range due { // what has passed could not be done in this round
+		if until := time.Until(at); until > 0 {
+			d = min(d, until)
+		}
+	}
+	return d
 }
 
 // fatal reports whether an error of a round will not pass by itself.
@@ -99,33 +148,72 @@ func (s *supervisor) fatal(err error) bool {
 	return false
 }
 
-// round lists, plans and acts once. caughtUp: every shard of a listing made just now was at its tip, or has ended.
+// round plans and acts once, by a new listing if it is time for one. caughtUp: every shard of a listing made just now was at its
+// tip, or has ended.
 func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
-	listing, err := s.cfg.Source.List(ctx)
-	if err != nil {
+	listed, err := s.list(ctx)
+	if err != nil && (s.start == nil || s.fatal(err)) {
 		return false, err
 	}
-	if s.begun.IsZero() {
-		s.begun = listing.Now
-	}
-	if err := s.settleStart(ctx, listing); err != nil {
-		return false, err
-	}
-	s.listing = listing
-	s.keeps.Store(int64(listing.Retention))
 	positions, err := s.cfg.Store.Positions(ctx, s.start.Epoch)
 	if err != nil {
 		return false, err
 	}
-	gone := s.missing.note(listing.Shards, positions, time.Now())
-	steps := Plan(View{Shards: listing.Shards, Gone: gone, Positions: positions, Start: s.start.From})
-	s.act(ctx, steps, positions)
+	if s.unlistedEnds(positions) && !listed {
+		s.nextList = time.Now()
+		return s.round(ctx)
+	}
+	if listed {
+		s.gone = s.missing.note(s.listing.Shards, positions, s.listed)
+	}
+	steps := Plan(View{Shards: s.listing.Shards, Gone: s.gone, Positions: positions, Start: s.start.From})
 	s.board.plan(steps, positions, func(id ShardID) bool { return s.workers[id] != nil })
+	orders, err := s.share(ctx, steps)
+	if err != nil {
+		return false, err
+	}
+	s.act(ctx, steps, positions, orders)
 	caughtUp = s.caughtUp(steps, positions)
 	s.board.set(func(b *Status) {
-		b.Stream, b.Start, b.Listed, b.CaughtUp = listing.Stream, s.start, listing.Now, caughtUp
+		b.Stream, b.Start, b.Listed, b.CaughtUp = s.listing.Stream, s.start, s.listing.Now, caughtUp
 	})
-	return caughtUp, nil
+	return caughtUp && listed, s.listErr
+}
+
+// list lists the stream and settles the start record, when it is time to. After a failure what was listed before is planned
+// with: who leads is decided all the same.
+func (s *supervisor) list(ctx context.Context) (done bool, err error) {
+	if !s.cfg.UntilCaughtUp && time.Now().Before(s.nextList) {
+		return false, s.listErr
+	}
+	began := time.Now()
+	listing, err := s.cfg.Source.List(ctx)
+	if err == nil {
+		if s.begun.IsZero() {
+			s.begun = listing.Now
+		}
+		err = s.settleStart(ctx, listing)
+	}
+	if s.listErr = err; err != nil {
+		s.nextList = time.Now().Add(s.listRetry.next())
+		return false, err
+	}
+	s.listRetry.reset()
+	s.listing, s.listed, s.nextList = listing, began, time.Now().Add(listEvery)
+	s.keeps.Store(int64(listing.Retention))
+	return true, nil
+}
+
+// unlistedEnds reports whether shards have ended that were open when they were listed, and for which that was not noted yet: they
+// have children that were not listed.
+func (s *supervisor) unlistedEnds(positions map[ShardID]Position) (news bool) {
+	for _, shard := range s.listing.Shards {
+		if shard.Last == "" && positions[shard.ID].Ended && !s.ends[shard.ID] {
+			s.ends[shard.ID] = true
+			news = true
+		}
+	}
+	return news
 }
 
 // settleStart sees to it that the stream has a start record, and that it is the listed stream's.
@@ -175,7 +263,7 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 			"epoch", start.Epoch, "possibly_lost_from", lost.From, "possibly_lost_until", lost.Until)
 		s.cfg.Observer.Lost("", lost)
 		s.endAll()
-		s.missing = absences{}
+		s.missing, s.ends, s.tips, s.vacant = absences{}, map[ShardID]bool{}, map[ShardID]bool{}, nil
 	case made && !start.From.TrimHorizon:
 		unread := min(l.Retention, start.From.Time.Sub(l.Stream.Created))
 		s.log.Info("the stream is followed from here on", "from", start.From.Time,
@@ -188,16 +276,21 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 	}
 }
 
-// act starts workers for shards that are to be run or closed, and ends those for shards that have ended. A shard that is
-// missing from the listing keeps its worker until it is known to be gone.
-func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardID]Position) {
-	wanted := map[ShardID]bool{}
+// act starts workers for shards that are planned for this process, and ends those for shards that are not, or have ended. A shard
+// that is missing from the listing keeps its worker until it is known to be gone.
+func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardID]Position, o Orders) {
+	mine, runs := map[ShardID]bool{}, map[ShardID]bool{}
+	for _, shards := range [][]ShardID{o.Contend, o.Keep} {
+		for _, id := range shards {
+			mine[id] = true
+		}
+	}
 	waitFor := map[ShardID]bool{}
 	for _, step := range steps {
 		switch step.Action {
 		case ActionRun, ActionClose:
-			wanted[step.Shard] = true
-			if w := s.workers[step.Shard]; w == nil {
+			runs[step.Shard] = true
+			if s.workers[step.Shard] == nil && mine[step.Shard] {
 				s.startWorker(ctx, step)
 			}
 		case ActionWait:
@@ -207,16 +300,33 @@ func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardI
 		}
 	}
 	for id, w := range s.workers {
-		if positions[id].Ended && !wanted[id] { // by another process: the candidacy is pointless
-			w.cancel()
+		switch {
+		case positions[id].Ended && !runs[id]: // by another process: the candidacy is pointless
+			w.cancel(nil)
+		case slices.Contains(o.Release, id):
+			s.handOver(w)
+		case runs[id] && !mine[id]: // a leadership stays until the one it is planned for has come
+			w.withdraw()
 		}
 	}
+	s.moveAt = time.Time{}
+	if len(o.Pending) == 0 {
+		s.pending.reset()
+	} else {
+		s.moveAt = time.Now().Add(s.pending.next())
+	}
 	s.watch(ctx, waitFor)
+	s.startProbe(ctx, steps)
 }
 
 // startWorker gives a shard its worker.
 func (s *supervisor) startWorker(ctx context.Context, step Step) {
-	ctx, cancel := context.WithCancel(ctx)
+	if s.probing != nil && s.probing.shard == step.Shard {
+		s.endProbe() // a shard is read once at a time
+	}
+	stop := ctx.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	candidacy, withdraw := context.WithCancel(ctx)
 	w := &worker{
 		Listener: s.Listener,
 		log:      s.log.With(slog.String("shard", string(step.Shard))),
@@ -226,11 +336,15 @@ func (s *supervisor) startWorker(ctx context.Context, step Step) {
 		epoch:    s.start.Epoch,
 		from:     s.start.From,
 		kick:     s.kick,
+		nudge:    s.nudge,
+		stop:     stop,
 		cancel:   cancel,
+		withdraw: withdraw,
 	}
 	s.workers[step.Shard] = w
 	go func() {
-		w.err = w.run(ctx)
+		w.err = w.run(ctx, candidacy)
+		w.dismissed = candidacy.Err() != nil
 		s.finished <- w
 	}()
 }
@@ -258,18 +372,31 @@ func (s *supervisor) watch(ctx context.Context, parents map[ShardID]bool) {
 	}
 }
 
-// kick asks for another round, soon.
-func (s *supervisor) kick() {
+// kick asks for another round with a new listing, soon.
+func (s *supervisor) kick() { ask(s.kicks) }
+
+// nudge asks for another round, soon.
+func (s *supervisor) nudge() { ask(s.nudges) }
+
+// ask leaves a request; one stands for any number.
+func ask(c chan<- struct{}) {
 	select {
-	case s.kicks <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
 // wait lets things happen until it is time for another round. Its error ends Run.
 func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
+	due := time.Now().Add(d)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	within := func(d time.Duration) {
+		if at := time.Now().Add(d); at.Before(due) {
+			due = at
+			timer.Reset(d)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -277,22 +404,36 @@ func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 		case <-timer.C:
 			return nil
 		case <-s.kicks:
-			timer.Reset(listDebounce)
+			s.nextList = time.Now()
+			within(listDebounce)
+		case <-s.nudges:
+			within(listDebounce)
 		case w := <-s.finished:
 			s.drop(w)
 			if w.err != nil {
 				return w.err
 			}
-			timer.Reset(listDebounce)
+			if !w.dismissed {
+				s.nextList = time.Now()
+			}
+			within(listDebounce)
 		case parent := <-s.watched:
 			s.unwatch(parent)
-			timer.Reset(listDebounce)
+			within(listDebounce)
+		case w := <-s.mustered:
+			if d, ok := s.unwatchMuster(w); ok {
+				within(d)
+			}
+		case p := <-s.probed:
+			s.dropProbe(p)
+			within(listDebounce)
 		}
 	}
 }
 
 func (s *supervisor) drop(w *worker) {
-	w.cancel()
+	w.cancel(nil)
+	s.tips[w.shard] = s.tips[w.shard] || w.wasAtTip.Load()
 	delete(s.workers, w.shard)
 }
 
@@ -301,20 +442,41 @@ func (s *supervisor) unwatch(parent ShardID) {
 	delete(s.parents, parent)
 }
 
-// endAll ends every worker and watch, and waits for them.
+// leave ends everything, and says so to the others.
+func (s *supervisor) leave(ctx context.Context) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		s.farewell(ctx)
+	}()
+	s.endAll()
+	<-said
+}
+
+// endAll ends every worker, watch and probe, and waits for them.
 func (s *supervisor) endAll() {
 	for _, w := range s.workers {
-		w.cancel()
+		w.cancel(nil)
 	}
 	for _, cancel := range s.parents {
 		cancel()
 	}
-	for len(s.workers)+len(s.parents) > 0 {
+	if s.watching != nil {
+		s.watching.cancel()
+	}
+	if s.probing != nil {
+		s.probing.cancel()
+	}
+	for len(s.workers)+len(s.parents)+s.watches > 0 || s.probing != nil {
 		select {
 		case w := <-s.finished:
 			s.drop(w)
 		case parent := <-s.watched:
 			s.unwatch(parent)
+		case w := <-s.mustered:
+			s.unwatchMuster(w)
+		case p := <-s.probed:
+			s.dropProbe(p)
 		}
 	}
 }
@@ -332,8 +494,9 @@ func (s *supervisor) caughtUp(steps []Step, positions map[ShardID]Position) bool
 		case ActionEnded:
 		case ActionRun:
 			w := s.workers[step.Shard]
+			here := s.tips[step.Shard] || w != nil && w.wasAtTip.Load()
 			elsewhere := positions[step.Shard].CaughtUp.After(s.begun.Add(begunError))
-			if (w == nil || !w.wasAtTip.Load()) && !elsewhere {
+			if !here && !elsewhere {
 				return false
 			}
 		default:

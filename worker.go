@@ -11,10 +11,14 @@ import (
 
 const (
 	stopGrace   = 150 * time.Millisecond // a stop waits so long for the commit in flight
-	resignGrace = 2 * time.Second        // and so long for the store to confirm the resignation
+	moveGrace   = time.Second            // a hand-over so long
+	resignGrace = 2 * time.Second        // and either so long for the store to confirm the resignation
 )
 
-// worker is a process' part in one shard: candidacy, and term after term.
+// errHandOver is the cause with which a worker's context ends when its shard goes to another process.
+var errHandOver = errors.New("the shard goes to another process")
+
+// worker is a process' part in one shard that is planned for it: candidacy, and term after term.
 //
 //	campaign -> [plan again, inside the term] -> commit the anchor -> read, judge, deliver, commit ... -> end or resign
 //	   ^                                                                                                   |
@@ -26,10 +30,16 @@ type worker struct {
 	closing bool // the shard is gone: only to be marked ended
 	stream  Stream
 	epoch   int
-	from    StartPoint // of the stream
-	kick    func()     // asks the supervisor for a new plan
-	cancel  context.CancelFunc
-	err     error // of run, once it has returned
+	from    StartPoint      // of the stream
+	kick    func()          // asks the supervisor to list and plan anew
+	nudge   func()          // asks it to plan anew: a term has begun or ended
+	stop    <-chan struct{} // closed when the process is to stop
+
+	cancel    context.CancelCauseFunc // ends the worker
+	withdraw  context.CancelFunc      // ends its candidacy; a term that it has is left alone
+	leaving   bool                    // it is handing the shard over; of the supervisor's goroutine
+	dismissed bool                    // it was told to end; set once run has returned
+	err       error                   // of run, once it has returned
 
 	wasAtTip atomic.Bool // at some time since Run began, everything that had arrived was committed
 }
@@ -42,13 +52,14 @@ const (
 	planAgain          // the shard is not for reading now
 )
 
-// run campaigns and leads until ctx ends, the shard has ended, or the plan has to be made anew: nil. Its error ends Run.
-func (w *worker) run(ctx context.Context) error {
+// run campaigns and leads until ctx ends, the shard has ended, or the plan has to be made anew: nil. Its error ends Run. It
+// campaigns until candidacy ends, which is a part of ctx.
+func (w *worker) run(ctx, candidacy context.Context) error {
 	pause := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	for {
-		term, err := w.cfg.Store.Campaign(ctx, w.epoch, w.shard)
+		term, err := w.cfg.Store.Campaign(candidacy, w.epoch, w.shard)
 		if err != nil {
-			if ctx.Err() != nil {
+			if candidacy.Err() != nil {
 				return nil
 			}
 			if errors.Is(err, ErrUnusable) {
@@ -73,7 +84,7 @@ func (w *worker) run(ctx context.Context) error {
 		if time.Since(began) > time.Minute {
 			pause.reset()
 		}
-		if !pause.pause(ctx) {
+		if !pause.pause(candidacy) {
 			return nil
 		}
 		if then == planAgain {
@@ -87,6 +98,7 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 	pos, ok := term.Position()
 	w.cfg.Observer.Elected(w.shard, term.Number(), pos, ok)
 	w.board.elected(w.shard, term.Number(), pos)
+	w.nudge()
 	w.log.Info("elected", "term", term.Number(), "position", pos.String())
 
 	r := newReader(w, term, pos)
@@ -101,6 +113,7 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 		err = nil
 	}
 	w.board.resigned(w.shard)
+	w.nudge()
 	w.cfg.Observer.TermEnded(w.shard, term.Number(), err)
 	switch {
 	case err == nil:
@@ -110,6 +123,22 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 		w.board.shard(w.shard, func(s *ShardStatus) { s.Trouble = err.Error() })
 	}
 	return then, err
+}
+
+// linger waits, once the worker has been told to end, for as long as what is in flight may take.
+func (w *worker) linger(ctx, work context.Context) {
+	if errors.Is(context.Cause(ctx), errHandOver) {
+		timer := time.NewTimer(moveGrace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return
+		case <-work.Done():
+			return
+		case <-w.stop:
+		}
+	}
+	sleep(work, stopGrace)
 }
 
 // planInside plans again under the leadership: the listing is asked for anew and completely, and only then are the positions read.
