@@ -1,9 +1,6 @@
 package gerritstream
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // Crew is how the processes on one store know of each other: the balance is planned from it, and shards are handed over by it. A
 // Store implements it; nothing that it says is a proof of anything. Only the store's own fence decides who commits.
@@ -15,9 +12,9 @@ type Crew interface {
 	// itself is among the members it sees.
 	Muster(ctx context.Context, shards []ShardID) (Muster, error)
 
-	// WaitMuster returns nil when the members, or what they announce, may no longer be as in seen: see Muster.Changed. left
-	// says that a member of seen is gone: what it led is to be planned at once. It may return early, never late by more
-	// than a second or so.
+	// WaitMuster returns nil when the members, or what they announce that matters to a plan, may no longer be as in seen: see
+	// Muster.Changed. left says that a member of seen is gone: what it led is to be planned at once. It may return early,
+	// never late by more than a second or so.
 	WaitMuster(ctx context.Context, seen Muster) (left bool, err error)
 }
 
@@ -27,9 +24,10 @@ type Announcement struct {
 	PID      int       `json:"pid"`
 	Version  string    `json:"version"`
 	Process  string    `json:"process"` // as in Status
-	Leads    []ShardID `json:"leads"`   // for people, and a sign that something has moved; lines tell the truth
+	Leads    []ShardID `json:"leads"`   // for people; lines tell the truth
 	Readable bool      `json:"readable"`
-	Config   string    `json:"config"` // a hash of what must be the same everywhere; empty: not said
+	Config   string    `json:"config"`         // a hash of what must be the same everywhere; empty: not said
+	Plan     string    `json:"plan,omitempty"` // a hash of the shards it plans with: a new one tells the others of a reshard
 }
 
 // Member is a process among those on a store.
@@ -46,8 +44,8 @@ type Muster struct {
 	Lines   map[ShardID][]Contender // who leads a shard, and who waits behind, in the order of succession; none: no entry
 }
 
-// Changed compares the members of a muster with those of a later one: whether anything about them is different, and whether one
-// of them is gone.
+// Changed compares the members of a muster with those of a later one: whether somebody has come or gone, or announces something else
+// that matters to a plan, and whether somebody is gone.
 func (m Muster) Changed(now []Member) (changed, left bool) {
 	later := make(map[string]*Member, len(now))
 	for i := range now {
@@ -60,16 +58,10 @@ func (m Muster) Changed(now []Member) (changed, left bool) {
 		if is == nil {
 			return true, true
 		}
-		changed = changed || !was.same(is)
+		changed = changed || is.Readable != was.Readable || is.Config != was.Config || is.Plan != was.Plan ||
+			(is.Damaged == nil) != (was.Damaged == nil)
 	}
 	return changed, false
-}
-
-// same compares what two members announced.
-func (m *Member) same(o *Member) bool {
-	return m.Host == o.Host && m.PID == o.PID && m.Version == o.Version && m.Process == o.Process &&
-		m.Readable == o.Readable && m.Config == o.Config && slices.Equal(m.Leads, o.Leads) &&
-		(m.Damaged == nil) == (o.Damaged == nil)
 }
 
 // Contender is a leader or a candidate for a shard.

@@ -43,7 +43,7 @@ type Listener struct {
 	cfg   Config
 	log   *slog.Logger
 	board *board
-	sight sight
+	reach reach
 	keeps atomic.Int64 // the stream's retention in nanoseconds, as listed last
 }
 

@@ -2,7 +2,11 @@ package gerritstream
 
 import (
 	"context"
+	"hash/fnv"
+	"io"
+	"reflect"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -22,10 +26,10 @@ type musterWatch struct {
 
 // announce publishes what this process says of itself, if that is not what it said last. It goes before each muster, so that the
 // muster's own wait is not ended by it.
-func (s *supervisor) announce(ctx context.Context) error {
+func (s *supervisor) announce(ctx context.Context, shards []ShardID) error {
 	a := s.cfg.Self
-	a.Process, a.Leads, a.Readable = s.cfg.Process, s.board.leading(), !s.sight.isBlind()
-	if s.said != nil && (&Member{Announcement: *s.said}).same(&Member{Announcement: a}) {
+	a.Process, a.Leads, a.Readable, a.Plan = s.cfg.Process, s.board.leading(), !s.reach.isBlind(), hashOf(shards)
+	if s.said != nil && reflect.DeepEqual(*s.said, a) {
 		return nil
 	}
 	s.said = nil // what the others see is not known until it succeeds
@@ -34,6 +38,15 @@ func (s *supervisor) announce(ctx context.Context) error {
 	}
 	s.said = &a
 	return nil
+}
+
+// hashOf tells sets of shards apart.
+func hashOf(shards []ShardID) string {
+	h := fnv.New64a()
+	for _, id := range shards {
+		_, _ = io.WriteString(h, string(id)+"\n") // a hash takes everything
+	}
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 // farewell tells the others that this process will lead nothing any more, before the store is closed.
@@ -61,7 +74,7 @@ func (s *supervisor) look(ctx context.Context, shards []ShardID) (Muster, error)
 		return m, nil
 	}
 	s.said = nil // it was taken away, or spoilt
-	if err := s.announce(ctx); err != nil {
+	if err := s.announce(ctx, shards); err != nil {
 		return Muster{}, err
 	}
 	return s.cfg.Store.Muster(ctx, shards)
@@ -75,8 +88,8 @@ func (s *supervisor) share(ctx context.Context, steps []Step) (Orders, error) {
 			shards = append(shards, step.Shard)
 		}
 	}
-	s.judgeSight()
-	if err := s.announce(ctx); err != nil {
+	s.judgeReach()
+	if err := s.announce(ctx, shards); err != nil {
 		return Orders{}, err
 	}
 	m, err := s.look(ctx, shards)
@@ -92,11 +105,11 @@ func (s *supervisor) share(ctx context.Context, steps []Step) (Orders, error) {
 	return a.Orders(shards, m), nil
 }
 
-// judgeSight declares this process unreadable when it is, and another is not.
-func (s *supervisor) judgeSight() {
-	blind := s.sight.isBlind()
-	if !blind && s.sight.stalled() && s.anotherReads() {
-		s.sight.lose()
+// judgeReach declares this process unreadable when it is, and another is not.
+func (s *supervisor) judgeReach() {
+	blind := s.reach.isBlind()
+	if !blind && s.reach.stalled() && s.anotherReads() {
+		s.reach.lose()
 		s.probeRetry.reset()
 		s.probeAt = time.Now().Add(s.probeRetry.next())
 		blind = true

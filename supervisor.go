@@ -81,7 +81,7 @@ func newSupervisor(l *Listener) *supervisor {
 		mustered:   make(chan *musterWatch),
 		probed:     make(chan *probe),
 	}
-	l.sight.regained = s.nudge
+	l.reach.regained = s.nudge
 	return s
 }
 

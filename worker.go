@@ -64,7 +64,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			}
 			if errors.Is(err, ErrUnusable) {
 				w.trouble(err)
-				if !pause.pause(ctx) {
+				if !pause.pause(candidacy) {
 					return nil
 				}
 				continue

@@ -55,7 +55,11 @@ func child(path string) error {
 			return err
 		}
 	}
-	return store.Close(context.Background())
+	err = store.Close(context.Background())
+	if errors.Is(err, gerritstream.ErrRetryLater) {
+		return nil // SQLite's lock is not fair: on a busy machine others may keep it. Then the lease runs out.
+	}
+	return err
 }
 
 // lead leads for one term. Each record's id has the term in it: a record that two terms commit is then there twice.

@@ -33,7 +33,9 @@ func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error
 	s.announced = data
 	s.mu.Unlock()
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		return s.publish(ctx, k, func() []byte { return s.announced }, s.at.members(), s.process)
+		return s.write(pointAnnounce, func() error {
+			return s.publish(ctx, k, func() []byte { return s.announced }, s.at.members(), s.process)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)

@@ -173,7 +173,7 @@ func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Mu
 			k.tell(ctx, fired, either)
 		}
 	}
-	if changed, left = compareMembers(seen.Members, decodeMembers(nodes)); changed {
+	if changed, left = seen.Changed(decodeMembers(nodes)); changed {
 		return changed, left, nil
 	}
 	return false, false, k.waitFired(ctx, either)
@@ -189,22 +189,4 @@ func (k *session) tell(ctx context.Context, fired <-chan struct{}, told chan<- s
 		case <-k.over:
 		}
 	})
-}
-
-// compareMembers tells whether the plan may have changed, and whether a member is gone.
-func compareMembers(seen, now []gerritstream.Member) (changed, left bool) {
-	current := make(map[string]gerritstream.Member, len(now))
-	for _, m := range now {
-		current[m.ID] = m
-	}
-	for _, was := range seen {
-		is, ok := current[was.ID]
-		switch {
-		case !ok:
-			left = true
-		case is.Readable != was.Readable, is.Config != was.Config, (is.Damaged == nil) != (was.Damaged == nil):
-			changed = true
-		}
-	}
-	return changed || left || len(seen) != len(now), left
 }

@@ -63,6 +63,7 @@ const (
 	pointCommit   point = "commit"
 	pointResign   point = "resign"
 	pointReport   point = "report"
+	pointAnnounce point = "announce"
 )
 
 // maxEncoded bounds the memory that commits take besides the pages they come from.

@@ -97,12 +97,28 @@ func (w *world) backend() storetest.Backend {
 		},
 		WriteNewerStart: func() { w.put(w.own("/start"), []byte(`{"format":1000000}`)) },
 		Expire:          w.expire,
+		DamageMember: func(store gerritstream.Store) {
+			w.put(w.own("/members/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
+		},
+		Foreign: w.foreign,
 		FailNext: func(p storetest.Point, f storetest.Fault) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.faults[p] = append(w.faults[p], f)
 		},
 	}
+}
+
+// foreign stands in a shard's line as kazoo does.
+func (w *world) foreign(shard gerritstream.ShardID) (leave func()) {
+	w.t.Helper()
+	w.put(w.election(shard), nil)
+	name := w.election(shard) + "/00112233445566778899aabbccddeeff__lock__"
+	path, err := w.raw.Create(name, nil, zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func() { w.remove(path) }
 }
 
 func (w *world) own(path string) string { return w.chroot + "/gerritstream/" + connection + path }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ func (d *Daemon) makeListener(context.Context) error {
 		StartAt:       gerritstream.StartAt(c.StartAt),
 		OnBadPosition: gerritstream.BadPositionPolicy(c.OnBadCheckpoint),
 		UntilCaughtUp: d.options.UntilCaughtUp,
+		Self:          d.self(),
 		Process:       d.process,
 		Logger:        d.log,
 		Observer:      d.observer(),
@@ -45,6 +47,17 @@ func (d *Daemon) observer() gerritstream.Observer {
 		return d.metrics
 	}
 	return observers{d.metrics, d.options.Observer}
+}
+
+// self is what the process says of itself to the others on the store.
+func (d *Daemon) self() gerritstream.Announcement {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return gerritstream.Announcement{
+		Host: host, PID: os.Getpid(), Version: d.options.Version, Config: d.options.Config.Hash(),
+	}
 }
 
 // makeSinks makes the sinks that the configuration names.

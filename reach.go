@@ -11,10 +11,10 @@ import (
 // unreadableAfter is for how long a process must have read nothing, and tried, before it calls itself unreadable.
 const unreadableAfter = 60 * time.Second
 
-// sight is whether this process can read the stream. Only what the Source says counts: a page, or that it is waiting because
+// reach is whether this process can read the stream. Only what the Source says counts: a page, or that it is waiting because
 // of trouble (ErrRetrying). While the Source is not asked, because a sink, a commit or the memory budget hold up the shard, it
 // says nothing, and nothing changes.
-type sight struct {
+type reach struct {
 	mu       sync.Mutex
 	blind    bool              // under mu: the process has declared itself unreadable
 	lastPage time.Time         // under mu: local, of any shard
@@ -26,7 +26,7 @@ type sight struct {
 type spell struct{ first, last time.Time }
 
 // page notes that a page was read.
-func (s *sight) page(shard ShardID) {
+func (s *reach) page(shard ShardID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastPage = time.Now()
@@ -38,7 +38,7 @@ func (s *sight) page(shard ShardID) {
 }
 
 // retrying notes that a shard cannot be read for now.
-func (s *sight) retrying(shard ShardID) {
+func (s *reach) retrying(shard ShardID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -54,14 +54,14 @@ func (s *sight) retrying(shard ShardID) {
 }
 
 // forget notes that a shard is not read any more.
-func (s *sight) forget(shard ShardID) {
+func (s *reach) forget(shard ShardID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.troubles, shard)
 }
 
 // stalled reports whether no page of any shard has come for as long as it takes, while the Source said that it tried.
-func (s *sight) stalled() bool {
+func (s *reach) stalled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.lastPage) < unreadableAfter {
@@ -76,13 +76,13 @@ func (s *sight) stalled() bool {
 }
 
 // lose declares the process unreadable, until the next page.
-func (s *sight) lose() {
+func (s *reach) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blind = true
 }
 
-func (s *sight) isBlind() bool {
+func (s *reach) isBlind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.blind
@@ -91,13 +91,13 @@ func (s *sight) isBlind() bool {
 // watchedRead is the Source's Read, taken note of.
 func (l *Listener) watchedRead(ctx context.Context, shard ShardID, from Position) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
-		defer l.sight.forget(shard)
+		defer l.reach.forget(shard)
 		for batch, err := range l.cfg.Source.Read(ctx, shard, from) {
 			switch {
 			case err == nil:
-				l.sight.page(shard)
+				l.reach.page(shard)
 			case errors.Is(err, ErrRetrying):
-				l.sight.retrying(shard)
+				l.reach.retrying(shard)
 			}
 			if !yield(batch, err) {
 				return
@@ -118,7 +118,7 @@ type probe struct {
 // probe tries to read one page of a shard that nobody here reads, from its tip on, and commits nothing. The page makes the process
 // readable again.
 func (s *supervisor) startProbe(ctx context.Context, steps []Step) {
-	if !s.sight.isBlind() || s.probing != nil || time.Now().Before(s.probeAt) {
+	if !s.reach.isBlind() || s.probing != nil || time.Now().Before(s.probeAt) {
 		return
 	}
 	var shards []ShardID
@@ -139,7 +139,7 @@ func (s *supervisor) startProbe(ctx context.Context, steps []Step) {
 		defer func() { s.probed <- p }()
 		for batch, err := range s.cfg.Source.Read(ctx, p.shard, from) {
 			if err == nil {
-				s.sight.page(p.shard)
+				s.reach.page(p.shard)
 			}
 			if batch.Done != nil {
 				batch.Done()
