@@ -9,7 +9,14 @@ PACKAGES ?= ./...
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help build deps test lint fmt bench clean
+# Of a soak: make soak DURATION=10m SEED=3 STORE=zookeeper
+DURATION ?= 60s
+SEED ?= 1
+STORE ?=
+# Of fuzzing: make fuzz FUZZTIME=10m
+FUZZTIME ?= 30s
+
+.PHONY: help build deps test soak mutants fuzz lint fmt bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +30,18 @@ deps: ## install what the tests need (as root on Debian), or name it
 test: deps ## vet, then run all tests under the race detector; ends with the list of what was skipped
 	$(GO) vet $(PACKAGES)
 	$(GO) run ./test/summary -race -timeout 5m $(TESTFLAGS) $(PACKAGES)
+
+soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite
+	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE)
+
+mutants: deps ## break each guarantee on purpose, and see which test tells
+	$(GO) run ./test/mutants $(MUTANTS)
+
+fuzz: ## fuzz each target for FUZZTIME
+	@for t in $$(grep -rl --include='*_test.go' '^func Fuzz' . | grep -v node_modules); do \
+		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$t); do \
+			echo "== $$(dirname $$t) $$f"; $(GO) test $$(dirname $$t) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; \
+		done; done
 
 lint: ## run golangci-lint
 	$(GOLANGCI_LINT) run ./...

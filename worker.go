@@ -104,11 +104,7 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 	r := newReader(w, term, pos)
 	then, err = r.lead(ctx)
 
-	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
-	defer cancel()
-	if e := term.Resign(resign); e != nil && !errors.Is(e, ErrLeadershipLost) {
-		w.log.Debug("resignation not confirmed", "term", term.Number(), "err", e)
-	}
+	w.resign(ctx, term)
 	if ctx.Err() != nil && !errors.Is(err, ErrLeadershipLost) {
 		err = nil
 	}
@@ -139,6 +135,23 @@ func (w *worker) linger(ctx, work context.Context) {
 		}
 	}
 	sleep(work, stopGrace)
+}
+
+// resign gives a term up. What is not confirmed is tried again for a while: the one whom the shard is handed to waits for it.
+func (w *worker) resign(ctx context.Context, term Term) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
+	defer cancel()
+	retry := backoff{first: 20 * time.Millisecond, most: 500 * time.Millisecond}
+	for {
+		err := term.Resign(ctx)
+		if err == nil || errors.Is(err, ErrLeadershipLost) {
+			return
+		}
+		w.log.Debug("resignation not confirmed", "term", term.Number(), "err", err)
+		if !retry.pause(ctx) {
+			return
+		}
+	}
 }
 
 // planInside plans again under the leadership: the listing is asked for anew and completely, and only then are the positions read.
