@@ -197,6 +197,7 @@ func TestWriterAndRead(t *testing.T) {
 	w := history.NewWriter(f, "a")
 	w.Elected(parent, 1, gerritstream.Position{}, false)
 	w.PageRead(parent, &gerritstream.Batch{})
+	w.PageRead(parent, &gerritstream.Batch{}) // is not written
 	w.PageRead(parent, &gerritstream.Batch{Records: []gerritstream.Record{{Seq: seq(1), Sub: 2}}})
 	w.Committed(parent, 1, &gerritstream.Commit{
 		Position:    *after(2),
@@ -222,11 +223,11 @@ func TestWriterAndRead(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	want := []history.Kind{history.KindElected, history.KindRead, history.KindCommitted, history.KindLost, history.KindTermEnded}
+	want := []history.Kind{history.KindElected, history.KindRead, history.KindRead, history.KindCommitted, history.KindLost, history.KindTermEnded}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("got %v, want %v", kinds, want)
 	}
-	if items := events[2].Items; len(items) != 2 || items[0].Fate != history.Queued || items[1].Fate != history.DeadLetter ||
+	if items := events[3].Items; len(items) != 2 || items[0].Fate != history.Queued || items[1].Fate != history.DeadLetter ||
 		len(items[0].ID) != 32 {
 		t.Errorf("%+v", items)
 	}

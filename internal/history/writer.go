@@ -18,14 +18,17 @@ type Writer struct {
 	process string
 
 	mu  sync.Mutex
-	out io.Writer // under mu
-	err error     // under mu: of the first write that failed; nothing is written behind it
+	out io.Writer                     // under mu
+	new map[gerritstream.ShardID]bool // under mu: the term has read nothing yet
+	err error                         // under mu: of the first write that failed; nothing is written behind it
 }
 
 var _ gerritstream.Observer = (*Writer)(nil)
 
 // NewWriter returns a Writer for what a process does. Each event is one call of out.Write.
-func NewWriter(out io.Writer, process string) *Writer { return &Writer{out: out, process: process} }
+func NewWriter(out io.Writer, process string) *Writer {
+	return &Writer{out: out, process: process, new: map[gerritstream.ShardID]bool{}}
+}
 
 // Err returns why the history is incomplete; nil: it is not.
 func (w *Writer) Err() error {
@@ -69,12 +72,19 @@ func (w *Writer) Elected(shard gerritstream.ShardID, term uint64, from gerritstr
 	if ok {
 		e.Position = &from
 	}
+	w.mu.Lock()
+	w.new[shard] = true
+	w.mu.Unlock()
 	w.Add(e)
 }
 
-// PageRead implements gerritstream.Observer. Empty pages are not written.
+// PageRead implements gerritstream.Observer. Of empty pages only the first of a term is written.
 func (w *Writer) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) {
-	if len(page.Records) == 0 {
+	w.mu.Lock()
+	first := w.new[shard]
+	w.new[shard] = false
+	w.mu.Unlock()
+	if len(page.Records) == 0 && !first {
 		return
 	}
 	items := make([]Item, len(page.Records))

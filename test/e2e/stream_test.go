@@ -20,7 +20,13 @@ var streams = map[string]func(t *testing.T) (endpoint string){
 // emulate starts `gerritstream emulate` and returns its endpoint.
 func emulate(t *testing.T) string {
 	t.Helper()
-	p := start(t, "emulate", "--addr", "127.0.0.1:0")
+	return emulateWith(t)
+}
+
+// emulateWith does the same with more arguments.
+func emulateWith(t *testing.T, args ...string) string {
+	t.Helper()
+	p := start(t, append([]string{"emulate", "--addr", "127.0.0.1:0"}, args...)...)
 	var endpoint string
 	eventually(t, "emulate says that it is ready", func() bool {
 		_, rest, found := strings.Cut(string(p.output(t)), "ready at ")
