@@ -5,6 +5,7 @@ import (
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/storetest"
 )
 
 // The local clock may be wrong by hours: a stream begins by the service's.
@@ -66,6 +67,20 @@ func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 		time.Sleep(time.Minute)
 		if pos := h.position(s0); !pos.CaughtUp.IsZero() || pos.After == "" {
 			t.Errorf("position %+v, though no page was empty", pos)
+		}
+	})
+}
+
+// A shard that is handed over, and whose resignation the store refuses at first, goes to its heir all the same.
+func TestAResignationIsTriedAgain(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.start()
+		time.Sleep(2 * time.Second)
+		h.failNth(storetest.PointResign, storetest.Refuse, 0)
+		h.start()
+		time.Sleep(10 * time.Second)
+		if a, b := h.memory.Leader(s0), h.memory.Leader(s1); a == "" || b == "" || a == b {
+			t.Errorf("%s is led by %q, %s by %q", s0, a, s1, b)
 		}
 	})
 }
