@@ -318,9 +318,11 @@ func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 			t.Error("the status does not say who cannot read")
 		}
 		h.check()
-		reads := own.reads
+		var before, after int
+		own.set(func() { before = own.reads })
 		time.Sleep(10 * time.Minute)
-		if probes := own.reads - reads; probes < 15 || probes > 60 {
+		own.set(func() { after = own.reads })
+		if probes := after - before; probes < 15 || probes > 60 {
 			t.Errorf("%d probes in 10 minutes", probes)
 		}
 		own.set(func() { own.err = nil })
