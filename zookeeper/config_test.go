@@ -95,9 +95,7 @@ func TestTLS(t *testing.T) {
 				resign(t, elect(t, store, gerritstream.ShardID(strings.ReplaceAll(name, " ", "-"))))
 				return
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			_, err = store.Campaign(ctx, 0, shardA)
+			_, err = store.Campaign(soon(t), 0, shardA)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("campaign returned %v, want %q", err, tc.want)
 			}
@@ -211,7 +209,7 @@ func TestLog(t *testing.T) {
 	}
 	defer func() { _ = store.Close(context.Background()) }()
 	commit(t, elect(t, store, shardA), step(shardA, 1, 2))
-	if got := log.String(); !strings.Contains(got, "timeout_asked=1h0m0s timeout_negotiated=5s") {
+	if got := log.String(); !strings.Contains(got, "timeout_asked=1h0m0s timeout_negotiated=1m0s") {
 		t.Errorf("the log says\n%s", got)
 	}
 	link.Cut()
@@ -229,9 +227,9 @@ func TestLog(t *testing.T) {
 // A server that is there and answers nothing does not keep a process from the others.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
-	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, Tick: 250 * time.Millisecond})
+	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})
 	store, err := zookeeper.Open(t.Context(), zookeeper.Config{
-		Hosts: strings.Split(ensemble.Hosts(), ","), Connection: connection, SessionTimeout: 5 * time.Second,
+		Hosts: strings.Split(ensemble.Hosts(), ","), Connection: connection, SessionTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package zookeeper
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -55,6 +56,58 @@ type link struct {
 	net.Conn
 	began     time.Time   // before it was dialled
 	handshake *time.Timer // cuts it when the session is not confirmed in time: the library would wait for long
+
+	mu     sync.Mutex
+	paused chan struct{} // under mu; not nil: nothing is read before it is closed
+}
+
+// pausedFor bounds a pause: the library may have no watches to set.
+const pausedFor = time.Second
+
+// pause has nothing read before the library has set its watches anew. It tells the server from which transaction on it has
+// missed something, and looks that up without a lock while it reads: a reply that came first would make it miss events.
+func (l *link) pause() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paused = make(chan struct{})
+	time.AfterFunc(pausedFor, l.resume)
+}
+
+func (l *link) resume() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paused != nil {
+		close(l.paused)
+		l.paused = nil
+	}
+}
+
+// Read implements net.Conn.
+func (l *link) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	paused := l.paused
+	l.mu.Unlock()
+	if paused != nil {
+		<-paused
+	}
+	return l.Conn.Read(p)
+}
+
+// opSetWatches is the type of the request by which the library sets its watches.
+const opSetWatches = 101
+
+// Write implements net.Conn. The library writes one request at a time: its length, its number, its type, the rest.
+func (l *link) Write(p []byte) (int, error) {
+	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
+		l.resume()
+	}
+	return l.Conn.Write(p)
+}
+
+// Close implements net.Conn.
+func (l *link) Close() error {
+	l.resume()
+	return l.Conn.Close()
 }
 
 // errSessionOver: the session has ended; what was asked in it is not asked in another.
@@ -74,7 +127,7 @@ func (k *session) dial(_, address string, _ time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	l := &link{Conn: conn, began: began}
-	l.handshake = time.AfterFunc(k.patience(), func() { _ = conn.Close() })
+	l.handshake = time.AfterFunc(k.patience(), func() { _ = l.Close() })
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.cut {

@@ -132,7 +132,7 @@ func TestWaitMuster(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	killed := w.open(zookeeper.Config{})
+	killed := w.open(zookeeper.Config{SessionTimeout: brief})
 	announce(t, killed, gerritstream.Announcement{})
 	changes("a member is killed", true, killed.Kill)
 

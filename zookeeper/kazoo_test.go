@@ -18,7 +18,7 @@ import (
 
 // kazoo is how Python reaches the world. Paths are then without the chroot.
 func (w *world) kazoo() peers.KazooOptions {
-	return peers.KazooOptions{Hosts: strings.Join(w.hosts, ",") + w.chroot, SessionTimeout: sessionTimeout}
+	return peers.KazooOptions{Hosts: strings.Join(w.hosts, ",") + w.chroot, SessionTimeout: brief}
 }
 
 const (
@@ -195,7 +195,7 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		want = append(want, e)
 	}
 	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3)}})
-	for i, size := range []int{700_000, 899_000, 1_100_000, 5 << 20, 10 << 20} {
+	for i, size := range []int{700_000, 899_000, 1_100_000, 3 << 20, 10 << 20} {
 		e := event(shardA, 4+i, size)
 		e.Payload = bytes.Replace(e.Payload, []byte(`{"type"`), []byte(`{"project": "a", "type"`), 1)
 		want = append(want, e)
@@ -236,15 +236,15 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	const shards = 6
-	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: 20 * time.Second})
+	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})
 	w := &world{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
 	w.raw = rawConn(t, w.hosts)
-	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: 15 * time.Second}))
+	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: steady}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close(t.Context()) }()
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + w.chroot, SessionTimeout: 20 * time.Second})
+	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + w.chroot, SessionTimeout: steady})
 
 	stop := make(chan struct{})
 	var committing sync.WaitGroup

@@ -32,8 +32,14 @@ func request(op uint32, text string) func([]byte) bool {
 // linked opens a store that reaches the server by a link.
 func (w *world) linked() (*zookeeper.Store, *peers.Link) {
 	w.t.Helper()
+	return w.linkedFor(steady)
+}
+
+// linkedFor is linked with a session that lasts so long.
+func (w *world) linkedFor(timeout time.Duration) (*zookeeper.Store, *peers.Link) {
+	w.t.Helper()
 	link := peers.NewZooKeeperLink(w.t, w.hosts[0])
-	c := w.config(zookeeper.Config{})
+	c := w.config(zookeeper.Config{SessionTimeout: timeout})
 	c.Hosts = []string{link.Addr()}
 	store, err := zookeeper.Open(w.t.Context(), c)
 	if err != nil {
@@ -269,7 +275,7 @@ func TestSetStartAndALostConnection(t *testing.T) {
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
-	store, link := w.linked()
+	store, link := w.linkedFor(brief)
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	if err := store.Announce(soon(t), gerritstream.Announcement{Host: "h", Process: "p"}); err != nil {
@@ -317,13 +323,13 @@ func TestSilence(t *testing.T) {
 func TestTrustEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
-	store, link := w.linked()
+	store, link := w.linkedFor(brief)
 	term := elect(t, store, shardA)
 	held := time.Now()
 	link.Hold(peers.Both)
 	ended(t, term)
-	if took := time.Since(held); took > sessionTimeout {
-		t.Errorf("the term was trusted for %v, the session lasts %v", took, sessionTimeout)
+	if took := time.Since(held); took > brief {
+		t.Errorf("the term was trusted for %v, the session lasts %v", took, brief)
 	}
 	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
 		t.Errorf("the term ended with %v", cause)
@@ -334,7 +340,7 @@ func TestTrustEnds(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
-	store, link := w.linked()
+	store, link := w.linkedFor(brief)
 	link.Cut()
 	began := time.Now()
 	if _, _, err := store.Start(t.Context()); err == nil {
@@ -408,7 +414,7 @@ func TestClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	wins(t, won)
-	if took := time.Since(began); took > sessionTimeout/2 {
+	if took := time.Since(began); took > steady/2 {
 		t.Errorf("the next leader waited %v", took)
 	}
 	if err := term.Commit(soon(t), step(shardA, 1, 1)); !errors.Is(err, gerritstream.ErrLeadershipLost) {

@@ -78,7 +78,7 @@ func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func soon(tb testing.TB) context.Context {
 	tb.Helper()

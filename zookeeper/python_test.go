@@ -301,7 +301,7 @@ func TestLockNodeDeleted(t *testing.T) {
 	began := time.Now()
 	w.expire(shardA)
 	ended(t, term)
-	if took := time.Since(began); took > sessionTimeout/2 {
+	if took := time.Since(began); took > steady/2 {
 		t.Errorf("it learned after %v", took)
 	}
 	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {

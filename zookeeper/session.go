@@ -127,6 +127,9 @@ func (k *session) confirmed(id int64, timeout time.Duration) {
 			k.proof = k.link.began
 		}
 	}
+	if !first && k.holds() {
+		k.link.pause()
+	}
 	server := k.link.RemoteAddr().String()
 	k.mu.Unlock()
 	switch {
@@ -135,6 +138,7 @@ func (k *session) confirmed(id int64, timeout time.Duration) {
 			"timeout_asked", k.store.config.SessionTimeout, "timeout_negotiated", timeout)
 		close(k.stands)
 	case same:
+		k.fireAll()
 		k.store.log.Info("connected again", "session", fmt.Sprintf("%#x", uint64(id)), "server", server)
 	default: // it does not happen; another session would have none of our nodes
 		k.end()

@@ -56,7 +56,7 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	if err := k.sync(ctx); err != nil { // lost with the connection, or never sent
 		t.Logf("sync: %v", err)
 	}
-	for err := error(errAway); err != nil; err = k.sync(ctx) {
+	for err := errAway; err != nil; err = k.sync(ctx) {
 		if term.Context().Err() != nil || ctx.Err() != nil {
 			t.Fatalf("the leadership was lost: %v", context.Cause(term.Context()))
 		}

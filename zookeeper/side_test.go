@@ -24,7 +24,7 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
-			store, link := w.linked()
+			store, link := w.linkedFor(brief)
 			term := elect(t, store, shardA)
 			link.LoseNextRequest(func(b []byte) bool {
 				if request(opMulti, at)(b) {
@@ -148,7 +148,7 @@ func TestSizes(t *testing.T) {
 	w := newWorld(t, single)
 	term := elect(t, w.open(zookeeper.Config{}), shardA)
 	var want []gerritstream.Entry
-	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000, 1_048_576, 10 << 20} {
+	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000, 1_048_576, 4 << 20} {
 		e := event(shardA, i+1, size)
 		want = append(want, e)
 		commit(t, term, gerritstream.Commit{Position: after(i + 1), Entries: []gerritstream.Entry{e}})

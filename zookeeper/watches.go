@@ -13,6 +13,7 @@ import (
 type watches struct {
 	watching sync.Mutex
 	live     map[watchKey]chan struct{} // under watching; closed when the watch fires
+	held     int                        // under watching; how many the library holds
 }
 
 type watchKey struct {
@@ -42,18 +43,41 @@ func (w *watches) standing(key watchKey) <-chan struct{} {
 func (k *session) share(key watchKey, events <-chan zk.Event) <-chan struct{} {
 	fired := make(chan struct{})
 	k.watching.Lock()
+	if other, ok := k.live[key]; ok { // two asked at once; whoever has the other looks again
+		close(other)
+	}
 	k.live[key] = fired
+	k.held++
 	k.watching.Unlock()
 	k.running.Go(func() {
 		<-events // it comes at the end of the library's work at the latest
 		k.watching.Lock()
-		if k.live[key] == fired {
+		defer k.watching.Unlock()
+		k.held--
+		if k.live[key] == fired { // otherwise it was fired already
 			delete(k.live, key)
+			close(fired)
 		}
-		k.watching.Unlock()
-		close(fired)
 	})
 	return fired
+}
+
+// holds tells whether the library holds watches, which it sets anew on the next connection.
+func (w *watches) holds() bool {
+	w.watching.Lock()
+	defer w.watching.Unlock()
+	return w.held > 0
+}
+
+// fireAll has everybody look again. The library sets its watches anew when it is connected again; should that be lost as well, it
+// does not notice what it has missed.
+func (w *watches) fireAll() {
+	w.watching.Lock()
+	defer w.watching.Unlock()
+	for key, fired := range w.live {
+		delete(w.live, key)
+		close(fired)
+	}
 }
 
 // watched is what a node was, and what is closed when it may be so no more.
