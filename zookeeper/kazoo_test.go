@@ -239,7 +239,7 @@ func TestRollingRestart(t *testing.T) {
 	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})
 	w := &world{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
 	w.raw = rawConn(t, w.hosts)
-	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: steady}))
+	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: 20 * time.Second}))
 	if err != nil {
 		t.Fatal(err)
 	}
