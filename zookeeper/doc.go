@@ -65,4 +65,5 @@ package zookeeper
 //	commit.go       what it writes; transaction.go in which form; envelope.go an event as Zuul reads it
 //	side.go         large events; letters.go dead letters; depth.go the queue's limit
 //	start.go, positions.go, inspect.go: the rest of the Store
+//	operator.go     what an operator looks at and changes; operator_letters.go dead letters
 //	members.go      what a process says of itself; muster.go who is there: the Crew

@@ -12,6 +12,9 @@ func (s *Store) Intercept(f func(p Point, write func() error) error) {
 	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }
 
+// Intercept does the same with an Operator.
+func (o *Operator) Intercept(f func(p Point, write func() error) error) { o.store.Intercept(f) }
+
 // Kill ends a Store as SIGKILL would: nothing more is written, nothing is said to the servers. It does not wait.
 func (s *Store) Kill() {
 	s.closing.Do(func() {

@@ -95,10 +95,11 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 	return shards, err
 }
 
-// leader is who leads a shard, and by which term; 0: a foreign one.
+// leader is who leads a shard, by which term (0: a foreign one), and its lock node.
 type leader struct {
 	name string
 	term uint64
+	path string
 }
 
 // leaders reads who leads which shard.
@@ -135,7 +136,8 @@ func (k *session) leader(ctx context.Context, root string) (leader, error) {
 		return leader{}, err
 	}
 	for _, c := range line(children) {
-		n, err := k.get(ctx, root+"/"+c.name)
+		path := root + "/" + c.name
+		n, err := k.get(ctx, path)
 		if err != nil {
 			return leader{}, err
 		}
@@ -144,9 +146,9 @@ func (k *session) leader(ctx context.Context, root string) (leader, error) {
 		}
 		name, ours := leaderName(n.data)
 		if !ours {
-			return leader{name: name}, nil
+			return leader{name: name, path: path}, nil
 		}
-		return leader{name, uint64(n.stat.Czxid)}, nil
+		return leader{name, uint64(n.stat.Czxid), path}, nil
 	}
 	return leader{}, nil
 }

@@ -273,6 +273,8 @@ func (s *Store) call(ctx context.Context, f func(ctx context.Context, k *session
 	k, err := s.await(ctx)
 	if err == nil {
 		err = f(ctx, k)
+	} else if errors.Is(err, context.DeadlineExceeded) { // the caller waits for less
+		err = fmt.Errorf("%w: %w", errAway, err)
 	}
 	if errors.Is(err, errAway) {
 		s.mu.Lock()

@@ -105,7 +105,8 @@ func (w *world) backend() storetest.Backend {
 		DamageMember: func(store gerritstream.Store) {
 			w.put(w.own("/members/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
 		},
-		Foreign: w.foreign,
+		Foreign:  w.foreign,
+		Operator: func() gerritstream.Operator { return w.operator() },
 		FailNext: func(p storetest.Point, f storetest.Fault) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -154,6 +155,19 @@ func (w *world) open(c zookeeper.Config) *zookeeper.Store {
 		store.Reap()
 	})
 	return store
+}
+
+// operator opens an operator whose writes suffer the faults that were asked for. It is closed by whoever uses it.
+func (w *world) operator() *zookeeper.Operator {
+	w.t.Helper()
+	o, err := zookeeper.OpenOperator(w.t.Context(), w.config(zookeeper.Config{}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	o.Intercept(func(p zookeeper.Point, write func() error) error {
+		return suffer(w.fault(storetest.Point(p)), nil, write)
+	})
+	return o
 }
 
 func (w *world) fault(p storetest.Point) storetest.Fault {

@@ -21,6 +21,7 @@ const (
 	opLetter
 	opDiscarded
 	opIntent
+	opStart
 )
 
 // transaction is a commit in the form in which it is sent.

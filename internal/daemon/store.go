@@ -73,12 +73,17 @@ func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, er
 		return sqlite.Inspect(ctx, c.Store.SQLite)
 	case config.StoreZooKeeper:
 		in, err := zookeeper.Inspect(ctx, zooKeeper(c))
-		if errors.Is(err, zookeeper.ErrConfig) { // somebody has to change how it or this process is set up
-			err = &ConfigError{err}
-		}
-		return in, err
+		return in, zooKeeperFault(err)
 	}
 	return gerritstream.Inspection{}, &ConfigError{errNoStore}
+}
+
+// zooKeeperFault makes a ConfigError of it when somebody has to change how ZooKeeper or this process is set up.
+func zooKeeperFault(err error) error {
+	if errors.Is(err, zookeeper.ErrConfig) {
+		return &ConfigError{err}
+	}
+	return err
 }
 
 // OpenOperator opens the store that a configuration names for an operator, who closes it.
@@ -86,6 +91,12 @@ func OpenOperator(ctx context.Context, c *config.Config) (gerritstream.Operator,
 	switch c.Store.Kind() {
 	case config.StoreSQLite:
 		return sqlite.OpenOperator(ctx, c.Store.SQLite)
+	case config.StoreZooKeeper:
+		o, err := zookeeper.OpenOperator(ctx, zooKeeper(c))
+		if err != nil {
+			return nil, zooKeeperFault(err)
+		}
+		return o, nil
 	}
 	return nil, &ConfigError{errNoStore}
 }

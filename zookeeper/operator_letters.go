@@ -1,0 +1,285 @@
+package zookeeper
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// letterPage is how many dead letters are read at a time: 1.4 MB at most.
+const letterPage = 16
+
+// reasonUnreadable is the Reason of what stands among the dead letters and cannot be understood: damaged, or of a newer version.
+// It is shown and dropped like the others, and never queued.
+const reasonUnreadable = "unreadable"
+
+// letterNames are the names of the dead letters by their ids, as far as they were read: a node is named after the record's
+// place. A name belongs to the same record for ever.
+type letterNames struct {
+	mu   sync.Mutex
+	byID map[gerritstream.EventID]string // under mu
+	read map[string]bool                 // under mu; the names in byID
+}
+
+func (l *letterNames) put(id gerritstream.EventID, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byID == nil {
+		l.byID, l.read = map[gerritstream.EventID]string{}, map[string]bool{}
+	}
+	l.byID[id], l.read[name] = name, true
+}
+
+// of returns the names of those that are known.
+func (l *letterNames) of(ids []gerritstream.EventID) map[gerritstream.EventID]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := map[gerritstream.EventID]string{}
+	for _, id := range ids {
+		if name, ok := l.byID[id]; ok {
+			known[id] = name
+		}
+	}
+	return known
+}
+
+// unread returns the names that have not been read.
+func (l *letterNames) unread(names []string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(names, func(name string) bool { return l.read[name] })
+}
+
+// Letters implements gerritstream.Operator.
+func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, error] {
+	return func(yield func(gerritstream.Letter, error) bool) {
+		names, err := o.newestLetters(ctx)
+		for page := range slices.Chunk(names, letterPage) {
+			var letters []gerritstream.Letter
+			if letters, err = o.readLetters(ctx, page); err != nil {
+				break
+			}
+			for i := range letters {
+				if !yield(letters[i], nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(gerritstream.Letter{}, fmt.Errorf("read dead letters: %w", err))
+		}
+	}
+}
+
+// newestLetters returns the names of the dead letters, the newest first.
+func (o *Operator) newestLetters(ctx context.Context) (names []string, err error) {
+	dir := o.store.at.letters()
+	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
+		if err := k.sync(ctx); err != nil {
+			return err
+		}
+		if names, err = k.children(ctx, dir); err != nil {
+			return err
+		}
+		nodes, err := k.statAll(ctx, below(dir, names))
+		if err != nil {
+			return err
+		}
+		made := make(map[string]int64, len(names))
+		for i, name := range names {
+			made[name] = nodes[i].stat.Czxid
+		}
+		slices.SortFunc(names, func(a, b string) int {
+			return cmp.Or(cmp.Compare(made[b], made[a]), cmp.Compare(len(b), len(a)), strings.Compare(b, a))
+		})
+		return nil
+	})
+	return names, err
+}
+
+// below makes names paths.
+func below(dir string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = dir + "/" + name
+	}
+	return paths
+}
+
+// readLetters reads dead letters by name, and learns their ids. Those that are gone are left out.
+func (o *Operator) readLetters(ctx context.Context, names []string) (letters []gerritstream.Letter, err error) {
+	var nodes []node
+	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
+		nodes, err = k.getAll(ctx, below(o.store.at.letters(), names))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range nodes {
+		if n.present {
+			l := letterOf(names[i], n)
+			o.names.put(l.ID, names[i])
+			letters = append(letters, l)
+		}
+	}
+	return letters, nil
+}
+
+// letterOf reads a dead letter's node. One that cannot be understood gets an id by its name, and is its own record.
+func letterOf(name string, n node) gerritstream.Letter {
+	d, err := decodeLetter(n.data)
+	if err != nil {
+		id := sha256.Sum256([]byte(name))
+		detail := name + ": " + err.Error()
+		d = gerritstream.DeadLetter{
+			ID: gerritstream.EventID(id[:len(gerritstream.EventID{})]), Sub: gerritstream.NoSub, Reason: reasonUnreadable,
+			Detail:  strings.ToValidUTF8(detail[:min(len(detail), maxDetail)], "?"),
+			Payload: n.data[:min(len(n.data), gerritstream.MaxDeadLetterBytes)], Length: len(n.data), SHA256: sha256.Sum256(n.data),
+		}
+	}
+	return gerritstream.Letter{DeadLetter: d, PutAside: fromMilliseconds(n.stat.Ctime)}
+}
+
+// locate finds the names of dead letters. Those that are not held are left out, as far as it can be known without reading
+// them again.
+func (o *Operator) locate(ctx context.Context, ids []gerritstream.EventID) (found map[gerritstream.EventID]string, err error) {
+	wanted := map[gerritstream.EventID]bool{}
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	if found = o.names.of(ids); len(found) == len(wanted) {
+		return found, nil
+	}
+	var names []string
+	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
+		if err := k.sync(ctx); err != nil {
+			return err
+		}
+		names, err = k.children(ctx, o.store.at.letters())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for page := range slices.Chunk(o.names.unread(names), letterPage) {
+		if _, err := o.readLetters(ctx, page); err != nil {
+			return nil, err
+		}
+		if found = o.names.of(ids); len(found) == len(wanted) {
+			break
+		}
+	}
+	return found, nil
+}
+
+// Letter implements gerritstream.Operator.
+func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerritstream.Letter, error) {
+	found, err := o.locate(ctx, []gerritstream.EventID{id})
+	if err == nil {
+		var letters []gerritstream.Letter
+		letters, err = o.readLetters(ctx, slices.Collect(maps.Values(found)))
+		for _, l := range letters {
+			if l.ID == id {
+				return l, nil
+			}
+		}
+	}
+	if err == nil {
+		err = gerritstream.ErrNoLetter
+	}
+	return gerritstream.Letter{}, fmt.Errorf("read letter %s: %w", id, err)
+}
+
+// DropLetters implements gerritstream.Operator. The count of those that were not kept stays.
+func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
+	found, err := o.locate(ctx, ids)
+	if err != nil {
+		return 0, fmt.Errorf("drop letters: %w", err)
+	}
+	paths := below(o.store.at.letters(), slices.Sorted(maps.Values(found)))
+	seen := map[string]bool{}
+	err = o.write(ctx, pointDropLetters, func(ctx context.Context, k *session) error {
+		nodes, err := k.statAll(ctx, paths)
+		if err != nil {
+			return err
+		}
+		var held []removal
+		for i, n := range nodes {
+			if n.present {
+				held = append(held, removal{paths[i], n.stat.Version})
+			}
+		}
+		return o.remove(ctx, k, node{}, held, seen)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(seen), nil
+}
+
+// RetryLetter implements gerritstream.Operator. The queue's limit does not hold it up.
+func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error {
+	found, err := o.locate(ctx, []gerritstream.EventID{e.ID})
+	if err == nil && found[e.ID] == "" {
+		err = gerritstream.ErrNoLetter
+	}
+	if err == nil {
+		path := o.store.at.letters() + "/" + found[e.ID]
+		doubt := false
+		err = o.write(ctx, pointRetryLetter, func(ctx context.Context, k *session) error { return o.retry(ctx, k, path, &e, &doubt) })
+	}
+	if err != nil {
+		return fmt.Errorf("retry letter %s: %w", e.ID, err)
+	}
+	return nil
+}
+
+// retry queues an entry and removes its dead letter. doubt: it may have been carried out already.
+func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerritstream.Entry, doubt *bool) error {
+	if err := k.sync(ctx); err != nil {
+		return err
+	}
+	n, err := k.get(ctx, path)
+	if err != nil {
+		return err
+	}
+	if !n.present && *doubt {
+		return fmt.Errorf("the connection was lost, and it is not held any more: %w", errUnknownOutcome)
+	} else if !n.present {
+		return gerritstream.ErrNoLetter
+	}
+	d, err := decodeLetter(n.data)
+	switch {
+	case err != nil:
+		return err
+	case d.ID != e.ID:
+		return gerritstream.ErrNoLetter
+	case len(d.Payload) < d.Length:
+		return gerritstream.ErrCut
+	case len(e.Payload)+envelopeOverhead > maxInline:
+		return fmt.Errorf("%d bytes are more than fit into a node of Zuul's queue", len(e.Payload))
+	}
+	at := o.store.at
+	if err := k.ensure(ctx, at.queue()); err != nil {
+		return k.refusedFor(err)
+	}
+	_, err = k.multi(ctx,
+		&zk.DeleteRequest{Path: path, Version: n.stat.Version},
+		&zk.CreateRequest{Path: at.queued(), Data: appendEnvelope(nil, e, o.store.config.Now()), Acl: openACL, Flags: zk.FlagSequence})
+	if err == nil {
+		return nil
+	}
+	*doubt = *doubt || fateOf(err) == unknown
+	return k.lookAgain(ctx, err)
+}
