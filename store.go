@@ -148,6 +148,7 @@ type InspectedShard struct {
 	Position  *Position `json:"position"` // nil: none yet
 	Term      uint64    `json:"term"`
 	Leader    string    `json:"leader"`    // the leading process; empty: none
+	Foreign   bool      `json:"foreign"`   // the leader is another program, which keeps its own positions
 	Committed time.Time `json:"committed"` // of the last commit, by the committing process' clock; zero: never
 }
 

@@ -89,7 +89,7 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 	leaders, err := s.leaders(ctx, k)
 	for shard, leader := range leaders {
 		of := shards[shard]
-		of.Leader, of.Term = leader.name, cmp.Or(leader.term, of.Term)
+		of.Leader, of.Term, of.Foreign = leader.name, cmp.Or(leader.term, of.Term), leader.term == 0
 		shards[shard] = of
 	}
 	return shards, err

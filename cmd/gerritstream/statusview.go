@@ -47,6 +47,7 @@ type shardView struct {
 	Shard         gerritstream.ShardID    `json:"shard"`
 	State         gerritstream.State      `json:"state"`
 	Leader        string                  `json:"leader,omitempty"`
+	Foreign       bool                    `json:"foreign,omitempty"` // another program leads: Zuul's own listener
 	Term          uint64                  `json:"term,omitempty"`
 	WaitingFor    []gerritstream.ShardID  `json:"waiting_for,omitempty"`
 	Position      *gerritstream.Position  `json:"position"`
@@ -113,7 +114,7 @@ func (l *look) shardIDs(reports []gerritstream.Report) []gerritstream.ShardID {
 func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) shardView {
 	stored := l.inspection.Shards[id]
 	v := shardView{
-		Shard: id, Leader: stored.Leader, Term: stored.Term, Position: stored.Position,
+		Shard: id, Leader: stored.Leader, Foreign: stored.Foreign, Term: stored.Term, Position: stored.Position,
 		LastCommit: stored.Committed.UTC(), LastCommitAge: l.age(stored.Committed),
 	}
 	said, leads := whatIsSaid(id, stored.Leader, reports)
@@ -216,7 +217,8 @@ func (l *look) shardTrouble(s *shardView) []string {
 		if s.Trouble != "" {
 			found = append(found, oneLine(s.Trouble))
 		}
-		if !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
+		// Another program commits elsewhere, and only when there are events.
+		if !s.Foreign && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
 			found = append(found, fmt.Sprintf("nothing was committed for %s", l.now.Sub(s.LastCommit).Round(time.Second)))
 		}
 	}

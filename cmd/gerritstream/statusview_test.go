@@ -114,6 +114,11 @@ func TestStatusTrouble(t *testing.T) {
 			s.Committed = now.Add(-5 * time.Minute)
 			in.Shards["shardId-2"] = s
 		}, []string{"shardId-2: nothing was committed for 5m0s"}},
+		{"an old commit, and another program leads", func(in *gerritstream.Inspection, _ *look) {
+			s := in.Shards["shardId-2"]
+			s.Committed, s.Leader, s.Foreign = now.Add(-5*time.Minute), "Zuul (Python)", true
+			in.Shards["shardId-2"] = s
+		}, nil},
 		{"a position nobody can read", func(in *gerritstream.Inspection, _ *look) {
 			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
 		}, []string{"shardId-2: its position cannot be read: no JSON"}},

@@ -14,13 +14,17 @@ type status struct {
 	DeadLetters int           `json:"dead_letters"`
 	Shards      []statusShard `json:"shards"`
 	Trouble     []string      `json:"trouble"`
+	Processes   []struct {
+		Process string `json:"process"`
+	} `json:"processes"`
 }
 
 type statusShard struct {
-	Shard  string `json:"shard"`
-	State  string `json:"state"`
-	Leader string `json:"leader"`
-	Lost   []any  `json:"possibly_lost"`
+	Shard   string `json:"shard"`
+	State   string `json:"state"`
+	Leader  string `json:"leader"`
+	Foreign bool   `json:"foreign"`
+	Lost    []any  `json:"possibly_lost"`
 }
 
 // readStatus runs `gerritstream status -o json` beside whoever uses the database.

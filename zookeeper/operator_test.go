@@ -1,0 +1,436 @@
+package zookeeper_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+func openOperator(t *testing.T, c zookeeper.Config) *zookeeper.Operator {
+	t.Helper()
+	o, err := zookeeper.OpenOperator(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			t.Errorf("close the operator: %v", err)
+		}
+	})
+	return o
+}
+
+func setTo(pos gerritstream.Position) func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
+	return func(*gerritstream.StoredPosition) (gerritstream.Position, error) { return pos, nil }
+}
+
+func set(t *testing.T, o gerritstream.Operator, pos gerritstream.Position) {
+	t.Helper()
+	if err := o.SetPosition(soon(t), 0, shardA, setTo(pos)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) positionPath(shard gerritstream.ShardID) string {
+	return w.own("/e0/positions/" + string(shard))
+}
+
+// version of a node; -1: it is not there.
+func (w *world) version(path string) int32 {
+	w.t.Helper()
+	if _, err := w.raw.Sync(path); err != nil {
+		w.t.Fatal(err)
+	}
+	present, stat, err := w.raw.Exists(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !present {
+		return -1
+	}
+	return stat.Version
+}
+
+// Zuul's checkpoint goes along, back and ahead, whatever was in it, so that the next term begins where it was told to.
+func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 9))
+	resign(t, term)
+	for _, to := range []struct {
+		pos gerritstream.Position
+		z   gerritstream.SequenceNumber
+	}{
+		{after(3), sequence(3)},
+		{after(20), sequence(20)},
+		{anchor(), ""},
+		{gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}, ""},
+		{after(5), sequence(5)},
+	} {
+		for _, found := range []string{"as it was", "", "[", quoted(7)} {
+			if found != "as it was" {
+				w.python(shardA, found)
+			}
+			set(t, o, to.pos)
+			w.checkpoint(shardA, to.z)
+			term := elect(t, store, shardA)
+			if got, ok := term.Position(); !ok || got.String() != to.pos.String() {
+				t.Errorf("behind %q the term begins with %s, want %s", found, got, to.pos)
+			}
+			resign(t, term)
+		}
+	}
+	// It is made where it is not, and what is above it.
+	w.remove(w.chroot + "/zuul")
+	set(t, o, after(4))
+	w.checkpoint(shardA, sequence(4))
+}
+
+// A Python leader is left in its place. What it writes next is refused, even where its checkpoint has the same value.
+func TestOperatorStopsAPythonLeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o := openOperator(t, w.config(zookeeper.Config{}))
+	w.python(shardA, quoted(3))
+	python := peers.StartContender(t, w.kazoo())
+	python.Contend(t, pythonElection, "")
+	lock := python.AwaitLead(t, pythonElection)
+	if _, err := python.ReadCheckpoint(t, pythonState); err != nil {
+		t.Fatal(err)
+	}
+	set(t, o, after(3))
+	if line := w.children(w.election(shardA)); !slices.Equal(line, []string{lock}) {
+		t.Errorf("the line is %q, want %q", line, lock)
+	}
+	var refusal *peers.Refusal
+	if err := python.WriteCheckpoint(t, pythonState, string(sequence(4))); !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
+		t.Errorf("Python's write: %v", err)
+	}
+	w.checkpoint(shardA, sequence(3))
+	python.Resign(t, pythonElection)
+	begins(t, elect(t, w.open(zookeeper.Config{}), shardA), sequence(3))
+}
+
+// What changes between a look and the transaction has it looked again, or refused.
+func TestOperatorMeetsOthers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		meanwhile func(*testing.T, *world, gerritstream.Term)
+		looks     int
+		err       error
+	}{
+		"nothing":            {func(*testing.T, *world, gerritstream.Term) {}, 1, nil},
+		"the leader commits": {func(t *testing.T, _ *world, term gerritstream.Term) { commit(t, term, step(shardA, 2, 3)) }, 2, nil},
+		"the leader resigns": {func(t *testing.T, _ *world, term gerritstream.Term) { resign(t, term) }, 2, nil},
+		"Python writes":      {func(_ *testing.T, w *world, _ gerritstream.Term) { w.python(shardA, quoted(9)) }, 2, nil},
+		"somebody sets it":   {func(_ *testing.T, w *world, _ gerritstream.Term) { w.put(w.positionPath(shardA), []byte("x")) }, 2, nil},
+		"all is deleted": {func(_ *testing.T, w *world, _ gerritstream.Term) {
+			w.remove(w.own("/e0"))
+			w.remove(w.chroot + "/zuul")
+		}, 2, nil},
+		"another epoch": {func(t *testing.T, w *world, _ gerritstream.Term) {
+			w.put(w.own("/start"), []byte(strings.Replace(string(w.get(w.own("/start"))), `"epoch":0`, `"epoch":1`, 1)))
+		}, 1, gerritstream.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+			start := gerritstream.Start{Stream: stream, From: gerritstream.StartPoint{TrimHorizon: true}}
+			if err := store.SetStart(soon(t), nil, start); err != nil {
+				t.Fatal(err)
+			}
+			term := elect(t, store, shardA)
+			commit(t, term, step(shardA, 1, 1))
+			looks := 0
+			err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
+				if looks++; looks == 1 {
+					tc.meanwhile(t, w, term)
+				}
+				return after(7), nil
+			})
+			if !errors.Is(err, tc.err) || looks != tc.looks {
+				t.Errorf("%d looks, error %v, want %d and %v", looks, err, tc.looks, tc.err)
+			}
+			if tc.err != nil {
+				w.checkpoint(shardA, sequence(1))
+				return
+			}
+			w.checkpoint(shardA, sequence(7))
+			begins(t, elect(t, store, shardA), sequence(7))
+		})
+	}
+}
+
+// Whatever becomes of the connection, what an operator does is done once.
+func TestOperatorSurvivesALostConnection(t *testing.T) {
+	for loss, lose := range losses {
+		t.Run(loss, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			link := peers.NewZooKeeperLink(t, w.hosts[0])
+			c := w.config(zookeeper.Config{})
+			c.Hosts = []string{link.Addr()}
+			o, store := openOperator(t, c), w.open(zookeeper.Config{})
+			term := elect(t, store, shardA)
+			e := event(shardA, 1, 100)
+			d := gerritstream.DeadLetter{
+				ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
+			}
+			commit(t, term, gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{d, letter(shardA, 2)}})
+
+			lost := func(c <-chan struct{}) {
+				t.Helper()
+				select {
+				case <-c:
+				default:
+					t.Fatal("nothing was lost")
+				}
+			}
+			gone := lose(link, request(opMulti, "/positions/"))
+			version := w.version(w.positionPath(shardA))
+			set(t, o, after(1))
+			lost(gone)
+			if v := w.version(w.positionPath(shardA)); v != version+1 {
+				t.Errorf("the position has version %d, want %d", v, version+1)
+			}
+			w.checkpoint(shardA, sequence(1))
+			ended(t, term)
+			resign(t, term)
+
+			gone = lose(link, request(opMulti, "/dead/"))
+			err := o.RetryLetter(soon(t), e)
+			lost(gone)
+			if (err == nil) != (loss == "request lost") {
+				t.Errorf("retry: %v", err)
+			}
+			w.queued(e)
+			gone = lose(link, request(opMulti, "/dead/"))
+			if n, err := o.DropLetters(soon(t), []gerritstream.EventID{letter(shardA, 2).ID}); n != 1 || err != nil {
+				t.Errorf("%d dropped, %v", n, err)
+			}
+			lost(gone)
+			if left := w.deadLetters(); len(left) != 0 {
+				t.Errorf("left are %v", left)
+			}
+
+			done := after(5)
+			done.Ended = true
+			set(t, o, done)
+			gone = lose(link, request(opMulti, "/positions/"))
+			if n, err := o.RemovePositions(soon(t), []gerritstream.PositionKey{{Shard: shardA}}); n != 1 || err != nil {
+				t.Errorf("%d removed, %v", n, err)
+			}
+			lost(gone)
+			if w.version(w.positionPath(shardA)) != -1 {
+				t.Error("the position is still there")
+			}
+			w.checkpoint(shardA, sequence(5)) // Zuul's stays
+		})
+	}
+}
+
+// An operator leaves alone what it is not told to change, and nothing of itself behind.
+func TestOperatorTakesPartInNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o, err := zookeeper.OpenOperator(t.Context(), w.config(zookeeper.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const intent = "7f88db97-5d5d-451d-8efc-afeaabd7a8f9"
+	w.put(w.own("/intents/"+string(shardA)), []byte(intent))
+	w.put(w.zuul("/events/data/"+intent+"/0000000000"), []byte("x"))
+	w.put(w.own("/discarded/"+string(shardA)), []byte("17"))
+	w.put(w.own("/dead/x"), []byte("{"))
+	set(t, o, after(3))
+	for l, err := range o.Letters(soon(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := o.DropLetters(soon(t), []gerritstream.EventID{l.ID}); err != nil || n != 1 {
+			t.Errorf("%d dropped, %v", n, err)
+		}
+	}
+	ephemerals := func() (found []string) {
+		var walk func(path string)
+		walk = func(path string) {
+			if _, stat, err := w.raw.Exists(path); err == nil && stat.EphemeralOwner != 0 {
+				found = append(found, path)
+			}
+			for _, child := range w.children(path) {
+				walk(path + "/" + child)
+			}
+		}
+		walk(w.chroot)
+		return found
+	}
+	if found := ephemerals(); len(found) != 0 {
+		t.Errorf("of the operator's session there are %q", found)
+	}
+	if err := o.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if got := string(w.get(w.own("/discarded/" + string(shardA)))); got != "17" {
+		t.Errorf("the count of those that were not kept is %q", got)
+	}
+	if got := w.children(w.zuul("/events/data")); len(got) != 1 || string(w.get(w.own("/intents/"+string(shardA)))) != intent {
+		t.Errorf("what a large event has left was touched: %q", got)
+	}
+	elect(t, w.open(zookeeper.Config{}), shardA)
+	w.noSideData(0)
+}
+
+// What is no dead letter is shown like the others, can be dropped, and is never queued.
+func TestUnreadableLetters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+	sound := letter(shardA, 1)
+	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{sound}})
+	garbage := []string{"", "{", `{"format":1}`, `{"format":1000000}`, "\xff", `{"type":"change-merged"}`}
+	for i, data := range garbage {
+		w.put(w.own("/dead/"+string('a'+rune(i))), []byte(data))
+	}
+	var ids []gerritstream.EventID
+	var shown []string
+	for l, err := range o.Letters(soon(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids = append(ids, l.ID); l.ID == sound.ID {
+			continue
+		}
+		shown = append(shown, string(l.Payload))
+		if l.Reason != "unreadable" || l.Length != len(l.Payload) {
+			t.Errorf("%q is shown as %+v", l.Payload, l)
+		}
+		if one, err := o.Letter(soon(t), l.ID); err != nil || one.Detail != l.Detail {
+			t.Errorf("one by one it is %+v, %v", one, err)
+		}
+		if err := o.RetryLetter(soon(t), gerritstream.Entry{ID: l.ID, Payload: l.Payload}); err == nil {
+			t.Errorf("%q was queued", l.Payload)
+		}
+	}
+	slices.Reverse(shown)
+	if !slices.Equal(shown, garbage) {
+		t.Errorf("shown are %q, want %q", shown, garbage)
+	}
+	w.queued()
+	if n, err := o.DropLetters(soon(t), ids); err != nil || n != len(garbage)+1 {
+		t.Errorf("%d dropped, %v", n, err)
+	}
+	if left := w.children(w.own("/dead")); len(left) != 0 {
+		t.Errorf("left are %q", left)
+	}
+}
+
+// More dead letters than are ever kept are found by their ids without reading them again and again.
+func TestOperatorFindsLetters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	const many = 200
+	var ids []gerritstream.EventID
+	for n := 1; n <= many; n += 50 {
+		c := gerritstream.Commit{Position: after(n + 49)}
+		for i := range 50 {
+			c.DeadLetters = append(c.DeadLetters, letter(shardA, n+i))
+			ids = append(ids, letter(shardA, n+i).ID)
+		}
+		commit(t, term, c)
+	}
+	link := peers.NewZooKeeperLink(t, w.hosts[0])
+	var reads atomic.Int64
+	link.LoseNextRequest(func(b []byte) bool { // loses none
+		if request(opGet, "/dead/")(b) {
+			reads.Add(1)
+		}
+		return false
+	})
+	c := w.config(zookeeper.Config{})
+	c.Hosts = []string{link.Addr()}
+	o := openOperator(t, c)
+	for _, id := range ids {
+		if _, err := o.Letter(soon(t), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := reads.Load(); n != 2*many {
+		t.Errorf("%d reads for %d letters one by one, want each twice", n, many)
+	}
+	if n, err := o.DropLetters(soon(t), ids); err != nil || n != many {
+		t.Errorf("%d dropped, %v", n, err)
+	}
+}
+
+// Without a server, a chroot or a certificate that does, there is one line, within the caller's time.
+func TestOperatorWithoutZooKeeper(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	link := peers.NewZooKeeperLink(t, w.hosts[0])
+	link.Cut()
+	for name, tc := range map[string]struct {
+		change  func(*zookeeper.Config)
+		limit   time.Duration // the caller's
+		says    string
+		unusual bool // an operator has to change something
+	}{
+		"away":                            {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} }, patience, "ZooKeeper cannot be reached: the last connection to ", false},
+		"away, and the caller in a hurry": {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} }, 1500 * time.Millisecond, "ZooKeeper cannot be reached: ", false},
+		"no chroot":                       {func(c *zookeeper.Config) { c.Chroot += "-not" }, patience, "does not exist", true},
+		"no connection":                   {func(c *zookeeper.Config) { c.Connection = "" }, patience, "no connection name given", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := w.config(zookeeper.Config{})
+			tc.change(&c)
+			ctx, cancel := context.WithTimeout(t.Context(), tc.limit)
+			defer cancel()
+			began := time.Now()
+			_, err := zookeeper.OpenOperator(ctx, c)
+			if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("open: %v, want one line with %q", err, tc.says)
+			}
+			if errors.Is(err, zookeeper.ErrConfig) != tc.unusual {
+				t.Errorf("is %v to be changed: want %v", err, tc.unusual)
+			}
+			if took := time.Since(began); took > min(tc.limit, 5*time.Second)+5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// What an operator queues Zuul reads as if it had been queued at once, under the same id.
+func TestRetriedLetterIsReadByZuul(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+	e := event(shardA, 1, gerritstream.MaxDeadLetterBytes)
+	d := gerritstream.DeadLetter{
+		ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: 7, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
+	}
+	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
+	w.remove(w.zuul("/events")) // Zuul's delete-state
+	if err := o.RetryLetter(soon(t), e); err != nil {
+		t.Fatal(err)
+	}
+	pass, err := peers.StartReader(t, w.kazoo(), zuulRoot).Drain(t.Context())
+	if err != nil || len(pass.Events) != 1 {
+		t.Fatalf("%d events, %v", len(pass.Events), err)
+	}
+	if got := pass.Events[0]; got.EventID != e.ID.String() || string(got.Payload) != string(e.Payload) || !json.Valid(got.Payload) {
+		t.Errorf("Zuul reads %s, %d bytes", got.EventID, len(got.Payload))
+	}
+}
