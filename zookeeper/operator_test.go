@@ -200,6 +200,9 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			gone := lose(link, request(opMulti, "/positions/"))
 			version := w.version(w.positionPath(shardA))
 			set(t, o, after(1))
+			if line := w.children(w.election(shardA)); len(line) != 0 {
+				t.Errorf("the leader's place %q is not free at once", line)
+			}
 			lost(gone)
 			if v := w.version(w.positionPath(shardA)); v != version+1 {
 				t.Errorf("the position has version %d, want %d", v, version+1)
