@@ -102,7 +102,19 @@ func (s *supervisor) share(ctx context.Context, steps []Step) (Orders, error) {
 	a := Balance(shards, s.withoutIdlers(m))
 	s.noteVacancies(shards, a)
 	s.showShares(shards, a)
+	s.unsettled = unsettled(shards, a, m)
 	return a.Orders(shards, m), nil
+}
+
+// unsettled reports whether a shard is to be led by this process, or led on by another, and that has not come to pass: both sides
+// look again soon, for nobody tells of lines that change. A process that planned without knowing of this one may have been
+// faster.
+func unsettled(shards []ShardID, a Assignment, m Muster) bool {
+	return slices.ContainsFunc(shards, func(shard ShardID) bool {
+		line, owner := m.Lines[shard], a.Owner[shard]
+		leads := len(line) > 0 && line[0].is(m.Self)
+		return leads != (owner == m.Self) && owner != ""
+	})
 }
 
 // judgeReach declares this process unreadable when it is, and another is not.

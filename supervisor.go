@@ -38,14 +38,15 @@ type supervisor struct {
 	listRetry backoff
 	lastWarn  time.Time // of trouble with listing or planning
 
-	said     *Announcement   // nil: nothing, or not known
-	muster   Muster          // as planned with last
-	watching *musterWatch    // of the muster's members; nil: none
-	watches  int             // that have not ended, those that are of no use any more included
-	warned   map[string]bool // members about which something was said
-	vacant   map[ShardID]vacancy
-	pending  backoff   // of looks whether those have come to whom shards are to go
-	moveAt   time.Time // local: when to look; zero: nothing is to move
+	said      *Announcement   // nil: nothing, or not known
+	muster    Muster          // as planned with last
+	watching  *musterWatch    // of the muster's members; nil: none
+	watches   int             // that have not ended, those that are of no use any more included
+	warned    map[string]bool // members about which something was said
+	vacant    map[ShardID]vacancy
+	pending   backoff   // of looks whether those have come to whom shards are to go
+	unsettled bool      // shards were not led as planned when they were looked at last
+	moveAt    time.Time // local: when to look; zero: nothing is to move
 
 	blind      bool // unreadable, as announced
 	probing    *probe
@@ -310,7 +311,7 @@ func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardI
 		}
 	}
 	s.moveAt = time.Time{}
-	if len(o.Pending) == 0 {
+	if !s.unsettled {
 		s.pending.reset()
 	} else {
 		s.moveAt = time.Now().Add(s.pending.next())
