@@ -61,7 +61,7 @@ var losses = map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 // A commit during which the connection is lost, whatever it was doing, is carried out once, and the leadership stays, with
 // others queued behind.
 func TestCommitSurvivesALostConnection(t *testing.T) {
-	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_500_000)}}
+	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
 	letters := step(shardA, 2, 3)
 	letters.Position, letters.DeadLetters = after(4), []gerritstream.DeadLetter{letter(shardA, 4)}
 	for name, tc := range map[string]struct {

@@ -15,7 +15,7 @@ import (
 
 // large is the commit of one event that fills two chunks.
 func large(n int) gerritstream.Commit {
-	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 3_000_000)}}
+	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 2_000_000)}}
 }
 
 // A process that dies between the steps of a large event leaves nothing behind for longer than until the next term.
