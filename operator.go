@@ -27,8 +27,8 @@ type Operator interface {
 	// process, begins with the new position. Where another program keeps a position of its own beside ours, that one is
 	// brought along in the same transaction.
 	//
-	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer version wrote the stored position. Nothing is
-	// written then.
+	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer version wrote the stored position. ErrNotObeyed:
+	// another program would lead the shard next, and begin elsewhere. Nothing is written then.
 	SetPosition(ctx context.Context, epoch int, shard ShardID, change func(stored *StoredPosition) (Position, error)) error
 
 	// RemovePositions removes positions and returns how many of them there were. ErrConflict: one of them is of the current
@@ -95,6 +95,9 @@ type Letter struct {
 var (
 	// ErrNoLetter: the dead letter is not held.
 	ErrNoLetter = errors.New("no such dead letter")
+
+	// ErrNotObeyed: another program would lead a shard next and would not begin at the position that is to be set.
+	ErrNotObeyed = errors.New("the position would not be obeyed")
 
 	// ErrCut: only the beginning of a dead letter's record is held.
 	ErrCut = errors.New("only the beginning of the record is held")

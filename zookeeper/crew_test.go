@@ -85,7 +85,7 @@ func TestMusterWithPython(t *testing.T) {
 		}
 	}
 	in, err := store.Inspect(soon(t))
-	if err != nil || in.Shards[shardA].Leader != "Zuul (Python)" || in.Shards[shardA].Position != nil {
+	if err != nil || in.Shards[shardA].Leader != "Zuul (Python)" || !in.Shards[shardA].Foreign || in.Shards[shardA].Position != nil {
 		t.Errorf("inspection: %+v, %v", in.Shards[shardA], err)
 	}
 }

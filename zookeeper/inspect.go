@@ -89,18 +89,21 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 	leaders, err := s.leaders(ctx, k)
 	for shard, leader := range leaders {
 		of := shards[shard]
-		of.Leader, of.Term, of.Foreign = leader.name, cmp.Or(leader.term, of.Term), leader.term == 0
+		of.Leader, of.Term, of.Foreign = leader.name, cmp.Or(leader.term, of.Term), leader.foreign()
 		shards[shard] = of
 	}
 	return shards, err
 }
 
-// leader is who leads a shard, by which term (0: a foreign one), and its lock node.
+// leader is who leads a shard, or stands in line for it, by which term (0: a foreign one), and its lock node.
 type leader struct {
 	name string
 	term uint64
 	path string
 }
+
+// foreign tells that it is somebody, and none of ours.
+func (l leader) foreign() bool { return l.name != "" && l.term == 0 }
 
 // leaders reads who leads which shard.
 func (s *Store) leaders(ctx context.Context, k *session) (map[gerritstream.ShardID]leader, error) {
@@ -131,26 +134,37 @@ func (s *Store) leaders(ctx context.Context, k *session) (map[gerritstream.Shard
 
 // leader reads who is first in a line. Nobody: its zero value.
 func (k *session) leader(ctx context.Context, root string) (leader, error) {
+	first, err := k.front(ctx, root, 1)
+	return first[0], err
+}
+
+// front reads who stands at the front of a line, so many of them. Nobody: zero values.
+func (k *session) front(ctx context.Context, root string, many int) ([]leader, error) {
+	found := make([]leader, many)
 	children, err := k.children(ctx, root)
 	if err != nil {
-		return leader{}, err
+		return found, err
 	}
+	i := 0
 	for _, c := range line(children) {
 		path := root + "/" + c.name
 		n, err := k.get(ctx, path)
 		if err != nil {
-			return leader{}, err
+			return found, err
 		}
 		if !n.present {
 			continue
 		}
 		name, ours := leaderName(n.data)
-		if !ours {
-			return leader{name: name, path: path}, nil
+		found[i] = leader{name: name, path: path}
+		if ours {
+			found[i].term = uint64(n.stat.Czxid)
 		}
-		return leader{name, uint64(n.stat.Czxid), path}, nil
+		if i++; i == many {
+			break
+		}
 	}
-	return leader{}, nil
+	return found, nil
 }
 
 // inspectReports returns the reports of the processes that are alive. One that cannot be understood is left out: it is another

@@ -153,14 +153,21 @@ func storedPosition(n node) (s gerritstream.StoredPosition) {
 type standing struct {
 	position, zuul node
 	epoch          node // of the start record; not there: the epoch is 0
-	leader         leader
+	leader, next   leader
+}
+
+// heedless tells that a Python process would lead next: the one behind a leader that loses its place, or that one itself. It
+// knows records, and begins at the tip where it is told of none.
+func (is *standing) heedless() bool {
+	return is.next.foreign() || is.next.name == "" && is.leader.foreign()
 }
 
 // SetPosition implements gerritstream.Operator.
 //
 // Zuul's checkpoint is written even if it says so already: its version is what stops a Python leader. If one of ours leads, its
-// lock node goes, so that it learns of it at once; a Python leader's stays, for Python would not notice. What a large event
-// has left half written is for the next term.
+// lock node goes, so that it learns of it at once; a Python leader's stays, for Python would not notice, and is stopped by its
+// next checkpoint. Whoever stands behind the leader leads next. Where that would be Python a point to start from is refused. What a
+// large event has left half written is for the next term.
 func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstream.ShardID,
 	change func(*gerritstream.StoredPosition) (gerritstream.Position, error),
 ) error {
@@ -180,6 +187,10 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 		pos, err := change(stored)
 		if err != nil {
 			return err
+		}
+		if pos.After == "" && is.heedless() {
+			return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
+				"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrNotObeyed, shard)
 		}
 		stamp := gerritstream.Stamp{Nonce: rand.Text()}
 		if stored != nil {
@@ -204,7 +215,11 @@ func (o *Operator) look(ctx context.Context, k *session, epoch int, shard gerrit
 	} {
 		all.Go(func() (err error) { *into, err = k.get(reading, path); return err })
 	}
-	all.Go(func() (err error) { is.leader, err = k.leader(reading, at.election(shard)); return err })
+	all.Go(func() error {
+		front, err := k.front(reading, at.election(shard), 2)
+		is.leader, is.next = front[0], front[1]
+		return err
+	})
 	if err := all.Wait(); err != nil {
 		return is, err
 	}
@@ -239,6 +254,9 @@ func (o *Operator) setting(is standing, epoch int, shard gerritstream.ShardID, p
 	x.add(opZuul, put(at.checkpoint(shard), is.zuul, encodeCheckpoint(pos.After)))
 	if is.leader.term != 0 {
 		x.add(opLock, &zk.DeleteRequest{Path: is.leader.path, Version: -1})
+	}
+	if pos.After == "" && is.next.term != 0 { // it must still be there: see heedless
+		x.add(opLock, &zk.CheckVersionRequest{Path: is.next.path, Version: -1})
 	}
 	o.guardEpoch(x, is.epoch)
 	return x

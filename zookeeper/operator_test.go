@@ -122,6 +122,63 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 	begins(t, elect(t, w.open(zookeeper.Config{}), shardA), sequence(3))
 }
 
+// A point to start from is set only where one of ours leads next: Python would begin at the tip. A record is set in any case.
+func TestOperatorMindsWhoIsNext(t *testing.T) {
+	for line, refused := range map[string]bool{
+		"": false, "ours": false, "ours ours": false, "ours ours python": false, "python ours": false, "python ours python": false,
+		"python": true, "ours python": true, "ours python ours": true, "python python ours": true,
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			o := openOperator(t, w.config(zookeeper.Config{}))
+			for _, who := range strings.Fields(line) {
+				if who == "ours" {
+					w.candidate(shardA)
+				} else {
+					w.foreign(shardA)
+				}
+			}
+			before := w.children(w.election(shardA))
+			err := o.SetPosition(soon(t), 0, shardA, setTo(anchor()))
+			if refused != errors.Is(err, gerritstream.ErrNotObeyed) || !refused && err != nil {
+				t.Errorf("set returned %v, refused: want %v", err, refused)
+			}
+			if refused {
+				if after := w.children(w.election(shardA)); !slices.Equal(before, after) || w.version(w.positionPath(shardA)) != -1 {
+					t.Errorf("the line was %q and is %q; or something was written", before, after)
+				}
+			}
+			set(t, o, after(1))
+			w.checkpoint(shardA, sequence(1))
+		})
+	}
+}
+
+// The one of ours that would lead next goes between the look and the transaction, and Python is next.
+func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	o := openOperator(t, w.config(zookeeper.Config{}))
+	w.candidate(shardA)
+	behind := w.children(w.election(shardA))
+	w.candidate(shardA)
+	w.foreign(shardA)
+	looks := 0
+	err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
+		for _, name := range w.children(w.election(shardA)) {
+			if looks == 0 && name != behind[0] && !strings.HasPrefix(name, foreignName) {
+				w.remove(w.election(shardA) + "/" + name)
+			}
+		}
+		looks++
+		return anchor(), nil
+	})
+	if !errors.Is(err, gerritstream.ErrNotObeyed) || looks != 2 {
+		t.Errorf("after %d looks set returned %v", looks, err)
+	}
+}
+
 // What changes between a look and the transaction has it looked again, or refused.
 func TestOperatorMeetsOthers(t *testing.T) {
 	for name, tc := range map[string]struct {

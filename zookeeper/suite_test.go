@@ -119,13 +119,16 @@ func (w *world) backend() storetest.Backend {
 func (w *world) foreign(shard gerritstream.ShardID) (leave func()) {
 	w.t.Helper()
 	w.put(w.election(shard), nil)
-	name := w.election(shard) + "/00112233445566778899aabbccddeeff__lock__"
+	name := w.election(shard) + "/" + foreignName + "__lock__"
 	path, err := w.raw.Create(name, nil, zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return func() { w.remove(path) }
 }
+
+// foreignName is what kazoo might have called a contender.
+const foreignName = "00112233445566778899aabbccddeeff"
 
 func (w *world) own(path string) string { return w.chroot + "/gerritstream/" + connection + path }
 func (w *world) zuul(path string) string {

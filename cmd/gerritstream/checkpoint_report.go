@@ -11,7 +11,6 @@ import (
 type report struct {
 	output  *output
 	doubled string // what the queue makes of events that are read once more
-	beside  string // what another program makes of a position that is no record; empty: there is none
 	would   bool   // it is only planned
 	moves   []moveView
 	changes int // positions that are set
@@ -69,22 +68,18 @@ func (r *report) write(w io.Writer) error {
 		}
 		return nil
 	}
-	doubling, leaving, timed := false, false, false
+	doubling, leaving := false, false
 	for i := range r.moves {
 		m := &r.moves[i]
 		r.writeMove(w, m)
 		doubling = doubling || m.Again != nil || m.Set && m.blind
 		leaving = leaving || m.Skipped != nil
-		timed = timed || m.Set && m.To.After == ""
 	}
 	if doubling {
 		fmt.Fprintln(w, r.doubled)
 	}
 	if leaving {
 		fmt.Fprintf(w, "What is left out is recorded as possibly lost (%s), and status shows it.\n", gerritstream.WhySetByOperator)
-	}
-	if timed && r.beside != "" {
-		fmt.Fprintln(w, r.beside)
 	}
 	if r.changes == 0 {
 		fmt.Fprintln(w, "Nothing is to be changed.")

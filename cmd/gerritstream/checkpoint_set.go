@@ -122,7 +122,7 @@ func (s *setting) run(ctx context.Context, o operated, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	plan := report{output: s.output, doubled: o.doubled, beside: o.beside, would: true}
+	plan := report{output: s.output, doubled: o.doubled, would: true}
 	for _, shard := range shards {
 		m, err := s.moment(ctx, o, shard)
 		if err != nil {
@@ -229,7 +229,7 @@ var errStays = errors.New("it stays")
 
 // set sets the positions, and reports what each came to.
 func (s *setting) set(ctx context.Context, o operated, plan *report) error {
-	done := report{output: s.output, doubled: o.doubled, beside: o.beside}
+	done := report{output: s.output, doubled: o.doubled}
 	var failed error
 	for i := range plan.moves {
 		shard := plan.moves[i].Shard

@@ -20,22 +20,12 @@ import (
 type operated struct {
 	gerritstream.Operator
 	doubled string // what its queue makes of events that are read once more, for people
-	beside  string // what another program beside it makes of a position that is no record; empty: there is none
 }
 
 // openOperator opens the store that the configuration names.
 func openOperator(ctx context.Context, c *config.Config) (operated, error) {
 	o, err := daemon.OpenOperator(ctx, c)
-	return operated{o, doubled(c.Store.Kind()), beside(c.Store.Kind())}, err
-}
-
-// beside says what another program makes of a position before any record.
-func beside(kind config.StoreKind) string {
-	if kind != config.StoreZooKeeper {
-		return ""
-	}
-	return "Where Zuul's own listener leads, or stands next in line, it begins at the tip instead: it knows no times and no trim horizon. " +
-		"What it leaves out is recorded when a process of gerritstream leads again."
+	return operated{o, doubled(c.Store.Kind())}, err
 }
 
 // doubled says what a store's queue makes of events that are read once more.

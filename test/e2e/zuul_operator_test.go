@@ -124,7 +124,7 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	c.positionIs(t, 10)
 
 	says(t, c.set(t, "--all", "--to", "trim-horizon", "--dry-run"),
-		"would be read and queued again", "Zuul gets each of these events once more", "Zuul's own listener")
+		"would be read and queued again", "Zuul gets each of these events once more")
 	c.positionIs(t, 10)
 	says(t, c.set(t, "--all", "--to", "trim-horizon", "--yes"), "-> trim horizon", "is read and queued again")
 	c.takes(t, 1, 10)
@@ -232,6 +232,7 @@ func TestStatusTellsZuulApart(t *testing.T) {
 	if _, err := c.reader.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	c.set(t, "--all", "--to", "trim-horizon", "--yes") // one of ours is next
 	python.Resign(t, election)
 	c.takes(t, 1, 5)
 	if s = readStatusOf(t, c.store()); s.leads(p) != 1 || s.Shards[0].Foreign {
