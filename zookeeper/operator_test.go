@@ -160,14 +160,14 @@ func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
 	o := openOperator(t, w.config(zookeeper.Config{}))
-	w.candidate(shardA)
-	behind := w.children(w.election(shardA))
+	elect(t, w.open(zookeeper.Config{}), shardA)
+	leader := w.children(w.election(shardA))[0]
 	w.candidate(shardA)
 	w.foreign(shardA)
 	looks := 0
 	err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
 		for _, name := range w.children(w.election(shardA)) {
-			if looks == 0 && name != behind[0] && !strings.HasPrefix(name, foreignName) {
+			if looks == 0 && name != leader && !strings.HasPrefix(name, foreignName) {
 				w.remove(w.election(shardA) + "/" + name)
 			}
 		}
@@ -195,7 +195,7 @@ func TestOperatorMeetsOthers(t *testing.T) {
 			w.remove(w.own("/e0"))
 			w.remove(w.chroot + "/zuul")
 		}, 2, nil},
-		"another epoch": {func(t *testing.T, w *world, _ gerritstream.Term) {
+		"another epoch": {func(_ *testing.T, w *world, _ gerritstream.Term) {
 			w.put(w.own("/start"), []byte(strings.Replace(string(w.get(w.own("/start"))), `"epoch":0`, `"epoch":1`, 1)))
 		}, 1, gerritstream.ErrConflict},
 	} {
