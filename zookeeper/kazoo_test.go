@@ -195,7 +195,7 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		want = append(want, e)
 	}
 	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3)}})
-	for i, size := range []int{700_000, 899_000, 1_100_000, 3 << 20, 10 << 20} {
+	for i, size := range []int{700_000, 899_000, 1_100_000, 2 << 20, 5 << 20} {
 		e := event(shardA, 4+i, size)
 		e.Payload = bytes.Replace(e.Payload, []byte(`{"type"`), []byte(`{"project": "a", "type"`), 1)
 		want = append(want, e)
