@@ -532,8 +532,12 @@ func TestALostAnnouncementIsRepeated(t *testing.T) {
 				p := h.start(elections.in)
 				h.start(elections.in)
 				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				before := elections.count()
 				h.memory.WriteMember(p.store, raw)
 				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				if n := elections.count() - before; n != 0 {
+					t.Errorf("%d elections", n)
+				}
 				m, err := p.store.Muster(t.Context(), nil)
 				if err != nil || len(m.Members) != 2 || m.Members[0].Damaged != nil || m.Members[1].Damaged != nil {
 					t.Errorf("the members are %+v, %v", m.Members, err)
@@ -659,4 +663,157 @@ func (s blindStore) Muster(ctx context.Context, shards []gs.ShardID) (gs.Muster,
 		return gs.Muster{}, musterErr.err
 	}
 	return s.Store.Muster(ctx, shards)
+}
+
+// untilHandingOver waits until a process says that it hands a shard over.
+func (h *house) untilHandingOver(p *proc) {
+	h.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing the shard over"); {
+		if time.Now().After(deadline) {
+			h.t.Fatal("nothing is handed over")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A shard is given up once the process that is to have it stands behind, however late it comes, and then soon.
+func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.start()
+		time.Sleep(5 * time.Second)
+		late := h.memory.Process("late")
+		if err := late.Announce(t.Context(), gs.Announcement{Process: "late", Readable: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if counts, nobody := h.leads(shardIDs(2)); nobody > 0 || !slices.Equal(counts, []int{2}) {
+			t.Errorf("before the owner comes the shares are %v, and %d are nobody's", counts, nobody)
+		}
+		came := time.Now()
+		term, err := late.Campaign(t.Context(), 0, s1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(came); waited > 2*time.Second {
+			t.Errorf("the shard was handed over after %v", waited)
+		}
+		late.Kill()
+		h.sharedWithin(time.Second, shardIDs(2), 2)
+		if term.Context().Err() == nil {
+			t.Error("a killed process leads")
+		}
+	})
+}
+
+// A stop in the middle of a hand-over takes no longer than any stop.
+func TestAStopDuringAHandOverIsQuick(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		sink := &slowSink{entered: make(chan struct{}, 1)}
+		p := h.start(func(c *gs.Config) { c.Sinks = []gs.Sink{sink} })
+		time.Sleep(time.Second)
+		h.stream.put(s1, "good")
+		<-sink.entered
+		h.start()
+		h.untilHandingOver(p)
+		began := time.Now()
+		p.stop()
+		<-p.done
+		if took := time.Since(began); took > 250*time.Millisecond {
+			t.Errorf("stopped in %v", took)
+		}
+		time.Sleep(5 * time.Second)
+		h.check()
+	})
+}
+
+// What a process led that is gone is led by others at once.
+func TestAVacancyIsFilledAtOnce(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		p := h.start()
+		h.start()
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		p.store.Kill() // it is not waited for
+		h.sharedWithin(50*time.Millisecond, shardIDs(4), 4)
+	})
+}
+
+// A process that was stopped is planned nothing, although its store is still open.
+func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		p := h.start()
+		h.start()
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		p.stop()
+		<-p.done
+		h.sharedWithin(time.Second, shardIDs(4), 4)
+	})
+}
+
+// A process that runs until it is caught up counts a shard that it brought to its tip and then handed over: what the new leader says
+// of it need not be awaited.
+func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.stream.change(func() { // one shard keeps the process from its end
+			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
+		})
+		p := h.start(untilCaughtUp)
+		time.Sleep(2 * time.Second)
+		h.stream.change(func() { // who comes gets no page of the other
+			h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+				if shard == s1 {
+					return errNoRoute
+				}
+				return nil
+			}
+		})
+		h.start()
+		for h.memory.Leader(s1) != "process-1" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		h.stream.change(func() { h.stream.behindBy = nil })
+		time.Sleep(5 * time.Second)
+		select {
+		case <-p.done:
+		default:
+			t.Error("still running, though every shard was at its tip")
+		}
+	})
+}
+
+// The children of a shard that ended are led soon, by a process that had nothing to do with it as well, whenever in its round it is.
+func TestOthersLearnOfAReshardSoon(t *testing.T) {
+	for phase := range 10 {
+		inHouse(t, 1, func(t *testing.T, h *house) {
+			h.start()
+			h.start()
+			time.Sleep(20*time.Second + time.Duration(phase)*500*time.Millisecond)
+			a, b := h.stream.split(s0)
+			time.Sleep(1500 * time.Millisecond)
+			if x, y := h.memory.Leader(a), h.memory.Leader(b); x == "" || y == "" || x == y {
+				t.Errorf("phase %d: the children are led by %q and %q", phase, x, y)
+			}
+		})
+	}
+}
+
+// slowToContend is a store on which a candidacy takes a while to begin.
+type slowToContend struct {
+	gs.Store
+	by time.Duration
+}
+
+func (s slowToContend) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
+	time.Sleep(s.by)
+	return s.Store.Campaign(ctx, epoch, shard)
+}
+
+// Two that start at the same time plan with what they see of each other: the second does not see yet that the first contends for
+// all, and queues up for what the first will keep. Both look again soon, though nobody comes or goes.
+func TestProcessesThatStartTogetherShareSoon(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		h.start(func(c *gs.Config) { c.Store = slowToContend{h.memory.Process("b"), 50 * time.Millisecond} })
+		time.Sleep(20 * time.Millisecond)
+		h.start(func(c *gs.Config) { c.Store = slowToContend{h.memory.Process("a"), 100 * time.Millisecond} })
+		h.sharedWithin(2*time.Second, shardIDs(4), 2, 2)
+	})
 }

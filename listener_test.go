@@ -650,8 +650,8 @@ func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 		})
 		h.stream.put(s0, "good")
 		time.Sleep(time.Hour)
-		if trouble := p.Status().Shards[0].Trouble; !strings.Contains(trouble, "no rights") {
-			t.Errorf("trouble %q", trouble)
+		if s := p.Status(); !strings.Contains(s.Shards[0].Trouble, "no rights") || s.Unreadable {
+			t.Errorf("trouble %q, unreadable %v, though there is nobody else", s.Shards[0].Trouble, s.Unreadable)
 		}
 		h.stream.change(func() { h.stream.readErr = nil })
 		time.Sleep(time.Second)

@@ -147,3 +147,23 @@ func TestACrewLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d rows are left of processes and candidates", rows)
 	}
 }
+
+// Who wins leaves the line in the same transaction: it never stands behind itself.
+func TestALeaderLeavesTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		won := make(chan gerritstream.Term)
+		go func() { won <- elect(t, second, shardA) }()
+		wait(t, 5*time.Second)
+		if line := muster(t, first).Lines[shardA]; len(line) != 2 {
+			t.Fatalf("the line is %+v", line)
+		}
+		must(t, term.Resign(t.Context()))
+		<-won
+		if line := muster(t, first).Lines[shardA]; len(line) != 1 || line[0].Member != second.ID() {
+			t.Errorf("the line is %+v, want %s alone", line, second.ID())
+		}
+	})
+}

@@ -56,7 +56,7 @@ func run(ctx context.Context, only string, verbose bool) error {
 	}
 	defer os.RemoveAll(folder)
 	var survived, tried []string
-	for _, m := range slices.Concat(mutants, kinesisMutants, zookeeperMutants) {
+	for _, m := range slices.Concat(mutants, kinesisMutants, zookeeperMutants, crewMutants) {
 		if !match.MatchString(m.name) {
 			continue
 		}

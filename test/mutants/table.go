@@ -151,8 +151,8 @@ var mutants = []mutant{
 	{
 		name: "SQLite: a lease is taken though its process beats",
 		file: "sqlite/candidates.go",
-		old:  "return now.Sub(l.since) >= l.ttl",
-		new:  "return now.Sub(l.since) >= l.ttl/10",
+		old:  "return now.Sub(l.since) >= patience",
+		new:  "return now.Sub(l.since) >= patience/10",
 		pkg:  "./sqlite", tests: "TestMayTake|TestTakeoverTakesTheTTL",
 	},
 	{
