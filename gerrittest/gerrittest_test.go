@@ -29,7 +29,8 @@ func TestWant(t *testing.T) {
 	}
 	for seed := range uint64(3) {
 		for i, r := range take(gerrittest.New(seed, gerrittest.Options{InstanceID: "review-1", BadEvery: 20}), 4000) {
-			want, why := gerrittest.Queued, ""
+			want := gerrittest.Queued
+			var why string
 			e, err := gerrit.Scan(r.Data)
 			var fault *gerrit.Fault
 			if errors.As(err, &fault) {

@@ -37,7 +37,7 @@ var scenes = []weighted{
 	})},
 	{4, onChange("reviewer-deleted", "NEW", withVotes)},
 	{4, onChange("vote-deleted", "NEW", withVotes)},
-	{6, onChange("topic-changed", "NEW", func(w *world, c *change) object {
+	{6, onChange("topic-changed", "NEW", func(w *world, _ *change) object {
 		return object{{"changer", w.person()}, {"oldTopic", pick(w.rng, words)}}
 	})},
 	{6, onChange("hashtags-changed", "NEW", func(w *world, _ *change) object {

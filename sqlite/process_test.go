@@ -94,8 +94,7 @@ type fleet struct {
 	lines chan line
 	said  []line // that next has passed over
 
-	mu       sync.Mutex
-	children map[int]*exec.Cmd // by process id, under mu
+	children map[int]*exec.Cmd // by process id
 	inputs   map[int]io.Closer
 	readers  sync.WaitGroup
 }

@@ -95,7 +95,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 
 func (s *statements) close() {
 	for _, stmt := range s.all {
-		_ = stmt.Close() // finalizing a statement reports the statement's last failure, which was handled
+		_ = stmt.Close() // closing a statement reports the statement's last failure, which was handled
 	}
 	s.all = nil
 }

@@ -54,7 +54,7 @@ func run(ctx context.Context, only string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	var survived, tried []string
 	for _, m := range slices.Concat(mutants, kinesisMutants, zookeeperMutants, crewMutants) {
 		if !match.MatchString(m.name) {
@@ -131,7 +131,7 @@ func (m *mutant) overlay(folder string) (string, error) {
 	broken := filepath.Join(folder, "broken.go")
 	text := strings.Replace(string(source), m.old, m.new, 1)
 	text = strings.Replace(text, "import (\n", "import (\n"+m.imports, 1) + m.more
-	if err := os.WriteFile(broken, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(broken, []byte(text), 0o600); err != nil { //nolint:gosec // in a folder of its own
 		return "", err
 	}
 	path, err := filepath.Abs(m.file)

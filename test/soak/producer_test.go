@@ -140,13 +140,6 @@ func (p *producer) seen(id string) history.Item {
 	return item
 }
 
-// item returns what is known of an event.
-func (p *producer) item(id string) history.Item {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.all[id]
-}
-
 // waiting tells how many records have not come through yet.
 func (p *producer) waiting(s store) int {
 	letters := s.letters()

@@ -19,7 +19,6 @@ var (
 	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long things go wrong")
 	flagSeed     = flag.Uint64("soak.seed", 1, "what is drawn")
 	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
-	flagPython   = flag.Bool("soak.python", false, "a kazoo contender takes a shard now and then, and gives it back")
 	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder, and run nothing")
 )
 
@@ -30,7 +29,7 @@ func TestSoak(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		print1(t, history.Check(events))
+		printJSON(t, history.Check(events))
 		return
 	}
 	for _, store := range []string{"sqlite", "zookeeper"} {
@@ -54,7 +53,7 @@ type result struct {
 	history.Report
 }
 
-func print1(t *testing.T, r any) {
+func printJSON(t *testing.T, r any) {
 	t.Helper()
 	out, err := json.Marshal(r)
 	if err != nil {
@@ -80,7 +79,7 @@ type soak struct {
 const processes = 3
 
 func newSoak(t *testing.T, name string) *soak {
-	folder, err := os.MkdirTemp("", "gerritstream-soak-")
+	folder, err := os.MkdirTemp("", "gerritstream-soak-") //nolint:usetesting // it is kept when something is wrong
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +156,7 @@ func (s *soak) judge(took time.Duration, missed []string) {
 		Store: s.store.name(), Seed: *flagSeed, Seconds: took.Seconds(), Faults: s.faults, NoEffect: missed,
 		Report: history.Check(events),
 	}
-	print1(s.t, r)
+	printJSON(s.t, r)
 	if len(missed) > 0 {
 		s.t.Errorf("asked for and without effect: %v; these had: %v", missed, slices.Sorted(maps.Keys(s.faults)))
 	}

@@ -122,19 +122,19 @@ func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 		if err != nil {
 			return
 		}
-		payload, id, side, err := z.read(conn, data)
+		event, err := read(conn, data)
 		if err != nil {
 			if !errors.Is(err, errPassing) {
 				z.t.Errorf("Zuul could not read %s: %v", node, err)
 			}
 			return
 		}
-		item := z.s.producer.seen(id)
-		item.Sum = history.Sum(payload)
+		item := z.s.producer.seen(event.ID)
+		item.Sum = history.Sum(event.Payload)
 		z.mu.Lock()
 		z.taken = append(z.taken, item)
 		z.mu.Unlock()
-		if !remove(ctx, conn, node) || side != "" && !removeAll(ctx, conn, side) {
+		if !remove(ctx, conn, node) || event.side != "" && !removeAll(ctx, conn, event.side) {
 			return
 		}
 	}
@@ -142,32 +142,36 @@ func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 
 var errPassing = errors.New("ZooKeeper does not answer")
 
+// queued is an event as it lies in the queue.
+type queued struct {
+	Payload   json.RawMessage `json:"payload"`
+	Timestamp float64         `json:"timestamp"`
+	ID        string          `json:"zuul_event_id"`
+
+	side string // where its data is; empty: in the queue's node
+}
+
 // read takes a node of the queue apart.
-func (z *zookeeperStore) read(conn *zk.Conn, data []byte) (payload []byte, id, side string, err error) {
+func read(conn *zk.Conn, data []byte) (event queued, err error) {
 	var node struct {
 		Event json.RawMessage `json:"event_data"`
 		Path  string          `json:"event_data_path"`
 	}
 	if err := json.Unmarshal(data, &node); err != nil {
-		return nil, "", "", err
+		return event, err
 	}
-	if node.Path != "" {
-		if node.Event, err = readSide(conn, node.Path); err != nil {
-			return nil, "", "", err
+	if event.side = node.Path; event.side != "" {
+		if node.Event, err = readSide(conn, event.side); err != nil {
+			return event, err
 		}
 	}
-	var event struct {
-		Payload   json.RawMessage `json:"payload"`
-		Timestamp float64         `json:"timestamp"`
-		ID        string          `json:"zuul_event_id"`
-	}
 	if err := json.Unmarshal(node.Event, &event); err != nil {
-		return nil, "", "", err
+		return event, err
 	}
 	if ahead := event.Timestamp - float64(time.Now().UnixMilli())/1000; ahead > 1 {
-		return nil, "", "", fmt.Errorf("its timestamp is %.1f s ahead", ahead)
+		return event, fmt.Errorf("its timestamp is %.1f s ahead", ahead)
 	}
-	return event.Payload, event.ID, node.Path, nil
+	return event, nil
 }
 
 func readSide(conn *zk.Conn, dir string) ([]byte, error) {

@@ -25,7 +25,7 @@ func (c *Config) Kinesis() kinesis.Config {
 }
 
 // kinesisKeys leads from the fields of kinesis.Config to our keys. It is never written to.
-var kinesisKeys = map[string]string{
+var kinesisKeys = map[string]string{ //nolint:gosec // names of settings, no credentials
 	"Stream":           "stream",
 	"Region":           "aws.region",
 	"Endpoint":         "aws.endpoint",

@@ -34,18 +34,18 @@ func readFile(name string, faults *Faults) map[string]value {
 }
 
 // readAtMost reads a file unless it is larger than max bytes.
-func readAtMost(name string, max int64) ([]byte, error) {
+func readAtMost(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, max+1))
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	if int64(len(raw)) > max {
-		return nil, fmt.Errorf("read configuration: %s is larger than %s", name, formatSize(max))
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("read configuration: %s is larger than %s", name, formatSize(limit))
 	}
 	return raw, nil
 }
