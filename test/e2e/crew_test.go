@@ -11,6 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
+// crewSession is how long ZooKeeper waits for a process of a crew.
+const crewSession = 2 * time.Second
+
 // crew is a number of processes on one ZooKeeper, each with a history.
 type crew struct {
 	t               *testing.T
@@ -25,7 +28,7 @@ func (c *crew) join() {
 	c.started++
 	file := filepath.Join(c.folder, string(rune('a'+c.started))+".ndjson")
 	c.running = append(c.running, start(c.t, intoZooKeeper(c.endpoint, c.hosts, "--history", file,
-		"--zookeeper-session-timeout", "2s")...))
+		"--zookeeper-session-timeout", crewSession.String())...))
 }
 
 // leave ends a process, and waits until it is gone.
@@ -115,8 +118,12 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) {
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM} {
 		joins()
+		before, ended := len(c.events()), time.Now()
 		c.leave(sig)
 		settled(sig.String()+" for one", 8, 10, 11, 11)
+		if sig == syscall.SIGKILL {
+			t.Logf("the last heir of the killed one has read %v after that; its session was to last %v", c.lastHeir(before, 8).Sub(ended), crewSession)
+		}
 	}
 	joins()
 	slices.Sort(handOvers)
@@ -152,4 +159,34 @@ func (c *crew) handOvers(after int) (took []time.Duration) {
 		return len(took) > 0 && len(ended) == 0
 	})
 	return took
+}
+
+// lastHeir waits until so many shards that were led anew behind the first so many events have been read, and returns when the last of
+// them was.
+func (c *crew) lastHeir(after, heirs int) (at time.Time) {
+	c.t.Helper()
+	eventually(c.t, "the heirs have read", func() bool {
+		read := map[gerritstream.ShardID]time.Time{} // zero: led anew and not read yet
+		at = time.Time{}
+		events := c.events()
+		for _, e := range events[min(after, len(events)):] {
+			first, anew := read[e.Shard]
+			switch {
+			case e.Kind == history.KindElected:
+				read[e.Shard] = time.Time{}
+			case e.Kind == history.KindRead && anew && first.IsZero():
+				read[e.Shard] = e.At
+			}
+		}
+		for _, first := range read {
+			if first.IsZero() {
+				return false
+			}
+			if first.After(at) {
+				at = first
+			}
+		}
+		return len(read) == heirs
+	})
+	return at
 }

@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/kinesistest"
+)
+
+// embedded serves a Kinesis from within the test, with a stream of so many shards, for records that no boto3 of Debian's may put.
+func embedded(t *testing.T, shards int) (server *kinesistest.Server, endpoint string) {
+	t.Helper()
+	server = kinesistest.New(kinesistest.Options{NoLimits: true})
+	if _, err := server.CreateStream(streamName, shards); err != nil {
+		t.Fatal(err)
+	}
+	listener := httptest.NewServer(server)
+	t.Cleanup(listener.Close)
+	return server, listener.URL
+}
+
+// eventOf makes up an event of a size, of a type; what is said in it does not compress to less than three quarters.
+func eventOf(kind string, n uint64, size int) []byte {
+	head := fmt.Sprintf(`{"type":"%s","project":"example/widgets","n":%d,"comment":"`, kind, n)
+	noise := make([]byte, size*3/4)
+	source := rand.NewChaCha8([32]byte{byte(n), byte(size)})
+	_, _ = source.Read(noise) // it never fails
+	return append(append([]byte(head), base64.StdEncoding.EncodeToString(noise)...), `"}`...)
+}
+
+// lane is one reader of the stream with a place of its own in ZooKeeper.
+type lane struct {
+	hosts string // for whoever looks at what it did
+	link  *peers.Link
+	run   []string // what its processes are started with
+}
+
+// dieAt starts a process that is killed when it sends its nth request about a large event, counted from 0, before the one that queues
+// it. The server gets that request, or does not.
+func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
+	t.Helper()
+	started := make(chan struct{})
+	var p *program
+	var seen atomic.Int32
+	l.link.LoseNextRequest(func(b []byte) bool {
+		about := bytes.Contains(b, []byte("/intents/")) || bytes.Contains(b, []byte("/events/data/"))
+		if !about || bytes.Contains(b, []byte("event_data_path")) || seen.Add(1) != n+1 {
+			return false
+		}
+		<-started
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+		return !arrives
+	})
+	p = start(t, l.run...)
+	close(started)
+	return p
+}
+
+// TestKilledWithinALargeEvent has an event of 5 MB among others, and kills the process fifty times between the pieces in which that
+// goes to ZooKeeper: nothing is left of the attempts, and each event is queued once, byte for byte.
+func TestKilledWithinALargeEvent(t *testing.T) {
+	t.Parallel()
+	const lanes, kills, requests = 10, 5, 6
+	kinesis, endpoint := embedded(t, 1)
+	var want [][]byte
+	for n, size := range []int{5 << 20, 1000} {
+		e := eventOf("comment-added", uint64(n), size)
+		want = append(want, e)
+		if _, _, err := kinesis.Put(streamName, "k", e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zk := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{})
+	var all []lane
+	for range lanes {
+		chroot := peers.Chroot(t, zk)
+		link := peers.NewZooKeeperLink(t, zk.Hosts())
+		all = append(all, lane{
+			hosts: zk.Hosts() + chroot, link: link,
+			run: intoZooKeeper(endpoint, link.Addr()+chroot, "--zookeeper-session-timeout", "1s"),
+		})
+	}
+	for kill := range kills {
+		var dying []*program
+		for i, l := range all {
+			at := i*kills + kill
+			dying = append(dying, l.dieAt(t, int32(at%requests), at/requests%2 == 0))
+		}
+		for _, p := range dying {
+			if code := p.wait(t, patience); code != -1 {
+				t.Fatalf("exit code %d of a process that was to be killed", code)
+			}
+		}
+	}
+	var last []*program
+	for _, l := range all {
+		last = append(last, start(t, l.run...))
+	}
+	for i, l := range all {
+		l.finishes(t, last[i], want)
+	}
+}
+
+// finishes waits until everything is queued, takes it as Zuul does, ends the process, and looks at what is left.
+func (l lane) finishes(t *testing.T, p *program, want [][]byte) {
+	t.Helper()
+	reader := peers.StartReader(t, peers.KazooOptions{Hosts: l.hosts}, zuulRoot)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	left := len(want)
+	pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { left--; return left == 0 })
+	if err != nil {
+		t.Fatalf("%d events to come: %v", left, err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.wait(t, patience)
+	rest, err := reader.Drain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := append(pass.Events, rest.Events...)
+	if len(got) != len(want) || rest.SideData != 0 {
+		t.Errorf("%d events are queued, want %d; %d side data are left", len(got), len(want), rest.SideData)
+	}
+	for i := range min(len(got), len(want)) {
+		if !bytes.Equal(got[i].Payload, want[i]) {
+			t.Errorf("event %d has other bytes: %.80s...", i, got[i].Payload)
+		}
+	}
+	reader.Stop(t)
+}

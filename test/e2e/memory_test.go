@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// TestMemoryIsBoundedWhileNobodyTakes has a full page, of 10 MiB, wait on each of 64 shards, and a queue that is full and that nobody
+// empties: what is read ahead stays within the budget, and all of it is delivered, once each, when somebody comes.
+func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
+	t.Parallel()
+	const (
+		shards, small = 64, 20 // events of a shard that are queued, before what the filter drops, and as many behind it
+		limit         = 200    // of the queue, so that most of the pages wait for it; the default is 10,000
+		most          = 400e6  // bytes
+	)
+	kinesis, endpoint := embedded(t, shards)
+	dropped := eventOf("ref-replicated", 0, 1<<20)
+	want := map[string]bool{}
+	all, err := kinesis.Shards(streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(shard string, data []byte) {
+		t.Helper()
+		if _, err := kinesis.PutTo(streamName, shard, "k", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, shard := range all {
+		queued := func() {
+			for range small {
+				e := fmt.Appendf(nil, `{"type":"change-merged","n":%d}`, len(want))
+				want[string(e)] = true
+				put(shard.ID, e)
+			}
+		}
+		queued()
+		for range 10 { // the page is full behind the ninth
+			put(shard.ID, dropped)
+		}
+		queued()
+	}
+	hosts := sharedZooKeeper(t)
+	p := start(t, intoZooKeeper(endpoint, hosts, "--zookeeper-queue-limit", strconv.Itoa(limit))...)
+	reader := peers.StartReader(t, peers.KazooOptions{Hosts: hosts}, zuulRoot)
+	eventually(t, "most shards wait for room in the queue", func() bool {
+		return bytes.Count(read(t, p.stderr.Name()), []byte("events, the limit is")) >= 20
+	})
+	full := len(readQueue(t, reader))
+	if full > 2*limit {
+		t.Errorf("%d events are queued, the limit is %d", full, limit)
+	}
+
+	left := len(want)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { left--; return left == 0 })
+	if err != nil {
+		t.Fatalf("%d events to come: %v", left, err)
+	}
+	peak := peakMemory(t, p)
+	p.signal(t, syscall.SIGTERM)
+	p.wait(t, patience)
+	rest, err := reader.Drain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range append(pass.Events, rest.Events...) {
+		if !want[string(e.Payload)] {
+			t.Errorf("%s is there twice, or was not to be queued", e.Node)
+		}
+		delete(want, string(e.Payload))
+	}
+	t.Logf("%d events filled the queue; the process took %d MB at most", full, peak/1e6)
+	if peak > most {
+		t.Errorf("the process took %d MB", peak/1e6)
+	}
+}
+
+func readQueue(t *testing.T, reader *peers.Reader) []peers.QueuedEvent {
+	t.Helper()
+	pass, err := reader.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pass.Events
+}
+
+// peakMemory returns the most that a process has had resident so far, in bytes, as Linux counts it.
+func peakMemory(t *testing.T, p *program) int {
+	t.Helper()
+	status := read(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	_, rest, found := bytes.Cut(status, []byte("VmHWM:"))
+	text, _, whole := bytes.Cut(rest, []byte("kB"))
+	kb, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+	if !found || !whole || err != nil {
+		t.Fatalf("no peak in the status of process %d: %v", p.cmd.Process.Pid, err)
+	}
+	return kb << 10
+}
