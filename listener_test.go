@@ -257,6 +257,7 @@ func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 			for nth := range 8 {
 				t.Run(fmt.Sprintf("%s/%s/%d", point, fault, nth), func(t *testing.T) {
 					inHouse(t, 2, func(_ *testing.T, h *house) {
+						h.stream.pollEvery = time.Second
 						h.failNth(point, fault, nth)
 						h.traffic(s0, 20)
 						h.traffic(s1, 20)
@@ -553,6 +554,7 @@ func TestAWalkFromBehindTheHorizonIsReportedOnce(t *testing.T) {
 
 func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.pollEvery = 10 * time.Second
 		h.start()
 		time.Sleep(26 * time.Hour)
 		if got := h.position(s0).Lost; len(got) != 0 {

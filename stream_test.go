@@ -21,6 +21,7 @@ type stream struct {
 	order     []gs.ShardID
 	seq       int
 	pageSize  int
+	pollEvery time.Duration                                // between two pages
 	lag       time.Duration                                // how much earlier than it is List says that it is
 	stepBack  int                                          // so many records before its position a reading begins
 	listErr   func() error                                 // nil: no error
@@ -48,6 +49,7 @@ func newStream(shards int) *stream {
 		pages:     map[gs.ShardID]int{},
 		unlisted:  map[gs.ShardID]bool{},
 		pageSize:  10,
+		pollEvery: 250 * time.Millisecond,
 		stepBack:  3,
 	}
 	for range shards {
@@ -170,7 +172,7 @@ func (s *stream) Read(ctx context.Context, shard gs.ShardID, from gs.Position) i
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(250 * time.Millisecond):
+			case <-time.After(s.pollEvery):
 			}
 		}
 	}
