@@ -554,7 +554,7 @@ func TestAWalkFromBehindTheHorizonIsReportedOnce(t *testing.T) {
 
 func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.pollEvery = 10 * time.Second
+		h.stream.pollEvery = time.Minute
 		h.start()
 		time.Sleep(26 * time.Hour)
 		if got := h.position(s0).Lost; len(got) != 0 {

@@ -251,7 +251,7 @@ func TestSetWhileHalted(t *testing.T) {
 func TestSetBackReportsNoLoss(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.stepBack = 0 // a step back would go behind what is trimmed
-		h.stream.pollEvery = 10 * time.Second
+		h.stream.pollEvery = 20 * time.Second
 		h.start()
 		h.puts(s0, 1, 2)
 		time.Sleep(30 * time.Hour) // these are trimmed
