@@ -2,7 +2,6 @@ package soak
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -15,9 +14,20 @@ import (
 // fault is something that can be done. do does it, undoes it when its time has come, and says whether it took effect: did it
 // meet anything? It returns early when ctx ends.
 type fault struct {
-	name string
-	do   func(ctx context.Context) (effect bool)
+	name   string
+	sort   string // what it counts for in the totals; empty: nothing
+	weight int    // how often it comes in each round but the first, where everything comes once; 0: once
+	do     func(ctx context.Context) (effect bool)
 }
+
+// The sorts of faults that have a total.
+const (
+	sortKill    = "kills"
+	sortFreeze  = "freezes"
+	sortCut     = "cuts"               // links cut and half cut, not slow ones
+	sortServer  = "zookeeper_restarts" // also of two at a time, which counts once
+	sortReshard = "reshards"
+)
 
 // Refusals as AWS words them.
 var (
@@ -26,7 +36,8 @@ var (
 	throttled = kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard x in stream y under account z.", 400)
 )
 
-// nemesis does one thing after the other, from a shuffled list, so that everything has its turn.
+// nemesis does one thing after the other, a shuffled round after the other, so that everything has its turn. Its rounds take about a
+// minute on ZooKeeper, less on SQLite: ten minutes make some fifty kills, fifteen freezes and as many reshards, and more cuts.
 type nemesis struct {
 	s      *soak
 	faults []fault
@@ -34,32 +45,26 @@ type nemesis struct {
 
 func newNemesis(s *soak) *nemesis {
 	n := &nemesis{s: s}
+	cut := func(how func(*peers.Link)) func(context.Context) bool {
+		return func(ctx context.Context) bool { return n.cut(ctx, how) }
+	}
+	refuse := func(operation string, times int, with kinesistest.Action) func(context.Context) bool {
+		return func(ctx context.Context) bool { return n.refuse(ctx, operation, times, with) }
+	}
 	n.faults = append([]fault{
-		{"kill", n.kill},
-		{"stop and start", n.restart},
-		{"freeze", n.freeze},
-		{"cut from Kinesis", func(ctx context.Context) bool { return n.cut(ctx, (*peers.Link).Cut) }},
-		{"half cut from Kinesis", func(ctx context.Context) bool {
-			return n.cut(ctx, func(l *peers.Link) { l.Hold(peers.Replies) })
-		}},
-		{"slow Kinesis", func(ctx context.Context) bool {
-			return n.cut(ctx, func(l *peers.Link) { l.Delay(700 * time.Millisecond) })
-		}},
-		{"split", n.split},
-		{"merge", n.merge},
-		{"expired iterators", func(ctx context.Context) bool {
-			return n.refuse(ctx, "GetRecords", 3, expired)
-		}},
-		{"throttling", func(ctx context.Context) bool {
-			return n.refuse(ctx, "GetRecords", 20, throttled)
-		}},
-		{"throttled iterators", func(ctx context.Context) bool {
-			return n.refuse(ctx, "GetShardIterator", 5, throttled)
-		}},
-		{"server errors", func(ctx context.Context) bool {
-			return n.refuse(ctx, "", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))
-		}},
-		{"lost replies of Kinesis", n.loseReplies},
+		{name: "kill", sort: sortKill, weight: 6, do: n.kill},
+		{name: "stop and start", do: n.restart},
+		{name: "freeze", sort: sortFreeze, weight: 2, do: n.freeze},
+		{name: "cut from Kinesis", sort: sortCut, do: cut((*peers.Link).Cut)},
+		{name: "half cut from Kinesis", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
+		{name: "slow Kinesis", do: cut(func(l *peers.Link) { l.Delay(700 * time.Millisecond) })},
+		{name: "split", sort: sortReshard, weight: 2, do: n.split},
+		{name: "merge", sort: sortReshard, weight: 2, do: n.merge},
+		{name: "expired iterators", do: refuse("GetRecords", 3, expired)},
+		{name: "throttling", do: refuse("GetRecords", 20, throttled)},
+		{name: "throttled iterators", do: refuse("GetShardIterator", 5, throttled)},
+		{name: "server errors", do: refuse("", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))},
+		{name: "lost replies of Kinesis", do: n.loseReplies},
 	}, s.store.faults()...)
 	return n
 }
@@ -68,46 +73,62 @@ func newNemesis(s *soak) *nemesis {
 func (n *nemesis) run(d time.Duration) {
 	ctx, cancel := context.WithTimeout(n.s.t.Context(), max(d, time.Second))
 	defer cancel()
-	list := n.shuffled()
+	for _, f := range n.faults {
+		n.s.faults[f.name] = 0
+	}
+	list := n.round(0)
 	for round := 0; (ctx.Err() == nil || round == 0) && !n.s.t.Failed(); {
 		if len(list) == 0 {
-			list = n.shuffled()
 			round++
+			list = n.round(round)
 			continue
 		}
-		f := list[0]
+		n.do(list[0])
 		list = list[1:]
-		within, done := context.WithTimeout(n.s.t.Context(), time.Minute)
-		n.s.log.Add(history.Event{Kind: history.KindFault, Note: f.name})
-		if f.do(within) {
-			n.s.faults[f.name]++
-		}
-		done()
-		n.check()
-		pause(within, n.between(100*time.Millisecond, time.Second))
+		pause(ctx, n.between(100*time.Millisecond, time.Second))
 	}
 	// What had no effect the first time (nothing led, nothing to merge) gets another chance.
 	for range 5 {
 		for _, f := range n.faults {
-			if n.s.faults[f.name] == 0 && !n.s.t.Failed() && f.do(n.s.t.Context()) {
-				n.s.faults[f.name]++
+			if n.s.faults[f.name] == 0 && !n.s.t.Failed() {
+				n.do(f)
 			}
 		}
 	}
 }
 
-// missed returns the faults that never took effect.
-func (n *nemesis) missed() (names []string) {
-	for _, f := range n.faults {
-		if n.s.faults[f.name] == 0 {
-			names = append(names, f.name)
-		}
+// do does one thing, and counts it if it took effect.
+func (n *nemesis) do(f fault) {
+	ctx, done := context.WithTimeout(n.s.t.Context(), time.Minute)
+	defer done()
+	n.s.log.Add(history.Event{Kind: history.KindFault, Note: f.name})
+	if f.do(ctx) {
+		n.s.faults[f.name]++
 	}
-	return names
+	n.check()
 }
 
-func (n *nemesis) shuffled() []fault {
-	list := slices.Clone(n.faults)
+// totals sums up, by sort, what took effect.
+func (n *nemesis) totals() map[string]int {
+	totals := map[string]int{}
+	for _, f := range n.faults {
+		if f.sort != "" {
+			totals[f.sort] += n.s.faults[f.name]
+		}
+	}
+	return totals
+}
+
+// round returns what is to be done in a round, shuffled.
+func (n *nemesis) round(number int) (list []fault) {
+	for _, f := range n.faults {
+		for range max(1, f.weight) {
+			list = append(list, f)
+			if number == 0 {
+				break
+			}
+		}
+	}
 	n.s.rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	return list
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,7 +28,11 @@ func TestSoak(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		printJSON(t, history.Check(events))
+		report := history.Check(events)
+		printJSON(t, report)
+		if !report.Good() {
+			t.Error("promises were broken")
+		}
 		return
 	}
 	for _, store := range []string{"sqlite", "zookeeper"} {
@@ -48,9 +51,35 @@ type result struct {
 	Store    string         `json:"store"`
 	Seed     uint64         `json:"seed"`
 	Seconds  float64        `json:"seconds"`
-	Faults   map[string]int `json:"faults"` // that took effect
+	Totals   map[string]int `json:"totals"` // of the faults that took effect, by sort
+	Faults   map[string]int `json:"faults"` // how often each took effect
 	NoEffect []string       `json:"no_effect,omitempty"`
 	history.Report
+}
+
+// faulty says what makes a soak fail, a line each.
+func (r *result) faulty() (why []string) {
+	if len(r.NoEffect) > 0 {
+		why = append(why, fmt.Sprintf("asked for and without effect: %q", r.NoEffect))
+	}
+	if r.Put == 0 || r.Queued == 0 {
+		why = append(why, "nothing happened")
+	}
+	if !r.Good() {
+		why = append(why, fmt.Sprintf("lost %d, duplicated %d, disordered %d, otherwise broken %d", r.Lost, r.Duplicated, r.Disordered, r.Broken))
+	}
+	return why
+}
+
+// withoutEffect returns, sorted, the faults that never took effect.
+func withoutEffect(faults map[string]int) (names []string) {
+	for name, times := range faults {
+		if times == 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func printJSON(t *testing.T, r any) {
@@ -126,7 +155,7 @@ func (s *soak) run() {
 	if err := s.log.Err(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.judge(time.Since(began), n.missed())
+	s.judge(time.Since(began), n.totals())
 }
 
 // settlePatience is how long everything may take to come to rest.
@@ -147,28 +176,22 @@ func (s *soak) settle() {
 }
 
 // judge checks the history and prints the result.
-func (s *soak) judge(took time.Duration, missed []string) {
+func (s *soak) judge(took time.Duration, totals map[string]int) {
 	events, err := history.Read(s.folder)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	r := result{
-		Store: s.store.name(), Seed: *flagSeed, Seconds: took.Seconds(), Faults: s.faults, NoEffect: missed,
-		Report: history.Check(events),
+		Store: s.store.name(), Seed: *flagSeed, Seconds: took.Seconds(), Totals: totals, Faults: s.faults,
+		NoEffect: withoutEffect(s.faults), Report: history.Check(events),
 	}
 	printJSON(s.t, r)
-	if len(missed) > 0 {
-		s.t.Errorf("asked for and without effect: %v; these had: %v", missed, slices.Sorted(maps.Keys(s.faults)))
-	}
-	if r.Put == 0 || r.Queued == 0 {
-		s.t.Error("nothing happened")
-	}
-	if !r.Good() {
-		s.t.Errorf("promises were broken; the histories are kept: go test ./test/soak -soak.check %s", s.folder)
+	for _, why := range r.faulty() {
+		s.t.Error(why)
 	}
 	if !s.t.Failed() {
 		_ = os.RemoveAll(s.folder)
 	} else {
-		s.t.Logf("seed %d; histories and logs are in %s", *flagSeed, s.folder)
+		s.t.Logf("seed %d; histories and logs are kept: go test ./test/soak -run TestSoak -soak.check %s", *flagSeed, s.folder)
 	}
 }

@@ -284,21 +284,18 @@ func letterOf(name string) (item history.Item, err error) {
 }
 
 func (z *zookeeperStore) faults() []fault {
+	cut := func(how func(*peers.Link)) func(context.Context) bool {
+		return func(ctx context.Context) bool { return z.cut(ctx, how) }
+	}
 	return []fault{
-		{"cut from ZooKeeper", func(ctx context.Context) bool { return z.cut(ctx, (*peers.Link).Cut) }},
-		{"half cut from ZooKeeper: no replies", func(ctx context.Context) bool {
-			return z.cut(ctx, func(l *peers.Link) { l.Hold(peers.Replies) })
-		}},
-		{"half cut from ZooKeeper: no requests", func(ctx context.Context) bool {
-			return z.cut(ctx, func(l *peers.Link) { l.Hold(peers.Requests) })
-		}},
-		{"slow ZooKeeper", func(ctx context.Context) bool {
-			return z.cut(ctx, func(l *peers.Link) { l.Delay(200 * time.Millisecond) })
-		}},
-		{"lost reply to a commit", z.loseReply},
-		{"ZooKeeper server restarted", z.restart},
-		{"quorum lost", z.loseQuorum},
-		{"queue full", z.fill},
+		{name: "cut from ZooKeeper", sort: sortCut, do: cut((*peers.Link).Cut)},
+		{name: "half cut from ZooKeeper: no replies", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
+		{name: "half cut from ZooKeeper: no requests", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
+		{name: "slow ZooKeeper", do: cut(func(l *peers.Link) { l.Delay(200 * time.Millisecond) })},
+		{name: "lost reply to a commit", do: z.loseReply},
+		{name: "ZooKeeper server restarted", sort: sortServer, do: z.restart},
+		{name: "quorum lost", sort: sortServer, do: z.loseQuorum},
+		{name: "queue full", do: z.fill},
 	}
 }
 

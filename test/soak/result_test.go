@@ -1,0 +1,63 @@
+package soak
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/history"
+)
+
+// TestResultSaysItAll: whoever reads the one object finds all that was promised of it, under these names.
+func TestResultSaysItAll(t *testing.T) {
+	n := &nemesis{s: &soak{faults: map[string]int{"kill": 2, "cut": 3, "half cut": 1, "slow": 5}}, faults: []fault{
+		{name: "kill", sort: sortKill}, {name: "cut", sort: sortCut}, {name: "half cut", sort: sortCut}, {name: "slow"},
+	}}
+	out, err := json.Marshal(result{
+		Totals: n.totals(), Faults: n.s.faults,
+		Report: history.Report{LongestPause: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said map[string]any
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"put", "queued", "filtered", "dead_lettered", "lost", "duplicated", "disordered", "faults", "totals", "longest_pause_ns", "seed", "store",
+	} {
+		if _, ok := said[name]; !ok {
+			t.Errorf("%q is not in %s", name, out)
+		}
+	}
+	totals, _ := said["totals"].(map[string]any)
+	if totals[sortKill] != 2. || totals[sortCut] != 4. || len(totals) != 2 {
+		t.Errorf("totals %v", totals)
+	}
+}
+
+// TestWhatFailsASoak: each of the three counts alone, another broken promise, and a fault that never took effect.
+func TestWhatFailsASoak(t *testing.T) {
+	good := func() *result {
+		return &result{Faults: map[string]int{"kill": 1}, Report: history.Report{Put: 2, Queued: 1}}
+	}
+	if why := good().faulty(); len(why) > 0 {
+		t.Errorf("a good soak fails: %q", why)
+	}
+	for says, spoil := range map[string]func(*result){
+		"lost 1":           func(r *result) { r.Lost = 1 },
+		"duplicated 1":     func(r *result) { r.Duplicated = 1 },
+		"disordered 1":     func(r *result) { r.Disordered = 1 },
+		"broken 1":         func(r *result) { r.Broken = 1 },
+		`["freeze"]`:       func(r *result) { r.NoEffect = withoutEffect(map[string]int{"kill": 1, "freeze": 0}) },
+		"nothing happened": func(r *result) { r.Queued = 0 },
+	} {
+		r := good()
+		spoil(r)
+		if why := strings.Join(r.faulty(), "\n"); !strings.Contains(why, says) {
+			t.Errorf("%q does not say %q", why, says)
+		}
+	}
+}
