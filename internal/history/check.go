@@ -19,10 +19,12 @@ type Report struct {
 	Lost         int `json:"lost"`          // records that are not where they must be
 	Duplicated   int `json:"duplicated"`    // rows of the queue beyond the first of a record
 	Disordered   int `json:"disordered"`    // rows of the queue that a later record of their shard, or a child's, came before
-	Foreign      int `json:"foreign"`       // of the lost and the doubled: left out, because another program led
 	Broken       int `json:"broken"`        // other promises that were not kept
 	Terms        int `json:"terms"`
 	Commits      int `json:"commits"`
+
+	// Foreign is what another program did; nil: none took part. Nothing of it is in the counts above but in Put and Queued.
+	Foreign *Foreign `json:"python,omitempty"`
 
 	// LongestPause is the longest time in which a shard had records waiting and committed nothing.
 	LongestPause time.Duration `json:"longest_pause_ns"`
@@ -40,15 +42,19 @@ func (r *Report) Good() bool { return r.Lost+r.Duplicated+r.Disordered+r.Broken 
 // Check judges a history whose events are in the order of their times.
 func Check(events []Event) Report {
 	c := checker{
-		puts: map[place]*put{}, ids: map[place]string{}, letters: map[place]bool{}, foreign: map[place]bool{},
+		puts: map[place]*put{}, ids: map[place]string{}, letters: map[place]bool{},
 		parents: map[gerritstream.ShardID][]gerritstream.ShardID{}, terms: map[gerritstream.ShardID][]*term{},
+		foreign: newForeigners(),
 	}
 	for i := range events {
 		c.take(&events[i])
 	}
+	c.foreign.settle(events)
+	c.resolveQueue()
 	c.judgeFates()
 	c.judgeQueue()
 	c.judgeTerms(events)
+	c.judgeForeign(events)
 	c.judgePauses(events)
 	return c.report
 }
@@ -67,13 +73,16 @@ type put struct {
 	at   time.Time
 	fate Fate
 	sum  string
-	rows int // of the queue
+
+	// Of the rows of the queue, by their number.
+	ours, theirs []int
 }
 
 // row is a row of the queue.
 type row struct {
 	place
-	sum string
+	id, sum string
+	foreign bool // another program queued it
 }
 
 type checker struct {
@@ -83,7 +92,7 @@ type checker struct {
 	queue     []row
 	letters   map[place]bool
 	discarded int
-	foreign   map[place]bool
+	foreign   *foreigners
 	parents   map[gerritstream.ShardID][]gerritstream.ShardID
 	terms     map[gerritstream.ShardID][]*term
 }
@@ -116,14 +125,12 @@ func (c *checker) take(e *Event) {
 	case KindCommitted:
 		c.report.Commits++
 		c.sameIDs(e)
-	case KindForeign:
-		for i := range e.Items {
-			c.foreign[e.place(&e.Items[i])] = true
-		}
+	case KindForeignElected, KindForeignQueues, KindForeignWrites, KindForeignWrote, KindForeignRefused, KindForeignEnded:
+		c.foreign.take(e)
 	case KindQueue:
 		for i := range e.Items {
 			item := &e.Items[i]
-			c.queue = append(c.queue, row{e.place(item), item.Sum})
+			c.queue = append(c.queue, row{place: e.place(item), id: item.ID, sum: item.Sum})
 		}
 		c.sameIDs(e)
 	case KindLetters:
@@ -145,7 +152,7 @@ func (e *Event) place(item *Item) place {
 func (c *checker) sameIDs(e *Event) {
 	for i := range e.Items {
 		item := &e.Items[i]
-		if item.ID == "" {
+		if item.ID == "" || item.Seq == "" {
 			continue
 		}
 		at := e.place(item)
@@ -156,42 +163,60 @@ func (c *checker) sameIDs(e *Event) {
 	}
 }
 
+// resolveQueue finds out which record a row of another program's is: it has nothing but an id of that one's.
+func (c *checker) resolveQueue() {
+	for i := range c.queue {
+		if r := &c.queue[i]; r.seq == "" {
+			r.place, r.foreign = c.foreign.ids[r.id]
+		}
+	}
+}
+
 // judgeFates compares what was put with what came of it.
 func (c *checker) judgeFates() {
-	for _, r := range c.queue {
+	for i, r := range c.queue {
 		p := c.puts[r.place]
 		switch {
+		case p == nil && r.seq == "":
+			c.broken("the queue holds an event %q that nobody queued", r.id)
 		case p == nil:
 			c.broken("the queue holds %s, which was never put", r.place)
-			continue
-		case p.sum != r.sum:
-			c.broken("the queue holds other bytes for %s than were put", r.place)
+		case r.foreign:
+			p.theirs = append(p.theirs, i)
+		default:
+			if p.sum != r.sum {
+				c.broken("the queue holds other bytes for %s than were put", r.place)
+			}
+			p.ours = append(p.ours, i)
 		}
-		p.rows++
 	}
 	c.report.Queued = len(c.queue)
+	c.foreign.Queued = 0
+	for i := range c.queue {
+		if c.queue[i].foreign {
+			c.foreign.Queued++
+		}
+	}
 	missing := 0 // dead letters
 	for _, at := range sortedPlaces(c.puts) {
 		p := c.puts[at]
-		foreign := c.foreign[at]
-		if p.rows > 1 {
-			c.extra(at, p.rows-1, foreign)
-		}
+		c.judgeDoubles(at, p)
 		switch {
-		case p.fate == Queued && p.rows == 0 && !c.letters[at]:
-			c.lost(at, foreign)
 		case p.fate == Queued && c.letters[at]:
 			c.broken("the good record %s is a dead letter", at)
-		case p.fate != Queued && p.rows > 0:
+		case p.fate != Queued && len(p.ours) > 0:
 			c.broken("record %s is in the queue and was to be: %s", at, p.fate)
 		case p.fate == Filtered && c.letters[at]:
 			c.broken("record %s is a dead letter and was to be filtered", at)
+		case len(p.ours)+len(p.theirs) > 0 || c.letters[at]:
 		case p.fate == Filtered:
 			c.report.Filtered++
-		case p.fate == DeadLetter && !c.letters[at] && foreign:
-			c.report.Foreign++
-		case p.fate == DeadLetter && !c.letters[at]:
+		case c.foreign.lost(at):
+		case p.fate == DeadLetter:
 			missing++
+		default:
+			c.report.Lost++
+			c.problem("record %s is lost", at)
 		}
 	}
 	for at := range c.letters {
@@ -204,28 +229,34 @@ func (c *checker) judgeFates() {
 		c.report.Lost += missing - c.discarded
 		c.problem("%d bad records are no dead letters, and %d were discarded", missing, c.discarded)
 	}
+	if c.foreign.Terms > 0 {
+		c.report.Foreign = &c.foreign.Foreign
+	}
 }
 
-func (c *checker) extra(at place, n int, foreign bool) {
-	if foreign {
-		c.report.Foreign += n
+// judgeDoubles charges the rows of a record beyond the first to whom they are owed.
+func (c *checker) judgeDoubles(at place, p *put) {
+	if n := len(p.ours); n > 1 {
+		c.report.Duplicated += n - 1
+		c.problem("the queue holds %s %d times", at, n)
+	}
+	if len(p.theirs) == 0 {
 		return
 	}
-	c.report.Duplicated += n
-	c.problem("the queue holds %s %d times", at, n+1)
-}
-
-func (c *checker) lost(at place, foreign bool) {
-	if foreign {
-		c.report.Foreign++
-		return
+	extra := len(p.theirs) - 1
+	switch {
+	case len(p.ours) == 0:
+	case p.ours[0] > p.theirs[0] && c.foreign.ignored(at):
+		c.report.Duplicated++
+		c.problem("%s was queued again, behind another program's checkpoint", at)
+	default:
+		extra++
 	}
-	c.report.Lost++
-	c.problem("record %s is lost", at)
+	c.foreign.Doubled += extra
 }
 
 // judgeQueue checks the order of the queue: within a shard by sequence number, and nothing of a parent behind anything of its
-// children. A row that is there again is not judged twice.
+// children. A row that is there again is not judged twice, and one of another program's not at all: that one waits for no parents.
 func (c *checker) judgeQueue() {
 	last := map[gerritstream.ShardID]place{}
 	began := map[gerritstream.ShardID]bool{}
@@ -237,7 +268,7 @@ func (c *checker) judgeQueue() {
 	}
 	seen := map[place]bool{}
 	for _, r := range c.queue {
-		if seen[r.place] || c.foreign[r.place] {
+		if seen[r.place] || r.foreign {
 			continue
 		}
 		seen[r.place] = true

@@ -178,16 +178,6 @@ func TestCheckFindsEachFault(t *testing.T) {
 
 func broken(r history.Report) int { return r.Broken }
 
-// TestCheckLeavesOutWhatOthersDid: what another program led over is neither lost nor doubled by us.
-func TestCheckLeavesOutWhatOthersDid(t *testing.T) {
-	e := good()
-	e[queue].Items = e[queue].Items[1:]
-	e = append(e, history.Event{At: epoch, Kind: history.KindForeign, Shard: parent, Items: []history.Item{item("", 1, history.Queued)}})
-	if r := history.Check(e); !r.Good() || r.Foreign != 1 {
-		t.Errorf("%+v", r)
-	}
-}
-
 func TestWriterAndRead(t *testing.T) {
 	folder := t.TempDir()
 	f, err := os.Create(filepath.Join(folder, "a.ndjson"))

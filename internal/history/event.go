@@ -19,11 +19,21 @@ const (
 	KindLost      Kind = "lost"      // a possible loss was reported
 	KindTermEnded Kind = "term ended"
 	KindSet       Kind = "set"     // an operator set a position
-	KindForeign   Kind = "foreign" // another program led the shard and moved its checkpoint over these records
 	KindQueue     Kind = "queue"   // what was taken from the queue, in its order
 	KindLetters   Kind = "letters" // what is held of dead letters
 	KindDiscarded Kind = "discarded"
 	KindFault     Kind = "fault" // something was done to somebody
+)
+
+// The kinds of what another program does, Zuul's Python listener or one like it, which shares shards and queue with ours: see
+// [Foreign] for how it is judged. Its terms have no numbers; those of one shard and process follow each other.
+const (
+	KindForeignElected Kind = "foreign elected" // it leads, from its checkpoint (Position nil: none, from the tip); At is before it looked
+	KindForeignQueues  Kind = "foreign queues"  // it is about to queue records, each under an id of its own
+	KindForeignWrites  Kind = "foreign writes"  // it is about to move its checkpoint to Position; Count 1: whatever stands there
+	KindForeignWrote   Kind = "foreign wrote"   // and did
+	KindForeignRefused Kind = "foreign refused" // and was refused, because another one wrote meanwhile
+	KindForeignEnded   Kind = "foreign ended"
 )
 
 // Fate is what becomes of a record.
@@ -48,7 +58,7 @@ type Event struct {
 	Items    []Item                 `json:"items,omitempty"`
 	Lost     *gerritstream.Interval `json:"lost,omitempty"`
 	Note     string                 `json:"note,omitempty"`  // why a term ended, which fault
-	Count    int                    `json:"count,omitempty"` // of discarded dead letters
+	Count    int                    `json:"count,omitempty"` // of discarded dead letters; of "foreign writes": see there
 }
 
 // Item is a record, or a part of an aggregate, in an Event.

@@ -18,7 +18,7 @@ type term struct {
 
 // judgeTerms checks, shard by shard, that each term began where the one before had come to, that what a term saw succeed is behind
 // where the next one began (else a dead term committed, or a commit was forgotten), and that no position ever goes back.
-// An operator's set position, and another program's checkpoint, begin a new account.
+// An operator's set position begins a new account. Another program's checkpoint takes ours forward, and never back.
 func (c *checker) judgeTerms(events []Event) {
 	fresh := map[gerritstream.ShardID][]time.Time{} // when somebody else set the position
 	for i := range events {
@@ -26,7 +26,7 @@ func (c *checker) judgeTerms(events []Event) {
 		switch e.Kind {
 		case KindElected:
 			c.terms[e.Shard] = append(c.terms[e.Shard], &term{number: e.Term, process: e.Process, from: e.Position})
-		case KindSet, KindForeign:
+		case KindSet:
 			fresh[e.Shard] = append(fresh[e.Shard], e.At)
 		}
 	}
@@ -118,7 +118,7 @@ func before(a, b *gerritstream.Position) bool {
 	return a.Partial.Sub < b.Partial.Sub
 }
 
-// judgePauses finds the longest time in which a shard had records waiting and nobody committed.
+// judgePauses finds the longest time in which a shard had records waiting and nobody, another program included, went on.
 func (c *checker) judgePauses(events []Event) {
 	waiting := map[gerritstream.ShardID][]waiter{}
 	for at, p := range c.puts {
@@ -130,7 +130,7 @@ func (c *checker) judgePauses(events []Event) {
 	last := map[gerritstream.ShardID]time.Time{}
 	for i := range events {
 		e := &events[i]
-		if e.Kind != KindCommitted || e.Position.After == "" {
+		if e.Kind != KindCommitted && e.Kind != KindForeignWrote || sequenceOf(e) == "" {
 			continue
 		}
 		list := waiting[e.Shard]

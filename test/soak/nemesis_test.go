@@ -65,7 +65,7 @@ func newNemesis(s *soak) *nemesis {
 		{name: "throttled iterators", do: refuse("GetShardIterator", 5, throttled)},
 		{name: "server errors", do: refuse("", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))},
 		{name: "lost replies of Kinesis", do: n.loseReplies},
-	}, s.store.faults()...)
+	}, s.store.faults(n)...)
 	return n
 }
 
@@ -99,7 +99,7 @@ func (n *nemesis) run(d time.Duration) {
 
 // do does one thing, and counts it if it took effect.
 func (n *nemesis) do(f fault) {
-	ctx, done := context.WithTimeout(n.s.t.Context(), time.Minute)
+	ctx, done := context.WithTimeout(n.s.t.Context(), 2*time.Minute)
 	defer done()
 	n.s.log.Add(history.Event{Kind: history.KindFault, Note: f.name})
 	if f.do(ctx) {

@@ -3,6 +3,7 @@ package soak
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -138,6 +139,22 @@ func (p *producer) seen(id string) history.Item {
 	}
 	item.Fate = ""
 	return item
+}
+
+// mark puts a good record into each open shard, and has nothing but these waited for. Where they have come through, everything before them
+// in their shards, and in all that these came from, was passed.
+func (p *producer) mark() {
+	p.mu.Lock()
+	p.bad, p.want = 0, map[string]history.Item{}
+	p.mu.Unlock()
+	for open := p.stream.open(); len(open) > 0; {
+		p.put()
+		p.mu.Lock()
+		for _, item := range p.want {
+			open = slices.DeleteFunc(open, func(shard string) bool { return shard == string(item.Shard) })
+		}
+		p.mu.Unlock()
+	}
 }
 
 // waiting tells how many records have not come through yet.

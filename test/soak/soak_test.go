@@ -18,6 +18,7 @@ var (
 	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long things go wrong")
 	flagSeed     = flag.Uint64("soak.seed", 1, "what is drawn")
 	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
+	flagPython   = flag.Bool("soak.python", false, "a listener like Zuul's own takes shards and gives them back; on ZooKeeper")
 	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder, and run nothing")
 )
 
@@ -34,6 +35,9 @@ func TestSoak(t *testing.T) {
 			t.Error("promises were broken")
 		}
 		return
+	}
+	if *flagPython && *flagStore != "zookeeper" {
+		t.Fatal("Zuul's own listener knows no store but ZooKeeper: -soak.python needs -soak.store=zookeeper")
 	}
 	for _, store := range []string{"sqlite", "zookeeper"} {
 		if *flagStore != "" && *flagStore != store {
@@ -146,6 +150,9 @@ func (s *soak) run() {
 	n := newNemesis(s)
 	n.run(*flagDuration)
 	stopProducer()
+	if *flagPython {
+		s.producer.mark() // what Python lost never comes
+	}
 	s.settle()
 	for _, w := range s.crew {
 		w.stop()
@@ -173,6 +180,24 @@ func (s *soak) settle() {
 		}
 		<-tick.C
 	}
+}
+
+// python returns the ids of the events that Python queued or was about to, and where beside the queue it put large ones.
+func (s *soak) python() (ids, beside map[string]bool) {
+	ids, beside = map[string]bool{}, map[string]bool{}
+	events, err := history.Read(s.folder)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := range events {
+		if e := &events[i]; e.Kind == history.KindForeignQueues {
+			beside[e.Note] = true
+			for _, item := range e.Items {
+				ids[item.ID] = true
+			}
+		}
+	}
+	return ids, beside
 }
 
 // judge checks the history and prints the result.

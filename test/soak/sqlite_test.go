@@ -27,7 +27,7 @@ func (q *sqliteStore) args(int) []string { return []string{"--store", "sqlite:" 
 
 func (q *sqliteStore) timeout() time.Duration { return sqlite.DefaultLeaseTTL }
 
-func (q *sqliteStore) faults() []fault { return nil }
+func (q *sqliteStore) faults(*nemesis) []fault { return nil }
 
 // consume looks at what is new, every now and then.
 func (q *sqliteStore) consume() (stop func()) {

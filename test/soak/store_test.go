@@ -26,5 +26,5 @@ type store interface {
 	timeout() time.Duration
 
 	// faults are what can go wrong with this store only.
-	faults() []fault
+	faults(n *nemesis) []fault
 }

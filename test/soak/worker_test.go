@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
@@ -138,11 +140,21 @@ func (w *worker) thaw() {
 	}
 }
 
+// historyPath is where the process writes its history.
+func (w *worker) historyPath() string {
+	return filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.ndjson", w.number, w.starts))
+}
+
 // leads reports whether the process leads a shard, as far as its history says.
 func (w *worker) leads() bool {
-	b, err := os.ReadFile(filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.ndjson", w.number, w.starts)))
+	b, err := os.ReadFile(w.historyPath())
 	if err != nil {
 		return false
 	}
 	return strings.Count(string(b), `"kind":"elected"`) > strings.Count(string(b), `"kind":"term ended"`)
+}
+
+// leadsShard is leads for one shard.
+func (w *worker) leadsShard(shard gerritstream.ShardID) bool {
+	return len(eventsOf(w.historyPath(), history.KindElected, shard)) > len(eventsOf(w.historyPath(), history.KindTermEnded, shard))
 }

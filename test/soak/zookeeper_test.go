@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,14 @@ type zookeeperStore struct {
 	conn     atomic.Pointer[zk.Conn]
 	depth    atomic.Int64 // of the queue, as it was listed last
 
-	mu    sync.Mutex
-	taken []history.Item // in the order of the queue; under mu
+	mu         sync.Mutex
+	taken      []history.Item // in the order of the queue; under mu
+	unreadable []unreadable   // nodes of the queue; under mu
+}
+
+// unreadable is a node of the queue that Zuul could not read. Python queues such; ours never do.
+type unreadable struct {
+	id, why string
 }
 
 func newZooKeeper(t *testing.T, s *soak) *zookeeperStore {
@@ -124,10 +131,13 @@ func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 		}
 		event, err := read(conn, data)
 		if err != nil {
-			if !errors.Is(err, errPassing) {
-				z.t.Errorf("Zuul could not read %s: %v", node, err)
+			if errors.Is(err, errPassing) {
+				return
 			}
-			return
+			event.ID = idIn(data)
+			z.mu.Lock()
+			z.unreadable = append(z.unreadable, unreadable{event.ID, fmt.Sprintf("%s: %v", node, err)})
+			z.mu.Unlock()
 		}
 		item := z.s.producer.seen(event.ID)
 		item.Sum = history.Sum(event.Payload)
@@ -138,6 +148,16 @@ func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 			return
 		}
 	}
+}
+
+var eventID = regexp.MustCompile(`"zuul_event_id": "([0-9a-f]{32})"}}$`)
+
+// idIn finds the id of an event in a node that cannot be read otherwise.
+func idIn(data []byte) string {
+	if m := eventID.FindSubmatch(data); m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 var errPassing = errors.New("ZooKeeper does not answer")
@@ -242,8 +262,14 @@ func (z *zookeeperStore) letters() int {
 }
 
 func (z *zookeeperStore) record(log *history.Writer) {
+	ids, beside := z.s.python()
 	z.mu.Lock()
 	log.Add(history.Event{Kind: history.KindQueue, Items: z.taken})
+	for _, node := range z.unreadable {
+		if !ids[node.id] {
+			z.t.Errorf("Zuul could not read %s", node.why)
+		}
+	}
 	z.mu.Unlock()
 	conn, _, err := zk.Connect(strings.Split(z.ensemble.Hosts(), ","), 10*time.Second, zk.WithLogger(silent{}))
 	if err != nil {
@@ -263,7 +289,9 @@ func (z *zookeeperStore) record(log *history.Writer) {
 		letters.Items = append(letters.Items, item)
 	}
 	log.Add(letters)
-	if left, _, err := conn.Children(root + "/events/data"); err != nil || len(left) > 0 {
+	left, _, err := conn.Children(root + "/events/data")
+	left = slices.DeleteFunc(left, func(name string) bool { return beside[root+"/events/data/"+name] })
+	if err != nil || len(left) > 0 {
 		z.t.Errorf("%d side data are left below events/data (%v)", len(left), err)
 	}
 }
@@ -283,11 +311,11 @@ func letterOf(name string) (item history.Item, err error) {
 	return item, err
 }
 
-func (z *zookeeperStore) faults() []fault {
+func (z *zookeeperStore) faults(n *nemesis) []fault {
 	cut := func(how func(*peers.Link)) func(context.Context) bool {
 		return func(ctx context.Context) bool { return z.cut(ctx, how) }
 	}
-	return []fault{
+	faults := []fault{
 		{name: "cut from ZooKeeper", sort: sortCut, do: cut((*peers.Link).Cut)},
 		{name: "half cut from ZooKeeper: no replies", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
 		{name: "half cut from ZooKeeper: no requests", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
@@ -296,6 +324,29 @@ func (z *zookeeperStore) faults() []fault {
 		{name: "ZooKeeper server restarted", sort: sortServer, do: z.restart},
 		{name: "quorum lost", sort: sortServer, do: z.loseQuorum},
 		{name: "queue full", do: z.fill},
+	}
+	if *flagPython {
+		faults = append(faults, (&python{n: n, z: z}).fault())
+	}
+	return faults
+}
+
+// awaitInLine waits until somebody stands in a shard's election under an identifier.
+func (z *zookeeperStore) awaitInLine(ctx context.Context, shard gerritstream.ShardID, identifier string) {
+	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
+	defer cancel()
+	election := root + "/election-aws_kinesis_" + string(shard)
+	conn := z.conn.Load()
+	for pause(ctx, 100*time.Millisecond) {
+		names, _, err := conn.Children(election)
+		if err != nil {
+			continue
+		}
+		for _, name := range names {
+			if data, _, err := conn.Get(path.Join(election, name)); err == nil && string(data) == identifier {
+				return
+			}
+		}
 	}
 }
 
