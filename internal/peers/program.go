@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ func WithProgram(m *testing.M, binary *string) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	*binary = filepath.Join(dir, "gerritstream")
 	if err := buildProgram(*binary); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -30,7 +31,7 @@ func buildProgram(to string) error {
 	if err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-o", to, "./cmd/gerritstream")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", to, "./cmd/gerritstream")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, out)
