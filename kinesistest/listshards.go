@@ -134,8 +134,13 @@ func (st *stream) filtered(shards []*shard, filter *shardFilter, now time.Time) 
 	case "FROM_TRIM_HORIZON":
 		return shards, nil
 	case "AT_TRIM_HORIZON":
-		began := horizon == st.created.UnixMilli() // nothing is trimmed yet: those the stream began with
-		keep = func(sh *shard) bool { return sh.openAt(horizon) || began && len(sh.parents) == 0 }
+		began := horizon == st.created.UnixMilli() // nothing is trimmed yet: those the stream began with, though it was resharded at once
+		keep = func(sh *shard) bool {
+			if began {
+				return len(sh.parents) == 0
+			}
+			return sh.openAt(horizon)
+		}
 	case "AT_LATEST":
 		keep = func(sh *shard) bool { return !sh.closed }
 	case "AFTER_SHARD_ID":

@@ -136,7 +136,7 @@ func (f *fleet) next(word string, says func(line) bool) line {
 			return l
 		}
 	}
-	timeout := time.NewTimer(30 * time.Second)
+	timeout := time.NewTimer(2 * time.Minute)
 	defer timeout.Stop()
 	for {
 		select {
