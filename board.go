@@ -116,6 +116,16 @@ func (b *board) leading() []ShardID {
 	return leads
 }
 
+// position returns a shard's position as this process knows it; the zero value for none.
+func (b *board) position(id ShardID) Position {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.shards[id]; ok {
+		return s.Position
+	}
+	return Position{}
+}
+
 // elected notes the beginning of a term.
 func (b *board) elected(id ShardID, term uint64, pos Position) {
 	b.shard(id, func(s *ShardStatus) {

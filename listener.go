@@ -74,6 +74,12 @@ func New(cfg Config) (*Listener, error) {
 	return &Listener{cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process)}, nil
 }
 
+// reportLost is the one way by which a possible loss is reported. An empty shard means the stream as a whole.
+func (l *Listener) reportLost(log *slog.Logger, shard ShardID, i Interval) {
+	log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
+	l.cfg.Observer.Lost(shard, i)
+}
+
 // Status returns what this process sees now. It may be called at any time.
 func (l *Listener) Status() Status { return l.board.status() }
 

@@ -18,7 +18,8 @@ type Observer interface {
 	// Committed: this commit is durable.
 	Committed(shard ShardID, term uint64, commit *Commit, took time.Duration)
 
-	// Lost: records that arrived in the interval may have gone unread. An empty shard means the stream as a whole.
+	// Lost: records that arrived in the interval may have gone unread. An empty shard means the stream as a whole, and each
+	// process says it that notices. Why is one of Causes.
 	Lost(shard ShardID, interval Interval)
 
 	// TermEnded: the leadership is over. cause is nil after a clean end.

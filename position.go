@@ -56,7 +56,21 @@ type Partial struct {
 type Interval struct {
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until"`
-	Why   string    `json:"why"` // "trimmed", "bad position", "recreated", "shard gone", "Python led from LATEST"
+	Why   string    `json:"why"` // one of Causes, or WhySetByOperator
+}
+
+// Why an Interval may be lost without anybody having chosen so.
+const (
+	WhyTrimmed     = "trimmed"                // the stream does not keep it any more; among its reasons: positions that were deleted
+	WhyBadPosition = "bad position"           // given up by the policy for bad positions
+	WhyRecreated   = "recreated"              // the stream was deleted and made anew
+	WhyShardGone   = "shard gone"             // the shard went before it was handled to its end
+	WhyPythonLed   = "Python led from LATEST" // Zuul's own listener began at the tip, behind a start of ours
+)
+
+// Causes returns every Why that an Observer is told of.
+func Causes() []string {
+	return []string{WhyTrimmed, WhyBadPosition, WhyRecreated, WhyShardGone, WhyPythonLed}
 }
 
 // maxLost bounds Position.Lost. Older intervals stay in logs and metrics.

@@ -82,6 +82,9 @@ func ignoreCanceled(err error) error {
 // prepare brings the term to where it may read: a position that can be read from, committed. ready is false when there is
 // nothing to read in this term.
 func (r *reader) prepare(reading, work context.Context) (then next, ready bool, err error) {
+	if err := r.noteFound(work); err != nil {
+		return campaignAgain, false, err
+	}
 	pos, ok := r.term.Position()
 	switch {
 	case ok && pos.Ended:
@@ -113,6 +116,17 @@ func (r *reader) prepare(reading, work context.Context) (then next, ready bool, 
 	return campaignAgain, err == nil, err
 }
 
+// noteFound reports and commits what the store found lost as the term began.
+func (r *reader) noteFound(work context.Context) error {
+	i, found := r.term.Lost()
+	if !found {
+		return nil
+	}
+	r.cursor = r.cursor.withLost(i)
+	r.lost(i)
+	return r.commit(work)
+}
+
 // close marks a shard ended that is gone, saying what may have been lost with it.
 func (r *reader) close(reading, work context.Context, ok bool) error {
 	listing, err := r.list(reading)
@@ -124,7 +138,7 @@ func (r *reader) close(reading, work context.Context, ok bool) error {
 			return nil
 		}
 	}
-	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now.Add(-listing.Retention), Why: "shard gone"}
+	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now.Add(-listing.Retention), Why: WhyShardGone}
 	if i.Until.Before(i.From) {
 		i.Until = listing.Now
 	}
@@ -149,7 +163,7 @@ func (r *reader) badPosition(reading, work context.Context, bad error) (then nex
 		r.kick()
 		return planAgain, false, bad
 	}
-	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: "bad position"}
+	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: WhyBadPosition}
 	to := Position{Lost: r.cursor.Lost}
 	switch r.cfg.OnBadPosition {
 	case BadPositionHalt:
@@ -274,7 +288,7 @@ func (r *reader) noteTrimmed(b *Batch) bool {
 	if bound.IsZero() || !bound.Before(horizon) || !r.seen.Before(horizon) {
 		return false
 	}
-	i := Interval{From: handled, Until: horizon, Why: "trimmed"}
+	i := Interval{From: handled, Until: horizon, Why: WhyTrimmed}
 	r.cursor = r.cursor.withLost(i)
 	r.seen = horizon.Add(arrivalError) // once is enough while the reading gets away from the horizon
 	r.lost(i)

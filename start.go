@@ -81,7 +81,7 @@ func nextStart(stored *Start, l Listing, want StartAt, handled time.Time) (*Star
 		return stored, nil
 	}
 	lost := append(append([]Interval(nil), stored.Lost...),
-		Interval{From: handled, Until: l.Stream.Created, Why: "recreated"})
+		Interval{From: handled, Until: l.Stream.Created, Why: WhyRecreated})
 	return &Start{
 		Stream: l.Stream,
 		Epoch:  stored.Epoch + 1,

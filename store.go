@@ -57,6 +57,11 @@ type Term interface {
 	// been committed for this shard.
 	Position() (pos Position, ok bool)
 
+	// Lost returns what may have been lost before the term began, as the store found out when it did: Zuul's own listener
+	// led from the tip of the shard. The position does not have it yet: the caller reports it, and commits it among the
+	// position's Lost before anything else. ok is false when nothing of that kind was found; most stores never find any.
+	Lost() (interval Interval, ok bool)
+
 	// Limits says how much one Commit may carry.
 	Limits() Limits
 

@@ -224,10 +224,10 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 		if err != nil {
 			return err
 		}
-		var prev *Start
+		var prev, known *Start // as stored, and as it counts
 		var handled time.Time
 		if ok {
-			prev = &stored
+			prev, known = &stored, &stored
 			if stored.Stream.ARN == l.Stream.ARN && stored.Stream.Created.Before(l.Stream.Created) {
 				positions, err := s.cfg.Store.Positions(ctx, stored.Epoch)
 				if err != nil {
@@ -236,7 +236,12 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 				handled = handledUntil(positions)
 			}
 		}
-		next, err := nextStart(prev, l, s.cfg.StartAt, handled)
+		if !ok && s.start != nil {
+			// It was deleted under a running process. One that is decided anew would pass what has arrived since the first.
+			s.log.Warn("the start record was deleted from the store: it is written anew, as it was")
+			known = s.start
+		}
+		next, err := nextStart(known, l, s.cfg.StartAt, handled)
 		if err != nil {
 			return err
 		}
@@ -260,9 +265,8 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 	case known != nil && known.Epoch == start.Epoch:
 	case start.Epoch > 0 && (made || known != nil):
 		lost := start.Lost[len(start.Lost)-1]
-		s.log.Warn("the stream was deleted and made anew: starting over at its trim horizon",
-			"epoch", start.Epoch, "possibly_lost_from", lost.From, "possibly_lost_until", lost.Until)
-		s.cfg.Observer.Lost("", lost)
+		s.log.Warn("the stream was deleted and made anew: starting over at its trim horizon", "epoch", start.Epoch)
+		s.reportLost(s.log, "", lost)
 		s.endAll()
 		s.missing, s.ends, s.tips, s.vacant = absences{}, map[ShardID]bool{}, map[ShardID]bool{}, nil
 	case made && !start.From.TrimHorizon:

@@ -96,6 +96,9 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 // serve is one term, from its election to its confirmed resignation.
 func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 	pos, ok := term.Position()
+	if known := w.board.position(w.shard); !ok && known.begun() {
+		w.log.Warn("the position was deleted from the store: the shard starts over", "was", known.String(), "handled_until", known.HandledUntil())
+	}
 	w.cfg.Observer.Elected(w.shard, term.Number(), pos, ok)
 	w.board.elected(w.shard, term.Number(), pos)
 	w.nudge()
@@ -217,7 +220,4 @@ func (w *worker) fine() {
 }
 
 // lost reports a possible loss. That it is kept as well is the business of the commit that carries it.
-func (w *worker) lost(i Interval) {
-	w.log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
-	w.cfg.Observer.Lost(w.shard, i)
-}
+func (w *worker) lost(i Interval) { w.reportLost(w.log, w.shard, i) }

@@ -38,6 +38,9 @@ func (t *term) Number() uint64 { return t.number }
 // Position implements gerritstream.Term.
 func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
 
+// Lost implements gerritstream.Term: no other program leads from this file.
+func (t *term) Lost() (gerritstream.Interval, bool) { return gerritstream.Interval{}, false }
+
 // limits bound how long one commit holds the file's only write lock: a few milliseconds.
 var limits = gerritstream.Limits{Items: 500, Weight: 4 << 20}
 

@@ -122,6 +122,9 @@ func (t *term) Number() uint64 { return t.number }
 // Position implements gerritstream.Term.
 func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
 
+// Lost implements gerritstream.Term: nobody else writes this store.
+func (t *term) Lost() (gerritstream.Interval, bool) { return gerritstream.Interval{}, false }
+
 // Limits implements gerritstream.Term.
 func (t *term) Limits() gerritstream.Limits { return t.process.memory.config.Limits }
 

@@ -66,7 +66,7 @@ func (t *term) prepare(ctx context.Context) error {
 			return err
 		}
 		b := reconcile(found)
-		t.pos, t.ok, t.zuul = b.position, b.ok, found.zuul
+		t.pos, t.ok, t.lost, t.zuul = b.position, b.ok, b.lost, found.zuul
 		t.fromSequence = t.ok && t.pos.After != ""
 		if err = t.repair(ctx); err == nil {
 			t.tell(b)
@@ -180,9 +180,6 @@ func (t *term) tell(b beginning) {
 		log.Warn(b.warning, "position", t.pos.String())
 	} else if b.led {
 		log.Info("going on behind Zuul's own listener", "position", t.pos.String())
-	}
-	if b.lost != nil {
-		log.Warn("records may have been lost", "why", b.lost.Why, "arrived_from", b.lost.From, "arrived_until", b.lost.Until)
 	}
 }
 

@@ -52,13 +52,18 @@ func TestPythonLedFromLatest(t *testing.T) {
 	w.python(shardA, quoted(30))
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(30))
-	pos, _ := term.Position()
-	if len(pos.Lost) != 1 || !pos.Lost[0].From.Equal(arrival) || time.Since(pos.Lost[0].Until) > time.Minute {
-		t.Errorf("possibly lost: %+v", pos.Lost)
+	lost, ok := term.Lost()
+	if !ok || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyPythonLed {
+		t.Errorf("possibly lost: %+v, %v", lost, ok)
 	}
-	c := step(shardA, 31, 31)
-	c.Position.Lost = pos.Lost
-	commit(t, term, c)
+	pos, _ := term.Position()
+	pos.Lost = []gerritstream.Interval{lost}
+	commit(t, term, gerritstream.Commit{Position: pos})
+	resign(t, term)
+	term = elect(t, store, shardA)
+	if again, ok := term.Lost(); ok {
+		t.Errorf("what was committed is found again: %+v", again)
+	}
 	in, err := store.Inspect(soon(t))
 	if err != nil || len(in.Shards[shardA].Position.Lost) != 1 {
 		t.Errorf("%+v, %v", in.Shards[shardA], err)

@@ -3,7 +3,6 @@ package zookeeper
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -54,7 +53,7 @@ type stored struct {
 type beginning struct {
 	position gerritstream.Position
 	ok       bool
-	lost     *gerritstream.Interval // in position already
+	lost     *gerritstream.Interval // not in position yet; nil: nothing
 	warning  string                 // what an operator should know; empty: nothing
 	led      bool                   // a Python process led since
 }
@@ -86,8 +85,7 @@ func reconcile(s stored) beginning {
 	case s.ok && p.Unreadable != nil:
 		b.warning = "the position cannot be understood: going on from Zuul's checkpoint"
 	case s.ok:
-		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: "Python led from LATEST"}
-		b.position.Lost = append(slices.Clone(p.Lost[max(0, len(p.Lost)-maxLost+1):]), *b.lost)
+		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyPythonLed}
 		b.warning = "Zuul's listener led before anything was read here"
 	}
 	return b
@@ -106,9 +104,6 @@ func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *chec
 	}
 	return asIs
 }
-
-// maxLost is how many intervals a position keeps.
-const maxLost = 16
 
 // takeOver is the position behind what a Python process handled. When its last record arrived is not known.
 func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {

@@ -37,8 +37,9 @@ type term struct {
 
 	pos     gerritstream.Position
 	ok      bool
-	version int32      // of our position's node; absent: there is none
-	zuul    checkpoint // as we know it
+	lost    *gerritstream.Interval // found as the term began, and not in pos; nil: nothing
+	version int32                  // of our position's node; absent: there is none
+	zuul    checkpoint             // as we know it
 
 	fromSequence bool                        // the term began from a sequence number
 	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
@@ -56,6 +57,14 @@ func (t *term) Number() uint64 { return t.number }
 
 // Position implements gerritstream.Term.
 func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
+
+// Lost implements gerritstream.Term.
+func (t *term) Lost() (gerritstream.Interval, bool) {
+	if t.lost == nil {
+		return gerritstream.Interval{}, false
+	}
+	return *t.lost, true
+}
 
 // Limits implements gerritstream.Term.
 func (t *term) Limits() gerritstream.Limits { return limits }

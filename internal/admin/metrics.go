@@ -35,7 +35,7 @@ type Metrics struct {
 	queued   *prometheus.CounterVec
 	filtered *prometheus.CounterVec
 	dead     *prometheus.CounterVec
-	lost     prometheus.Counter
+	lost     *prometheus.CounterVec
 	commit   prometheus.Histogram
 	terms    *prometheus.CounterVec
 
@@ -54,7 +54,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		queued:    counters("events_queued_total", "Events committed to the queue.", "type"),
 		filtered:  counters("events_filtered_total", "Events dropped by a rule of the filter, as they were judged.", "rule"),
 		dead:      counters("dead_letters_total", "Records put aside, by the reason.", "reason"),
-		lost:      counter("possibly_lost_intervals_total", "Intervals in which records may have gone unread."),
+		lost:      counters("possibly_lost_intervals_total", "Intervals in which records may have gone unread, by the cause.", "why"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "commit_seconds", Help: "Time that a commit took in the store.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
@@ -78,6 +78,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, end := range []string{endResigned, endLost, endFailed} {
 		m.terms.WithLabelValues(end)
+	}
+	for _, why := range gerritstream.Causes() {
+		m.lost.WithLabelValues(why)
 	}
 	return m
 }
@@ -124,7 +127,9 @@ func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Co
 }
 
 // Lost counts intervals.
-func (m *Metrics) Lost(gerritstream.ShardID, gerritstream.Interval) { m.lost.Inc() }
+func (m *Metrics) Lost(_ gerritstream.ShardID, i gerritstream.Interval) {
+	m.lost.WithLabelValues(i.Why).Inc()
+}
 
 // How a term ends.
 const (

@@ -49,7 +49,7 @@ func TestCounters(t *testing.T) {
 		Entries:     []gerritstream.Entry{entry("a"), entry("a"), entry("b"), entry("a")},
 		DeadLetters: []gerritstream.DeadLetter{{Reason: "json"}, {Reason: "utf8"}},
 	}, 3*time.Millisecond)
-	observer.Lost("s", gerritstream.Interval{})
+	observer.Lost("s", gerritstream.Interval{Why: gerritstream.WhyTrimmed})
 	observer.TermEnded("s", 1, nil)
 	observer.TermEnded("s", 2, fmt.Errorf("term: %w", gerritstream.ErrLeadershipLost))
 	observer.TermEnded("s", 3, errors.New("disk"))
@@ -63,7 +63,8 @@ func TestCounters(t *testing.T) {
 		`gerritstream_events_queued_total{type="b"} 1`,
 		`gerritstream_dead_letters_total{reason="json"} 1`,
 		`gerritstream_dead_letters_total{reason="utf8"} 1`,
-		"gerritstream_possibly_lost_intervals_total 1",
+		`gerritstream_possibly_lost_intervals_total{why="trimmed"} 1`,
+		`gerritstream_possibly_lost_intervals_total{why="recreated"} 0`,
 		"gerritstream_commit_seconds_count 1",
 		`gerritstream_commit_seconds_bucket{le="0.002"} 0`,
 		`gerritstream_commit_seconds_bucket{le="0.004"} 1`,
