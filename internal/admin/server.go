@@ -116,7 +116,7 @@ func handler(o Options) http.Handler {
 		}
 		plain(w, http.StatusOK, "ready\n")
 	})
-	mux.Handle("GET /metrics", o.Metrics.handler())
+	mux.Handle("GET /metrics", o.Metrics.Handler())
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		status := o.Status()
 		servePage(w, &status, o.Version)
