@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -47,6 +48,8 @@ func TestScripts(t *testing.T) {
 			"stream": cmdStream,
 			// remake NAME SHARDS: deletes a stream and makes it again.
 			"remake": cmdRemake,
+			// clock DURATION: the service's clock goes ahead by that.
+			"clock": cmdClock,
 			// put STREAM COUNT: puts so many events, and goes on counting where it left off.
 			"put": cmdPut,
 			// raw STREAM TEXT: puts a record as it is.
@@ -140,6 +143,13 @@ func cmdRemake(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "remake NAME SHARDS")
 	ts.Check(worldOf(ts).kinesis.DeleteStream(args[0]))
 	cmdStream(ts, neg, args)
+}
+
+func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "clock DURATION")
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	worldOf(ts).kinesis.AdvanceClock(d)
 }
 
 func cmdPut(ts *testscript.TestScript, neg bool, args []string) {
