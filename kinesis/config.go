@@ -44,7 +44,8 @@ type Config struct {
 	// shared files, the container's role, the instance's role.
 	CredentialsFile string
 
-	// Keys is a key held in memory, instead of files. It does not change as long as the Source lives.
+	// Keys is a key held in memory, instead of files. It is read again like the files above where it says how (see Keys.Reread);
+	// otherwise it does not change as long as the Source lives.
 	Keys Keys
 
 	// RoleARN is a role to assume with these credentials; ExternalID is what its owner may ask for besides.

@@ -39,7 +39,7 @@ func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
 	switch {
 	case !c.Keys.IsZero():
-		all.base = c.Keys
+		all.base = aws.NewCredentialsCache(c.Keys)
 	case c.AccessKeyFile != "":
 		all.base = aws.NewCredentialsCache(keyFiles{c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile})
 	case c.CredentialsFile != "":

@@ -3,11 +3,11 @@ package kinesis
 import (
 	"context"
 	"encoding"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +17,7 @@ import (
 // whatever way, gets those words and nothing else. The zero Keys is none.
 type Keys struct {
 	held func() (id, secret, from string) // a function: what prints structs by reflection does not see what one holds
+	read func() (Keys, error)             // nil: the key does not change
 }
 
 var (
@@ -28,7 +29,15 @@ var (
 
 // NewKeys returns a key. from is what it is called in logs and errors, such as "zuul.conf [connection gerrit]".
 func NewKeys(id, secret, from string) Keys {
-	return Keys{func() (string, string, string) { return id, secret, from }}
+	return Keys{held: func() (string, string, string) { return id, secret, from }}
+}
+
+// Reread returns the key with a way to read it again where it came from: a Source does so every five minutes, and when the service
+// refuses the key. read may be called by several goroutines at once. Its error is as passing as that of a file that cannot be read, and
+// a key that is none, or unsound, is an error as well.
+func (k Keys) Reread(read func() (Keys, error)) Keys {
+	k.read = read
+	return k
 }
 
 // IsZero reports whether there is no key.
@@ -53,12 +62,22 @@ func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // Retrieve implements [aws.CredentialsProvider]. What it returns holds the key in the clear.
-func (k Keys) Retrieve(context.Context) (aws.Credentials, error) {
-	if k.held == nil {
-		return aws.Credentials{}, errors.New("there is no key")
+func (k Keys) Retrieve(context.Context) (found aws.Credentials, err error) {
+	is := k
+	if k.read != nil {
+		if is, err = k.read(); err != nil {
+			return aws.Credentials{}, fmt.Errorf("read credentials: %w", err)
+		}
+		found.CanExpire, found.Expires = true, time.Now().Add(rereadFiles)
 	}
-	id, secret, from := k.held()
-	return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, Source: from}, nil
+	switch trouble := is.trouble(); {
+	case is.held == nil:
+		return aws.Credentials{}, fmt.Errorf("read credentials: there is no key in %s", k)
+	case trouble != "":
+		return aws.Credentials{}, fmt.Errorf("read credentials: %s: %s", k, trouble)
+	}
+	found.AccessKeyID, found.SecretAccessKey, found.Source = is.held()
+	return found, nil
 }
 
 // trouble says what is wrong with the key, without a part of it; "": nothing.

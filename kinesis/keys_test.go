@@ -2,11 +2,15 @@ package kinesis
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
@@ -81,4 +85,50 @@ func TestKeysAreChecked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A key that says how it is read again is read every five minutes, and at once when the service refuses it; what cannot be read is a
+// matter of permission, in one line, and passes.
+func TestKeysAreReadAgain(t *testing.T) {
+	const from = "zuul.conf [connection gerrit]"
+	var is atomic.Pointer[Keys]
+	set := func(k Keys) { is.Store(&k) }
+	var broken atomic.Pointer[error]
+	read := func() (Keys, error) {
+		if err := broken.Load(); err != nil {
+			return Keys{}, *err
+		}
+		return *is.Load(), nil
+	}
+	set(NewKeys("ID1", "hunter2", from))
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Keys = NewKeys("ID1", "hunter2", from).Reread(read) }, func(t *testing.T, w *world) {
+		w.wantKey("ID1", "")
+		set(NewKeys("ID2", "hunter2", from))
+		time.Sleep(4 * time.Minute)
+		w.wantKey("ID1", "")
+		time.Sleep(time.Minute + time.Second)
+		w.wantKey("ID2", "")
+
+		refused := kinesistest.Hook{Times: 1, Do: kinesistest.Fail("UnrecognizedClientException", "refused", 0)}
+		for name, set := range map[string]func(){
+			"the file is gone": func() { err := errors.New("it is gone"); broken.Store(&err) },
+			"no key":           func() { set(Keys{}) },
+			"half a key":       func() { set(NewKeys("hunter2", "", from)) },
+		} {
+			w.srv.On(refused)
+			_, _ = w.src.List(t.Context())
+			set()
+			_, err := w.src.List(t.Context())
+			if !errors.Is(err, gerritstream.ErrDenied) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v", name, err)
+			}
+			broken.Store(nil)
+			is.Store(new(NewKeys("ID3", "hunter2", from)))
+			w.wantKey("ID3", "")
+		}
+		is.Store(new(NewKeys("ID4", "hunter2", from)))
+		w.srv.On(refused)
+		_, _ = w.src.List(t.Context())
+		w.wantKey("ID4", "")
+	})
 }

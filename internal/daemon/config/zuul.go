@@ -178,5 +178,31 @@ func (r *zuulReader) kinesis(c *zuulconf.Connection) {
 			return
 		}
 	}
-	r.config.AWS.Keys = kinesis.NewKeys(string(c.AccessKey), string(c.SecretKey), fmt.Sprintf("%s [%s]", r.src.ZuulConf, c.Section))
+	r.config.AWS.Keys = zuulKeys(r.src.ZuulConf, c).Reread(func() (kinesis.Keys, error) { return rereadZuulKeys(r.src, c.Name) })
+}
+
+// zuulKeys is the key that a connection names.
+func zuulKeys(path string, c *zuulconf.Connection) kinesis.Keys {
+	return kinesis.NewKeys(string(c.AccessKey), string(c.SecretKey), fmt.Sprintf("%s [%s]", path, c.Section))
+}
+
+// rereadZuulKeys reads the key of a connection again, as it may have been changed while we run. A file that is gone, half written, or
+// without the key is an error: whoever asked tries again.
+func rereadZuulKeys(src Sources, connection string) (kinesis.Keys, error) {
+	raw, err := readAtMost(src.ZuulConf, maxFile)
+	if err != nil {
+		return kinesis.Keys{}, err
+	}
+	file, err := zuulconf.Parse(src.ZuulConf, raw, src.Environ)
+	if err != nil {
+		return kinesis.Keys{}, err
+	}
+	switch c, err := file.Kinesis(connection); {
+	case err != nil:
+		return kinesis.Keys{}, err
+	case c == nil || c.AccessKey == "":
+		return kinesis.Keys{}, fmt.Errorf("%s names no key for the connection %s any more", src.ZuulConf, connection)
+	default:
+		return zuulKeys(src.ZuulConf, c), nil
+	}
 }

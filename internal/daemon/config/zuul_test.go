@@ -273,3 +273,39 @@ func TestMissingZuulConf(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestZuulConfKeyIsReadAgain: whoever changes the key in the file changes it for a running process. A file without it, or one that is
+// only half there, is an error without a secret in it, and a moment later it may be right again.
+func TestZuulConfKeyIsReadAgain(t *testing.T) {
+	file := writeAs(t, "zuul.conf", zuulConf)
+	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite(strings.ReplaceAll(zuulConf, "AKIDhunter2", "AKIDrotated"))
+	if id, secret := retrieve(t, &c); id != "AKIDrotated" || secret != "hunter2hunter2" {
+		t.Errorf("key %q, %q", id, secret)
+	}
+	for name, text := range map[string]string{
+		"empty":         "",
+		"half of it":    zuulConf[:strings.Index(zuulConf, "aws_kinesis_secret_key")],
+		"no key":        strings.ReplaceAll(strings.ReplaceAll(zuulConf, "aws_kinesis_access_key", "x"), "aws_kinesis_secret_key", "y"),
+		"no connection": strings.ReplaceAll(zuulConf, `[connection "gerrit"]`, "[connection other]"),
+		"no sense":      "hunter2\n" + zuulConf,
+	} {
+		rewrite(text)
+		if _, err := c.Kinesis().Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	rewrite(zuulConf)
+	if id, _ := retrieve(t, &c); id != "AKIDhunter2" {
+		t.Errorf("key %q", id)
+	}
+}
