@@ -31,6 +31,10 @@ type Operator interface {
 	// another program would lead the shard next, and begin elsewhere. Nothing is written then.
 	SetPosition(ctx context.Context, epoch int, shard ShardID, change func(stored *StoredPosition) (Position, error)) error
 
+	// Obeyed returns ErrNotObeyed if SetPosition would do so for this position as things stand now, for who tries without doing
+	// it. It writes nothing, and a moment later it may be otherwise.
+	Obeyed(ctx context.Context, epoch int, shard ShardID, to Position) error
+
 	// RemovePositions removes positions and returns how many of them there were. ErrConflict: one of them is of the current
 	// epoch and is not marked ended; nothing was removed. Which ones nobody needs any more is the caller's to say: see
 	// PlanPrune.

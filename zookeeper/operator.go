@@ -162,6 +162,26 @@ func (is *standing) heedless() bool {
 	return is.next.foreign() || is.next.name == "" && is.leader.foreign()
 }
 
+// obeys tells whether whoever leads next would begin at a position.
+func (is *standing) obeys(shard gerritstream.ShardID, pos *gerritstream.Position) error {
+	if pos.After == "" && is.heedless() {
+		return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
+			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrNotObeyed, shard)
+	}
+	return nil
+}
+
+// Obeyed implements gerritstream.Operator.
+func (o *Operator) Obeyed(ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position) error {
+	return o.store.call(ctx, func(ctx context.Context, k *session) error {
+		is, err := o.look(ctx, k, epoch, shard)
+		if err != nil {
+			return err
+		}
+		return is.obeys(shard, &to)
+	})
+}
+
 // SetPosition implements gerritstream.Operator.
 //
 // Zuul's checkpoint is written even if it says so already: its version is what stops a Python leader. If one of ours leads, its
@@ -188,9 +208,8 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 		if err != nil {
 			return err
 		}
-		if pos.After == "" && is.heedless() {
-			return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
-				"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrNotObeyed, shard)
+		if err := is.obeys(shard, &pos); err != nil {
+			return err
 		}
 		stamp := gerritstream.Stamp{Nonce: rand.Text()}
 		if stored != nil {

@@ -140,6 +140,12 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 				}
 			}
 			before := w.children(w.election(shardA))
+			if err := o.Obeyed(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrNotObeyed) || !refused && err != nil {
+				t.Errorf("it is foreseen that set returns %v, refused: want %v", err, refused)
+			}
+			if err := o.Obeyed(soon(t), 0, shardA, after(1)); err != nil {
+				t.Errorf("it is foreseen that a record is refused: %v", err)
+			}
 			err := o.SetPosition(soon(t), 0, shardA, setTo(anchor()))
 			if refused != errors.Is(err, gerritstream.ErrNotObeyed) || !refused && err != nil {
 				t.Errorf("set returned %v, refused: want %v", err, refused)

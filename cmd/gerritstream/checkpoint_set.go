@@ -135,7 +135,13 @@ func (s *setting) run(ctx context.Context, o operated, c *config.Config) error {
 		if err := s.plausible(stored); err != nil {
 			return err
 		}
-		plan.add(shard, s.aim.Move(stored, m))
+		move := s.aim.Move(stored, m)
+		if move.To != nil {
+			if err := o.Obeyed(ctx, s.stored.Epoch(), shard, *move.To); err != nil {
+				return fmt.Errorf("set the position of %s: %w", shard, err)
+			}
+		}
+		plan.add(shard, move)
 	}
 	if s.dryRun || plan.changes == 0 {
 		return plan.write(s.stdout)

@@ -238,4 +238,9 @@ func TestStatusTellsZuulApart(t *testing.T) {
 	if s = readStatusOf(t, c.store()); s.leads(p) != 1 || s.Shards[0].Foreign {
 		t.Errorf("the status is %+v", s)
 	}
+
+	python.Contend(t, election, "") // it would be next, and is told of no time
+	eventually(t, "Python stands in line", func() bool { return len(python.Contenders(t, election)) == 2 })
+	c.gerritstream(t, 1, "checkpoint", "set", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint,
+		"--all", "--to", "trim-horizon", "--dry-run")
 }
