@@ -5,8 +5,8 @@ var mutants = []mutant{
 	{
 		name: "the anchor is not committed before the first read",
 		file: "reader.go",
-		old:  "	err = r.commit(work)\n	return campaignAgain, err == nil, err\n}\n\n// close marks",
-		new:  "	return campaignAgain, err == nil, err\n}\n\n// close marks",
+		old:  "	err = r.commit(work)\n	return campaignAgain, err == nil, err\n}\n\n// noteFound reports",
+		new:  "	return campaignAgain, err == nil, err\n}\n\n// noteFound reports",
 		pkg:  ".", tests: "TestAnchorIsCommittedBeforeTheFirstRead",
 	},
 	{
@@ -67,6 +67,44 @@ var mutants = []mutant{
 		old:  "	r.lost(i)\n	return true\n",
 		new:  "	return false\n",
 		pkg:  ".", tests: "TestTrimmedIntervalIsReportedOnce",
+	},
+	{
+		name: "what Python lost is not kept",
+		file: "reader.go",
+		old:  "	r.cursor = r.cursor.withLost(i)\n	r.lost(i)\n	return r.commit(work)\n",
+		new:  "	r.lost(i)\n	return nil\n",
+		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus|TestWhatPythonLostIsCommittedBeforeTheFirstRead",
+	},
+	{
+		name: "a stream that was made anew is no loss",
+		file: "supervisor.go",
+		old:  "		s.reportLost(s.log, \"\", lost)\n",
+		new:  "		_ = lost\n",
+		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus",
+	},
+	{
+		name: "a start record that was deleted is decided anew",
+		file: "supervisor.go",
+		old:  "if !ok && s.start != nil {",
+		new:  "if false {",
+		pkg:  ".", tests: "TestStateDeletedUnderARunningProcess",
+	},
+	{
+		name: "who may not seek has a bad position",
+		file: "kinesis/iterator.go",
+		old:  "		case !errors.As(err, &e) || e.class != badArgument:\n",
+		new: "		case errors.As(err, &e) && e.class == denied && from.seq != \"\":\n" +
+			"			e.class, e.is = badPosition, gerritstream.ErrBadPosition\n			return e\n" +
+			"		case !errors.As(err, &e) || e.class != badArgument:\n",
+		pkg: ".", tests: "TestNothingJumpsWhateverTheTrouble",
+	},
+	{
+		name: "a shard goes on at the tip after throttling",
+		file: "kinesis/iterator.go",
+		old:  "	for lowered := 0; ; lowered++ {\n",
+		new: "	if r.pace.strain > 0 {\n		from = start{kind: types.ShardIteratorTypeLatest}\n	}\n" +
+			"	for lowered := 0; ; lowered++ {\n",
+		pkg: ".", tests: "TestNothingJumpsWhateverTheTrouble",
 	},
 	{
 		name: "idle progress is never committed",
