@@ -78,7 +78,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 			do:  func(*brook) {},
 			cfg: func(c *gs.Config) { c.Store = foundLost{c.Store} },
 			why: gs.WhyPythonLed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, _ time.Time, _ *brook) bool {
 				return i == gs.Interval{From: began, Until: began.Add(time.Hour), Why: gs.WhyPythonLed}
 			},
 		},

@@ -195,7 +195,9 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 }
 
 // Obeyed implements gerritstream.Operator: no other program leads from this file.
-func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error { return nil }
+func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
+	return nil
+}
 
 // setPosition writes a position and ends the term of the shard's lease, if there is one: behind it the fence refuses that term.
 func setPosition(ctx context.Context, conn *sql.Conn, epoch int, shard gerritstream.ShardID, pos gerritstream.Position) error {

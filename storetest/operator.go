@@ -90,7 +90,9 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 }
 
 // Obeyed implements gerritstream.Operator: nobody else keeps positions here.
-func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error { return nil }
+func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
+	return nil
+}
 
 // currentLocked refuses an epoch that is not the current one.
 func (m *Memory) currentLocked(epoch int) error {
