@@ -18,6 +18,7 @@ type Server struct {
 	id                                       int
 	port, securePort, peerPort, electionPort int
 	folder                                   string
+	tls                                      bool // it listens at securePort, too
 
 	child  *child // nil: it does not run
 	frozen bool
@@ -142,7 +143,7 @@ func (s *Server) Ask(ctx context.Context, word string) (string, error) {
 // await returns once the server serves clients, at once for one that does not run or is frozen.
 func (s *Server) await(ctx context.Context, deadline time.Time) error {
 	for s.child != nil && !s.frozen {
-		_, err := s.Mode(ctx)
+		err := s.serves(ctx)
 		if err == nil {
 			return nil
 		}
@@ -154,6 +155,19 @@ func (s *Server) await(ctx context.Context, deadline time.Time) error {
 		}
 	}
 	return nil
+}
+
+// serves returns an error unless the server answers, and can be reached over TLS where it is to be: that port comes later.
+func (s *Server) serves(ctx context.Context) error {
+	if _, err := s.Mode(ctx); err != nil || !s.tls {
+		return err
+	}
+	dialer := net.Dialer{Timeout: askTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", s.SecureAddr())
+	if err != nil {
+		return fmt.Errorf("reach ZooKeeper server %d over TLS: %w", s.id, err)
+	}
+	return conn.Close()
 }
 
 func (s *Server) start() error {

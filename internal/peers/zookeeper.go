@@ -175,7 +175,7 @@ func newEnsemble(opts ZooKeeperOptions) (*Ensemble, error) {
 	e := &Ensemble{ports: ports}
 	for i := range opts.Servers {
 		p := ports.numbers[perServer*i:]
-		e.Servers = append(e.Servers, &Server{id: i + 1, port: p[0], securePort: p[1], peerPort: p[2], electionPort: p[3]})
+		e.Servers = append(e.Servers, &Server{id: i + 1, port: p[0], securePort: p[1], peerPort: p[2], electionPort: p[3], tls: opts.TLS != nil})
 	}
 	for _, s := range e.Servers {
 		if err := s.write(e, opts); err != nil {
