@@ -10,8 +10,17 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// member is what a process announced, as stored.
-type member struct{ raw []byte }
+// member is a process that announced itself, as the others see it. Memory.mu owns it; it does not change.
+type member struct{ gerritstream.Member }
+
+// newMember makes a member of what was stored, whatever that is.
+func newMember(id string, raw []byte) *member {
+	m := &member{gerritstream.Member{ID: id}}
+	if err := json.Unmarshal(raw, &m.Announcement); err != nil {
+		m.Announcement, m.Damaged = gerritstream.Announcement{}, fmt.Errorf("read announcement of %s: %w", id, err)
+	}
+	return m
+}
 
 // candidate is a place in a line.
 type candidate struct {
@@ -67,7 +76,7 @@ func (m *Memory) WriteMember(p *Process, raw []byte) {
 	if raw == nil {
 		delete(m.members, p.id)
 	} else {
-		m.members[p.id] = &member{slices.Clone(raw)}
+		m.members[p.id] = newMember(p.id, raw)
 	}
 	m.changedLocked()
 }
@@ -82,7 +91,7 @@ func (p *Process) Announce(ctx context.Context, a gerritstream.Announcement) err
 		if p.death.Err() != nil {
 			return ErrProcessDead
 		}
-		p.memory.members[p.id] = &member{raw}
+		p.memory.members[p.id] = newMember(p.id, raw)
 		return nil
 	})
 }
@@ -110,10 +119,8 @@ func (p *Process) Muster(ctx context.Context, shards []gerritstream.ShardID) (ge
 func (m *Memory) membersLocked() []gerritstream.Member {
 	members := make([]gerritstream.Member, 0, len(m.members))
 	for _, id := range slices.Sorted(maps.Keys(m.members)) {
-		o := gerritstream.Member{ID: id}
-		if err := json.Unmarshal(m.members[id].raw, &o.Announcement); err != nil {
-			o.Announcement, o.Damaged = gerritstream.Announcement{}, fmt.Errorf("read announcement of %s: %w", id, err)
-		}
+		o := m.members[id].Member
+		o.Leads = slices.Clone(o.Leads)
 		members = append(members, o)
 	}
 	return members

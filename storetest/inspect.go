@@ -23,8 +23,10 @@ func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 		Discarded:   m.discarded,
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.reports)) {
-		report := m.reports[name]
-		report.Status = copyStatus(report.Status)
+		report, err := m.reports[name].decode(name)
+		if err != nil {
+			return gerritstream.Inspection{}, err
+		}
 		in.Reports = append(in.Reports, report)
 	}
 	return in, nil

@@ -45,7 +45,7 @@ type Memory struct {
 	held      map[gerritstream.EventID]bool // ids of entries
 	dead      []gerritstream.Letter
 	discarded int64
-	reports   map[string]gerritstream.Report
+	reports   map[string]report
 	members   map[string]*member // by id
 	processes int                // made so far
 	nonces    uint64
@@ -84,7 +84,7 @@ func NewMemory(config MemoryConfig) *Memory {
 		positions: map[positionKey]*position{},
 		leases:    map[gerritstream.ShardID]*lease{},
 		held:      map[gerritstream.EventID]bool{},
-		reports:   map[string]gerritstream.Report{},
+		reports:   map[string]report{},
 		members:   map[string]*member{},
 	}
 }

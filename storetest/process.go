@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -311,26 +310,30 @@ func (p *Process) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Report implements gerritstream.Store.
-func (p *Process) Report(ctx context.Context, status gerritstream.Status) error {
-	m := p.memory
-	return p.write(ctx, Write{Point: PointReport}, func() error {
-		m.reports[p.name] = gerritstream.Report{Process: p.name, At: time.Now(), Status: copyStatus(status)}
-		return nil
-	})
+// report is what a process reported, as stored. It is understood when somebody asks.
+type report struct {
+	at  time.Time
+	raw []byte
 }
 
-// copyStatus returns a copy that shares nothing with status.
-func copyStatus(status gerritstream.Status) gerritstream.Status {
-	var c gerritstream.Status
-	b, err := json.Marshal(status)
-	if err == nil {
-		err = json.Unmarshal(b, &c)
+func (r report) decode(process string) (gerritstream.Report, error) {
+	out := gerritstream.Report{Process: process, At: r.at}
+	if err := json.Unmarshal(r.raw, &out.Status); err != nil {
+		return out, fmt.Errorf("read report of %s: %w", process, err)
 	}
+	return out, nil
+}
+
+// Report implements gerritstream.Store.
+func (p *Process) Report(ctx context.Context, status gerritstream.Status) error {
+	raw, err := json.Marshal(status)
 	if err != nil {
-		panic(fmt.Sprintf("copy %s: %v", reflect.TypeFor[gerritstream.Status](), err))
+		return fmt.Errorf("report: %w", err)
 	}
-	return c
+	return p.write(ctx, Write{Point: PointReport}, func() error {
+		p.memory.reports[p.name] = report{time.Now(), raw}
+		return nil
+	})
 }
 
 // Inspect implements gerritstream.Store.
