@@ -1,7 +1,9 @@
 package kinesis
 
 import (
+	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -215,4 +217,55 @@ func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
 			t.Errorf("sought from %+v", in)
 		}
 	})
+}
+
+// An aggregate of a million entries, as many as go into a record, comes in batches: never more than a page's room is in use, whatever the
+// entries are. One that only claims to have them is one bad record.
+func TestAggregateOfAMillionEntries(t *testing.T) {
+	const entries = 1_000_000
+	entry := []byte{recordsField<<3 | 2, 2, dataField<<3 | 2, 0}
+	message := bytes.Repeat(entry, entries)
+	budget := gerritstream.NewBudget(PageReserve)
+	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
+		w.put("before", string(seal(message)), string(seal(message[:len(message)-1])), "behind")
+		count, batches, bad := 0, 0, 0
+		idle := heapInUse()
+		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if batches%25 == 0 {
+				if took := heapInUse() - idle; took > PageReserve+4<<20 {
+					t.Errorf("batch %d: %d MiB are in use, more than a page's room of %d", batches, took>>20, PageReserve>>20)
+				}
+			}
+			for i := range batch.Records {
+				r := &batch.Records[i]
+				if r.Bad != "" {
+					bad++
+				} else if r.Sub >= 0 {
+					count++
+				}
+			}
+			batches++
+			if batch.Done != nil {
+				batch.Done()
+			}
+			if batch.Behind == 0 {
+				break
+			}
+		}
+		if count != entries || bad != 1 || batches < entries/maxRecords {
+			t.Errorf("%d entries and %d bad records in %d batches, want %d and 1", count, bad, batches, entries)
+		}
+		w.wantFree()
+	})
+}
+
+// heapInUse is what is reachable.
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // far from overflowing
 }
