@@ -1,0 +1,5 @@
+//go:build !race
+
+package gerritstream_test
+
+const underRace = false

@@ -1,0 +1,6 @@
+//go:build race
+
+package gerritstream_test
+
+// underRace: the race detector makes SQLite ten times as slow.
+const underRace = true
