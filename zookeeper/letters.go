@@ -101,7 +101,7 @@ func (w *work) admit(ctx context.Context) error {
 		return err
 	}
 	count, bytes := int(held.stat.NumChildren), 0
-	if roomy := maxLetterBytes / gerritstream.MaxDeadLetterBytes; count+len(w.letters) > roomy {
+	if roomy := maxLetterBytes / gerritstream.MaxDeadLetterBytes; count < maxLetters && count+len(w.letters) > roomy {
 		if bytes, err = t.letterBytes(ctx); err != nil {
 			return err
 		}
@@ -113,19 +113,23 @@ func (w *work) admit(ctx context.Context) error {
 		count, bytes = count+1, bytes+len(d.Payload)
 		return true
 	}
+	var beyond []gerritstream.DeadLetter
+	var paths []string
 	kept := w.letters[:0:0]
 	for i := range w.letters {
-		d := &w.letters[i]
-		if room(d) {
+		if d := &w.letters[i]; room(d) {
 			kept = append(kept, *d)
-			continue
+		} else {
+			beyond, paths = append(beyond, *d), append(paths, t.store.at.letter(d))
 		}
-		n, err := t.session.stat(ctx, t.store.at.letter(d))
-		if err != nil {
-			return err
-		}
-		if !n.present {
-			w.discarded = append(w.discarded, *d)
+	}
+	nodes, err := t.session.statAll(ctx, paths)
+	if err != nil {
+		return err
+	}
+	for i := range beyond {
+		if !nodes[i].present {
+			w.discarded = append(w.discarded, beyond[i])
 		}
 	}
 	w.letters = kept

@@ -1,0 +1,60 @@
+package zookeeper_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// A stream that has gone bad altogether: what there is no room for is counted, each once, however many are held already. Those that are
+// held and come again are not, events pass as ever, and the operator sees what is held.
+func TestManyDeadLetters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{Logger: slog.New(slog.DiscardHandler)})
+	term := elect(t, store, shardA)
+	const held, many, each = 1000, 3000, 100
+	letters := func(first int) (letters []gerritstream.DeadLetter) {
+		for n := first; n < first+each; n++ {
+			letters = append(letters, letter(shardA, n))
+		}
+		return letters
+	}
+	counted := func(want int64) {
+		t.Helper()
+		in, err := store.Inspect(soon(t))
+		if err != nil || in.DeadLetters != held || in.Discarded != want {
+			t.Errorf("%d dead letters held and %d counted, %v; want %d and %d", in.DeadLetters, in.Discarded, err, held, want)
+		}
+	}
+	for first := 1; first < many; first += each {
+		commit(t, term, gerritstream.Commit{Position: after(first + each - 1), DeadLetters: letters(first)})
+	}
+	counted(many - held)
+	again := append(letters(held - each/2 + 1)[:each/2], letter(shardA, many+1)) // held, but for the last one
+	c := step(shardA, many+2, many+3)
+	c.DeadLetters = again
+	commit(t, term, c)
+	counted(many - held + 1)
+	w.queued(c.Entries...)
+	seen, o := 0, w.operator()
+	defer func() {
+		if err := o.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for l, err := range o.Letters(soon(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := letter(shardA, held-seen).ID; l.ID != want {
+			t.Fatalf("letter %d of the list is %s, want %s", seen, l.ID, want)
+		}
+		seen++
+	}
+	if seen != held {
+		t.Errorf("%d dead letters are listed", seen)
+	}
+}
