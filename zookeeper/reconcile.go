@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -21,16 +22,20 @@ func (z *checkpoint) sequence() (gerritstream.SequenceNumber, error) {
 	if !z.present {
 		return "", nil
 	}
-	var value struct {
-		Checkpoint *string `json:"checkpoint"`
-	}
-	if err := json.Unmarshal(z.raw, &value); err != nil {
+	var members map[string]json.RawMessage // names count as written, and of equal ones the last, as Python has it
+	if err := json.Unmarshal(z.raw, &members); err != nil || members == nil || !utf8.Valid(z.raw) {
 		return "", fmt.Errorf("read Zuul's checkpoint: it is not what Zuul writes")
 	}
-	if value.Checkpoint == nil {
+	var value *string
+	if raw, ok := members["checkpoint"]; ok {
+		if err := json.Unmarshal(raw, &value); err != nil {
+			return "", fmt.Errorf("read Zuul's checkpoint: it is neither a sequence number nor null")
+		}
+	}
+	if value == nil {
 		return "", nil
 	}
-	return gerritstream.ParseSequenceNumber(*value.Checkpoint)
+	return gerritstream.ParseSequenceNumber(*value)
 }
 
 // encodeCheckpoint is what Zuul's node holds: the last record handled completely. Nothing else ever goes in there.
