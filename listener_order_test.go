@@ -1,6 +1,7 @@
 package gerritstream_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +31,15 @@ func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 		child, _ := h.stream.split(s0)
 		h.stream.change(func() { h.stream.unlisted[s0] = true })
 		other := h.memory.Process("other")
-		listings := 0
+		var elected atomic.Bool
+		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			if w.Point == storetest.PointCampaign && w.Shard == child {
+				elected.Store(true)
+			}
+			return storetest.NoFault
+		})
 		h.stream.listErr = func() error {
-			if listings++; listings != 2 {
+			if !elected.CompareAndSwap(true, false) { // not the listing inside the term
 				return nil
 			}
 			term, err := other.Campaign(t.Context(), 0, s0)
