@@ -183,9 +183,6 @@ func (w *travel) soon(limit time.Duration, what string, holds func() bool) {
 // queuedAll says that as many records are queued as were put.
 func (w *travel) queuedAll() bool { return len(w.memory.Entries()) == len(w.sent) }
 
-// arrivedBefore is the loss of what arrived before a moment.
-func arrivedBefore(at time.Time) func(sent) bool { return func(s sent) bool { return s.at.Before(at) } }
-
 // kept loses nothing.
 func kept(sent) bool { return false }
 
