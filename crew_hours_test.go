@@ -2,6 +2,7 @@ package gerritstream_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -17,6 +18,7 @@ func TestHoursOfBalance(t *testing.T) {
 	const seed, hours, many = 7, 2, 7
 	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
 	inHouse(t, many, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
 		h.stream.pollEvery = 30 * time.Second
 		shards := shardIDs(many)
 		var elections terms

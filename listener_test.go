@@ -23,6 +23,7 @@ type house struct {
 	stream *stream
 	memory *storetest.Memory
 	procs  []*proc
+	level  slog.Level // of the processes' logs
 }
 
 // proc is a Listener that runs.
@@ -56,7 +57,7 @@ func (s *safeBuffer) String() string {
 func inHouse(t *testing.T, shards int, test func(*testing.T, *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := &house{t: t, stream: newStream(shards), memory: storetest.NewMemory(storetest.MemoryConfig{
+		h := &house{t: t, level: slog.LevelDebug, stream: newStream(shards), memory: storetest.NewMemory(storetest.MemoryConfig{
 			Limits: gs.Limits{Items: 4, Weight: 8 << 10},
 		})}
 		time.Sleep(time.Hour) // the stream is older than any process
@@ -85,7 +86,7 @@ func (h *house) start(change ...func(*gs.Config)) *proc {
 	p := &proc{store: h.memory.Process(name), done: make(chan struct{}), log: &safeBuffer{}}
 	cfg := gs.Config{
 		Source: h.stream, Store: p.store, Classify: classify, Process: name, StartAt: gs.StartAt{TrimHorizon: true},
-		Logger: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: h.level})),
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -2,6 +2,7 @@ package gerritstream_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,7 @@ func inTravel(t *testing.T, opts kinesistest.Options, shards int, test func(*tes
 			house: h, srv: kinesistest.New(opts), poll: time.Minute, budget: gs.NewBudget(0),
 			parents: map[gs.ShardID][]gs.ShardID{}, asked: map[string]int{},
 		}
+		w.level = slog.LevelInfo
 		w.create(shards)
 		w.srv.On(kinesistest.Hook{Do: kinesistest.Observe(w.note)})
 		time.Sleep(time.Minute)
