@@ -258,7 +258,7 @@ func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 			for nth := range 8 {
 				t.Run(fmt.Sprintf("%s/%s/%d", point, fault, nth), func(t *testing.T) {
 					inHouse(t, 2, func(_ *testing.T, h *house) {
-						h.stream.pollEvery = time.Second
+						h.stream.pollEvery, h.level = time.Second, slog.LevelInfo
 						h.failNth(point, fault, nth)
 						h.traffic(s0, 20)
 						h.traffic(s1, 20)
@@ -555,9 +555,10 @@ func TestAWalkFromBehindTheHorizonIsReportedOnce(t *testing.T) {
 
 func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.pollEvery = time.Minute
+		h.stream.retention = 2 * time.Hour
+		h.stream.put(s0, "good")
 		h.start()
-		time.Sleep(26 * time.Hour)
+		time.Sleep(4 * time.Hour)
 		if got := h.position(s0).Lost; len(got) != 0 {
 			t.Errorf("lost %+v", got)
 		}

@@ -251,13 +251,13 @@ func TestSetWhileHalted(t *testing.T) {
 func TestSetBackReportsNoLoss(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.stepBack = 0 // a step back would go behind what is trimmed
-		h.stream.pollEvery = 20 * time.Second
+		h.stream.retention = 2 * time.Hour
 		h.start()
 		h.puts(s0, 1, 2)
-		time.Sleep(30 * time.Hour) // these are trimmed
+		time.Sleep(3 * time.Hour) // these are trimmed
 		seqs := h.puts(s0, 3, 4)
 		time.Sleep(time.Hour)
-		for _, aim := range []gs.Aim{{TrimHorizon: true}, {Time: time.Now().Add(-31 * time.Hour)}, {After: "1"}, {After: seqs[0]}} {
+		for _, aim := range []gs.Aim{{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]}} {
 			h.send(s0, aim)
 			time.Sleep(time.Minute)
 		}

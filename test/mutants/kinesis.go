@@ -306,8 +306,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "credentials are waited for without an end",
 		file: "kinesis/source.go",
-		old:  "httpClient(c.Transport, credentialsPatience)",
-		new:  "httpClient(c.Transport, 0)",
+		old:  "config.WithHTTPClient(httpClient(c.Transport, credentialsPatience))",
+		new:  "config.WithHTTPClient(httpClient(c.Transport, 0))",
 		pkg:  "./kinesis", tests: "TestTokenServiceThatWasSilent",
 	},
 	{

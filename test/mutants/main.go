@@ -55,11 +55,18 @@ func run(ctx context.Context, only string, verbose bool) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	var survived, tried []string
+	var chosen []mutant
 	for _, m := range slices.Concat(mutants, kinesisMutants, zookeeperMutants, crewMutants) {
 		if !match.MatchString(m.name) {
 			continue
 		}
+		if _, err := m.overlay(folder); err != nil { // before hours are spent on the others
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		chosen = append(chosen, m)
+	}
+	var survived, tried []string
+	for _, m := range chosen {
 		tried = append(tried, m.name)
 		began := time.Now()
 		failed, out, err := m.try(ctx, folder)
