@@ -7,7 +7,7 @@ var zookeeperMutants = []mutant{
 		file: "zookeeper/transaction.go",
 		old:  "	x.add(opLock, t.checkLock())\n",
 		new:  "	x.add(opLock, &zk.CheckVersionRequest{Path: at.queue(), Version: -1})\n",
-		pkg:  "./zookeeper", tests: "TestStore/term_that_was_taken_away|TestDeposedWithinALargeEvent",
+		pkg:  "./zookeeper", tests: "TestStore/one_server/(commits_of_two_shards|term_that_was_taken_away)",
 	},
 	{
 		name: "ZooKeeper: a commit takes any version of the position",
@@ -52,12 +52,12 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestKilledWithinALargeEvent|TestIntents",
 	},
 	{
-		name: "ZooKeeper: a commit whose reply was lost is built and sent anew",
+		name: "ZooKeeper: a commit whose reply was lost is blindly sent anew",
 		file: "zookeeper/commit.go",
-		old:  "			doubt = true\n",
-		new:  "			t.version, w.nonce = -1, rand.Text()\n			if n, err := t.session.get(ctx, t.store.at.position(t.epoch, t.shard)); err == nil && n.present {\n				t.version = n.stat.Version\n			}\n			ops = w.build()\n",
-		more: "",
-		pkg:  "./zookeeper", tests: "TestCommitSurvivesALostConnection|TestSilence",
+		old:  "			applied, e := w.readBack(ctx)\n",
+		new: "			var applied bool\n			n, e := t.session.get(ctx, t.store.at.position(t.epoch, t.shard))\n			if e == nil {\n" +
+			"				t.version = absent\n				if n.present {\n					t.version = n.stat.Version\n				}\n				ops = w.build()\n			}\n",
+		pkg: "./zookeeper", tests: "TestCommitSurvivesALostConnection",
 	},
 	{
 		name: "ZooKeeper: an event is dated ahead when our clock is",
