@@ -83,9 +83,9 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// eventually waits until a condition holds, looking every 20 ms: other processes tell nobody when they get somewhere.
+// eventually waits until a condition holds, looking every 50 ms: other processes tell nobody when they get somewhere.
 func eventually(ts *testscript.TestScript, holds func() (bool, string)) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
 	for {

@@ -128,10 +128,11 @@ func outside(t *testing.T, cmd *exec.Cmd) []byte {
 	return bytes.TrimSpace(out)
 }
 
-// eventually waits until a condition holds, looking every 20 ms: other processes tell nobody when they get somewhere.
+// eventually waits until a condition holds, looking ten times a second, for many a look starts a program: other processes tell nobody
+// when they get somewhere.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(patience); !holds(); {
 		select {

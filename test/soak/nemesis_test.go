@@ -2,7 +2,7 @@ package soak
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 
@@ -64,7 +64,7 @@ func newNemesis(s *soak) *nemesis {
 		{name: "throttling", do: refuse("GetRecords", 20, throttled)},
 		{name: "throttled iterators", do: refuse("GetShardIterator", 5, throttled)},
 		{name: "server errors", do: refuse("", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))},
-		{name: "lost replies of Kinesis", do: n.loseReplies},
+		{name: "lost replies of Kinesis", do: refuse("GetRecords", 5, kinesistest.CutReply)},
 	}, s.store.faults(n)...)
 	return n
 }
@@ -223,13 +223,15 @@ func (n *nemesis) merge(context.Context) bool {
 	return false
 }
 
-// refuse has requests of an operation refused, as many as times, within a few seconds.
+// refuse has requests of an operation refused, as many as times, within a few seconds behind the first. That may take a while: on a
+// busy machine nobody reads for as long as ZooKeeper takes to come back.
 func (n *nemesis) refuse(ctx context.Context, operation string, times int, with kinesistest.Action) bool {
-	var met atomic.Int32
+	met := make(chan struct{})
+	meets := sync.OnceFunc(func() { close(met) })
 	remove := n.s.stream.server.On(kinesistest.Hook{
 		Operation: operation, Times: times,
 		Do: func(next kinesistest.Handler) kinesistest.Handler {
-			met.Add(1)
+			meets()
 			return with(next)
 		},
 	})
@@ -240,24 +242,17 @@ func (n *nemesis) refuse(ctx context.Context, operation string, times int, with 
 			Do: expired,
 		})()
 	}
-	pause(ctx, n.between(time.Second, 2*time.Second))
-	return met.Load() > 0
+	select {
+	case <-met:
+		return pause(ctx, n.between(time.Second, 2*time.Second))
+	case <-time.After(metWithin):
+	case <-ctx.Done():
+	}
+	return false
 }
 
-// loseReplies has pages read of which nobody hears.
-func (n *nemesis) loseReplies(ctx context.Context) bool {
-	var met atomic.Int32
-	remove := n.s.stream.server.On(kinesistest.Hook{
-		Operation: "GetRecords", Times: 5,
-		Do: func(next kinesistest.Handler) kinesistest.Handler {
-			met.Add(1)
-			return kinesistest.CutReply(next)
-		},
-	})
-	defer remove()
-	pause(ctx, time.Second)
-	return met.Load() > 0
-}
+// metWithin is how long a fault of Kinesis waits for somebody who asks.
+const metWithin = 20 * time.Second
 
 // pause waits, and reports whether ctx has not ended first.
 func pause(ctx context.Context, d time.Duration) bool {
