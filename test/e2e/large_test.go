@@ -40,7 +40,7 @@ func eventOf(kind string, n uint64, size int) []byte {
 type lane struct {
 	hosts string // for whoever looks at what it did
 	link  *peers.Link
-	run   []string // what its processes are started with
+	run   []string // what its processes are started with, but for how long their sessions last
 }
 
 // dieAt starts a process that is killed when it sends its nth request about a large event, counted from 0, before the one that queues
@@ -60,7 +60,7 @@ func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 		<-p.ended
 		return !arrives
 	})
-	p = start(t, l.run...)
+	p = start(t, append(l.run[:len(l.run):len(l.run)], "--zookeeper-session-timeout", "2s")...)
 	close(started)
 	return p
 }
@@ -86,7 +86,7 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 		link := peers.NewZooKeeperLink(t, zk.Hosts())
 		all = append(all, lane{
 			hosts: zk.Hosts() + chroot, link: link,
-			run: intoZooKeeper(endpoint, link.Addr()+chroot, "--zookeeper-session-timeout", "1s"),
+			run: intoZooKeeper(endpoint, link.Addr()+chroot),
 		})
 	}
 	for kill := range kills {
