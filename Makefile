@@ -5,9 +5,6 @@ GO ?= go
 TESTFLAGS ?=
 # What to test: make test PACKAGES=./sqlite/...
 PACKAGES ?= ./...
-# Much of the tests' time is waiting for other processes: a package more than there are cores, and twice as many tests in each.
-CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-AT_ONCE ?= -p $(shell expr $(CORES) + 1) -parallel $(shell expr $(CORES) \* 2)
 # The linter's version is pinned here and nowhere else.
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -33,7 +30,7 @@ deps: ## install what the tests need (as root on Debian), or name it
 
 test: deps ## vet, then run all tests under the race detector; ends with the list of what was skipped
 	$(GO) vet $(PACKAGES)
-	$(GO) run ./test/summary -race -vet=off $(AT_ONCE) -timeout 20m $(TESTFLAGS) $(PACKAGES)
+	$(GO) run ./test/summary -race -vet=off -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON)

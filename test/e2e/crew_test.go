@@ -91,8 +91,7 @@ func (c *crew) balanced(shards int, shares ...int) (took time.Duration, election
 
 // TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, whoever joins, leaves and dies, and no more shards move than
 // must.
-func TestFourProcessesShareThirtyTwoShards(t *testing.T) {
-	t.Parallel()
+func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest // its sessions are short, and it measures
 	const shards = 32
 	endpoint := emulateWith(t, "--stream", streamName, "--shards", "32", "--no-limits")
 	c := &crew{t: t, folder: t.TempDir(), endpoint: endpoint, hosts: sharedZooKeeper(t)}
