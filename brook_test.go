@@ -2,7 +2,6 @@ package gerritstream_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,35 +11,27 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/kinesistest"
-	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// brook is what a process is made of but for its store: the embedded Kinesis, read by the real Source through the real SDK, with the
-// real metrics, inside a bubble. The stream "gerrit" is older than any process.
+// brook is a house whose stream is the embedded Kinesis, read by the real Source through the real SDK, with the real metrics: for
+// what is reported, and where it shows. The stream has one shard and is older than any process.
 type brook struct {
-	t      *testing.T
-	srv    *kinesistest.Server
-	memory *storetest.Memory
-	put    []string // everything that was put, in order
-	procs  []*brookProc
+	*house
+	srv *kinesistest.Server
+	put []string // everything that was put, in order
 }
 
 // brookProc is a Listener that runs on a brook.
 type brookProc struct {
-	*gs.Listener
+	*proc
 	*journal
 	metrics *admin.Metrics
-	log     *safeBuffer
-	stop    context.CancelFunc
-	done    chan struct{}
-	err     error // of Run, once done is closed
 }
 
 // brookPoll is slow, for a test to be quick: each request goes through the SDK.
@@ -48,23 +39,19 @@ const brookPoll = 10 * time.Second
 
 func inBrook(t *testing.T, test func(*testing.T, *brook)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := &brook{t: t, srv: kinesistest.New(kinesistest.Options{}), memory: storetest.NewMemory(storetest.MemoryConfig{
-			Limits: gs.Limits{Items: 4, Weight: 8 << 10},
-		})}
+	inHouse(t, 0, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
+		b := &brook{house: h, srv: kinesistest.New(kinesistest.Options{})}
 		b.make()
 		time.Sleep(2 * time.Hour)
 		test(t, b)
-		for _, p := range b.procs {
-			p.end()
-		}
 	})
 }
 
 // make makes the stream, with one shard.
 func (b *brook) make() {
 	b.t.Helper()
-	if _, err := b.srv.CreateStream("gerrit", 1); err != nil {
+	if _, err := b.srv.CreateStream(streamName, 1); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -73,54 +60,28 @@ func (b *brook) make() {
 func (b *brook) add(data ...string) {
 	b.t.Helper()
 	for _, d := range data {
-		if _, err := b.srv.PutTo("gerrit", string(s0), "k", []byte(d)); err != nil {
+		if _, err := b.srv.PutTo(streamName, string(s0), "k", []byte(d)); err != nil {
 			b.t.Fatal(err)
 		}
 		b.put = append(b.put, d)
 	}
 }
 
-// start runs a process. change, if not nil, changes its configuration.
+// start runs a process that begins at the tip of the stream. change, if not nil, changes its configuration.
 func (b *brook) start(change func(*gs.Config)) *brookProc {
 	b.t.Helper()
 	p := &brookProc{
 		journal: &journal{},
 		metrics: admin.NewMetrics(admin.MetricsOptions{Version: "test", TypeLabel: strings.Clone}),
-		log:     &safeBuffer{},
-		done:    make(chan struct{}),
 	}
-	source, err := kinesis.New(b.t.Context(), kinesis.Config{
-		Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Isolated: true, Transport: b.srv.Transport(),
-		PollInterval: brookPoll, Observer: p.metrics,
+	source := sourceOf(b.t, b.srv, kinesis.Config{PollInterval: brookPoll, Observer: p.metrics})
+	p.proc = b.house.start(func(c *gs.Config) {
+		c.Source, c.Observer, c.StartAt = source, observers{p.journal, p.metrics}, gs.StartAt{}
+		if change != nil {
+			change(c)
+		}
 	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	name := fmt.Sprintf("process-%d", len(b.procs))
-	cfg := gs.Config{
-		Source: source, Store: b.memory.Process(name), Classify: classify, Process: name,
-		Logger: slog.New(slog.NewTextHandler(p.log, nil)), Observer: observers{p.journal, p.metrics},
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	if p.Listener, err = gs.New(cfg); err != nil {
-		b.t.Fatal(err)
-	}
-	var ctx context.Context
-	ctx, p.stop = context.WithCancel(b.t.Context())
-	b.procs = append(b.procs, p)
-	go func() {
-		defer close(p.done)
-		p.err = p.Run(ctx)
-	}()
 	return p
-}
-
-// end stops a process and waits for it.
-func (p *brookProc) end() {
-	p.stop()
-	<-p.done
 }
 
 // queued returns the payloads in the queue, in order.

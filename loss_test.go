@@ -60,7 +60,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 		"recreated": {
 			do: func(b *brook) {
 				b.add("gone with its stream")
-				if err := b.srv.DeleteStream("gerrit"); err != nil {
+				if err := b.srv.DeleteStream(streamName); err != nil {
 					b.t.Fatal(err)
 				}
 				time.Sleep(time.Hour)
@@ -69,7 +69,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 			},
 			why: gs.WhyRecreated,
 			is: func(i gs.Interval, handled time.Time, b *brook) bool {
-				created, err := b.srv.Created("gerrit")
+				created, err := b.srv.Created(streamName)
 				return err == nil && i.From.Equal(handled) && i.Until.Equal(created)
 			},
 			get: []string{"new"},

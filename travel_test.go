@@ -78,12 +78,19 @@ func (w *travel) create(shards int) {
 // start runs a process that reads with a Source of its own.
 func (w *travel) start(change ...func(*gs.Config)) *proc {
 	w.t.Helper()
-	src, err := kinesis.New(w.t.Context(), kinesis.Config{
-		Stream: streamName, Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(), Isolated: true,
-		PollInterval: w.poll, Budget: w.budget,
-	})
-	w.must(err)
+	src := sourceOf(w.t, w.srv, kinesis.Config{PollInterval: w.poll, Budget: w.budget})
 	return w.house.start(append([]func(*gs.Config){func(c *gs.Config) { c.Source, c.Observer = src, w }}, change...)...)
+}
+
+// sourceOf returns a Source of its own on an embedded Kinesis' stream, with the configuration that is left to say.
+func sourceOf(t *testing.T, srv *kinesistest.Server, c kinesis.Config) *kinesis.Source {
+	t.Helper()
+	c.Stream, c.Region, c.Endpoint, c.Transport, c.Isolated = streamName, "us-east-1", "http://kinesis.test", srv.Transport(), true
+	src, err := kinesis.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
 }
 
 // end stops a process and waits for it.

@@ -77,14 +77,14 @@ var mutants = []mutant{
 	},
 	{
 		name: "a stream that was made anew is no loss",
-		file: "supervisor.go",
+		file: "settle.go",
 		old:  "		s.reportLost(s.log, \"\", lost)\n",
 		new:  "		_ = lost\n",
 		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus",
 	},
 	{
 		name: "a start record that was deleted is decided anew",
-		file: "supervisor.go",
+		file: "settle.go",
 		old:  "if !ok && s.start != nil {",
 		new:  "if false {",
 		pkg:  ".", tests: "TestStateDeletedUnderARunningProcess",

@@ -1,0 +1,71 @@
+package gerritstream
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// settleStart sees to it that the stream has a start record, and that it is the listed stream's.
+func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
+	for {
+		stored, ok, err := s.cfg.Store.Start(ctx)
+		if err != nil {
+			return err
+		}
+		var prev, known *Start // as stored, and as it counts
+		var handled time.Time
+		if ok {
+			prev, known = &stored, &stored
+			if stored.Stream.ARN == l.Stream.ARN && stored.Stream.Created.Before(l.Stream.Created) {
+				positions, err := s.cfg.Store.Positions(ctx, stored.Epoch)
+				if err != nil {
+					return err
+				}
+				handled = handledUntil(positions)
+			}
+		}
+		if !ok && s.start != nil {
+			// It was deleted under a running process. One that is decided anew would pass what has arrived since the first.
+			s.log.Warn("the start record was deleted from the store: it is written anew, as it was")
+			known = s.start
+		}
+		next, err := nextStart(known, l, s.cfg.StartAt, handled)
+		if err != nil {
+			return err
+		}
+		if next != prev {
+			if err := s.cfg.Store.SetStart(ctx, prev, *next); errors.Is(err, ErrConflict) {
+				continue // another process was faster: its record counts
+			} else if err != nil {
+				return err
+			}
+		}
+		s.adopt(next, prev != next, l)
+		return nil
+	}
+}
+
+// adopt takes a start record over: one that was there (made false) or one that this process just made.
+func (s *supervisor) adopt(start *Start, made bool, l Listing) {
+	known := s.start
+	s.start = start
+	switch {
+	case known != nil && known.Epoch == start.Epoch:
+	case start.Epoch > 0 && (made || known != nil):
+		lost := start.Lost[len(start.Lost)-1]
+		s.log.Warn("the stream was deleted and made anew: starting over at its trim horizon", "epoch", start.Epoch)
+		s.reportLost(s.log, "", lost)
+		s.endAll()
+		s.missing, s.ends, s.tips, s.vacant = absences{}, map[ShardID]bool{}, map[ShardID]bool{}, nil
+	case made && !start.From.TrimHorizon:
+		unread := min(l.Retention, start.From.Time.Sub(l.Stream.Created))
+		s.log.Info("the stream is followed from here on", "from", start.From.Time,
+			"retained_and_left_unread", max(0, unread).Round(time.Second))
+	case made:
+		s.log.Info("the stream is followed from its trim horizon on")
+	default:
+		s.log.Info("the store has a start record: what was said of the start is not needed",
+			"epoch", start.Epoch, "from", start.From.Time, "trim_horizon", start.From.TrimHorizon)
+	}
+}
