@@ -238,16 +238,29 @@ func (f *fleet) stop(pid int) {
 	defer db.Close()
 	for range 1000 {
 		must(f.t, syscall.Kill(pid, syscall.SIGSTOP))
-		conn, err := db.Conn(f.t.Context())
-		must(f.t, err)
-		_, err = conn.ExecContext(f.t.Context(), "BEGIN IMMEDIATE; ROLLBACK")
-		must(f.t, conn.Close())
-		if err == nil {
+		// A thread that runs on the other processor goes on for a moment yet, long enough to take the lock.
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+			f.t.Fatalf("a process that was to stop ended: %v, %v", status, err)
+		}
+		if lockFree(f.t, db) {
 			return
 		}
 		must(f.t, syscall.Kill(pid, syscall.SIGCONT))
+		for !lockFree(f.t, db) { // it gets to run until it has let go
+		}
 	}
 	f.t.Fatal("the process never lets go of the file")
+}
+
+// lockFree has the file's write lock for a moment, or says that others keep it.
+func lockFree(t *testing.T, db *sql.DB) bool {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	must(t, err)
+	_, err = conn.ExecContext(t.Context(), "BEGIN IMMEDIATE; ROLLBACK")
+	must(t, conn.Close())
+	return err == nil
 }
 
 // checkHistory checks that records 1 to the stored position are there, each once, in order, under terms that only grow.

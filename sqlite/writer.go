@@ -33,6 +33,9 @@ type job struct {
 // do has run written and returns when it is durable, or was not written: an error that is not errUnknownOutcome means that
 // nothing was. Ending ctx withdraws a job that has not begun; one that has is waited for, since it reads its caller's bytes.
 func (w *writer) do(ctx context.Context, run func(*statements) error) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // select would toss a coin
+	}
 	j := &job{run: run, done: make(chan error, 1)}
 	select {
 	case w.jobs <- j:
