@@ -5,6 +5,18 @@ GO ?= go
 TESTFLAGS ?=
 # What to test: make test PACKAGES=./sqlite/...
 PACKAGES ?= ./...
+
+# Tests run under the race detector. It watches Go's heap and not what SQLite's C, in Go, keeps beside it: there it would only cost.
+RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/libc=-race=false
+# Those of whole processes run beside them and without: the program that they start is the one that people run.
+PROCESSES := %/test/e2e %/test/soak
+# These take longest, and mostly wait: what is begun first has the others beside it.
+PATIENT := %/cmd/gerritstream %/zookeeper
+packages = $(shell $(GO) list $(PACKAGES))
+watched = $(filter $(PATIENT),$(packages)) $(filter-out $(PROCESSES) $(PATIENT),$(packages))
+outside = $(filter $(PROCESSES),$(packages))
+GOTEST := -vet=off -timeout 20m
+
 # The linter's version is pinned here and nowhere else.
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -29,8 +41,8 @@ deps: ## install what the tests need (as root on Debian), or name it
 	@test/deps.sh
 
 test: deps ## vet, then run all tests under the race detector; ends with the list of what was skipped
-	$(GO) vet $(PACKAGES)
-	$(GO) run ./test/summary -race -vet=off -timeout 20m $(TESTFLAGS) $(PACKAGES)
+	$(GO) vet $(RACE) $(PACKAGES)
+	$(GO) run ./test/summary $(if $(strip $(watched)),$(RACE) $(GOTEST) $(TESTFLAGS) $(watched)) -- $(if $(outside),$(GOTEST) $(TESTFLAGS) $(outside))
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON)

@@ -1,16 +1,20 @@
 // Command summary runs `go test` with its arguments and prints what a person wants to see: the result line of each package,
-// the whole output of what failed, and at the end the list of what was skipped and why.
+// the whole output of what failed, and at the end the list of what was skipped and why. Arguments behind a "--" are those of
+// another `go test`, which runs beside the first: packages that need other flags.
 //
 // With CI=true, and for root, who can install what a test needs, a skipped test is a failure.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 )
 
 func main() {
@@ -21,6 +25,46 @@ func main() {
 }
 
 func run(args []string, out io.Writer) error {
+	s := newSummary(out)
+	err := s.runAll(split(args))
+	s.printSkipped()
+	if err == nil && len(s.skipped) > 0 && skipForbidden() {
+		return fmt.Errorf("%d tests were skipped, and with CI=true or as root nothing may be: see `make deps`", len(s.skipped))
+	}
+	return err
+}
+
+// split cuts arguments at each "--". What has nothing in it is nothing.
+func split(args []string) (groups [][]string) {
+	for len(args) > 0 {
+		end := slices.Index(args, "--")
+		if end < 0 {
+			end = len(args)
+		}
+		if end > 0 {
+			groups = append(groups, args[:end])
+		}
+		args = args[min(end+1, len(args)):]
+	}
+	return groups
+}
+
+// runAll runs a `go test` for each group of arguments, all at once. Each goes on to its end, whatever becomes of the others.
+func (s *summary) runAll(groups [][]string) error {
+	if len(groups) == 0 {
+		return errors.New("no packages are given")
+	}
+	var all sync.WaitGroup
+	errs := make([]error, len(groups))
+	for i, args := range groups {
+		all.Go(func() { errs[i] = s.goTest(args) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// goTest takes the events of one `go test`.
+func (s *summary) goTest(args []string) error {
 	cmd := exec.CommandContext(context.Background(), "go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	events, err := cmd.StdoutPipe()
@@ -30,18 +74,12 @@ func run(args []string, out io.Writer) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("run go test: %w", err)
 	}
-	s := newSummary(out)
 	readErr := s.read(events)
 	if err := cmd.Wait(); err != nil {
-		s.printSkipped()
 		return fmt.Errorf("run go test: %w", err)
 	}
 	if readErr != nil {
 		return fmt.Errorf("read the events of go test: %w", readErr)
-	}
-	s.printSkipped()
-	if len(s.skipped) > 0 && skipForbidden() {
-		return fmt.Errorf("%d tests were skipped, and with CI=true or as root nothing may be: see `make deps`", len(s.skipped))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 )
 
 // event is one line of `go test -json`: see `go doc test2json`.
@@ -20,8 +21,9 @@ type event struct {
 // test names one test of one package; the package itself has an empty name.
 type test struct{ pkg, name string }
 
-// summary prints results as they come. It is used by one goroutine.
+// summary prints results as they come.
 type summary struct {
+	mu      sync.Mutex // of all below, while anything runs
 	out     io.Writer
 	output  map[test][]string // of what is not done yet
 	started map[string][]string
@@ -46,7 +48,7 @@ func (s *summary) read(r io.Reader) error {
 		if len(line) > 0 {
 			var e event
 			if json.Unmarshal(line, &e) != nil {
-				fmt.Fprintf(s.out, "%s", line)
+				s.print(line)
 			} else {
 				s.take(e)
 			}
@@ -60,7 +62,15 @@ func (s *summary) read(r io.Reader) error {
 	}
 }
 
+func (s *summary) print(line []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%s", line)
+}
+
 func (s *summary) take(e event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t := test{e.Package, e.Test}
 	switch e.Action {
 	case "build-output":

@@ -82,3 +82,28 @@ func TestSkipFailsInCI(t *testing.T) {
 		t.Errorf("error %v, output:\n%s", err, out)
 	}
 }
+
+func TestGroupsRunWithFlagsOfTheirOwn(t *testing.T) {
+	out, err := summarise(t, "", "-run=^TestGood$", "./good", "--", "-run=^TestPasses$", "./good", "./fails")
+	if err != nil || !strings.Contains(out, "ok  \texample/fails") || strings.Count(out, "ok  \texample/good") != 2 ||
+		!strings.Contains(out, "[no tests to run]") {
+		t.Errorf("error %v, output:\n%s", err, out)
+	}
+}
+
+func TestAFailureIsThatOfAnyGroup(t *testing.T) {
+	for _, groups := range [][]string{{"./fails", "--", "./good"}, {"./good", "--", "./fails"}} {
+		out, err := summarise(t, "", groups...)
+		if err == nil || !strings.Contains(out, "ok  \texample/good") || !strings.Contains(out, "it is wrong") {
+			t.Errorf("%q: error %v, output:\n%s", groups, err, out)
+		}
+	}
+}
+
+func TestNothingToTestIsAnError(t *testing.T) {
+	for _, args := range [][]string{nil, {"--"}} {
+		if out, err := summarise(t, "", args...); err == nil {
+			t.Errorf("%q: no error, output:\n%s", args, out)
+		}
+	}
+}
