@@ -10,6 +10,7 @@ import (
 
 	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
 // TestRestartDeliversOnlyNewEvents looks at what a sink is given: the database alone would hide a second delivery.
@@ -66,13 +67,12 @@ func TestGarbageCheckpointFollowsPolicy(t *testing.T) {
 		for _, policy := range []string{"latest", "trim-horizon", "halt"} {
 			t.Run(damage+"/"+policy, func(t *testing.T) {
 				t.Parallel()
-				g := garbage{endpoint: emulate(t), database: newDatabase(t), traffic: newTraffic(5)}
-				g.putter = peers.Putter{Endpoint: g.endpoint, Stream: streamName, Create: 1}
-				g.before = g.traffic.put(t, g.putter, 100)
+				g := garbage{database: newDatabase(t), traffic: newTraffic(5)}
+				g.stream, g.endpoint = embedded(t, 1)
+				g.before = g.traffic.putDirectly(t, g.stream, 100)
 				runUntilCaughtUp(t, g.endpoint, g.database)
 				query(t, g.database, statement)
-				g.putter.Create = 0
-				g.missed = g.traffic.put(t, g.putter, 100)
+				g.missed = g.traffic.putDirectly(t, g.stream, 100)
 				policies[policy](t, g)
 			})
 		}
@@ -82,8 +82,8 @@ func TestGarbageCheckpointFollowsPolicy(t *testing.T) {
 // garbage is a stream whose position was damaged in between.
 type garbage struct {
 	endpoint, database string
+	stream             *kinesistest.Server
 	traffic            *traffic
-	putter             peers.Putter
 	before, missed     []wantedPut
 }
 
@@ -109,7 +109,7 @@ var policies = map[string]func(*testing.T, garbage){
 			t.Fatalf("exit code %d, want 0", code)
 		}
 		g.checkLoud(t, p)
-		after := g.traffic.put(t, g.putter, 100)
+		after := g.traffic.putDirectly(t, g.stream, 100)
 		runUntilCaughtUp(t, g.endpoint, g.database)
 		checkExact(t, g.database, slices.Concat(g.before, after))
 		if s := readStatus(t, g.database); len(s.Shards) != 1 || len(s.Shards[0].Lost) == 0 {

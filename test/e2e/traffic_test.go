@@ -13,6 +13,7 @@ import (
 
 	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
 // traffic is made-up events on their way to a putter, and what must become of each.
@@ -68,6 +69,22 @@ func (tr *traffic) put(t *testing.T, putter peers.Putter, n int) []wantedPut {
 	puts := tr.wanted(t, out.Bytes())
 	if len(puts) != n {
 		t.Fatalf("the stream took %d of %d events", len(puts), n)
+	}
+	return puts
+}
+
+// putDirectly puts the next n events into a Kinesis of the test's own, where no other program's putting is the matter.
+func (tr *traffic) putDirectly(t *testing.T, stream *kinesistest.Server, n int) (puts []wantedPut) {
+	t.Helper()
+	for range n {
+		e := tr.next()
+		shard, seq, err := stream.Put(streamName, e.Key, e.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(e.Data)
+		put := peers.Put{Shard: shard, SequenceNumber: seq, SHA256: hex.EncodeToString(sum[:]), Key: e.Key}
+		puts = append(puts, wantedPut{put, tr.wantOf(e)})
 	}
 	return puts
 }
