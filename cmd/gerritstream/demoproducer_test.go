@@ -108,18 +108,18 @@ func TestLargeRecordIsNotStarved(t *testing.T) {
 		made := 0
 		p, _, puts := testProducer(t, 1, func() gerrittest.Record {
 			made++
-			if made == 600 {
+			if made == 100 {
 				return gerrittest.Record{Key: "large", Data: make([]byte, 1_000_000)}
 			}
 			return gerrittest.Record{Key: fmt.Sprint(made), Data: make([]byte, 1500)}
 		})
 		began := time.Now()
-		if err := p.publish(t.Context(), 6_000); err != nil {
+		if err := p.publish(t.Context(), 2_500); err != nil {
 			t.Fatal(err)
 		}
 		for _, put := range *puts {
 			if put.record.Key == "large" {
-				if waited := put.when.Sub(began); waited > 6*time.Second {
+				if waited := put.when.Sub(began); waited > 3*time.Second {
 					t.Errorf("the large record waited for %v, of %v", waited, time.Since(began))
 				}
 				return

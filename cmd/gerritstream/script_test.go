@@ -103,6 +103,7 @@ func setup(env *testscript.Env) error {
 		"ENDPOINT="+server.URL, "PORT="+port, "HOME="+env.WorkDir, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_ACCESS_KEY_ID=AKIDTEST", "AWS_SECRET_ACCESS_KEY=hunter2hunter2", "AWS_REGION=us-east-1",
 		"GERRITSTREAM_ADMIN=off",
+		"GORACE=atexit_sleep_ms=0", // under the race detector each program would wait for a second before it is gone
 	)
 	return nil
 }
