@@ -70,7 +70,8 @@ type Backend struct {
 	FailNext func(point Point, fault Fault)
 }
 
-// Run holds a Store to the contract of gerritstream.Store, and to that of gerritstream.Operator if it has one. Each subtest has a state of its own.
+// Run holds a Store to the contract of gerritstream.Store, and to that of gerritstream.Operator if it has one. Each subtest has a state of its own;
+// outside of bubbles they run in parallel, as many as -test.parallel allows.
 func Run(t *testing.T, h Harness) {
 	for _, group := range [][]test{
 		startTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, crewTests,
@@ -90,6 +91,7 @@ type test struct {
 
 func (h Harness) run(t *testing.T, run func(*fixture)) {
 	if !h.Bubble {
+		t.Parallel()
 		run(&fixture{T: t, Harness: h, Backend: h.New(t)})
 		return
 	}

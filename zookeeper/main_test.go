@@ -8,7 +8,7 @@ import (
 )
 
 // atOnce is how many tests run side by side: they wait for servers and sessions most of the time.
-const atOnce = "6"
+const atOnce = "10"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
