@@ -10,7 +10,7 @@ PACKAGES ?= ./...
 # Go's heap, where the detector does not look, and the codecs share nothing. One that synchronises by itself must not be named here.
 UNWATCHED := modernc.org/sqlite/lib modernc.org/libc compress/flate hash/adler32 encoding/base64
 RACE := -race $(UNWATCHED:%=-gcflags=%=-race=false)
-# Those of whole processes run beside them and without: the program that they start is the one that people run.
+# Those of whole processes run beside them, one package at a time, and without: the program that they start is the one that people run.
 PROCESSES := %/test/e2e %/test/soak
 # These take longest, and mostly wait: what is begun first has the others beside it.
 PATIENT := %/cmd/gerritstream %/zookeeper
@@ -44,7 +44,7 @@ deps: ## install what the tests need (as root on Debian), or name it
 
 test: deps ## vet, then run all tests under the race detector; ends with the list of what was skipped
 	$(GO) vet $(RACE) $(PACKAGES)
-	$(GO) run ./test/summary $(if $(strip $(watched)),$(RACE) $(GOTEST) $(TESTFLAGS) $(watched)) -- $(if $(outside),$(GOTEST) $(TESTFLAGS) $(outside))
+	$(GO) run ./test/summary $(if $(strip $(watched)),$(RACE) $(GOTEST) $(TESTFLAGS) $(watched)) -- $(if $(outside),-p 1 $(GOTEST) $(TESTFLAGS) $(outside))
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON)

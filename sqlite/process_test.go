@@ -110,7 +110,8 @@ type line struct {
 func (f *fleet) add() {
 	f.t.Helper()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
-	cmd.Env = append(os.Environ(), childPath+"="+f.path, "GORACE=atexit_sleep_ms=0") // they do not linger under the race detector
+	// They do not linger under the race detector.
+	cmd.Env = append(os.Environ(), childPath+"="+f.path, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	must(f.t, err)
