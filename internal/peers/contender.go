@@ -115,7 +115,7 @@ func (c *Contender) Put(tb testing.TB, root string, payload json.RawMessage) {
 // Freeze stops the process where it stands: its session expires, and it will not know when it thaws. That makes a zombie.
 func (c *Contender) Freeze(tb testing.TB) {
 	tb.Helper()
-	if err := c.program.child.signal(freezeSignal); err != nil {
+	if err := freeze(c.program.child.cmd.Process); err != nil {
 		tb.Fatalf("freeze contender: %v", err)
 	}
 }

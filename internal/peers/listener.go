@@ -36,7 +36,7 @@ func StartListener(tb testing.TB, opts ListenerOptions) *Listener {
 // Freeze stops the process where it stands: its session expires, and it will not know when it thaws.
 func (l *Listener) Freeze(tb testing.TB) {
 	tb.Helper()
-	if err := l.program.child.signal(freezeSignal); err != nil {
+	if err := freeze(l.program.child.cmd.Process); err != nil {
 		tb.Fatalf("freeze listener: %v", err)
 	}
 }

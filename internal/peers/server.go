@@ -82,7 +82,7 @@ func (s *Server) Freeze(tb testing.TB) {
 	if s.child == nil {
 		tb.Fatalf("ZooKeeper server %d does not run", s.id)
 	}
-	if err := s.child.signal(freezeSignal); err != nil {
+	if err := freeze(s.child.cmd.Process); err != nil {
 		tb.Fatalf("freeze ZooKeeper server %d: %v", s.id, err)
 	}
 	s.frozen = true

@@ -3,9 +3,37 @@
 package peers
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
-// What freezes a process where it stands, what lets it go on, and what asks it to end.
-var freezeSignal, thawSignal, endSignal os.Signal = syscall.SIGSTOP, syscall.SIGCONT, syscall.SIGTERM
+// What lets a frozen process go on, and what asks it to end.
+var thawSignal, endSignal os.Signal = syscall.SIGCONT, syscall.SIGTERM
+
+// freezeLimit is how long a process may take to stand still.
+const freezeLimit = 10 * time.Second
+
+// freeze stops a child where it stands, and returns when it does: a thread that runs on another processor goes on for a moment, in
+// which it may well answer. Nobody else waits for the child meanwhile, and it is not frozen yet.
+func freeze(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("send %s: %w", syscall.SIGSTOP, err)
+	}
+	for began := time.Now(); time.Since(began) < freezeLimit; time.Sleep(time.Millisecond) {
+		var status syscall.WaitStatus
+		changed, err := syscall.Wait4(p.Pid, &status, syscall.WUNTRACED|syscall.WNOHANG, nil)
+		switch {
+		case err != nil:
+			return fmt.Errorf("wait until it stands: %w", err)
+		case changed == 0:
+		case status.Stopped():
+			return nil
+		default:
+			return errors.New("it ended instead")
+		}
+	}
+	return fmt.Errorf("it still runs after %v", freezeLimit)
+}
