@@ -22,7 +22,7 @@ func freeze(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("send %s: %w", syscall.SIGSTOP, err)
 	}
-	for began := time.Now(); time.Since(began) < freezeLimit; time.Sleep(time.Millisecond) {
+	for deadline := time.After(freezeLimit); ; {
 		var status syscall.WaitStatus
 		changed, err := syscall.Wait4(p.Pid, &status, syscall.WUNTRACED|syscall.WNOHANG, nil)
 		switch {
@@ -34,6 +34,10 @@ func freeze(p *os.Process) error {
 		default:
 			return errors.New("it ended instead")
 		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-deadline:
+			return fmt.Errorf("it still runs after %v", freezeLimit)
+		}
 	}
-	return fmt.Errorf("it still runs after %v", freezeLimit)
 }
