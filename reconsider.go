@@ -9,6 +9,7 @@ type StillRefusedError struct {
 	Detail string // free of payload
 }
 
+// Error implements error.
 func (e *StillRefusedError) Error() string {
 	return fmt.Sprintf("dead letter %s is not queued: %s: %s", e.ID, e.Reason, e.Detail)
 }

@@ -25,6 +25,7 @@ type RejectedError struct {
 	Reason string // bounded, and free of payload
 }
 
+// Error implements error.
 func (e *RejectedError) Error() string {
 	return fmt.Sprintf("entry %d rejected: %s", e.Index, e.Reason)
 }

@@ -42,6 +42,7 @@ func (s StartAt) point(l Listing) (StartPoint, error) {
 // FutureStartError says that a stream cannot be started at a time that has not come.
 type FutureStartError struct{ At, Now time.Time }
 
+// Error implements error.
 func (e *FutureStartError) Error() string {
 	return fmt.Sprintf("start at %s: that is in the future; it is %s by the service's clock",
 		e.At.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
@@ -50,6 +51,7 @@ func (e *FutureStartError) Error() string {
 // OtherStreamError says that a store follows another stream than the one that was listed.
 type OtherStreamError struct{ Stored, Listed Stream }
 
+// Error implements error.
 func (e *OtherStreamError) Error() string {
 	return fmt.Sprintf("the store follows %s, not %s", e.Stored.ARN, e.Listed.ARN)
 }

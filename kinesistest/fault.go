@@ -12,6 +12,7 @@ type Fault struct {
 	Status  int // of HTTP; 0 means 400
 }
 
+// Error implements error.
 func (f *Fault) Error() string { return f.Code + ": " + f.Message }
 
 func fault(code, format string, args ...any) *Fault {

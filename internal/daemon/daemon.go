@@ -62,6 +62,7 @@ type Daemon struct {
 // ConfigError is an error that goes back to how the process was set up: trying again does not help.
 type ConfigError struct{ Err error }
 
+// Error implements error.
 func (e *ConfigError) Error() string { return e.Err.Error() }
 
 // Unwrap returns what is wrong.

@@ -25,6 +25,7 @@ type Refusal struct {
 	Detail    string
 }
 
+// Error implements error.
 func (r *Refusal) Error() string { return r.Exception + ": " + r.Detail }
 
 // StartContender starts a contender that contends for nothing yet. It needs [Kazoo].

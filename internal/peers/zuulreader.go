@@ -23,6 +23,7 @@ type Stumble struct {
 	Reason string
 }
 
+// Error implements error.
 func (s *Stumble) Error() string { return s.Node + ": " + s.Reason }
 
 // QueuedEvent is an event as it lies in the queue.
