@@ -49,7 +49,8 @@ func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	if c.RoleARN != "" {
 		as := loaded.Copy()
 		as.Credentials = all.base
-		assume := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(as), c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		tokens := sts.NewFromConfig(as, func(o *sts.Options) { o.HTTPClient = watchedClient{o.HTTPClient} })
+		assume := stscreds.NewAssumeRoleProvider(tokens, c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 			o.RoleSessionName = roleSessionName
 			if c.ExternalID != "" {
 				o.ExternalID = &c.ExternalID

@@ -48,11 +48,15 @@ func (x *exchange) skew() (ahead time.Duration, ok bool) {
 
 type exchangeKey struct{}
 
-// watchedClient shows each request's exchange what comes back.
+// watchedClient shows each request's exchange what comes back. Every request to
+// AWS goes through one, for it also gives net/http a body that it can copy.
 type watchedClient struct{ next awskinesis.HTTPClient }
 
 // Do implements the SDK's HTTPClient.
 func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = readOnlyBody{r.Body}
+	}
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil {
 		return c.next.Do(r)
@@ -70,6 +74,17 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 	resp.Body = &watchedBody{resp.Body, x.stalled}
 	return resp, nil
 }
+
+// readOnlyBody hides the WriteTo of the SDK's request bodies. The SDK closes a
+// body when the reply's header has come, and WriteTo then answers with io.EOF as
+// an error. net/http may still be looking for bytes beyond the body's length, takes
+// that for a broken upload, and closes the connection under the reply. Read answers
+// with io.EOF too, which for Read is the regular end.
+type readOnlyBody struct{ body io.ReadCloser }
+
+func (b readOnlyBody) Read(p []byte) (int, error) { return b.body.Read(p) }
+
+func (b readOnlyBody) Close() error { return b.body.Close() }
 
 // watchedBody notes the progress of a reply.
 type watchedBody struct {

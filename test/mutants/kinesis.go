@@ -473,6 +473,13 @@ var kinesisMutants = []mutant{
 		pkg:  "./kinesis", tests: "TestReplyThatStops",
 	},
 	{
+		name: "net/http copies a request's body by its WriteTo",
+		file: "kinesis/exchange.go",
+		old:  "		r.Body = readOnlyBody{r.Body}\n",
+		new:  "		_ = readOnlyBody{r.Body}\n",
+		pkg:  "./kinesis", tests: "TestNoRequestBreaksItsConnection",
+	},
+	{
 		name: "a pause cannot be cancelled",
 		file: "kinesis/pace.go",
 		old:  "	case <-ctx.Done():\n		return ctx.Err()\n	case <-timer.C:",
