@@ -160,6 +160,7 @@ func (r *reader) store(work context.Context, c Commit) error {
 	retry := backoff{first: 50 * time.Millisecond, most: 5 * time.Second}
 	for {
 		began := time.Now()
+		c.Now = r.clock.now()
 		// THE COMMIT POINT. Above it nothing has happened that may not happen again: the same records are read again by
 		// whoever leads next. Below it they are handed on. When the outcome is unknown the term is over, and the
 		// position that the next one begins with tells.

@@ -44,6 +44,7 @@ type Listener struct {
 	log   *slog.Logger
 	board *board
 	reach reach
+	clock serviceClock
 	keeps atomic.Int64 // the stream's retention in nanoseconds, as listed last
 }
 

@@ -96,6 +96,7 @@ func (l *Listener) watchedRead(ctx context.Context, shard ShardID, from Position
 			switch {
 			case err == nil:
 				l.reach.page(shard)
+				l.clock.saw(batch.Now)
 			case errors.Is(err, ErrRetrying):
 				l.reach.retrying(shard)
 			}

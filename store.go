@@ -90,6 +90,10 @@ type Commit struct {
 	Position    Position
 	Entries     []Entry
 	DeadLetters []DeadLetter
+
+	// Now is a time that the service's clock had reached when Commit was called, and a second or two ago at most; zero: not
+	// known. A store that dates the entries by their writing uses no later time than this clock's.
+	Now time.Time
 }
 
 // Entry is one event on its way into the queue. Payload points into the page it came with.

@@ -190,6 +190,7 @@ func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	began := time.Now()
 	listing, err := s.cfg.Source.List(ctx)
 	if err == nil {
+		s.clock.saw(listing.Now)
 		if s.begun.IsZero() {
 			s.begun = listing.Now
 		}

@@ -39,6 +39,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 }
 
 func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
+	began := time.Now()
 	if t.ctx.Err() != nil {
 		return context.Cause(t.ctx)
 	}
@@ -53,7 +54,10 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 			return err
 		}
 	}
-	w := &work{term: t, position: c.Position, entries: c.Entries, letters: c.DeadLetters, nonce: rand.Text()}
+	w := &work{
+		term: t, position: c.Position, entries: c.Entries, letters: c.DeadLetters, nonce: rand.Text(),
+		service: c.Now, began: began,
+	}
 	w.dropPassed()
 	return t.store.write(pointCommit, func() error { return w.do(ctx) })
 }
@@ -84,9 +88,26 @@ type work struct {
 
 	discarded []gerritstream.DeadLetter // for which there is no room
 
+	service time.Time // the service's clock had reached it when the commit began; zero: not known
+	began   time.Time // local
+
 	zombies int  // how often Zuul's checkpoint was written by another
 	parents bool // parents were made anew
 	unsaid  bool // the intent was gone
+}
+
+// writing is the timestamp of what is written now, the time of writing as in Zuul's own listener: Zuul counts from it how long
+// to hold an event back until others have come that belong before it. It is the local clock's, but not ahead of the service's:
+// Zuul's scheduler stands still until a timestamp has come.
+func (w *work) writing() time.Time {
+	local := w.term.store.config.Now()
+	if w.service.IsZero() {
+		return local
+	}
+	if service := w.service.Add(time.Since(w.began)); service.Before(local) {
+		return service
+	}
+	return local
 }
 
 // do writes the commit.
@@ -137,9 +158,9 @@ func (w *work) size() int {
 }
 
 // submit has the transaction carried out, once. A refusal is put right where it can be. When the reply was lost, the
-// position is read back: the nonce in it tells whether it was. If not, the very same transaction is sent again. It names
-// the version of the position that it follows, as every commit does; so of all its copies that are under way, and of any
-// later commit in their stead, at most one is ever carried out, in whatever order they arrive.
+// position is read back: the nonce in it tells whether it was. If not, the transaction is sent again, the same but for its
+// timestamps. It names the version of the position that it follows, as every commit does; so of all its copies that are under
+// way, and of any later commit in their stead, at most one is ever carried out, in whatever order they arrive.
 func (w *work) submit(ctx context.Context) error {
 	t := w.term
 	ops := w.build()
@@ -149,9 +170,7 @@ func (w *work) submit(ctx context.Context) error {
 		failed, err := t.session.multi(ctx, ops.list...)
 		switch f := fateOf(err); {
 		case f == answered:
-			if !doubt {
-				ops.free()
-			}
+			ops.free()
 			w.done()
 			return nil
 		case ctx.Err() != nil:
@@ -168,6 +187,7 @@ func (w *work) submit(ctx context.Context) error {
 				return errMoved
 			}
 			doubt = true
+			ops = w.build() // in memory of its own: the library may yet send the copy
 		case f == refused:
 			if err := w.putRight(ctx, ops.kind(failed), err); err != nil {
 				return err

@@ -34,9 +34,9 @@
 //
 // The connection breaks while a commit is out: it may have been carried out, or may yet be. The term waits until it is
 // connected again, for as long as it trusts its leadership, and reads its position back. The nonce in it tells whether the
-// commit was applied. If not, the very same transaction is sent again. That is safe whatever became of the first copy:
-// each names the version of the position that it follows, and carrying one out changes it; so of all copies, and of
-// whatever the term commits later, at most one can follow that version. A term that ends instead leaves nothing behind that
+// commit was applied. If not, the same transaction is sent again, with new timestamps. That is safe whatever became of the
+// first copy: each names the version of the position that it follows, and carrying one out changes it; so of all copies, and
+// of whatever the term commits later, at most one can follow that version. A term that ends instead leaves nothing behind that
 // could still count, because every transaction checks the lock node, which goes with the term.
 //
 // # Zuul's own listener

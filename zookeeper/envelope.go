@@ -26,31 +26,22 @@ const (
 const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventTimestamp) + len(eventID) +
 	len(eventClose) + 32 + 24
 
-// appendEnvelope appends an entry as a node of Zuul's queue.
-func appendEnvelope(b []byte, e *gerritstream.Entry, now time.Time) []byte {
+// appendEnvelope appends an entry as a node of Zuul's queue. written is the event's timestamp.
+func appendEnvelope(b []byte, e *gerritstream.Entry, written time.Time) []byte {
 	b = append(b, envelopeOpen...)
 	b = append(b, eventOpen...)
 	b = append(b, e.Payload...)
-	b = appendEventTail(b, e, now)
+	b = appendEventTail(b, e, written)
 	return append(b, envelopeClose...)
 }
 
 // appendEventTail appends what follows the payload in the value of event_data.
-func appendEventTail(b []byte, e *gerritstream.Entry, now time.Time) []byte {
+func appendEventTail(b []byte, e *gerritstream.Entry, written time.Time) []byte {
 	b = append(b, eventTimestamp...)
-	b = appendTimestamp(b, eventTime(e, now))
+	b = appendTimestamp(b, written)
 	b = append(b, eventID...)
 	b, _ = e.ID.AppendText(b) // it never fails
 	return append(b, eventClose...)
-}
-
-// eventTime is the event's timestamp: its arrival. A clock of ours that is ahead must not stall Zuul's scheduler, and
-// neither must a service's.
-func eventTime(e *gerritstream.Entry, now time.Time) time.Time {
-	if e.Arrived.IsZero() || now.Before(e.Arrived) {
-		return now
-	}
-	return e.Arrived
 }
 
 // appendTimestamp appends a time as Python prints a float of seconds.

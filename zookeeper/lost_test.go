@@ -38,8 +38,14 @@ func (w *world) linked() (*zookeeper.Store, *peers.Link) {
 // linkedFor is linked with a session that lasts so long.
 func (w *world) linkedFor(timeout time.Duration) (*zookeeper.Store, *peers.Link) {
 	w.t.Helper()
+	return w.linkedWith(zookeeper.Config{SessionTimeout: timeout})
+}
+
+// linkedWith is linked with a configuration.
+func (w *world) linkedWith(c zookeeper.Config) (*zookeeper.Store, *peers.Link) {
+	w.t.Helper()
 	link := peers.NewZooKeeperLink(w.t, w.hosts[0])
-	c := w.config(zookeeper.Config{SessionTimeout: timeout})
+	c = w.config(c)
 	c.Hosts = []string{link.Addr()}
 	store, err := zookeeper.Open(w.t.Context(), c)
 	if err != nil {

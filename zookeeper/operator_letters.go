@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 
@@ -274,12 +275,22 @@ func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerrit
 	if err := k.ensure(ctx, at.queue()); err != nil {
 		return k.refusedFor(err)
 	}
+	event := appendEnvelope(nil, e, retriedAt(e, o.store.config.Now()))
 	_, err = k.multi(ctx,
 		&zk.DeleteRequest{Path: path, Version: n.stat.Version},
-		&zk.CreateRequest{Path: at.queued(), Data: appendEnvelope(nil, e, o.store.config.Now()), Acl: openACL, Flags: zk.FlagSequence})
+		&zk.CreateRequest{Path: at.queued(), Data: event, Acl: openACL, Flags: zk.FlagSequence})
 	if err == nil {
 		return nil
 	}
 	*doubt = *doubt || fateOf(err) == unknown
 	return k.lookAgain(ctx, err)
+}
+
+// retriedAt is the timestamp of an event that is queued after all: its arrival. An operator does not know the service's clock,
+// and Zuul waits for a timestamp to come; what it counts from one that is past, it need not wait for.
+func retriedAt(e *gerritstream.Entry, local time.Time) time.Time {
+	if e.Arrived.IsZero() || local.Before(e.Arrived) {
+		return local
+	}
+	return e.Arrived
 }

@@ -51,7 +51,7 @@ func (w *work) layAside(ctx context.Context) error {
 	if err := t.writeIntent(ctx, id); err != nil {
 		return fmt.Errorf("write intent: %w", err)
 	}
-	if err := t.upload(ctx, id, e); err != nil {
+	if err := w.upload(ctx, id, e); err != nil {
 		return fmt.Errorf("write large event: %w", err)
 	}
 	w.side = id
@@ -139,7 +139,8 @@ func (t *term) make(ctx context.Context, path string, data []byte) error {
 }
 
 // upload writes an event's side data: the value of event_data, compressed, in chunks.
-func (t *term) upload(ctx context.Context, id string, e *gerritstream.Entry) error {
+func (w *work) upload(ctx context.Context, id string, e *gerritstream.Entry) error {
+	t := w.term
 	dir := t.store.at.side(id)
 	if err := t.makeOnce(ctx, dir, nil); err != nil {
 		return err
@@ -151,11 +152,13 @@ func (t *term) upload(ctx context.Context, id string, e *gerritstream.Entry) err
 	if err != nil {
 		return err
 	}
-	tail := appendEventTail(nil, e, t.store.config.Now())
-	for _, part := range [][]byte{[]byte(eventOpen), e.Payload, tail} {
+	for _, part := range [][]byte{[]byte(eventOpen), e.Payload} {
 		if _, err := compressed.Write(part); err != nil {
 			return err
 		}
+	}
+	if _, err := compressed.Write(appendEventTail(nil, e, w.writing())); err != nil { // dated as late as can be
+		return err
 	}
 	if err := compressed.Close(); err != nil {
 		return err

@@ -43,7 +43,8 @@ func (x *transaction) kind(failed int) opKind {
 	return x.kinds[failed]
 }
 
-// arenas are used again once the server has answered. Until then the library may read from them.
+// arenas are used again once the server has answered. Until then the library may read from them: that of a transaction
+// whose reply was lost is left to the garbage collector.
 var arenas = sync.Pool{New: func() any { return new([]byte) }}
 
 func (x *transaction) free() {
@@ -73,7 +74,7 @@ func (w *work) build() *transaction {
 		x.add(opZuul, t.setCheckpoint(want))
 	}
 
-	w.addEvents(x, t.store.config.Now())
+	w.addEvents(x, w.writing())
 	for i := range w.letters {
 		x.add(opLetter, &zk.CreateRequest{Path: at.letter(&w.letters[i]), Data: encodeLetter(&w.letters[i]), Acl: openACL})
 	}
@@ -84,7 +85,7 @@ func (w *work) build() *transaction {
 }
 
 // addEvents adds the queue's nodes.
-func (w *work) addEvents(x *transaction, now time.Time) {
+func (w *work) addEvents(x *transaction, written time.Time) {
 	at := w.term.store.at
 	if w.side != "" {
 		if len(w.entries) > 0 {
@@ -111,7 +112,7 @@ func (w *work) addEvents(x *transaction, now time.Time) {
 	requests := make([]zk.CreateRequest, len(w.entries))
 	for i := range w.entries {
 		from := len(b)
-		b = appendEnvelope(b, &w.entries[i], now)
+		b = appendEnvelope(b, &w.entries[i], written)
 		requests[i] = zk.CreateRequest{Path: at.queued(), Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
 		x.add(opQueue, &requests[i])
 	}

@@ -17,6 +17,20 @@ var mutants = []mutant{
 		pkg:  ".", tests: "TestTheStartIsByTheServicesClock",
 	},
 	{
+		name: "a commit's time is the page's, however old that is",
+		file: "clock.go",
+		old:  "return c.time.Add(time.Since(c.at))",
+		new:  "return c.time",
+		pkg:  ".", tests: "TestCommitsTellTheServicesClock",
+	},
+	{
+		name: "a commit's time is the local clock's",
+		file: "chunk.go",
+		old:  "c.Now = r.clock.now()",
+		new:  "c.Now = time.Now()",
+		pkg:  ".", tests: "TestCommitsTellTheServicesClock",
+	},
+	{
 		name: "parents are not waited for",
 		file: "lineage.go",
 		old:  "step.WaitFor = append(step.WaitFor, parent)",

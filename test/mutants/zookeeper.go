@@ -61,10 +61,24 @@ var zookeeperMutants = []mutant{
 	},
 	{
 		name: "ZooKeeper: an event is dated ahead when our clock is",
-		file: "zookeeper/envelope.go",
-		old:  "	return e.Arrived\n",
-		new:  "	return now\n",
-		pkg:  "./zookeeper", tests: "TestEnvelope",
+		file: "zookeeper/commit.go",
+		old:  "service.Before(local) {",
+		new:  "service.Equal(local) {",
+		pkg:  "./zookeeper", tests: "TestTimestampIsTheTimeOfWriting",
+	},
+	{
+		name: "ZooKeeper: an event is dated by its arrival",
+		file: "zookeeper/transaction.go",
+		old:  "appendEnvelope(b, &w.entries[i], written)",
+		new:  "appendEnvelope(b, &w.entries[i], w.entries[i].Arrived)",
+		pkg:  "./zookeeper", tests: "TestTimestampIsTheTimeOfWriting",
+	},
+	{
+		name: "ZooKeeper: a commit that is sent again keeps its timestamps",
+		file: "zookeeper/commit.go",
+		old:  "			ops = w.build() // in memory of its own: the library may yet send the copy\n",
+		new:  "",
+		pkg:  "./zookeeper", tests: "TestTimestampOfACommitSentAgain",
 	},
 	{
 		name: "ZooKeeper: a process trusts its session for ever",
