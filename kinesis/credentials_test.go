@@ -207,9 +207,12 @@ type tokenService struct {
 	keys  []string     // under mu: ids that it was asked with
 }
 
+// tokenHost is where the token service is.
+const tokenHost = "sts.us-east-1.amazonaws.com"
+
 // RoundTrip implements http.RoundTripper.
 func (s *tokenService) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != "sts.us-east-1.amazonaws.com" {
+	if r.URL.Host != tokenHost {
 		return s.next.RoundTrip(r)
 	}
 	body, err := io.ReadAll(r.Body)

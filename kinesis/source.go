@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/smithy-go/logging"
@@ -58,7 +56,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	}
 	s.region = loaded.Region
 	s.credentials = newCredentials(&c, &loaded)
-	loaded.HTTPClient = httpClient(c.Transport, 0) // attempts are timed by their progress
+	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts are timed by their progress
 	s.client = awskinesis.NewFromConfig(loaded, func(o *awskinesis.Options) {
 		o.Credentials = s.credentials
 		o.Retryer = aws.NopRetryer{}
@@ -93,8 +91,8 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	}
 	loaded, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(c.Region),
-		config.WithHTTPClient(httpClient(c.Transport, credentialsPatience)), // for credentials
-		config.WithDefaultsMode(aws.DefaultsModeStandard),                   // "auto" would ask the instance metadata service
+		config.WithHTTPClient(httpClient(c.Transport)),    // for credentials
+		config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
 		config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
 			s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
 		})),
@@ -115,24 +113,10 @@ func isolated(c *Config) (aws.Config, error) {
 	}
 	return aws.Config{
 		Region:       c.Region,
-		HTTPClient:   httpClient(c.Transport, credentialsPatience),
+		HTTPClient:   httpClient(c.Transport),
 		DefaultsMode: aws.DefaultsModeStandard,
 		Credentials:  aws.NewCredentialsCache(madeUp{}),
 	}, nil
-}
-
-// maxIdleConns is how many connections to the service are kept for the next round of polls.
-const maxIdleConns = 100
-
-// httpClient makes a client that gives requests up after a while; 0: never. The SDK asks for credentials in a goroutine of its own
-// that does not end with whoever waits for them, so that only this ends it.
-func httpClient(transport http.RoundTripper, patience time.Duration) awskinesis.HTTPClient {
-	if transport != nil {
-		return &http.Client{Transport: transport, Timeout: patience}
-	}
-	return awshttp.NewBuildableClient().WithTimeout(patience).WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost = maxIdleConns
-	})
 }
 
 // noRegion is the fault of a Config without a region: it names every place that was looked at.

@@ -13,6 +13,12 @@
 //		HTTPClient:   &http.Client{Transport: srv.Transport()},
 //	})
 //
+// Over TLS, for those who test certificates or HTTP/2, package httptest serves it:
+//
+//	served := httptest.NewUnstartedServer(srv)
+//	served.EnableHTTP2 = true
+//	served.StartTLS() // served.Certificate() is its own authority
+//
 // # What it does like AWS
 //
 // Five reads and 2 MiB a second and shard, with debt: a page of 10 MiB makes the next five seconds' reads fail. Pages of at

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,8 @@ type emulation struct {
 	region   string
 	account  string
 	noLimits bool
+	cert     string // a PEM file; "": without TLS
+	key      string // the same, of its key
 }
 
 func newEmulate(p process) *cobra.Command {
@@ -56,6 +59,8 @@ One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.
 	f.IntVar(&e.shards, "shards", 1, "`number` of its shards")
 	f.StringVar(&e.region, "region", "us-east-1", "`region` to stand for, in ARNs")
 	f.StringVar(&e.account, "account", "000000000000", "`account` to stand for, in ARNs")
+	f.StringVar(&e.cert, "tls-cert", "", "serve over TLS, HTTP/2 included, with the certificate of this PEM `file`")
+	f.StringVar(&e.key, "tls-key", "", "PEM `file` with the certificate's key")
 	f.BoolVar(&e.noLimits, "no-limits", false, "serve as fast as it goes: no limits of calls and bytes a second")
 	return cmd
 }
@@ -77,6 +82,8 @@ func (e *emulation) check() error {
 		return fmt.Errorf("--shards %d is not between 1 and %d", e.shards, maxShards)
 	case !accountRule.MatchString(e.account):
 		return fmt.Errorf("--account %q has not twelve digits", e.account)
+	case (e.cert == "") != (e.key == ""):
+		return errors.New("--tls-cert and --tls-key need each other")
 	}
 	return nil
 }
@@ -91,25 +98,39 @@ func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
 			return err
 		}
 	}
+	server := &http.Server{Handler: emulator, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	scheme := "http"
+	if e.cert != "" {
+		pair, err := tls.LoadX509KeyPair(e.cert, e.key)
+		if err != nil {
+			return fmt.Errorf("load the certificate: %w", err)
+		}
+		server.TLSConfig, scheme = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, "https"
+	}
 	l, err := net.Listen("tcp", e.addr)
 	if err != nil {
 		return fmt.Errorf("serve the embedded Kinesis: %w", err)
 	}
-	url := "http://" + l.Addr().String()
+	url := scheme + "://" + l.Addr().String()
 	_, err = fmt.Fprintf(stdout, "ready at %s: try AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --region %s --endpoint-url %s kinesis list-streams\n",
 		url, e.region, url)
 	if err != nil {
 		_ = l.Close()
 		return fmt.Errorf("say that it is ready: %w", err)
 	}
-	return serveUntil(ctx, l, emulator)
+	return serveUntil(ctx, l, server)
 }
 
-// serveUntil serves until ctx ends, and then waits a second for what is under way.
-func serveUntil(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+// serveUntil serves until ctx ends, over TLS if the server has a certificate, and then waits a second for what is under way.
+func serveUntil(ctx context.Context, l net.Listener, server *http.Server) error {
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() {
+		if server.TLSConfig != nil {
+			served <- server.ServeTLS(l, "", "")
+			return
+		}
+		served <- server.Serve(l)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the embedded Kinesis: %w", err)

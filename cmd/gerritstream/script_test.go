@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
@@ -24,13 +25,20 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the real command line, one behaviour a file. Each script has an embedded Kinesis of its own at $ENDPOINT,
-// served by this process so that scripts can make it fail, credentials that it takes, and a free port in $PORT.
+// served by this process so that scripts can make it fail, credentials that it takes, a free port in $PORT, and a server's certificate
+// in $TLS_CERT and $TLS_KEY, of the authority in $TLS_CA.
 func TestScripts(t *testing.T) {
+	certificates := peers.MakeCertificates(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               setup,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TLS_CERT", certificates.Server.Cert)
+			env.Setenv("TLS_KEY", certificates.Server.Key)
+			env.Setenv("TLS_CA", certificates.CA)
+			return setup(env)
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// exits CODE PROGRAM ARGS...: it ends with that exit code.
 			"exits": cmdExits,
