@@ -40,12 +40,13 @@ type Config struct {
 
 // Listener follows one stream into one store, together with other Listeners on the same store.
 type Listener struct {
-	cfg   Config
-	log   *slog.Logger
-	board *board
-	reach reach
-	clock serviceClock
-	keeps atomic.Int64 // the stream's retention in nanoseconds, as listed last
+	cfg    Config
+	log    *slog.Logger
+	board  *board
+	reach  reach
+	clock  serviceClock
+	rounds *rounds
+	keeps  atomic.Int64 // the stream's retention in nanoseconds, as listed last
 }
 
 // retention is how long the stream keeps its records.
@@ -72,7 +73,7 @@ func New(cfg Config) (*Listener, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Listener{cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process)}, nil
+	return &Listener{cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process), rounds: newRounds()}, nil
 }
 
 // reportLost is the one way by which a possible loss is reported. An empty shard means the stream as a whole.

@@ -221,7 +221,7 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		p := b.start(nil)
 		time.Sleep(time.Minute)
 		b.add("one")
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + time.Second) // not at the very moment of a plan, which takes the deleted position over
 		was, err := b.memory.Inspect()
 		if err != nil {
 			t.Fatal(err)

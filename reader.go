@@ -52,7 +52,11 @@ func (r *reader) lead(ctx context.Context) (next, error) {
 		err := r.read(reading, work)
 		switch {
 		case err == nil: // the shard has ended
-			r.kick()
+			if r.known {
+				r.nudge()
+			} else {
+				r.kick()
+			}
 			return planAgain, nil
 		case ctx.Err() != nil && r.term.Context().Err() == nil: // a stop: keep what can be kept
 			if r.chunk.size() == 0 && r.cursorMoved() {
@@ -129,10 +133,11 @@ func (r *reader) noteFound(work context.Context) error {
 
 // close marks a shard ended that is gone, saying what may have been lost with it.
 func (r *reader) close(reading, work context.Context, ok bool) error {
-	listing, err := r.list(reading)
+	seen, err := r.look(reading)
 	if err != nil {
 		return err
 	}
+	listing := seen.listing
 	for _, s := range listing.Shards {
 		if s.ID == r.shard || !ok { // it is back, or it never had a position: nothing to mark
 			return nil
@@ -155,10 +160,11 @@ func (r *reader) close(reading, work context.Context, ok bool) error {
 // badPosition does what the policy says about a position that is damaged or not accepted. If the stream was made anew
 // meanwhile, that is the reason, and the supervisor begins a new epoch.
 func (r *reader) badPosition(reading, work context.Context, bad error) (then next, ready bool, err error) {
-	listing, err := r.list(reading)
+	seen, err := r.look(reading)
 	if err != nil {
 		return campaignAgain, false, err
 	}
+	listing := seen.listing
 	if listing.Stream.Created.UnixMilli() != r.stream.Created.UnixMilli() {
 		r.kick()
 		return planAgain, false, bad
@@ -327,6 +333,6 @@ func (r *reader) noteTip() {
 		r.log.Info("caught up")
 	}
 	if !r.wasAtTip.Swap(true) {
-		r.kick()
+		r.nudge()
 	}
 }

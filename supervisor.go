@@ -28,7 +28,8 @@ type supervisor struct {
 	listErr   error            // of the last attempt to list
 	ends      map[ShardID]bool // that the listing does not show yet, and for which it was repeated
 	gone      map[ShardID]bool
-	begun     time.Time // the service's time of the first listing
+	parental  map[ShardID]bool // shards whose children are listed: their end is no reason to list again
+	begun     time.Time        // the service's time of the first listing
 	start     *Start
 	missing   absences
 	workers   map[ShardID]*worker
@@ -202,8 +203,20 @@ func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	}
 	s.listRetry.reset()
 	s.listing, s.listed, s.nextList = listing, began, time.Now().Add(listEvery)
+	s.parental = parentsOf(listing.Shards)
 	s.keeps.Store(int64(listing.Retention))
 	return true, nil
+}
+
+// parentsOf returns the shards that others came from.
+func parentsOf(shards []Shard) map[ShardID]bool {
+	parents := map[ShardID]bool{}
+	for _, shard := range shards {
+		for _, parent := range shard.Parents {
+			parents[parent] = true
+		}
+	}
+	return parents
 }
 
 // unlistedEnds reports whether shards have ended that were open when they were listed, and for which that was not noted yet: they
@@ -277,6 +290,7 @@ func (s *supervisor) startWorker(ctx context.Context, step Step) {
 		stream:   s.listing.Stream,
 		epoch:    s.start.Epoch,
 		from:     s.start.From,
+		known:    s.parental[step.Shard],
 		kick:     s.kick,
 		nudge:    s.nudge,
 		stop:     stop,
@@ -355,7 +369,7 @@ func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 			if w.err != nil {
 				return w.err
 			}
-			if !w.dismissed {
+			if !w.dismissed && !(w.known && s.board.position(w.shard).Ended) {
 				s.nextList = time.Now()
 			}
 			within(listDebounce)

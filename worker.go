@@ -31,6 +31,7 @@ type worker struct {
 	stream  Stream
 	epoch   int
 	from    StartPoint      // of the stream
+	known   bool            // its children were listed when the worker was made
 	kick    func()          // asks the supervisor to list and plan anew
 	nudge   func()          // asks it to plan anew: a term has begun or ended
 	stop    <-chan struct{} // closed when the process is to stop
@@ -157,42 +158,53 @@ func (w *worker) resign(ctx context.Context, term Term) {
 	}
 }
 
-// planInside plans again under the leadership: the listing is asked for anew and completely, and only then are the positions read.
+// planInside plans again under the leadership: the stream is listed once more and completely, and only then are the positions
+// read. Terms that begin together share that.
 func (w *worker) planInside(ctx context.Context) (Step, error) {
-	listing, err := w.list(ctx)
+	seen, err := w.look(ctx)
 	if err != nil {
 		return Step{}, err
 	}
-	if listing.Stream.Created.UnixMilli() != w.stream.Created.UnixMilli() {
+	if seen.listing.Stream.Created.UnixMilli() != w.stream.Created.UnixMilli() {
 		return Step{Shard: w.shard, Action: ActionWait}, nil // made anew: the supervisor starts a new epoch
 	}
-	positions, err := w.cfg.Store.Positions(ctx, w.epoch)
-	if err != nil {
-		return Step{}, err
-	}
-	for _, step := range Plan(View{Shards: listing.Shards, Positions: positions, Start: w.from}) {
-		if step.Shard == w.shard {
-			return step, nil
-		}
+	if step, ok := seen.steps[w.shard]; ok {
+		return step, nil
 	}
 	return Step{Shard: w.shard, Action: ActionWait}, nil
 }
 
-// list lists the stream, however long that takes; its error is the context's.
-func (w *worker) list(ctx context.Context) (Listing, error) {
-	retry := backoff{first: 250 * time.Millisecond, most: 15 * time.Second}
+// look returns a round that begins within the term, however long that takes. Its errors are the context's and ErrNewerFormat.
+func (w *worker) look(ctx context.Context) (round, error) {
 	for {
-		listing, err := w.cfg.Source.List(ctx)
-		if err == nil {
-			return listing, nil
+		seen, err := w.rounds.next(ctx, w.epoch, w.makeRound)
+		switch {
+		case err != nil:
+			return round{}, err
+		case errors.Is(seen.err, ErrNewerFormat):
+			return round{}, seen.err
+		case seen.err == nil:
+			return seen, nil
 		}
-		if ctx.Err() == nil {
-			w.trouble(err)
-		}
-		if !retry.pause(ctx) {
-			return Listing{}, context.Cause(ctx)
-		}
+		w.trouble(seen.err)
 	}
+}
+
+// makeRound lists, then reads the positions, and plans.
+func (w *worker) makeRound(ctx context.Context) (made round) {
+	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {
+		return made
+	}
+	positions, err := w.cfg.Store.Positions(ctx, w.epoch)
+	if err != nil {
+		made.err = err
+		return made
+	}
+	made.steps = map[ShardID]Step{}
+	for _, step := range Plan(View{Shards: made.listing.Shards, Positions: positions, Start: w.from}) {
+		made.steps[step.Shard] = step
+	}
+	return made
 }
 
 // trouble shows why the shard does not go on, and logs it when it is news.

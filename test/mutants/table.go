@@ -61,12 +61,17 @@ var mutants = []mutant{
 	{
 		name: "positions are read before the stream is listed",
 		file: "worker.go",
-		old:  "	listing, err := w.list(ctx)\n	if err != nil {\n		return Step{}, err\n	}\n",
-		new: "	early, err := w.cfg.Store.Positions(ctx, w.epoch)\n	if err != nil {\n		return Step{}, err\n	}\n" +
-			"	listing, err := w.list(ctx)\n	if err != nil {\n		return Step{}, err\n	}\n" +
-			"	for _, step := range Plan(View{Shards: listing.Shards, Positions: early, Start: w.from}) {\n" +
-			"		if step.Shard == w.shard {\n			return step, nil\n		}\n	}\n",
+		old:  "	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {\n		return made\n	}\n	positions, err := w.cfg.Store.Positions(ctx, w.epoch)\n",
+		new: "	positions, err := w.cfg.Store.Positions(ctx, w.epoch)\n" +
+			"	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {\n		return made\n	}\n",
 		pkg: ".", tests: "TestThePlanInsideATermReadsPositionsLast",
+	},
+	{
+		name: "a term shares a round that began before it was won",
+		file: "rounds.go",
+		old:  "	first := r.begun + 1\n",
+		new:  "	first := r.begun\n",
+		pkg:  ".", tests: "TestATermSharesNoRoundThatBeganBeforeIt",
 	},
 	{
 		name: "caught up is written after a page with records",
