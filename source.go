@@ -59,7 +59,7 @@ type Batch struct {
 	Records  []Record
 	Now      time.Time     // the service's clock: not later than the moment the page was asked for
 	Behind   time.Duration // how far the end of this page is from the tip of the shard; 0 = at the tip
-	End      bool          // the shard is closed and this is its last page
+	End      bool          // the shard is closed and this is its last page: the service named its children or listed its last number
 	Children []ShardID     // with End: the shards that go on from here, when the service says so
 	Done     func()        // gives the page's memory back; nil when there is nothing to give back; call it once
 }

@@ -12,7 +12,7 @@ import (
 // reply is what a GetRecords reply says. Its spans are places in the buffer that it was decoded from.
 type reply struct {
 	records  []rawRecord
-	next     string        // the next iterator; "" = none: the shard is closed and this is its end
+	next     string        // the next iterator; "" = none: see checkEnd
 	behind   time.Duration // from the tip; unknownBehind when the reply does not say
 	children []gerritstream.ShardID
 	weight   int // bytes that count against the shard's read limit: data and partition keys
@@ -44,6 +44,9 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 	if err := d.object(d.member); err != nil {
 		return nil, err
 	}
+	if !d.complete {
+		return nil, d.expected("Records")
+	}
 	if d.peek(); d.at < len(b) {
 		return nil, d.expected("nothing more")
 	}
@@ -55,14 +58,18 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 
 type decoder struct {
 	scanner
-	reply reply
+	reply    reply
+	complete bool // the reply has Records
 }
 
 // member takes a value of the reply itself.
 func (d *decoder) member(key []byte) error {
 	switch string(key) {
 	case "Records":
-		d.reply.records, d.reply.weight = d.reply.records[:0], 0
+		d.reply.records, d.reply.weight, d.complete = d.reply.records[:0], 0, true
+		if d.peek() != '[' { // null is no empty page: what the iterator stands for would be passed
+			return d.expected("[")
+		}
 		return d.array(d.record)
 	case "NextShardIterator":
 		return d.optional(&d.reply.next)
@@ -99,7 +106,9 @@ func (d *decoder) millisBehind() error {
 	if err != nil {
 		return d.expected("a whole number of milliseconds")
 	}
-	d.reply.behind = time.Duration(min(max(ms, 0), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	if ms >= 0 {
+		d.reply.behind = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	}
 	return nil
 }
 
@@ -122,9 +131,11 @@ func (d *decoder) child() error {
 func (d *decoder) record() error {
 	r := rawRecord{arrived: noArrival}
 	key := 0 // bytes of the partition key
+	hasData := false
 	err := d.object(func(name []byte) (err error) {
 		switch string(name) {
 		case "Data":
+			hasData = true
 			r.data, err = d.data()
 		case "SequenceNumber":
 			r.seq, err = d.sequence()
@@ -142,19 +153,19 @@ func (d *decoder) record() error {
 	if err != nil {
 		return err
 	}
-	if r.seq.from == r.seq.to {
+	switch {
+	case r.seq.from == r.seq.to:
 		return d.expected("a record with a sequence number")
+	case !hasData:
+		return d.expected("a record with data")
 	}
 	d.reply.weight += r.data.to - r.data.from + key
 	d.reply.records = append(d.reply.records, r)
 	return nil
 }
 
-// data takes base64, or a null for none, and decodes it where it is.
+// data takes base64 and decodes it where it is.
 func (d *decoder) data() (span, error) {
-	if d.null() {
-		return span{}, nil
-	}
 	raw, escaped, err := d.quoted()
 	if err != nil {
 		return span{}, err

@@ -60,7 +60,9 @@ func decodeTheirs(body []byte) (*decoded, error) {
 		if err := json.Unmarshal(raw, &ms); err != nil {
 			return nil, err
 		}
-		out.Behind = time.Duration(min(max(ms, 0), 9223372036854)) * time.Millisecond
+		if ms >= 0 {
+			out.Behind = time.Duration(min(ms, 9223372036854)) * time.Millisecond
+		}
 	}
 	var children, records []json.RawMessage
 	if err := optional(top["ChildShards"], &children); err != nil {
@@ -79,7 +81,7 @@ func decodeTheirs(body []byte) (*decoded, error) {
 			out.Children = append(out.Children, gerritstream.ShardID(id))
 		}
 	}
-	if err := optional(top["Records"], &records); err != nil {
+	if err := strict(top["Records"], &records); err != nil {
 		return nil, err
 	}
 	for _, raw := range records {
@@ -104,10 +106,10 @@ func decodeTheirRecord(raw []byte) (rec decodedRecord, err error) {
 		return rec, err
 	}
 	var data []byte
-	if err := optional(fields["Data"], &data); err != nil {
+	if err := strict(fields["Data"], &data); err != nil {
 		return rec, err
 	}
-	if d := fields["Data"]; len(d) > 0 && d[0] != '"' && string(d) != "null" {
+	if d := fields["Data"]; d[0] != '"' {
 		return rec, fmt.Errorf("data as an array")
 	}
 	rec.Data, rec.Arrived = string(data), noArrival
@@ -157,6 +159,7 @@ var replySeeds = []string{
 	`{"Records":[{"SequenceNumber":"12","Data":"","ApproximateArrivalTimestamp":1441215410.867,"EncryptionType":"KMS"},` +
 		`{"Data":"QUI=","SequenceNumber":"13"}],"NextShardIterator":null,"MillisBehindLatest":1234,` +
 		`"ChildShards":[{"ShardId":"shardId-000000000001","ParentShards":["a","b"],"HashKeyRange":{"EndingHashKey":"1","x":[{}]}}]}`,
+	`{"NextShardIterator":"a"}`, `{"Records":null,"NextShardIterator":"a"}`, `{"Records":[{"SequenceNumber":"1"}]}`,
 	`{"NextShardIterator":"a\"b\\c\u0041","ChildShards":null,"Records":[{"SequenceNumber":"0","Data":"\/\/8="}]}`,
 	` { "Records" : [ { "Data" : null , "SequenceNumber" : "5" , "New" : { "a" : [ 1 , "}" ] } } ] , "More" : -1.5e3 } `,
 	`{"Records":[{"SequenceNumber":"1","Data":"QQ\n=="}]}`,
@@ -164,9 +167,10 @@ var replySeeds = []string{
 	`{"Records":[{"SequenceNumber":"","SequenceNumber":"0"}]}`,
 	`{"Records":[{"SequenceNumber":"01"}]}`, `{"Records":[{"Data":"QQ=="}]}`, `{"Records":[{"SequenceNumber":"1","Data":"Q"}]}`,
 	`{"Records":[null]}`, `{"Records":[{}]}`, `null`, `[]`, ``, `{`, `{"Records":`, `{"Records":[}`, `{} {}`, `{"a":1,}`,
-	`{"MillisBehindLatest":1.5}`, `{"MillisBehindLatest":-7}`, `{"MillisBehindLatest":99999999999999999}`,
-	`{"Records":[{"SequenceNumber":"1","ApproximateArrivalTimestamp":0.0005}]}`,
-	`{"Records":[{"SequenceNumber":"1","ApproximateArrivalTimestamp":1e30}]}`,
+	`{"Records":[],"MillisBehindLatest":1.5}`, `{"Records":[],"MillisBehindLatest":-7}`,
+	`{"Records":[],"MillisBehindLatest":99999999999999999}`,
+	`{"Records":[{"SequenceNumber":"1","Data":"","ApproximateArrivalTimestamp":0.0005}]}`,
+	`{"Records":[{"SequenceNumber":"1","Data":"","ApproximateArrivalTimestamp":1e30}]}`,
 }
 
 // FuzzReplyIsReadLikeEncodingJSON: what one accepts the other accepts, and they read the same.

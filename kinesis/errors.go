@@ -73,6 +73,7 @@ const (
 	badPosition                  // nor the position that was asked for
 	iteratorExpired              // or a page token
 	tooLarge                     // the reply did not fit
+	unconfirmed                  // the reply has to come again before it is believed
 )
 
 // classes are the codes that Kinesis and STS use, and AWS' front ends. They are also the codes that an Observer is shown.
@@ -166,6 +167,12 @@ func firstLine(message string) string {
 	}
 	return strings.TrimSpace(message)
 }
+
+// malformedError is a reply of a success without something that each such reply
+// has: it says what.
+type malformedError string
+
+func (e malformedError) Error() string { return "the reply has " + string(e) }
 
 // retrying marks an error that the Source goes on after.
 func retrying(err error) error { return fmt.Errorf("%w: %w", gerritstream.ErrRetrying, err) }

@@ -161,6 +161,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 	}
 	var api smithy.APIError
 	var broken *syntaxError
+	var lacking malformedError
 	var missing *credentialsError
 	label := "Network"
 	switch {
@@ -178,6 +179,8 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 		label, e.class, e.Message = "TooLarge", tooLarge, errTooLarge.Error()
 	case errors.As(err, &broken):
 		label, e.Message = "Malformed", "the reply is "+broken.Error()
+	case errors.As(err, &lacking):
+		label, e.Message = "Malformed", lacking.Error()
 	case errors.Is(err, errArrival):
 		label, e.Message = "Malformed", errArrival.Error()
 	case errors.Is(cause, errStalled):

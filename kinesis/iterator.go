@@ -3,7 +3,6 @@ package kinesis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -114,7 +113,7 @@ func (r *reading) ask(ctx context.Context, from *start) (iterator string, now ti
 			return err
 		}
 		if out.ShardIterator == nil || *out.ShardIterator == "" {
-			return fmt.Errorf("the reply has no iterator")
+			return malformedError("no iterator")
 		}
 		iterator = *out.ShardIterator
 		return nil

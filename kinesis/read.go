@@ -17,7 +17,7 @@ import (
 // for the one before to be Done. Of these only the last can have End or a Behind of 0.
 //
 // Throttling, faults of the network or the service, missing permissions and unusable keys are each shown as an ErrRetrying
-// and tried again; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
+// and tried again, and so is a reply that is not what a reply has to be; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
 // wrong, or that is empty, is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
 	return func(yield func(gerritstream.Batch, error) bool) {
@@ -34,6 +34,7 @@ type reading struct {
 	iterator string                // for what comes next; "": to be sought
 	fresh    bool                  // the iterator was sought for the request under way
 	limit    int32                 // of records asked for
+	ending   ending
 	pace     pacer
 }
 
@@ -82,7 +83,11 @@ func (r *reading) fetch(ctx context.Context) (*page, error) {
 			return nil, err
 		}
 	}
-	return r.getRecords(ctx)
+	p, err := r.getRecords(ctx)
+	if err == nil && p.next == "" {
+		err = r.checkEnd(ctx, p)
+	}
+	return p, err
 }
 
 // getRecords makes one request for a page, within memory that is reserved already.
@@ -116,7 +121,7 @@ func (r *reading) getRecords(ctx context.Context) (*page, error) {
 
 // pass moves on behind a page that is about to be yielded.
 func (r *reading) pass(p *page) {
-	r.iterator = p.next
+	r.iterator, r.ending.replies = p.next, 0
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
 	r.pace.succeeded(p.behind != 0, p.weight)
 	if n := len(p.records); n > 0 {
@@ -166,6 +171,10 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 			return true
 		}
 		r.pace.failed()
+	case unconfirmed:
+		r.log.Debug("asking again whether the shard has ended", "shard", string(r.shard), "err", e)
+		r.pace.again()
+		return true
 	case throttled:
 		r.pace.throttled()
 	case badArgument: // the iterator is refused, though the service made it

@@ -28,6 +28,8 @@ type Source struct {
 	region      string
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
+
+	namesChildren atomic.Bool // a reply has named the children of a shard that ended
 }
 
 var _ gerritstream.Source = (*Source)(nil)
