@@ -30,6 +30,11 @@ type Config struct {
 	OnBadPosition BadPositionPolicy // empty: BadPositionLatest
 	UntilCaughtUp bool              // end Run, with nil, once every shard was at its tip or has ended
 
+	// WaitForSetup has Run wait for what may still be in the making when it
+	// begins, instead of ending with ErrStreamNotFound or ErrUnusable: the
+	// stream, or the store's chroot or certificates.
+	WaitForSetup bool
+
 	// Self is what this process says of itself to the others; what can change (Process, Leads, Readable) is filled in.
 	Self Announcement
 
@@ -89,8 +94,8 @@ func (l *Listener) Status() Status { return l.board.status() }
 // leadership is given up: within a second or so, if the store answers. A clean stop, and with UntilCaughtUp the tip, is nil.
 //
 // Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
-// ErrStreamNotFound before the first listing, ErrUnusable before the start record is known, ErrOtherStream, ErrNewerFormat, a
-// start in the future.
+// ErrStreamNotFound before the first listing, ErrUnusable before the start record is known (but see WaitForSetup),
+// ErrOtherStream, ErrNewerFormat, a start in the future.
 // Run is called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -808,6 +808,34 @@ func TestRunEndsOnlyForWhatCannotPass(t *testing.T) {
 	}
 }
 
+// What is still being set up is waited for where that is wanted.
+func TestRunWaitsForItsSetup(t *testing.T) {
+	for _, missing := range []error{gs.ErrStreamNotFound, gs.ErrUnusable} {
+		t.Run(missing.Error(), func(t *testing.T) {
+			inHouse(t, 1, func(t *testing.T, h *house) {
+				absent := true
+				h.stream.listErr = func() error {
+					if absent {
+						return fmt.Errorf("set up: %w", missing)
+					}
+					return nil
+				}
+				h.stream.put(s0, "good 1")
+				p := h.start(func(c *gs.Config) { c.WaitForSetup = true })
+				time.Sleep(5 * time.Minute)
+				if trouble := p.Status().Trouble; !strings.Contains(trouble, missing.Error()) {
+					t.Errorf("trouble %q while it is missing", trouble)
+				}
+				h.stream.change(func() { absent = false })
+				time.Sleep(time.Minute)
+				if n := len(h.memory.Entries()); n != 1 || p.Status().Trouble != "" {
+					t.Errorf("%d entries, trouble %q once it is there", n, p.Status().Trouble)
+				}
+			})
+		})
+	}
+}
+
 func TestAnotherStreamIsRefused(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.start(untilCaughtUp).wait(t)

@@ -142,10 +142,12 @@ func (s *supervisor) fatal(err error) bool {
 	switch {
 	case errors.Is(err, ErrOtherStream), errors.Is(err, ErrNewerFormat), errors.As(err, &future):
 		return true
-	case errors.Is(err, ErrDenied), errors.Is(err, ErrStreamNotFound):
+	case errors.Is(err, ErrDenied):
 		return s.begun.IsZero()
+	case errors.Is(err, ErrStreamNotFound):
+		return s.begun.IsZero() && !s.cfg.WaitForSetup
 	case errors.Is(err, ErrUnusable): // later it is waited for: a certificate may be renewed
-		return s.start == nil
+		return s.start == nil && !s.cfg.WaitForSetup
 	}
 	return false
 }

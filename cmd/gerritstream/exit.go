@@ -12,13 +12,15 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// The exit codes. Supervisors act on them: 78 is EX_CONFIG of sysexits.h, which systemd knows by name.
+// The exit codes. Supervisors act on them: 64 and 78 are EX_USAGE and EX_CONFIG of
+// sysexits.h, which systemd knows by name. 2 is none of ours: Go exits with it on a
+// panic and on SIGABRT, which the watchdog of systemd sends.
 const (
 	exitFine        = 0
 	exitFailed      = 1
-	exitUsage       = 2
 	exitCheck       = 3
 	exitDenied      = 4
+	exitUsage       = 64
 	exitConfig      = 78
 	exitInterrupted = 130
 )

@@ -37,7 +37,7 @@ func newRoot(p process) *cobra.Command {
 processes as you like: per shard one of them is elected to read, the others stand by.
 
 Results go to standard output, everything else to standard error.
-Exit codes: 0 fine, 1 failed at run time, 2 wrong usage, 3 a check failed, 4 no authentication or permission,
+Exit codes: 0 fine, 1 failed at run time, 3 a check failed, 4 no authentication or permission, 64 wrong usage,
 78 wrong configuration, 130 interrupted twice.`,
 		Example: `  gerritstream demo
   gerritstream emulate --stream gerrit --shards 2

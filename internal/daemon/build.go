@@ -33,6 +33,7 @@ func (d *Daemon) makeListener(context.Context) error {
 		StartAt:       gerritstream.StartAt(c.StartAt),
 		OnBadPosition: gerritstream.BadPositionPolicy(c.OnBadCheckpoint),
 		UntilCaughtUp: d.options.UntilCaughtUp,
+		WaitForSetup:  underSystemd() && !d.options.UntilCaughtUp,
 		Self:          d.self(),
 		Process:       d.process,
 		Logger:        d.log,

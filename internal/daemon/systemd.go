@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -18,6 +19,11 @@ type systemd struct {
 	log    *slog.Logger
 }
 
+// underSystemd reports whether a service manager waits to be told of readiness.
+// Nobody then looks at the process as it starts, and a unit that is not to be
+// restarted after a wrong configuration stays down.
+func underSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+
 // tell sends a state.
 func (s *systemd) tell(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
@@ -25,9 +31,12 @@ func (s *systemd) tell(state string) {
 	}
 }
 
+// statusEvery is how old the status line may be.
+const statusEvery = 2 * time.Second
+
 // run keeps the status line fresh, and the watchdog if the service has one, until ctx ends.
 func (s *systemd) run(ctx context.Context) {
-	every, state := 30*time.Second, ""
+	every, state := statusEvery, ""
 	limit, err := daemon.SdWatchdogEnabled(false)
 	switch {
 	case err != nil:
@@ -37,9 +46,13 @@ func (s *systemd) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	said := ""
 	for {
 		status := s.status() // a process that is stuck does not get past this
-		s.tell("STATUS=" + statusLine(&status) + state)
+		if line := "STATUS=" + statusLine(&status); line != said || state != "" {
+			s.tell(line + state)
+			said = line
+		}
 		select {
 		case <-ctx.Done():
 			return
