@@ -99,11 +99,11 @@ func (s *Server) Merge(streamName, shard, adjacentShard string) (child string, e
 	return child, err
 }
 
-// SetRetention sets any retention, unlike the operations; what is older is gone.
+// SetRetention sets any retention, unlike the operations; what is older is gone,
+// and stays so when the retention is raised.
 func (s *Server) SetRetention(streamName string, d time.Duration) error {
 	return s.with(streamName, func(st *stream, now time.Time) error {
-		st.retention = d
-		st.trimShards(now)
+		st.setRetention(d, now)
 		return nil
 	})
 }

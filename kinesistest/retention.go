@@ -2,7 +2,8 @@ package kinesistest
 
 import "time"
 
-// IncreaseStreamRetentionPeriod and DecreaseStreamRetentionPeriod: whole hours, 24 to 8760. A shorter retention trims at once.
+// IncreaseStreamRetentionPeriod and DecreaseStreamRetentionPeriod: whole hours, 24 to 8760. A shorter retention trims at once;
+// a longer one brings nothing back.
 
 type retentionInput struct {
 	streamRef
@@ -52,6 +53,6 @@ func (s *Server) changeRetention(in *retentionInput, now time.Time, refuse func(
 	if f := refuse(st, hours, int(st.retention/time.Hour)); f != nil {
 		return nil, f
 	}
-	st.begin(statusUpdating, now, s.opts.UpdateDelay, func(time.Time) { st.retention = time.Duration(hours) * time.Hour })
+	st.begin(statusUpdating, now, s.opts.UpdateDelay, func(at time.Time) { st.setRetention(time.Duration(hours)*time.Hour, at) })
 	return nil, nil
 }

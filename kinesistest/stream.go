@@ -26,7 +26,8 @@ type stream struct {
 	arn       string
 	created   time.Time
 	retention time.Duration
-	maxRecord int // bytes of data and partition key
+	expired   int64 // ms: what arrived before is gone, whatever the retention is now
+	maxRecord int   // bytes of data and partition key
 	mode      string
 	shards    []*shard // listed ones, by index
 	open      []*shard // those that take records, by first hash key
@@ -64,7 +65,17 @@ func (st *stream) serving() bool {
 }
 
 // horizon is the arrival time, in ms, before which records are gone.
-func (st *stream) horizon(now time.Time) int64 { return now.Add(-st.retention).UnixMilli() }
+func (st *stream) horizon(now time.Time) int64 {
+	return max(st.expired, now.Add(-st.retention).UnixMilli())
+}
+
+// setRetention changes the retention. A longer one brings nothing back that has
+// expired, neither records nor closed shards.
+func (st *stream) setRetention(d time.Duration, now time.Time) {
+	st.expired = st.horizon(now)
+	st.retention = d
+	st.trimShards(now)
+}
 
 // addShard makes a shard over a range of hash keys.
 func (st *stream) addShard(first, last hashKey, at time.Time, parents ...*shard) *shard {

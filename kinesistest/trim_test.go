@@ -94,6 +94,57 @@ func TestChangeRetention(t *testing.T) {
 	}
 }
 
+// What has expired stays gone when the retention is raised, whichever way it is
+// raised: records, closed shards, and the horizon that a filter goes by.
+func TestRaisedRetentionBringsNothingBack(t *testing.T) {
+	raise := map[string]func(*testing.T, *kinesistest.Server, *kinesis.Client) error{
+		"by a call": func(t *testing.T, _ *kinesistest.Server, c *kinesis.Client) error {
+			_, err := c.IncreaseStreamRetentionPeriod(t.Context(),
+				&kinesis.IncreaseStreamRetentionPeriodInput{StreamName: aws.String("s"), RetentionPeriodHours: aws.Int32(168)})
+			return err
+		},
+		"directly": func(_ *testing.T, srv *kinesistest.Server, _ *kinesis.Client) error {
+			return srv.SetRetention("s", 168*time.Hour)
+		},
+	}
+	for name, raise := range raise {
+		for _, delay := range []time.Duration{0, time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				srv, c := start(t, kinesistest.Options{NoLimits: true, UpdateDelay: delay}, 2)
+				put := func(shard, data string) {
+					if _, err := srv.PutTo("s", shard, "k", []byte(data)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				put(id(0), "old")
+				if _, _, err := srv.Split("s", id(1)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				put(id(0), "new")
+				time.Sleep(23*time.Hour + time.Second) // nobody reads meanwhile, so that nothing is trimmed by that
+				if err := raise(t, srv, c); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Hour)
+				if got := seek(t, c, types.ShardIteratorTypeTrimHorizon, nil); got != "new" {
+					t.Errorf("%s, %s: from the trim horizon %q, want only what had not expired", name, delay, got)
+				}
+				if left := must[[]kinesistest.Record](t)(srv.Records("s", id(0))); len(left) != 1 {
+					t.Errorf("%s, %s: %d records are kept", name, delay, len(left))
+				}
+				if n := len(shards(t, c)); n != 3 {
+					t.Errorf("%s, %s: %d shards are listed, want the open ones", name, delay, n)
+				}
+				time.Sleep(4 * 24 * time.Hour)
+				if got := seek(t, c, types.ShardIteratorTypeTrimHorizon, nil); got != "new" {
+					t.Errorf("%s, %s: after four days %q: the longer retention is not kept", name, delay, got)
+				}
+			})
+		}
+	}
+}
+
 func TestSetRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{}, 1)

@@ -1,7 +1,14 @@
 package main
 
-// kinesisMutants are the breaks of package kinesis.
+// kinesisMutants are the breaks of packages kinesis and kinesistest.
 var kinesisMutants = []mutant{
+	{
+		name: "the embedded Kinesis brings back what has expired",
+		file: "kinesistest/stream.go",
+		old:  "	st.expired = st.horizon(now)\n",
+		new:  "",
+		pkg:  "./kinesistest", tests: "TestRaisedRetention",
+	},
 	{
 		name: "the tip is read as fast as a backlog",
 		file: "kinesis/pace.go",
