@@ -31,6 +31,9 @@ var (
 	// ErrUnusable: the store is there and cannot be used as it is configured; an operator has to change something.
 	ErrUnusable = errors.New("the store cannot be used as configured")
 
+	// ErrStoreGone: what the store keeps was removed, replaced or made read-only while it was open. It will not do again.
+	ErrStoreGone = errors.New("the store was taken away")
+
 	// ErrOtherStream: the store belongs to another stream.
 	ErrOtherStream = errors.New("the store belongs to another stream")
 

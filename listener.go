@@ -95,7 +95,7 @@ func (l *Listener) Status() Status { return l.board.status() }
 //
 // Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
 // ErrStreamNotFound before the first listing, ErrUnusable before the start record is known (but see WaitForSetup),
-// ErrOtherStream, ErrNewerFormat, a start in the future.
+// ErrOtherStream, ErrNewerFormat, ErrStoreGone, a start in the future.
 // Run is called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)

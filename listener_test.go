@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -933,5 +934,36 @@ func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 		h.traffic(b, 5)
 		p.wait(t)
 		h.check()
+	})
+}
+
+// goneStore is a Store that was taken away; what a process leads in it does not notice.
+type goneStore struct {
+	gs.Store
+	gone *atomic.Bool
+}
+
+func (s goneStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.Position, error) {
+	if s.gone.Load() {
+		return nil, gs.ErrStoreGone
+	}
+	return s.Store.Positions(ctx, epoch)
+}
+
+// A store that was taken away does not come back: a process that leads nothing ends, too.
+func TestAStoreThatIsGoneEndsRun(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		var gone atomic.Bool
+		p := h.start(func(c *gs.Config) { c.Store = goneStore{c.Store, &gone} })
+		time.Sleep(time.Minute)
+		gone.Store(true)
+		select {
+		case <-p.done:
+		case <-time.After(time.Minute):
+			t.Fatal("still running a minute later")
+		}
+		if !errors.Is(p.err, gs.ErrStoreGone) {
+			t.Errorf("run returned %v", p.err)
+		}
 	})
 }

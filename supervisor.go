@@ -140,7 +140,7 @@ func (s *supervisor) pause(err error) time.Duration {
 func (s *supervisor) fatal(err error) bool {
 	var future *FutureStartError
 	switch {
-	case errors.Is(err, ErrOtherStream), errors.Is(err, ErrNewerFormat), errors.As(err, &future):
+	case errors.Is(err, ErrOtherStream), errors.Is(err, ErrNewerFormat), errors.Is(err, ErrStoreGone), errors.As(err, &future):
 		return true
 	case errors.Is(err, ErrDenied):
 		return s.begun.IsZero()

@@ -43,6 +43,9 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 	case <-ctx.Done():
 		s.withdraw(c)
 		err = ctx.Err()
+	case <-s.condemned:
+		s.withdraw(c)
+		err = s.fate()
 	case <-s.stop:
 		err = errClosed
 	}

@@ -10,7 +10,8 @@ import (
 
 // Config configures a Store. Only Path must be given.
 type Config struct {
-	// Path of the database file. It and its folder are made when they are missing.
+	// Path of the database file. It and its folder are made when they are missing, with a line in the log; the folder's own
+	// folder is not.
 	Path string
 
 	// Process is what others call this process: in Inspect, in logs. Default: host name and process id.

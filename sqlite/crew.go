@@ -138,6 +138,9 @@ func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error
 
 // Muster implements gerritstream.Crew.
 func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.Muster, error) {
+	if err := s.inPlace(); err != nil {
+		return gerritstream.Muster{}, err
+	}
 	m, err := s.muster(ctx, shards)
 	return m, s.explain(err)
 }
@@ -224,6 +227,9 @@ func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left 
 	case <-ctx.Done():
 		s.drop(o)
 		return false, ctx.Err()
+	case <-s.condemned:
+		s.drop(o)
+		return false, s.fate()
 	case <-s.stop:
 		return false, errClosed
 	}

@@ -27,13 +27,16 @@
 // The file is made with mode 0600, in a folder made with mode 0700. Network file systems are refused: their locks and shared
 // memory do not hold what SQLite's WAL needs. Everything in the process that reads the file must do so through SQLite:
 // to open and close it by other means gives up SQLite's locks (POSIX record locks belong to the process).
+//
+// A file that is removed, replaced or made read-only while it is open, or whose -wal or -shm file is, is ErrStoreGone for every call
+// from then on, and no commit is confirmed: what is in a file without a name nobody finds.
 package sqlite
 
 // Layout of the package:
 //
 //	config.go      what can be configured
 //	open.go        Store: opening and closing
-//	file.go        the file and its folder; filesystem*.go where they are
+//	file.go        the file and its folder; filesystem*.go where they are; place.go whether they still are
 //	schema.go      tables, migrations, whose file it is
 //	errors.go      what SQLite's errors mean
 //	writer.go      one goroutine writes: group commit

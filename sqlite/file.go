@@ -14,45 +14,81 @@ import (
 // busyTimeout is how long a statement waits for another process' transaction. It bounds how long a call is held up.
 const busyTimeout = time.Second
 
-// prepareFile sees to it that there is a file to open, in a place where it can be kept. It returns the absolute path.
-func prepareFile(path string, log *slog.Logger) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
+// prepareFile sees to it that there is a file to open, in a place where it can be kept. It returns where it is, and the file.
+func prepareFile(path string, log *slog.Logger) (p place, main fs.FileInfo, err error) {
+	if p.path, err = filepath.Abs(path); err != nil {
+		return p, nil, err
 	}
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", fmt.Errorf("make its folder: %w", err)
+	if err := makeFolder(filepath.Dir(p.path), log); err != nil {
+		return p, nil, err
 	}
+	if p.real, err = realPath(p.path); err != nil {
+		return p, nil, err
+	}
+	folder := filepath.Dir(p.real)
 	if err := checkFilesystem(folder, log); err != nil {
-		return "", err
+		return p, nil, err
 	}
 	if err := writable(folder); err != nil {
-		return "", fmt.Errorf("its folder %s cannot be written to (%w): SQLite makes files beside the database", folder, err)
+		return p, nil, fmt.Errorf("its folder %s cannot be written to (%w): SQLite makes files beside the database", folder, err)
 	}
-	if err := create(path); err != nil {
-		return "", err
+	if err := create(p.real, log); err != nil {
+		return p, nil, err
 	}
-	return path, checkFile(path, log)
+	main, err = checkFile(p.real, log)
+	return p, main, err
 }
 
-// checkFilesystem refuses network file systems and warns about those that forget.
-func checkFilesystem(folder string, log *slog.Logger) error {
-	name, footing, err := filesystemOf(folder)
+// makeFolder makes the last folder of a path unless it is there. What is above it is not made: it may be where a volume is to be
+// mounted, and the queue would be begun a second time beside it.
+func makeFolder(folder string, log *slog.Logger) error {
+	err := os.Mkdir(folder, 0o700)
+	if err == nil {
+		log.Info("made the folder of the database", "folder", folder)
+		return nil
+	}
+	if info, err := os.Stat(folder); err == nil && info.IsDir() {
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is not there: make it, or mount the volume that belongs there", filepath.Dir(folder))
+	}
+	return fmt.Errorf("make its folder: %w", err)
+}
+
+// realPath follows links. What the last one names is not made: that may be where a volume is to be mounted.
+func realPath(path string) (string, error) {
+	switch _, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		folder, err := filepath.EvalSymlinks(filepath.Dir(path))
+		return filepath.Join(folder, filepath.Base(path)), err
+	case err != nil:
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("it is a link to a file that is not there: make the file, or mount the volume that belongs there (%w)", err)
+	}
+	return real, err
+}
+
+// checkFilesystem refuses network file systems and warns about those that forget. It is given a file or a folder.
+func checkFilesystem(path string, log *slog.Logger) error {
+	name, footing, err := filesystemOf(path)
 	switch {
 	case err != nil:
 		return err
 	case footing == remote:
-		return fmt.Errorf("%s is on %s: SQLite cannot share a file over a network file system; use a local disk", folder, name)
+		return fmt.Errorf("%s is on %s: SQLite cannot share a file over a network file system; use a local disk", path, name)
 	case footing == volatile:
-		log.Warn("the database is on a file system that does not outlive a restart", "folder", folder, "filesystem", name)
+		log.Warn("the database is on a file system that does not outlive a restart", "path", path, "filesystem", name)
 	}
 	return nil
 }
 
 // create makes the file, with the mode that SQLite then gives to its -wal and -shm files as well, unless it is there. It
 // opens no file that is there: closing it would drop the locks that other connections of this process hold on it.
-func create(path string) error {
+func create(path string, log *slog.Logger) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
@@ -60,26 +96,46 @@ func create(path string) error {
 	case err != nil:
 		return err
 	}
+	log.Info("made the database: there was none", "file", path)
 	return f.Close()
 }
 
-// checkFile looks at what kind of file it is and who may read it. Payloads may be private.
-func checkFile(path string, log *slog.Logger) error {
-	info, err := os.Stat(path)
+// checkFile looks at what kind of file it is, whether it can be written to, and who may read it. Payloads may be private.
+func checkFile(path string, log *slog.Logger) (main fs.FileInfo, err error) {
+	main, err = os.Stat(path)
 	switch {
 	case err != nil:
-		return err
-	case info.IsDir():
-		return fmt.Errorf("it is a folder: name a file in it, such as %s", filepath.Join(path, "gerritstream.db"))
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
+		return nil, err
+	case main.IsDir():
+		return nil, fmt.Errorf("it is a folder: name a file in it, such as %s", filepath.Join(path, "gerritstream.db"))
+	case !main.Mode().IsRegular():
+		return nil, fmt.Errorf("it is not a regular file (%v)", main.Mode().Type())
 	}
-	for _, p := range []string{path, path + "-wal", path + "-shm"} {
-		if info, err := os.Stat(p); err == nil && info.Mode().Perm()&0o077 != 0 {
+	if err := checkMount(path, log); err != nil {
+		return nil, err
+	}
+	for _, p := range []string{path, path + beside[0], path + beside[1]} {
+		info, err := os.Stat(p)
+		if err != nil {
+			continue
+		}
+		if err := writable(p); err != nil {
+			return nil, fmt.Errorf("%s cannot be written to (%w): it belongs to another user, or was made read-only", p, err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
 			log.Warn("others than the owner may read or write the database", "file", p, "mode", info.Mode().Perm())
 		}
 	}
-	return nil
+	return main, nil
+}
+
+// checkMount refuses a file that is mounted by itself: what SQLite keeps beside it would lie elsewhere, out of the sight of whoever
+// has the file mounted as well, and gone with the container.
+func checkMount(path string, log *slog.Logger) error {
+	if mounted(path) {
+		return errors.New("it is mounted by itself, without the -wal and -shm files that belong to it: mount its folder")
+	}
+	return checkFilesystem(path, log)
 }
 
 // dsn is the name by which the driver opens a file that is there.

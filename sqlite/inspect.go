@@ -13,6 +13,9 @@ import (
 
 // Inspect implements gerritstream.Store.
 func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
+	if err := s.inPlace(); err != nil {
+		return gerritstream.Inspection{}, err
+	}
 	in, err := inspect(ctx, s.reading)
 	return in, s.explain(err)
 }

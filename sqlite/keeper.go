@@ -27,8 +27,11 @@ func (s *Store) keep() {
 	defer tick.Stop()
 	failed := false
 	for {
-		err := s.beat()
-		if err != nil && !failed && !errors.Is(err, errClosed) {
+		err := s.inPlace()
+		if err == nil {
+			err = s.beat()
+		}
+		if err != nil && !failed && !errors.Is(err, errClosed) && s.fate() == nil {
 			s.log.Warn("leaderships cannot be kept: the database cannot be written", "error", err)
 		}
 		failed = err != nil

@@ -17,6 +17,7 @@ import (
 // Store is a gerritstream.Store in one SQLite file. See the package's documentation.
 type Store struct {
 	path   string
+	place  place
 	id     string // of this process in the file, like no other's
 	config Config
 	log    *slog.Logger
@@ -35,10 +36,13 @@ type Store struct {
 	closing sync.Once
 	closed  error // of the first Close; under closing
 
+	condemned chan struct{} // closed by condemn: the store cannot be used any more
+
 	wakeKeeper  chan struct{} // of capacity 1
 	wakeWatcher chan struct{} // likewise
 
 	mu          sync.Mutex // guards all below
+	doom        error      // why the store was condemned; nil: it was not
 	terms       map[gerritstream.ShardID]*term
 	abandoned   map[gerritstream.ShardID]uint64 // terms that ended, whose leases the keeper is to free
 	tried       map[gerritstream.ShardID]uint64 // the last term number that was tried: none is tried twice
@@ -81,14 +85,15 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	path, err := prepareFile(config.Path, config.Logger)
+	place, main, err := prepareFile(config.Path, config.Logger)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		path: path, id: rand.Text(), config: config,
-		log:         config.Logger.With("store", path),
+		path: place.path, place: place, id: rand.Text(), config: config,
+		log:         config.Logger.With("store", place.path),
 		stop:        make(chan struct{}),
+		condemned:   make(chan struct{}),
 		wakeKeeper:  make(chan struct{}, 1),
 		wakeWatcher: make(chan struct{}, 1),
 		terms:       map[gerritstream.ShardID]*term{},
@@ -96,7 +101,10 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		tried:       map[gerritstream.ShardID]uint64{},
 	}
 	s.writer = &writer{store: s, jobs: make(chan *job, maxGroup), stop: s.stop}
-	if err := s.connect(ctx); err != nil {
+	if err = s.connect(ctx); err == nil {
+		err = s.place.note(main)
+	}
+	if err != nil {
 		return nil, errors.Join(s.explain(err), s.disconnect())
 	}
 	return s, nil
@@ -105,11 +113,11 @@ func open(ctx context.Context, config Config) (*Store, error) {
 // connect opens the databases and brings the schema up to date.
 func (s *Store) connect(ctx context.Context) (err error) {
 	// temp_store: what undoes a savepoint is kept in memory, not in a temporary file. cache_size: 16 MiB.
-	if s.writing, err = sql.Open("sqlite", dsn(s.path, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)")); err != nil {
+	if s.writing, err = sql.Open("sqlite", dsn(s.place.real, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)")); err != nil {
 		return err
 	}
 	s.writing.SetMaxOpenConns(1)
-	if s.reading, err = sql.Open("sqlite", dsn(s.path, "rw", "query_only(1)")); err != nil {
+	if s.reading, err = sql.Open("sqlite", dsn(s.place.real, "rw", "query_only(1)")); err != nil {
 		return err
 	}
 	s.reading.SetMaxOpenConns(4)
@@ -147,9 +155,12 @@ func (s *Store) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
 		s.endAll(errClosed)
-		err := s.writer.do(ctx, func(st *statements) error {
-			return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leaveWaiting, s.id), st.exec(st.leave, s.id))
-		})
+		var err error
+		if s.fate() == nil { // else there is nothing left to resign from
+			err = s.writer.do(ctx, func(st *statements) error {
+				return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leaveWaiting, s.id), st.exec(st.leave, s.id))
+			})
+		}
 		close(s.stop)
 		s.running.Wait()
 		if err != nil {

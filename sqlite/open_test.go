@@ -138,12 +138,12 @@ func TestDamageFoundLater(t *testing.T) {
 
 // The file and what SQLite puts beside it are the owner's alone.
 func TestModes(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "a", "b")
+	folder := filepath.Join(t.TempDir(), "folder")
 	path := filepath.Join(folder, "odd name ? % #.db")
 	store := openWith(t, sqlite.Config{Path: path})
 	must(t, elect(t, store, shardA).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 	for p, want := range map[string]os.FileMode{
-		folder: 0o700, filepath.Dir(folder): 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
+		folder: 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
 	} {
 		if info, err := os.Stat(p); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: mode %v, %v, want %v", p, info.Mode(), err, want)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -46,7 +45,7 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFilesystem(filepath.Dir(path), slog.New(slog.DiscardHandler)); err != nil {
+	if err := checkMount(path, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, err
 	}
 	db, err := sql.Open("sqlite", dsn(path, "rw", "synchronous(FULL)"))
@@ -56,6 +55,9 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 	db.SetMaxOpenConns(2)
 	if err := checkStore(ctx, db, path); err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	if err := setJournal(ctx, db); err != nil {
+		return nil, errors.Join((&Store{path: path}).explain(err), db.Close())
 	}
 	return &Operator{db: db, path: path}, nil
 }

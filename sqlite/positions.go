@@ -47,6 +47,9 @@ func scanPosition(row *sql.Row) (pos gerritstream.Position, ok bool, err error) 
 
 // Positions implements gerritstream.Store.
 func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.ShardID]gerritstream.Position, error) {
+	if err := s.inPlace(); err != nil {
+		return nil, err
+	}
 	positions := map[gerritstream.ShardID]gerritstream.Position{}
 	rows, err := s.reading.QueryContext(ctx, `SELECT shard, position FROM positions WHERE epoch = ?`, epoch)
 	if err != nil {

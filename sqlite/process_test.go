@@ -26,7 +26,11 @@ const childPath = "GERRITSTREAM_TEST_STORE"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childPath); path != "" {
-		if err := child(path); err != nil {
+		role := child
+		if name := os.Getenv(childRole); name != "" {
+			role = roles[name]
+		}
+		if err := role(path); err != nil {
 			fmt.Println("failed", err)
 			fmt.Fprintln(os.Stderr, "failed:", err)
 			os.Exit(1)

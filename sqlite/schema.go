@@ -103,13 +103,27 @@ CREATE TABLE candidates (
 
 // prepareNew sets what lasts for the life of a file. Events of two to three kilobytes fill pages of 8 KiB well, and those of SQLite's
 // 4 KiB by half.
-const prepareNew = "PRAGMA page_size=8192; PRAGMA journal_mode=WAL"
+const prepareNew = "PRAGMA page_size=8192"
 
 // schema is what a file says of itself.
 type schema struct {
 	application int64
 	version     int
 	objects     int
+}
+
+// setJournal sees to it that the file is in WAL mode and that its -wal file is open: a copy that was restored may have lost
+// the mode, and without it readers and writers keep each other out. It changes nothing where it is.
+func setJournal(ctx context.Context, q querier) error {
+	var mode string
+	err := whileBusy(ctx, func() error { return q.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode) })
+	if err == nil && mode != "wal" {
+		err = fmt.Errorf("its journal mode is %q and cannot be made WAL", mode)
+	}
+	if err == nil {
+		_, err = readSchema(ctx, q) // the first reading opens the -wal file
+	}
+	return err
 }
 
 // querier is a database or one connection to it.
@@ -146,10 +160,15 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	if err != nil {
 		return err
 	}
-	if err := s.check(); err != nil || s.version == len(migrations) {
+	if err := s.check(); err != nil {
 		return err
 	}
-	if err := whileBusy(ctx, func() error { return exec(ctx, conn, prepareNew) }); err != nil {
+	if s.empty() {
+		if err := exec(ctx, conn, prepareNew); err != nil {
+			return err
+		}
+	}
+	if err := setJournal(ctx, conn); err != nil || s.version == len(migrations) {
 		return err
 	}
 	for {

@@ -46,6 +46,9 @@ func readStart(ctx context.Context, q querier) (*gerritstream.Start, error) {
 
 // Start implements gerritstream.Store.
 func (s *Store) Start(ctx context.Context) (gerritstream.Start, bool, error) {
+	if err := s.inPlace(); err != nil {
+		return gerritstream.Start{}, false, err
+	}
 	start, err := readStart(ctx, s.reading)
 	if err != nil || start == nil {
 		return gerritstream.Start{}, false, s.explain(err)

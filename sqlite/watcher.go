@@ -50,6 +50,8 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.condemned:
+		return s.fate()
 	case <-s.stop:
 		return errClosed
 	}

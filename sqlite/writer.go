@@ -119,6 +119,9 @@ func (w *writer) transact(group []*job) (errs []error, err error) {
 	if len(group) == 0 {
 		return nil, nil
 	}
+	if err := w.store.fate(); err != nil {
+		return nil, err
+	}
 	if err := w.connect(); err != nil {
 		return nil, w.store.explain(err)
 	}
@@ -133,6 +136,10 @@ func (w *writer) transact(group []*job) (errs []error, err error) {
 			return nil, w.store.explain(err)
 		}
 		errs = append(errs, jobErr)
+	}
+	if err := w.store.place.check(); err != nil {
+		w.rollback()
+		return nil, w.store.condemn(err)
 	}
 	if err := w.stmt.exec(w.stmt.commit); err != nil { // the commit point: before it nothing is written, behind it all is
 		w.rollback()

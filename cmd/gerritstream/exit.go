@@ -90,6 +90,8 @@ func judge(err error) (code int, hint string) {
 		return exitConfig, "use the version that wrote it, or a newer one"
 	case errors.As(err, &future):
 		return exitConfig, ""
+	case errors.Is(err, gerritstream.ErrStoreGone):
+		return exitFailed, "a new start takes what is there then; what was written last is in what was taken away"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return exitFailed, "another process listens there; choose another address, or port 0 for any that is free"
 	}

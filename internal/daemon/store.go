@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -43,6 +45,11 @@ func (d *Daemon) openKind(ctx context.Context) (closingStore, error) {
 	c := &d.options.Config
 	switch c.Store.Kind() {
 	case config.StoreSQLite:
+		if c.Store.Home != "" {
+			if err := os.MkdirAll(c.Store.Home, 0o700); err != nil {
+				return nil, fmt.Errorf("make the user's state folder: %w", err)
+			}
+		}
 		return sqlite.Open(ctx, sqlite.Config{
 			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log, Now: d.options.Now,
 		})

@@ -26,7 +26,7 @@ type Config struct {
 	// store: where events, positions and leaderships are kept. "sqlite:PATH" is one file, shared by processes of one host.
 	// "zookeeper://HOST:PORT,HOST:PORT/CHROOT" is Zuul's ZooKeeper, where its schedulers take the events; the port may be left
 	// out, and the chroot where Zuul has none. Default: $STATE_DIRECTORY/<connection>.db as systemd sets it, else a file in the
-	// user's state folder.
+	// user's state folder. Of a path that is given only the last folder is made when it is missing.
 	Store Store
 
 	ZooKeeper ZooKeeper
@@ -173,6 +173,7 @@ func (s StartAt) String() string {
 // Store is a store's address: that of a file, or of ZooKeeper.
 type Store struct {
 	SQLite  string   // the file's path
+	Home    string   // the user's state folder, which may have to be made, where the file lies there by default; else ""
 	Servers []string // ZooKeeper's, "HOST:PORT" each
 	Chroot  string   // the node in ZooKeeper below which everything is, "/zuul"; "": the root
 }

@@ -190,5 +190,5 @@ func (l *loader) defaultStore(env map[string]string) {
 		}
 		state = filepath.Join(env["HOME"], ".local", "state")
 	}
-	l.config.Store = Store{SQLite: filepath.Join(state, "gerritstream", name)}
+	l.config.Store = Store{SQLite: filepath.Join(state, "gerritstream", name), Home: state}
 }

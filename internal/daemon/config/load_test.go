@@ -129,7 +129,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Defaults()
-	want.Stream, want.Store.SQLite = "gerrit", "/home/gerrit/.local/state/gerritstream/gerrit.db"
+	want.Stream = "gerrit"
+	want.Store = Store{SQLite: "/home/gerrit/.local/state/gerritstream/gerrit.db", Home: "/home/gerrit/.local/state"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
