@@ -10,12 +10,15 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/gerritstream/gerritstream"
 )
 
 // Options say what a Server shows and where.
 type Options struct {
 	Address string                     // HOST:PORT; port 0: any free one
+	Hosts   []string                   // names that requests may carry besides loopback's and the address' own
 	Status  func() gerritstream.Status // called for each request, by several goroutines at once
 	Metrics *Metrics
 	Version string       // for the page
@@ -34,7 +37,10 @@ const (
 	totalTimeout  = 15 * time.Second
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
-	stopTimeout   = 500 * time.Millisecond // for requests under way when it stops
+
+	// maxConnections are served at once; further ones wait to be accepted.
+	maxConnections = 64
+	stopTimeout    = 500 * time.Millisecond // for requests under way when it stops
 )
 
 // New binds the address; from then on connections queue up, and Run serves them. The error says which address could not be
@@ -51,9 +57,9 @@ func New(o Options) (*Server, error) {
 		o.Logger.Warn("health, metrics and status page can be read by other hosts", "address", l.Addr().String())
 	}
 	return &Server{
-		listener: l,
+		listener: netutil.LimitListener(l, maxConnections),
 		http: &http.Server{
-			Handler:           handler(o),
+			Handler:           newHosts(o.Address, o.Hosts).guard(handler(o)),
 			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       totalTimeout,
 			WriteTimeout:      totalTimeout,

@@ -26,8 +26,17 @@ func newMetrics() *Metrics {
 	return NewMetrics(MetricsOptions{Version: "v1.2.3", TypeLabel: func(s string) string { return s }})
 }
 
+// getter gets a path, after changing the request if need be.
+type getter func(method, path string, change ...func(*http.Request)) (int, http.Header, string)
+
 // serve runs a server for the length of a test and returns a function that gets a path from it.
-func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) func(method, path string) (int, http.Header, string) {
+func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) getter {
+	t.Helper()
+	_, get := serveAt(t, status, m)
+	return get
+}
+
+func serveAt(t *testing.T, status func() gerritstream.Status, m *Metrics) (*Server, getter) {
 	t.Helper()
 	s, err := New(Options{Address: "127.0.0.1:0", Status: status, Metrics: m, Version: "v1.2.3"})
 	if err != nil {
@@ -40,13 +49,16 @@ func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) func(met
 			t.Error(err)
 		}
 	})
-	client := &http.Client{Transport: &http.Transport{}}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}
 	t.Cleanup(func() { cancel(); running.Wait(); client.CloseIdleConnections() })
-	return func(method, path string) (int, http.Header, string) {
+	return s, func(method, path string, change ...func(*http.Request)) (int, http.Header, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.Addr().String()+path, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, change := range change {
+			change(req)
 		}
 		res, err := client.Do(req)
 		if err != nil {
@@ -167,7 +179,7 @@ func TestStopCutsWhatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	<-asked

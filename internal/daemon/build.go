@@ -88,6 +88,7 @@ func (d *Daemon) serve(context.Context) error {
 	}
 	server, err := admin.New(admin.Options{
 		Address: d.options.Config.Admin,
+		Hosts:   d.options.Config.AdminHosts,
 		Status:  d.listener.Status,
 		Metrics: d.metrics,
 		Version: d.options.Version,

@@ -56,7 +56,15 @@ func run(ctx context.Context, only string, verbose bool) error {
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	var chosen []mutant
-	for _, m := range slices.Concat(mutants, kinesisMutants, kinesisClientMutants, zookeeperMutants, crewMutants, sqliteMutants) {
+	for _, m := range slices.Concat(
+		mutants,
+		kinesisMutants,
+		kinesisClientMutants,
+		zookeeperMutants,
+		crewMutants,
+		sqliteMutants,
+		programMutants,
+	) {
 		if !match.MatchString(m.name) {
 			continue
 		}

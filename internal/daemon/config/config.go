@@ -58,6 +58,10 @@ type Config struct {
 	// makes them readable by others.
 	Admin string
 
+	// admin_hosts: names by which health, metrics and page may be asked for, besides
+	// addresses, loopback names and the name in admin: a service's name in a cluster.
+	AdminHosts []string
+
 	Log Log
 
 	// Notes are what a person should be told about where settings came from: a sentence each, without secrets.

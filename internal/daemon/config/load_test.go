@@ -50,6 +50,7 @@ filter:
   replication: true
 sinks: [stdout]
 admin: "off"
+admin_hosts: [events.ci.svc, ci1]
 log: {format: json, level: debug}
 `
 
@@ -79,8 +80,8 @@ func TestLoadFile(t *testing.T) {
 		Filter: Filter{Preset: PresetNone, Types: []string{"ref-updated", "change-merged"},
 			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
-		Admin: AdminOff,
-		Log:   Log{Format: LogJSON, Level: slog.LevelDebug},
+		Admin: AdminOff, AdminHosts: []string{"events.ci.svc", "ci1"},
+		Log: Log{Format: LogJSON, Level: slog.LevelDebug},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

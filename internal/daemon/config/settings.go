@@ -105,6 +105,8 @@ var settings = []Setting{
 		func(c *Config) *[]string { return &c.Sinks }, []string{SinkStdout}),
 	text("admin", "admin", "`address` of health, metrics and status page, HOST:PORT, or off",
 		func(c *Config) *string { return &c.Admin }, checkAdmin),
+	list("admin_hosts", "admin-host", "`name` that health, metrics and page may be asked for by, besides addresses and loopback",
+		func(c *Config) *[]string { return &c.AdminHosts }, nil),
 	choice("log.format", "log-format", "`form` of log lines: auto, text or json",
 		func(c *Config) *string { return &c.Log.Format }, LogAuto, LogText, LogJSON),
 	{

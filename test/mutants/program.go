@@ -1,0 +1,41 @@
+package main
+
+// programMutants are the breaks of what surrounds the library: the command, the
+// daemon and what it serves.
+var programMutants = []mutant{
+	{
+		name: "health, metrics and page are served under any name",
+		file: "internal/admin/hosts.go",
+		old:  "if !h.allow(r.Host) {",
+		new:  "if false {",
+		pkg:  "./internal/admin", tests: "TestStrangeHostIsRefused",
+	},
+	{
+		name: "a connection to the admin port that says nothing stays open",
+		file: "internal/admin/server.go",
+		old:  "			ReadHeaderTimeout: headerTimeout,\n			ReadTimeout:       totalTimeout,\n",
+		new:  "",
+		pkg:  "./internal/admin", tests: "TestConnectionsAreBounded",
+	},
+	{
+		name: "any number of connections to the admin port is served",
+		file: "internal/admin/server.go",
+		old:  "netutil.LimitListener(l, maxConnections)",
+		new:  "netutil.LimitListener(l, 1000*maxConnections)",
+		pkg:  "./internal/admin", tests: "TestConnectionsAreBounded",
+	},
+	{
+		name: "a stream that is being made ends a process that should wait for it",
+		file: "supervisor.go",
+		old:  "return s.begun.IsZero() && !s.cfg.WaitForSetup",
+		new:  "return s.begun.IsZero()",
+		pkg:  ".", tests: "TestRunWaitsForItsSetup",
+	},
+	{
+		name: "a wrong command line has Go's own exit code",
+		file: "cmd/gerritstream/exit.go",
+		old:  "exitUsage       = 64",
+		new:  "exitUsage       = 2",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/usage",
+	},
+}
