@@ -29,6 +29,9 @@ type Store interface {
 	// that was won just then is resigned. At any moment at most one term of a shard can commit, whatever the clocks,
 	// pauses and partitions of the processes.
 	//
+	// The leadership of a term that is over, and one that a failed Campaign may have won, is freed by the store in any case,
+	// without another call and while the process lives on.
+	//
 	// A store that is away is waited for. Errors: the context's, or one that will not pass.
 	Campaign(ctx context.Context, epoch int, shard ShardID) (Term, error)
 

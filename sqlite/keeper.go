@@ -44,33 +44,34 @@ func (s *Store) keep() {
 	}
 }
 
-// beat shows that the process is alive, frees leases whose terms have ended, and ends terms whose leases others have.
+// beat shows that the process is alive, frees the leases that it has and does not use, and ends terms whose leases others have.
 func (s *Store) beat() error {
 	began := time.Now()
 	s.mu.Lock()
-	live, ended := maps.Clone(s.terms), maps.Clone(s.abandoned)
+	live := maps.Clone(s.terms)
 	s.mu.Unlock()
 	var held map[gerritstream.ShardID]uint64
+	var freed bool
 	err := s.writer.do(context.Background(), func(st *statements) (err error) {
 		if err := s.writeBeat(st); err != nil {
 			return err
 		}
-		for shard, number := range ended {
-			if err := st.exec(st.freeLease, shard, number, s.id); err != nil {
-				return err
-			}
-		}
 		if err := s.lineUp(st); err != nil {
 			return err
 		}
-		held, err = s.heldLeases(st)
+		if held, err = s.heldLeases(st); err != nil {
+			return err
+		}
+		freed, err = s.freeUnused(st, held)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	s.beaten(began)
-	s.freed(ended)
+	if freed {
+		wake(s.wakeWatcher)
+	}
 	for shard, t := range live {
 		if held[shard] != t.number {
 			t.finish(errTaken)
@@ -165,34 +166,35 @@ func (s *Store) heldLeases(st *statements) (held map[gerritstream.ShardID]uint64
 	return held, rows.Err()
 }
 
+// freeUnused frees the leases that this process has without a term that lives: whatever ended it, and whether or not it was known
+// that the lease had been taken. Otherwise they would stay with it for as long as it beats, and the shards with nobody.
+func (s *Store) freeUnused(st *statements, held map[gerritstream.ShardID]uint64) (freed bool, err error) {
+	for shard, number := range held {
+		if s.uses(shard, number) {
+			continue
+		}
+		if err := st.exec(st.freeLease, shard, number, s.id); err != nil {
+			return freed, err
+		}
+		freed = true
+	}
+	return freed, nil
+}
+
+// uses reports whether a term of this process lives or is about to. One that is about to was noted before its lease was written.
+func (s *Store) uses(shard gerritstream.ShardID, number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.terms[shard]
+	return t != nil && t.number == number || s.taking[shard] == number
+}
+
 // beaten notes that a beat succeeded which began then.
 func (s *Store) beaten(began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if began.After(s.lastBeat) {
 		s.lastBeat = began
-	}
-}
-
-// abandon has the keeper free a lease.
-func (s *Store) abandon(shard gerritstream.ShardID, number uint64) {
-	s.mu.Lock()
-	s.abandoned[shard] = max(number, s.abandoned[shard])
-	s.mu.Unlock()
-	wake(s.wakeKeeper)
-}
-
-// freed notes that leases were freed.
-func (s *Store) freed(leases map[gerritstream.ShardID]uint64) {
-	s.mu.Lock()
-	for shard, number := range leases {
-		if s.abandoned[shard] == number {
-			delete(s.abandoned, shard)
-		}
-	}
-	s.mu.Unlock()
-	if len(leases) > 0 {
-		wake(s.wakeWatcher)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/storetest"
 )
 
 const (
@@ -170,6 +171,62 @@ func TestEndedTermIsFreed(t *testing.T) {
 		}
 		<-term.Context().Done()
 		elect(t, second, shardA)
+	})
+}
+
+// A lease that belongs to no living term is freed by the next beat that succeeds, though its process has tried since to take it in
+// another term and that was not written.
+func TestALeaseWithoutATermIsFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		conn, err := s.raw.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil { // no beat succeeds
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := term.Commit(ctx, gerritstream.Commit{Position: position("1")}); !errors.Is(err, context.Canceled) {
+			t.Errorf("commit with an ended context returned %v", err)
+		}
+		s.faults[storetest.PointCampaign] = []storetest.Fault{storetest.Refuse}
+		if _, err := first.Campaign(t.Context(), 0, shardA); !errors.Is(err, storetest.ErrInjected) {
+			t.Errorf("campaign returned %v", err)
+		}
+		time.Sleep(time.Minute) // beats that had begun before fail
+		if _, err := conn.ExecContext(t.Context(), `ROLLBACK`); err != nil {
+			t.Fatal(err)
+		}
+		freed := time.Now()
+		elect(t, second, shardA)
+		if took := time.Since(freed); took > 5*time.Second {
+			t.Errorf("the lease was had after %v", took)
+		}
+	})
+}
+
+// A lease that is being taken is nobody else's: beats meanwhile leave it alone.
+func TestABeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		store := s.open()
+		slow := func(p sqlite.Point, write func() error) error {
+			err := write()
+			if p == string(storetest.PointCampaign) {
+				time.Sleep(3 * time.Second) // three beats between its writing and its taker's notice of that
+			}
+			return err
+		}
+		store.Intercept(slow)
+		term := elect(t, store, shardA)
+		if err := term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}); err != nil {
+			t.Errorf("commit: %v", err)
+		}
 	})
 }
 

@@ -44,7 +44,7 @@ type Store struct {
 	mu          sync.Mutex // guards all below
 	doom        error      // why the store was condemned; nil: it was not
 	terms       map[gerritstream.ShardID]*term
-	abandoned   map[gerritstream.ShardID]uint64 // terms that ended, whose leases the keeper is to free
+	taking      map[gerritstream.ShardID]uint64 // terms whose leases are being taken at this moment
 	tried       map[gerritstream.ShardID]uint64 // the last term number that was tried: none is tried twice
 	lastBeat    time.Time                       // when the last beat that succeeded began
 	candidacies []*candidacy                    // oldest first
@@ -97,7 +97,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		wakeKeeper:  make(chan struct{}, 1),
 		wakeWatcher: make(chan struct{}, 1),
 		terms:       map[gerritstream.ShardID]*term{},
-		abandoned:   map[gerritstream.ShardID]uint64{},
+		taking:      map[gerritstream.ShardID]uint64{},
 		tried:       map[gerritstream.ShardID]uint64{},
 	}
 	s.writer = &writer{store: s, jobs: make(chan *job, maxGroup), stop: s.stop}

@@ -84,7 +84,7 @@ func (t *term) Resign(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
-	t.store.freed(map[gerritstream.ShardID]uint64{t.shard: t.number})
+	wake(t.store.wakeWatcher)
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (t *term) finish(why error) {
 		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
 	}
 	t.cancel(why)
-	s.abandon(t.shard, t.number)
+	wake(s.wakeKeeper)
 }
 
 // endAll ends all terms of the process.

@@ -258,20 +258,23 @@ var errMoved = errors.New("another candidate was faster")
 func (s *Store) take(c *candidacy, seen lease) {
 	t := s.newTerm(c, seen)
 	err := s.write(context.Background(), pointCampaign, func(st *statements) error { return t.take(st, seen) })
+	s.mu.Lock()
+	delete(s.taking, c.shard)
+	if err == nil {
+		s.terms[c.shard] = t
+	}
+	s.mu.Unlock()
 	switch {
 	case err == nil:
 		s.beaten(t.began)
-		s.mu.Lock()
-		s.terms[c.shard] = t
-		s.mu.Unlock()
 		s.log.Debug("won a leadership", "shard", c.shard, "term", t.number)
 		s.deliver(c, result{term: t})
 	case errors.Is(err, errMoved), errors.Is(err, gerritstream.ErrRetryLater):
 		// The next look tells more.
 	case errors.Is(err, errUnknownOutcome):
-		s.abandon(c.shard, t.number)
+		wake(s.wakeKeeper) // to free the lease, should the process have it
 	default:
-		s.abandon(c.shard, t.number)
+		wake(s.wakeKeeper)
 		s.deliver(c, result{err: err})
 	}
 }
@@ -283,7 +286,7 @@ func (s *Store) newTerm(c *candidacy, seen lease) *term {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.number = max(seen.term, s.tried[c.shard]) + 1
-	s.tried[c.shard] = t.number
+	s.tried[c.shard], s.taking[c.shard] = t.number, t.number
 	return t
 }
 

@@ -17,6 +17,12 @@ var faultTests = func() []test {
 			})
 		}
 	}
+	for _, fault := range []Fault{Refuse, ApplyButError} {
+		tests = append(tests, test{
+			name: "fault: a process that does not lead frees what it has: " + string(fault),
+			run:  func(f *fixture) { f.free(fault) },
+		})
+	}
 	return tests
 }()
 
@@ -147,6 +153,31 @@ func (f *fixture) sufferResign(fault Fault) {
 	f.begins(next, nil)
 	f.commit(next, step(shardA, 1, 1))
 	f.queued(event(shardA, 1))
+}
+
+// Whatever fails as terms end and candidacies follow, and though nobody tries again: a process that lives and does not lead keeps
+// the leadership from nobody.
+func (f *fixture) free(fault Fault) {
+	if f.FailNext == nil {
+		f.Skip("this store has no fault hooks")
+	}
+	victim := f.Open()
+	term := f.elect(victim, shardA)
+	f.FailNext(PointCommit, fault)
+	if err := term.Commit(f.soon(), gerritstream.Commit{Position: after(1)}); err == nil {
+		f.Error("the fault did not show")
+	}
+	for range 2 {
+		f.FailNext(PointCampaign, fault)
+		if term, err := victim.Campaign(f.soon(), 0, shardA); err == nil { // of a store that waits for better times
+			f.resign(term)
+		}
+	}
+	f.FailNext(PointResign, fault)
+	if err := f.elect(victim, shardA).Resign(f.soon()); err == nil {
+		f.Error("the fault did not show")
+	}
+	f.commit(f.elect(f.Open(), shardA), step(shardA, 2, 2))
 }
 
 func (f *fixture) sufferReport(fault Fault) {

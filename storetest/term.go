@@ -229,11 +229,22 @@ func (t *term) Resign(ctx context.Context) error {
 	if !held {
 		return nil
 	}
-	return t.process.write(ctx, Write{Point: PointResign, Epoch: t.epoch, Shard: t.shard, Term: t.number}, func() error {
+	err := t.process.write(ctx, Write{Point: PointResign, Epoch: t.epoch, Shard: t.shard, Term: t.number}, func() error {
 		t.releaseLocked(errResigned)
 		return nil
 	})
+	if err != nil {
+		time.AfterFunc(freedAfter, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			t.failLocked(errResigned)
+		})
+	}
+	return err
 }
+
+// freedAfter is how long a process has a leadership of which a resignation failed, if nobody tries again.
+const freedAfter = 20 * time.Second
 
 // failLocked releases the term, unless its process is dead: that frees its leaderships in its own time.
 func (t *term) failLocked(why error) {

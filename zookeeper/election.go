@@ -109,10 +109,13 @@ func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 	case errors.Is(err, zk.ErrNoNode): // the root was deleted
 		k.forget()
 		return err
-	case f != unknown || ctx.Err() != nil || c.store.stopped():
+	case f != unknown:
 		return err
 	}
 	c.doubt = true
+	if ctx.Err() != nil || c.store.stopped() {
+		return err
+	}
 	children, e := k.children(ctx, c.root)
 	if e != nil {
 		return e

@@ -1,6 +1,10 @@
 package zookeeper
 
-import "context"
+import (
+	"context"
+
+	"github.com/gerritstream/gerritstream"
+)
 
 // For tests in package zookeeper_test.
 
@@ -43,6 +47,18 @@ func (s *Store) Session(ctx context.Context) (int64, error) {
 	}
 	id, _ := k.identity()
 	return id, nil
+}
+
+// Orphans returns how many lock nodes of a shard the sweeper looks for.
+func (s *Store) Orphans(shard gerritstream.ShardID) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.orphans {
+		if o.root == s.at.election(shard) {
+			n++
+		}
+	}
+	return n
 }
 
 // DecodeLetter reads a dead letter as stored.

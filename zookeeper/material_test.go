@@ -131,9 +131,15 @@ func begins(tb testing.TB, term gerritstream.Term, want gerritstream.SequenceNum
 // eventually waits until a condition holds.
 func eventually(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
+	within(tb, patience, what, holds)
+}
+
+// within waits so long at most until a condition holds.
+func within(tb testing.TB, limit time.Duration, what string, holds func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(deadline) {
 			tb.Fatalf("it never came about that %s", what)

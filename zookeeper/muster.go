@@ -58,7 +58,9 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 			if err != nil {
 				return err
 			}
-			for _, c := range line(children) {
+			waiting := line(children)
+			s.abandon(k, root, waiting)
+			for _, c := range waiting {
 				who, err := s.whose(ctx, k, root, c, living)
 				if err != nil {
 					return err

@@ -424,3 +424,49 @@ func TestGhostsAreRemoved(t *testing.T) {
 		t.Errorf("the line is %q", line)
 	}
 }
+
+// A node of a process that belongs to no living candidacy of it is removed when the process looks who stands in line, though it
+// does not want that shard itself: it would keep the shard from all others.
+func TestGhostsOfOtherShardsAreRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	term := elect(t, store, shardA)
+	resign(t, elect(t, store, shardB))
+	ghost := fmt.Sprintf("%s/%s%s__lock__", w.election(shardB), store.Process(), strings.Repeat("0", 16))
+	if _, err := w.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+		t.Fatal(err)
+	}
+	muster(t, store, shardA, shardB)
+	within(t, 20*time.Second, "the ghost is gone", func() bool { return len(w.children(w.election(shardB))) == 0 })
+	commit(t, elect(t, w.open(zookeeper.Config{}), shardB), step(shardB, 1, 1))
+	commit(t, term, step(shardA, 1, 1))
+}
+
+// A candidacy that ends just as its request's connection is lost is looked for until nothing can come of the request any more.
+func TestCancelledWithTheConnectionLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	store.Intercept(func(_ zookeeper.Point, write func() error) error {
+		err := write()
+		if err != nil {
+			if _, _, err := store.Start(t.Context()); err != nil { // connected again: the withdrawal finds no node, and is confirmed
+				t.Error(err)
+			}
+			cancel()
+		}
+		return err
+	})
+	resign(t, elect(t, store, shardB)) // the session stands
+	lost := link.LoseNextRequest(request(opCreate, "__lock__"))
+	if _, err := store.Campaign(ctx, 0, shardA); !errors.Is(err, context.Canceled) {
+		t.Errorf("campaign returned %v", err)
+	}
+	<-lost
+	if n := store.Orphans(shardA); n != 1 {
+		t.Errorf("%d lock nodes are looked for, want 1", n)
+	}
+}

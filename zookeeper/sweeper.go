@@ -83,6 +83,23 @@ func (s *Store) removeNodes(ctx context.Context, k *session, root, name string) 
 	return nil
 }
 
+// abandon has the sweeper remove the nodes in a line that are of this process and belong to no living candidacy. There should be
+// none; but one would keep the shard from everybody for as long as this process lives.
+func (s *Store) abandon(k *session, root string, waiting []contender) {
+	for _, ghost := range s.ghosts(waiting) {
+		if !s.isOrphan(ghost.candidacy()) {
+			s.log.Debug("a lock node that no candidacy answers for", "node", root+"/"+ghost.name)
+			s.orphan(k, root, ghost.candidacy())
+		}
+	}
+}
+
+func (s *Store) isOrphan(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.orphans, func(o *orphan) bool { return o.name == name })
+}
+
 // ghosts returns the nodes of this process that belong to no living candidacy.
 func (s *Store) ghosts(waiting []contender) (ghosts []contender) {
 	s.mu.Lock()

@@ -206,6 +206,20 @@ var mutants = []mutant{
 		pkg:  "./sqlite", tests: "TestStore/term",
 	},
 	{
+		name: "SQLite: a lease without a term stays with its process",
+		file: "sqlite/keeper.go",
+		old:  "		if s.uses(shard, number) {",
+		new:  "		if s.uses(shard, number) || s.tried[shard] != number {",
+		pkg:  "./sqlite", tests: "TestALeaseWithoutATermIsFreed",
+	},
+	{
+		name: "SQLite: a beat frees a lease that is being taken",
+		file: "sqlite/keeper.go",
+		old:  " || s.taking[shard] == number",
+		new:  "",
+		pkg:  "./sqlite", tests: "TestABeatLeavesALeaseThatIsBeingTaken",
+	},
+	{
 		name: "SQLite: a lease is taken though its process beats",
 		file: "sqlite/candidates.go",
 		old:  "return now.Sub(l.since) >= patience",

@@ -31,6 +31,20 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestGhostsAreRemoved",
 	},
 	{
+		name: "ZooKeeper: ghosts stay in the lines of shards that the process does not want",
+		file: "zookeeper/muster.go",
+		old:  "			s.abandon(k, root, waiting)\n",
+		new:  "",
+		pkg:  "./zookeeper", tests: "TestGhostsOfOtherShardsAreRemoved",
+	},
+	{
+		name: "ZooKeeper: a candidacy that was cancelled is not looked for when its request was lost",
+		file: "zookeeper/election.go",
+		old:  "	case f != unknown:\n		return err\n",
+		new:  "	case f != unknown || ctx.Err() != nil:\n		return err\n",
+		pkg:  "./zookeeper", tests: "TestCancelledWithTheConnectionLost",
+	},
+	{
 		name: "ZooKeeper: a checkpoint that was set back counts",
 		file: "zookeeper/reconcile.go",
 		old:  "asIs.warning = \"Zuul's checkpoint was set back by another program: it is written anew\"",
