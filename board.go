@@ -12,26 +12,61 @@ type board struct {
 	mu     sync.Mutex
 	head   Status                   // under mu; without its shards
 	shards map[ShardID]*ShardStatus // under mu
+	holds  map[ShardID]*hold        // under mu; "": of the process as a whole
 }
 
 func newBoard(process string) *board {
-	return &board{head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}}
+	return &board{head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{}}
 }
 
 // status returns a copy.
 func (b *board) status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.head
+	s, now := b.head, time.Now()
+	if h := b.holds[""]; h != nil && (s.Listed.IsZero() && !h.since.IsZero() || h.counts(0, now)) {
+		s.Trouble = h.text
+	}
 	s.Shards = make([]ShardStatus, 0, len(b.shards))
 	for _, id := range slices.Sorted(maps.Keys(b.shards)) {
-		shard := b.shards[id]
+		shard := *b.shards[id]
 		if shard.State == StateReading && !shard.AtTip {
 			s.Behind++
 		}
-		s.Shards = append(s.Shards, *shard)
+		if h := b.holds[id]; h != nil && (shard.Term != 0 || h.isRecent(now)) && h.counts(shard.Behind, now) {
+			shard.Trouble = h.text
+		}
+		s.Shards = append(s.Shards, shard)
 	}
 	return s
+}
+
+// met notes trouble of a shard, or of the process as a whole (empty), and returns
+// whether it counts.
+func (b *board) met(id ShardID, text string, grave bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h := b.holds[id]
+	if h == nil {
+		h = &hold{}
+		b.holds[id] = h
+	}
+	var behind time.Duration
+	if s := b.shards[id]; s != nil {
+		behind = s.Behind
+	}
+	now := time.Now()
+	h.met(text, grave, behind, now)
+	return h.counts(behind, now)
+}
+
+// passed notes that nothing holds a shard up any more, or the process as a whole.
+func (b *board) passed(id ShardID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if h := b.holds[id]; h != nil {
+		h.passed()
+	}
 }
 
 // set changes the head.
@@ -87,6 +122,7 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 	for id := range b.shards {
 		if !seen[id] && !working(id) {
 			delete(b.shards, id)
+			delete(b.holds, id)
 		}
 	}
 }
@@ -129,6 +165,9 @@ func (b *board) position(id ShardID) Position {
 // elected notes the beginning of a term.
 func (b *board) elected(id ShardID, term uint64, pos Position) {
 	b.shard(id, func(s *ShardStatus) {
+		if h := b.holds[id]; h != nil && !h.isRecent(time.Now()) {
+			delete(b.holds, id) // of a term long ago
+		}
 		s.State, s.Term, s.Position, s.Trouble, s.AtTip = StateReading, term, pos, "", false
 	})
 }
@@ -137,7 +176,7 @@ func (b *board) elected(id ShardID, term uint64, pos Position) {
 func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 	now := time.Now()
 	b.shard(id, func(s *ShardStatus) {
-		s.Position, s.LastCommit, s.Trouble = c.Position, now, ""
+		s.Position, s.LastCommit = c.Position, now
 		s.Queued += uint64(len(c.Entries))
 		s.Dead += uint64(len(c.DeadLetters))
 		s.Filtered += filtered

@@ -168,6 +168,7 @@ func (r *reader) store(work context.Context, c Commit) error {
 		if err == nil {
 			r.committed, r.since = c.Position, time.Now()
 			r.board.committed(r.shard, &c, r.filtered)
+			r.fine()
 			r.filtered = 0
 			r.cfg.Observer.Committed(r.shard, r.term.Number(), &c, time.Since(began))
 			return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -48,6 +49,7 @@ type Listener struct {
 	cfg    Config
 	log    *slog.Logger
 	board  *board
+	book   *logbook
 	reach  reach
 	clock  serviceClock
 	rounds *rounds
@@ -78,7 +80,9 @@ func New(cfg Config) (*Listener, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Listener{cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process), rounds: newRounds()}, nil
+	return &Listener{
+		cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process), book: newLogbook(cfg.Logger), rounds: newRounds(),
+	}, nil
 }
 
 // reportLost is the one way by which a possible loss is reported. An empty shard means the stream as a whole.
@@ -99,12 +103,10 @@ func (l *Listener) Status() Status { return l.board.status() }
 // Run is called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	reported := make(chan struct{})
-	go func() {
-		defer close(reported)
-		l.report(ctx)
-	}()
-	defer func() { cancel(); <-reported }()
+	var beside sync.WaitGroup
+	beside.Go(func() { l.report(ctx) })
+	beside.Go(func() { l.book.run(ctx) })
+	defer func() { cancel(); beside.Wait() }()
 
 	err := newSupervisor(l).run(ctx)
 	if err != nil && context.Cause(ctx) == nil {

@@ -37,7 +37,6 @@ type supervisor struct {
 	tips      map[ShardID]bool               // at which a worker was that has ended
 	retry     backoff                        // after a round that failed
 	listRetry backoff
-	lastWarn  time.Time // of trouble with listing or planning
 
 	said      *Announcement   // nil: nothing, or not known
 	muster    Muster          // as planned with last
@@ -111,17 +110,16 @@ func (s *supervisor) pause(err error) time.Duration {
 	d := planEvery
 	if err == nil {
 		s.retry.reset()
-		s.lastWarn = time.Time{}
-		s.board.set(func(b *Status) { b.Trouble = "" })
+		s.board.passed("")
+		s.book.settle("")
 		if s.cfg.UntilCaughtUp {
 			d = waitingEvery
 		}
 	} else {
-		s.board.set(func(b *Status) { b.Trouble = err.Error() })
-		if time.Since(s.lastWarn) >= time.Minute {
-			s.lastWarn = time.Now()
-			s.log.Warn("cannot plan, trying again", "err", err)
-		}
+		grave := s.board.met("", err.Error(), isGrave(err))
+		s.book.note(event{
+			topic: planTopic, cause: CauseOf(err.Error()), holds: true, grave: grave, sample: []any{"err", err},
+		})
 		d = s.retry.next()
 	}
 	due := []time.Time{s.nextList, s.moveAt}

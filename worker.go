@@ -107,20 +107,28 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 
 	r := newReader(w, term, pos)
 	then, err = r.lead(ctx)
+	if errors.Is(err, context.Canceled) && term.Context().Err() != nil {
+		err = context.Cause(term.Context()) // what was under way says only that it was cut short
+	}
 
 	w.resign(ctx, term)
 	if ctx.Err() != nil && !errors.Is(err, ErrLeadershipLost) {
 		err = nil
 	}
 	w.board.resigned(w.shard)
+	w.book.settle(w.shard)
 	w.nudge()
 	w.cfg.Observer.TermEnded(w.shard, term.Number(), err)
 	switch {
 	case err == nil:
 		w.log.Info("resigned", "term", term.Number())
 	default:
-		w.log.Warn("the term ended", "term", term.Number(), "err", err)
+		w.log.Debug("the term ended", "term", term.Number(), "err", err)
+		w.board.met(w.shard, err.Error(), false)
 		w.board.shard(w.shard, func(s *ShardStatus) { s.Trouble = err.Error() })
+		w.book.note(event{
+			topic: termTopic, cause: CauseOf(err.Error()), shard: w.shard, grave: true, sample: []any{"err", err},
+		})
 	}
 	return then, err
 }
@@ -207,28 +215,19 @@ func (w *worker) makeRound(ctx context.Context) (made round) {
 	return made
 }
 
-// trouble shows why the shard does not go on, and logs it when it is news.
+// trouble notes why the shard does not go on: for the status once it counts (see
+// hold), and for the log.
 func (w *worker) trouble(err error) {
-	var news bool
-	w.board.shard(w.shard, func(s *ShardStatus) {
-		news = s.Trouble == ""
-		s.Trouble = err.Error()
+	grave := w.board.met(w.shard, err.Error(), isGrave(err))
+	w.book.note(event{
+		topic: troubleTopic, cause: CauseOf(err.Error()), shard: w.shard, holds: true, grave: grave, sample: []any{"err", err},
 	})
-	if news {
-		w.log.Warn("the shard does not go on for now", "err", err)
-	}
 }
 
-// fine takes back what trouble showed.
+// fine takes back what trouble noted.
 func (w *worker) fine() {
-	var news bool
-	w.board.shard(w.shard, func(s *ShardStatus) {
-		news = s.Trouble != ""
-		s.Trouble = ""
-	})
-	if news {
-		w.log.Info("the shard goes on again")
-	}
+	w.board.passed(w.shard)
+	w.book.settle(w.shard)
 }
 
 // lost reports a possible loss. That it is kept as well is the business of the commit that carries it.

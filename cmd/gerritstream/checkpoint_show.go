@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -63,7 +64,7 @@ func positionViews(stored *gerritstream.Stored, only gerritstream.ShardID) []pos
 		s := stored.Positions[shard]
 		v := positionView{Shard: shard, Epoch: stored.Epoch(), Committed: s.Committed.UTC(), Term: s.Stamp.Term}
 		if err := s.Position.Unreadable; err != nil {
-			v.Unreadable = printable(oneLine(err.Error()))
+			v.Unreadable = printable(strings.Join(strings.Fields(err.Error()), " "))
 		} else {
 			v.Position, v.HandledUntil = &s.Position, s.Position.HandledUntil().UTC()
 		}

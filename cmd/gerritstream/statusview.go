@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -179,43 +178,48 @@ func (l *look) age(t time.Time) *float64 {
 	return &seconds
 }
 
-// trouble returns what an operator should look at, a line each.
+// trouble returns what an operator should look at, a line for each cause.
 func (l *look) trouble(v *statusView) []string {
 	if v.Start == nil {
 		return []string{"nothing has been read yet: no process has begun on this store"}
 	}
-	var found []string
+	var found []gerritstream.Trouble
 	if len(v.Processes) == 0 {
-		found = append(found, "no process is running")
+		found = append(found, gerritstream.Trouble{Text: "no process is running"})
 	}
 	for _, p := range v.Processes {
 		if p.Trouble != "" {
-			found = append(found, p.Process+": "+oneLine(p.Trouble))
+			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})
 		}
 	}
-	found = append(found, l.lostTrouble("stream", v.Start.Lost)...)
+	lost := losses{after: l.lostAfter}
+	lost.add("stream", v.Start.Lost)
 	for i := range v.Shards {
 		s := &v.Shards[i]
 		for _, what := range l.shardTrouble(s) {
-			found = append(found, string(s.Shard)+": "+what)
+			found = append(found, gerritstream.Trouble{Of: []string{string(s.Shard)}, Text: what})
 		}
-		found = append(found, l.lostTrouble(string(s.Shard), s.Lost)...)
+		lost.add(string(s.Shard), s.Lost)
 	}
-	return found
+	lines := []string{}
+	for _, t := range append(gerritstream.GroupTroubles(found), lost.all...) {
+		lines = append(lines, t.String())
+	}
+	return lines
 }
 
 // shardTrouble returns what is wrong with one shard.
 func (l *look) shardTrouble(s *shardView) []string {
 	var found []string
 	if s.Position != nil && s.Position.Unreadable != nil {
-		found = append(found, "its position cannot be read: "+oneLine(s.Position.Unreadable.Error()))
+		found = append(found, "its position cannot be read: "+s.Position.Unreadable.Error())
 	}
 	switch s.State {
 	case stateUnread, gerritstream.StateStandby:
 		found = append(found, "nobody reads it")
 	case gerritstream.StateReading, gerritstream.StateHalted:
 		if s.Trouble != "" {
-			found = append(found, oneLine(s.Trouble))
+			found = append(found, s.Trouble)
 		}
 		// Another program commits elsewhere, and only when there are events.
 		if !s.Foreign && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
@@ -225,21 +229,61 @@ func (l *look) shardTrouble(s *shardView) []string {
 	return found
 }
 
-// lostTrouble says which intervals of a shard, or of the stream, may be lost.
-func (l *look) lostTrouble(of string, lost []gerritstream.Interval) []string {
-	var found []string
+// losses gathers what may be lost, a line for each cause.
+type losses struct {
+	after time.Time // what ended before is overlooked
+	all   []gerritstream.Trouble
+	by    map[string]*loss
+}
+
+// loss is what may be lost for one cause: it spans all of its intervals.
+type loss struct {
+	at   int // in all
+	span gerritstream.Interval
+	n    int
+}
+
+// add takes in what a shard, or the stream, may have lost.
+func (c *losses) add(of string, lost []gerritstream.Interval) {
 	for _, i := range lost {
-		if i.Until.Before(l.lostAfter) {
+		if i.Until.Before(c.after) {
 			continue
 		}
-		from := "an unknown time"
-		if !i.From.IsZero() {
-			from = i.From.UTC().Format(time.RFC3339)
+		l := c.by[i.Why]
+		if l == nil {
+			l = &loss{at: len(c.all), span: i}
+			if c.by == nil {
+				c.by = map[string]*loss{}
+			}
+			c.by[i.Why] = l
+			c.all = append(c.all, gerritstream.Trouble{})
 		}
-		found = append(found, fmt.Sprintf("%s: what arrived from %s until %s may be lost (%s)",
-			of, from, i.Until.UTC().Format(time.RFC3339), i.Why))
+		l.n++
+		if i.From.Before(l.span.From) {
+			l.span.From = i.From
+		}
+		if i.Until.After(l.span.Until) {
+			l.span.Until = i.Until
+		}
+		t := &c.all[l.at]
+		if !slices.Contains(t.Of, of) {
+			t.Of = append(t.Of, of)
+		}
+		t.Text = l.String()
 	}
-	return found
+}
+
+// String says it for people.
+func (l *loss) String() string {
+	from := "an unknown time"
+	if !l.span.From.IsZero() {
+		from = l.span.From.UTC().Format(time.RFC3339)
+	}
+	why := l.span.Why
+	if l.n > 1 {
+		why = fmt.Sprintf("%s, %d intervals", why, l.n)
+	}
+	return fmt.Sprintf("what arrived from %s until %s may be lost (%s)", from, l.span.Until.UTC().Format(time.RFC3339), why)
 }
 
 // findings returns the trouble as an error, a line each; nil: there is none.
@@ -250,6 +294,3 @@ func (v *statusView) findings() error {
 	}
 	return errors.Join(errs...)
 }
-
-// oneLine puts an error of several lines on one.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

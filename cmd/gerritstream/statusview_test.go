@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func TestStatusTrouble(t *testing.T) {
 				s.Leader = ""
 				in.Shards[id] = s
 			}
-		}, []string{"no process is running", "shardId-1: nobody reads it", "shardId-2: nobody reads it"}},
+		}, []string{"no process is running", "shardId-1, shardId-2: nobody reads it"}},
 		{"reports of processes that are gone", func(in *gerritstream.Inspection, _ *look) {
 			for i := range in.Reports {
 				in.Reports[i].At = now.Add(-time.Hour)
@@ -130,6 +131,26 @@ func TestStatusTrouble(t *testing.T) {
 			lose(in, l)
 			l.lostAfter = now.Add(-30 * time.Hour)
 		}, []string{"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
+		{"one cause on many shards, and losses of many", func(in *gerritstream.Inspection, l *look) {
+			lose(in, l)
+			in.Start.Lost = nil
+			a := &in.Reports[1].Status
+			for i := range 9 {
+				id := gerritstream.ShardID(fmt.Sprintf("shardId-%d", 10+i))
+				until := now.Add(-time.Duration(i) * time.Hour)
+				in.Shards[id] = gerritstream.InspectedShard{Term: 1, Leader: "a-1", Committed: now.Add(-time.Hour), Position: &gerritstream.Position{
+					Lost: []gerritstream.Interval{{From: until.Add(-time.Hour), Until: until, Why: "trimmed"}},
+				}}
+				a.Shards = append(a.Shards, gerritstream.ShardStatus{
+					Shard: id, State: gerritstream.StateReading, Trouble: fmt.Sprintf("read %s: no route (request %d)", id, i),
+				})
+			}
+		}, []string{
+			"shardId-10, shardId-11, shardId-12 and 6 more: read shardId-10: no route (request 0)",
+			"shardId-10, shardId-11, shardId-12 and 6 more: nothing was committed for 1h0m0s",
+			"shardId-0, shardId-10, shardId-11 and 7 more: what arrived from 2026-01-28T08:00:00Z until 2026-01-31T08:00:00Z " +
+				"may be lost (trimmed, 10 intervals)",
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

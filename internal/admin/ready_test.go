@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -31,6 +32,22 @@ func TestNotReady(t *testing.T) {
 		{"halted", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateHalted, "halted: bad position")},
 			[]string{"shardId-000000000000: halted: bad position"}},
 	}
+	many := gerritstream.Status{Listed: listed}
+	for i := range 200 {
+		many.Shards = append(many.Shards, gerritstream.ShardStatus{
+			Shard: gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i)), State: gerritstream.StateReading,
+			Trouble: fmt.Sprintf("kinesis:GetRecords on gerrit/shardId-%012d: InternalFailure (request %08x-a)", i, i*7919),
+		})
+	}
+	many.Shards[7].Trouble = "deliver to stdout: broken"
+	tests = append(tests, struct {
+		name   string
+		status gerritstream.Status
+		want   []string
+	}{"one cause on many shards, and another", many, []string{
+		"shardId-000000000000, shardId-000000000001, shardId-000000000002 and 196 more: " + many.Shards[0].Trouble,
+		"shardId-000000000007: deliver to stdout: broken",
+	}})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := notReady(&tt.status); !reflect.DeepEqual(got, tt.want) {
