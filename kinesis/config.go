@@ -41,14 +41,14 @@ type Config struct {
 	// read again like the files above.
 	//
 	// Where no file is named, and no Keys are given, the SDK's default chain is asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
-	// shared files, the container's role, the instance's role.
+	// shared files, the container's role, the instance's role. The shared files are read again like the files above as well.
 	CredentialsFile string
 
 	// Keys is a key held in memory, instead of files. It is read again like the files above where it says how (see Keys.Reread);
 	// otherwise it does not change as long as the Source lives.
 	Keys Keys
 
-	// RoleARN is a role to assume with these credentials; ExternalID is what its owner may ask for besides.
+	// RoleARN is a role to assume with these credentials, for an hour at a time; ExternalID is what its owner may ask for besides.
 	RoleARN    string
 	ExternalID string
 

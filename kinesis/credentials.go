@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -21,10 +21,12 @@ const (
 	// credentialsPatience bounds how long credentials are waited for: outside AWS the instance metadata service never answers.
 	credentialsPatience = 5 * time.Second
 
+	// credentialsMargin is how much longer they are waited for than each of those
+	// who are asked: who did not answer is then known.
+	credentialsMargin = 500 * time.Millisecond
+
 	// rereadFiles is how long what was read from files is used.
 	rereadFiles = 5 * time.Minute
-
-	roleSessionName = "gerritstream"
 )
 
 // credentials is where the Source's credentials come from: base, or a role assumed with base.
@@ -34,7 +36,7 @@ type credentials struct {
 	role string
 }
 
-// newCredentials chooses among a Config's credentials and the SDK's chain, which loaded has found already. It asks nobody yet.
+// newCredentials chooses among a Config's credentials and those of loaded. It asks nobody yet.
 func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
 	switch {
@@ -49,21 +51,14 @@ func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	if c.RoleARN != "" {
 		as := loaded.Copy()
 		as.Credentials = all.base
-		tokens := sts.NewFromConfig(as, func(o *sts.Options) { o.HTTPClient = watchedClient{o.HTTPClient} })
-		assume := stscreds.NewAssumeRoleProvider(tokens, c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-			o.RoleSessionName = roleSessionName
-			if c.ExternalID != "" {
-				o.ExternalID = &c.ExternalID
-			}
-		})
-		all.used = aws.NewCredentialsCache(assume, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
+		all.used = newRole(c, sts.NewFromConfig(as, func(o *sts.Options) { o.HTTPClient = watchedClient{o.HTTPClient} }))
 	}
 	return all
 }
 
 // Retrieve implements [aws.CredentialsProvider]. Its error is a *credentialsError, or the context's.
 func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	limited, cancel := context.WithTimeout(ctx, credentialsPatience)
+	limited, cancel := context.WithTimeout(ctx, credentialsPatience+credentialsMargin)
 	defer cancel()
 	found, err := c.used.Retrieve(limited)
 	switch {
@@ -77,11 +72,8 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // forget makes the next Retrieve ask again, after the service refused what there is.
 func (c *credentials) forget() {
-	for _, p := range []aws.CredentialsProvider{c.base, c.used} {
-		if cache, ok := p.(*aws.CredentialsCache); ok {
-			cache.Invalidate()
-		}
-	}
+	invalidate(c.base)
+	invalidate(c.used)
 }
 
 // origin says in a few words where the credentials come from, without anything of them.
@@ -200,11 +192,12 @@ func (e *credentialsError) explain(to *Error) {
 	var dial *net.OpError
 	var send *smithyhttp.RequestSendError
 	switch text := e.err.Error(); {
-	case strings.Contains(text, "EC2 IMDS"):
-		to.Message = fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile %s of %s "+
-			"or %s, no web identity, no container's role, and no instance's role", profile(),
+	case strings.Contains(text, "EC2 IMDS"): // the last place that the SDK looks at
+		said, class := metadataSaid(e.err)
+		to.class, to.Message = class, fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), "+
+			"none in profile %s of %s or %s, no web identity, no container's role, and %s", profile(),
 			sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
-			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))
+			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()), said)
 	case errors.As(e.err, &api):
 		to.Code, to.Message = api.ErrorCode(), firstLine(api.ErrorMessage())
 		if c := classify(to.Code, to.Status); c == throttled || to.Status >= 500 {
@@ -223,4 +216,25 @@ func (e *credentialsError) explain(to *Error) {
 	default:
 		to.Message = firstLine(e.err.Error())
 	}
+}
+
+// metadataSaid tells what the instance metadata service said, or that it said
+// nothing, and what has to be done about it: where there is one that does not
+// work, try again.
+func metadataSaid(err error) (string, class) {
+	var reply *smithyhttp.ResponseError
+	var dial *net.OpError
+	switch {
+	case strings.Contains(err.Error(), "access disabled"):
+		return "no instance's role (AWS_EC2_METADATA_DISABLED: the metadata service is not asked)", denied
+	case errors.As(err, &reply) && reply.HTTPStatusCode() < http.StatusInternalServerError:
+		return fmt.Sprintf("no instance's role (the metadata service answers with status %d)", reply.HTTPStatusCode()), denied
+	case errors.As(err, &dial) && dial.Op == "dial":
+		message, _ := networkTrouble(err)
+		return "no instance's role (there is no metadata service: " + message + ")", denied
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("no sound answer of the instance's metadata service within %s", credentialsPatience), passing
+	}
+	message, _ := networkTrouble(err)
+	return "no sound answer of the instance's metadata service: " + message, passing
 }

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,14 +196,60 @@ func TestNoCredentialsSaysWhereTheyWereLookedFor(t *testing.T) {
 		}
 		w.src = src
 		wantDenied(t, w, "nothing", "no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile default of "+
-			"/nonexistent/credentials or /nonexistent/config, no web identity, no container's role, and no instance's role")
+			"/nonexistent/credentials or /nonexistent/config, no web identity, no container's role, and no instance's role "+
+			"(AWS_EC2_METADATA_DISABLED: the metadata service is not asked)")
 	})
 }
 
-// tokenService is a token service in front of a network: it hands out keys for a role, each good for a quarter of an hour.
+// metadata is a network on which there is nothing but an instance's metadata
+// service.
+type metadata func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (m metadata) RoundTrip(r *http.Request) (*http.Response, error) { return m(r) }
+
+// An instance's metadata service that is there and does not work is passing
+// trouble, and its silence is not taken for an answer.
+func TestWhatTheMetadataServiceSaidIsReported(t *testing.T) {
+	withoutKeys(t)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	status := func(code int) metadata {
+		return func(r *http.Request) (*http.Response, error) { return answer(r, code, ""), nil }
+	}
+	for name, c := range map[string]struct {
+		metadata
+		want   string
+		denied bool
+	}{
+		"no role":   {status(http.StatusNotFound), "and no instance's role (the metadata service answers with status 404)", true},
+		"forbidden": {status(http.StatusForbidden), "and no instance's role (the metadata service answers with status 403)", true},
+		"nobody there": {func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		}, "and no instance's role (there is no metadata service: 169.254.169.254: dial tcp: connection refused)", true},
+		"silent": {func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}, "and no sound answer of the instance's metadata service within 5s", false},
+		"broken": {status(http.StatusBadGateway), "and no sound answer of the instance's metadata service", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFiles(t, func(c2 *Config) { c2.Transport = c.metadata }, func(t *testing.T, w *world) {
+				_, err := w.src.attempt(t.Context(), target{operation: "ListShards"}, w.src.anyRequest)
+				if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, gerritstream.ErrDenied) != c.denied {
+					t.Errorf("got %v\nwant %s, denied: %v", err, c.want, c.denied)
+				}
+				time.Sleep(credentialsWait)
+			})
+		})
+	}
+}
+
+// tokenService is a token service in front of a network: it hands out keys for a role, each good for as long as it is asked for,
+// by the service's own clock.
 type tokenService struct {
-	next http.RoundTripper
-	deny func(form url.Values) (code, message string, status int) // nil: nobody
+	next  http.RoundTripper
+	deny  func(form url.Values) (code, message string, status int) // nil: nobody
+	clock time.Duration                                            // how far it is ahead of the local one
 
 	mu    sync.Mutex
 	asked []url.Values // under mu
@@ -233,9 +282,23 @@ func (s *tokenService) RoundTrip(r *http.Request) (*http.Response, error) {
 				"</Message></Error><RequestId>r-1</RequestId></ErrorResponse>"), nil
 		}
 	}
-	return answer(r, http.StatusOK, fmt.Sprintf("<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASSUMED%d</AccessKeyId>"+
-		"<SecretAccessKey>S</SecretAccessKey><SessionToken>T%d</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
-		len(s.asked), len(s.asked), time.Now().Add(15*time.Minute).UTC().Format(time.RFC3339))), nil
+	seconds, _ := strconv.Atoi(form.Get("DurationSeconds"))
+	if seconds == 0 {
+		seconds = 3600 // as it is for a web identity
+	}
+	now := time.Now().Add(s.clock).UTC()
+	reply := answer(r, http.StatusOK, fmt.Sprintf("<%[1]sResponse><%[1]sResult><Credentials><AccessKeyId>ASSUMED%[2]d</AccessKeyId>"+
+		"<SecretAccessKey>S</SecretAccessKey><SessionToken>T%[2]d</SessionToken><Expiration>%[3]s</Expiration></Credentials></%[1]sResult></%[1]sResponse>",
+		form.Get("Action"), len(s.asked), now.Add(time.Duration(seconds)*time.Second).Format(time.RFC3339)))
+	reply.Header.Set("Date", now.Format(http.TimeFormat))
+	return reply, nil
+}
+
+// times is how often it was asked.
+func (s *tokenService) times() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked)
 }
 
 func answer(r *http.Request, status int, body string) *http.Response {
@@ -258,7 +321,9 @@ func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
 			t.Errorf("asked for %v with the key %s", form, tokens.keys[0])
 		}
 		w.wantKey("ASSUMED1", "T1")
-		time.Sleep(14 * time.Minute) // it is renewed in time, not when it has run out
+		time.Sleep(54 * time.Minute)
+		w.wantKey("ASSUMED1", "T1")
+		time.Sleep(2 * time.Minute) // it is renewed in time, not when it has run out
 		w.wantKey("ASSUMED2", "T2")
 		got, err := w.src.Describe(t.Context())
 		if want := role + ", assumed with EnvConfigCredentials"; err != nil || got.Credentials != want {
@@ -279,7 +344,7 @@ func TestRoleIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
 		w.wantKey("ASSUMED1", "T1")
 		write(t, dir, "id", "ID2")
-		time.Sleep(14 * time.Minute)
+		time.Sleep(56 * time.Minute)
 		w.wantKey("ASSUMED2", "T2")
 		if got := strings.Join(tokens.keys, " "); got != "ID1 ID2" || tokens.asked[0].Has("ExternalId") {
 			t.Errorf("asked with the keys %s for %v", got, tokens.asked[0])
@@ -289,6 +354,35 @@ func TestRoleIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 			t.Errorf("got %q, %v", got.Credentials, err)
 		}
 	})
+}
+
+// A key that the token service refuses is read again at once.
+func TestKeyThatTheTokenServiceRefusesIsReadAgain(t *testing.T) {
+	dir := withoutKeys(t)
+	id, secret := write(t, dir, "id", "OLD"), write(t, dir, "secret", "S")
+	write(t, dir, "credentials", credentialsFile("OLD"))
+	for name, files := range map[string]func(*Config){
+		"files of its own": func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = id, secret },
+		"the shared files": func(*Config) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var tokens tokenService
+			tokens.deny = func(url.Values) (string, string, int) {
+				if tokens.keys[len(tokens.keys)-1] == "OLD" {
+					return "InvalidClientTokenId", "The security token included in the request is invalid.", 403
+				}
+				return "", "", 0
+			}
+			inFiles(t, func(c *Config) { tokens.assuming(c); files(c) }, func(_ *testing.T, w *world) {
+				w.denied()
+				write(t, dir, "id", "NEW")
+				write(t, dir, "credentials", credentialsFile("NEW"))
+				w.wantKey("ASSUMED2", "T2")
+				write(t, dir, "id", "OLD")
+				write(t, dir, "credentials", credentialsFile("OLD"))
+			})
+		})
+	}
 }
 
 func TestRoleThatMayNotBeAssumedIsDenied(t *testing.T) {

@@ -91,20 +91,30 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	if c.Isolated {
 		return isolated(c)
 	}
-	loaded, err := config.LoadDefaultConfig(ctx,
-		config.WithRegion(c.Region),
-		config.WithHTTPClient(httpClient(c.Transport)),    // for credentials
-		config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
-		config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
-			s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
-		})),
-	)
+	load := func(ctx context.Context) (aws.Config, error) {
+		loaded, err := config.LoadDefaultConfig(ctx,
+			config.WithRegion(c.Region),
+			config.WithHTTPClient(httpClient(c.Transport)),    // for credentials
+			config.WithDefaultsMode(aws.DefaultsModeStandard), // "auto" would ask the instance metadata service
+			config.WithAssumeRoleCredentialOptions(profileRole),
+			config.WithWebIdentityRoleCredentialOptions(webIdentityRole),
+			config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
+				s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
+			})),
+		)
+		if err != nil {
+			return aws.Config{}, fmt.Errorf("load AWS configuration: %s", firstLine(err.Error()))
+		}
+		return loaded, nil
+	}
+	loaded, err := load(ctx)
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("load AWS configuration: %s", firstLine(err.Error()))
+		return aws.Config{}, err
 	}
 	if loaded.Region == "" {
 		return aws.Config{}, noRegion(c.Stream)
 	}
+	loaded.Credentials = newChain(&loaded, load)
 	return loaded, nil
 }
 
