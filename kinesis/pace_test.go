@@ -1,8 +1,10 @@
 package kinesis
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,57 +74,156 @@ func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 		if took := time.Since(began); took < 12*time.Second || took > 15*time.Second {
 			t.Errorf("25 MiB took %s, want a little more than 12.5s", took)
 		}
+		if asked, given := len(w.sent("GetRecords")), w.seen("GetRecords OK"); asked != given {
+			t.Errorf("%d of %d requests were refused", asked-given, asked)
+		}
 	})
 }
 
 // While it is throttled a reader tries after half a second at most, and then between half a second and a second: never in step with
-// others, never slower. What throttling taught is unlearnt slowly.
+// others, never slower. What throttling taught is unlearnt slowly. It is trouble only after half a minute.
 func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
-	const refused = 30
 	inBubble(t, kinesistest.Options{ScanSpan: time.Second}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(10 * time.Hour)
-		w.fail("GetRecords", refused, "ProvisionedThroughputExceededException", "Rate exceeded for shard", 0)
-		pairs := w.readFor(2*time.Minute, trimHorizon())
-		wantRetrying(t, errorsOf(pairs), refused)
-		gaps := w.gaps("GetRecords")
+		over := w.fail("GetRecords", 0, "ProvisionedThroughputExceededException", "Rate exceeded for shard", 0)
+		time.AfterFunc(time.Minute, over)
+		began := time.Now()
+		pairs := w.readFor(3*time.Minute, trimHorizon())
+		errs := errorsOf(pairs)
+		wantRetrying(t, errs, len(errs))
+		if after := pairs[0].at.Sub(began); len(errs) < 20 || after < sharedPatience || after > sharedPatience+maxShared {
+			t.Errorf("%d errors, the first after %s", len(errs), after)
+		}
+		gaps, refused := w.gaps("GetRecords"), w.seen("GetRecords ProvisionedThroughputExceededException")
 
-		wantBetween(t, gaps[:1], 250*time.Millisecond, 500*time.Millisecond)
-		wantBetween(t, gaps[1:refused], 500*time.Millisecond, time.Second)
-		wantJitter(t, gaps[1:refused])
+		wantBetween(t, gaps[:1], minGap, 375*time.Millisecond)
+		wantBetween(t, gaps[5:refused], 500*time.Millisecond, time.Second)
+		wantJitter(t, gaps[5:refused])
 
 		free := gaps[refused:]
 		for i := 1; i < len(free); i++ {
-			if slower := free[i] - free[i-1]; slower > 0 || slower < -strainRelief {
+			if free[i] > free[i-1] || 1/free[i].Seconds()-1/free[i-1].Seconds() > sharedRelief*free[i-1].Seconds()+0.01 {
 				t.Fatalf("gap %d after the throttling went from %s to %s", i, free[i-1], free[i])
 			}
 		}
 		wantBetween(t, free[:1], 900*time.Millisecond, time.Second)
-		wantBetween(t, free[10:11], 700*time.Millisecond, 800*time.Millisecond)
-		wantBetween(t, free[40:], 250*time.Millisecond, 250*time.Millisecond)
+		wantBetween(t, free[10:11], 650*time.Millisecond, 750*time.Millisecond)
+		wantBetween(t, free[150:], 250*time.Millisecond, 250*time.Millisecond)
 	})
 }
 
-// Two readers ask for eight of the five reads a second that the shard gives: neither is shut out, and nothing is lost or read twice.
-func TestThrottledByOtherReadersOfTheShard(t *testing.T) {
+// Half a minute counts from the first refusal since the last success: a shard that
+// gives a read now and then is no trouble, however long that lasts.
+func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-		other, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test",
+		began := time.Now()
+		w.srv.On(kinesistest.Hook{
+			Operation: "GetRecords", Do: kinesistest.Fail("ProvisionedThroughputExceededException", "", 0),
+			Match: func(*kinesistest.Request) bool { return time.Since(began)%(25*time.Second) > 2*time.Second },
+		})
+		pairs := w.readFor(30*time.Minute, trimHorizon())
+		wantRetrying(t, errorsOf(pairs), 0)
+		if len(pairs) < 70 {
+			t.Errorf("%d reads", len(pairs))
+		}
+	})
+}
+
+// beside reads the same shard with Sources of their own for as long as test takes,
+// and returns what each of them read.
+func (w *world) beside(n int, d time.Duration) (all [][]pair) {
+	all = make([][]pair, n)
+	var group sync.WaitGroup
+	for i := range n {
+		src, err := New(w.t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test",
 			Transport: w.srv.Transport()})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		other := &world{t: w.t, srv: w.srv, src: src}
+		group.Go(func() { all[i] = other.readFor(d, trimHorizon()) })
+	}
+	group.Wait()
+	return all
+}
+
+// Readers of one shard ask for more than the five reads a second that it gives to all
+// of them. They settle at equal shares without trouble, and leave little unused.
+func TestReadersOfOneShardShareItFairly(t *testing.T) {
+	const lasts = 5 * time.Minute
+	for readers := 2; readers <= 5; readers++ {
+		for _, opts := range []kinesistest.Options{{}, {ScanSpan: time.Second}} { // at the tip, and far behind
+			t.Run(fmt.Sprintf("%d readers, %+v", readers, opts.ScanSpan), func(t *testing.T) {
+				inBubble(t, opts, 1, nil, func(t *testing.T, w *world) {
+					time.Sleep(time.Duration(opts.ScanSpan) * 10_000)
+					put := time.AfterFunc(lasts/2, func() { w.put("a", "b") })
+					defer put.Stop()
+					all := w.beside(readers, lasts)
+					least, most, sum := len(all[0]), len(all[0]), 0
+					for _, pairs := range all {
+						wantRetrying(t, errorsOf(pairs), 0)
+						if opts.ScanSpan == 0 {
+							wantData(t, pairs, "a", "b")
+						}
+						least, most, sum = min(least, len(pairs)), max(most, len(pairs)), sum+len(pairs)
+					}
+					if least*3 < most*2 {
+						t.Errorf("one had %d reads, another %d", least, most)
+					}
+					if given := int(lasts/time.Second) * 5; sum < given*7/10 {
+						t.Errorf("%d reads of %d were used", sum, given)
+					}
+					asked := len(w.sent("GetRecords"))
+					if asked == sum {
+						t.Error("nobody was throttled: the test shows nothing")
+					}
+					t.Logf("%d to %d reads, %d of %d refused", least, most, asked-sum, asked)
+					if most := map[int]int{2: 6, 3: 15, 4: 25, 5: 35}[readers]; (asked-sum)*100 > asked*most {
+						t.Errorf("%d of %d requests were refused", asked-sum, asked)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The KCL reads once a second, whoever else reads. It is not shut out.
+func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		for range 3 { // one reader's start
+			w.put("a")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		kcl, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		second := &world{t: t, srv: w.srv, src: other}
-		done := make(chan []pair)
-		go func() { done <- second.readFor(time.Minute, trimHorizon()) }()
-		stop := time.AfterFunc(20*time.Second, func() { w.put("a", "b") })
-		defer stop.Stop()
-		mine := w.readFor(time.Minute, trimHorizon())
-		theirs := <-done
-		wantData(t, mine, "a", "b")
-		wantData(t, theirs, "a", "b")
-		if len(errorsOf(mine))+len(errorsOf(theirs)) == 0 {
-			t.Error("nobody was throttled: the test shows nothing")
+		done := make(chan [2]int)
+		go func() {
+			r := &reading{Source: kcl, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
+			var counts [2]int
+			for sleep(ctx, time.Second) == nil {
+				if _, err := r.fetch(ctx); err == nil {
+					counts[0]++
+				} else {
+					counts[1]++
+				}
+			}
+			done <- counts
+		}()
+		ours := w.beside(2, 5*time.Minute)
+		counts := <-done
+		t.Logf("the KCL read %d times and was refused %d times; we %d and %d", counts[0], counts[1], len(ours[0]), len(ours[1]))
+		if counts[1]*5 > counts[0] {
+			t.Errorf("it was refused %d times, and read %d times", counts[1], counts[0])
 		}
-		wantRetrying(t, errorsOf(mine), len(errorsOf(mine)))
+		for _, pairs := range ours {
+			wantRetrying(t, errorsOf(pairs), 0)
+			if len(pairs) < 300 {
+				t.Errorf("%d reads beside it", len(pairs))
+			}
+		}
 	})
 }
 

@@ -16,8 +16,9 @@ import (
 // A page is a batch, except when aggregates make more than 10,000 records of it: then it comes in several batches, and each waits
 // for the one before to be Done. Of these only the last can have End or a Behind of 0.
 //
-// Throttling, faults of the network or the service, missing permissions and unusable keys are each shown as an ErrRetrying
-// and tried again, and so is a reply that is not what a reply has to be; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
+// A shard's reads are shared with its other readers: throttled requests slow the reading down to a read a second, and are
+// trouble only when none has succeeded for 30 s. Faults of the network or the service, missing permissions and unusable
+// keys are each shown as an ErrRetrying at once and tried again, and so is a reply that is not what a reply has to be; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
 // wrong, or that is empty, is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
 	return func(yield func(gerritstream.Batch, error) bool) {
@@ -176,7 +177,10 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 		r.pace.again()
 		return true
 	case throttled:
-		r.pace.throttled()
+		if !r.pace.throttled() {
+			r.log.Debug("throttled: reading more slowly", "shard", string(r.shard), "err", e)
+			return true
+		}
 	case badArgument: // the iterator is refused, though the service made it
 		r.iterator = ""
 		r.pace.failed()

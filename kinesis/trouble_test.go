@@ -23,6 +23,15 @@ type trouble struct {
 	denied bool   // errors.Is finds ErrDenied
 	text   string // that the error contains
 	code   string // that the Observer is shown
+	quiet  bool   // it is shown to nobody else unless it lasts
+}
+
+// shown is how many errors a reading yields when this happens so many times.
+func (tr *trouble) shown(times int) int {
+	if tr.quiet {
+		return 0
+	}
+	return times
 }
 
 var (
@@ -41,27 +50,27 @@ var (
 )
 
 var troubles = map[string]trouble{
-	"throttled":            {failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded", "ProvisionedThroughputExceededException"},
-	"limit exceeded":       {failWith("LimitExceededException", "Rate exceeded for stream", 0), false, "LimitExceeded", "LimitExceededException"},
-	"too many requests":    {failWith("", "", http.StatusTooManyRequests), false, "", "Other"},
-	"KMS throttled":        {failWith("KMSThrottlingException", "slow down", 0), false, "KMSThrottling", "KMSThrottlingException"},
-	"internal failure":     {failWith("InternalFailure", "oops", 500), false, "InternalFailure", "InternalFailure"},
-	"unavailable":          {failWith("ServiceUnavailable", "", 503), false, "ServiceUnavailable", "ServiceUnavailable"},
-	"unknown fault":        {failWith("NobodyKnowsException", "x", 0), false, "NobodyKnows", "Other"},
-	"bad gateway":          {htmlReply, false, "502", ""},
-	"not permitted":        {failWith("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0), true, "not authorized", "AccessDeniedException"},
-	"wrong key":            {failWith("UnrecognizedClientException", "The security token is invalid", 0), true, "security token", "UnrecognizedClientException"},
-	"expired token":        {failWith("ExpiredTokenException", "expired", 0), true, "Expired", "ExpiredTokenException"},
-	"KMS not permitted":    {failWith("KMSAccessDeniedException", "User u is not authorized to decrypt records", 0), true, "kms:Decrypt", "KMSAccessDeniedException"},
-	"KMS key disabled":     {failWith("KMSDisabledException", "disabled", 0), true, "KMSDisabled", "KMSDisabledException"},
-	"KMS key deleted":      {failWith("KMSInvalidStateException", "pending deletion", 0), true, "KMSInvalidState", "KMSInvalidStateException"},
-	"KMS key missing":      {failWith("KMSNotFoundException", "no key", 0), true, "KMSNotFound", "KMSNotFoundException"},
-	"connection broken":    {kinesistest.CutRequest, false, "connection reset", "Network"},
-	"reply lost":           {kinesistest.CutReply, false, "connection reset", "Network"},
-	"reply broken off":     {kinesistest.CutBody(20), false, "unexpected EOF", ""},
-	"reply is half a JSON": {halfReply, false, "", ""},
-	"stream is changing":   {failWith("ResourceInUseException", "not ACTIVE", 0), false, "ResourceInUse", "ResourceInUseException"},
-	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout"},
+	"throttled":            {failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded", "ProvisionedThroughputExceededException", true},
+	"limit exceeded":       {failWith("LimitExceededException", "Rate exceeded for stream", 0), false, "LimitExceeded", "LimitExceededException", true},
+	"too many requests":    {failWith("", "", http.StatusTooManyRequests), false, "", "Other", true},
+	"KMS throttled":        {failWith("KMSThrottlingException", "slow down", 0), false, "KMSThrottling", "KMSThrottlingException", true},
+	"internal failure":     {failWith("InternalFailure", "oops", 500), false, "InternalFailure", "InternalFailure", false},
+	"unavailable":          {failWith("ServiceUnavailable", "", 503), false, "ServiceUnavailable", "ServiceUnavailable", false},
+	"unknown fault":        {failWith("NobodyKnowsException", "x", 0), false, "NobodyKnows", "Other", false},
+	"bad gateway":          {htmlReply, false, "502", "", false},
+	"not permitted":        {failWith("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0), true, "not authorized", "AccessDeniedException", false},
+	"wrong key":            {failWith("UnrecognizedClientException", "The security token is invalid", 0), true, "security token", "UnrecognizedClientException", false},
+	"expired token":        {failWith("ExpiredTokenException", "expired", 0), true, "Expired", "ExpiredTokenException", false},
+	"KMS not permitted":    {failWith("KMSAccessDeniedException", "User u is not authorized to decrypt records", 0), true, "kms:Decrypt", "KMSAccessDeniedException", false},
+	"KMS key disabled":     {failWith("KMSDisabledException", "disabled", 0), true, "KMSDisabled", "KMSDisabledException", false},
+	"KMS key deleted":      {failWith("KMSInvalidStateException", "pending deletion", 0), true, "KMSInvalidState", "KMSInvalidStateException", false},
+	"KMS key missing":      {failWith("KMSNotFoundException", "no key", 0), true, "KMSNotFound", "KMSNotFoundException", false},
+	"connection broken":    {kinesistest.CutRequest, false, "connection reset", "Network", false},
+	"reply lost":           {kinesistest.CutReply, false, "connection reset", "Network", false},
+	"reply broken off":     {kinesistest.CutBody(20), false, "unexpected EOF", "", false},
+	"reply is half a JSON": {halfReply, false, "", "", false},
+	"stream is changing":   {failWith("ResourceInUseException", "not ACTIVE", 0), false, "ResourceInUse", "ResourceInUseException", false},
+	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout", false},
 }
 
 // Whatever comes in the way of seeking or of reading is shown, retried, and over when it is over: the reading goes on where it was, with
@@ -77,7 +86,7 @@ func TestTroubleIsRetriedFromWhereTheReadingWas(t *testing.T) {
 					pairs := w.read(gerritstream.Position{After: seqs[0], Arrived: time.Now()}, atTip)
 					wantData(t, pairs, "b", "c")
 					errs := errorsOf(pairs)
-					wantRetrying(t, errs, times)
+					wantRetrying(t, errs, tr.shown(times))
 					for _, err := range errs {
 						tr.check(t, operation, err)
 					}
@@ -127,7 +136,7 @@ func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
 					return atTip(p)
 				})
 				wantData(t, pairs, "a", "b", "c")
-				wantRetrying(t, errorsOf(pairs), 2)
+				wantRetrying(t, errorsOf(pairs), tr.shown(2))
 				if n := len(w.sent("GetShardIterator")); n != 1 {
 					t.Errorf("%d iterators were asked for, want 1", n)
 				}

@@ -121,7 +121,7 @@ var mutants = []mutant{
 		name: "a shard goes on at the tip after throttling",
 		file: "kinesis/iterator.go",
 		old:  "	for lowered := 0; ; lowered++ {\n",
-		new: "	if r.pace.strain > 0 {\n		from = start{kind: types.ShardIteratorTypeLatest}\n	}\n" +
+		new: "	if r.pace.shared > 0 {\n		from = start{kind: types.ShardIteratorTypeLatest}\n	}\n" +
 			"	for lowered := 0; ; lowered++ {\n",
 		pkg: ".", tests: "TestNothingJumpsWhateverTheTrouble",
 	},
