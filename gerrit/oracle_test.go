@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -48,22 +49,12 @@ func oracleEvent(event members) (gerrit.Event, []gerrit.Reason) {
 		reasons = append(reasons, gerrit.ReasonType)
 	}
 	inner := map[string]members{}
-	for _, name := range []string{"change", "patchSet", "refUpdate", "patchSetComments"} {
+	for _, name := range []string{"change", "refUpdate"} {
 		var m members
-		if raw, present := event[name]; present && (!decode(raw, &m) || m == nil) {
-			reasons = append(reasons, gerrit.ReasonShape)
-		}
+		decode(event[name], &m)
 		inner[name] = m
 	}
-	if raw, present := inner["change"]["project"]; present {
-		if _, isText := text(raw); !isText {
-			reasons = append(reasons, gerrit.ReasonShape)
-		}
-	}
-	if _, isText := text(inner["refUpdate"]["refName"]); eventType == "ref-updated" && !isText {
-		reasons = append(reasons, gerrit.ReasonShape)
-	}
-	if _, isText := text(event["newHead"]); eventType == "project-head-updated" && !isText {
+	if oracleShape(eventType, event, inner["refUpdate"]) {
 		reasons = append(reasons, gerrit.ReasonShape)
 	}
 	if len(reasons) > 0 {
@@ -81,6 +72,43 @@ func oracleEvent(event members) (gerrit.Event, []gerrit.Reason) {
 		Change:  change,
 		Created: created,
 	}, nil
+}
+
+// oracleShape reports whether a member has the wrong type, or is missing.
+func oracleShape(eventType string, event, update members) bool {
+	whole := map[string]any{}
+	for name, raw := range event {
+		var v any
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		if dec.Decode(&v) != nil {
+			return true
+		}
+		whole[name] = v
+	}
+	for _, m := range readMembers {
+		if m.of != nil && !slices.Contains(m.of, eventType) {
+			continue
+		}
+		for _, v := range valuesAt(whole, m.path) {
+			if !strings.Contains(m.may, letterOf(v)) {
+				return true
+			}
+		}
+	}
+	isText := func(raw json.RawMessage) bool { _, ok := text(raw); return ok }
+	isObject := letterOf(whole["project"]) == "o"
+	switch eventType {
+	case "ref-updated":
+		name, ok := text(update["refName"])
+		branch := strings.HasPrefix(name, "refs/heads/") || !strings.HasPrefix(name, "refs/")
+		return !ok || branch && !isText(update["project"])
+	case "project-head-updated":
+		return !isText(event["newHead"]) || !isText(event["projectName"])
+	case "ref-replicated", "ref-replication-scheduled":
+		return isObject
+	}
+	return isObject && isText(event["ref"])
 }
 
 func oracleProject(event members, inner map[string]members) string {

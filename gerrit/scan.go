@@ -12,10 +12,13 @@ const (
 // MaxDepth and MaxNumber, in which:
 //
 //   - `type` is a string;
-//   - `change`, `patchSet`, `refUpdate` and `patchSetComments` are objects when present. null is not an object: Gerrit
-//     leaves out what is null, and Zuul's handler trips over some of them;
-//   - `change.project` is a string when present;
-//   - a ref-updated has a string refUpdate.refName, a project-head-updated a string newHead.
+//   - each member that Zuul reads has, when present, the type that Gerrit writes, down to the leaf: `change` and `refUpdate`
+//     are objects, `change.project` and `newRev` strings, `approvals` an array of objects, and so on (see members.go). null is
+//     no object and no array: Gerrit leaves out what is null, and Zuul's handler trips over some of them. A number may be
+//     a string, as it has been. `project` may be an object, as it has been, unless the event has a `ref` or is one of
+//     replication;
+//   - a ref-updated has a string refUpdate.refName and, if that is a branch, a string refUpdate.project; a project-head-updated
+//     has a string newHead and a string projectName.
 //
 // A number with a fraction or an exponent that is too large for a float64 is refused, for Python makes an infinity of it; an
 // integer stays exact there and is only bound by MaxNumber. Of members with one name the last counts, whole, and escaped
@@ -41,7 +44,8 @@ func Scan(data []byte) (Event, error) {
 type scanner struct {
 	data  []byte
 	fault *Fault
-	seen  spans
+	seen  [fieldCount]span // the last value of every field
+	wrong *wrong           // nil: nothing is
 }
 
 // document checks the whole record.
@@ -133,9 +137,12 @@ func (s *scanner) pair(i, depth int, scope member) int {
 	if m == noMember {
 		return s.value(start, depth, noMember)
 	}
-	s.seen.forget(m)
-	if i = s.value(start, depth, m); i >= 0 {
-		s.seen[m] = span{start, i}
+	n := &tree[m]
+	if n.scope != noMember {
+		s.forget(n)
+	}
+	if i = s.value(start, depth, n.scope); i >= 0 {
+		s.note(m, n, start, i)
 	}
 	return i
 }
@@ -160,15 +167,18 @@ func (s *scanner) array(i, depth int, scope member) int {
 	if s.at(i) == ']' {
 		return i + 1
 	}
-	inner := noMember
-	if scope == topRefUpdates {
-		inner = firstUpdate
-	}
+	element := tree[scope].element
 	for {
-		if i = s.value(i, depth, inner); i < 0 {
+		start, n := i, &tree[element]
+		if i = s.value(i, depth, n.scope); i < 0 {
 			return i
 		}
-		inner = noMember
+		if element != noMember {
+			s.note(element, n, start, i)
+			if tree[scope].first || s.anyWrong(element) {
+				element = noMember // what is wrong in one element is not right because of the next
+			}
+		}
 		switch i = s.space(i); s.at(i) {
 		case ',':
 			i = s.space(i + 1)

@@ -14,15 +14,19 @@ const (
 // OtherType is the label of every type that is not among Types.
 const OtherType = "other"
 
-// knownTypes are Gerrit's own events and those of its widespread plugins. It is never written to.
-var knownTypes = []string{
+// gerritTypes are Gerrit's own events. It is never written to.
+var gerritTypes = []string{
 	"patchset-created", "comment-added", "change-merged", "change-abandoned", "change-restored", "change-deleted",
 	"reviewer-added", "reviewer-deleted", "vote-deleted", "topic-changed", "hashtags-changed",
 	"custom-keyed-values-changed", "wip-state-changed", "private-state-changed",
 	typeRefUpdated, typeBatchRefUpdated, "project-created", typeProjectHeadUpdated,
+}
+
+// knownTypes are Gerrit's own events and those of its widespread plugins. It is never written to.
+var knownTypes = append(slices.Clone(gerritTypes),
 	typeRefReplicated, typeRefScheduled, "ref-replication-done", "fetch-ref-replicated", "fetch-ref-replication-scheduled",
 	"cache-eviction", "rerun-check",
-}
+)
 
 // labels leads from a known type to itself. It is never written to.
 var labels = func() map[string]string {

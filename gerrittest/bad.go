@@ -45,6 +45,18 @@ var badScenes = []scene{
 	bad(gerrit.ReasonShape, func(_ *world, e object) []byte { // as very old servers wrote it
 		return appendJSON(nil, e.with("change", object{{"project", object{{"name", "example/widgets"}}}}))
 	}),
+	bad(gerrit.ReasonShape, func(_ *world, e object) []byte { // a revision for each parent: Zuul stops at it
+		return appendJSON(nil, e.with("type", "change-merged").with("newRev", []string{"1", "2"}))
+	}),
+	bad(gerrit.ReasonShape, func(_ *world, e object) []byte { // a comment without its list
+		return appendJSON(nil, e.with("patchSetComments", object{{"/PATCHSET_LEVEL", object{{"message", "recheck"}}}}))
+	}),
+	bad(gerrit.ReasonShape, func(_ *world, e object) []byte { // a ref with its parts
+		return appendJSON(nil, e.with("ref", object{{"name", "refs/heads/main"}}))
+	}),
+	bad(gerrit.ReasonShape, func(_ *world, e object) []byte { // votes by label
+		return appendJSON(nil, e.with("approvals", object{{"Verified", 1}}))
+	}),
 	bad(gerrit.ReasonType, func(_ *world, e object) []byte {
 		return appendJSON(nil, e.without("type"))
 	}),
@@ -52,6 +64,7 @@ var badScenes = []scene{
 		return appendJSON(nil, e.with("type", 7))
 	}),
 	badRefUpdated,
+	badBranch,
 }
 
 // bad returns the scene of a comment that something goes wrong with.
@@ -68,6 +81,15 @@ func bad(reason gerrit.Reason, spoil func(*world, object) []byte) scene {
 // badRefUpdated is a ref-updated that does not say which ref.
 func badRefUpdated(w *world) []Record {
 	r := w.record(w.refUpdated(pick(w.rng, projects), "", w.person()).without("refUpdate"), nil)
+	r.Want, r.Why = DeadLetter, string(gerrit.ReasonShape)
+	return []Record{r}
+}
+
+// badBranch is a branch's ref-updated that does not say of which project.
+func badBranch(w *world) []Record {
+	project := pick(w.rng, projects)
+	part := w.refUpdatePart(project, fullName(pick(w.rng, branches))).without("project")
+	r := w.record(w.refUpdated(project, "", w.person()).with("refUpdate", part), nil)
 	r.Want, r.Why = DeadLetter, string(gerrit.ReasonShape)
 	return []Record{r}
 }

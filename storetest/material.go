@@ -33,7 +33,7 @@ func after(n int) gerritstream.Position {
 // event makes record n of a shard an entry. Its payload is JSON, as every entry's is that a Classifier let pass, written
 // in a way that no encoder would write it.
 func event(shard gerritstream.ShardID, n int) gerritstream.Entry {
-	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) + `.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n"}}`
+	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) + `.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n","project":"plugins/events"}}`
 	return eventWith(shard, n, []byte(payload))
 }
 

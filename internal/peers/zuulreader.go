@@ -2,15 +2,20 @@ package peers
 
 import (
 	"context"
-	_ "embed" // reader.py
+	_ "embed" // reader.py, payload.py
 	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
 )
 
+// readerScript needs what is in payloadScript.
+//
 //go:embed python/reader.py
-var readerProgram string
+var readerScript string
+
+//go:embed python/payload.py
+var payloadScript string
 
 // Reader is a Python process that consumes a connection's event queue as Zuul's scheduler does, and stumbles over whatever
 // would make any release of Zuul drop an event, keep it for ever, or stop. It ends with the test. Its methods are for one goroutine
@@ -53,13 +58,13 @@ type ZuulCheckpoint struct {
 // does, it creates what it needs below that. It needs [Kazoo].
 func StartReader(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startProgram(tb, "reader", readerProgram, append(opts.args(), "--root", root)...)}
+	return &Reader{startProgram(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root)...)}
 }
 
 // StartObserver starts a reader that creates nothing.
 func StartObserver(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startProgram(tb, "reader", readerProgram, append(opts.args(), "--root", root, "--touch-nothing")...)}
+	return &Reader{startProgram(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root, "--touch-nothing")...)}
 }
 
 // Read reads all events that are queued and leaves them there.

@@ -64,6 +64,7 @@ func run(ctx context.Context, only string, verbose bool) error {
 		crewMutants,
 		sqliteMutants,
 		programMutants,
+		gerritMutants,
 	) {
 		if !match.MatchString(m.name) {
 			continue

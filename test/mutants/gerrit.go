@@ -1,0 +1,54 @@
+package main
+
+// gerritMutants are the breaks of what is said of one event.
+var gerritMutants = []mutant{
+	{
+		name: "gerrit: an array as newRev passes",
+		file: "gerrit/members.go",
+		old:  "{path: \"newRev\", kinds: aText | aNull},",
+		new:  "{path: \"newRev\", kinds: anything},",
+		pkg:  "./gerrit", tests: "TestHostile|TestEveryMemberThatZuulReadsHasItsType",
+	},
+	{
+		name: "gerrit: a comment that is no object passes",
+		file: "gerrit/members.go",
+		old:  "{path: \"patchSetComments./PATCHSET_LEVEL[]\", kinds: anObject},",
+		new:  "{path: \"patchSetComments./PATCHSET_LEVEL[]\", kinds: anything},",
+		pkg:  "./gerrit", tests: "TestHostile|TestEveryMemberThatZuulReadsHasItsType",
+	},
+	{
+		name: "gerrit: the last element of an array decides",
+		file: "gerrit/scan.go",
+		old:  "if tree[scope].first || s.anyWrong(element) {",
+		new:  "if tree[scope].first {",
+		pkg:  "./gerrit", tests: "TestWhatCountsOfAWrongMember",
+	},
+	{
+		name: "gerrit: what a replaced member held is still wrong",
+		file: "gerrit/members.go",
+		old:  "		clear(s.wrong[n.scope+1 : n.last+1])\n",
+		new:  "",
+		pkg:  "./gerrit", tests: "TestWhatCountsOfAWrongMember",
+	},
+	{
+		name: "gerrit: a branch's ref-updated needs no project",
+		file: "gerrit/extract.go",
+		old:  "if s.fault == nil && isBranch(e.Ref) {",
+		new:  "if false {",
+		pkg:  "./gerrit", tests: "TestHostile",
+	},
+	{
+		name: "gerrit: an object as the project of a replication passes",
+		file: "gerrit/extract.go",
+		old:  "		s.forbidProjectObject(\"project of an event of replication\")\n",
+		new:  "",
+		pkg:  "./gerrit", tests: "TestHostile",
+	},
+	{
+		name: "gerrit: 309 digits are taken for few",
+		file: "gerrit/number.go",
+		old:  "(exponent || whole > 308)",
+		new:  "(exponent || whole > 309)",
+		pkg:  "./gerrit", tests: "TestHostile",
+	},
+}
