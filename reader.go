@@ -22,12 +22,14 @@ type reader struct {
 	since     time.Time // local: when committed became what it is
 	filtered  uint64    // records dropped since the last commit
 	behind    bool      // logged as behind
+	absent    backoff   // while the shard is listed and cannot be found
 
 	chunk chunk
 }
 
 func newReader(w *worker, term Term, pos Position) *reader {
-	return &reader{worker: w, term: term, limits: term.Limits(), committed: pos, cursor: pos, since: time.Now()}
+	return &reader{worker: w, term: term, limits: term.Limits(), committed: pos, cursor: pos, since: time.Now(),
+		absent: backoff{first: time.Second, most: 30 * time.Second}}
 }
 
 // lead does what a term is for. It returns nil when the term came to its natural end: shard ended, nothing to do, or ctx ended.
@@ -64,8 +66,9 @@ func (r *reader) lead(ctx context.Context) (next, error) {
 			}
 			return campaignAgain, ignoreCanceled(err)
 		case errors.Is(err, ErrShardNotFound):
-			r.kick()
-			return planAgain, err
+			if there, err := r.awaitShard(reading, err); !there {
+				return planAgain, err
+			}
 		case errors.Is(err, ErrBadPosition):
 			if then, ready, err := r.badPosition(reading, work, err); !ready {
 				return then, err
@@ -74,6 +77,29 @@ func (r *reader) lead(ctx context.Context) (next, error) {
 			return campaignAgain, err
 		}
 	}
+}
+
+// awaitShard keeps the term while it is not known why the service does not
+// know the shard any more: a stream that is gone may come back, and until
+// then an election would change nothing. there is true when the shard is
+// listed, and after a pause it may be read again.
+func (r *reader) awaitShard(reading context.Context, missing error) (there bool, err error) {
+	r.kick()
+	seen, err := r.look(reading)
+	switch {
+	case reading.Err() != nil: // the next attempt to read says why
+		return true, nil
+	case err != nil:
+		return false, err
+	case seen.listing.Stream.Created.UnixMilli() != r.stream.Created.UnixMilli():
+		return false, nil // recreated: the supervisor begins a new epoch
+	}
+	if _, listed := seen.steps[r.shard]; !listed {
+		return false, missing
+	}
+	r.trouble(missing)
+	r.absent.pause(reading)
+	return true, nil
 }
 
 func ignoreCanceled(err error) error {
@@ -216,6 +242,8 @@ func (r *reader) read(reading, work context.Context) error {
 				return err
 			}
 			continue
+		case p.err != nil && reading.Err() != nil:
+			return context.Cause(reading)
 		case p.err != nil:
 			return p.err
 		}
@@ -237,6 +265,7 @@ var errSourceEnded = errors.New("the source stopped reading without a reason")
 // handle takes a page to the store, as far as it has to go there now.
 func (r *reader) handle(work context.Context, b *Batch) error {
 	r.fine()
+	r.absent.reset()
 	r.cfg.Observer.PageRead(r.shard, b)
 	lost := r.noteTrimmed(b)
 	if err := r.judge(work, b); err != nil {

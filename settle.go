@@ -58,6 +58,7 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 		s.reportLost(s.log, "", lost)
 		s.endAll()
 		s.missing, s.ends, s.tips, s.vacant = absences{}, map[ShardID]bool{}, map[ShardID]bool{}, nil
+		s.pauses = map[ShardID]*backoff{}
 	case made && !start.From.TrimHorizon:
 		unread := min(l.Retention, start.From.Time.Sub(l.Stream.Created))
 		s.log.Info("the stream is followed from here on", "from", start.From.Time,

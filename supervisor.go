@@ -3,6 +3,7 @@ package gerritstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -35,6 +36,7 @@ type supervisor struct {
 	workers   map[ShardID]*worker
 	parents   map[ShardID]context.CancelFunc // the watches of parents that something waits for
 	tips      map[ShardID]bool               // at which a worker was that has ended
+	pauses    map[ShardID]*backoff           // between the terms of a shard; a worker's while it runs
 	retry     backoff                        // after a round that failed
 	listRetry backoff
 
@@ -70,6 +72,7 @@ func newSupervisor(l *Listener) *supervisor {
 		parents:    map[ShardID]context.CancelFunc{},
 		ends:       map[ShardID]bool{},
 		tips:       map[ShardID]bool{},
+		pauses:     map[ShardID]*backoff{},
 		warned:     map[string]bool{},
 		retry:      backoff{first: 250 * time.Millisecond, most: planEvery},
 		listRetry:  backoff{first: 250 * time.Millisecond, most: 15 * time.Second},
@@ -161,8 +164,8 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if s.unlistedEnds(positions) && !listed {
-		s.nextList = time.Now()
+	if s.unlistedEnds(positions) && !listed && s.listErr == nil {
+		s.listSoon()
 		return s.round(ctx)
 	}
 	if listed {
@@ -185,11 +188,14 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 // list lists the stream and settles the start record, when it is time to. After a failure what was listed before is planned
 // with: who leads is decided all the same.
 func (s *supervisor) list(ctx context.Context) (done bool, err error) {
-	if !s.cfg.UntilCaughtUp && time.Now().Before(s.nextList) {
+	if time.Now().Before(s.nextList) && (s.listErr != nil || !s.cfg.UntilCaughtUp) {
 		return false, s.listErr
 	}
 	began := time.Now()
 	listing, err := s.cfg.Source.List(ctx)
+	if errors.Is(err, ErrStreamNotFound) && !s.begun.IsZero() {
+		err = vanished(err)
+	}
 	if err == nil {
 		s.clock.saw(listing.Now)
 		if s.begun.IsZero() {
@@ -218,6 +224,17 @@ func parentsOf(shards []Shard) map[ShardID]bool {
 	}
 	return parents
 }
+
+// listSoon has the next round list. It does not override the back-off after
+// a listing that failed.
+func (s *supervisor) listSoon() {
+	if s.listErr == nil {
+		s.nextList = time.Now()
+	}
+}
+
+// vanished says of a stream that was there before that it is not found.
+func vanished(err error) error { return fmt.Errorf("the stream is gone: %w", err) }
 
 // unlistedEnds reports whether shards have ended that were open when they were listed, and for which that was not noted yet: they
 // have children that were not listed.
@@ -293,6 +310,7 @@ func (s *supervisor) startWorker(ctx context.Context, step Step) {
 		known:    s.parental[step.Shard],
 		kick:     s.kick,
 		nudge:    s.nudge,
+		pause:    s.pauseOf(step.Shard),
 		stop:     stop,
 		cancel:   cancel,
 		withdraw: withdraw,
@@ -303,6 +321,16 @@ func (s *supervisor) startWorker(ctx context.Context, step Step) {
 		w.dismissed = candidacy.Err() != nil
 		s.finished <- w
 	}()
+}
+
+// pauseOf returns the back-off between the terms of a shard. It outlives the
+// shard's workers: one that ends at once, again and again, is not started
+// without a pause.
+func (s *supervisor) pauseOf(shard ShardID) *backoff {
+	if s.pauses[shard] == nil {
+		s.pauses[shard] = &backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
+	}
+	return s.pauses[shard]
 }
 
 // watch has one watch for each parent that a shard waits for, and ends those that are not needed any more.
@@ -360,7 +388,7 @@ func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 		case <-timer.C:
 			return nil
 		case <-s.kicks:
-			s.nextList = time.Now()
+			s.listSoon()
 			within(listDebounce)
 		case <-s.nudges:
 			within(listDebounce)
@@ -370,7 +398,7 @@ func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 				return w.err
 			}
 			if !w.dismissed && !(w.known && s.board.position(w.shard).Ended) {
-				s.nextList = time.Now()
+				s.listSoon()
 			}
 			within(listDebounce)
 		case parent := <-s.watched:

@@ -34,6 +34,7 @@ type worker struct {
 	known   bool            // its children were listed when the worker was made
 	kick    func()          // asks the supervisor to list and plan anew
 	nudge   func()          // asks it to plan anew: a term has begun or ended
+	pause   *backoff        // between the terms of the shard; kept from one worker to the next
 	stop    <-chan struct{} // closed when the process is to stop
 
 	cancel    context.CancelCauseFunc // ends the worker
@@ -56,7 +57,6 @@ const (
 // run campaigns and leads until ctx ends, the shard has ended, or the plan has to be made anew: nil. Its error ends Run. It
 // campaigns until candidacy ends, which is a part of ctx.
 func (w *worker) run(ctx, candidacy context.Context) error {
-	pause := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	for {
 		term, err := w.cfg.Store.Campaign(candidacy, w.epoch, w.shard)
 		if err != nil {
@@ -65,7 +65,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			}
 			if errors.Is(err, ErrUnusable) {
 				w.trouble(err)
-				if !pause.pause(candidacy) {
+				if !w.pause.pause(candidacy) {
 					return nil
 				}
 				continue
@@ -79,16 +79,13 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			return nil
 		case errors.Is(err, ErrNewerFormat):
 			return fmt.Errorf("shard %s: %w", w.shard, err)
-		case err == nil && then == planAgain:
+		case then == planAgain && w.ended():
 			return nil
 		}
 		if time.Since(began) > time.Minute {
-			pause.reset()
+			w.pause.reset()
 		}
-		if !pause.pause(candidacy) {
-			return nil
-		}
-		if then == planAgain {
+		if !w.pause.pause(candidacy) || then == planAgain {
 			return nil
 		}
 	}
@@ -131,6 +128,13 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 		})
 	}
 	return then, err
+}
+
+// ended reports whether the shard was handled to its end, as far as this
+// process knows.
+func (w *worker) ended() bool {
+	pos := w.board.position(w.shard)
+	return pos.Ended
 }
 
 // linger waits, once the worker has been told to end, for as long as what is in flight may take.
@@ -194,8 +198,19 @@ func (w *worker) look(ctx context.Context) (round, error) {
 		case seen.err == nil:
 			return seen, nil
 		}
-		w.trouble(seen.err)
+		w.heldUp(seen.err)
 	}
+}
+
+// heldUp shows why a term cannot look. That the stream is gone is logged by
+// the supervisor, once for all shards.
+func (w *worker) heldUp(err error) {
+	if !errors.Is(err, ErrStreamNotFound) {
+		w.trouble(err)
+		return
+	}
+	w.board.met(w.shard, vanished(err).Error(), true)
+	w.board.shard(w.shard, func(s *ShardStatus) { s.AtTip = false })
 }
 
 // makeRound lists, then reads the positions, and plans.

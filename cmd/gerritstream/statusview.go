@@ -221,8 +221,8 @@ func (l *look) shardTrouble(s *shardView) []string {
 		if s.Trouble != "" {
 			found = append(found, s.Trouble)
 		}
-		// Another program commits elsewhere, and only when there are events.
-		if !s.Foreign && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
+		// Another program commits elsewhere, and only when there are events. What holds the shard up says why as well.
+		if s.Trouble == "" && !s.Foreign && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
 			found = append(found, fmt.Sprintf("nothing was committed for %s", l.now.Sub(s.LastCommit).Round(time.Second)))
 		}
 	}

@@ -104,6 +104,13 @@ func TestStatusTrouble(t *testing.T) {
 		}, []string{"shardId-1: nobody reads it"}},
 		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
 			[]string{"b-2: denied: kinesis:GetRecords"}},
+		{"the stream is gone", func(in *gerritstream.Inspection, _ *look) {
+			in.Reports[1].Status.Trouble = "the stream is gone: not found"
+			in.Reports[1].Status.Shards[0].Trouble = in.Reports[1].Status.Trouble
+			s := in.Shards["shardId-1"]
+			s.Committed = now.Add(-5 * time.Minute)
+			in.Shards["shardId-1"] = s
+		}, []string{"a-1: the stream is gone: not found"}},
 		{"a shard held up", func(in *gerritstream.Inspection, _ *look) { in.Reports[1].Status.Shards[0].Trouble = denied },
 			[]string{"shardId-1: denied: kinesis:GetRecords"}},
 		{"halted", func(in *gerritstream.Inspection, _ *look) {

@@ -29,6 +29,7 @@ func TestNotReady(t *testing.T) {
 		{"waiting", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateWaiting, "")}, nil},
 		{"held up", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateReading, "KMS says no")},
 			[]string{"shardId-000000000000: KMS says no"}},
+		{"the stream is gone", gerritstream.Status{Listed: listed, Trouble: "gone", Shards: shard(gerritstream.StateReading, "gone")}, []string{"gone"}},
 		{"halted", gerritstream.Status{Listed: listed, Shards: shard(gerritstream.StateHalted, "halted: bad position")},
 			[]string{"shardId-000000000000: halted: bad position"}},
 	}

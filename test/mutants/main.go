@@ -62,6 +62,7 @@ func run(ctx context.Context, only string, verbose bool) error {
 		kinesisClientMutants,
 		zookeeperMutants,
 		crewMutants,
+		silentMutants,
 		sqliteMutants,
 		programMutants,
 		gerritMutants,
