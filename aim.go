@@ -9,7 +9,7 @@ import (
 type Aim struct {
 	After       SequenceNumber // behind this record: the next one read is the one after it
 	TrimHorizon bool           // with the oldest record kept
-	Latest      bool           // from now on
+	Latest      bool           // about 10 s before now
 	Time        time.Time      // with what arrived then or later
 }
 

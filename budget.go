@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Budget bounds the bytes of pages that a process holds at once: promise 6. It is shared by all shards of a process.
+// Budget bounds the bytes of pages that a process holds at once (guarantee 5 of the README). It is shared by all shards of a process.
 //
 // What a read may need at worst is reserved before the read and shrunk to what it took; whoever holds a reservation
 // never needs a second one to finish, so that waiting for one cannot deadlock. Waiters are served in turn.

@@ -308,7 +308,7 @@ func (r *reader) cursorMoved() bool {
 	return a.After != b.After || !a.CaughtUp.Equal(b.CaughtUp) || a.Ended != b.Ended
 }
 
-// arrivalError is how far arrival times may be wrong (promise 1).
+// arrivalError is how far arrival times may be wrong (guarantee 1 of the README).
 const arrivalError = 5 * time.Minute
 
 // noteTrimmed compares what has been handled with what the stream still keeps, and reports whether records may have been

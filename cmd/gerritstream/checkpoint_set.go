@@ -25,7 +25,7 @@ func newCheckpointSet(p process) *cobra.Command {
                          process that reads the shard does what --on-bad-checkpoint says.
   --to TIME              with what arrived then or later, by the service's clock: 2026-01-31T08:00:00Z
   --to trim-horizon      with the oldest record kept
-  --to latest            from now on, less 10 s
+  --to latest            about 10 s before now
 
 What was handled and is behind the new position is read and queued again. What was not handled and is before it is
 not read: that is recorded with the position as possibly lost, and ` + "`status`" + ` shows it. With --dry-run it is only said what

@@ -79,7 +79,7 @@ var settings = []Setting{
 	integer("zookeeper.queue_limit", "zookeeper-queue-limit", "`number` of events in Zuul's queue at which reading pauses",
 		func(c *Config) *int { return &c.ZooKeeper.QueueLimit }, 1, 1_000_000),
 	{
-		Key: "start_at", Flag: "start-at", Usage: "where a stream begins that nobody has followed yet: latest, trim-horizon or an RFC 3339 `time`",
+		Key: "start_at", Flag: "start-at", Usage: "where a stream begins that nobody has followed yet: latest (about 10 s before now), trim-horizon or an RFC 3339 `time`",
 		set:  func(c *Config, v string) (err error) { c.StartAt, err = parseStartAt(v); return },
 		show: func(c *Config) string { return c.StartAt.String() },
 	},
