@@ -1,15 +1,18 @@
 package gerritstream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesis"
 )
 
 // The identity of a cause holds nothing that differs from one request, shard or moment to the next.
@@ -117,7 +120,7 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		h.stream.change(func() { h.stream.readErr = nil })
-		time.Sleep(20 * time.Second)
+		time.Sleep(40 * time.Second)
 		lines := p.calmLines("server fault")
 		if n := len(lines); n < 4 || n > 6 || !strings.Contains(lines[0], "level=INFO") || !strings.Contains(lines[1], "level=WARN") ||
 			!strings.Contains(lines[n-1], "the trouble is over") {
@@ -206,3 +209,58 @@ func TestListingsAndTermsAreToldOnce(t *testing.T) {
 		}
 	})
 }
+
+// Two consumers of one stream throttle each other, for ever, while both are at its tip: that is normal life. The process
+// stays ready, nothing is trouble, and the log has a line a minute.
+func TestASecondReaderIsNoTrouble(t *testing.T) {
+	inBrook(t, func(t *testing.T, b *brook) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var neighbours sync.WaitGroup
+		defer neighbours.Wait()
+		defer cancel()
+		for range 2 { // what another program takes: more than its share
+			neighbour := sourceOf(t, b.srv, kinesis.Config{PollInterval: 200 * time.Millisecond})
+			neighbours.Go(func() {
+				for batch, err := range neighbour.Read(ctx, s0, gs.Position{From: gs.StartPoint{Time: time.Now().Add(-time.Minute)}}) {
+					if batch.Done != nil {
+						batch.Done()
+					}
+					if err != nil && !errors.Is(err, gs.ErrRetrying) {
+						return
+					}
+				}
+			})
+		}
+		refused := &refusals{}
+		source := sourceOf(t, b.srv, kinesis.Config{PollInterval: 250 * time.Millisecond, Observer: refused})
+		p := b.start(func(c *gs.Config) { c.Source = source })
+		time.Sleep(20 * time.Second)
+		for i := range 240 {
+			time.Sleep(500 * time.Millisecond)
+			if i%20 == 0 {
+				b.add(fmt.Sprintf("good %d", i))
+			}
+			if s := p.Status(); len(s.Troubles()) > 0 || s.Listed.IsZero() {
+				t.Fatalf("trouble where all goes on: %v", s.Troubles())
+			}
+		}
+		if lines := p.calmLines("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 || strings.Contains(strings.Join(lines, ""), "WARN") {
+			t.Errorf("refused %d times; %d lines in two minutes:\n%s", refused.n.Load(), len(lines), strings.Join(lines, ""))
+		}
+		time.Sleep(5 * time.Second)
+		b.wantQueued(b.put...)
+	})
+}
+
+// refusals counts what the service refuses for being too much.
+type refusals struct{ n atomic.Int64 }
+
+func (r *refusals) Request(_, code string, _ time.Duration) {
+	if code == "ProvisionedThroughputExceededException" {
+		r.n.Add(1)
+	}
+}
+
+func (r *refusals) ReplyBytes(int) {}
+
+func (r *refusals) ClockSkew(time.Duration) {}

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	gatherFor = time.Second // what comes together is told together
-	lineEvery = time.Minute // between two lines of one cause, in the long run
-	atOnce    = 3           // lines of one cause that may come sooner: its beginning, that it is grave, its end
-	maxCauses = 32          // that are told apart at once
+	gatherFor = time.Second      // what comes together is told together
+	lineEvery = time.Minute      // between two lines of one cause, in the long run
+	atOnce    = 3                // lines of one cause that may come sooner: its beginning, that it is grave, its end
+	overAfter = 30 * time.Second // what did not happen for so long is over
+	maxCauses = 32               // that are told apart at once
 )
 
 // topic is a sort of thing that a logbook tells, with its words.
@@ -216,7 +217,7 @@ func (b *logbook) tell(ctx context.Context, now time.Time, last bool) (next time
 // due says what the next line is and when it may come. An empty text: none any
 // more; the story may be forgotten then.
 func (s *story) due(now time.Time) (text string, at time.Time) {
-	summary, over := s.told.Add(lineEvery), s.last.Add(calmAfter)
+	summary, over := s.told.Add(lineEvery), s.last.Add(overAfter)
 	switch {
 	case s.resting, !s.told.IsZero() && s.fresh == 0 && s.topic.ends == "":
 		return "", s.credit

@@ -114,7 +114,7 @@ func betweenWords(r rune) bool {
 const (
 	lastsFor  = 30 * time.Second // trouble that may pass counts when it lasts so long
 	lagGrowth = 30 * time.Second // or when the shard falls behind by so much more meanwhile
-	calmAfter = 10 * time.Second // trouble that was not met for so long is over
+	calmAfter = 10 * time.Second // a lag that grows is not due to trouble that was not met for so long
 	holdFades = time.Minute      // trouble of a shard that is led no more is then forgotten
 )
 

@@ -364,7 +364,7 @@ var mutants = []mutant{
 		file: "trouble.go",
 		old:  "now.Sub(h.since) >= lastsFor",
 		new:  "true",
-		pkg:  ".", tests: "TestHalfOfTheRequestsFail|TestOneCauseIsOneLineForAllShards",
+		pkg:  ".", tests: "TestHalfOfTheRequestsFail|TestOneCauseIsOneLineForAllShards|TestASecondReaderIsNoTrouble",
 	},
 	{
 		name: "status: trouble that lasts is not shown",
