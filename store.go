@@ -153,6 +153,10 @@ type Inspection struct {
 	DeadLetters int64                      `json:"dead_letters"` // dead letters held
 	Discarded   int64                      `json:"discarded"`    // dead letters of which only the count is left
 	Expired     int64                      `json:"expired"`      // events removed after their retention
+
+	// Of these, how many no consumer was known to have read, and when the last of them went; zero: none.
+	ExpiredUnread   int64     `json:"expired_unread"`
+	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"`
 }
 
 // InspectedShard is one shard of an Inspection.

@@ -43,6 +43,7 @@ func withinLimits(c *gerritstream.Commit) error {
 // encode prepares a commit. The events' payloads are not copied.
 func (t *term) encode(c *gerritstream.Commit) *encoded {
 	now := milliseconds(t.store.config.Now())
+	queued := milliseconds(dated(c.Now, t.store.config.Now()))
 	stamp := gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}
 	w := &encoded{
 		term:     t,
@@ -52,13 +53,13 @@ func (t *term) encode(c *gerritstream.Commit) *encoded {
 		letters:  c.DeadLetters,
 	}
 	for i := range c.Entries {
-		w.events[i] = eventRow(&c.Entries[i], now)
+		w.events[i] = eventRow(&c.Entries[i], queued)
 	}
 	return w
 }
 
 // eventRow is an entry as the columns of addEvent.
-func eventRow(e *gerritstream.Entry, now int64) []any {
+func eventRow(e *gerritstream.Entry, queued int64) []any {
 	var change, created any
 	if e.Event.Change != 0 {
 		change = e.Event.Change
@@ -67,7 +68,7 @@ func eventRow(e *gerritstream.Entry, now int64) []any {
 		created = milliseconds(e.Event.Created)
 	}
 	return []any{e.ID[:], string(e.Shard), string(e.Seq), e.Sub, milliseconds(e.Arrived),
-		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, now, notNull(e.Payload)}
+		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, queued, notNull(e.Payload)}
 }
 
 // notNull keeps the driver from storing an empty payload as NULL.
@@ -127,7 +128,7 @@ func (w *encoded) putAside(st *statements) error {
 	if len(w.discarded) == 0 {
 		return nil
 	}
-	return st.exec(st.count, len(w.discarded), "discarded")
+	return st.exec(st.count, "discarded", len(w.discarded))
 }
 
 // letterRow is a dead letter as the columns of addLetter.

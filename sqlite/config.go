@@ -17,7 +17,8 @@ type Config struct {
 	// Process is what others call this process: in Inspect, in logs. Default: host name and process id.
 	Process string
 
-	// Retention is how long events are kept after they were queued. Zero: DefaultRetention. Negative: for ever.
+	// Retention is how long events are kept after they arrived or were queued, whichever is later, by the service's clock as
+	// commits tell it. Zero: DefaultRetention. Negative: for ever.
 	Retention time.Duration
 
 	// LeaseTTL is how long the leadership of a process that died stands. Shorter than a process may be paused by a busy
@@ -27,7 +28,8 @@ type Config struct {
 	// Logger gets what an operator should know. nil: nobody does.
 	Logger *slog.Logger
 
-	// Now is the clock that commits, beats and reports are dated by, for people. nil: time.Now. No lease is decided by it.
+	// Now is the local clock: commits, beats and reports are dated by it, for people. nil: time.Now. No lease is decided by it,
+	// and nothing is removed while it differs from the service's by more than an hour.
 	Now func() time.Time
 }
 

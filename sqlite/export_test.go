@@ -28,7 +28,10 @@ func (s *Store) Reap() error {
 }
 
 // RemoveExpired removes what was queued before a time, as the sweeper does.
-func (s *Store) RemoveExpired(before time.Time) (int64, error) { return s.removeExpired(before) }
+func (s *Store) RemoveExpired(before time.Time) (int64, error) {
+	n, _, err := s.removeExpired(before)
+	return n, err
+}
 
 // Say runs a statement on the writing connection, by way of the writer.
 func (s *Store) Say(statement string) error {

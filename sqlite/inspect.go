@@ -44,9 +44,7 @@ func inspect(ctx context.Context, db *sql.DB) (in gerritstream.Inspection, err e
 	if in.Start, err = readStart(ctx, tx); err != nil {
 		return in, err
 	}
-	if err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters),
-		(SELECT value FROM counters WHERE name = 'discarded'), (SELECT value FROM counters WHERE name = 'expired')`).
-		Scan(&in.Queue, &in.DeadLetters, &in.Discarded, &in.Expired); err != nil {
+	if err := inspectCounts(ctx, tx, &in); err != nil {
 		return in, err
 	}
 	now := milliseconds(time.Now())
@@ -55,6 +53,38 @@ func inspect(ctx context.Context, db *sql.DB) (in gerritstream.Inspection, err e
 	}
 	in.Reports, err = inspectReports(ctx, tx, now)
 	return in, err
+}
+
+// inspectCounts reads how much there is, and how much was there.
+func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection) error {
+	err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters)`).
+		Scan(&in.Queue, &in.DeadLetters)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT name, value FROM counters`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var value int64
+		if err := rows.Scan(&name, &value); err != nil {
+			return err
+		}
+		switch name {
+		case "discarded":
+			in.Discarded = value
+		case "expired":
+			in.Expired = value
+		case "expired unread":
+			in.ExpiredUnread = value
+		case "expired unread at":
+			in.ExpiredUnreadAt = fromMilliseconds(value)
+		}
+	}
+	return rows.Err()
 }
 
 // inspectShards describes the shards that were ever led or have a position in the current epoch. A process whose last beat is

@@ -29,6 +29,7 @@ type Store struct {
 	// intercept, if not nil, stands around each write: tests make it fail.
 	intercept func(p point, write func() error) error
 
+	clock   clock
 	beats   atomic.Uint64 // counts this process' beats
 	leaving atomic.Bool   // set by Close: nothing is won any more, and no beat is written
 	stop    chan struct{} // closed by Close: every goroutine returns

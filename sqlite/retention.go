@@ -19,14 +19,9 @@ func (s *Store) sweep() {
 	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	w := sweeper{store: s}
 	for {
-		n, err := s.removeExpired(time.Now().Add(-s.config.Retention))
-		if n > 0 {
-			s.log.Info("removed events that were kept for their time", "events", n, "retention", s.config.Retention)
-		}
-		if err != nil && !errors.Is(err, errClosed) {
-			s.log.Warn("cannot remove events that were kept for their time", "error", err)
-		}
+		w.once()
 		select {
 		case <-tick.C:
 		case <-s.stop:
@@ -35,28 +30,93 @@ func (s *Store) sweep() {
 	}
 }
 
-// removeExpired removes the events queued before a time, in batches, and tells how many it removed.
-func (s *Store) removeExpired(before time.Time) (total int64, err error) {
+// sweeper removes events and says so.
+type sweeper struct {
+	store    *Store
+	differed bool // it was said that the clocks differ
+	unread   bool // it was said that events were removed unread
+}
+
+// once removes what is older than the retention now.
+func (w *sweeper) once() {
+	log, keep := w.store.log, w.store.config.Retention
+	before, ok := w.horizon()
+	if !ok {
+		return
+	}
+	n, unread, err := w.store.removeExpired(before)
+	if n > 0 {
+		log.Info("removed expired events", "events", n, "retention", keep)
+	}
+	if unread > 0 && !w.unread {
+		w.unread = true
+		log.Warn("removed events that no consumer was known to have read", "events", unread, "retention", keep)
+	}
+	if err != nil && !errors.Is(err, errClosed) && w.store.fate() == nil {
+		log.Warn("cannot remove expired events", "error", err)
+	}
+}
+
+// horizon returns the time before which events have been kept for their time. It is the service's: the local clock may be put
+// right at any moment, and what is removed is gone. ok is false while nobody has told that time, and while the local clock contradicts
+// it: one of them is wrong then.
+func (w *sweeper) horizon() (before time.Time, ok bool) {
+	service, known := w.store.clock.now()
+	if !known {
+		return time.Time{}, false
+	}
+	local := w.store.config.Now()
+	if differs(service, local) {
+		if !w.differed {
+			w.differed = true
+			w.store.log.Warn("no events are removed: the local clock and the service's differ by more than an hour",
+				"local", local.UTC(), "service", service.UTC())
+		}
+		return time.Time{}, false
+	}
+	w.differed = false
+	return service.Add(-w.store.config.Retention), true
+}
+
+// removeExpired removes the events held from before a time, in batches. It returns how many it removed, and how many of them no
+// consumer is known to have read.
+func (s *Store) removeExpired(before time.Time) (total, unread int64, err error) {
 	for {
-		var n int64
+		var n, missed int64
 		err := s.writer.do(context.Background(), func(st *statements) (err error) {
-			if n, err = st.changed(st.expire, milliseconds(before), sweepBatch); err != nil || n == 0 {
-				return err
-			}
-			return st.exec(st.count, n, "expired")
+			n, missed, err = s.removeBatch(st, milliseconds(before))
+			return err
 		})
 		if err != nil {
-			return total, err
+			return total, unread, err
 		}
-		if total += n; n < sweepBatch {
-			return total, nil
+		total, unread = total+n, unread+missed
+		if n < sweepBatch {
+			return total, unread, nil
 		}
 		timer := time.NewTimer(sweepPause)
 		select {
 		case <-timer.C:
 		case <-s.stop:
 			timer.Stop()
-			return total, nil
+			return total, unread, nil
 		}
 	}
+}
+
+// removeBatch removes some of the events held from before a time, and counts them.
+func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err error) {
+	if _, err := st.get(st.countUnread, []any{before, sweepBatch}, []any{&unread}); err != nil {
+		return 0, 0, err
+	}
+	if n, err = st.changed(st.expire, before, sweepBatch); err != nil || n == 0 {
+		return 0, 0, err
+	}
+	if err := st.exec(st.count, "expired", n); err != nil || unread == 0 {
+		return n, unread, err
+	}
+	if err := st.exec(st.count, "expired unread", unread); err != nil {
+		return 0, 0, err
+	}
+	return n, unread, st.exec(st.note, "expired unread at", milliseconds(s.config.Now()))
 }

@@ -2,6 +2,8 @@ package sqlite_test
 
 import (
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,40 +12,175 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
+// sweeping is a store with a retention of an hour, one of whose clocks can be put wrong, and its leader.
+type sweeping struct {
+	*shared
+	t     *testing.T
+	store *sqlite.Store
+	term  gerritstream.Term
+	off   atomic.Int64 // of the local clock; the bubble's own is the service's
+	log   recorder
+	next  int
+}
+
+func newSweeping(t *testing.T) *sweeping {
+	t.Helper()
+	w := &sweeping{shared: newShared(t), t: t}
+	now := func() time.Time { return time.Now().Add(time.Duration(w.off.Load())) }
+	w.store = openWith(t, sqlite.Config{
+		Path: w.path, Retention: time.Hour, LeaseTTL: 10 * time.Minute, Now: now, Logger: w.log.logger(),
+	})
+	w.term = elect(t, w.store, shardA)
+	return w
+}
+
+// commit queues so many events that have just arrived, and tells the service's time.
+func (w *sweeping) commit(n int) {
+	w.t.Helper()
+	c := gerritstream.Commit{Position: position("1"), Now: time.Now()}
+	for range n {
+		w.next++
+		e := entry(shardA, gerritstream.SequenceNumber(fmt.Sprint(w.next)), 10)
+		e.Arrived = time.Now()
+		c.Entries = append(c.Entries, e)
+	}
+	must(w.t, w.term.Commit(w.t.Context(), c))
+}
+
+// expect checks how many events are held, and how many were removed.
+func (w *sweeping) expect(queue, expired int64) gerritstream.Inspection {
+	w.t.Helper()
+	in, err := w.store.Inspect(w.t.Context())
+	must(w.t, err)
+	if in.Queue != queue || in.Expired != expired {
+		w.t.Errorf("%d events held, %d expired, want %d, %d", in.Queue, in.Expired, queue, expired)
+	}
+	return in
+}
+
 // Events go when their time is over, not before, and are counted; dead letters stay.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newShared(t)
-		store := openWith(t, sqlite.Config{Path: s.path, Retention: time.Hour, LeaseTTL: 10 * time.Minute})
-		term := elect(t, store, shardA)
-		old := 0
-		for i := range 3 {
-			c := gerritstream.Commit{Position: position(gerritstream.SequenceNumber(fmt.Sprint(i + 1)))}
-			for range 400 {
-				old++
-				c.Entries = append(c.Entries, entry(shardA, gerritstream.SequenceNumber(fmt.Sprint(old)), 10))
-			}
-			must(t, term.Commit(t.Context(), c))
+		w := newSweeping(t)
+		for range 3 {
+			w.commit(400)
 		}
-		wait(t, 50*time.Minute)
-		must(t, term.Commit(t.Context(), gerritstream.Commit{
-			Position:    position("9"),
-			Entries:     []gerritstream.Entry{entry(shardA, "99999", 10)},
+		must(t, w.term.Commit(t.Context(), gerritstream.Commit{
+			Position:    position("1"),
 			DeadLetters: []gerritstream.DeadLetter{{ID: gerritstream.EventID{1}, Shard: shardA, Seq: "9"}},
 		}))
-		check := func(queue, expired int64) {
-			t.Helper()
-			in, err := store.Inspect(t.Context())
-			must(t, err)
-			if in.Queue != queue || in.Expired != expired || in.DeadLetters != 1 {
-				t.Errorf("%d events held, %d expired, %d dead letters, want %d, %d, 1", in.Queue, in.Expired, in.DeadLetters, queue, expired)
-			}
-		}
-		check(1201, 0)
+		wait(t, 50*time.Minute)
+		w.commit(1)
+		w.expect(1201, 0)
 		wait(t, 15*time.Minute)
-		check(1, 1200)
+		w.expect(1, 1200)
 		wait(t, time.Hour)
-		check(0, 1201)
+		if in := w.expect(0, 1201); in.DeadLetters != 1 {
+			t.Errorf("%d dead letters", in.DeadLetters)
+		}
+	})
+}
+
+// A local clock that is wrong, or was when an event was queued, removes nothing: neither put right nor put wrong.
+func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, off := range map[string]time.Duration{"behind": -10 * day, "ahead": 10 * day, "two hours ahead": 2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newSweeping(t)
+				w.off.Store(int64(off))
+				w.commit(150)
+				wait(t, 10*time.Minute)
+				w.expect(150, 0)
+				w.off.Store(0)
+				w.commit(0)
+				wait(t, 10*time.Minute)
+				w.expect(150, 0)
+				w.off.Store(int64(off))
+				wait(t, 10*time.Minute)
+				w.expect(150, 0)
+				wait(t, time.Hour)
+				w.expect(150, 0) // their time is over, and the clocks contradict each other
+				if n := strings.Count(w.log.String(), "no events are removed"); n != 2 {
+					t.Errorf("it is said %d times that nothing is removed, want once for each time that the clock was wrong", n)
+				}
+				w.off.Store(0)
+				wait(t, 2*time.Minute)
+				w.expect(0, 150)
+			})
+		})
+	}
+}
+
+// Whose time counts from its arrival or from its queueing, whichever is later: a backlog is kept as long as what is new, and one
+// process' wrong clock does not shorten the time.
+func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSweeping(t)
+		w.commit(3)
+		w.say(`UPDATE events SET queued_at = queued_at - 1000000000 WHERE n = 1`)
+		w.say(`UPDATE events SET arrived = arrived - 1000000000 WHERE n = 2`)
+		w.say(`UPDATE events SET arrived = arrived - 1000000000, queued_at = queued_at - 1000000000 WHERE n = 3`)
+		wait(t, 10*time.Minute)
+		w.expect(2, 1)
+	})
+}
+
+// Without the service's time nothing is removed.
+func TestRetentionWaitsForTheServicesTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSweeping(t)
+		w.say(`INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, queued_at, payload)
+			VALUES (zeroblob(16), 's', '1', -1, 0, '', '', '', 0, x'')`)
+		wait(t, time.Hour)
+		w.expect(1, 0)
+		w.commit(0)
+		wait(t, 2*time.Minute)
+		w.expect(0, 1)
+	})
+}
+
+// What no consumer was known to have read is counted apart, and said once.
+func TestExpiredUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSweeping(t)
+		w.commit(10)
+		w.say(`INSERT INTO consumers (name, n, at) VALUES ('slow', 2, 0), ('fast', 7, 0)`)
+		wait(t, 70*time.Minute)
+		if in := w.expect(0, 10); in.ExpiredUnread != 3 || time.Since(in.ExpiredUnreadAt) > 15*time.Minute {
+			t.Errorf("%d unread, the last at %v", in.ExpiredUnread, in.ExpiredUnreadAt)
+		}
+		w.commit(10)
+		w.say(`UPDATE consumers SET n = 20`)
+		wait(t, 70*time.Minute)
+		if in := w.expect(0, 20); in.ExpiredUnread != 3 {
+			t.Errorf("%d unread, want 3 as before", in.ExpiredUnread)
+		}
+		w.say(`DELETE FROM consumers`)
+		w.commit(10)
+		wait(t, 70*time.Minute)
+		if in := w.expect(0, 30); in.ExpiredUnread != 13 {
+			t.Errorf("%d unread, want 13", in.ExpiredUnread)
+		}
+		if n := strings.Count(w.log.String(), "no consumer was known"); n != 1 {
+			t.Errorf("it is said %d times that events went unread", n)
+		}
+	})
+}
+
+// Between its transactions the sweep leaves room for those of others.
+func TestSweepLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSweeping(t)
+		for range 3 {
+			w.commit(400)
+		}
+		began := time.Now()
+		n, err := w.store.RemoveExpired(began.Add(time.Hour))
+		must(t, err)
+		if took := time.Since(began); n != 1200 || took < 40*time.Millisecond {
+			t.Errorf("%d events were removed in %v, want 20 ms between each 500", n, took)
+		}
 	})
 }
 

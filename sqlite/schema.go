@@ -99,6 +99,17 @@ CREATE TABLE candidates (
 	shard   TEXT NOT NULL,
 	UNIQUE (process, shard)
 ) STRICT;
+`, `
+-- When an event's time is over: its own clock's, or its process', whichever is later.
+CREATE INDEX events_held_from ON events (max(arrived, queued_at));
+DROP INDEX events_queued_at;
+
+-- What programs that read the queue have handled. They write it themselves.
+CREATE TABLE consumers (
+	name TEXT PRIMARY KEY NOT NULL,
+	n    INTEGER NOT NULL, -- of the last event handled
+	at   INTEGER NOT NULL  -- when
+) STRICT, WITHOUT ROWID;
 `}
 
 // prepareNew sets what lasts for the life of a file. Events of two to three kilobytes fill pages of 8 KiB well, and those of SQLite's

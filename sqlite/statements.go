@@ -21,8 +21,8 @@ type statements struct {
 	addEvent                       *sql.Stmt
 	letterExists, sumLetters       *sql.Stmt
 	addLetter                      *sql.Stmt
-	count                          *sql.Stmt
-	expire                         *sql.Stmt
+	count, note                    *sql.Stmt
+	countUnread, expire            *sql.Stmt
 
 	all []*sql.Stmt
 }
@@ -30,6 +30,9 @@ type statements struct {
 // addEvent queues an event, once. Its columns are those of eventRow.
 const addEvent = `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+
+// overdue are the events held from before a time, the oldest first, so many of them.
+const overdue = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY max(arrived, queued_at) LIMIT ?`
 
 // prepare prepares all statements on a connection.
 func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
@@ -45,7 +48,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.release, `RELEASE job`},
 
 		{&s.getStart, `SELECT record FROM start`},
-		{&s.setStart, `INSERT INTO start VALUES (1, ?) ON CONFLICT DO UPDATE SET record = excluded.record`},
+		{&s.setStart, `INSERT INTO start (one, record) VALUES (1, ?) ON CONFLICT DO UPDATE SET record = excluded.record`},
 
 		{&s.getPosition, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`},
 		// The fence: without the lease in this term there is nothing to select, and nothing is written.
@@ -55,7 +58,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 
 		{&s.getLease, `SELECT l.term, l.process, coalesce(p.beat, 0)
 			FROM leases l LEFT JOIN processes p ON p.id = l.process WHERE l.shard = ?`},
-		{&s.takeLease, `INSERT INTO leases VALUES (?, ?, ?)
+		{&s.takeLease, `INSERT INTO leases (shard, term, process) VALUES (?, ?, ?)
 			ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`},
 		{&s.freeLease, `UPDATE leases SET process = '' WHERE shard = ? AND term = ? AND process = ?`},
 		{&s.freeLeases, `UPDATE leases SET process = '' WHERE process = ?`},
@@ -81,8 +84,10 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.addLetter, `INSERT INTO dead_letters
 			(id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
-		{&s.count, `UPDATE counters SET value = value + ? WHERE name = ?`},
-		{&s.expire, `DELETE FROM events WHERE n IN (SELECT n FROM events WHERE queued_at < ? ORDER BY queued_at LIMIT ?)`},
+		{&s.count, `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value`},
+		{&s.note, `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`},
+		{&s.countUnread, `SELECT count(*) FROM (` + overdue + `) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`},
+		{&s.expire, `DELETE FROM events WHERE n IN (` + overdue + `)`},
 	} {
 		if *p.stmt, err = conn.PrepareContext(ctx, p.text); err != nil {
 			s.close()

@@ -64,6 +64,7 @@ func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
 	if t.ctx.Err() != nil {
 		return context.Cause(t.ctx)
 	}
+	t.store.clock.saw(c.Now)
 	if err := withinLimits(&c); err != nil {
 		return err
 	}

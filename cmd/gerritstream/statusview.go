@@ -29,6 +29,7 @@ type statusView struct {
 	DeadLetters int64               `json:"dead_letters"`
 	Discarded   int64               `json:"discarded"`
 	Expired     int64               `json:"expired"`
+	Unread      int64               `json:"expired_unread"`
 	Processes   []processView       `json:"processes"`
 	Shards      []shardView         `json:"shards"`
 	Trouble     []string            `json:"trouble"`
@@ -73,7 +74,7 @@ func (l *look) view() statusView {
 	in := &l.inspection
 	v := statusView{
 		Connection: l.connection, Store: l.store, Start: in.Start,
-		Queue: in.Queue, DeadLetters: in.DeadLetters, Discarded: in.Discarded, Expired: in.Expired,
+		Queue: in.Queue, DeadLetters: in.DeadLetters, Discarded: in.Discarded, Expired: in.Expired, Unread: in.ExpiredUnread,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	for _, r := range reports {
@@ -191,6 +192,11 @@ func (l *look) trouble(v *statusView) []string {
 		if p.Trouble != "" {
 			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})
 		}
+	}
+	if at := l.inspection.ExpiredUnreadAt; v.Unread > 0 && !at.Before(l.lostAfter) {
+		found = append(found, gerritstream.Trouble{Text: fmt.Sprintf(
+			"%d events were removed after their retention, the last of them at %s, that no consumer is known to have read",
+			v.Unread, at.UTC().Format(time.RFC3339))})
 	}
 	lost := losses{after: l.lostAfter}
 	lost.add("stream", v.Start.Lost)

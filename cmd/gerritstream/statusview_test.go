@@ -130,6 +130,13 @@ func TestStatusTrouble(t *testing.T) {
 		{"a position nobody can read", func(in *gerritstream.Inspection, _ *look) {
 			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
 		}, []string{"shardId-2: its position cannot be read: no JSON"}},
+		{"removed unread", func(in *gerritstream.Inspection, _ *look) {
+			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
+		}, []string{"50 events were removed after their retention, the last of them at 2026-01-31T07:00:00Z, that no consumer is known to have read"}},
+		{"removed, and read or known already", func(in *gerritstream.Inspection, l *look) {
+			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
+			l.lostAfter = now.Add(-30 * time.Minute)
+		}, nil},
 		{"lost", lose, []string{
 			"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)",
 			"shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)",

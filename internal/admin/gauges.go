@@ -17,6 +17,9 @@ type Gauges struct {
 
 	// Queue returns how many events the store holds; ok is false when that is not known.
 	Queue func() (events int64, ok bool)
+
+	// Stored returns what else the store tells of itself; ok is false when that is not known. nil: there is nothing else.
+	Stored func() (in gerritstream.Inspection, ok bool)
 }
 
 // Follow adds the gauges to the metrics. It is called once, before they are served.
@@ -39,12 +42,13 @@ var (
 	descAge      = desc("position_age_seconds", "Time since everything that had arrived in the shard was handled.", "shard")
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
 	descQueue    = desc("queue_depth", "Events held by the store.")
+	descExpired  = desc("events_expired_total", "Events that all processes on the store removed after their retention, by whether a consumer was known to have read them.", "read")
 	descSkew     = desc("clock_skew_seconds", "How far the service's clock is ahead of the local one, to about half a second.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descSkew} {
+	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descExpired, descSkew} {
 		ch <- d
 	}
 }
@@ -62,6 +66,7 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	if events, ok := c.Queue(); ok {
 		gauge(descQueue, float64(events))
 	}
+	c.collectStored(ch)
 	now := time.Now().Add(ahead)
 	status := c.Status()
 	for i := range status.Shards {
@@ -84,4 +89,26 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+}
+
+// The values of the label read.
+const (
+	readKnown   = "known"
+	readUnknown = "unknown"
+)
+
+// collectStored turns what the store tells of itself into metrics.
+func (c *gaugeCollector) collectStored(ch chan<- prometheus.Metric) {
+	if c.Stored == nil {
+		return
+	}
+	in, ok := c.Stored()
+	if !ok {
+		return
+	}
+	expired := func(n int64, read string) {
+		ch <- prometheus.MustNewConstMetric(descExpired, prometheus.CounterValue, float64(n), read)
+	}
+	expired(in.Expired-in.ExpiredUnread, readKnown)
+	expired(in.ExpiredUnread, readUnknown)
 }

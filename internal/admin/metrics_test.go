@@ -90,6 +90,9 @@ func TestGauges(t *testing.T) {
 		Status:    fixed(status),
 		Retention: func() (time.Duration, bool) { return 24 * time.Hour, true },
 		Queue:     func() (int64, bool) { return 12, true },
+		Stored: func() (gerritstream.Inspection, bool) {
+			return gerritstream.Inspection{Expired: 10, ExpiredUnread: 3}, true
+		},
 	})
 	m.ClockSkew(-3 * time.Second)
 	got := scrape(t, m)
@@ -98,6 +101,8 @@ func TestGauges(t *testing.T) {
 		`gerritstream_shard_lag_seconds{shard="a"} 90`,
 		`gerritstream_shard_leader{shard="b"} 0`,
 		"gerritstream_queue_depth 12",
+		`gerritstream_events_expired_total{read="known"} 7`,
+		`gerritstream_events_expired_total{read="unknown"} 3`,
 		"gerritstream_clock_skew_seconds -3",
 	)
 	age, headroom := 0.0, 0.0

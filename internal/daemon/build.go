@@ -82,7 +82,7 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
 	queue := &queueDepth{store: d.store}
-	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Retention: d.source.keeps, Queue: queue.look})
+	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Retention: d.source.keeps, Queue: queue.events, Stored: queue.look})
 	if d.options.Config.Admin == config.AdminOff {
 		return nil
 	}

@@ -13,26 +13,32 @@ const (
 	queueTimeout = 2 * time.Second  // how long a count may take
 )
 
-// queueDepth counts the events in a store, not too often.
+// queueDepth looks at what a store holds, not too often.
 type queueDepth struct {
 	store gerritstream.Store
 
-	mu     sync.Mutex
-	at     time.Time // under mu: of the last count
-	events int64     // under mu
-	known  bool      // under mu
+	mu    sync.Mutex
+	at    time.Time               // under mu: of the last look
+	in    gerritstream.Inspection // under mu
+	known bool                    // under mu
 }
 
-// look returns how many events the store holds; ok is false when it does not answer.
-func (q *queueDepth) look() (events int64, ok bool) {
+// events returns how many events the store holds; ok is false when it does not answer.
+func (q *queueDepth) events() (events int64, ok bool) {
+	in, ok := q.look()
+	return in.Queue, ok
+}
+
+// look returns what the store holds; ok is false when it does not answer.
+func (q *queueDepth) look() (in gerritstream.Inspection, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.at.IsZero() && time.Since(q.at) < queueFor {
-		return q.events, q.known
+		return q.in, q.known
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), queueTimeout)
 	defer cancel()
 	in, err := q.store.Inspect(ctx)
-	q.at, q.events, q.known = time.Now(), in.Queue, err == nil
-	return q.events, q.known
+	q.at, q.in, q.known = time.Now(), in, err == nil
+	return q.in, q.known
 }

@@ -46,7 +46,8 @@ type Config struct {
 	// memory: the upper bound for the bytes of pages held at once, by all shards together: "256MiB".
 	Memory int64
 
-	// retention: how long queued events are kept in a SQLite store. What is deleted is counted. In ZooKeeper Zuul deletes them.
+	// retention: how long events are kept in a SQLite store after they arrived or were queued, whichever is later. What is
+	// deleted is counted. In ZooKeeper Zuul deletes them.
 	Retention time.Duration
 
 	Filter Filter
