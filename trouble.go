@@ -24,7 +24,8 @@ func (t Trouble) String() string {
 }
 
 // GroupTroubles joins troubles of one cause, see CauseOf. They keep the order in
-// which the causes come first; whose they are is sorted.
+// which the causes come first; whose they are is sorted. One of the whole covers
+// those of its parts.
 func GroupTroubles(all []Trouble) []Trouble {
 	var groups []Trouble
 	at := map[string]int{}
@@ -34,12 +35,17 @@ func GroupTroubles(all []Trouble) []Trouble {
 		if !known {
 			i = len(groups)
 			at[cause] = i
-			groups = append(groups, Trouble{Text: oneLine(t.Text)})
+			groups = append(groups, Trouble{Of: t.Of, Text: oneLine(t.Text)})
+			continue
 		}
-		groups[i].Of = append(groups[i].Of, t.Of...)
+		if len(t.Of) == 0 || len(groups[i].Of) == 0 {
+			groups[i].Of = nil
+			continue
+		}
+		groups[i].Of = slices.Concat(groups[i].Of, t.Of)
 	}
 	for i := range groups {
-		slices.Sort(groups[i].Of)
+		groups[i].Of = slices.Sorted(slices.Values(groups[i].Of))
 		groups[i].Of = slices.Compact(groups[i].Of)
 	}
 	return groups
