@@ -169,10 +169,24 @@ func DecodePosition(b []byte) (Position, Stamp, error) {
 	return stored.Position, stored.Stamp, nil
 }
 
-// check reports what no version of this program would have written.
+// maxText is more than any version writes of a Why or a nonce.
+const maxText = 64
+
+// check reports what no version of this program would have written. What is left is small, wherever it is stored again.
 func (s *storedPosition) check() error {
 	if s.Format < 1 {
 		return fmt.Errorf("format %d", s.Format)
+	}
+	if len(s.Nonce) > maxText {
+		return fmt.Errorf("a nonce of %d bytes", len(s.Nonce))
+	}
+	if len(s.Lost) > maxLost {
+		return fmt.Errorf("%d intervals that may be lost, more than %d", len(s.Lost), maxLost)
+	}
+	for _, i := range s.Lost {
+		if len(i.Why) > maxText {
+			return fmt.Errorf("an interval that may be lost has a reason of %d bytes", len(i.Why))
+		}
 	}
 	if s.After != "" {
 		if _, err := ParseSequenceNumber(string(s.After)); err != nil {

@@ -13,11 +13,12 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// maxRequest is the budget of one transaction. ZooKeeper's own limit is 1,048,575 bytes; beyond it the server hangs up
-// without a word.
+// maxRequest is the budget of what is written in one transaction besides the position. What remains up to maxBytes is room for that,
+// and for long names.
 const maxRequest = 900_000
 
-// limits keep a commit below maxRequest even if all of it is dead letters, whose bytes grow by a third.
+// limits keep a commit below maxRequest even if all of it is dead letters, whose payload grows by a third. What their texts take
+// is bounded as they are written.
 var limits = gerritstream.Limits{Items: 100, Weight: 600_000}
 
 // Commit implements gerritstream.Term.

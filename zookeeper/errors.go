@@ -45,10 +45,11 @@ const (
 	sessionOver             // the session is over: nothing more comes of it
 )
 
-// refusals are the answers of a server that did nothing.
+// refusals are the answers of a server that did nothing, and what is refused before it is sent.
 var refusals = []error{
 	zk.ErrNoNode, zk.ErrNodeExists, zk.ErrBadVersion, zk.ErrNotEmpty, zk.ErrNoAuth, zk.ErrInvalidACL, zk.ErrAuthFailed,
 	zk.ErrNoChildrenForEphemerals, zk.ErrAPIError, zk.ErrBadArguments, zk.ErrInvalidPath, zk.ErrInvalidFlags, zk.ErrShortBuffer,
+	errTooLarge,
 }
 
 // fateOf tells what an error of the library means for the request.

@@ -3,6 +3,8 @@ package zookeeper
 import (
 	"context"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 )
 
@@ -59,6 +61,30 @@ func (s *Store) Orphans(shard gerritstream.ShardID) (n int) {
 		}
 	}
 	return n
+}
+
+// MaxBytes is the largest request.
+const MaxBytes = maxBytes
+
+// ErrTooLarge is the error of a larger one.
+var ErrTooLarge = errTooLarge
+
+// Put makes a node.
+func (s *Store) Put(ctx context.Context, path string, data []byte) error {
+	k, err := s.await(ctx)
+	if err == nil {
+		_, err = k.create(ctx, path, data, 0)
+	}
+	return err
+}
+
+// PutAll makes two nodes in a transaction, one of them empty.
+func (s *Store) PutAll(ctx context.Context, empty, full string, data []byte) error {
+	k, err := s.await(ctx)
+	if err == nil {
+		_, err = k.multi(ctx, &zk.CreateRequest{Path: empty, Data: []byte{}, Acl: openACL}, &zk.CreateRequest{Path: full, Data: data, Acl: openACL})
+	}
+	return err
 }
 
 // DecodeLetter reads a dead letter as stored.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
@@ -41,13 +42,35 @@ type storedLetter struct {
 	Payload []byte                      `json:"payload"` // base64
 }
 
-// maxDetail bounds what is stored of a letter's detail, in bytes.
-const maxDetail = 1024
+// What is stored of a letter's texts, in bytes as they are written: some characters take six times as many as in memory.
+const (
+	maxDetail = 1024
+	maxReason = 128
+)
+
+// clip returns as much of a text as takes no more than so many bytes in JSON. What is not UTF-8 becomes question marks.
+func clip(text string, most int) string {
+	text = strings.ToValidUTF8(text, "?")
+	for i, r := range text {
+		switch {
+		case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029':
+			most -= len(`\u2028`)
+		case r == '"', r == '\\':
+			most -= 2
+		default:
+			most -= utf8.RuneLen(r)
+		}
+		if most < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
 
 func encodeLetter(d *gerritstream.DeadLetter) []byte {
 	stored := storedLetter{
-		Format: letterFormat, ID: d.ID.String(), Shard: d.Shard, Seq: d.Seq, Arrived: d.Arrived.UTC(), Reason: d.Reason,
-		Detail: strings.ToValidUTF8(d.Detail[:min(len(d.Detail), maxDetail)], "?"),
+		Format: letterFormat, ID: d.ID.String(), Shard: d.Shard, Seq: d.Seq, Arrived: d.Arrived.UTC(),
+		Reason: clip(d.Reason, maxReason), Detail: clip(d.Detail, maxDetail),
 		Length: d.Length, SHA256: hex.EncodeToString(d.SHA256[:]), Payload: notNull(d.Payload),
 	}
 	if d.Sub != gerritstream.NoSub {

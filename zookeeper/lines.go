@@ -57,7 +57,7 @@ func isHex(s string) bool {
 // The data of a lock node: for people, and to tell ours from Zuul's.
 const lockMark = "gerritstream "
 
-func lockData(process string) []byte { return []byte(lockMark + strings.ToValidUTF8(process, "?")) }
+func lockData(process string) []byte { return []byte(lockMark + clip(process, maxDetail)) }
 
 // foreignLeader is what Zuul's own listener is called.
 const foreignLeader = "Zuul (Python)"

@@ -45,12 +45,9 @@ func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error
 
 // Report implements gerritstream.Store.
 func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
-	data, err := json.Marshal(gerritstream.Report{Process: s.config.Process, At: s.config.Now().UTC(), Status: status})
+	data, err := encodeReport(gerritstream.Report{Process: s.config.Process, At: s.config.Now().UTC(), Status: status})
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
-	}
-	if len(data) > maxRequest {
-		return fmt.Errorf("report: %d bytes are more than fit into a node", len(data))
 	}
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
 		return s.write(pointReport, func() error {
@@ -64,6 +61,17 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 	s.reported = data
 	s.mu.Unlock()
 	return nil
+}
+
+// encodeReport returns a report as it is stored. One that does not fit into a node tells of fewer shards.
+func encodeReport(r gerritstream.Report) ([]byte, error) {
+	for {
+		data, err := json.Marshal(r)
+		if err != nil || len(data) <= maxRequest || len(r.Status.Shards) == 0 {
+			return data, err
+		}
+		r.Status.Shards = r.Status.Shards[:len(r.Status.Shards)/2]
+	}
 }
 
 // republish makes the nodes of this process anew in a new session.

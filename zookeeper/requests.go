@@ -10,6 +10,41 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
+// maxBytes is the largest request that the servers take: their jute.maxbuffer, as it is unless somebody lowered it. They hang up on a
+// larger one without a word, so that it looks like a connection that was lost, however often it is sent.
+const maxBytes = 1_048_575
+
+// errTooLarge: the request was not sent, because the servers would hang up on it.
+var errTooLarge = errors.New("the request is too large for ZooKeeper")
+
+// fit checks that the servers take a request of one or more operations.
+func fit(ops ...any) error {
+	if size := sizeOf(ops); size > maxBytes {
+		return fmt.Errorf("%w: %d bytes, and %d are the most", errTooLarge, size, maxBytes)
+	}
+	return nil
+}
+
+// sizeOf is how many bytes a transaction takes. A request of one operation takes less.
+func sizeOf(ops []any) int {
+	size := 17
+	for _, op := range ops {
+		switch op := op.(type) {
+		case *zk.CreateRequest:
+			size += 48 + len(op.Path) + len(op.Data)
+		case *zk.SetDataRequest:
+			size += 21 + len(op.Path) + len(op.Data)
+		case *zk.CheckVersionRequest:
+			size += 17 + len(op.Path)
+		case *zk.DeleteRequest:
+			size += 17 + len(op.Path)
+		default:
+			panic(fmt.Sprintf("the size of %T is not known", op))
+		}
+	}
+	return size
+}
+
 // answer is what a request came to.
 type answer[T any] struct {
 	value T
@@ -123,11 +158,17 @@ func (k *session) sync(ctx context.Context) error {
 
 // create makes a node and returns its path.
 func (k *session) create(ctx context.Context, path string, data []byte, flags int32) (string, error) {
+	if err := fit(&zk.CreateRequest{Path: path, Data: data}); err != nil {
+		return "", err
+	}
 	return write(ctx, k, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
 }
 
 // set changes a node that has this version; -1: any.
 func (k *session) set(ctx context.Context, path string, data []byte, version int32) error {
+	if err := fit(&zk.SetDataRequest{Path: path, Data: data}); err != nil {
+		return err
+	}
 	_, err := write(ctx, k, func(c *zk.Conn) (*zk.Stat, error) { return c.Set(path, notNull(data), version) })
 	return err
 }
@@ -144,6 +185,9 @@ func (k *session) remove(ctx context.Context, path string) error {
 // multi carries out all the operations or none. When the server refuses, failed is the index of the operation that it
 // refused, -1 if it names none.
 func (k *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
+	if err := fit(ops...); err != nil {
+		return -1, err
+	}
 	results, err := write(ctx, k, func(c *zk.Conn) (result, error) {
 		responses, err := c.Multi(ops...)
 		return result{responses, fateOf(err)}, err

@@ -45,6 +45,27 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestCancelledWithTheConnectionLost",
 	},
 	{
+		name: "ZooKeeper: a dead letter's detail is weighed before it is escaped",
+		file: "zookeeper/letters.go",
+		old:  "Detail: clip(d.Detail, maxDetail),",
+		new:  "Detail: d.Detail[:min(len(d.Detail), maxDetail)],",
+		pkg:  "./zookeeper", tests: "TestCommitsWithinTheLimitsFit",
+	},
+	{
+		name: "ZooKeeper: a dead letter's reason is not weighed",
+		file: "zookeeper/letters.go",
+		old:  "Reason: clip(d.Reason, maxReason),",
+		new:  "Reason: d.Reason,",
+		pkg:  "./zookeeper", tests: "TestCommitsWithinTheLimitsFit",
+	},
+	{
+		name: "ZooKeeper: a request is sent however large it is",
+		file: "zookeeper/requests.go",
+		old:  "size > maxBytes {",
+		new:  "size > 2*maxBytes {",
+		pkg:  "./zookeeper", tests: "TestTooLargeIsRefusedBeforeItIsSent",
+	},
+	{
 		name: "ZooKeeper: a checkpoint that was set back counts",
 		file: "zookeeper/reconcile.go",
 		old:  "asIs.warning = \"Zuul's checkpoint was set back by another program: it is written anew\"",
