@@ -23,7 +23,19 @@ func Reasons() []Reason {
 type Fault struct {
 	Reason Reason
 	Offset int    // of the first byte that is wrong; of the whole record, 0, when a member is missing
-	Detail string // what is wrong and where, in words; less than 200 bytes
+	Detail string // what is wrong and where, in words, and what Looks says; less than 200 bytes
+
+	// Looks is what the record looks like instead of an event: "gzip", "base64 of JSON", "several events in one record";
+	// empty: nothing that is known. A producer that encodes wrongly does so with every record. It is a guess.
+	Looks string
+}
+
+// looked adds what the record looks like.
+func (f *Fault) looked(data []byte) *Fault {
+	if f.Looks = looksLike(data, f); f.Looks != "" {
+		f.Detail += "; it looks like " + f.Looks
+	}
+	return f
 }
 
 // Error returns the reason and the detail.

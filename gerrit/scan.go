@@ -30,11 +30,11 @@ const (
 func Scan(data []byte) (Event, error) {
 	s := scanner{data: data}
 	if s.document(); s.fault != nil {
-		return Event{}, s.fault
+		return Event{}, s.fault.looked(data)
 	}
 	e := s.event()
 	if s.checkShape(&e); s.fault != nil {
-		return Event{}, s.fault
+		return Event{}, s.fault.looked(data)
 	}
 	return e, nil
 }

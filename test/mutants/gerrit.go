@@ -45,6 +45,13 @@ var gerritMutants = []mutant{
 		pkg:  "./gerrit", tests: "TestHostile",
 	},
 	{
+		name: "gerrit: a bad record is not named",
+		file: "gerrit/fault.go",
+		old:  "if f.Looks = looksLike(data, f); f.Looks != \"\" {",
+		new:  "if looksLike(data, f) == \"\" {",
+		pkg:  "./gerrit", tests: "TestABadRecordIsNamed",
+	},
+	{
 		name: "gerrit: 309 digits are taken for few",
 		file: "gerrit/number.go",
 		old:  "(exponent || whole > 308)",
