@@ -23,7 +23,7 @@ type Source interface {
 	// A pair with an error and no batch says that reading is in trouble. When errors.Is(err, ErrRetrying) the Source
 	// is waiting and will go on by itself when ranged on: the caller loses nothing by only taking note. It comes with each
 	// failed attempt, which are the Source's back-off apart, 30 s at most. Throttling is how a shard's readers share it: it
-	// is trouble, and yielded, only when no read has succeeded for 30 s since the first one was refused. Any other
+	// is trouble, and yielded, only when no read has succeeded for 10 s since the first one was refused. Any other
 	// error is the last pair: ErrBadPosition (the service does not accept the position), ErrShardNotFound, or the
 	// context's error. After a batch with End set no pair follows.
 	//

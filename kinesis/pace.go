@@ -16,7 +16,7 @@ const (
 	readBytesASec  = 2 << 20
 	maxShared      = time.Second // the most that sharing a shard spaces reads: what the KCL does from the start
 	sharedRelief   = 0.05        // reads a second more, each second: from one read a second to four in a minute
-	sharedPatience = 30 * time.Second
+	sharedPatience = 10 * time.Second
 	firstBound     = 500 * time.Millisecond
 	maxFailedBound = 30 * time.Second
 )
@@ -49,8 +49,9 @@ func (p *pacer) succeeded(behind bool, bytes int) {
 		p.shared = 0
 	}
 	paid := time.Duration(bytes) * time.Second / readBytesASec
-	paid += paid/50 + time.Millisecond // the service counts from when it is reached, which varies
-	p.due = p.began.Add(max(p.gap, p.shared, paid))
+	paid += paid/20 + time.Millisecond // the service counts from when it is reached, which varies
+	// No reader is given anything before the last page is paid for. Where others read too, each gets its turn after that.
+	p.due = p.began.Add(max(p.gap, p.shared+paid))
 }
 
 // faster is the spacing after one read at a spacing that was not refused.

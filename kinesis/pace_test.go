@@ -81,7 +81,7 @@ func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 }
 
 // While it is throttled a reader tries after half a second at most, and then between half a second and a second: never in step with
-// others, never slower. What throttling taught is unlearnt slowly. It is trouble only after half a minute.
+// others, never slower. What throttling taught is unlearnt slowly. It is trouble only when it lasts.
 func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	inBubble(t, kinesistest.Options{ScanSpan: time.Second}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(10 * time.Hour)
@@ -112,14 +112,14 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	})
 }
 
-// Half a minute counts from the first refusal since the last success: a shard that
+// What counts is the time since the first refusal after the last success: a shard that
 // gives a read now and then is no trouble, however long that lasts.
 func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		began := time.Now()
 		w.srv.On(kinesistest.Hook{
 			Operation: "GetRecords", Do: kinesistest.Fail("ProvisionedThroughputExceededException", "", 0),
-			Match: func(*kinesistest.Request) bool { return time.Since(began)%(25*time.Second) > 2*time.Second },
+			Match: func(*kinesistest.Request) bool { return time.Since(began)%(9*time.Second) > 2*time.Second },
 		})
 		pairs := w.readFor(30*time.Minute, trimHorizon())
 		wantRetrying(t, errorsOf(pairs), 0)
@@ -184,6 +184,21 @@ func TestReadersOfOneShardShareItFairly(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A page of 10 MiB uses the shard up for five seconds. A reader that knows of others
+// leaves them time between two such pages, in which each of them tries once.
+func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
+	var p pacer
+	for range 10 {
+		p.throttled()
+	}
+	p.reading()
+	p.succeeded(true, 10<<20)
+	const paid = 5 * time.Second
+	if turn := p.due.Sub(p.began) - paid; turn < 9*maxShared/10 || turn > 3*maxShared/2 {
+		t.Errorf("others have %s", turn)
 	}
 }
 

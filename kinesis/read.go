@@ -17,7 +17,7 @@ import (
 // for the one before to be Done. Of these only the last can have End or a Behind of 0.
 //
 // A shard's reads are shared with its other readers: throttled requests slow the reading down to a read a second, and are
-// trouble only when none has succeeded for 30 s. Faults of the network or the service, missing permissions and unusable
+// trouble only when none has succeeded for 10 s. Faults of the network or the service, missing permissions and unusable
 // keys are each shown as an ErrRetrying at once and tried again, and so is a reply that is not what a reply has to be; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
 // wrong, or that is empty, is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {

@@ -26,7 +26,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "what a page weighs does not space the reads",
 		file: "kinesis/pace.go",
-		old:  "max(p.gap, p.shared, paid)",
+		old:  "max(p.gap, p.shared+paid)",
 		new:  "max(p.gap, p.shared)",
 		pkg:  "./kinesis", tests: "TestLargePagesAreSpaced",
 	},
@@ -71,6 +71,13 @@ var kinesisMutants = []mutant{
 		old:  "	p.bound, p.refused = 0, time.Time{}",
 		new:  "	p.bound = 0",
 		pkg:  "./kinesis", tests: "TestThrottlingWithASuccess",
+	},
+	{
+		name: "large pages shut other readers out",
+		file: "kinesis/pace.go",
+		old:  "max(p.gap, p.shared+paid)",
+		new:  "max(p.gap, p.shared, paid)",
+		pkg:  "./kinesis", tests: "TestLargePagesLeaveOthers",
 	},
 	{
 		name: "throttled readers speed up by a factor",
