@@ -31,6 +31,11 @@ type Config struct {
 	// that of AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL.
 	Endpoint string
 
+	// AccountEndpoints has requests sent to the stream's account's own hosts, <account>.control-kinesis.<region>.amazonaws.com and
+	// <account>.data-kinesis.<region>.amazonaws.com, instead of kinesis.<region>.amazonaws.com. The stream must be given by its
+	// ARN. Whichever it is, there is no other host from the first request on.
+	AccountEndpoints bool
+
 	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that holds nothing but the key's id, its secret, and the
 	// session token of temporary credentials. They are read again every five minutes, and when the service refuses them.
 	AccessKeyFile    string
@@ -142,16 +147,26 @@ func (c *Config) checkStream(f *faults) {
 	}
 }
 
+// userInEndpoint is what is said of an endpoint that may hold a password, without the endpoint.
+const userInEndpoint = "a URL with a user in it is not supported"
+
 func (c *Config) checkEndpoint(f *faults) {
+	switch {
+	case !c.AccountEndpoints:
+	case c.Endpoint != "":
+		f.add("AccountEndpoints", "the account's endpoints are asked for besides an endpoint: one of the two is too many")
+	case !streamARN.MatchString(c.Stream):
+		f.add("AccountEndpoints", "the stream must be given by its ARN, which names the account")
+	}
 	if c.Endpoint == "" {
 		return
 	}
 	u, err := url.Parse(c.Endpoint)
 	switch {
+	case strings.Contains(c.Endpoint, "@"): // "u:password@host" is a URL without a user to url.Parse
+		f.add("Endpoint", userInEndpoint)
 	case err != nil:
 		f.add("Endpoint", "it is not a URL, such as http://localhost:4567")
-	case u.User != nil:
-		f.add("Endpoint", "a URL with a user in it is not supported")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		f.add("Endpoint", "%q is not a URL, such as http://localhost:4567", c.Endpoint)
 	}

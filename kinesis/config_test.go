@@ -34,6 +34,7 @@ func TestConfigsThatAreSound(t *testing.T) {
 		"an ARN's own region": {Stream: testARN, Region: "us-west-2"},
 		"China":               {Stream: "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-D"},
 		"an endpoint":         {Stream: "s", Region: "r", Endpoint: "https://localhost:4567"},
+		"account's endpoints": {Stream: testARN, AccountEndpoints: true},
 		"a key":               {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret"},
 		"a temporary key":     {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"},
 		"a file":              {Stream: "s", CredentialsFile: "file"},
@@ -62,6 +63,11 @@ func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
 		"no URL":              {Config{Stream: "s", Endpoint: "localhost:4567"}, "Endpoint", "is not a URL, such as"},
 		"no URL at all":       {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "it is not a URL, such as"},
 		"a user in the URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET@h"}, "Endpoint", "a user in it"},
+		"a user without //":   {Config{Stream: "s", Endpoint: "u:SECRET@h"}, "Endpoint", "a user in it"},
+		"a user and no URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET%zz@h"}, "Endpoint", "a user in it"},
+		"a user alone":        {Config{Stream: "s", Endpoint: "u:SECRET@"}, "Endpoint", "a user in it"},
+		"two endpoints":       {Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints", "one of the two is too many"},
+		"whose endpoints":     {Config{Stream: "s", AccountEndpoints: true}, "AccountEndpoints", "by its ARN"},
 		"no secret":           {Config{Stream: "s", AccessKeyFile: "f"}, "SecretKeyFile", "a key's id is given without its secret"},
 		"no secret but token": {Config{Stream: "s", AccessKeyFile: "f", SessionTokenFile: "t"}, "SecretKeyFile", "without its secret"},
 		"no key":              {Config{Stream: "s", SecretKeyFile: "f"}, "AccessKeyFile", "a key's secret is given without its id"},
@@ -197,6 +203,20 @@ func TestEndpointIsFoundInEveryPlace(t *testing.T) {
 			_, err = s.attempt(t.Context(), target{operation: "ListShards"}, s.anyRequest)
 			if err == nil || len(hosts.seen) != 1 || hosts.seen[0] != c.want {
 				t.Errorf("asked %q, want %s", hosts.seen, c.want)
+			}
+		})
+	}
+}
+
+// A password in an endpoint of the environment is refused without being shown.
+func TestUserInAnEndpointOfTheEnvironmentIsAFault(t *testing.T) {
+	for _, variable := range []string{"AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, "http://u:SECRET@h")
+			_, err := New(t.Context(), Config{Stream: "s", Region: "eu-west-1"})
+			var fault *Fault
+			if !errors.As(err, &fault) || !strings.Contains(err.Error(), variable) || strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("got %v", err)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package kinesis
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/gerritstream/gerritstream"
@@ -157,11 +158,15 @@ func (c class) sentinel() error {
 // maxMessage bounds what is kept of a message.
 const maxMessage = 500
 
+// userInURL is the user, and the password, of a URL in a message.
+var userInURL = regexp.MustCompile(`//[^/\s"']*@`)
+
 // firstLine cuts a message to its first line. What follows in AWS' answers to a wrong signature is the request that should have
-// been signed, with the session token in it.
+// been signed, with the session token in it. URLs lose their user and password.
 func firstLine(message string) string {
 	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
 	message, _, _ = strings.Cut(message, "The Canonical String")
+	message = userInURL.ReplaceAllString(message, "//xxxxx@")
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
 	}

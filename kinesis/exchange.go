@@ -197,7 +197,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 func networkTrouble(err error) (message string, cause error) {
 	var at *url.Error
 	if errors.As(err, &at) {
-		host := at.URL
+		host := "the URL"
 		if u, err := url.Parse(at.URL); err == nil {
 			host = u.Host
 		}

@@ -63,10 +63,15 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		o.Credentials = s.credentials
 		o.Retryer = aws.NopRetryer{}
 		o.HTTPClient = watchedClient{o.HTTPClient}
+		o.EndpointResolverV2 = newEndpoint(&c)
 		if c.Endpoint != "" {
 			o.BaseEndpoint = &c.Endpoint
 		}
 	})
+	if base := s.client.Options().BaseEndpoint; base != nil && strings.Contains(*base, "@") {
+		return nil, &Fault{"", "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KINESIS or endpoint_url: " + userInEndpoint}
+	}
+	s.warnOfRegion()
 	return s, nil
 }
 

@@ -414,8 +414,15 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 			t.Errorf("got %+v", e)
 		}
 	})
-	proxy := &url.Error{Op: "Post", URL: "https://user:SECRETTOKEN@proxy.test/x", Err: errors.New("refused")}
-	if text, _ := networkTrouble(proxy); text != "proxy.test: refused" {
-		t.Errorf("got %q", text)
+	for _, c := range []struct {
+		url, said, want string
+	}{
+		{"https://user:SECRETTOKEN@proxy.test/x", "refused", "proxy.test: refused"},
+		{"https://user:SECRETTOKEN%zz@proxy.test/x", "refused", "the URL: refused"},
+		{"https://h/x", `proxyconnect tcp: "http://u:SECRETTOKEN@proxy:1" refused`, `h: proxyconnect tcp: "http://xxxxx@proxy:1" refused`},
+	} {
+		if text, _ := networkTrouble(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.said)}); text != c.want {
+			t.Errorf("got %q, want %q", text, c.want)
+		}
 	}
 }

@@ -217,7 +217,7 @@ func number(ts *testscript.TestScript, text string) int {
 // environ returns the environment of a script.
 func environ(ts *testscript.TestScript) []string {
 	names := []string{"PATH", "HOME", "ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION",
-		"AWS_EC2_METADATA_DISABLED", "GERRITSTREAM_ADMIN"}
+		"AWS_EC2_METADATA_DISABLED", "GERRITSTREAM_ADMIN", "HTTPS_PROXY"}
 	env := []string{"TMPDIR=" + os.TempDir()}
 	for _, name := range names {
 		env = append(env, name+"="+ts.Getenv(name))

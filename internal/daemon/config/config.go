@@ -78,6 +78,10 @@ type AWS struct {
 	// aws.endpoint: a URL to use instead of AWS': an emulator, a proxy, a private endpoint.
 	Endpoint string
 
+	// aws.account_endpoints: send requests to <account>.control-kinesis.<region> and <account>.data-kinesis.<region> instead of
+	// kinesis.<region>. The stream must then be given by its ARN.
+	AccountEndpoints bool
+
 	// aws.role_arn: a role to assume with the credentials found.
 	RoleARN string
 
@@ -236,12 +240,16 @@ func (c *Config) String() string {
 	return b.String()
 }
 
-// redactURL returns a URL without its password and user name. What is no URL is returned as it is.
+// redactURL returns a URL without its password and user name. So it does with what url.Parse takes for something else, or for
+// nothing ("u:password@host"); what else is no URL is returned as it is.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.User == nil {
-		return raw
+	switch at := strings.LastIndexByte(raw, '@'); {
+	case err == nil && u.User != nil:
+		u.User = url.User("xxxxx")
+		return u.String()
+	case at >= 0 && (err != nil || strings.Contains(u.Opaque, "@")):
+		return "xxxxx" + raw[at:]
 	}
-	u.User = url.User("xxxxx")
-	return u.String()
+	return raw
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/gerritstream/gerritstream/internal/near"
 )
 
 // Place is where a value came from: a line of the file, a variable, a flag. The zero Place is nowhere: a default.
@@ -63,50 +65,10 @@ func (fs *Faults) add(at Place, key, format string, args ...any) {
 	*fs = append(*fs, Fault{Place: at, Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
-// maxTypo is the longest text that is compared with what it may have been meant to be.
-const maxTypo = 64
-
-// nearest returns the candidate that s was probably meant to be, or "" when none is close.
-func nearest(s string, candidates []string) string {
-	if len(s) > maxTypo {
-		return ""
-	}
-	best, distance := "", max(1, len(s)/3)+1
-	for _, c := range candidates {
-		if d := editDistance(strings.ToLower(s), strings.ToLower(c)); d < distance {
-			best, distance = c, d
-		}
-	}
-	return best
-}
-
 // didYouMean returns a half-sentence that names the nearest candidate, or "".
 func didYouMean(s string, candidates []string) string {
-	if c := nearest(s, candidates); c != "" {
+	if c := near.Nearest(s, candidates); c != "" {
 		return fmt.Sprintf("; did you mean %q?", c)
 	}
 	return ""
-}
-
-// editDistance counts the bytes to insert, remove, replace or swap with a neighbour that make b of a.
-func editDistance(a, b string) int {
-	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		prev[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(prev[j]+cost, prev[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, prev, row = prev, row, before
-	}
-	return prev[len(b)]
 }

@@ -91,8 +91,8 @@ func TestLoadFile(t *testing.T) {
 	}
 	defaults := Defaults()
 	for _, s := range Settings() {
-		excluded := s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.show(&got) == s.show(&defaults) && !excluded { // by the credentials file
+		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		if s.show(&got) == s.show(&defaults) && !excluded { // by the endpoint, by the credentials file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}
@@ -121,6 +121,14 @@ func TestKeyFiles(t *testing.T) {
 		if _, ok := reflect.TypeFor[kinesis.Config]().FieldByName(field); !ok || lookup(kinesisKeys[field]) == nil {
 			t.Errorf("%s leads nowhere", field)
 		}
+	}
+}
+
+func TestAccountEndpoints(t *testing.T) {
+	flags := map[string][]string{"stream": {"arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"}, "account-endpoints": {"true"}}
+	c, err := Load(Sources{Environ: home, Flags: flags})
+	if k := c.Kinesis(); err != nil || !k.AccountEndpoints {
+		t.Errorf("got %+v, %v", k, err)
 	}
 }
 
@@ -405,9 +413,22 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			t.Errorf("printed: %s", got)
 		}
 	}
-	_, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "endpoint": {"http://user:hunter2@h/"}}})
-	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v", err)
+	for flag, forms := range map[string][]string{
+		"endpoint": {"http://user:hunter2@h/", "user:hunter2@h", "user:hunter2@", "http://user:hunter2%zz@h/", "//user:hunter2@h"},
+		"store":    {"zookeeper://user:hunter2@h", "user:hunter2@h", "http://user:hunter2%zz@h/", "//user:hunter2@h", "zk:user:hunter2@h"},
+		"admin":    {"http://user:hunter2@h/", "user:hunter2@h:1"},
+	} {
+		for _, form := range forms {
+			flags := map[string][]string{"stream": {"s"}, "endpoint": {"http://h"}}
+			flags[flag] = []string{form}
+			c, err := Load(Sources{Environ: home, Flags: flags})
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("--%s %s: got %v", flag, form, err)
+			}
+			if strings.Contains(c.String(), "hunter2") {
+				t.Errorf("--%s %s: printed: %s", flag, form, &c)
+			}
+		}
 	}
 }
 

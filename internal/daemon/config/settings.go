@@ -49,6 +49,8 @@ var settings = []Setting{
 		func(c *Config) *string { return &c.AWS.Region }, nil),
 	text("aws.endpoint", "endpoint", "`URL` to use instead of AWS'",
 		func(c *Config) *string { return &c.AWS.Endpoint }, nil),
+	boolean("aws.account_endpoints", "account-endpoints", "send requests to the account's own endpoints instead of the region's",
+		func(c *Config) *bool { return &c.AWS.AccountEndpoints }),
 	text("aws.role_arn", "role-arn", "role to assume, by `ARN`",
 		func(c *Config) *string { return &c.AWS.RoleARN }, nil),
 	text("aws.external_id", "external-id", "external `id` that the role asks for",

@@ -168,7 +168,7 @@ func checkAdmin(v string) error {
 	}
 	_, port, err := net.SplitHostPort(v)
 	if err != nil {
-		return fmt.Errorf("%q is not an address such as 127.0.0.1:9419, nor off", v)
+		return fmt.Errorf("%q is not an address such as 127.0.0.1:9419, nor off", redactURL(v))
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%q has no port between 0 and 65535", v)

@@ -43,12 +43,3 @@ func TestParseDuration(t *testing.T) {
 		}
 	}
 }
-
-func TestNearest(t *testing.T) {
-	words := []string{"latest", "trim-horizon", "halt"}
-	for text, want := range map[string]string{"latets": "latest", "Latest": "latest", "trim_horizon": "trim-horizon", "hatl": "halt", "x": "", "newest": ""} {
-		if got := nearest(text, words); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
