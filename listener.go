@@ -53,11 +53,8 @@ type Listener struct {
 	reach  reach
 	clock  serviceClock
 	rounds *rounds
-	keeps  atomic.Int64 // the stream's retention in nanoseconds, as listed last
+	begins atomic.Pointer[Start] // the start record; nil: not known yet
 }
-
-// retention is how long the stream keeps its records.
-func (l *Listener) retention() time.Duration { return time.Duration(l.keeps.Load()) }
 
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Listener, error) {

@@ -3,6 +3,7 @@ package gerritstream_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/storetest"
 )
 
 // Promise 1's exceptions, one after the other: what may be lost is in the log, in the metric of its cause and in the store, which `status`
@@ -34,6 +36,82 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
 			},
 			get: []string{"kept"},
+		},
+		"trimmed, then the retention raised": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(7 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"raised, and raised again before anybody reads": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(2 * keeps)
+				b.listedBy(func(c *gs.Config) { c.Source = unread{c.Source} })
+				time.Sleep(keeps / 2)
+				b.retain(7 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps-keeps/2))
+			},
+			get: []string{"kept"},
+		},
+		"lowered for a while": {
+			do: func(b *brook) {
+				b.retain(4 * keeps)
+				b.listedBy(func(c *gs.Config) { c.Source = unread{c.Source} })
+				b.add("gone")
+				time.Sleep(2 * keeps)
+				b.retain(keeps)
+				b.listedBy(func(c *gs.Config) { c.Source = unread{c.Source} })
+				b.retain(4 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"raised in time": {
+			do: func(b *brook) {
+				b.retain(7 * keeps)
+				b.listedBy(func(c *gs.Config) { c.Source = unread{c.Source} })
+				b.add("kept")
+				time.Sleep(6 * keeps)
+			},
+			get: []string{"kept"},
+		},
+		"raised, and two processes find it": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(7 * keeps)
+				b.memory.SetHook(func(w storetest.Write) storetest.Fault {
+					if w.Point == storetest.PointSetStart { // both have read the record before either writes
+						time.Sleep(time.Second)
+					}
+					return storetest.NoFault
+				})
+				other := b.start(func(c *gs.Config) { c.Source = unread{c.Source} })
+				b.listedBy(func(c *gs.Config) { c.Source = unread{c.Source} })
+				other.end()
+				b.memory.SetHook(nil)
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
 		},
 		"bad position": {
 			do: func(b *brook) {
@@ -127,6 +205,31 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// retain changes for how long the stream keeps its records.
+func (b *brook) retain(d time.Duration) {
+	b.t.Helper()
+	if err := b.srv.SetRetention(streamName, d); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// listedBy runs a process for a minute.
+func (b *brook) listedBy(change func(*gs.Config)) {
+	p := b.start(change)
+	time.Sleep(time.Minute)
+	p.end()
+}
+
+// unread is a Source that lists and reads nothing.
+type unread struct{ gs.Source }
+
+func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[gs.Batch, error] {
+	return func(yield func(gs.Batch, error) bool) {
+		<-ctx.Done()
+		yield(gs.Batch{}, ctx.Err())
 	}
 }
 

@@ -28,7 +28,7 @@ type KeptPosition struct {
 // position: a listing may be wrong once, and the shard would be read again from its start if it came back.
 func PlanPrune(stored Stored, l Listing) Prune {
 	p := Prune{Remove: slices.Clone(stored.Earlier)}
-	horizon := l.Now.Add(-l.Retention)
+	horizon := HorizonOf(stored.Start, l)
 	for _, id := range slices.Sorted(maps.Keys(stored.Positions)) {
 		if slices.ContainsFunc(l.Shards, func(s Shard) bool { return s.ID == id }) {
 			continue

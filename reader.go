@@ -169,7 +169,7 @@ func (r *reader) close(reading, work context.Context, ok bool) error {
 			return nil
 		}
 	}
-	i := Interval{From: r.cursor.HandledUntil(), Until: listing.Now.Add(-listing.Retention), Why: WhyShardGone}
+	i := Interval{From: r.cursor.HandledUntil(), Until: HorizonOf(r.begins.Load(), listing), Why: WhyShardGone}
 	if i.Until.Before(i.From) {
 		i.Until = listing.Now
 	}
@@ -201,7 +201,7 @@ func (r *reader) badPosition(reading, work context.Context, bad error) (then nex
 	case BadPositionHalt:
 		return campaignAgain, false, r.halt(reading, bad)
 	case BadPositionTrimHorizon:
-		i.Until = listing.Now.Add(-listing.Retention)
+		i.Until = HorizonOf(r.begins.Load(), listing)
 		to.From = StartPoint{TrimHorizon: true}
 	default:
 		to.From = StartPoint{Time: listing.Now} // without slack: what came just before may be queued already
@@ -315,7 +315,7 @@ const arrivalError = 5 * time.Minute
 // trimmed before they were read.
 func (r *reader) noteTrimmed(b *Batch) bool {
 	handled := r.cursor.HandledUntil()
-	horizon := b.Now.Add(-r.retention())
+	horizon := r.begins.Load().Horizon(b.Now)
 	bound := handled
 	if bound.IsZero() { // behind Zuul's own listener it is not known; when that wrote last is later than what it handled
 		bound = r.cursor.TakenOver

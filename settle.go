@@ -41,15 +41,26 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 				return err
 			}
 		}
-		s.adopt(next, prev != next, l)
+		s.noteRetention(known, next)
+		s.adopt(next, prev == nil || prev.Epoch != next.Epoch, l)
 		return nil
 	}
+}
+
+// noteRetention logs that the stream keeps its records for another time than
+// before.
+func (s *supervisor) noteRetention(was, is *Start) {
+	if was == nil || was.Epoch != is.Epoch || was.Retention == 0 || was.Retention == is.Retention {
+		return
+	}
+	s.log.Info("the stream's retention was changed", "was", was.Retention, "is", is.Retention, "nothing_kept_before", is.Trimmed)
 }
 
 // adopt takes a start record over: one that was there (made false) or one that this process just made.
 func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 	known := s.start
 	s.start = start
+	s.begins.Store(start)
 	switch {
 	case known != nil && known.Epoch == start.Epoch:
 	case start.Epoch > 0 && (made || known != nil):

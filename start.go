@@ -72,7 +72,7 @@ func nextStart(stored *Start, l Listing, want StartAt, handled time.Time) (*Star
 		if err != nil {
 			return nil, err
 		}
-		return &Start{Stream: l.Stream, From: from}, nil
+		return &Start{Stream: l.Stream, From: from, Retention: l.Retention}, nil
 	}
 	if stored.Stream.ARN != l.Stream.ARN {
 		return nil, &OtherStreamError{Stored: stored.Stream, Listed: l.Stream}
@@ -81,7 +81,7 @@ func nextStart(stored *Start, l Listing, want StartAt, handled time.Time) (*Star
 	case is < was:
 		return nil, errStaleListing
 	case is == was:
-		return stored, nil
+		return stored.keeping(l), nil
 	}
 	lost := append(append([]Interval(nil), stored.Lost...),
 		Interval{From: handled, Until: l.Stream.Created, Why: WhyRecreated})
@@ -90,7 +90,46 @@ func nextStart(stored *Start, l Listing, want StartAt, handled time.Time) (*Star
 		Epoch:  stored.Epoch + 1,
 		From:   StartPoint{TrimHorizon: true, Time: l.Stream.Created},
 		Lost:   lost[max(0, len(lost)-maxLost):],
+
+		Retention: l.Retention,
 	}, nil
+}
+
+// keeping returns the record with the retention that was listed: itself if it
+// has that already. When the retention was raised is not known. It may have
+// been just now, so that all that had expired until now counts as gone.
+func (s *Start) keeping(l Listing) *Start {
+	if s.Retention == l.Retention {
+		return s
+	}
+	next := *s
+	next.Retention = l.Retention
+	if s.Retention > 0 && s.Retention < l.Retention {
+		next.Trimmed = s.Horizon(l.Now).UTC()
+	}
+	return &next
+}
+
+// Horizon returns the trim horizon at a time of the service: the stream keeps
+// nothing that arrived before. Zero: not known.
+func (s *Start) Horizon(now time.Time) time.Time {
+	if s.Retention == 0 {
+		return s.Trimmed
+	}
+	if horizon := now.Add(-s.Retention); horizon.After(s.Trimmed) {
+		return horizon
+	}
+	return s.Trimmed
+}
+
+// HorizonOf returns the trim horizon of a stream at the time of its listing,
+// given its start record (nil: there is none), which may be older. A retention
+// that was raised since then brings nothing back.
+func HorizonOf(start *Start, l Listing) time.Time {
+	if start == nil || start.Stream.Created.UnixMilli() != l.Stream.Created.UnixMilli() {
+		return l.Now.Add(-l.Retention)
+	}
+	return start.keeping(l).Horizon(l.Now)
 }
 
 // handledUntil is the earliest moment until which some shard that has not ended was handled. Zero: not known.

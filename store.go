@@ -142,6 +142,14 @@ type Start struct {
 	Epoch  int        `json:"epoch"` // 0, and one more each time the stream was found recreated
 	From   StartPoint `json:"from"`
 	Lost   []Interval `json:"lost,omitempty"` // what recreations may have cost, oldest first
+
+	// Retention is how long the stream keeps a record, as listed last. Zero: a
+	// version that did not store it wrote the record.
+	Retention time.Duration `json:"retention_ns,omitempty"`
+
+	// Trimmed is a moment: what arrived before it is gone, however long the
+	// stream keeps records now. A retention that is raised brings nothing back.
+	Trimmed time.Time `json:"trimmed_before,omitzero"`
 }
 
 // Inspection is what a store knows at one moment, for `status` and for checks.

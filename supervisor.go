@@ -210,7 +210,6 @@ func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	s.listRetry.reset()
 	s.listing, s.listed, s.nextList = listing, began, time.Now().Add(listEvery)
 	s.parental = parentsOf(listing.Shards)
-	s.keeps.Store(int64(listing.Retention))
 	return true, nil
 }
 

@@ -31,6 +31,7 @@ func recreated(n int) gerritstream.Start {
 	s.Stream.Created = s.Stream.Created.Add(time.Duration(n) * time.Hour)
 	s.From = gerritstream.StartPoint{TrimHorizon: true, Time: s.Stream.Created}
 	s.Lost = []gerritstream.Interval{{From: arrival(1), Until: arrival(9), Why: "recreated"}}
+	s.Retention, s.Trimmed = 24*time.Hour, arrival(2)
 	return s
 }
 

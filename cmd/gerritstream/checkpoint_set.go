@@ -214,7 +214,7 @@ func (s *setting) plausible(stored *gerritstream.Position) error {
 func (s *setting) moment(ctx context.Context, o operated, shard gerritstream.ShardID) (m gerritstream.Moment, err error) {
 	m = gerritstream.Moment{Now: s.listing.Now, Began: gerritstream.Began(shard, s.stored, s.listing.Shards)}
 	if s.aim.After == "" {
-		m.Horizon = s.listing.Now.Add(-s.listing.Retention)
+		m.Horizon = gerritstream.HorizonOf(s.stored.Start, s.listing)
 		return m, nil
 	}
 	// Nothing is read from this time on: it only bounds what may be lost.

@@ -4,6 +4,27 @@ package main
 // while it can do nothing else.
 var silentMutants = []mutant{
 	{
+		name: "horizon: a raised retention brings records back",
+		file: "start.go",
+		old:  "if s.Retention > 0 && s.Retention < l.Retention {",
+		new:  "if false {",
+		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus|TestHorizonOf",
+	},
+	{
+		name: "horizon: a retention that is raised again forgets the first time",
+		file: "start.go",
+		old:  "next.Trimmed = s.Horizon(l.Now).UTC()",
+		new:  "next.Trimmed = l.Now.Add(-s.Retention).UTC()",
+		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus|TestHorizonOf",
+	},
+	{
+		name: "horizon: the retention is not stored",
+		file: "start.go",
+		old:  "		return stored.keeping(l), nil\n",
+		new:  "		return stored, nil\n",
+		pkg:  ".", tests: "TestEachLossShowsInLogMetricAndStatus",
+	},
+	{
 		name: "gone: a term ends when its stream is gone",
 		file: "reader.go",
 		old:  "			if there, err := r.awaitShard(reading, err); !there {\n				return planAgain, err\n			}\n",
