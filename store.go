@@ -165,6 +165,14 @@ type Inspection struct {
 	// Of these, how many no consumer was known to have read, and when the last of them went; zero: none.
 	ExpiredUnread   int64     `json:"expired_unread"`
 	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"`
+
+	Log *WriteAheadLog `json:"write_ahead_log,omitempty"` // nil: the store has none
+}
+
+// WriteAheadLog is what a SQLite store has written and not carried over into its file yet.
+type WriteAheadLog struct {
+	Bytes     int64     `json:"bytes"`               // of its file
+	HeldSince time.Time `json:"held_since,omitzero"` // the oldest reader keeps it from being carried over since then at least; zero: none does
 }
 
 // InspectedShard is one shard of an Inspection.

@@ -45,6 +45,7 @@ package sqlite
 //	crew.go        who is there, and who waits for what
 //	term.go        a leadership; commit.go what it writes
 //	start.go, positions.go, report.go, inspect.go: the rest of the Store
+//	wal.go         the write-ahead log stays bounded
 //	retention.go   old events go, by what clock.go knows of the service's time
 //	reader.go      reads events without taking part
 //	operator.go    changes positions without taking part; letters.go dead letters

@@ -16,7 +16,7 @@ func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	if err := s.inPlace(); err != nil {
 		return gerritstream.Inspection{}, err
 	}
-	in, err := inspect(ctx, s.reading)
+	in, err := inspect(ctx, s.reading, s.place.real)
 	return in, s.explain(err)
 }
 
@@ -27,15 +27,15 @@ func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) 
 	if err != nil {
 		return gerritstream.Inspection{}, err
 	}
-	in, err := inspect(ctx, r.db)
+	in, err := inspect(ctx, r.db, r.path)
 	if err != nil {
 		err = fmt.Errorf("inspect %s: %w", path, err)
 	}
 	return in, errors.Join(err, r.Close())
 }
 
-// inspect reads everything at one moment.
-func inspect(ctx context.Context, db *sql.DB) (in gerritstream.Inspection, err error) {
+// inspect reads everything at one moment. path is where the file is.
+func inspect(ctx context.Context, db *sql.DB, path string) (in gerritstream.Inspection, err error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return in, err
@@ -44,6 +44,11 @@ func inspect(ctx context.Context, db *sql.DB) (in gerritstream.Inspection, err e
 	if in.Start, err = readStart(ctx, tx); err != nil {
 		return in, err
 	}
+	size, err := walSize(path)
+	if err != nil {
+		return in, err
+	}
+	in.Log = &gerritstream.WriteAheadLog{Bytes: size}
 	if err := inspectCounts(ctx, tx, &in); err != nil {
 		return in, err
 	}
@@ -74,6 +79,10 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 			return err
 		}
 		switch name {
+		case walHeldSince:
+			if value != 0 {
+				in.Log.HeldSince = fromMilliseconds(value)
+			}
 		case "discarded":
 			in.Discarded = value
 		case "expired":

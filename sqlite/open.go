@@ -24,6 +24,7 @@ type Store struct {
 
 	writing *sql.DB // one connection
 	reading *sql.DB
+	tending *sql.DB // for checkpoints: opened for each
 	writer  *writer
 
 	// intercept, if not nil, stands around each write: tests make it fail.
@@ -114,7 +115,8 @@ func open(ctx context.Context, config Config) (*Store, error) {
 // connect opens the databases and brings the schema up to date.
 func (s *Store) connect(ctx context.Context) (err error) {
 	// temp_store: what undoes a savepoint is kept in memory, not in a temporary file. cache_size: 16 MiB.
-	if s.writing, err = sql.Open("sqlite", dsn(s.place.real, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)")); err != nil {
+	if s.writing, err = sql.Open("sqlite", dsn(s.place.real, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)",
+		fmt.Sprintf("journal_size_limit(%d)", walLimit))); err != nil {
 		return err
 	}
 	s.writing.SetMaxOpenConns(1)
@@ -122,6 +124,10 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.reading.SetMaxOpenConns(4)
+	if s.tending, err = sql.Open("sqlite", dsn(s.place.real, "rw", fmt.Sprintf("busy_timeout(%d)", walWait.Milliseconds()))); err != nil {
+		return err
+	}
+	s.tending.SetMaxIdleConns(-1)
 	conn, err := s.writing.Conn(ctx)
 	if err != nil {
 		return err
@@ -132,7 +138,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 // disconnect closes the databases.
 func (s *Store) disconnect() error {
 	var errs []error
-	for _, db := range []*sql.DB{s.reading, s.writing} {
+	for _, db := range []*sql.DB{s.tending, s.reading, s.writing} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
@@ -147,6 +153,7 @@ func (s *Store) launch() {
 	s.running.Go(s.guard)
 	s.running.Go(s.watch)
 	s.running.Go(s.sweep)
+	s.running.Go(s.tend)
 }
 
 // Close resigns what the process leads, ends its membership, stops its goroutines and closes the file. Terms end; calls

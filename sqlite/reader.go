@@ -51,13 +51,16 @@ func openReader(ctx context.Context, path string) (*Reader, error) {
 	return &Reader{db: db, path: path}, nil
 }
 
-// existing returns the absolute path of a file that is there.
+// existing returns the absolute path, without links, of a file that is there.
 func existing(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
 	info, err := os.Stat(path)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return "", fmt.Errorf("there is no such file: nothing has run on it yet, or the path is wrong (%w)", err)

@@ -14,6 +14,8 @@ import (
 // The limits of `status`.
 const (
 	staleReport = 30 * time.Second // processes report every 5 s
+	longReader  = time.Minute      // reads of a SQLite file take less
+	largeLog    = 128 << 20        // bytes: several times what readers that keep it short leave there
 	staleCommit = 2 * time.Minute  // progress is committed every 30 s, on an idle shard as well
 )
 
@@ -198,6 +200,9 @@ func (l *look) trouble(v *statusView) []string {
 			"%d events were removed after their retention, the last of them at %s, that no consumer is known to have read",
 			v.Unread, at.UTC().Format(time.RFC3339))})
 	}
+	if held := l.logTrouble(); held != "" {
+		found = append(found, gerritstream.Trouble{Text: held})
+	}
 	lost := losses{after: l.lostAfter}
 	lost.add("stream", v.Start.Lost)
 	for i := range v.Shards {
@@ -212,6 +217,20 @@ func (l *look) trouble(v *statusView) []string {
 		lines = append(lines, t.String())
 	}
 	return lines
+}
+
+// logTrouble returns how readers keep the write-ahead log from being carried over; "": they do not.
+func (l *look) logTrouble() string {
+	log := l.inspection.Log
+	if log == nil || log.HeldSince.IsZero() {
+		return ""
+	}
+	age := l.now.Sub(log.HeldSince).Round(time.Second)
+	if age <= longReader && log.Bytes <= largeLog {
+		return ""
+	}
+	return fmt.Sprintf("the write-ahead log has %d MB: readers of the file keep it from being carried over, the oldest for %s at least",
+		log.Bytes/1e6, age)
 }
 
 // shardTrouble returns what is wrong with one shard.

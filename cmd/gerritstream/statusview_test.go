@@ -130,6 +130,15 @@ func TestStatusTrouble(t *testing.T) {
 		{"a position nobody can read", func(in *gerritstream.Inspection, _ *look) {
 			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
 		}, []string{"shardId-2: its position cannot be read: no JSON"}},
+		{"a long reader", func(in *gerritstream.Inspection, _ *look) {
+			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Minute)}
+		}, []string{"the write-ahead log has 187 MB: readers of the file keep it from being carried over, the oldest for 5m0s at least"}},
+		{"a short reader", func(in *gerritstream.Inspection, _ *look) {
+			in.Log = &gerritstream.WriteAheadLog{Bytes: 30e6, HeldSince: now.Add(-50 * time.Second)}
+		}, nil},
+		{"short readers without a gap", func(in *gerritstream.Inspection, _ *look) {
+			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Second)}
+		}, []string{"the write-ahead log has 187 MB: readers of the file keep it from being carried over, the oldest for 5s at least"}},
 		{"removed unread", func(in *gerritstream.Inspection, _ *look) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
 		}, []string{"50 events were removed after their retention, the last of them at 2026-01-31T07:00:00Z, that no consumer is known to have read"}},

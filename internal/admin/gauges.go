@@ -43,12 +43,14 @@ var (
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
 	descQueue    = desc("queue_depth", "Events held by the store.")
 	descExpired  = desc("events_expired_total", "Events that all processes on the store removed after their retention, by whether a consumer was known to have read them.", "read")
+	descWAL      = desc("wal_bytes", "Size of SQLite's write-ahead log.")
+	descWALHeld  = desc("wal_held_seconds", "For how long at least a reader has kept the write-ahead log from being carried over; 0: none does.")
 	descSkew     = desc("clock_skew_seconds", "How far the service's clock is ahead of the local one, to about half a second.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descExpired, descSkew} {
+	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descExpired, descWAL, descWALHeld, descSkew} {
 		ch <- d
 	}
 }
@@ -111,4 +113,13 @@ func (c *gaugeCollector) collectStored(ch chan<- prometheus.Metric) {
 	}
 	expired(in.Expired-in.ExpiredUnread, readKnown)
 	expired(in.ExpiredUnread, readUnknown)
+	if in.Log == nil {
+		return
+	}
+	held := 0.0
+	if since := in.Log.HeldSince; !since.IsZero() {
+		held = max(0, time.Since(since).Seconds())
+	}
+	ch <- prometheus.MustNewConstMetric(descWAL, prometheus.GaugeValue, float64(in.Log.Bytes))
+	ch <- prometheus.MustNewConstMetric(descWALHeld, prometheus.GaugeValue, held)
 }

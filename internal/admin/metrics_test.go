@@ -91,7 +91,9 @@ func TestGauges(t *testing.T) {
 		Retention: func() (time.Duration, bool) { return 24 * time.Hour, true },
 		Queue:     func() (int64, bool) { return 12, true },
 		Stored: func() (gerritstream.Inspection, bool) {
-			return gerritstream.Inspection{Expired: 10, ExpiredUnread: 3}, true
+			return gerritstream.Inspection{
+				Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
+			}, true
 		},
 	})
 	m.ClockSkew(-3 * time.Second)
@@ -103,6 +105,8 @@ func TestGauges(t *testing.T) {
 		"gerritstream_queue_depth 12",
 		`gerritstream_events_expired_total{read="known"} 7`,
 		`gerritstream_events_expired_total{read="unknown"} 3`,
+		"gerritstream_wal_bytes 4096",
+		"gerritstream_wal_held_seconds 0",
 		"gerritstream_clock_skew_seconds -3",
 	)
 	age, headroom := 0.0, 0.0

@@ -107,4 +107,25 @@ var sqliteMutants = []mutant{
 		new:  "v.Unread < 0 && !at.Before(l.lostAfter)",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
+	{
+		name: "SQLite: the log is not cut back by a look at it",
+		file: "sqlite/wal.go",
+		old:  "		_, _, err = w.store.checkpoint(ctx, \"TRUNCATE\")\n",
+		new:  "",
+		pkg:  "./sqlite", tests: "TestLogIsBoundedUnder",
+	},
+	{
+		name: "SQLite: the log is not cut back by commits",
+		file: "sqlite/open.go",
+		old:  "fmt.Sprintf(\"journal_size_limit(%d)\", walLimit)",
+		new:  "fmt.Sprintf(\"journal_size_limit(%d)\", -1*walLimit)",
+		pkg:  "./sqlite", tests: "TestLogIsBounded",
+	},
+	{
+		name: "SQLite: every reader of the log is the oldest",
+		file: "sqlite/wal.go",
+		old:  "	case w.since == 0, carried != w.carried:",
+		new:  "	case w.since == 0:",
+		pkg:  "./sqlite", tests: "TestTheOldestReaderIsNoOlderThanItIs",
+	},
 }
