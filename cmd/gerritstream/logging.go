@@ -1,9 +1,14 @@
 package main
 
 import (
+	"encoding"
+	"encoding/json"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"reflect"
 
 	"github.com/mattn/go-isatty"
 
@@ -12,11 +17,37 @@ import (
 
 // newLogger returns the logger that the configuration asks for.
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
+	options := &slog.HandlerOptions{Level: c.Level, ReplaceAttr: readable}
 	if c.Format == config.LogText || c.Format == config.LogAuto && isTerminal(w) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// readable writes values for people, in JSON as in text: a duration as "10s", a
+// file's mode in octal, other values that can print themselves as they do, and
+// nothing at all for none.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
+		return slog.String(a.Key, a.Value.Duration().String())
+	case slog.KindAny:
+	default:
+		return a
+	}
+	switch v := a.Value.Any().(type) {
+	case nil:
+		return slog.Attr{}
+	case fs.FileMode:
+		return slog.String(a.Key, fmt.Sprintf("%#o", uint32(v)))
+	case error, json.Marshaler, encoding.TextMarshaler: // which slog knows to write
+		return a
+	case fmt.Stringer:
+		if p := reflect.ValueOf(v); p.Kind() != reflect.Pointer || !p.IsNil() {
+			return slog.String(a.Key, v.String())
+		}
+	}
+	return a
 }
 
 // isTerminal reports whether a person sits at the other end of an input or output.

@@ -22,13 +22,17 @@ type build struct {
 
 // readBuild gathers what the linker and the toolchain left in the binary.
 func readBuild() build {
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		b.Version = cmp.Or(b.Version, "unknown")
-		return b
+		info = &debug.BuildInfo{}
 	}
-	b.Version = cmp.Or(b.Version, info.Main.Version, "unknown")
+	return buildOf(version, info)
+}
+
+// buildOf returns the build with the version that the linker was given, else that
+// of the module, else that of the repository as git describe has it without a tag.
+func buildOf(linked string, info *debug.BuildInfo) build {
+	b := build{Version: linked, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -39,7 +43,21 @@ func readBuild() build {
 			b.Modified = s.Value == "true"
 		}
 	}
+	module := info.Main.Version
+	if module == "(devel)" { // Go's word for none
+		module = ""
+	}
+	b.Version = cmp.Or(b.Version, module, b.described(), "unknown")
 	return b
+}
+
+// described is the revision, shortened; "": it is not known.
+func (b build) described() string {
+	short := b.Revision[:min(len(b.Revision), 12)]
+	if short != "" && b.Modified {
+		short += "-dirty"
+	}
+	return short
 }
 
 // String returns the build in one line.

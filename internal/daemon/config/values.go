@@ -106,14 +106,10 @@ func parseStore(v string) (Store, error) {
 	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT", redactURL(v))
 }
 
-// parseZooKeeper reads what stands behind the scheme: servers, and from the first slash on the chroot.
+// parseZooKeeper reads what stands behind the scheme, as the hosts of a zuul.conf are read.
 func parseZooKeeper(hosts string) (Store, error) {
-	list, chroot := hosts, ""
-	if i := strings.IndexByte(hosts, '/'); i >= 0 {
-		list, chroot = hosts[:i], hosts[i:]
-	}
-	servers, err := zuulconf.Servers(list)
-	if err = errors.Join(err, zuulconf.CheckChroot(chroot)); err != nil {
+	servers, chroot, err := zuulconf.SplitHosts(hosts)
+	if err != nil {
 		return Store{}, err
 	}
 	return Store{Servers: servers, Chroot: chroot}, nil

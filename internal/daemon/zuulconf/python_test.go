@@ -354,7 +354,7 @@ func TestHostsAsKazoo(t *testing.T) {
 		if err := dec.Decode(&want); err != nil {
 			t.Fatal(err)
 		}
-		servers, chroot, err := splitHosts(text)
+		servers, chroot, err := SplitHosts(text)
 		switch {
 		case err != nil:
 			continue

@@ -15,9 +15,9 @@ const defaultPort = "2181"
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
 
-// Servers reads ZooKeeper's servers as kazoo does, the client that Zuul uses: "HOST[:PORT],...", with space around each where one
+// splitServers reads ZooKeeper's servers as kazoo does, the client that Zuul uses: "HOST[:PORT],...", with space around each where one
 // likes, and IPv6 addresses in brackets. It returns them with a port each. Its error joins one for each that is wrong.
-func Servers(list string) ([]string, error) {
+func splitServers(list string) ([]string, error) {
 	if trim(list) == "" {
 		return nil, errors.New("no server is named")
 	}
@@ -67,22 +67,10 @@ func parseServer(item string) (string, error) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
 
-// CheckChroot says what is wrong with the path of the node under which everything is to be kept. "" is right: the root.
-func CheckChroot(path string) error {
-	switch {
-	case path == "":
-		return nil
-	case path[0] != '/':
-		return fmt.Errorf("the chroot %q does not begin with a slash", path)
-	case path == "/":
-		return errors.New("the chroot is only a slash; leave it out")
-	case path[len(path)-1] == '/':
-		return fmt.Errorf("the chroot %q ends in a slash", path)
-	}
-	for part := range strings.SplitSeq(path[1:], "/") {
+// checkChroot says what is wrong with the parts of a chroot.
+func checkChroot(path string) error {
+	for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		switch {
-		case part == "":
-			return fmt.Errorf("the chroot %q has two slashes in a row", path)
 		case part == "." || part == "..":
 			return fmt.Errorf("the chroot %q has a relative part", path)
 		case strings.ContainsFunc(part, refusedInPath):
@@ -97,15 +85,15 @@ func refusedInPath(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0xd800 && r < 0xf900 || r >= 0xfff0 && r <= 0xffff
 }
 
-// splitHosts reads the value of hosts: servers, and a chroot behind the first slash. The chroot is put into the form that kazoo gives
+// SplitHosts reads the value of hosts: servers, and a chroot behind the first slash. The chroot is put into the form that kazoo gives
 // it, without slashes that are too many.
-func splitHosts(hosts string) (servers []string, chroot string, err error) {
+func SplitHosts(hosts string) (servers []string, chroot string, err error) {
 	list, path, _ := strings.Cut(hosts, "/")
-	servers, err = Servers(list)
+	servers, err = splitServers(list)
 	for part := range strings.SplitSeq(trim(path), "/") {
 		if part != "" {
 			chroot += "/" + part
 		}
 	}
-	return servers, chroot, errors.Join(err, CheckChroot(chroot))
+	return servers, chroot, errors.Join(err, checkChroot(chroot))
 }

@@ -32,7 +32,7 @@ func (f *File) ZooKeeper() (ZooKeeper, error) {
 	r := reader{file: f, section: s, at: map[string]Place{}}
 	if hosts, ok := r.text("hosts"); ok {
 		var err error
-		z.Servers, z.Chroot, err = splitHosts(hosts)
+		z.Servers, z.Chroot, err = SplitHosts(hosts)
 		r.wrong("hosts", err)
 	}
 	z.Cert, _ = r.text("tls_cert")
