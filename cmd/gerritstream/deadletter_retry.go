@@ -50,7 +50,7 @@ and would be there twice. What is refused stays where it is, and the exit code i
 						return err
 					}
 				}
-				return retryLetters(ctx, p, o, ids, daemon.NewClassifier(filter))
+				return retryLetters(ctx, p, o, ids, daemon.NewClassifier(filter, nil))
 			})
 		},
 	}

@@ -28,7 +28,7 @@ func (d *Daemon) makeListener(context.Context) error {
 	d.listener, err = gerritstream.New(gerritstream.Config{
 		Source:        d.source,
 		Store:         d.store,
-		Classify:      NewClassifier(filter),
+		Classify:      NewClassifier(filter, d.warnUnused),
 		Sinks:         d.makeSinks(),
 		StartAt:       gerritstream.StartAt(c.StartAt),
 		OnBadPosition: gerritstream.BadPositionPolicy(c.OnBadCheckpoint),

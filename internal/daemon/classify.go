@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -9,13 +10,23 @@ import (
 )
 
 // NewClassifier returns a Classifier of Gerrit's events: what is no sound event is bad, what the filter drops is filtered
-// by the name of its rule, the rest is queued.
-func NewClassifier(filter *gerrit.Filter) gerritstream.Classifier {
+// by the name of its rule, the rest is queued. If some entries of the filter matched none of the first events that came, it calls
+// unused with them, once; unused may be nil.
+func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstream.Classifier {
 	names := newInterner()
+	var usage *gerrit.Usage
+	if unused != nil {
+		usage = filter.Usage(firstEvents)
+	}
 	return func(data []byte) gerritstream.Verdict {
 		event, err := gerrit.Scan(data)
 		if err != nil {
 			return bad(err)
+		}
+		if usage != nil {
+			if entries := usage.See(&event); len(entries) > 0 {
+				unused(entries)
+			}
 		}
 		return gerritstream.Verdict{
 			Filter: filter.Rule(&event),
@@ -28,6 +39,22 @@ func NewClassifier(filter *gerrit.Filter) gerritstream.Classifier {
 			},
 		}
 	}
+}
+
+// firstEvents is how many events show which entries of a filter match something.
+const firstEvents = 1000
+
+// maxUnused is how many entries of a filter a line names.
+const maxUnused = 10
+
+// warnUnused logs the entries of the filter that matched none of the first events: each of them may be a typing error, after which
+// nothing of its kind is queued.
+func (d *Daemon) warnUnused(entries []gerrit.Entry) {
+	var named []string
+	for _, e := range entries[:min(len(entries), maxUnused)] {
+		named = append(named, "filter."+e.Field+": "+strconv.Quote(gerrit.Text([]byte(e.Text))))
+	}
+	d.log.Warn("filter entries matched none of the first events", "events", firstEvents, "entries", named, "more", len(entries)-len(named))
 }
 
 // bad turns a fault into a verdict.

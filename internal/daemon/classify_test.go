@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"sync"
@@ -20,7 +22,7 @@ func classifier(tb testing.TB) gerritstream.Classifier {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return NewClassifier(filter)
+	return NewClassifier(filter, nil)
 }
 
 const merged = `{"type":"change-merged","change":{"project":"platform/x","number":4711,"branch":"main"},` +
@@ -76,6 +78,32 @@ func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%+v", before); got != want {
 		t.Errorf("after the page was used again the verdict is %s", got)
+	}
+}
+
+// TestUnusedEntriesAreWarnedAbout: after the first thousand sound events, once, in one line.
+func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
+	filter, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"change-merged", "coment-added"}, Projects: []string{"platform/*", "plattform/*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	d := &Daemon{log: slog.New(slog.NewTextHandler(&log, nil))}
+	classify := NewClassifier(filter, d.warnUnused)
+	for range firstEvents - 1 {
+		classify([]byte(merged))
+		classify([]byte("bad"))
+	}
+	if log.Len() > 0 {
+		t.Fatalf("too early: %s", &log)
+	}
+	for range 10 {
+		classify([]byte(merged))
+	}
+	line := log.String()
+	if strings.Count(line, "\n") != 1 || !strings.Contains(line, "level=WARN") ||
+		!strings.Contains(line, "coment-added") || !strings.Contains(line, "plattform/*") || strings.Contains(line, "change-merged") {
+		t.Errorf("got %s", line)
 	}
 }
 

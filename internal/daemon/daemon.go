@@ -122,6 +122,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	for _, note := range d.options.Config.Notes {
 		d.log.Info("a setting is not used", "why", note)
 	}
+	for _, doubt := range d.options.Config.Doubts() {
+		d.log.Warn("a setting may be a mistake", "why", doubt)
+	}
 	d.log.Debug("configuration", "config", &d.options.Config)
 	work, cancel := context.WithCancelCause(ctx)
 	manager := systemd{status: d.listener.Status, log: d.log}

@@ -52,6 +52,27 @@ var gerritMutants = []mutant{
 		pkg:  "./gerrit", tests: "TestABadRecordIsNamed",
 	},
 	{
+		name: "config: a space in front of a list's entry counts",
+		file: "internal/daemon/config/load.go",
+		old:  "if text = strings.TrimSpace(text); text != \"\" {",
+		new:  "if text != \"\" {",
+		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsNoMatter",
+	},
+	{
+		name: "config: a space in the file's lists counts",
+		file: "internal/daemon/config/file.go",
+		old:  "append(v.texts, strings.TrimSpace(text))",
+		new:  "append(v.texts, text)",
+		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsNoMatter",
+	},
+	{
+		name: "gerrit: entries of a filter that match nothing are not told",
+		file: "gerrit/usage.go",
+		old:  "	if u.left--; u.left > 0 {",
+		new:  "	if u.left--; u.left >= 0 {",
+		pkg:  "./internal/daemon", tests: "TestUnusedEntriesAreWarnedAbout",
+	},
+	{
 		name: "gerrit: 309 digits are taken for few",
 		file: "gerrit/number.go",
 		old:  "(exponent || whole > 308)",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,11 @@ func readAtMost(name string, limit int64) ([]byte, error) {
 // parseFile reads a file's text into values by key; nil: it is no YAML.
 func parseFile(name string, raw []byte, faults *Faults) map[string]value {
 	r := fileReader{name: name, values: map[string]value{}, faults: faults}
+	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // Windows' editors write it
+	if bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.HasPrefix(raw, []byte("\xfe\xff")) {
+		faults.add(Place{Name: name}, "", "it is UTF-16; save it as UTF-8")
+		return nil
+	}
 	tree, err := parser.ParseBytes(raw, 0)
 	if err != nil {
 		r.syntax(err)
@@ -160,7 +166,7 @@ func (r *fileReader) list(s *Setting, n ast.Node) {
 	var v value
 	for _, item := range seq.Values {
 		if text, ok := r.scalar(s.Key, item); ok {
-			v.texts, v.places = append(v.texts, text), append(v.places, r.place(item))
+			v.texts, v.places = append(v.texts, strings.TrimSpace(text)), append(v.places, r.place(item))
 		}
 	}
 	r.values[s.Key] = v

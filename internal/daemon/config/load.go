@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,8 +86,14 @@ func (l *loader) apply(values map[string]value) {
 			*s.list(l.config) = nil
 		}
 		l.places[s.Key] = v.places
+		seen := make(map[string]bool, len(v.texts))
 		for j, text := range v.texts {
-			if err := s.set(l.config, text); err != nil {
+			err := s.set(l.config, text)
+			if s.List && seen[text] {
+				err = fmt.Errorf("%q is there twice", text)
+			}
+			seen[text] = true
+			if err != nil {
 				for _, err := range each(err) {
 					l.faults.add(v.places[j], s.Key, "%v", err)
 				}
@@ -117,11 +124,25 @@ func fromEnviron(env map[string]string) map[string]value {
 		}
 		texts := []string{text}
 		if s.List {
-			texts = strings.Split(text, ",")
+			texts = items(strings.Split(text, ","))
 		}
-		values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "$" + s.Env()}}, len(texts))}
+		if len(texts) > 0 {
+			values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "$" + s.Env()}}, len(texts))}
+		}
 	}
 	return values
+}
+
+// items returns the elements of a list without the white space around them, and without those that are nothing else: people
+// write "a, b" and "a,".
+func items(list []string) []string {
+	var kept []string
+	for _, text := range list {
+		if text = strings.TrimSpace(text); text != "" {
+			kept = append(kept, text)
+		}
+	}
+	return kept
 }
 
 // fromFlags takes the settings from the flags that were given.
@@ -130,6 +151,9 @@ func fromFlags(flags map[string][]string) map[string]value {
 	for i := range settings {
 		s := &settings[i]
 		texts := slices.DeleteFunc(slices.Clone(flags[s.Flag]), func(t string) bool { return t == "" })
+		if s.List {
+			texts = items(texts)
+		}
 		if len(texts) > 0 {
 			values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "--" + s.Flag}}, len(texts))}
 		}

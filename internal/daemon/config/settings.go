@@ -209,9 +209,6 @@ func list(key, flag, usage string, at func(*Config) *[]string, words []string) S
 		Key: key, Flag: flag, Usage: usage, List: true, list: at,
 		set: func(c *Config, v string) error {
 			*at(c) = append(*at(c), v)
-			if slices.Contains((*at(c))[:len(*at(c))-1], v) {
-				return fmt.Errorf("%q is there twice", v)
-			}
 			if words == nil {
 				return nil
 			}
