@@ -13,22 +13,41 @@ import (
 // ensured remembers which nodes of the layout were seen in a session, so that they are not looked for again.
 type ensured struct {
 	seeing sync.Mutex
-	seen   map[string]bool // under seeing
+	seen   map[string]bool          // under seeing
+	making map[string]chan struct{} // under seeing: what somebody looks for or makes; closed when that is over
 }
 
-func (e *ensured) saw(p string) {
+// begin reports whether the caller is to look for a node, and to make it: then it calls end. Otherwise the node was seen already, and
+// other is nil, or somebody else is at it until other is closed: thousands of terms that begin together need the same nodes.
+func (e *ensured) begin(p string) (mine bool, other <-chan struct{}) {
 	e.seeing.Lock()
 	defer e.seeing.Unlock()
+	if e.seen[p] {
+		return false, nil
+	}
+	if busy, ok := e.making[p]; ok {
+		return false, busy
+	}
+	if e.making == nil {
+		e.making = map[string]chan struct{}{}
+	}
+	e.making[p] = make(chan struct{})
+	return true, nil
+}
+
+// end notes that a node was looked for, and whether it is there.
+func (e *ensured) end(p string, there bool) {
+	e.seeing.Lock()
+	defer e.seeing.Unlock()
+	close(e.making[p])
+	delete(e.making, p)
+	if !there {
+		return
+	}
 	if e.seen == nil {
 		e.seen = map[string]bool{}
 	}
 	e.seen[p] = true
-}
-
-func (e *ensured) has(p string) bool {
-	e.seeing.Lock()
-	defer e.seeing.Unlock()
-	return e.seen[p]
 }
 
 // forget has everything looked for again: somebody deleted something.
@@ -49,22 +68,39 @@ func (k *session) ensure(ctx context.Context, paths ...string) error {
 }
 
 func (k *session) ensureOne(ctx context.Context, p string) error {
-	if p == k.store.at.chroot || p == "/" || k.has(p) {
+	if p == k.store.at.chroot || p == "/" {
 		return nil
 	}
+	for {
+		mine, other := k.ensured.begin(p)
+		switch {
+		case mine:
+			err := k.makeOne(ctx, p)
+			k.ensured.end(p, err == nil)
+			return err
+		case other == nil:
+			return nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// makeOne makes a node that is missing.
+func (k *session) makeOne(ctx context.Context, p string) error {
 	n, err := k.stat(ctx, p)
-	if err != nil {
+	if err != nil || n.present {
 		return err
 	}
-	if !n.present {
-		if err := k.ensureOne(ctx, path.Dir(p)); err != nil {
-			return err
-		}
-		if _, err := k.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
-			k.forget()
-			return err
-		}
+	if err := k.ensureOne(ctx, path.Dir(p)); err != nil {
+		return err
 	}
-	k.saw(p)
+	if _, err := k.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		k.forget()
+		return err
+	}
 	return nil
 }
