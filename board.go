@@ -69,6 +69,23 @@ func (b *board) passed(id ShardID) {
 	}
 }
 
+// report returns what the other processes do not say: the shards that this one leads, those that are planned for it, and, by the first
+// of the members, those that nobody leads and that are planned for nobody, for they wait. What has ended is told by its position.
+func (b *board) report() Status {
+	s := b.status()
+	first := len(s.Members) == 0 || s.Members[0].Self
+	s.Shards = slices.DeleteFunc(s.Shards, func(shard ShardStatus) bool {
+		switch {
+		case shard.Term != 0, shard.PlannedFor == s.Process:
+			return false
+		case shard.State == StateEnded || shard.Leader != "" || shard.PlannedFor != "":
+			return true
+		}
+		return !first
+	})
+	return s
+}
+
 // set changes the head.
 func (b *board) set(change func(*Status)) {
 	b.mu.Lock()

@@ -129,7 +129,7 @@ func (l *Listener) report(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-reports.C:
-			if err := l.cfg.Store.Report(ctx, l.Status()); err != nil && ctx.Err() == nil {
+			if err := l.cfg.Store.Report(ctx, l.board.report()); err != nil && ctx.Err() == nil {
 				l.log.Debug("report not published", "err", err)
 			}
 		case <-summaries.C:
