@@ -24,9 +24,6 @@ type candidacy struct {
 	doubt bool   // whether there is one is not known, or there may yet be one
 }
 
-// lookAgain is how long a candidate trusts its watch. One that got lost would leave a shard without a leader.
-const lookAgain = 10 * time.Second
-
 // Campaign implements gerritstream.Store. Besides the context's, its errors are ErrConfig, ErrNewerFormat, and a refusal
 // of access.
 func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {

@@ -20,7 +20,7 @@ func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (m ge
 		if err := k.sync(ctx); err != nil {
 			return err
 		}
-		nodes, err := k.readAll(ctx, s.at.members())
+		nodes, err := k.viewAll(ctx, s.at.members())
 		if err != nil {
 			return err
 		}
@@ -48,20 +48,23 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	for _, m := range members {
 		living[m.ID] = true
 	}
+	roots := make([]string, len(shards))
+	for i, shard := range shards {
+		roots[i] = s.at.election(shard)
+	}
+	views, err := k.viewEach(ctx, viewChildren, roots)
+	if err != nil {
+		return nil, err
+	}
 	lines := make([][]gerritstream.Contender, len(shards))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)
-	for i, shard := range shards {
+	for i := range shards {
 		all.Go(func() error {
-			root := s.at.election(shard)
-			children, err := k.children(ctx, root)
-			if err != nil {
-				return err
-			}
-			waiting := line(children)
-			s.abandon(k, root, waiting)
+			waiting := line(views[i].names)
+			s.abandon(k, roots[i], waiting)
 			for _, c := range waiting {
-				who, err := s.whose(ctx, k, root, c, living)
+				who, err := s.whose(ctx, k, roots[i], c, living)
 				if err != nil {
 					return err
 				}

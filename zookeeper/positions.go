@@ -40,13 +40,55 @@ func (k *session) readAll(ctx context.Context, dir string) (map[string]node, err
 	return read, nil
 }
 
+// viewAll returns the children of a node, as far as possible without asking.
+func (k *session) viewAll(ctx context.Context, dir string) (map[string]node, error) {
+	names, _, err := k.watchChildren(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = dir + "/" + name
+	}
+	views, err := k.viewEach(ctx, viewNode, paths)
+	if err != nil {
+		return nil, err
+	}
+	nodes := make(map[string]node, len(names))
+	for i, name := range names {
+		if views[i].present {
+			nodes[name] = views[i].node
+		}
+	}
+	return nodes, nil
+}
+
+// viewEach returns what nodes are, in the order of their paths. What has been read stays, should it end before it has read all.
+func (k *session) viewEach(ctx context.Context, kind viewKind, paths []string) ([]seen, error) {
+	found := make([]seen, len(paths))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(readsAtOnce)
+	for i, path := range paths {
+		key := viewKey{path, kind}
+		var known bool
+		if found[i], known = k.views.peek(key); known {
+			continue
+		}
+		all.Go(func() (err error) {
+			found[i], _, err = k.see(ctx, key, kind == viewChildren)
+			return err
+		})
+	}
+	return found, all.Wait()
+}
+
 // Positions implements gerritstream.Store.
 func (s *Store) Positions(ctx context.Context, epoch int) (positions map[gerritstream.ShardID]gerritstream.Position, err error) {
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
 		if err := k.sync(ctx); err != nil {
 			return err
 		}
-		nodes, err := k.readAll(ctx, s.at.positions(epoch))
+		nodes, err := k.viewAll(ctx, s.at.positions(epoch))
 		if err != nil {
 			return err
 		}
@@ -66,9 +108,14 @@ func (s *Store) Positions(ctx context.Context, epoch int) (positions map[gerrits
 	return positions, nil
 }
 
+// endedMost bounds for how long a shard that moves all the time is not looked at.
+const endedMost = 500 * time.Millisecond
+
 // WaitEnded implements gerritstream.Store. A ZooKeeper that is away is waited for.
 func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.ShardID) error {
+	var pause time.Duration // so that a shard that is busy is not read with each of its commits
 	for {
+		began := time.Now()
 		k, err := s.await(ctx)
 		if err == nil {
 			var ended bool
@@ -81,9 +128,15 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 			return ctx.Err()
 		case lasting(err):
 			return fmt.Errorf("wait for the end of %s: %w", shard, explain(err))
-		case err != nil && !wait(ctx, 200*time.Millisecond):
+		case err != nil:
+			pause = endedMost
+		case time.Since(began) > 2*endedMost:
+			pause = 0
+		}
+		if !wait(ctx, pause) {
 			return ctx.Err()
 		}
+		pause = min(2*pause+endedMost/8, endedMost)
 	}
 }
 

@@ -20,7 +20,7 @@ type session struct {
 	conn  *zk.Conn
 	ctx   context.Context // of dialling: ends with the session
 	slots *semaphore.Weighted
-	watches
+	views views
 	ensured
 
 	events  <-chan zk.Event // closed when the library has finished
@@ -49,7 +49,6 @@ func (s *Store) begin() (*session, error) {
 		stands: make(chan struct{}),
 		over:   make(chan struct{}),
 	}
-	k.live = map[watchKey]chan struct{}{}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.mu.Lock() // the library calls back before it returns
 	defer k.mu.Unlock()
@@ -64,9 +63,10 @@ func (s *Store) begin() (*session, error) {
 	return k, nil
 }
 
-// notice takes in what the library says of the connection. It must not block.
+// notice takes in what the library says of the connection, and of nodes that are watched. It must not block.
 func (k *session) notice(e zk.Event) {
 	if e.Type != zk.EventSession {
+		k.views.happened(e)
 		return
 	}
 	switch e.State {
@@ -127,7 +127,7 @@ func (k *session) confirmed(id int64, timeout time.Duration) {
 			k.proof = k.link.began
 		}
 	}
-	if !first && k.holds() {
+	if !first && k.views.watching() {
 		k.link.pause()
 	}
 	server := k.link.RemoteAddr().String()
@@ -138,7 +138,7 @@ func (k *session) confirmed(id int64, timeout time.Duration) {
 			"timeout_asked", k.store.config.SessionTimeout, "timeout_negotiated", timeout)
 		close(k.stands)
 	case same:
-		k.fireAll()
+		k.views.expireAll()
 		k.store.log.Info("connected again", "session", fmt.Sprintf("%#x", uint64(id)), "server", server)
 	default: // it does not happen; another session would have none of our nodes
 		k.end()

@@ -155,7 +155,8 @@ func (t *term) register() error {
 	return nil
 }
 
-// checkEvery is how often an idle term looks whether an operator has written its position.
+// checkEvery is how often an idle term looks whether an operator has written its position. A watch tells: nothing is asked while it
+// has not fired.
 const checkEvery = 2 * time.Second
 
 // guard ends the term as soon as its lock node is gone, and soon after somebody else has written its position. fired is a
@@ -194,7 +195,7 @@ func (t *term) moved() bool {
 	if !idle {
 		return false
 	}
-	n, err := t.session.stat(t.ctx, t.store.at.position(t.epoch, t.shard))
+	n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
 	if err != nil {
 		return false
 	}

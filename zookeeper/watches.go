@@ -3,160 +3,308 @@ package zookeeper
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 )
 
-// watches are those that stand in a session: one for each node and kind, shared by all who wait, because the library knows
-// no way to take one back.
-type watches struct {
-	watching sync.Mutex
-	live     map[watchKey]chan struct{} // under watching; closed when the watch fires
-	held     int                        // under watching; how many the library holds
+// views are what a session has seen of nodes that it watches. A node is read once and then taken from here until the server says
+// that it has changed: at rest nothing is asked. What is taken from here is never older than what the session has been answered
+// last, for a server sends the event of a change before any answer that was made after it, and the library hands both on in that order.
+// Whoever needs to know what others have written by now calls sync before.
+type views struct {
+	viewing sync.Mutex
+	views   map[viewKey]*view // under viewing
+	armed   int               // under viewing: how many watches the library holds, at most
 }
 
-type watchKey struct {
+type viewKey struct {
 	path string
-	kind watchKind
+	kind viewKind
 }
 
-type watchKind int
+type viewKind int
 
 const (
-	watchNode     watchKind = iota // its data, and its end
-	watchAbsence                   // its beginning
-	watchChildren                  // and its end
+	viewNode     viewKind = iota // a node's data
+	viewChildren                 // the names below it
 )
 
-// standing returns the watch that stands already; nil: none does.
-func (w *watches) standing(key watchKey) <-chan struct{} {
-	w.watching.Lock()
-	defer w.watching.Unlock()
-	if fired, ok := w.live[key]; ok {
-		return fired
-	}
-	return nil
+// view is one node. views.viewing guards it.
+type view struct {
+	seen    seen
+	known   bool          // seen was read, once
+	current bool          // and nothing has happened since
+	turn    int           // grows with each event, and with each new connection
+	armed   bool          // the library holds a watch that will tell of the next change
+	until   time.Time     // not taken on trust any longer
+	trust   time.Duration // for how long the next time, at least
+	fired   chan struct{} // closed when seen may not be so any more; nil: it may not
 }
 
-// share takes in a new watch of the library's.
-func (k *session) share(key watchKey, events <-chan zk.Event) <-chan struct{} {
-	fired := make(chan struct{})
-	k.watching.Lock()
-	if other, ok := k.live[key]; ok { // two asked at once; whoever has the other looks again
-		close(other)
+// seen is what was read.
+type seen struct {
+	node           // its data, or for viewChildren nothing but its state
+	names []string // of its children
+}
+
+// same compares what was read twice, one after the other.
+func (key viewKey) same(a, b *seen) bool {
+	if key.kind == viewChildren && a.stat.Pzxid != b.stat.Pzxid || key.kind == viewNode && a.stat.Mzxid != b.stat.Mzxid {
+		return false
 	}
-	k.live[key] = fired
-	k.held++
-	k.watching.Unlock()
-	k.running.Go(func() {
-		<-events // it comes at the end of the library's work at the latest
-		k.watching.Lock()
-		defer k.watching.Unlock()
-		k.held--
-		if k.live[key] == fired { // otherwise it was fired already
-			delete(k.live, key)
-			close(fired)
+	return a.present == b.present && a.stat.Czxid == b.stat.Czxid
+}
+
+const (
+	// lookAgain is for how long a watch is trusted. One that got lost would leave a shard without a leader.
+	lookAgain = 30 * time.Second
+
+	// trustFirst is how long a view is trusted at least. A node that did not change is trusted twice as long the next time, up
+	// to trustMost: there may be thousands of shards that have ended. The list of a node's children is not.
+	trustFirst = time.Minute
+	trustMost  = 8 * time.Minute
+)
+
+// happened takes in an event. The library calls it before it reads on.
+func (w *views) happened(e zk.Event) {
+	kinds := []viewKind{viewNode, viewChildren} // made or deleted
+	switch e.Type {
+	case zk.EventNodeDataChanged:
+		kinds = kinds[:1]
+	case zk.EventNodeChildrenChanged:
+		kinds = kinds[1:]
+	case zk.EventNodeCreated, zk.EventNodeDeleted:
+	default:
+		return
+	}
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	for _, kind := range kinds {
+		key := viewKey{e.Path, kind}
+		v := w.views[key]
+		if v == nil {
+			continue
 		}
-	})
-	return fired
-}
-
-// holds tells whether the library holds watches, which it sets anew on the next connection.
-func (w *watches) holds() bool {
-	w.watching.Lock()
-	defer w.watching.Unlock()
-	return w.held > 0
-}
-
-// fireAll has everybody look again. The library sets its watches anew when it is connected again; should that be lost as well, it
-// does not notice what it has missed.
-func (w *watches) fireAll() {
-	w.watching.Lock()
-	defer w.watching.Unlock()
-	for key, fired := range w.live {
-		delete(w.live, key)
-		close(fired)
+		w.armLocked(v, false)
+		v.trust = 0
+		v.expire()
+		if e.Type == zk.EventNodeDeleted {
+			delete(w.views, key)
+		}
 	}
 }
 
-// watched is what a node was, and what is closed when it may be so no more.
-type watched[T any] struct {
-	value T
-	fired <-chan struct{}
+// expireAll has everybody look again, on a new connection. The library sets its watches again then; should that be lost as well, it
+// does not notice what it has missed.
+func (w *views) expireAll() {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	for _, v := range w.views {
+		v.expire()
+	}
+}
+
+// stands reports whether what was seen is still so, and need not be asked.
+func (v *view) stands() bool { return v.current && time.Now().Before(v.until) }
+
+// expire notes that what was seen may not be so any more.
+func (v *view) expire() {
+	v.turn++
+	v.current = false
+	if v.fired != nil {
+		close(v.fired)
+		v.fired = nil
+	}
+}
+
+// armLocked keeps count of the watches.
+func (w *views) armLocked(v *view, armed bool) {
+	if v.armed != armed {
+		v.armed = armed
+		if armed {
+			w.armed++
+		} else {
+			w.armed--
+		}
+	}
+}
+
+// watching reports whether the library holds watches, which it sets again on the next connection.
+func (w *views) watching() bool {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	return w.armed > 0
+}
+
+// taken returns what was seen, if that is still so; otherwise whether a watch stands, and the turn to hand to take.
+func (w *views) taken(key viewKey) (s seen, fired <-chan struct{}, armed bool, turn int) {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	v := w.views[key]
+	if v == nil {
+		v = &view{}
+		if w.views == nil {
+			w.views = map[viewKey]*view{}
+		}
+		w.views[key] = v
+	}
+	if v.stands() {
+		return v.seen, v.fired, true, v.turn
+	}
+	return seen{}, nil, v.armed, v.turn
+}
+
+// take takes in what was read in a turn: by setting a watch, or while one stood. again: that one did not tell of a change, and the
+// node is to be read by setting another.
+func (w *views) take(key viewKey, turn int, s seen, set bool) (fired <-chan struct{}, again bool) {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	v := w.views[key]
+	if v == nil || v.turn != turn { // something has happened since it was asked for
+		return alreadyFired, false
+	}
+	same := v.known && key.same(&v.seen, &s)
+	if !same {
+		v.expire()
+		v.trust = 0
+	}
+	if !same && !set {
+		w.armLocked(v, false)
+		return nil, true
+	}
+	w.armLocked(v, true)
+	v.seen, v.known, v.current = s, true, true
+	if v.fired == nil {
+		v.fired = make(chan struct{})
+	}
+	v.trust = max(v.trust, trustFirst)
+	v.until = time.Now().Add(v.trust + rand.N(v.trust/2)) //nolint:gosec // jitter is no secret
+	if key.kind == viewNode {
+		v.trust = min(2*v.trust, trustMost)
+	}
+	return v.fired, false
+}
+
+// drop forgets a node that is not there and that nothing watches for.
+func (w *views) drop(key viewKey, turn int) {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	if v := w.views[key]; v != nil && v.turn == turn && !v.armed {
+		delete(w.views, key)
+	}
+}
+
+// peek returns what a node is, if that need not be asked.
+func (w *views) peek(key viewKey) (seen, bool) {
+	w.viewing.Lock()
+	defer w.viewing.Unlock()
+	v := w.views[key]
+	if v == nil || !v.stands() {
+		return seen{}, false
+	}
+	return v.seen, true
+}
+
+// see returns what a node is, and what is closed when it may be so no more. absent: a node that is not there is watched for;
+// otherwise fired is nil then.
+func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
+	for {
+		s, fired, armed, turn := k.views.taken(key)
+		if fired != nil {
+			return s, fired, nil
+		}
+		s, set, err := k.readView(ctx, key, armed, absent)
+		switch {
+		case err != nil:
+			return seen{}, nil, err
+		case !armed && !set:
+			k.views.drop(key, turn)
+			return s, nil, nil
+		}
+		fired, again := k.views.take(key, turn, s, set)
+		if !again {
+			return s, fired, nil
+		}
+	}
+}
+
+// readView reads a node: plainly while a watch stands, by setting one otherwise. set: one was set.
+func (k *session) readView(ctx context.Context, key viewKey, standing, absent bool) (s seen, set bool, err error) {
+	if standing {
+		s, err = read(ctx, k, key.get)
+		if errors.Is(err, zk.ErrNoNode) {
+			return seen{}, false, nil
+		}
+		return s, false, err
+	}
+	for {
+		s, err = read(ctx, k, key.watch)
+		if !errors.Is(err, zk.ErrNoNode) {
+			return s, true, err
+		}
+		if !absent {
+			return seen{}, false, nil
+		}
+		present, err := read(ctx, k, func(c *zk.Conn) (bool, error) {
+			present, _, _, err := c.ExistsW(key.path)
+			return present, err
+		})
+		if err != nil || !present {
+			return seen{}, true, err
+		}
+	}
+}
+
+// get reads a node.
+func (key viewKey) get(c *zk.Conn) (s seen, err error) {
+	var stat *zk.Stat
+	if key.kind == viewChildren {
+		s.names, stat, err = c.Children(key.path)
+	} else {
+		s.data, stat, err = c.Get(key.path)
+	}
+	return s.found(stat, err)
+}
+
+// watch does the same and sets a watch. What it tells comes by way of happened.
+func (key viewKey) watch(c *zk.Conn) (s seen, err error) {
+	var stat *zk.Stat
+	if key.kind == viewChildren {
+		s.names, stat, _, err = c.ChildrenW(key.path)
+	} else {
+		s.data, stat, _, err = c.GetW(key.path)
+	}
+	return s.found(stat, err)
+}
+
+func (s *seen) found(stat *zk.Stat, err error) (seen, error) {
+	if err != nil {
+		return seen{}, err
+	}
+	s.stat, s.present = *stat, true
+	return *s, nil
 }
 
 // watchGet reads a node and watches it, be it there or not.
 func (k *session) watchGet(ctx context.Context, path string) (node, <-chan struct{}, error) {
-	n, fired, err := k.watchPresent(ctx, path)
-	if err == nil && !n.present {
-		fired, err = k.watchAbsence(ctx, path)
-	}
-	return n, fired, err
+	s, fired, err := k.see(ctx, viewKey{path, viewNode}, true)
+	return s.node, fired, err
 }
 
 // watchPresent watches a node that is there. present is false, and nothing is watched, when it is not.
 func (k *session) watchPresent(ctx context.Context, path string) (n node, fired <-chan struct{}, err error) {
-	key := watchKey{path, watchNode}
-	if fired := k.standing(key); fired != nil {
-		n, err := k.get(ctx, path)
-		return n, fired, err
-	}
-	w, err := read(ctx, k, func(c *zk.Conn) (watched[node], error) {
-		data, stat, events, err := c.GetW(path)
-		if err != nil {
-			return watched[node]{}, err
-		}
-		return watched[node]{node{data, *stat, true}, k.share(key, events)}, nil
-	})
-	if errors.Is(err, zk.ErrNoNode) {
-		return node{}, nil, nil
-	}
-	return w.value, w.fired, err
-}
-
-// watchAbsence watches for a node that was not there. If it is there now, the watch has fired.
-func (k *session) watchAbsence(ctx context.Context, path string) (<-chan struct{}, error) {
-	key := watchKey{path, watchAbsence}
-	if fired := k.standing(key); fired != nil {
-		n, err := k.stat(ctx, path)
-		if err == nil && n.present {
-			return alreadyFired, nil
-		}
-		return fired, err
-	}
-	return read(ctx, k, func(c *zk.Conn) (<-chan struct{}, error) {
-		present, _, events, err := c.ExistsW(path)
-		if err != nil {
-			return nil, err
-		}
-		fired := k.share(key, events)
-		if present {
-			return alreadyFired, nil
-		}
-		return fired, nil
-	})
+	s, fired, err := k.see(ctx, viewKey{path, viewNode}, false)
+	return s.node, fired, err
 }
 
 // watchChildren lists a node's children and watches for other ones. One that is not there has none.
 func (k *session) watchChildren(ctx context.Context, path string) ([]string, <-chan struct{}, error) {
-	key := watchKey{path, watchChildren}
-	if fired := k.standing(key); fired != nil {
-		names, err := k.children(ctx, path)
-		return names, fired, err
-	}
-	w, err := read(ctx, k, func(c *zk.Conn) (watched[[]string], error) {
-		names, _, events, err := c.ChildrenW(path)
-		if err != nil {
-			return watched[[]string]{}, err
-		}
-		return watched[[]string]{names, k.share(key, events)}, nil
-	})
-	if errors.Is(err, zk.ErrNoNode) {
-		fired, err := k.watchAbsence(ctx, path)
-		return nil, fired, err
-	}
-	return w.value, w.fired, err
+	s, fired, err := k.see(ctx, viewKey{path, viewChildren}, true)
+	return slices.Clone(s.names), fired, err
 }
 
 // alreadyFired is a watch that has.

@@ -1,0 +1,262 @@
+package zookeeper
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
+)
+
+// watched opens two stores on three servers: one that sees, by a link, and one that writes; and the folder in which it does.
+func watched(t *testing.T) (see, write *session, link *peers.Link, dir string) {
+	t.Helper()
+	ensemble := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond, MaxSessionTimeout: time.Minute, Servers: 3})
+	chroot := peers.Chroot(t, ensemble)
+	link = peers.NewZooKeeperLink(t, ensemble.Servers[1].Addr())
+	sessions := make([]*session, 2)
+	for i, host := range []string{link.Addr(), ensemble.Servers[2].Addr()} {
+		s, err := Open(t.Context(), Config{Hosts: []string{host}, Chroot: chroot, Connection: "gerrit", SessionTimeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close(context.Background()) })
+		if sessions[i], err = s.await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir = sessions[1].store.at.positions(0)
+	if err := sessions[1].ensure(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	return sessions[0], sessions[1], link, dir
+}
+
+// What was written anywhere before a sync is seen after it, though hardly anything is asked: a node's data, and which nodes there are;
+// and though the connection is lost again and again.
+func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
+	t.Parallel()
+	reader, writer, link, dir := watched(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	path := dir + "/data"
+	if _, err := writer.create(ctx, path, []byte("0"), zk.FlagPersistent); err != nil {
+		t.Fatal(err)
+	}
+	var written atomic.Int64 // the number in the data, and of the other nodes
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for n := int64(1); ; n++ {
+			err := writer.set(ctx, path, strconv.AppendInt(nil, n, 10), -1)
+			if err == nil {
+				_, err = writer.create(ctx, fmt.Sprintf("%s/node-%06d", dir, n), nil, zk.FlagPersistent)
+			}
+			written.Store(n)
+			select {
+			case <-stop:
+				done <- err
+				return
+			case <-time.After(time.Duration(n%20) * time.Millisecond):
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for looks, drops := 0, 0; written.Load() < 200; looks++ {
+		if looks%100 == 99 && drops < 5 {
+			drops++
+			link.Drop()
+		}
+		before := written.Load()
+		if err := reader.sync(ctx); err != nil {
+			if ctx.Err() != nil {
+				t.Fatal(err)
+			}
+			continue // the connection is lost
+		}
+		nodes, err := reader.viewAll(ctx, dir)
+		if err != nil {
+			if ctx.Err() != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if n, err := strconv.ParseInt(string(nodes["data"].data), 10, 64); err != nil || n < before {
+			t.Fatalf("after %d was written %q is seen, %v", before, nodes["data"].data, err)
+		}
+		if n := int64(len(nodes)) - 1; n < before {
+			t.Fatalf("after %d nodes were made %d are seen", before, n)
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node that was deleted and made again, a node that was not there, and one that goes: whoever waits is told.
+func TestWhoWatchesIsTold(t *testing.T) {
+	t.Parallel()
+	reader, writer, link, dir := watched(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	path := dir + "/node"
+	for what, do := range map[string][2]func() error{ // what is so at first, and what then happens
+		"made": {
+			func() error { return nil },
+			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+		},
+		"deleted": {
+			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.remove(ctx, path) },
+		},
+		"changed": {
+			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.set(ctx, path, []byte("x"), -1) },
+		},
+		"changed while the connection is away": {
+			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error {
+				link.Cut()
+				defer link.Restore()
+				return writer.set(ctx, path, []byte("x"), -1)
+			},
+		},
+	} {
+		if err := do[0](); err != nil {
+			t.Fatal(err)
+		}
+		if err := reader.sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		was, fired, err := reader.watchGet(ctx, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do[1](); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-fired:
+		case <-ctx.Done():
+			t.Fatalf("%s: nobody was told", what)
+		}
+		for err = errAway; err != nil && ctx.Err() == nil; { // the connection may be away yet
+			if err = reader.sync(ctx); err == nil {
+				var is node
+				is, _, err = reader.watchGet(ctx, path)
+				if err == nil && is.present == was.present && is.stat.Mzxid == was.stat.Mzxid {
+					t.Errorf("%s: it is seen as it was", what)
+				}
+			}
+		}
+		if err := writer.remove(ctx, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A watch that got lost, in whatever way, is not trusted for ever; whoever waits is told when it is found out.
+func TestALostWatchIsFoundOut(t *testing.T) {
+	t.Parallel()
+	reader, writer, _, dir := watched(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	path := dir + "/node"
+	if _, err := writer.create(ctx, path, []byte("old"), zk.FlagPersistent); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	was, fired, err := reader.watchGet(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	views, key := &reader.views, viewKey{path, viewNode}
+	views.viewing.Lock()
+	held := views.views[key]
+	delete(views.views, key) // the event will meet nobody
+	views.viewing.Unlock()
+	if err := writer.set(ctx, path, []byte("new"), -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	views.viewing.Lock()
+	views.views[key] = held
+	if left := time.Until(held.until); left < trustFirst/2 || left > 2*trustFirst {
+		t.Errorf("a watch is trusted for %v", left)
+	}
+	views.viewing.Unlock()
+	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != string(was.data) {
+		t.Fatalf("%q is seen, %v: the event was not lost", n.data, err)
+	}
+	views.viewing.Lock()
+	held.until = time.Now()
+	views.viewing.Unlock()
+	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != "new" {
+		t.Errorf("%q is seen, %v", n.data, err)
+	}
+	select {
+	case <-fired:
+	default:
+		t.Error("who waited for a change was not told")
+	}
+	if err := writer.set(ctx, path, []byte("newest"), -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != "newest" {
+		t.Errorf("after that %q is seen, %v: nothing is watched any more", n.data, err)
+	}
+}
+
+// An event that comes while a node is read may be of a change that the answer does not have yet: what was read is not kept.
+func TestAnEventWhileANodeIsRead(t *testing.T) {
+	var w views
+	key := viewKey{"/node", viewNode}
+	if _, fired, armed, turn := w.taken(key); fired != nil || armed || turn != 0 {
+		t.Fatalf("a node that was never read is seen: %v, %d", armed, turn)
+	}
+	w.happened(zk.Event{Type: zk.EventNodeDataChanged, Path: key.path}) // another's watch
+	old := seen{node: node{data: []byte("old"), present: true}}
+	fired, again := w.take(key, 0, old, true)
+	select {
+	case <-fired:
+	default:
+		t.Error("what was read before an event is taken for what is")
+	}
+	if _, ok := w.peek(key); ok || again {
+		t.Error("it is kept")
+	}
+	if w.watching() {
+		t.Error("a watch that may have fired counts as one that stands")
+	}
+	_, _, _, turn := w.taken(key)
+	if fired, again = w.take(key, turn, old, true); again {
+		t.Error("it is to be read once more")
+	}
+	if s, ok := w.peek(key); !ok || string(s.data) != "old" || !w.watching() {
+		t.Error("what was read after the event is not kept")
+	}
+	w.expireAll()
+	select {
+	case <-fired:
+	default:
+		t.Error("nobody was told that the connection is another one")
+	}
+	if _, ok := w.peek(key); ok || !w.watching() {
+		t.Error("on another connection nothing is asked")
+	}
+}
