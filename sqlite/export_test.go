@@ -53,3 +53,34 @@ func (s *Store) Pragma(name string) (value string, err error) {
 func (o *Operator) Intercept(f func(p Point, write func() error) error) {
 	o.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }
+
+// Do has the writer run a job, which writes nothing.
+func (s *Store) Do(ctx context.Context, job func()) error {
+	return s.writer.do(ctx, func(*statements) error {
+		job()
+		return nil
+	})
+}
+
+// Hold keeps the writer busy until release is called. It returns once it is.
+func (s *Store) Hold() (release func()) {
+	held, free := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = s.Do(context.Background(), func() {
+			close(held)
+			<-free
+		})
+	}()
+	<-held
+	return func() { close(free) }
+}
+
+// Beat asks for a beat, soon.
+func (s *Store) Beat() { wake(s.wakeKeeper) }
+
+// LastBeat is from when on the process trusts its leaderships.
+func (s *Store) LastBeat() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastBeat
+}
