@@ -9,8 +9,8 @@ import (
 
 // Budget bounds the bytes of pages that a process holds at once (guarantee 5 of the README). It is shared by all shards of a process.
 //
-// What a read may need at worst is reserved before the read and shrunk to what it took; whoever holds a reservation
-// never needs a second one to finish, so that waiting for one cannot deadlock. Waiters are served in turn.
+// What a read may need is reserved before the read and shrunk to what it took; whoever holds a reservation
+// never waits for more to finish, so that waiting for one cannot deadlock. Waiters are served in turn.
 type Budget struct {
 	total int64
 	sem   *semaphore.Weighted
@@ -53,6 +53,23 @@ func (r *Reservation) Shrink(n int64) {
 		r.budget.sem.Release(r.held - n)
 		r.held = n
 	}
+}
+
+// TryGrow takes more, so that n bytes are held, if they are free now and nobody waits
+// for them; it reports whether n bytes are held, and does not wait. A holder of the
+// whole budget holds any number.
+func (r *Reservation) TryGrow(n int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n = min(n, r.budget.total)
+	if n <= r.held {
+		return true
+	}
+	if !r.budget.sem.TryAcquire(n - r.held) {
+		return false
+	}
+	r.held = n
+	return true
 }
 
 // Release gives all of it back. Further calls do nothing.

@@ -44,7 +44,7 @@ func BenchmarkPage(b *testing.B) {
 	for b.Loop() {
 		p := &page{}
 		var err error
-		if p.buf, err = readBody(bytes.NewReader(body), int64(len(body))); err != nil {
+		if p.buf, err = readBody(bytes.NewReader(body), int64(len(body)), func(int64) bool { return true }); err != nil {
 			b.Fatal(err)
 		}
 		if p.reply, err = decodeReply(p.buf, maxRecords); err != nil {
@@ -92,11 +92,14 @@ func BenchmarkRequest(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		p, err := r.getRecords(b.Context())
+		room, err := s.budget.Reserve(b.Context(), pageReserve)
 		if err != nil {
 			b.Fatal(err)
 		}
-		p.memory.room, _ = s.budget.Reserve(b.Context(), pageReserve)
+		p, err := r.getRecords(b.Context(), room)
+		if err != nil {
+			b.Fatal(err)
+		}
 		if _, err := p.yield(b.Context(), func(batch gerritstream.Batch, _ error) bool { batch.Done(); return true }); err != nil {
 			b.Fatal(err)
 		}

@@ -369,14 +369,14 @@ func (c *chunked) Read(p []byte) (int, error) {
 // A reply of unknown length is read up to the most there is room for, counting the buffers that it outgrows.
 func TestReplyOfUnknownLengthStaysWithinTheRoom(t *testing.T) {
 	for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 5 << 20, maxUnknownBody - 1} {
-		if buf, err := readBody(&chunked{n}, -1); err != nil || len(buf) != n {
+		if buf, err := readBody(&chunked{n}, -1, func(int64) bool { return true }); err != nil || len(buf) != n {
 			t.Errorf("%d bytes: got %d, %v", n, len(buf), err)
 		}
 	}
-	if _, err := readBody(&chunked{maxUnknownBody + 1}, -1); err == nil {
+	if _, err := readBody(&chunked{maxUnknownBody + 1}, -1, func(int64) bool { return true }); err == nil {
 		t.Error("more than there is room for was taken")
 	}
-	if _, err := readBody(&chunked{1}, maxBody+1); err == nil {
+	if _, err := readBody(&chunked{1}, maxBody+1, func(int64) bool { return true }); err == nil {
 		t.Error("a length beyond the room was taken")
 	}
 	if outgrown := int64(4 << 20); outgrown+maxUnknownBody > pageReserve {

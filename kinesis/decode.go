@@ -33,11 +33,10 @@ const (
 // decodeReply decodes a GetRecords reply in one pass. Records' data overwrite their base64 in b. expect is how many records are
 // expected at most; it bounds what is allocated beforehand, not what is accepted.
 func decodeReply(b []byte, expect int) (*reply, error) {
-	const smallest = 160 // bytes of a record with a few bytes of data
 	d := decoder{
 		scanner: scanner{b: b},
 		reply: reply{
-			records: make([]rawRecord, 0, min(expect, len(b)/smallest+1)),
+			records: make([]rawRecord, 0, expected(len(b), expect)),
 			behind:  unknownBehind,
 		},
 	}
@@ -54,6 +53,13 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 		d.reply.records = append(make([]rawRecord, 0, n), d.reply.records...)
 	}
 	return &d.reply, nil
+}
+
+// expected is for how many records there is room beforehand in a reply of so many
+// bytes, when limit were asked for.
+func expected(bytes, limit int) int {
+	const smallest = 160 // bytes of a record with a few bytes of data
+	return min(limit, bytes/smallest+1)
 }
 
 type decoder struct {

@@ -74,6 +74,7 @@ const (
 	badPosition                  // nor the position that was asked for
 	iteratorExpired              // or a page token
 	tooLarge                     // the reply did not fit
+	noRoom                       // nor into what was reserved for it
 	unconfirmed                  // the reply has to come again before it is believed
 )
 

@@ -177,6 +177,8 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 		}
 	case errors.Is(err, errTooLarge):
 		label, e.class, e.Message = "TooLarge", tooLarge, errTooLarge.Error()
+	case errors.Is(err, errNoRoom):
+		label, e.class, e.Message = "NoRoom", noRoom, errNoRoom.Error()
 	case errors.As(err, &broken):
 		label, e.Message = "Malformed", "the reply is "+broken.Error()
 	case errors.As(err, &lacking):

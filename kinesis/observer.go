@@ -5,7 +5,7 @@ import "time"
 // Observer is shown what a Source does, for metrics. Its methods are called by several goroutines at once, and must not block.
 type Observer interface {
 	// Request: an attempt was made at an operation, "GetRecords", and took that long. The code is of a bounded set: "OK", one of
-	// the service's own, or "Network", "Timeout", "Canceled", "Malformed", "TooLarge", "Credentials", "Other".
+	// the service's own, or "Network", "Timeout", "Canceled", "Malformed", "TooLarge", "NoRoom", "Credentials", "Other".
 	Request(operation, code string, took time.Duration)
 
 	// ReplyBytes: a GetRecords reply had a body of that many bytes.

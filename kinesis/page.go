@@ -24,20 +24,34 @@ const (
 	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom)
 )
 
-// PageReserve is how many bytes of its budget a Source reserves for each read, before it: about 19 MiB. It keeps of them what the
+// PageReserve is how many bytes of its budget a Source reserves at most for each read, before it: about 19 MiB. It does where it
+// is behind; at the tip it reserves twice what pages have lately taken. A page there that is larger takes more if that is
+// free, and is otherwise dropped and read again with all of the reserve. Of the reserve a Source keeps what the
 // page takes, and nothing while it waits for the next one. A budget lets so many reads be under way at once as this goes into
 // it; one that is smaller is exceeded.
 const PageReserve = pageReserve
 
-// errTooLarge: a reply has more bytes than are reserved.
-var errTooLarge = errors.New("the reply is larger than the room for a page")
+// leastRoom is reserved for a page at any rate: thousands of bytes of events, and a
+// thousand reads at once in the default budget.
+const leastRoom = 256 << 10
 
-// readBody reads a reply into one buffer. length is -1 when it is not known.
-func readBody(body io.Reader, length int64) ([]byte, error) {
+// errTooLarge: a reply has more bytes than a page may have. errNoRoom: it has more than
+// were reserved, and no more are free.
+var (
+	errTooLarge = errors.New("the reply is larger than the room for a page")
+	errNoRoom   = errors.New("the reply is larger than what was reserved for it")
+)
+
+// readBody reads a reply into one buffer. length is -1 when it is not known. Before it
+// takes memory it asks grow whether there is room for so many bytes in all.
+func readBody(body io.Reader, length int64, grow func(int64) bool) ([]byte, error) {
 	if length > maxBody {
 		return nil, fmt.Errorf("%w: %d bytes", errTooLarge, length)
 	}
 	if length >= 0 {
+		if !grow(length) {
+			return nil, errNoRoom
+		}
 		buf := make([]byte, length)
 		if _, err := io.ReadFull(body, buf); err != nil {
 			return nil, cutShort(err)
@@ -56,8 +70,12 @@ func readBody(body io.Reader, length int64) ([]byte, error) {
 		case len(buf) < cap(buf):
 		case cap(buf) == maxUnknownBody:
 			return nil, errTooLarge
-		default: // the old buffer and the new one together stay below the reservation: at most 4 and 14 MiB
-			buf = append(make([]byte, 0, min(4*cap(buf), maxUnknownBody)), buf...)
+		default: // the old buffer and the new one together stay below the reserve: at most 4 and 14 MiB
+			larger := min(4*cap(buf), maxUnknownBody)
+			if !grow(int64(cap(buf) + larger)) {
+				return nil, errNoRoom
+			}
+			buf = append(make([]byte, 0, larger), buf...)
 		}
 	}
 }
@@ -76,6 +94,7 @@ func cutShort(err error) error {
 type page struct {
 	*reply
 	buf    []byte
+	total  int       // of the records, those within aggregates counted
 	now    time.Time // not later than when it was asked for
 	memory memory
 }
@@ -120,7 +139,7 @@ func (m *memory) noMore() {
 // before is done. It returns whether to go on, and the context's error when that ended in between.
 func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) bool) (bool, error) {
 	defer p.memory.noMore()
-	left := p.count()
+	left := p.total
 	if left == 0 {
 		p.memory.noMore()
 		return yield(p.batch(nil, true), nil), nil
@@ -130,7 +149,7 @@ func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) 
 		records := u.next(size)
 		left -= size
 		if left == 0 {
-			p.memory.room.Shrink(int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom)
+			p.memory.room.Shrink(p.needs(size))
 		}
 		batch := p.batch(records, left == 0)
 		done, returned := p.memory.lend(left > 0)
@@ -147,6 +166,11 @@ func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) 
 			return false, ctx.Err()
 		}
 	}
+}
+
+// needs is how many bytes the page takes while so many of its records are out.
+func (p *page) needs(size int) int64 {
+	return int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom
 }
 
 // batch makes a batch of some of the page's records. Only the last one tells what comes after the page.

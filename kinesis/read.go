@@ -37,6 +37,8 @@ type reading struct {
 	limit    int32                 // of records asked for
 	ending   ending
 	pace     pacer
+	atTip    bool  // the last page came to the tip
+	lately   int64 // the bytes that pages have taken; what was long ago counts less
 }
 
 func (r *reading) run(ctx context.Context, yield func(gerritstream.Batch, error) bool) {
@@ -63,45 +65,46 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 		return nil, err
 	}
 	// First the room, then the iterator: one that waited for room would have expired where memory is scarce for long.
-	room, err := r.budget.Reserve(ctx, pageReserve)
+	room, err := r.budget.Reserve(ctx, r.reserve())
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.fetch(ctx)
+	p, err := r.fetch(ctx, room)
 	if err != nil {
 		room.Release()
 		return nil, err
 	}
-	p.memory.room = room
 	return p, nil
 }
 
-// fetch gets a page, after an iterator if there is none.
-func (r *reading) fetch(ctx context.Context) (*page, error) {
+// reserve is how many bytes to reserve for the next page. Readers are at the tip for
+// most of their lives, where pages are small and many shards want to be read at once.
+func (r *reading) reserve() int64 {
+	if !r.atTip {
+		return pageReserve
+	}
+	return min(max(2*r.lately, leastRoom), pageReserve)
+}
+
+// fetch gets a page into a room, after an iterator if there is none.
+func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
 	r.fresh = r.iterator == ""
 	if r.fresh {
 		if err := r.seek(ctx); err != nil {
 			return nil, err
 		}
 	}
-	p, err := r.getRecords(ctx)
+	p, err := r.getRecords(ctx, room)
 	if err == nil && p.next == "" {
 		err = r.checkEnd(ctx, p)
 	}
 	return p, err
 }
 
-// getRecords makes one request for a page, within memory that is reserved already.
-func (r *reading) getRecords(ctx context.Context) (*page, error) {
-	p := &page{}
-	take := func(resp *smithyhttp.Response) (err error) {
-		if p.buf, err = readBody(resp.Body, resp.ContentLength); err != nil {
-			return err
-		}
-		r.observer.ReplyBytes(len(p.buf))
-		p.reply, err = decodeReply(p.buf, int(r.limit))
-		return err
-	}
+// getRecords makes one request for a page, within memory that is reserved already, or free.
+func (r *reading) getRecords(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
+	p := &page{memory: memory{room: room}}
+	take := func(resp *smithyhttp.Response) error { return r.take(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.arn.Load(), Limit: &r.limit}
 	r.pace.reading()
 	now, err := r.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
@@ -120,9 +123,31 @@ func (r *reading) getRecords(ctx context.Context) (*page, error) {
 	return p, nil
 }
 
+// take reads and decodes a reply. Its memory is reserved before it is used.
+func (r *reading) take(p *page, resp *smithyhttp.Response) (err error) {
+	room := p.memory.room
+	if p.buf, err = readBody(resp.Body, resp.ContentLength, room.TryGrow); err != nil {
+		return err
+	}
+	r.observer.ReplyBytes(len(p.buf))
+	if !room.TryGrow(int64(cap(p.buf)) + int64(expected(len(p.buf), int(r.limit)))*recordRoom) {
+		return errNoRoom
+	}
+	if p.reply, err = decodeReply(p.buf, int(r.limit)); err != nil {
+		return err
+	}
+	p.total = p.count()
+	if !room.TryGrow(p.needs(min(p.total, maxRecords))) {
+		return errNoRoom
+	}
+	return nil
+}
+
 // pass moves on behind a page that is about to be yielded.
 func (r *reading) pass(p *page) {
 	r.iterator, r.ending.replies = p.next, 0
+	r.atTip = p.behind == 0
+	r.lately = max(p.needs(min(p.total, maxRecords)), r.lately-r.lately/8)
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
 	r.pace.succeeded(p.behind != 0, p.weight)
 	if n := len(p.records); n > 0 {
@@ -172,6 +197,11 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 			return true
 		}
 		r.pace.failed()
+	case noRoom:
+		r.atTip = false // with all of the reserve it fits
+		r.log.Debug("the page is larger than pages have been: reading it again", "shard", string(r.shard))
+		r.pace.again()
+		return true
 	case unconfirmed:
 		r.log.Debug("asking again whether the shard has ended", "shard", string(r.shard), "err", e)
 		r.pace.again()
