@@ -3,8 +3,7 @@ package kinesis
 import (
 	"context"
 	"crypto/x509"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -109,7 +108,7 @@ func readingOverPipes(t *testing.T, http2 bool) (*world, *pipes) {
 	served := httptest.NewUnstartedServer(w.srv)
 	_ = served.Listener.Close() // of a real network
 	served.Listener, served.EnableHTTP2 = network, http2
-	served.Config.ErrorLog = log.New(io.Discard, "", 0)
+	served.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	served.StartTLS()
 	ours, ok := withoutTimeout(httpClient(nil)).(*awshttp.BuildableClient)
 	if !ok {

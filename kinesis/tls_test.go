@@ -3,7 +3,7 @@ package kinesis
 import (
 	"encoding/pem"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -30,7 +30,7 @@ func serveTLS(t *testing.T, h http.Handler, http2 bool) *secured {
 		h.ServeHTTP(w, r)
 	}))
 	s.EnableHTTP2 = http2
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that the client ends are expected
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes that the client ends are expected
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	s.bundle = write(t, t.TempDir(), "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
