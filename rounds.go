@@ -9,7 +9,7 @@ import (
 const (
 	// roundApart bounds how closely the rounds of terms follow one another: the first comes at once, and while more terms begin the
 	// distance grows to the second. The service answers 20 listings a second, for the whole account.
-	roundApart, roundApartMost = 100 * time.Millisecond, 2 * time.Second
+	roundApart, roundApartMost = 100 * time.Millisecond, 500 * time.Millisecond
 
 	// roundQuiet is how long after a round the next one counts as the first.
 	roundQuiet = 10 * time.Second
