@@ -238,7 +238,8 @@ func FuzzPlanPrune(f *testing.F) {
 }
 
 func TestReconsider(t *testing.T) {
-	classify := func(data []byte) Verdict {
+	classify := func(_ ShardID, r *Record) Verdict {
+		data := r.Data
 		switch string(data) {
 		case "bad":
 			return Verdict{Bad: "json", Detail: "byte 0 is wrong"}

@@ -53,7 +53,7 @@ func (r *reader) judge(work context.Context, b *Batch) error {
 		}
 		verdict := Verdict{Bad: rec.Bad}
 		if rec.Bad == "" {
-			verdict = r.cfg.Classify(rec.Data)
+			verdict = r.cfg.Classify(r.shard, rec)
 		}
 		r.cfg.Observer.Judged(r.shard, rec, &verdict)
 		if debug {

@@ -2,9 +2,11 @@ package gerritstream
 
 import "time"
 
-// Classifier judges one record. It is called by several goroutines at once, keeps nothing of data, and never fails: what
-// is wrong with a record is part of the verdict.
-type Classifier func(data []byte) Verdict
+// Classifier judges one record of a shard. It is called by several goroutines
+// at once, changes nothing of the record and keeps none of its bytes, and never
+// fails: what is wrong with a record is part of the verdict. One record may be
+// judged several times; the verdict that counts is the one that is committed.
+type Classifier func(shard ShardID, r *Record) Verdict
 
 // Verdict is what becomes of a record: dead-lettered if Bad is set, else filtered if Filter is set, else queued.
 type Verdict struct {
@@ -27,4 +29,4 @@ type Event struct {
 const ReasonAggregate = "aggregate"
 
 // KeepAll is the Classifier that queues every record as it is.
-func KeepAll([]byte) Verdict { return Verdict{} }
+func KeepAll(ShardID, *Record) Verdict { return Verdict{} }

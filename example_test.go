@@ -39,8 +39,8 @@ func follow(ctx context.Context, stream kinesis.Config, path string) error {
 }
 
 // judge queues every sound event and puts aside what is none.
-func judge(record []byte) gerritstream.Verdict {
-	event, err := gerrit.Scan(record)
+func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict {
+	event, err := gerrit.Scan(r.Data)
 	var fault *gerrit.Fault
 	if errors.As(err, &fault) {
 		return gerritstream.Verdict{Bad: string(fault.Reason), Detail: fault.Detail}

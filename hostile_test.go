@@ -20,7 +20,8 @@ import (
 )
 
 // scan is the classifier that the program uses, as far as it is about bad records.
-func scan(data []byte) gs.Verdict {
+func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
+	data := r.Data
 	e, err := gerrit.Scan(data)
 	var fault *gerrit.Fault
 	if errors.As(err, &fault) {

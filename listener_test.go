@@ -71,7 +71,8 @@ func inHouse(t *testing.T, shards int, test func(*testing.T, *house)) {
 }
 
 // classify is what the tests' records say of themselves.
-func classify(data []byte) gs.Verdict {
+func classify(_ gs.ShardID, r *gs.Record) gs.Verdict {
+	data := r.Data
 	switch {
 	case bytes.HasPrefix(data, []byte("bad")):
 		return gs.Verdict{Bad: "test", Detail: "it says so"}

@@ -35,7 +35,7 @@ func Reconsider(d *DeadLetter, classify Classifier) (Entry, error) {
 	case len(d.Payload) < d.Length:
 		return Entry{}, fmt.Errorf("dead letter %s: %w: %d of %d bytes", d.ID, ErrCut, len(d.Payload), d.Length)
 	}
-	v := classify(d.Payload)
+	v := classify(d.Shard, &Record{Seq: d.Seq, Sub: d.Sub, Last: true, Arrived: d.Arrived, Data: d.Payload})
 	switch {
 	case v.Bad != "":
 		return refuse(v.Bad, v.Detail)

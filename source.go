@@ -73,7 +73,12 @@ type Record struct {
 	Last    bool      // no further Record has this Seq: true for plain records and an aggregate's last one
 	Arrived time.Time // approximate arrival, to the millisecond, by the service
 	Data    []byte
-	Bad     string // not empty: the Source could not take the record apart (see ReasonAggregate); Data is then as received
+
+	// Key is the partition key, of the record itself within an aggregate.
+	// nil: not known, as of a dead letter that is judged again.
+	Key []byte
+
+	Bad string // not empty: the Source could not take the record apart (see ReasonAggregate); Data is then as received
 }
 
 // NoSub is the Sub of a record that is not part of an aggregate.

@@ -8,7 +8,8 @@ import (
 )
 
 // A record that the Kinesis Producer Library put together of several ones: four bytes that say so, a protobuf message, and
-// the MD5 of the message. Of the message only field 3 matters here, the records, and of each only its field 3, the data:
+// the MD5 of the message. Of the message only fields 1 and 3 matter here, the partition keys and the records, and of each record
+// only its fields 1 and 3, the key's index and the data:
 //
 //	message AggregatedRecord { repeated string partition_key_table = 1; repeated string explicit_hash_key_table = 2;
 //	                           repeated Record records = 3; }
@@ -17,7 +18,9 @@ import (
 var aggregateMagic = []byte{0xF3, 0x89, 0x9A, 0xC2}
 
 const (
+	keysField    = 1
 	recordsField = 3
+	indexField   = 1
 	dataField    = 3
 )
 
@@ -65,21 +68,72 @@ func countAggregate(data []byte) int {
 // aggregateMessage is the message of an aggregate: what is between magic and checksum.
 func aggregateMessage(data []byte) []byte { return data[len(aggregateMagic) : len(data)-md5.Size] }
 
-// nextRecord returns the data of the next record of a message that countAggregate accepted, and the message behind it. more is
-// false when there is none.
-func nextRecord(message []byte) (data, rest []byte, more bool) {
+// nextRecord returns the data and the partition key of the next record of a message that countAggregate accepted, and the message
+// behind it. more is false when there is none.
+func nextRecord(message []byte, keys *keyTable) (data, key, rest []byte, more bool) {
 	for len(message) > 0 {
 		record, rest, ok := nextField(message, recordsField)
 		if !ok {
-			return nil, nil, false
+			return nil, nil, nil, false
 		}
 		message = rest
 		if record != nil {
 			data, _ = recordData(record)
-			return data, message, true
+			return data, keys.of(record), message, true
 		}
 	}
-	return nil, nil, false
+	return nil, nil, nil, false
+}
+
+// maxKeys is how many partition keys of an aggregate are looked up; those behind are not known.
+const maxKeys = 10_000
+
+// keyRoom is what a keyTable takes for each of them.
+const keyRoom = 4
+
+// keyTable says where the partition keys of an aggregate stand in its message.
+type keyTable struct {
+	message []byte
+	starts  []uint32
+}
+
+// fill notes the keys of a message. Every known producer writes them in front of the records.
+func (t *keyTable) fill(message []byte) {
+	t.message, t.starts = message, t.starts[:0]
+	for rest := message; len(rest) > 0 && len(t.starts) < maxKeys; {
+		number, kind, n := protowire.ConsumeField(rest)
+		if number == recordsField || n < 0 {
+			return
+		}
+		if number == keysField && kind == protowire.BytesType {
+			t.starts = append(t.starts, uint32(len(message)-len(rest))) //nolint:gosec // a record has at most 10 MiB
+		}
+		rest = rest[n:]
+	}
+}
+
+// of returns the partition key of a record; nil: it is not known.
+func (t *keyTable) of(record []byte) []byte {
+	for len(record) > 0 {
+		number, kind, n := protowire.ConsumeTag(record)
+		if n < 0 {
+			return nil
+		}
+		if number == indexField && kind == protowire.VarintType {
+			index, _ := protowire.ConsumeVarint(record[n:])
+			if index >= uint64(len(t.starts)) {
+				return nil
+			}
+			key, _, _ := nextField(t.message[t.starts[index]:], keysField)
+			return key
+		}
+		size := protowire.ConsumeFieldValue(number, kind, record[n:])
+		if size < 0 {
+			return nil
+		}
+		record = record[n+size:]
+	}
+	return nil
 }
 
 // nextField takes a field off a message and returns its bytes if it is the one wanted, else nil. ok is false when the message is

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/md5"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -11,19 +13,30 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// unpackAll returns what is in an aggregate, as the page does it; nil if it is none or not sound.
+// unpackAll returns what is in an aggregate; nil if it is none or not sound.
 func unpackAll(data []byte) (all []string) {
+	for _, pair := range unpackPairs(data) {
+		_, record, _ := strings.Cut(pair, "=")
+		all = append(all, record)
+	}
+	return all
+}
+
+// unpackPairs returns what is in an aggregate as key=data, as the page does it; keys hold no "=".
+func unpackPairs(data []byte) (all []string) {
 	n := countAggregate(data)
 	if n <= 0 {
 		return nil
 	}
 	message := aggregateMessage(data)
+	var keys keyTable
+	keys.fill(message)
 	for {
-		record, rest, more := nextRecord(message)
+		record, key, rest, more := nextRecord(message, &keys)
 		if !more {
 			return all
 		}
-		all, message = append(all, string(record)), rest
+		all, message = append(all, strings.ReplaceAll(string(key), "=", "")+"="+string(record)), rest
 	}
 }
 
@@ -39,7 +52,7 @@ func TestAggregateIsTakenApart(t *testing.T) {
 		kinesistest.UserRecord{PartitionKey: "b", ExplicitHashKey: "7", Data: nil},
 		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("three")},
 	)
-	if got, want := fmt.Sprintf("%q", unpackAll(data)), `["one" "" "three"]`; got != want {
+	if got, want := fmt.Sprintf("%q", unpackPairs(data)), `["a=one" "b=" "a=three"]`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -97,6 +110,27 @@ func FuzzAggregate(f *testing.F) {
 			t.Fatalf("unpacked %d bytes of %d", size, len(data))
 		}
 	})
+}
+
+// TestKeysOfAnAggregate: an index beyond the table, a table behind the records and one of more keys than are looked up.
+func TestKeysOfAnAggregate(t *testing.T) {
+	key := func(k string) []byte { return protowire.AppendString(protowire.AppendTag(nil, keysField, protowire.BytesType), k) }
+	record := func(index uint64) []byte {
+		r := protowire.AppendVarint(protowire.AppendTag(nil, indexField, protowire.VarintType), index)
+		r = protowire.AppendString(protowire.AppendTag(r, dataField, protowire.BytesType), "d")
+		return protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), r)
+	}
+	if got, want := fmt.Sprint(unpackPairs(seal(slices.Concat(key("a"), record(0), record(1), record(1<<63), key("b"))))), "[a=d =d =d]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	var message []byte
+	for i := range maxKeys + 5 {
+		message = append(message, key(fmt.Sprint(i))...)
+	}
+	message = slices.Concat(message, record(maxKeys-1), record(maxKeys))
+	if got, want := fmt.Sprint(unpackPairs(seal(message))), fmt.Sprintf("[%d=d =d]", maxKeys-1); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestCountingAnAggregateAllocatesNothing(t *testing.T) {

@@ -21,6 +21,7 @@ type reply struct {
 // rawRecord is a record whose data has been decoded in place.
 type rawRecord struct {
 	seq, data span
+	key       span  // the partition key
 	arrived   int64 // ms; noArrival
 	subs      int   // records inside, if it is an aggregate: see unpacked
 }
@@ -136,7 +137,6 @@ func (d *decoder) child() error {
 // record takes one of Records.
 func (d *decoder) record() error {
 	r := rawRecord{arrived: noArrival}
-	key := 0 // bytes of the partition key
 	hasData := false
 	err := d.object(func(name []byte) (err error) {
 		switch string(name) {
@@ -148,9 +148,7 @@ func (d *decoder) record() error {
 		case "ApproximateArrivalTimestamp":
 			r.arrived, err = d.arrival()
 		case "PartitionKey":
-			from := d.at
-			err = d.skip()
-			key = d.at - from
+			r.key, err = d.key()
 		default:
 			err = d.skip()
 		}
@@ -165,9 +163,19 @@ func (d *decoder) record() error {
 	case !hasData:
 		return d.expected("a record with data")
 	}
-	d.reply.weight += r.data.to - r.data.from + key
+	d.reply.weight += r.data.to - r.data.from + r.key.to - r.key.from
 	d.reply.records = append(d.reply.records, r)
 	return nil
+}
+
+// key takes a partition key and resolves its escapes where it is.
+func (d *decoder) key() (span, error) {
+	if d.peek() != '"' {
+		return span{}, d.skip()
+	}
+	at := d.at + 1
+	text, err := d.text()
+	return span{at, at + copy(d.b[at:], text)}, err // no longer than it is written: the service writes UTF-8
 }
 
 // data takes base64 and decodes it where it is.

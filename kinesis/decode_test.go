@@ -29,6 +29,7 @@ type decoded struct {
 type decodedRecord struct {
 	Seq     string
 	Data    string
+	Key     string
 	Arrived int64
 }
 
@@ -40,7 +41,7 @@ func decodeOurs(body []byte) (*decoded, error) {
 	}
 	out := &decoded{Next: r.next, Behind: r.behind, Children: r.children}
 	for _, rec := range r.records {
-		out.Records = append(out.Records, decodedRecord{string(rec.seq.of(b)), string(rec.data.of(b)), rec.arrived})
+		out.Records = append(out.Records, decodedRecord{string(rec.seq.of(b)), string(rec.data.of(b)), string(rec.key.of(b)), rec.arrived})
 	}
 	return out, nil
 }
@@ -112,6 +113,11 @@ func decodeTheirRecord(raw []byte) (rec decodedRecord, err error) {
 	if d := fields["Data"]; d[0] != '"' {
 		return rec, fmt.Errorf("data as an array")
 	}
+	if key := fields["PartitionKey"]; len(key) > 0 && key[0] == '"' {
+		if err := json.Unmarshal(key, &rec.Key); err != nil {
+			return rec, err
+		}
+	}
 	rec.Data, rec.Arrived = string(data), noArrival
 	if at := fields["ApproximateArrivalTimestamp"]; at != nil && string(at) != "null" {
 		rec.Arrived, err = exactMilliseconds(string(at))
@@ -163,6 +169,7 @@ var replySeeds = []string{
 	`{"NextShardIterator":"a\"b\\c\u0041","ChildShards":null,"Records":[{"SequenceNumber":"0","Data":"\/\/8="}]}`,
 	` { "Records" : [ { "Data" : null , "SequenceNumber" : "5" , "New" : { "a" : [ 1 , "}" ] } } ] , "More" : -1.5e3 } `,
 	`{"Records":[{"SequenceNumber":"1","Data":"QQ\n=="}]}`,
+	`{"Records":[{"PartitionKey":"a\/\u00fc\ud83d\ude00","SequenceNumber":"1","Data":"QQ=="},{"SequenceNumber":"2","Data":"","PartitionKey":null}]}`,
 	`{"Records":[{"SequenceNumber":"1","Data":"QUJD"}],"Records":[{"SequenceNumber":"2","Data":"QQ==","Data":"Qg=="}]}`,
 	`{"Records":[{"SequenceNumber":"","SequenceNumber":"0"}]}`,
 	`{"Records":[{"SequenceNumber":"01"}]}`, `{"Records":[{"Data":"QQ=="}]}`, `{"Records":[{"SequenceNumber":"1","Data":"Q"}]}`,

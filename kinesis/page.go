@@ -21,7 +21,7 @@ const (
 	maxBody     = 16 << 20
 	recordRoom  = int64(unsafe.Sizeof(rawRecord{}))
 	batchRoom   = int64(unsafe.Sizeof(gerritstream.Record{})) + maxSequenceDigits
-	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom)
+	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom) + maxKeys*keyRoom
 )
 
 // PageReserve is how many bytes of its budget a Source reserves at most for each read, before it: about 19 MiB. It does where it
@@ -202,6 +202,7 @@ type unpacker struct {
 	at      int    // the record of the page that comes next
 	sub     int    // of it, if it is an aggregate
 	message []byte // what is left of it
+	keys    keyTable
 }
 
 // next returns the next n records, which there must be. Their sequence numbers share one string.
@@ -210,7 +211,7 @@ func (u *unpacker) next(n int) []gerritstream.Record {
 	from := u.at
 	for len(records) < n {
 		r := &u.records[u.at]
-		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.arrival(r), Data: r.data.of(u.buf)}
+		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.arrival(r), Data: r.data.of(u.buf), Key: u.key(r)}
 		switch {
 		case r.subs == badlyPacked:
 			rec.Bad = gerritstream.ReasonAggregate
@@ -230,13 +231,22 @@ func (u *unpacker) next(n int) []gerritstream.Record {
 func (u *unpacker) unpack(r *rawRecord, rec *gerritstream.Record) {
 	if u.sub == 0 {
 		u.message = aggregateMessage(rec.Data)
+		u.keys.fill(u.message)
 	}
-	rec.Data, u.message, _ = nextRecord(u.message)
+	rec.Data, rec.Key, u.message, _ = nextRecord(u.message, &u.keys)
 	rec.Sub, rec.Last = u.sub, u.sub == r.subs-1
 	u.sub++
 	if rec.Last {
 		u.sub, u.message = 0, nil
 	}
+}
+
+// key is the partition key of a record; nil: the reply has none.
+func (p *page) key(r *rawRecord) []byte {
+	if r.key == (span{}) {
+		return nil
+	}
+	return r.key.of(p.buf)
 }
 
 // arrival is when a record arrived: a service that does not tell leaves when the page was asked for.

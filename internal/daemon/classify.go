@@ -18,8 +18,8 @@ func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstr
 	if unused != nil {
 		usage = filter.Usage(firstEvents)
 	}
-	return func(data []byte) gerritstream.Verdict {
-		event, err := gerrit.Scan(data)
+	return func(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict {
+		event, err := gerrit.Scan(r.Data)
 		if err != nil {
 			return bad(err)
 		}

@@ -25,6 +25,11 @@ func classifier(tb testing.TB) gerritstream.Classifier {
 	return NewClassifier(filter, nil)
 }
 
+// judge has a classifier judge a record that is nothing but bytes.
+func judge(classify gerritstream.Classifier, data string) gerritstream.Verdict {
+	return classify("shardId-000000000000", &gerritstream.Record{Data: []byte(data)})
+}
+
 const merged = `{"type":"change-merged","change":{"project":"platform/x","number":4711,"branch":"main"},` +
 	`"project":"platform/x","refName":"refs/heads/main","eventCreatedOn":1767225600}`
 
@@ -48,7 +53,7 @@ func TestClassifier(t *testing.T) {
 	classify := classifier(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := classify([]byte(tt.data)); !reflect.DeepEqual(got, tt.want) {
+			if got := judge(classify, tt.data); !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}
 		})
@@ -60,7 +65,7 @@ func TestClassifierTellsWhatIsBad(t *testing.T) {
 	for data, reason := range map[string]gerrit.Reason{
 		"": gerrit.ReasonJSON, "[]": gerrit.ReasonShape, `{"type":7}`: gerrit.ReasonType, "{\"type\":\"\xff\"}": gerrit.ReasonUTF8,
 	} {
-		v := classify([]byte(data))
+		v := judge(classify, data)
 		if v.Bad != string(reason) || v.Detail == "" || v.Filter != "" {
 			t.Errorf("%q: %+v, want bad: %s", data, v, reason)
 		}
@@ -71,7 +76,7 @@ func TestClassifierTellsWhatIsBad(t *testing.T) {
 func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	classify := classifier(t)
 	data := []byte(merged)
-	before := classify(data)
+	before := classify("shard", &gerritstream.Record{Data: data})
 	want := fmt.Sprintf("%+v", before)
 	for i := range data {
 		data[i] = 'x'
@@ -91,14 +96,14 @@ func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 	d := &Daemon{log: slog.New(slog.NewTextHandler(&log, nil))}
 	classify := NewClassifier(filter, d.warnUnused)
 	for range firstEvents - 1 {
-		classify([]byte(merged))
-		classify([]byte("bad"))
+		judge(classify, merged)
+		judge(classify, "bad")
 	}
 	if log.Len() > 0 {
 		t.Fatalf("too early: %s", &log)
 	}
 	for range 10 {
-		classify([]byte(merged))
+		judge(classify, merged)
 	}
 	line := log.String()
 	if strings.Count(line, "\n") != 1 || !strings.Contains(line, "level=WARN") ||
@@ -145,7 +150,8 @@ func BenchmarkClassify(b *testing.B) {
 	data := []byte(merged)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
+	record := gerritstream.Record{Data: data}
 	for b.Loop() {
-		classify(data)
+		classify("shard", &record)
 	}
 }
