@@ -13,10 +13,15 @@ type board struct {
 	head   Status                   // under mu; without its shards
 	shards map[ShardID]*ShardStatus // under mu
 	holds  map[ShardID]*hold        // under mu; "": of the process as a whole
+	paged  map[ShardID]time.Time    // under mu: local, when a shard that is led here got its last page, or its term
+	clock  *serviceClock
 }
 
-func newBoard(process string) *board {
-	return &board{head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{}}
+func newBoard(process string, clock *serviceClock) *board {
+	return &board{
+		head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{},
+		paged: map[ShardID]time.Time{}, clock: clock,
+	}
 }
 
 // status returns a copy.
@@ -30,6 +35,7 @@ func (b *board) status() Status {
 	s.Shards = make([]ShardStatus, 0, len(b.shards))
 	for _, id := range slices.Sorted(maps.Keys(b.shards)) {
 		shard := *b.shards[id]
+		b.age(&shard, now)
 		if shard.State == StateReading && !shard.AtTip {
 			s.Behind++
 		}
@@ -39,6 +45,47 @@ func (b *board) status() Status {
 		s.Shards = append(s.Shards, shard)
 	}
 	return s
+}
+
+const (
+	// silentFor is how long a shard that is led may get no page before its
+	// distance from the tip grows by the clock.
+	silentFor = 30 * time.Second
+
+	// freshFor is how old the position of a shard at its tip may be: progress is
+	// committed every 30 s, and others look at it then.
+	freshFor = 90 * time.Second
+)
+
+// age moves what was seen of a shard on to now, so that a shard of which
+// nothing is heard falls behind. The caller holds mu.
+func (b *board) age(s *ShardStatus, now time.Time) {
+	switch paged, led := b.paged[s.Shard]; {
+	case s.State == StateEnded:
+	case led && now.Sub(paged) >= silentFor:
+		s.Behind += now.Sub(paged)
+		s.AtTip = false
+	case !led:
+		s.Behind = b.distance(s.HandledUntil)
+	}
+}
+
+// distance is how far a shard is behind its tip as far as its position tells.
+func (b *board) distance(handled time.Time) time.Duration {
+	now := b.clock.now()
+	if handled.IsZero() || now.IsZero() || now.Sub(handled) < freshFor {
+		return 0
+	}
+	return now.Sub(handled)
+}
+
+// read notes a page of a shard.
+func (b *board) read(id ShardID, change func(*ShardStatus)) {
+	now := time.Now()
+	b.shard(id, func(s *ShardStatus) {
+		b.paged[id] = now
+		change(s)
+	})
 }
 
 // met notes trouble of a shard, or of the process as a whole (empty), and returns
@@ -121,6 +168,7 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
 		if s.Term == 0 { // another process may be moving it
 			s.Position = positions[step.Shard]
+			s.HandledUntil = b.handledUntil(step, positions)
 		}
 		runs := step.Action == ActionRun || step.Action == ActionClose
 		if runs && (s.State == StateWaiting || s.State == StateEnded) {
@@ -144,6 +192,23 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 	}
 }
 
+// handledUntil returns until when what arrived in a shard has been handled, as
+// far as its position tells, or, if it has none, what it comes from. Zero: not
+// known. The caller holds mu.
+func (b *board) handledUntil(step Step, positions map[ShardID]Position) time.Time {
+	if own, ok := positions[step.Shard]; ok {
+		return own.HandledUntil()
+	}
+	until := step.From.Time
+	for _, id := range step.WaitFor { // the shard opened when they closed
+		parent := b.shards[id] // planned before its children: ids grow
+		if parent != nil && (until.IsZero() || !parent.HandledUntil.IsZero() && parent.HandledUntil.Before(until)) {
+			until = parent.HandledUntil
+		}
+	}
+	return until
+}
+
 // shares takes in whose the shards are and are to be, and the members.
 func (b *board) shares(members []MemberStatus, whose func(ShardID) (leader Contender, planned string)) {
 	b.mu.Lock()
@@ -152,6 +217,9 @@ func (b *board) shares(members []MemberStatus, whose func(ShardID) (leader Conte
 	for id, s := range b.shards {
 		leader, planned := whose(id)
 		s.Leader, s.Foreign, s.PlannedFor = leader.Member, leader.Foreign, planned
+		if s.Foreign && s.Term == 0 { // it keeps its own position
+			s.HandledUntil = time.Time{}
+		}
 	}
 }
 
@@ -181,11 +249,17 @@ func (b *board) position(id ShardID) Position {
 
 // elected notes the beginning of a term.
 func (b *board) elected(id ShardID, term uint64, pos Position) {
+	now := time.Now()
 	b.shard(id, func(s *ShardStatus) {
 		if h := b.holds[id]; h != nil && !h.isRecent(time.Now()) {
 			delete(b.holds, id) // of a term long ago
 		}
 		s.State, s.Term, s.Position, s.Trouble, s.AtTip = StateReading, term, pos, "", false
+		if until := pos.HandledUntil(); !until.IsZero() {
+			s.HandledUntil = until
+		}
+		s.Behind = b.distance(s.HandledUntil)
+		b.paged[id] = now
 	})
 }
 
@@ -194,6 +268,9 @@ func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 	now := time.Now()
 	b.shard(id, func(s *ShardStatus) {
 		s.Position, s.LastCommit = c.Position, now
+		if until := c.Position.HandledUntil(); !until.IsZero() {
+			s.HandledUntil = until
+		}
 		s.Queued += uint64(len(c.Entries))
 		s.Dead += uint64(len(c.DeadLetters))
 		s.Filtered += filtered
@@ -204,6 +281,7 @@ func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 func (b *board) resigned(id ShardID) {
 	b.shard(id, func(s *ShardStatus) {
 		s.State, s.Term, s.Behind, s.AtTip = StateStandby, 0, 0, false
+		delete(b.paged, id)
 		if s.Position.Ended {
 			s.State, s.AtTip = StateEnded, true
 		}

@@ -77,9 +77,9 @@ func New(cfg Config) (*Listener, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Listener{
-		cfg: cfg, log: cfg.Logger, board: newBoard(cfg.Process), book: newLogbook(cfg.Logger), rounds: newRounds(),
-	}, nil
+	l := &Listener{cfg: cfg, log: cfg.Logger, book: newLogbook(cfg.Logger), rounds: newRounds()}
+	l.board = newBoard(cfg.Process, &l.clock)
+	return l, nil
 }
 
 // reportLost is the one way by which a possible loss is reported. An empty shard means the stream as a whole.

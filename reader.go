@@ -335,7 +335,7 @@ const behindFrom = time.Minute
 
 // notePage shows a page in the status, and logs when the shard falls behind.
 func (r *reader) notePage(b *Batch, atTip bool) {
-	r.board.shard(r.shard, func(s *ShardStatus) {
+	r.board.read(r.shard, func(s *ShardStatus) {
 		s.Behind = b.Behind
 		s.Read += uint64(len(b.Records))
 		if n := len(b.Records); n > 0 {

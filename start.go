@@ -122,6 +122,16 @@ func (s *Start) Horizon(now time.Time) time.Time {
 	return s.Trimmed
 }
 
+// Headroom returns how long it is, at a time of the service, until the stream
+// begins to trim what arrived after a moment. It is negative when it has begun.
+func (s *Start) Headroom(after, now time.Time) time.Duration {
+	left := after.Sub(now.Add(-s.Retention))
+	if after.Before(s.Trimmed) {
+		return min(left, after.Sub(s.Trimmed))
+	}
+	return left
+}
+
 // HorizonOf returns the trim horizon of a stream at the time of its listing,
 // given its start record (nil: there is none), which may be older. A retention
 // that was raised since then brings nothing back.

@@ -46,22 +46,33 @@ type MemberStatus struct {
 
 // ShardStatus is one shard of a Status.
 type ShardStatus struct {
-	Shard      ShardID       `json:"shard"`
-	Parents    []ShardID     `json:"parents,omitempty"`
-	State      State         `json:"state"`
-	Leader     string        `json:"leader,omitempty"`      // the process that leads it, as planned with last
-	Foreign    bool          `json:"foreign,omitempty"`     // that is none of this program's
-	PlannedFor string        `json:"planned_for,omitempty"` // the process that is to lead it, or to stand by for it
-	WaitingFor []ShardID     `json:"waiting_for,omitempty"`
-	Term       uint64        `json:"term,omitempty"`
-	Position   Position      `json:"position"`             // as committed last, as far as this process knows
-	Behind     time.Duration `json:"behind_ns"`            // distance from the tip; meaningful while reading
-	AtTip      bool          `json:"at_tip"`               // everything that had arrived is handled and committed
-	LastEvent  time.Time     `json:"last_event,omitzero"`  // arrival of the last record read
-	LastCommit time.Time     `json:"last_commit,omitzero"` // by the local clock
-	Trouble    string        `json:"trouble,omitempty"`    // why it does not go on, while it does not
-	Read       uint64        `json:"read"`                 // counted by this process since it started
-	Queued     uint64        `json:"queued"`
-	Filtered   uint64        `json:"filtered"`
-	Dead       uint64        `json:"dead"`
+	Shard      ShardID   `json:"shard"`
+	Parents    []ShardID `json:"parents,omitempty"`
+	State      State     `json:"state"`
+	Leader     string    `json:"leader,omitempty"`      // the process that leads it, as planned with last
+	Foreign    bool      `json:"foreign,omitempty"`     // that is none of this program's
+	PlannedFor string    `json:"planned_for,omitempty"` // the process that is to lead it, or to stand by for it
+	WaitingFor []ShardID `json:"waiting_for,omitempty"`
+	Term       uint64    `json:"term,omitempty"`
+	Position   Position  `json:"position"` // as committed last, as far as this process knows
+	AtTip      bool      `json:"at_tip"`   // everything that had arrived is handled and committed
+
+	// Behind is the distance from the tip. While this process reads the shard,
+	// the service tells, and when it has told nothing for 30 s the time since
+	// counts as well. Otherwise it is the age of the position, once that is
+	// above 90 s.
+	Behind time.Duration `json:"behind_ns"`
+
+	// HandledUntil is a moment: everything that arrived before has been handled
+	// and committed, whoever reads the shard. Zero: not known, as while another
+	// program leads, which keeps a position of its own.
+	HandledUntil time.Time `json:"handled_until,omitzero"`
+
+	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
+	LastCommit time.Time `json:"last_commit,omitzero"` // by the local clock
+	Trouble    string    `json:"trouble,omitempty"`    // why it does not go on, while it does not
+	Read       uint64    `json:"read"`                 // counted by this process since it started
+	Queued     uint64    `json:"queued"`
+	Filtered   uint64    `json:"filtered"`
+	Dead       uint64    `json:"dead"`
 }

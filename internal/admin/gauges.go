@@ -12,10 +12,7 @@ import (
 type Gauges struct {
 	Status func() gerritstream.Status
 
-	// Retention returns for how long the stream keeps a record; ok is false before the first listing.
-	Retention func() (retention time.Duration, ok bool)
-
-	// Queue returns how many events the store holds; ok is false when that is not known.
+	// Queue returns how many events the store holds, or held when it answered last; ok is false when that was never known.
 	Queue func() (events int64, ok bool)
 
 	// Stored returns what else the store tells of itself; ok is false when that is not known. nil: there is nothing else.
@@ -38,7 +35,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // The descriptions of the gauges. They are never written to.
 var (
 	descLeader   = desc("shard_leader", "1 while this process leads the shard, else 0.", "shard")
-	descLag      = desc("shard_lag_seconds", "Distance from the tip of a shard that is read here, as the service tells it.", "shard")
+	descLag      = desc("shard_lag_seconds", "Distance from the tip of the shard, as far as this process knows.", "shard")
 	descAge      = desc("position_age_seconds", "Time since everything that had arrived in the shard was handled.", "shard")
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
 	descQueue    = desc("queue_depth", "Events held by the store.")
@@ -64,32 +61,40 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	if known {
 		gauge(descSkew, ahead.Seconds())
 	}
-	retention, listed := c.Retention()
 	if events, ok := c.Queue(); ok {
 		gauge(descQueue, float64(events))
 	}
 	c.collectStored(ch)
-	now := time.Now().Add(ahead)
 	status := c.Status()
 	for i := range status.Shards {
-		s := &status.Shards[i]
-		id := string(s.Shard)
-		if s.State == gerritstream.StateEnded {
-			continue
+		if s := &status.Shards[i]; s.State != gerritstream.StateEnded {
+			c.collectShard(ch, s, status.Start, time.Now().Add(ahead))
 		}
-		if s.State != gerritstream.StateReading && s.State != gerritstream.StateHalted {
-			gauge(descLeader, 0, id)
-			continue
-		}
-		gauge(descLeader, 1, id)
-		gauge(descLag, s.Behind.Seconds(), id)
-		if handled := s.Position.HandledUntil(); !handled.IsZero() {
-			age := max(0, now.Sub(handled))
-			gauge(descAge, age.Seconds(), id)
-			if listed {
-				gauge(descHeadroom, (retention - age).Seconds(), id)
-			}
-		}
+	}
+}
+
+// collectShard turns what is known of an open shard into metrics, whoever
+// reads it. now is the service's time. What is known grows old by the clock, so
+// that an alert fires when nothing is heard any more.
+func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstream.ShardStatus, start *gerritstream.Start, now time.Time) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, string(s.Shard))
+	}
+	leads := s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted
+	if leads {
+		gauge(descLeader, 1)
+	} else {
+		gauge(descLeader, 0)
+	}
+	if leads || !s.HandledUntil.IsZero() {
+		gauge(descLag, s.Behind.Seconds())
+	}
+	if s.HandledUntil.IsZero() {
+		return
+	}
+	gauge(descAge, max(0, now.Sub(s.HandledUntil)).Seconds())
+	if start != nil && start.Retention > 0 {
+		gauge(descHeadroom, start.Headroom(s.HandledUntil, now).Seconds())
 	}
 }
 

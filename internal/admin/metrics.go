@@ -22,6 +22,10 @@ type MetricsOptions struct {
 
 	// TypeLabel returns an event type's label: one of a bounded set, since whoever writes an event chooses its type.
 	TypeLabel func(eventType string) string
+
+	// Reasons and Rules are all values that the labels of those names can have:
+	// their counters exist from the start, at 0.
+	Reasons, Rules []string
 }
 
 // Metrics counts what a Listener does, as its Observer, in a registry of its own. What can be seen in the status is taken
@@ -81,6 +85,12 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	}
 	for _, why := range gerritstream.Causes() {
 		m.lost.WithLabelValues(why)
+	}
+	for _, reason := range o.Reasons {
+		m.dead.WithLabelValues(reason)
+	}
+	for _, rule := range o.Rules {
+		m.filtered.WithLabelValues(rule)
 	}
 	return m
 }

@@ -79,17 +79,19 @@ func TestCounters(t *testing.T) {
 
 func TestGauges(t *testing.T) {
 	handled := time.Now().Add(-time.Hour)
-	status := gerritstream.Status{Shards: []gerritstream.ShardStatus{
-		{Shard: "a", State: gerritstream.StateReading, Behind: 90 * time.Second,
-			Position: gerritstream.Position{After: "1", Arrived: handled.Add(-time.Hour), CaughtUp: handled}},
-		{Shard: "b", State: gerritstream.StateStandby},
-		{Shard: "c", State: gerritstream.StateEnded},
+	start := &gerritstream.Start{Retention: 24 * time.Hour, Trimmed: time.Now().Add(-2 * time.Hour)}
+	status := gerritstream.Status{Start: start, Shards: []gerritstream.ShardStatus{
+		{Shard: "a", State: gerritstream.StateReading, Behind: 90 * time.Second, HandledUntil: handled},
+		{Shard: "b", State: gerritstream.StateStandby, Behind: time.Hour, HandledUntil: handled},
+		{Shard: "c", State: gerritstream.StateEnded, HandledUntil: handled},
+		{Shard: "d", State: gerritstream.StateWaiting, Behind: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
+		{Shard: "e", State: gerritstream.StateStandby, Foreign: true},
+		{Shard: "f", State: gerritstream.StateHalted},
 	}}
 	m := newMetrics()
 	m.Follow(Gauges{
-		Status:    fixed(status),
-		Retention: func() (time.Duration, bool) { return 24 * time.Hour, true },
-		Queue:     func() (int64, bool) { return 12, true },
+		Status: fixed(status),
+		Queue:  func() (int64, bool) { return 12, true },
 		Stored: func() (gerritstream.Inspection, bool) {
 			return gerritstream.Inspection{
 				Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
@@ -109,33 +111,68 @@ func TestGauges(t *testing.T) {
 		"gerritstream_wal_held_seconds 0",
 		"gerritstream_clock_skew_seconds -3",
 	)
-	age, headroom := 0.0, 0.0
+	expect(t, got, // whoever reads a shard
+		`gerritstream_shard_lag_seconds{shard="b"} 3600`,
+		`gerritstream_shard_lag_seconds{shard="d"} 10800`,
+		`gerritstream_shard_lag_seconds{shard="f"} 0`,
+		`gerritstream_shard_leader{shard="f"} 1`,
+	)
 	for line := range got {
 		if strings.Contains(line, `shard="c"`) {
 			t.Errorf("a shard that has ended is there: %s", line)
 		}
-		if v, ok := strings.CutPrefix(line, `gerritstream_position_age_seconds{shard="a"} `); ok {
-			_, _ = fmt.Sscan(v, &age)
-		}
-		if v, ok := strings.CutPrefix(line, `gerritstream_retention_headroom_seconds{shard="a"} `); ok {
-			_, _ = fmt.Sscan(v, &headroom)
+		if strings.Contains(line, `shard="e"`) && !strings.Contains(line, "shard_leader") {
+			t.Errorf("made up of a shard that another program reads: %s", line)
 		}
 	}
-	if want := 3600.0 - 3; age < want || age > want+60 {
-		t.Errorf("age %v, want about %v: an hour by the service's clock, 3 s behind ours", age, want)
+	for shard, want := range map[string]float64{"a": 3600 - 3, "b": 3600 - 3, "d": 3*3600 - 3} {
+		age := gauge(t, got, "position_age_seconds", shard)
+		if age < want || age > want+60 {
+			t.Errorf("%s: age %v, want about %v: by the service's clock, 3 s behind ours", shard, age, want)
+		}
+		sum := age + gauge(t, got, "retention_headroom_seconds", shard)
+		if trimmed := shard == "d"; !trimmed && (sum < 86399.9 || sum > 86400.1) {
+			t.Errorf("%s: age and headroom make %v, want the retention", shard, sum)
+		}
 	}
-	if sum := age + headroom; sum < 86399.9 || sum > 86400.1 {
-		t.Errorf("age %v + headroom %v = %v, want the retention", age, headroom, sum)
+	if headroom := gauge(t, got, "retention_headroom_seconds", "d"); headroom != -3600 {
+		t.Errorf("headroom %v of what was trimmed an hour ago, whatever the retention is now", headroom)
 	}
+}
+
+// gauge returns the value of a shard's gauge.
+func gauge(t *testing.T, got map[string]bool, name, shard string) (v float64) {
+	t.Helper()
+	for line := range got {
+		if text, ok := strings.CutPrefix(line, fmt.Sprintf("%s_%s{shard=%q} ", namespace, name, shard)); ok {
+			if _, err := fmt.Sscan(text, &v); err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Errorf("no %s of %s", name, shard)
+	return 0
+}
+
+// TestCountersAreThereFromTheStart: what can be counted stands at 0, so that its first increase is one.
+func TestCountersAreThereFromTheStart(t *testing.T) {
+	m := NewMetrics(MetricsOptions{TypeLabel: strings.Clone, Reasons: []string{"json", "aggregate"}, Rules: []string{"types"}})
+	expect(t, scrape(t, m),
+		`gerritstream_dead_letters_total{reason="json"} 0`,
+		`gerritstream_dead_letters_total{reason="aggregate"} 0`,
+		`gerritstream_events_filtered_total{rule="types"} 0`,
+		`gerritstream_possibly_lost_intervals_total{why="trimmed"} 0`,
+		`gerritstream_terms_total{end="lost"} 0`,
+	)
 }
 
 // TestGaugesOfWhatIsNotKnown: nothing is made up before the first listing.
 func TestGaugesOfWhatIsNotKnown(t *testing.T) {
 	m := newMetrics()
 	m.Follow(Gauges{
-		Status:    fixed(gerritstream.Status{}),
-		Retention: func() (time.Duration, bool) { return 0, false },
-		Queue:     func() (int64, bool) { return 0, false },
+		Status: fixed(gerritstream.Status{}),
+		Queue:  func() (int64, bool) { return 0, false },
 	})
 	for line := range scrape(t, m) {
 		for _, name := range []string{"clock_skew", "queue_depth", "shard_", "position_", "retention_"} {

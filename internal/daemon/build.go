@@ -82,7 +82,7 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
 	queue := &queueDepth{store: d.store}
-	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Retention: d.source.keeps, Queue: queue.events, Stored: queue.look})
+	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Queue: queue.events, Stored: queue.look})
 	if d.options.Config.Admin == config.AdminOff {
 		return nil
 	}
@@ -104,7 +104,9 @@ func (d *Daemon) serve(context.Context) error {
 
 // makeSource makes the source, in the process' budget.
 func (d *Daemon) makeSource(ctx context.Context) error {
-	d.metrics = admin.NewMetrics(admin.MetricsOptions{Version: d.options.Version, TypeLabel: typeLabel})
+	d.metrics = admin.NewMetrics(admin.MetricsOptions{
+		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: gerrit.Rules(),
+	})
 	c := d.options.Config.Kinesis()
 	c.Budget = gerritstream.NewBudget(d.options.Config.Memory)
 	c.Logger = d.log

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
 // NewClassifier returns a Classifier of Gerrit's events: what is no sound event is bad, what the filter drops is filtered
@@ -76,3 +77,12 @@ func created(seconds int64) time.Time {
 
 // typeLabel returns the label that an event's type has in metrics.
 func typeLabel(eventType string) string { return gerrit.Label([]byte(eventType)) }
+
+// deadLetterReasons returns every reason for which a record can become a dead letter.
+func deadLetterReasons() []string {
+	reasons := []string{gerritstream.ReasonAggregate, gerritstream.ReasonRejected, zookeeper.ReasonTooLarge}
+	for _, r := range gerrit.Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	return reasons
+}

@@ -23,13 +23,13 @@ type queueDepth struct {
 	known bool                    // under mu
 }
 
-// events returns how many events the store holds; ok is false when it does not answer.
+// events returns how many events the store holds, or held when it answered last; ok is false when it never did.
 func (q *queueDepth) events() (events int64, ok bool) {
 	in, ok := q.look()
 	return in.Queue, ok
 }
 
-// look returns what the store holds; ok is false when it does not answer.
+// look returns what the store holds, or held when it answered last; ok is false when it never did.
 func (q *queueDepth) look() (in gerritstream.Inspection, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -38,7 +38,9 @@ func (q *queueDepth) look() (in gerritstream.Inspection, ok bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), queueTimeout)
 	defer cancel()
-	in, err := q.store.Inspect(ctx)
-	q.at, q.in, q.known = time.Now(), in, err == nil
+	if in, err := q.store.Inspect(ctx); err == nil {
+		q.in, q.known = in, true
+	}
+	q.at = time.Now()
 	return q.in, q.known
 }

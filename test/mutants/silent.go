@@ -4,6 +4,41 @@ package main
 // while it can do nothing else.
 var silentMutants = []mutant{
 	{
+		name: "age: the lag stays as it is while Kinesis is away",
+		file: "board.go",
+		old:  "	case led && now.Sub(paged) >= silentFor:\n",
+		new:  "	case led && now.Sub(paged) >= 1000*silentFor:\n",
+		pkg:  ".", tests: "TestAgeAndLagGrowWhenNothingIsHeard",
+	},
+	{
+		name: "age: a shard that is led elsewhere has no lag",
+		file: "board.go",
+		old:  "	case !led:\n		s.Behind = b.distance(s.HandledUntil)\n",
+		new:  "",
+		pkg:  ".", tests: "TestAgeAndLagGrowWhenNothingIsHeard|TestAgeWithoutAPosition",
+	},
+	{
+		name: "age: a shard without a position has none",
+		file: "board.go",
+		old:  "	until := step.From.Time\n",
+		new:  "	var until time.Time\n",
+		pkg:  ".", tests: "TestAgeWithoutAPosition",
+	},
+	{
+		name: "age: only the leader exports it",
+		file: "internal/admin/gauges.go",
+		old:  "	if s.HandledUntil.IsZero() {\n",
+		new:  "	if s.HandledUntil.IsZero() || !leads {\n",
+		pkg:  "./internal/admin", tests: "TestGauges",
+	},
+	{
+		name: "age: the headroom is by the retention of today alone",
+		file: "start.go",
+		old:  "	if after.Before(s.Trimmed) {\n",
+		new:  "	if false {\n",
+		pkg:  "./internal/admin", tests: "TestGauges",
+	},
+	{
 		name: "horizon: a raised retention brings records back",
 		file: "start.go",
 		old:  "if s.Retention > 0 && s.Retention < l.Retention {",
