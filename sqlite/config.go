@@ -14,6 +14,11 @@ type Config struct {
 	// folder is not.
 	Path string
 
+	// GroupAccess lets the group of the file's folder read the queue: the folder is made with mode 2770 and the files with 0660, or get
+	// it if they are there. They must be writable, for SQLite lets nobody read who cannot write to the files beside the database.
+	// Without it the folder is made with mode 0700 and the files with 0600.
+	GroupAccess bool
+
 	// Process is what others call this process: in Inspect, in logs. Default: host name and process id.
 	Process string
 

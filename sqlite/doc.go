@@ -24,7 +24,7 @@
 //
 // # Files
 //
-// The file is made with mode 0600, in a folder made with mode 0700. Network file systems are refused: their locks and shared
+// The file is made with mode 0600, in a folder made with mode 0700; with GroupAccess 0660 and 2770. Network file systems are refused: their locks and shared
 // memory do not hold what SQLite's WAL needs. Everything in the process that reads the file must do so through SQLite:
 // to open and close it by other means gives up SQLite's locks (POSIX record locks belong to the process).
 //

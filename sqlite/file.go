@@ -15,11 +15,12 @@ import (
 const busyTimeout = time.Second
 
 // prepareFile sees to it that there is a file to open, in a place where it can be kept. It returns where it is, and the file.
-func prepareFile(path string, log *slog.Logger) (p place, main fs.FileInfo, err error) {
-	if p.path, err = filepath.Abs(path); err != nil {
+func prepareFile(c *Config) (p place, main fs.FileInfo, err error) {
+	log, access := c.Logger, accessFor(c.GroupAccess)
+	if p.path, err = filepath.Abs(c.Path); err != nil {
 		return p, nil, err
 	}
-	if err := makeFolder(filepath.Dir(p.path), log); err != nil {
+	if err := makeFolder(filepath.Dir(p.path), access, log); err != nil {
 		return p, nil, err
 	}
 	if p.real, err = realPath(p.path); err != nil {
@@ -32,22 +33,38 @@ func prepareFile(path string, log *slog.Logger) (p place, main fs.FileInfo, err 
 	if err := writable(folder); err != nil {
 		return p, nil, fmt.Errorf("its folder %s cannot be written to (%w): SQLite makes files beside the database", folder, err)
 	}
-	if err := create(p.real, log); err != nil {
+	if err := create(p.real, access, log); err != nil {
 		return p, nil, err
 	}
-	main, err = checkFile(p.real, log)
+	main, err = checkFile(p.real, access, log)
 	return p, main, err
+}
+
+// access is who may do what with the files.
+type access struct {
+	folder, file fs.FileMode
+	foreign      fs.FileMode // what is wider than that
+}
+
+func accessFor(group bool) access {
+	if group {
+		return access{folder: 0o770 | fs.ModeSetgid, file: 0o660, foreign: 0o007}
+	}
+	return access{folder: 0o700, file: 0o600, foreign: 0o077}
 }
 
 // makeFolder makes the last folder of a path unless it is there. What is above it is not made: it may be where a volume is to be
 // mounted, and the queue would be begun a second time beside it.
-func makeFolder(folder string, log *slog.Logger) error {
+func makeFolder(folder string, a access, log *slog.Logger) error {
 	err := os.Mkdir(folder, 0o700)
 	if err == nil {
 		log.Info("made the folder of the database", "folder", folder)
-		return nil
+		return os.Chmod(folder, a.folder) // the umask has no say
 	}
 	if info, err := os.Stat(folder); err == nil && info.IsDir() {
+		if lacking := a.folder.Perm() &^ info.Mode().Perm(); lacking&0o070 != 0 {
+			log.Warn("the group may not use the folder of the database", "folder", folder, "mode", modeText(info.Mode()))
+		}
 		return nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +105,7 @@ func checkFilesystem(path string, log *slog.Logger) error {
 
 // create makes the file, with the mode that SQLite then gives to its -wal and -shm files as well, unless it is there. It
 // opens no file that is there: closing it would drop the locks that other connections of this process hold on it.
-func create(path string, log *slog.Logger) error {
+func create(path string, a access, log *slog.Logger) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
@@ -97,11 +114,11 @@ func create(path string, log *slog.Logger) error {
 		return err
 	}
 	log.Info("made the database: there was none", "file", path)
-	return f.Close()
+	return errors.Join(f.Chmod(a.file), f.Close()) // the umask has no say
 }
 
 // checkFile looks at what kind of file it is, whether it can be written to, and who may read it. Payloads may be private.
-func checkFile(path string, log *slog.Logger) (main fs.FileInfo, err error) {
+func checkFile(path string, a access, log *slog.Logger) (main fs.FileInfo, err error) {
 	main, err = os.Stat(path)
 	switch {
 	case err != nil:
@@ -122,12 +139,21 @@ func checkFile(path string, log *slog.Logger) (main fs.FileInfo, err error) {
 		if err := writable(p); err != nil {
 			return nil, fmt.Errorf("%s cannot be written to (%w): it belongs to another user, or was made read-only", p, err)
 		}
-		if info.Mode().Perm()&0o077 != 0 {
-			log.Warn("others than the owner may read or write the database", "file", p, "mode", info.Mode().Perm())
+		mode := info.Mode().Perm()
+		if missing := a.file &^ mode; missing&0o070 != 0 {
+			if err := os.Chmod(p, mode|a.file); err != nil {
+				log.Warn("the group may not use the database", "file", p, "mode", modeText(mode), "error", err)
+			}
+		}
+		if mode&a.foreign != 0 {
+			log.Warn("others than the owner may read or write the database", "file", p, "mode", modeText(mode))
 		}
 	}
 	return main, nil
 }
+
+// modeText is a mode as chmod takes it.
+func modeText(mode fs.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
 // checkMount refuses a file that is mounted by itself: what SQLite keeps beside it would lie elsewhere, out of the sight of whoever
 // has the file mounted as well, and gone with the container.

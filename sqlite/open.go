@@ -87,7 +87,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
-	place, main, err := prepareFile(config.Path, config.Logger)
+	place, main, err := prepareFile(&config)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (d *Daemon) openKind(ctx context.Context) (closingStore, error) {
 			}
 		}
 		return sqlite.Open(ctx, sqlite.Config{
-			Path: c.Store.SQLite, Process: d.process, Retention: c.Retention, Logger: d.log, Now: d.options.Now,
+			Path: c.Store.SQLite, GroupAccess: c.SQLite.GroupAccess, Process: d.process, Retention: c.Retention, Logger: d.log, Now: d.options.Now,
 		})
 	case config.StoreZooKeeper:
 		zk := zooKeeper(c)

@@ -184,4 +184,18 @@ var sqliteMutants = []mutant{
 		new:  "	case lib.SQLITE_FULL, lib.SQLITE_BUSY, lib.SQLITE_IOERR:\n",
 		pkg:  "./sqlite", tests: "TestCommitOnAFailingDisk",
 	},
+	{
+		name: "SQLite: the umask decides what the group may do",
+		file: "sqlite/file.go",
+		old:  "errors.Join(f.Chmod(a.file), f.Close())",
+		new:  "f.Close()",
+		pkg:  "./sqlite", tests: "TestGroupModes|TestGroupAccess",
+	},
+	{
+		name: "SQLite: the files are for all of the group at any rate",
+		file: "sqlite/file.go",
+		old:  "	if group {\n		return access",
+		new:  "	if group || !group {\n		return access",
+		pkg:  "./sqlite", tests: "TestModes",
+	},
 }

@@ -29,6 +29,8 @@ type Config struct {
 	// user's state folder. Of a path that is given only the last folder is made when it is missing.
 	Store Store
 
+	SQLite SQLite
+
 	ZooKeeper ZooKeeper
 
 	// start_at: where a stream begins that nobody has followed yet: "latest" (from now on), "trim-horizon" (with the oldest
@@ -99,6 +101,13 @@ type AWS struct {
 
 	// Keys is the key that a zuul.conf holds for the connection. There is no setting for it: it would be seen.
 	Keys kinesis.Keys
+}
+
+// SQLite says how a SQLite store is kept. It means nothing for another store.
+type SQLite struct {
+	// sqlite.group_access: the folder is made with mode 2770 and the files with 0660, so that users of the folder's group can read
+	// the queue. SQLite lets nobody read who cannot write to the files beside the database. Without it both are the owner's alone.
+	GroupAccess bool
 }
 
 // ZooKeeper says how a ZooKeeper store is spoken to. It means nothing for another store.

@@ -32,6 +32,7 @@ stream: arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
 aws: {region: eu-west-1, endpoint: "http://127.0.0.1:4567", role_arn: "arn:aws:iam::123456789012:role/r",
       external_id: x-1, credentials_file: CREDENTIALS}
 store: zookeeper://zk1.example.org,[::1]:2281/zuul/one
+sqlite: {group_access: true}
 zookeeper:
   tls: {cert: CREDENTIALS, key: CREDENTIALS, ca: CREDENTIALS, verify_hostname: True}
   session_timeout: 15s
@@ -67,6 +68,7 @@ func TestLoadFile(t *testing.T) {
 			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", RoleARN: "arn:aws:iam::123456789012:role/r",
 			ExternalID: "x-1", CredentialsFile: creds,
 		},
+		SQLite: SQLite{GroupAccess: true},
 		Store: Store{Servers: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one"},
 		ZooKeeper: ZooKeeper{
 			TLS:            TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},

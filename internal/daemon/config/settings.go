@@ -68,6 +68,8 @@ var settings = []Setting{
 		set:  func(c *Config, v string) (err error) { c.Store, err = parseStore(v); return },
 		show: func(c *Config) string { return c.Store.String() },
 	},
+	boolean("sqlite.group_access", "sqlite-group-access", "let the group of a SQLite store's folder read the queue",
+		func(c *Config) *bool { return &c.SQLite.GroupAccess }),
 	text("zookeeper.tls.cert", "zookeeper-tls-cert", "PEM `file` with the certificate that ZooKeeper is shown",
 		func(c *Config) *string { return &c.ZooKeeper.TLS.Cert }, nil),
 	text("zookeeper.tls.key", "zookeeper-tls-key", "PEM `file` with the certificate's key",
