@@ -154,14 +154,19 @@ func TestALeaderLeavesTheLine(t *testing.T) {
 		s := newShared(t)
 		first, second := s.open(), s.open()
 		term := elect(t, first, shardA)
-		won := make(chan gerritstream.Term)
-		go func() { won <- elect(t, second, shardA) }()
+		won := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := second.Campaign(ctx, 0, shardA)
+			won <- err
+		}()
 		wait(t, 5*time.Second)
 		if line := muster(t, first).Lines[shardA]; len(line) != 2 {
 			t.Fatalf("the line is %+v", line)
 		}
 		must(t, term.Resign(t.Context()))
-		<-won
+		must(t, <-won)
 		if line := muster(t, first).Lines[shardA]; len(line) != 1 || line[0].Member != second.ID() {
 			t.Errorf("the line is %+v, want %s alone", line, second.ID())
 		}

@@ -32,6 +32,16 @@ func elect(t *testing.T, store gerritstream.Store, shard gerritstream.ShardID) g
 	return term
 }
 
+// over waits for a term's end.
+func over(t *testing.T, term gerritstream.Term) {
+	t.Helper()
+	select {
+	case <-term.Context().Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the term did not end")
+	}
+}
+
 func openWith(t *testing.T, config sqlite.Config) *sqlite.Store {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), config)
@@ -63,14 +73,21 @@ func TestTakeoverAfterResignation(t *testing.T) {
 		s := newShared(t)
 		first, second := s.open(), s.open()
 		term := elect(t, first, shardA)
-		won := make(chan gerritstream.Term)
-		go func() { won <- elect(t, second, shardA) }()
+		won := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := second.Campaign(ctx, 0, shardA)
+			won <- err
+		}()
 		synctest.Wait()
 		if err := term.Resign(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		resigned := time.Now()
-		<-won
+		if err := <-won; err != nil {
+			t.Fatal(err)
+		}
 		if took := time.Since(resigned); took > 300*time.Millisecond {
 			t.Errorf("the takeover took %v", took)
 		}
@@ -144,7 +161,7 @@ func TestTrustEndsWithoutBeats(t *testing.T) {
 		if term.Context().Err() != nil {
 			t.Error("the term ended with the first lock")
 		}
-		<-term.Context().Done()
+		over(t, term)
 		if after := time.Since(began); after < 3*time.Second || after > 4*time.Second {
 			t.Errorf("the term was trusted for %v, the TTL is 5s", after)
 		}
@@ -169,7 +186,7 @@ func TestEndedTermIsFreed(t *testing.T) {
 		if err := term.Commit(ctx, gerritstream.Commit{Position: position("1")}); !errors.Is(err, context.Canceled) {
 			t.Errorf("commit with an ended context returned %v", err)
 		}
-		<-term.Context().Done()
+		over(t, term)
 		elect(t, second, shardA)
 	})
 }
@@ -279,7 +296,7 @@ func TestIdleHolderLearns(t *testing.T) {
 		term := elect(t, s.open(), shardA)
 		s.say(`UPDATE leases SET term = term + 1, process = 'another'`)
 		lost := time.Now()
-		<-term.Context().Done()
+		over(t, term)
 		if after := time.Since(lost); after > 2*time.Second {
 			t.Errorf("the holder learned after %v", after)
 		}

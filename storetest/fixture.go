@@ -90,6 +90,18 @@ func (f *fixture) wins(won <-chan result) gerritstream.Term {
 	}
 }
 
+// receive waits for what comes by a channel.
+func receive[T any](f *fixture, c <-chan T) T {
+	f.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-f.soon().Done():
+		f.Fatal("what was waited for did not come")
+		panic("not reached")
+	}
+}
+
 // resign ends a term.
 func (f *fixture) resign(term gerritstream.Term) {
 	f.Helper()

@@ -19,7 +19,9 @@ func positionAt(seq gerritstream.SequenceNumber) gerritstream.Position {
 
 func campaign(t *testing.T, store gerritstream.Store) gerritstream.Term {
 	t.Helper()
-	term, err := store.Campaign(t.Context(), 0, shard)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	term, err := store.Campaign(ctx, 0, shard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +44,7 @@ func TestFrozenProcessIsSucceeded(t *testing.T) {
 			t.Error("a frozen process learned of its loss")
 		}
 		first.Thaw()
-		<-zombie.Context().Done()
+		synctest.Wait()
 		if cause := context.Cause(zombie.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
 			t.Errorf("the term ended with %v", cause)
 		}
@@ -83,6 +85,10 @@ func TestKilledProcess(t *testing.T) {
 		go func() { failed <- victim.WaitEnded(t.Context(), 0, shard) }()
 		synctest.Wait()
 		victim.Kill()
+		synctest.Wait()
+		if len(failed) < 2 {
+			t.Fatal("a call under way did not end")
+		}
 		for range 2 {
 			if err := <-failed; !errors.Is(err, storetest.ErrProcessDead) {
 				t.Errorf("a call under way failed with %v", err)

@@ -97,7 +97,7 @@ func campaignCancelRace(f *fixture) {
 		won, cancel := f.candidate(racer, 0, shardA)
 		go cancel()
 		f.resign(term)
-		r := <-won
+		r := receive(f, won)
 		switch {
 		case r.err == nil:
 			f.resign(r.term)
@@ -184,7 +184,8 @@ func campaignContention(f *fixture) {
 
 // leadOnce leads for one commit of one record.
 func (f *fixture) leadOnce(store gerritstream.Store, leading *atomic.Int32) error {
-	term, err := store.Campaign(f.Context(), 0, shardA)
+	ctx := f.soon()
+	term, err := store.Campaign(ctx, 0, shardA)
 	if err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (f *fixture) leadOnce(store gerritstream.Store, leading *atomic.Int32) erro
 			next++
 		}
 	}
-	err = term.Commit(f.Context(), step(shardA, next, next))
+	err = term.Commit(ctx, step(shardA, next, next))
 	leading.Add(-1)
-	return errors.Join(err, term.Resign(f.Context()))
+	return errors.Join(err, term.Resign(ctx))
 }

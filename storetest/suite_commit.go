@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -15,6 +16,7 @@ var commitTests = []test{
 	{"commit of a dead letter that is held already", commitLetterAgain},
 	{"commits of sixteen shards at once", commitConcurrent},
 	{"commits of two shards: one is refused, the other is not", commitNeighbour},
+	{"commit beyond the limits writes nothing", commitBeyondLimits},
 }
 
 func commitAll(f *fixture) {
@@ -100,7 +102,7 @@ func commitConcurrent(f *fixture) {
 		}()
 	}
 	for range shards {
-		if err := <-errs; err != nil {
+		if err := receive(f, errs); err != nil {
 			f.Error(err)
 		}
 	}
@@ -133,4 +135,33 @@ func commitNeighbour(f *fixture) {
 	}
 	f.queued(want...)
 	f.stored(store, 0, shardA, nil)
+}
+
+// What is beyond the limits is refused, not left to what the store happens to bear.
+func commitBeyondLimits(f *fixture) {
+	store := f.Open()
+	limits := f.elect(store, shardB).Limits()
+	heavy := func(n int) gerritstream.Entry {
+		e := event(shardA, n)
+		e.Payload = padded(limits.Weight/2 + 1 - (e.Weight() - len(e.Payload)))
+		return e
+	}
+	mixed := step(shardA, 1, limits.Items)
+	mixed.DeadLetters = []gerritstream.DeadLetter{letter(shardA, limits.Items+1)}
+	for name, c := range map[string]gerritstream.Commit{
+		"entries":                  step(shardA, 1, limits.Items+1),
+		"entries and dead letters": mixed,
+		"weight":                   {Position: after(2), Entries: []gerritstream.Entry{heavy(1), heavy(2)}},
+	} {
+		term := f.elect(store, shardA)
+		if err := term.Commit(f.soon(), c); err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+			f.Errorf("%s: a commit beyond the limits returned %v", name, err)
+		} else {
+			f.ended(term)
+		}
+		f.resign(term)
+	}
+	f.stored(store, 0, shardA, nil)
+	f.queued()
+	f.putAside()
 }

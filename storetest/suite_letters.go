@@ -203,13 +203,13 @@ func retryTwice(f *fixture) {
 	o, other := f.operator(), f.openOperator()
 	d, e := pardon(1)
 	f.aside(d)
-	done := make(chan error)
+	done := make(chan error, 4)
 	for _, op := range []gerritstream.Operator{o, other, o, other} {
 		go func() { done <- op.RetryLetter(f.soon(), e) }()
 	}
 	won := 0
 	for range 4 {
-		switch err := <-done; {
+		switch err := receive(f, done); {
 		case err == nil:
 			won++
 		case !errors.Is(err, gerritstream.ErrNoLetter):

@@ -322,7 +322,7 @@ func setByMany(f *fixture) {
 	o := f.operator()
 	other := f.openOperator()
 	const each = 10
-	done := make(chan error)
+	done := make(chan error, 4)
 	for _, op := range []gerritstream.Operator{o, o, other, other} {
 		go func() {
 			for range each {
@@ -344,7 +344,7 @@ func setByMany(f *fixture) {
 		}()
 	}
 	for range 4 {
-		if err := <-done; err != nil {
+		if err := receive(f, done); err != nil {
 			f.Errorf("set position: %v", err)
 		}
 	}

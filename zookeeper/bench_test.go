@@ -83,8 +83,8 @@ func BenchmarkHandOver(b *testing.B) {
 				won <- next
 			}
 		}()
-		for waiting := 0; waiting < 2; {
-			m, err := stores[0].Muster(b.Context(), []gerritstream.ShardID{shardA})
+		for waiting, ctx := 0, soon(b); waiting < 2; {
+			m, err := stores[0].Muster(ctx, []gerritstream.ShardID{shardA})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -92,6 +92,6 @@ func BenchmarkHandOver(b *testing.B) {
 		}
 		b.StartTimer()
 		resign(b, term)
-		term = <-won
+		term = receive(b, won)
 	}
 }

@@ -148,7 +148,7 @@ func TestWaitMuster(t *testing.T) {
 	case <-time.After(300 * time.Millisecond):
 	}
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) && err != nil {
+	if err := receive(t, done); !errors.Is(err, context.Canceled) && err != nil {
 		t.Errorf("a cancelled wait returned %v", err)
 	}
 	// What has changed already is seen at once.

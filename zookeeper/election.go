@@ -134,17 +134,13 @@ func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 // makeNode makes the lock node. If nobody waits for the answer any more, what it made is removed.
 func (c *candidacy) makeNode(ctx context.Context, k *session) error {
 	path, root, name := c.root+"/"+c.name+"__lock__", c.root, c.name
-	began := time.Now()
-	_, err := ask(ctx, k, func(conn *zk.Conn) (string, error) {
+	_, err := writeLate(ctx, k, func(conn *zk.Conn) (string, error) {
 		return conn.Create(path, lockData(c.store.config.Process), zk.FlagEphemeralSequential, openACL)
 	}, func(_ string, err error) {
 		if fateOf(err) != refused {
 			c.store.orphan(k, root, name)
 		}
 	})
-	if err == nil {
-		k.proved(began)
-	}
 	return err
 }
 

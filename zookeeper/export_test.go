@@ -63,6 +63,24 @@ func (s *Store) Orphans(shard gerritstream.ShardID) (n int) {
 	return n
 }
 
+// Connected reports whether the session that stands is connected.
+func (s *Store) Connected() bool {
+	up, _ := s.reachable()
+	return up
+}
+
+// UnderWay is how many commits are being written.
+func (s *Store) UnderWay() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t := range s.terms {
+		if _, idle := t.state.get(); !idle {
+			n++
+		}
+	}
+	return n
+}
+
 // MaxBytes is the largest request.
 const MaxBytes = maxBytes
 

@@ -19,6 +19,7 @@ const (
 	opDelete = 2
 	opGet    = 4
 	opSet    = 5
+	opList   = 12
 	opMulti  = 14
 )
 
@@ -180,7 +181,7 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 					won <- term
 				}
 			}()
-			<-lost
+			receive(t, lost)
 			w.candidate(shardA)
 			eventually(t, "both are in line", func() bool { return len(w.children(w.election(shardA))) == 3 })
 			line := muster(t, store, shardA).Lines[shardA]
@@ -215,10 +216,10 @@ func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 			eventually(t, "the candidate is in line", func() bool { return len(w.children(w.election(shardA))) == 2 })
 			lost := lose(link, request(opDelete, "__lock__"))
 			cancel()
-			if err := <-done; !errors.Is(err, context.Canceled) {
+			if err := receive(t, done); !errors.Is(err, context.Canceled) {
 				t.Errorf("campaign returned %v", err)
 			}
-			<-lost
+			receive(t, lost)
 			eventually(t, "only the leader is in line", func() bool { return len(w.children(w.election(shardA))) == 1 })
 			commit(t, leader, step(shardA, 1, 1))
 		})
@@ -235,7 +236,7 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 			a, b := elect(t, store, shardA), elect(t, store, shardB)
 			lost := lose(link, request(opDelete, string(shardA)))
 			resign(t, a)
-			<-lost
+			receive(t, lost)
 			if line := w.children(w.election(shardA)); len(line) != 0 {
 				t.Errorf("the line is %q", line)
 			}
@@ -245,7 +246,7 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 			if err := b.Resign(ctx); err == nil {
 				t.Error("a resignation without an answer was confirmed")
 			}
-			<-lost
+			receive(t, lost)
 			wins(t, w.candidate(shardB))
 		})
 	}
@@ -263,7 +264,7 @@ func TestSetStartAndALostConnection(t *testing.T) {
 			if err := store.SetStart(soon(t), nil, start); err == nil {
 				t.Error("the loss did not show")
 			}
-			<-lost
+			receive(t, lost)
 			_, ok, err := store.Start(soon(t))
 			if want := loss == "reply lost"; err != nil || ok != want {
 				t.Errorf("start record: %v, %v, want %v", ok, err, want)
@@ -396,7 +397,7 @@ func TestNobodyAnswers(t *testing.T) {
 	if term.Context().Err() == nil {
 		t.Error("the term did not end")
 	}
-	if _, err := store.Campaign(t.Context(), 0, shardA); err == nil {
+	if _, err := store.Campaign(soon(t), 0, shardA); err == nil {
 		t.Error("campaign after close succeeded")
 	}
 }

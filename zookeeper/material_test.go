@@ -110,6 +110,18 @@ func resign(tb testing.TB, term gerritstream.Term) {
 	}
 }
 
+// receive waits for what comes by a channel, or for its closing.
+func receive[T any](tb testing.TB, c <-chan T) T {
+	tb.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		tb.Fatal("what was waited for did not come")
+		panic("not reached")
+	}
+}
+
 // ended waits for a term's end.
 func ended(tb testing.TB, term gerritstream.Term) {
 	tb.Helper()

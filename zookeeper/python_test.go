@@ -229,7 +229,7 @@ func TestAnotherProgramKeepsWriting(t *testing.T) {
 			n++
 			select {
 			case writes <- n:
-				<-writes
+				receive(t, writes)
 			case <-stop:
 			}
 		}
@@ -465,7 +465,7 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	if _, err := store.Campaign(ctx, 0, shardA); !errors.Is(err, context.Canceled) {
 		t.Errorf("campaign returned %v", err)
 	}
-	<-lost
+	receive(t, lost)
 	if n := store.Orphans(shardA); n != 1 {
 		t.Errorf("%d lock nodes are looked for, want 1", n)
 	}

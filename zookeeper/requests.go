@@ -97,8 +97,13 @@ func read[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, err
 
 // write makes a request that goes through the servers' leader: an answer proves that the session lives.
 func write[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
+	return writeLate(ctx, k, request, nil)
+}
+
+// writeLate is write that tells late what becomes of a request for which its caller does not wait any more.
+func writeLate[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	began := time.Now()
-	value, err := ask(ctx, k, request, nil)
+	value, err := ask(ctx, k, request, late)
 	if f := fateOf(err); f == answered || f == refused {
 		k.proved(began)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
+// patience is how long a test waits for what must happen.
+const patience = 2 * time.Minute
+
 // twoWays opens a store that reaches one server by two links.
 func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
 	t.Helper()
@@ -34,11 +37,13 @@ func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Dura
 func TestSilentServerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, links := twoWays(t, peers.ZooKeeperOptions{}, 10*time.Second)
-	term, err := s.Campaign(t.Context(), 0, "shardId-000000000000")
+	soon, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	term, err := s.Campaign(soon, 0, "shardId-000000000000")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := s.await(t.Context())
+	k, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +56,8 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 		}
 	}
 	links[used].Drop()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx, end := context.WithTimeout(t.Context(), 30*time.Second)
+	defer end()
 	if err := k.sync(ctx); err != nil { // lost with the connection, or never sent
 		t.Logf("sync: %v", err)
 	}
@@ -67,18 +72,20 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	t.Parallel()
 	s, links := twoWays(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
-	k, err := s.await(t.Context())
+	soon, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	k, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.ensure(t.Context(), s.at.own); err != nil {
+	if err := k.ensure(soon, s.at.own); err != nil {
 		t.Fatal(err)
 	}
 	for _, link := range links {
 		link.Cut()
 	}
 	// Until the session is over, and after the links are there again, something is always queued.
-	asking, stop := context.WithCancel(t.Context())
+	asking, stop := context.WithCancel(soon)
 	defer stop()
 	asked := make(chan int)
 	go func() {
@@ -98,17 +105,17 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	if n := <-asked; n == 0 {
 		t.Fatal("nothing was asked")
 	}
-	next, err := s.await(t.Context())
+	next, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if next == k {
 		t.Fatal("the session did not run out")
 	}
-	if err := next.sync(t.Context()); err != nil {
+	if err := next.sync(soon); err != nil {
 		t.Fatal(err)
 	}
-	strays, err := next.children(t.Context(), s.at.own)
+	strays, err := next.children(soon, s.at.own)
 	if err != nil || len(strays) != 0 {
 		t.Errorf("requests of the session before were carried out: %q, %v", strays, err)
 	}

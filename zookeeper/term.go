@@ -191,20 +191,13 @@ func (t *term) guard(fired <-chan struct{}) {
 
 // moved tells whether somebody else has written the position. A term that is committing learns it from that.
 func (t *term) moved() bool {
-	known, idle := t.state.get()
-	if !idle {
-		return false
-	}
-	n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
-	if err != nil {
-		return false
-	}
-	is := int32(absent)
-	if n.present {
-		is = n.stat.Version
-	}
-	again, idle := t.state.get()
-	return idle && again == known && is != known.version
+	return t.state.differs(func() (version int32, err error) {
+		n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
+		if err != nil || !n.present {
+			return absent, err
+		}
+		return n.stat.Version, nil
+	})
 }
 
 // state is what the guard knows of the goroutine that uses the term.
@@ -218,6 +211,21 @@ type state struct {
 type settled struct {
 	commits int
 	version int32 // of the position
+}
+
+// differs reports whether the position has another version than the term knows of. A version that was looked at while the term
+// committed, or began or ended to, says nothing.
+func (s *state) differs(look func() (version int32, err error)) bool {
+	known, idle := s.get()
+	if !idle {
+		return false
+	}
+	is, err := look()
+	if err != nil {
+		return false
+	}
+	again, idle := s.get()
+	return idle && again == known && is != known.version
 }
 
 func (s *state) get() (known settled, idle bool) {

@@ -84,7 +84,7 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 				return true
 			})
 			commit(t, term, step(shardA, 1, 1))
-			<-lost
+			receive(t, lost)
 			want := first
 			if name == "request lost" {
 				want = first.Add(7 * time.Second)

@@ -1,0 +1,239 @@
+package zookeeper
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/semaphore"
+)
+
+// bareSession is a session without a connection, for what needs none.
+func bareSession() *session {
+	return &session{
+		store: &Store{log: slog.New(slog.DiscardHandler)},
+		slots: semaphore.NewWeighted(maxRequests), stands: make(chan struct{}), over: make(chan struct{}),
+	}
+}
+
+// watching has a session watch a node.
+func watching(k *session) (fired <-chan struct{}) {
+	key := viewKey{"/node", viewNode}
+	_, _, _, turn := k.views.taken(key)
+	fired, _ = k.views.take(key, turn, seen{}, true)
+	return fired
+}
+
+// What proves that a session lived is the moment at which a request began, however late its answer came: the servers may have let it
+// run out the moment after.
+func TestProofIsDatedFromTheBeginning(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err    error
+		proves bool
+	}{
+		"answered": {nil, true}, "refused": {zk.ErrBadVersion, true}, "connection lost": {zk.ErrConnectionClosed, false},
+		"never sent": {zk.ErrNoServer, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := bareSession()
+				began := time.Now()
+				_, err := write(t.Context(), k, func(*zk.Conn) (struct{}, error) {
+					time.Sleep(3 * time.Second)
+					return struct{}{}, tc.err
+				})
+				if !errors.Is(err, tc.err) {
+					t.Errorf("write returned %v", err)
+				}
+				if tc.proves && !k.proof.Equal(began) || !tc.proves && !k.proof.IsZero() {
+					t.Errorf("the session is proved to have lived at %s, the request began at %s", k.proof, began)
+				}
+			})
+		})
+	}
+}
+
+// A request for which its caller did not wait proves nothing, and neither does a read.
+func TestWhatProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := bareSession()
+		slow := func(*zk.Conn) (struct{}, error) { time.Sleep(3 * time.Second); return struct{}{}, nil }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := write(ctx, k, slow); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("write returned %v", err)
+		}
+		if _, err := read(t.Context(), k, slow); err != nil {
+			t.Error(err)
+		}
+		if !k.proof.IsZero() {
+			t.Errorf("the session is proved to have lived at %s", k.proof)
+		}
+		k.running.Wait()
+	})
+}
+
+// connected is a connection on which a session was just confirmed; peer is the server's end of it.
+func connected(t *testing.T, k *session) (l *link, peer net.Conn) {
+	t.Helper()
+	ours, peer := net.Pipe()
+	l = &link{Conn: ours, began: time.Now(), handshake: time.NewTimer(time.Hour)}
+	t.Cleanup(func() { _ = l.Close(); _ = peer.Close() })
+	k.mu.Lock()
+	k.link = l
+	k.mu.Unlock()
+	return l, peer
+}
+
+// A session that is confirmed on a new connection lived when that connection was begun.
+func TestAConnectionProvesFromItsBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := bareSession()
+		l, _ := connected(t, k)
+		time.Sleep(3 * time.Second) // of shaking hands
+		k.confirmed(7, 10*time.Second)
+		if !k.proof.Equal(l.began) {
+			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", k.proof, l.began)
+		}
+	})
+}
+
+// When a connection is lost and another is made everybody who waits for a watch looks again, for the library may not notice what it has
+// missed.
+func TestANewConnectionFiresAllWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := bareSession()
+		connected(t, k)
+		k.confirmed(7, 10*time.Second)
+		fired := watching(k)
+		connected(t, k)
+		k.confirmed(7, 10*time.Second)
+		select {
+		case <-fired:
+		default:
+			t.Error("the watch stands")
+		}
+	})
+}
+
+// On a new connection nothing is read before the library has set its watches: it says from which transaction on it has missed
+// something, and would say too late a one if a reply came first. Where it has none to set nothing waits, and never for long.
+func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
+	setWatches := binary.BigEndian.AppendUint32(make([]byte, 8), opSetWatches)
+	for name, tc := range map[string]struct {
+		watching, again bool
+		sets            []byte // by the library
+		waits           bool
+	}{
+		"watches are set":            {watching: true, again: true, sets: setWatches, waits: true},
+		"something else is asked":    {watching: true, again: true, sets: make([]byte, 12), waits: true},
+		"nothing is watched":         {watching: false, again: true},
+		"it is the first connection": {watching: true, again: false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := bareSession()
+				if tc.again {
+					connected(t, k)
+					k.confirmed(7, 10*time.Second)
+				}
+				if tc.watching {
+					watching(k)
+				}
+				l, peer := connected(t, k)
+				k.confirmed(7, 10*time.Second)
+				began := time.Now()
+				var after time.Duration
+				read := make(chan struct{})
+				go func() {
+					defer close(read)
+					if _, err := l.Read(make([]byte, 1)); err != nil {
+						t.Error(err)
+					}
+					after = time.Since(began)
+				}()
+				go func() { _, _ = peer.Write([]byte{1}) }()
+				synctest.Wait()
+				time.Sleep(100 * time.Millisecond)
+				if tc.sets != nil {
+					go func() { _, _ = peer.Read(make([]byte, 64)) }()
+					if _, err := l.Write(tc.sets); err != nil {
+						t.Error(err)
+					}
+				}
+				<-read
+				switch {
+				case !tc.waits && after > 0, tc.waits && after == 0:
+					t.Errorf("it was read after %v", after)
+				case name == "watches are set" && after != 100*time.Millisecond, after > pausedFor:
+					t.Errorf("it was read after %v, the watches were set after 100ms", after)
+				}
+			})
+		})
+	}
+}
+
+// A position that the term itself writes while it is looked at was not moved by another.
+func TestOwnCommitsAreNoMove(t *testing.T) {
+	const before, behind = 4, 5
+	for name, tc := range map[string]struct {
+		looks func(s *state) int32
+		moved bool
+	}{
+		"as it was":                         {func(*state) int32 { return before }, false},
+		"written by another":                {func(*state) int32 { return behind }, true},
+		"written by the term meanwhile":     {func(s *state) int32 { s.begin(); s.end(behind); return behind }, false},
+		"just before the term wrote":        {func(s *state) int32 { s.begin(); s.end(behind); return before }, false},
+		"while the term is writing":         {func(s *state) int32 { s.begin(); return behind }, false},
+		"removed":                           {func(*state) int32 { return absent }, true},
+		"after a commit that wrote nothing": {func(s *state) int32 { s.begin(); s.end(before); return behind }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s state
+			s.end(before)
+			if got := s.differs(func() (int32, error) { return tc.looks(&s), nil }); got != tc.moved {
+				t.Errorf("moved: %v, want %v", got, tc.moved)
+			}
+		})
+	}
+	var s state
+	s.begin()
+	if s.differs(func() (int32, error) { t.Error("it was looked at"); return behind, nil }) {
+		t.Error("a term that is writing was moved")
+	}
+	s.end(before)
+	if s.differs(func() (int32, error) { return absent, errAway }) {
+		t.Error("a look that failed was a move")
+	}
+}
+
+// What is committed while the queue is looked at may not be in what is seen: it counts besides.
+func TestCommitsDuringALookAtTheQueueCount(t *testing.T) {
+	g := gauge{limit: 100}
+	g.add(7)
+	if !g.due() {
+		t.Fatal("no look is due")
+	}
+	g.add(50)
+	if g.due() {
+		t.Error("two look at once")
+	}
+	g.looked(60, nil)
+	if depth, full := g.depth(); depth != 110 || !full {
+		t.Errorf("depth %d, full %v: 60 were seen, and 50 committed since the look began", depth, full)
+	}
+	g.at = time.Now().Add(-time.Hour)
+	if !g.due() {
+		t.Fatal("no look is due")
+	}
+	g.looked(0, errAway)
+	if depth, _ := g.depth(); depth != 110 {
+		t.Errorf("depth %d after a look that failed", depth)
+	}
+}

@@ -1,0 +1,185 @@
+package zookeeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// A commit for which nobody waits any more is still the library's to send: its bytes are not used again for another.
+func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	a, b := elect(t, store, shardA), elect(t, store, shardB)
+	commit(t, a, step(shardA, 1, 1))
+	commit(t, b, step(shardB, 1, 1))
+	link.Hold(peers.Both)
+	link.Drop() // from here on the library queues what is asked until it is connected again
+	eventually(t, "the connection is known to be lost", func() bool { return !store.Connected() })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := a.Commit(ctx, step(shardA, 2, 9)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a commit without an answer returned %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.Commit(soon(t), step(shardB, 2, 9)) }()
+	eventually(t, "the other commit is under way", func() bool { return store.UnderWay() == 1 })
+	link.Restore()
+	if err := receive(t, done); err != nil {
+		t.Fatal(err)
+	}
+	want := map[gerritstream.EventID]bool{}
+	for _, e := range append(events(shardA, 1, 9), events(shardB, 1, 9)...) {
+		want[e.ID] = true
+	}
+	got := w.entries()
+	for _, e := range got {
+		if !want[e.ID] {
+			t.Errorf("%s is queued twice, or was never committed", e.ID)
+		}
+		delete(want, e.ID)
+	}
+	if len(got) != 18 && len(got) != 10 { // the first commit may have been carried out, as a whole
+		t.Errorf("%d events are queued", len(got))
+	}
+}
+
+// A process that dies while it removes what a large event has left still has it on record: the next one finds the rest.
+func TestKilledWithinRemovingALargeEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	resign(t, elect(t, w.open(zookeeper.Config{}), shardA))
+	const id = "0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"
+	for chunk := range 3 {
+		w.put(w.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
+	}
+	w.put(w.own("/intents/"+string(shardA)), []byte(id))
+	store, link := w.linkedFor(brief)
+	died := link.LoseNextRequest(func(b []byte) bool {
+		if !request(opDelete, "/events/data/")(b) {
+			return false
+		}
+		store.Kill()
+		return true
+	})
+	if _, err := store.Campaign(soon(t), 0, shardA); err == nil {
+		t.Error("a dead process won")
+	}
+	receive(t, died)
+	elect(t, w.open(zookeeper.Config{}), shardA)
+	w.noSideData(0)
+}
+
+// full makes the dead letters of a connection as many as are kept.
+func (w *world) full() {
+	w.t.Helper()
+	const many = 1000
+	w.put(w.own("/dead"), nil)
+	ops := make([]any, many)
+	for i := range ops {
+		ops[i] = &zk.CreateRequest{Path: w.own(fmt.Sprintf("/dead/other-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+	}
+	if _, err := w.raw.Multi(ops...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Dead letters that there is no room for are counted once, though a reply is lost, or their commit is sent again.
+func TestDiscardedLettersAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	w.full()
+	store, link := w.linked()
+	term := elect(t, store, shardA)
+	n := 0
+	for name, lose := range map[string]func(){
+		"nothing":      func() {},
+		"reply lost":   func() { link.LoseNextReply(request(opMulti, "/discarded/")) },
+		"request lost": func() { link.LoseNextRequest(request(opMulti, "/discarded/")) },
+	} {
+		lose()
+		n += 2
+		c := gerritstream.Commit{Position: after(n), DeadLetters: []gerritstream.DeadLetter{letter(shardA, n-1), letter(shardA, n)}}
+		commit(t, term, c)
+		in, err := store.Inspect(soon(t))
+		if err != nil || in.Discarded != int64(n) {
+			t.Errorf("%s: %d are counted, %v; want %d", name, in.Discarded, err, n)
+		}
+	}
+}
+
+// Dead letters are kept up to a number of bytes, however few they are; beyond it they are counted.
+func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	const bound, small = 32 << 20, 512 // below so many letters the bound cannot be reached by letters of ours, and is not looked at
+	ops := make([]any, small)
+	for i := range ops {
+		ops[i] = &zk.CreateRequest{Path: w.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+	}
+	if _, err := w.raw.Multi(ops...); err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 1_000_000)
+	for i := range bound/750_000 - 1 {
+		w.put(w.own(fmt.Sprintf("/dead/large-%d", i)), large)
+	}
+	held := len(w.children(w.own("/dead")))
+	put := 0
+	for put < 60 {
+		letters := make([]gerritstream.DeadLetter, 6)
+		for i := range letters {
+			put++
+			letters[i] = letter(shardA, put)
+			letters[i].Payload = make([]byte, gerritstream.MaxDeadLetterBytes)
+		}
+		commit(t, term, gerritstream.Commit{Position: after(put), DeadLetters: letters})
+	}
+	kept := len(w.children(w.own("/dead"))) - held
+	if discarded := string(w.get(w.own("/discarded/" + string(shardA)))); kept == 0 || discarded != fmt.Sprint(put-kept) || kept > 30 {
+		t.Errorf("%d of %d dead letters are kept, %q counted", kept, put, discarded)
+	}
+}
+
+// Lock nodes that nobody answers for are looked for now and then, not all the time.
+func TestSweepsPause(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	term := elect(t, store, shardA)
+	sweeps := make(chan time.Time, 10_000)
+	list := request(opList, string(shardA))
+	link.LoseNextRequest(func(b []byte) bool {
+		if list(b) {
+			sweeps <- time.Now()
+		}
+		return false
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := term.Commit(ctx, step(shardA, 1, 1)); !errors.Is(err, context.Canceled) {
+		t.Errorf("commit returned %v", err)
+	}
+	var at []time.Time
+	for len(at) < 3 {
+		select {
+		case now := <-sweeps:
+			at = append(at, now)
+		case <-time.After(patience):
+			t.Fatalf("the line was looked at %d times", len(at))
+		}
+	}
+	if between := at[2].Sub(at[1]); between < time.Second {
+		t.Errorf("the line was looked at again after %v", between)
+	}
+}
