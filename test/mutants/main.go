@@ -1,7 +1,7 @@
 // Command mutants breaks the program's guarantees on purpose, one at a time, and runs the tests that should see it. It prints each
 // break with the test that failed, and fails if one survives: a guarantee that no test holds.
 //
-//	go run ./test/mutants [-run REGEXP] [-v]
+//	go run ./test/mutants [-run REGEXP] [-p N] [-v]
 //
 // The sources are left alone: a broken copy of a file is put in its place by the go command's -overlay.
 package main
@@ -17,21 +17,34 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
-	only := flag.String("run", "", "break only what this regular expression `matches`")
-	verbose := flag.Bool("v", false, "show what the tests say")
+	var o options
+	flag.StringVar(&o.only, "run", "", "break only what this regular expression `matches`")
+	flag.IntVar(&o.parallel, "p", runtime.NumCPU(), "try this `many` at once")
+	flag.BoolVar(&o.verbose, "v", false, "show what the tests say")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *only, *verbose); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
+}
+
+type options struct {
+	only     string
+	parallel int
+	verbose  bool
 }
 
 // mutant is one break: in a file, some lines become others; and the tests of a package that are to fail then.
@@ -45,8 +58,8 @@ type mutant struct {
 	tests    string // which of them, as -run takes it
 }
 
-func run(ctx context.Context, only string, verbose bool) error {
-	match, err := regexp.Compile(only)
+func run(ctx context.Context, o options) error {
+	match, err := regexp.Compile(o.only)
 	if err != nil {
 		return err
 	}
@@ -55,7 +68,26 @@ func run(ctx context.Context, only string, verbose bool) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	var chosen []mutant
+	chosen, err := choose(match, folder)
+	if err != nil {
+		return err
+	}
+	var results results
+	var trying errgroup.Group
+	trying.SetLimit(o.parallel)
+	for i, m := range chosen {
+		trying.Go(func() error {
+			results.add(&m, m.try(ctx, filepath.Join(folder, strconv.Itoa(i))), o.verbose)
+			return nil
+		})
+	}
+	_ = trying.Wait() // what went wrong is among the results
+	return results.verdict()
+}
+
+// choose returns the breaks that are asked for. Each still fits its file: that is
+// looked at before hours are spent on the others.
+func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 	for _, m := range slices.Concat(
 		mutants,
 		kinesisMutants,
@@ -70,43 +102,71 @@ func run(ctx context.Context, only string, verbose bool) error {
 		if !match.MatchString(m.name) {
 			continue
 		}
-		if _, err := m.overlay(folder); err != nil { // before hours are spent on the others
-			return fmt.Errorf("%s: %w", m.name, err)
+		if _, stale := m.overlay(filepath.Join(folder, "fits")); stale != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, stale))
 		}
 		chosen = append(chosen, m)
 	}
-	var survived, tried []string
-	for _, m := range chosen {
-		tried = append(tried, m.name)
-		began := time.Now()
-		failed, out, err := m.try(ctx, folder)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		if failed == "" {
-			survived = append(survived, m.name)
-			failed = "SURVIVED " + m.tests
-		}
-		fmt.Printf("%-60s %s (%.0fs)\n", m.name, failed, time.Since(began).Seconds())
-		if verbose {
-			fmt.Fprintf(os.Stderr, "%s\n", out)
-		}
-	}
+	return chosen, err
+}
+
+// outcome is what became of one break.
+type outcome struct {
+	failed string // the test that saw it first; empty: none did
+	output []byte // of the tests
+	took   time.Duration
+	err    error // it could not be tried
+}
+
+// results gathers the outcomes, and prints each as it comes.
+type results struct {
+	mu                      sync.Mutex
+	tried, survived, failed []string
+}
+
+func (r *results) add(m *mutant, o outcome, verbose bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried = append(r.tried, m.name)
+	saw := o.failed
 	switch {
-	case len(tried) == 0:
-		return errors.New("there is no such break")
-	case len(survived) > 0:
-		return fmt.Errorf("%d of %d survived: %s", len(survived), len(tried), strings.Join(survived, "; "))
+	case o.err != nil:
+		saw = "NOT TRIED"
+		r.failed = append(r.failed, fmt.Sprintf("%s: %v", m.name, o.err))
+	case saw == "":
+		saw = "SURVIVED " + m.tests
+		r.survived = append(r.survived, m.name)
 	}
-	fmt.Printf("%d breaks, each of them caught\n", len(tried))
+	fmt.Printf("%-60s %s (%.0fs)\n", m.name, saw, o.took.Seconds())
+	if verbose {
+		fmt.Fprintf(os.Stderr, "%s\n", o.output)
+	}
+}
+
+func (r *results) verdict() error {
+	switch {
+	case len(r.tried) == 0:
+		return errors.New("there is no such break")
+	case len(r.failed)+len(r.survived) > 0:
+		return fmt.Errorf("of %d, %d survived: %s; %d could not be tried:\n%s", len(r.tried), len(r.survived),
+			strings.Join(r.survived, "; "), len(r.failed), strings.Join(r.failed, "\n"))
+	}
+	fmt.Printf("%d breaks, each of them caught\n", len(r.tried))
 	return nil
 }
 
 // failure is the line of a test that failed: a test of its own before the one that holds it.
 var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
-// try breaks the code and runs the tests. failed is the test that saw it first; "": none did.
-func (m *mutant) try(ctx context.Context, folder string) (failed string, out []byte, err error) {
+// try breaks the code and runs the tests.
+func (m *mutant) try(ctx context.Context, folder string) (o outcome) {
+	began := time.Now()
+	o.failed, o.output, o.err = m.runTests(ctx, folder)
+	o.took = time.Since(began)
+	return o
+}
+
+func (m *mutant) runTests(ctx context.Context, folder string) (failed string, out []byte, err error) {
 	overlay, err := m.overlay(folder)
 	if err != nil {
 		return "", nil, err
@@ -144,6 +204,9 @@ func (m *mutant) overlay(folder string) (string, error) {
 	}
 	if n := strings.Count(string(source), m.old); n != 1 {
 		return "", fmt.Errorf("%s has what is to be broken %d times: the table is out of date", m.file, n)
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
 	}
 	broken := filepath.Join(folder, "broken.go")
 	text := strings.Replace(string(source), m.old, m.new, 1)
