@@ -2,8 +2,6 @@ package kinesis
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -53,14 +51,9 @@ func (r *reading) findEnd(ctx context.Context) error {
 		return nil
 	}
 	shard, err := r.findShard(ctx, r.shard)
-	var e *Error
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.As(err, &e) && e.class != iteratorExpired: // that of a page token is none of the shard's
-		return e
 	case err != nil:
-		return r.badEnd(fmt.Sprintf("and the shards cannot be listed: %v", err))
+		return r.listingTrouble(ctx, err)
 	case shard.Last == "":
 		return r.badEnd("and the shard is listed as open")
 	}

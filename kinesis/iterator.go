@@ -54,6 +54,11 @@ func (r *reading) seek(ctx context.Context) error {
 		return &Error{Operation: "kinesis:GetShardIterator", Resource: r.resource(string(r.shard)), class: badPosition,
 			is: gerritstream.ErrBadPosition, Message: "the position says nowhere to start from", cause: r.cursor.Unreadable}
 	}
+	if from.seq == "" {
+		if err := r.checkStream(ctx); err != nil {
+			return err
+		}
+	}
 	for lowered := 0; ; lowered++ {
 		iterator, now, err := r.ask(ctx, &from)
 		if err == nil {

@@ -45,6 +45,7 @@ type described struct {
 // describe asks for the stream. From then on its ARN is known.
 func (s *Source) describe(ctx context.Context) (described, time.Time, error) {
 	var out *awskinesis.DescribeStreamSummaryOutput
+	asked := time.Now()
 	now, err := s.persist(ctx, target{operation: "DescribeStreamSummary"}, func(ctx context.Context) (err error) {
 		in := &awskinesis.DescribeStreamSummaryInput{StreamName: &s.stream, StreamARN: s.arn.Load()}
 		out, err = s.client.DescribeStreamSummary(ctx, in)
@@ -67,8 +68,10 @@ func (s *Source) describe(ctx context.Context) (described, time.Time, error) {
 	case types.StreamStatusDeleting:
 		return described{}, time.Time{}, fmt.Errorf("stream %s is being deleted", *d.StreamARN)
 	}
+	created := d.StreamCreationTimestamp.Round(time.Millisecond).UTC()
+	s.incarnation.note(asked, created)
 	return described{
-		Stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: d.StreamCreationTimestamp.Round(time.Millisecond).UTC()},
+		Stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: created},
 		retention: time.Duration(*d.RetentionPeriodHours) * time.Hour,
 	}, now, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -23,6 +24,7 @@ import (
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
 	return func(yield func(gerritstream.Batch, error) bool) {
 		r := &reading{Source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
+		r.checked, r.created = s.incarnation.latest()
 		r.run(ctx, yield)
 	}
 }
@@ -39,6 +41,10 @@ type reading struct {
 	pace     pacer
 	atTip    bool  // the last page came to the tip
 	lately   int64 // the bytes that pages have taken; what was long ago counts less
+
+	created time.Time // of the stream as the reading began; zero: not known
+	checked time.Time // local: when that was looked at last
+	refused time.Time // local: when the last iterator was refused; zero: none
 }
 
 func (r *reading) run(ctx context.Context, yield func(gerritstream.Batch, error) bool) {
@@ -182,7 +188,7 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 		yield(gerritstream.Batch{}, e)
 		return false
 	case iteratorExpired:
-		r.iterator = ""
+		r.iterator, r.refused = "", time.Now()
 		if !r.fresh {
 			r.log.Debug("the iterator has expired", "shard", string(r.shard))
 			r.pace.again()
@@ -212,7 +218,7 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 			return true
 		}
 	case badArgument: // the iterator is refused, though the service made it
-		r.iterator = ""
+		r.iterator, r.refused = "", time.Now()
 		r.pace.failed()
 	default:
 		r.pace.failed()

@@ -29,6 +29,7 @@ type Source struct {
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
 
+	incarnation   *incarnation
 	namesChildren atomic.Bool // a reply has named the children of a shard that ended
 }
 
@@ -46,6 +47,8 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		observer: c.Observer,
 		poll:     c.PollInterval,
 		stream:   c.Stream,
+
+		incarnation: newIncarnation(),
 	}
 	s.fillIn()
 	if parts := streamARN.FindStringSubmatch(c.Stream); parts != nil {

@@ -110,9 +110,30 @@ var kinesisMutants = []mutant{
 	{
 		name: "an expired iterator is replaced by the trim horizon",
 		file: "kinesis/read.go",
-		old:  "		r.iterator = \"\"\n		if !r.fresh {",
+		old:  "		r.iterator, r.refused = \"\", time.Now()\n		if !r.fresh {",
 		new:  "		r.iterator, r.cursor = \"\", gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}\n		if !r.fresh {",
 		pkg:  "./kinesis", tests: "TestExpiredIterator|TestNothingIsLostOrDoubled",
+	},
+	{
+		name: "a reading goes on by time in a stream that was created again",
+		file: "kinesis/iterator.go",
+		old:  "	if from.seq == \"\" {\n		if err := r.checkStream",
+		new:  "	if from.seq == \"never\" {\n		if err := r.checkStream",
+		pkg:  "./kinesis", tests: "TestRecreatedStreamIsNotReadOn",
+	},
+	{
+		name: "a look at the stream from before the refusal is believed",
+		file: "kinesis/incarnation.go",
+		old:  "	if r.refused.After(since) {",
+		new:  "	if r.refused.IsZero() {",
+		pkg:  "./kinesis", tests: "TestRecreatedStreamIsNotReadOn",
+	},
+	{
+		name: "a seek that is tried for long does not mind the stream",
+		file: "kinesis/incarnation.go",
+		old:  "const trustedFor = time.Minute",
+		new:  "const trustedFor = 100 * time.Hour",
+		pkg:  "./kinesis", tests: "TestSeekTriedForLong",
 	},
 	{
 		name: "an iterator that expires unread is sought again for ever",
@@ -152,8 +173,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "a refused iterator is used again",
 		file: "kinesis/read.go",
-		old:  "	case badArgument: // the iterator is refused, though the service made it\n		r.iterator = \"\"\n",
-		new:  "	case badArgument:\n",
+		old:  "	case badArgument: // the iterator is refused, though the service made it\n		r.iterator, r.refused = \"\", time.Now()\n",
+		new:  "	case badArgument:\n		_ = time.Now\n",
 		pkg:  "./kinesis", tests: "TestRefusedIteratorIsSoughtAgain",
 	},
 	{
