@@ -18,6 +18,7 @@ import (
 type views struct {
 	viewing sync.Mutex
 	views   map[viewKey]*view // under viewing
+	turns   int               // under viewing: given out so far; a node that comes back begins with a new one
 	armed   int               // under viewing: how many watches the library holds, at most
 }
 
@@ -38,7 +39,7 @@ type view struct {
 	seen    seen
 	known   bool          // seen was read, once
 	current bool          // and nothing has happened since
-	turn    int           // grows with each event, and with each new connection
+	turn    int           // another one after each event, and on each new connection
 	armed   bool          // the library holds a watch that will tell of the next change
 	until   time.Time     // not taken on trust any longer
 	trust   time.Duration // for how long the next time, at least
@@ -91,7 +92,7 @@ func (w *views) happened(e zk.Event) {
 		}
 		w.armLocked(v, false)
 		v.trust = 0
-		v.expire()
+		w.expireLocked(v)
 		if e.Type == zk.EventNodeDeleted {
 			delete(w.views, key)
 		}
@@ -104,16 +105,17 @@ func (w *views) expireAll() {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
 	for _, v := range w.views {
-		v.expire()
+		w.expireLocked(v)
 	}
 }
 
 // stands reports whether what was seen is still so, and need not be asked.
 func (v *view) stands() bool { return v.current && time.Now().Before(v.until) }
 
-// expire notes that what was seen may not be so any more.
-func (v *view) expire() {
-	v.turn++
+// expireLocked notes that what was seen may not be so any more.
+func (w *views) expireLocked(v *view) {
+	w.turns++
+	v.turn = w.turns
 	v.current = false
 	if v.fired != nil {
 		close(v.fired)
@@ -146,7 +148,8 @@ func (w *views) taken(key viewKey) (s seen, fired <-chan struct{}, armed bool, t
 	defer w.viewing.Unlock()
 	v := w.views[key]
 	if v == nil {
-		v = &view{}
+		w.turns++
+		v = &view{turn: w.turns}
 		if w.views == nil {
 			w.views = map[viewKey]*view{}
 		}
@@ -169,7 +172,7 @@ func (w *views) take(key viewKey, turn int, s seen, set bool) (fired <-chan stru
 	}
 	same := v.known && key.same(&v.seen, &s)
 	if !same {
-		v.expire()
+		w.expireLocked(v)
 		v.trust = 0
 	}
 	if !same && !set {

@@ -226,25 +226,30 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 func TestAnEventWhileANodeIsRead(t *testing.T) {
 	var w views
 	key := viewKey{"/node", viewNode}
-	if _, fired, armed, turn := w.taken(key); fired != nil || armed || turn != 0 {
-		t.Fatalf("a node that was never read is seen: %v, %d", armed, turn)
-	}
-	w.happened(zk.Event{Type: zk.EventNodeDataChanged, Path: key.path}) // another's watch
 	old := seen{node: node{data: []byte("old"), present: true}}
-	fired, again := w.take(key, 0, old, true)
-	select {
-	case <-fired:
-	default:
-		t.Error("what was read before an event is taken for what is")
-	}
-	if _, ok := w.peek(key); ok || again {
-		t.Error("it is kept")
-	}
-	if w.watching() {
-		t.Error("a watch that may have fired counts as one that stands")
+	for _, what := range []zk.EventType{zk.EventNodeDeleted, zk.EventNodeDataChanged} {
+		_, fired, armed, turn := w.taken(key)
+		if fired != nil || armed {
+			t.Fatal("a node that was never read is seen")
+		}
+		w.happened(zk.Event{Type: what, Path: key.path}) // of another's watch
+		w.taken(key)                                     // by somebody else
+		fired, again := w.take(key, turn, old, true)
+		select {
+		case <-fired:
+		default:
+			t.Errorf("%v: what was read before it is taken for what is", what)
+		}
+		if _, ok := w.peek(key); ok || again {
+			t.Errorf("%v: it is kept", what)
+		}
+		if w.watching() {
+			t.Errorf("%v: a watch that may have fired counts as one that stands", what)
+		}
 	}
 	_, _, _, turn := w.taken(key)
-	if fired, again = w.take(key, turn, old, true); again {
+	fired, again := w.take(key, turn, old, true)
+	if again {
 		t.Error("it is to be read once more")
 	}
 	if s, ok := w.peek(key); !ok || string(s.data) != "old" || !w.watching() {

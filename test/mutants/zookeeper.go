@@ -68,7 +68,7 @@ var zookeeperMutants = []mutant{
 	{
 		name: "ZooKeeper: the event of a change is overlooked",
 		file: "zookeeper/watches.go",
-		old:  "		v.trust = 0\n		v.expire()\n		if e.Type",
+		old:  "		v.trust = 0\n		w.expireLocked(v)\n		if e.Type",
 		new:  "		if e.Type",
 		pkg:  "./zookeeper", tests: "TestWhatIsSeenIsNeverOlderThanASync|TestWhoWatchesIsTold",
 	},
@@ -77,6 +77,13 @@ var zookeeperMutants = []mutant{
 		file: "zookeeper/watches.go",
 		old:  "	if v == nil || v.turn != turn {",
 		new:  "	if v == nil {",
+		pkg:  "./zookeeper", tests: "TestAnEventWhileANodeIsRead",
+	},
+	{
+		name: "ZooKeeper: a node that was made again is taken for the one before",
+		file: "zookeeper/watches.go",
+		old:  "v = &view{turn: w.turns}",
+		new:  "v = &view{}",
 		pkg:  "./zookeeper", tests: "TestAnEventWhileANodeIsRead",
 	},
 	{
