@@ -146,7 +146,8 @@ func (b *board) shard(id ShardID, change func(*ShardStatus)) {
 	defer b.mu.Unlock()
 	s, ok := b.shards[id]
 	if !ok {
-		s = &ShardStatus{Shard: id, State: StateStandby}
+		s = &ShardStatus{Shard: id}
+		s.become(StateStandby)
 		b.shards[id] = s
 	}
 	change(s)
@@ -162,7 +163,8 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 		seen[step.Shard] = true
 		s, ok := b.shards[step.Shard]
 		if !ok {
-			s = &ShardStatus{Shard: step.Shard, State: StateStandby}
+			s = &ShardStatus{Shard: step.Shard}
+			s.become(StateStandby)
 			b.shards[step.Shard] = s
 		}
 		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
@@ -172,16 +174,18 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 		}
 		runs := step.Action == ActionRun || step.Action == ActionClose
 		if runs && (s.State == StateWaiting || s.State == StateEnded) {
-			s.State, s.AtTip = StateStandby, false
+			s.become(StateStandby)
+			s.AtTip = false
 		}
 		if working(step.Shard) {
 			continue
 		}
 		switch step.Action {
 		case ActionWait:
-			s.State = StateWaiting
+			s.become(StateWaiting)
 		case ActionEnded:
-			s.State, s.Behind, s.AtTip = StateEnded, 0, true
+			s.become(StateEnded)
+			s.Behind, s.AtTip = 0, true
 		}
 	}
 	for id := range b.shards {
@@ -254,7 +258,8 @@ func (b *board) elected(id ShardID, term uint64, pos Position) {
 		if h := b.holds[id]; h != nil && !h.isRecent(time.Now()) {
 			delete(b.holds, id) // of a term long ago
 		}
-		s.State, s.Term, s.Position, s.Trouble, s.AtTip = StateReading, term, pos, "", false
+		s.State, s.Since = StateReading, time.Now()
+		s.Term, s.Position, s.Trouble, s.AtTip = term, pos, "", false
 		if until := pos.HandledUntil(); !until.IsZero() {
 			s.HandledUntil = until
 		}
@@ -280,10 +285,12 @@ func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 // resigned notes the end of a term.
 func (b *board) resigned(id ShardID) {
 	b.shard(id, func(s *ShardStatus) {
-		s.State, s.Term, s.Behind, s.AtTip = StateStandby, 0, 0, false
+		s.Term, s.Behind, s.AtTip = 0, 0, s.Position.Ended
 		delete(b.paged, id)
 		if s.Position.Ended {
-			s.State, s.AtTip = StateEnded, true
+			s.become(StateEnded)
+		} else {
+			s.become(StateStandby)
 		}
 	})
 }

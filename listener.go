@@ -100,6 +100,7 @@ func (l *Listener) Status() Status { return l.board.status() }
 // Run is called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	l.board.set(func(s *Status) { s.Began = time.Now() })
 	var beside sync.WaitGroup
 	beside.Go(func() { l.report(ctx) })
 	beside.Go(func() { l.book.run(ctx) })
@@ -117,26 +118,32 @@ const (
 	summaryEvery = time.Minute
 )
 
-// report publishes the status and logs a summary, each in its time, until ctx ends.
+// report publishes the status, at once and again and again, and logs a summary, each in its time, until ctx ends.
 func (l *Listener) report(ctx context.Context) {
 	reports := time.NewTicker(reportEvery)
 	defer reports.Stop()
 	summaries := time.NewTicker(summaryEvery)
 	defer summaries.Stop()
 	before := l.Status()
+	l.publish(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-reports.C:
-			if err := l.cfg.Store.Report(ctx, l.board.report()); err != nil && ctx.Err() == nil {
-				l.log.Debug("report not published", "err", err)
-			}
+			l.publish(ctx)
 		case <-summaries.C:
 			now := l.Status()
 			logSummary(l.log, before, now)
 			before = now
 		}
+	}
+}
+
+// publish leaves the status in the store, for others to look at.
+func (l *Listener) publish(ctx context.Context) {
+	if err := l.cfg.Store.Report(ctx, l.board.report()); err != nil && ctx.Err() == nil {
+		l.log.Debug("report not published", "err", err)
 	}
 }
 

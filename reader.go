@@ -220,7 +220,8 @@ func (r *reader) badPosition(reading, work context.Context, bad error) (then nex
 func (r *reader) halt(reading context.Context, bad error) error {
 	r.log.Error("the position is bad: halted by policy, waiting for an operator", "err", bad)
 	r.board.shard(r.shard, func(s *ShardStatus) {
-		s.State, s.Trouble = StateHalted, fmt.Sprintf("halted: %v", bad)
+		s.become(StateHalted)
+		s.Trouble = fmt.Sprintf("halted: %v", bad)
 	})
 	<-reading.Done()
 	if r.term.Context().Err() != nil {
@@ -336,7 +337,7 @@ const behindFrom = time.Minute
 // notePage shows a page in the status, and logs when the shard falls behind.
 func (r *reader) notePage(b *Batch, atTip bool) {
 	r.board.read(r.shard, func(s *ShardStatus) {
-		s.Behind = b.Behind
+		s.Behind, s.LastPage = b.Behind, time.Now()
 		s.Read += uint64(len(b.Records))
 		if n := len(b.Records); n > 0 {
 			s.LastEvent = b.Records[n-1].Arrived

@@ -16,7 +16,8 @@ const (
 
 // Status is what one process sees, at one moment. It is a copy: nobody changes it.
 type Status struct {
-	Process  string        `json:"process"` // host, process id, and something unique
+	Process  string        `json:"process"`        // host, process id, and something unique
+	Began    time.Time     `json:"began,omitzero"` // when it began to run, by the local clock
 	Stream   Stream        `json:"stream"`
 	Start    *Start        `json:"start"`   // nil: not known yet
 	Listed   time.Time     `json:"listed"`  // the service's time of the last complete listing; zero: none yet
@@ -49,6 +50,7 @@ type ShardStatus struct {
 	Shard      ShardID   `json:"shard"`
 	Parents    []ShardID `json:"parents,omitempty"`
 	State      State     `json:"state"`
+	Since      time.Time `json:"since,omitzero"`        // when that State began, or the term, by the local clock
 	Leader     string    `json:"leader,omitempty"`      // the process that leads it, as planned with last
 	Foreign    bool      `json:"foreign,omitempty"`     // that is none of this program's
 	PlannedFor string    `json:"planned_for,omitempty"` // the process that is to lead it, or to stand by for it
@@ -69,10 +71,18 @@ type ShardStatus struct {
 	HandledUntil time.Time `json:"handled_until,omitzero"`
 
 	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
+	LastPage   time.Time `json:"last_page,omitzero"`   // when a page was read, by the local clock
 	LastCommit time.Time `json:"last_commit,omitzero"` // by the local clock
 	Trouble    string    `json:"trouble,omitempty"`    // why it does not go on, while it does not
 	Read       uint64    `json:"read"`                 // counted by this process since it started
 	Queued     uint64    `json:"queued"`
 	Filtered   uint64    `json:"filtered"`
 	Dead       uint64    `json:"dead"`
+}
+
+// become changes the State.
+func (s *ShardStatus) become(state State) {
+	if s.State != state {
+		s.State, s.Since = state, time.Now()
+	}
 }

@@ -13,10 +13,12 @@ import (
 
 // The limits of `status`.
 const (
-	staleReport = 30 * time.Second // processes report every 5 s
-	longReader  = time.Minute      // reads of a SQLite file take less
-	largeLog    = 128 << 20        // bytes: several times what readers that keep it short leave there
-	staleCommit = 2 * time.Minute  // progress is committed every 30 s, on an idle shard as well
+	staleReport  = 2 * time.Minute  // processes report every 5 s, by clocks of their own
+	staleCommit  = 2 * time.Minute  // progress is committed every 30 s, on an idle shard as well
+	stalePage    = 90 * time.Second // a page is read several times a second, and at least once a minute
+	settleWithin = 30 * time.Second // a process has listed, and shards have leaders, by then
+	longReader   = time.Minute      // reads of a SQLite file take less
+	largeLog     = 128 << 20        // bytes: several times what readers that keep it short leave there
 )
 
 // stateUnread is the state of a shard that no process says anything of.
@@ -60,6 +62,10 @@ type shardView struct {
 	LastCommitAge *float64                `json:"last_commit_age_seconds,omitempty"`
 	Lost          []gerritstream.Interval `json:"possibly_lost,omitempty"`
 	Trouble       string                  `json:"trouble,omitempty"`
+
+	leads   *gerritstream.ShardStatus // what its leader reports; nil: nothing
+	at      time.Time                 // when that was, by the leader's clock
+	settled bool                      // some process has had the time to take it, or to see to it that another does
 }
 
 // look is what a view is made from.
@@ -72,15 +78,20 @@ type look struct {
 
 // view puts together what `status` says.
 func (l *look) view() statusView {
-	reports := l.fresh()
 	in := &l.inspection
+	reports := slices.Clone(in.Reports)
+	slices.SortFunc(reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
 	v := statusView{
 		Connection: l.connection, Store: l.store, Start: in.Start,
 		Queue: in.Queue, DeadLetters: in.DeadLetters, Discarded: in.Discarded, Expired: in.Expired, Unread: in.ExpiredUnread,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	for _, r := range reports {
-		v.Processes = append(v.Processes, processView{Process: r.Process, At: r.At.UTC(), Trouble: r.Status.Trouble})
+		p := processView{Process: r.Process, At: r.At.UTC(), Trouble: r.Status.Trouble}
+		if r.Status.Listed.IsZero() && isYoung(r.Status.Began, r.At) {
+			p.Trouble = "" // it has just begun, and tries again
+		}
+		v.Processes = append(v.Processes, p)
 	}
 	for _, id := range l.shardIDs(reports) {
 		v.Shards = append(v.Shards, l.shard(id, reports))
@@ -89,20 +100,17 @@ func (l *look) view() statusView {
 	return v
 }
 
-// fresh returns the reports of processes that still run, by name.
-func (l *look) fresh() []gerritstream.Report {
-	reports := slices.DeleteFunc(slices.Clone(l.inspection.Reports), func(r gerritstream.Report) bool {
-		return l.now.Sub(r.At) > staleReport
-	})
-	slices.SortFunc(reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
-	return reports
-}
+// isYoung reports whether what began at a time was still settling at another. A time of zero is long ago.
+func isYoung(began, at time.Time) bool { return at.Sub(began) < settleWithin }
 
-// shardIDs returns every shard that the store or a process knows.
+// shardIDs returns every shard that has a position or a leader, or that a process knows. Of others the store may remember
+// that they were led once: those of a stream that was made anew since, or whose positions were pruned.
 func (l *look) shardIDs(reports []gerritstream.Report) []gerritstream.ShardID {
 	ids := map[gerritstream.ShardID]bool{}
-	for id := range l.inspection.Shards {
-		ids[id] = true
+	for id, s := range l.inspection.Shards {
+		if s.Position != nil || s.Leader != "" {
+			ids[id] = true
+		}
 	}
 	for _, r := range reports {
 		for i := range r.Status.Shards {
@@ -119,16 +127,19 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 		Shard: id, Leader: stored.Leader, Foreign: stored.Foreign, Term: stored.Term, Position: stored.Position,
 		LastCommit: stored.Committed.UTC(), LastCommitAge: l.age(stored.Committed),
 	}
-	said, leads := whatIsSaid(id, stored.Leader, reports)
-	v.State = stateOf(&stored, said, leads)
+	said, at, leads := whatIsSaid(id, stored.Leader, reports)
+	v.State, v.settled = stateOf(&stored, said, leads), settled(id, reports)
 	if stored.Position != nil {
 		v.Lost, v.LastEvent = stored.Position.Lost, stored.Position.Arrived
 	}
 	if said != nil {
-		v.WaitingFor, v.Trouble = said.WaitingFor, said.Trouble
+		v.WaitingFor = said.WaitingFor
 		if said.LastEvent.After(v.LastEvent) {
 			v.LastEvent = said.LastEvent
 		}
+	}
+	if leads {
+		v.Trouble, v.leads, v.at = said.Trouble, said, at
 	}
 	if leads && v.State == gerritstream.StateReading {
 		behind := said.Behind.Seconds()
@@ -138,9 +149,11 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 	return v
 }
 
-// whatIsSaid returns what the leader reports of a shard; without a leader, what another process does, one that waits before
-// one that stands by. nil: nothing.
-func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.Report) (said *gerritstream.ShardStatus, leads bool) {
+// whatIsSaid returns what the leader reports of a shard, and when it did; without a leader, what another process does, one
+// that waits before one that stands by. nil: nothing.
+func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.Report) (
+	said *gerritstream.ShardStatus, at time.Time, leads bool,
+) {
 	for _, r := range reports {
 		i := slices.IndexFunc(r.Status.Shards, func(s gerritstream.ShardStatus) bool { return s.Shard == id })
 		if i < 0 {
@@ -148,13 +161,31 @@ func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.R
 		}
 		shard := &r.Status.Shards[i]
 		if r.Process == leader {
-			return shard, true
+			return shard, r.At, shard.State == gerritstream.StateReading || shard.State == gerritstream.StateHalted
 		}
 		if said == nil || shard.State == gerritstream.StateWaiting {
-			said = shard
+			said, at = shard, r.At
 		}
 	}
-	return said, false
+	return said, at, false
+}
+
+// settled reports whether what the processes say of a shard they have said for a while; of one that none of them knows,
+// whether they have run for a while. Without a process nothing is in the making.
+func settled(id gerritstream.ShardID, reports []gerritstream.Report) bool {
+	known, settled := false, len(reports) == 0
+	for _, r := range reports {
+		i := slices.IndexFunc(r.Status.Shards, func(s gerritstream.ShardStatus) bool { return s.Shard == id })
+		switch {
+		case i >= 0 && !known:
+			known, settled = true, !isYoung(r.Status.Shards[i].Since, r.At)
+		case i >= 0:
+			settled = settled || !isYoung(r.Status.Shards[i].Since, r.At)
+		case !known:
+			settled = settled || !isYoung(r.Status.Began, r.At)
+		}
+	}
+	return settled
 }
 
 // stateOf names a shard's state: by its position if that is at its end, else by who leads it, else by what is said.
@@ -183,14 +214,18 @@ func (l *look) age(t time.Time) *float64 {
 
 // trouble returns what an operator should look at, a line for each cause.
 func (l *look) trouble(v *statusView) []string {
-	if v.Start == nil {
-		return []string{"nothing has been read yet: no process has begun on this store"}
-	}
 	var found []gerritstream.Trouble
-	if len(v.Processes) == 0 {
+	switch {
+	case v.Start == nil && settled("", l.inspection.Reports):
+		found = append(found, gerritstream.Trouble{Text: "nothing has been read yet: no process has begun on this store"})
+	case v.Start != nil && len(v.Processes) == 0:
 		found = append(found, gerritstream.Trouble{Text: "no process is running"})
 	}
 	for _, p := range v.Processes {
+		if age := l.now.Sub(p.At).Abs(); age > staleReport {
+			found = append(found, gerritstream.Trouble{Of: []string{p.Process},
+				Text: fmt.Sprintf("its last report is %s away: it stands still, or a clock is wrong", age.Round(time.Second))})
+		}
 		if p.Trouble != "" {
 			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})
 		}
@@ -204,10 +239,12 @@ func (l *look) trouble(v *statusView) []string {
 		found = append(found, gerritstream.Trouble{Text: held})
 	}
 	lost := losses{after: l.lostAfter}
-	lost.add("stream", v.Start.Lost)
+	if v.Start != nil {
+		lost.add("stream", v.Start.Lost)
+	}
 	for i := range v.Shards {
 		s := &v.Shards[i]
-		for _, what := range l.shardTrouble(s) {
+		for _, what := range l.shardTrouble(s, len(v.Processes)) {
 			found = append(found, gerritstream.Trouble{Of: []string{string(s.Shard)}, Text: what})
 		}
 		lost.add(string(s.Shard), s.Lost)
@@ -234,24 +271,54 @@ func (l *look) logTrouble() string {
 }
 
 // shardTrouble returns what is wrong with one shard.
-func (l *look) shardTrouble(s *shardView) []string {
+func (l *look) shardTrouble(s *shardView, processes int) []string {
 	var found []string
 	if s.Position != nil && s.Position.Unreadable != nil {
 		found = append(found, "its position cannot be read: "+s.Position.Unreadable.Error())
 	}
 	switch s.State {
 	case stateUnread, gerritstream.StateStandby:
-		found = append(found, "nobody reads it")
+		if l.isUnread(s, processes) {
+			found = append(found, "nobody reads it")
+		}
 	case gerritstream.StateReading, gerritstream.StateHalted:
 		if s.Trouble != "" {
 			found = append(found, s.Trouble)
 		}
-		// Another program commits elsewhere, and only when there are events. What holds the shard up says why as well.
-		if s.Trouble == "" && !s.Foreign && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) > staleCommit {
-			found = append(found, fmt.Sprintf("nothing was committed for %s", l.now.Sub(s.LastCommit).Round(time.Second)))
+		if age := l.idle(s); s.Trouble == "" && age > staleCommit { // what holds it up says why as well
+			found = append(found, fmt.Sprintf("nothing was committed for %s", age.Round(time.Second)))
 		}
 	}
 	return found
+}
+
+// isUnread reports whether a shard without a leader should have one by now. While a leader is succeeded, and while a process
+// begins, there is none for some seconds.
+func (l *look) isUnread(s *shardView, processes int) bool {
+	if processes > 0 && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) < staleCommit {
+		return false
+	}
+	return s.settled
+}
+
+// idle returns for how long the leader of a shard has committed nothing though it should have. By its own clock, if it says
+// so: since its term began, unless it walks through a part of the shard without records, where there is nothing to commit.
+func (l *look) idle(s *shardView) time.Duration {
+	switch {
+	case s.Foreign: // another program commits elsewhere, and only when there are events
+		return 0
+	case s.leads != nil && !s.leads.AtTip && s.at.Sub(s.leads.LastPage) < stalePage:
+		return 0
+	case s.leads != nil && !s.leads.Since.IsZero():
+		last := s.leads.Since
+		if s.leads.LastCommit.After(last) {
+			last = s.leads.LastCommit
+		}
+		return s.at.Sub(last)
+	case s.LastCommit.IsZero():
+		return 0
+	}
+	return l.now.Sub(s.LastCommit)
 }
 
 // losses gathers what may be lost, a line for each cause.

@@ -91,16 +91,25 @@ func TestStatusTrouble(t *testing.T) {
 				in.Shards[id] = s
 			}
 		}, []string{"no process is running", "shardId-1, shardId-2: nobody reads it"}},
-		{"reports of processes that are gone", func(in *gerritstream.Inspection, _ *look) {
+		{"nothing begun, by a process that runs", func(in *gerritstream.Inspection, _ *look) {
+			*in = gerritstream.Inspection{Reports: []gerritstream.Report{
+				{Process: "a", At: now, Status: gerritstream.Status{Began: now.Add(-time.Minute), Trouble: denied}},
+			}}
+		}, []string{"nothing has been read yet: no process has begun on this store", "a: denied: kinesis:GetRecords"}},
+		{"reports of processes that stand still", func(in *gerritstream.Inspection, _ *look) {
 			for i := range in.Reports {
 				in.Reports[i].At = now.Add(-time.Hour)
 			}
-		}, []string{"no process is running"}},
-		{"a shard without a leader", func(in *gerritstream.Inspection, _ *look) {
-			s := in.Shards["shardId-1"]
-			s.Leader = ""
-			in.Shards["shardId-1"] = s
-			in.Reports = in.Reports[:1]
+		}, []string{"a-1, b-2: its last report is 1h0m0s away: it stands still, or a clock is wrong"}},
+		{"a shard without a leader", func(in *gerritstream.Inspection, _ *look) { unled(in, 3*time.Minute, time.Hour) },
+			[]string{"shardId-1: nobody reads it"}},
+		{"a shard without a leader, and without a position", func(in *gerritstream.Inspection, _ *look) {
+			unled(in, 0, time.Hour)
+			delete(in.Shards, "shardId-1")
+		}, []string{"shardId-1: nobody reads it"}},
+		{"a position that no process knows of", func(in *gerritstream.Inspection, _ *look) {
+			unled(in, 3*time.Minute, time.Hour)
+			in.Reports[0].Status.Shards = nil
 		}, []string{"shardId-1: nobody reads it"}},
 		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
 			[]string{"b-2: denied: kinesis:GetRecords"}},
@@ -182,6 +191,84 @@ func TestStatusTrouble(t *testing.T) {
 			l.inspection = in
 			if got := l.view().Trouble; !slices.Equal(got, tt.want) {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// unled takes the leader of shardId-1 away: it was committed last so long ago, and one process has stood by for so long.
+func unled(in *gerritstream.Inspection, committed, standsBy time.Duration) {
+	s := in.Shards["shardId-1"]
+	s.Leader, s.Committed = "", now.Add(-committed)
+	in.Shards["shardId-1"] = s
+	in.Reports = in.Reports[:1]
+	in.Reports[0].Status.Began = now.Add(-standsBy)
+	in.Reports[0].Status.Shards[0].Since = now.Add(-standsBy)
+}
+
+// What is right is no finding: a probe that cries at it is switched off.
+func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
+	leader := func(in *gerritstream.Inspection) *gerritstream.ShardStatus { return &in.Reports[1].Status.Shards[0] }
+	tests := map[string]func(*gerritstream.Inspection){
+		"leases of a stream made anew with fewer shards, or of positions that were pruned": func(in *gerritstream.Inspection) {
+			in.Shards["shardId-77"] = gerritstream.InspectedShard{Term: 5}
+		},
+		"a leader that has just gone": func(in *gerritstream.Inspection) { unled(in, time.Minute, time.Hour) },
+		"a process that has just begun, after all were away": func(in *gerritstream.Inspection) {
+			unled(in, time.Hour, time.Second)
+			in.Reports[0].Status.Shards = in.Reports[0].Status.Shards[:1]
+			delete(in.Shards, "shardId-2")
+		},
+		"a process that has just begun and not listed yet": func(in *gerritstream.Inspection) {
+			unled(in, time.Hour, time.Second)
+			in.Reports[0].Status.Shards = nil
+			in.Reports[0].Status.Trouble = "no route"
+			delete(in.Shards, "shardId-2")
+		},
+		"the first process of all": func(in *gerritstream.Inspection) {
+			*in = gerritstream.Inspection{Reports: []gerritstream.Report{
+				{Process: "a", At: now, Status: gerritstream.Status{Began: now.Add(-time.Second)}},
+			}}
+		},
+		"a new shard": func(in *gerritstream.Inspection) {
+			s := &in.Reports[0].Status
+			s.Began = now.Add(-time.Hour)
+			s.Shards = append(s.Shards, gerritstream.ShardStatus{
+				Shard: "shardId-4", State: gerritstream.StateStandby, Since: now.Add(-time.Second),
+			})
+		},
+		"a term that began after a long pause": func(in *gerritstream.Inspection) {
+			s := in.Shards["shardId-1"]
+			s.Committed = now.Add(-time.Hour)
+			in.Shards["shardId-1"] = s
+			leader(in).Since = now.Add(-10 * time.Second)
+		},
+		"a walk through days without a record": func(in *gerritstream.Inspection) {
+			s := in.Shards["shardId-1"]
+			s.Committed = now.Add(-10 * time.Minute)
+			in.Shards["shardId-1"] = s
+			*leader(in) = gerritstream.ShardStatus{
+				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute), Behind: 48 * time.Hour,
+				LastPage: now.Add(-3 * time.Second),
+			}
+		},
+		"a store whose clock is half an hour behind": func(in *gerritstream.Inspection) {
+			s := in.Shards["shardId-1"]
+			s.Committed = now.Add(-30 * time.Minute)
+			in.Shards["shardId-1"] = s
+			leader(in).LastCommit, leader(in).Since = in.Reports[1].At.Add(-20*time.Second), now.Add(-24*time.Hour)
+		},
+		"a report of another process about a shard that is led": func(in *gerritstream.Inspection) {
+			in.Reports[0].Status.Shards[0].Trouble = "of an old term"
+			in.Reports = in.Reports[:1] // its leader has not reported yet
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := seen()
+			change(&in)
+			if got := lookAt(in).view().Trouble; len(got) > 0 {
+				t.Errorf("got %q", got)
 			}
 		})
 	}

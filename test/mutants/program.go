@@ -38,4 +38,32 @@ var programMutants = []mutant{
 		new:  "exitUsage       = 2",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/usage",
 	},
+	{
+		name: "status: whatever had a leader once is a shard that somebody must read",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "if s.Position != nil || s.Leader != \"\" {",
+		new:  "if s.Position != nil || true {",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
+	},
+	{
+		name: "status: nothing may settle",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "return at.Sub(began) < settleWithin",
+		new:  "return false",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
+	},
+	{
+		name: "status: a shard without a leader is no finding",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "	return s.settled\n",
+		new:  "	return false\n",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
+	},
+	{
+		name: "status: a leader that commits nothing is no finding",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "s.Trouble == \"\" && age > staleCommit",
+		new:  "false && age > staleCommit",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
+	},
 }
