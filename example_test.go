@@ -77,7 +77,7 @@ func Example() {
 	for _, letter := range letters {
 		fmt.Println(letter.Reason, letter.Detail)
 	}
-	fmt.Println(errors.Join(err, reader.Close()))
+	fmt.Println(errors.Join(err, reader.Close(ctx)))
 
 	// Output:
 	// patchset-created demo <nil>

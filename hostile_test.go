@@ -103,7 +103,7 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 		}
 		r, err := sqlite.OpenReader(t.Context(), path)
 		w.must(err)
-		defer func() { w.must(r.Close()) }()
+		defer func() { w.must(r.Close(w.t.Context())) }()
 		letters, err := r.DeadLetters(t.Context())
 		w.must(err)
 		var got []string

@@ -57,8 +57,10 @@ type Operator interface {
 	// ErrNoLetter: it is not held; ErrCut: only a part of its record is held. Nothing is written then.
 	RetryLetter(ctx context.Context, e Entry) error
 
-	// Close gives back what the operator has open.
-	Close() error
+	// Close gives back what the operator has open; calls under way fail. It
+	// returns at the latest when ctx ends, or a few seconds later, and the same
+	// each time it is called. Everything that is opened is closed like this.
+	Close(ctx context.Context) error
 }
 
 // Stored is what a store holds of positions.

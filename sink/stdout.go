@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/gerritstream/gerritstream"
@@ -14,6 +15,9 @@ import (
 
 // ErrReaderGone is what Deliver returns once nobody reads the output any more.
 var ErrReaderGone = errors.New("the reader of the output is gone")
+
+// ErrClosed is what Deliver returns after Close.
+var ErrClosed = errors.New("the sink is closed")
 
 // Stdout writes one line an entry (NDJSON), each a CloudEvents 1.0 event in its JSON format; see line.go. It is meant for a
 // pipe:
@@ -32,6 +36,8 @@ type Stdout struct {
 	source []byte // as a JSON string
 	turn   chan struct{}
 	gone   chan struct{} // closed by the holder of the turn
+	closed chan struct{} // closed by Close
+	once   sync.Once
 
 	// Owned by the holder of the turn.
 	buf  []byte // what is being written
@@ -53,6 +59,7 @@ func NewStdout(w io.Writer, source string) *Stdout {
 		source: appendString(nil, source),
 		turn:   make(chan struct{}, 1),
 		gone:   make(chan struct{}),
+		closed: make(chan struct{}),
 	}
 }
 
@@ -63,7 +70,7 @@ func (s *Stdout) Name() string { return "stdout" }
 func (s *Stdout) Gone() <-chan struct{} { return s.gone }
 
 // Deliver implements gerritstream.Sink: a write a call, or one for each MiB. It rejects nothing. When ctx ends first, a write that is
-// under way goes on by itself: see Wait.
+// under way goes on by itself: see Close.
 func (s *Stdout) Deliver(ctx context.Context, entries []gerritstream.Entry) error {
 	for len(entries) > 0 {
 		if err := s.take(ctx); err != nil {
@@ -78,15 +85,16 @@ func (s *Stdout) Deliver(ctx context.Context, entries []gerritstream.Entry) erro
 	return nil
 }
 
-// Wait returns when no write is under way. Call it before the program ends, after the last Deliver; it fails when ctx ends
-// first, and the last line may then be cut.
-func (s *Stdout) Wait(ctx context.Context) error {
+// Close has every further Deliver fail with ErrClosed, and returns when no write is under way. Call it before the program ends. It
+// fails when ctx ends first: the last line may then be cut. The writer is left open. It may be called again.
+func (s *Stdout) Close(ctx context.Context) error {
+	s.once.Do(func() { close(s.closed) })
 	select {
 	case s.turn <- struct{}{}:
 		<-s.turn
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the output: %w", context.Cause(ctx))
+		return fmt.Errorf("close the output: %w", context.Cause(ctx))
 	}
 }
 
@@ -97,6 +105,8 @@ func (s *Stdout) take(ctx context.Context) error {
 	}
 	select {
 	case s.turn <- struct{}{}:
+	case <-s.closed:
+		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("write to the output: %w", context.Cause(ctx))
 	}
@@ -104,6 +114,9 @@ func (s *Stdout) take(ctx context.Context) error {
 	case <-s.gone:
 		<-s.turn
 		return ErrReaderGone
+	case <-s.closed: // both came at once
+		<-s.turn
+		return ErrClosed
 	default:
 		return nil
 	}

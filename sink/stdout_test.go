@@ -271,7 +271,7 @@ func TestLargeDeliveries(t *testing.T) {
 	}
 }
 
-// TestReaderThatDoesNotRead: Deliver and Wait end with their context, and what was under way keeps its own copy.
+// TestReaderThatDoesNotRead: Deliver and Close end with their context, and what was under way keeps its own copy.
 func TestReaderThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()
@@ -282,14 +282,21 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 			if err := s.Deliver(ctx, entries); !errors.Is(err, gerritstream.ErrLeadershipLost) {
 				t.Errorf("got %v, want the context's cause", err)
 			}
-			if err := s.Wait(ctx); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			cancel()
+		}
+		for range 2 {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gerritstream.ErrLeadershipLost)
+			if err := s.Close(ctx); !errors.Is(err, gerritstream.ErrLeadershipLost) {
 				t.Errorf("got %v, want the context's cause", err)
+			}
+			if err := s.Deliver(t.Context(), entries); err != sink.ErrClosed {
+				t.Errorf("after Close got %v", err)
 			}
 			cancel()
 		}
 		copy(entries[0].Payload, `{"n":2}`)
 		go func() {
-			if err := s.Wait(t.Context()); err != nil {
+			if err := s.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
 			writer.Close()
@@ -331,7 +338,7 @@ func TestReaderIsGone(t *testing.T) {
 			t.Errorf("got %v, want it at once and without a write", err)
 		}
 	}
-	if err := s.Wait(t.Context()); err != nil {
+	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

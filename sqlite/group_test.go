@@ -83,11 +83,11 @@ func readAsMember(path string) (err error) {
 	n := 0
 	for _, err := range r.Events(ctx, 0) {
 		if err != nil {
-			return errors.Join(err, r.Close())
+			return errors.Join(err, r.Close(ctx))
 		}
 		n++
 	}
-	if err := r.Close(); err != nil || n != 1 {
+	if err := r.Close(ctx); err != nil || n != 1 {
 		return errors.Join(err, errors.New("the queue is not read"))
 	}
 	db, err := sql.Open("sqlite", path)

@@ -31,7 +31,7 @@ func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) 
 	if err != nil {
 		err = fmt.Errorf("inspect %s: %w", path, err)
 	}
-	return in, errors.Join(err, r.Close())
+	return in, errors.Join(err, r.Close(ctx))
 }
 
 // inspect reads everything at one moment. path is where the file is.

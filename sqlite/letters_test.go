@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"runtime"
 	"testing"
 
@@ -16,7 +17,7 @@ func TestLettersAreListedAFewAtATime(t *testing.T) {
 		SELECT randomblob(16), 'shardId-000000000000', cast(i AS TEXT), -1, 0, 'utf8', '', zeroblob(?2), ?2, zeroblob(32), 0 FROM n`,
 		many, gerritstream.MaxDeadLetterBytes)
 	o := s.operator()
-	defer func() { closed(t, o.Close()) }()
+	defer func() { closed(t, o.Close(context.WithoutCancel(t.Context()))) }()
 	idle, n := reachable(), 0
 	for l, err := range o.Letters(t.Context()) {
 		must(t, err)

@@ -14,8 +14,9 @@ import (
 
 // Operator is a gerritstream.Operator on a store's file. It is no member of the file: it does not beat and has no leases.
 type Operator struct {
-	db   *sql.DB
-	path string
+	db      *sql.DB
+	path    string
+	closing closing
 
 	// intercept, if not nil, stands around each write: tests make it fail.
 	intercept func(p point, write func() error) error
@@ -63,7 +64,7 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 }
 
 // Close implements gerritstream.Operator.
-func (o *Operator) Close() error { return o.db.Close() }
+func (o *Operator) Close(context.Context) error { return o.closing.close(o.db) }
 
 // explain puts what SQLite says into the Store's words.
 func (o *Operator) explain(err error) error { return (&Store{path: o.path}).explain(err) }

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ func openOperator(t *testing.T, path string) *sqlite.Operator {
 	t.Helper()
 	o, err := sqlite.OpenOperator(t.Context(), path)
 	must(t, err)
-	t.Cleanup(func() { closed(t, o.Close()) })
+	t.Cleanup(func() { closed(t, o.Close(context.WithoutCancel(t.Context()))) })
 	return o
 }
 

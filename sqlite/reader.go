@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -15,8 +16,9 @@ import (
 
 // Reader reads a store's file without becoming a member of it. It changes nothing and may be used while processes write.
 type Reader struct {
-	db   *sql.DB
-	path string
+	db      *sql.DB
+	path    string
+	closing closing
 }
 
 // Event is an event as the queue holds it.
@@ -84,8 +86,19 @@ func checkStore(ctx context.Context, db *sql.DB, path string) error {
 	return s.check()
 }
 
-// Close closes the file.
-func (r *Reader) Close() error { return r.db.Close() }
+// Close closes the file; what is ranged over fails. It waits for nothing, and returns the same each time it is called.
+func (r *Reader) Close(context.Context) error { return r.closing.close(r.db) }
+
+// closing closes a database once.
+type closing struct {
+	once sync.Once
+	err  error
+}
+
+func (c *closing) close(db *sql.DB) error {
+	c.once.Do(func() { c.err = db.Close() })
+	return c.err
+}
 
 // readPage is how many events one read takes: reads are short, so that the WAL can be carried over into the file.
 const readPage = 500

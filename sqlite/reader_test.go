@@ -31,7 +31,7 @@ func TestReaderReadsBack(t *testing.T) {
 
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
 	must(t, err)
-	defer reader.Close()
+	defer reader.Close(t.Context())
 	i := 0
 	for got, err := range reader.Events(t.Context(), 0) {
 		must(t, err)
@@ -74,7 +74,7 @@ func TestReaderTails(t *testing.T) {
 	}
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
 	must(t, err)
-	defer reader.Close()
+	defer reader.Close(t.Context())
 	read := 0
 	for e, err := range reader.Events(t.Context(), 0) {
 		must(t, err)

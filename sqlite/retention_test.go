@@ -198,7 +198,7 @@ func TestNumbersAreNotReused(t *testing.T) {
 	must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), Entries: []gerritstream.Entry{entry(shardA, "2", 1)}}))
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
 	must(t, err)
-	defer reader.Close()
+	defer reader.Close(t.Context())
 	for e, err := range reader.Events(t.Context(), 0) {
 		must(t, err)
 		if e.Number != 2 || e.Seq != "2" {

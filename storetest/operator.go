@@ -207,4 +207,4 @@ func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error 
 }
 
 // Close implements gerritstream.Operator.
-func (o *Operator) Close() error { return nil }
+func (o *Operator) Close(context.Context) error { return nil }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -51,8 +52,12 @@ func (f *fixture) operator() gerritstream.Operator {
 func (f *fixture) openOperator() gerritstream.Operator {
 	o := f.Operator()
 	f.Cleanup(func() {
-		if err := o.Close(); err != nil {
-			f.Errorf("close the operator: %v", err)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.Context()), f.Patience)
+		defer cancel()
+		for range 2 {
+			if err := o.Close(ctx); err != nil {
+				f.Errorf("close the operator: %v", err)
+			}
 		}
 	})
 	return o

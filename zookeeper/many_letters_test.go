@@ -41,7 +41,7 @@ func TestManyDeadLetters(t *testing.T) {
 	w.queued(c.Entries...)
 	seen, o := 0, w.operator()
 	defer func() {
-		if err := o.Close(); err != nil {
+		if err := o.Close(soon(t)); err != nil {
 			t.Error(err)
 		}
 	}()

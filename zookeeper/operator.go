@@ -43,7 +43,7 @@ func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 	}
 	o := &Operator{store: s}
 	if err := s.call(ctx, func(context.Context, *session) error { return nil }); err != nil {
-		_ = o.Close() // there is nothing that it would leave behind
+		_ = o.Close(ctx) // there is nothing that it would leave behind
 		return nil, fmt.Errorf("open ZooKeeper store: %w", err)
 	}
 	return o, nil
@@ -53,8 +53,8 @@ func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 const closeWithin = 3 * time.Second
 
 // Close implements gerritstream.Operator.
-func (o *Operator) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+func (o *Operator) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
 	defer cancel()
 	return o.store.Close(ctx)
 }

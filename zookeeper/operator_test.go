@@ -22,7 +22,7 @@ func openOperator(t *testing.T, c zookeeper.Config) *zookeeper.Operator {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := o.Close(); err != nil {
+		if err := o.Close(soon(t)); err != nil {
 			t.Errorf("close the operator: %v", err)
 		}
 	})
@@ -344,7 +344,7 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	if found := ephemerals(); len(found) != 0 {
 		t.Errorf("of the operator's session there are %q", found)
 	}
-	if err := o.Close(); err != nil {
+	if err := o.Close(soon(t)); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	if got := string(w.get(w.own("/discarded/" + string(shardA)))); got != "17" {

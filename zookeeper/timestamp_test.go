@@ -103,7 +103,7 @@ func TestTimestampOfARetriedLetter(t *testing.T) {
 	d := letter(shardA, 1)
 	commit(t, elect(t, w.open(zookeeper.Config{}), shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
 	o := w.operator()
-	defer func() { _ = o.Close() }()
+	defer func() { _ = o.Close(soon(t)) }()
 	e := event(shardA, 1, 100)
 	if err := o.RetryLetter(soon(t), e); err != nil {
 		t.Fatal(err)

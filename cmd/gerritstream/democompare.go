@@ -128,7 +128,7 @@ func findStored(ctx context.Context, path string) (found findings, passed func(p
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { _ = r.Close() }() // it was only read
+	defer func() { _ = r.Close(ctx) }() // it was only read
 	found = findings{}
 	for e, err := range r.Events(ctx, 0) {
 		if err != nil {

@@ -54,7 +54,7 @@ func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(cmd.Context(), o, &c), o.Close())
+	return errors.Join(do(cmd.Context(), o, &c), o.Close(context.WithoutCancel(cmd.Context())))
 }
 
 // errNothingBegun: no process has ever run on the store.

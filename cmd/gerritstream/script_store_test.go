@@ -23,7 +23,7 @@ func cmdQueued(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	r, err := sqlite.OpenReader(context.Background(), path)
 	ts.Check(err)
-	defer r.Close()
+	defer r.Close(context.Background())
 	ids, payloads, n := map[gerritstream.EventID]bool{}, map[string]bool{}, 0
 	for e, err := range r.Events(context.Background(), 0) {
 		ts.Check(err)

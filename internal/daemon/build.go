@@ -71,7 +71,7 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 			d.cleanup.add("end the output", func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), outputWithin)
 				defer cancel()
-				return out.Wait(ctx)
+				return out.Close(ctx)
 			})
 			sinks = append(sinks, out)
 		}

@@ -58,7 +58,7 @@ func (q *sqliteStore) each(after int64, do func(sqlite.Event)) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.Close() }()
+	defer func() { _ = r.Close(ctx) }()
 	for e, err := range r.Events(ctx, after) {
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (q *sqliteStore) record(log *history.Writer) {
 	if err != nil {
 		q.t.Fatal(err)
 	}
-	defer func() { _ = r.Close() }()
+	defer func() { _ = r.Close(context.Background()) }()
 	held, err := r.DeadLetters(context.Background())
 	if err != nil {
 		q.t.Fatal(err)
