@@ -43,7 +43,7 @@ type Store interface {
 	// goes when the process does. It is for people: nothing is decided by it.
 	Report(ctx context.Context, status Status) error
 
-	// Inspect returns what the store knows, without taking part in anything.
+	// Inspect returns what the store knows, without taking part in anything. A report that cannot be understood is left out.
 	Inspect(ctx context.Context) (Inspection, error)
 }
 

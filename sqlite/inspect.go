@@ -141,7 +141,8 @@ func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.Inspe
 	return shard, s, nil
 }
 
-// inspectReports returns the reports of the processes that are alive.
+// inspectReports returns the reports of the processes that are alive. One that cannot be understood is left out: it is another
+// version's, and for people.
 func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerritstream.Report, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT name, reported, report FROM processes
 		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)
@@ -156,11 +157,10 @@ func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerri
 		if err := rows.Scan(&r.Process, &at, &status); err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal(status, &r.Status); err != nil {
-			return nil, fmt.Errorf("read report of %s: %w", r.Process, err)
-		}
 		r.At = fromMilliseconds(at)
-		reports = append(reports, r)
+		if json.Unmarshal(status, &r.Status) == nil {
+			reports = append(reports, r)
+		}
 	}
 	return reports, rows.Err()
 }

@@ -72,6 +72,9 @@ func (s *shared) backend() storetest.Backend {
 			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
 		},
 		Operator: func() gerritstream.Operator { return s.operator() },
+		DamageReport: func(store gerritstream.Store) {
+			s.say(`UPDATE processes SET report = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+		},
 		DamageMember: func(store gerritstream.Store) {
 			s.say(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
 		},

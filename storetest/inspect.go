@@ -22,12 +22,10 @@ func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 		DeadLetters: int64(len(m.dead)),
 		Discarded:   m.discarded,
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.reports)) {
-		report, err := m.reports[name].decode(name)
-		if err != nil {
-			return gerritstream.Inspection{}, err
+	for _, id := range slices.Sorted(maps.Keys(m.reports)) {
+		if report, err := m.reports[id].decode(); err == nil {
+			in.Reports = append(in.Reports, report)
 		}
-		in.Reports = append(in.Reports, report)
 	}
 	return in, nil
 }

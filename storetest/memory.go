@@ -45,7 +45,7 @@ type Memory struct {
 	held      map[gerritstream.EventID]bool // ids of entries
 	dead      []gerritstream.Letter
 	discarded int64
-	reports   map[string]report
+	reports   map[string]report  // by id of the process
 	members   map[string]*member // by id
 	processes int                // made so far
 	nonces    uint64

@@ -51,7 +51,7 @@ func (p *Process) killLocked() {
 		return
 	}
 	p.die()
-	delete(m.reports, p.name)
+	delete(m.reports, p.id)
 	terms := m.holdersLocked(p)
 	for _, t := range terms {
 		t.endLocked(ErrProcessDead)
@@ -312,14 +312,15 @@ func (p *Process) pause(ctx context.Context, d time.Duration) {
 
 // report is what a process reported, as stored. It is understood when somebody asks.
 type report struct {
-	at  time.Time
-	raw []byte
+	process string // its name
+	at      time.Time
+	raw     []byte
 }
 
-func (r report) decode(process string) (gerritstream.Report, error) {
-	out := gerritstream.Report{Process: process, At: r.at}
+func (r report) decode() (gerritstream.Report, error) {
+	out := gerritstream.Report{Process: r.process, At: r.at}
 	if err := json.Unmarshal(r.raw, &out.Status); err != nil {
-		return out, fmt.Errorf("read report of %s: %w", process, err)
+		return out, fmt.Errorf("read report of %s: %w", r.process, err)
 	}
 	return out, nil
 }
@@ -331,9 +332,16 @@ func (p *Process) Report(ctx context.Context, status gerritstream.Status) error 
 		return fmt.Errorf("report: %w", err)
 	}
 	return p.write(ctx, Write{Point: PointReport}, func() error {
-		p.memory.reports[p.name] = report{time.Now(), raw}
+		p.memory.reports[p.id] = report{p.name, time.Now(), raw}
 		return nil
 	})
+}
+
+// WriteReport stores raw as what a process reported, whatever it is.
+func (m *Memory) WriteReport(p *Process, raw []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reports[p.id] = report{p.name, time.Now(), bytes.Clone(raw)}
 }
 
 // Inspect implements gerritstream.Store.

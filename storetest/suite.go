@@ -60,6 +60,10 @@ type Backend struct {
 	// then left out.
 	DamageMember func(gerritstream.Store)
 
+	// DamageReport makes what a process reported something that nobody understands. nil: this store cannot; that test is then left
+	// out.
+	DamageReport func(gerritstream.Store)
+
 	// Foreign has a process of another program queue up for a shard, lead it once it is first, and read nothing; leave ends
 	// it. It returns once the process is in the line, and leave once it is gone. nil: there are no such programs; the tests of
 	// them are then left out.

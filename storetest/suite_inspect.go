@@ -12,6 +12,7 @@ var inspectTests = []test{
 	{"inspection shows the positions of the epoch that is", inspectEpoch},
 	{"inspection shows a damaged position as such", inspectDamaged},
 	{"report is shown, replaced, and gone with its process", inspectReports},
+	{"report that is damaged hides nothing else", inspectDamagedReport},
 }
 
 func (f *fixture) inspect(store gerritstream.Store) gerritstream.Inspection {
@@ -99,6 +100,21 @@ func inspectReports(f *fixture) {
 		case <-deadline.Done():
 			f.Fatal("the report of a dead process did not go")
 		}
+	}
+}
+
+func inspectDamagedReport(f *fixture) {
+	if f.DamageReport == nil {
+		f.Skip("this store's reports cannot be damaged")
+	}
+	damaged, sound := f.Open(), f.Open()
+	f.report(damaged, gerritstream.Status{Process: "damaged", Stream: stream, Behind: 1})
+	f.report(sound, gerritstream.Status{Process: "sound", Stream: stream, Behind: 2})
+	f.commit(f.elect(sound, shardA), step(shardA, 1, 1))
+	f.DamageReport(damaged)
+	f.shows(f.Open(), 2)
+	if in := f.inspect(damaged); in.Queue != 1 || in.Shards[shardA].Leader == "" {
+		f.Errorf("beside a damaged report there is %+v", in)
 	}
 }
 

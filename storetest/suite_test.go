@@ -39,6 +39,9 @@ func backend(mem *storetest.Memory) storetest.Backend {
 		DamageMember: func(store gerritstream.Store) {
 			mem.WriteMember(store.(*storetest.Process), []byte("garbage"))
 		},
+		DamageReport: func(store gerritstream.Store) {
+			mem.WriteReport(store.(*storetest.Process), []byte("garbage"))
+		},
 		Foreign:  func(shard gerritstream.ShardID) func() { return mem.Foreign("another program", shard) },
 		FailNext: mem.FailNext,
 	}

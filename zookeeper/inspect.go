@@ -167,13 +167,23 @@ func (k *session) front(ctx context.Context, root string, many int) ([]leader, e
 	return found, nil
 }
 
-// inspectReports returns the reports of the processes that are alive. One that cannot be understood is left out: it is another
-// version's, and for people.
+// inspectReports returns the reports of the processes that are alive. One that cannot be read or understood is left out: it is
+// another version's, and for people.
 func (s *Store) inspectReports(ctx context.Context, k *session) (reports []gerritstream.Report, err error) {
-	nodes, err := k.readAll(ctx, s.at.reports())
+	names, err := k.children(ctx, s.at.reports())
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := k.eachOf(ctx, below(s.at.reports(), names), func(ctx context.Context, path string) (node, error) {
+		n, err := k.get(ctx, path)
+		if fateOf(err) == refused {
+			return node{}, nil
+		}
+		return n, err
+	})
 	for _, n := range nodes {
 		var r gerritstream.Report
-		if json.Unmarshal(n.data, &r) == nil {
+		if json.Unmarshal(n.data, &r) == nil && r.Process != "" {
 			reports = append(reports, r)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
@@ -399,6 +401,27 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 	if _, err := store.Campaign(soon(t), 0, shardA); err == nil {
 		t.Error("campaign after close succeeded")
+	}
+}
+
+// A report that may not be read, or says nothing, hides nothing else.
+func TestUnreadableReports(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	if err := store.Report(soon(t), gerritstream.Status{Process: "p"}); err != nil {
+		t.Fatal(err)
+	}
+	acl := zk.WorldACL(zk.PermWrite | zk.PermDelete)
+	if _, err := w.raw.Create(w.own("/reports/secret"), []byte(`{"process":"x"}`), 0, acl); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{"null": "null", "empty": "", "list": "[]", "other": `{"process":7}`} {
+		w.put(w.own("/reports/"+name), []byte(data))
+	}
+	in, err := store.Inspect(soon(t))
+	if err != nil || len(in.Reports) != 1 {
+		t.Errorf("the reports are %+v, %v", in.Reports, err)
 	}
 }
 

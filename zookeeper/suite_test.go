@@ -102,6 +102,9 @@ func (w *world) backend() storetest.Backend {
 		},
 		WriteNewerStart: func() { w.put(w.own("/start"), []byte(`{"format":1000000}`)) },
 		Expire:          w.expire,
+		DamageReport: func(store gerritstream.Store) {
+			w.put(w.own("/reports/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
+		},
 		DamageMember: func(store gerritstream.Store) {
 			w.put(w.own("/members/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
 		},

@@ -200,6 +200,13 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestSweepsPause",
 	},
 	{
+		name: "ZooKeeper: a report that may not be read hides everything",
+		file: "zookeeper/inspect.go",
+		old:  "		if fateOf(err) == refused {\n			return node{}, nil\n		}\n",
+		new:  "",
+		pkg:  "./zookeeper", tests: "TestUnreadableReports",
+	},
+	{
 		name: "ZooKeeper: a checkpoint that was set back counts",
 		file: "zookeeper/reconcile.go",
 		old:  "asIs.warning = \"Zuul's checkpoint was set back by another program: it is written anew\"",
