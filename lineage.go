@@ -123,12 +123,14 @@ type absences map[ShardID]time.Time
 // note takes in a complete listing and the positions read after it, and returns the shards that are gone. now is the local
 // monotonic clock at the listing.
 func (a absences) note(shards []Shard, positions map[ShardID]Position, now time.Time) map[ShardID]bool {
+	listed := make(map[ShardID]bool, len(shards))
 	for _, s := range shards {
+		listed[s.ID] = true
 		delete(a, s.ID)
 	}
 	gone := map[ShardID]bool{}
 	for id := range positions {
-		if slices.ContainsFunc(shards, func(s Shard) bool { return s.ID == id }) {
+		if listed[id] {
 			continue
 		}
 		if first, ok := a[id]; !ok {

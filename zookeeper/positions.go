@@ -11,7 +11,7 @@ import (
 )
 
 // readsAtOnce bounds the requests that one call has under way.
-const readsAtOnce = 32
+const readsAtOnce = 100
 
 // readAll reads the children of a node. Those that go meanwhile are left out.
 func (k *session) readAll(ctx context.Context, dir string) (map[string]node, error) {
