@@ -174,7 +174,7 @@ func (r *reader) store(work context.Context, c Commit) error {
 			return nil
 		}
 		if !errors.Is(err, ErrRetryLater) {
-			return fmt.Errorf("commit: %w", err)
+			return err
 		}
 		r.trouble(err)
 		if !retry.pause(work) {

@@ -70,7 +70,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 				}
 				continue
 			}
-			return fmt.Errorf("campaign for shard %s: %w", w.shard, err)
+			return err
 		}
 		began := time.Now()
 		then, err := w.serve(ctx, term)

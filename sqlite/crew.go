@@ -142,7 +142,7 @@ func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (gerr
 		return gerritstream.Muster{}, err
 	}
 	m, err := s.muster(ctx, shards)
-	return m, s.explain(err)
+	return m, explainRead(s.path, err)
 }
 
 // muster reads everything at one moment.

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -25,8 +27,8 @@ type damaged struct {
 }
 
 func (e *damaged) Error() string {
-	return fmt.Sprintf("%s is damaged or no database (%v): restore a back-up, or move it away together with its -wal and "+
-		"-shm files to begin anew", e.path, e.err)
+	return fmt.Sprintf("%s is damaged or no database (%v): restore a back-up, or move the file away together with its -wal and "+
+		"-shm files to begin with an empty one", e.path, e.err)
 }
 
 func (e *damaged) Unwrap() error { return e.err }
@@ -52,24 +54,53 @@ func passing(err error) bool {
 }
 
 // explain puts what SQLite says of a statement of which nothing was written into the Store's words.
-func (s *Store) explain(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case passing(err):
+func explain(path string, err error) error {
+	if passing(err) {
 		return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
-	case code(err) == lib.SQLITE_CORRUPT, code(err) == lib.SQLITE_NOTADB:
-		return &damaged{s.path, err}
+	}
+	return explainRead(path, err)
+}
+
+// explainRead puts what SQLite says of a reading into words. SQLite has several for a user who lacks a permission.
+func explainRead(path string, err error) error {
+	switch code(err) {
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
+		return &damaged{path, err}
+	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
+		if denied := checkPermission(path); denied != nil {
+			return denied
+		}
 	}
 	return err
 }
 
+// openError names the file once.
+func openError(verb, path string, err error) error {
+	var d *damaged
+	if errors.As(err, &d) {
+		d.path = "it"
+	}
+	return fmt.Errorf("%s %s: %w", verb, path, err)
+}
+
+// checkPermission reports what this user may not write to. Nobody reads a database without that: SQLite locks in the -shm file, and
+// makes it where nobody else has the database open.
+func checkPermission(path string) error {
+	for _, p := range []string{filepath.Dir(path), path, path + beside[0], path + beside[1]} {
+		if err := writable(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s cannot be written to (%w): SQLite lets nobody read who may not write there; "+
+				"sqlite.group_access lets a group", p, err)
+		}
+	}
+	return nil
+}
+
 // explainCommit does the same for a COMMIT, which a failure of the disk leaves undecided: what it wrote to the WAL may
 // count after the next crash. A full disk and a lock stop it before that.
-func (s *Store) explainCommit(err error) error {
+func explainCommit(path string, err error) error {
 	switch code(err) {
 	case lib.SQLITE_FULL, lib.SQLITE_BUSY:
-		return s.explain(err)
+		return explain(path, err)
 	}
 	return fmt.Errorf("%w: %w", errUnknownOutcome, err)
 }

@@ -33,7 +33,7 @@ func prepareFile(c *Config) (p place, main fs.FileInfo, err error) {
 	if err := writable(folder); err != nil {
 		return p, nil, fmt.Errorf("its folder %s cannot be written to (%w): SQLite makes files beside the database", folder, err)
 	}
-	if err := create(p.real, access, log); err != nil {
+	if err := create(p.real, log); err != nil {
 		return p, nil, err
 	}
 	main, err = checkFile(p.real, access, log)
@@ -103,9 +103,9 @@ func checkFilesystem(path string, log *slog.Logger) error {
 	return nil
 }
 
-// create makes the file, with the mode that SQLite then gives to its -wal and -shm files as well, unless it is there. It
-// opens no file that is there: closing it would drop the locks that other connections of this process hold on it.
-func create(path string, a access, log *slog.Logger) error {
+// create makes the file for its owner alone, unless it is there. It opens no file that is there: closing it would drop the locks
+// that other connections of this process hold on it.
+func create(path string, log *slog.Logger) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
@@ -114,10 +114,11 @@ func create(path string, a access, log *slog.Logger) error {
 		return err
 	}
 	log.Info("made the database: there was none", "file", path)
-	return errors.Join(f.Chmod(a.file), f.Close()) // the umask has no say
+	return f.Close()
 }
 
-// checkFile looks at what kind of file it is, whether it can be written to, and who may read it. Payloads may be private.
+// checkFile looks at what kind of file it is, whether it can be written to, and who may read it. Payloads may be private. It gives the
+// group what it is to have; SQLite makes the -wal and -shm files with the same mode.
 func checkFile(path string, a access, log *slog.Logger) (main fs.FileInfo, err error) {
 	main, err = os.Stat(path)
 	switch {

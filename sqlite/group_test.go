@@ -46,14 +46,28 @@ func TestGroupAccess(t *testing.T) {
 	syscall.Umask(umask)
 	must(t, elect(t, store, shardB).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 	must(t, as(nobody, group, "member of a group"))
-	if err := as(nobody, nobody, "member of a group"); err == nil {
-		t.Error("a user outside the group reads the queue")
+	for _, role := range []string{"member of a group", "operator of a group"} {
+		must(t, wantError(as(nobody, nobody, role), nil, "permission denied"))
+		must(t, os.Chmod(filepath.Dir(path), 0o775|os.ModeSetgid)) //nolint:gosec // others get in, and cannot read the file
+		err := as(nobody, nobody, role)
+		must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
+		must(t, wantError(err, nil, "SQLite lets nobody read who may not write there"))
+		if strings.Contains(err.Error(), gerritstream.ErrRetryLater.Error()) {
+			t.Errorf("who may not read is told to try again: %v", err)
+		}
 	}
 }
 
 func init() {
 	roles["owner of a group"] = commitOnce
 	roles["member of a group"] = readAsMember
+	roles["operator of a group"] = func(path string) error {
+		o, err := sqlite.OpenOperator(context.Background(), path)
+		if err != nil {
+			return err
+		}
+		return o.Close(context.Background())
+	}
 }
 
 // commitOnce queues an event as a process with a strict umask does.

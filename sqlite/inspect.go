@@ -17,7 +17,7 @@ func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 		return gerritstream.Inspection{}, err
 	}
 	in, err := inspect(ctx, s.reading, s.place.real)
-	return in, s.explain(err)
+	return in, explainRead(s.path, err)
 }
 
 // Inspect returns what the store in a file knows, without becoming a member of it: for `status`. The file may be in use; one

@@ -22,7 +22,7 @@ func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, e
 		for {
 			page, last, err := o.letters(ctx, before)
 			if err != nil {
-				yield(gerritstream.Letter{}, fmt.Errorf("read dead letters of %s: %w", o.path, o.explain(err)))
+				yield(gerritstream.Letter{}, fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err)))
 				return
 			}
 			for i := range page {
@@ -62,7 +62,7 @@ func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerrits
 	case errors.Is(err, sql.ErrNoRows):
 		return l, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoLetter)
 	case err != nil:
-		return l, fmt.Errorf("read letter %s: %w", id, o.explain(err))
+		return l, fmt.Errorf("read letter %s: %w", id, explainRead(o.path, err))
 	}
 	return l, nil
 }

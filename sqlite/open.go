@@ -76,7 +76,7 @@ const (
 func Open(ctx context.Context, config Config) (*Store, error) {
 	s, err := open(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", config.Path, err)
+		return nil, openError("open store", config.Path, err)
 	}
 	s.launch()
 	return s, nil
@@ -107,7 +107,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		err = s.place.note(main)
 	}
 	if err != nil {
-		return nil, errors.Join(s.explain(err), s.disconnect())
+		return nil, errors.Join(explain(s.path, err), s.disconnect())
 	}
 	return s, nil
 }
@@ -172,7 +172,7 @@ func (s *Store) Close(ctx context.Context) error {
 		close(s.stop)
 		s.running.Wait()
 		if err != nil {
-			err = fmt.Errorf("resign: %w", s.explain(err))
+			err = fmt.Errorf("resign: %w", explain(s.path, err))
 		}
 		s.closed = errors.Join(err, s.disconnect())
 	})

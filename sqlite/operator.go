@@ -36,7 +36,7 @@ const (
 func OpenOperator(ctx context.Context, path string) (*Operator, error) {
 	o, err := openOperator(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, openError("open store", path, err)
 	}
 	return o, nil
 }
@@ -49,6 +49,9 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 	if err := checkMount(path, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, err
 	}
+	if err := checkPermission(path); err != nil {
+		return nil, err
+	}
 	db, err := sql.Open("sqlite", dsn(path, "rw", "synchronous(FULL)"))
 	if err != nil {
 		return nil, err
@@ -58,7 +61,7 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	if err := setJournal(ctx, db); err != nil {
-		return nil, errors.Join((&Store{path: path}).explain(err), db.Close())
+		return nil, errors.Join(explain(path, err), db.Close())
 	}
 	return &Operator{db: db, path: path}, nil
 }
@@ -66,15 +69,12 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 // Close implements gerritstream.Operator.
 func (o *Operator) Close(context.Context) error { return o.closing.close(o.db) }
 
-// explain puts what SQLite says into the Store's words.
-func (o *Operator) explain(err error) error { return (&Store{path: o.path}).explain(err) }
-
 // write runs a transaction: all of it is written, or nothing.
 func (o *Operator) write(ctx context.Context, p point, run func(context.Context, *sql.Conn) error) error {
 	write := func() error {
 		conn, err := o.db.Conn(ctx)
 		if err != nil {
-			return o.explain(err)
+			return explain(o.path, err)
 		}
 		return errors.Join(o.transact(ctx, conn, run), conn.Close())
 	}
@@ -86,7 +86,7 @@ func (o *Operator) write(ctx context.Context, p point, run func(context.Context,
 
 func (o *Operator) transact(ctx context.Context, conn *sql.Conn, run func(context.Context, *sql.Conn) error) (err error) {
 	if err := whileBusy(ctx, func() error { return exec(ctx, conn, "BEGIN IMMEDIATE") }); err != nil {
-		return o.explain(err)
+		return explain(o.path, err)
 	}
 	ctx = context.WithoutCancel(ctx) // from here on it is a matter of milliseconds
 	defer func() {
@@ -95,10 +95,10 @@ func (o *Operator) transact(ctx context.Context, conn *sql.Conn, run func(contex
 		}
 	}()
 	if err := run(ctx, conn); err != nil {
-		return o.explain(err)
+		return explain(o.path, err)
 	}
 	if err := exec(ctx, conn, "COMMIT"); err != nil { // the commit point
-		return (&Store{path: o.path}).explainCommit(err)
+		return explainCommit(o.path, err)
 	}
 	return nil
 }
@@ -107,9 +107,9 @@ func (o *Operator) transact(ctx context.Context, conn *sql.Conn, run func(contex
 func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err error) {
 	tx, err := o.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return stored, o.explain(err)
+		return stored, explainRead(o.path, err)
 	}
-	defer func() { err = o.explain(errors.Join(err, tx.Rollback())) }()
+	defer func() { err = explainRead(o.path, errors.Join(err, tx.Rollback())) }()
 	if stored.Start, err = readStart(ctx, tx); err != nil {
 		return stored, err
 	}
@@ -187,7 +187,7 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 			return err
 		}
 		if stored != nil && errors.Is(stored.Position.Unreadable, gerritstream.ErrNewerFormat) {
-			return fmt.Errorf("set position of %s: %w", shard, stored.Position.Unreadable)
+			return stored.Position.Unreadable
 		}
 		pos, err := change(stored)
 		if err != nil {

@@ -53,18 +53,18 @@ func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.Shar
 	positions := map[gerritstream.ShardID]gerritstream.Position{}
 	rows, err := s.reading.QueryContext(ctx, `SELECT shard, position FROM positions WHERE epoch = ?`, epoch)
 	if err != nil {
-		return nil, s.explain(err)
+		return nil, explainRead(s.path, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var shard gerritstream.ShardID
 		var raw []byte
 		if err := rows.Scan(&shard, &raw); err != nil {
-			return nil, s.explain(err)
+			return nil, explainRead(s.path, err)
 		}
 		if positions[shard], err = decodePosition(raw); err != nil {
 			return nil, fmt.Errorf("read position of %s: %w", shard, err)
 		}
 	}
-	return positions, s.explain(rows.Err())
+	return positions, explainRead(s.path, rows.Err())
 }

@@ -32,7 +32,7 @@ type Event struct {
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	r, err := openReader(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("read store %s: %w", path, err)
+		return nil, openError("read store", path, err)
 	}
 	return r, nil
 }
@@ -79,7 +79,7 @@ func checkStore(ctx context.Context, db *sql.DB, path string) error {
 	s, err := readSchema(ctx, db)
 	switch {
 	case err != nil:
-		return (&Store{path: path}).explain(err)
+		return explainRead(path, err)
 	case s.empty():
 		return errors.New("it is empty: nothing has run on it yet")
 	}
@@ -110,7 +110,7 @@ func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error
 		for {
 			page, err := r.page(ctx, after)
 			if err != nil {
-				yield(Event{}, fmt.Errorf("read events of %s: %w", r.path, err))
+				yield(Event{}, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err)))
 				return
 			}
 			for i := range page {
@@ -164,7 +164,7 @@ func scanEvent(rows *sql.Rows) (e Event, err error) {
 func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
 	rows, err := r.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters ORDER BY n`)
 	if err != nil {
-		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, err)
+		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, explainRead(r.path, err))
 	}
 	defer rows.Close()
 	for rows.Next() {

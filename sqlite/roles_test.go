@@ -49,7 +49,7 @@ func play(t *testing.T, role, path string) *exec.Cmd {
 	must(t, os.WriteFile(copied, binary, 0o755)) //nolint:gosec // others run it
 	cmd := exec.CommandContext(t.Context(), copied)
 	cmd.Env = append(os.Environ(), childRole+"="+role, childPath+"="+path, "GORACE=atexit_sleep_ms=0")
-	cmd.Dir = filepath.Dir(path)
+	cmd.Dir = folder
 	return cmd
 }
 
@@ -64,7 +64,7 @@ func ends(t *testing.T, cmd *exec.Cmd) {
 // wantError reports how an error is not what it should be.
 func wantError(err, is error, says string) error {
 	if err == nil || !strings.Contains(err.Error(), says) || is != nil && !errors.Is(err, is) {
-		return fmt.Errorf("the error is %w, want %q, as %w", err, says, is)
+		return fmt.Errorf("the error is %q, want %q, as %v", fmt.Sprint(err), says, is)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (s *Store) Start(ctx context.Context) (gerritstream.Start, bool, error) {
 	}
 	start, err := readStart(ctx, s.reading)
 	if err != nil || start == nil {
-		return gerritstream.Start{}, false, s.explain(err)
+		return gerritstream.Start{}, false, explainRead(s.path, err)
 	}
 	return *start, true, nil
 }

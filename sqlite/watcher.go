@@ -87,10 +87,10 @@ func (w *watcher) trouble(err error) {
 	candidacies, lookouts := slices.Clone(w.store.candidacies), slices.Clone(w.store.lookouts)
 	w.store.mu.Unlock()
 	for _, c := range candidacies {
-		w.store.deliver(c, result{err: w.store.explain(err)})
+		w.store.deliver(c, result{err: explainRead(w.store.path, err)})
 	}
 	for _, o := range lookouts {
-		w.store.tell(o, crewNews{err: w.store.explain(err)})
+		w.store.tell(o, crewNews{err: explainRead(w.store.path, err)})
 	}
 }
 

@@ -123,17 +123,17 @@ func (w *writer) transact(group []*job) (errs []error, err error) {
 		return nil, err
 	}
 	if err := w.connect(); err != nil {
-		return nil, w.store.explain(err)
+		return nil, explain(w.store.path, err)
 	}
 	if err := w.stmt.exec(w.stmt.begin); err != nil {
 		w.rollback()
-		return nil, w.store.explain(err)
+		return nil, explain(w.store.path, err)
 	}
 	for _, j := range group {
 		jobErr, err := w.savepoint(j)
 		if err != nil {
 			w.rollback()
-			return nil, w.store.explain(err)
+			return nil, explain(w.store.path, err)
 		}
 		errs = append(errs, jobErr)
 	}
@@ -143,7 +143,7 @@ func (w *writer) transact(group []*job) (errs []error, err error) {
 	}
 	if err := w.stmt.exec(w.stmt.commit); err != nil { // the commit point: before it nothing is written, behind it all is
 		w.rollback()
-		return nil, w.store.explainCommit(err)
+		return nil, explainCommit(w.store.path, err)
 	}
 	return errs, nil
 }

@@ -185,11 +185,11 @@ var sqliteMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestCommitOnAFailingDisk",
 	},
 	{
-		name: "SQLite: the umask decides what the group may do",
+		name: "SQLite: the group may read the file and not write to it",
 		file: "sqlite/file.go",
-		old:  "errors.Join(f.Chmod(a.file), f.Close())",
-		new:  "f.Close()",
-		pkg:  "./sqlite", tests: "TestGroupModes|TestGroupAccess",
+		old:  "file: 0o660, foreign: 0o007}",
+		new:  "file: 0o640, foreign: 0o007}",
+		pkg:  "./sqlite", tests: "TestGroupAccess",
 	},
 	{
 		name: "SQLite: the files are for all of the group at any rate",
@@ -197,5 +197,19 @@ var sqliteMutants = []mutant{
 		old:  "	if group {\n		return access",
 		new:  "	if group || !group {\n		return access",
 		pkg:  "./sqlite", tests: "TestModes",
+	},
+	{
+		name: "SQLite: a newer schema stops older processes",
+		file: "sqlite/statements.go",
+		old:  "`INSERT INTO leases (shard, term, process) VALUES (?, ?, ?)",
+		new:  "`INSERT INTO leases VALUES (?, ?, ?)",
+		pkg:  "./sqlite", tests: "TestBesideANewerSchema",
+	},
+	{
+		name: "SQLite: who may not read is told to try again",
+		file: "sqlite/errors.go",
+		old:  "	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:\n",
+		new:  "	case lib.SQLITE_PERM:\n",
+		pkg:  "./sqlite", tests: "TestGroupAccess",
 	},
 }

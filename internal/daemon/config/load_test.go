@@ -69,7 +69,7 @@ func TestLoadFile(t *testing.T) {
 			ExternalID: "x-1", CredentialsFile: creds,
 		},
 		SQLite: SQLite{GroupAccess: true},
-		Store: Store{Servers: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one"},
+		Store:  Store{Servers: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one"},
 		ZooKeeper: ZooKeeper{
 			TLS:            TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
 			SessionTimeout: 15 * time.Second, QueueLimit: 500,
