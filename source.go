@@ -78,6 +78,11 @@ type Record struct {
 	// nil: not known, as of a dead letter that is judged again.
 	Key []byte
 
+	// Foreign: it lies within an aggregate, and its hash key belongs to another shard. The Kinesis Producer Library puts such a
+	// record a second time, into its own shard, when the stream was resharded meanwhile; other producers may not, so that a
+	// Source marks it only where it is told to.
+	Foreign bool
+
 	Bad string // not empty: the Source could not take the record apart (see ReasonAggregate); Data is then as received
 }
 

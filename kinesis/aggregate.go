@@ -8,8 +8,8 @@ import (
 )
 
 // A record that the Kinesis Producer Library put together of several ones: four bytes that say so, a protobuf message, and
-// the MD5 of the message. Of the message only fields 1 and 3 matter here, the partition keys and the records, and of each record
-// only its fields 1 and 3, the key's index and the data:
+// the MD5 of the message. Of the message fields 1 to 3 matter here, the keys and the records, and of each record
+// its fields 1 to 3, the keys' indexes and the data:
 //
 //	message AggregatedRecord { repeated string partition_key_table = 1; repeated string explicit_hash_key_table = 2;
 //	                           repeated Record records = 3; }
@@ -18,10 +18,10 @@ import (
 var aggregateMagic = []byte{0xF3, 0x89, 0x9A, 0xC2}
 
 const (
-	keysField    = 1
-	recordsField = 3
-	indexField   = 1
-	dataField    = 3
+	keysField     = 1 // of the message, and of a record that has such a key
+	hashKeysField = 2 // likewise
+	recordsField  = 3
+	dataField     = 3
 )
 
 // What countAggregate answers for a record that is none, and for one that claims to be one and is not a sound one: its
@@ -68,63 +68,63 @@ func countAggregate(data []byte) int {
 // aggregateMessage is the message of an aggregate: what is between magic and checksum.
 func aggregateMessage(data []byte) []byte { return data[len(aggregateMagic) : len(data)-md5.Size] }
 
-// nextRecord returns the data and the partition key of the next record of a message that countAggregate accepted, and the message
-// behind it. more is false when there is none.
-func nextRecord(message []byte, keys *keyTable) (data, key, rest []byte, more bool) {
+// nextRecord returns the next record of a message that countAggregate accepted, and the message behind it. more is false when
+// there is none.
+func nextRecord(message []byte) (record, rest []byte, more bool) {
 	for len(message) > 0 {
 		record, rest, ok := nextField(message, recordsField)
 		if !ok {
-			return nil, nil, nil, false
+			return nil, nil, false
 		}
 		message = rest
 		if record != nil {
-			data, _ = recordData(record)
-			return data, keys.of(record), message, true
+			return record, message, true
 		}
 	}
-	return nil, nil, nil, false
+	return nil, nil, false
 }
 
-// maxKeys is how many partition keys of an aggregate are looked up; those behind are not known.
+// maxKeys is how many keys of a sort are looked up in an aggregate; those behind are not known.
 const maxKeys = 10_000
 
-// keyRoom is what a keyTable takes for each of them.
-const keyRoom = 4
+// keyRoom is what the tables of both sorts take for each of them.
+const keyRoom = 2 * 4
 
-// keyTable says where the partition keys of an aggregate stand in its message.
+// keyTable says where the keys of one sort stand in the message of an aggregate.
 type keyTable struct {
+	field   protowire.Number // of the keys in the message, and of a key's index in a record
 	message []byte
 	starts  []uint32
 }
 
 // fill notes the keys of a message. Every known producer writes them in front of the records.
-func (t *keyTable) fill(message []byte) {
-	t.message, t.starts = message, t.starts[:0]
+func (t *keyTable) fill(field protowire.Number, message []byte) {
+	t.field, t.message, t.starts = field, message, t.starts[:0]
 	for rest := message; len(rest) > 0 && len(t.starts) < maxKeys; {
 		number, kind, n := protowire.ConsumeField(rest)
 		if number == recordsField || n < 0 {
 			return
 		}
-		if number == keysField && kind == protowire.BytesType {
+		if number == field && kind == protowire.BytesType {
 			t.starts = append(t.starts, uint32(len(message)-len(rest))) //nolint:gosec // a record has at most 10 MiB
 		}
 		rest = rest[n:]
 	}
 }
 
-// of returns the partition key of a record; nil: it is not known.
+// of returns the key of a record; nil: it has none, or it is not known.
 func (t *keyTable) of(record []byte) []byte {
 	for len(record) > 0 {
 		number, kind, n := protowire.ConsumeTag(record)
 		if n < 0 {
 			return nil
 		}
-		if number == indexField && kind == protowire.VarintType {
+		if number == t.field && kind == protowire.VarintType {
 			index, _ := protowire.ConsumeVarint(record[n:])
 			if index >= uint64(len(t.starts)) {
 				return nil
 			}
-			key, _, _ := nextField(t.message[t.starts[index]:], keysField)
+			key, _, _ := nextField(t.message[t.starts[index]:], t.field)
 			return key
 		}
 		size := protowire.ConsumeFieldValue(number, kind, record[n:])

@@ -30,13 +30,14 @@ func unpackPairs(data []byte) (all []string) {
 	}
 	message := aggregateMessage(data)
 	var keys keyTable
-	keys.fill(message)
+	keys.fill(keysField, message)
 	for {
-		record, key, rest, more := nextRecord(message, &keys)
+		record, rest, more := nextRecord(message)
 		if !more {
 			return all
 		}
-		all, message = append(all, strings.ReplaceAll(string(key), "=", "")+"="+string(record)), rest
+		data, _ := recordData(record)
+		all, message = append(all, strings.ReplaceAll(string(keys.of(record)), "=", "")+"="+string(data)), rest
 	}
 }
 
@@ -114,9 +115,11 @@ func FuzzAggregate(f *testing.F) {
 
 // TestKeysOfAnAggregate: an index beyond the table, a table behind the records and one of more keys than are looked up.
 func TestKeysOfAnAggregate(t *testing.T) {
-	key := func(k string) []byte { return protowire.AppendString(protowire.AppendTag(nil, keysField, protowire.BytesType), k) }
+	key := func(k string) []byte {
+		return protowire.AppendString(protowire.AppendTag(nil, keysField, protowire.BytesType), k)
+	}
 	record := func(index uint64) []byte {
-		r := protowire.AppendVarint(protowire.AppendTag(nil, indexField, protowire.VarintType), index)
+		r := protowire.AppendVarint(protowire.AppendTag(nil, keysField, protowire.VarintType), index)
 		r = protowire.AppendString(protowire.AppendTag(r, dataField, protowire.BytesType), "d")
 		return protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), r)
 	}

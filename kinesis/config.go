@@ -61,6 +61,9 @@ type Config struct {
 	// readers together, to 1m. 0: 250ms. A reader that is behind reads every 250ms, whatever is said here.
 	PollInterval time.Duration
 
+	// MarkForeign has records within aggregates marked as [gerritstream.Record.Foreign] whose hash key is not the shard's.
+	MarkForeign bool
+
 	// Budget bounds the memory of pages. Share one among all Sources of a process. nil: a budget of the default size for this
 	// Source alone. See PageReserve.
 	Budget *gerritstream.Budget

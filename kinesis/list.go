@@ -109,6 +109,7 @@ func (s *Source) otherStream(asked, found string) error {
 // listShards lists all pages, or none.
 func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 	var shards []gerritstream.Shard
+	keys := map[gerritstream.ShardID]hashRange{}
 	// With a token the service refuses anything else that names the stream: the name, and the ARN as well.
 	for in := (&awskinesis.ListShardsInput{StreamName: &s.stream, StreamARN: s.arn.Load()}); ; {
 		var out *awskinesis.ListShardsOutput
@@ -123,6 +124,9 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 		}
 		for i := range out.Shards {
 			shard, err := convertShard(&out.Shards[i])
+			if err == nil {
+				keys[shard.ID], err = convertRange(out.Shards[i].HashKeyRange)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("list shards of %s: %w", s.resource(""), err)
 			}
@@ -135,6 +139,7 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 		if len(shards) == 0 { // a stream has open shards at any time
 			return nil, fmt.Errorf("list shards of %s: the listing is empty", s.resource(""))
 		}
+		s.ranges.note(keys)
 		return shards, nil
 	}
 }

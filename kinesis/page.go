@@ -94,8 +94,9 @@ func cutShort(err error) error {
 type page struct {
 	*reply
 	buf    []byte
-	total  int       // of the records, those within aggregates counted
-	now    time.Time // not later than when it was asked for
+	total  int        // of the records, those within aggregates counted
+	own    *hashRange // the shard's; nil: records of other shards are not marked
+	now    time.Time  // not later than when it was asked for
 	memory memory
 }
 
@@ -170,7 +171,11 @@ func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) 
 
 // needs is how many bytes the page takes while so many of its records are out.
 func (p *page) needs(size int) int64 {
-	return int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom
+	room := int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom
+	if p.total > len(p.records) { // there are aggregates
+		room += maxKeys * keyRoom
+	}
+	return room
 }
 
 // batch makes a batch of some of the page's records. Only the last one tells what comes after the page.
@@ -202,7 +207,8 @@ type unpacker struct {
 	at      int    // the record of the page that comes next
 	sub     int    // of it, if it is an aggregate
 	message []byte // what is left of it
-	keys    keyTable
+
+	keys, hashKeys keyTable
 }
 
 // next returns the next n records, which there must be. Their sequence numbers share one string.
@@ -231,9 +237,18 @@ func (u *unpacker) next(n int) []gerritstream.Record {
 func (u *unpacker) unpack(r *rawRecord, rec *gerritstream.Record) {
 	if u.sub == 0 {
 		u.message = aggregateMessage(rec.Data)
-		u.keys.fill(u.message)
+		u.keys.fill(keysField, u.message)
+		if u.own != nil {
+			u.hashKeys.fill(hashKeysField, u.message)
+		}
 	}
-	rec.Data, rec.Key, u.message, _ = nextRecord(u.message, &u.keys)
+	record, rest, _ := nextRecord(u.message)
+	u.message = rest
+	rec.Data, _ = recordData(record)
+	rec.Key = u.keys.of(record)
+	if u.own != nil {
+		rec.Foreign = u.own.isForeign(rec.Key, u.hashKeys.of(record))
+	}
 	rec.Sub, rec.Last = u.sub, u.sub == r.subs-1
 	u.sub++
 	if rec.Last {

@@ -38,6 +38,7 @@ type reading struct {
 	fresh    bool                  // the iterator was sought for the request under way
 	limit    int32                 // of records asked for
 	ending   ending
+	own      *hashRange // the shard's hash keys; nil: not known, or not needed
 	pace     pacer
 	atTip    bool  // the last page came to the tip
 	lately   int64 // the bytes that pages have taken; what was long ago counts less
@@ -100,6 +101,9 @@ func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*p
 			return nil, err
 		}
 	}
+	if err := r.findRange(ctx); err != nil {
+		return nil, err
+	}
 	p, err := r.getRecords(ctx, room)
 	if err == nil && p.next == "" {
 		err = r.checkEnd(ctx, p)
@@ -109,7 +113,7 @@ func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*p
 
 // getRecords makes one request for a page, within memory that is reserved already, or free.
 func (r *reading) getRecords(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
-	p := &page{memory: memory{room: room}}
+	p := &page{memory: memory{room: room}, own: r.own}
 	take := func(resp *smithyhttp.Response) error { return r.take(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.arn.Load(), Limit: &r.limit}
 	r.pace.reading()

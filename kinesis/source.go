@@ -29,6 +29,8 @@ type Source struct {
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
 
+	markForeign   bool
+	ranges        ranges
 	incarnation   *incarnation
 	namesChildren atomic.Bool // a reply has named the children of a shard that ended
 }
@@ -48,6 +50,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		poll:     c.PollInterval,
 		stream:   c.Stream,
 
+		markForeign: c.MarkForeign,
 		incarnation: newIncarnation(),
 	}
 	s.fillIn()

@@ -105,7 +105,7 @@ func (d *Daemon) serve(context.Context) error {
 // makeSource makes the source, in the process' budget.
 func (d *Daemon) makeSource(ctx context.Context) error {
 	d.metrics = admin.NewMetrics(admin.MetricsOptions{
-		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: gerrit.Rules(),
+		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: rules(),
 	})
 	c := d.options.Config.Kinesis()
 	c.Budget = gerritstream.NewBudget(d.options.Config.Memory)

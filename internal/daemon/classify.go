@@ -20,6 +20,9 @@ func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstr
 		usage = filter.Usage(firstEvents)
 	}
 	return func(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict {
+		if r.Foreign {
+			return gerritstream.Verdict{Filter: RuleForeign}
+		}
 		event, err := gerrit.Scan(r.Data)
 		if err != nil {
 			return bad(err)
@@ -41,6 +44,13 @@ func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstr
 		}
 	}
 }
+
+// RuleForeign names, beside the filter's own rules, the one that drops what
+// drop_foreign_records says: records within aggregates that belong to another shard.
+const RuleForeign = "foreign"
+
+// rules returns the names of all rules that can drop a record.
+func rules() []string { return append(gerrit.Rules(), RuleForeign) }
 
 // firstEvents is how many events show which entries of a filter match something.
 const firstEvents = 1000

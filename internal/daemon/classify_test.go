@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -153,5 +154,15 @@ func BenchmarkClassify(b *testing.B) {
 	record := gerritstream.Record{Data: data}
 	for b.Loop() {
 		classify("shard", &record)
+	}
+}
+
+// Records that belong to another shard are dropped by a rule of their own, whatever they hold.
+func TestForeignRecordsAreDropped(t *testing.T) {
+	for _, data := range []string{merged, "no event"} {
+		v := classifier(t)("shardId-000000000000", &gerritstream.Record{Data: []byte(data), Foreign: true})
+		if v.Bad != "" || v.Filter != RuleForeign || !slices.Contains(rules(), v.Filter) {
+			t.Errorf("%s: got %+v", data, v)
+		}
 	}
 }

@@ -22,6 +22,7 @@ func (c *Config) Kinesis() kinesis.Config {
 		RoleARN:          c.AWS.RoleARN,
 		ExternalID:       c.AWS.ExternalID,
 		PollInterval:     c.PollInterval,
+		MarkForeign:      c.DropForeignRecords,
 	}
 }
 

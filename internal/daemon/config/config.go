@@ -45,6 +45,11 @@ type Config struct {
 	// shard, by all readers together.
 	PollInterval time.Duration
 
+	// drop_foreign_records: drop records within aggregates of the Kinesis Producer Library whose hash key is not the shard's, as
+	// the KCL does. That library puts such records again after a stream was resharded; producers that do not, and such that
+	// ignore hash keys, would lose them.
+	DropForeignRecords bool
+
 	// memory: the upper bound for the bytes of pages held at once, by all shards together: "256MiB".
 	Memory int64
 

@@ -40,6 +40,7 @@ zookeeper:
 start_at: 2026-01-31T08:00:00Z
 on_bad_checkpoint: halt
 poll_interval: 1s
+drop_foreign_records: true
 memory: 1GiB
 retention: 3d
 filter:
@@ -74,11 +75,12 @@ func TestLoadFile(t *testing.T) {
 			TLS:            TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
 			SessionTimeout: 15 * time.Second, QueueLimit: 500,
 		},
-		StartAt:         StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
-		OnBadCheckpoint: BadHalt,
-		PollInterval:    time.Second,
-		Memory:          1 << 30,
-		Retention:       72 * time.Hour,
+		StartAt:            StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		OnBadCheckpoint:    BadHalt,
+		PollInterval:       time.Second,
+		DropForeignRecords: true,
+		Memory:             1 << 30,
+		Retention:          72 * time.Hour,
 		Filter: Filter{Preset: PresetNone, Types: []string{"ref-updated", "change-merged"},
 			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
@@ -104,7 +106,7 @@ func TestLoadFile(t *testing.T) {
 func TestKeyFiles(t *testing.T) {
 	id, secret, token := write(t, "id"), write(t, "secret"), write(t, "token")
 	c, err := Load(Sources{Environ: home, Flags: map[string][]string{
-		"stream": {"s"}, "region": {"eu-west-1"}, "endpoint": {"http://127.0.0.1:1"}, "poll-interval": {"2s"},
+		"stream": {"s"}, "region": {"eu-west-1"}, "endpoint": {"http://127.0.0.1:1"}, "poll-interval": {"2s"}, "drop-foreign-records": {"true"},
 		"role-arn": {"arn:aws:iam::123456789012:role/r"}, "external-id": {"x"},
 		"access-key-file": {id}, "secret-key-file": {secret}, "session-token-file": {token},
 	}})
@@ -114,7 +116,7 @@ func TestKeyFiles(t *testing.T) {
 	want := kinesis.Config{
 		Stream: "s", Region: "eu-west-1", Endpoint: "http://127.0.0.1:1", PollInterval: 2 * time.Second,
 		RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x",
-		AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token,
+		AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token, MarkForeign: true,
 	}
 	if got := c.Kinesis(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -91,6 +91,8 @@ var settings = []Setting{
 		func(c *Config) *string { return &c.OnBadCheckpoint }, BadLatest, BadTrimHorizon, BadHalt),
 	duration("poll_interval", "poll-interval", "`pause` between reads of a shard at its tip",
 		func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
+	boolean("drop_foreign_records", "drop-foreign-records", "drop records within aggregates whose hash key is another shard's, as the KCL does",
+		func(c *Config) *bool { return &c.DropForeignRecords }),
 	size("memory", "memory", "upper `bound` for the pages held at once: 256MiB",
 		func(c *Config) *int64 { return &c.Memory }, minMemory),
 	duration("retention", "retention", "how `long` queued events are kept in a SQLite store",

@@ -1,0 +1,115 @@
+package kinesis
+
+import (
+	"cmp"
+	"context"
+	"crypto/md5" //nolint:gosec // Kinesis routes by it
+	"encoding/binary"
+	"errors"
+	"math/bits"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// hashKey is one of the 128-bit keys that shards divide among themselves.
+type hashKey struct{ high, low uint64 }
+
+func (k hashKey) compare(other hashKey) int {
+	return cmp.Or(cmp.Compare(k.high, other.high), cmp.Compare(k.low, other.low))
+}
+
+// hashOf is the key that a record gets by its partition key.
+func hashOf(partitionKey []byte) hashKey {
+	sum := md5.Sum(partitionKey) //nolint:gosec // see above
+	return hashKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])}
+}
+
+// parseHashKey reads a decimal key. ok is false if it is none, or has more than 128 bits.
+func parseHashKey[T string | []byte](text T) (key hashKey, ok bool) {
+	for i := range len(text) {
+		digit := uint64(text[i] - '0')
+		if digit > 9 {
+			return hashKey{}, false
+		}
+		over, high := bits.Mul64(key.high, 10)
+		carry, low := bits.Mul64(key.low, 10)
+		var c uint64
+		key.low, c = bits.Add64(low, digit, 0)
+		key.high, c = bits.Add64(high, carry, c)
+		if over+c > 0 {
+			return hashKey{}, false
+		}
+	}
+	return key, len(text) > 0
+}
+
+// hashRange is the keys of a shard, both ends included.
+type hashRange struct{ first, last hashKey }
+
+// allKeys is the range of a shard of which the service does not tell it.
+var allKeys = hashRange{last: hashKey{1<<64 - 1, 1<<64 - 1}}
+
+// convertRange reads a shard's range from a listing.
+func convertRange(in *types.HashKeyRange) (out hashRange, err error) {
+	if in == nil || in.StartingHashKey == nil || in.EndingHashKey == nil {
+		return allKeys, nil
+	}
+	var first, last bool
+	out.first, first = parseHashKey(*in.StartingHashKey)
+	out.last, last = parseHashKey(*in.EndingHashKey)
+	if !first || !last {
+		return out, errors.New("a shard's hash keys are no numbers of 128 bits")
+	}
+	return out, nil
+}
+
+// isForeign reports whether a record within an aggregate belongs to another shard, as
+// the KCL decides it: by the explicit hash key if it has one, else by its partition
+// key. A record whose key is not known, or is none, is the shard's own.
+func (r hashRange) isForeign(partitionKey, explicit []byte) bool {
+	key, ok := hashOf(partitionKey), partitionKey != nil
+	if explicit != nil {
+		key, ok = parseHashKey(explicit)
+	}
+	return ok && (key.compare(r.first) < 0 || key.compare(r.last) > 0)
+}
+
+// ranges are those of the shards, as they were listed last.
+type ranges struct {
+	mu     sync.Mutex
+	listed map[gerritstream.ShardID]hashRange // under mu
+}
+
+// note takes in a complete listing.
+func (r *ranges) note(listed map[gerritstream.ShardID]hashRange) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listed = listed
+}
+
+func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, ok := r.listed[shard]
+	return found, ok
+}
+
+// findRange makes sure that the reading knows its shard's hash keys, if records of
+// others are to be marked. It lists the shards if nobody has.
+func (r *reading) findRange(ctx context.Context) error {
+	if !r.markForeign || r.own != nil {
+		return nil
+	}
+	own, ok := r.ranges.of(r.shard)
+	if !ok {
+		if _, err := r.findShard(ctx, r.shard); err != nil {
+			return r.listingTrouble(ctx, err)
+		}
+		own, _ = r.ranges.of(r.shard)
+	}
+	r.own = &own
+	return nil
+}
