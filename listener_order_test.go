@@ -23,6 +23,47 @@ func TestTheStartIsByTheServicesClock(t *testing.T) {
 	})
 }
 
+// At a first start beside another program that leads, nothing older is queued than what that may have queued: it reads from the tip.
+// One that only stands in line, and has read nothing, changes nothing; neither does one beside which somebody says where to begin.
+func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ours, foreign bool // who stands in line for a shard, in this order
+		want          gs.StartAt
+		before        time.Duration // where the stream begins, before now
+	}{
+		"nobody":                {before: 10 * time.Second},
+		"it leads":              {foreign: true},
+		"it stands behind":      {ours: true, foreign: true, before: 10 * time.Second},
+		"it leads, with a time": {foreign: true, want: gs.StartAt{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 2, func(t *testing.T, h *house) {
+				if tc.ours {
+					if _, err := h.memory.Process("ours").Campaign(t.Context(), 0, s0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if tc.foreign {
+					h.memory.Foreign("zuul", s0)
+				}
+				if !tc.want.Time.IsZero() {
+					tc.want.Time = time.Now().Add(-tc.before)
+				}
+				began := time.Now()
+				h.start(func(c *gs.Config) { c.StartAt = tc.want })
+				time.Sleep(time.Second)
+				in, err := h.memory.Inspect()
+				if err != nil || in.Start == nil {
+					t.Fatalf("there is no start record: %v", err)
+				}
+				if from, want := in.Start.From.Time, began.Add(-tc.before); !from.Equal(want) {
+					t.Errorf("the stream begins at %v, want %v", from, want)
+				}
+			})
+		})
+	}
+}
+
 // While a process campaigns for a child, another reads its parent to the end, and the stream trims the parent. Inside its term
 // the child's leader lists first and reads the positions then: it sees that the parent was followed, and begins at the child's
 // trim horizon. The other way round it would see neither, and begin where the stream does.

@@ -30,7 +30,13 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 			s.log.Warn("the start record was deleted from the store: it is written anew, as it was")
 			known = s.start
 		}
-		next, err := nextStart(known, l, s.cfg.StartAt, handled)
+		want := s.cfg.StartAt
+		if known == nil {
+			if want, err = s.firstStart(ctx, l); err != nil {
+				return err
+			}
+		}
+		next, err := nextStart(known, l, want, handled)
 		if err != nil {
 			return err
 		}
@@ -45,6 +51,32 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 		s.adopt(next, prev == nil || prev.Epoch != next.Epoch, l)
 		return nil
 	}
+}
+
+// firstStart is where a stream begins that no process of this program has
+// followed. Beside another program that leads a shard it begins at the tip
+// that this one reads from, and not before: nothing older is to come after
+// what the other has queued.
+func (s *supervisor) firstStart(ctx context.Context, l Listing) (StartAt, error) {
+	want := s.cfg.StartAt
+	if want != (StartAt{}) {
+		return want, nil
+	}
+	shards := make([]ShardID, len(l.Shards))
+	for i, shard := range l.Shards {
+		shards[i] = shard.ID
+	}
+	m, err := s.cfg.Store.Muster(ctx, shards)
+	if err != nil {
+		return StartAt{}, err
+	}
+	for _, line := range m.Lines {
+		if len(line) > 0 && line[0].Foreign {
+			s.log.Info("another program leads: the stream begins where that reads", "leader", line[0].Member)
+			return StartAt{Time: l.Now}, nil
+		}
+	}
+	return want, nil
 }
 
 // noteRetention logs that the stream keeps its records for another time than

@@ -9,7 +9,8 @@ import (
 // StartAt is where a stream begins that no process has followed yet.
 type StartAt struct {
 	// TrimHorizon: with the oldest record kept. Otherwise with what arrives from
-	// Time on, and with a zero Time, from about 10 s before now on.
+	// Time on, and with a zero Time, from about 10 s before now on; beside
+	// another program that leads a shard, from now on.
 	TrimHorizon bool
 	Time        time.Time
 }

@@ -31,6 +31,13 @@ var mutants = []mutant{
 		pkg:  ".", tests: "TestCommitsTellTheServicesClock",
 	},
 	{
+		name: "a first start beside a foreign leader begins before it",
+		file: "settle.go",
+		old:  "return StartAt{Time: l.Now}, nil",
+		new:  "return want, nil",
+		pkg:  ".", tests: "TestTheFirstStartBesideAForeignLeader",
+	},
+	{
 		name: "parents are not waited for",
 		file: "lineage.go",
 		old:  "step.WaitFor = append(step.WaitFor, parent)",
