@@ -23,6 +23,22 @@ type Event struct {
 	Ref     string    `json:"ref,omitempty"`
 	Change  int64     `json:"change,omitempty"` // number; 0: none
 	Created time.Time `json:"created,omitzero"` // by the producer, to the second
+
+	// Attributes are what the Classifier knows of the record besides: a tenant,
+	// say, or its partition key. Sinks get them, and a SQLite store keeps them;
+	// Zuul's queue has no place for them. Keep them few and short: they count
+	// for Limits. The sink stdout can write those whose names are lower-case
+	// letters and digits, as CloudEvents has it, and leaves the others out.
+	Attributes map[string]string `json:"attributes,omitempty"`
+}
+
+// weight is what an event's attributes count for in Limits, in bytes.
+func (e *Event) weight() int {
+	sum := 0
+	for name, value := range e.Attributes {
+		sum += len(name) + len(value) + 8
+	}
+	return sum
 }
 
 // ReasonAggregate is the Bad of a record that claims to be a KPL aggregate and is not a sound one.

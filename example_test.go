@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
@@ -47,7 +48,24 @@ func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict 
 	}
 	return gerritstream.Verdict{Event: gerritstream.Event{
 		Type: gerrit.Text(event.Type), Project: gerrit.Text(event.Project), Change: event.Change,
+		Attributes: map[string]string{"key": string(r.Key)},
 	}}
+}
+
+// consume handles what is queued behind an event, and what will be, until ctx ends.
+func consume(ctx context.Context, path string, after int64) error {
+	reader, err := sqlite.OpenReader(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer reader.Close(ctx)
+	for event, err := range reader.Follow(ctx, after) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(event.Number, event.Event.Type, event.Event.Attributes["key"])
+	}
+	return nil
 }
 
 // Follow a stream into a SQLite file, and read back what is queued there. The stream is one of package kinesistest; for AWS' own,
@@ -65,13 +83,16 @@ func Example() {
 		return
 	}
 
+	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // a program goes on until it is stopped
+	defer cancel()
+	if err := consume(soon, path, 0); !errors.Is(err, context.DeadlineExceeded) {
+		fmt.Println(err)
+	}
+
 	reader, err := sqlite.OpenReader(ctx, path)
 	if err != nil {
 		fmt.Println(err)
 		return
-	}
-	for event, err := range reader.Events(ctx, 0) {
-		fmt.Println(event.Event.Type, event.Event.Project, err)
 	}
 	letters, err := reader.DeadLetters(ctx)
 	for _, letter := range letters {
@@ -80,8 +101,8 @@ func Example() {
 	fmt.Println(errors.Join(err, reader.Close(ctx)))
 
 	// Output:
-	// patchset-created demo <nil>
-	// project-created tools <nil>
+	// 1 patchset-created key
+	// 2 project-created key
 	// shape byte 33: change is not an object
 	// <nil>
 }

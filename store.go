@@ -114,7 +114,7 @@ type Entry struct {
 const entryOverhead = 512
 
 // Weight is what the entry counts for in Limits, in bytes.
-func (e *Entry) Weight() int { return len(e.Payload) + entryOverhead }
+func (e *Entry) Weight() int { return len(e.Payload) + e.Event.weight() + entryOverhead }
 
 // DeadLetter is a record that is passed without being queued, and why. Payload points into the page it came with.
 type DeadLetter struct {

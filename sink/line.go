@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -20,6 +23,7 @@ import (
 //	time                            when the producer made the event, else when it arrived
 //	shard, seq, sub, arrived        its place in the stream; sub only within an aggregate
 //	project, ref, change            when the event has them
+//	other attributes                of Event.Attributes, as far as CloudEvents allows their names and none of these has it
 //	data                            the payload, as received, if it is one JSON value in UTF-8
 //	data_base64                     any other payload
 //
@@ -40,8 +44,30 @@ func (s *Stdout) appendLine(b []byte, e *gerritstream.Entry) []byte {
 	}
 	b = appendTime(b, "arrived", e.Arrived)
 	b = appendSubject(b, &e.Event)
+	b = appendAttributes(b, e.Event.Attributes)
 	b = appendPayload(b, e.Payload)
 	return append(b, '}', '\n')
+}
+
+// taken are the names that a line uses itself, and those that CloudEvents gives a meaning to. It is never written to.
+var taken = map[string]bool{
+	"specversion": true, "id": true, "source": true, "type": true, "time": true, "subject": true, "data": true,
+	"datacontenttype": true, "dataschema": true,
+	"shard": true, "seq": true, "sub": true, "arrived": true, "project": true, "ref": true, "change": true,
+}
+
+// appendAttributes appends the attributes whose names CloudEvents allows, by name.
+func appendAttributes(b []byte, attributes map[string]string) []byte {
+	if len(attributes) == 0 {
+		return b
+	}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		plain := strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+		if name != "" && plain && !taken[name] {
+			b = appendMember(b, name, attributes[name])
+		}
+	}
+	return b
 }
 
 // appendSubject appends what the event is about.

@@ -62,6 +62,12 @@ func lines(t *testing.T, output []byte) []line {
 	return all
 }
 
+// with returns an entry with attributes.
+func with(e gerritstream.Entry, attributes map[string]string) gerritstream.Entry {
+	e.Event.Attributes = attributes
+	return e
+}
+
 func TestLine(t *testing.T) {
 	arrived := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("east", 3600))
 	full := gerritstream.Entry{
@@ -86,6 +92,9 @@ func TestLine(t *testing.T) {
 		want    string
 	}{
 		{"everything", full, `{"a":"\u003c", "b":1.50}`, fullHead + `"data":{"a":"\u003c", "b":1.50}}`},
+		{"attributes", with(bare, map[string]string{
+			"tenant": "a\"b", "key": "", "Key": "x", "a b": "x", "": "x", "seq": "x", "subject": "x", "data_base64": "x", "n1": "2",
+		}), `{}`, bareHead + `"key":"","n1":"2","tenant":"a\"b","data":{}}`},
 		{"nothing known", bare, `{}`, bareHead + `"data":{}}`},
 		{"line breaks", bare, "\r\n{\n\t\"a\" :\r\n[1,\n2]\n}\n", bareHead + "\"data\":  { \t\"a\" :  [1, 2] } }"},
 		{"escaped line break stays", bare, `"a\nb\r"`, bareHead + `"data":"a\nb\r"}`},

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -60,15 +61,19 @@ func (t *term) encode(c *gerritstream.Commit) *encoded {
 
 // eventRow is an entry as the columns of addEvent.
 func eventRow(e *gerritstream.Entry, queued int64) []any {
-	var change, created any
+	var change, created, attributes any
 	if e.Event.Change != 0 {
 		change = e.Event.Change
 	}
 	if !e.Event.Created.IsZero() {
 		created = milliseconds(e.Event.Created)
 	}
+	if len(e.Event.Attributes) > 0 {
+		text, _ := json.Marshal(e.Event.Attributes) // a map of strings has a form
+		attributes = string(text)
+	}
 	return []any{e.ID[:], string(e.Shard), string(e.Seq), e.Sub, milliseconds(e.Arrived),
-		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, queued, notNull(e.Payload)}
+		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, queued, notNull(e.Payload), attributes}
 }
 
 // notNull keeps the driver from storing an empty payload as NULL.

@@ -2,10 +2,13 @@ package sqlite_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +25,7 @@ func TestReaderReadsBack(t *testing.T) {
 			ID: gerritstream.EventID{1}, Shard: shardA, Seq: "123456789012345678901234567890", Sub: 7,
 			Arrived: time.UnixMilli(1_700_000_000_123).UTC(),
 			Event: gerritstream.Event{Type: "ref-updated", Project: "ä/b", Ref: "refs/heads/x", Change: 42,
-				Created: time.Unix(1_700_000_000, 0).UTC()},
+				Created: time.Unix(1_700_000_000, 0).UTC(), Attributes: map[string]string{"tenant": "ä\"\x00", "": ""}},
 			Payload: []byte("\x00\x01\xff\xfe'\"\n"),
 		},
 		{ID: gerritstream.EventID{2}, Shard: shardA, Seq: "2", Sub: gerritstream.NoSub, Arrived: time.UnixMilli(5).UTC()},
@@ -41,7 +44,7 @@ func TestReaderReadsBack(t *testing.T) {
 		}
 		got.Payload, w.Payload = nil, nil
 		if got.ID != w.ID || got.Shard != w.Shard || got.Seq != w.Seq || got.Sub != w.Sub ||
-			!got.Arrived.Equal(w.Arrived) || got.Event != w.Event {
+			!got.Arrived.Equal(w.Arrived) || !reflect.DeepEqual(got.Event, w.Event) {
 			t.Errorf("event is %+v, want %+v", got.Entry, w)
 		}
 		if i++; got.Number != int64(i) || time.Since(got.Queued) > time.Minute {
@@ -87,6 +90,66 @@ func TestReaderTails(t *testing.T) {
 	}
 	if read != n || n < 750 {
 		t.Errorf("%d events read, %d committed", read, n)
+	}
+}
+
+// Follow waits for what is queued later, ends with its context, and does so when the caller breaks off.
+func TestReaderFollows(t *testing.T) {
+	s := newShared(t)
+	term := elect(t, s.open(), shardA)
+	add := func(n int) {
+		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
+		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position(seq), Entries: []gerritstream.Entry{entry(shardA, seq, 1)}}))
+	}
+	add(1)
+	reader, err := sqlite.OpenReader(t.Context(), s.path)
+	must(t, err)
+	defer reader.Close(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var last int64
+	for e, err := range reader.Follow(ctx, 0) {
+		must(t, err)
+		if last++; string(e.Seq) != strconv.FormatInt(last, 10) || e.Number != last {
+			t.Fatalf("event %d is %s, number %d", last, e.Seq, e.Number)
+		}
+		if last == 5 {
+			break
+		}
+		add(int(last) + 1)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	time.AfterFunc(3*time.Millisecond, func() { stop(errors.New("enough")) })
+	for e, err := range reader.Follow(ctx, last) {
+		if err == nil || !strings.Contains(err.Error(), "enough") && !errors.Is(err, context.Canceled) {
+			t.Errorf("event %v, %v", e, err)
+		}
+	}
+}
+
+// A file that is removed or replaced under a follower is told: nothing will ever come in it.
+func TestFollowedFileIsGone(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"removed":  os.Remove,
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store.db")
+			store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+			must(t, err)
+			must(t, store.Close(t.Context()))
+			reader, err := sqlite.OpenReader(t.Context(), path)
+			must(t, err)
+			defer reader.Close(t.Context())
+			must(t, spoil(path))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for _, err := range reader.Follow(ctx, 0) {
+				if !errors.Is(err, gerritstream.ErrStoreGone) {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
 	}
 }
 

@@ -110,7 +110,13 @@ CREATE TABLE consumers (
 	n    INTEGER NOT NULL, -- of the last event handled
 	at   INTEGER NOT NULL  -- when
 ) STRICT, WITHOUT ROWID;
+`, `
+-- gerritstream.Event.Attributes as a JSON object; NULL: none.
+ALTER TABLE events ADD COLUMN attributes TEXT;
 `}
+
+// attributesSince is the schema version from which on events have attributes.
+const attributesSince = 4
 
 // prepareNew sets what lasts for the life of a file. Events of two to three kilobytes fill pages of 8 KiB well, and those of SQLite's
 // 4 KiB by half.

@@ -28,8 +28,8 @@ type statements struct {
 }
 
 // addEvent queues an event, once. Its columns are those of eventRow.
-const addEvent = `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
+const addEvent = `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
 
 // overdue are the events held from before a time, the oldest first, so many of them.
 const overdue = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY max(arrived, queued_at) LIMIT ?`
