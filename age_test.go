@@ -54,7 +54,7 @@ func TestAgeAndLagGrowWhenNothingIsHeard(t *testing.T) {
 				h.wantAges(0, time.Minute, 0)
 				back := cut(h)
 				time.Sleep(away)
-				h.wantAges(away, away+2*time.Minute, away-2*time.Minute)
+				h.wantAges(away-time.Minute, away+2*time.Minute, away-2*time.Minute)
 				back()
 				time.Sleep(5 * time.Minute)
 				h.wantAges(0, time.Minute, 0)

@@ -14,13 +14,20 @@ type board struct {
 	shards map[ShardID]*ShardStatus // under mu
 	holds  map[ShardID]*hold        // under mu; "": of the process as a whole
 	paged  map[ShardID]time.Time    // under mu: local, when a shard that is led here got its last page, or its term
+	busy   map[ShardID]activity     // under mu: what the reader of a shard that is led here waits for
 	clock  *serviceClock
+}
+
+// activity is a call that a reader waits for.
+type activity struct {
+	what  string
+	since time.Time // local
 }
 
 func newBoard(process string, clock *serviceClock) *board {
 	return &board{
 		head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{},
-		paged: map[ShardID]time.Time{}, clock: clock,
+		paged: map[ShardID]time.Time{}, busy: map[ShardID]activity{}, clock: clock,
 	}
 }
 
@@ -41,6 +48,9 @@ func (b *board) status() Status {
 		}
 		if h := b.holds[id]; h != nil && (shard.Term != 0 || h.isRecent(now)) && h.counts(shard.Behind, now) {
 			shard.Trouble = h.text
+		}
+		if shard.Trouble == "" {
+			shard.Trouble = b.heldUp(id, now)
 		}
 		s.Shards = append(s.Shards, shard)
 	}
@@ -68,6 +78,50 @@ func (b *board) age(s *ShardStatus, now time.Time) {
 	case !led:
 		s.Behind = b.distance(s.HandledUntil)
 	}
+}
+
+// pageWithin is how long a healthy source takes for a page at the most: the
+// longest poll interval and a retry.
+const pageWithin = 90 * time.Second
+
+// heldUp says what holds up a shard that is led here, without an error, for so
+// long that it counts; empty: nothing. The caller holds mu.
+func (b *board) heldUp(id ShardID, now time.Time) string {
+	if a, ok := b.busy[id]; ok && now.Sub(a.since) >= lastsFor {
+		return "waiting for " + a.what
+	}
+	if paged, led := b.paged[id]; led && now.Sub(paged) >= pageWithin {
+		return "waiting for a page: the source is silent, or there is no memory for one"
+	}
+	return ""
+}
+
+// wait notes that the reader of a shard waits for something, until done is called.
+func (b *board) wait(id ShardID, what string) (done func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy[id] = activity{what, time.Now()}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.busy, id)
+	}
+}
+
+// stuck returns what holds up the shards that are led here, without an error.
+func (b *board) stuck() map[ShardID]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, all := time.Now(), map[ShardID]string{}
+	for id := range b.paged {
+		if h := b.holds[id]; h != nil && !h.since.IsZero() || b.shards[id].Trouble != "" {
+			continue // it says itself why it does not go on
+		}
+		if what := b.heldUp(id, now); what != "" {
+			all[id] = what
+		}
+	}
+	return all
 }
 
 // distance is how far a shard is behind its tip as far as its position tells.

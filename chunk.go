@@ -164,7 +164,9 @@ func (r *reader) store(work context.Context, c Commit) error {
 		// THE COMMIT POINT. Above it nothing has happened that may not happen again: the same records are read again by
 		// whoever leads next. Below it they are handed on. When the outcome is unknown the term is over, and the
 		// position that the next one begins with tells.
+		done := r.board.wait(r.shard, "the store to commit")
 		err := r.term.Commit(work, c)
+		done()
 		if err == nil {
 			r.committed, r.since = c.Position, time.Now()
 			r.board.committed(r.shard, &c, r.filtered)
@@ -192,7 +194,9 @@ func (r *reader) deliver(work context.Context, entries []Entry) (refused []DeadL
 			if work.Err() != nil {
 				return nil, context.Cause(work)
 			}
+			done := r.board.wait(r.shard, "the sink "+sink.Name())
 			err := sink.Deliver(work, rest)
+			done()
 			var rejected *RejectedError
 			switch {
 			case err == nil:

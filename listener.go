@@ -131,6 +131,7 @@ func (l *Listener) report(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-reports.C:
+			l.tellStuck()
 			l.publish(ctx)
 		case <-summaries.C:
 			now := l.Status()
@@ -140,10 +141,24 @@ func (l *Listener) report(ctx context.Context) {
 	}
 }
 
-// publish leaves the status in the store, for others to look at.
+// publish reports the status to the store. A store that does not answer does
+// not hold up the next report.
 func (l *Listener) publish(ctx context.Context) {
-	if err := l.cfg.Store.Report(ctx, l.board.report()); err != nil && ctx.Err() == nil {
+	within, cancel := context.WithTimeout(ctx, reportEvery)
+	defer cancel()
+	if err := l.cfg.Store.Report(within, l.board.report()); err != nil && ctx.Err() == nil {
 		l.log.Debug("report not published", "err", err)
+	}
+}
+
+// tellStuck logs what holds up shards without an error: a sink that blocks, a
+// commit that does not return. That they go on again is logged with their next
+// page.
+func (l *Listener) tellStuck() {
+	for shard, what := range l.board.stuck() {
+		l.book.note(event{
+			topic: troubleTopic, cause: CauseOf(what), shard: shard, holds: true, grave: true, sample: []any{"err", what},
+		})
 	}
 }
 

@@ -103,7 +103,7 @@ func TestClosedShardsEndWithoutListings(t *testing.T) {
 			}
 		}
 		t.Logf("%d listings", lists)
-		if lists > 75 {
+		if lists > 65 {
 			t.Errorf("%d listings for %d shards that were closed long ago", lists, closed)
 		}
 	})

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"reflect"
 
 	"github.com/mattn/go-isatty"
@@ -52,6 +51,6 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 
 // isTerminal reports whether a person sits at the other end of an input or output.
 func isTerminal(end any) bool {
-	f, ok := end.(*os.File)
+	f, ok := end.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -11,7 +11,7 @@ func main() {
 	os.Exit(execute(os.Args[1:], process{
 		stdin:   os.Stdin,
 		stdout:  os.Stdout,
-		stderr:  os.Stderr,
+		stderr:  newPatient(os.Stderr),
 		environ: os.Environ(),
 	}))
 }

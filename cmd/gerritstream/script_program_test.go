@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -24,8 +25,34 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	path, err := exec.LookPath("gerritstream")
 	ts.Check(err)
 	p := &program{cmd: exec.Command(path, args[1:]...), ended: make(chan struct{})}
-	p.cmd.Env, p.cmd.Dir = environ(ts), ts.MkAbs(".")
 	p.cmd.Stdout, p.cmd.Stderr = outputFile(ts, args[0]+".out"), outputFile(ts, args[0]+".err")
+	p.begin(ts, args[0])
+}
+
+// cmdUnread starts a program whose standard output is a full pipe that nobody reads, and with "all" its standard error as well.
+func cmdUnread(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "unread output|all NAME ARGS...")
+	path, err := exec.LookPath("gerritstream")
+	ts.Check(err)
+	reader, writer, err := os.Pipe()
+	ts.Check(err)
+	ts.Defer(func() { _, _ = reader.Close(), writer.Close() })
+	ts.Check(writer.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)))
+	_, err = writer.Write(make([]byte, 1<<20)) // as much as it takes
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		ts.Fatalf("the pipe is not full: %v", err)
+	}
+	p := &program{cmd: exec.Command(path, args[2:]...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = writer, outputFile(ts, args[1]+".err")
+	if args[0] == "all" {
+		p.cmd.Stderr = writer
+	}
+	p.begin(ts, args[1])
+}
+
+// begin starts the program.
+func (p *program) begin(ts *testscript.TestScript, name string) {
+	p.cmd.Env, p.cmd.Dir = environ(ts), ts.MkAbs(".")
 	ts.Check(p.cmd.Start())
 	go func() {
 		defer close(p.ended)
@@ -35,7 +62,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 		_ = p.cmd.Process.Kill() // it may have ended
 		<-p.ended
 	})
-	worldOf(ts).programs[args[0]] = p
+	worldOf(ts).programs[name] = p
 }
 
 // outputFile makes a file for what a program writes.
@@ -61,11 +88,17 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "ends NAME CODE")
+	need(ts, neg, args, 2, "ends NAME CODE [WITHIN]")
 	p := programOf(ts, args[0])
+	within := patience
+	if len(args) > 2 {
+		var err error
+		within, err = time.ParseDuration(args[2])
+		ts.Check(err)
+	}
 	select {
 	case <-p.ended:
-	case <-time.After(patience):
+	case <-time.After(within):
 		ts.Fatalf("%s goes on:\n%s", args[0], ts.ReadFile(args[0]+".err"))
 	}
 	if got := p.cmd.ProcessState.ExitCode(); got != number(ts, args[1]) {

@@ -44,9 +44,11 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits,
 			// start NAME ARGS...: runs gerritstream beside the script, with its output in NAME.out and NAME.err.
 			"start": cmdStart,
+			// unread output|all NAME ARGS...: the same, with standard output, or all output, into a pipe that is full and that nobody reads.
+			"unread": cmdUnread,
 			// signal NAME TERM|INT|KILL
 			"signal": cmdSignal,
-			// ends NAME CODE: waits until it ends, with that exit code.
+			// ends NAME CODE [WITHIN]: waits until it ends, with that exit code.
 			"ends": cmdEnds,
 			// until FILE PATTERN: waits until the file has it.
 			"until": cmdUntil,

@@ -71,7 +71,10 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 			d.cleanup.add("end the output", func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), outputWithin)
 				defer cancel()
-				return out.Close(ctx)
+				if err := out.Close(ctx); err != nil { // what it did not take is not committed either
+					d.log.Warn("the output is blocked: its last line may be cut", "err", err)
+				}
+				return nil
 			})
 			sinks = append(sinks, out)
 		}

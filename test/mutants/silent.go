@@ -4,6 +4,55 @@ package main
 // while it can do nothing else.
 var silentMutants = []mutant{
 	{
+		name: "stuck: a sink that blocks is not seen",
+		file: "chunk.go",
+		old:  "			done := r.board.wait(r.shard, \"the sink \"+sink.Name())\n",
+		new:  "			done := func() {}\n",
+		pkg:  ".", tests: "TestWhatHoldsUpAShardShows",
+	},
+	{
+		name: "stuck: a commit that blocks is not seen",
+		file: "chunk.go",
+		old:  "		done := r.board.wait(r.shard, \"the store to commit\")\n",
+		new:  "		done := func() {}\n",
+		pkg:  ".", tests: "TestWhatHoldsUpAShardShows",
+	},
+	{
+		name: "stuck: what is stuck is not logged",
+		file: "listener.go",
+		old:  "			l.tellStuck()\n",
+		new:  "",
+		pkg:  ".", tests: "TestWhatHoldsUpAShardShows",
+	},
+	{
+		name: "stuck: no page for lack of memory is not seen",
+		file: "board.go",
+		old:  "led && now.Sub(paged) >= pageWithin {",
+		new:  "led && now.Sub(paged) >= 1000*pageWithin {",
+		pkg:  ".", tests: "TestWhatHoldsUpAShardShows",
+	},
+	{
+		name: "stuck: a stop with a blocked output is a failure",
+		file: "internal/daemon/build.go",
+		old:  "				return nil\n			})\n			sinks",
+		new:  "				return out.Close(ctx)\n			})\n			sinks",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/stop_blocked",
+	},
+	{
+		name: "stuck: a log that nobody reads is waited for",
+		file: "cmd/gerritstream/patient.go",
+		old:  "linePatience = time.Second",
+		new:  "linePatience = time.Hour",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/stop_blocked",
+	},
+	{
+		name: "stuck: idle progress waits while the source retries",
+		file: "reader.go",
+		old:  "			r.trouble(p.err)\n			if err := r.commitIfDue(work); err != nil {",
+		new:  "			r.trouble(p.err)\n			if err := reading.Err(); err != nil {",
+		pkg:  ".", tests: "TestIdleProgressIsCommittedWhileTheSourceRetries",
+	},
+	{
 		name: "age: the lag stays as it is while Kinesis is away",
 		file: "board.go",
 		old:  "	case led && now.Sub(paged) >= silentFor:\n",
