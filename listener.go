@@ -29,7 +29,7 @@ type Config struct {
 
 	StartAt       StartAt           // used only if the stream has no start record yet
 	OnBadPosition BadPositionPolicy // empty: BadPositionLatest
-	UntilCaughtUp bool              // end Run, with nil, once every shard was at its tip or has ended
+	UntilCaughtUp bool              // end Run, with nil, once what had arrived before it began is committed
 
 	// WaitForSetup has Run wait for what may still be in the making when it
 	// begins, instead of ending with ErrStreamNotFound or ErrUnusable: the

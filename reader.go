@@ -282,17 +282,25 @@ func (r *reader) handle(work context.Context, b *Batch) error {
 	if b.End {
 		r.cursor.Ended, r.cursor.Partial = true, nil
 	}
-	r.notePage(b, atTip)
+	r.notePage(b)
+	reached := atTip || r.passesTheBeginning(b)
 	var err error
-	if b.End || lost || r.chunk.size() > 0 || atTip && r.cfg.UntilCaughtUp && !r.wasAtTip.Load() {
+	if b.End || lost || r.chunk.size() > 0 || reached && r.cfg.UntilCaughtUp && !r.wasAtTip.Load() {
 		err = r.commit(work)
 	} else {
 		err = r.commitIfDue(work)
 	}
-	if err == nil && atTip {
-		r.noteTip()
+	if err == nil && b.Behind == 0 && !b.End {
+		r.noteTip(reached)
 	}
 	return err
+}
+
+// passesTheBeginning reports whether a page that is not empty reaches the tip and ends with a record that arrived after Run began: what
+// had arrived before is in this page or in one before it. On a shard where records come all the time no page is empty.
+func (r *reader) passesTheBeginning(b *Batch) bool {
+	n := len(b.Records)
+	return n > 0 && b.Behind == 0 && !b.End && b.Records[n-1].Arrived.After(r.began)
 }
 
 // commitIfDue commits progress that has not been committed for long.
@@ -335,14 +343,14 @@ func (r *reader) noteTrimmed(b *Batch) bool {
 const behindFrom = time.Minute
 
 // notePage shows a page in the status, and logs when the shard falls behind.
-func (r *reader) notePage(b *Batch, atTip bool) {
+func (r *reader) notePage(b *Batch) {
 	r.board.read(r.shard, func(s *ShardStatus) {
 		s.Behind, s.LastPage = b.Behind, time.Now()
 		s.Read += uint64(len(b.Records))
 		if n := len(b.Records); n > 0 {
 			s.LastEvent = b.Records[n-1].Arrived
 		}
-		if !atTip && b.Behind > 0 {
+		if b.Behind > 0 {
 			s.AtTip = false
 		}
 	})
@@ -352,15 +360,16 @@ func (r *reader) notePage(b *Batch, atTip bool) {
 	}
 }
 
-// noteTip shows that the tip was reached, once it is true of what is committed as well.
-func (r *reader) noteTip() {
-	if r.cursor.After != r.committed.After {
-		return // only filtered records are left to commit; their time comes
-	}
+// noteTip shows that the tip was reached. reached: everything that had arrived before Run began has been handled; that counts
+// once it is committed.
+func (r *reader) noteTip(reached bool) {
 	r.board.shard(r.shard, func(s *ShardStatus) { s.AtTip = true })
 	if r.behind {
 		r.behind = false
 		r.log.Info("caught up")
+	}
+	if !reached || r.cursor.After != r.committed.After {
+		return // only filtered records are left to commit; their time comes
 	}
 	if !r.wasAtTip.Swap(true) {
 		r.nudge()

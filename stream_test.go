@@ -14,22 +14,23 @@ import (
 
 // stream is a model of a Kinesis stream and a Source of it, small enough to be obviously right. Many Listeners read one stream.
 type stream struct {
-	mu        sync.Mutex
-	id        gs.Stream
-	retention time.Duration
-	shards    map[gs.ShardID]*modelShard
-	order     []gs.ShardID
-	seq       int
-	pageSize  int
-	pollEvery time.Duration                                // between two pages
-	lag       time.Duration                                // how much earlier than it is List says that it is
-	stepBack  int                                          // so many records before its position a reading begins
-	listErr   func() error                                 // nil: no error
-	readErr   func(gs.ShardID, gs.Position) error          // before each page; nil: no error
-	onRead    func(shard gs.ShardID, from gs.Position)     // at the beginning of each Read
-	pages     map[gs.ShardID]int                           // read so far
-	unlisted  map[gs.ShardID]bool                          // hidden from List
-	behindBy  func(shard gs.ShardID) (time.Duration, bool) // overrides Behind and makes pages empty
+	mu          sync.Mutex
+	id          gs.Stream
+	retention   time.Duration
+	shards      map[gs.ShardID]*modelShard
+	order       []gs.ShardID
+	seq         int
+	pageSize    int
+	pollEvery   time.Duration                                // between two pages
+	lag         time.Duration                                // how much earlier than it is List says that it is
+	stepBack    int                                          // so many records before its position a reading begins
+	listErr     func() error                                 // nil: no error
+	readErr     func(gs.ShardID, gs.Position) error          // before each page; nil: no error
+	onRead      func(shard gs.ShardID, from gs.Position)     // at the beginning of each Read
+	pages       map[gs.ShardID]int                           // read so far
+	unlisted    map[gs.ShardID]bool                          // hidden from List
+	alwaysAtTip bool                                         // every page says that it reaches the tip
+	behindBy    func(shard gs.ShardID) (time.Duration, bool) // overrides Behind and makes pages empty
 }
 
 // errSilent from readErr ends a reading without a word, which a Source must not do.
@@ -235,7 +236,7 @@ func (s *stream) page(shard gs.ShardID, from gs.Position, i *int) (gs.Batch, err
 		}
 	}
 	*i = to
-	if to < len(m.records) {
+	if to < len(m.records) && !s.alwaysAtTip {
 		b.Behind = time.Since(m.records[to].Arrived) + time.Millisecond
 	}
 	b.End = m.closed && to == len(m.records)

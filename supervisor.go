@@ -39,6 +39,7 @@ type supervisor struct {
 	pauses    map[ShardID]*backoff           // between the terms of a shard; a worker's while it runs
 	retry     backoff                        // after a round that failed
 	listRetry backoff
+	saidWaits time.Time // local: when the log was told last what UntilCaughtUp waits for, or the first round
 
 	said      *Announcement   // nil: nothing, or not known
 	muster    Muster          // as planned with last
@@ -153,8 +154,8 @@ func (s *supervisor) fatal(err error) bool {
 	return false
 }
 
-// round plans and acts once, by a new listing if it is time for one. caughtUp: every shard of a listing made just now was at its
-// tip, or has ended.
+// round plans and acts once, by a new listing if it is time for one. caughtUp: of every shard of a listing made just now what had
+// arrived before Run began is committed.
 func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	listed, err := s.list(ctx)
 	if err != nil && (s.start == nil || s.fatal(err)) {
@@ -178,7 +179,9 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 		return false, err
 	}
 	s.act(ctx, steps, positions, orders)
-	caughtUp = s.caughtUp(steps, positions)
+	waits := s.waitsFor(steps, positions)
+	caughtUp = len(waits) == 0
+	s.sayWaits(waits)
 	s.board.set(func(b *Status) {
 		b.Stream, b.Start, b.Listed, b.CaughtUp = s.listing.Stream, s.start, s.listing.Now, caughtUp
 	})
@@ -306,6 +309,7 @@ func (s *supervisor) startWorker(ctx context.Context, step Step) {
 		stream:   s.listing.Stream,
 		epoch:    s.start.Epoch,
 		from:     s.start.From,
+		began:    s.begun.Add(begunError),
 		known:    s.parental[step.Shard],
 		kick:     s.kick,
 		nudge:    s.nudge,
@@ -462,29 +466,4 @@ func (s *supervisor) endAll() {
 			s.dropProbe(p)
 		}
 	}
-}
-
-// caughtUp reports whether every shard has ended or was at its tip since Run began: read here, or said so by the position
-// that another process committed. A shard that ended but was listed as open has children that were not listed yet.
-func (s *supervisor) caughtUp(steps []Step, positions map[ShardID]Position) bool {
-	for _, shard := range s.listing.Shards {
-		if shard.Last == "" && positions[shard.ID].Ended {
-			return false
-		}
-	}
-	for _, step := range steps {
-		switch step.Action {
-		case ActionEnded:
-		case ActionRun:
-			w := s.workers[step.Shard]
-			here := s.tips[step.Shard] || w != nil && w.wasAtTip.Load()
-			elsewhere := positions[step.Shard].CaughtUp.After(s.begun.Add(begunError))
-			if !here && !elsewhere {
-				return false
-			}
-		default:
-			return false
-		}
-	}
-	return true
 }

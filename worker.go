@@ -43,7 +43,8 @@ type worker struct {
 	dismissed bool                    // it was told to end; set once run has returned
 	err       error                   // of run, once it has returned
 
-	wasAtTip atomic.Bool // at some time since Run began, everything that had arrived was committed
+	began    time.Time   // the service's, not earlier than the beginning of Run
+	wasAtTip atomic.Bool // everything that had arrived before Run began is committed
 }
 
 // verdicts of a term on what comes next.

@@ -45,7 +45,7 @@ web identity, container, instance. They are never given as flags, for flags can 
 			return runDaemon(ctx, p, &c, untilCaughtUp, trial)
 		},
 	}
-	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once every shard is at its tip")
+	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once what had arrived before is queued")
 	trial.register(cmd)
 	settingFlags(cmd)
 	return cmd

@@ -23,7 +23,7 @@ import (
 // Options say what a Daemon is made of.
 type Options struct {
 	Config        config.Config
-	UntilCaughtUp bool      // end Run, with nil, once every shard is at its tip
+	UntilCaughtUp bool      // end Run, with nil, once what had arrived before is queued
 	Version       string    // for metrics, logs and the status page
 	Stdout        io.Writer // where the sink of that name writes
 	Logger        *slog.Logger

@@ -387,4 +387,32 @@ var mutants = []mutant{
 		new:  "return false",
 		pkg:  ".", tests: "TestTroubleThatCountsAtOnce",
 	},
+	{
+		name: "until caught up: a page at the tip is enough, whatever is in it",
+		file: "reader.go",
+		old:  "!b.End && b.Records[n-1].Arrived.After(r.began)",
+		new:  "!b.End",
+		pkg:  ".", tests: "TestUntilCaughtUpIsNotFooledByADistanceOfZero",
+	},
+	{
+		name: "until caught up: what another process committed counts whenever it arrived",
+		file: "caughtup.go",
+		old:  "pos.Arrived.After(began.Add(arrivalError))",
+		new:  "!pos.Arrived.IsZero()",
+		pkg:  ".", tests: "TestUntilCaughtUp",
+	},
+	{
+		name: "until caught up: it waits for a page without records",
+		file: "reader.go",
+		old:  "reached := atTip || r.passesTheBeginning(b)",
+		new:  "reached := atTip",
+		pkg:  ".", tests: "TestUntilCaughtUpEndsOnSteadyTraffic",
+	},
+	{
+		name: "until caught up: the tip is believed before what came before it is committed",
+		file: "reader.go",
+		old:  "if !reached || r.cursor.After != r.committed.After {",
+		new:  "if !reached && r.wasAtTip.Load() {",
+		pkg:  ".", tests: "TestUntilCaughtUp",
+	},
 }

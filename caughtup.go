@@ -1,0 +1,86 @@
+package gerritstream
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// waitsFor returns what is not caught up: shards of which it is not certain that what had arrived before Run began is committed, each
+// with the reason. None: everything is.
+//
+// Certain is what was read here to the tip, or past the beginning of Run; and of what another process committed, that all was
+// handled at a time after that beginning, or a record so much later that arrival times cannot be that wrong. A shard that
+// has ended but was listed as open has children that were not listed yet. Where the reading is all that is waited for, the reason is
+// left empty: see reading.
+func (s *supervisor) waitsFor(steps []Step, positions map[ShardID]Position) (waits []Trouble) {
+	add := func(shard ShardID, format string, args ...any) {
+		waits = append(waits, Trouble{Of: []string{string(shard)}, Text: fmt.Sprintf(format, args...)})
+	}
+	for _, shard := range s.listing.Shards {
+		if shard.Last == "" && positions[shard.ID].Ended {
+			add(shard.ID, "it has ended, and its children are not listed yet")
+		}
+	}
+	for _, step := range steps {
+		switch step.Action {
+		case ActionEnded:
+		case ActionClose:
+			add(step.Shard, "it is gone from the stream, and not marked ended yet")
+		case ActionWait:
+			for _, parent := range step.WaitFor {
+				add(step.Shard, "it waits for its parent %s, whose end was not read yet", parent)
+			}
+		default:
+			w, pos := s.workers[step.Shard], positions[step.Shard]
+			here := s.tips[step.Shard] || w != nil && w.wasAtTip.Load()
+			began := s.begun.Add(begunError)
+			if here || pos.CaughtUp.After(began) || pos.Arrived.After(began.Add(arrivalError)) {
+				continue
+			}
+			add(step.Shard, "")
+		}
+	}
+	return waits
+}
+
+// reading says how far the reading of a shard is.
+func (s *ShardStatus) reading() string {
+	switch {
+	case s.Term != 0 && s.AtTip:
+		return "it is read here, and was not seen to pass the beginning of this run yet"
+	case s.Term != 0:
+		return fmt.Sprintf("it is read here, %s behind", s.Behind.Round(time.Second))
+	case s.Foreign:
+		return s.Leader + " leads it, which does not say until when it is caught up"
+	case s.Leader != "":
+		return "another process leads it, and has not committed yet what came before this run"
+	}
+	return "nobody leads it yet"
+}
+
+// sayWaits tells the log once a minute what a run that ends when it is caught up waits for.
+func (s *supervisor) sayWaits(waits []Trouble) {
+	switch {
+	case !s.cfg.UntilCaughtUp || len(waits) == 0:
+	case s.saidWaits.IsZero():
+		s.saidWaits = time.Now().Add(firstWait - lineEvery)
+	case time.Since(s.saidWaits) >= lineEvery:
+		s.saidWaits = time.Now()
+		for _, shard := range s.board.status().Shards {
+			for i := range waits {
+				if w := &waits[i]; w.Of[0] == string(shard.Shard) && w.Text == "" {
+					w.Text = shard.reading()
+				}
+			}
+		}
+		var texts []string
+		for _, group := range GroupTroubles(waits) {
+			texts = append(texts, group.String())
+		}
+		s.log.Info("not caught up yet", "shards", len(waits), "waits_for", strings.Join(texts, "; "))
+	}
+}
+
+// firstWait is after how long a run says for the first time what it waits for.
+const firstWait = 15 * time.Second
