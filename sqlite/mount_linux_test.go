@@ -3,13 +3,16 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -47,6 +50,7 @@ func inNamespace(t *testing.T, role, path string) {
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
 		t.Skipf("no namespace to mount in: %v", err)
 	} else if err != nil {
@@ -57,3 +61,42 @@ func inNamespace(t *testing.T, role, path string) {
 
 // bindMount shows a file in a second place.
 func bindMount(path, at string) error { return unix.Mount(path, at, "", unix.MS_BIND, "") }
+
+// On a full disk a commit is to be tried again, and a stop is in order and quick.
+func TestStopOnAFullDisk(t *testing.T) {
+	inNamespace(t, "full disk", inFolder(t))
+}
+
+func init() { roles["full disk"] = fullDisk }
+
+func fullDisk(path string) error {
+	folder := filepath.Dir(path)
+	if err := unix.Mount("none", folder, "tmpfs", 0, "size=1m"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: path})
+	if err != nil {
+		return err
+	}
+	term, err := store.Campaign(ctx, 0, shardA)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "rest"), make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("the disk is not full: %w", err)
+	}
+	err = term.Commit(ctx, gerritstream.Commit{Position: position("1"), Entries: []gerritstream.Entry{entry(shardA, "1", 100_000)}})
+	if !errors.Is(err, gerritstream.ErrRetryLater) {
+		return fmt.Errorf("the commit returned %w", err)
+	}
+	began := time.Now()
+	if err := store.Close(ctx); err != nil {
+		return err
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		return fmt.Errorf("the stop took %v", took)
+	}
+	return nil
+}

@@ -157,26 +157,37 @@ func (s *Store) launch() {
 }
 
 // Close resigns what the process leads, ends its membership, stops its goroutines and closes the file. Terms end; calls
-// under way fail. Ending ctx cuts the resigning short: others then wait for the leases to run out. It returns at the latest a
-// few seconds later, and the same each time it is called.
+// under way fail. Ending ctx cuts the resigning short; then, and where it cannot be written, others wait for the leases to run out,
+// which is no error. It returns at the latest a second or two later, and the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
 		s.endAll(errClosed)
-		var err error
-		if s.fate() == nil { // else there is nothing left to resign from
-			err = s.writer.do(ctx, func(st *statements) error {
-				return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leaveWaiting, s.id), st.exec(st.leave, s.id))
-			})
-		}
+		err := s.resign(ctx)
 		close(s.stop)
 		s.running.Wait()
-		if err != nil {
-			err = fmt.Errorf("resign: %w", explain(s.path, err))
-		}
 		s.closed = errors.Join(err, s.disconnect())
 	})
 	return s.closed
+}
+
+// resign takes the process out of the file. What keeps that from being written, such as another program's lock or a full disk, is
+// no error: leases are made to run out.
+func (s *Store) resign(ctx context.Context) error {
+	if s.fate() != nil { // there is nothing left to resign from
+		return nil
+	}
+	err := s.writer.do(ctx, func(st *statements) error {
+		return errors.Join(st.exec(st.freeLeases, s.id), st.exec(st.leaveWaiting, s.id), st.exec(st.leave, s.id))
+	})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, errUnknownOutcome):
+		s.log.Warn("others wait for this process' leases to run out: it cannot resign", "error", err)
+		return nil
+	}
+	return fmt.Errorf("resign: %w", explain(s.path, err))
 }
 
 // write has run written for the caller of a method.

@@ -62,17 +62,48 @@ func (w *writer) do(ctx context.Context, run func(*statements) error) error {
 // run serves jobs until stop.
 func (w *writer) run() {
 	defer w.disconnect()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w.store.running.Go(func() {
+		<-w.stop
+		cancel()
+	})
 	for {
 		select {
 		case j := <-w.jobs:
-			w.write(w.gather(j))
+			w.serve(ctx, j)
 		case <-w.stop:
 			return
 		}
 	}
 }
 
-// gather takes the jobs that wait beside the first.
+// serve writes a job, and those that wait beside it, in one transaction. Only once that has begun are they taken: while another process has
+// the lock, they can be withdrawn. When the transaction fails and nothing was written, each job gets one of its own:
+// what one of them cannot have (a page too many on a full disk) does not stop the others.
+func (w *writer) serve(ctx context.Context, first *job) {
+	begun := w.begin(ctx)
+	group := w.gather(first)
+	if begun != nil {
+		finish(group, nil, begun)
+		return
+	}
+	errs, err := w.transact(group)
+	if err == nil || len(group) == 1 || errors.Is(err, errUnknownOutcome) {
+		finish(group, errs, err)
+		return
+	}
+	for _, j := range group {
+		if begun = w.begin(ctx); begun != nil {
+			finish([]*job{j}, nil, begun)
+			continue
+		}
+		errs, err := w.transact([]*job{j})
+		finish([]*job{j}, errs, err)
+	}
+}
+
+// gather takes a job and those that wait beside it.
 func (w *writer) gather(first *job) []*job {
 	group := take(nil, first)
 	for len(group) < maxGroup {
@@ -94,16 +125,8 @@ func take(group []*job, j *job) []*job {
 	return group
 }
 
-// write writes a group in one transaction. When that fails and nothing was written, each job gets a transaction of its own:
-// what one of them cannot have (a page too many on a full disk) does not stop the others.
-func (w *writer) write(group []*job) {
-	errs, err := w.transact(group)
-	if err != nil && len(group) > 1 && !errors.Is(err, errUnknownOutcome) {
-		for _, j := range group {
-			w.write([]*job{j})
-		}
-		return
-	}
+// finish tells the jobs of a group how they ended: err, if there is one, is that of all.
+func finish(group []*job, errs []error, err error) {
 	for i, j := range group {
 		if err != nil {
 			j.done <- err
@@ -113,21 +136,30 @@ func (w *writer) write(group []*job) {
 	}
 }
 
-// transact runs a group in one transaction. errs are what the jobs said, each of which then is written or not; err says
-// that none of them is.
-func (w *writer) transact(group []*job) (errs []error, err error) {
-	if len(group) == 0 {
-		return nil, nil
-	}
+// begin begins a transaction. Ending ctx ends its waiting for another process' lock.
+func (w *writer) begin(ctx context.Context) error {
 	if err := w.store.fate(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.connect(); err != nil {
-		return nil, explain(w.store.path, err)
+		return explain(w.store.path, err)
 	}
-	if err := w.stmt.exec(w.stmt.begin); err != nil {
+	if _, err := w.stmt.begin.ExecContext(ctx); err != nil {
 		w.rollback()
-		return nil, explain(w.store.path, err)
+		if ctx.Err() != nil {
+			return errClosed
+		}
+		return explain(w.store.path, err)
+	}
+	return nil
+}
+
+// transact runs a group in the transaction that has begun, and ends that. errs are what the jobs said, each of which then is written
+// or not; err says that none of them is.
+func (w *writer) transact(group []*job) (errs []error, err error) {
+	if len(group) == 0 {
+		w.rollback()
+		return nil, nil
 	}
 	for _, j := range group {
 		jobErr, err := w.savepoint(j)

@@ -212,4 +212,25 @@ var sqliteMutants = []mutant{
 		new:  "	case lib.SQLITE_PERM:\n",
 		pkg:  "./sqlite", tests: "TestGroupAccess",
 	},
+	{
+		name: "SQLite: what waits for a lock cannot be withdrawn",
+		file: "sqlite/writer.go",
+		old:  "	begun := w.begin(ctx)\n	group := w.gather(first)\n",
+		new:  "	group := w.gather(first)\n	begun := w.begin(ctx)\n",
+		pkg:  "./sqlite", tests: "TestStopUnderALock",
+	},
+	{
+		name: "SQLite: a stop that cannot resign fails",
+		file: "sqlite/open.go",
+		old:  "	case ctx.Err() != nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, errUnknownOutcome):\n",
+		new:  "	case errors.Is(err, errUnknownOutcome):\n",
+		pkg:  "./sqlite", tests: "TestStopUnderALock",
+	},
+	{
+		name: "SQLite: jobs wait for a lock one after the other",
+		file: "sqlite/writer.go",
+		old:  "		finish(group, nil, begun)\n		return\n",
+		new:  "		for _, j := range group {\n			finish([]*job{j}, nil, w.begin(ctx))\n		}\n		return\n",
+		pkg:  "./sqlite", tests: "TestALockHoldsUpAllJobsAtOnce",
+	},
 }
