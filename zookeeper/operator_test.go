@@ -21,8 +21,8 @@ func openOperator(t *testing.T, c zookeeper.Config) *zookeeper.Operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := o.Close(soon(t)); err != nil {
+	t.Cleanup(func() { // the test's own context has ended by then
+		if err := o.Close(context.Background()); err != nil {
 			t.Errorf("close the operator: %v", err)
 		}
 	})

@@ -25,8 +25,7 @@ func bareSession() *session {
 // watching has a session watch a node.
 func watching(k *session) (fired <-chan struct{}) {
 	key := viewKey{"/node", viewNode}
-	_, _, _, turn := k.views.taken(key)
-	fired, _ = k.views.take(key, turn, seen{}, true)
+	fired, _ = k.views.take(key, k.views.taken(key).turn, seen{}, true)
 	return fired
 }
 

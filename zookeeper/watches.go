@@ -142,8 +142,16 @@ func (w *views) watching() bool {
 	return w.armed > 0
 }
 
-// taken returns what was seen, if that is still so; otherwise whether a watch stands, and the turn to hand to take.
-func (w *views) taken(key viewKey) (s seen, fired <-chan struct{}, armed bool, turn int) {
+// looked is what a look at a view comes to.
+type looked struct {
+	seen  seen
+	fired <-chan struct{} // nil: what was seen may not be so any more
+	armed bool            // a watch stands
+	turn  int             // to hand to take
+}
+
+// taken returns what was seen, if that is still so, and what to read a node with otherwise.
+func (w *views) taken(key viewKey) looked {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
 	v := w.views[key]
@@ -156,9 +164,9 @@ func (w *views) taken(key viewKey) (s seen, fired <-chan struct{}, armed bool, t
 		w.views[key] = v
 	}
 	if v.stands() {
-		return v.seen, v.fired, true, v.turn
+		return looked{v.seen, v.fired, true, v.turn}
 	}
-	return seen{}, nil, v.armed, v.turn
+	return looked{armed: v.armed, turn: v.turn}
 }
 
 // take takes in what was read in a turn: by setting a watch, or while one stood. again: that one did not tell of a change, and the
@@ -216,19 +224,19 @@ func (w *views) peek(key viewKey) (seen, bool) {
 // otherwise fired is nil then.
 func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
 	for {
-		s, fired, armed, turn := k.views.taken(key)
-		if fired != nil {
-			return s, fired, nil
+		was := k.views.taken(key)
+		if was.fired != nil {
+			return was.seen, was.fired, nil
 		}
-		s, set, err := k.readView(ctx, key, armed, absent)
+		s, set, err := k.readView(ctx, key, was.armed, absent)
 		switch {
 		case err != nil:
 			return seen{}, nil, err
-		case !armed && !set:
-			k.views.drop(key, turn)
+		case !was.armed && !set:
+			k.views.drop(key, was.turn)
 			return s, nil, nil
 		}
-		fired, again := k.views.take(key, turn, s, set)
+		fired, again := k.views.take(key, was.turn, s, set)
 		if !again {
 			return s, fired, nil
 		}

@@ -13,12 +13,18 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// watched opens two stores on three servers: one that sees, by a link, and one that writes; and the folder in which it does.
-func watched(t *testing.T) (see, write *session, link *peers.Link, dir string) {
+// observed are two sessions with different servers of three.
+type observed struct {
+	reader, writer *session
+	link           *peers.Link // by which the reader goes
+}
+
+// watched opens two stores, and returns their sessions and a folder.
+func watched(t *testing.T) (o *observed, dir string) {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond, MaxSessionTimeout: time.Minute, Servers: 3})
 	chroot := peers.Chroot(t, ensemble)
-	link = peers.NewZooKeeperLink(t, ensemble.Servers[1].Addr())
+	link := peers.NewZooKeeperLink(t, ensemble.Servers[1].Addr())
 	sessions := make([]*session, 2)
 	for i, host := range []string{link.Addr(), ensemble.Servers[2].Addr()} {
 		s, err := Open(t.Context(), Config{Hosts: []string{host}, Chroot: chroot, Connection: "gerrit", SessionTimeout: time.Minute})
@@ -34,14 +40,15 @@ func watched(t *testing.T) (see, write *session, link *peers.Link, dir string) {
 	if err := sessions[1].ensure(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	return sessions[0], sessions[1], link, dir
+	return &observed{sessions[0], sessions[1], link}, dir
 }
 
 // What was written anywhere before a sync is seen after it, though hardly anything is asked: a node's data, and which nodes there are;
 // and though the connection is lost again and again.
 func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	t.Parallel()
-	reader, writer, link, dir := watched(t)
+	o, dir := watched(t)
+	reader, writer, link := o.reader, o.writer, o.link
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	path := dir + "/data"
@@ -104,7 +111,8 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 // A node that was deleted and made again, a node that was not there, and one that goes: whoever waits is told.
 func TestWhoWatchesIsTold(t *testing.T) {
 	t.Parallel()
-	reader, writer, link, dir := watched(t)
+	o, dir := watched(t)
+	reader, writer, link := o.reader, o.writer, o.link
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	path := dir + "/node"
@@ -166,7 +174,8 @@ func TestWhoWatchesIsTold(t *testing.T) {
 // A watch that got lost, in whatever way, is not trusted for ever; whoever waits is told when it is found out.
 func TestALostWatchIsFoundOut(t *testing.T) {
 	t.Parallel()
-	reader, writer, _, dir := watched(t)
+	o, dir := watched(t)
+	reader, writer := o.reader, o.writer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	path := dir + "/node"
@@ -228,13 +237,13 @@ func TestAnEventWhileANodeIsRead(t *testing.T) {
 	key := viewKey{"/node", viewNode}
 	old := seen{node: node{data: []byte("old"), present: true}}
 	for _, what := range []zk.EventType{zk.EventNodeDeleted, zk.EventNodeDataChanged} {
-		_, fired, armed, turn := w.taken(key)
-		if fired != nil || armed {
+		was := w.taken(key)
+		if was.fired != nil || was.armed {
 			t.Fatal("a node that was never read is seen")
 		}
 		w.happened(zk.Event{Type: what, Path: key.path}) // of another's watch
 		w.taken(key)                                     // by somebody else
-		fired, again := w.take(key, turn, old, true)
+		fired, again := w.take(key, was.turn, old, true)
 		select {
 		case <-fired:
 		default:
@@ -247,8 +256,7 @@ func TestAnEventWhileANodeIsRead(t *testing.T) {
 			t.Errorf("%v: a watch that may have fired counts as one that stands", what)
 		}
 	}
-	_, _, _, turn := w.taken(key)
-	fired, again := w.take(key, turn, old, true)
+	fired, again := w.take(key, w.taken(key).turn, old, true)
 	if again {
 		t.Error("it is to be read once more")
 	}
