@@ -51,7 +51,7 @@ func (r *reader) judge(work context.Context, b *Batch) error {
 		if r.cursor.Covers(rec.Seq, rec.Sub) {
 			continue
 		}
-		verdict := Verdict{Bad: rec.Bad}
+		verdict := Verdict{Bad: rec.Bad, Detail: rec.Detail}
 		if rec.Bad == "" {
 			verdict = r.cfg.Classify(r.shard, rec)
 		}

@@ -85,6 +85,25 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 
 // A sink that will never take an entry does not stop the shard: the entry is dead-lettered naming the sinks, and its
 // neighbours, the queue and other sinks get theirs.
+// What a Source cannot take apart is a dead letter with its reason and what is wrong.
+func TestADeadLetterSaysWhatTheSourceFoundWrong(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.put(s0, "good", "torn", "good too")
+		h.stream.change(func() {
+			torn := &h.stream.shards[s0].records[1]
+			torn.Bad, torn.Detail = gs.ReasonAggregate, "its checksum is wrong"
+		})
+		h.start(untilCaughtUp).wait(t)
+		dead := h.memory.DeadLetters()
+		if len(dead) != 1 || dead[0].Reason != gs.ReasonAggregate || dead[0].Detail != "its checksum is wrong" || string(dead[0].Payload) != "torn" {
+			t.Errorf("got %+v", dead)
+		}
+		if n := len(h.memory.Entries()); n != 2 {
+			t.Errorf("%d entries are queued, want 2", n)
+		}
+	})
+}
+
 func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 	for nth := range 6 {
 		inHouse(t, 1, func(t *testing.T, h *house) {

@@ -83,7 +83,8 @@ type Record struct {
 	// Source marks it only where it is told to.
 	Foreign bool
 
-	Bad string // not empty: the Source could not take the record apart (see ReasonAggregate); Data is then as received
+	Bad    string // not empty: the Source could not take the record apart (see ReasonAggregate); Data is then as received
+	Detail string // with Bad: what is wrong, in words for a person
 }
 
 // NoSub is the Sub of a record that is not part of an aggregate.

@@ -24,13 +24,27 @@ const (
 	dataField     = 3
 )
 
-// What countAggregate answers for a record that is none, and for one that claims to be one and is not a sound one: its
-// checksum or its structure is wrong, or there is nothing in it.
+// What countAggregate answers for a record that is none, and, below zero, for one that claims to be one and is not a sound one.
 const (
-	plain          = 0
-	badlyPacked    = -1
-	aggregateFrame = 4 + md5.Size
+	plain = -iota
+	tooShort
+	badChecksum
+	badMessage
+	noData
+	noRecords
 )
+
+const aggregateFrame = 4 + md5.Size
+
+// aggregateFaults says in words what is wrong with an aggregate, by countAggregate's answer. It is
+// never written to.
+var aggregateFaults = map[int]string{
+	tooShort:    "the aggregate is shorter than its magic number and its checksum",
+	badChecksum: "the aggregate's checksum is not that of its message",
+	badMessage:  "the aggregate's message is no sound protobuf message",
+	noData:      "a record within the aggregate has no data, or is broken",
+	noRecords:   "the aggregate holds no record",
+}
 
 // countAggregate says how many records an aggregate holds, after checking all of it. It allocates nothing.
 func countAggregate(data []byte) int {
@@ -38,29 +52,29 @@ func countAggregate(data []byte) int {
 		return plain
 	}
 	if len(data) < aggregateFrame {
-		return badlyPacked
+		return tooShort
 	}
 	message := aggregateMessage(data)
 	if md5.Sum(message) != [md5.Size]byte(data[len(data)-md5.Size:]) { //nolint:gosec // see above
-		return badlyPacked
+		return badChecksum
 	}
 	count := 0
 	for len(message) > 0 {
 		record, rest, ok := nextField(message, recordsField)
 		if !ok {
-			return badlyPacked
+			return badMessage
 		}
 		message = rest
 		if record == nil {
 			continue
 		}
 		if _, ok := recordData(record); !ok {
-			return badlyPacked
+			return noData
 		}
 		count++
 	}
 	if count == 0 {
-		return badlyPacked
+		return noRecords
 	}
 	return count
 }

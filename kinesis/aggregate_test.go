@@ -72,16 +72,22 @@ func TestUnsoundAggregateIsBad(t *testing.T) {
 	flipped[len(flipped)-1] ^= 1
 	changed := bytes.Clone(good)
 	changed[6] ^= 1
-	noData := protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), []byte{0x08, 0x00})
+	dataless := protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), []byte{0x08, 0x00})
 	varint := protowire.AppendVarint(protowire.AppendTag(nil, recordsField, protowire.VarintType), 1)
 	claims := protowire.AppendVarint(protowire.AppendTag(nil, recordsField, protowire.BytesType), 1_000_000)
-	for name, data := range map[string][]byte{
-		"magic alone": aggregateMagic, "cut": good[:len(good)-1], "checksum": flipped, "message": changed, "empty": seal(nil),
-		"only keys": seal(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "k")), "a record without data": seal(noData),
-		"a record that is a number": seal(varint), "a length beyond the end": seal(claims), "a broken tag": seal([]byte{0xff}),
+	for name, c := range map[string]struct {
+		data []byte
+		want int
+	}{
+		"magic alone": {aggregateMagic, tooShort}, "cut": {good[:len(good)-1], badChecksum}, "checksum": {flipped, badChecksum},
+		"message": {changed, badChecksum}, "empty": {seal(nil), noRecords},
+		"only keys":                 {seal(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "k")), noRecords},
+		"a record without data":     {seal(dataless), noData},
+		"a record that is a number": {seal(varint), badMessage},
+		"a length beyond the end":   {seal(claims), badMessage}, "a broken tag": {seal([]byte{0xff}), badMessage},
 	} {
-		if n := countAggregate(data); n != badlyPacked {
-			t.Errorf("%s: got %d, want %d", name, n, badlyPacked)
+		if n := countAggregate(c.data); n != c.want || aggregateFaults[n] == "" {
+			t.Errorf("%s: got %d, want %d", name, n, c.want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/smithy-go"
@@ -15,10 +16,17 @@ import (
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 )
 
-// patience is how long a request may go without any progress: no connection, no reply, no further byte of it.
-const patience = 10 * time.Second
+// patience is how long a request may go without any progress: no connection, no reply, no further byte of it. A reply may
+// take as long and, beyond that, what its bytes take at leastRate: one that trickles is as good as none.
+const (
+	patience  = 10 * time.Second
+	leastRate = 4 << 10 // bytes a second
+)
 
-var errStalled = fmt.Errorf("no progress for %s", patience)
+var (
+	errStalled  = fmt.Errorf("no progress for %s", patience)
+	errTrickles = fmt.Errorf("the reply comes at less than %d bytes a second", leastRate)
+)
 
 // exchange is one attempt at a request, as seen by the HTTP client. It belongs to the attempt's goroutine.
 type exchange struct {
@@ -26,6 +34,15 @@ type exchange struct {
 	answered time.Time // when the reply's header had come; zero: there is none
 	date     time.Time // the reply's Date; zero: it has none
 	stalled  *time.Timer
+	trickles atomic.Bool // set before stalled fires for that
+}
+
+// why is what is wrong when stalled fires.
+func (x *exchange) why() error {
+	if x.trickles.Load() {
+		return errTrickles
+	}
+	return errStalled
 }
 
 // now is the service's time, not later than the moment at which the request began: Date, which has whole seconds, less one, less
@@ -71,7 +88,7 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 		x.date = date
 	}
 	x.stalled.Reset(patience)
-	resp.Body = &watchedBody{resp.Body, x.stalled}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, exchange: x}
 	return resp, nil
 }
 
@@ -89,13 +106,18 @@ func (b readOnlyBody) Close() error { return b.body.Close() }
 // watchedBody notes the progress of a reply.
 type watchedBody struct {
 	io.ReadCloser
-	stalled *time.Timer
+	exchange *exchange
+	bytes    int64 // that have come
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.stalled.Reset(patience)
+	if n > 0 && err == nil {
+		b.bytes += int64(n)
+		may := patience + time.Duration(b.bytes)*time.Second/leastRate
+		left := time.Until(b.exchange.answered.Add(may))
+		b.exchange.trickles.Store(left < patience)
+		b.exchange.stalled.Reset(min(left, patience))
 	}
 	return n, err
 }
@@ -122,7 +144,7 @@ func (s *Source) try(ctx context.Context, t target, send func(context.Context) e
 	watched, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x := &exchange{began: time.Now()}
-	x.stalled = time.AfterFunc(patience, func() { cancel(errStalled) })
+	x.stalled = time.AfterFunc(patience, func() { cancel(x.why()) })
 	defer x.stalled.Stop()
 
 	began := time.Now()
@@ -185,8 +207,8 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 		label, e.Message = "Malformed", lacking.Error()
 	case errors.Is(err, errArrival):
 		label, e.Message = "Malformed", errArrival.Error()
-	case errors.Is(cause, errStalled):
-		label, e.Message, e.cause = "Timeout", errStalled.Error(), errStalled
+	case errors.Is(cause, errStalled), errors.Is(cause, errTrickles):
+		label, e.Message, e.cause = "Timeout", cause.Error(), cause
 	default:
 		e.Message, e.cause = networkTrouble(err)
 		e.class = classify("", e.Status)

@@ -219,8 +219,8 @@ func (u *unpacker) next(n int) []gerritstream.Record {
 		r := &u.records[u.at]
 		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.arrival(r), Data: r.data.of(u.buf), Key: u.key(r)}
 		switch {
-		case r.subs == badlyPacked:
-			rec.Bad = gerritstream.ReasonAggregate
+		case r.subs < 0:
+			rec.Bad, rec.Detail = gerritstream.ReasonAggregate, aggregateFaults[r.subs]
 		case r.subs > 0:
 			u.unpack(r, &rec)
 		}

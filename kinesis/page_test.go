@@ -31,12 +31,15 @@ func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 		pairs := w.read(trimHorizon(), atTip)
 		want := []gerritstream.Record{
 			{Seq: seqs[0], Sub: gerritstream.NoSub, Last: true, Data: []byte("before"), Key: []byte("k")},
-			{Seq: seqs[1], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate, Key: []byte("k")},
+			{Seq: seqs[1], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate,
+				Detail: aggregateFaults[badChecksum], Key: []byte("k")},
 			{Seq: seqs[2], Sub: 0, Data: []byte("one"), Key: []byte("k")},
 			{Seq: seqs[2], Sub: 1, Data: []byte(""), Key: []byte("k")},
 			{Seq: seqs[2], Sub: 2, Last: true, Data: []byte("three"), Key: []byte("k")},
-			{Seq: seqs[3], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate, Key: []byte("k")},
-			{Seq: seqs[4], Sub: gerritstream.NoSub, Last: true, Data: aggregateMagic, Bad: gerritstream.ReasonAggregate, Key: []byte("k")},
+			{Seq: seqs[3], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate,
+				Detail: aggregateFaults[badChecksum], Key: []byte("k")},
+			{Seq: seqs[4], Sub: gerritstream.NoSub, Last: true, Data: aggregateMagic, Bad: gerritstream.ReasonAggregate,
+				Detail: aggregateFaults[tooShort], Key: []byte("k")},
 			{Seq: seqs[5], Sub: 0, Last: true, Data: []byte("alone"), Key: []byte("k")},
 			{Seq: seqs[6], Sub: gerritstream.NoSub, Last: true, Data: []byte("after"), Key: []byte("k")},
 		}

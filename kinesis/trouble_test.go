@@ -260,11 +260,13 @@ func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 	})
 }
 
-// stalling is a network on which replies stop after some bytes, until their request is given up.
+// stalling is a network on which replies come piece by piece, one every nine seconds,
+// and stop after some bytes, until their request is given up.
 type stalling struct {
 	next  http.RoundTripper
 	times int
 	bytes int
+	piece int
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -272,15 +274,16 @@ func (s *stalling) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := s.next.RoundTrip(r)
 	if err == nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetRecords") && s.times > 0 {
 		s.times--
-		resp.Body = &stalledBody{resp.Body, r.Context(), s.bytes}
+		resp.Body = &stalledBody{resp.Body, r.Context(), s.bytes, s.piece}
 	}
 	return resp, err
 }
 
 type stalledBody struct {
 	io.ReadCloser
-	ctx  context.Context
-	left int
+	ctx   context.Context
+	left  int
+	piece int
 }
 
 func (b *stalledBody) Read(p []byte) (int, error) {
@@ -288,28 +291,77 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 		<-b.ctx.Done()
 		return 0, b.ctx.Err()
 	}
-	time.Sleep(9 * time.Second) // slow is not stalled
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left, 10)])
+	if err := sleep(b.ctx, 9*time.Second); err != nil { // slow is not stalled
+		return 0, err
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left, b.piece)])
 	b.left -= n
 	return n, err
 }
 
-func TestReplyThatStopsIsGivenUpAfterTenSecondsAndASlowOneIsNot(t *testing.T) {
-	for _, bytes := range []int{0, 100} {
-		network := &stalling{times: 1, bytes: bytes}
-		inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
-			w.put("a")
-			began := time.Now()
-			pairs := w.read(trimHorizon(), func(pair) bool { return true })
-			wantRetrying(t, errorsOf(pairs), 1)
-			if took, slow := time.Since(began), time.Duration(bytes/10)*9*time.Second; took != slow+patience {
-				t.Errorf("it took %s, want %s for the slow parts and %s", took, slow, patience)
-			}
-			if !strings.Contains(pairs[0].err.Error(), "no progress for 10s") {
-				t.Errorf("the error is %v", pairs[0].err)
-			}
+// A reply may be slow. It is given up when nothing more comes for ten seconds, and when
+// it has come for ten seconds more than its bytes take at the least rate.
+func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
+	const slow = 40_000 // in nine seconds
+	for name, c := range map[string]struct {
+		bytes, piece int
+		took         time.Duration // zero: it is not given up
+		text         string
+	}{
+		"nothing":           {0, slow, patience, "no progress for 10s"},
+		"slow, and stops":   {5 * slow, slow, 5*9*time.Second + patience, "no progress for 10s"},
+		"slow to its end":   {1 << 30, slow, 0, ""},
+		"trickles":          {1 << 30, 10, patience + 10*time.Second/leastRate, "less than 4096 bytes a second"},
+		"below the rate":    {1 << 30, 30_000, 0, "less than 4096 bytes a second"},
+		"slow, and trickle": {1 << 30, leastRate, patience + time.Second, "less than 4096 bytes a second"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := &stalling{times: 1, bytes: c.bytes, piece: c.piece}
+			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
+				w.put(strings.Repeat("x", 1_000_000))
+				began := time.Now()
+				pairs := w.read(trimHorizon(), func(pair) bool { return true })
+				took := time.Since(began)
+				if c.text == "" {
+					wantRetrying(t, errorsOf(pairs), 0)
+					return
+				}
+				wantRetrying(t, errorsOf(pairs), 1)
+				if took < patience || c.took > 0 && took.Round(100*time.Millisecond) != c.took.Round(100*time.Millisecond) {
+					t.Errorf("it took %s, want %s", took, c.took)
+				}
+				if !strings.Contains(pairs[0].err.Error(), c.text) || w.seen("GetRecords Timeout") != 1 {
+					t.Errorf("the error is %v, and the observer was shown %q", pairs[0].err, w.codes)
+				}
+			})
 		})
 	}
+}
+
+// After a page that was too large the limit of records grows again, to all that a page
+// can have.
+func TestLimitGrowsAgainAfterAPageThatWasTooLarge(t *testing.T) {
+	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
+		for i := range 40 {
+			w.put(fmt.Sprint(i))
+		}
+		remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: padded(1)})
+		w.read(trimHorizon(), func(p pair) bool {
+			if len(p.Records) > 0 {
+				remove()
+			}
+			return len(w.sent("GetRecords")) > 80
+		})
+		asked := w.sent("GetRecords")
+		least, last := maxRecords, 0
+		for _, r := range asked {
+			last = r.in.Limit
+			least = min(least, last)
+		}
+		if least > 2 || last != maxRecords {
+			t.Errorf("as few as %d records were asked for, and %d in the end", least, last)
+		}
+	})
 }
 
 // A reply larger than the room for a page is asked for with fewer records, until it fits.

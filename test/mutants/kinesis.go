@@ -565,9 +565,16 @@ var kinesisMutants = []mutant{
 	{
 		name: "a corrupt aggregate is handed on as an event",
 		file: "kinesis/page.go",
-		old:  "			rec.Bad = gerritstream.ReasonAggregate\n",
+		old:  "			rec.Bad, rec.Detail = gerritstream.ReasonAggregate, aggregateFaults[r.subs]\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestCorruptAggregateIsBad",
+	},
+	{
+		name: "a corrupt aggregate's dead letter does not say what is wrong",
+		file: "chunk.go",
+		old:  "Verdict{Bad: rec.Bad, Detail: rec.Detail}",
+		new:  "Verdict{Bad: rec.Bad}",
+		pkg:  ".", tests: "TestADeadLetterSays",
 	},
 	{
 		name: "every record of an aggregate is its last",
@@ -650,9 +657,23 @@ var kinesisMutants = []mutant{
 	{
 		name: "a slow reply is given up",
 		file: "kinesis/exchange.go",
-		old:  "	if n > 0 {\n		b.stalled.Reset(patience)\n	}\n",
+		old:  "		b.exchange.stalled.Reset(min(left, patience))\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestReplyThatStops",
+	},
+	{
+		name: "a reply that trickles is waited for",
+		file: "kinesis/exchange.go",
+		old:  "		b.exchange.stalled.Reset(min(left, patience))\n",
+		new:  "		b.exchange.stalled.Reset(patience)\n",
+		pkg:  "./kinesis", tests: "TestReplyThatStops",
+	},
+	{
+		name: "the read limit never grows back after one page too large",
+		file: "kinesis/read.go",
+		old:  "	r.limit = min(r.limit+r.limit/4+1, maxRecords)\n",
+		new:  "",
+		pkg:  "./kinesis", tests: "TestLimitGrowsAgain",
 	},
 	{
 		name: "a reply that stops is waited for",
