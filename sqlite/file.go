@@ -82,11 +82,11 @@ func realPath(path string) (string, error) {
 	case err != nil:
 		return "", err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("it is a link to a file that is not there: make the file, or mount the volume that belongs there (%w)", err)
 	}
-	return real, err
+	return resolved, err
 }
 
 // checkFilesystem refuses network file systems and warns about those that forget. It is given a file or a folder.
