@@ -98,7 +98,7 @@ func (k *session) makeOne(ctx context.Context, p string) error {
 	if err := k.ensureOne(ctx, path.Dir(p)); err != nil {
 		return err
 	}
-	if _, err := k.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+	if err := k.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 		k.forget()
 		return err
 	}

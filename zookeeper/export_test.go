@@ -91,7 +91,7 @@ var ErrTooLarge = errTooLarge
 func (s *Store) Put(ctx context.Context, path string, data []byte) error {
 	k, err := s.await(ctx)
 	if err == nil {
-		_, err = k.create(ctx, path, data, 0)
+		err = k.create(ctx, path, data, 0)
 	}
 	return err
 }

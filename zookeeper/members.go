@@ -110,7 +110,7 @@ func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir
 	if err := k.ensure(ctx, dir); err != nil {
 		return err
 	}
-	if _, err := k.create(ctx, path, newest, zk.FlagEphemeral); err != nil {
+	if err := k.create(ctx, path, newest, zk.FlagEphemeral); err != nil {
 		k.forget() // in case the folder was deleted
 		return err
 	}

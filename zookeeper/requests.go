@@ -161,12 +161,13 @@ func (k *session) sync(ctx context.Context) error {
 	return err
 }
 
-// create makes a node and returns its path.
-func (k *session) create(ctx context.Context, path string, data []byte, flags int32) (string, error) {
+// create makes a node.
+func (k *session) create(ctx context.Context, path string, data []byte, flags int32) error {
 	if err := fit(&zk.CreateRequest{Path: path, Data: data}); err != nil {
-		return "", err
+		return err
 	}
-	return write(ctx, k, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
+	_, err := write(ctx, k, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
+	return err
 }
 
 // set changes a node that has this version; -1: any.

@@ -93,7 +93,7 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 		defer func() { asked <- n }()
 		for ; asking.Err() == nil && !k.isOver(); n++ {
 			ctx, cancel := context.WithTimeout(asking, 20*time.Millisecond)
-			_, _ = k.create(ctx, fmt.Sprintf("%s/stray-%d", s.at.own, n), nil, zk.FlagPersistent)
+			_ = k.create(ctx, fmt.Sprintf("%s/stray-%d", s.at.own, n), nil, zk.FlagPersistent)
 			cancel()
 		}
 	}()

@@ -110,7 +110,7 @@ func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Sta
 			k.forget()
 			return err
 		}
-		_, err = k.create(ctx, s.at.start(), record, zk.FlagPersistent)
+		err = k.create(ctx, s.at.start(), record, zk.FlagPersistent)
 	} else {
 		err = k.set(ctx, s.at.start(), record, version)
 	}

@@ -52,7 +52,7 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	path := dir + "/data"
-	if _, err := writer.create(ctx, path, []byte("0"), zk.FlagPersistent); err != nil {
+	if err := writer.create(ctx, path, []byte("0"), zk.FlagPersistent); err != nil {
 		t.Fatal(err)
 	}
 	var written atomic.Int64 // the number in the data, and of the other nodes
@@ -61,7 +61,7 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 		for n := int64(1); ; n++ {
 			err := writer.set(ctx, path, strconv.AppendInt(nil, n, 10), -1)
 			if err == nil {
-				_, err = writer.create(ctx, fmt.Sprintf("%s/node-%06d", dir, n), nil, zk.FlagPersistent)
+				err = writer.create(ctx, fmt.Sprintf("%s/node-%06d", dir, n), nil, zk.FlagPersistent)
 			}
 			written.Store(n)
 			select {
@@ -119,18 +119,18 @@ func TestWhoWatchesIsTold(t *testing.T) {
 	for what, do := range map[string][2]func() error{ // what is so at first, and what then happens
 		"made": {
 			func() error { return nil },
-			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.create(ctx, path, nil, zk.FlagPersistent) },
 		},
 		"deleted": {
-			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.create(ctx, path, nil, zk.FlagPersistent) },
 			func() error { return writer.remove(ctx, path) },
 		},
 		"changed": {
-			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.create(ctx, path, nil, zk.FlagPersistent) },
 			func() error { return writer.set(ctx, path, []byte("x"), -1) },
 		},
 		"changed while the connection is away": {
-			func() error { _, err := writer.create(ctx, path, nil, zk.FlagPersistent); return err },
+			func() error { return writer.create(ctx, path, nil, zk.FlagPersistent) },
 			func() error {
 				link.Cut()
 				defer link.Restore()
@@ -179,7 +179,7 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	path := dir + "/node"
-	if _, err := writer.create(ctx, path, []byte("old"), zk.FlagPersistent); err != nil {
+	if err := writer.create(ctx, path, []byte("old"), zk.FlagPersistent); err != nil {
 		t.Fatal(err)
 	}
 	if err := reader.sync(ctx); err != nil {
