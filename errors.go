@@ -40,6 +40,9 @@ var (
 	// ErrRetrying: a Source met trouble, is waiting, and will go on by itself.
 	ErrRetrying = errors.New("retrying")
 
+	// ErrAlreadyRun: a Listener's Run was called before; a further one is made by New.
+	ErrAlreadyRun = errors.New("the listener has run already")
+
 	// ErrRejected: a sink will never take an entry.
 	ErrRejected = errors.New("rejected")
 )

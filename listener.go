@@ -36,10 +36,12 @@ type Config struct {
 	// stream, or the store's chroot or certificates.
 	WaitForSetup bool
 
-	// Self is what this process says of itself to the others; what can change (Process, Leads, Readable) is filled in.
+	// Self is what this process says of itself to the others. Host, PID and
+	// Version are filled in where they are empty, and what can change always
+	// (Process, Leads, Readable).
 	Self Announcement
 
-	Process  string       // names this process in Status
+	Process  string       // names this process in Status; empty: its host and id
 	Logger   *slog.Logger // nil: nothing is logged
 	Observer Observer     // nil: NopObserver
 }
@@ -53,6 +55,8 @@ type Listener struct {
 	reach  reach
 	clock  serviceClock
 	rounds *rounds
+	tip    tip
+	ran    atomic.Bool           // Run was called
 	begins atomic.Pointer[Start] // the start record; nil: not known yet
 }
 
@@ -77,7 +81,8 @@ func New(cfg Config) (*Listener, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Listener{cfg: cfg, log: cfg.Logger, book: newLogbook(cfg.Logger), rounds: newRounds()}
+	introduce(&cfg)
+	l := &Listener{cfg: cfg, log: cfg.Logger, book: newLogbook(cfg.Logger), rounds: newRounds(), tip: newTip()}
 	l.board = newBoard(cfg.Process, &l.clock)
 	return l, nil
 }
@@ -97,8 +102,13 @@ func (l *Listener) Status() Status { return l.board.status() }
 // Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
 // ErrStreamNotFound before the first listing, ErrUnusable before the start record is known (but see WaitForSetup),
 // ErrOtherStream, ErrNewerFormat, ErrStoreGone, a start in the future.
-// Run is called once.
+//
+// Run is called once: a further call does nothing and returns ErrAlreadyRun.
 func (l *Listener) Run(ctx context.Context) error {
+	if l.ran.Swap(true) {
+		return ErrAlreadyRun
+	}
+	defer close(l.tip.ended)
 	ctx, cancel := context.WithCancel(ctx)
 	l.board.set(func(s *Status) { s.Began = time.Now() })
 	var beside sync.WaitGroup

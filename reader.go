@@ -285,7 +285,7 @@ func (r *reader) handle(work context.Context, b *Batch) error {
 	r.notePage(b)
 	reached := atTip || r.passesTheBeginning(b)
 	var err error
-	if b.End || lost || r.chunk.size() > 0 || reached && r.cfg.UntilCaughtUp && !r.wasAtTip.Load() {
+	if b.End || lost || r.chunk.size() > 0 || reached && r.isHurried() && !r.wasAtTip.Load() {
 		err = r.commit(work)
 	} else {
 		err = r.commitIfDue(work)

@@ -13,7 +13,7 @@ const (
 	listEvery    = 30 * time.Second       // reshards of which nobody tells are seen by then
 	listDebounce = 200 * time.Millisecond // the two shards of a merge end together, and terms begin and end in groups
 	begunError   = 10 * time.Second       // times of a Source are lower bounds: Run may have begun so much later than it says
-	waitingEvery = time.Second            // how often positions of shards led elsewhere are looked at, for UntilCaughtUp
+	waitingEvery = time.Second            // how often positions of shards led elsewhere are looked at, for those who wait for the tip
 )
 
 // supervisor decides which shards have a worker. All of its fields belong to the goroutine of run, but for the channels.
@@ -95,6 +95,9 @@ func (s *supervisor) run(ctx context.Context) error {
 	defer s.leave(ctx)
 	for {
 		caughtUp, err := s.round(ctx)
+		if caughtUp {
+			s.tip.note()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -116,7 +119,7 @@ func (s *supervisor) pause(err error) time.Duration {
 		s.retry.reset()
 		s.board.passed("")
 		s.book.settle("")
-		if s.cfg.UntilCaughtUp {
+		if s.isHurried() {
 			d = waitingEvery
 		}
 	} else {
@@ -191,7 +194,7 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 // list lists the stream and settles the start record, when it is time to. After a failure what was listed before is planned
 // with: who leads is decided all the same.
 func (s *supervisor) list(ctx context.Context) (done bool, err error) {
-	if time.Now().Before(s.nextList) && (s.listErr != nil || !s.cfg.UntilCaughtUp) {
+	if time.Now().Before(s.nextList) && (s.listErr != nil || !s.isHurried()) {
 		return false, s.listErr
 	}
 	began := time.Now()
@@ -394,6 +397,8 @@ func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 			s.listSoon()
 			within(listDebounce)
 		case <-s.nudges:
+			within(listDebounce)
+		case <-s.tip.wanted:
 			within(listDebounce)
 		case w := <-s.finished:
 			s.drop(w)

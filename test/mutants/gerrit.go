@@ -1,6 +1,6 @@
 package main
 
-// gerritMutants are the breaks of what is said of one event.
+// gerritMutants are the breaks of what is said of one event, of the filter's configuration, and of the library's seams.
 var gerritMutants = []mutant{
 	{
 		name: "gerrit: an array as newRev passes",
@@ -71,6 +71,27 @@ var gerritMutants = []mutant{
 		old:  "	if u.left--; u.left > 0 {",
 		new:  "	if u.left--; u.left >= 0 {",
 		pkg:  "./internal/daemon", tests: "TestUnusedEntriesAreWarnedAbout",
+	},
+	{
+		name: "library: everybody is told at once that all is read",
+		file: "supervisor.go",
+		old:  "		if caughtUp {\n			s.tip.note()\n",
+		new:  "		if err == nil {\n			s.tip.note()\n",
+		pkg:  ".", tests: "TestWaitCaughtUp",
+	},
+	{
+		name: "library: a listener runs twice",
+		file: "listener.go",
+		old:  "	if l.ran.Swap(true) {",
+		new:  "	if l.ran.Swap(true) && false {",
+		pkg:  ".", tests: "TestRunTwice",
+	},
+	{
+		name: "library: a reader holds pages of any size",
+		file: "sqlite/reader.go",
+		old:  "for size := 0; size < readBytes && rows.Next(); {",
+		new:  "for size := 0; rows.Next(); {",
+		pkg:  "./sqlite", tests: "TestPagesOfAReaderAreBounded",
 	},
 	{
 		name: "gerrit: 309 digits are taken for few",
