@@ -39,8 +39,133 @@ const maxProblems = 50
 // Good reports whether every promise was kept.
 func (r *Report) Good() bool { return r.Lost+r.Duplicated+r.Disordered+r.Broken == 0 }
 
-// Check judges a history whose events are in the order of their times.
+// Check judges a history whose events are in the order of their times. Each stream
+// of those that had the name one after the other is judged alone, for their shards
+// have the same ids; everything put on one must have come through before the next
+// is created. The counts are those of all of them.
 func Check(events []Event) Report {
+	var total Report
+	for _, stream := range perStream(events) {
+		total.add(checkStream(stream))
+	}
+	return total
+}
+
+// perStream returns the events of each stream. A record belongs to the stream on
+// which it was put, wherever it lies; a term to the one that its position is of,
+// for a leadership may outlive its stream by a moment; everything else to the
+// stream of its time.
+func perStream(events []Event) [][]Event {
+	s := sorter{home: map[place]int{}, terms: map[termKey]int{}}
+	for i := range events {
+		if e := &events[i]; e.Kind == KindCreated {
+			s.starts = append(s.starts, e.At)
+		}
+	}
+	streams := make([][]Event, max(1, len(s.starts)))
+	for i := range events {
+		if e := &events[i]; e.Kind == KindPut {
+			for j := range e.Items {
+				s.home[e.place(&e.Items[j])] = s.at(e.At)
+				s.home[e.place(&Item{Shard: e.Items[j].Shard, Seq: e.Items[j].Seq})] = s.at(e.At) // as positions have it
+			}
+		}
+	}
+	for i := range events {
+		e := &events[i]
+		if e.Kind == KindQueue || e.Kind == KindLetters {
+			s.deal(e, streams)
+			continue
+		}
+		of := s.of(e)
+		streams[of] = append(streams[of], *e)
+	}
+	return streams
+}
+
+// sorter tells which stream an event belongs to.
+type sorter struct {
+	starts []time.Time // when each stream was created
+	home   map[place]int
+	terms  map[termKey]int
+}
+
+type termKey struct {
+	process string
+	shard   gerritstream.ShardID
+	number  uint64
+}
+
+// at returns the stream of a time.
+func (s *sorter) at(t time.Time) int {
+	n := len(s.starts)
+	for n > 1 && t.Before(s.starts[n-1]) {
+		n--
+	}
+	return max(0, n-1)
+}
+
+func (s *sorter) of(e *Event) int {
+	key := termKey{e.Process, e.Shard, e.Term}
+	switch e.Kind {
+	case KindElected:
+		s.terms[key] = s.at(e.At)
+		if e.Position == nil {
+			break
+		}
+		if of, ok := s.home[e.place(&Item{Seq: e.Position.After})]; ok {
+			s.terms[key] = of
+		}
+	case KindCommitted, KindTermEnded:
+	default:
+		return s.at(e.At)
+	}
+	if of, ok := s.terms[key]; ok {
+		return of
+	}
+	return s.at(e.At)
+}
+
+// deal gives each stream those of the event's items that were put on it, and the
+// last one what was put on none.
+func (s *sorter) deal(e *Event, streams [][]Event) {
+	parts := make([][]Item, len(streams))
+	for j := range e.Items {
+		at, ok := s.home[e.place(&e.Items[j])]
+		if !ok {
+			at = len(streams) - 1
+		}
+		parts[at] = append(parts[at], e.Items[j])
+	}
+	for at, items := range parts {
+		part := *e
+		part.Items = items
+		streams[at] = append(streams[at], part)
+	}
+}
+
+// add takes in the report on another stream.
+func (r *Report) add(o Report) {
+	r.Put += o.Put
+	r.Queued += o.Queued
+	r.Filtered += o.Filtered
+	r.DeadLettered += o.DeadLettered
+	r.Lost += o.Lost
+	r.Duplicated += o.Duplicated
+	r.Disordered += o.Disordered
+	r.Broken += o.Broken
+	r.Terms += o.Terms
+	r.Commits += o.Commits
+	r.LongestPause = max(r.LongestPause, o.LongestPause)
+	r.Problems = append(r.Problems, o.Problems...)
+	r.Problems = r.Problems[:min(len(r.Problems), maxProblems)]
+	if r.Foreign == nil {
+		r.Foreign = o.Foreign
+	}
+}
+
+// checkStream judges what happened on one stream.
+func checkStream(events []Event) Report {
 	c := checker{
 		puts: map[place]*put{}, ids: map[place]string{}, letters: map[place]bool{},
 		parents: map[gerritstream.ShardID][]gerritstream.ShardID{}, terms: map[gerritstream.ShardID][]*term{},

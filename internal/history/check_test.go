@@ -76,6 +76,59 @@ const (
 	committed1, elected2, committed3, committed4, electedChild, queue, letters = 4, 6, 7, 8, 9, 11, 12
 )
 
+// again is a history of two streams of one name: the shards, and the terms'
+// numbers, of the second go on, its positions begin again.
+func again() []history.Event {
+	first := good()
+	second := good()
+	for i := range second {
+		e := &second[i]
+		e.At = e.At.Add(time.Hour)
+		if e.Term > 0 {
+			e.Term += 10
+		}
+		if e.Position != nil {
+			e.Position.After = later(e.Position.After)
+		}
+		for j := range e.Items {
+			e.Items[j].Seq, e.Items[j].ID = later(e.Items[j].Seq), "again "+e.Items[j].ID
+		}
+	}
+	first[queue].Items = append(first[queue].Items, second[queue].Items...)
+	first[letters].Items = append(first[letters].Items, second[letters].Items...)
+	first[queue].At, first[letters].At = epoch.Add(2*time.Hour), epoch.Add(2*time.Hour)
+	events := slices.Concat(
+		[]history.Event{{At: epoch, Kind: history.KindCreated}}, first[:queue],
+		[]history.Event{{At: epoch.Add(time.Hour), Kind: history.KindCreated}}, second[:queue],
+		first[queue:],
+	)
+	// A leadership of the first stream that did not hear at once of its end.
+	late := first[committed4]
+	late.At = epoch.Add(time.Hour + time.Second)
+	late.Items = nil
+	return slices.Insert(events, queue+2, late)
+}
+
+func later(seq gerritstream.SequenceNumber) gerritstream.SequenceNumber { return "1" + seq }
+
+// TestStreamsOfOneNameAreJudgedAlone: the children of one are no children of the
+// other, and each has everything of its own in the queue.
+func TestStreamsOfOneNameAreJudgedAlone(t *testing.T) {
+	r := history.Check(again())
+	if !r.Good() || r.Put != 12 || r.Queued != 8 || r.Filtered != 2 || r.DeadLettered != 2 || r.Terms != 6 {
+		t.Errorf("a good history of two streams: %+v", r)
+	}
+	spoilt := again()
+	q := &spoilt[len(spoilt)-2]
+	q.Items = slices.Delete(q.Items, 1, 2) // of the first stream
+	if r := history.Check(spoilt); r.Lost != 1 || r.Duplicated+r.Disordered+r.Broken != 0 {
+		t.Errorf("a record of the first stream is missing: %+v", r)
+	}
+	if r := history.Check(slices.DeleteFunc(again(), func(e history.Event) bool { return e.Kind == history.KindCreated })); r.Good() {
+		t.Error("two streams taken for one are good")
+	}
+}
+
 func TestCheckAGoodHistory(t *testing.T) {
 	r := history.Check(good())
 	if !r.Good() || r.Put != 6 || r.Queued != 4 || r.Filtered != 1 || r.DeadLettered != 1 || r.Terms != 3 || r.Commits != 4 {

@@ -11,6 +11,7 @@ type Kind string
 
 // The kinds of events.
 const (
+	KindCreated   Kind = "created"   // the stream was created; a second time, after it was deleted with nothing left to read
 	KindShard     Kind = "shard"     // a shard exists, with its parents
 	KindPut       Kind = "put"       // the stream acknowledged records
 	KindElected   Kind = "elected"   // a term began, from a position (nil: none)

@@ -65,7 +65,13 @@ func newNemesis(s *soak) *nemesis {
 		{name: "throttled iterators", do: refuse("GetShardIterator", 5, throttled)},
 		{name: "server errors", do: refuse("", 10, kinesistest.Fail("InternalFailure", "It failed.", 500))},
 		{name: "lost replies of Kinesis", do: refuse("GetRecords", 5, kinesistest.CutReply)},
+		{name: "half-broken replies", weight: 2, do: n.garble},
+		{name: "a second reader", do: n.readBeside},
+		{name: "blocked sink", do: n.blockSink},
 	}, s.store.faults(n)...)
+	if !*flagPython { // whose listener does not know that a stream can be another one
+		n.faults = append(n.faults, fault{name: "stream deleted and recreated", do: n.recreate})
+	}
 	return n
 }
 

@@ -28,6 +28,8 @@ type producer struct {
 	generator *gerrittest.Generator
 	made      int
 
+	paused sync.Mutex // held while nothing is put
+
 	mu   sync.Mutex
 	want map[string]history.Item // by event id: what is to be queued and was not seen there; under mu
 	bad  int                     // dead letters to come; under mu
@@ -66,6 +68,8 @@ func (p *producer) start() (stop func()) {
 
 // put puts one record. It is noted as put when the stream has it: a process may be faster, but not by more than the lock is held.
 func (p *producer) put() {
+	p.paused.Lock()
+	defer p.paused.Unlock()
 	p.made++
 	r := p.generator.Next()
 	parts := []gerrittest.Record{r}
@@ -95,7 +99,7 @@ func (p *producer) put() {
 			Shard: gerritstream.ShardID(shard), Seq: gerritstream.SequenceNumber(seq), Sub: sub,
 			Fate: fates[part.Want], Sum: history.Sum(part.Data),
 		}
-		id := gerritstream.NewEventID(p.stream.id, item.Shard, item.Seq, sub).String()
+		id := gerritstream.NewEventID(p.stream.identity(), item.Shard, item.Seq, sub).String()
 		item.ID = id
 		e.Items = append(e.Items, item)
 		p.all[id] = item
@@ -107,6 +111,12 @@ func (p *producer) put() {
 		}
 	}
 	p.stream.log.Add(e)
+}
+
+// pause has nothing put until resume is called.
+func (p *producer) pause() (resume func()) {
+	p.paused.Lock()
+	return p.paused.Unlock
 }
 
 func aggregate(parts []gerrittest.Record) []byte {

@@ -2,7 +2,12 @@ package soak
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,11 +28,57 @@ func newSQLite(t *testing.T, s *soak) *sqliteStore {
 
 func (q *sqliteStore) name() string { return "sqlite" }
 
-func (q *sqliteStore) args(int) []string { return []string{"--store", "sqlite:" + q.path} }
+func (q *sqliteStore) args(int) []string {
+	return []string{"--store", "sqlite:" + q.path, "--retention", "1h"}
+}
 
 func (q *sqliteStore) timeout() time.Duration { return sqlite.DefaultLeaseTTL }
 
-func (q *sqliteStore) faults(*nemesis) []fault { return nil }
+func (q *sqliteStore) faults(n *nemesis) []fault {
+	return []fault{{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }}}
+}
+
+// replaceNotice is how soon each process must have ended whose file is not at its
+// path any more.
+const replaceNotice = 30 * time.Second
+
+// replace moves the file away under the processes, with or without a copy in its
+// place, as somebody does who restores a back-up; waits until all of them have
+// ended because of it; and undoes it.
+func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
+	away := q.path + ".away"
+	move := func(from, to string) {
+		for _, part := range []string{"", "-wal", "-shm"} {
+			if err := os.Rename(from+part, to+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				q.t.Errorf("move the database: %v", err)
+			}
+		}
+	}
+	running := slices.DeleteFunc(slices.Clone(q.s.crew), func(w *worker) bool { return !w.alive() })
+	move(q.path, away)
+	if q.s.faults["database file replaced"]%2 == 1 {
+		if out, err := exec.CommandContext(ctx, "cp", away, q.path).CombinedOutput(); err != nil {
+			q.t.Errorf("copy the database: %v: %s", err, out)
+		}
+	}
+	ended := n.await(ctx, replaceNotice, func() bool { return !slices.ContainsFunc(running, (*worker).alive) })
+	for _, w := range running {
+		if w.alive() {
+			q.t.Errorf("process %d-%d goes on without its database:\n%s", w.number, w.starts, w.tail())
+			w.kill()
+		} else if code := w.cmd.ProcessState.ExitCode(); code != 1 {
+			q.t.Errorf("process %d-%d ended with exit code %d when its database was replaced, want 1:\n%s", w.number, w.starts, code, w.tail())
+		}
+	}
+	for _, part := range []string{"", "-wal", "-shm"} {
+		_ = os.Remove(q.path + part) // the copy, if there was one
+	}
+	move(away, q.path)
+	for _, w := range running {
+		w.start()
+	}
+	return ended && len(running) > 0
+}
 
 // consume looks at what is new, every now and then.
 func (q *sqliteStore) consume() (stop func()) {

@@ -25,25 +25,16 @@ type stream struct {
 	t      *testing.T
 	server *kinesistest.Server
 	addr   string // HOST:PORT
-	id     gerritstream.Stream
 	log    *history.Writer
 
 	mu     sync.Mutex
-	listed map[string]bool // shards that the history knows; under mu
+	id     gerritstream.Stream // under mu
+	listed map[string]bool     // shards that the history knows; under mu
 }
 
 func newStream(t *testing.T, log *history.Writer) *stream {
 	s := &stream{t: t, log: log, listed: map[string]bool{}}
 	s.server = kinesistest.New(kinesistest.Options{})
-	arn, err := s.server.CreateStream(streamName, firstShards)
-	if err != nil {
-		t.Fatal(err)
-	}
-	created, err := s.server.Created(streamName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.id = gerritstream.Stream{ARN: arn, Created: created}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -63,8 +54,32 @@ func newStream(t *testing.T, log *history.Writer) *stream {
 		}
 		<-served
 	})
-	s.note()
+	s.create()
 	return s
+}
+
+// create makes the stream, which is not there, or not any more.
+func (s *stream) create() {
+	s.log.Add(history.Event{Kind: history.KindCreated}) // before anybody can see it
+	arn, err := s.server.CreateStream(streamName, firstShards)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	created, err := s.server.Created(streamName)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.id, s.listed = gerritstream.Stream{ARN: arn, Created: created}, map[string]bool{}
+	s.mu.Unlock()
+	s.note()
+}
+
+// identity tells the stream from those that had its name before.
+func (s *stream) identity() gerritstream.Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
 }
 
 // note writes shards that are new into the history.

@@ -21,6 +21,7 @@ type worker struct {
 	s       *soak
 	number  int
 	kinesis *peers.Link
+	out     outlet // of its sink
 	starts  int
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the process is gone
@@ -31,10 +32,12 @@ func newWorker(s *soak, number int) *worker {
 	return &worker{s: s, number: number, kinesis: peers.NewLink(s.t, s.stream.addr)}
 }
 
-// clockSteps are how much the clock of a process goes wrong, and when; drawn for each start.
+// clockSteps are how much the clock of a process goes wrong, and when; drawn for
+// each start. It is up to three hours, three times what a queue in SQLite is kept:
+// a sweep that believed the clock would remove what nobody has read.
 func (w *worker) clockSteps() string {
 	r := w.s.rng
-	step := func() time.Duration { return time.Duration(r.IntN(7200)-3600) * time.Second }
+	step := func() time.Duration { return time.Duration(r.IntN(6*3600)-3*3600) * time.Second }
 	return fmt.Sprintf("%v@0s,%v@%v", step(), step(), time.Duration(1+r.IntN(20))*time.Second)
 }
 
@@ -45,7 +48,7 @@ func (w *worker) start() {
 	name := fmt.Sprintf("process-%d-%d", w.number, w.starts)
 	args := append([]string{
 		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", "http://" + w.kinesis.Addr(),
-		"--start-at", "trim-horizon", "--admin", "off", "--log-format", "text",
+		"--start-at", "trim-horizon", "--admin", "off", "--log-format", "text", "--sink", "stdout",
 		"--history", filepath.Join(w.s.folder, name+".ndjson"),
 	}, w.s.store.args(w.number)...)
 	log, err := os.Create(filepath.Join(w.s.folder, name+".log"))
@@ -56,7 +59,12 @@ func (w *worker) start() {
 	steps := w.clockSteps()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...)
 	cmd.Env = append(peers.Environment(), "HOME="+w.s.folder, "STATE_DIRECTORY=", "GERRITSTREAM_CLOCK_STEPS="+steps)
-	cmd.Stdout, cmd.Stderr = log, log
+	out, err := w.out.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close() // likewise
+	cmd.Stdout, cmd.Stderr = out, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
