@@ -22,6 +22,7 @@ type Moment struct {
 	Horizon time.Time // the stream keeps nothing that arrived before; zero: not known
 	Began   time.Time // for a shard without a position: nothing in it arrived before; zero: not known
 	Arrived time.Time // for a sequence number: when that record arrived; zero: not known
+	Open    bool      // the stream lists the shard as open: a position at its end is wrong
 }
 
 // Move is what an Aim means for one shard.
@@ -41,6 +42,7 @@ func (a Aim) Move(stored *Position, m Moment) Move {
 	s := sight{move: Move{From: stored}, handled: m.Began, Moment: m}
 	if stored != nil {
 		s.position, s.handled = *stored, stored.HandledUntil()
+		s.position.Ended = stored.Ended && !m.Open
 	}
 	switch {
 	case a.After != "":
@@ -85,8 +87,10 @@ func (s *sight) skip(to Position, until time.Time) {
 
 func (s *sight) toRecord(after SequenceNumber) {
 	switch c := after.Compare(s.position.After); {
-	case s.position.Ended && c >= 0:
+	case s.position.Ended && c > 0:
 		s.stay("it has ended, and was handled to its end")
+	case c == 0 && s.move.From != nil && s.move.From.Ended: // nothing is read again, but its end is looked at
+		s.again(Position{After: after, Arrived: s.handled}, s.handled)
 	case c == 0 && s.position.Partial == nil:
 		s.stay("it is there already")
 	case c <= 0:

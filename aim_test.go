@@ -92,6 +92,7 @@ func TestMove(t *testing.T) {
 		{"a record for a shard that has not begun", Aim{After: "7"}, nil, "after 7@-10; skipped -10..100"},
 		{"a record over a damaged position", Aim{After: "7"}, &bad, "after 7@100; skipped ?..100"},
 		{"an ended shard back behind a record", Aim{After: "7"}, new(ended(behind)), "after 7@50; again ?..50"},
+		{"an ended shard behind its last record", Aim{After: behind.After}, new(ended(behind)), "after " + string(behind.After) + "@50"},
 		{"an ended shard ahead behind a record", Aim{After: "1000"}, new(ended(behind)), done},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -177,7 +177,7 @@ func (b *board) report() Status {
 	first := len(s.Members) == 0 || s.Members[0].Self
 	s.Shards = slices.DeleteFunc(s.Shards, func(shard ShardStatus) bool {
 		switch {
-		case shard.Term != 0, shard.PlannedFor == s.Process:
+		case shard.Term != 0, shard.PlannedFor == s.Process, shard.OpenAfterEnd && first:
 			return false
 		case shard.State == StateEnded || shard.Leader != "" || shard.PlannedFor != "":
 			return true
@@ -265,6 +265,23 @@ func (b *board) handledUntil(step Step, positions map[ShardID]Position) time.Tim
 		}
 	}
 	return until
+}
+
+// reopened takes in which shards have ended here and are open in the stream.
+func (b *board) reopened(open map[ShardID]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, s := range b.shards {
+		s.OpenAfterEnd = open[id]
+	}
+}
+
+// isReopened reports whether a shard was said to have ended here and to be open.
+func (b *board) isReopened(id ShardID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.shards[id]
+	return ok && s.OpenAfterEnd
 }
 
 // shares takes in whose the shards are and are to be, and the members.

@@ -117,7 +117,8 @@ func compareIDs(a, b ShardID) int {
 // goneAfter is how far apart two complete listings without a shard must be for it to count as gone.
 const goneAfter = 30 * time.Second
 
-// absences remembers since when shards have been missing from the listings. It is owned by the goroutine of Run.
+// absences remembers since when shards have been missing from the listings, or are listed as they should not be. It is owned by
+// the goroutine of Run.
 type absences map[ShardID]time.Time
 
 // note takes in a complete listing and the positions read after it, and returns the shards that are gone. now is the local

@@ -70,6 +70,11 @@ type ShardStatus struct {
 	// program leads, which keeps a position of its own.
 	HandledUntil time.Time `json:"handled_until,omitzero"`
 
+	// OpenAfterEnd: its position says that it was handled to its end, and the
+	// stream has listed it as open for half a minute and more, without children.
+	// Nothing reads it until its position is set.
+	OpenAfterEnd bool `json:"open_after_end,omitempty"`
+
 	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
 	LastPage   time.Time `json:"last_page,omitzero"`   // when a page was read, by the local clock
 	LastCommit time.Time `json:"last_commit,omitzero"` // by the local clock

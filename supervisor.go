@@ -29,6 +29,7 @@ type supervisor struct {
 	listErr   error            // of the last attempt to list
 	ends      map[ShardID]bool // that the listing does not show yet, and for which it was repeated
 	gone      map[ShardID]bool
+	reopened  absences         // of shards that have ended, from the listings' ends: since when they are listed as open
 	parental  map[ShardID]bool // shards whose children are listed: their end is no reason to list again
 	begun     time.Time        // the service's time of the first listing
 	start     *Start
@@ -69,6 +70,7 @@ func newSupervisor(l *Listener) *supervisor {
 	s := &supervisor{
 		Listener:   l,
 		missing:    absences{},
+		reopened:   absences{},
 		workers:    map[ShardID]*worker{},
 		parents:    map[ShardID]context.CancelFunc{},
 		ends:       map[ShardID]bool{},
@@ -174,6 +176,7 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	}
 	if listed {
 		s.gone = s.missing.note(s.listing.Shards, positions, s.listed)
+		s.noteReopened(positions)
 	}
 	steps := Plan(View{Shards: s.listing.Shards, Gone: s.gone, Positions: positions, Start: s.start.From})
 	s.board.plan(steps, positions, func(id ShardID) bool { return s.workers[id] != nil })
@@ -251,6 +254,32 @@ func (s *supervisor) unlistedEnds(positions map[ShardID]Position) (news bool) {
 		}
 	}
 	return news
+}
+
+// noteReopened finds shards that have ended here and that the stream lists as
+// open, in two listings at least 30 s apart: a reply that ended them was wrong.
+// Nobody reads them, and what is in them is not lost yet.
+func (s *supervisor) noteReopened(positions map[ShardID]Position) {
+	parents, open, fresh := parentsOf(s.listing.Shards), map[ShardID]bool{}, []string(nil)
+	for _, shard := range s.listing.Shards {
+		if shard.Last != "" || parents[shard.ID] || !positions[shard.ID].Ended {
+			delete(s.reopened, shard.ID)
+			continue
+		}
+		first, ok := s.reopened[shard.ID]
+		if !ok {
+			s.reopened[shard.ID] = s.listed
+			continue
+		}
+		open[shard.ID] = s.listed.Sub(first) >= goneAfter
+		if open[shard.ID] && !s.board.isReopened(shard.ID) {
+			fresh = append(fresh, string(shard.ID))
+		}
+	}
+	s.board.reopened(open)
+	if len(fresh) > 0 {
+		s.log.Error("shards that ended here are open in the stream: nothing reads them until their positions are set", "shards", someOf(fresh))
+	}
 }
 
 // act starts workers for shards that are planned for this process, and ends those for shards that are not, or have ended. A shard

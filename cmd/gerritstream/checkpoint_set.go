@@ -31,7 +31,7 @@ What was handled and is behind the new position is read and queued again. What w
 not read: that is recorded with the position as possibly lost, and ` + "`status`" + ` shows it. With --dry-run it is only said what
 would be read again and what would be left out, as far as positions, arrival times and the stream's retention tell.
 
-Shards that have ended are opened again where something in them is to be read again. With --all, children are read
+Shards that have ended are opened again where something in them is to be read again, or where the stream lists them as open. With --all, children are read
 after their parents, as ever; a single shard that is sent back does not hold up its children that are read already.`,
 		Example: `  gerritstream checkpoint set --all --to 2026-01-31T08:00:00Z --dry-run --stream gerrit --region us-west-2
   gerritstream checkpoint set --shard shardId-000000000000 --to trim-horizon --yes --config /etc/gerritstream/gerrit.yaml
@@ -214,6 +214,7 @@ func (s *setting) plausible(stored *gerritstream.Position) error {
 func (s *setting) moment(ctx context.Context, o operated, shard gerritstream.ShardID) (m gerritstream.Moment, err error) {
 	m = gerritstream.Moment{Now: s.listing.Now, Began: gerritstream.Began(shard, s.stored, s.listing.Shards)}
 	if s.aim.After == "" {
+		m.Open = slices.ContainsFunc(s.listing.Shards, func(l gerritstream.Shard) bool { return l.ID == shard && l.Last == "" })
 		m.Horizon = gerritstream.HorizonOf(s.stored.Start, s.listing)
 		return m, nil
 	}

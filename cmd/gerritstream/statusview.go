@@ -62,6 +62,7 @@ type shardView struct {
 	LastCommitAge *float64                `json:"last_commit_age_seconds,omitempty"`
 	Lost          []gerritstream.Interval `json:"possibly_lost,omitempty"`
 	Trouble       string                  `json:"trouble,omitempty"`
+	OpenAfterEnd  bool                    `json:"open_after_end,omitempty"` // it ended here and is open in the stream
 
 	leads   *gerritstream.ShardStatus // what its leader reports; nil: nothing
 	at      time.Time                 // when that was, by the leader's clock
@@ -133,7 +134,7 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 		v.Lost, v.LastEvent = stored.Position.Lost, stored.Position.Arrived
 	}
 	if said != nil {
-		v.WaitingFor = said.WaitingFor
+		v.WaitingFor, v.OpenAfterEnd = said.WaitingFor, said.OpenAfterEnd
 		if said.LastEvent.After(v.LastEvent) {
 			v.LastEvent = said.LastEvent
 		}
@@ -277,6 +278,10 @@ func (l *look) shardTrouble(s *shardView, processes int) []string {
 		found = append(found, "its position cannot be read: "+s.Position.Unreadable.Error())
 	}
 	switch s.State {
+	case gerritstream.StateEnded:
+		if s.OpenAfterEnd {
+			found = append(found, "it ended here and is open in the stream: nothing reads it until `checkpoint set` sends it back")
+		}
 	case stateUnread, gerritstream.StateStandby:
 		if l.isUnread(s, processes) {
 			found = append(found, "nobody reads it")

@@ -113,6 +113,10 @@ func TestStatusTrouble(t *testing.T) {
 		}, []string{"shardId-1: nobody reads it"}},
 		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
 			[]string{"b-2: denied: kinesis:GetRecords"}},
+		{"a shard that ended and is open", func(in *gerritstream.Inspection, _ *look) {
+			in.Reports[0].Status.Shards = append(in.Reports[0].Status.Shards,
+				gerritstream.ShardStatus{Shard: "shardId-0", State: gerritstream.StateEnded, OpenAfterEnd: true})
+		}, []string{"shardId-0: it ended here and is open in the stream: nothing reads it until `checkpoint set` sends it back"}},
 		{"the stream is gone", func(in *gerritstream.Inspection, _ *look) {
 			in.Reports[1].Status.Trouble = "the stream is gone: not found"
 			in.Reports[1].Status.Shards[0].Trouble = in.Reports[1].Status.Trouble

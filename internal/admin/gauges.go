@@ -38,6 +38,7 @@ var (
 	descLag      = desc("shard_lag_seconds", "Distance from the tip of the shard, as far as this process knows.", "shard")
 	descAge      = desc("position_age_seconds", "Time since everything that had arrived in the shard was handled.", "shard")
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream begins to trim what was not handled yet.", "shard")
+	descReopened = desc("shards_open_after_end", "Shards that ended here and are open in the stream: nothing reads them until their positions are set.")
 	descQueue    = desc("queue_depth", "Events held by the store.")
 	descExpired  = desc("events_expired_total", "Events that all processes on the store removed after their retention, by whether a consumer was known to have read them.", "read")
 	descWAL      = desc("wal_bytes", "Size of SQLite's write-ahead log.")
@@ -47,7 +48,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descQueue, descExpired, descWAL, descWALHeld, descSkew} {
+	for _, d := range []*prometheus.Desc{descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld, descSkew} {
 		ch <- d
 	}
 }
@@ -66,11 +67,22 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.collectStored(ch)
 	status := c.Status()
+	gauge(descReopened, float64(reopened(&status)))
 	for i := range status.Shards {
 		if s := &status.Shards[i]; s.State != gerritstream.StateEnded {
 			c.collectShard(ch, s, status.Start, time.Now().Add(ahead))
 		}
 	}
+}
+
+// reopened counts shards that ended here and are open in the stream.
+func reopened(s *gerritstream.Status) (n int) {
+	for i := range s.Shards {
+		if s.Shards[i].OpenAfterEnd {
+			n++
+		}
+	}
+	return n
 }
 
 // collectShard turns what is known of an open shard into metrics, whoever

@@ -83,7 +83,7 @@ func TestGauges(t *testing.T) {
 	status := gerritstream.Status{Start: start, Shards: []gerritstream.ShardStatus{
 		{Shard: "a", State: gerritstream.StateReading, Behind: 90 * time.Second, HandledUntil: handled},
 		{Shard: "b", State: gerritstream.StateStandby, Behind: time.Hour, HandledUntil: handled},
-		{Shard: "c", State: gerritstream.StateEnded, HandledUntil: handled},
+		{Shard: "c", State: gerritstream.StateEnded, HandledUntil: handled, OpenAfterEnd: true},
 		{Shard: "d", State: gerritstream.StateWaiting, Behind: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
 		{Shard: "e", State: gerritstream.StateStandby, Foreign: true},
 		{Shard: "f", State: gerritstream.StateHalted},
@@ -105,6 +105,7 @@ func TestGauges(t *testing.T) {
 		`gerritstream_shard_lag_seconds{shard="a"} 90`,
 		`gerritstream_shard_leader{shard="b"} 0`,
 		"gerritstream_queue_depth 12",
+		"gerritstream_shards_open_after_end 1",
 		`gerritstream_events_expired_total{read="known"} 7`,
 		`gerritstream_events_expired_total{read="unknown"} 3`,
 		"gerritstream_wal_bytes 4096",

@@ -4,6 +4,34 @@ package main
 // while it can do nothing else.
 var silentMutants = []mutant{
 	{
+		name: "reopened: a shard that ended and is open is no finding",
+		file: "supervisor.go",
+		old:  "		s.noteReopened(positions)\n",
+		new:  "",
+		pkg:  ".", tests: "TestAShardThatEndedAndIsOpenIsFound",
+	},
+	{
+		name: "reopened: one listing is enough",
+		file: "supervisor.go",
+		old:  "s.listed.Sub(first) >= goneAfter\n		if open",
+		new:  "s.listed.Sub(first) >= 0\n		if open",
+		pkg:  ".", tests: "TestAShardThatEndedAndIsOpenIsFound",
+	},
+	{
+		name: "reopened: status is not told",
+		file: "board.go",
+		old:  "shard.PlannedFor == s.Process, shard.OpenAfterEnd && first:",
+		new:  "shard.PlannedFor == s.Process:",
+		pkg:  ".", tests: "TestAShardThatEndedAndIsOpenIsFound",
+	},
+	{
+		name: "reopened: an open shard stays at its end",
+		file: "aim.go",
+		old:  "s.position.Ended = stored.Ended && !m.Open",
+		new:  "s.position.Ended = stored.Ended",
+		pkg:  ".", tests: "TestAnOpenShardIsSetFromAnEnd",
+	},
+	{
 		name: "stuck: a sink that blocks is not seen",
 		file: "chunk.go",
 		old:  "			done := r.board.wait(r.shard, \"the sink \"+sink.Name())\n",
