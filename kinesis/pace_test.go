@@ -155,7 +155,7 @@ func TestReadersOfOneShardShareItFairly(t *testing.T) {
 		for _, opts := range []kinesistest.Options{{}, {ScanSpan: time.Second}} { // at the tip, and far behind
 			t.Run(fmt.Sprintf("%d readers, %+v", readers, opts.ScanSpan), func(t *testing.T) {
 				inBubble(t, opts, 1, nil, func(t *testing.T, w *world) {
-					time.Sleep(time.Duration(opts.ScanSpan) * 10_000)
+					time.Sleep(opts.ScanSpan * 10_000)
 					put := time.AfterFunc(lasts/2, func() { w.put("a", "b") })
 					defer put.Stop()
 					all := w.beside(readers, lasts)

@@ -131,7 +131,6 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 			budget := gerritstream.NewBudget(2 * PageReserve)
 			inBubble(t, kinesistest.Options{NoLimits: true}, 1, withBudget(budget), func(t *testing.T, w *world) {
 				w.put(data...)
-				p := &page{}
 				r := &reading{Source: w.src, shard: shard0, cursor: trimHorizon(), limit: maxRecords, atTip: true}
 				p, err := r.next(t.Context())
 				if err != nil {

@@ -250,8 +250,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "only the first page of shards is listed",
 		file: "kinesis/list.go",
-		old:  "if out.NextToken == nil || *out.NextToken == \"\" {",
-		new:  "if out.NextToken == nil || *out.NextToken != \"\" {",
+		old:  "if out.NextToken != nil && *out.NextToken != \"\" {",
+		new:  "if out.NextToken != nil && *out.NextToken == \"\" {",
 		pkg:  "./kinesis", tests: "TestListingIsComplete",
 	},
 	{
@@ -333,8 +333,8 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a role is assumed without its external id",
-		file: "kinesis/credentials.go",
-		old:  "				o.ExternalID = &c.ExternalID\n",
+		file: "kinesis/role.go",
+		old:  "			o.ExternalID = &c.ExternalID\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestRoleIsAssumedWithItsExternalID",
 	},
@@ -347,8 +347,8 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a role's keys are used until they have run out",
-		file: "kinesis/credentials.go",
-		old:  "o.ExpiryWindow = 5 * time.Minute",
+		file: "kinesis/role.go",
+		old:  "o.ExpiryWindow = renewBefore",
 		new:  "o.ExpiryWindow = 0",
 		pkg:  "./kinesis", tests: "TestRoleIsAssumedWithItsExternalID",
 	},
@@ -365,13 +365,6 @@ var kinesisMutants = []mutant{
 		old:  "		to.class = passing\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestTroubleWithTheTokenService",
-	},
-	{
-		name: "credentials are waited for without an end",
-		file: "kinesis/source.go",
-		old:  "config.WithHTTPClient(httpClient(c.Transport, credentialsPatience))",
-		new:  "config.WithHTTPClient(httpClient(c.Transport, 0))",
-		pkg:  "./kinesis", tests: "TestTokenServiceThatWasSilent",
 	},
 	{
 		name: "room is reserved when the page is there",
@@ -502,8 +495,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "a bad reply is passed",
 		file: "kinesis/read.go",
-		old:  "	p, err := r.getRecords(ctx)\n	if err",
-		new:  "	p, err := r.getRecords(ctx)\n	if err == nil {\n		r.iterator = p.next\n	}\n	if err",
+		old:  "	p, err := r.getRecords(ctx, room)\n	if err",
+		new:  "	p, err := r.getRecords(ctx, room)\n	if err == nil {\n		r.iterator = p.next\n	}\n	if err",
 		pkg:  "./kinesis", tests: "TestBadReplyIsAskedForAgain",
 	},
 	{
