@@ -419,7 +419,11 @@ func TestGhostsAreRemoved(t *testing.T) {
 	if _, err := w.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
 	}
-	elect(t, store, shardA)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := store.Campaign(ctx, 0, shardA); err != nil {
+		t.Fatalf("campaign behind a ghost: %v", err)
+	}
 	if line := w.children(w.election(shardA)); len(line) != 1 {
 		t.Errorf("the line is %q", line)
 	}

@@ -33,7 +33,7 @@ var zookeeperMutants = []mutant{
 	{
 		name: "ZooKeeper: ghosts stay in the lines of shards that the process does not want",
 		file: "zookeeper/muster.go",
-		old:  "			s.abandon(k, root, waiting)\n",
+		old:  "			s.abandon(k, roots[i], waiting)\n",
 		new:  "",
 		pkg:  "./zookeeper", tests: "TestGhostsOfOtherShardsAreRemoved",
 	},
