@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -112,6 +113,33 @@ func TestWhoAProcessIs(t *testing.T) {
 			} else if a.Host != host || a.PID != os.Getpid() || a.Process == "" {
 				t.Errorf("it says %+v", a)
 			}
+		}
+	})
+}
+
+// The classifier is given the shard and the record as the Source made it, and
+// what it adds to an event goes into the store.
+func TestClassifierSeesTheRecord(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.put(s0, "good one")
+		p := h.start(untilCaughtUp, func(c *gs.Config) {
+			c.Classify = func(shard gs.ShardID, r *gs.Record) gs.Verdict {
+				return gs.Verdict{Event: gs.Event{Attributes: map[string]string{
+					"shard": string(shard), "seq": string(r.Seq), "arrived": r.Arrived.UTC().Format(time.RFC3339Nano), "data": string(r.Data),
+				}}}
+			}
+		})
+		p.wait(t)
+		entries := h.memory.Entries()
+		if len(entries) != 1 {
+			t.Fatalf("%d entries", len(entries))
+		}
+		e := entries[0]
+		want := map[string]string{
+			"shard": string(s0), "seq": string(e.Seq), "arrived": e.Arrived.UTC().Format(time.RFC3339Nano), "data": "good one",
+		}
+		if !reflect.DeepEqual(e.Event.Attributes, want) {
+			t.Errorf("got %v, want %v", e.Event.Attributes, want)
 		}
 	})
 }

@@ -17,6 +17,9 @@ func FuzzScan(f *testing.F) {
 	for _, data := range allRecords(f) {
 		f.Add(data)
 	}
+	for _, c := range encodings {
+		f.Add([]byte(c.spoil(`{"type":"ref-updated","refUpdate":{"refName":"refs/tags/v1"}}`)))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
 		got, err := gerrit.Scan(data)

@@ -164,9 +164,9 @@ func inString(data []byte) []byte {
 	end := 0
 	for end < len(raw) && raw[end] != '"' {
 		size := 1
-		if raw[end] == '\\' && end+1 < len(raw) {
+		if raw[end] == '\\' {
 			size = 2
-			if raw[end+1] == 'u' {
+			if end+1 < len(raw) && raw[end+1] == 'u' {
 				size = 6
 			}
 		}

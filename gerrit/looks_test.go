@@ -112,10 +112,28 @@ func TestABadRecordIsNamed(t *testing.T) {
 	}
 }
 
+// TestWhatIsCutIsLookedAtToo: a record may end, or be damaged, anywhere.
+func TestWhatIsCutIsLookedAtToo(t *testing.T) {
+	event := `{"type":"ref-updated","comment":"\ud83d\ude00\n","refUpdate":{"refName":"refs/tags/v1"}}`
+	for _, c := range encodings {
+		spoiled := []byte(c.spoil(event))
+		for end := range spoiled {
+			_, _ = gerrit.Scan(spoiled[:end:end])
+			for _, b := range []byte("\\\"{u\x00\xff") {
+				damaged := bytes.Clone(spoiled)
+				damaged[end] = b
+				if _, err := gerrit.Scan(damaged); err != nil && len(err.Error()) >= 200 {
+					t.Errorf("%s: %v", c.looks, err)
+				}
+			}
+		}
+	}
+}
+
 // TestNothingIsNamedInVain: a record that is only damaged, cut or of the wrong shape looks like nothing else.
 func TestNothingIsNamedInVain(t *testing.T) {
 	for _, c := range []string{
-		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", "type", "deadbeef", "abcd", "Hello, world!", "comment-added",
+		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", `"\`, `"{\`, `"\u12`, `"\ud83d\u`, `"\ud83d"`, "type", "deadbeef", "abcd", "Hello, world!", "comment-added",
 		`{"type":7}`, `{"type":7,"change":{"type":"x"}}`, `{"approvals":[{"type":"Verified"}]}`, `{"type":"x","change":[]}`, `{"a":1}}`, `{"a":1} x`,
 		`{"a":{"b":1},{"c":1}}`, "\x80\x80\x80", "\x0a\x05hel",
 	} {
