@@ -16,6 +16,7 @@ type board struct {
 	paged  map[ShardID]time.Time    // under mu: local, when a shard that is led here got its last page, or its term
 	busy   map[ShardID]activity     // under mu: what the reader of a shard that is led here waits for
 	clock  *serviceClock
+	rate   rate // under mu: of dead letters
 }
 
 // activity is a call that a reader waits for.
@@ -36,6 +37,7 @@ func (b *board) status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s, now := b.head, time.Now()
+	s.DeadRate = b.rate.shown()
 	if h := b.holds[""]; h != nil && (s.Listed.IsZero() && !h.since.IsZero() || h.counts(0, now)) {
 		s.Trouble = h.text
 	}
@@ -350,7 +352,15 @@ func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 		s.Queued += uint64(len(c.Entries))
 		s.Dead += uint64(len(c.DeadLetters))
 		s.Filtered += filtered
+		b.rate.add(len(c.Entries)+len(c.DeadLetters)+int(filtered), c.DeadLetters, now) //nolint:gosec // a commit's worth
 	})
+}
+
+// deadRate returns how many of the last records became dead letters; nil: none ever did.
+func (b *board) deadRate() *DeadRate {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rate.shown()
 }
 
 // resigned notes the end of a term.

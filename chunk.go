@@ -171,6 +171,7 @@ func (r *reader) store(work context.Context, c Commit) error {
 			r.committed, r.since = c.Position, time.Now()
 			r.board.committed(r.shard, &c, r.filtered)
 			r.fine()
+			r.tellLetters(c.DeadLetters)
 			r.filtered = 0
 			r.cfg.Observer.Committed(r.shard, r.term.Number(), &c, time.Since(began))
 			return nil
@@ -182,6 +183,26 @@ func (r *reader) store(work context.Context, c Commit) error {
 		if !retry.pause(work) {
 			return context.Cause(work)
 		}
+	}
+}
+
+// tellLetters leaves in the log what has become of bad records, a reason at a time. Many of them are for a person to look at.
+func (r *reader) tellLetters(letters []DeadLetter) {
+	if len(letters) == 0 {
+		return
+	}
+	rate := r.board.deadRate()
+	grave := rate != nil && rate.Burst(time.Now())
+	for i := 0; i < len(letters); {
+		d, n := &letters[i], 1
+		for i+n < len(letters) && letters[i+n].Reason == d.Reason {
+			n++
+		}
+		r.book.note(event{
+			topic: letterTopic, cause: d.Reason, shard: r.shard, times: n, grave: grave,
+			sample: []any{"reason", d.Reason, "detail", d.Detail, "seq", string(d.Seq), "id", d.ID.String()},
+		})
+		i += n
 	}
 }
 

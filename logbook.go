@@ -31,7 +31,8 @@ var (
 	planTopic = &topic{
 		begins: "cannot plan, trying again", lasts: "still cannot plan, trying again", ends: "planning works again",
 	}
-	termTopic = &topic{begins: "leaderships ended", lasts: "leaderships ended again"}
+	letterTopic = &topic{begins: "dead letters", lasts: "more dead letters"}
+	termTopic   = &topic{begins: "leaderships ended", lasts: "leaderships ended again"}
 )
 
 // logbook keeps the log calm: whatever happens, however often and to however many

@@ -28,6 +28,7 @@ type Status struct {
 
 	Members    []MemberStatus `json:"members,omitempty"`    // the processes on the store, this one included, as planned with last
 	Unreadable bool           `json:"unreadable,omitempty"` // this process cannot read the stream while another can
+	DeadRate   *DeadRate      `json:"dead_rate,omitempty"`  // nil: no record became a dead letter since it began
 }
 
 // MemberStatus is one process on the store, as this one sees it.

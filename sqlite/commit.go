@@ -2,10 +2,8 @@ package sqlite
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -140,14 +138,4 @@ func (w *encoded) putAside(st *statements) error {
 func letterRow(d *gerritstream.DeadLetter, now int64) []any {
 	return []any{d.ID[:], string(d.Shard), string(d.Seq), d.Sub, milliseconds(d.Arrived),
 		d.Reason, d.Detail, notNull(d.Payload), d.Length, d.SHA256[:], now}
-}
-
-// logDiscarded leaves in the log what the file had no room for.
-func (w *encoded) logDiscarded(log *slog.Logger) {
-	for i := range w.discarded {
-		d := &w.discarded[i]
-		log.Warn("no room for a dead letter: only this line is left of it",
-			"shard", d.Shard, "sequence", d.Seq, "sub", d.Sub, "event", d.ID, "reason", d.Reason,
-			"length", d.Length, "sha256", hex.EncodeToString(d.SHA256[:]))
-	}
 }

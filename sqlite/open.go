@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Store is a gerritstream.Store in one SQLite file. See the package's documentation.
@@ -21,6 +22,8 @@ type Store struct {
 	id     string // of this process in the file, like no other's
 	config Config
 	log    *slog.Logger
+
+	discards *storekit.Discards
 
 	writing *sql.DB // one connection
 	reading *sql.DB
@@ -94,6 +97,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s := &Store{
 		path: place.path, place: place, id: rand.Text(), config: config,
 		log:         config.Logger.With("store", place.path),
+		discards:    storekit.NewDiscards(config.Logger.With("store", place.path)),
 		stop:        make(chan struct{}),
 		condemned:   make(chan struct{}),
 		wakeKeeper:  make(chan struct{}, 1),

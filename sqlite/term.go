@@ -72,7 +72,7 @@ func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
 	if err := t.store.write(ctx, pointCommit, w.write); err != nil {
 		return err
 	}
-	w.logDiscarded(t.store.log)
+	t.store.discards.Log(w.discarded)
 	return nil
 }
 

@@ -129,7 +129,7 @@ func (w *work) do(ctx context.Context) error {
 		return err
 	}
 	t.store.queue.add(int64(len(w.entries)))
-	w.logDiscarded()
+	t.store.discards.Log(w.discarded)
 	if w.side != "" && len(w.entries) == 0 { // a zombie has queued it meanwhile
 		return t.clearIntent(ctx, []byte(w.side))
 	}

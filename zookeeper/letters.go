@@ -216,16 +216,6 @@ func (w *work) dropHeld(ctx context.Context) error {
 	return nil
 }
 
-// logDiscarded leaves in the log what there was no room for.
-func (w *work) logDiscarded() {
-	for i := range w.discarded {
-		d := &w.discarded[i]
-		w.term.store.log.Warn("no room for a dead letter: only this line is left of it",
-			"shard", d.Shard, "sequence", d.Seq, "sub", d.Sub, "event", d.ID, "reason", d.Reason,
-			"length", d.Length, "sha256", hex.EncodeToString(d.SHA256[:]))
-	}
-}
-
 // counter counts the dead letters of a shard of which only the count is left. Only the shard's leader writes it.
 type counter struct {
 	known   bool

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Store is a gerritstream.Store and a gerritstream.Crew in ZooKeeper, in Zuul's layout. See the package's documentation.
@@ -23,6 +24,9 @@ type Store struct {
 	process string // id of this process, like no other's
 	log     *slog.Logger
 	queue   gauge
+
+	discards *storekit.Discards
+
 	encoded *semaphore.Weighted // bytes of commits that are encoded at this moment
 	known   lockOwners
 
@@ -98,6 +102,7 @@ func newStore(config Config) (*Store, error) {
 		at:          newLayout(config.Chroot, config.Connection),
 		process:     hex.EncodeToString(id),
 		log:         config.Logger.With("store", "zookeeper"),
+		discards:    storekit.NewDiscards(config.Logger.With("store", "zookeeper")),
 		queue:       gauge{limit: int64(config.QueueLimit)},
 		encoded:     semaphore.NewWeighted(maxEncoded),
 		stop:        make(chan struct{}),

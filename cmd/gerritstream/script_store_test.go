@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -36,10 +38,12 @@ func cmdQueued(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdReported(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 1, "reported FILE")
+	need(ts, neg, args, 1, "reported FILE [PATTERN]")
+	pattern := regexp.MustCompile(strings.Join(args[1:], ""))
 	eventually(ts, func() (bool, string) {
 		in, err := sqlite.Inspect(context.Background(), ts.MkAbs(args[0]))
-		return err == nil && len(in.Reports) > 0, fmt.Sprintf("no report, %v", err)
+		said, _ := json.Marshal(in.Reports)
+		return err == nil && len(in.Reports) > 0 && pattern.Match(said), fmt.Sprintf("reports %s, %v", said, err)
 	})
 }
 

@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 			"clock": cmdClock,
 			// put STREAM COUNT: puts so many events, and goes on counting where it left off.
 			"put": cmdPut,
-			// raw STREAM TEXT: puts a record as it is.
+			// raw STREAM TEXT [COUNT]: puts a record as it is, so many times.
 			"raw": cmdRaw,
 			// split STREAM SHARD
 			"split": cmdSplit,
@@ -70,7 +70,7 @@ func TestScripts(t *testing.T) {
 			"fail": cmdFail,
 			// queued FILE COUNT: waits until the store holds so many events, and checks that they are all different.
 			"queued": cmdQueued,
-			// reported FILE: waits until a process has said how it does.
+			// reported FILE [PATTERN]: waits until a process has said how it does, or, in JSON, this.
 			"reported": cmdReported,
 			// lock FILE: nobody else can write to the database. ! lock: they can again.
 			"lock": cmdLock,
@@ -175,9 +175,15 @@ func cmdPut(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdRaw(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 2, "raw STREAM TEXT")
-	_, _, err := worldOf(ts).kinesis.Put(args[0], "raw", []byte(args[1]))
-	ts.Check(err)
+	need(ts, neg, args, 2, "raw STREAM TEXT [COUNT]")
+	count := 1
+	if len(args) > 2 {
+		count = number(ts, args[2])
+	}
+	for range count {
+		_, _, err := worldOf(ts).kinesis.Put(args[0], "raw", []byte(args[1]))
+		ts.Check(err)
+	}
 }
 
 func cmdSplit(ts *testscript.TestScript, neg bool, args []string) {

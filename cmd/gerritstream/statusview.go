@@ -44,6 +44,8 @@ type processView struct {
 	Process string    `json:"process"`
 	At      time.Time `json:"at"`
 	Trouble string    `json:"trouble,omitempty"`
+
+	deadRate *gerritstream.DeadRate
 }
 
 // shardView is one shard, put together from what the store holds and what its leader reported.
@@ -88,7 +90,7 @@ func (l *look) view() statusView {
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	for _, r := range reports {
-		p := processView{Process: r.Process, At: r.At.UTC(), Trouble: r.Status.Trouble}
+		p := processView{Process: r.Process, At: r.At.UTC(), Trouble: r.Status.Trouble, deadRate: r.Status.DeadRate}
 		if r.Status.Listed.IsZero() && isYoung(r.Status.Began, r.At) {
 			p.Trouble = "" // it has just begun, and tries again
 		}
@@ -226,6 +228,9 @@ func (l *look) trouble(v *statusView) []string {
 		if age := l.now.Sub(p.At).Abs(); age > staleReport {
 			found = append(found, gerritstream.Trouble{Of: []string{p.Process},
 				Text: fmt.Sprintf("its last report is %s away: it stands still, or a clock is wrong", age.Round(time.Second))})
+		}
+		if p.deadRate != nil && p.deadRate.Burst(p.At) {
+			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.deadRate.String()})
 		}
 		if p.Trouble != "" {
 			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})

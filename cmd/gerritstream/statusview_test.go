@@ -91,6 +91,11 @@ func TestStatusTrouble(t *testing.T) {
 				in.Shards[id] = s
 			}
 		}, []string{"no process is running", "shardId-1, shardId-2: nobody reads it"}},
+		{"a burst of dead letters", func(in *gerritstream.Inspection, _ *look) {
+			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{
+				Records: 200, Dead: 20, Last: now.Add(-time.Minute), Reason: "json", Detail: "it looks like gzip",
+			}
+		}, []string{"b-2: 20 of the last 200 records became dead letters: json: it looks like gzip"}},
 		{"nothing begun, by a process that runs", func(in *gerritstream.Inspection, _ *look) {
 			*in = gerritstream.Inspection{Reports: []gerritstream.Report{
 				{Process: "a", At: now, Status: gerritstream.Status{Began: now.Add(-time.Minute), Trouble: denied}},
@@ -261,6 +266,12 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 			s.Committed = now.Add(-30 * time.Minute)
 			in.Shards["shardId-1"] = s
 			leader(in).LastCommit, leader(in).Since = in.Reports[1].At.Add(-20*time.Second), now.Add(-24*time.Hour)
+		},
+		"a dead letter now and then": func(in *gerritstream.Inspection) {
+			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 19, Last: now, Reason: "json"}
+		},
+		"a burst of dead letters that is over": func(in *gerritstream.Inspection) {
+			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 200, Last: now.Add(-time.Hour), Reason: "json"}
 		},
 		"a report of another process about a shard that is led": func(in *gerritstream.Inspection) {
 			in.Reports[0].Status.Shards[0].Trouble = "of an old term"

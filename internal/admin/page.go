@@ -50,9 +50,10 @@ func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
 	err := page.Execute(&b, struct {
 		*gerritstream.Status
 		NotReady []string
+		Burst    bool // of dead letters
 		Version  string
 		Now      time.Time
-	}{s, notReady(s), version, time.Now()})
+	}{s, notReady(s), s.DeadRate != nil && s.DeadRate.Burst(time.Now()), version, time.Now()})
 	if err != nil {
 		plain(w, http.StatusInternalServerError, "the page cannot be made: "+err.Error()+"\n")
 		return

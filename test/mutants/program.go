@@ -46,6 +46,20 @@ var programMutants = []mutant{
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
 	},
 	{
+		name: "log: each dead letter without room has a warning of its own",
+		file: "internal/storekit/discards.go",
+		old:  "due := d.told.IsZero() || now.Sub(d.told) >= discardsEvery",
+		new:  "due := true",
+		pkg:  "./internal/storekit", tests: "TestDiscardsAreToldOnceAMinute",
+	},
+	{
+		name: "status: a burst of dead letters is no finding",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "p.deadRate.Burst(p.At)",
+		new:  "p.deadRate.Records < 0",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
+	},
+	{
 		name: "status: nothing may settle",
 		file: "cmd/gerritstream/statusview.go",
 		old:  "return at.Sub(began) < settleWithin",

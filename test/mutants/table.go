@@ -360,6 +360,27 @@ var mutants = []mutant{
 		pkg:  ".", tests: "TestCauseOf|TestOneCauseIsOneLineForAllShards",
 	},
 	{
+		name: "dead letters: no share of them is a burst",
+		file: "deadrate.go",
+		old:  "return d.Dead >= deadBurst",
+		new:  "return d.Dead > ratedRecords",
+		pkg:  ".", tests: "TestABurstOfDeadLettersIsToldOnce",
+	},
+	{
+		name: "dead letters: a bad record is remembered for ever",
+		file: "deadrate.go",
+		old:  "		r.dead *= keep / r.records\n",
+		new:  "",
+		pkg:  ".", tests: "TestABurstOfDeadLettersIsToldOnce",
+	},
+	{
+		name: "dead letters: the log does not tell of them",
+		file: "chunk.go",
+		old:  "			r.tellLetters(c.DeadLetters)\n",
+		new:  "",
+		pkg:  ".", tests: "TestABurstOfDeadLettersIsToldOnce",
+	},
+	{
 		name: "log: a cause has a line each time it is met",
 		file: "logbook.go",
 		old:  "at.Before(may) {",
