@@ -226,7 +226,9 @@ func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(
 		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
 		if s.Term == 0 { // another process may be moving it
 			s.Position = positions[step.Shard]
-			s.HandledUntil = b.handledUntil(step, positions)
+			if !s.Foreign { // who leads it is looked up next, and that may take a while
+				s.HandledUntil = b.handledUntil(step, positions)
+			}
 		}
 		runs := step.Action == ActionRun || step.Action == ActionClose
 		if runs && (s.State == StateWaiting || s.State == StateEnded) {
