@@ -101,7 +101,7 @@ func TestAgeWithoutAPosition(t *testing.T) {
 				t.Errorf("%s: handled until %v, %v behind; it began at %v", shard, s.HandledUntil, s.Behind, began)
 			}
 		}
-		if s := p.shardOf(t, s1); !s.HandledUntil.IsZero() || s.Behind != 0 {
+		if s := p.shardOf(t, s1); time.Since(s.HandledUntil) > 2*time.Minute || s.Behind != 0 { // it keeps its own position
 			t.Errorf("of what another program reads: %v, %v behind", s.HandledUntil, s.Behind)
 		}
 	})

@@ -17,6 +17,14 @@ type board struct {
 	busy   map[ShardID]activity     // under mu: what the reader of a shard that is led here waits for
 	clock  *serviceClock
 	rate   rate // under mu: of dead letters
+
+	foreigners map[ShardID]foreignSeen // under mu: what is known of shards that other programs lead
+}
+
+// foreignSeen is how far another program is with a shard that it leads.
+type foreignSeen struct {
+	until time.Time // what arrived before is handled; zero: not known
+	late  time.Time // since when a record waits for too long; zero: none does
 }
 
 // activity is a call that a reader waits for.
@@ -29,6 +37,7 @@ func newBoard(process string, clock *serviceClock) *board {
 	return &board{
 		head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{},
 		paged: map[ShardID]time.Time{}, busy: map[ShardID]activity{}, clock: clock,
+		foreigners: map[ShardID]foreignSeen{},
 	}
 }
 
@@ -296,9 +305,23 @@ func (b *board) shares(members []MemberStatus, whose func(ShardID) (leader Conte
 	for id, s := range b.shards {
 		leader, planned := whose(id)
 		s.Leader, s.Foreign, s.PlannedFor = leader.Member, leader.Foreign, planned
-		if s.Foreign && s.Term == 0 { // it keeps its own position
-			s.HandledUntil = time.Time{}
+		s.ForeignUnread = time.Time{}
+		if !s.Foreign || s.Term != 0 || planned != b.head.Process {
+			delete(b.foreigners, id)
 		}
+		if s.Foreign && s.Term == 0 { // it keeps its own position
+			s.HandledUntil, s.ForeignUnread = b.foreigners[id].until, b.foreigners[id].late
+		}
+	}
+}
+
+// foreign notes how far another program is with a shard.
+func (b *board) foreign(id ShardID, seen foreignSeen) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.foreigners[id] = seen
+	if s, ok := b.shards[id]; ok && s.Foreign && s.Term == 0 {
+		s.HandledUntil, s.ForeignUnread = seen.until, seen.late
 	}
 }
 

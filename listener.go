@@ -55,6 +55,7 @@ type Listener struct {
 	reach  reach
 	clock  serviceClock
 	rounds *rounds
+	beside besides
 	tip    tip
 	ran    atomic.Bool           // Run was called
 	begins atomic.Pointer[Start] // the start record; nil: not known yet

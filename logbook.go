@@ -31,6 +31,11 @@ var (
 	planTopic = &topic{
 		begins: "cannot plan, trying again", lasts: "still cannot plan, trying again", ends: "planning works again",
 	}
+	foreignTopic = &topic{
+		begins: "another program leads and stands still while records arrive",
+		lasts:  "another program still leads and stands still",
+		ends:   "what another program led goes on",
+	}
 	letterTopic = &topic{begins: "dead letters", lasts: "more dead letters"}
 	termTopic   = &topic{begins: "leaderships ended", lasts: "leaderships ended again"}
 )

@@ -100,7 +100,7 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 		s.log.Warn("the stream was deleted and made anew: starting over at its trim horizon", "epoch", start.Epoch)
 		s.reportLost(s.log, "", lost)
 		s.endAll()
-		s.reopened = absences{}
+		s.reopened, s.looks = absences{}, nil
 		s.missing, s.ends, s.tips, s.vacant = absences{}, map[ShardID]bool{}, map[ShardID]bool{}, nil
 		s.pauses = map[ShardID]*backoff{}
 	case made && !start.From.TrimHorizon:

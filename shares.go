@@ -103,7 +103,19 @@ func (s *supervisor) share(ctx context.Context, steps []Step) (Orders, error) {
 	s.noteVacancies(shards, a)
 	s.showShares(shards, a)
 	s.unsettled = unsettled(shards, a, m)
+	s.standby = standsBy(shards, a, m)
 	return a.Orders(shards, m), nil
+}
+
+// standsBy returns the shards that another program leads and that this process
+// is to stand by for.
+func standsBy(shards []ShardID, a Assignment, m Muster) (all []ShardID) {
+	for _, shard := range shards {
+		if line := m.Lines[shard]; len(line) > 0 && line[0].Foreign && a.Standby[shard] == m.Self {
+			all = append(all, shard)
+		}
+	}
+	return all
 }
 
 // unsettled reports whether a shard is to be led by this process, or led on by another, and that has not come to pass: both sides

@@ -76,6 +76,12 @@ type ShardStatus struct {
 	// Nothing reads it until its position is set.
 	OpenAfterEnd bool `json:"open_after_end,omitempty"`
 
+	// ForeignUnread is when the first record arrived that another program, which
+	// leads the shard, has not handled, although it had a minute and more for
+	// it: perhaps nobody holds its lock any more. Zero: none is known. Only the
+	// process that stands by for the shard finds out.
+	ForeignUnread time.Time `json:"foreign_unread_since,omitzero"`
+
 	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
 	LastPage   time.Time `json:"last_page,omitzero"`   // when a page was read, by the local clock
 	LastCommit time.Time `json:"last_commit,omitzero"` // by the local clock

@@ -39,6 +39,12 @@ type Store interface {
 	// early, never late by more than a second or so: the caller reads the positions again.
 	WaitEnded(ctx context.Context, epoch int, shard ShardID) error
 
+	// Checkpoints returns, for those of these shards that another program may
+	// lead, the last record that it says it has handled. None is empty or not
+	// there; one that cannot be understood is none. It is for people: nothing
+	// is decided by it.
+	Checkpoints(ctx context.Context, shards []ShardID) (map[ShardID]SequenceNumber, error)
+
 	// Report publishes what this process sees, for Inspect; the last report of a process replaces the one before and
 	// goes when the process does. It is for people: nothing is decided by it.
 	Report(ctx context.Context, status Status) error

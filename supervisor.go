@@ -58,6 +58,11 @@ type supervisor struct {
 	probeAt    time.Time // local: when to probe next
 	probeRetry backoff
 
+	standby   []ShardID // that other programs lead, and that this process is to stand by for
+	foreign   *foreignRound
+	foreignAt time.Time                // local: when to look at them next
+	looks     map[ShardID]*foreignLook // of the round that is under way, or was last
+
 	kicks    chan struct{}     // capacity 1: list and plan anew, soon
 	nudges   chan struct{}     // capacity 1: plan anew, soon
 	finished chan *worker      // workers that have ended
@@ -323,6 +328,8 @@ func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardI
 	}
 	s.watch(ctx, waitFor)
 	s.startProbe(ctx, steps)
+	s.endForeign(false)
+	s.startForeign(ctx)
 }
 
 // startWorker gives a shard its worker.
@@ -482,6 +489,7 @@ func (s *supervisor) endAll() {
 	for _, cancel := range s.parents {
 		cancel()
 	}
+	s.endForeign(true)
 	if s.watching != nil {
 		s.watching.cancel()
 	}

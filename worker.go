@@ -103,6 +103,7 @@ func (w *worker) serve(ctx context.Context, term Term) (then next, err error) {
 	w.nudge()
 	w.log.Info("elected", "term", term.Number(), "position", pos.String())
 
+	w.beside.stop(w.shard)
 	r := newReader(w, term, pos)
 	then, err = r.lead(ctx)
 	if errors.Is(err, context.Canceled) && term.Context().Err() != nil {

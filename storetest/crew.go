@@ -69,6 +69,29 @@ func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func())
 	return func() { m.leave(shard, c) }
 }
 
+// WriteCheckpoint has another program say how far it is with a shard.
+func (m *Memory) WriteCheckpoint(shard gerritstream.ShardID, after gerritstream.SequenceNumber) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checkpoints[shard] = after
+}
+
+// Checkpoints implements gerritstream.Store.
+func (p *Process) Checkpoints(ctx context.Context, shards []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
+	if err := p.alive(ctx); err != nil {
+		return nil, err
+	}
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
+	found := map[gerritstream.ShardID]gerritstream.SequenceNumber{}
+	for _, shard := range shards {
+		if after := p.memory.checkpoints[shard]; after != "" {
+			found[shard] = after
+		}
+	}
+	return found, nil
+}
+
 // WriteMember stores raw as what a process announced, whatever it is; nil removes it.
 func (m *Memory) WriteMember(p *Process, raw []byte) {
 	m.mu.Lock()

@@ -34,21 +34,22 @@ type MemoryConfig struct {
 type Memory struct {
 	config MemoryConfig
 
-	mu        sync.Mutex                // guards all below, and every Process and term of this Memory
-	changed   chan struct{}             // closed and replaced at each change: whoever waits looks again
-	hook      Hook                      //
-	once      map[Point][]Fault         // queued by FailNext, each for one write
-	start     []byte                    // as stored; nil: none
-	positions map[positionKey]*position //
-	leases    map[gerritstream.ShardID]*lease
-	entries   []gerritstream.Entry
-	held      map[gerritstream.EventID]bool // ids of entries
-	dead      []gerritstream.Letter
-	discarded int64
-	reports   map[string]report  // by id of the process
-	members   map[string]*member // by id
-	processes int                // made so far
-	nonces    uint64
+	mu          sync.Mutex                // guards all below, and every Process and term of this Memory
+	changed     chan struct{}             // closed and replaced at each change: whoever waits looks again
+	hook        Hook                      //
+	once        map[Point][]Fault         // queued by FailNext, each for one write
+	start       []byte                    // as stored; nil: none
+	positions   map[positionKey]*position //
+	leases      map[gerritstream.ShardID]*lease
+	entries     []gerritstream.Entry
+	held        map[gerritstream.EventID]bool // ids of entries
+	dead        []gerritstream.Letter
+	discarded   int64
+	reports     map[string]report                                    // by id of the process
+	members     map[string]*member                                   // by id
+	checkpoints map[gerritstream.ShardID]gerritstream.SequenceNumber // of another program
+	processes   int                                                  // made so far
+	nonces      uint64
 }
 
 type positionKey struct {
@@ -78,14 +79,15 @@ func NewMemory(config MemoryConfig) *Memory {
 		config.Limits.Weight = 900_000
 	}
 	return &Memory{
-		config:    config,
-		changed:   make(chan struct{}),
-		once:      map[Point][]Fault{},
-		positions: map[positionKey]*position{},
-		leases:    map[gerritstream.ShardID]*lease{},
-		held:      map[gerritstream.EventID]bool{},
-		reports:   map[string]report{},
-		members:   map[string]*member{},
+		config:      config,
+		changed:     make(chan struct{}),
+		once:        map[Point][]Fault{},
+		positions:   map[positionKey]*position{},
+		leases:      map[gerritstream.ShardID]*lease{},
+		held:        map[gerritstream.EventID]bool{},
+		reports:     map[string]report{},
+		members:     map[string]*member{},
+		checkpoints: map[gerritstream.ShardID]gerritstream.SequenceNumber{},
 	}
 }
 

@@ -169,3 +169,25 @@ func (k *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
 	}
 	return nil
 }
+
+// Checkpoints implements gerritstream.Store: Zuul's own.
+func (s *Store) Checkpoints(ctx context.Context, shards []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
+	found := make(map[gerritstream.ShardID]gerritstream.SequenceNumber, len(shards))
+	err := s.call(ctx, func(ctx context.Context, k *session) error {
+		for _, shard := range shards {
+			n, err := k.get(ctx, s.at.checkpoint(shard))
+			if err != nil {
+				return err
+			}
+			z := checkpoint{present: n.present, raw: n.data}
+			if at, err := z.sequence(); err == nil && at != "" {
+				found[shard] = at
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read Zuul's checkpoints: %w", err)
+	}
+	return found, nil
+}

@@ -474,3 +474,19 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 		t.Errorf("%d lock nodes are looked for, want 1", n)
 	}
 }
+
+// TestCheckpointsAreZuuls: what its listener says of shards that it leads, as far as that can be understood.
+func TestCheckpointsAreZuuls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	for shard, raw := range map[gerritstream.ShardID]string{
+		"said": quoted(7), "null": `{"checkpoint": null}`, "garbage": "{",
+	} {
+		w.put(w.checkpointPath(shard), []byte(raw))
+	}
+	got, err := store.Checkpoints(t.Context(), []gerritstream.ShardID{"said", "null", "garbage", "absent"})
+	if err != nil || len(got) != 1 || got["said"] != sequence(7) {
+		t.Errorf("%v, %v; want only what was said", got, err)
+	}
+}

@@ -64,7 +64,8 @@ type shardView struct {
 	LastCommitAge *float64                `json:"last_commit_age_seconds,omitempty"`
 	Lost          []gerritstream.Interval `json:"possibly_lost,omitempty"`
 	Trouble       string                  `json:"trouble,omitempty"`
-	OpenAfterEnd  bool                    `json:"open_after_end,omitempty"` // it ended here and is open in the stream
+	OpenAfterEnd  bool                    `json:"open_after_end,omitempty"`      // it ended here and is open in the stream
+	ForeignUnread time.Time               `json:"foreign_unread_since,omitzero"` // another program leads, and stands still
 
 	leads   *gerritstream.ShardStatus // what its leader reports; nil: nothing
 	at      time.Time                 // when that was, by the leader's clock
@@ -136,7 +137,7 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 		v.Lost, v.LastEvent = stored.Position.Lost, stored.Position.Arrived
 	}
 	if said != nil {
-		v.WaitingFor, v.OpenAfterEnd = said.WaitingFor, said.OpenAfterEnd
+		v.WaitingFor, v.OpenAfterEnd, v.ForeignUnread = said.WaitingFor, said.OpenAfterEnd, said.ForeignUnread
 		if said.LastEvent.After(v.LastEvent) {
 			v.LastEvent = said.LastEvent
 		}
@@ -292,6 +293,10 @@ func (l *look) shardTrouble(s *shardView, processes int) []string {
 			found = append(found, "nobody reads it")
 		}
 	case gerritstream.StateReading, gerritstream.StateHalted:
+		if s.Foreign && !s.ForeignUnread.IsZero() {
+			found = append(found, fmt.Sprintf("%s leads it and stands still: what arrived since %s is not handled; perhaps nobody holds its lock any more",
+				s.Leader, s.ForeignUnread.UTC().Format(time.RFC3339)))
+		}
 		if s.Trouble != "" {
 			found = append(found, s.Trouble)
 		}

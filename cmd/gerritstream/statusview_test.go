@@ -118,6 +118,15 @@ func TestStatusTrouble(t *testing.T) {
 		}, []string{"shardId-1: nobody reads it"}},
 		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
 			[]string{"b-2: denied: kinesis:GetRecords"}},
+		{"another program leads and stands still", func(in *gerritstream.Inspection, _ *look) {
+			s := in.Shards["shardId-2"]
+			s.Leader, s.Foreign = "Zuul (Python)", true
+			in.Shards["shardId-2"] = s
+			in.Reports[0].Status.Shards[1] = gerritstream.ShardStatus{
+				Shard: "shardId-2", State: gerritstream.StateStandby, ForeignUnread: now.Add(-3 * time.Minute),
+			}
+		}, []string{"shardId-2: Zuul (Python) leads it and stands still: what arrived since 2026-01-31T07:57:00Z is not handled; " +
+			"perhaps nobody holds its lock any more"}},
 		{"a shard that ended and is open", func(in *gerritstream.Inspection, _ *look) {
 			in.Reports[0].Status.Shards = append(in.Reports[0].Status.Shards,
 				gerritstream.ShardStatus{Shard: "shardId-0", State: gerritstream.StateEnded, OpenAfterEnd: true})

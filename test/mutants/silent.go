@@ -4,6 +4,34 @@ package main
 // while it can do nothing else.
 var silentMutants = []mutant{
 	{
+		name: "foreign: one that stands still is not looked at",
+		file: "supervisor.go",
+		old:  "	s.startForeign(ctx)\n",
+		new:  "",
+		pkg:  ".", tests: "TestAForeignLeaderThatStandsStillIsFound",
+	},
+	{
+		name: "foreign: a checkpoint that moves is read behind",
+		file: "foreign.go",
+		old:  "		if l == nil || l.checkpoint != checkpoints[shard] {\n			l = &foreignLook{checkpoint: checkpoints[shard], at: now}\n		} else",
+		new:  "		l = &foreignLook{checkpoint: checkpoints[shard], at: now}\n		",
+		pkg:  ".", tests: "TestAForeignLeaderThatMovesIsLeftAlone",
+	},
+	{
+		name: "foreign: a read beside goes on under a term",
+		file: "worker.go",
+		old:  "	w.beside.stop(w.shard)\n",
+		new:  "",
+		pkg:  ".", tests: "TestTheReadBehindAForeignLeaderEndsWithATerm",
+	},
+	{
+		name: "foreign: the shard is read again and again",
+		file: "foreign.go",
+		old:  "	s.foreignAt = time.Now().Add(foreignEvery)\n",
+		new:  "",
+		pkg:  ".", tests: "TestAForeignLeaderThatMovesIsLeftAlone",
+	},
+	{
 		name: "reopened: a shard that ended and is open is no finding",
 		file: "supervisor.go",
 		old:  "		s.noteReopened(positions)\n",
