@@ -630,7 +630,7 @@ var kinesisMutants = []mutant{
 		name: "a reply of unknown length outgrows its room",
 		file: "kinesis/page.go",
 		old:  "maxUnknownBody = 14 << 20",
-		new:  "maxUnknownBody = 15 << 20",
+		new:  "maxUnknownBody = 18 << 20",
 		pkg:  "./kinesis", tests: "TestReplyOfUnknownLength",
 	},
 	{
