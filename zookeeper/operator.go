@@ -202,7 +202,7 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 			stored = &s
 		}
 		if stored != nil && errors.Is(stored.Position.Unreadable, gerritstream.ErrNewerFormat) {
-			return fmt.Errorf("set position of %s: %w", shard, stored.Position.Unreadable)
+			return stored.Position.Unreadable
 		}
 		pos, err := change(stored)
 		if err != nil {

@@ -12,6 +12,7 @@ type report struct {
 	output  *output
 	doubled string // what the queue makes of events that are read once more
 	would   bool   // it is only planned
+	failed  bool   // not all that was planned was done
 	moves   []moveView
 	changes int // positions that are set
 }
@@ -81,9 +82,9 @@ func (r *report) write(w io.Writer) error {
 	if leaving {
 		fmt.Fprintf(w, "What is left out is recorded as possibly lost (%s), and status shows it.\n", gerritstream.WhySetByOperator)
 	}
-	if r.changes == 0 {
+	if r.changes == 0 && !r.failed {
 		fmt.Fprintln(w, "Nothing is to be changed.")
-	} else if !r.would {
+	} else if r.changes > 0 && !r.would {
 		fmt.Fprintln(w, "Processes that run go on from there within seconds; shards that had ended are taken up within half a minute.")
 	}
 	return nil

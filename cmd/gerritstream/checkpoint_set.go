@@ -256,6 +256,7 @@ func (s *setting) set(ctx context.Context, o operated, plan *report) error {
 		}
 		if err != nil && !errors.Is(err, errStays) {
 			failed = fmt.Errorf("set the position of %s (those of %s were set before): %w", shard, plural(done.changes, "shard"), err)
+			done.failed = true
 			break
 		}
 		done.add(shard, move)
