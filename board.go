@@ -15,6 +15,7 @@ type board struct {
 	holds  map[ShardID]*hold        // under mu; "": of the process as a whole
 	paged  map[ShardID]time.Time    // under mu: local, when a shard that is led here got its last page, or its term
 	busy   map[ShardID]activity     // under mu: what the reader of a shard that is led here waits for
+	beats  map[string]time.Time     // under mu: local, when each part that runs showed last that it goes on
 	clock  *serviceClock
 	rate   rate // under mu: of dead letters
 
@@ -36,7 +37,7 @@ type activity struct {
 func newBoard(process string, clock *serviceClock) *board {
 	return &board{
 		head: Status{Process: process}, shards: map[ShardID]*ShardStatus{}, holds: map[ShardID]*hold{},
-		paged: map[ShardID]time.Time{}, busy: map[ShardID]activity{}, clock: clock,
+		paged: map[ShardID]time.Time{}, busy: map[ShardID]activity{}, beats: map[string]time.Time{}, clock: clock,
 		foreigners: map[ShardID]foreignSeen{},
 	}
 }

@@ -115,7 +115,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { l.report(ctx) })
 	beside.Go(func() { l.book.run(ctx) })
-	defer func() { cancel(); beside.Wait() }()
+	defer func() { cancel(); beside.Wait(); l.board.endBeats() }()
 
 	err := newSupervisor(l).run(ctx)
 	if err != nil && context.Cause(ctx) == nil {
@@ -136,6 +136,7 @@ func (l *Listener) report(ctx context.Context) {
 	summaries := time.NewTicker(summaryEvery)
 	defer summaries.Stop()
 	before := l.Status()
+	l.board.beat(partReport)
 	l.publish(ctx)
 	for {
 		select {
@@ -144,6 +145,7 @@ func (l *Listener) report(ctx context.Context) {
 		case <-reports.C:
 			l.tellStuck()
 			l.publish(ctx)
+			l.board.beat(partReport)
 		case <-summaries.C:
 			now := l.Status()
 			logSummary(l.log, before, now)

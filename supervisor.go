@@ -101,6 +101,7 @@ func newSupervisor(l *Listener) *supervisor {
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.leave(ctx)
 	for {
+		s.board.beat(partPlan)
 		caughtUp, err := s.round(ctx)
 		if caughtUp {
 			s.tip.note()

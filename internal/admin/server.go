@@ -20,6 +20,7 @@ type Options struct {
 	Address string                     // HOST:PORT; port 0: any free one
 	Hosts   []string                   // names that requests may carry besides loopback's and the address' own
 	Status  func() gerritstream.Status // called for each request, by several goroutines at once
+	Alive   func() error               // returns what stands still for good; likewise. nil: nothing ever does
 	Metrics *Metrics
 	Version string       // for the page
 	Logger  *slog.Logger // nil: nothing is logged
@@ -107,11 +108,22 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// alive returns what stands still.
+func (o *Options) alive() error {
+	if o.Alive == nil {
+		return nil
+	}
+	return o.Alive()
+}
+
 // handler returns what answers the requests.
 func handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		o.Status() // a process that is stuck does not answer
+		if err := o.alive(); err != nil {
+			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
+			return
+		}
 		plain(w, http.StatusOK, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

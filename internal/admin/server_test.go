@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,6 +99,29 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// What stands still makes a process unhealthy, and trouble does not.
+func TestHealthIsProgress(t *testing.T) {
+	var still error
+	status := gerritstream.Status{Trouble: "denied"}
+	s, err := New(Options{Address: "127.0.0.1:0", Status: fixed(status), Metrics: newMetrics(), Alive: func() error { return still }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ask := func() (int, string) {
+		rec := httptest.NewRecorder()
+		s.http.Handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "http://localhost/healthz", nil))
+		return rec.Code, rec.Body.String()
+	}
+	if code, body := ask(); code != 200 || body != "ok\n" {
+		t.Errorf("got %d %q", code, body)
+	}
+	still = errors.New("planning stands still for 3m0s")
+	if code, body := ask(); code != 503 || body != "planning stands still for 3m0s\n" {
+		t.Errorf("got %d %q", code, body)
+	}
+}
+
 func TestPageEscapesWhatItShows(t *testing.T) {
 	status := gerritstream.Status{
 		Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
@@ -179,7 +203,7 @@ func TestStopCutsWhatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	<-asked

@@ -93,6 +93,7 @@ func (d *Daemon) serve(context.Context) error {
 		Address: d.options.Config.Admin,
 		Hosts:   d.options.Config.AdminHosts,
 		Status:  d.listener.Status,
+		Alive:   d.listener.Alive,
 		Metrics: d.metrics,
 		Version: d.options.Version,
 		Logger:  d.log,

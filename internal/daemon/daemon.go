@@ -127,7 +127,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.log.Debug("configuration", "config", &d.options.Config)
 	work, cancel := context.WithCancelCause(ctx)
-	manager := systemd{status: d.listener.Status, log: d.log}
+	manager := systemd{status: d.listener.Status, alive: d.listener.Alive, log: d.log}
 	var beside sync.WaitGroup
 	beside.Go(func() { manager.run(work) })
 	d.runBeside(work, cancel, &beside)

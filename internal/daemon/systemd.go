@@ -16,6 +16,7 @@ import (
 // nothing.
 type systemd struct {
 	status func() gerritstream.Status
+	alive  func() error // nil while nothing stands still for good
 	log    *slog.Logger
 }
 
@@ -46,11 +47,21 @@ func (s *systemd) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	said := ""
+	said, dead := "", false
 	for {
-		status := s.status() // a process that is stuck does not get past this
-		if line := "STATUS=" + statusLine(&status); line != said || state != "" {
-			s.tell(line + state)
+		status, beat := s.status(), state
+		line := "STATUS=" + statusLine(&status)
+		if err := s.alive(); err != nil { // the watchdog starts the process again
+			line, beat = "STATUS=stands still: "+oneLine(err.Error()), ""
+			if !dead {
+				s.log.Error("the process stands still", "err", err)
+			}
+			dead = true
+		} else {
+			dead = false
+		}
+		if line != said || beat != "" {
+			s.tell(line + beat)
 			said = line
 		}
 		select {

@@ -1,0 +1,91 @@
+package gerritstream
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// beatWithin is how long one round of planning, or one report, may take. Each
+	// of the calls within it ends after some seconds, by the contracts of Source
+	// and Store.
+	beatWithin = 2 * time.Minute
+
+	// moveWithin is how long the reader of a shard may show nothing at all: no
+	// page, no trouble, no commit.
+	moveWithin = 5 * time.Minute
+)
+
+// The parts of a Listener that show that they go on.
+const (
+	partPlan   = "planning"
+	partReport = "reporting to the store"
+)
+
+// beat notes that a part goes on.
+func (b *board) beat(part string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.beats[part] = time.Now()
+}
+
+// endBeats notes that nothing runs any more, and nothing is expected.
+func (b *board) endBeats() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.beats)
+}
+
+// Alive returns nil while everything that Run has started goes on, and otherwise
+// what stands still, and for how long. It is what a watchdog should ask: only a
+// new start helps.
+//
+// Waiting is not standing still: for a sink, for the store to commit, for memory
+// that others wait with, for a leadership, or for a service that fails and is
+// tried again. All of this is trouble, see Status, and passes without a new start.
+func (l *Listener) Alive() error { return l.board.alive() }
+
+func (b *board) alive() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	var still []error
+	for _, part := range slices.Sorted(maps.Keys(b.beats)) {
+		if d := now.Sub(b.beats[part]); d > beatWithin {
+			still = append(still, fmt.Errorf("%s stands still for %s", part, d.Round(time.Second)))
+		}
+	}
+	if len(b.beats) == 0 || b.anyBusy(now) {
+		return errors.Join(still...)
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.paged)) {
+		s, moved := b.shards[id], b.paged[id]
+		if s == nil || s.State != StateReading {
+			continue
+		}
+		if h := b.holds[id]; h != nil && h.last.After(moved) {
+			moved = h.last
+		}
+		if s.LastCommit.After(moved) {
+			moved = s.LastCommit
+		}
+		if d := now.Sub(moved); d > moveWithin {
+			still = append(still, fmt.Errorf("the reading of %s stands still for %s", id, d.Round(time.Second)))
+		}
+	}
+	return errors.Join(still...)
+}
+
+// anyBusy reports whether the reader of some shard waits for a sink or a commit:
+// the memory that it holds may be what others wait for. The caller holds mu.
+func (b *board) anyBusy(now time.Time) bool {
+	for _, a := range b.busy {
+		if now.Sub(a.since) >= lastsFor {
+			return true
+		}
+	}
+	return false
+}
