@@ -168,14 +168,18 @@ func (d *decoder) record() error {
 	return nil
 }
 
-// key takes a partition key and resolves its escapes where it is.
+// key takes a partition key and resolves its escapes where it is. A text that is
+// no UTF-8 may grow by that: what has no room is left out.
 func (d *decoder) key() (span, error) {
 	if d.peek() != '"' {
 		return span{}, d.skip()
 	}
 	at := d.at + 1
 	text, err := d.text()
-	return span{at, at + copy(d.b[at:], text)}, err // no longer than it is written: the service writes UTF-8
+	if err != nil {
+		return span{}, err
+	}
+	return span{at, at + copy(d.b[at:d.at-1], text)}, nil
 }
 
 // data takes base64 and decodes it where it is.

@@ -249,6 +249,21 @@ func equal(a, b *decoded) bool {
 	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind && slices.Equal(a.Children, b.Children)
 }
 
+// Each byte that is not UTF-8 becomes a character of three bytes. They are not written over what comes
+// behind the key, which would be refused then, again and again.
+func TestKeyThatIsNoUTF8SpoilsNothing(t *testing.T) {
+	key := `\/` + strings.Repeat("\xff", 50)
+	got, err := decodeOurs([]byte(`{"Records":[{"PartitionKey":"` + key + `","SequenceNumber":"1","Data":"QQ=="},` +
+		`{"SequenceNumber":"2","PartitionKey":"k","Data":"QUI="}],"NextShardIterator":"n"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []decodedRecord{{"1", "A", got.Records[0].Key, noArrival}, {"2", "AB", "k", noArrival}}
+	if !slices.Equal(got.Records, want) || got.Next != "n" {
+		t.Errorf("we read %+v", got)
+	}
+}
+
 func TestReplyCutAnywhereIsRefused(t *testing.T) {
 	body := replySeeds[2]
 	for n := range len(body) {
