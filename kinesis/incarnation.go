@@ -54,8 +54,10 @@ func (s *Source) createdSince(ctx context.Context, since time.Time) (time.Time, 
 }
 
 // trustedFor is how long after the stream was described a seek by time needs no look
-// at it, if no iterator was refused meanwhile.
-const trustedFor = time.Minute
+// at it, if no iterator was refused meanwhile. It covers the listing that a term plans
+// by. It is shorter than a stream can be deleted and created again: the first seek of
+// a term that another process has left has nothing else that would tell.
+const trustedFor = 5 * time.Second
 
 // checkStream makes sure that the stream is still the one that the reading began with,
 // before a seek that another one would accept as well: a time, or the trim horizon. Its

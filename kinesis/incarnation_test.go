@@ -122,6 +122,34 @@ func TestSeekTriedForLongMindsTheStream(t *testing.T) {
 	})
 }
 
+// A stream is deleted and created again after the last listing, and nobody reads it
+// meanwhile: its leader has died. Whoever leads next has no iterator that would
+// be refused, and does not begin in the new stream by the old one's time.
+func TestNewReadingMindsTheStream(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		time.Sleep(time.Hour)
+		listed, err := w.src.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.srv.DeleteStream("gerrit"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if _, err := w.srv.CreateStream("gerrit", 1); err != nil {
+			t.Fatal(err)
+		}
+		w.put("new")
+		from := gerritstream.Position{After: "49590338271490256608559692538361571095921575989136588898",
+			Arrived: listed.Now.Add(-time.Hour), CaughtUp: listed.Now}
+		pairs := w.readFor(time.Minute, from)
+		wantData(t, pairs)
+		if last := pairs[len(pairs)-1].err; !errors.Is(last, gerritstream.ErrShardNotFound) {
+			t.Errorf("the last pair has %v", last)
+		}
+	})
+}
+
 // Many readings that lose their iterators together share a look at the stream, which is
 // made after the last of them lost its own.
 func TestReadingsShareALookAtTheStream(t *testing.T) {

@@ -131,9 +131,23 @@ var kinesisMutants = []mutant{
 	{
 		name: "a seek that is tried for long does not mind the stream",
 		file: "kinesis/incarnation.go",
-		old:  "const trustedFor = time.Minute",
+		old:  "const trustedFor = 5 * time.Second",
 		new:  "const trustedFor = 100 * time.Hour",
 		pkg:  "./kinesis", tests: "TestSeekTriedForLong",
+	},
+	{
+		name: "a new reading believes a look at the stream for as long as it takes to make it again",
+		file: "kinesis/incarnation.go",
+		old:  "const trustedFor = 5 * time.Second",
+		new:  "const trustedFor = time.Minute",
+		pkg:  "./kinesis", tests: "TestNewReadingMindsTheStream",
+	},
+	{
+		name: "a key that is no UTF-8 is written over what comes behind it",
+		file: "kinesis/decode.go",
+		old:  "copy(d.b[at:d.at-1], text)",
+		new:  "copy(d.b[at:], text)",
+		pkg:  "./kinesis", tests: "TestKeyThatIsNoUTF8",
 	},
 	{
 		name: "an iterator that expires unread is sought again for ever",
