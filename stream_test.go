@@ -171,9 +171,12 @@ func (s *stream) Read(ctx context.Context, shard gs.ShardID, from gs.Position) i
 			if !yield(b, err) || err != nil && !errors.Is(err, gs.ErrRetrying) || b.End {
 				return
 			}
+			s.mu.Lock()
+			pause := s.pollEvery
+			s.mu.Unlock()
 			select {
 			case <-ctx.Done():
-			case <-time.After(s.pollEvery):
+			case <-time.After(pause):
 			}
 		}
 	}

@@ -202,8 +202,8 @@ var silentMutants = []mutant{
 	{
 		name: "gone: waiting for the tip overrides the listing's back-off",
 		file: "supervisor.go",
-		old:  "(s.listErr != nil || !s.cfg.UntilCaughtUp) {",
-		new:  "!s.cfg.UntilCaughtUp {",
+		old:  "(s.listErr != nil || !s.isHurried()) {",
+		new:  "!s.isHurried() {",
 		pkg:  ".", tests: "TestTheListingsBackOffIsNotOverridden",
 	},
 	{
