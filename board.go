@@ -26,6 +26,7 @@ type board struct {
 type foreignSeen struct {
 	until time.Time // what arrived before is handled; zero: not known
 	late  time.Time // since when a record waits for too long; zero: none does
+	clear time.Time // the service's: nothing was behind its checkpoint then; zero: not known
 }
 
 // activity is a call that a reader waits for.
@@ -314,6 +315,14 @@ func (b *board) shares(members []MemberStatus, whose func(ShardID) (leader Conte
 			s.HandledUntil, s.ForeignUnread = b.foreigners[id].until, b.foreigners[id].late
 		}
 	}
+}
+
+// foreignClear returns when nothing was left to read for another program that
+// leads a shard, by the service's clock; zero: not known.
+func (b *board) foreignClear(id ShardID) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.foreigners[id].clear
 }
 
 // foreign notes how far another program is with a shard.

@@ -10,7 +10,8 @@ import (
 // with the reason. None: everything is.
 //
 // Certain is what was read here to the tip, or past the beginning of Run; and of what another process committed, that all was
-// handled at a time after that beginning, or a record so much later that arrival times cannot be that wrong. A shard that
+// handled at a time after that beginning, or a record so much later that arrival times cannot be that wrong; and a look behind the
+// checkpoint of another program that leads, when it found nothing there. A shard that
 // has ended but was listed as open has children that were not listed yet. Where the reading is all that is waited for, the reason is
 // left empty: see reading.
 func (s *supervisor) waitsFor(steps []Step, positions map[ShardID]Position) (waits []Trouble) {
@@ -35,7 +36,7 @@ func (s *supervisor) waitsFor(steps []Step, positions map[ShardID]Position) (wai
 			w, pos := s.workers[step.Shard], positions[step.Shard]
 			here := s.tips[step.Shard] || w != nil && w.wasAtTip.Load()
 			began := s.begun.Add(begunError)
-			if here || pos.CaughtUp.After(began) || pos.Arrived.After(began.Add(arrivalError)) {
+			if here || s.board.foreignClear(step.Shard).After(began) || pos.CaughtUp.After(began) || pos.Arrived.After(began.Add(arrivalError)) {
 				continue
 			}
 			add(step.Shard, "")
@@ -52,7 +53,7 @@ func (s *ShardStatus) reading() string {
 	case s.Term != 0:
 		return fmt.Sprintf("it is read here, %s behind", s.Behind.Round(time.Second))
 	case s.Foreign:
-		return s.Leader + " leads it, which does not say until when it is caught up"
+		return s.Leader + " leads it, and was not seen to have read everything yet"
 	case s.Leader != "":
 		return "another process leads it, and has not committed yet what came before this run"
 	}

@@ -129,3 +129,32 @@ func TestASteadyShardIsNotBehind(t *testing.T) {
 		}
 	})
 }
+
+// Behind another program that leads the run ends once a look behind that one's checkpoint finds nothing, and not before.
+func TestUntilCaughtUpEndsBehindAForeignLeader(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
+		h.stream.put(s0, "good 1")
+		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+		leave := h.memory.Foreign("zuul", s0)
+		defer leave()
+		h.stream.put(s0, "good 2")
+		time.Sleep(time.Minute)
+		p := h.start(untilCaughtUp, func(c *gs.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(10 * time.Minute)
+		select {
+		case <-p.done:
+			t.Fatal("it has ended with a record behind the leader's checkpoint")
+		default:
+		}
+		if lines := p.calmLines("zuul leads it, and was not seen to have read everything yet"); len(lines) < 9 {
+			t.Errorf("%d lines say what it waits for:\n%s", len(lines), p.log)
+		}
+		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+		select {
+		case <-p.done:
+		case <-time.After(4 * time.Minute):
+			t.Errorf("still running:\n%s", p.log)
+		}
+	})
+}

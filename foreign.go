@@ -95,7 +95,7 @@ func (s *supervisor) showForeign(shard ShardID, l *foreignLook, now time.Time) {
 	if !l.unread.IsZero() && now.Sub(l.unread) >= foreignLate {
 		late = l.unread
 	}
-	s.board.foreign(shard, foreignSeen{until, late})
+	s.board.foreign(shard, foreignSeen{until, late, l.clear})
 	if late.IsZero() {
 		s.book.settle(shard)
 		return

@@ -423,6 +423,13 @@ var mutants = []mutant{
 		pkg:  ".", tests: "TestUntilCaughtUp",
 	},
 	{
+		name: "until caught up: another program that leads is believed",
+		file: "caughtup.go",
+		old:  "s.board.foreignClear(step.Shard).After(began)",
+		new:  "!s.board.foreignClear(step.Shard).After(began)",
+		pkg:  ".", tests: "TestUntilCaughtUpEndsBehindAForeignLeader",
+	},
+	{
 		name: "until caught up: it waits for a page without records",
 		file: "reader.go",
 		old:  "reached := atTip || r.passesTheBeginning(b)",
