@@ -15,7 +15,8 @@ const (
 	beatWithin = 2 * time.Minute
 
 	// moveWithin is how long the reader of a shard may show nothing at all: no
-	// page, no trouble, no commit.
+	// page, no trouble, no commit. While others do, it may be its turn for memory
+	// that it waits for: each of them may hold that for as long as is no trouble.
 	moveWithin = 5 * time.Minute
 )
 
@@ -61,8 +62,25 @@ func (b *board) alive() error {
 	if len(b.beats) == 0 || b.anyBusy(now) {
 		return errors.Join(still...)
 	}
-	for _, id := range slices.Sorted(maps.Keys(b.paged)) {
-		s, moved := b.shards[id], b.paged[id]
+	moves, last := b.moves()
+	within := moveWithin
+	if now.Sub(last) <= moveWithin {
+		within += time.Duration(len(moves)-1) * lastsFor
+	}
+	for _, id := range slices.Sorted(maps.Keys(moves)) {
+		if d := now.Sub(moves[id]); d > within {
+			still = append(still, fmt.Errorf("the reading of %s stands still for %s", id, d.Round(time.Second)))
+		}
+	}
+	return errors.Join(still...)
+}
+
+// moves returns when the reader of each shard that is read here showed something
+// last, and when the last of them did. The caller holds mu.
+func (b *board) moves() (moves map[ShardID]time.Time, last time.Time) {
+	moves = make(map[ShardID]time.Time, len(b.paged))
+	for id, moved := range b.paged {
+		s := b.shards[id]
 		if s == nil || s.State != StateReading {
 			continue
 		}
@@ -72,11 +90,12 @@ func (b *board) alive() error {
 		if s.LastCommit.After(moved) {
 			moved = s.LastCommit
 		}
-		if d := now.Sub(moved); d > moveWithin {
-			still = append(still, fmt.Errorf("the reading of %s stands still for %s", id, d.Round(time.Second)))
+		moves[id] = moved
+		if moved.After(last) {
+			last = moved
 		}
 	}
-	return errors.Join(still...)
+	return moves, last
 }
 
 // anyBusy reports whether the reader of some shard waits for a sink or a commit:

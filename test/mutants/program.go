@@ -97,9 +97,16 @@ var programMutants = []mutant{
 	{
 		name: "health: a silent source is life",
 		file: "alive.go",
-		old:  "d > moveWithin",
+		old:  "d > within",
 		new:  "d < 0",
 		pkg:  ".", tests: "TestAliveTellsWhatStandsStill",
+	},
+	{
+		name: "health: a turn for memory is death",
+		file: "alive.go",
+		old:  "if now.Sub(last) <= moveWithin {",
+		new:  "if false {",
+		pkg:  ".", tests: "TestATurnForMemoryIsWaitedFor",
 	},
 	{
 		name: "status: nothing may settle",
