@@ -19,6 +19,10 @@ var (
 	// ErrBadPosition: a stored position that cannot be understood, or that the service does not accept.
 	ErrBadPosition = errors.New("bad position")
 
+	// ErrStaleEpoch: the start record has moved on to a later epoch, because the
+	// stream was deleted and recreated. Nothing was written.
+	ErrStaleEpoch = errors.New("the stream was recreated: its epoch is over")
+
 	// ErrShardNotFound: the service does not know the shard any more.
 	ErrShardNotFound = errors.New("shard not found")
 

@@ -32,7 +32,8 @@ type Store interface {
 	// The leadership of a term that is over, and one that a failed Campaign may have won, is freed by the store in any case,
 	// without another call and while the process lives on.
 	//
-	// A store that is away is waited for. Errors: the context's, or one that will not pass.
+	// A store that is away is waited for. Errors: the context's, ErrStaleEpoch if the start record is of a later epoch, or
+	// one that will not pass.
 	Campaign(ctx context.Context, epoch int, shard ShardID) (Term, error)
 
 	// WaitEnded returns nil once the shard's position is marked ended, whichever process marked it. It may return nil
@@ -76,6 +77,11 @@ type Term interface {
 
 	// Commit writes the next position, the entries and the dead letters: all or nothing, and only while this term leads.
 	// When it returns nil, all of it is durable. One Commit at a time.
+	//
+	// A term can commit only while no start record of a later epoch exists: the epoch is a part of the proof of leadership.
+	// A process that has not heard that the stream was recreated would otherwise write positions, events and checkpoints of
+	// one stream into another. Its term is over then, with ErrStaleEpoch among the error's causes and the Context's. A start
+	// record that changes within its epoch ends no term.
 	//
 	// ErrRetryLater: nothing was written and the term goes on; the same Commit may be tried again after a pause (the disk is
 	// full, the store is busy). Any other error: the term is over, its Context is done, and whether the commit was applied

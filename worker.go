@@ -64,6 +64,11 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			if candidacy.Err() != nil {
 				return nil
 			}
+			if errors.Is(err, ErrStaleEpoch) { // the listing will show the new stream
+				w.kick()
+				w.pause.pause(candidacy)
+				return nil
+			}
 			if errors.Is(err, ErrUnusable) {
 				w.trouble(err)
 				if !w.pause.pause(candidacy) {
