@@ -105,7 +105,7 @@ var programMutants = []mutant{
 		name: "health: a turn for memory is death",
 		file: "alive.go",
 		old:  "if now.Sub(last) <= moveWithin {",
-		new:  "if false {",
+		new:  "if now.Sub(last) < 0 {",
 		pkg:  ".", tests: "TestATurnForMemoryIsWaitedFor",
 	},
 	{
