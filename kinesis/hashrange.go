@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/md5" //nolint:gosec // Kinesis routes by it
 	"encoding/binary"
-	"errors"
 	"math/bits"
 	"sync"
 
@@ -52,18 +51,20 @@ type hashRange struct{ first, last hashKey }
 // allKeys is the range of a shard of which the service does not tell it.
 var allKeys = hashRange{last: hashKey{1<<64 - 1, 1<<64 - 1}}
 
-// convertRange reads a shard's range from a listing.
-func convertRange(in *types.HashKeyRange) (out hashRange, err error) {
+// convertRange reads a shard's range from a listing. One that says nothing, or nothing that
+// can be understood, is that of all keys: what is not known to be foreign is kept. moto's last
+// shard ends at 2^128, which no key has.
+func convertRange(in *types.HashKeyRange) (out hashRange) {
 	if in == nil || in.StartingHashKey == nil || in.EndingHashKey == nil {
-		return allKeys, nil
+		return allKeys
 	}
 	var first, last bool
 	out.first, first = parseHashKey(*in.StartingHashKey)
 	out.last, last = parseHashKey(*in.EndingHashKey)
 	if !first || !last {
-		return out, errors.New("a shard's hash keys are no numbers of 128 bits")
+		return allKeys
 	}
-	return out, nil
+	return out
 }
 
 // isForeign reports whether a record within an aggregate belongs to another shard, as

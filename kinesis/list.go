@@ -124,13 +124,11 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 		}
 		for i := range out.Shards {
 			shard, err := convertShard(&out.Shards[i])
-			if err == nil {
-				keys[shard.ID], err = convertRange(out.Shards[i].HashKeyRange)
-			}
 			if err != nil {
 				return nil, fmt.Errorf("list shards of %s: %w", s.resource(""), err)
 			}
 			shards = append(shards, shard)
+			keys[shard.ID] = convertRange(out.Shards[i].HashKeyRange)
 		}
 		if out.NextToken != nil && *out.NextToken != "" {
 			in = &awskinesis.ListShardsInput{NextToken: out.NextToken}

@@ -143,6 +143,13 @@ var kinesisMutants = []mutant{
 		pkg:  "./kinesis", tests: "TestNewReadingMindsTheStream",
 	},
 	{
+		name: "a range that cannot be understood makes all records foreign",
+		file: "kinesis/hashrange.go",
+		old:  "	if !first || !last {\n		return allKeys",
+		new:  "	if !first || !last {\n		return out",
+		pkg:  "./kinesis", tests: "TestRangeOfAShard",
+	},
+	{
 		name: "a key that is no UTF-8 is written over what comes behind it",
 		file: "kinesis/decode.go",
 		old:  "copy(d.b[at:d.at-1], text)",
