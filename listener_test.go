@@ -722,6 +722,46 @@ func TestARecreatedStreamStartsANewEpoch(t *testing.T) {
 	}
 }
 
+// A process that has not heard that the stream was recreated, while another has, writes nothing, and waits until it hears of it.
+func TestAProcessOfAnEpochThatIsOverWritesNothing(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.put(s0, "good old")
+		p := h.start()
+		time.Sleep(time.Minute)
+		other := h.memory.Process("another")
+		start, _, err := other.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := start
+		next.Epoch, next.Stream.Created = 1, time.Now()
+		next.From = gs.StartPoint{TrimHorizon: true, Time: next.Stream.Created}
+		next.Lost = []gs.Interval{{Until: next.Stream.Created, Why: gs.WhyRecreated}}
+		if err := other.SetStart(t.Context(), &start, next); err != nil {
+			t.Fatal(err)
+		}
+		h.stream.put(s0, "good late")
+		time.Sleep(5 * time.Minute)
+		select {
+		case <-p.done:
+			t.Fatalf("it ended: %v", p.err)
+		default:
+		}
+		if n := len(h.memory.Entries()); n != 1 || p.Status().Trouble == "" {
+			t.Errorf("%d entries, trouble %q, before the listing shows the new stream", n, p.Status().Trouble)
+		}
+		again := newStream(1)
+		again.id.Created = next.Stream.Created
+		h.stream.change(func() { h.stream.id, h.stream.shards, h.stream.order = again.id, again.shards, again.order })
+		h.stream.put(s0, "good new")
+		time.Sleep(time.Minute)
+		entries := h.memory.Entries()
+		if len(entries) != 2 || string(entries[1].Payload) != "good new" || p.Status().Trouble != "" {
+			t.Errorf("entries %+v, trouble %q", entries, p.Status().Trouble)
+		}
+	})
+}
+
 func TestAnOlderListingOfARecreatedStreamWritesNothing(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.start(untilCaughtUp).wait(t)

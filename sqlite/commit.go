@@ -91,6 +91,9 @@ func (w *encoded) write(st *statements) error {
 		return err
 	}
 	if n == 0 {
+		if err := st.inEpoch(t.epoch); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
 	}
 	for _, row := range w.events {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 // statements are all that the writer says, prepared. They run without a deadline: SQLite's own busy timeout bounds each.
@@ -12,6 +15,7 @@ type statements struct {
 
 	getStart, setStart             *sql.Stmt
 	getPosition, setPosition       *sql.Stmt
+	currentEpoch                   *sql.Stmt
 	getLease, takeLease, freeLease *sql.Stmt
 	freeLeases, heldLeases         *sql.Stmt
 	beat, forget, leave            *sql.Stmt
@@ -51,9 +55,11 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		{&s.setStart, `INSERT INTO start (one, record) VALUES (1, ?) ON CONFLICT DO UPDATE SET record = excluded.record`},
 
 		{&s.getPosition, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`},
-		// The fence: without the lease in this term there is nothing to select, and nothing is written.
+		{&s.currentEpoch, `SELECT ` + currentEpoch},
+		// The fence: without the lease in this term, or in an epoch that is over, there is nothing to select, and nothing is
+		// written.
 		{&s.setPosition, `INSERT INTO positions (epoch, shard, position, committed)
-			SELECT ?, shard, ?, ? FROM leases WHERE shard = ? AND term = ? AND process = ?
+			SELECT ?1, shard, ?2, ?3 FROM leases WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= ` + currentEpoch + `
 			ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`},
 
 		{&s.getLease, `SELECT l.term, l.process, coalesce(p.beat, 0)
@@ -96,6 +102,22 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		s.all = append(s.all, *p.stmt)
 	}
 	return s, nil
+}
+
+// currentEpoch is the epoch of the start record; 0 while there is none that can be
+// read.
+const currentEpoch = `(SELECT coalesce(max(json_extract(CASE WHEN json_valid(record) THEN record END, '$.epoch')), 0) FROM start)`
+
+// inEpoch returns ErrStaleEpoch if the start record is of a later epoch.
+func (s *statements) inEpoch(epoch int) error {
+	var current int
+	if _, err := s.get(s.currentEpoch, nil, []any{&current}); err != nil {
+		return err
+	}
+	if epoch < current {
+		return fmt.Errorf("epoch %d: %w", epoch, gerritstream.ErrStaleEpoch)
+	}
+	return nil
 }
 
 func (s *statements) close() {

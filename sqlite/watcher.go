@@ -300,6 +300,9 @@ func (t *term) take(st *statements, seen lease) (err error) {
 	if now != seen {
 		return errMoved
 	}
+	if err := st.inEpoch(t.epoch); err != nil {
+		return err
+	}
 	if t.pos, t.ok, err = positionOf(st, t.epoch, t.shard); err != nil {
 		return fmt.Errorf("read position of %s: %w", t.shard, err)
 	}

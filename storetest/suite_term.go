@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -15,6 +17,9 @@ var termTests = []test{
 	{"term that was taken away harms no successor", termZombie},
 	{"term that was taken away learns of it", termToldInTheEnd},
 	{"term of a killed process is over", termKilled},
+	{"term of an epoch that is over commits nothing", termStale},
+	{"term of an epoch that is over does not begin", termStaleAtOnce},
+	{"term goes on when the start record changes within its epoch", termStartChanges},
 }
 
 func termNumbers(f *fixture) {
@@ -33,6 +38,51 @@ func termNumbers(f *fixture) {
 	if term := f.elect(f.Open(), shardA); term.Number() <= last {
 		f.Errorf("after all processes died, term %d follows term %d", term.Number(), last)
 	}
+}
+
+func termStale(f *fixture) {
+	first, second := f.Open(), f.Open()
+	start := firstStart()
+	f.setStart(first, nil, start)
+	term := f.elect(first, shardA)
+	f.commit(term, step(shardA, 1, 1))
+	f.setStart(second, &start, recreated(1))
+	err := term.Commit(f.soon(), step(shardA, 2, 2))
+	if !errors.Is(err, gerritstream.ErrStaleEpoch) || errors.Is(err, gerritstream.ErrRetryLater) {
+		f.Errorf("commit in an epoch that is over returned %v, want %v", err, gerritstream.ErrStaleEpoch)
+	}
+	f.ended(term)
+	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrStaleEpoch) {
+		f.Errorf("the term ended with %v, want %v", cause, gerritstream.ErrStaleEpoch)
+	}
+	f.queued(event(shardA, 1))
+	f.resign(term)
+	next := f.electIn(second, 1, shardA)
+	f.begins(next, nil)
+	f.commit(next, step(shardA, 3, 3))
+	f.queued(event(shardA, 1), event(shardA, 3))
+}
+
+func termStaleAtOnce(f *fixture) {
+	store, late := f.Open(), f.Open()
+	f.setStart(store, nil, recreated(1))
+	if _, err := late.Campaign(f.soon(), 0, shardA); !errors.Is(err, gerritstream.ErrStaleEpoch) {
+		f.Errorf("campaign in an epoch that is over returned %v, want %v", err, gerritstream.ErrStaleEpoch)
+	}
+	f.begins(f.electIn(store, 1, shardA), nil) // nothing stands in its way
+}
+
+func termStartChanges(f *fixture) {
+	store := f.Open()
+	start := firstStart()
+	f.setStart(store, nil, start)
+	term := f.elect(store, shardA)
+	f.commit(term, step(shardA, 1, 1))
+	longer := start
+	longer.Retention = 48 * time.Hour
+	f.setStart(f.Open(), &start, longer)
+	f.commit(term, step(shardA, 2, 2))
+	f.queued(event(shardA, 1), event(shardA, 2))
 }
 
 func termOutlivesCampaign(f *fixture) {

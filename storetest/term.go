@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -67,6 +68,9 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 		l := m.leaseLocked(shard)
 		if !m.lineUpLocked(shard, c) {
 			return nil
+		}
+		if err := m.inEpochLocked(epoch); err != nil {
+			return err
 		}
 		t := &term{process: p, epoch: epoch, shard: shard}
 		if err := t.beginLocked(); err != nil {
@@ -139,6 +143,9 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		if m.leases[t.shard].holder != t {
 			return fmt.Errorf("commit to %s: %w", t.shard, gerritstream.ErrLeadershipLost)
 		}
+		if err := m.inEpochLocked(t.epoch); err != nil {
+			return fmt.Errorf("commit to %s: %w", t.shard, err)
+		}
 		if err := withinLimits(m.config.Limits, &c); err != nil {
 			return err
 		}
@@ -170,6 +177,15 @@ func withinLimits(limits gerritstream.Limits, c *gerritstream.Commit) error {
 	if items > 1 && (items > limits.Items || weight > limits.Weight) {
 		return fmt.Errorf("commit of %d items, weight %d, is beyond the limits of %d and %d",
 			items, weight, limits.Items, limits.Weight)
+	}
+	return nil
+}
+
+// inEpochLocked returns ErrStaleEpoch if the start record is of a later epoch.
+func (m *Memory) inEpochLocked(epoch int) error {
+	var start gerritstream.Start
+	if json.Unmarshal(m.start, &start) == nil && epoch < start.Epoch { // one that cannot be read says nothing
+		return fmt.Errorf("epoch %d: %w", epoch, gerritstream.ErrStaleEpoch)
 	}
 	return nil
 }

@@ -129,4 +129,11 @@ var programMutants = []mutant{
 		new:  "false && age > staleCommit",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
+	{
+		name: "an epoch that is over ends the process instead of a listing",
+		file: "worker.go",
+		old:  "if errors.Is(err, ErrStaleEpoch) {",
+		new:  "if false {",
+		pkg:  ".", tests: "TestAProcessOfAnEpochThatIsOver",
+	},
 }

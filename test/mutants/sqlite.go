@@ -233,4 +233,18 @@ var sqliteMutants = []mutant{
 		new:  "		for _, j := range group {\n			finish([]*job{j}, nil, w.begin(ctx))\n		}\n		return\n",
 		pkg:  "./sqlite", tests: "TestALockHoldsUpAllJobsAtOnce",
 	},
+	{
+		name: "SQLite: a commit does not check the epoch",
+		file: "sqlite/statements.go",
+		old:  "AND process = ?6 AND ?1 >= ` + currentEpoch + `",
+		new:  "AND process = ?6 AND ?1 >= 0*` + currentEpoch + `",
+		pkg:  "./sqlite", tests: "TestStore",
+	},
+	{
+		name: "SQLite: a term of an earlier epoch begins",
+		file: "sqlite/watcher.go",
+		old:  "	if err := st.inEpoch(t.epoch); err != nil {\n		return err\n	}\n",
+		new:  "",
+		pkg:  "./sqlite", tests: "TestStore",
+	},
 }
