@@ -53,7 +53,7 @@ func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict 
 }
 
 // consume handles what is queued behind an event, and what will be, until ctx ends.
-func consume(ctx context.Context, path string, after int64) error {
+func consume(ctx context.Context, path string, after int64, handle func(sqlite.Event)) error {
 	reader, err := sqlite.OpenReader(ctx, path)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func consume(ctx context.Context, path string, after int64) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(event.Number, event.Event.Type, event.Event.Attributes["key"])
+		handle(event)
 	}
 	return nil
 }
@@ -83,9 +83,15 @@ func Example() {
 		return
 	}
 
-	soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // a program goes on until it is stopped
-	defer cancel()
-	if err := consume(soon, path, 0); !errors.Is(err, context.DeadlineExceeded) {
+	consuming, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	err := consume(consuming, path, 0, func(e sqlite.Event) {
+		fmt.Println(e.Number, e.Event.Type, e.Event.Attributes["key"])
+		if e.Number == 2 { // a program goes on until it is stopped
+			stop()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
 		fmt.Println(err)
 	}
 
