@@ -91,11 +91,15 @@ func (r *ranges) note(listed map[gerritstream.ShardID]hashRange) {
 	r.listed = listed
 }
 
+// of returns a shard's range; of one that the last listing has not, all keys and false.
 func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	found, ok := r.listed[shard]
-	return found, ok
+	if !ok {
+		return allKeys, false
+	}
+	return found, true
 }
 
 // findRange makes sure that the reading knows its shard's hash keys, if records of
@@ -109,7 +113,7 @@ func (r *reading) findRange(ctx context.Context) error {
 		if _, err := r.findShard(ctx, r.shard); err != nil {
 			return r.listingTrouble(ctx, err)
 		}
-		own, _ = r.ranges.of(r.shard)
+		own, _ = r.ranges.of(r.shard) // another listing may have come meanwhile, without it
 	}
 	r.own = &own
 	return nil

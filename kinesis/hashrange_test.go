@@ -174,6 +174,9 @@ func TestRangeOfAShard(t *testing.T) {
 			t.Errorf("%+v: got %+v", in, got)
 		}
 	}
+	if got, ok := new(ranges).of(shard0); ok || got != allKeys {
+		t.Errorf("of a shard that is not listed: got %+v, %v", got, ok)
+	}
 	got := convertRange(&types.HashKeyRange{StartingHashKey: text("1"), EndingHashKey: text("18446744073709551616")})
 	if got != (hashRange{hashKey{0, 1}, hashKey{1, 0}}) {
 		t.Errorf("got %+v", got)

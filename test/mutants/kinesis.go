@@ -150,6 +150,13 @@ var kinesisMutants = []mutant{
 		pkg:  "./kinesis", tests: "TestRangeOfAShard",
 	},
 	{
+		name: "all records are foreign to a shard that is not listed",
+		file: "kinesis/hashrange.go",
+		old:  "		return allKeys, false",
+		new:  "		return found, false",
+		pkg:  "./kinesis", tests: "TestRangeOfAShard",
+	},
+	{
 		name: "a key that is no UTF-8 is written over what comes behind it",
 		file: "kinesis/decode.go",
 		old:  "copy(d.b[at:d.at-1], text)",
