@@ -214,7 +214,7 @@ func (b *logbook) tell(ctx context.Context, now time.Time, last bool) (next time
 		}
 	}
 	b.mu.Unlock()
-	for _, l := range lines { // without the lock: whoever takes the log may be slow
+	for _, l := range lines { // without the lock: the log may be slow
 		b.log.Log(ctx, l.level, l.text, l.args...)
 	}
 	return next

@@ -156,8 +156,8 @@ func checkFile(path string, a access, log *slog.Logger) (main fs.FileInfo, err e
 // modeText is a mode as chmod takes it.
 func modeText(mode fs.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
-// checkMount refuses a file that is mounted by itself: what SQLite keeps beside it would lie elsewhere, out of the sight of whoever
-// has the file mounted as well, and gone with the container.
+// checkMount refuses a file that is mounted by itself: what SQLite keeps beside it would lie elsewhere, where others who mount the
+// file do not see it, and would be gone with the container.
 func checkMount(path string, log *slog.Logger) error {
 	if mounted(path) {
 		return errors.New("it is mounted by itself, without the -wal and -shm files that belong to it: mount its folder")

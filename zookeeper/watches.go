@@ -14,7 +14,7 @@ import (
 // views are what a session has seen of nodes that it watches. A node is read once and then taken from here until the server says
 // that it has changed: at rest nothing is asked. What is taken from here is never older than what the session has been answered
 // last, for a server sends the event of a change before any answer that was made after it, and the library hands both on in that order.
-// Whoever needs to know what others have written by now calls sync before.
+// A caller that needs to know what others have written by now calls sync before.
 type views struct {
 	viewing sync.Mutex
 	views   map[viewKey]*view // under viewing

@@ -108,7 +108,7 @@ func (l *look) view() statusView {
 func isYoung(began, at time.Time) bool { return at.Sub(began) < settleWithin }
 
 // shardIDs returns every shard that has a position or a leader, or that a process knows. Of others the store may remember
-// that they were led once: those of a stream that was made anew since, or whose positions were pruned.
+// that they were led once: those of a stream that was recreated since, or whose positions were pruned.
 func (l *look) shardIDs(reports []gerritstream.Report) []gerritstream.ShardID {
 	ids := map[gerritstream.ShardID]bool{}
 	for id, s := range l.inspection.Shards {

@@ -85,9 +85,9 @@ func reopened(s *gerritstream.Status) (n int) {
 	return n
 }
 
-// collectShard turns what is known of an open shard into metrics, whoever
-// reads it. now is the service's time. What is known grows old by the clock, so
-// that an alert fires when nothing is heard any more.
+// collectShard turns what is known of an open shard into metrics, also when
+// another process reads it. now is the service's time. What is known grows old
+// by the clock, so that an alert fires when nothing is heard any more.
 func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstream.ShardStatus, start *gerritstream.Start, now time.Time) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, string(s.Shard))
