@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -118,10 +119,19 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 	c.Transport, c.Isolated = d.options.Transport, d.options.Transport != nil
 	source, err := kinesis.New(ctx, c)
 	if err != nil {
-		return &ConfigError{err}
+		return sourceFault(err)
 	}
 	d.source = &watchedSource{Source: source, first: func(ctx context.Context) { d.logFollowing(ctx, source) }}
 	return nil
+}
+
+// sourceFault makes a ConfigError of what is wrong with a source, under the name
+// of the setting where it is about one.
+func sourceFault(err error) error {
+	if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
+		err = config.KinesisFault(fault)
+	}
+	return &ConfigError{err}
 }
 
 // logFollowing says in one line whose stream is followed, as whom, and into which store.

@@ -20,7 +20,7 @@ func ListStream(ctx context.Context, c *config.Config) (gerritstream.Listing, er
 	defer cancel()
 	source, err := kinesis.New(ctx, c.Kinesis())
 	if err != nil {
-		return gerritstream.Listing{}, &ConfigError{err}
+		return gerritstream.Listing{}, sourceFault(err)
 	}
 	listing, err := source.List(ctx)
 	if err != nil {

@@ -64,6 +64,11 @@ func (l *loader) checkAWS(src Sources) {
 	}
 }
 
+// KinesisFault returns a fault of Config.Kinesis under the name of the setting.
+func KinesisFault(f *kinesis.Fault) Fault {
+	return Fault{Key: kinesisKeys[f.Field], Problem: f.Problem}
+}
+
 // checkReadable looks whether the files that settings name can be read.
 func (l *loader) checkReadable(keys ...string) {
 	for _, key := range keys {
