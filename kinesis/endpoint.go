@@ -70,7 +70,13 @@ func (s *Source) warnOfRegion() {
 	if s.client.Options().BaseEndpoint != nil {
 		return
 	}
-	if like, known := nearRegions(s.region); !known {
-		s.log.Warn("region is not known to this version", "region", s.region, "similar", like)
+	like, known := nearRegions(s.region)
+	if known {
+		return
 	}
+	about := []any{"region", s.region}
+	if len(like) > 0 {
+		about = append(about, "similar", like)
+	}
+	s.log.Warn("region is not known to this version", about...)
 }
