@@ -86,5 +86,9 @@ func statusLine(s *gerritstream.Status) string {
 			reading++
 		}
 	}
-	return fmt.Sprintf("reading %d of %d shards, %d of them not at the tip", reading, len(s.Shards), s.Behind)
+	line := fmt.Sprintf("reading %d of %d shards", reading, len(s.Shards))
+	if s.Behind > 0 {
+		return line + fmt.Sprintf(", %d of them behind", s.Behind)
+	}
+	return line
 }

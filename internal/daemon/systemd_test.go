@@ -78,3 +78,18 @@ func TestTheWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 		t.Errorf("%d lines in the log:\n%s", n, &log)
 	}
 }
+
+func TestStatusLineSaysWhatIsRead(t *testing.T) {
+	shards := []gerritstream.ShardStatus{{State: gerritstream.StateReading}, {State: gerritstream.StateStandby}}
+	listed := time.Unix(1, 0)
+	for want, s := range map[string]gerritstream.Status{
+		"listing the stream":                      {},
+		"trouble: a b":                            {Listed: listed, Trouble: "a\nb"},
+		"reading 1 of 2 shards":                   {Listed: listed, Shards: shards},
+		"reading 1 of 2 shards, 1 of them behind": {Listed: listed, Shards: shards, Behind: 1},
+	} {
+		if got := statusLine(&s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
