@@ -310,7 +310,10 @@ func (l *look) shardTrouble(s *shardView, processes int) []string {
 // isUnread reports whether a shard without a leader should have one by now. While a leader is succeeded, and while a process
 // begins, there is none for some seconds.
 func (l *look) isUnread(s *shardView, processes int) bool {
-	if processes > 0 && !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) < staleCommit {
+	if processes == 0 {
+		return false // this is said once, of all
+	}
+	if !s.LastCommit.IsZero() && l.now.Sub(s.LastCommit) < staleCommit {
 		return false
 	}
 	return s.settled

@@ -90,7 +90,7 @@ func TestStatusTrouble(t *testing.T) {
 				s.Leader = ""
 				in.Shards[id] = s
 			}
-		}, []string{"no process is running", "shardId-1, shardId-2: nobody reads it"}},
+		}, []string{"no process is running"}},
 		{"a burst of dead letters", func(in *gerritstream.Inspection, _ *look) {
 			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{
 				Records: 200, Dead: 20, Last: now.Add(-time.Minute), Reason: "json", Detail: "it looks like gzip",
