@@ -81,7 +81,11 @@ func retryLetters(ctx context.Context, p process, o operated, ids []gerritstream
 	}
 	fmt.Fprintf(p.stdout, "%d queued, %d refused\n", queued, refused)
 	if refused > 0 {
-		return fmt.Errorf("%d of %s stay put aside", refused, plural(len(ids), "dead letter"))
+		stay := "stay"
+		if refused == 1 {
+			stay = "stays"
+		}
+		return fmt.Errorf("%d of %s %s put aside", refused, plural(len(ids), "dead letter"), stay)
 	}
 	return nil
 }

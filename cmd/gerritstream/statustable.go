@@ -53,8 +53,11 @@ func begun(s *gerritstream.Start) string {
 	if !s.From.TrimHorizon {
 		at = "at " + s.From.Time.UTC().Format(time.RFC3339)
 	}
-	if s.Epoch > 0 {
-		at += fmt.Sprintf(", made anew %d times", s.Epoch)
+	switch {
+	case s.Epoch == 1:
+		at += "; the stream was recreated since"
+	case s.Epoch > 1:
+		at += fmt.Sprintf("; the stream was recreated %d times since", s.Epoch)
 	}
 	return at
 }
