@@ -75,7 +75,10 @@ var (
 
 // check looks at what a real Kinesis would refuse.
 func (e *emulation) check() error {
+	_, _, err := net.SplitHostPort(e.addr)
 	switch {
+	case err != nil:
+		return fmt.Errorf("--addr %q is not an address such as 127.0.0.1:4567", e.addr)
 	case e.stream != "" && !streamRule.MatchString(e.stream):
 		return fmt.Errorf("--stream %q is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'", e.stream)
 	case e.shards < 1 || e.shards > maxShards:
