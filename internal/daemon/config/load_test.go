@@ -334,6 +334,8 @@ func TestOtherFaults(t *testing.T) {
 		{"zuul.conf in the file", "stream: s\nzuul_conf: zuul.conf", nil, "F:2:1: a zuul.conf is named outside of this file: with --zuul-conf or "},
 		{"connection", "stream: s\nconnection: ../x", nil, "F:2:13: connection: "},
 		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
+		{"host with a port", "stream: s\nadmin_hosts: [a.svc, 'a.svc:9419']", nil, `F:2:22: admin_hosts: "a.svc:9419" is not the name of a host`},
+		{"host as a URL", "stream: s\nadmin_hosts: ['http://u:hunter2@a/']", nil, `F:2:15: admin_hosts: "http://xxxxx@a/" is not the name of a host`},
 		{"retention", "stream: s\nretention: 7 days", nil, `F:2:12: retention: "7 days" is not a duration`},
 		{"size", "stream: s\nmemory: 256 Mebi", nil, `F:2:9: memory: "256 Mebi" is not a size: "Mebi" is none of`},
 		{"pattern", "stream: s\nfilter: {refs: [a*, '^(']}", nil, "F:2:21: filter.refs: \"^(\": error parsing regexp"},

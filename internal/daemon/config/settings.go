@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -111,8 +112,8 @@ var settings = []Setting{
 		func(c *Config) *[]string { return &c.Sinks }, []string{SinkStdout}),
 	text("admin", "admin", "`address` of health, metrics and status page, HOST:PORT, or off",
 		func(c *Config) *string { return &c.Admin }, checkAdmin),
-	list("admin_hosts", "admin-host", "`name` that health, metrics and page may be asked for by, besides addresses and loopback",
-		func(c *Config) *[]string { return &c.AdminHosts }, nil),
+	checked(list("admin_hosts", "admin-host", "`name` that health, metrics and page may be asked for by, besides addresses and loopback",
+		func(c *Config) *[]string { return &c.AdminHosts }, nil), checkHostName),
 	choice("log.format", "log-format", "`form` of log lines: auto, text or json",
 		func(c *Config) *string { return &c.Log.Format }, LogAuto, LogText, LogJSON),
 	{
@@ -220,6 +221,13 @@ func list(key, flag, usage string, at func(*Config) *[]string, words []string) S
 		},
 		show: func(c *Config) string { return strings.Join(*at(c), ",") },
 	}
+}
+
+// checked is a setting whose texts have a rule besides.
+func checked(s Setting, check func(string) error) Setting {
+	set := s.set
+	s.set = func(c *Config, v string) error { return cmp.Or(check(v), set(c, v)) }
+	return s
 }
 
 // duration is a setting that is a length of time within bounds.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -154,6 +155,18 @@ var connectionRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 func checkConnection(v string) error {
 	if !connectionRule.MatchString(v) {
 		return fmt.Errorf("%q is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash", v)
+	}
+	return nil
+}
+
+// hostNameRule: a name without scheme, port, path and wildcard.
+var hostNameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+// checkHostName refuses what is compared with no Host header: requests for such a
+// name would be refused for ever, and nothing would say why.
+func checkHostName(v string) error {
+	if _, err := netip.ParseAddr(v); err != nil && !hostNameRule.MatchString(v) {
+		return fmt.Errorf("%q is not the name of a host, such as events.ci.svc", redactURL(v))
 	}
 	return nil
 }
