@@ -2,8 +2,12 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/internal/near"
 )
 
 // maxDoubts is how many doubts are told.
@@ -26,4 +30,40 @@ func (c *Config) Doubts() []string {
 		doubts = append(doubts, fmt.Sprintf("filter.types: %d more entries like these", more))
 	}
 	return doubts
+}
+
+// strayVariables returns a note for each variable that was probably meant to be a
+// setting: one whose name is near a setting's, or made of its flag's. Values are
+// not told.
+func strayVariables(env map[string]string) []string {
+	meant := map[string]string{} // what follows the prefix, to the variable
+	for i := range settings {
+		s := &settings[i]
+		meant[strings.ToUpper(strings.ReplaceAll(s.Flag, "-", "_"))] = s.Env()
+	}
+	for i := range settings { // after the flags: a setting's own name counts over them
+		meant[strings.TrimPrefix(settings[i].Env(), EnvPrefix)] = settings[i].Env()
+	}
+	for _, source := range []string{"CONFIG", "ZUUL_CONF"} {
+		meant[source] = EnvPrefix + source
+	}
+	names := slices.Sorted(maps.Keys(meant))
+	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		word, ours := strings.CutPrefix(name, EnvPrefix)
+		if !ours || meant[word] == name || injected(word) {
+			continue
+		}
+		if like := near.Nearest(word, names); like != "" && len(notes) < maxDoubts {
+			notes = append(notes, fmt.Sprintf("$%s is not a setting; did you mean $%s?", name, meant[like]))
+		}
+	}
+	return notes
+}
+
+// injected reports whether Kubernetes makes variables that end so for a service
+// whose name begins with "gerritstream".
+func injected(word string) bool {
+	word = "_" + word
+	return strings.HasSuffix(word, "_SERVICE_HOST") || strings.HasSuffix(word, "_PORT") || strings.Contains(word, "_PORT_")
 }

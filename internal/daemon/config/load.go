@@ -20,8 +20,8 @@ type Sources struct {
 	// others. Nothing else in it is looked at.
 	ZuulConf string
 
-	// Environ is the environment, as os.Environ gives it. Variables that are no settings are left alone: Kubernetes
-	// injects some that begin like ours.
+	// Environ is the environment, as os.Environ gives it. Variables that are no settings are left alone, for Kubernetes
+	// injects some that begin like ours; those that were probably meant to be settings get a note.
 	Environ []string
 
 	// Flags are the flags that were given, by name without dashes.
@@ -53,6 +53,7 @@ func Load(src Sources) (Config, error) {
 		l.defaultStore(env)
 	}
 	l.checkZooKeeper()
+	c.Notes = append(c.Notes, strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
 }

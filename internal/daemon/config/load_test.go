@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,11 +175,20 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	injected := []string{
 		"GERRITSTREAM_PORT=tcp://10.0.0.1:9419", "GERRITSTREAM_SERVICE_HOST=10.0.0.1", "GERRITSTREAM_SERVICE_PORT=9419",
 		"GERRITSTREAM_PORT_9419_TCP=tcp://10.0.0.1:9419", "GERRITSTREAM_STRAEM=x",
+		"GERRITSTREAM_REGION=us-west-2", "GERRITSTREAM_CONFIG=", "GERRITSTREAM_ANYTHING_ELSE=x",
 	}
-	if _, err := Load(Sources{
+	c, err := Load(Sources{
 		Environ: append(injected, home...), Flags: map[string][]string{"stream": {"gerrit"}},
-	}); err != nil {
+	})
+	if err != nil {
 		t.Error(err)
+	}
+	want := []string{
+		"$GERRITSTREAM_REGION is not a setting; did you mean $GERRITSTREAM_AWS_REGION?",
+		"$GERRITSTREAM_STRAEM is not a setting; did you mean $GERRITSTREAM_STREAM?",
+	}
+	if !slices.Equal(c.Notes, want) {
+		t.Errorf("notes %q, want %q", c.Notes, want)
 	}
 	for _, s := range Settings() {
 		if e := s.Env(); strings.HasSuffix(e, "_PORT") || strings.HasSuffix(e, "_SERVICE_HOST") || strings.Contains(e, "_PORT_") {
