@@ -3,6 +3,7 @@ package gerritstream_test
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,11 +88,10 @@ func TestClosedShardsEndWithoutListings(t *testing.T) {
 		time.Sleep(time.Hour)
 		lists := 0
 		h.stream.listErr = func() error { lists++; return nil }
-		chance := 0
+		var chance atomic.Int64
 		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCampaign { // they end one after the other, for ten seconds
-				chance++
-				time.Sleep(time.Duration(chance%100) * 100 * time.Millisecond)
+				time.Sleep(time.Duration(chance.Add(1)%100) * 100 * time.Millisecond)
 			}
 			return storetest.NoFault
 		})

@@ -3,6 +3,7 @@ package kinesis
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,14 @@ func (w *world) beside(n int, d time.Duration) (all [][]pair) {
 	return all
 }
 
+// network delays a request by up to 30 ms, as a way through the internet does: without
+// that, clocks of a bubble can keep two readers in step for minutes.
+func network(next kinesistest.Handler) kinesistest.Handler {
+	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+		return kinesistest.Delay(rand.N(30*time.Millisecond))(next)(ctx, r)
+	}
+}
+
 // Readers of one shard ask for more than the five reads a second that it gives to all
 // of them. They settle at equal shares without trouble, and leave little unused.
 func TestReadersOfOneShardShareItFairly(t *testing.T) {
@@ -156,6 +165,7 @@ func TestReadersOfOneShardShareItFairly(t *testing.T) {
 			t.Run(fmt.Sprintf("%d readers, %+v", readers, opts.ScanSpan), func(t *testing.T) {
 				inBubble(t, opts, 1, nil, func(t *testing.T, w *world) {
 					time.Sleep(opts.ScanSpan * 10_000)
+					w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: network})
 					put := time.AfterFunc(lasts/2, func() { w.put("a", "b") })
 					defer put.Stop()
 					all := w.beside(readers, lasts)

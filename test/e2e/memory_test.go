@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -50,8 +52,16 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 	hosts := sharedZooKeeper(t)
 	p := start(t, intoZooKeeper(endpoint, hosts, "--zookeeper-queue-limit", strconv.Itoa(limit))...)
 	reader := peers.StartReader(t, peers.KazooOptions{Hosts: hosts}, zuulRoot)
-	eventually(t, "most shards wait for room in the queue", func() bool {
-		return bytes.Count(read(t, p.stderr.Name()), []byte("events, the limit is")) >= 20
+	eventually(t, "the queue is full", func() bool {
+		return bytes.Contains(read(t, p.stderr.Name()), []byte("events, the limit is"))
+	})
+	pages, same := "", 0
+	eventually(t, "nothing more is read, for there is no room", func() bool {
+		now := strings.Join(regexp.MustCompile(`(?m)^gerritstream_kinesis_reply_bytes_total.*$`).FindAllString(metricsOf(t, p), -1), "")
+		if same++; now != pages {
+			pages, same = now, 0
+		}
+		return same >= 20 // looks, two seconds
 	})
 	full := len(readQueue(t, reader))
 	if full > 2*limit {
