@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -18,6 +19,8 @@ type systemd struct {
 	status func() gerritstream.Status
 	alive  func() error // nil while nothing stands still for good
 	log    *slog.Logger
+
+	failing atomic.Bool // the last state could not be sent, and the log says so
 }
 
 // underSystemd reports whether a service manager waits to be told of readiness.
@@ -25,9 +28,11 @@ type systemd struct {
 // restarted after a wrong configuration stays down.
 func underSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// tell sends a state.
+// tell sends a state. States follow each other every few seconds; that they cannot
+// be sent is logged when it begins.
 func (s *systemd) tell(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	_, err := daemon.SdNotify(false, state)
+	if failed := s.failing.Swap(err != nil); err != nil && !failed {
 		s.log.Warn("systemd cannot be told", "err", err)
 	}
 }

@@ -93,3 +93,29 @@ func TestStatusLineSaysWhatIsRead(t *testing.T) {
 		}
 	}
 }
+
+// TestSystemdThatCannotBeToldIsLoggedOnce: each time when that begins, not with each state.
+func TestSystemdThatCannotBeToldIsLoggedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	t.Setenv("NOTIFY_SOCKET", path)
+	var log bytes.Buffer
+	s := &systemd{log: slog.New(slog.NewTextHandler(&log, nil))}
+	tell := func(want int) {
+		t.Helper()
+		s.tell("STATUS=a")
+		s.tell("STATUS=b")
+		if n := strings.Count(log.String(), "systemd cannot be told"); n != want {
+			t.Errorf("%d lines, want %d: %s", n, want, &log)
+		}
+	}
+	tell(1)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell(1)
+	if err := socket.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tell(2)
+}
