@@ -110,7 +110,10 @@ func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 	case made:
 		s.log.Info("the stream is followed from its trim horizon on")
 	default:
-		s.log.Info("the store has a start record: what was said of the start is not needed",
-			"epoch", start.Epoch, "from", start.From.Time, "trim_horizon", start.From.TrimHorizon)
+		from := any(start.From.Time)
+		if start.From.TrimHorizon {
+			from = "trim horizon"
+		}
+		s.log.Info("the store says where the stream begins: start_at is not used", "epoch", start.Epoch, "from", from)
 	}
 }
