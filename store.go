@@ -174,7 +174,8 @@ type Inspection struct {
 	Discarded   int64                      `json:"discarded"`    // dead letters of which only the count is left
 	Expired     int64                      `json:"expired"`      // events removed after their retention
 
-	// Of these, how many no consumer was known to have read, and when the last of them went; zero: none.
+	// Of these, how many no consumer was known to have read, and when the last went that a consumer, of those that write down how
+	// far they are, should have read first; zero: none did.
 	ExpiredUnread   int64     `json:"expired_unread"`
 	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"`
 

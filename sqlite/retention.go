@@ -44,13 +44,13 @@ func (w *sweeper) once() {
 	if !ok {
 		return
 	}
-	n, unread, err := w.store.removeExpired(before)
+	n, overdue, err := w.store.removeExpired(before)
 	if n > 0 {
 		log.Info("removed expired events", "events", n, "retention", keep)
 	}
-	if unread > 0 && !w.unread {
+	if overdue > 0 && !w.unread {
 		w.unread = true
-		log.Warn("removed events that no consumer was known to have read", "events", unread, "retention", keep)
+		log.Warn("removed events that no consumer had read", "events", overdue, "retention", keep)
 	}
 	if err != nil && !errors.Is(err, errClosed) && w.store.fate() == nil {
 		log.Warn("cannot remove expired events", "error", err)
@@ -78,8 +78,8 @@ func (w *sweeper) horizon() (before time.Time, ok bool) {
 	return service.Add(-w.store.config.Retention), true
 }
 
-// removeExpired removes the events held from before a time, in batches. It returns how many it removed, and how many of them no
-// consumer is known to have read.
+// removeExpired removes the events held from before a time, in batches. It returns how many it removed, and how many of them the
+// consumers that write down how far they are had not read.
 func (s *Store) removeExpired(before time.Time) (total, unread int64, err error) {
 	for {
 		var n, missed int64
@@ -105,8 +105,11 @@ func (s *Store) removeExpired(before time.Time) (total, unread int64, err error)
 }
 
 // removeBatch removes some of the events held from before a time, and counts them.
+// Where no consumer writes down how far it is, nobody knows what was read: that is
+// counted as unread, and is nothing to be told of.
 func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err error) {
-	if _, err := st.get(st.countUnread, []any{before, sweepBatch}, []any{&unread}); err != nil {
+	var consumers bool
+	if _, err := st.get(st.countUnread, []any{before, sweepBatch}, []any{&unread, &consumers}); err != nil {
 		return 0, 0, err
 	}
 	if n, err = st.changed(st.expire, before, sweepBatch); err != nil || n == 0 {
@@ -117,6 +120,9 @@ func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err 
 	}
 	if err := st.exec(st.count, "expired unread", unread); err != nil {
 		return 0, 0, err
+	}
+	if !consumers {
+		return n, 0, nil
 	}
 	return n, unread, st.exec(st.note, "expired unread at", milliseconds(s.config.Now()))
 }

@@ -157,12 +157,13 @@ func TestExpiredUnread(t *testing.T) {
 			t.Errorf("%d unread, want 3 as before", in.ExpiredUnread)
 		}
 		w.say(`DELETE FROM consumers`)
+		last := w.expect(0, 20).ExpiredUnreadAt
 		w.commit(10)
 		wait(t, 70*time.Minute)
-		if in := w.expect(0, 30); in.ExpiredUnread != 13 {
-			t.Errorf("%d unread, want 13", in.ExpiredUnread)
+		if in := w.expect(0, 30); in.ExpiredUnread != 13 || !in.ExpiredUnreadAt.Equal(last) {
+			t.Errorf("%d unread, want 13; the last that a consumer missed at %v, want %v", in.ExpiredUnread, in.ExpiredUnreadAt, last)
 		}
-		if n := strings.Count(w.log.String(), "no consumer was known"); n != 1 {
+		if n := strings.Count(w.log.String(), "no consumer had read"); n != 1 {
 			t.Errorf("it is said %d times that events went unread", n)
 		}
 	})

@@ -92,7 +92,8 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.count, `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value`},
 		{&s.note, `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`},
-		{&s.countUnread, `SELECT count(*) FROM (` + overdue + `) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`},
+		{&s.countUnread, `SELECT count(*), EXISTS (SELECT 1 FROM consumers) FROM (` + overdue + `)
+			WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`},
 		{&s.expire, `DELETE FROM events WHERE n IN (` + overdue + `)`},
 	} {
 		if *p.stmt, err = conn.PrepareContext(ctx, p.text); err != nil {

@@ -28,7 +28,7 @@ reads the store and changes nothing.
 
 With --check, trouble makes the exit code 3: no process running, a shard that nobody reads or that does not go on,
 progress that was not committed for two minutes, intervals that may have been lost, events removed after their
-retention that no consumer is known to have read. What is known already is left out with --lost-after.`,
+retention that no consumer had read. What is known already is left out with --lost-after.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json

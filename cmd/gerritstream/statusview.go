@@ -237,9 +237,9 @@ func (l *look) trouble(v *statusView) []string {
 			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})
 		}
 	}
-	if at := l.inspection.ExpiredUnreadAt; v.Unread > 0 && !at.Before(l.lostAfter) {
+	if at := l.inspection.ExpiredUnreadAt; v.Unread > 0 && !at.IsZero() && !at.Before(l.lostAfter) {
 		found = append(found, gerritstream.Trouble{Text: fmt.Sprintf(
-			"%d events were removed after their retention, the last of them at %s, that no consumer is known to have read",
+			"%d events were removed after their retention, the last of them at %s, before any consumer had read them",
 			v.Unread, at.UTC().Format(time.RFC3339))})
 	}
 	if held := l.logTrouble(); held != "" {

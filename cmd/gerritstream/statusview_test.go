@@ -168,7 +168,7 @@ func TestStatusTrouble(t *testing.T) {
 		}, []string{"the write-ahead log has 187 MB: readers of the file keep it from being carried over, the oldest for 5s at least"}},
 		{"removed unread", func(in *gerritstream.Inspection, _ *look) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
-		}, []string{"50 events were removed after their retention, the last of them at 2026-01-31T07:00:00Z, that no consumer is known to have read"}},
+		}, []string{"50 events were removed after their retention, the last of them at 2026-01-31T07:00:00Z, before any consumer had read them"}},
 		{"removed, and read or known already", func(in *gerritstream.Inspection, l *look) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
 			l.lostAfter = now.Add(-30 * time.Minute)
