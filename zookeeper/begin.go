@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -56,13 +57,13 @@ const beginTries = 3
 // prepare finds out where the term begins. What it reads is not older than the end of the term before: a session never sees
 // an older state than it has seen, and it has seen that no lock node is before its own.
 func (t *term) prepare(ctx context.Context) error {
-	err := t.ensureParents(ctx)
-	if err != nil {
-		return err
-	}
+	var err error
 	for range beginTries {
 		var found stored
 		if found, err = t.load(ctx); err != nil {
+			return err
+		}
+		if err = t.ensureParents(ctx); err != nil {
 			return err
 		}
 		b := reconcile(found)
@@ -86,6 +87,7 @@ func (t *term) ensureParents(ctx context.Context) error {
 }
 
 // load reads what is stored, and clears away what a term before left half done.
+// In an epoch that is over it does nothing.
 func (t *term) load(ctx context.Context) (stored, error) {
 	k, at := t.session, t.store.at
 	var ours, zuul, intent, start node
@@ -96,6 +98,9 @@ func (t *term) load(ctx context.Context) (stored, error) {
 		all.Go(func() (err error) { *into, err = k.get(reading, path); return err })
 	}
 	if err := all.Wait(); err != nil {
+		return stored{}, err
+	}
+	if err := t.inEpoch(start); err != nil {
 		return stored{}, err
 	}
 	if intent.present {
@@ -112,8 +117,37 @@ func (t *term) load(ctx context.Context) (stored, error) {
 			return stored{}, err
 		}
 	}
-	found.foreign = t.epoch > 0 && !writtenSince(found.zuul.written, start)
-	return found, nil
+	var err error
+	if t.epoch > 0 && !(found.ok && found.position.Unreadable == nil) {
+		found.foreign, err = t.isForeign(ctx, &found.zuul, start)
+	}
+	return found, err
+}
+
+// isForeign tells whether Zuul's checkpoint may be of an earlier stream. That it
+// was written since this one was made proves nothing where a term of an earlier
+// epoch, which had not ended yet, has written it: then that epoch's position is
+// the same, for both are written at once.
+func (t *term) isForeign(ctx context.Context, zuul *checkpoint, start node) (bool, error) {
+	if !writtenSince(zuul.written, start) {
+		return true, nil
+	}
+	z, err := zuul.sequence()
+	if err != nil || z == "" {
+		return false, nil //nolint:nilerr // what cannot be understood is written over in any case
+	}
+	earlier := make([]string, t.epoch)
+	for epoch := range earlier {
+		earlier[epoch] = t.store.at.position(epoch, t.shard)
+	}
+	nodes, err := t.session.getAll(ctx, earlier)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(nodes, func(n node) bool {
+		pos, _, err := gerritstream.DecodePosition(n.data)
+		return n.present && err == nil && pos.After == z
+	}), nil
 }
 
 // writtenSince tells whether something was written after the stream of the start record was made.
@@ -135,14 +169,18 @@ func (t *term) repair(ctx context.Context) error {
 	if t.zuul.present && bytes.Equal(t.zuul.raw, want) {
 		return nil
 	}
-	failed, err := t.session.multi(ctx, t.checkLock(), t.setCheckpoint(want))
+	x := &transaction{}
+	x.add(opLock, t.checkLock())
+	x.add(opZuul, t.setCheckpoint(want))
+	t.guardEpoch(x)
+	failed, err := t.session.multi(ctx, x.list...)
 	switch f := fateOf(err); {
 	case f == answered:
 		t.wroteCheckpoint(want)
 		return nil
-	case f == refused && failed == 0:
+	case f == refused && x.kind(failed) == opLock:
 		return errDeposed
-	case f == refused && failed == 1 && isConflict(err), f == unknown && ctx.Err() == nil, f == unsent:
+	case f == refused && x.kind(failed) != opUnknown && isConflict(err), f == unknown && ctx.Err() == nil, f == unsent:
 		return fmt.Errorf("set Zuul's checkpoint: %w: %w", errAgain, err)
 	}
 	return err

@@ -29,6 +29,9 @@ func benchmarkCommit(b *testing.B, each, shards int) {
 		b.Fatal(err)
 	}
 	defer func() { _ = store.Close(b.Context()) }()
+	if err := store.SetStart(b.Context(), nil, gerritstream.Start{Stream: stream}); err != nil {
+		b.Fatal(err)
+	}
 	terms := make([]gerritstream.Term, shards)
 	commits := make([]gerritstream.Commit, shards)
 	for i := range terms {

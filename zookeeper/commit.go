@@ -93,6 +93,7 @@ type work struct {
 	began   time.Time // local
 
 	zombies int  // how often Zuul's checkpoint was written by another
+	starts  int  // how often the start record was found changed
 	parents bool // parents were made anew
 	unsaid  bool // the intent was gone
 }
@@ -138,6 +139,11 @@ func (w *work) do(ctx context.Context) error {
 
 // ready does what comes before the transaction.
 func (w *work) ready(ctx context.Context) error {
+	if w.term.start == absent {
+		if err := w.term.checkEpoch(ctx); err != nil {
+			return err
+		}
+	}
 	if err := w.layAside(ctx); err != nil {
 		return err
 	}
@@ -258,6 +264,11 @@ func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 		return errMoved
 	case of == opZuul && isConflict(err):
 		return w.meetZombie(ctx)
+	case of == opStart && isConflict(err):
+		if w.starts++; w.starts > maxStarts {
+			return errStartMoves
+		}
+		return t.checkEpoch(ctx)
 	case of == opDiscarded && isConflict(err):
 		return t.discards.read(ctx, t)
 	case of == opLetter && errors.Is(err, zk.ErrNodeExists):
@@ -269,6 +280,9 @@ func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 		w.parents = true
 		t.store.log.Warn("nodes were deleted under a running process: they are made anew", "shard", t.shard)
 		t.session.forget()
+		if err := t.checkEpoch(ctx); err != nil { // in an epoch that is over nothing is made
+			return err
+		}
 		return t.ensureParents(ctx)
 	}
 	return err

@@ -24,8 +24,8 @@ type candidacy struct {
 	doubt bool   // whether there is one is not known, or there may yet be one
 }
 
-// Campaign implements gerritstream.Store. Besides the context's, its errors are ErrConfig, ErrNewerFormat, and a refusal
-// of access.
+// Campaign implements gerritstream.Store. Besides the context's, its errors are ErrConfig, ErrNewerFormat,
+// ErrStaleEpoch, and a refusal of access.
 func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
 	c := &candidacy{store: s, epoch: epoch, shard: shard, root: s.at.election(shard)}
 	pause := 50 * time.Millisecond

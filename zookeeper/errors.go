@@ -80,6 +80,7 @@ func isRefusal(err error) bool {
 // lasting tells whether an error will not pass by waiting and trying again.
 func lasting(err error) bool {
 	return errors.Is(err, ErrConfig) || errors.Is(err, errClosed) || errors.Is(err, gerritstream.ErrNewerFormat) ||
+		errors.Is(err, gerritstream.ErrStaleEpoch) ||
 		errors.Is(err, zk.ErrNoAuth) || errors.Is(err, zk.ErrInvalidACL) || errors.Is(err, zk.ErrInvalidPath)
 }
 

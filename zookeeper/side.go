@@ -113,17 +113,28 @@ func (t *term) writeIntent(ctx context.Context, id string) error {
 	return t.make(ctx, path, []byte(id))
 }
 
-// make makes a node under the proof of leadership. When a reply was lost it tries again; then, as well as when there was
+// make makes a node under the proof of leadership and of the epoch. When a reply was lost it tries again; then, as well as when there was
 // one before, the error is zk.ErrNodeExists.
 func (t *term) make(ctx context.Context, path string, data []byte) error {
 	parents := false
-	for {
-		failed, err := t.session.multi(ctx, t.checkLock(), &zk.CreateRequest{Path: path, Data: data, Acl: openACL})
+	for starts := 0; ; {
+		x := &transaction{}
+		x.add(opLock, t.checkLock())
+		t.guardEpoch(x)
+		x.add(opUnknown, &zk.CreateRequest{Path: path, Data: data, Acl: openACL})
+		failed, err := t.session.multi(ctx, x.list...)
 		switch f := fateOf(err); {
 		case f == answered:
 			return nil
-		case f == refused && failed == 0:
+		case f == refused && x.kind(failed) == opLock:
 			return errDeposed
+		case f == refused && x.kind(failed) == opStart && isConflict(err):
+			if starts++; starts > maxStarts {
+				return errStartMoves
+			}
+			if err := t.checkEpoch(ctx); err != nil {
+				return err
+			}
 		case errors.Is(err, zk.ErrNoNode) && !parents:
 			parents = true
 			t.session.forget()

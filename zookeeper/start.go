@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 
@@ -61,6 +62,74 @@ func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Start,
 	}
 	return start, n.stat.Version, err
 }
+
+// epochIn is the epoch of a start record, of a newer format as well. There is none, or
+// it cannot be read: 0, which ends no epoch.
+func epochIn(start node) int {
+	var record struct {
+		Epoch int `json:"epoch"`
+	}
+	if !start.present || json.Unmarshal(start.data, &record) != nil {
+		return 0
+	}
+	return record.Epoch
+}
+
+// inEpoch returns ErrStaleEpoch if the start record is of a later epoch than the
+// term. Otherwise the term goes by this version of the record.
+func (t *term) inEpoch(start node) error {
+	if current := epochIn(start); current > t.epoch {
+		return fmt.Errorf("epoch %d, and the start record is of epoch %d: %w", t.epoch, current, gerritstream.ErrStaleEpoch)
+	}
+	t.start = absent
+	if start.present {
+		t.start = start.stat.Version
+	}
+	return nil
+}
+
+// guardEpoch has a transaction refused if the start record is not the one that the
+// term goes by. Where there was none, nothing can be checked: see checkEpoch.
+func (t *term) guardEpoch(x *transaction) {
+	if t.start != absent {
+		x.add(opStart, &zk.CheckVersionRequest{Path: t.store.at.start(), Version: t.start})
+	}
+}
+
+// maxStarts is how often in one commit the start record may be found changed.
+const maxStarts = 5
+
+// checkEpoch reads the start record again: a transaction was refused for it, or the
+// term knows of none. In that case nothing is asked while no watch says that there
+// is one: the term heeds it from the first commit on that begins after the session
+// was told. It waits for the connection. ErrStaleEpoch and ErrLeadershipLost: the
+// epoch is over.
+func (t *term) checkEpoch(ctx context.Context) error {
+	for {
+		var err error
+		if t.start != absent { // another process has changed it, maybe through another server
+			err = t.session.sync(ctx)
+		}
+		var start node
+		if err == nil {
+			start, _, err = t.session.watchGet(ctx, t.store.at.start())
+		}
+		switch f := fateOf(err); {
+		case f == answered:
+			if err := t.inEpoch(start); err != nil {
+				return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, err)
+			}
+			return nil
+		case f == refused, f == sessionOver:
+			return err
+		case !wait(ctx, 50*time.Millisecond):
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// errStartMoves: whatever was tried, the start record had changed again. Nothing was written.
+var errStartMoves = fmt.Errorf("%w: the start record keeps changing", gerritstream.ErrRetryLater)
 
 // Start implements gerritstream.Store.
 func (s *Store) Start(ctx context.Context) (start gerritstream.Start, ok bool, err error) {

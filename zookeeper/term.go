@@ -40,6 +40,7 @@ type term struct {
 	lost    *gerritstream.Interval // found as the term began, and not in pos; nil: nothing
 	version int32                  // of our position's node; absent: there is none
 	zuul    checkpoint             // as we know it
+	start   int32                  // version of the start record's node, whose epoch is not later; absent: there is none
 
 	fromSequence bool                        // the term began from a sequence number
 	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not

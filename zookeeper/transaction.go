@@ -54,10 +54,13 @@ func (x *transaction) free() {
 	}
 }
 
-// build makes the transaction: proof of leadership, position, Zuul's checkpoint, events, dead letters.
+// build makes the transaction: proof of leadership, position, Zuul's checkpoint,
+// epoch, events, dead letters. The position comes before what may have changed
+// meanwhile: a copy that was carried out, although its reply was lost, shows in the
+// position being refused, and in nothing else.
 func (w *work) build() *transaction {
 	t, at := w.term, w.term.store.at
-	x := &transaction{list: make([]any, 0, len(w.entries)+len(w.letters)+4), kinds: make([]opKind, 0, len(w.entries)+len(w.letters)+4)}
+	x := &transaction{list: make([]any, 0, len(w.entries)+len(w.letters)+5), kinds: make([]opKind, 0, len(w.entries)+len(w.letters)+5)}
 	x.add(opLock, t.checkLock())
 
 	path := at.position(t.epoch, t.shard)
@@ -73,6 +76,7 @@ func (w *work) build() *transaction {
 	} else {
 		x.add(opZuul, t.setCheckpoint(want))
 	}
+	t.guardEpoch(x)
 
 	w.addEvents(x, w.writing())
 	for i := range w.letters {

@@ -1,0 +1,314 @@
+package zookeeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// setStart makes or changes the start record, as another process does: of an epoch,
+// with a retention.
+func (w *world) setStart(epoch int, retention time.Duration) {
+	w.t.Helper()
+	store := w.open(zookeeper.Config{})
+	was, ok, err := store.Start(soon(w.t))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	prev := &was
+	if !ok {
+		prev = nil
+	}
+	next := gerritstream.Start{Epoch: epoch, Stream: stream, From: gerritstream.StartPoint{Time: arrival}, Retention: retention}
+	if err := store.SetStart(soon(w.t), prev, next); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// nodes is what stands in ZooKeeper, by path, but for lock nodes: what was written last, and when.
+func (w *world) nodes() map[string]string {
+	w.t.Helper()
+	all := map[string]string{}
+	var walk func(path string)
+	walk = func(path string) {
+		data, stat, err := w.raw.Get(path)
+		if errors.Is(err, zk.ErrNoNode) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("read %s: %v", path, err)
+		}
+		all[path] = fmt.Sprintf("%d %q", stat.Mzxid, data)
+		for _, child := range w.children(path) {
+			if strings.Contains(child, "__lock__") {
+				continue
+			}
+			walk(path + "/" + child)
+		}
+	}
+	walk(w.own(""))
+	walk(w.zuul(""))
+	return all
+}
+
+// unchanged checks that nothing was written since.
+func (w *world) unchanged(was map[string]string) {
+	w.t.Helper()
+	if now := w.nodes(); !maps.Equal(was, now) {
+		w.t.Errorf("ZooKeeper held\n%v\nand holds\n%v", was, now)
+	}
+}
+
+// answered returns once a store has been told of everything that was written before:
+// a term that knows of no start record learns of one by a watch.
+func answered(t *testing.T, store gerritstream.Store) {
+	t.Helper()
+	if _, _, err := store.Start(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stale checks that something was refused because its epoch is over.
+func stale(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, gerritstream.ErrStaleEpoch) || errors.Is(err, gerritstream.ErrRetryLater) {
+		t.Fatalf("it returned %v, want %v", err, gerritstream.ErrStaleEpoch)
+	}
+}
+
+// staleTerm checks that a term is over because its epoch is.
+func staleTerm(t *testing.T, term gerritstream.Term) {
+	t.Helper()
+	ended(t, term)
+	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrStaleEpoch) || !errors.Is(cause, gerritstream.ErrLeadershipLost) {
+		t.Errorf("the term ended with %v", cause)
+	}
+}
+
+// A candidate of an epoch that is over is refused when its turn comes, and writes
+// nothing: neither Zuul's checkpoint, though it is gone, nor what a large event has
+// left.
+func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store := w.open(zookeeper.Config{})
+	w.setStart(0, 0)
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 2))
+	resign(t, term)
+	w.remove(w.checkpointPath(shardA))
+	w.put(w.own("/intents/"+string(shardA)), []byte("0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"))
+	w.setStart(1, 0)
+	was := w.nodes()
+	_, err := store.Campaign(soon(t), 0, shardA)
+	stale(t, err)
+	w.unchanged(was)
+	if line := w.children(w.election(shardA)); len(line) != 0 {
+		t.Errorf("the line is %q", line)
+	}
+}
+
+// A term that begins just as the stream is found recreated writes nothing into Zuul's
+// checkpoint.
+func TestAnEpochEndsAsATermBegins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, single)
+	store, link := w.linked()
+	w.setStart(0, 0)
+	term := elect(t, store, shardA)
+	commit(t, term, step(shardA, 1, 2))
+	resign(t, term)
+	w.remove(w.checkpointPath(shardA))
+	repair := request(opMulti, "/checkpoint-aws_kinesis_")
+	var was map[string]string
+	link.LoseNextRequest(func(b []byte) bool {
+		if was == nil && repair(b) {
+			w.setStart(1, 0)
+			was = w.nodes()
+		}
+		return false
+	})
+	_, err := store.Campaign(soon(t), 0, shardA)
+	stale(t, err)
+	if was == nil {
+		t.Fatal("Zuul's checkpoint was not to be written")
+	}
+	eventually(t, "nobody is in line", func() bool { return len(w.children(w.election(shardA))) == 0 })
+	w.unchanged(was)
+}
+
+// A leader that has not heard that the stream was recreated writes nothing more,
+// whatever it has to write and in whatever state it is, and its term ends.
+func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
+	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
+	letters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{letter(shardA, 2)}}
+	for name, tc := range map[string]struct {
+		c     gerritstream.Commit
+		first bool // the very first commit of the shard
+		none  bool // there was no start record when the term began
+		lose  func(*peers.Link, func([]byte) bool) <-chan struct{}
+	}{
+		"events":           {c: step(shardA, 2, 3)},
+		"first position":   {c: step(shardA, 2, 3), first: true},
+		"position":         {c: gerritstream.Commit{Position: after(2)}},
+		"dead letters":     {c: letters},
+		"large event":      {c: large},
+		"request lost":     {c: step(shardA, 2, 3), lose: (*peers.Link).LoseNextRequest},
+		"reply lost":       {c: step(shardA, 2, 3), lose: (*peers.Link).LoseNextReply},
+		"no record before": {c: step(shardA, 2, 3), none: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store, link := w.linked()
+			if !tc.none {
+				w.setStart(0, 0)
+			}
+			term := elect(t, store, shardA)
+			if !tc.first {
+				commit(t, term, step(shardA, 1, 1))
+			}
+			w.setStart(1, 0)
+			if tc.lose != nil {
+				tc.lose(link, request(opMulti, "/positions/"))
+			}
+			was := w.nodes()
+			if tc.none {
+				answered(t, store)
+			}
+			stale(t, term.Commit(soon(t), tc.c))
+			staleTerm(t, term)
+			resign(t, term)
+			w.unchanged(was)
+		})
+	}
+}
+
+// A start record that changes within its epoch, is deleted or comes back ends no term,
+// and stops no commit. The term heeds the next epoch all the same.
+func TestAStartRecordThatChangesWithinItsEpoch(t *testing.T) {
+	t.Parallel()
+	large := gerritstream.Commit{Position: after(9), Entries: []gerritstream.Entry{event(shardA, 9, 2_000_000)}}
+	for name, tc := range map[string]struct {
+		change func(w *world)
+		c      gerritstream.Commit
+	}{
+		"retention":                {func(w *world) { w.setStart(0, time.Hour) }, step(shardA, 2, 3)},
+		"retention, a large event": {func(w *world) { w.setStart(0, time.Hour) }, large},
+		"deleted":                  {func(w *world) { w.remove(w.own("/start")) }, step(shardA, 2, 3)},
+		"deleted, a large event":   {func(w *world) { w.remove(w.own("/start")) }, large},
+		"deleted and made again":   {func(w *world) { w.remove(w.own("/start")); w.setStart(0, 0); w.setStart(0, time.Hour) }, step(shardA, 2, 3)},
+		"garbage":                  {func(w *world) { w.put(w.own("/start"), []byte("garbage")) }, step(shardA, 2, 3)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			w.setStart(0, 0)
+			store := w.open(zookeeper.Config{})
+			term := elect(t, store, shardA)
+			commit(t, term, step(shardA, 1, 1))
+			tc.change(w)
+			commit(t, term, tc.c)
+			commit(t, term, step(shardA, 10, 12))
+			w.queued(append(append(events(shardA, 1, 1), tc.c.Entries...), events(shardA, 10, 12)...)...)
+			w.checkpoint(shardA, sequence(12))
+			w.remove(w.own("/start"))
+			w.setStart(1, 0)
+			answered(t, store)
+			stale(t, term.Commit(soon(t), step(shardA, 13, 13)))
+			staleTerm(t, term)
+		})
+	}
+}
+
+// A commit whose reply or request is lost while the start record changes is carried
+// out once at most. Within the epoch it is carried out, and the term goes on; in one
+// that is over it counts if it was carried out before.
+func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
+	for loss, lose := range losses {
+		for epoch := range 2 {
+			t.Run(fmt.Sprintf("%s, epoch %d", loss, epoch), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, single)
+				store, link := w.linked()
+				w.setStart(0, 0)
+				term := elect(t, store, shardA)
+				commit(t, term, step(shardA, 1, 1))
+				lost := lose(link, request(opMulti, "/positions/"))
+				reads, changed := request(opGet, "/positions/"), false
+				link.LoseNextRequest(func(b []byte) bool { // between the loss and what is sent for it
+					select {
+					case <-lost:
+						if !changed && reads(b) {
+							changed = true
+							w.setStart(epoch, time.Hour)
+						}
+					default:
+					}
+					return false
+				})
+				last := 3
+				switch err := term.Commit(soon(t), step(shardA, 2, 3)); {
+				case epoch == 1 && loss == "request lost":
+					stale(t, err)
+					last = 1
+				case err != nil:
+					t.Fatal(err)
+				}
+				receive(t, lost)
+				if epoch == 0 {
+					commit(t, term, step(shardA, 4, 4))
+					last = 4
+				} else {
+					stale(t, term.Commit(soon(t), step(shardA, 4, 4)))
+					staleTerm(t, term)
+				}
+				w.queued(events(shardA, 1, last)...)
+				w.checkpoint(shardA, sequence(last))
+			})
+		}
+	}
+}
+
+// What a term of an earlier epoch has written into Zuul's checkpoint, after the new
+// stream was made and before anybody had heard of it, is no place in the new one. What
+// Zuul's own listener has written there meanwhile is.
+func TestCheckpointThatAnEarlierEpochWroteLate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		python string
+		want   gerritstream.SequenceNumber
+	}{
+		"ours":                  {"", ""},
+		"Zuul's own listener's": {quoted(9), sequence(9)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, single)
+			store := w.open(zookeeper.Config{})
+			w.setStart(0, 0)
+			term := elect(t, store, shardA) // the stream was made long ago
+			commit(t, term, step(shardA, 1, 2))
+			resign(t, term)
+			if tc.python != "" {
+				w.python(shardA, tc.python)
+			}
+			w.setStart(1, 0)
+			next, err := store.Campaign(soon(t), 1, shardA)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begins(t, next, tc.want)
+			w.checkpoint(shardA, tc.want)
+		})
+	}
+}
