@@ -103,8 +103,8 @@ var sqliteMutants = []mutant{
 	{
 		name: "status: events removed unread are no finding",
 		file: "cmd/gerritstream/statusview.go",
-		old:  "v.Unread > 0 && !at.Before(l.lostAfter)",
-		new:  "v.Unread < 0 && !at.Before(l.lostAfter)",
+		old:  "v.Unread > 0 && !at.IsZero() && !at.Before(l.lostAfter)",
+		new:  "v.Unread < 0 && !at.IsZero() && !at.Before(l.lostAfter)",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{
@@ -246,5 +246,12 @@ var sqliteMutants = []mutant{
 		old:  "	if err := st.inEpoch(t.epoch); err != nil {\n		return err\n	}\n",
 		new:  "",
 		pkg:  "./sqlite", tests: "TestStore",
+	},
+	{
+		name: "SQLite: events expire as missed where no consumer is known",
+		file: "sqlite/retention.go",
+		old:  "	if !consumers {\n		return n, 0, nil\n	}\n",
+		new:  "",
+		pkg:  "./sqlite", tests: "TestExpiredUnread",
 	},
 }
