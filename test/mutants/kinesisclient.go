@@ -132,8 +132,8 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "nothing is said of a region that is not known",
 		file: "kinesis/endpoint.go",
-		old:  "; !known {",
-		new:  "; !known && s.log == nil {",
+		old:  "	if known {\n		return",
+		new:  "	if known || s.log != nil {\n		return",
 		pkg:  "./kinesis", tests: "TestUnknownRegion",
 	},
 	{

@@ -208,8 +208,8 @@ var mutants = []mutant{
 	{
 		name: "SQLite: a commit does not ask for the lease",
 		file: "sqlite/statements.go",
-		old:  "WHERE shard = ? AND term = ? AND process = ?\n			ON CONFLICT",
-		new:  "WHERE shard = ? AND (term = ? OR 1) AND (process = ? OR 1)\n			ON CONFLICT",
+		old:  "WHERE shard = ?4 AND term = ?5 AND process = ?6 AND",
+		new:  "WHERE shard = ?4 AND (term = ?5 OR 1) AND (process = ?6 OR 1) AND",
 		pkg:  "./sqlite", tests: "TestStore/term",
 	},
 	{
