@@ -20,8 +20,9 @@ func (p *proc) shardOf(t *testing.T, shard gs.ShardID) gs.ShardStatus {
 	return shards[i]
 }
 
-// Every process knows how old the position of each open shard is, whoever leads it, and when nothing is heard any more that grows
-// by the clock: of the service, of the store, of the leader.
+// Every process knows how old the position of each open shard is, whoever leads
+// it, and when nothing is heard any more that grows by the clock: of the
+// service, of the store, of the leader.
 func TestAgeAndLagGrowWhenNothingIsHeard(t *testing.T) {
 	const away = time.Hour
 	for name, cut := range map[string]func(h *house) (back func()){
@@ -63,7 +64,8 @@ func TestAgeAndLagGrowWhenNothingIsHeard(t *testing.T) {
 	}
 }
 
-// wantAges fails unless every process says of both shards that they were handled until a time that far ago, and are that far behind.
+// wantAges fails unless every process says of both shards that they were
+// handled until a time that far ago, and are that far behind.
 func (h *house) wantAges(from, to, behind time.Duration) {
 	h.t.Helper()
 	for _, p := range h.procs {
@@ -82,7 +84,8 @@ func (h *house) wantAges(from, to, behind time.Duration) {
 	}
 }
 
-// A shard that has no position is as old as what it comes from: the start of the stream, or its parents.
+// A shard that has no position is as old as what it comes from: the start of
+// the stream, or its parents.
 func TestAgeWithoutAPosition(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.memory.SetHook(func(w storetest.Write) storetest.Fault {

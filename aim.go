@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Aim is where an operator wants a shard to be read from: behind a record, or from a point of the stream. One of its fields is set.
+// Aim is where an operator wants a shard to be read from: behind a record, or
+// from a point of the stream. One of its fields is set.
 type Aim struct {
 	After       SequenceNumber // behind this record: the next one read is the one after it
 	TrimHorizon bool           // with the oldest record kept
@@ -13,7 +14,8 @@ type Aim struct {
 	Time        time.Time      // with what arrived then or later
 }
 
-// WhySetByOperator is the Why of an interval that an operator chose not to have read.
+// WhySetByOperator is the Why of an interval that an operator chose not to have
+// read.
 const WhySetByOperator = "set by operator"
 
 // Moment is what must be known besides a shard's position to take aim.
@@ -31,13 +33,15 @@ type Move struct {
 	To   *Position // nil: nothing is to be changed, for the reason in Why
 	Why  string
 
-	// Again is what was handled and will be read once more, and Skipped what was not handled and will not be read: it is
-	// among To's Lost. nil: nothing. A zero From means: not known.
+	// Again is what was handled and will be read once more, and Skipped what
+	// was not handled and will not be read: it is among To's Lost. nil:
+	// nothing. A zero From means: not known.
 	Again, Skipped *Interval
 }
 
-// Move says what becomes of a shard with this position (nil: none) when it is read from where the Aim says. It is a pure
-// function. The Time of an Aim must not be in the service's future.
+// Move says what becomes of a shard with this position (nil: none) when it is
+// read from where the Aim says. It is a pure function. The Time of an Aim must
+// not be in the service's future.
 func (a Aim) Move(stored *Position, m Moment) Move {
 	s := sight{move: Move{From: stored}, handled: m.Began, Moment: m}
 	if stored != nil {
@@ -94,8 +98,9 @@ func (s *sight) toRecord(after SequenceNumber) {
 	case c == 0 && s.position.Partial == nil:
 		s.stay("it is there already")
 	case c <= 0:
-		// What arrived until now has been handled, whatever is read once more: the arrival stands for that, lest records
-		// that were handled are reported as lost when the stream does not keep them.
+		// What arrived until now has been handled, whatever is read once more:
+		// the arrival stands for that, lest records that were handled are
+		// reported as lost when the stream does not keep them.
 		s.again(Position{After: after, Arrived: s.handled}, s.Arrived)
 	default:
 		arrived := firstOf(s.Arrived, s.handled, s.Now)
@@ -147,8 +152,9 @@ func (s *sight) toTime(t time.Time) {
 	}
 }
 
-// Began returns a time before which nothing in a shard without a position arrived, as far as the positions of those it comes
-// from tell, and the start record: for Moment. Zero: not known.
+// Began returns a time before which nothing in a shard without a position
+// arrived, as far as the positions of those it comes from tell, and the start
+// record: for Moment. Zero: not known.
 func Began(shard ShardID, stored Stored, listed []Shard) time.Time {
 	return began(shard, stored, listed, map[ShardID]bool{})
 }

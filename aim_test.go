@@ -11,7 +11,8 @@ import (
 // minutes is t0 and so many minutes.
 func minutes(n int) time.Time { return t0.Add(time.Duration(n) * time.Minute) }
 
-// showMove renders a move as "position; again FROM-UNTIL; skipped FROM-UNTIL" in minutes.
+// showMove renders a move as "position; again FROM-UNTIL; skipped FROM-UNTIL"
+// in minutes.
 func showMove(m Move) string {
 	if m.To == nil {
 		return "stay: " + m.Why
@@ -41,7 +42,8 @@ func showMove(m Move) string {
 }
 
 func TestMove(t *testing.T) {
-	// By the service's clock it is minute 100, and the stream keeps what arrived from minute -100 on.
+	// By the service's clock it is minute 100, and the stream keeps what
+	// arrived from minute -100 on.
 	moment := Moment{Now: minutes(100), Horizon: minutes(-100), Began: minutes(-10)}
 	behind := at("500", 50)
 	tip := behind
@@ -144,7 +146,8 @@ func checkMove(t *testing.T, stored *Position, m Move) {
 	}
 }
 
-// FuzzMove: nothing that was not handled is left out without being recorded, whatever the position and the aim.
+// FuzzMove: nothing that was not handled is left out without being recorded,
+// whatever the position and the aim.
 func FuzzMove(f *testing.F) {
 	for seed := range uint64(32) {
 		f.Add(seed)

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// beatWithin is how long one round of planning, or one report, may take. Each
-	// of the calls within it ends after some seconds, by the contracts of Source
-	// and Store.
+	// beatWithin is how long one round of planning, or one report, may take.
+	// Each of the calls within it ends after some seconds, by the contracts of
+	// Source and Store.
 	beatWithin = 2 * time.Minute
 
 	// moveWithin is how long the reader of a shard may show nothing at all: no
-	// page, no trouble, no commit. While others do, it may be its turn for memory
-	// that it waits for: each of them may hold that for as long as is no trouble.
+	// page, no trouble, no commit. While others do, it may be its turn for
+	// memory that it waits for: each of them may hold that for as long as is no
+	// trouble.
 	moveWithin = 5 * time.Minute
 )
 
@@ -40,13 +41,14 @@ func (b *board) endBeats() {
 	clear(b.beats)
 }
 
-// Alive returns nil while everything that Run has started goes on, and otherwise
-// what stands still, and for how long. It is what a watchdog should ask: only a
-// new start helps.
+// Alive returns nil while everything that Run has started goes on, and
+// otherwise what stands still, and for how long. It is what a watchdog should
+// ask: only a new start helps.
 //
-// Waiting is not standing still: for a sink, for the store to commit, for memory
-// that others wait with, for a leadership, or for a service that fails and is
-// tried again. All of this is trouble, see Status, and passes without a new start.
+// Waiting is not standing still: for a sink, for the store to commit, for
+// memory that others wait with, for a leadership, or for a service that fails
+// and is tried again. All of this is trouble, see Status, and passes without a
+// new start.
 func (l *Listener) Alive() error { return l.board.alive() }
 
 func (b *board) alive() error {
@@ -75,8 +77,8 @@ func (b *board) alive() error {
 	return errors.Join(still...)
 }
 
-// moves returns when the reader of each shard that is read here showed something
-// last, and when the last of them did. The caller holds mu.
+// moves returns when the reader of each shard that is read here showed
+// something last, and when the last of them did. The caller holds mu.
 func (b *board) moves() (moves map[ShardID]time.Time, last time.Time) {
 	moves = make(map[ShardID]time.Time, len(b.paged))
 	for id, moved := range b.paged {
@@ -98,8 +100,9 @@ func (b *board) moves() (moves map[ShardID]time.Time, last time.Time) {
 	return moves, last
 }
 
-// anyBusy reports whether the reader of some shard waits for a sink or a commit:
-// the memory that it holds may be what others wait for. The caller holds mu.
+// anyBusy reports whether the reader of some shard waits for a sink or a
+// commit: the memory that it holds may be what others wait for. The caller
+// holds mu.
 func (b *board) anyBusy(now time.Time) bool {
 	for _, a := range b.busy {
 		if now.Sub(a.since) >= lastsFor {

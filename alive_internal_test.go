@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// After an outage hundreds of shards are behind, and a few pages at a time fit into
-// the memory: a reader that waits for its turn is alive. One that has had it is not,
-// nor are all of them when none goes on.
+// After an outage hundreds of shards are behind, and a few pages at a time fit
+// into the memory: a reader that waits for its turn is alive. One that has had
+// it is not, nor are all of them when none goes on.
 func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const shards = 600

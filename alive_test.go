@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// deafStore is a Store whose calls of a sort never return, whatever becomes of their contexts, until it hears again.
+// deafStore is a Store whose calls of a sort never return, whatever becomes of
+// their contexts, until it hears again.
 type deafStore struct {
 	gs.Store
 	positions, reports *atomic.Bool
@@ -53,7 +54,8 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 	}
 }
 
-// What stands still for good is told from what waits: planning, reports and reading each show that they go on.
+// What stands still for good is told from what waits: planning, reports and
+// reading each show that they go on.
 func TestAliveTellsWhatStandsStill(t *testing.T) {
 	for _, says := range []string{"planning stands still", "reporting to the store stands still", "the reading of shardId-000000000000 stands still"} {
 		t.Run(says, func(t *testing.T) {
@@ -96,7 +98,8 @@ func TestAliveTellsWhatStandsStill(t *testing.T) {
 	}
 }
 
-// Back-pressure, trouble and standing by are no death: a new start would not help.
+// Back-pressure, trouble and standing by are no death: a new start would not
+// help.
 func TestWaitingIsNotStandingStill(t *testing.T) {
 	for name, hinder := range map[string]func(h *house, sink *gate) (end func()){
 		"a sink that does not return": func(_ *house, sink *gate) func() { return sink.close() },

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// backoff spaces attempts: each pause is drawn between half of a bound and the bound, which doubles from first to most.
+// backoff spaces attempts: each pause is drawn between half of a bound and the
+// bound, which doubles from first to most.
 type backoff struct {
 	first, most time.Duration
 	bound       time.Duration // of the pause before; owned by the caller's goroutine

@@ -8,26 +8,35 @@ import (
 
 // Assignment says whose each shard is to be, by the IDs of members.
 type Assignment struct {
-	// Owner is the member that is to lead a shard. No entry: nobody of ours can, for a foreign process leads it.
+	// Owner is the member that is to lead a shard. No entry: nobody of ours
+	// can, for a foreign process leads it.
 	Owner map[ShardID]string
 
-	// Standby is the member that is to queue up for a shard that a foreign process leads, or would lead next. No entry: the
-	// shard has none of these, or nobody is free for it.
+	// Standby is the member that is to queue up for a shard that a foreign
+	// process leads, or would lead next. No entry: the shard has none of these,
+	// or nobody is free for it.
 	Standby map[ShardID]string
 }
 
-// Balance spreads shards over the members. It is a pure function, and any process that sees the same muster comes to the same
-// assignment; what has been reached is a fixed point of it.
+// Balance spreads shards over the members. It is a pure function, and any
+// process that sees the same muster comes to the same assignment; what has been
+// reached is a fixed point of it.
 //
-//   - Those count that are readable; if nobody is, all whose announcement is sound; if there are none either, all. The others
-//     are to lead nothing, and what they do lead goes to those that count, once these have queued up for it.
-//   - Each is to lead the number of shards divided by the number of members, rounded down. What is left over goes to those who
-//     lead most, ties by ID: no assignment needs fewer moves.
-//   - Each keeps what it leads up to that number, in the order of the shards' ids. What nobody leads, and what is beyond, goes
-//     to those who lead too little, shards and members in the order of their ids.
-//   - A shard with a foreign process at the head of its line, or next, stays where it is: given up, it would be the foreign
-//     one's. Somebody of ours stands by for it: whoever is in the line already, else who is to do least. One that a foreign process
-//     leads counts for nobody; one that a member leads counts for that member.
+//   - Those count that are readable; if nobody is, all whose announcement is
+//     sound; if there are none either, all. The others are to lead nothing, and
+//     what they do lead goes to those that count, once these have queued up for
+//     it.
+//   - Each is to lead the number of shards divided by the number of members,
+//     rounded down. What is left over goes to those who lead most, ties by ID:
+//     no assignment needs fewer moves.
+//   - Each keeps what it leads up to that number, in the order of the shards'
+//     ids. What nobody leads, and what is beyond, goes to those who lead too
+//     little, shards and members in the order of their ids.
+//   - A shard with a foreign process at the head of its line, or next, stays
+//     where it is: given up, it would be the foreign one's. Somebody of ours
+//     stands by for it: whoever is in the line already, else who is to do
+//     least. One that a foreign process leads counts for nobody; one that a
+//     member leads counts for that member.
 func Balance(shards []ShardID, m Muster) Assignment {
 	b := balance{
 		muster:  m,
@@ -86,7 +95,8 @@ func (b *balance) count() {
 	b.members = slices.Sorted(maps.Keys(b.load))
 }
 
-// keep has each member keep what it leads, up to its quota, and returns the shards that are free or beyond.
+// keep has each member keep what it leads, up to its quota, and returns the
+// shards that are free or beyond.
 func (b *balance) keep(shards []ShardID) (free []ShardID) {
 	total := 0
 	for _, shard := range shards {
@@ -128,8 +138,9 @@ func (b *balance) keep(shards []ShardID) (free []ShardID) {
 	return free
 }
 
-// setQuotas says how many of all the shards each member is to lead. Who has more of them pinned than its share keeps these, and
-// the rest is shared by the rest.
+// setQuotas says how many of all the shards each member is to lead. Who has
+// more of them pinned than its share keeps these, and the rest is shared by the
+// rest.
 func (b *balance) setQuotas(total int) {
 	rest := slices.Clone(b.members)
 	slices.SortStableFunc(rest, func(x, y string) int { return cmp.Compare(b.load[y].led(), b.load[x].led()) })
@@ -166,7 +177,8 @@ func (b *balance) fill(free []ShardID) {
 	}
 }
 
-// standBy finds a member for each shard that has a foreign process at the head of its line, or next.
+// standBy finds a member for each shard that has a foreign process at the head
+// of its line, or next.
 func (b *balance) standBy(shards []ShardID) {
 	var unmet []ShardID
 	for _, shard := range shards {
@@ -198,7 +210,8 @@ func (b *balance) standBy(shards []ShardID) {
 	}
 }
 
-// Orders are what one process does about an assignment. Shards that are in none of its lists it has nothing to do with.
+// Orders are what one process does about an assignment. Shards that are in none
+// of its lists it has nothing to do with.
 type Orders struct {
 	Contend []ShardID // to be led, or stood by for
 	Keep    []ShardID // led, and to be led on
@@ -206,7 +219,8 @@ type Orders struct {
 	Pending []ShardID // led, planned for another, who is not there yet: to be led until then
 }
 
-// Orders returns what the process that saw the muster is to do about an assignment of these shards.
+// Orders returns what the process that saw the muster is to do about an
+// assignment of these shards.
 func (a Assignment) Orders(shards []ShardID, m Muster) Orders {
 	var o Orders
 	for _, shard := range slices.Sorted(slices.Values(shards)) {

@@ -9,7 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// simCrew is a model of processes that each do as planned, from what they saw last.
+// simCrew is a model of processes that each do as planned, from what they saw
+// last.
 type simCrew struct {
 	shards  []ShardID
 	members map[string]*simMember // by id
@@ -33,7 +34,8 @@ func newSimCrew(shards int) *simCrew {
 
 func (c *simCrew) ids() []string { return slices.Sorted(maps.Keys(c.members)) }
 
-// join adds a process. Its id is before or behind those of the others, as chance will have it.
+// join adds a process. Its id is before or behind those of the others, as
+// chance will have it.
 func (c *simCrew) join(chance int) {
 	c.joined++
 	c.members[fmt.Sprintf("%d-%d", chance%10, c.joined)] = &simMember{readable: true}
@@ -67,7 +69,8 @@ func (c *simCrew) muster(self string) Muster {
 
 func (c *simCrew) look(id string) { c.members[id].view = c.muster(id) }
 
-// act has a process do what follows from what it saw last, and reports whether that was anything.
+// act has a process do what follows from what it saw last, and reports whether
+// that was anything.
 func (c *simCrew) act(id string) (changed bool) {
 	view := c.members[id].view
 	if view.Self == "" {
@@ -93,7 +96,8 @@ func (c *simCrew) act(id string) (changed bool) {
 	return changed
 }
 
-// converge has everybody look and act in turn, in an order of chance, until nobody has anything to do.
+// converge has everybody look and act in turn, in an order of chance, until
+// nobody has anything to do.
 func (c *simCrew) converge(t *rapid.T) {
 	for range 8 {
 		changed := false
@@ -154,8 +158,8 @@ func (c *simCrew) event(t *rapid.T) string {
 	return "readable or not"
 }
 
-// Whatever the processes saw, however old that is, and in whatever order they act: once each has looked again a few times, all is
-// balanced, and stays so.
+// Whatever the processes saw, however old that is, and in whatever order they
+// act: once each has looked again a few times, all is balanced, and stays so.
 func TestBalanceConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newSimCrew(rapid.IntRange(0, 20).Draw(t, "shards"))
@@ -178,7 +182,8 @@ func TestBalanceConverges(t *testing.T) {
 	})
 }
 
-// Over hours of joins, ends and processes that can or cannot read, each event moves what it must and no more.
+// Over hours of joins, ends and processes that can or cannot read, each event
+// moves what it must and no more.
 func TestBalanceDoesNotThrash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newSimCrew(32)
@@ -197,8 +202,8 @@ func TestBalanceDoesNotThrash(t *testing.T) {
 	})
 }
 
-// The same when each acts on what it saw a while ago: what is out of date costs some moves, within a bound, and none once it is
-// balanced.
+// The same when each acts on what it saw a while ago: what is out of date costs
+// some moves, within a bound, and none once it is balanced.
 func TestBalanceDoesNotThrashOnStaleViews(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := newSimCrew(32)

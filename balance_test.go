@@ -11,8 +11,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// readMuster reads a muster from words: members first ("A", "-A": unreadable, "?A": damaged), then lines ("s1:A,B,~Z": A leads, B and
-// the foreign Z wait). A shard without a line is written "s1:".
+// readMuster reads a muster from words: members first ("A", "-A": unreadable,
+// "?A": damaged), then lines ("s1:A,B,~Z": A leads, B and the foreign Z wait).
+// A shard without a line is written "s1:".
 func readMuster(text string) (shards []ShardID, m Muster) {
 	m.Lines = map[ShardID][]Contender{}
 	for word := range strings.FieldsSeq(text) {
@@ -40,7 +41,8 @@ func readMuster(text string) (shards []ShardID, m Muster) {
 	return shards, m
 }
 
-// showAssignment renders an assignment as "s1:A s2:B/C": B is to lead, C to stand by.
+// showAssignment renders an assignment as "s1:A s2:B/C": B is to lead, C to
+// stand by.
 func showAssignment(shards []ShardID, a Assignment) string {
 	var words []string
 	for _, shard := range shards {
@@ -139,7 +141,8 @@ func TestMusterChanged(t *testing.T) {
 	}
 }
 
-// drawMuster makes up a muster of up to 6 members, up to 24 shards and lines of anybody, strangers and foreign processes included.
+// drawMuster makes up a muster of up to 6 members, up to 24 shards and lines of
+// anybody, strangers and foreign processes included.
 func drawMuster(t *rapid.T, foreign bool) (shards []ShardID, m Muster) {
 	m.Lines = map[ShardID][]Contender{}
 	names := []string{"A", "B", "C", "D", "E", "F"}[:rapid.IntRange(0, 6).Draw(t, "members")]
@@ -166,7 +169,8 @@ func drawMuster(t *rapid.T, foreign bool) (shards []ShardID, m Muster) {
 	return shards, m
 }
 
-// counting returns the ids of the members that a plan counts, by another way than the plan's.
+// counting returns the ids of the members that a plan counts, by another way
+// than the plan's.
 func counting(m Muster) []string {
 	var readable, sound, all []string
 	for _, member := range m.Members {
@@ -217,12 +221,14 @@ func headOf(line []Contender) string {
 	return line[0].Member
 }
 
-// pinnedLine: the shard cannot be moved, because it is foreign or would become so.
+// pinnedLine: the shard cannot be moved, because it is foreign or would become
+// so.
 func pinnedLine(line []Contender) bool {
 	return len(line) > 0 && line[0].Foreign || len(line) > 1 && line[1].Foreign
 }
 
-// checkOwners: everything is led by somebody who counts, quotas are within one, and no more moves than needed.
+// checkOwners: everything is led by somebody who counts, quotas are within one,
+// and no more moves than needed.
 func checkOwners(t rapid.TB, shards []ShardID, m Muster, a Assignment, ids []string) {
 	t.Helper()
 	owns, held, pinned := map[string]int{}, map[string]int{}, map[string]int{}
@@ -272,7 +278,8 @@ func checkOwners(t rapid.TB, shards []ShardID, m Muster, a Assignment, ids []str
 	}
 }
 
-// fewestMoves is how many of what members hold must move so that all hold as many, within one.
+// fewestMoves is how many of what members hold must move so that all hold as
+// many, within one.
 func fewestMoves(held map[string]int, ids []string, total int) int {
 	share, extras := total/len(ids), total%len(ids)
 	over, moves := 0, 0
@@ -285,7 +292,8 @@ func fewestMoves(held map[string]int, ids []string, total int) int {
 	return moves - min(over, extras)
 }
 
-// checkStandbys: one of ours, and only one, stands by where a foreign process leads or would.
+// checkStandbys: one of ours, and only one, stands by where a foreign process
+// leads or would.
 func checkStandbys(t rapid.TB, shards []ShardID, m Muster, a Assignment, ids []string) {
 	t.Helper()
 	for _, shard := range shards {
@@ -319,8 +327,9 @@ func checkAgreement(t rapid.TB, shards []ShardID, m Muster, a Assignment) {
 	}
 }
 
-// checkFixedPoint: a state that was reached as planned is left alone. Where ours leave a line, a foreign process may move up in it:
-// then there is a second plan, and no third.
+// checkFixedPoint: a state that was reached as planned is left alone. Where
+// ours leave a line, a foreign process may move up in it: then there is a
+// second plan, and no third.
 func checkFixedPoint(t rapid.TB, shards []ShardID, m Muster, a Assignment) {
 	t.Helper()
 	plans := []string{showAssignment(shards, a)}
@@ -367,7 +376,8 @@ func FuzzBalance(f *testing.F) {
 	})
 }
 
-// musterOf makes a muster of any bytes: a count, a byte for each member, then a byte for each contender of a line.
+// musterOf makes a muster of any bytes: a count, a byte for each member, then a
+// byte for each contender of a line.
 func musterOf(b []byte) (shards []ShardID, m Muster) {
 	take := func() (c byte) {
 		if len(b) > 0 {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// board is where everything a Listener does leaves its state, for Status to copy.
+// board is where everything a Listener does leaves its state, for Status to
+// copy.
 type board struct {
 	mu     sync.Mutex
 	head   Status                   // under mu; without its shards
@@ -75,8 +76,8 @@ const (
 	// distance from the tip grows by the clock.
 	silentFor = 30 * time.Second
 
-	// freshFor is how old the position of a shard at its tip may be: progress is
-	// committed every 30 s, and others look at it then.
+	// freshFor is how old the position of a shard at its tip may be: progress
+	// is committed every 30 s, and others look at it then.
 	freshFor = 90 * time.Second
 )
 
@@ -109,7 +110,8 @@ func (b *board) heldUp(id ShardID, now time.Time) string {
 	return ""
 }
 
-// wait notes that the reader of a shard waits for something, until done is called.
+// wait notes that the reader of a shard waits for something, until done is
+// called.
 func (b *board) wait(id ShardID, what string) (done func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,8 +157,8 @@ func (b *board) read(id ShardID, change func(*ShardStatus)) {
 	})
 }
 
-// met notes trouble of a shard, or of the process as a whole (empty), and returns
-// whether it counts.
+// met notes trouble of a shard, or of the process as a whole (empty), and
+// returns whether it counts.
 func (b *board) met(id ShardID, text string, grave bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -174,7 +176,8 @@ func (b *board) met(id ShardID, text string, grave bool) bool {
 	return h.counts(behind, now)
 }
 
-// passed notes that nothing holds a shard up any more, or the process as a whole.
+// passed notes that nothing holds a shard up any more, or the process as a
+// whole.
 func (b *board) passed(id ShardID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -183,8 +186,10 @@ func (b *board) passed(id ShardID) {
 	}
 }
 
-// report returns what the other processes do not say: the shards that this one leads, those that are planned for it, and, by the first
-// of the members, those that nobody leads and that are planned for nobody, for they wait. What has ended is told by its position.
+// report returns what the other processes do not say: the shards that this one
+// leads, those that are planned for it, and, by the first of the members, those
+// that nobody leads and that are planned for nobody, for they wait. What has
+// ended is told by its position.
 func (b *board) report() Status {
 	s := b.status()
 	first := len(s.Members) == 0 || s.Members[0].Self
@@ -220,8 +225,9 @@ func (b *board) shard(id ShardID, change func(*ShardStatus)) {
 	change(s)
 }
 
-// plan takes in a plan and the positions it was made from: states of shards that nothing is done about here, and shards
-// that are no more. What a running worker says of its own shard is left alone.
+// plan takes in a plan and the positions it was made from: states of shards
+// that nothing is done about here, and shards that are no more. What a running
+// worker says of its own shard is left alone.
 func (b *board) plan(steps []Step, positions map[ShardID]Position, working func(ShardID) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -291,7 +297,8 @@ func (b *board) reopened(open map[ShardID]bool) {
 	}
 }
 
-// isReopened reports whether a shard was said to have ended here and to be open.
+// isReopened reports whether a shard was said to have ended here and to be
+// open.
 func (b *board) isReopened(id ShardID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -349,7 +356,8 @@ func (b *board) leading() []ShardID {
 	return leads
 }
 
-// position returns a shard's position as this process knows it; the zero value for none.
+// position returns a shard's position as this process knows it; the zero value
+// for none.
 func (b *board) position(id ShardID) Position {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -391,7 +399,8 @@ func (b *board) committed(id ShardID, c *Commit, filtered uint64) {
 	})
 }
 
-// deadRate returns how many of the last records became dead letters; nil: none ever did.
+// deadRate returns how many of the last records became dead letters; nil: none
+// ever did.
 func (b *board) deadRate() *DeadRate {
 	b.mu.Lock()
 	defer b.mu.Unlock()

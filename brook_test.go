@@ -19,8 +19,9 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// brook is a house whose stream is the embedded Kinesis, read by the real Source through the real SDK, with the real metrics: for
-// what is reported, and where it shows. The stream has one shard and is older than any process.
+// brook is a house whose stream is the embedded Kinesis, read by the real
+// Source through the real SDK, with the real metrics: for what is reported, and
+// where it shows. The stream has one shard and is older than any process.
 type brook struct {
 	*house
 	srv *kinesistest.Server
@@ -67,7 +68,8 @@ func (b *brook) add(data ...string) {
 	}
 }
 
-// start runs a process that begins at the tip of the stream. change, if not nil, changes its configuration.
+// start runs a process that begins at the tip of the stream. change, if not
+// nil, changes its configuration.
 func (b *brook) start(change func(*gs.Config)) *brookProc {
 	b.t.Helper()
 	p := &brookProc{
@@ -118,7 +120,8 @@ func (b *brook) losses() (all []gs.Interval) {
 	return all
 }
 
-// counted returns the metric of possible losses, by cause; causes at zero are left out.
+// counted returns the metric of possible losses, by cause; causes at zero are
+// left out.
 func (p *brookProc) counted(t *testing.T) map[string]int {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -159,7 +162,8 @@ func (p *brookProc) logged() (lines []string) {
 	return lines
 }
 
-// journal is an Observer that remembers what is committed and what is reported lost.
+// journal is an Observer that remembers what is committed and what is reported
+// lost.
 type journal struct {
 	gs.NopObserver
 	mu        sync.Mutex

@@ -15,7 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// The identity of a cause holds nothing that differs from one request, shard or moment to the next.
+// The identity of a cause holds nothing that differs from one request, shard or
+// moment to the next.
 func TestCauseOfIsBounded(t *testing.T) {
 	const throttled = "retrying: kinesis:GetRecords on arn:aws:kinesis:us-east-1:%d:stream/gerrit/shardId-%012d: " +
 		"ProvisionedThroughputExceededException: Rate exceeded for shard shardId-%012d in stream gerrit under account %d. (request %x-4f2a)"
@@ -39,7 +40,8 @@ func TestCauseOfIsBounded(t *testing.T) {
 	}
 }
 
-// calmLines returns the lines of the log, without those of elections, that tell of a text.
+// calmLines returns the lines of the log, without those of elections, that tell
+// of a text.
 func (p *proc) calmLines(text string) (lines []string) {
 	for line := range strings.Lines(p.log.String()) {
 		if strings.Contains(line, text) {
@@ -49,7 +51,8 @@ func (p *proc) calmLines(text string) (lines []string) {
 	return lines
 }
 
-// fail makes reads fail as fails says of a shard's nth, each with a text of its own.
+// fail makes reads fail as fails says of a shard's nth, each with a text of its
+// own.
 func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
 	requests := map[gs.ShardID]int{}
 	s.change(func() {
@@ -63,8 +66,9 @@ func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
 	})
 }
 
-// Half of the requests fail, on many shards: the log has a line a minute with counts, and a beginning and an end; nothing is
-// held up, and nothing is called trouble.
+// Half of the requests fail, on many shards: the log has a line a minute with
+// counts, and a beginning and an end; nothing is held up, and nothing is called
+// trouble.
 func TestHalfOfTheRequestsFail(t *testing.T) {
 	inHouse(t, 20, func(t *testing.T, h *house) {
 		h.level, h.stream.pollEvery = slog.LevelInfo, time.Second
@@ -97,7 +101,8 @@ func TestHalfOfTheRequestsFail(t *testing.T) {
 	})
 }
 
-// Nothing can be read: one cause is one line, in the status and in the log, for all shards. What may pass counts once it lasts.
+// Nothing can be read: one cause is one line, in the status and in the log, for
+// all shards. What may pass counts once it lasts.
 func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 	inHouse(t, 200, func(t *testing.T, h *house) {
 		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
@@ -132,7 +137,8 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 	})
 }
 
-// What will not pass by itself counts at once; so does what comes with a growing lag, though pages come.
+// What will not pass by itself counts at once; so does what comes with a
+// growing lag, though pages come.
 func TestTroubleThatCountsAtOnce(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		p := h.start()
@@ -173,7 +179,8 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 	})
 }
 
-// Listings that fail now and then, and leaderships that end together, are a line each.
+// Listings that fail now and then, and leaderships that end together, are a
+// line each.
 func TestListingsAndTermsAreToldOnce(t *testing.T) {
 	inHouse(t, 50, func(t *testing.T, h *house) {
 		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
@@ -210,8 +217,9 @@ func TestListingsAndTermsAreToldOnce(t *testing.T) {
 	})
 }
 
-// Two consumers of one stream throttle each other, for ever, while both are at its tip: that is normal life. The process
-// stays ready, nothing is trouble, and the log has a line a minute.
+// Two consumers of one stream throttle each other, for ever, while both are at
+// its tip: that is normal life. The process stays ready, nothing is trouble,
+// and the log has a line a minute.
 func TestASecondReaderIsNoTrouble(t *testing.T) {
 	inBrook(t, func(t *testing.T, b *brook) {
 		ctx, cancel := context.WithCancel(t.Context())

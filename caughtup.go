@@ -6,14 +6,17 @@ import (
 	"time"
 )
 
-// waitsFor returns what is not caught up: shards of which it is not certain that what had arrived before Run began is committed, each
-// with the reason. None: everything is.
+// waitsFor returns what is not caught up: shards of which it is not certain
+// that what had arrived before Run began is committed, each with the reason.
+// None: everything is.
 //
-// Certain is what was read here to the tip, or past the beginning of Run; and of what another process committed, that all was
-// handled at a time after that beginning, or a record so much later that arrival times cannot be that wrong; and a look behind the
-// checkpoint of another program that leads, when it found nothing there. A shard that
-// has ended but was listed as open has children that were not listed yet. Where the reading is all that is waited for, the reason is
-// left empty: see reading.
+// Certain is what was read here to the tip, or past the beginning of Run; and
+// of what another process committed, that all was handled at a time after that
+// beginning, or a record so much later that arrival times cannot be that wrong;
+// and a look behind the checkpoint of another program that leads, when it found
+// nothing there. A shard that has ended but was listed as open has children
+// that were not listed yet. Where the reading is all that is waited for, the
+// reason is left empty: see reading.
 func (s *supervisor) waitsFor(steps []Step, positions map[ShardID]Position) (waits []Trouble) {
 	add := func(shard ShardID, format string, args ...any) {
 		waits = append(waits, Trouble{Of: []string{string(shard)}, Text: fmt.Sprintf(format, args...)})
@@ -60,7 +63,8 @@ func (s *ShardStatus) reading() string {
 	return "nobody leads it yet"
 }
 
-// sayWaits tells the log once a minute what a run that ends when it is caught up waits for.
+// sayWaits tells the log once a minute what a run that ends when it is caught
+// up waits for.
 func (s *supervisor) sayWaits(waits []Trouble) {
 	switch {
 	case !s.cfg.UntilCaughtUp || len(waits) == 0:

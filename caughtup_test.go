@@ -20,7 +20,8 @@ func (h *house) flow(ctx context.Context, shard gs.ShardID) {
 	}
 }
 
-// flowing lets records flow on a shard until end is called, 40 a second, in pages that take more.
+// flowing lets records flow on a shard until end is called, 40 a second, in
+// pages that take more.
 func (h *house) flowing(shard gs.ShardID) (end func()) {
 	h.stream.pageSize = 100
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -32,7 +33,8 @@ func (h *house) flowing(shard gs.ShardID) (end func()) {
 	}
 }
 
-// missing returns how many of the first records that were put, but for those that are filtered or bad, are not queued.
+// missing returns how many of the first records that were put, but for those
+// that are filtered or bad, are not queued.
 func (h *house) missing(first []string) (missing int) {
 	queued := map[string]bool{}
 	for _, e := range h.memory.Entries() {
@@ -46,8 +48,9 @@ func (h *house) missing(first []string) (missing int) {
 	return missing
 }
 
-// Where records come all the time no page is empty. The run ends all the same, once what had arrived before it began is
-// committed: read here, or by another process that leads.
+// Where records come all the time no page is empty. The run ends all the same,
+// once what had arrived before it began is committed: read here, or by another
+// process that leads.
 func TestUntilCaughtUpEndsOnSteadyTraffic(t *testing.T) {
 	for _, elsewhere := range []bool{false, true} {
 		t.Run(fmt.Sprintf("elsewhere %v", elsewhere), func(t *testing.T) {
@@ -76,7 +79,8 @@ func TestUntilCaughtUpEndsOnSteadyTraffic(t *testing.T) {
 	}
 }
 
-// A Source that says of every page that it reaches the tip, as one emulator does, does not end the run too soon.
+// A Source that says of every page that it reaches the tip, as one emulator
+// does, does not end the run too soon.
 func TestUntilCaughtUpIsNotFooledByADistanceOfZero(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.level, h.stream.alwaysAtTip = slog.LevelInfo, true
@@ -92,7 +96,8 @@ func TestUntilCaughtUpIsNotFooledByADistanceOfZero(t *testing.T) {
 	})
 }
 
-// Meanwhile the log says, now and then, what the run waits for: here a parent that the service never closes.
+// Meanwhile the log says, now and then, what the run waits for: here a parent
+// that the service never closes.
 func TestUntilCaughtUpSaysWhatItWaitsFor(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.level = slog.LevelInfo
@@ -117,7 +122,8 @@ func TestUntilCaughtUpSaysWhatItWaitsFor(t *testing.T) {
 	})
 }
 
-// A shard where records come all the time is at its tip, and is not called behind.
+// A shard where records come all the time is at its tip, and is not called
+// behind.
 func TestASteadyShardIsNotBehind(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.level = slog.LevelInfo
@@ -130,7 +136,8 @@ func TestASteadyShardIsNotBehind(t *testing.T) {
 	})
 }
 
-// Behind another program that leads the run ends once a look behind that one's checkpoint finds nothing, and not before.
+// Behind another program that leads the run ends once a look behind that one's
+// checkpoint finds nothing, and not before.
 func TestUntilCaughtUpEndsBehindAForeignLeader(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.level = slog.LevelInfo

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// chunk gathers what one commit will carry: entries and dead letters in the order of their records, and how far they go.
+// chunk gathers what one commit will carry: entries and dead letters in the
+// order of their records, and how far they go.
 type chunk struct {
 	entries []Entry
 	dead    []DeadLetter
 	weight  int
 
-	// whole is how much of the chunk belongs to records that are complete, and the position behind them.
+	// whole is how much of the chunk belongs to records that are complete, and
+	// the position behind them.
 	whole struct {
 		entries, dead, weight int
 		position              Position
@@ -29,7 +31,8 @@ func (c *chunk) seal(at Position) {
 	c.whole.entries, c.whole.dead, c.whole.weight, c.whole.position = len(c.entries), len(c.dead), c.weight, at
 }
 
-// drop forgets so many entries and dead letters from the front, and what weighed so much; the memory is used again.
+// drop forgets so many entries and dead letters from the front, and what
+// weighed so much; the memory is used again.
 func (c *chunk) drop(entries, dead, weight int) {
 	n := copy(c.entries, c.entries[entries:])
 	clear(c.entries[n:])
@@ -41,8 +44,9 @@ func (c *chunk) drop(entries, dead, weight int) {
 	c.whole.entries, c.whole.dead, c.whole.weight = 0, 0, 0
 }
 
-// judge takes a page's records into the chunk, committing whenever it is full. What is left in it at the end is committed
-// by the caller; every record judged has moved the cursor.
+// judge takes a page's records into the chunk, committing whenever it is full.
+// What is left in it at the end is committed by the caller; every record judged
+// has moved the cursor.
 func (r *reader) judge(work context.Context, b *Batch) error {
 	debug := r.log.Enabled(work, slog.LevelDebug)
 	r.chunk.seal(r.cursor)
@@ -78,7 +82,8 @@ func (r *reader) advance(rec *Record) {
 	r.chunk.seal(r.cursor)
 }
 
-// take puts a record into the chunk as its verdict says, after making room for it.
+// take puts a record into the chunk as its verdict says, after making room for
+// it.
 func (r *reader) take(work context.Context, rec *Record, v *Verdict) error {
 	if v.Bad == "" && v.Filter != "" {
 		r.filtered++
@@ -113,8 +118,9 @@ func (r *reader) deadLetter(rec *Record, reason, detail string) DeadLetter {
 	}
 }
 
-// makeRoom commits, if it must, so that an item of this weight fits. Complete records go first, so that an aggregate is
-// committed whole if it can be; one that cannot is committed in parts.
+// makeRoom commits, if it must, so that an item of this weight fits. Complete
+// records go first, so that an aggregate is committed whole if it can be; one
+// that cannot is committed in parts.
 func (r *reader) makeRoom(work context.Context, weight int) error {
 	c := &r.chunk
 	for c.size() > 0 && (c.size() >= r.limits.Items || c.weight+weight > r.limits.Weight) {
@@ -141,7 +147,8 @@ func (r *reader) commit(work context.Context) error {
 	return nil
 }
 
-// send delivers to the sinks and commits: the only way by which anything leaves a term.
+// send delivers to the sinks and commits: the only way by which anything leaves
+// a term.
 func (r *reader) send(work context.Context, c Commit) error {
 	refused, err := r.deliver(work, c.Entries)
 	if err != nil {
@@ -161,9 +168,10 @@ func (r *reader) store(work context.Context, c Commit) error {
 	for {
 		began := time.Now()
 		c.Now = r.clock.now()
-		// THE COMMIT POINT. Above it nothing has happened that may not happen again: the same records are read again by
-		// whoever leads next. Below it they are handed on. When the outcome is unknown the term is over, and the
-		// position that the next one begins with tells.
+		// THE COMMIT POINT. Above it nothing has happened that may not happen
+		// again: the same records are read again by whoever leads next. Below
+		// it they are handed on. When the outcome is unknown the term is over,
+		// and the position that the next one begins with tells.
 		done := r.board.wait(r.shard, "the store to commit")
 		err := r.term.Commit(work, c)
 		done()
@@ -186,7 +194,8 @@ func (r *reader) store(work context.Context, c Commit) error {
 	}
 }
 
-// tellLetters leaves in the log what has become of bad records, a reason at a time. Many of them are for a person to look at.
+// tellLetters leaves in the log what has become of bad records, a reason at a
+// time. Many of them are for a person to look at.
 func (r *reader) tellLetters(letters []DeadLetter) {
 	if len(letters) == 0 {
 		return
@@ -206,8 +215,9 @@ func (r *reader) tellLetters(letters []DeadLetter) {
 	}
 }
 
-// deliver hands the entries to every sink, in order, for as long as it takes, and returns a dead letter for each that a sink
-// will never take. It begins nothing once the term is over.
+// deliver hands the entries to every sink, in order, for as long as it takes,
+// and returns a dead letter for each that a sink will never take. It begins
+// nothing once the term is over.
 func (r *reader) deliver(work context.Context, entries []Entry) (refused []DeadLetter, err error) {
 	for _, sink := range r.cfg.Sinks {
 		retry := backoff{first: 100 * time.Millisecond, most: 10 * time.Second}
@@ -236,10 +246,12 @@ func (r *reader) deliver(work context.Context, entries []Entry) (refused []DeadL
 	return refused, nil
 }
 
-// ReasonRejected is the Reason of a dead letter for an entry that a sink refused. The entry is in the store's queue all the same.
+// ReasonRejected is the Reason of a dead letter for an entry that a sink
+// refused. The entry is in the store's queue all the same.
 const ReasonRejected = "rejected"
 
-// refuse adds a dead letter for an entry that a sink refused, or adds this refusal to the one that it has got already.
+// refuse adds a dead letter for an entry that a sink refused, or adds this
+// refusal to the one that it has got already.
 func (r *reader) refuse(letters []DeadLetter, e *Entry, why string) []DeadLetter {
 	for i := range letters {
 		if letters[i].ID == e.ID {

@@ -8,7 +8,8 @@ import "time"
 // judged several times; the verdict that counts is the one that is committed.
 type Classifier func(shard ShardID, r *Record) Verdict
 
-// Verdict is what becomes of a record: dead-lettered if Bad is set, else filtered if Filter is set, else queued.
+// Verdict is what becomes of a record: dead-lettered if Bad is set, else
+// filtered if Filter is set, else queued.
 type Verdict struct {
 	Event  Event
 	Filter string // the rule that drops the record, of a bounded set: it labels a metric
@@ -16,7 +17,8 @@ type Verdict struct {
 	Detail string // with Bad: what is wrong and where, without payload
 }
 
-// Event is what is known of a queued record besides its bytes. All of it may be empty.
+// Event is what is known of a queued record besides its bytes. All of it may be
+// empty.
 type Event struct {
 	Type    string    `json:"type,omitempty"`
 	Project string    `json:"project,omitempty"`
@@ -41,7 +43,8 @@ func (e *Event) weight() int {
 	return sum
 }
 
-// ReasonAggregate is the Bad of a record that claims to be a KPL aggregate and is not a sound one.
+// ReasonAggregate is the Bad of a record that claims to be a KPL aggregate and
+// is not a sound one.
 const ReasonAggregate = "aggregate"
 
 // KeepAll is the Classifier that queues every record as it is.

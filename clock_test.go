@@ -11,8 +11,10 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// Every commit tells the service's clock as of its beginning, never ahead of it and at most some seconds behind: whatever the
-// local clock says, however old the page is that it comes from, and however often the store has it tried again.
+// Every commit tells the service's clock as of its beginning, never ahead of it
+// and at most some seconds behind: whatever the local clock says, however old
+// the page is that it comes from, and however often the store has it tried
+// again.
 func TestCommitsTellTheServicesClock(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{
 		"clocks agree": 0, "the service is ahead": 37 * time.Minute, "the service is behind": -37 * time.Minute,

@@ -2,19 +2,24 @@ package gerritstream
 
 import "context"
 
-// Crew is how the processes on one store know of each other: the balance is planned from it, and shards are handed over by it. A
-// Store implements it; nothing that it says is a proof of anything. Only the store's own fence decides who commits.
+// Crew is how the processes on one store know of each other: the balance is
+// planned from it, and shards are handed over by it. A Store implements it;
+// nothing that it says is a proof of anything. Only the store's own fence
+// decides who commits.
 type Crew interface {
-	// Announce publishes what this process says of itself, instead of what it said before. It goes when the process does.
+	// Announce publishes what this process says of itself, instead of what it
+	// said before. It goes when the process does.
 	Announce(ctx context.Context, a Announcement) error
 
-	// Muster returns the members and the lines in front of these shards, as they are now. A process that has announced
-	// itself is among the members it sees.
+	// Muster returns the members and the lines in front of these shards, as
+	// they are now. A process that has announced itself is among the members it
+	// sees.
 	Muster(ctx context.Context, shards []ShardID) (Muster, error)
 
-	// WaitMuster returns nil when the members, or what they announce that matters to a plan, may no longer be as in seen: see
-	// Muster.Changed. left says that a member of seen is gone: what it led is to be planned at once. It may return early,
-	// never late by more than a second or so.
+	// WaitMuster returns nil when the members, or what they announce that
+	// matters to a plan, may no longer be as in seen: see Muster.Changed. left
+	// says that a member of seen is gone: what it led is to be planned at once.
+	// It may return early, never late by more than a second or so.
 	WaitMuster(ctx context.Context, seen Muster) (left bool, err error)
 }
 
@@ -44,8 +49,9 @@ type Muster struct {
 	Lines   map[ShardID][]Contender // who leads a shard, and who waits behind, in the order of succession; none: no entry
 }
 
-// Changed compares the members of a muster with those of a later one: whether somebody has come or gone, or announces something else
-// that matters to a plan, and whether somebody is gone.
+// Changed compares the members of a muster with those of a later one: whether
+// somebody has come or gone, or announces something else that matters to a
+// plan, and whether somebody is gone.
 func (m Muster) Changed(now []Member) (changed, left bool) {
 	later := make(map[string]*Member, len(now))
 	for i := range now {

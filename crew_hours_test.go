@@ -11,9 +11,10 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// Hours in which processes join, leave, die, freeze and thaw, as chance will have it, with records on every shard. After each of these
-// the shares are even soon, no more shards have changed hands than had to, and then none does until the next one. In the end every
-// record is there, once.
+// Hours in which processes join, leave, die, freeze and thaw, as chance will
+// have it, with records on every shard. After each of these the shares are even
+// soon, no more shards have changed hands than had to, and then none does until
+// the next one. In the end every record is there, once.
 func TestHoursOfBalance(t *testing.T) {
 	const seed, hours, many = 7, 2, 7
 	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
@@ -107,7 +108,8 @@ func (h *house) leadersOf(shards []gs.ShardID) map[string]int {
 	return led
 }
 
-// movesNeeded is how many of so many shards must change hands so that a crew's shares are even, when its processes led so many.
+// movesNeeded is how many of so many shards must change hands so that a crew's
+// shares are even, when its processes led so many.
 func movesNeeded(shards int, led map[string]int, crew []*proc) int {
 	var has []int
 	for _, p := range crew {
@@ -121,7 +123,8 @@ func movesNeeded(shards int, led map[string]int, crew []*proc) int {
 	return shards
 }
 
-// even is how many of so many shards each of n processes leads, the largest share first.
+// even is how many of so many shards each of n processes leads, the largest
+// share first.
 func even(shards, n int) []int {
 	shares := make([]int, n)
 	for i := range shares {

@@ -61,7 +61,8 @@ func (h *house) leads(shards []gs.ShardID) (counts []int, nobody int) {
 	return counts, nobody
 }
 
-// sharedWithin waits until shares are these, and fails if that takes longer than limit or does not last.
+// sharedWithin waits until shares are these, and fails if that takes longer
+// than limit or does not last.
 func (h *house) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
 	h.t.Helper()
 	began := time.Now()
@@ -82,8 +83,9 @@ func (h *house) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...i
 	}
 }
 
-// Four processes, 32 shards: after each join, leave and kill the shares are even within 5 s, nothing moves that need not, and
-// nothing is lost or doubled meanwhile.
+// Four processes, 32 shards: after each join, leave and kill the shares are
+// even within 5 s, nothing moves that need not, and nothing is lost or doubled
+// meanwhile.
 func TestSharesAreEvenAfterEachJoinLeaveAndKill(t *testing.T) {
 	inHouse(t, 32, func(t *testing.T, h *house) {
 		shards := shardIDs(32)
@@ -141,7 +143,8 @@ func (h *house) ledBy(shards []gs.ShardID, p *proc) (n int) {
 	return n
 }
 
-// A planned hand-over costs no time: the next term reads as soon as the one before has been resigned.
+// A planned hand-over costs no time: the next term reads as soon as the one
+// before has been resigned.
 func TestAPlannedHandOverIsQuick(t *testing.T) {
 	inHouse(t, 32, func(t *testing.T, h *house) {
 		var mu sync.Mutex
@@ -207,8 +210,8 @@ func (s *slowSink) Deliver(ctx context.Context, entries []gs.Entry) error {
 	}
 }
 
-// A hand-over waits for what is in flight, and at most a second: less than that is finished and committed, more is read again by
-// who comes next.
+// A hand-over waits for what is in flight, and at most a second: less than that
+// is finished and committed, more is read again by who comes next.
 func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 	for _, tt := range []struct {
 		takes         time.Duration
@@ -246,7 +249,8 @@ func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// ownSource is a process' own view of a stream: what befalls it befalls no other.
+// ownSource is a process' own view of a stream: what befalls it befalls no
+// other.
 type ownSource struct {
 	*stream
 	mu     sync.Mutex
@@ -293,8 +297,9 @@ func (s *ownSource) Read(ctx context.Context, shard gs.ShardID, from gs.Position
 
 var errNoRoute = fmt.Errorf("%w: no route", gs.ErrRetrying)
 
-// A process that reads nothing for 60 s while another can says so, and gives its shards to that one. It probes, without committing
-// anything, and gets its share back once it can read.
+// A process that reads nothing for 60 s while another can says so, and gives
+// its shards to that one. It probes, without committing anything, and gets its
+// share back once it can read.
 func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 	inHouse(t, 4, func(t *testing.T, h *house) {
 		shards := shardIDs(4)
@@ -363,7 +368,8 @@ func TestAnOutageForAllMovesLittle(t *testing.T) {
 	})
 }
 
-// Back-pressure, a slow sink and a blocked commit are no stall, however long they last, whatever the Source said before.
+// Back-pressure, a slow sink and a blocked commit are no stall, however long
+// they last, whatever the Source said before.
 func TestBackPressureIsNoStall(t *testing.T) {
 	for name, block := range map[string]func(h *house, own *ownSource) (after func()){
 		"the memory budget": func(_ *house, own *ownSource) func() {
@@ -406,8 +412,8 @@ func TestBackPressureIsNoStall(t *testing.T) {
 	}
 }
 
-// Shards split and merge while processes come, go and die: children are picked up soon, by whoever is to, and nothing is lost or
-// doubled.
+// Shards split and merge while processes come, go and die: children are picked
+// up soon, by whoever is to, and nothing is lost or doubled.
 func TestReshardingDuringBalance(t *testing.T) {
 	inHouse(t, 8, func(t *testing.T, h *house) {
 		open := shardIDs(8)
@@ -460,7 +466,8 @@ func (h *house) contenders(shard gs.ShardID) []string {
 	return line
 }
 
-// A process contends only for what is planned for it: one in each line, and nobody behind.
+// A process contends only for what is planned for it: one in each line, and
+// nobody behind.
 func TestOnlyThePlannedContend(t *testing.T) {
 	inHouse(t, 6, func(t *testing.T, h *house) {
 		for range 3 {
@@ -475,8 +482,8 @@ func TestOnlyThePlannedContend(t *testing.T) {
 	})
 }
 
-// A shard that Zuul's own listener leads stays with it; one of ours stands by, and leads when it is gone. One that it would lead
-// next is not given up.
+// A shard that Zuul's own listener leads stays with it; one of ours stands by,
+// and leads when it is gone. One that it would lead next is not given up.
 func TestForeignListenersAreRespected(t *testing.T) {
 	inHouse(t, 4, func(t *testing.T, h *house) {
 		leave := h.memory.Foreign("zuul", s0)
@@ -507,7 +514,8 @@ func TestForeignListenersAreRespected(t *testing.T) {
 	})
 }
 
-// A member that leaves its shards to nobody does not keep them from being read for long.
+// A member that leaves its shards to nobody does not keep them from being read
+// for long.
 func TestAnIdleMemberIsPassedOver(t *testing.T) {
 	inHouse(t, 4, func(t *testing.T, h *house) {
 		idler := h.memory.Process("idler")
@@ -523,7 +531,8 @@ func TestAnIdleMemberIsPassedOver(t *testing.T) {
 	})
 }
 
-// A process whose announcement was taken away, or spoilt, announces itself again.
+// A process whose announcement was taken away, or spoilt, announces itself
+// again.
 func TestALostAnnouncementIsRepeated(t *testing.T) {
 	for name, raw := range map[string][]byte{"taken away": nil, "spoilt": []byte("garbage")} {
 		t.Run(name, func(t *testing.T) {
@@ -572,7 +581,8 @@ func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
 	})
 }
 
-// checkMembers looks at what a status says of the damaged, three sound members, one of them configured differently.
+// checkMembers looks at what a status says of the damaged, three sound members,
+// one of them configured differently.
 func checkMembers(t *testing.T, s gs.Status) {
 	t.Helper()
 	var sound, self, other, broken, led, planned int
@@ -676,7 +686,8 @@ func (h *house) untilHandingOver(p *proc) {
 	}
 }
 
-// A shard is given up once the process that is to have it stands behind, however late it comes, and then soon.
+// A shard is given up once the process that is to have it stands behind,
+// however late it comes, and then soon.
 func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.start()
@@ -737,7 +748,8 @@ func TestAVacancyIsFilledAtOnce(t *testing.T) {
 	})
 }
 
-// A process that was stopped is planned nothing, although its store is still open.
+// A process that was stopped is planned nothing, although its store is still
+// open.
 func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
 	inHouse(t, 4, func(_ *testing.T, h *house) {
 		p := h.start()
@@ -749,8 +761,9 @@ func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
 	})
 }
 
-// A process that runs until it is caught up counts a shard that it brought to its tip and then handed over: what the new leader says
-// of it need not be awaited.
+// A process that runs until it is caught up counts a shard that it brought to
+// its tip and then handed over: what the new leader says of it need not be
+// awaited.
 func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.stream.change(func() { // one shard keeps the process from its end
@@ -780,7 +793,8 @@ func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 	})
 }
 
-// The children of a shard that ended are led soon, by a process that had nothing to do with it as well, whenever in its round it is.
+// The children of a shard that ended are led soon, by a process that had
+// nothing to do with it as well, whenever in its round it is.
 func TestOthersLearnOfAReshardSoon(t *testing.T) {
 	for phase := range 10 {
 		inHouse(t, 1, func(t *testing.T, h *house) {
@@ -807,8 +821,9 @@ func (s slowToContend) Campaign(ctx context.Context, epoch int, shard gs.ShardID
 	return s.Store.Campaign(ctx, epoch, shard)
 }
 
-// Two that start at the same time plan with what they see of each other: the second does not see yet that the first contends for
-// all, and queues up for what the first will keep. Both look again soon, though nobody comes or goes.
+// Two that start at the same time plan with what they see of each other: the
+// second does not see yet that the first contends for all, and queues up for
+// what the first will keep. Both look again soon, though nobody comes or goes.
 func TestProcessesThatStartTogetherShareSoon(t *testing.T) {
 	inHouse(t, 4, func(_ *testing.T, h *house) {
 		h.start(func(c *gs.Config) { c.Store = slowToContend{h.memory.Process("b"), 50 * time.Millisecond} })

@@ -24,7 +24,8 @@ type DeadRate struct {
 }
 
 // Burst reports whether there are so many, at a moment by the same clock, that
-// somebody puts records of the wrong kind: a single bad record is no such thing.
+// somebody puts records of the wrong kind: a single bad record is no such
+// thing.
 func (d *DeadRate) Burst(now time.Time) bool {
 	return d.Dead >= deadBurst && d.Dead*deadShare >= d.Records && now.Sub(d.Last) < deadFades
 }
@@ -34,8 +35,8 @@ func (d *DeadRate) String() string {
 	return fmt.Sprintf("%d of the last %d records became dead letters: %s: %s", d.Dead, d.Records, d.Reason, d.Detail)
 }
 
-// rate counts records and the dead letters among them, and forgets the older ones
-// in proportion.
+// rate counts records and the dead letters among them, and forgets the older
+// ones in proportion.
 type rate struct {
 	records, dead  float64
 	last           time.Time

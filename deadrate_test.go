@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A producer's wrong encoding makes every record a dead letter: that is a line in the log with a count and a sample, and a burst in the
-// status until sound records come again. A bad record now and then is none.
+// A producer's wrong encoding makes every record a dead letter: that is a line
+// in the log with a count and a sample, and a burst in the status until sound
+// records come again. A bad record now and then is none.
 func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.level = slog.LevelInfo

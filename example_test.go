@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// follow queues a stream's events in a file until everything that has arrived is there, or ctx ends.
+// follow queues a stream's events in a file until everything that has arrived
+// is there, or ctx ends.
 func follow(ctx context.Context, stream kinesis.Config, path string) error {
 	source, err := kinesis.New(ctx, stream)
 	if err != nil {
@@ -52,7 +53,8 @@ func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict 
 	}}
 }
 
-// consume handles what is queued behind an event, and what will be, until ctx ends.
+// consume handles what is queued behind an event, and what will be, until ctx
+// ends.
 func consume(ctx context.Context, path string, after int64, handle func(sqlite.Event)) error {
 	reader, err := sqlite.OpenReader(ctx, path)
 	if err != nil {
@@ -68,8 +70,9 @@ func consume(ctx context.Context, path string, after int64, handle func(sqlite.E
 	return nil
 }
 
-// Follow a stream into a SQLite file, and read back what is queued there. The stream is one of package kinesistest; for AWS' own,
-// kinesis.Config{Stream: "gerrit", Region: "us-west-2"} is all that is needed.
+// Follow a stream into a SQLite file, and read back what is queued there. The
+// stream is one of package kinesistest; for AWS' own, kinesis.Config{Stream:
+// "gerrit", Region: "us-west-2"} is all that is needed.
 func Example() {
 	stream, path, remove := exampleStream(
 		`{"type":"patchset-created","change":{"project":"demo","number":4711}}`,
@@ -113,8 +116,9 @@ func Example() {
 	// <nil>
 }
 
-// exampleStream is a stream with some records in it, and a path for a file that remove takes away again. Nothing that is set for
-// AWS where the test runs counts.
+// exampleStream is a stream with some records in it, and a path for a file that
+// remove takes away again. Nothing that is set for AWS where the test runs
+// counts.
 func exampleStream(records ...string) (stream kinesis.Config, path string, remove func()) {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {

@@ -142,8 +142,8 @@ func (l *foreignLook) take(b *Batch, from *Position) bool {
 	return b.Behind > 0 && !b.End
 }
 
-// besides is the one read of a shard that no term is about. A shard is read once
-// at a time, so a term that begins ends it.
+// besides is the one read of a shard that no term is about. A shard is read
+// once at a time, so a term that begins ends it.
 type besides struct {
 	mu     sync.Mutex
 	shard  ShardID            // under mu

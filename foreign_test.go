@@ -21,8 +21,8 @@ func (h *house) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
 	return seq
 }
 
-// unread returns when, as far as all processes say together, the first record arrived that another program leaves unread, and how far
-// the shard is behind.
+// unread returns when, as far as all processes say together, the first record
+// arrived that another program leaves unread, and how far the shard is behind.
 func (h *house) unread(shard gs.ShardID) (since time.Time, behind time.Duration) {
 	h.t.Helper()
 	for _, p := range h.procs {
@@ -34,8 +34,10 @@ func (h *house) unread(shard gs.ShardID) (since time.Time, behind time.Duration)
 	return since, behind
 }
 
-// A lock that nobody holds leads like any other. What tells is its checkpoint, which stands still while records arrive: a finding, from
-// a minute or two on, until it moves. Where nothing arrives it is none, and a checkpoint that moves is not even read behind.
+// A lock that nobody holds leads like any other. What tells is its checkpoint,
+// which stands still while records arrive: a finding, from a minute or two on,
+// until it moves. Where nothing arrives it is none, and a checkpoint that moves
+// is not even read behind.
 func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
 	for name, checkpoint := range map[string]bool{"with a checkpoint": true, "that has none": false} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +82,8 @@ func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
 	}
 }
 
-// foreignReported tells whether what the store shows of the processes' reports has such a finding.
+// foreignReported tells whether what the store shows of the processes' reports
+// has such a finding.
 func foreignReported(h *house) (found bool) {
 	h.t.Helper()
 	in, err := h.memory.Inspect()
@@ -134,7 +137,8 @@ func TestAForeignLeaderThatMovesIsLeftAlone(t *testing.T) {
 	})
 }
 
-// overlap is a Source that takes long to read and counts how many readings of a shard are under way.
+// overlap is a Source that takes long to read and counts how many readings of a
+// shard are under way.
 type overlap struct {
 	*stream
 	mu        sync.Mutex

@@ -15,12 +15,14 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// missingStream is what the service answers about a stream that it does not have.
+// missingStream is what the service answers about a stream that it does not
+// have.
 var missingStream = kinesistest.Fail("ResourceNotFoundException", "Stream gerrit under account 000000000000 not found.", 0)
 
-// A stream that goes while it is read is one finding, and a line of the log a minute. Nobody is elected meanwhile, the service is asked at
-// the pace of the listing's back-off, and when the stream is back the reading goes on: the same stream where it was, another
-// under its name in a new epoch.
+// A stream that goes while it is read is one finding, and a line of the log a
+// minute. Nobody is elected meanwhile, the service is asked at the pace of the
+// listing's back-off, and when the stream is back the reading goes on: the same
+// stream where it was, another under its name in a new epoch.
 func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	const shards, away = 8, 10 * time.Minute
 	for name, anew := range map[string]bool{"the same": false, "recreated": true} {
@@ -88,7 +90,8 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	}
 }
 
-// wantGone fails unless the process says that the stream is gone, and nothing else, and keeps its leaderships.
+// wantGone fails unless the process says that the stream is gone, and nothing
+// else, and keeps its leaderships.
 func (h *house) wantGone(p *proc, shards int) {
 	h.t.Helper()
 	status := p.Status()
@@ -105,7 +108,8 @@ func (h *house) wantGone(p *proc, shards int) {
 	}
 }
 
-// wantBack fails unless everything was queued once, nothing is wrong any more, and the epoch is the right one.
+// wantBack fails unless everything was queued once, nothing is wrong any more,
+// and the epoch is the right one.
 func (h *house) wantBack(p *proc, shards int, anew bool) {
 	h.t.Helper()
 	status := p.Status()
@@ -125,7 +129,8 @@ func (h *house) wantBack(p *proc, shards int, anew bool) {
 	}
 }
 
-// A shard that is listed and cannot be found costs neither terms nor a request after the other.
+// A shard that is listed and cannot be found costs neither terms nor a request
+// after the other.
 func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		var elections terms
@@ -154,8 +159,8 @@ func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
 	})
 }
 
-// Terms that end at once are spaced, those of one worker and those of workers that come one after the other: the pause belongs to
-// the shard.
+// Terms that end at once are spaced, those of one worker and those of workers
+// that come one after the other: the pause belongs to the shard.
 func TestTermsThatEndAtOnceAreSpaced(t *testing.T) {
 	for name, spoil := range map[string]func(h *house) gs.Source{
 		"in one worker": func(h *house) gs.Source {
@@ -203,8 +208,9 @@ func (s listsWith) List(ctx context.Context) (gs.Listing, error) {
 	return l, err
 }
 
-// While nothing can be listed, nothing overrides the pause between two attempts: neither shards that cannot be found, nor shards that
-// end, one after the other, nor a process that waits for the tip.
+// While nothing can be listed, nothing overrides the pause between two
+// attempts: neither shards that cannot be found, nor shards that end, one after
+// the other, nor a process that waits for the tip.
 func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 	const lasts = 5 * time.Minute
 	for name, tc := range map[string]struct {

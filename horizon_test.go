@@ -8,7 +8,8 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// The trim horizon, by the start record and a listing: what had expired before the retention was raised stays gone.
+// The trim horizon, by the start record and a listing: what had expired before
+// the retention was raised stays gone.
 func TestHorizonOf(t *testing.T) {
 	const day = 24 * time.Hour
 	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)

@@ -19,7 +19,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// scan is the classifier that the program uses, as far as it is about bad records.
+// scan is the classifier that the program uses, as far as it is about bad
+// records.
 func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 	data := r.Data
 	e, err := gerrit.Scan(data)
@@ -30,8 +31,9 @@ func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 	return gs.Verdict{Event: gs.Event{Type: string(e.Type)}}
 }
 
-// onFile runs a process on a file of SQLite's, with the least memory that a page takes, until it has caught up. It returns the file
-// and the most memory that was in use after a commit.
+// onFile runs a process on a file of SQLite's, with the least memory that a
+// page takes, until it has caught up. It returns the file and the most memory
+// that was in use after a commit.
 func (w *travel) onFile() (path string, most int64) {
 	w.t.Helper()
 	path = filepath.Join(w.t.TempDir(), "store.db")
@@ -71,8 +73,9 @@ func heapInUse() int64 {
 // room is what a page and a commit of it may take, generously.
 const room = kinesis.PageReserve + 24<<20
 
-// Records of the largest size, of the deepest nesting, of the longest numbers: each becomes what it has to become, whole and in its
-// place, on the way from the stream into a file, and memory stays within the budget.
+// Records of the largest size, of the deepest nesting, of the longest numbers:
+// each becomes what it has to become, whole and in its place, on the way from
+// the stream into a file, and memory stays within the budget.
 func TestHostileSizesReachTheStore(t *testing.T) {
 	const largest = 10 << 20
 	event := func(rest string) string { return `{"type":"comment-added","project":"p"` + rest + `}` }
@@ -131,8 +134,9 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 	})
 }
 
-// A page that is all dead letters, and more of them until there are 100,000 (under the race detector, 15,000): what the file has no room
-// for is counted, memory stays within bounds, and the record behind them is queued.
+// A page that is all dead letters, and more of them until there are 100,000
+// (under the race detector, 15,000): what the file has no room for is counted,
+// memory stays within bounds, and the record behind them is queued.
 func TestAHundredThousandDeadLetters(t *testing.T) {
 	const page, held = 10_000, 1000
 	many := 100_000

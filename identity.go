@@ -6,14 +6,17 @@ import (
 	"strconv"
 )
 
-// EventID is an event's identity: the same on every delivery, by every process, for ever.
+// EventID is an event's identity: the same on every delivery, by every process,
+// for ever.
 type EventID [16]byte
 
-// eventNamespace is the fixed namespace of all event ids (RFC 9562, version 5). Changing it would deliver everything twice.
+// eventNamespace is the fixed namespace of all event ids (RFC 9562, version 5).
+// Changing it would deliver everything twice.
 var eventNamespace = [16]byte{0x5c, 0x1f, 0x0b, 0x52, 0x9a, 0x7e, 0x4c, 0x55, 0x8a, 0x3d, 0x2e, 0x41, 0x7b, 0x90, 0xd6, 0x13}
 
-// NewEventID returns the id of a record: a UUID of version 5 over the stream's ARN and creation time in milliseconds, the
-// shard, the sequence number and the index within an aggregate (NoSub: none).
+// NewEventID returns the id of a record: a UUID of version 5 over the stream's
+// ARN and creation time in milliseconds, the shard, the sequence number and the
+// index within an aggregate (NoSub: none).
 func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) EventID {
 	buf := make([]byte, 0, 256)
 	buf = append(buf, eventNamespace[:]...)
@@ -34,11 +37,13 @@ func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) Event
 	return id
 }
 
-// String returns the 32 lowercase hexadecimal digits that Zuul and CloudEvents know the event by.
+// String returns the 32 lowercase hexadecimal digits that Zuul and CloudEvents
+// know the event by.
 func (id EventID) String() string { return hex.EncodeToString(id[:]) }
 
 // AppendText appends what String returns. It implements encoding.TextAppender.
 func (id EventID) AppendText(b []byte) ([]byte, error) { return hex.AppendEncode(b, id[:]), nil }
 
-// MarshalText returns what String returns. It implements encoding.TextMarshaler.
+// MarshalText returns what String returns. It implements
+// encoding.TextMarshaler.
 func (id EventID) MarshalText() ([]byte, error) { return id.AppendText(nil) }

@@ -26,8 +26,10 @@ type Step struct {
 	WaitFor []ShardID  // with ActionWait: the parents that are not ended
 }
 
-// View is what a plan is made from. The shards must have been listed, completely, before the positions were read: otherwise a
-// parent that was read to its end and then trimmed, in between, would look as if nobody had followed it.
+// View is what a plan is made from. The shards must have been listed,
+// completely, before the positions were read: otherwise a parent that was read
+// to its end and then trimmed, in between, would look as if nobody had followed
+// it.
 type View struct {
 	Shards    []Shard
 	Gone      map[ShardID]bool // shards with a position that two listings at least 30 s apart did not name
@@ -35,15 +37,20 @@ type View struct {
 	Start     StartPoint // of the stream
 }
 
-// Plan says for each shard what is to be done, in the order of their ids. It is a pure function; any process that sees the same
-// comes to the same plan, and stale knowledge does no harm, because no shard is ever passed over.
+// Plan says for each shard what is to be done, in the order of their ids. It is
+// a pure function; any process that sees the same comes to the same plan, and
+// stale knowledge does no harm, because no shard is ever passed over.
 //
-//   - A shard that ended is done; one of which something was handled runs from its position.
-//   - One of which nothing was handled waits for every parent that is listed or has a position, and has not ended: a parent
-//     that nobody followed is run first. Then it runs from its position, if it has one: its parents were ended when it got that,
-//     unless an operator sent the family back. Without one, if a parent has a position, the shard starts at its trim horizon, for
-//     all its records are news; otherwise it starts where the stream does.
-//   - One that is gone with a position, not ended, is closed, so that its children can begin.
+//   - A shard that ended is done; one of which something was handled runs from
+//     its position.
+//   - One of which nothing was handled waits for every parent that is listed or
+//     has a position, and has not ended: a parent that nobody followed is run
+//     first. Then it runs from its position, if it has one: its parents were
+//     ended when it got that, unless an operator sent the family back. Without
+//     one, if a parent has a position, the shard starts at its trim horizon,
+//     for all its records are news; otherwise it starts where the stream does.
+//   - One that is gone with a position, not ended, is closed, so that its
+//     children can begin.
 func Plan(v View) []Step {
 	listed := make(map[ShardID]bool, len(v.Shards))
 	for _, s := range v.Shards {
@@ -114,15 +121,16 @@ func compareIDs(a, b ShardID) int {
 	return 0
 }
 
-// goneAfter is how far apart two complete listings without a shard must be for it to count as gone.
+// goneAfter is how far apart two complete listings without a shard must be for
+// it to count as gone.
 const goneAfter = 30 * time.Second
 
-// absences remembers since when shards have been missing from the listings, or are listed as they should not be. It is owned by
-// the goroutine of Run.
+// absences remembers since when shards have been missing from the listings, or
+// are listed as they should not be. It is owned by the goroutine of Run.
 type absences map[ShardID]time.Time
 
-// note takes in a complete listing and the positions read after it, and returns the shards that are gone. now is the local
-// monotonic clock at the listing.
+// note takes in a complete listing and the positions read after it, and returns
+// the shards that are gone. now is the local monotonic clock at the listing.
 func (a absences) note(shards []Shard, positions map[ShardID]Position, now time.Time) map[ShardID]bool {
 	listed := make(map[ShardID]bool, len(shards))
 	for _, s := range shards {

@@ -20,7 +20,8 @@ func at(after SequenceNumber, minutes int) Position {
 
 func ended(p Position) Position { p.Ended = true; return p }
 
-// show renders a plan as "id:action" with the start point or the parents waited for.
+// show renders a plan as "id:action" with the start point or the parents waited
+// for.
 func show(steps []Step) string {
 	var b strings.Builder
 	for _, s := range steps {
@@ -101,8 +102,9 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// FuzzPlan grows a family of shards by random splits and merges, gives random shards random positions and trims random
-// ones, and checks what must hold of every plan.
+// FuzzPlan grows a family of shards by random splits and merges, gives random
+// shards random positions and trims random ones, and checks what must hold of
+// every plan.
 func FuzzPlan(f *testing.F) {
 	for seed := range uint64(16) {
 		f.Add(seed, uint8(seed))
@@ -140,7 +142,8 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-// checkStep holds one step against the rules, written the other way round from the code.
+// checkStep holds one step against the rules, written the other way round from
+// the code.
 func checkStep(t *testing.T, v View, listed map[ShardID]Shard, shard Shard, step Step) {
 	t.Helper()
 	pos, has := v.Positions[shard.ID]

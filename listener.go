@@ -10,10 +10,12 @@ import (
 	"time"
 )
 
-// BadPositionPolicy says what becomes of a shard whose stored position is damaged, or is not accepted by the service.
+// BadPositionPolicy says what becomes of a shard whose stored position is
+// damaged, or is not accepted by the service.
 type BadPositionPolicy string
 
-// The policies. What is given up is reported as a possible loss, with log, metric and status.
+// The policies. What is given up is reported as a possible loss, with log,
+// metric and status.
 const (
 	BadPositionLatest      BadPositionPolicy = "latest"       // go on with what arrives from now on, as Zuul does
 	BadPositionTrimHorizon BadPositionPolicy = "trim-horizon" // read everything that is kept again
@@ -46,7 +48,8 @@ type Config struct {
 	Observer Observer     // nil: NopObserver
 }
 
-// Listener follows one stream into one store, together with other Listeners on the same store.
+// Listener follows one stream into one store, together with other Listeners on
+// the same store.
 type Listener struct {
 	cfg    Config
 	log    *slog.Logger
@@ -88,7 +91,8 @@ func New(cfg Config) (*Listener, error) {
 	return l, nil
 }
 
-// reportLost is the one way by which a possible loss is reported. An empty shard means the stream as a whole.
+// reportLost is the one way by which a possible loss is reported. An empty
+// shard means the stream as a whole.
 func (l *Listener) reportLost(log *slog.Logger, shard ShardID, i Interval) {
 	log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
 	l.cfg.Observer.Lost(shard, i)
@@ -97,11 +101,14 @@ func (l *Listener) reportLost(log *slog.Logger, shard ShardID, i Interval) {
 // Status returns what this process sees now. It may be called at any time.
 func (l *Listener) Status() Status { return l.board.status() }
 
-// Run lists, elects, reads, judges and commits until ctx ends, and returns once everything it started has ended and every
-// leadership is given up: within a second or so, if the store answers. A clean stop, and with UntilCaughtUp the tip, is nil.
+// Run lists, elects, reads, judges and commits until ctx ends, and returns once
+// everything it started has ended and every leadership is given up: within a
+// second or so, if the store answers. A clean stop, and with UntilCaughtUp the
+// tip, is nil.
 //
-// Trouble that may pass is waited out and shown by Status. What ends Run is trouble that will not pass: ErrDenied and
-// ErrStreamNotFound before the first listing, ErrUnusable before the start record is known (but see WaitForSetup),
+// Trouble that may pass is waited out and shown by Status. What ends Run is
+// trouble that will not pass: ErrDenied and ErrStreamNotFound before the first
+// listing, ErrUnusable before the start record is known (but see WaitForSetup),
 // ErrOtherStream, ErrNewerFormat, ErrStoreGone, a start in the future.
 //
 // Run is called once: a further call does nothing and returns ErrAlreadyRun.
@@ -129,7 +136,8 @@ const (
 	summaryEvery = time.Minute
 )
 
-// report publishes the status, at once and again and again, and logs a summary, each in its time, until ctx ends.
+// report publishes the status, at once and again and again, and logs a summary,
+// each in its time, until ctx ends.
 func (l *Listener) report(ctx context.Context) {
 	reports := time.NewTicker(reportEvery)
 	defer reports.Stop()

@@ -23,8 +23,10 @@ func TestTheStartIsByTheServicesClock(t *testing.T) {
 	})
 }
 
-// At a first start beside another program that leads, nothing older is queued than what that may have queued: it reads from the tip.
-// One that only stands in line, and has read nothing, changes nothing; neither does one beside which somebody says where to begin.
+// At a first start beside another program that leads, nothing older is queued
+// than what that may have queued: it reads from the tip. One that only stands
+// in line, and has read nothing, changes nothing; neither does one beside which
+// somebody says where to begin.
 func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours, foreign bool // who stands in line for a shard, in this order
@@ -64,9 +66,11 @@ func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
 	}
 }
 
-// While a process campaigns for a child, another reads its parent to the end, and the stream trims the parent. Inside its term
-// the child's leader lists first and reads the positions then: it sees that the parent was followed, and begins at the child's
-// trim horizon. The other way round it would see neither, and begin where the stream does.
+// While a process campaigns for a child, another reads its parent to the end,
+// and the stream trims the parent. Inside its term the child's leader lists
+// first and reads the positions then: it sees that the parent was followed, and
+// begins at the child's trim horizon. The other way round it would see neither,
+// and begin where the stream does.
 func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		child, _ := h.stream.split(s0)
@@ -102,8 +106,9 @@ func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 	})
 }
 
-// A page with records may say that the tip is reached while a record of the same moment is on its way: only an empty one tells that
-// everything had been handled.
+// A page with records may say that the tip is reached while a record of the
+// same moment is on its way: only an empty one tells that everything had been
+// handled.
 func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
@@ -119,7 +124,8 @@ func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 	})
 }
 
-// A shard that is handed over, and whose resignation the store refuses at first, goes to its heir all the same.
+// A shard that is handed over, and whose resignation the store refuses at
+// first, goes to its heir all the same.
 func TestAResignationIsTriedAgain(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.start()

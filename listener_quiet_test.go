@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestAStopWhileListingIsNoTrouble: a leader that is told to stop while it lists the stream says nothing of trouble.
+// TestAStopWhileListingIsNoTrouble: a leader that is told to stop while it
+// lists the stream says nothing of trouble.
 func TestAStopWhileListingIsNoTrouble(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		lists, stop := 0, func() {}

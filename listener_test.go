@@ -18,7 +18,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// house is a stream, a store and the processes that join them, inside a synctest bubble.
+// house is a stream, a store and the processes that join them, inside a
+// synctest bubble.
 type house struct {
 	t      *testing.T
 	stream *stream
@@ -108,7 +109,8 @@ func (h *house) start(change ...func(*gs.Config)) *proc {
 	return p
 }
 
-// kill ends the process without a word: nothing it does from now on reaches the store.
+// kill ends the process without a word: nothing it does from now on reaches the
+// store.
 func (p *proc) kill() {
 	p.store.Kill()
 	p.stop()
@@ -134,7 +136,8 @@ func line(shard gs.ShardID, seq gs.SequenceNumber, sub int, data []byte) string 
 	return fmt.Sprintf("%s %s/%d %s", shard, seq, sub, data)
 }
 
-// check holds what is in the store against what was put on the stream: nothing lost, nothing twice, in order.
+// check holds what is in the store against what was put on the stream: nothing
+// lost, nothing twice, in order.
 func (h *house) check() {
 	h.t.Helper()
 	var queued, dead, wantQueued, wantDead []string
@@ -175,7 +178,8 @@ func (h *house) position(shard gs.ShardID) gs.Position {
 
 const s0, s1 = gs.ShardID("shardId-000000000000"), gs.ShardID("shardId-000000000001")
 
-// traffic puts a mixture on a shard: good, filtered and bad records and aggregates of all of these.
+// traffic puts a mixture on a shard: good, filtered and bad records and
+// aggregates of all of these.
 func (h *house) traffic(shard gs.ShardID, n int) {
 	for i := range n {
 		switch i % 7 {
@@ -192,7 +196,8 @@ func (h *house) traffic(shard gs.ShardID, n int) {
 	}
 }
 
-// Promise 2 and 3 where nothing fails: a backlog, a split and a merge, by one process.
+// Promise 2 and 3 where nothing fails: a backlog, a split and a merge, by one
+// process.
 func TestEveryRecordGoesOnceThroughSplitAndMerge(t *testing.T) {
 	inHouse(t, 2, func(_ *testing.T, h *house) {
 		h.traffic(s0, 40)
@@ -208,7 +213,8 @@ func TestEveryRecordGoesOnceThroughSplitAndMerge(t *testing.T) {
 	})
 }
 
-// checkLineage: no record of a child was committed before the last one of its parents.
+// checkLineage: no record of a child was committed before the last one of its
+// parents.
 func (h *house) checkLineage() {
 	h.t.Helper()
 	last := map[gs.ShardID]int{}
@@ -250,8 +256,8 @@ func TestReshardingWhileRunning(t *testing.T) {
 	})
 }
 
-// The fail/persist matrix: every write point, the nth write there, each fault; a second process stands by, and one that
-// died is replaced.
+// The fail/persist matrix: every write point, the nth write there, each fault;
+// a second process stands by, and one that died is replaced.
 func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 	for _, point := range storetest.Points() {
 		for _, fault := range []storetest.Fault{
@@ -315,7 +321,8 @@ func (h *house) keepRunning(n int, d time.Duration) {
 	}
 }
 
-// Leaderships that are taken away at random, announced and unannounced, and processes that die, freeze and thaw.
+// Leaderships that are taken away at random, announced and unannounced, and
+// processes that die, freeze and thaw.
 func TestNothingIsLostOrDoubledWhileLeadersChange(t *testing.T) {
 	for seed := range 20 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -348,7 +355,8 @@ func TestNothingIsLostOrDoubledWhileLeadersChange(t *testing.T) {
 	}
 }
 
-// Promise 1: the anchor is there before the first read, so that a change of leader before the first event loses nothing.
+// Promise 1: the anchor is there before the first read, so that a change of
+// leader before the first event loses nothing.
 func TestAnchorIsCommittedBeforeTheFirstRead(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		reads := 0
@@ -397,7 +405,8 @@ func TestIdleAndFilteredProgressIsCommittedEvery30s(t *testing.T) {
 	})
 }
 
-// "Caught up at T" is written only after an empty page at the tip, with T from before that page was asked for.
+// "Caught up at T" is written only after an empty page at the tip, with T from
+// before that page was asked for.
 func TestCaughtUpNeedsAnEmptyPageAtTheTip(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { return time.Minute, true }
@@ -483,7 +492,8 @@ func TestAggregateThatFitsIsCommittedWhole(t *testing.T) {
 	})
 }
 
-// Promise 1's exceptions are reported: what was trimmed before it could be read, once, with its interval.
+// Promise 1's exceptions are reported: what was trimmed before it could be
+// read, once, with its interval.
 func TestTrimmedIntervalIsReportedOnce(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start()
@@ -508,8 +518,10 @@ func TestTrimmedIntervalIsReportedOnce(t *testing.T) {
 	})
 }
 
-// Behind Zuul's own listener nobody knows when the last record arrived; when its checkpoint is older than the stream
-// keeps, records may be lost, since an unknown time. A younger one says nothing, and counts for nothing once a record is handled.
+// Behind Zuul's own listener nobody knows when the last record arrived; when
+// its checkpoint is older than the stream keeps, records may be lost, since an
+// unknown time. A younger one says nothing, and counts for nothing once a
+// record is handled.
 func TestTrimmedBehindZuulsOwnListener(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good")
@@ -536,7 +548,8 @@ func TestTrimmedBehindZuulsOwnListener(t *testing.T) {
 	})
 }
 
-// A reading that begins behind the trim horizon and walks away from it slowly reports one interval, not one a page.
+// A reading that begins behind the trim horizon and walks away from it slowly
+// reports one interval, not one a page.
 func TestAWalkFromBehindTheHorizonIsReportedOnce(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good")
@@ -567,7 +580,8 @@ func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	})
 }
 
-// A walk of empty pages away from the trim horizon is no loss, although what was handled last falls behind the horizon.
+// A walk of empty pages away from the trim horizon is no loss, although what
+// was handled last falls behind the horizon.
 func TestAWalkOfEmptyPagesIsNoLoss(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good")
@@ -644,8 +658,9 @@ func testBadPosition(t *testing.T, h *house, policy gs.BadPositionPolicy, refuse
 	}
 }
 
-// Throttling, network, permission and KMS errors are never "bad": the leadership is kept, status says why, nothing jumps. (That another
-// process which can read takes over is TestAnUnreadableProcessIsPlannedNothing.)
+// Throttling, network, permission and KMS errors are never "bad": the
+// leadership is kept, status says why, nothing jumps. (That another process
+// which can read takes over is TestAnUnreadableProcessIsPlannedNothing.)
 func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start()
@@ -722,7 +737,8 @@ func TestARecreatedStreamStartsANewEpoch(t *testing.T) {
 	}
 }
 
-// A process that has not heard that the stream was recreated, while another has, writes nothing, and waits until it hears of it.
+// A process that has not heard that the stream was recreated, while another
+// has, writes nothing, and waits until it hears of it.
 func TestAProcessOfAnEpochThatIsOverWritesNothing(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good old")
@@ -806,7 +822,8 @@ func TestAGoneShardIsClosedAndItsChildrenBegin(t *testing.T) {
 	})
 }
 
-// What cannot pass ends Run; what can is waited out, before the first listing as well.
+// What cannot pass ends Run; what can is waited out, before the first listing
+// as well.
 func TestRunEndsOnlyForWhatCannotPass(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -945,7 +962,8 @@ func TestUntilCaughtUpWaitsForShardsLedElsewhere(t *testing.T) {
 	})
 }
 
-// What another process, or an earlier run, said just before does not count as the tip.
+// What another process, or an earlier run, said just before does not count as
+// the tip.
 func TestUntilCaughtUpReadsWhatCameSinceAnEarlierRun(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.lag = 2 * time.Second
@@ -964,7 +982,8 @@ func (s slowStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.
 	return s.Store.Positions(ctx, epoch)
 }
 
-// A shard that ends between the listing and the reading of the positions has children that nobody has seen yet.
+// A shard that ends between the listing and the reading of the positions has
+// children that nobody has seen yet.
 func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.traffic(s0, 5)
@@ -978,7 +997,8 @@ func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 	})
 }
 
-// goneStore is a Store that was taken away; what a process leads in it does not notice.
+// goneStore is a Store that was taken away; what a process leads in it does not
+// notice.
 type goneStore struct {
 	gs.Store
 	gone *atomic.Bool
@@ -991,7 +1011,8 @@ func (s goneStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.
 	return s.Store.Positions(ctx, epoch)
 }
 
-// A store that was taken away does not come back: a process that leads nothing ends, too.
+// A store that was taken away does not come back: a process that leads nothing
+// ends, too.
 func TestAStoreThatIsGoneEndsRun(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		var gone atomic.Bool

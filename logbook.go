@@ -40,10 +40,10 @@ var (
 	termTopic   = &topic{begins: "leaderships ended", lasts: "leaderships ended again"}
 )
 
-// logbook keeps the log calm: whatever happens, however often and to however many
-// shards, each cause gets a line when it begins, one when it turns grave, a
-// summary a minute with counts, and one when it is over; in the long run a line a
-// minute. Its methods may be called by several goroutines at once.
+// logbook keeps the log calm: whatever happens, however often and to however
+// many shards, each cause gets a line when it begins, one when it turns grave,
+// a summary a minute with counts, and one when it is over; in the long run a
+// line a minute. Its methods may be called by several goroutines at once.
 type logbook struct {
 	log  *slog.Logger
 	wake chan struct{} // capacity 1: something is due sooner than thought
@@ -58,7 +58,8 @@ type storyKey struct {
 	cause string
 }
 
-// story is one cause from its beginning to its end. It is under the logbook's mu.
+// story is one cause from its beginning to its end. It is under the logbook's
+// mu.
 type story struct {
 	topic   *topic
 	began   time.Time
@@ -120,7 +121,8 @@ func (b *logbook) note(e event) {
 	}
 }
 
-// story finds or begins a story; what is too much is told as one. The caller holds mu.
+// story finds or begins a story; what is too much is told as one. The caller
+// holds mu.
 func (b *logbook) story(key storyKey) *story {
 	if s := b.stories[key]; s != nil {
 		return s
@@ -145,7 +147,8 @@ func (b *logbook) settle(shard ShardID) {
 	}
 }
 
-// release reports whether a story holds up nothing more without the shard. The caller holds mu.
+// release reports whether a story holds up nothing more without the shard. The
+// caller holds mu.
 func (b *logbook) release(shard ShardID) bool {
 	s := b.holding[shard]
 	if s == nil {
@@ -156,8 +159,8 @@ func (b *logbook) release(shard ShardID) bool {
 	return len(s.holds) == 0
 }
 
-// run writes the lines, each in its time, until ctx ends; what was not told by then
-// is told at once.
+// run writes the lines, each in its time, until ctx ends; what was not told by
+// then is told at once.
 func (b *logbook) run(ctx context.Context) {
 	timer := time.NewTimer(lineEvery)
 	defer timer.Stop()
@@ -184,8 +187,8 @@ type entry struct {
 	args  []any
 }
 
-// tell writes what is due, and returns when something is due next; zero: nothing.
-// last: there is no later.
+// tell writes what is due, and returns when something is due next; zero:
+// nothing. last: there is no later.
 func (b *logbook) tell(ctx context.Context, now time.Time, last bool) (next time.Time) {
 	var lines []entry
 	b.mu.Lock()

@@ -14,8 +14,9 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// Promise 1's exceptions, one after the other: what may be lost is in the log, in the metric of its cause and in the store, which `status`
-// shows, with the same interval, once; what is not lost is read.
+// Promise 1's exceptions, one after the other: what may be lost is in the log,
+// in the metric of its cause and in the store, which `status` shows, with the
+// same interval, once; what is not lost is read.
 func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 	const keeps = 24 * time.Hour // the stream
 	for name, tc := range map[string]struct {
@@ -233,7 +234,8 @@ func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[g
 	}
 }
 
-// wantLoss fails unless exactly one interval of that cause, which is as it should be, shows in log, metric and store; for "" none may.
+// wantLoss fails unless exactly one interval of that cause, which is as it
+// should be, shows in log, metric and store; for "" none may.
 func (b *brook) wantLoss(p *brookProc, why string, is func(gs.Interval) bool) {
 	b.t.Helper()
 	counted, lines, stored := p.counted(b.t), p.logged(), b.losses()
@@ -279,7 +281,8 @@ func about(a, b time.Time) bool { d := a.Sub(b); return -5*time.Minute < d && d 
 // began is when a start of ours stood, in a test of what Python did since.
 var began = time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
 
-// foundLost is a Store that finds out, once, that Zuul's own listener led from the tip: what ZooKeeper's does.
+// foundLost is a Store that finds out, once, that Zuul's own listener led from
+// the tip: what ZooKeeper's does.
 type foundLost struct{ gs.Store }
 
 func (s foundLost) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
@@ -298,7 +301,8 @@ func (t foundLostTerm) Lost() (gs.Interval, bool) {
 	return i, !slices.ContainsFunc(pos.Lost, func(o gs.Interval) bool { return o.Why == i.Why })
 }
 
-// What Python may have lost is committed before anything is read: whoever leads next finds it in the position.
+// What Python may have lost is committed before anything is read: whoever leads
+// next finds it in the position.
 func TestWhatPythonLostIsCommittedBeforeTheFirstRead(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.start(untilCaughtUp).wait(t)
@@ -317,8 +321,10 @@ func TestWhatPythonLostIsCommittedBeforeTheFirstRead(t *testing.T) {
 	})
 }
 
-// All state deleted under a running process, as Zuul's delete-state does it with ours deleted as well: the start record is written anew
-// as it was, and nothing that has arrived since is passed, even by a process that begins only then.
+// All state deleted under a running process, as Zuul's delete-state does it
+// with ours deleted as well: the start record is written anew as it was, and
+// nothing that has arrived since is passed, even by a process that begins only
+// then.
 func TestStateDeletedUnderARunningProcess(t *testing.T) {
 	inBrook(t, func(t *testing.T, b *brook) {
 		p := b.start(nil)

@@ -2,24 +2,28 @@ package gerritstream
 
 import "time"
 
-// Observer is told what a Listener does, as it does it: for metrics, for a person watching, for a history to check. Its
-// methods are called by several goroutines at once, hold up the shard they are called for, and keep nothing they are given.
-// Embed NopObserver to implement a part of it.
+// Observer is told what a Listener does, as it does it: for metrics, for a
+// person watching, for a history to check. Its methods are called by several
+// goroutines at once, hold up the shard they are called for, and keep nothing
+// they are given. Embed NopObserver to implement a part of it.
 type Observer interface {
-	// Elected: a term has begun, from this position (ok false: there is none yet).
+	// Elected: a term has begun, from this position (ok false: there is none
+	// yet).
 	Elected(shard ShardID, term uint64, from Position, ok bool)
 
 	// PageRead: a page has come, before its records are looked at.
 	PageRead(shard ShardID, page *Batch)
 
-	// Judged: a record that is new has got its verdict; it is not committed yet, and may be judged again.
+	// Judged: a record that is new has got its verdict; it is not committed
+	// yet, and may be judged again.
 	Judged(shard ShardID, record *Record, verdict *Verdict)
 
 	// Committed: this commit is durable.
 	Committed(shard ShardID, term uint64, commit *Commit, took time.Duration)
 
-	// Lost: records that arrived in the interval may have gone unread. An empty shard means the stream as a whole, and each
-	// process says it that notices. Why is one of Causes.
+	// Lost: records that arrived in the interval may have gone unread. An empty
+	// shard means the stream as a whole, and each process says it that notices.
+	// Why is one of Causes.
 	Lost(shard ShardID, interval Interval)
 
 	// TermEnded: the leadership is over. cause is nil after a clean end.

@@ -7,41 +7,52 @@ import (
 	"time"
 )
 
-// Operator is what a store lets an operator look at and change, while processes run on it as well as while none does. It
-// takes part in nothing: it leads no shard, is no member, and shows in no Inspection. Package storetest states what follows
-// as tests.
+// Operator is what a store lets an operator look at and change, while processes
+// run on it as well as while none does. It takes part in nothing: it leads no
+// shard, is no member, and shows in no Inspection. Package storetest states
+// what follows as tests.
 //
-// Its methods may be called by several goroutines at once, and while its letters are ranged over. It does not retry for
-// longer than a few seconds. Unless an error says otherwise, what a method did is unknown when it fails, and it may be
-// called again: what was done already is then found done.
+// Its methods may be called by several goroutines at once, and while its
+// letters are ranged over. It does not retry for longer than a few seconds.
+// Unless an error says otherwise, what a method did is unknown when it fails,
+// and it may be called again: what was done already is then found done.
 type Operator interface {
-	// Stored returns the start record and the positions. One that cannot be understood is among them, with Unreadable set; if
-	// a newer version wrote it, Unreadable is ErrNewerFormat.
+	// Stored returns the start record and the positions. One that cannot be
+	// understood is among them, with Unreadable set; if a newer version wrote
+	// it, Unreadable is ErrNewerFormat.
 	Stored(ctx context.Context) (Stored, error)
 
-	// SetPosition makes a shard's position what change makes of the stored one (nil: there is none), in one transaction.
-	// change may be called more than once, only the last call counts, and its error is returned with nothing written.
+	// SetPosition makes a shard's position what change makes of the stored one
+	// (nil: there is none), in one transaction. change may be called more than
+	// once, only the last call counts, and its error is returned with nothing
+	// written.
 	//
-	// The term that leads the shard is over with that transaction: none of its commits that was not applied before can be
-	// applied after. Its process notices within a few seconds, the term's Context ends, and the next term, of whichever
-	// process, begins with the new position. Where another program keeps a position of its own beside ours, that one is
-	// brought along in the same transaction.
+	// The term that leads the shard is over with that transaction: none of its
+	// commits that was not applied before can be applied after. Its process
+	// notices within a few seconds, the term's Context ends, and the next term,
+	// of whichever process, begins with the new position. Where another program
+	// keeps a position of its own beside ours, that one is brought along in the
+	// same transaction.
 	//
-	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer version wrote the stored position. ErrNotObeyed:
-	// another program would lead the shard next, and begin elsewhere. Nothing is written then.
+	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer
+	// version wrote the stored position. ErrNotObeyed: another program would
+	// lead the shard next, and begin elsewhere. Nothing is written then.
 	SetPosition(ctx context.Context, epoch int, shard ShardID, change func(stored *StoredPosition) (Position, error)) error
 
-	// Obeyed returns ErrNotObeyed if SetPosition would do so for this position as things stand now, for who tries without doing
-	// it. It writes nothing, and a moment later it may be otherwise.
+	// Obeyed returns ErrNotObeyed if SetPosition would do so for this position
+	// as things stand now, for who tries without doing it. It writes nothing,
+	// and a moment later it may be otherwise.
 	Obeyed(ctx context.Context, epoch int, shard ShardID, to Position) error
 
-	// RemovePositions removes positions and returns how many of them there were. ErrConflict: one of them is of the current
-	// epoch and is not marked ended; nothing was removed. Which ones nobody needs any more is the caller's to say: see
-	// PlanPrune.
+	// RemovePositions removes positions and returns how many of them there
+	// were. ErrConflict: one of them is of the current epoch and is not marked
+	// ended; nothing was removed. Which ones nobody needs any more is the
+	// caller's to say: see PlanPrune.
 	RemovePositions(ctx context.Context, which []PositionKey) (removed int, err error)
 
-	// Letters yields the dead letters, the newest first, holding a few of them at a time. Those put aside or removed
-	// meanwhile may be missing. An error is the last pair.
+	// Letters yields the dead letters, the newest first, holding a few of them
+	// at a time. Those put aside or removed meanwhile may be missing. An error
+	// is the last pair.
 	Letters(ctx context.Context) iter.Seq2[Letter, error]
 
 	// Letter returns one dead letter. ErrNoLetter: it is not held.
@@ -50,11 +61,13 @@ type Operator interface {
 	// DropLetters removes dead letters and returns how many of them there were.
 	DropLetters(ctx context.Context, ids []EventID) (dropped int, err error)
 
-	// RetryLetter queues an entry under its ID and removes the dead letter of that ID, in one transaction. A queue that
-	// knows identities and holds the entry already keeps it once. Whether the entry may be queued is the caller's to say:
-	// see Reconsider.
+	// RetryLetter queues an entry under its ID and removes the dead letter of
+	// that ID, in one transaction. A queue that knows identities and holds the
+	// entry already keeps it once. Whether the entry may be queued is the
+	// caller's to say: see Reconsider.
 	//
-	// ErrNoLetter: it is not held; ErrCut: only a part of its record is held. Nothing is written then.
+	// ErrNoLetter: it is not held; ErrCut: only a part of its record is held.
+	// Nothing is written then.
 	RetryLetter(ctx context.Context, e Entry) error
 
 	// Close gives back what the operator has open; calls under way fail. It
@@ -102,7 +115,8 @@ var (
 	// ErrNoLetter: the dead letter is not held.
 	ErrNoLetter = errors.New("no such dead letter")
 
-	// ErrNotObeyed: another program would lead a shard next and would not begin at the position that is to be set.
+	// ErrNotObeyed: another program would lead a shard next and would not begin
+	// at the position that is to be set.
 	ErrNotObeyed = errors.New("the position would not be obeyed")
 
 	// ErrCut: only the beginning of a dead letter's record is held.

@@ -35,7 +35,8 @@ func (h *house) send(shard gs.ShardID, aim gs.Aim) (move gs.Move) {
 	return move
 }
 
-// puts puts records "first" to "last" on a shard and returns their sequence numbers.
+// puts puts records "first" to "last" on a shard and returns their sequence
+// numbers.
 func (h *house) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
 	for i := first; i <= last; i++ {
 		h.stream.put(shard, fmt.Sprintf("good %d", i))
@@ -65,8 +66,9 @@ func (h *house) wantNumbers(shard gs.ShardID, want string) {
 	}
 }
 
-// A position that is set back while processes run is obeyed at once: what is behind it is queued again, each record once, in
-// order, and what comes after goes on.
+// A position that is set back while processes run is obeyed at once: what is
+// behind it is queued again, each record once, in order, and what comes after
+// goes on.
 func TestSetBackWhileRunning(t *testing.T) {
 	for name, aim := range map[string]func(seqs []gs.SequenceNumber, third time.Time) gs.Aim{
 		"behind a record": func(seqs []gs.SequenceNumber, _ time.Time) gs.Aim { return gs.Aim{After: seqs[2]} },
@@ -96,7 +98,8 @@ func TestSetBackWhileRunning(t *testing.T) {
 	}
 }
 
-// A position that is set ahead while a process is far behind: what is between is not queued, and is recorded.
+// A position that is set ahead while a process is far behind: what is between
+// is not queued, and is recorded.
 func TestSetAheadWhileRunning(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.puts(s0, 1, 2)
@@ -124,8 +127,9 @@ func TestSetAheadWhileRunning(t *testing.T) {
 	})
 }
 
-// A position is set between a commit's leaving and its arrival, at each of the first commits: the commit that was under way counts
-// for nothing, and what is queued is what was queued before, and all behind the position.
+// A position is set between a commit's leaving and its arrival, at each of the
+// first commits: the commit that was under way counts for nothing, and what is
+// queued is what was queued before, and all behind the position.
 func TestSetBackUnderACommit(t *testing.T) {
 	for nth := range 6 {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
@@ -174,7 +178,8 @@ func TestSetBackAnEndedShard(t *testing.T) {
 	})
 }
 
-// A family that is sent back to a time is read again in its order: children after their parents.
+// A family that is sent back to a time is read again in its order: children
+// after their parents.
 func TestSetBackAFamilyKeepsItsOrder(t *testing.T) {
 	inHouse(t, 2, func(t *testing.T, h *house) {
 		h.start()
@@ -228,7 +233,8 @@ func reversed(s []gs.ShardID) []gs.ShardID {
 	return s
 }
 
-// A shard that is halted because of its position goes on from the one that the operator sets.
+// A shard that is halted because of its position goes on from the one that the
+// operator sets.
 func TestSetWhileHalted(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		seqs := h.puts(s0, 1, 5)
@@ -247,7 +253,8 @@ func TestSetWhileHalted(t *testing.T) {
 	})
 }
 
-// Going back to where the stream begins reports no loss: what is trimmed meanwhile had been handled.
+// Going back to where the stream begins reports no loss: what is trimmed
+// meanwhile had been handled.
 func TestSetBackReportsNoLoss(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.stepBack = 0 // a step back would go behind what is trimmed

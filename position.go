@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Position is how far a shard has been handled: either nowhere yet, with a point to start from, or after a sequence number.
+// Position is how far a shard has been handled: either nowhere yet, with a
+// point to start from, or after a sequence number.
 type Position struct {
 	// From is where reading starts while After is empty.
 	From StartPoint `json:"from,omitzero"`
@@ -16,43 +17,52 @@ type Position struct {
 	After   SequenceNumber `json:"after,omitempty"`
 	Arrived time.Time      `json:"arrived,omitzero"`
 
-	// TakenOver, while Arrived is not known, is when Zuul's own listener stored After, by ZooKeeper's clock: a hint at how long
-	// ago that record arrived, and no more.
+	// TakenOver, while Arrived is not known, is when Zuul's own listener stored
+	// After, by ZooKeeper's clock: a hint at how long ago that record arrived,
+	// and no more.
 	TakenOver time.Time `json:"taken_over,omitzero"`
 
-	// CaughtUp is a moment at which everything that had arrived was handled. Zero: not known.
+	// CaughtUp is a moment at which everything that had arrived was handled.
+	// Zero: not known.
 	CaughtUp time.Time `json:"caught_up,omitzero"`
 
-	// Partial is a record behind After of which only a beginning was handled: an aggregate too large for one commit.
+	// Partial is a record behind After of which only a beginning was handled:
+	// an aggregate too large for one commit.
 	Partial *Partial `json:"partial,omitempty"`
 
 	// Ended: the shard is closed and handled to its end, or gone.
 	Ended bool `json:"ended,omitempty"`
 
-	// Lost are the intervals of arrival in which records may have gone unread, oldest first, the newest maxLost of them.
+	// Lost are the intervals of arrival in which records may have gone unread,
+	// oldest first, the newest maxLost of them.
 	Lost []Interval `json:"lost,omitempty"`
 
-	// Unreadable, if not nil, says why a stored position could not be understood; all else is then zero. It is not stored.
+	// Unreadable, if not nil, says why a stored position could not be
+	// understood; all else is then zero. It is not stored.
 	Unreadable error `json:"-"`
 }
 
 // StartPoint is where the reading of a stream or a shard starts.
 type StartPoint struct {
-	// TrimHorizon: at the oldest record kept. Time is then the earliest moment at which a record that is still to be read
-	// can have arrived, as far as that is known; a trim horizon later than that means a possible loss.
+	// TrimHorizon: at the oldest record kept. Time is then the earliest moment
+	// at which a record that is still to be read can have arrived, as far as
+	// that is known; a trim horizon later than that means a possible loss.
 	TrimHorizon bool `json:"trim_horizon,omitempty"`
 
-	// Time: at the first record that arrived then or later, by the service's clock.
+	// Time: at the first record that arrived then or later, by the service's
+	// clock.
 	Time time.Time `json:"time,omitzero"`
 }
 
-// Partial says how much of an aggregate was handled: its records up to and with Sub.
+// Partial says how much of an aggregate was handled: its records up to and with
+// Sub.
 type Partial struct {
 	Seq SequenceNumber `json:"seq"`
 	Sub int            `json:"sub"`
 }
 
-// Interval is a span of arrival times in which records may have been lost, and why. A zero From means: not known.
+// Interval is a span of arrival times in which records may have been lost, and
+// why. A zero From means: not known.
 type Interval struct {
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until"`
@@ -84,8 +94,8 @@ func (p *Position) Covers(seq SequenceNumber, sub int) bool {
 	return p.Partial != nil && seq == p.Partial.Seq && sub <= p.Partial.Sub
 }
 
-// HandledUntil is the latest moment before which everything that arrived has been handled, as far as the position
-// tells. Zero: it does not.
+// HandledUntil is the latest moment before which everything that arrived has
+// been handled, as far as the position tells. Zero: it does not.
 func (p *Position) HandledUntil() time.Time {
 	if p.After == "" && p.CaughtUp.Before(p.From.Time) {
 		return p.From.Time
@@ -113,8 +123,8 @@ func (p Position) String() string {
 	return "none"
 }
 
-// withLost returns the position with one more interval, the oldest dropped when there are too many. The receiver's list
-// is left alone.
+// withLost returns the position with one more interval, the oldest dropped when
+// there are too many. The receiver's list is left alone.
 func (p Position) withLost(i Interval) Position {
 	lost := append(append([]Interval(nil), p.Lost...), i)
 	p.Lost = lost[max(0, len(lost)-maxLost):]
@@ -127,7 +137,8 @@ type Stamp struct {
 	Nonce string `json:"nonce"` // differs between any two commits: it tells whether a commit with a lost reply was applied
 }
 
-// positionFormat is the version of the stored form. A reader refuses a newer one.
+// positionFormat is the version of the stored form. A reader refuses a newer
+// one.
 const positionFormat = 1
 
 // storedPosition is the stored form: one JSON object.
@@ -137,7 +148,8 @@ type storedPosition struct {
 	Stamp
 }
 
-// EncodePosition returns the stored form of a position, a JSON object of less than 8 KiB.
+// EncodePosition returns the stored form of a position, a JSON object of less
+// than 8 KiB.
 func EncodePosition(p Position, s Stamp) []byte {
 	b, err := json.Marshal(storedPosition{Format: positionFormat, Position: p, Stamp: s})
 	if err != nil { // a time beyond year 9999: no service sends one
@@ -146,7 +158,8 @@ func EncodePosition(p Position, s Stamp) []byte {
 	return b
 }
 
-// DecodePosition reads the stored form. ErrNewerFormat: a newer version wrote it; ErrBadPosition: it is damaged.
+// DecodePosition reads the stored form. ErrNewerFormat: a newer version wrote
+// it; ErrBadPosition: it is damaged.
 func DecodePosition(b []byte) (Position, Stamp, error) {
 	var head struct {
 		Format int `json:"format"`
@@ -172,7 +185,8 @@ func DecodePosition(b []byte) (Position, Stamp, error) {
 // maxText is more than any version writes of a Why or a nonce.
 const maxText = 64
 
-// check reports what no version of this program would have written. What is left is small, wherever it is stored again.
+// check reports what no version of this program would have written. What is
+// left is small, wherever it is stored again.
 func (s *storedPosition) check() error {
 	if s.Format < 1 {
 		return fmt.Errorf("format %d", s.Format)

@@ -65,7 +65,8 @@ func TestDamagedPositionsAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzDecodePosition: whatever is stored, decoding does not panic, and what it accepts is stored as the same again.
+// FuzzDecodePosition: whatever is stored, decoding does not panic, and what it
+// accepts is stored as the same again.
 func FuzzDecodePosition(f *testing.F) {
 	f.Add([]byte(`{"format":1}`))
 	f.Add(EncodePosition(at("5", 1).withLost(Interval{Until: t0}), Stamp{}))
@@ -154,7 +155,8 @@ func TestHandledUntil(t *testing.T) {
 	}
 }
 
-// The ids of events are written down here because they must never change: a new id for an old record is a duplicate.
+// The ids of events are written down here because they must never change: a new
+// id for an old record is a duplicate.
 func TestEventIDsAreStable(t *testing.T) {
 	stream := Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit", Created: t0}
 	got := map[string]string{}

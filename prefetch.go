@@ -11,13 +11,15 @@ type page struct {
 	err   error
 }
 
-// pages is a reading that runs ahead of its consumer by one page at the most; the pages' bytes are counted by the Source.
+// pages is a reading that runs ahead of its consumer by one page at the most;
+// the pages' bytes are counted by the Source.
 type pages struct {
 	ch     chan page
 	cancel context.CancelFunc
 }
 
-// prefetch begins to read. The consumer ranges over ch, gives every page back with done, and calls close in the end.
+// prefetch begins to read. The consumer ranges over ch, gives every page back
+// with done, and calls close in the end.
 func prefetch(ctx context.Context, read func(context.Context, ShardID, Position) iter.Seq2[Batch, error], shard ShardID, from Position) *pages {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &pages{ch: make(chan page), cancel: cancel}

@@ -7,25 +7,30 @@ import (
 	"time"
 )
 
-// Prune says which stored positions nobody needs any more, and why shards that are not listed keep theirs.
+// Prune says which stored positions nobody needs any more, and why shards that
+// are not listed keep theirs.
 type Prune struct {
 	Remove []PositionKey // by epoch and shard
 	Keep   []KeptPosition
 }
 
-// KeptPosition is the position of a shard that is not listed any more, and still needed.
+// KeptPosition is the position of a shard that is not listed any more, and
+// still needed.
 type KeptPosition struct {
 	PositionKey
 	Why string
 }
 
-// PlanPrune plans a removal of positions. It is a pure function. The shards must have been listed, completely, before the
-// positions were read.
+// PlanPrune plans a removal of positions. It is a pure function. The shards
+// must have been listed, completely, before the positions were read.
 //
-// The positions of earlier epochs go, for shards of those do not exist any more. So do those of shards that have ended and are
-// not listed any more, unless a listed shard without a position is their child: that they were followed is then all
-// that makes it start with its first record. A shard that should be listed by what its position tells keeps its
-// position: a listing may be wrong once, and the shard would be read again from its start if it came back.
+// The positions of earlier epochs go, for shards of those do not exist any
+// more. So do those of shards that have ended and are not listed any more,
+// unless a listed shard without a position is their child: that they were
+// followed is then all that makes it start with its first record. A shard that
+// should be listed by what its position tells keeps its position: a listing may
+// be wrong once, and the shard would be read again from its start if it came
+// back.
 func PlanPrune(stored Stored, l Listing) Prune {
 	p := Prune{Remove: slices.Clone(stored.Earlier)}
 	horizon := HorizonOf(stored.Start, l)
@@ -43,7 +48,8 @@ func PlanPrune(stored Stored, l Listing) Prune {
 	return p
 }
 
-// neededFor says why the position of a shard that is not listed is still needed; "": it is not.
+// neededFor says why the position of a shard that is not listed is still
+// needed; "": it is not.
 func neededFor(id ShardID, stored Stored, listed []Shard, horizon time.Time) string {
 	pos := stored.Positions[id].Position
 	switch {

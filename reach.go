@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// unreadableAfter is for how long a process must have read nothing, and tried, before it calls itself unreadable.
+// unreadableAfter is for how long a process must have read nothing, and tried,
+// before it calls itself unreadable.
 const unreadableAfter = 60 * time.Second
 
-// reach is whether this process can read the stream. Only what the Source says counts: a page, or that it is waiting because
-// of trouble (ErrRetrying). While the Source is not asked, because a sink, a commit or the memory budget hold up the shard, it
-// says nothing, and nothing changes.
+// reach is whether this process can read the stream. Only what the Source says
+// counts: a page, or that it is waiting because of trouble (ErrRetrying). While
+// the Source is not asked, because a sink, a commit or the memory budget hold
+// up the shard, it says nothing, and nothing changes.
 type reach struct {
 	mu       sync.Mutex
 	blind    bool              // under mu: the process has declared itself unreadable
@@ -22,7 +24,8 @@ type reach struct {
 	regained func()            // called when a page ends blindness
 }
 
-// spell is when a Source said first and last, without a page in between, that it is retrying.
+// spell is when a Source said first and last, without a page in between, that
+// it is retrying.
 type spell struct{ first, last time.Time }
 
 // page notes that a page was read.
@@ -60,7 +63,8 @@ func (s *reach) forget(shard ShardID) {
 	delete(s.troubles, shard)
 }
 
-// stalled reports whether no page of any shard has come for as long as it takes, while the Source said that it tried.
+// stalled reports whether no page of any shard has come for as long as it
+// takes, while the Source said that it tried.
 func (s *reach) stalled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,8 +120,8 @@ type probe struct {
 	cancel context.CancelFunc
 }
 
-// probe tries to read one page of a shard that nobody here reads, from its tip on, and commits nothing. The page makes the process
-// readable again.
+// probe tries to read one page of a shard that nobody here reads, from its tip
+// on, and commits nothing. The page makes the process readable again.
 func (s *supervisor) startProbe(ctx context.Context, steps []Step) {
 	if !s.reach.isBlind() || s.probing != nil || time.Now().Before(s.probeAt) {
 		return

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// commitEvery bounds the age of progress that is not committed, on an idle shard and on one where all is filtered.
+// commitEvery bounds the age of progress that is not committed, on an idle
+// shard and on one where all is filtered.
 const commitEvery = 30 * time.Second
 
 // reader is one term's work. It belongs to the worker's goroutine.
@@ -32,9 +33,11 @@ func newReader(w *worker, term Term, pos Position) *reader {
 		absent: backoff{first: time.Second, most: 30 * time.Second}}
 }
 
-// lead does what a term is for. It returns nil when the term came to its natural end: shard ended, nothing to do, or ctx ended.
+// lead does what a term is for. It returns nil when the term came to its
+// natural end: shard ended, nothing to do, or ctx ended.
 func (r *reader) lead(ctx context.Context) (next, error) {
-	// Work ends with the term, and a little after a stop or a hand-over, so that what is in flight may finish.
+	// Work ends with the term, and a little after a stop or a hand-over, so
+	// that what is in flight may finish.
 	work, cancel := context.WithCancelCause(r.term.Context())
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
@@ -109,8 +112,8 @@ func ignoreCanceled(err error) error {
 	return err
 }
 
-// prepare brings the term to where it may read: a position that can be read from, committed. ready is false when there is
-// nothing to read in this term.
+// prepare brings the term to where it may read: a position that can be read
+// from, committed. ready is false when there is nothing to read in this term.
 func (r *reader) prepare(reading, work context.Context) (then next, ready bool, err error) {
 	if err := r.noteFound(work); err != nil {
 		return campaignAgain, false, err
@@ -140,7 +143,8 @@ func (r *reader) prepare(reading, work context.Context) (then next, ready bool, 
 	case step.From == StartPoint{}: // an operator has just set a position: the next term begins with it
 		return campaignAgain, false, nil
 	}
-	// The anchor is committed before the first read: from here on no change of leader before the first event loses anything.
+	// The anchor is committed before the first read: from here on no change of
+	// leader before the first event loses anything.
 	r.cursor = Position{From: step.From}
 	err = r.commit(work)
 	return campaignAgain, err == nil, err
@@ -157,7 +161,8 @@ func (r *reader) noteFound(work context.Context) error {
 	return r.commit(work)
 }
 
-// close marks a shard ended that is gone, saying what may have been lost with it.
+// close marks a shard ended that is gone, saying what may have been lost with
+// it.
 func (r *reader) close(reading, work context.Context, ok bool) error {
 	seen, err := r.look(reading)
 	if err != nil {
@@ -183,8 +188,9 @@ func (r *reader) close(reading, work context.Context, ok bool) error {
 	return r.commit(work)
 }
 
-// badPosition does what the policy says about a position that is damaged or not accepted. If the stream was made anew
-// meanwhile, that is the reason, and the supervisor begins a new epoch.
+// badPosition does what the policy says about a position that is damaged or not
+// accepted. If the stream was made anew meanwhile, that is the reason, and the
+// supervisor begins a new epoch.
 func (r *reader) badPosition(reading, work context.Context, bad error) (then next, ready bool, err error) {
 	seen, err := r.look(reading)
 	if err != nil {
@@ -216,7 +222,8 @@ func (r *reader) badPosition(reading, work context.Context, bad error) (then nex
 	return campaignAgain, err == nil, err
 }
 
-// halt keeps the leadership and reads nothing until the term ends or the process is stopped.
+// halt keeps the leadership and reads nothing until the term ends or the
+// process is stopped.
 func (r *reader) halt(reading context.Context, bad error) error {
 	r.log.Error("the position is bad: halted by policy, waiting for an operator", "err", bad)
 	r.board.shard(r.shard, func(s *ShardStatus) {
@@ -230,8 +237,8 @@ func (r *reader) halt(reading context.Context, bad error) error {
 	return nil
 }
 
-// read reads from the cursor on, page after page, running ahead of the commits by one page. It returns nil when the shard has
-// been handled to its end.
+// read reads from the cursor on, page after page, running ahead of the commits
+// by one page. It returns nil when the shard has been handled to its end.
 func (r *reader) read(reading, work context.Context) error {
 	pages := prefetch(reading, r.watchedRead, r.shard, r.cursor)
 	defer pages.close()
@@ -296,8 +303,10 @@ func (r *reader) handle(work context.Context, b *Batch) error {
 	return err
 }
 
-// passesTheBeginning reports whether a page that is not empty reaches the tip and ends with a record that arrived after Run began: what
-// had arrived before is in this page or in one before it. On a shard where records come all the time no page is empty.
+// passesTheBeginning reports whether a page that is not empty reaches the tip
+// and ends with a record that arrived after Run began: what had arrived before
+// is in this page or in one before it. On a shard where records come all the
+// time no page is empty.
 func (r *reader) passesTheBeginning(b *Batch) bool {
 	n := len(b.Records)
 	return n > 0 && b.Behind == 0 && !b.End && b.Records[n-1].Arrived.After(r.began)
@@ -317,11 +326,12 @@ func (r *reader) cursorMoved() bool {
 	return a.After != b.After || !a.CaughtUp.Equal(b.CaughtUp) || a.Ended != b.Ended
 }
 
-// arrivalError is how far arrival times may be wrong (guarantee 1 of the README).
+// arrivalError is how far arrival times may be wrong (guarantee 1 of the
+// README).
 const arrivalError = 5 * time.Minute
 
-// noteTrimmed compares what has been handled with what the stream still keeps, and reports whether records may have been
-// trimmed before they were read.
+// noteTrimmed compares what has been handled with what the stream still keeps,
+// and reports whether records may have been trimmed before they were read.
 func (r *reader) noteTrimmed(b *Batch) bool {
 	handled := r.cursor.HandledUntil()
 	horizon := r.begins.Load().Horizon(b.Now)
@@ -339,7 +349,8 @@ func (r *reader) noteTrimmed(b *Batch) bool {
 	return true
 }
 
-// behindFrom is the distance from the tip from which on a shard is called behind.
+// behindFrom is the distance from the tip from which on a shard is called
+// behind.
 const behindFrom = time.Minute
 
 // notePage shows a page in the status, and logs when the shard falls behind.
@@ -360,8 +371,8 @@ func (r *reader) notePage(b *Batch) {
 	}
 }
 
-// noteTip shows that the tip was reached. reached: everything that had arrived before Run began has been handled; that counts
-// once it is committed.
+// noteTip shows that the tip was reached. reached: everything that had arrived
+// before Run began has been handled; that counts once it is committed.
 func (r *reader) noteTip(reached bool) {
 	r.board.shard(r.shard, func(s *ShardStatus) { s.AtTip = true })
 	if r.behind {

@@ -14,15 +14,18 @@ func (e *StillRefusedError) Error() string {
 	return fmt.Sprintf("dead letter %s is not queued: %s: %s", e.ID, e.Reason, e.Detail)
 }
 
-// ReasonFiltered is the Reason of a StillRefusedError for what the filter drops.
+// ReasonFiltered is the Reason of a StillRefusedError for what the filter
+// drops.
 const ReasonFiltered = "filtered"
 
-// Reconsider judges a dead letter once more and returns the entry that its record makes now: for Operator.RetryLetter. It is a
-// pure function.
+// Reconsider judges a dead letter once more and returns the entry that its
+// record makes now: for Operator.RetryLetter. It is a pure function.
 //
-// What is still bad is refused, and so is what the filter drops. So is what a sink refused (ReasonRejected): that entry
-// is in the queue, or was, and queuing it again would hand it on twice. An aggregate that could not be taken apart is
-// no event. The errors are *StillRefusedError, and ErrCut for a record of which only the beginning is held.
+// What is still bad is refused, and so is what the filter drops. So is what a
+// sink refused (ReasonRejected): that entry is in the queue, or was, and
+// queuing it again would hand it on twice. An aggregate that could not be taken
+// apart is no event. The errors are *StillRefusedError, and ErrCut for a record
+// of which only the beginning is held.
 func Reconsider(d *DeadLetter, classify Classifier) (Entry, error) {
 	refuse := func(reason, detail string) (Entry, error) {
 		return Entry{}, &StillRefusedError{ID: d.ID, Reason: reason, Detail: detail}

@@ -8,8 +8,9 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// A shard that ended here and is open in two listings half a minute apart, without children, is a finding, in log and status, until
-// its position is set: then what came since is read. One that ends as shards do is none.
+// A shard that ended here and is open in two listings half a minute apart,
+// without children, is a finding, in log and status, until its position is set:
+// then what came since is read. One that ends as shards do is none.
 func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 	inHouse(t, 3, func(t *testing.T, h *house) {
 		h.start()
@@ -55,7 +56,8 @@ func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 	})
 }
 
-// reported tells whether what the store shows of the processes' reports says that a shard is open after its end.
+// reported tells whether what the store shows of the processes' reports says
+// that a shard is open after its end.
 func reported(t *testing.T, h *house, shard gs.ShardID) (found bool) {
 	t.Helper()
 	in, err := h.memory.Inspect()

@@ -7,8 +7,10 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// Each shard that has not ended is in one report: of its leader, of the one it is planned for, or, where it waits, of the first of the
-// members. Reports that held every shard would be, together, as large as the shards are many times the processes.
+// Each shard that has not ended is in one report: of its leader, of the one it
+// is planned for, or, where it waits, of the first of the members. Reports that
+// held every shard would be, together, as large as the shards are many times
+// the processes.
 func TestAShardIsReportedOnce(t *testing.T) {
 	const shards, processes = 6, 3
 	inHouse(t, shards, func(t *testing.T, h *house) {

@@ -7,17 +7,20 @@ import (
 )
 
 const (
-	// roundApart bounds how closely the rounds of terms follow one another: the first comes at once, and while more terms begin the
-	// distance grows to the second. The service answers 20 listings a second, for the whole account.
+	// roundApart bounds how closely the rounds of terms follow one another: the
+	// first comes at once, and while more terms begin the distance grows to the
+	// second. The service answers 20 listings a second, for the whole account.
 	roundApart, roundApartMost = 100 * time.Millisecond, 500 * time.Millisecond
 
 	// roundQuiet is how long after a round the next one counts as the first.
 	roundQuiet = 10 * time.Second
 )
 
-// rounds are what terms plan by. A round lists the stream completely and only then reads the positions. Terms that begin together
-// share a round, and the rule stays: the stream is listed, then positions are read, and both within the term. For a term takes only a
-// round that began after the term asked for it, never one that is under way already.
+// rounds are what terms plan by. A round lists the stream completely and only
+// then reads the positions. Terms that begin together share a round, and the
+// rule stays: the stream is listed, then positions are read, and both within
+// the term. For a term takes only a round that began after the term asked for
+// it, never one that is under way already.
 type rounds struct {
 	turn chan struct{} // capacity 1: held by the term that makes a round, or that looks whether the last one will do
 
@@ -49,8 +52,9 @@ func newRounds() *rounds {
 	}
 }
 
-// next returns the first round of an epoch that begins after the call, made by this caller or by another. A round that failed is
-// returned to all who share it, with its err; ask again for the one after it. The error is the context's.
+// next returns the first round of an epoch that begins after the call, made by
+// this caller or by another. A round that failed is returned to all who share
+// it, with its err; ask again for the one after it. The error is the context's.
 func (r *rounds) next(ctx context.Context, epoch int, look func(context.Context) round) (round, error) {
 	r.mu.Lock()
 	first := r.begun + 1

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A round lists, then reads positions. One that is under way when a term is won may have done both before: the term gets the next one,
-// with all who asked meanwhile.
+// A round lists, then reads positions. One that is under way when a term is won
+// may have done both before: the term gets the next one, with all who asked
+// meanwhile.
 func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRounds()
@@ -50,8 +51,8 @@ func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 	})
 }
 
-// A term that ends while it makes a round leaves that to the others; a round that fails is everybody's failure, and the next one is
-// made later and later.
+// A term that ends while it makes a round leaves that to the others; a round
+// that fails is everybody's failure, and the next one is made later and later.
 func TestRoundsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRounds()

@@ -46,8 +46,8 @@ func (r *requests) watch(srv *kinesistest.Server) {
 	})})
 }
 
-// The first start of a stream of many shards: DescribeStreamSummary is limited to 20 a second for the whole account, and there is a
-// term for each shard.
+// The first start of a stream of many shards: DescribeStreamSummary is limited
+// to 20 a second for the whole account, and there is a term for each shard.
 func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 	const shards, processes, each = 64, 4, 8
 	inHouse(t, 0, func(t *testing.T, h *house) {
@@ -77,7 +77,8 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 	})
 }
 
-// The end of a closed shard whose children are listed is no reason to list again: a stream may keep hundreds of those.
+// The end of a closed shard whose children are listed is no reason to list
+// again: a stream may keep hundreds of those.
 func TestClosedShardsEndWithoutListings(t *testing.T) {
 	const closed = 150
 	inHouse(t, closed, func(t *testing.T, h *house) {

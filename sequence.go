@@ -6,18 +6,22 @@ import (
 	"strings"
 )
 
-// ShardID names a shard within its stream: "shardId-000000000000". Ids start again when a stream is deleted and made
-// anew, which is why nothing is stored under a shard id alone.
+// ShardID names a shard within its stream: "shardId-000000000000". Ids start
+// again when a stream is deleted and made anew, which is why nothing is stored
+// under a shard id alone.
 type ShardID string
 
-// SequenceNumber is a record's place within its shard: a decimal integer of up to 128 digits, without leading zeros.
-// Numbers of different shards say nothing about each other. The empty value is "none".
+// SequenceNumber is a record's place within its shard: a decimal integer of up
+// to 128 digits, without leading zeros. Numbers of different shards say nothing
+// about each other. The empty value is "none".
 type SequenceNumber string
 
-// maxSequenceDigits bounds what is accepted as a sequence number. Kinesis' own have 56 digits.
+// maxSequenceDigits bounds what is accepted as a sequence number. Kinesis' own
+// have 56 digits.
 const maxSequenceDigits = 128
 
-// ParseSequenceNumber checks that s is a sequence number and returns it. Zero is one ("0"); "" is not.
+// ParseSequenceNumber checks that s is a sequence number and returns it. Zero
+// is one ("0"); "" is not.
 func ParseSequenceNumber(s string) (SequenceNumber, error) {
 	switch {
 	case s == "":
@@ -32,8 +36,8 @@ func ParseSequenceNumber(s string) (SequenceNumber, error) {
 	return SequenceNumber(s), nil
 }
 
-// Compare orders sequence numbers of one shard as the integers they are: by length, then by digits. The empty value
-// comes before all others.
+// Compare orders sequence numbers of one shard as the integers they are: by
+// length, then by digits. The empty value comes before all others.
 func (n SequenceNumber) Compare(m SequenceNumber) int {
 	if c := cmp.Compare(len(n), len(m)); c != 0 {
 		return c

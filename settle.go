@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// settleStart sees to it that the stream has a start record, and that it is the listed stream's.
+// settleStart sees to it that the stream has a start record, and that it is the
+// listed stream's.
 func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 	for {
 		stored, ok, err := s.cfg.Store.Start(ctx)
@@ -26,7 +27,8 @@ func (s *supervisor) settleStart(ctx context.Context, l Listing) error {
 			}
 		}
 		if !ok && s.start != nil {
-			// It was deleted under a running process. One that is decided anew would pass what has arrived since the first.
+			// It was deleted under a running process. One that is decided anew
+			// would pass what has arrived since the first.
 			s.log.Warn("the start record was deleted from the store: it is written anew, as it was")
 			known = s.start
 		}
@@ -88,7 +90,8 @@ func (s *supervisor) noteRetention(was, is *Start) {
 	s.log.Info("the stream's retention was changed", "was", was.Retention, "is", is.Retention, "nothing_kept_before", is.Trimmed)
 }
 
-// adopt takes a start record over: one that was there (made false) or one that this process just made.
+// adopt takes a start record over: one that was there (made false) or one that
+// this process just made.
 func (s *supervisor) adopt(start *Start, made bool, l Listing) {
 	known := s.start
 	s.start = start

@@ -24,8 +24,9 @@ type musterWatch struct {
 	err    error
 }
 
-// announce publishes what this process says of itself, if that is not what it said last. It goes before each muster, so that the
-// muster's own wait is not ended by it.
+// announce publishes what this process says of itself, if that is not what it
+// said last. It goes before each muster, so that the muster's own wait is not
+// ended by it.
 func (s *supervisor) announce(ctx context.Context, shards []ShardID) error {
 	a := s.cfg.Self
 	a.Process, a.Leads, a.Readable, a.Plan = s.cfg.Process, s.board.leading(), !s.reach.isBlind(), hashOf(shards)
@@ -49,7 +50,8 @@ func hashOf(shards []ShardID) string {
 	return strconv.FormatUint(h.Sum64(), 16)
 }
 
-// farewell tells the others that this process will lead nothing any more, before the store is closed.
+// farewell tells the others that this process will lead nothing any more,
+// before the store is closed.
 func (s *supervisor) farewell(ctx context.Context) {
 	if s.said == nil {
 		return
@@ -80,7 +82,8 @@ func (s *supervisor) look(ctx context.Context, shards []ShardID) (Muster, error)
 	return s.cfg.Store.Muster(ctx, shards)
 }
 
-// share decides about the shards that are to be run or closed: which of them are this process' business.
+// share decides about the shards that are to be run or closed: which of them
+// are this process' business.
 func (s *supervisor) share(ctx context.Context, steps []Step) (Orders, error) {
 	var shards []ShardID
 	for _, step := range steps {
@@ -118,9 +121,10 @@ func standsBy(shards []ShardID, a Assignment, m Muster) (all []ShardID) {
 	return all
 }
 
-// unsettled reports whether a shard is to be led by this process, or led on by another, and that has not come to pass: both sides
-// look again soon, for nobody tells of lines that change. A process that planned without knowing of this one may have been
-// faster.
+// unsettled reports whether a shard is to be led by this process, or led on by
+// another, and that has not come to pass: both sides look again soon, for
+// nobody tells of lines that change. A process that planned without knowing of
+// this one may have been faster.
 func unsettled(shards []ShardID, a Assignment, m Muster) bool {
 	return slices.ContainsFunc(shards, func(shard ShardID) bool {
 		line, owner := m.Lines[shard], a.Owner[shard]
@@ -150,14 +154,16 @@ func (s *supervisor) judgeReach() {
 	}
 }
 
-// anotherReads reports whether another member was readable when they were looked at last.
+// anotherReads reports whether another member was readable when they were
+// looked at last.
 func (s *supervisor) anotherReads() bool {
 	return slices.ContainsFunc(s.muster.Members, func(o Member) bool {
 		return o.ID != s.muster.Self && o.Readable && o.Damaged == nil
 	})
 }
 
-// watchMuster waits for the members to be others than they are now. A wait for this is kept.
+// watchMuster waits for the members to be others than they are now. A wait for
+// this is kept.
 func (s *supervisor) watchMuster(ctx context.Context) {
 	if s.watching != nil {
 		if changed, _ := s.watching.seen.Changed(s.muster.Members); !changed {
@@ -178,7 +184,8 @@ func (s *supervisor) watchMuster(ctx context.Context) {
 	}()
 }
 
-// unwatchMuster takes in that a wait has ended, and tells when to plan for it. ok is false when it was of no use any more.
+// unwatchMuster takes in that a wait has ended, and tells when to plan for it.
+// ok is false when it was of no use any more.
 func (s *supervisor) unwatchMuster(w *musterWatch) (within time.Duration, ok bool) {
 	w.cancel()
 	s.watches--
@@ -219,19 +226,22 @@ func (s *supervisor) warn() {
 	}
 }
 
-// otherConfig reports whether a member is configured differently from this process.
+// otherConfig reports whether a member is configured differently from this
+// process.
 func (s *supervisor) otherConfig(o *Member) bool {
 	return o.Config != "" && s.cfg.Self.Config != "" && o.Config != s.cfg.Self.Config
 }
 
-// vacancy is a shard that nobody leads or waits for, and that another member is to lead.
+// vacancy is a shard that nobody leads or waits for, and that another member is
+// to lead.
 type vacancy struct {
 	owner string
 	since time.Time
 }
 
-// withoutIdlers returns the muster with those members as unreadable that have left a shard of theirs to nobody for too long: they
-// may not know of it, or not be able to take it.
+// withoutIdlers returns the muster with those members as unreadable that have
+// left a shard of theirs to nobody for too long: they may not know of it, or
+// not be able to take it.
 func (s *supervisor) withoutIdlers(m Muster) Muster {
 	members := slices.Clone(m.Members)
 	for i := range members {
@@ -262,7 +272,8 @@ func (s *supervisor) noteVacancies(shards []ShardID, a Assignment) {
 	s.vacant = vacant
 }
 
-// showShares leaves in the status who is there, and whose each shard is and is to be.
+// showShares leaves in the status who is there, and whose each shard is and is
+// to be.
 func (s *supervisor) showShares(shards []ShardID, a Assignment) {
 	m := &s.muster
 	names, leads, planned := map[string]string{}, map[string]int{}, map[string]int{}

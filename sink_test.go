@@ -48,7 +48,8 @@ func withSinks(sinks ...gs.Sink) func(*gs.Config) {
 	return func(c *gs.Config) { c.Sinks = sinks }
 }
 
-// What is queued was delivered before; a delivery that fails is repeated for ever, under the same id, while the term lasts.
+// What is queued was delivered before; a delivery that fails is repeated for
+// ever, under the same id, while the term lasts.
 func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		failures := 0
@@ -83,9 +84,10 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 	})
 }
 
-// A sink that will never take an entry does not stop the shard: the entry is dead-lettered naming the sinks, and its
-// neighbours, the queue and other sinks get theirs.
-// What a Source cannot take apart is a dead letter with its reason and what is wrong.
+// A sink that will never take an entry does not stop the shard: the entry is
+// dead-lettered naming the sinks, and its neighbours, the queue and other sinks
+// get theirs. What a Source cannot take apart is a dead letter with its reason
+// and what is wrong.
 func TestADeadLetterSaysWhatTheSourceFoundWrong(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good", "torn", "good too")
@@ -140,7 +142,8 @@ func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 	}
 }
 
-// A sink that is down holds its shard, shows in the status, and does not hold up a stop.
+// A sink that is down holds its shard, shows in the status, and does not hold
+// up a stop.
 func TestADeadSinkHoldsTheShardButNotAStop(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		sink := &memorySink{name: "down", fail: func(*gs.Entry) error { return errors.New("connection refused") }}

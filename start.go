@@ -8,17 +8,19 @@ import (
 
 // StartAt is where a stream begins that no process has followed yet.
 type StartAt struct {
-	// TrimHorizon: with the oldest record kept. Otherwise with what arrives from
-	// Time on, and with a zero Time, from about 10 s before now on; beside
+	// TrimHorizon: with the oldest record kept. Otherwise with what arrives
+	// from Time on, and with a zero Time, from about 10 s before now on; beside
 	// another program that leads a shard, from now on.
 	TrimHorizon bool
 	Time        time.Time
 }
 
-// latestSlack is how much earlier than the service's clock "now" is, so that nothing put after the start is missed.
+// latestSlack is how much earlier than the service's clock "now" is, so that
+// nothing put after the start is missed.
 const latestSlack = 10 * time.Second
 
-// clockTolerance is how far a time of an operator's clock may be in the service's future and still mean "now".
+// clockTolerance is how far a time of an operator's clock may be in the
+// service's future and still mean "now".
 const clockTolerance = time.Minute
 
 // point turns the wish into a point of the stream.
@@ -41,7 +43,8 @@ func (s StartAt) point(l Listing) (StartPoint, error) {
 	return StartPoint{Time: at.UTC()}, nil
 }
 
-// FutureStartError says that a stream cannot be started at a time that has not come.
+// FutureStartError says that a stream cannot be started at a time that has not
+// come.
 type FutureStartError struct{ At, Now time.Time }
 
 // Error implements error.
@@ -50,7 +53,8 @@ func (e *FutureStartError) Error() string {
 		e.At.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 }
 
-// OtherStreamError says that a store follows another stream than the one that was listed.
+// OtherStreamError says that a store follows another stream than the one that
+// was listed.
 type OtherStreamError struct{ Stored, Listed Stream }
 
 // Error implements error.
@@ -61,12 +65,14 @@ func (e *OtherStreamError) Error() string {
 // Is makes errors.Is(err, ErrOtherStream) true.
 func (e *OtherStreamError) Is(target error) bool { return target == ErrOtherStream }
 
-// errStaleListing: the listing describes an older stream than the start record does; it is to be listed again.
+// errStaleListing: the listing describes an older stream than the start record
+// does; it is to be listed again.
 var errStaleListing = errors.New("the listing describes the stream as it was before it was made anew")
 
-// nextStart decides about the start record: which one there should be, given the one there is (nil: none). It returns
-// stored itself when nothing is to be changed. A stream made anew begins at its trim horizon, in a new epoch; until when the
-// old one had been handled comes as handled (zero: unknown).
+// nextStart decides about the start record: which one there should be, given
+// the one there is (nil: none). It returns stored itself when nothing is to be
+// changed. A stream made anew begins at its trim horizon, in a new epoch; until
+// when the old one had been handled comes as handled (zero: unknown).
 func nextStart(stored *Start, l Listing, want StartAt, handled time.Time) (*Start, error) {
 	if stored == nil {
 		from, err := want.point(l)
@@ -143,7 +149,8 @@ func HorizonOf(start *Start, l Listing) time.Time {
 	return start.keeping(l).Horizon(l.Now)
 }
 
-// handledUntil is the earliest moment until which some shard that has not ended was handled. Zero: not known.
+// handledUntil is the earliest moment until which some shard that has not ended
+// was handled. Zero: not known.
 func handledUntil(positions map[ShardID]Position) time.Time {
 	var earliest time.Time
 	for _, p := range positions {

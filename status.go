@@ -14,7 +14,8 @@ const (
 	StateHalted  State = "halted"             // leads and reads nothing: a bad position, and the policy is to wait for an operator
 )
 
-// Status is what one process sees, at one moment. It is a copy: nobody changes it.
+// Status is what one process sees, at one moment. It is a copy: nobody changes
+// it.
 type Status struct {
 	Process  string        `json:"process"`        // host, process id, and something unique
 	Began    time.Time     `json:"began,omitzero"` // when it began to run, by the local clock
@@ -72,14 +73,14 @@ type ShardStatus struct {
 	HandledUntil time.Time `json:"handled_until,omitzero"`
 
 	// OpenAfterEnd: its position says that it was handled to its end, and the
-	// stream has listed it as open for half a minute and more, without children.
-	// Nothing reads it until its position is set.
+	// stream has listed it as open for half a minute and more, without
+	// children. Nothing reads it until its position is set.
 	OpenAfterEnd bool `json:"open_after_end,omitempty"`
 
-	// ForeignUnread is when the first record arrived that another program, which
-	// leads the shard, has not handled, although it had a minute and more for
-	// it: perhaps nobody holds its lock any more. Zero: none is known. Only the
-	// process that stands by for the shard finds out.
+	// ForeignUnread is when the first record arrived that another program,
+	// which leads the shard, has not handled, although it had a minute and more
+	// for it: perhaps nobody holds its lock any more. Zero: none is known. Only
+	// the process that stands by for the shard finds out.
 	ForeignUnread time.Time `json:"foreign_unread_since,omitzero"`
 
 	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read

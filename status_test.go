@@ -8,8 +8,8 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// A process reports as it begins, and says since when each shard is in its state: by that, what is still settling is told
-// from what stands still.
+// A process reports as it begins, and says since when each shard is in its
+// state: by that, what is still settling is told from what stands still.
 func TestTheStatusSaysSinceWhen(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.listErr = func() error { return errors.New("not yet") }

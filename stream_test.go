@@ -12,7 +12,8 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// stream is a model of a Kinesis stream and a Source of it, small enough to be obviously right. Many Listeners read one stream.
+// stream is a model of a Kinesis stream and a Source of it, small enough to be
+// obviously right. Many Listeners read one stream.
 type stream struct {
 	mu          sync.Mutex
 	id          gs.Stream
@@ -33,7 +34,8 @@ type stream struct {
 	behindBy    func(shard gs.ShardID) (time.Duration, bool) // overrides Behind and makes pages empty
 }
 
-// errSilent from readErr ends a reading without a word, which a Source must not do.
+// errSilent from readErr ends a reading without a word, which a Source must not
+// do.
 var errSilent = errors.New("silent")
 
 type modelShard struct {
@@ -122,7 +124,8 @@ func (s *stream) close(shard gs.ShardID) {
 	s.shards[shard].shard.Last = s.next()
 }
 
-// all returns every record put, as "shard seq/sub data", in the order of its shard.
+// all returns every record put, as "shard seq/sub data", in the order of its
+// shard.
 func (s *stream) all() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// Whatever holds up what was read shows in status, lag and log, from half a minute on and not before, and no longer than it lasts.
+// Whatever holds up what was read shows in status, lag and log, from half a
+// minute on and not before, and no longer than it lasts.
 func TestWhatHoldsUpAShardShows(t *testing.T) {
 	for name, tc := range map[string]struct {
 		block func(h *house, sink *gate) (open func())
@@ -116,7 +117,8 @@ func (g *gate) close() (open func()) {
 	}
 }
 
-// Progress on an idle shard is committed though the source has begun to fail before it was due.
+// Progress on an idle shard is committed though the source has begun to fail
+// before it was due.
 func TestIdleProgressIsCommittedWhileTheSourceRetries(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.start()

@@ -16,7 +16,8 @@ const (
 	waitingEvery = time.Second            // how often positions of shards led elsewhere are looked at, for those who wait for the tip
 )
 
-// supervisor decides which shards have a worker. All of its fields belong to the goroutine of run, but for the channels.
+// supervisor decides which shards have a worker. All of its fields belong to
+// the goroutine of run, but for the channels.
 //
 //	list the stream completely -> settle the start record                  every 30 s; at once when a shard ended
 //	   -> read the positions -> what is to be run -> whose it is to be     every 5 s; soon when a member has come, gone
@@ -97,7 +98,8 @@ func newSupervisor(l *Listener) *supervisor {
 	return s
 }
 
-// run plans again and again until ctx ends, the tip is reached where that is wanted, or something will not pass.
+// run plans again and again until ctx ends, the tip is reached where that is
+// wanted, or something will not pass.
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.leave(ctx)
 	for {
@@ -120,7 +122,8 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 }
 
-// pause says how long to wait until the next round, after one that ended with err.
+// pause says how long to wait until the next round, after one that ended with
+// err.
 func (s *supervisor) pause(err error) time.Duration {
 	d := planEvery
 	if err == nil {
@@ -165,8 +168,9 @@ func (s *supervisor) fatal(err error) bool {
 	return false
 }
 
-// round plans and acts once, by a new listing if it is time for one. caughtUp: of every shard of a listing made just now what had
-// arrived before Run began is committed.
+// round plans and acts once, by a new listing if it is time for one. caughtUp:
+// of every shard of a listing made just now what had arrived before Run began
+// is committed.
 func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	listed, err := s.list(ctx)
 	if err != nil && (s.start == nil || s.fatal(err)) {
@@ -200,8 +204,9 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	return caughtUp && listed, s.listErr
 }
 
-// list lists the stream and settles the start record, when it is time to. After a failure what was listed before is planned
-// with: who leads is decided all the same.
+// list lists the stream and settles the start record, when it is time to. After
+// a failure what was listed before is planned with: who leads is decided all
+// the same.
 func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	if time.Now().Before(s.nextList) && (s.listErr != nil || !s.isHurried()) {
 		return false, s.listErr
@@ -250,8 +255,9 @@ func (s *supervisor) listSoon() {
 // vanished says of a stream that was there before that it is not found.
 func vanished(err error) error { return fmt.Errorf("the stream is gone: %w", err) }
 
-// unlistedEnds reports whether shards have ended that were open when they were listed, and for which that was not noted yet: they
-// have children that were not listed.
+// unlistedEnds reports whether shards have ended that were open when they were
+// listed, and for which that was not noted yet: they have children that were
+// not listed.
 func (s *supervisor) unlistedEnds(positions map[ShardID]Position) (news bool) {
 	for _, shard := range s.listing.Shards {
 		if shard.Last == "" && positions[shard.ID].Ended && !s.ends[shard.ID] {
@@ -288,8 +294,9 @@ func (s *supervisor) noteReopened(positions map[ShardID]Position) {
 	}
 }
 
-// act starts workers for shards that are planned for this process, and ends those for shards that are not, or have ended. A shard
-// that is missing from the listing keeps its worker until it is known to be gone.
+// act starts workers for shards that are planned for this process, and ends
+// those for shards that are not, or have ended. A shard that is missing from
+// the listing keeps its worker until it is known to be gone.
 func (s *supervisor) act(ctx context.Context, steps []Step, positions map[ShardID]Position, o Orders) {
 	mine, runs := map[ShardID]bool{}, map[ShardID]bool{}
 	for _, shards := range [][]ShardID{o.Contend, o.Keep} {
@@ -376,7 +383,8 @@ func (s *supervisor) pauseOf(shard ShardID) *backoff {
 	return s.pauses[shard]
 }
 
-// watch has one watch for each parent that a shard waits for, and ends those that are not needed any more.
+// watch has one watch for each parent that a shard waits for, and ends those
+// that are not needed any more.
 func (s *supervisor) watch(ctx context.Context, parents map[ShardID]bool) {
 	for parent, cancel := range s.parents {
 		if !parents[parent] {
@@ -413,7 +421,8 @@ func ask(c chan<- struct{}) {
 	}
 }
 
-// wait lets things happen until it is time for another round. Its error ends Run.
+// wait lets things happen until it is time for another round. Its error ends
+// Run.
 func (s *supervisor) wait(ctx context.Context, d time.Duration) error {
 	due := time.Now().Add(d)
 	timer := time.NewTimer(d)

@@ -29,8 +29,8 @@ func (t *tip) note() { t.once.Do(func() { close(t.reached) }) }
 
 // WaitCaughtUp returns nil once what had arrived when Run began is queued,
 // filtered or dead-lettered, of every shard: the moment at which a Listener
-// with UntilCaughtUp ends. Shards that other processes lead are seen to be there
-// within half a minute or so.
+// with UntilCaughtUp ends. Shards that other processes lead are seen to be
+// there within half a minute or so.
 //
 // It may be called at any time, before Run too, and by several goroutines at
 // once; after it has returned nil it always does. ErrEnded: Run ended first.

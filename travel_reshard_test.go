@@ -10,8 +10,9 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// generations reshards twice, with records on each shard before, between and after: a split of a split, and a merge of merges. It
-// waits before each of the reshardings.
+// generations reshards twice, with records on each shard before, between and
+// after: a split of a split, and a merge of merges. It waits before each of the
+// reshardings.
 func (w *travel) generations(waits time.Duration) {
 	w.putAll("of the first")
 	time.Sleep(waits)
@@ -27,9 +28,10 @@ func (w *travel) generations(waits time.Duration) {
 	w.putAll("of the third")
 }
 
-// All processes were down while shards split and merged, and their children again. Every record comes once, parents before
-// children, across both generations; also when the retention has meanwhile passed the first one, or both: then what was trimmed is
-// reported, and all that is kept comes.
+// All processes were down while shards split and merged, and their children
+// again. Every record comes once, parents before children, across both
+// generations; also when the retention has meanwhile passed the first one, or
+// both: then what was trimmed is reported, and all that is kept comes.
 func TestDownForTwoGenerationsOfResharding(t *testing.T) {
 	const retention = 24 * time.Hour
 	for _, tt := range []struct {
@@ -95,8 +97,8 @@ func (w *travel) closed() map[gs.ShardID]bool {
 	return closed
 }
 
-// From 4 shards to 64 on demand, by doublings, with records on every shard all the time, while two processes run and while none
-// does.
+// From 4 shards to 64 on demand, by doublings, with records on every shard all
+// the time, while two processes run and while none does.
 func TestFromFourShardsToSixtyFour(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("running %v", running), func(t *testing.T) {

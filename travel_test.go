@@ -14,8 +14,9 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// travel is a house whose stream is the embedded Kinesis, read by the real reader: for what takes hours and days. It notes what is
-// put on the stream, what is asked of the service, and what is reported lost.
+// travel is a house whose stream is the embedded Kinesis, read by the real
+// reader: for what takes hours and days. It notes what is put on the stream,
+// what is asked of the service, and what is reported lost.
 type travel struct {
 	*house
 	gs.NopObserver
@@ -82,7 +83,8 @@ func (w *travel) start(change ...func(*gs.Config)) *proc {
 	return w.house.start(append([]func(*gs.Config){func(c *gs.Config) { c.Source, c.Observer = src, w }}, change...)...)
 }
 
-// sourceOf returns a Source of its own on an embedded Kinesis' stream, with the configuration that is left to say.
+// sourceOf returns a Source of its own on an embedded Kinesis' stream, with the
+// configuration that is left to say.
 func sourceOf(t *testing.T, srv *kinesistest.Server, c kinesis.Config) *kinesis.Source {
 	t.Helper()
 	c.Stream, c.Region, c.Endpoint, c.Transport, c.Isolated = streamName, "us-east-1", "http://kinesis.test", srv.Transport(), true
@@ -179,7 +181,8 @@ func (w *travel) reported() []gs.Interval {
 	return slices.Clone(w.reports)
 }
 
-// soon waits until a condition holds, and fails when that takes longer than limit.
+// soon waits until a condition holds, and fails when that takes longer than
+// limit.
 func (w *travel) soon(limit time.Duration, what string, holds func() bool) {
 	w.t.Helper()
 	for began := time.Now(); !holds(); time.Sleep(100 * time.Millisecond) {
@@ -195,8 +198,9 @@ func (w *travel) queuedAll() bool { return len(w.memory.Entries()) == len(w.sent
 // kept loses nothing.
 func kept(sent) bool { return false }
 
-// check holds the queue against what was put: each record once, in the order of its shard, and parents before children, but for
-// those that are lost; and of these, that each is within an interval that was reported.
+// check holds the queue against what was put: each record once, in the order of
+// its shard, and parents before children, but for those that are lost; and of
+// these, that each is within an interval that was reported.
 func (w *travel) check(lost func(sent) bool) {
 	w.t.Helper()
 	got, want := map[gs.ShardID][]string{}, map[gs.ShardID][]string{}

@@ -11,8 +11,10 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// A shard that was idle for days lies behind thousands of empty pages: the first to come there walks through them. Whoever leads next,
-// after a stop or a death, is at new records within 25 reads: of a shard that had records once, and of one that never had any.
+// A shard that was idle for days lies behind thousands of empty pages: the
+// first to come there walks through them. Whoever leads next, after a stop or a
+// death, is at new records within 25 reads: of a shard that had records once,
+// and of one that never had any.
 func TestAShardIdleForDaysResumesInAFewReads(t *testing.T) {
 	const span, idle = 2 * time.Minute, 3 * 24 * time.Hour
 	const pages = int(idle / span) // 2,160
@@ -62,8 +64,9 @@ func (s *stuckSink) Deliver(ctx context.Context, _ []gs.Entry) error {
 	}
 }
 
-// holdUps are the ways in which reading stands still while a process runs, or while none does. Each starts the processes that it
-// takes, and returns what ends it.
+// holdUps are the ways in which reading stands still while a process runs, or
+// while none does. Each starts the processes that it takes, and returns what
+// ends it.
 var holdUps = map[string]func(*travel) (release func()){
 	"no process": func(w *travel) func() {
 		return func() { w.start() }
@@ -92,8 +95,9 @@ var holdUps = map[string]func(*travel) (release func()){
 	},
 }
 
-// The retention passes a reader that stands still, for whichever reason: what was trimmed before it could be read is reported, once,
-// with its interval; all the rest is queued, and reading goes on at the right place.
+// The retention passes a reader that stands still, for whichever reason: what
+// was trimmed before it could be read is reported, once, with its interval; all
+// the rest is queued, and reading goes on at the right place.
 func TestRetentionPassesAPausedReader(t *testing.T) {
 	const retention, every = time.Hour, 5 * time.Minute // the service tells whole hours
 	for name, holdUp := range holdUps {
@@ -140,8 +144,8 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 	}
 }
 
-// An iterator lives for five minutes. A reader that is held up for longer goes on without a loss, a duplicate, or a jump that is
-// reported.
+// An iterator lives for five minutes. A reader that is held up for longer goes
+// on without a loss, a duplicate, or a jump that is reported.
 func TestAReaderHeldUpForLongerThanAnIteratorGoesOn(t *testing.T) {
 	for name, holdUp := range holdUps {
 		t.Run(name, func(t *testing.T) {
@@ -182,8 +186,10 @@ func TestAReaderHeldUpForLongerThanAnIteratorGoesOn(t *testing.T) {
 	}
 }
 
-// While all processes were away the stream was deleted and made anew under its name: a new epoch begins, with all that the new stream
-// keeps. Nothing of the old positions is used or touched, and what the old stream may have held unread is reported, once.
+// While all processes were away the stream was deleted and made anew under its
+// name: a new epoch begins, with all that the new stream keeps. Nothing of the
+// old positions is used or touched, and what the old stream may have held
+// unread is reported, once.
 func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 	inTravel(t, kinesistest.Options{}, 2, func(t *testing.T, w *travel) {
 		for range 2 {

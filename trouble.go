@@ -23,9 +23,9 @@ func (t Trouble) String() string {
 	return someOf(t.Of) + ": " + t.Text
 }
 
-// GroupTroubles joins troubles of one cause, see CauseOf. They keep the order in
-// which the causes come first; whose they are is sorted. One of the whole covers
-// those of its parts.
+// GroupTroubles joins troubles of one cause, see CauseOf. They keep the order
+// in which the causes come first; whose they are is sorted. One of the whole
+// covers those of its parts.
 func GroupTroubles(all []Trouble) []Trouble {
 	var groups []Trouble
 	at := map[string]int{}
@@ -134,9 +134,10 @@ func isGrave(err error) bool {
 	return false
 }
 
-// hold is trouble that a shard has met, or the process as a whole. A request that
-// is throttled or fails now and then is normal life: it counts, for Status, once
-// it lasts, once the shard falls behind with it, or if it is grave.
+// hold is trouble that a shard has met, or the process as a whole. A request
+// that is throttled or fails now and then is normal life: it counts, for
+// Status, once it lasts, once the shard falls behind with it, or if it is
+// grave.
 type hold struct {
 	text  string        // the newest
 	grave bool          // it will not pass by itself
@@ -168,5 +169,6 @@ func (h *hold) counts(behind time.Duration, now time.Time) bool {
 	return h.grave || now.Sub(h.since) >= lastsFor || behind-h.lag >= lagGrowth
 }
 
-// isRecent reports whether it was met not long ago, in this term or in one before.
+// isRecent reports whether it was met not long ago, in this term or in one
+// before.
 func (h *hold) isRecent(now time.Time) bool { return now.Sub(h.last) < holdFades }

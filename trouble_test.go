@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// troubles are what may come in the way of any request, and say nothing about a position, by kind.
+// troubles are what may come in the way of any request, and say nothing about a
+// position, by kind.
 var troubles = map[string][]kinesistest.Action{
 	"throttling": {
 		kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0),
@@ -41,8 +42,10 @@ var troubles = map[string][]kinesistest.Action{
 	},
 }
 
-// Throttling, faults of the network and of the service, missing permissions and every KMS error, at each moment of a shard's life, for
-// each start and the boldest policy for bad positions: nothing is reported lost, nothing is missed, nothing comes twice, no position jumps.
+// Throttling, faults of the network and of the service, missing permissions and
+// every KMS error, at each moment of a shard's life, for each start and the
+// boldest policy for bad positions: nothing is reported lost, nothing is
+// missed, nothing comes twice, no position jumps.
 func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 	for start, startAt := range map[string]gs.StartAt{
 		"latest": {}, "trim horizon": {TrimHorizon: true}, "a time": {Time: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)},
@@ -55,7 +58,8 @@ func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 	}
 }
 
-// outage leads processes through all troubles of a kind, at one moment after the other.
+// outage leads processes through all troubles of a kind, at one moment after
+// the other.
 type outage struct {
 	*brook
 	startAt  gs.StartAt
@@ -84,7 +88,8 @@ func (o *outage) all() {
 	o.judge()
 }
 
-// birth: the first listing fails, and later the one by which the shard gets its start.
+// birth: the first listing fails, and later the one by which the shard gets its
+// start.
 func (o *outage) birth() {
 	first := o.begin(listing...)
 	o.run()
@@ -116,7 +121,8 @@ func (o *outage) birth() {
 	o.read(seek, "starting")
 }
 
-// middle: a page fails; then an iterator has expired, and no other is to be had.
+// middle: a page fails; then an iterator has expired, and no other is to be
+// had.
 func (o *outage) middle() {
 	read := o.begin("GetRecords")
 	o.hold(read, "reading: read")
@@ -129,7 +135,8 @@ func (o *outage) middle() {
 	o.recover("seeking again")
 }
 
-// resume has another process take over after a while, which can neither list nor seek nor read at first.
+// resume has another process take over after a while, which can neither list
+// nor seek nor read at first.
 func (o *outage) resume(moment string, after time.Duration) {
 	o.end()
 	o.add(moment + ", meanwhile")
@@ -161,7 +168,8 @@ type hitch struct {
 	remove     func()
 }
 
-// begin has all requests of these operations fail, each by the next trouble of the kind.
+// begin has all requests of these operations fail, each by the next trouble of
+// the kind.
 func (o *outage) begin(operations ...string) *hitch {
 	s := &hitch{operations: operations}
 	s.remove = o.srv.On(kinesistest.Hook{
@@ -174,7 +182,8 @@ func (o *outage) begin(operations ...string) *hitch {
 	return s
 }
 
-// hold lets a hitch last until each trouble of the kind was met, with records put meanwhile.
+// hold lets a hitch last until each trouble of the kind was met, with records
+// put meanwhile.
 func (o *outage) hold(s *hitch, moment string) {
 	o.t.Helper()
 	o.add(moment + ", 1")
@@ -206,7 +215,8 @@ func (o *outage) run() {
 	o.p = o.start(func(c *gs.Config) { c.StartAt, c.OnBadPosition = o.startAt, gs.BadPositionLatest })
 }
 
-// runAgain starts a process that has given up because it may not list, as whoever supervises it would.
+// runAgain starts a process that has given up because it may not list, as
+// whoever supervises it would.
 func (o *outage) runAgain() {
 	o.t.Helper()
 	select {
@@ -230,7 +240,8 @@ func (o *outage) end() {
 	o.before = append(o.before, o.p.positions...)
 }
 
-// judge looks at every position that was committed: each is behind the one before, and the first is where the stream was to begin.
+// judge looks at every position that was committed: each is behind the one
+// before, and the first is where the stream was to begin.
 func (o *outage) judge() {
 	o.t.Helper()
 	in, err := o.memory.Inspect()

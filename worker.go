@@ -15,10 +15,12 @@ const (
 	resignGrace = 2 * time.Second        // and either so long for the store to confirm the resignation
 )
 
-// errHandOver is the cause with which a worker's context ends when its shard goes to another process.
+// errHandOver is the cause with which a worker's context ends when its shard
+// goes to another process.
 var errHandOver = errors.New("the shard goes to another process")
 
-// worker is a process' part in one shard that is planned for it: candidacy, and term after term.
+// worker is a process' part in one shard that is planned for it: candidacy, and
+// term after term.
 //
 //	campaign -> [plan again, inside the term] -> commit the anchor -> read, judge, deliver, commit ... -> end or resign
 //	   ^                                                                                                   |
@@ -55,8 +57,9 @@ const (
 	planAgain          // the shard is not for reading now
 )
 
-// run campaigns and leads until ctx ends, the shard has ended, or the plan has to be made anew: nil. Its error ends Run. It
-// campaigns until candidacy ends, which is a part of ctx.
+// run campaigns and leads until ctx ends, the shard has ended, or the plan has
+// to be made anew: nil. Its error ends Run. It campaigns until candidacy ends,
+// which is a part of ctx.
 func (w *worker) run(ctx, candidacy context.Context) error {
 	for {
 		term, err := w.cfg.Store.Campaign(candidacy, w.epoch, w.shard)
@@ -144,7 +147,8 @@ func (w *worker) ended() bool {
 	return pos.Ended
 }
 
-// linger waits, once the worker has been told to end, for as long as what is in flight may take.
+// linger waits, once the worker has been told to end, for as long as what is in
+// flight may take.
 func (w *worker) linger(ctx, work context.Context) {
 	if errors.Is(context.Cause(ctx), errHandOver) {
 		timer := time.NewTimer(moveGrace)
@@ -160,7 +164,8 @@ func (w *worker) linger(ctx, work context.Context) {
 	sleep(work, stopGrace)
 }
 
-// resign gives a term up. What is not confirmed is tried again for a while: the one whom the shard is handed to waits for it.
+// resign gives a term up. What is not confirmed is tried again for a while: the
+// one whom the shard is handed to waits for it.
 func (w *worker) resign(ctx context.Context, term Term) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
 	defer cancel()
@@ -177,8 +182,9 @@ func (w *worker) resign(ctx context.Context, term Term) {
 	}
 }
 
-// planInside plans again under the leadership: the stream is listed once more and completely, and only then are the positions
-// read. Terms that begin together share that.
+// planInside plans again under the leadership: the stream is listed once more
+// and completely, and only then are the positions read. Terms that begin
+// together share that.
 func (w *worker) planInside(ctx context.Context) (Step, error) {
 	seen, err := w.look(ctx)
 	if err != nil {
@@ -193,7 +199,8 @@ func (w *worker) planInside(ctx context.Context) (Step, error) {
 	return Step{Shard: w.shard, Action: ActionWait}, nil
 }
 
-// look returns a round that begins within the term, however long that takes. Its errors are the context's and ErrNewerFormat.
+// look returns a round that begins within the term, however long that takes.
+// Its errors are the context's and ErrNewerFormat.
 func (w *worker) look(ctx context.Context) (round, error) {
 	for {
 		seen, err := w.rounds.next(ctx, w.epoch, w.makeRound)
@@ -237,8 +244,8 @@ func (w *worker) makeRound(ctx context.Context) (made round) {
 	return made
 }
 
-// trouble notes why the shard does not go on: for the status once it counts (see
-// hold), and for the log.
+// trouble notes why the shard does not go on: for the status once it counts
+// (see hold), and for the log.
 func (w *worker) trouble(err error) {
 	grave := w.board.met(w.shard, err.Error(), isGrave(err))
 	w.book.note(event{
@@ -252,5 +259,6 @@ func (w *worker) fine() {
 	w.book.settle(w.shard)
 }
 
-// lost reports a possible loss. That it is kept as well is the business of the commit that carries it.
+// lost reports a possible loss. That it is kept as well is the business of the
+// commit that carries it.
 func (w *worker) lost(i Interval) { w.reportLost(w.log, w.shard, i) }

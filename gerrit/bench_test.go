@@ -7,7 +7,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// lifelike are events of about their usual size: what a stream mostly consists of, and its heaviest everyday event.
+// lifelike are events of about their usual size: what a stream mostly consists
+// of, and its heaviest everyday event.
 var lifelike = []string{"ref-updated", "patchset-created", "comment-added"}
 
 func BenchmarkScan(b *testing.B) {
@@ -25,7 +26,8 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkValid is what the standard library takes for the syntax alone, for comparison.
+// BenchmarkValid is what the standard library takes for the syntax alone, for
+// comparison.
 func BenchmarkValid(b *testing.B) {
 	for _, name := range lifelike {
 		data := readEvent(b, name)
@@ -41,7 +43,8 @@ func BenchmarkValid(b *testing.B) {
 	}
 }
 
-// BenchmarkJudge is Scan and Rule of the default filter together: what each record of a stream costs.
+// BenchmarkJudge is Scan and Rule of the default filter together: what each
+// record of a stream costs.
 func BenchmarkJudge(b *testing.B) {
 	filter := zuulFilter(b)
 	data := readEvent(b, "ref-updated")

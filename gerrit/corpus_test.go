@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// TestHostile gives every record of testdata/hostile, one for each row and rule of what is known to harm a consumer, the
-// verdict that stands beside it.
+// TestHostile gives every record of testdata/hostile, one for each row and rule
+// of what is known to harm a consumer, the verdict that stands beside it.
 func TestHostile(t *testing.T) {
 	filter := zuulFilter(t)
 	for _, row := range expectations(t, "hostile", 3) {
@@ -79,7 +79,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestLargestEvents checks the two events that grow to a record's limit, which no file holds.
+// TestLargestEvents checks the two events that grow to a record's limit, which
+// no file holds.
 func TestLargestEvents(t *testing.T) {
 	var batch bytes.Buffer
 	batch.WriteString(`{"refUpdates":[`)
@@ -97,7 +98,8 @@ func TestLargestEvents(t *testing.T) {
 	}
 }
 
-// verdict names what becomes of a record: "keep", "drop:" and a rule, or the reason of its fault.
+// verdict names what becomes of a record: "keep", "drop:" and a rule, or the
+// reason of its fault.
 func verdict(filter *gerrit.Filter, data []byte) string {
 	e, err := gerrit.Scan(data)
 	var fault *gerrit.Fault
@@ -110,7 +112,8 @@ func verdict(filter *gerrit.Filter, data []byte) string {
 	return "keep"
 }
 
-// expectations reads a folder's EXPECT.tsv, and checks that it names each file of the folder and no other.
+// expectations reads a folder's EXPECT.tsv, and checks that it names each file
+// of the folder and no other.
 func expectations(t *testing.T, folder string, columns int) [][]string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", folder, "*.json"))

@@ -28,7 +28,8 @@ func (s *scanner) checkShape(e *Event) {
 	}
 }
 
-// checkKinds notes the first member whose value is of another kind than its row says.
+// checkKinds notes the first member whose value is of another kind than its row
+// says.
 func (s *scanner) checkKinds(eventType []byte) {
 	for m, at := range s.wrong {
 		if r := &table[m]; at > 0 && r.appliesTo(eventType) {
@@ -38,7 +39,8 @@ func (s *scanner) checkKinds(eventType []byte) {
 	}
 }
 
-// checkRules notes the first member that must be there and is not, or that must not be what others of its kind may.
+// checkRules notes the first member that must be there and is not, or that must
+// not be what others of its kind may.
 func (s *scanner) checkRules(e *Event) {
 	switch string(e.Type) {
 	case typeRefUpdated:
@@ -67,7 +69,8 @@ func (s *scanner) require(f field, path string) {
 	}
 }
 
-// forbidProjectObject notes that `project` is an object: Zuul with a replication_timeout makes a key of it and of the ref.
+// forbidProjectObject notes that `project` is an object: Zuul with a
+// replication_timeout makes a key of it and of the ref.
 func (s *scanner) forbidProjectObject(path string) {
 	if at := s.seen[topProject]; at.end > 0 && s.data[at.start] == '{' {
 		s.failShape(ReasonShape, at, path, "a string")
@@ -119,10 +122,12 @@ func (s *scanner) ref(isHead bool) []byte {
 	return append([]byte("refs/heads/"), branch...)
 }
 
-// maxDigits bounds the integers that are read: 18 digits always fit into an int64.
+// maxDigits bounds the integers that are read: 18 digits always fit into an
+// int64.
 const maxDigits = 18
 
-// integer returns a field that is a number, or a string, of nothing but 1 to 18 digits; else 0.
+// integer returns a field that is a number, or a string, of nothing but 1 to 18
+// digits; else 0.
 func (s *scanner) integer(f field) int64 {
 	at := s.seen[f]
 	if s.isText(f) {
@@ -141,10 +146,12 @@ func (s *scanner) integer(f field) int64 {
 	return n
 }
 
-// lastSecond is the last second of the year 9999, the last that RFC 3339 can write.
+// lastSecond is the last second of the year 9999, the last that RFC 3339 can
+// write.
 const lastSecond = 253402300799
 
-// created returns eventCreatedOn if a time can be made of it that can be written, else 0.
+// created returns eventCreatedOn if a time can be made of it that can be
+// written, else 0.
 func (s *scanner) created() int64 {
 	if n := s.integer(topCreated); n <= lastSecond {
 		return n

@@ -11,7 +11,8 @@ func (s *scanner) fail(reason Reason, offset int, what string) int {
 	return -1
 }
 
-// failShape notes that a member, named by its path, has not the shape it must have. A zero span: it is missing.
+// failShape notes that a member, named by its path, has not the shape it must
+// have. A zero span: it is missing.
 func (s *scanner) failShape(reason Reason, at span, path, must string) {
 	if at == (span{}) {
 		s.fault = &Fault{Reason: reason, Detail: path + " is missing; it must be " + must}
@@ -20,7 +21,8 @@ func (s *scanner) failShape(reason Reason, at span, path, must string) {
 	s.fail(reason, at.start, path+" is not "+must)
 }
 
-// unexpected notes a byte that JSON does not allow in its place, or that there is none.
+// unexpected notes a byte that JSON does not allow in its place, or that there
+// is none.
 func (s *scanner) unexpected(i int, where string) int {
 	if i >= len(s.data) {
 		return s.fail(ReasonJSON, len(s.data), "the record ends "+where)

@@ -19,14 +19,16 @@ func Reasons() []Reason {
 	return []Reason{ReasonJSON, ReasonUTF8, ReasonSurrogate, ReasonDepth, ReasonNumber, ReasonShape, ReasonType}
 }
 
-// Fault says why a record is no event that could be handed on. It holds nothing of the record's contents.
+// Fault says why a record is no event that could be handed on. It holds nothing
+// of the record's contents.
 type Fault struct {
 	Reason Reason
 	Offset int    // of the first byte that is wrong; of the whole record, 0, when a member is missing
 	Detail string // what is wrong and where, in words, and what Looks says; less than 200 bytes
 
-	// Looks is what the record looks like instead of an event: "gzip", "base64 of JSON", "several events in one record";
-	// empty: nothing that is known. A producer that encodes wrongly does so with every record. It is a guess.
+	// Looks is what the record looks like instead of an event: "gzip", "base64
+	// of JSON", "several events in one record"; empty: nothing that is known. A
+	// producer that encodes wrongly does so with every record. It is a guess.
 	Looks string
 }
 

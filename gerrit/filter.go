@@ -23,11 +23,13 @@ const (
 // Rules returns the name of every rule there is.
 func Rules() []string { return []string{RuleType, RuleMeta, RuleTypes, RuleProjects, RuleRefs} }
 
-// FilterConfig says which events are kept: those that the preset does not drop and that each non-empty list of patterns names.
-// An event without a project or without one ref of its own is not judged by Projects or Refs.
+// FilterConfig says which events are kept: those that the preset does not drop
+// and that each non-empty list of patterns names. An event without a project or
+// without one ref of its own is not judged by Projects or Refs.
 //
-// A pattern is an RE2 expression if it begins with "^"; it is not anchored at its end. Otherwise it is a whole name, or the
-// beginning of one if it ends in "*".
+// A pattern is an RE2 expression if it begins with "^"; it is not anchored at
+// its end. Otherwise it is a whole name, or the beginning of one if it ends in
+// "*".
 type FilterConfig struct {
 	// Preset is PresetZuul, also when it is empty, or PresetNone.
 	Preset string
@@ -35,8 +37,8 @@ type FilterConfig struct {
 	// Drop replaces the preset's list of dropped types when it is not nil.
 	Drop []string
 
-	// Replication keeps ref-replicated and ref-replication-scheduled with PresetZuul. Zuul needs them when its
-	// replication_timeout is above 0.
+	// Replication keeps ref-replicated and ref-replication-scheduled with
+	// PresetZuul. Zuul needs them when its replication_timeout is above 0.
 	Replication bool
 
 	Types    []string // patterns of types to keep; empty: all
@@ -44,8 +46,8 @@ type FilterConfig struct {
 	Refs     []string // patterns of full ref names to keep; empty: all
 }
 
-// ZuulDrop returns the types that PresetZuul drops. With replication those that Zuul needs for its replication_timeout are not
-// among them.
+// ZuulDrop returns the types that PresetZuul drops. With replication those that
+// Zuul needs for its replication_timeout are not among them.
 func ZuulDrop(replication bool) []string {
 	drop := []string{
 		"cache-eviction", "fetch-ref-replicated", "fetch-ref-replication-scheduled", "ref-replication-done",
@@ -57,7 +59,8 @@ func ZuulDrop(replication bool) []string {
 	return drop
 }
 
-// Filter says which events nobody needs. It may be used by several goroutines at once.
+// Filter says which events nobody needs. It may be used by several goroutines
+// at once.
 type Filter struct {
 	drop     map[string]bool
 	meta     bool
@@ -66,7 +69,8 @@ type Filter struct {
 	refs     *patterns
 }
 
-// NewFilter returns the filter that a configuration describes. The error joins one *ConfigError for every fault of it.
+// NewFilter returns the filter that a configuration describes. The error joins
+// one *ConfigError for every fault of it.
 func NewFilter(c FilterConfig) (*Filter, error) {
 	f := &Filter{drop: map[string]bool{}}
 	drop := c.Drop
@@ -93,7 +97,8 @@ func NewFilter(c FilterConfig) (*Filter, error) {
 	return f, nil
 }
 
-// Rule returns the name of the rule that drops an event, or "" if it is kept. It does not allocate.
+// Rule returns the name of the rule that drops an event, or "" if it is kept.
+// It does not allocate.
 func (f *Filter) Rule(e *Event) string {
 	switch {
 	case f.drop[string(e.Type)]:
@@ -110,7 +115,8 @@ func (f *Filter) Rule(e *Event) string {
 	return ""
 }
 
-// isMeta reports whether the event only says that a change's notes moved on. What moved them has an event of its own.
+// isMeta reports whether the event only says that a change's notes moved on.
+// What moved them has an event of its own.
 func isMeta(e *Event) bool {
 	return string(e.Type) == typeRefUpdated &&
 		bytes.HasPrefix(e.Ref, []byte("refs/changes/")) && bytes.HasSuffix(e.Ref, []byte("/meta"))

@@ -7,8 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// A producer that encodes wrongly does it with every record. What a bad record looks like says where to search; it is a guess,
-// made from the record's first bytes, and names nothing of its contents.
+// A producer that encodes wrongly does it with every record. What a bad record
+// looks like says where to search; it is a guess, made from the record's first
+// bytes, and names nothing of its contents.
 
 // maxLook is how much of a record is looked at, in bytes.
 const maxLook = 64 << 10
@@ -27,7 +28,8 @@ var compressions = []magic{
 	{"\xfd7zXZ\x00", "xz"},
 }
 
-// magics are further forms that say what they are. None begins as an event does.
+// magics are further forms that say what they are. None begins as an event
+// does.
 var magics = []magic{
 	{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"{\x00\x00\x00", "UTF-32"}, {"\x00\x00\x00{", "UTF-32"},
 	{"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"}, {"{\x00", "UTF-16"}, {"\x00{", "UTF-16"},
@@ -42,7 +44,8 @@ var magics = []magic{
 	{"{'", "a dictionary as Python prints it"}, {"{u'", "a dictionary as Python prints it"}, {"b'{", "bytes as Python prints them"},
 }
 
-// looksLike returns what a record that is refused seems to be, in a few words; "": nothing that is known.
+// looksLike returns what a record that is refused seems to be, in a few words;
+// "": nothing that is known.
 func looksLike(data []byte, f *Fault) string {
 	data = data[:min(len(data), maxLook)]
 	trimmed := bytes.TrimLeft(data, " \t\r\n")
@@ -104,7 +107,8 @@ func begins(data []byte, forms []magic) string {
 // encodings is how often text is taken for something encoded as text.
 const encodings = 3
 
-// encoded names what text stands for: JSON, or a form that it was encoded from; "": neither.
+// encoded names what text stands for: JSON, or a form that it was encoded from;
+// "": neither.
 func encoded(data []byte, times int) string {
 	data = bytes.TrimSpace(data)
 	switch {
@@ -129,8 +133,8 @@ func encoded(data []byte, times int) string {
 	return ""
 }
 
-// beginsJSON reports whether text begins as an object or an array of objects does. One byte is too little: "example" is base64 of
-// a brace.
+// beginsJSON reports whether text begins as an object or an array of objects
+// does. One byte is too little: "example" is base64 of a brace.
 func beginsJSON(text []byte) bool {
 	rest := bytes.TrimLeft(text[1:], " \t\r\n")
 	return text[0] == '{' && bytes.HasPrefix(rest, []byte(`"`)) || text[0] == '[' && bytes.HasPrefix(rest, []byte("{"))
@@ -146,7 +150,8 @@ func fromHex(text []byte) ([]byte, bool) {
 	return plain, err == nil && len(plain) > 0
 }
 
-// fromBase64 decodes the beginning of text in either alphabet, with or without padding.
+// fromBase64 decodes the beginning of text in either alphabet, with or without
+// padding.
 func fromBase64(text []byte) ([]byte, bool) {
 	text = bytes.TrimRight(text[:min(len(text), probe)], "=\r\n")
 	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
@@ -158,7 +163,8 @@ func fromBase64(text []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// inString returns the beginning of what a string stands for that data begins with, closed or not.
+// inString returns the beginning of what a string stands for that data begins
+// with, closed or not.
 func inString(data []byte) []byte {
 	raw := data[1:min(len(data), 1+6*probe)]
 	end := 0
@@ -178,7 +184,8 @@ func inString(data []byte) []byte {
 	return unescape(make([]byte, 0, end), raw[:end])
 }
 
-// isAnother reports whether a value ends in front of an offset and another object begins there.
+// isAnother reports whether a value ends in front of an offset and another
+// object begins there.
 func isAnother(data []byte, offset int) bool {
 	if offset == 0 || offset >= len(data) {
 		return false
@@ -198,8 +205,9 @@ func closes(data []byte) bool {
 	return s.at(i) == '{' && s.value(i, 0, noMember) == len(data)
 }
 
-// isWrapped reports whether an object within an object, of valid JSON, says that it is an event of a known type, or a text in it
-// begins as an object does.
+// isWrapped reports whether an object within an object, of valid JSON, says
+// that it is an event of a known type, or a text in it begins as an object
+// does.
 func isWrapped(data []byte) bool {
 	s := scanner{data: data}
 	for i, depth := 0, 0; i < len(data); {
@@ -225,7 +233,8 @@ func isWrapped(data []byte) bool {
 	return false
 }
 
-// wraps reports whether a member, whose value begins at i, shows that an event is within.
+// wraps reports whether a member, whose value begins at i, shows that an event
+// is within.
 func wraps(s *scanner, name []byte, i, depth int) bool {
 	if s.at(i) != '"' {
 		return false
@@ -238,7 +247,8 @@ func wraps(s *scanner, name []byte, i, depth int) bool {
 	return depth > 1 && string(name) == "type" && Label(value) != OtherType || bytes.HasPrefix(value, []byte(`{\"`))
 }
 
-// isProtobuf reports whether data begins with a field of text and another field: what a message of events would.
+// isProtobuf reports whether data begins with a field of text and another
+// field: what a message of events would.
 func isProtobuf(data []byte) bool {
 	if len(data) < 4 || data[0]&7 != 2 || data[0]>>3 == 0 || data[0] > 0x7a || data[0] >= ' ' && data[0] != '"' {
 		return false
@@ -251,8 +261,9 @@ func isProtobuf(data []byte) bool {
 	return next>>3 != 0 && (next&7 == 0 || next&7 == 2) && next < ' '
 }
 
-// isMap reports whether data begins with a small map whose first name is a short text, in a form that writes the length of maps
-// into the low four bits of a byte and that of texts into a byte from first to last.
+// isMap reports whether data begins with a small map whose first name is a
+// short text, in a form that writes the length of maps into the low four bits
+// of a byte and that of texts into a byte from first to last.
 func isMap(data []byte, maps, first, last byte) bool {
 	if len(data) < 3 || data[0]&0xf0 != maps || data[0] == maps || data[1] < first || data[1] > last {
 		return false

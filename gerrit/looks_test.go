@@ -18,7 +18,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// encodings are ways in which a producer may spoil an event, and what the result looks like.
+// encodings are ways in which a producer may spoil an event, and what the
+// result looks like.
 var encodings = []struct {
 	looks string
 	spoil func(event string) string
@@ -91,8 +92,8 @@ func inUTF16(event string, order binary.AppendByteOrder, mark string) string {
 	return string(b)
 }
 
-// TestABadRecordIsNamed spoils events as producers do: the fault says what the record looks like, in few words and none of the
-// record's.
+// TestABadRecordIsNamed spoils events as producers do: the fault says what the
+// record looks like, in few words and none of the record's.
 func TestABadRecordIsNamed(t *testing.T) {
 	for _, c := range encodings {
 		for _, name := range gerrit.Types() {
@@ -130,7 +131,8 @@ func TestWhatIsCutIsLookedAtToo(t *testing.T) {
 	}
 }
 
-// TestNothingIsNamedInVain: a record that is only damaged, cut or of the wrong shape looks like nothing else.
+// TestNothingIsNamedInVain: a record that is only damaged, cut or of the wrong
+// shape looks like nothing else.
 func TestNothingIsNamedInVain(t *testing.T) {
 	for _, c := range []string{
 		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", `"\`, `"{\`, `"\u12`, `"\ud83d\u`, `"\ud83d"`, "type", "deadbeef", "abcd", "Hello, world!", "comment-added",

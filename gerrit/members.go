@@ -24,14 +24,17 @@ type row struct {
 	field field    // where its value is noted; noField: only its kind counts
 }
 
-// table is the one place that says which types the members of an event may have: each member that Zuul reads, of any release,
-// has the type that Gerrit writes. null stands where Zuul makes no difference between it and nothing. The rows are in depth-first
-// order.
+// table is the one place that says which types the members of an event may
+// have: each member that Zuul reads, of any release, has the type that Gerrit
+// writes. null stands where Zuul makes no difference between it and nothing.
+// The rows are in depth-first order.
 //
-// What the wrong type does to Zuul (each tried with its own modules): an array or an object as newRev, project, ref or refName is
-// used as a key of a dictionary and stops the whole queue, some of them only with a replication_timeout; what its handler looks
-// into, and is of another type, stays in the queue for ever with releases before summer 2025; and what its filters compare loses
-// the event for every tenant.
+// What the wrong type does to Zuul (each tried with its own modules): an array
+// or an object as newRev, project, ref or refName is used as a key of a
+// dictionary and stops the whole queue, some of them only with a
+// replication_timeout; what its handler looks into, and is of another type,
+// stays in the queue for ever with releases before summer 2025; and what its
+// filters compare loses the event for every tenant.
 var table = [...]row{
 	noMember: {kinds: anything},
 	top:      {kinds: anything}, // not an object: found where the document is checked
@@ -159,8 +162,9 @@ const (
 	top                    // the event itself
 )
 
-// field is a member whose value is noted: an Event is made of it, or a rule that is about more than its type. They are in
-// the order of the table, so that those within a member follow each other.
+// field is a member whose value is noted: an Event is made of it, or a rule
+// that is about more than its type. They are in the order of the table, so that
+// those within a member follow each other.
 type field uint8
 
 const (
@@ -183,13 +187,16 @@ const (
 	fieldCount
 )
 
-// span is where a value stands. The zero span means that it is absent: no value stands at offset 0 but the event itself.
+// span is where a value stands. The zero span means that it is absent: no value
+// stands at offset 0 but the event itself.
 type span struct{ start, end int }
 
-// wrong holds, of each member, where a value stands that is of another kind than its row says; 0: nowhere.
+// wrong holds, of each member, where a value stands that is of another kind
+// than its row says; 0: nowhere.
 type wrong [len(table)]int
 
-// note keeps what is known of a member's value, instead of what was known of it.
+// note keeps what is known of a member's value, instead of what was known of
+// it.
 func (s *scanner) note(m member, n *node, start, end int) {
 	s.seen[n.field] = span{start, end}
 	if n.kinds&kindOf[s.data[start]] == 0 {
@@ -202,7 +209,8 @@ func (s *scanner) note(m member, n *node, start, end int) {
 	}
 }
 
-// forget drops what was noted within a member: of two members with one name the last counts, and it counts whole.
+// forget drops what was noted within a member: of two members with one name the
+// last counts, and it counts whole.
 func (s *scanner) forget(n *node) {
 	for f := n.fields[0]; f < n.fields[1]; f++ {
 		s.seen[f] = span{}
@@ -212,7 +220,8 @@ func (s *scanner) forget(n *node) {
 	}
 }
 
-// anyWrong reports whether a member, or one within, has a value of another kind than its row says.
+// anyWrong reports whether a member, or one within, has a value of another kind
+// than its row says.
 func (s *scanner) anyWrong(m member) bool {
 	return s.wrong != nil && slices.ContainsFunc(s.wrong[m:tree[m].last+1], func(at int) bool { return at > 0 })
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// read is a member that Zuul reads, and what may stand there without harm: a letter for each of JSON's types, see letterOf.
+// read is a member that Zuul reads, and what may stand there without harm: a
+// letter for each of JSON's types, see letterOf.
 type read struct {
 	path string // "a/b"; "*" is each element of an array
 	may  string
@@ -20,7 +21,8 @@ type read struct {
 // own are Gerrit's own types, in which these names are accounts.
 var own = gerrit.Types()[:18]
 
-// readMembers is written down a second time, and not made of the table that it is compared with.
+// readMembers is written down a second time, and not made of the table that it
+// is compared with.
 var readMembers = func() []read {
 	const text = "s0"
 	list := []read{
@@ -96,7 +98,8 @@ func letterOf(v any) string {
 	return "0"
 }
 
-// steps returns the names of a path. A name that begins with a slash is written with a tilde.
+// steps returns the names of a path. A name that begins with a slash is written
+// with a tilde.
 func steps(path string) []string {
 	names := strings.Split(path, "/")
 	for i, name := range names {
@@ -124,7 +127,8 @@ func valuesAt(v any, path string) []any {
 	return level
 }
 
-// with returns an event of a type, with a member at a path in which a value stands. It has what its type must have.
+// with returns an event of a type, with a member at a path in which a value
+// stands. It has what its type must have.
 func with(eventType, path, value string) string {
 	names := steps(path)
 	for i := len(names) - 1; i >= 0; i-- {
@@ -167,8 +171,9 @@ func ofEveryType() [][]byte {
 	return all
 }
 
-// TestEveryMemberThatZuulReadsHasItsType puts each of JSON's types into each member that Zuul reads, in an event of each
-// type: one that Gerrit does not write there is refused, and the fault names the member.
+// TestEveryMemberThatZuulReadsHasItsType puts each of JSON's types into each
+// member that Zuul reads, in an event of each type: one that Gerrit does not
+// write there is refused, and the fault names the member.
 func TestEveryMemberThatZuulReadsHasItsType(t *testing.T) {
 	for _, m := range readMembers {
 		for letter, value := range samples {
@@ -202,7 +207,8 @@ func checkMember(t *testing.T, m read, letter, data string) {
 	}
 }
 
-// TestWhatCountsOfAWrongMember has members that come twice, and arrays of which one element is wrong.
+// TestWhatCountsOfAWrongMember has members that come twice, and arrays of which
+// one element is wrong.
 func TestWhatCountsOfAWrongMember(t *testing.T) {
 	filter := zuulFilter(t)
 	for _, c := range []struct{ data, want string }{

@@ -38,7 +38,8 @@ func (s *scanner) number(i int) int {
 	return i
 }
 
-// fraction checks what may follow a number's whole part, and says whether it is no integer and whether it has an exponent.
+// fraction checks what may follow a number's whole part, and says whether it is
+// no integer and whether it has an exponent.
 func (s *scanner) fraction(i int) (end int, inexact, exponent bool) {
 	if s.at(i) == '.' {
 		inexact = true
@@ -74,7 +75,8 @@ func overflows(number []byte) bool {
 	return err != nil && math.IsInf(f, 0)
 }
 
-// notFinite notes one of the words that Python writes and reads for numbers that JSON does not have.
+// notFinite notes one of the words that Python writes and reads for numbers
+// that JSON does not have.
 func (s *scanner) notFinite(i int, word string) int {
 	end := i + len(word)
 	if end > len(s.data) || string(s.data[i:end]) != word {

@@ -40,7 +40,8 @@ type patterns struct {
 	expressions []*regexp.Regexp
 }
 
-// compile returns the patterns of a list, nil if it is empty, and appends its faults.
+// compile returns the patterns of a list, nil if it is empty, and appends its
+// faults.
 func compile(field string, list []string, faults *[]error) *patterns {
 	if len(list) == 0 {
 		return nil

@@ -15,8 +15,8 @@ import (
 // judgeAsZuul is what package peers' reader of the queue judges payloads by.
 const judgeAsZuul = "../internal/peers/python/payload.py"
 
-// readAsZuul reads a record a line in base64, as Zuul reads what we queue, and answers each with the event's type in base64,
-// or with the error.
+// readAsZuul reads a record a line in base64, as Zuul reads what we queue, and
+// answers each with the event's type in base64, or with the error.
 const readAsZuul = `
 import base64, json, sys
 NEVER_QUEUED.clear()  # the filter drops those
@@ -30,9 +30,11 @@ for line in sys.stdin:
         print("error " + repr(e)[:200])
 `
 
-// TestPython holds Scan against the parser that Zuul uses and against what Zuul does with an event: what passes Scan, that one
-// reads and writes again, with the same type, and stumbles over nothing. Records are those of testdata, those with each member
-// of each type, and some thousands that were damaged at random.
+// TestPython holds Scan against the parser that Zuul uses and against what Zuul
+// does with an event: what passes Scan, that one reads and writes again, with
+// the same type, and stumbles over nothing. Records are those of testdata,
+// those with each member of each type, and some thousands that were damaged at
+// random.
 func TestPython(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -70,7 +72,8 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// damaged returns every record of testdata, and each of them several times with some bytes changed.
+// damaged returns every record of testdata, and each of them several times with
+// some bytes changed.
 func damaged(tb testing.TB) [][]byte {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const bits = `"\{}[]:,0123456789eE+-.utrn nullNaN` + "\x00\x1f\x7f\x80\xc3\xff"

@@ -1,32 +1,40 @@
 package gerrit
 
-// Limits of what Scan lets pass. Zuul's Python fails at a nesting of about 1,000 and at integers of more than 4,300 digits.
+// Limits of what Scan lets pass. Zuul's Python fails at a nesting of about
+// 1,000 and at integers of more than 4,300 digits.
 const (
 	MaxDepth  = 200  // containers within each other, the event itself included
 	MaxNumber = 4000 // characters of a number
 )
 
-// Scan validates a record in one pass over its bytes and takes out what an Event holds. The error is always a *Fault.
+// Scan validates a record in one pass over its bytes and takes out what an
+// Event holds. The error is always a *Fault.
 //
-// What passes is one JSON object (RFC 8259) in valid UTF-8, without unpaired surrogate escapes, NaN or Infinity, within
-// MaxDepth and MaxNumber, in which:
+// What passes is one JSON object (RFC 8259) in valid UTF-8, without unpaired
+// surrogate escapes, NaN or Infinity, within MaxDepth and MaxNumber, in which:
 //
 //   - `type` is a string;
-//   - each member that Zuul reads has, when present, the type that Gerrit writes, down to the leaf: `change` and `refUpdate`
-//     are objects, `change.project` and `newRev` strings, `approvals` an array of objects, and so on (see members.go). null is
-//     no object and no array: Gerrit leaves out what is null, and Zuul's handler trips over some of them. A number may be
-//     a string, as it has been. `project` may be an object, as it has been, unless the event has a `ref` or is one of
-//     replication;
-//   - a ref-updated has a string refUpdate.refName and, if that is a branch, a string refUpdate.project; a project-head-updated
-//     has a string newHead and a string projectName.
+//   - each member that Zuul reads has, when present, the type that Gerrit
+//     writes, down to the leaf: `change` and `refUpdate` are objects,
+//     `change.project` and `newRev` strings, `approvals` an array of objects,
+//     and so on (see members.go). null is no object and no array: Gerrit leaves
+//     out what is null, and Zuul's handler trips over some of them. A number
+//     may be a string, as it has been. `project` may be an object, as it has
+//     been, unless the event has a `ref` or is one of replication;
+//   - a ref-updated has a string refUpdate.refName and, if that is a branch, a
+//     string refUpdate.project; a project-head-updated has a string newHead and
+//     a string projectName.
 //
-// A number with a fraction or an exponent that is too large for a float64 is refused, for Python makes an infinity of it; an
-// integer stays exact there and is only bound by MaxNumber. Of members with one name the last counts, whole, and escaped
-// names are decoded, as every known parser does. Anything else may have any shape: members that are only read when they
-// have the right one are ignored otherwise.
+// A number with a fraction or an exponent that is too large for a float64 is
+// refused, for Python makes an infinity of it; an integer stays exact there and
+// is only bound by MaxNumber. Of members with one name the last counts, whole,
+// and escaped names are decoded, as every known parser does. Anything else may
+// have any shape: members that are only read when they have the right one are
+// ignored otherwise.
 //
-// Scan allocates when a field of the Event has escapes in it, when a change event names its branch in no other way than by its
-// short name, and for faults.
+// Scan allocates when a field of the Event has escapes in it, when a change
+// event names its branch in no other way than by its short name, and for
+// faults.
 func Scan(data []byte) (Event, error) {
 	s := scanner{data: data}
 	if s.document(); s.fault != nil {
@@ -39,8 +47,8 @@ func Scan(data []byte) (Event, error) {
 	return e, nil
 }
 
-// scanner is one pass over a record. Its methods take the index to go on from and return the index behind what they
-// checked, or -1 with fault set.
+// scanner is one pass over a record. Its methods take the index to go on from
+// and return the index behind what they checked, or -1 with fault set.
 type scanner struct {
 	data  []byte
 	fault *Fault
@@ -68,7 +76,8 @@ func (s *scanner) document() {
 	}
 }
 
-// value checks the value at i, within depth containers. The members of an object are taken note of as scope says.
+// value checks the value at i, within depth containers. The members of an
+// object are taken note of as scope says.
 func (s *scanner) value(i, depth int, scope member) int {
 	switch s.at(i) {
 	case '"':
@@ -198,7 +207,8 @@ func (s *scanner) literal(i int, word string) int {
 	return end
 }
 
-// at returns the byte at i, and 0, which nothing outside strings allows, behind the end.
+// at returns the byte at i, and 0, which nothing outside strings allows, behind
+// the end.
 func (s *scanner) at(i int) byte {
 	if i < len(s.data) {
 		return s.data[i]

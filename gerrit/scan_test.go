@@ -37,7 +37,8 @@ func TestFaultNamesThePlace(t *testing.T) {
 	}
 }
 
-// TestFaultHoldsNoPayload puts a secret into every place of the hostile records that holds text.
+// TestFaultHoldsNoPayload puts a secret into every place of the hostile records
+// that holds text.
 func TestFaultHoldsNoPayload(t *testing.T) {
 	seen := map[gerrit.Reason]bool{}
 	for _, data := range allRecords(t) {
@@ -58,7 +59,8 @@ func TestFaultHoldsNoPayload(t *testing.T) {
 	}
 }
 
-// TestScanIsWholeAtEveryLength cuts lifelike events at every byte: nothing shorter than the whole is one.
+// TestScanIsWholeAtEveryLength cuts lifelike events at every byte: nothing
+// shorter than the whole is one.
 func TestScanIsWholeAtEveryLength(t *testing.T) {
 	for _, name := range lifelike {
 		data := readEvent(t, name)
@@ -70,8 +72,8 @@ func TestScanIsWholeAtEveryLength(t *testing.T) {
 	}
 }
 
-// TestStringsAtEveryOffset puts each byte there is, and some escapes, at every place within the eight bytes that are looked at
-// together.
+// TestStringsAtEveryOffset puts each byte there is, and some escapes, at every
+// place within the eight bytes that are looked at together.
 func TestStringsAtEveryOffset(t *testing.T) {
 	want := map[string]gerrit.Reason{`\"`: "", `\n`: "", "\u00e9": "", "\u0800": "", "\U0001f600": "", `\a`: "json"}
 	for c := range 256 {
@@ -101,8 +103,8 @@ func TestStringsAtEveryOffset(t *testing.T) {
 	}
 }
 
-// No regular expression is among the patterns: package regexp keeps its machines in a pool, which the race detector empties at
-// random.
+// No regular expression is among the patterns: package regexp keeps its
+// machines in a pool, which the race detector empties at random.
 func TestScanAndRuleDoNotAllocate(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{
 		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"}, Refs: []string{"refs/heads/*", "refs/tags/*"},

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// text checks a string from behind its opening quote to behind its closing one, and says whether it has escapes.
+// text checks a string from behind its opening quote to behind its closing one,
+// and says whether it has escapes.
 func (s *scanner) text(i int) (end int, escaped bool) {
 	data := s.data
 	for {
@@ -41,12 +42,15 @@ const (
 	spaces = ' ' * ones
 )
 
-// plain returns the index of the first byte from i on that is not a plain character of a string: a quote, a backslash, a
-// control character, or part of a character beyond ASCII. It looks at eight bytes at once.
+// plain returns the index of the first byte from i on that is not a plain
+// character of a string: a quote, a backslash, a control character, or part of
+// a character beyond ASCII. It looks at eight bytes at once.
 //
-// Subtracting 1 sets the high bit of a byte that is 0, as a quote xor a quote is, and subtracting a space that of a control
-// character. A byte beyond ASCII has its high bit after the first subtraction, but for A2, which has it after the last. A
-// borrow can only spoil bytes above one that was found, so that the lowest find is exact.
+// Subtracting 1 sets the high bit of a byte that is 0, as a quote xor a quote
+// is, and subtracting a space that of a control character. A byte beyond ASCII
+// has its high bit after the first subtraction, but for A2, which has it after
+// the last. A borrow can only spoil bytes above one that was found, so that the
+// lowest find is exact.
 func plain(data []byte, i int) int {
 	for ; i+8 <= len(data); i += 8 {
 		w := binary.LittleEndian.Uint64(data[i : i+8])
@@ -104,7 +108,8 @@ func (s *scanner) unitAt(i int) rune {
 	return unit(s.data, i)
 }
 
-// unit returns the four hexadecimal digits behind the \u at i as a number, or -1 if they are not that.
+// unit returns the four hexadecimal digits behind the \u at i as a number, or
+// -1 if they are not that.
 func unit(data []byte, i int) rune {
 	if i+6 > len(data) {
 		return -1

@@ -60,7 +60,8 @@ func grow() *[len(table)]node {
 	return &nodes
 }
 
-// split cuts a path into that of the value it stands in and its own name; "" for an element.
+// split cuts a path into that of the value it stands in and its own name; ""
+// for an element.
 func split(path string) (parent, name string) {
 	if strings.HasSuffix(path, "]") {
 		return path[:strings.LastIndexByte(path, '[')], ""
@@ -93,8 +94,8 @@ func (n *node) place(members []member, nodes *[len(table)]node) {
 	}
 }
 
-// hash returns the slot of a name, which is not empty. It looks at the length and three bytes: enough for no two names of one
-// object to be alike.
+// hash returns the slot of a name, which is not empty. It looks at the length
+// and three bytes: enough for no two names of one object to be alike.
 func hash(name []byte, seed uint32) uint32 {
 	n := len(name)
 	h := uint32(name[0]) | uint32(name[n/2])<<8 | uint32(name[n-1])<<16 | uint32(n)<<24 //nolint:gosec // a long name only wraps around

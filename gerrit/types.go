@@ -22,7 +22,8 @@ var gerritTypes = []string{
 	typeRefUpdated, typeBatchRefUpdated, "project-created", typeProjectHeadUpdated,
 }
 
-// knownTypes are Gerrit's own events and those of its widespread plugins. It is never written to.
+// knownTypes are Gerrit's own events and those of its widespread plugins. It is
+// never written to.
 var knownTypes = append(slices.Clone(gerritTypes),
 	typeRefReplicated, typeRefScheduled, "ref-replication-done", "fetch-ref-replicated", "fetch-ref-replication-scheduled",
 	"cache-eviction", "rerun-check",
@@ -37,11 +38,12 @@ var labels = func() map[string]string {
 	return m
 }()
 
-// Types returns the types that have a label of their own: those of Gerrit itself, then those of plugins.
+// Types returns the types that have a label of their own: those of Gerrit
+// itself, then those of plugins.
 func Types() []string { return slices.Clone(knownTypes) }
 
-// Label returns the type if it is a known one, else OtherType: a metric's label must not be chosen by whoever writes an
-// event. It does not allocate.
+// Label returns the type if it is a known one, else OtherType: a metric's label
+// must not be chosen by whoever writes an event. It does not allocate.
 func Label(eventType []byte) string {
 	if l, ok := labels[string(eventType)]; ok {
 		return l

@@ -15,15 +15,17 @@ type Entry struct {
 	Text  string
 }
 
-// Doubt is an entry of FilterConfig.Types that keeps nothing of what Gerrit and its known plugins write. It may be right: a plugin of
-// one's own has types of its own.
+// Doubt is an entry of FilterConfig.Types that keeps nothing of what Gerrit and
+// its known plugins write. It may be right: a plugin of one's own has types of
+// its own.
 type Doubt struct {
 	Entry   Entry
 	Dropped bool // there are such types, and the preset or Drop drops all of them; otherwise there are none
 }
 
-// Doubts returns the entries of Types that match no known type, or only types that are dropped before. Those that cannot be
-// understood are left to NewFilter.
+// Doubts returns the entries of Types that match no known type, or only types
+// that are dropped before. Those that cannot be understood are left to
+// NewFilter.
 func (c FilterConfig) Doubts() []Doubt {
 	f, err := NewFilter(FilterConfig{Preset: c.Preset, Drop: c.Drop, Replication: c.Replication})
 	if err != nil {
@@ -48,7 +50,8 @@ func (c FilterConfig) Doubts() []Doubt {
 	return doubts
 }
 
-// Usage finds out which entries of a filter match nothing that comes. It may be used by several goroutines at once.
+// Usage finds out which entries of a filter match nothing that comes. It may be
+// used by several goroutines at once.
 type Usage struct {
 	done atomic.Bool
 
@@ -60,7 +63,8 @@ type Usage struct {
 // usageFields are the lists that a Usage looks at, in its order.
 var usageFields = [3]string{"types", "projects", "refs"}
 
-// Usage returns one that looks at a number of events, or nil if the filter keeps everything that its preset does not drop.
+// Usage returns one that looks at a number of events, or nil if the filter
+// keeps everything that its preset does not drop.
 func (f *Filter) Usage(events int) *Usage {
 	if f.types == nil && f.projects == nil && f.refs == nil {
 		return nil
@@ -72,8 +76,9 @@ func (f *Filter) Usage(events int) *Usage {
 	return u
 }
 
-// See looks at an event. With the last one that is looked at it returns the entries that none of them matched, by list and text;
-// otherwise nothing. It costs next to nothing afterwards.
+// See looks at an event. With the last one that is looked at it returns the
+// entries that none of them matched, by list and text; otherwise nothing. It
+// costs next to nothing afterwards.
 func (u *Usage) See(e *Event) []Entry {
 	if u.done.Load() {
 		return nil

@@ -7,8 +7,9 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// badScenes are the kinds of bad records, at least one for each reason to refuse one. Each is a good event that something
-// went wrong with, as it does in the field.
+// badScenes are the kinds of bad records, at least one for each reason to
+// refuse one. Each is a good event that something went wrong with, as it does
+// in the field.
 var badScenes = []scene{
 	bad(gerrit.ReasonJSON, func(w *world, e object) []byte { // cut by a full buffer
 		data := string(appendJSON(nil, e))
@@ -94,5 +95,6 @@ func badBranch(w *world) []Record {
 	return []Record{r}
 }
 
-// BadKinds returns how many kinds of bad records there are. One of each comes within the first records.
+// BadKinds returns how many kinds of bad records there are. One of each comes
+// within the first records.
 func BadKinds() int { return len(badScenes) }

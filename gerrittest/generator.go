@@ -16,7 +16,8 @@ const (
 	DeadLetter Want = "dead letter"
 )
 
-// Record is one record as a producer puts it into the stream. The caller owns its bytes.
+// Record is one record as a producer puts it into the stream. The caller owns
+// its bytes.
 type Record struct {
 	Key  string // partition key
 	Data []byte
@@ -27,22 +28,26 @@ type Record struct {
 
 // Options shape the traffic. The zero value is the ordinary one.
 type Options struct {
-	// SpreadKeys makes partition keys of project and change instead of the event's type, as Gerrit's plugin does. With
-	// the type, two thirds of a stream go to one shard, however many there are.
+	// SpreadKeys makes partition keys of project and change instead of the
+	// event's type, as Gerrit's plugin does. With the type, two thirds of a
+	// stream go to one shard, however many there are.
 	SpreadKeys bool
 
-	// Within is the number of records among the first of which every type and every bad kind comes at least once; 0 means
-	// 2,000. What is less than MinWithin counts as MinWithin.
+	// Within is the number of records among the first of which every type and
+	// every bad kind comes at least once; 0 means 2,000. What is less than
+	// MinWithin counts as MinWithin.
 	Within int
 
-	// BadEvery is the number of records of which one is bad, after the first Within; 0 means 400, less than 0 means that
-	// no record is bad.
+	// BadEvery is the number of records of which one is bad, after the first
+	// Within; 0 means 400, less than 0 means that no record is bad.
 	BadEvery int
 
-	// Clock tells eventCreatedOn. nil: a clock that begins with the year 2026 and goes on by a second or so an action.
+	// Clock tells eventCreatedOn. nil: a clock that begins with the year 2026
+	// and goes on by a second or so an action.
 	Clock func() time.Time
 
-	// InstanceID is the server's name in every event. Empty: the member is absent, as with a single server.
+	// InstanceID is the server's name in every event. Empty: the member is
+	// absent, as with a single server.
 	InstanceID string
 }
 
@@ -93,7 +98,8 @@ func (g *Generator) Next() Record {
 	return r
 }
 
-// nextScene returns one that must come early and is due, else a bad one if it is time for it, else any by its weight.
+// nextScene returns one that must come early and is due, else a bad one if it
+// is time for it, else any by its weight.
 func (g *Generator) nextScene() scene {
 	each := g.within / (len(g.due) + 2)
 	if g.dueDone < len(g.due) && g.made >= each*g.dueDone {

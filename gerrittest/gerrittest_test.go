@@ -21,7 +21,8 @@ func take(g *gerrittest.Generator, n int) []gerrittest.Record {
 	return records
 }
 
-// TestWant judges every record by the real scanner and filter: each must get the verdict that it came with.
+// TestWant judges every record by the real scanner and filter: each must get
+// the verdict that it came with.
 func TestWant(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{})
 	if err != nil {
@@ -48,7 +49,8 @@ func TestWant(t *testing.T) {
 	}
 }
 
-// TestEveryKindComesEarly: every type, every bad kind and every reason is among the first records, whatever the seed.
+// TestEveryKindComesEarly: every type, every bad kind and every reason is among
+// the first records, whatever the seed.
 func TestEveryKindComesEarly(t *testing.T) {
 	for _, c := range []struct {
 		within int // as asked for
@@ -88,7 +90,8 @@ func containsAll(set map[string]bool, list []string) bool {
 	return true
 }
 
-// TestProportionsAndSizes holds the traffic against what is known of a real server's.
+// TestProportionsAndSizes holds the traffic against what is known of a real
+// server's.
 func TestProportionsAndSizes(t *testing.T) {
 	const n = 30000
 	sizes := map[string][]int{}

@@ -35,7 +35,8 @@ func (o object) without(name string) object {
 	return slices.DeleteFunc(slices.Clone(o), func(m member) bool { return m.name == name })
 }
 
-// appendJSON appends a value as Gson writes it: without white space, and with < > & = ' escaped.
+// appendJSON appends a value as Gson writes it: without white space, and with <
+// > & = ' escaped.
 func appendJSON(dst []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:

@@ -2,7 +2,8 @@ package gerrittest
 
 import "fmt"
 
-// The parts that events are put together from, as Gerrit puts them: what an event adds comes first, its base fields last.
+// The parts that events are put together from, as Gerrit puts them: what an
+// event adds comes first, its base fields last.
 
 // tail returns the members every event ends with.
 func (w *world) tail(eventType string) object {

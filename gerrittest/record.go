@@ -2,7 +2,8 @@ package gerrittest
 
 import "fmt"
 
-// queued returns the record of an event that is handed on. c is the change that it is about, nil if about none.
+// queued returns the record of an event that is handed on. c is the change that
+// it is about, nil if about none.
 func (w *world) queued(event object, c *change) Record {
 	r := w.record(event, c)
 	r.Want = Queued
@@ -16,7 +17,8 @@ func (w *world) record(event object, c *change) Record {
 	return r
 }
 
-// key returns the partition key: what Gerrit's plugin takes, or what spreads over many shards and keeps a change together.
+// key returns the partition key: what Gerrit's plugin takes, or what spreads
+// over many shards and keeps a change together.
 func (w *world) key(event object, eventType string, c *change) string {
 	switch {
 	case !w.spread:

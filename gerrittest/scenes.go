@@ -6,7 +6,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// scene is something that happens on the server, and the records that tell of it.
+// scene is something that happens on the server, and the records that tell of
+// it.
 type scene func(w *world) []Record
 
 // weighted is a scene and how often it happens, compared with others.
@@ -15,7 +16,8 @@ type weighted struct {
 	scene  scene
 }
 
-// scenes are all that may happen. The weights make up a busy server's day: mostly robots that comment, then people.
+// scenes are all that may happen. The weights make up a busy server's day:
+// mostly robots that comment, then people.
 var scenes = []weighted{
 	{330, build},
 	{170, review},
@@ -71,7 +73,8 @@ func sceneWeights() int {
 // pluginType is a type that no program but its plugin knows.
 const pluginType = "example-scan-finished"
 
-// Types returns every type that a Generator makes: the known ones and one of an unknown plugin.
+// Types returns every type that a Generator makes: the known ones and one of an
+// unknown plugin.
 func Types() []string { return append(gerrit.Types(), pluginType) }
 
 // upload: a new change or another patch set moves two refs.
@@ -111,7 +114,8 @@ func (w *world) commented(c *change, by object, text string) []Record {
 	return []Record{w.meta(c, by), w.queued(w.changeEvent("comment-added", "NEW", c, extras), c)}
 }
 
-// notes: attention sets, drafts that were published and the like move a change's notes and tell nothing else.
+// notes: attention sets, drafts that were published and the like move a
+// change's notes and tell nothing else.
 func notes(w *world) []Record { return []Record{w.meta(w.change(), w.person())} }
 
 // push: a ref is written past review.
@@ -131,7 +135,8 @@ func merge(w *world) []Record {
 	}
 }
 
-// onChange returns the scene of an event about a change, behind that of its notes.
+// onChange returns the scene of an event about a change, behind that of its
+// notes.
 func onChange(eventType, status string, extras func(*world, *change) object) scene {
 	return func(w *world) []Record {
 		c := w.change()

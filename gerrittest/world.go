@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// world is the made-up server: its people, projects and open changes, as far as events show them.
+// world is the made-up server: its people, projects and open changes, as far as
+// events show them.
 type world struct {
 	rng        *rand.Rand
 	spread     bool

@@ -7,9 +7,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record that the Kinesis Producer Library put together of several ones: four bytes that say so, a protobuf message, and
-// the MD5 of the message. Of the message fields 1 to 3 matter here, the keys and the records, and of each record
-// its fields 1 to 3, the keys' indexes and the data:
+// A record that the Kinesis Producer Library put together of several ones: four
+// bytes that say so, a protobuf message, and the MD5 of the message. Of the
+// message fields 1 to 3 matter here, the keys and the records, and of each
+// record its fields 1 to 3, the keys' indexes and the data:
 //
 //	message AggregatedRecord { repeated string partition_key_table = 1; repeated string explicit_hash_key_table = 2;
 //	                           repeated Record records = 3; }
@@ -24,7 +25,8 @@ const (
 	dataField     = 3
 )
 
-// What countAggregate answers for a record that is none, and, below zero, for one that claims to be one and is not a sound one.
+// What countAggregate answers for a record that is none, and, below zero, for
+// one that claims to be one and is not a sound one.
 const (
 	plain = -iota
 	tooShort
@@ -36,8 +38,8 @@ const (
 
 const aggregateFrame = 4 + md5.Size
 
-// aggregateFaults says in words what is wrong with an aggregate, by countAggregate's answer. It is
-// never written to.
+// aggregateFaults says in words what is wrong with an aggregate, by
+// countAggregate's answer. It is never written to.
 var aggregateFaults = map[int]string{
 	tooShort:    "the aggregate is shorter than its magic number and its checksum",
 	badChecksum: "the aggregate's checksum is not that of its message",
@@ -46,7 +48,8 @@ var aggregateFaults = map[int]string{
 	noRecords:   "the aggregate holds no record",
 }
 
-// countAggregate says how many records an aggregate holds, after checking all of it. It allocates nothing.
+// countAggregate says how many records an aggregate holds, after checking all
+// of it. It allocates nothing.
 func countAggregate(data []byte) int {
 	if !bytes.HasPrefix(data, aggregateMagic) {
 		return plain
@@ -79,11 +82,12 @@ func countAggregate(data []byte) int {
 	return count
 }
 
-// aggregateMessage is the message of an aggregate: what is between magic and checksum.
+// aggregateMessage is the message of an aggregate: what is between magic and
+// checksum.
 func aggregateMessage(data []byte) []byte { return data[len(aggregateMagic) : len(data)-md5.Size] }
 
-// nextRecord returns the next record of a message that countAggregate accepted, and the message behind it. more is false when
-// there is none.
+// nextRecord returns the next record of a message that countAggregate accepted,
+// and the message behind it. more is false when there is none.
 func nextRecord(message []byte) (record, rest []byte, more bool) {
 	for len(message) > 0 {
 		record, rest, ok := nextField(message, recordsField)
@@ -98,20 +102,23 @@ func nextRecord(message []byte) (record, rest []byte, more bool) {
 	return nil, nil, false
 }
 
-// maxKeys is how many keys of a sort are looked up in an aggregate; those behind are not known.
+// maxKeys is how many keys of a sort are looked up in an aggregate; those
+// behind are not known.
 const maxKeys = 10_000
 
 // keyRoom is what the tables of both sorts take for each of them.
 const keyRoom = 2 * 4
 
-// keyTable says where the keys of one sort stand in the message of an aggregate.
+// keyTable says where the keys of one sort stand in the message of an
+// aggregate.
 type keyTable struct {
 	field   protowire.Number // of the keys in the message, and of a key's index in a record
 	message []byte
 	starts  []uint32
 }
 
-// fill notes the keys of a message. Every known producer writes them in front of the records.
+// fill notes the keys of a message. Every known producer writes them in front
+// of the records.
 func (t *keyTable) fill(field protowire.Number, message []byte) {
 	t.field, t.message, t.starts = field, message, t.starts[:0]
 	for rest := message; len(rest) > 0 && len(t.starts) < maxKeys; {
@@ -150,8 +157,8 @@ func (t *keyTable) of(record []byte) []byte {
 	return nil
 }
 
-// nextField takes a field off a message and returns its bytes if it is the one wanted, else nil. ok is false when the message is
-// broken.
+// nextField takes a field off a message and returns its bytes if it is the one
+// wanted, else nil. ok is false when the message is broken.
 func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bool) {
 	number, kind, n := protowire.ConsumeTag(message)
 	if n < 0 || !number.IsValid() {
@@ -175,7 +182,8 @@ func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bo
 	return value[:len(value):len(value)], message[n:], true
 }
 
-// recordData returns the data of a record inside an aggregate: of several, the last, as protobuf has it.
+// recordData returns the data of a record inside an aggregate: of several, the
+// last, as protobuf has it.
 func recordData(record []byte) (data []byte, ok bool) {
 	for len(record) > 0 {
 		value, rest, sound := nextField(record, dataField)

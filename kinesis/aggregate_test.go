@@ -22,7 +22,8 @@ func unpackAll(data []byte) (all []string) {
 	return all
 }
 
-// unpackPairs returns what is in an aggregate as key=data, as the page does it; keys hold no "=".
+// unpackPairs returns what is in an aggregate as key=data, as the page does it;
+// keys hold no "=".
 func unpackPairs(data []byte) (all []string) {
 	n := countAggregate(data)
 	if n <= 0 {
@@ -92,7 +93,8 @@ func TestUnsoundAggregateIsBad(t *testing.T) {
 	}
 }
 
-// FuzzAggregate: whatever the bytes, counting agrees with unpacking, and neither takes more than is there.
+// FuzzAggregate: whatever the bytes, counting agrees with unpacking, and
+// neither takes more than is there.
 func FuzzAggregate(f *testing.F) {
 	f.Add([]byte{}, true)
 	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")}, kinesistest.UserRecord{PartitionKey: "b"})
@@ -119,7 +121,8 @@ func FuzzAggregate(f *testing.F) {
 	})
 }
 
-// TestKeysOfAnAggregate: an index beyond the table, a table behind the records and one of more keys than are looked up.
+// TestKeysOfAnAggregate: an index beyond the table, a table behind the records
+// and one of more keys than are looked up.
 func TestKeysOfAnAggregate(t *testing.T) {
 	key := func(k string) []byte {
 		return protowire.AppendString(protowire.AppendTag(nil, keysField, protowire.BytesType), k)

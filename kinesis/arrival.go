@@ -2,13 +2,15 @@ package kinesis
 
 import "errors"
 
-// lastArrival is the end of year 9999 in ms: no later time can be written down everywhere.
+// lastArrival is the end of year 9999 in ms: no later time can be written down
+// everywhere.
 const lastArrival = 253_402_300_799_999
 
 var errArrival = errors.New("an arrival time is no number of seconds between 1970 and 9999")
 
-// parseSeconds turns a JSON number of seconds into milliseconds, exactly: what is finer is rounded to the nearest one. The
-// service writes "1441215410.867" or, more often, "1.441215410867E9".
+// parseSeconds turns a JSON number of seconds into milliseconds, exactly: what
+// is finer is rounded to the nearest one. The service writes "1441215410.867"
+// or, more often, "1.441215410867E9".
 func parseSeconds(number []byte) (ms int64, err error) {
 	mantissa, exponent, ok := splitDecimal(number)
 	if !ok {
@@ -34,8 +36,8 @@ func parseSeconds(number []byte) (ms int64, err error) {
 // maxMantissa bounds the mantissa so that one more digit fits.
 const maxMantissa = (1<<63 - 10) / 10
 
-// splitDecimal splits an unsigned JSON number into mantissa and decimal exponent. Digits beyond the eighteenth only count
-// for the exponent.
+// splitDecimal splits an unsigned JSON number into mantissa and decimal
+// exponent. Digits beyond the eighteenth only count for the exponent.
 func splitDecimal(number []byte) (mantissa int64, exponent int, ok bool) {
 	i, fraction := 0, false
 	for ; i < len(number); i++ {
@@ -66,7 +68,8 @@ func splitDecimal(number []byte) (mantissa int64, exponent int, ok bool) {
 	return mantissa, exponent + power, ok
 }
 
-// parseExponent reads "E9" or "e-3". What is too large to matter is cut to a thousand.
+// parseExponent reads "E9" or "e-3". What is too large to matter is cut to a
+// thousand.
 func parseExponent(text []byte) (power int, ok bool) {
 	if text[0] != 'e' && text[0] != 'E' {
 		return 0, false

@@ -1,10 +1,12 @@
 package kinesis
 
-// invalidDigit marks a byte that is no base64 digit. A digit's value takes 24 bits at its place in a group of four, so that
-// an invalid one shows in the bits above after the four are joined.
+// invalidDigit marks a byte that is no base64 digit. A digit's value takes 24
+// bits at its place in a group of four, so that an invalid one shows in the
+// bits above after the four are joined.
 const invalidDigit = 0xff << 24
 
-// digits holds the value of every byte as the first, second, third and fourth digit of a group of four.
+// digits holds the value of every byte as the first, second, third and fourth
+// digit of a group of four.
 var digits = newDigits()
 
 func newDigits() (t [4][256]uint32) {
@@ -19,8 +21,9 @@ func newDigits() (t [4][256]uint32) {
 	return t
 }
 
-// decodeInPlace decodes canonical base64, padded and without line breaks, into the beginning of its own bytes, and returns how
-// many they are. ok is false for anything else; text is then partly overwritten from its beginning on.
+// decodeInPlace decodes canonical base64, padded and without line breaks, into
+// the beginning of its own bytes, and returns how many they are. ok is false
+// for anything else; text is then partly overwritten from its beginning on.
 func decodeInPlace(text []byte) (n int, ok bool) {
 	if len(text)%4 != 0 {
 		return 0, false

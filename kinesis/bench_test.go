@@ -36,7 +36,8 @@ func benchBody() []byte {
 	return b.Bytes()
 }
 
-// BenchmarkPage is what this package does with a reply: reading it, decoding it, making Records of it.
+// BenchmarkPage is what this package does with a reply: reading it, decoding
+// it, making Records of it.
 func BenchmarkPage(b *testing.B) {
 	body := benchBody()
 	b.SetBytes(int64(len(body)))
@@ -80,7 +81,8 @@ func benchClient(body []byte) *awskinesis.Client {
 	})
 }
 
-// BenchmarkRequest is a whole GetRecords through the SDK with this package's decoding; BenchmarkSDK is the SDK alone.
+// BenchmarkRequest is a whole GetRecords through the SDK with this package's
+// decoding; BenchmarkSDK is the SDK alone.
 func BenchmarkRequest(b *testing.B) {
 	body := benchBody()
 	s, err := New(b.Context(), Config{Stream: "s", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: constant{body}})

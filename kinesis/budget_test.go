@@ -33,7 +33,8 @@ func withBudget(b *gerritstream.Budget) func(*Config) {
 	return func(c *Config) { c.Budget = b }
 }
 
-// The worst case is reserved before the service is asked for anything: when less is free, nothing is asked.
+// The worst case is reserved before the service is asked for anything: when
+// less is free, nothing is asked.
 func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
 	budget := gerritstream.NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
@@ -59,7 +60,8 @@ func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
 	})
 }
 
-// What a page does not need is free as soon as it is there, and the rest when it is done: not earlier.
+// What a page does not need is free as soon as it is there, and the rest when
+// it is done: not earlier.
 func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 	const total = 4 * PageReserve
 	budget := gerritstream.NewBudget(total)
@@ -125,7 +127,8 @@ func TestNothingIsHeldWhileWaiting(t *testing.T) {
 	})
 }
 
-// A page may be held while the next one is read. A consumer that stops in between gives back what it has, and no more is held.
+// A page may be held while the next one is read. A consumer that stops in
+// between gives back what it has, and no more is held.
 func TestStoppedReadingLeavesOnlyWhatIsOut(t *testing.T) {
 	budget := gerritstream.NewBudget(3 * PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
@@ -154,7 +157,8 @@ func TestStoppedReadingLeavesOnlyWhatIsOut(t *testing.T) {
 	})
 }
 
-// ahead ranges over a Read in a goroutine of its own and hands on, as the loop does: one page is handled, and one is waiting.
+// ahead ranges over a Read in a goroutine of its own and hands on, as the loop
+// does: one page is handled, and one is waiting.
 func ahead(ctx context.Context, src *Source, shard gerritstream.ShardID) <-chan pair {
 	ch := make(chan pair)
 	go func() {
@@ -173,8 +177,9 @@ func ahead(ctx context.Context, src *Source, shard gerritstream.ShardID) <-chan 
 	return ch
 }
 
-// Sixty-four shards, each read one page ahead of a slow consumer, in the room for a single page, and less: all get on. One of
-// them has aggregates that make several batches of a page, of which each waits for the one before.
+// Sixty-four shards, each read one page ahead of a slow consumer, in the room
+// for a single page, and less: all get on. One of them has aggregates that make
+// several batches of a page, of which each waits for the one before.
 func TestManyShardsOnTheLeastBudgetDoNotDeadlock(t *testing.T) {
 	const shards, rounds = 64, 5
 	for _, size := range []int64{1, PageReserve, PageReserve + PageReserve/2} {
@@ -199,7 +204,8 @@ func TestManyShardsOnTheLeastBudgetDoNotDeadlock(t *testing.T) {
 	}
 }
 
-// fill puts some records into a shard, or an aggregate of more than two batches besides, and returns what has to come out.
+// fill puts some records into a shard, or an aggregate of more than two batches
+// besides, and returns what has to come out.
 func (w *world) fill(shard string, aggregate bool, n int) (want []string) {
 	put := func(data []byte) {
 		if _, err := w.srv.PutTo("gerrit", shard, "k", data); err != nil {
@@ -221,7 +227,8 @@ func (w *world) fill(shard string, aggregate bool, n int) (want []string) {
 	return want
 }
 
-// drainSlowly reads until everything that is wanted has come, at ten seconds a page.
+// drainSlowly reads until everything that is wanted has come, at ten seconds a
+// page.
 func (w *world) drainSlowly(ctx context.Context, shard string, want []string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -252,8 +259,9 @@ func (w *world) drainSlowly(ctx context.Context, shard string, want []string) {
 	}
 }
 
-// Where room is scarce for longer than an iterator lives, a reading waits, and then goes on: it does not come back for ever with
-// an iterator that has expired.
+// Where room is scarce for longer than an iterator lives, a reading waits, and
+// then goes on: it does not come back for ever with an iterator that has
+// expired.
 func TestRoomThatIsScarceForLongDoesNotStarveAReading(t *testing.T) {
 	budget := gerritstream.NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
@@ -366,7 +374,8 @@ func (c *chunked) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A reply of unknown length is read up to the most there is room for, counting the buffers that it outgrows.
+// A reply of unknown length is read up to the most there is room for, counting
+// the buffers that it outgrows.
 func TestReplyOfUnknownLengthStaysWithinTheRoom(t *testing.T) {
 	for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 5 << 20, maxUnknownBody - 1} {
 		if buf, err := readBody(&chunked{n}, -1, func(int64) bool { return true }); err != nil || len(buf) != n {

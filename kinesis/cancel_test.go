@@ -11,7 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// hanging is a network that answers requests to one host only when their context ends.
+// hanging is a network that answers requests to one host only when their
+// context ends.
 type hanging struct {
 	next http.RoundTripper
 	host string
@@ -26,12 +27,14 @@ func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.next.RoundTrip(r)
 }
 
-// credentialsWait is how long the SDK goes on to ask for credentials that nobody waits for any more.
+// credentialsWait is how long the SDK goes on to ask for credentials that
+// nobody waits for any more.
 const credentialsWait = 20 * time.Second
 
 const role = "arn:aws:iam::123456789012:role/reader"
 
-// waits are all the places where a reading waits, each with what brings it there within a second.
+// waits are all the places where a reading waits, each with what brings it
+// there within a second.
 var waits = map[string]struct {
 	change  func(*Config)
 	prepare func(*world)
@@ -62,8 +65,9 @@ func (w *world) delay(operation string) {
 	w.srv.On(kinesistest.Hook{Operation: operation, Do: kinesistest.Delay(time.Hour)})
 }
 
-// A reading ends at once when its context does, wherever it waits; the context's error is its last pair, and nothing stays
-// behind: no goroutine (the bubble and goleak look), no room.
+// A reading ends at once when its context does, wherever it waits; the
+// context's error is its last pair, and nothing stays behind: no goroutine (the
+// bubble and goleak look), no room.
 func TestReadingEndsAtOnceWhereverItWaits(t *testing.T) {
 	for name, c := range waits {
 		t.Run(name, func(t *testing.T) {

@@ -12,14 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// atLeast is how long credentials of the SDK's chain are used before the chain is
-// asked again, even if they seem to have expired: a local clock that is ahead
-// would have them asked for before every request. The service refuses those that
-// have really expired, and then the chain is asked at once.
+// atLeast is how long credentials of the SDK's chain are used before the chain
+// is asked again, even if they seem to have expired: a local clock that is
+// ahead would have them asked for before every request. The service refuses
+// those that have really expired, and then the chain is asked at once.
 const atLeast = time.Minute
 
-// chain is the SDK's default chain of credentials. The SDK reads the shared files
-// once, when it is configured; chain configures it again when they have changed.
+// chain is the SDK's default chain of credentials. The SDK reads the shared
+// files once, when it is configured; chain configures it again when they have
+// changed.
 type chain struct {
 	load    func(context.Context) (aws.Config, error)
 	cache   *aws.CredentialsCache // of ask
@@ -29,8 +30,8 @@ type chain struct {
 	files []byte                  // digest of what inner was made of; owned by the running ask
 }
 
-// newChain returns the chain that loaded has found. load configures the SDK again
-// as loaded was.
+// newChain returns the chain that loaded has found. load configures the SDK
+// again as loaded was.
 func newChain(loaded *aws.Config, load func(context.Context) (aws.Config, error)) *chain {
 	c := &chain{load: load, inner: loaded.Credentials, files: sharedFiles()}
 	c.cache = aws.NewCredentialsCache(aws.CredentialsProviderFunc(c.ask))
@@ -46,9 +47,9 @@ func (c *chain) Invalidate() {
 	c.cache.Invalidate()
 }
 
-// ask finds credentials; the cache lets one run at a time. Where the changed files
-// give none, those found before are kept unless the service refused them: the
-// files may just be being written.
+// ask finds credentials; the cache lets one run at a time. Where the changed
+// files give none, those found before are kept unless the service refused them:
+// the files may just be being written.
 func (c *chain) ask(ctx context.Context) (aws.Credentials, error) {
 	refused := c.refused.Swap(false)
 	if refused {
@@ -95,8 +96,8 @@ func recheckable(found aws.Credentials) aws.Credentials {
 	return found
 }
 
-// sharedFiles is a digest of the files that the SDK takes credentials from. A file
-// that cannot be read is like an empty one.
+// sharedFiles is a digest of the files that the SDK takes credentials from. A
+// file that cannot be read is like an empty one.
 func sharedFiles() []byte {
 	digest := sha256.New()
 	for _, path := range []string{

@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// withoutKeys takes the keys out of the environment that other tests find there,
-// and lets the SDK find files in a folder of the test's own.
+// withoutKeys takes the keys out of the environment that other tests find
+// there, and lets the SDK find files in a folder of the test's own.
 func withoutKeys(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -23,8 +23,8 @@ func withoutKeys(t *testing.T) (dir string) {
 	return dir
 }
 
-// inFiles is inBubble for a Source that finds its key in the shared files, which
-// the SDK reads.
+// inFiles is inBubble for a Source that finds its key in the shared files,
+// which the SDK reads.
 func inFiles(t *testing.T, change func(*Config), test func(*testing.T, *world)) {
 	t.Helper()
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
@@ -85,8 +85,8 @@ func TestSharedFilesAreReadAgainWhenTheKeyIsRefused(t *testing.T) {
 	})
 }
 
-// A file that is just being written takes nothing away; a key that was taken out
-// of it and is refused is not used any more.
+// A file that is just being written takes nothing away; a key that was taken
+// out of it and is refused is not used any more.
 func TestSharedFilesThatGiveNoKey(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "broken": "[default\naws_access"} {
 		t.Run(name, func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestSharedFilesThatGiveNoKey(t *testing.T) {
 	}
 }
 
-// A role of a profile is assumed with the profile's key as it is by then, and once
-// for an hour.
+// A role of a profile is assumed with the profile's key as it is by then, and
+// once for an hour.
 func TestRoleOfAProfileIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	dir := withoutKeys(t)
 	write(t, dir, "config", "[default]\nrole_arn = "+role+"\nsource_profile = other\n")
@@ -136,8 +136,8 @@ func TestRoleOfAProfileIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	})
 }
 
-// The token of a web identity is read again when what it gave is refused, and when
-// that ends.
+// The token of a web identity is read again when what it gave is refused, and
+// when that ends.
 func TestTokenOfAWebIdentityIsReadAgain(t *testing.T) {
 	dir := withoutKeys(t)
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, dir, "token", "WEB1"))
@@ -162,8 +162,8 @@ func TestTokenOfAWebIdentityIsReadAgain(t *testing.T) {
 	})
 }
 
-// The role's own service says when its credentials end, by a clock that need not
-// agree with the local one.
+// The role's own service says when its credentials end, by a clock that need
+// not agree with the local one.
 func TestRoleIsAssumedOncePerHourWhateverTheClocksSay(t *testing.T) {
 	for _, ahead := range []time.Duration{-11 * time.Minute, -3 * time.Hour, 11 * time.Minute, 3 * time.Hour} {
 		tokens := tokenService{clock: ahead}
@@ -181,8 +181,9 @@ func TestRoleIsAssumedOncePerHourWhateverTheClocksSay(t *testing.T) {
 	}
 }
 
-// Credentials that seem to have expired, by a local clock that is ahead, are not
-// asked for before every request. Those that were refused are asked for at once.
+// Credentials that seem to have expired, by a local clock that is ahead, are
+// not asked for before every request. Those that were refused are asked for at
+// once.
 func TestCredentialsThatSeemToHaveExpiredAreAskedForOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0

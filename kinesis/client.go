@@ -8,14 +8,15 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// maxIdleConns is how many connections to the service are kept for the next round of polls.
+// maxIdleConns is how many connections to the service are kept for the next
+// round of polls.
 const maxIdleConns = 100
 
 // An HTTP/2 connection on which nothing comes is pinged after pingAfter, and
-// closed when the answer takes longer than pingWithin. Requests that are given up
-// do not end such a connection: the next ones would be sent on it, for minutes.
-// The sum is below patience, so that a request is made again on a new connection
-// before it would have been given up on the old one.
+// closed when the answer takes longer than pingWithin. Requests that are given
+// up do not end such a connection: the next ones would be sent on it, for
+// minutes. The sum is below patience, so that a request is made again on a new
+// connection before it would have been given up on the old one.
 const (
 	pingAfter  = 5 * time.Second
 	pingWithin = 3 * time.Second
@@ -39,8 +40,9 @@ func tune(t *http.Transport) {
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWithin}
 }
 
-// withoutTimeout returns a client that is like one of httpClient's, with all that
-// the SDK's configuration added to it, except that it never gives a request up.
+// withoutTimeout returns a client that is like one of httpClient's, with all
+// that the SDK's configuration added to it, except that it never gives a
+// request up.
 func withoutTimeout(client aws.HTTPClient) aws.HTTPClient {
 	switch c := client.(type) {
 	case *awshttp.BuildableClient:

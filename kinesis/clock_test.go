@@ -11,8 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// All times are the service's, and not later than when a request began, however wrong the local clock is and however long the
-// request took.
+// All times are the service's, and not later than when a request began, however
+// wrong the local clock is and however long the request took.
 func TestTimesAreTheServicesWhateverTheLocalClockSays(t *testing.T) {
 	for _, wrong := range []time.Duration{0, -72 * time.Hour, -10 * time.Second, 10 * time.Second, 72 * time.Hour} {
 		for _, took := range []time.Duration{0, 700 * time.Millisecond, 7 * time.Second} {
@@ -41,7 +41,8 @@ func TestTimesAreTheServicesWhateverTheLocalClockSays(t *testing.T) {
 	}
 }
 
-// wantTime fails unless now is before the moment at which the request began by the service's clock, and by no more than it has to.
+// wantTime fails unless now is before the moment at which the request began by
+// the service's clock, and by no more than it has to.
 func (w *world) wantTime(what string, now, began time.Time, took time.Duration) {
 	w.t.Helper()
 	if now.After(began) || now.Before(began.Add(-took-2*time.Second)) || now.Location() != time.UTC {
@@ -61,7 +62,8 @@ func wantSkew(t *testing.T, w *world, wrong, took time.Duration) {
 	}
 }
 
-// Where to begin is never taken from the local clock: a wrong one does not move it.
+// Where to begin is never taken from the local clock: a wrong one does not move
+// it.
 func TestExpiredIteratorIsSoughtByTheServicesTime(t *testing.T) {
 	for _, wrong := range []time.Duration{-5 * time.Hour, 5 * time.Hour} {
 		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
@@ -96,7 +98,8 @@ func dataPairs(pairs []pair) (out []pair) {
 	return out
 }
 
-// A signature with a wrong time is refused. The right time is learnt from the refusal.
+// A signature with a wrong time is refused. The right time is learnt from the
+// refusal.
 func TestSignaturesAreRightThoughTheLocalClockIsWrong(t *testing.T) {
 	for _, wrong := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
@@ -116,7 +119,8 @@ func TestSignaturesAreRightThoughTheLocalClockIsWrong(t *testing.T) {
 	}
 }
 
-// checkSignatureTime refuses signatures older or newer than five minutes, as AWS does.
+// checkSignatureTime refuses signatures older or newer than five minutes, as
+// AWS does.
 func (w *world) checkSignatureTime(next kinesistest.Handler) kinesistest.Handler {
 	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
 		signed, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
@@ -142,7 +146,8 @@ func (d *dateless) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A reply that does not tell the time is not used: the local clock does not stand in.
+// A reply that does not tell the time is not used: the local clock does not
+// stand in.
 func TestReplyWithoutADateIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Transport = &dateless{c.Transport} }, func(t *testing.T, w *world) {
 		w.put("a")

@@ -17,55 +17,72 @@ import (
 // DefaultPollInterval is a Config's PollInterval where nothing else is said.
 const DefaultPollInterval = 250 * time.Millisecond
 
-// Config is what a Source needs to know. Only Stream must be given; a region must be found somewhere.
+// Config is what a Source needs to know. Only Stream must be given; a region
+// must be found somewhere.
 type Config struct {
-	// Stream is the stream's name, or its ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit". The ARN tells the region
-	// as well, and is the only way to name a stream of another account.
+	// Stream is the stream's name, or its ARN:
+	// "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit". The ARN tells the
+	// region as well, and is the only way to name a stream of another account.
 	Stream string
 
-	// Region is AWS' region, "us-west-2". Empty: the ARN's, or else that of AWS_REGION, of AWS_DEFAULT_REGION, or of the profile
-	// in the shared configuration file. The instance metadata service is not asked for it.
+	// Region is AWS' region, "us-west-2". Empty: the ARN's, or else that of
+	// AWS_REGION, of AWS_DEFAULT_REGION, or of the profile in the shared
+	// configuration file. The instance metadata service is not asked for it.
 	Region string
 
-	// Endpoint is the URL of a service other than AWS' own for the region: an emulator, or a VPC endpoint. Empty: AWS' own, or
-	// that of AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL.
+	// Endpoint is the URL of a service other than AWS' own for the region: an
+	// emulator, or a VPC endpoint. Empty: AWS' own, or that of
+	// AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL.
 	Endpoint string
 
-	// AccountEndpoints has requests sent to the stream's account's own hosts, <account>.control-kinesis.<region>.amazonaws.com and
-	// <account>.data-kinesis.<region>.amazonaws.com, instead of kinesis.<region>.amazonaws.com. The stream must be given by its
-	// ARN. Whichever it is, there is no other host from the first request on.
+	// AccountEndpoints has requests sent to the stream's account's own hosts,
+	// <account>.control-kinesis.<region>.amazonaws.com and
+	// <account>.data-kinesis.<region>.amazonaws.com, instead of
+	// kinesis.<region>.amazonaws.com. The stream must be given by its ARN.
+	// Whichever it is, there is no other host from the first request on.
 	AccountEndpoints bool
 
-	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that holds nothing but the key's id, its secret, and the
-	// session token of temporary credentials. They are read again every five minutes, and when the service refuses them.
+	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that
+	// holds nothing but the key's id, its secret, and the session token of
+	// temporary credentials. They are read again every five minutes, and when
+	// the service refuses them.
 	AccessKeyFile    string
 	SecretKeyFile    string
 	SessionTokenFile string
 
-	// CredentialsFile names a file in the format of the shared credentials file, with the profile AWS_PROFILE or "default". It is
-	// read again like the files above.
+	// CredentialsFile names a file in the format of the shared credentials
+	// file, with the profile AWS_PROFILE or "default". It is read again like
+	// the files above.
 	//
-	// Where no file is named, and no Keys are given, the SDK's default chain is asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
-	// shared files, the container's role, the instance's role. The shared files are read again like the files above as well.
+	// Where no file is named, and no Keys are given, the SDK's default chain is
+	// asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
+	// shared files, the container's role, the instance's role. The shared files
+	// are read again like the files above as well.
 	CredentialsFile string
 
-	// Keys is a key held in memory, instead of files. It is read again like the files above where it says how (see Keys.Reread);
-	// otherwise it does not change as long as the Source lives.
+	// Keys is a key held in memory, instead of files. It is read again like the
+	// files above where it says how (see Keys.Reread); otherwise it does not
+	// change as long as the Source lives.
 	Keys Keys
 
-	// RoleARN is a role to assume with these credentials, for an hour at a time; ExternalID is what its owner may ask for besides.
+	// RoleARN is a role to assume with these credentials, for an hour at a
+	// time; ExternalID is what its owner may ask for besides.
 	RoleARN    string
 	ExternalID string
 
-	// PollInterval is the time from one read of a shard to the next at the tip: 200ms, which is all that a shard grants to all
-	// readers together, to 1m. 0: 250ms. A reader that is behind reads every 250ms, whatever is said here.
+	// PollInterval is the time from one read of a shard to the next at the tip:
+	// 200ms, which is all that a shard grants to all readers together, to 1m.
+	// 0: 250ms. A reader that is behind reads every 250ms, whatever is said
+	// here.
 	PollInterval time.Duration
 
-	// MarkForeign has records within aggregates marked as [gerritstream.Record.Foreign] whose hash key is not the shard's.
+	// MarkForeign has records within aggregates marked as
+	// [gerritstream.Record.Foreign] whose hash key is not the shard's.
 	MarkForeign bool
 
-	// Budget bounds the memory of pages. Share one among all Sources of a process. nil: a budget of the default size for this
-	// Source alone. See PageReserve.
+	// Budget bounds the memory of pages. Share one among all Sources of a
+	// process. nil: a budget of the default size for this Source alone. See
+	// PageReserve.
 	Budget *gerritstream.Budget
 
 	// Logger takes what happens inside, at level debug. nil: nothing is logged.
@@ -74,13 +91,16 @@ type Config struct {
 	// Observer is shown every request. nil: nobody is.
 	Observer Observer
 
-	// Transport carries all requests, those for credentials included: for tests. nil: the SDK's own, with the certificates of
-	// AWS_CA_BUNDLE and the proxies of the environment.
+	// Transport carries all requests, those for credentials included: for
+	// tests. nil: the SDK's own, with the certificates of AWS_CA_BUNDLE and the
+	// proxies of the environment.
 	Transport http.RoundTripper
 
-	// Isolated: nothing is taken from the environment and from shared files, and requests are signed with a made-up key. It is for
-	// a service that takes any key, such as an emulator behind Transport: what the user has set up for AWS is then neither
-	// needed nor in the way. A region must be given.
+	// Isolated: nothing is taken from the environment and from shared files,
+	// and requests are signed with a made-up key. It is for a service that
+	// takes any key, such as an emulator behind Transport: what the user has
+	// set up for AWS is then neither needed nor in the way. A region must be
+	// given.
 	Isolated bool
 }
 
@@ -98,8 +118,9 @@ func (f *Fault) Error() string {
 	return f.Field + ": " + f.Problem
 }
 
-// Validate reports everything that is wrong with a Config, each as a *Fault, joined. It looks at the values and at the environment's
-// keys, and opens nothing.
+// Validate reports everything that is wrong with a Config, each as a *Fault,
+// joined. It looks at the values and at the environment's keys, and opens
+// nothing.
 func (c *Config) Validate() error {
 	var f faults
 	c.checkStream(&f)
@@ -150,7 +171,8 @@ func (c *Config) checkStream(f *faults) {
 	}
 }
 
-// userInEndpoint is what is said of an endpoint that may hold a password, without the endpoint.
+// userInEndpoint is what is said of an endpoint that may hold a password,
+// without the endpoint.
 const userInEndpoint = "a URL with a user in it is not supported"
 
 func (c *Config) checkEndpoint(f *faults) {
@@ -175,7 +197,8 @@ func (c *Config) checkEndpoint(f *faults) {
 	}
 }
 
-// checkKeys finds halves of credentials. The SDK would pass them over and look elsewhere, and the error would be about that place.
+// checkKeys finds halves of credentials. The SDK would pass them over and look
+// elsewhere, and the error would be about that place.
 func (c *Config) checkKeys(f *faults) {
 	switch {
 	case c.AccessKeyFile != "" && c.SecretKeyFile == "":

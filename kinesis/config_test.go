@@ -99,7 +99,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
-// Half a key in the environment would be passed over by the SDK, which would then complain about another place.
+// Half a key in the environment would be passed over by the SDK, which would
+// then complain about another place.
 func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
 	for _, c := range []struct{ set, lacks string }{
 		{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY is not"}, {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID is not"},
@@ -182,7 +183,8 @@ func TestUnusableSharedFileIsAFault(t *testing.T) {
 	}
 }
 
-// Each of the endpoint's places is used: what is configured before what the environment says.
+// Each of the endpoint's places is used: what is configured before what the
+// environment says.
 func TestEndpointIsFoundInEveryPlace(t *testing.T) {
 	for _, c := range []struct{ configured, service, all, want string }{
 		{"http://a.test", "http://b.test", "http://c.test", "a.test"},

@@ -18,25 +18,28 @@ import (
 )
 
 const (
-	// credentialsPatience bounds how long credentials are waited for: outside AWS the instance metadata service never answers.
+	// credentialsPatience bounds how long credentials are waited for: outside
+	// AWS the instance metadata service never answers.
 	credentialsPatience = 5 * time.Second
 
-	// credentialsMargin is how much longer they are waited for than each of those
-	// who are asked: who did not answer is then known.
+	// credentialsMargin is how much longer they are waited for than each of
+	// those who are asked: who did not answer is then known.
 	credentialsMargin = 500 * time.Millisecond
 
 	// rereadFiles is how long what was read from files is used.
 	rereadFiles = 5 * time.Minute
 )
 
-// credentials is where the Source's credentials come from: base, or a role assumed with base.
+// credentials is where the Source's credentials come from: base, or a role
+// assumed with base.
 type credentials struct {
 	base aws.CredentialsProvider
 	used aws.CredentialsProvider // base, or the role's
 	role string
 }
 
-// newCredentials chooses among a Config's credentials and those of loaded. It asks nobody yet.
+// newCredentials chooses among a Config's credentials and those of loaded. It
+// asks nobody yet.
 func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
 	switch {
@@ -56,7 +59,8 @@ func newCredentials(c *Config, loaded *aws.Config) *credentials {
 	return all
 }
 
-// Retrieve implements [aws.CredentialsProvider]. Its error is a *credentialsError, or the context's.
+// Retrieve implements [aws.CredentialsProvider]. Its error is a
+// *credentialsError, or the context's.
 func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	limited, cancel := context.WithTimeout(ctx, credentialsPatience+credentialsMargin)
 	defer cancel()
@@ -70,13 +74,15 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return aws.Credentials{}, &credentialsError{err: err, role: c.role}
 }
 
-// forget makes the next Retrieve ask again, after the service refused what there is.
+// forget makes the next Retrieve ask again, after the service refused what
+// there is.
 func (c *credentials) forget() {
 	invalidate(c.base)
 	invalidate(c.used)
 }
 
-// origin says in a few words where the credentials come from, without anything of them.
+// origin says in a few words where the credentials come from, without anything
+// of them.
 func (c *credentials) origin(ctx context.Context) (string, error) {
 	used, err := c.Retrieve(ctx)
 	if err != nil {
@@ -134,7 +140,8 @@ func readSecret(path string) (string, error) {
 	return word, nil
 }
 
-// sharedFile reads a profile of a file in the format of the shared credentials file.
+// sharedFile reads a profile of a file in the format of the shared credentials
+// file.
 type sharedFile struct{ path, profile string }
 
 // Retrieve implements [aws.CredentialsProvider].
@@ -167,7 +174,8 @@ func profile() string {
 	return config.DefaultSharedConfigProfile
 }
 
-// sharedPath is the path of a shared file: what the environment says, or what is usual.
+// sharedPath is the path of a shared file: what the environment says, or what
+// is usual.
 func sharedPath(variable, usual string) string {
 	if path := os.Getenv(variable); path != "" {
 		return path
@@ -185,7 +193,8 @@ func (e *credentialsError) Error() string { return "get credentials: " + e.err.E
 
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// explain writes into an Error what is wrong with the credentials. What the network did to them is passing; all else is not.
+// explain writes into an Error what is wrong with the credentials. What the
+// network did to them is passing; all else is not.
 func (e *credentialsError) explain(to *Error) {
 	to.class = denied
 	var api smithy.APIError

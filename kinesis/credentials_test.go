@@ -58,7 +58,8 @@ func (w *world) lastRequest() request {
 	return w.requests[len(w.requests)-1]
 }
 
-// wantKey lists the stream, and fails unless that was done with a key and a session token.
+// wantKey lists the stream, and fails unless that was done with a key and a
+// session token.
 func (w *world) wantKey(id, token string) {
 	w.t.Helper()
 	if _, err := w.src.List(w.t.Context()); err != nil {
@@ -75,7 +76,8 @@ func TestKeyOfTheEnvironment(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(_ *testing.T, w *world) { w.wantKey("key", "temporary") })
 }
 
-// The files are read again every five minutes: a key that was changed there is used from then on.
+// The files are read again every five minutes: a key that was changed there is
+// used from then on.
 func TestKeyFilesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	id, secret, token := write(t, dir, "id", " ID1\n"), write(t, dir, "secret", "S1\n"), write(t, dir, "token", "T1\n")
@@ -117,7 +119,8 @@ func TestCredentialsFileHasTheProfileOfTheEnvironment(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = path }, func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
 }
 
-// A key that the service refuses is read again at once, while reading and while listing.
+// A key that the service refuses is read again at once, while reading and while
+// listing.
 func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
 	for code, status := range map[string]int{"UnrecognizedClientException": 400, "ExpiredTokenException": 400, "InvalidSignatureException": 403} {
 		dir := t.TempDir()
@@ -143,7 +146,8 @@ func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
 	}
 }
 
-// Files that hold no key are a matter of permission, in one line that names the file, and nothing of what is in it.
+// Files that hold no key are a matter of permission, in one line that names the
+// file, and nothing of what is in it.
 func TestUnusableFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	good, empty, two := write(t, dir, "good", "HUSH"), write(t, dir, "empty", " \n"), write(t, dir, "two", "HUSH HUSH")
@@ -244,8 +248,8 @@ func TestWhatTheMetadataServiceSaidIsReported(t *testing.T) {
 	}
 }
 
-// tokenService is a token service in front of a network: it hands out keys for a role, each good for as long as it is asked for,
-// by the service's own clock.
+// tokenService is a token service in front of a network: it hands out keys for
+// a role, each good for as long as it is asked for, by the service's own clock.
 type tokenService struct {
 	next  http.RoundTripper
 	deny  func(form url.Values) (code, message string, status int) // nil: nobody
@@ -393,7 +397,8 @@ func TestRoleThatMayNotBeAssumedIsDenied(t *testing.T) {
 	})
 }
 
-// Trouble with the token service is passing, and no reason to give up, or to end with the exit code of a missing permission.
+// Trouble with the token service is passing, and no reason to give up, or to
+// end with the exit code of a missing permission.
 func TestTroubleWithTheTokenServiceIsPassing(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Config)
@@ -432,7 +437,8 @@ func (u *unreachable) RoundTrip(r *http.Request) (*http.Response, error) {
 	return u.next.RoundTrip(r)
 }
 
-// A token service that did not answer once does not keep those waiting who come later.
+// A token service that did not answer once does not keep those waiting who come
+// later.
 func TestTokenServiceThatWasSilentIsAskedAgain(t *testing.T) {
 	tokens := &tokenService{}
 	var silent *switched

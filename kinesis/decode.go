@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// reply is what a GetRecords reply says. Its spans are places in the buffer that it was decoded from.
+// reply is what a GetRecords reply says. Its spans are places in the buffer
+// that it was decoded from.
 type reply struct {
 	records  []rawRecord
 	next     string        // the next iterator; "" = none: see checkEnd
@@ -31,8 +32,9 @@ const (
 	unknownBehind = time.Duration(-1)
 )
 
-// decodeReply decodes a GetRecords reply in one pass. Records' data overwrite their base64 in b. expect is how many records are
-// expected at most; it bounds what is allocated beforehand, not what is accepted.
+// decodeReply decodes a GetRecords reply in one pass. Records' data overwrite
+// their base64 in b. expect is how many records are expected at most; it bounds
+// what is allocated beforehand, not what is accepted.
 func decodeReply(b []byte, expect int) (*reply, error) {
 	d := decoder{
 		scanner: scanner{b: b},
@@ -56,8 +58,8 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 	return &d.reply, nil
 }
 
-// expected is for how many records there is room beforehand in a reply of so many
-// bytes, when limit were asked for.
+// expected is for how many records there is room beforehand in a reply of so
+// many bytes, when limit were asked for.
 func expected(bytes, limit int) int {
 	const smallest = 160 // bytes of a record with a few bytes of data
 	return min(limit, bytes/smallest+1)
@@ -168,8 +170,8 @@ func (d *decoder) record() error {
 	return nil
 }
 
-// key takes a partition key and resolves its escapes where it is. A text that is
-// no UTF-8 may grow by that: what has no room is left out.
+// key takes a partition key and resolves its escapes where it is. A text that
+// is no UTF-8 may grow by that: what has no room is left out.
 func (d *decoder) key() (span, error) {
 	if d.peek() != '"' {
 		return span{}, d.skip()
@@ -198,7 +200,8 @@ func (d *decoder) data() (span, error) {
 	return span{raw.from, raw.from + n}, nil
 }
 
-// escapedData is for writers that escape the slashes of base64, or break its lines.
+// escapedData is for writers that escape the slashes of base64, or break its
+// lines.
 func (d *decoder) escapedData(raw span) (span, error) {
 	text, err := d.unquote(raw)
 	if err != nil {
@@ -211,7 +214,8 @@ func (d *decoder) escapedData(raw span) (span, error) {
 	return span{raw.from, raw.from + copy(d.b[raw.from:raw.to], data)}, nil // it is shorter than its base64
 }
 
-// sequence takes a sequence number: one that could not be stored is refused here, before anything depends on it.
+// sequence takes a sequence number: one that could not be stored is refused
+// here, before anything depends on it.
 func (d *decoder) sequence() (span, error) {
 	raw, escaped, err := d.quoted()
 	if err != nil {

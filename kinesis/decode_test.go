@@ -46,7 +46,8 @@ func decodeOurs(body []byte) (*decoded, error) {
 	return out, nil
 }
 
-// decodeTheirs does the same with encoding/json. It takes keys as they are written, unlike a struct would.
+// decodeTheirs does the same with encoding/json. It takes keys as they are
+// written, unlike a struct would.
 func decodeTheirs(body []byte) (*decoded, error) {
 	var top map[string]json.RawMessage
 	if err := strict(body, &top); err != nil {
@@ -180,7 +181,8 @@ var replySeeds = []string{
 	`{"Records":[{"SequenceNumber":"1","Data":"","ApproximateArrivalTimestamp":1e30}]}`,
 }
 
-// FuzzReplyIsReadLikeEncodingJSON: what one accepts the other accepts, and they read the same.
+// FuzzReplyIsReadLikeEncodingJSON: what one accepts the other accepts, and they
+// read the same.
 func FuzzReplyIsReadLikeEncodingJSON(f *testing.F) {
 	for _, seed := range replySeeds {
 		f.Add([]byte(seed))
@@ -249,8 +251,9 @@ func equal(a, b *decoded) bool {
 	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind && slices.Equal(a.Children, b.Children)
 }
 
-// Each byte that is not UTF-8 becomes a character of three bytes. They are not written over what comes
-// behind the key, which would be refused then, again and again.
+// Each byte that is not UTF-8 becomes a character of three bytes. They are not
+// written over what comes behind the key, which would be refused then, again
+// and again.
 func TestKeyThatIsNoUTF8SpoilsNothing(t *testing.T) {
 	key := `\/` + strings.Repeat("\xff", 50)
 	got, err := decodeOurs([]byte(`{"Records":[{"PartitionKey":"` + key + `","SequenceNumber":"1","Data":"QQ=="},` +

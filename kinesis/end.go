@@ -6,16 +6,16 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// A reply without a next iterator ends a shard only with proof, for nothing after
-// the end is ever read:
+// A reply without a next iterator ends a shard only with proof, for nothing
+// after the end is ever read:
 //
 //   - it names the shard's children, as AWS does. A service that has ever named
 //     children is held to that.
-//   - Or a complete listing has the shard's last number, and the service says the
-//     same three times in a row. kinesalite never names children.
+//   - Or a complete listing has the shard's last number, and the service says
+//     the same three times in a row. kinesalite never names children.
 //
-// Any other such reply is a bad one: it is trouble, and asked for again with the
-// same iterator.
+// Any other such reply is a bad one: it is trouble, and asked for again with
+// the same iterator.
 const endReplies = 3
 
 // ending is what a reading knows about the end of its shard. It belongs to the
@@ -45,7 +45,8 @@ func (r *reading) checkEnd(ctx context.Context, p *page) error {
 	return nil
 }
 
-// findEnd looks for the shard's last number in a listing, unless it was there before.
+// findEnd looks for the shard's last number in a listing, unless it was there
+// before.
 func (r *reading) findEnd(ctx context.Context) error {
 	if r.ending.listed {
 		return nil
@@ -61,8 +62,8 @@ func (r *reading) findEnd(ctx context.Context) error {
 	return nil
 }
 
-// findShard finds a shard in a complete listing. Its error has the class notFound
-// if the shard is not listed.
+// findShard finds a shard in a complete listing. Its error has the class
+// notFound if the shard is not listed.
 func (s *Source) findShard(ctx context.Context, id gerritstream.ShardID) (gerritstream.Shard, error) {
 	shards, err := s.listShards(ctx)
 	if err != nil {

@@ -140,7 +140,8 @@ func TestBadReplyDoesNotEndAClosedShard(t *testing.T) {
 	}
 }
 
-// A service that names children is not believed when it once does not, however often.
+// A service that names children is not believed when it once does not, however
+// often.
 func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -169,8 +170,8 @@ func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 	})
 }
 
-// A service that never names children, as kinesalite, ends a shard that is listed
-// with its last number: one listing is made for that.
+// A service that never names children, as kinesalite, ends a shard that is
+// listed with its last number: one listing is made for that.
 func TestServiceThatNeverNamesChildrenEndsAListedShard(t *testing.T) {
 	for _, separate := range []bool{false, true} {
 		inBubble(t, kinesistest.Options{EmptyLastPage: separate}, 1, nil, func(t *testing.T, w *world) {
@@ -263,8 +264,8 @@ func TestDistanceBelowZeroIsNotTheTip(t *testing.T) {
 	})
 }
 
-// Replies of the other operations that lack what each has are trouble as well, and
-// are called malformed.
+// Replies of the other operations that lack what each has are trouble as well,
+// and are called malformed.
 func TestReplyWithoutItsOnePartIsMalformed(t *testing.T) {
 	for _, body := range []string{"{}", `{"ShardIterator":null}`, `{"ShardIterator":""}`} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {

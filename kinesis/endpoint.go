@@ -63,9 +63,9 @@ func nearRegions(region string) (like []string, known bool) {
 	return like, false
 }
 
-// warnOfRegion warns of a region that is not known, where its name decides which
-// host is asked. Its requests would fail as those to a host that is not found, for
-// ever.
+// warnOfRegion warns of a region that is not known, where its name decides
+// which host is asked. Its requests would fail as those to a host that is not
+// found, for ever.
 func (s *Source) warnOfRegion() {
 	if s.client.Options().BaseEndpoint != nil {
 		return

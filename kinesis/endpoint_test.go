@@ -35,8 +35,8 @@ func (h *hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.next.RoundTrip(r)
 }
 
-// From the first request on all go to one kind of endpoint: before and after the
-// stream's ARN is known, and with a page token as well.
+// From the first request on all go to one kind of endpoint: before and after
+// the stream's ARN is known, and with a page token as well.
 func TestAllRequestsGoToOneKindOfEndpoint(t *testing.T) {
 	const arn = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
 	all := []string{"DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"}

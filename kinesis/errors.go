@@ -8,8 +8,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Error is a request that failed. errors.Is finds in it, where they apply, gerritstream.ErrDenied, ErrStreamNotFound,
-// ErrShardNotFound, ErrBadPosition, and what the network reported.
+// Error is a request that failed. errors.Is finds in it, where they apply,
+// gerritstream.ErrDenied, ErrStreamNotFound, ErrShardNotFound, ErrBadPosition,
+// and what the network reported.
 type Error struct {
 	Operation string // as policies name it: "kinesis:ListShards"
 	Resource  string // what it was about: the stream's ARN, or its name while that is unknown; then "/" and the shard, if any
@@ -78,7 +79,8 @@ const (
 	unconfirmed                  // the reply has to come again before it is believed
 )
 
-// classes are the codes that Kinesis and STS use, and AWS' front ends. They are also the codes that an Observer is shown.
+// classes are the codes that Kinesis and STS use, and AWS' front ends. They are
+// also the codes that an Observer is shown.
 var classes = map[string]class{
 	"ProvisionedThroughputExceededException": throttled,
 	"LimitExceededException":                 throttled,
@@ -134,7 +136,8 @@ var classes = map[string]class{
 	"UnknownOperationException":   passing,
 }
 
-// classify says what has to be done about a code that came with a status of HTTP.
+// classify says what has to be done about a code that came with a status of
+// HTTP.
 func classify(code string, status int) class {
 	if c, known := classes[code]; known {
 		return c
@@ -148,7 +151,8 @@ func classify(code string, status int) class {
 	return passing
 }
 
-// sentinel is the root package's error for a class, as far as the class alone tells.
+// sentinel is the root package's error for a class, as far as the class alone
+// tells.
 func (c class) sentinel() error {
 	if c == denied || c == keyDenied {
 		return gerritstream.ErrDenied
@@ -162,8 +166,9 @@ const maxMessage = 500
 // userInURL is the user, and the password, of a URL in a message.
 var userInURL = regexp.MustCompile(`//[^/\s"']*@`)
 
-// firstLine cuts a message to its first line. What follows in AWS' answers to a wrong signature is the request that should have
-// been signed, with the session token in it. URLs lose their user and password.
+// firstLine cuts a message to its first line. What follows in AWS' answers to a
+// wrong signature is the request that should have been signed, with the session
+// token in it. URLs lose their user and password.
 func firstLine(message string) string {
 	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
 	message, _, _ = strings.Cut(message, "The Canonical String")

@@ -16,8 +16,9 @@ import (
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 )
 
-// patience is how long a request may go without any progress: no connection, no reply, no further byte of it. A reply may
-// take as long and, beyond that, what its bytes take at leastRate: one that trickles is as good as none.
+// patience is how long a request may go without any progress: no connection, no
+// reply, no further byte of it. A reply may take as long and, beyond that, what
+// its bytes take at leastRate: one that trickles is as good as none.
 const (
 	patience  = 10 * time.Second
 	leastRate = 4 << 10 // bytes a second
@@ -28,7 +29,8 @@ var (
 	errTrickles = fmt.Errorf("the reply comes at less than %d bytes a second", leastRate)
 )
 
-// exchange is one attempt at a request, as seen by the HTTP client. It belongs to the attempt's goroutine.
+// exchange is one attempt at a request, as seen by the HTTP client. It belongs
+// to the attempt's goroutine.
 type exchange struct {
 	began    time.Time
 	answered time.Time // when the reply's header had come; zero: there is none
@@ -45,8 +47,9 @@ func (x *exchange) why() error {
 	return errStalled
 }
 
-// now is the service's time, not later than the moment at which the request began: Date, which has whole seconds, less one, less
-// the request's duration. Zero: the reply did not tell.
+// now is the service's time, not later than the moment at which the request
+// began: Date, which has whole seconds, less one, less the request's duration.
+// Zero: the reply did not tell.
 func (x *exchange) now() time.Time {
 	if x.date.IsZero() {
 		return time.Time{}
@@ -54,7 +57,8 @@ func (x *exchange) now() time.Time {
 	return x.date.Add(-time.Second - x.answered.Sub(x.began)).UTC()
 }
 
-// skew is how far the service's clock is ahead of the local one. ok is false when the reply did not tell.
+// skew is how far the service's clock is ahead of the local one. ok is false
+// when the reply did not tell.
 func (x *exchange) skew() (ahead time.Duration, ok bool) {
 	if x.date.IsZero() {
 		return 0, false
@@ -93,10 +97,10 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 }
 
 // readOnlyBody hides the WriteTo of the SDK's request bodies. The SDK closes a
-// body when the reply's header has come, and WriteTo then answers with io.EOF as
-// an error. net/http may still be looking for bytes beyond the body's length, takes
-// that for a broken upload, and closes the connection under the reply. Read answers
-// with io.EOF too, which for Read is the regular end.
+// body when the reply's header has come, and WriteTo then answers with io.EOF
+// as an error. net/http may still be looking for bytes beyond the body's
+// length, takes that for a broken upload, and closes the connection under the
+// reply. Read answers with io.EOF too, which for Read is the regular end.
 type readOnlyBody struct{ body io.ReadCloser }
 
 func (b readOnlyBody) Read(p []byte) (int, error) { return b.body.Read(p) }
@@ -128,7 +132,8 @@ type target struct {
 	shard     string // "": the stream
 }
 
-// attempt makes one request, observes it, and returns the service's time. Its error is the context's, or an *Error.
+// attempt makes one request, observes it, and returns the service's time. Its
+// error is the context's, or an *Error.
 func (s *Source) attempt(ctx context.Context, t target, send func(context.Context) error) (time.Time, error) {
 	now, skewed, err := s.try(ctx, t, send)
 	if skewed { // the SDK has learnt how wrong the local clock is, and signs with the right time from now on
@@ -137,7 +142,8 @@ func (s *Source) attempt(ctx context.Context, t target, send func(context.Contex
 	return now, err
 }
 
-// skewLimit is the error of the local clock from which on signatures are refused: AWS allows five minutes.
+// skewLimit is the error of the local clock from which on signatures are
+// refused: AWS allows five minutes.
 const skewLimit = 4 * time.Minute
 
 func (s *Source) try(ctx context.Context, t target, send func(context.Context) error) (now time.Time, skewed bool, err error) {
@@ -170,7 +176,8 @@ func (s *Source) try(ctx context.Context, t target, send func(context.Context) e
 	return x.now(), failed.class == denied && known && ahead.Abs() > skewLimit, failed
 }
 
-// explain makes an Error of what the SDK returned, and its label for the Observer. cause is why the request's context ended.
+// explain makes an Error of what the SDK returned, and its label for the
+// Observer. cause is why the request's context ended.
 func (s *Source) explain(t target, err, cause error) (*Error, string) {
 	e := &Error{Operation: "kinesis:" + t.operation, Resource: s.resource(t.shard)}
 	var answer *smithyhttp.ResponseError
@@ -217,7 +224,8 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 	return e, label
 }
 
-// networkTrouble finds the plain words in what the SDK and net/http wrap around them.
+// networkTrouble finds the plain words in what the SDK and net/http wrap around
+// them.
 func networkTrouble(err error) (message string, cause error) {
 	var at *url.Error
 	if errors.As(err, &at) {

@@ -15,8 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// world is an embedded Kinesis with a stream "gerrit", and a Source that reads it through the real SDK, in a bubble with its own
-// time.
+// world is an embedded Kinesis with a stream "gerrit", and a Source that reads
+// it through the real SDK, in a bubble with its own time.
 type world struct {
 	t      *testing.T
 	srv    *kinesistest.Server
@@ -53,7 +53,8 @@ type requestInput struct {
 
 const shard0 = gerritstream.ShardID("shardId-000000000000")
 
-// inBubble runs a test in a bubble, against a stream with so many shards. change, if not nil, changes the Source's Config.
+// inBubble runs a test in a bubble, against a stream with so many shards.
+// change, if not nil, changes the Source's Config.
 func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*Config), test func(*testing.T, *world)) {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
@@ -136,7 +137,8 @@ func (w *world) gaps(operation string) (out []time.Duration) {
 	return out
 }
 
-// seen returns how often the Observer was shown a code of an operation: "GetRecords OK".
+// seen returns how often the Observer was shown a code of an operation:
+// "GetRecords OK".
 func (w *world) seen(code string) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -160,7 +162,8 @@ func (w *world) put(data ...string) (seqs []gerritstream.SequenceNumber) {
 	return seqs
 }
 
-// fail makes the next n requests of an operation fail; 0 makes all of them fail until remove is called.
+// fail makes the next n requests of an operation fail; 0 makes all of them fail
+// until remove is called.
 func (w *world) fail(operation string, n int, code, message string, status int) (remove func()) {
 	return w.srv.On(kinesistest.Hook{Operation: operation, Times: n, Do: kinesistest.Fail(code, message, status)})
 }
@@ -244,7 +247,8 @@ func errorsOf(pairs []pair) (all []error) {
 	return all
 }
 
-// wantRetrying fails unless all errors are passing for the Source, and there are so many.
+// wantRetrying fails unless all errors are passing for the Source, and there
+// are so many.
 func wantRetrying(t *testing.T, errs []error, n int) {
 	t.Helper()
 	if len(errs) != n {

@@ -26,7 +26,8 @@ func hashOf(partitionKey []byte) hashKey {
 	return hashKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])}
 }
 
-// parseHashKey reads a decimal key. ok is false if it is none, or has more than 128 bits.
+// parseHashKey reads a decimal key. ok is false if it is none, or has more than
+// 128 bits.
 func parseHashKey[T string | []byte](text T) (key hashKey, ok bool) {
 	for i := range len(text) {
 		digit := uint64(text[i] - '0')
@@ -51,9 +52,9 @@ type hashRange struct{ first, last hashKey }
 // allKeys is the range of a shard of which the service does not tell it.
 var allKeys = hashRange{last: hashKey{1<<64 - 1, 1<<64 - 1}}
 
-// convertRange reads a shard's range from a listing. One that says nothing, or nothing that
-// can be understood, is that of all keys: what is not known to be foreign is kept. moto's last
-// shard ends at 2^128, which no key has.
+// convertRange reads a shard's range from a listing. One that says nothing, or
+// nothing that can be understood, is that of all keys: what is not known to be
+// foreign is kept. moto's last shard ends at 2^128, which no key has.
 func convertRange(in *types.HashKeyRange) (out hashRange) {
 	if in == nil || in.StartingHashKey == nil || in.EndingHashKey == nil {
 		return allKeys
@@ -67,9 +68,10 @@ func convertRange(in *types.HashKeyRange) (out hashRange) {
 	return out
 }
 
-// isForeign reports whether a record within an aggregate belongs to another shard, as
-// the KCL decides it: by the explicit hash key if it has one, else by its partition
-// key. A record whose key is not known, or is none, is the shard's own.
+// isForeign reports whether a record within an aggregate belongs to another
+// shard, as the KCL decides it: by the explicit hash key if it has one, else by
+// its partition key. A record whose key is not known, or is none, is the
+// shard's own.
 func (r hashRange) isForeign(partitionKey, explicit []byte) bool {
 	key, ok := hashOf(partitionKey), partitionKey != nil
 	if explicit != nil {
@@ -91,7 +93,8 @@ func (r *ranges) note(listed map[gerritstream.ShardID]hashRange) {
 	r.listed = listed
 }
 
-// of returns a shard's range; of one that the last listing has not, all keys and false.
+// of returns a shard's range; of one that the last listing has not, all keys
+// and false.
 func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,8 +105,8 @@ func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 	return found, true
 }
 
-// findRange makes sure that the reading knows its shard's hash keys, if records of
-// others are to be marked. It lists the shards if nobody has.
+// findRange makes sure that the reading knows its shard's hash keys, if records
+// of others are to be marked. It lists the shards if nobody has.
 func (r *reading) findRange(ctx context.Context) error {
 	if !r.markForeign || r.own != nil {
 		return nil

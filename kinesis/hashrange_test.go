@@ -17,9 +17,10 @@ import (
 
 func marking(c *Config) { c.MarkForeign = true }
 
-// Records within aggregates whose hash key belongs to another shard are marked, where
-// that is asked for, as the KCL decides it: by the explicit hash key, else by the partition
-// key. What has no key that can be understood is not, nor what is no aggregate.
+// Records within aggregates whose hash key belongs to another shard are marked,
+// where that is asked for, as the KCL decides it: by the explicit hash key,
+// else by the partition key. What has no key that can be understood is not, nor
+// what is no aggregate.
 func TestForeignRecordsAreMarked(t *testing.T) {
 	half := new(big.Int).Lsh(big.NewInt(1), 127) // where the second of two shards begins
 	before := new(big.Int).Sub(half, big.NewInt(1))
@@ -76,9 +77,10 @@ func TestForeignRecordsAreMarked(t *testing.T) {
 	}
 }
 
-// What the KPL puts again after a split: the container of the old shard lies in one child
-// with the records of both, and the records of the other lie in that once more. Each is
-// marked in all places but one. A listing that was made already is used.
+// What the KPL puts again after a split: the container of the old shard lies in
+// one child with the records of both, and the records of the other lie in that
+// once more. Each is marked in all places but one. A listing that was made
+// already is used.
 func TestRecordsPutAgainAfterASplitAreMarkedOnce(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, marking, func(t *testing.T, w *world) {
 		left, right, err := w.srv.Split("gerrit", string(shard0))
@@ -163,7 +165,8 @@ func TestHashKeysAreReadAsNumbersOf128Bits(t *testing.T) {
 	}
 }
 
-// A range that cannot be understood keeps nobody from reading: nothing is foreign to it. moto lists the last shard's end as 2^128.
+// A range that cannot be understood keeps nobody from reading: nothing is
+// foreign to it. moto lists the last shard's end as 2^128.
 func TestRangeOfAShard(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for _, in := range []*types.HashKeyRange{

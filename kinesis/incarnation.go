@@ -10,8 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// incarnation is when the stream was created, as far as it is known: the one sign that
-// it was deleted and made again under its name.
+// incarnation is when the stream was created, as far as it is known: the one
+// sign that it was deleted and made again under its name.
 type incarnation struct {
 	turn chan struct{} // capacity 1: who asks for it holds the only place
 
@@ -37,8 +37,8 @@ func (i *incarnation) latest() (asked, created time.Time) {
 	return i.asked, i.created
 }
 
-// createdSince says when the stream was created, by a description that was asked for
-// at that time or later. Readings that ask together share one.
+// createdSince says when the stream was created, by a description that was
+// asked for at that time or later. Readings that ask together share one.
 func (s *Source) createdSince(ctx context.Context, since time.Time) (time.Time, error) {
 	select {
 	case s.incarnation.turn <- struct{}{}:
@@ -53,15 +53,17 @@ func (s *Source) createdSince(ctx context.Context, since time.Time) (time.Time, 
 	return d.Created, err
 }
 
-// trustedFor is how long after the stream was described a seek by time needs no look
-// at it, if no iterator was refused meanwhile. It covers the listing that a term plans
-// by. It is shorter than a stream can be deleted and created again: the first seek of
-// a term that another process has left has nothing else that would tell.
+// trustedFor is how long after the stream was described a seek by time needs no
+// look at it, if no iterator was refused meanwhile. It covers the listing that
+// a term plans by. It is shorter than a stream can be deleted and created
+// again: the first seek of a term that another process has left has nothing
+// else that would tell.
 const trustedFor = 5 * time.Second
 
-// checkStream makes sure that the stream is still the one that the reading began with,
-// before a seek that another one would accept as well: a time, or the trim horizon. Its
-// events would be read once here, and once more from the beginning of the new stream.
+// checkStream makes sure that the stream is still the one that the reading
+// began with, before a seek that another one would accept as well: a time, or
+// the trim horizon. Its events would be read once here, and once more from the
+// beginning of the new stream.
 func (r *reading) checkStream(ctx context.Context) error {
 	if r.created.IsZero() { // it was never described: there is nothing to compare with
 		return nil
@@ -86,8 +88,9 @@ func (r *reading) checkStream(ctx context.Context) error {
 	return nil
 }
 
-// listingTrouble is what a reading says of an error of a request about the stream as a
-// whole: the context's, or an *Error that is not about the reading's iterator.
+// listingTrouble is what a reading says of an error of a request about the
+// stream as a whole: the context's, or an *Error that is not about the
+// reading's iterator.
 func (r *reading) listingTrouble(ctx context.Context, err error) error {
 	var e *Error
 	switch {

@@ -12,14 +12,15 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// refusals are what a service may say of an iterator of a stream that is no more.
+// refusals are what a service may say of an iterator of a stream that is no
+// more.
 var refusals = map[string]kinesistest.Action{
 	"invalid": failWith("InvalidArgumentException", "Invalid ShardIterator.", 0),
 	"expired": failWith("ExpiredIteratorException", "Iterator expired.", 0),
 }
 
-// idle reads from a position until the reading has been at the tip for ten minutes, and
-// does what then is to be done.
+// idle reads from a position until the reading has been at the tip for ten
+// minutes, and does what then is to be done.
 func (w *world) idle(from gerritstream.Position, then func()) []pair {
 	w.t.Helper()
 	if _, err := w.src.List(w.t.Context()); err != nil {
@@ -37,10 +38,10 @@ func (w *world) idle(from gerritstream.Position, then func()) []pair {
 	})
 }
 
-// A stream is deleted and created again under a reader that has been idle, and the old
-// iterator is refused. The reader does not go on in the new stream, by time or at its
-// trim horizon: what it read there would be read once more when the listing shows
-// that the stream is another one.
+// A stream is deleted and created again under a reader that has been idle, and
+// the old iterator is refused. The reader does not go on in the new stream, by
+// time or at its trim horizon: what it read there would be read once more when
+// the listing shows that the stream is another one.
 func TestRecreatedStreamIsNotReadOnByTime(t *testing.T) {
 	for refusal, refuse := range refusals {
 		for _, empty := range []bool{false, true} {
@@ -75,7 +76,8 @@ func TestRecreatedStreamIsNotReadOnByTime(t *testing.T) {
 	}
 }
 
-// The same where the stream is the same: the reading goes on after one look at it.
+// The same where the stream is the same: the reading goes on after one look at
+// it.
 func TestSameStreamIsReadOnByTime(t *testing.T) {
 	for refusal, refuse := range refusals {
 		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
@@ -92,8 +94,8 @@ func TestSameStreamIsReadOnByTime(t *testing.T) {
 	}
 }
 
-// A seek that is tried again until long after the stream was described is looked at too;
-// trouble with that is trouble like any other.
+// A seek that is tried again until long after the stream was described is
+// looked at too; trouble with that is trouble like any other.
 func TestSeekTriedForLongMindsTheStream(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		if _, err := w.src.List(t.Context()); err != nil {
@@ -122,9 +124,10 @@ func TestSeekTriedForLongMindsTheStream(t *testing.T) {
 	})
 }
 
-// A stream is deleted and created again after the last listing, and nobody reads it
-// meanwhile: its leader has died. Whoever leads next has no iterator that would
-// be refused, and does not begin in the new stream by the old one's time.
+// A stream is deleted and created again after the last listing, and nobody
+// reads it meanwhile: its leader has died. Whoever leads next has no iterator
+// that would be refused, and does not begin in the new stream by the old one's
+// time.
 func TestNewReadingMindsTheStream(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(time.Hour)
@@ -150,8 +153,8 @@ func TestNewReadingMindsTheStream(t *testing.T) {
 	})
 }
 
-// Many readings that lose their iterators together share a look at the stream, which is
-// made after the last of them lost its own.
+// Many readings that lose their iterators together share a look at the stream,
+// which is made after the last of them lost its own.
 func TestReadingsShareALookAtTheStream(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: kinesistest.Delay(time.Second)})

@@ -22,9 +22,10 @@ type start struct {
 	at   time.Time                   // with AT_TIMESTAMP
 }
 
-// startOf says where to begin to read from a position. Behind a record the shard may have been idle for days, which the service
-// lets a reader walk through in empty pages; a moment at which all was handled is a shorter way, if it is a good deal later.
-// ok is false for a position that is none.
+// startOf says where to begin to read from a position. Behind a record the
+// shard may have been idle for days, which the service lets a reader walk
+// through in empty pages; a moment at which all was handled is a shorter way,
+// if it is a good deal later. ok is false for a position that is none.
 func startOf(p *gerritstream.Position) (_ start, ok bool) {
 	known := p.CaughtUp.Add(-arrivalError)
 	switch {
@@ -73,7 +74,8 @@ func (r *reading) seek(ctx context.Context) error {
 			from.at = lower(from.at, now)
 			r.log.Debug("the start is later than the service's clock: lowered", "to", from.at)
 		case from.kind == types.ShardIteratorTypeAfterSequenceNumber && strings.Contains(e.Message, "max possible value"):
-			// The record is the last that the shard can have: from itself on the service tells how the shard ends.
+			// The record is the last that the shard can have: from itself on
+			// the service tells how the shard ends.
 			from.kind = types.ShardIteratorTypeAtSequenceNumber
 		case from.seq != "" && refusesSequence(e):
 			e.class, e.is = badPosition, gerritstream.ErrBadPosition
@@ -84,13 +86,15 @@ func (r *reading) seek(ctx context.Context) error {
 	}
 }
 
-// refusesSequence reports whether a refusal is about the sequence number that was asked for. A ValidationException can be about any
-// other part of the request.
+// refusesSequence reports whether a refusal is about the sequence number that
+// was asked for. A ValidationException can be about any other part of the
+// request.
 func refusesSequence(e *Error) bool {
 	return e.Code != "ValidationException" || strings.Contains(e.Message, "startingSequenceNumber")
 }
 
-// lower returns a time before one that was refused: the service's, if that is known and earlier.
+// lower returns a time before one that was refused: the service's, if that is
+// known and earlier.
 func lower(refused, now time.Time) time.Time {
 	refused = refused.Add(-time.Second)
 	if !now.IsZero() && now.Before(refused) {

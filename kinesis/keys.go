@@ -13,8 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Keys is a key that is held in memory: its id and its secret, and a few words that say where they came from. Whoever prints it, in
-// whatever way, gets those words and nothing else. The zero Keys is none.
+// Keys is a key that is held in memory: its id and its secret, and a few words
+// that say where they came from. Whoever prints it, in whatever way, gets those
+// words and nothing else. The zero Keys is none.
 type Keys struct {
 	held func() (id, secret, from string) // a function: what prints structs by reflection does not see what one holds
 	read func() (Keys, error)             // nil: the key does not change
@@ -27,14 +28,17 @@ var (
 	_ aws.CredentialsProvider = Keys{}
 )
 
-// NewKeys returns a key. from is what it is called in logs and errors, such as "zuul.conf [connection gerrit]".
+// NewKeys returns a key. from is what it is called in logs and errors, such as
+// "zuul.conf [connection gerrit]".
 func NewKeys(id, secret, from string) Keys {
 	return Keys{held: func() (string, string, string) { return id, secret, from }}
 }
 
-// Reread returns the key with a way to read it again where it came from: a Source does so every five minutes, and when the service
-// refuses the key. read may be called by several goroutines at once. Its error is as passing as that of a file that cannot be read, and
-// a key that is none, or unsound, is an error as well.
+// Reread returns the key with a way to read it again where it came from: a
+// Source does so every five minutes, and when the service refuses the key. read
+// may be called by several goroutines at once. Its error is as passing as that
+// of a file that cannot be read, and a key that is none, or unsound, is an
+// error as well.
 func (k Keys) Reread(read func() (Keys, error)) Keys {
 	k.read = read
 	return k
@@ -61,7 +65,8 @@ func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 // MarshalText implements [encoding.TextMarshaler] with what String returns.
 func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// Retrieve implements [aws.CredentialsProvider]. What it returns holds the key in the clear.
+// Retrieve implements [aws.CredentialsProvider]. What it returns holds the key
+// in the clear.
 func (k Keys) Retrieve(context.Context) (found aws.Credentials, err error) {
 	is := k
 	if k.read != nil {

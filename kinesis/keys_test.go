@@ -41,7 +41,8 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	}
 }
 
-// TestKeysAreUsed: requests are signed with them, whatever the environment holds, and it is known where they came from.
+// TestKeysAreUsed: requests are signed with them, whatever the environment
+// holds, and it is known where they came from.
 func TestKeysAreUsed(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
 		c.Keys = NewKeys("AKIDOFZUUL", "secret", "zuul.conf [connection gerrit]")
@@ -87,8 +88,9 @@ func TestKeysAreChecked(t *testing.T) {
 	}
 }
 
-// A key that says how it is read again is read every five minutes, and at once when the service refuses it; what cannot be read is a
-// matter of permission, in one line, and passes.
+// A key that says how it is read again is read every five minutes, and at once
+// when the service refuses it; what cannot be read is a matter of permission,
+// in one line, and passes.
 func TestKeysAreReadAgain(t *testing.T) {
 	const from = "zuul.conf [connection gerrit]"
 	var is atomic.Pointer[Keys]

@@ -14,10 +14,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// List implements [gerritstream.Source]: DescribeStreamSummary, and ListShards for every page.
+// List implements [gerritstream.Source]: DescribeStreamSummary, and ListShards
+// for every page.
 //
-// A stream that is being made or deleted is a passing error that says so. Every request is tried up to three times within
-// three seconds.
+// A stream that is being made or deleted is a passing error that says so. Every
+// request is tried up to three times within three seconds.
 func (s *Source) List(ctx context.Context) (gerritstream.Listing, error) {
 	stream, now, err := s.describe(ctx)
 	if err != nil {
@@ -97,7 +98,8 @@ func (s *Source) streamMissing(err error) error {
 	return e
 }
 
-// otherStream is the error of a service that has another stream under the name, in another account or region.
+// otherStream is the error of a service that has another stream under the name,
+// in another account or region.
 func (s *Source) otherStream(asked, found string) error {
 	return &Error{
 		Operation: "kinesis:DescribeStreamSummary", Resource: asked, class: notFound, is: gerritstream.ErrStreamNotFound,
@@ -110,7 +112,8 @@ func (s *Source) otherStream(asked, found string) error {
 func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 	var shards []gerritstream.Shard
 	keys := map[gerritstream.ShardID]hashRange{}
-	// With a token the service refuses anything else that names the stream: the name, and the ARN as well.
+	// With a token the service refuses anything else that names the stream: the
+	// name, and the ARN as well.
 	for in := (&awskinesis.ListShardsInput{StreamName: &s.stream, StreamARN: s.arn.Load()}); ; {
 		var out *awskinesis.ListShardsOutput
 		_, err := s.persist(ctx, target{operation: "ListShards"}, func(ctx context.Context) (err error) {
@@ -166,7 +169,8 @@ const (
 	persistTimes = 3
 )
 
-// persist is attempt for a request that somebody waits for: what passes is tried again, for a short while.
+// persist is attempt for a request that somebody waits for: what passes is
+// tried again, for a short while.
 func (s *Source) persist(ctx context.Context, t target, send func(context.Context) error) (time.Time, error) {
 	began := time.Now()
 	for tried := 1; ; tried++ {

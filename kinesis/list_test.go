@@ -155,7 +155,8 @@ func wantListing(t *testing.T, w *world, name string, n int) {
 	}
 }
 
-// A page token lasts 300 seconds. The listing then begins again, and is complete or an error.
+// A page token lasts 300 seconds. The listing then begins again, and is
+// complete or an error.
 func TestExpiredPageTokenStartsTheListingAgain(t *testing.T) {
 	for times, complete := range map[int]bool{1: true, 2: false} {
 		inBubble(t, kinesistest.Options{ShardLimit: 10000}, 1500, nil, func(t *testing.T, w *world) {
@@ -275,7 +276,8 @@ func TestReadByNameBeforeTheARNIsKnown(t *testing.T) {
 	})
 }
 
-// A service that has another stream under the name is not believed: events' ids are made of the ARN.
+// A service that has another stream under the name is not believed: events' ids
+// are made of the ARN.
 func TestAnswerForAnotherARNIsRefused(t *testing.T) {
 	const asked, found = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", "arn:aws:kinesis:us-east-1:333333333333:stream/gerrit"
 	other := kinesistest.Hook{Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamARN"] = found })}
@@ -296,7 +298,8 @@ func TestAnswerForAnotherARNIsRefused(t *testing.T) {
 	})
 }
 
-// The first request of all: an error that says what was not permitted, on what, and to whom.
+// The first request of all: an error that says what was not permitted, on what,
+// and to whom.
 func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
 	const said = "User: arn:aws:iam::000000000000:user/u is not authorized to perform: kinesis:ListShards on resource: " +
 		"arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"

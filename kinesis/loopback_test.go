@@ -43,8 +43,8 @@ func (c busyConn) Write(p []byte) (int, error) {
 }
 
 // net/http looks once more at a request's body after it was sent, and the SDK
-// closes it as soon as the reply begins. Neither may break the connection, under
-// the reply or after it.
+// closes it as soon as the reply begins. Neither may break the connection,
+// under the reply or after it.
 func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 	const reads = 100
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// A shard grants five reads and 2 MiB a second to all its polling readers together. A
-// reader that has not met another one takes four of the five. Readers that meet settle
-// at fair shares, as TCP does: who is refused slows down by a factor, and who is not
-// speeds up by a constant, so that the faster one gives up more and gains no more.
+// A shard grants five reads and 2 MiB a second to all its polling readers
+// together. A reader that has not met another one takes four of the five.
+// Readers that meet settle at fair shares, as TCP does: who is refused slows
+// down by a factor, and who is not speeds up by a constant, so that the faster
+// one gives up more and gains no more.
 const (
 	minGap         = 200 * time.Millisecond // between requests about one shard, whatever happens
 	catchUpGap     = 250 * time.Millisecond // between reads while behind
@@ -21,7 +22,8 @@ const (
 	maxFailedBound = 30 * time.Second
 )
 
-// pacer says when the next request about a shard is due. It belongs to one reading's goroutine.
+// pacer says when the next request about a shard is due. It belongs to one
+// reading's goroutine.
 type pacer struct {
 	poll    time.Duration // between reads at the tip
 	began   time.Time     // when the last read began
@@ -50,7 +52,8 @@ func (p *pacer) succeeded(behind bool, bytes int) {
 	}
 	paid := time.Duration(bytes) * time.Second / readBytesASec
 	paid += paid/20 + time.Millisecond // the service counts from when it is reached, which varies
-	// No reader is given anything before the last page is paid for. Where others read too, each gets its turn after that.
+	// No reader is given anything before the last page is paid for. Where
+	// others read too, each gets its turn after that.
 	p.due = p.began.Add(max(p.gap, p.shared+paid))
 }
 
@@ -60,9 +63,10 @@ func faster(spacing time.Duration) time.Duration {
 	return time.Duration(float64(spacing) / (1 + sharedRelief*seconds*seconds))
 }
 
-// throttled plans the next request after one that was refused for being too many: half
-// as many again are left out, down to one read a second. It reports whether that is
-// trouble: a few refusals are how readers of a shard learn of each other.
+// throttled plans the next request after one that was refused for being too
+// many: half as many again are left out, down to one read a second. It reports
+// whether that is trouble: a few refusals are how readers of a shard learn of
+// each other.
 func (p *pacer) throttled() (trouble bool) {
 	if p.refused.IsZero() {
 		p.refused = time.Now()
@@ -72,7 +76,8 @@ func (p *pacer) throttled() (trouble bool) {
 	return time.Since(p.refused) >= sharedPatience
 }
 
-// failed plans the next request after one that failed otherwise: exponential back-off with full jitter.
+// failed plans the next request after one that failed otherwise: exponential
+// back-off with full jitter.
 func (p *pacer) failed() {
 	p.bound = min(max(2*p.bound, firstBound), maxFailedBound)
 	p.pause(rand.N(p.bound + 1)) //nolint:gosec // jitter is no secret

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// wantGaps fails unless there are so many gaps at least, and each is exactly as long as wanted.
+// wantGaps fails unless there are so many gaps at least, and each is exactly as
+// long as wanted.
 func wantGaps(t *testing.T, gaps []time.Duration, least int, want time.Duration) {
 	t.Helper()
 	if len(gaps) < least {
@@ -42,8 +43,8 @@ func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
 	}
 }
 
-// A shard that was idle for long is a walk over empty pages, each of them behind: it goes at four reads a second, however
-// slow the polling at the tip.
+// A shard that was idle for long is a walk over empty pages, each of them
+// behind: it goes at four reads a second, however slow the polling at the tip.
 func TestBehindOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
 	slow := func(c *Config) { c.PollInterval = 20 * time.Second }
 	inBubble(t, kinesistest.Options{ScanSpan: time.Minute}, 1, slow, func(t *testing.T, w *world) {
@@ -58,7 +59,8 @@ func TestBehindOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
 	})
 }
 
-// A page of 10 MiB uses up what a shard gives in five seconds. Reading on earlier would only be refused.
+// A page of 10 MiB uses up what a shard gives in five seconds. Reading on
+// earlier would only be refused.
 func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		var want []string
@@ -81,8 +83,9 @@ func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 	})
 }
 
-// While it is throttled a reader tries after half a second at most, and then between half a second and a second: never in step with
-// others, never slower. What throttling taught is unlearnt slowly. It is trouble only when it lasts.
+// While it is throttled a reader tries after half a second at most, and then
+// between half a second and a second: never in step with others, never slower.
+// What throttling taught is unlearnt slowly. It is trouble only when it lasts.
 func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	inBubble(t, kinesistest.Options{ScanSpan: time.Second}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(10 * time.Hour)
@@ -113,8 +116,8 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	})
 }
 
-// What counts is the time since the first refusal after the last success: a shard that
-// gives a read now and then is no trouble, however long that lasts.
+// What counts is the time since the first refusal after the last success: a
+// shard that gives a read now and then is no trouble, however long that lasts.
 func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		began := time.Now()
@@ -130,8 +133,8 @@ func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	})
 }
 
-// beside reads the same shard with Sources of their own for as long as test takes,
-// and returns what each of them read.
+// beside reads the same shard with Sources of their own for as long as test
+// takes, and returns what each of them read.
 func (w *world) beside(n int, d time.Duration) (all [][]pair) {
 	all = make([][]pair, n)
 	var group sync.WaitGroup
@@ -148,16 +151,17 @@ func (w *world) beside(n int, d time.Duration) (all [][]pair) {
 	return all
 }
 
-// network delays a request by up to 30 ms, as a way through the internet does: without
-// that, clocks of a bubble can keep two readers in step for minutes.
+// network delays a request by up to 30 ms, as a way through the internet does:
+// without that, clocks of a bubble can keep two readers in step for minutes.
 func network(next kinesistest.Handler) kinesistest.Handler {
 	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
 		return kinesistest.Delay(rand.N(30*time.Millisecond))(next)(ctx, r)
 	}
 }
 
-// Readers of one shard ask for more than the five reads a second that it gives to all
-// of them. They settle at equal shares without trouble, and leave little unused.
+// Readers of one shard ask for more than the five reads a second that it gives
+// to all of them. They settle at equal shares without trouble, and leave little
+// unused.
 func TestReadersOfOneShardShareItFairly(t *testing.T) {
 	const lasts = 10 * time.Minute
 	for readers := 2; readers <= 5; readers++ {
@@ -197,8 +201,9 @@ func TestReadersOfOneShardShareItFairly(t *testing.T) {
 	}
 }
 
-// A page of 10 MiB uses the shard up for five seconds. A reader that knows of others
-// leaves them time between two such pages, in which each of them tries once.
+// A page of 10 MiB uses the shard up for five seconds. A reader that knows of
+// others leaves them time between two such pages, in which each of them tries
+// once.
 func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 	var p pacer
 	for range 10 {
@@ -253,8 +258,9 @@ func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 	})
 }
 
-// Full jitter below a bound that doubles from half a second to thirty: a long outage costs a request every fifteen seconds
-// on average, and is noticed to be over within thirty.
+// Full jitter below a bound that doubles from half a second to thirty: a long
+// outage costs a request every fifteen seconds on average, and is noticed to be
+// over within thirty.
 func TestOutageIsRetriedMoreAndMoreSlowlyWithJitter(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")

@@ -13,9 +13,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// What a page may need at worst. A page is at most 10 MiB of data and keys and 10,000 records: 13.4 MiB of base64 and up to
-// 2 MiB of JSON around it, and then one gerritstream.Record and one sequence number a record. A reply that needs more room
-// than that (keys full of escapes) is asked for again with half as many records.
+// What a page may need at worst. A page is at most 10 MiB of data and keys and
+// 10,000 records: 13.4 MiB of base64 and up to 2 MiB of JSON around it, and
+// then one gerritstream.Record and one sequence number a record. A reply that
+// needs more room than that (keys full of escapes) is asked for again with half
+// as many records.
 const (
 	maxRecords  = 10_000
 	maxBody     = 16 << 20
@@ -24,26 +26,29 @@ const (
 	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom) + maxKeys*keyRoom
 )
 
-// PageReserve is how many bytes of its budget a Source reserves at most for each read, before it: about 19 MiB. It does where it
-// is behind; at the tip it reserves twice what pages have lately taken. A page there that is larger takes more if that is
-// free, and is otherwise dropped and read again with all of the reserve. Of the reserve a Source keeps what the
-// page takes, and nothing while it waits for the next one. A budget lets so many reads be under way at once as this goes into
-// it; one that is smaller is exceeded.
+// PageReserve is how many bytes of its budget a Source reserves at most for
+// each read, before it: about 19 MiB. It does where it is behind; at the tip it
+// reserves twice what pages have lately taken. A page there that is larger
+// takes more if that is free, and is otherwise dropped and read again with all
+// of the reserve. Of the reserve a Source keeps what the page takes, and
+// nothing while it waits for the next one. A budget lets so many reads be under
+// way at once as this goes into it; one that is smaller is exceeded.
 const PageReserve = pageReserve
 
-// leastRoom is reserved for a page at any rate: thousands of bytes of events, and a
-// thousand reads at once in the default budget.
+// leastRoom is reserved for a page at any rate: thousands of bytes of events,
+// and a thousand reads at once in the default budget.
 const leastRoom = 256 << 10
 
-// errTooLarge: a reply has more bytes than a page may have. errNoRoom: it has more than
-// were reserved, and no more are free.
+// errTooLarge: a reply has more bytes than a page may have. errNoRoom: it has
+// more than were reserved, and no more are free.
 var (
 	errTooLarge = errors.New("the reply is larger than the room for a page")
 	errNoRoom   = errors.New("the reply is larger than what was reserved for it")
 )
 
-// readBody reads a reply into one buffer. length is -1 when it is not known. Before it
-// takes memory it asks grow whether there is room for so many bytes in all.
+// readBody reads a reply into one buffer. length is -1 when it is not known.
+// Before it takes memory it asks grow whether there is room for so many bytes
+// in all.
 func readBody(body io.Reader, length int64, grow func(int64) bool) ([]byte, error) {
 	if length > maxBody {
 		return nil, fmt.Errorf("%w: %d bytes", errTooLarge, length)
@@ -80,7 +85,8 @@ func readBody(body io.Reader, length int64, grow func(int64) bool) ([]byte, erro
 	}
 }
 
-// maxUnknownBody is the most that is read of a reply that does not tell its length beforehand.
+// maxUnknownBody is the most that is read of a reply that does not tell its
+// length beforehand.
 const maxUnknownBody = 14 << 20
 
 func cutShort(err error) error {
@@ -100,7 +106,8 @@ type page struct {
 	memory memory
 }
 
-// memory is a page's reservation: it is given back when no batch will come any more and the last one is done.
+// memory is a page's reservation: it is given back when no batch will come any
+// more and the last one is done.
 type memory struct {
 	room *gerritstream.Reservation
 
@@ -109,7 +116,8 @@ type memory struct {
 	more bool // under mu: another one will come
 }
 
-// lend notes that a batch goes out, and returns what ends that, and a channel that is closed then.
+// lend notes that a batch goes out, and returns what ends that, and a channel
+// that is closed then.
 func (m *memory) lend(more bool) (done func(), returned <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -136,8 +144,9 @@ func (m *memory) noMore() {
 	}
 }
 
-// yield hands the page on: in one batch, or, when aggregates make more than 10,000 records of it, in several, each after the one
-// before is done. It returns whether to go on, and the context's error when that ended in between.
+// yield hands the page on: in one batch, or, when aggregates make more than
+// 10,000 records of it, in several, each after the one before is done. It
+// returns whether to go on, and the context's error when that ended in between.
 func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) bool) (bool, error) {
 	defer p.memory.noMore()
 	left := p.total
@@ -178,7 +187,8 @@ func (p *page) needs(size int) int64 {
 	return room
 }
 
-// batch makes a batch of some of the page's records. Only the last one tells what comes after the page.
+// batch makes a batch of some of the page's records. Only the last one tells
+// what comes after the page.
 func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Batch {
 	b := gerritstream.Batch{Records: records, Now: p.now, Behind: p.behind}
 	if p.behind == unknownBehind || !last && p.behind == 0 {
@@ -190,7 +200,8 @@ func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Batc
 	return b
 }
 
-// count looks into all aggregates and returns how many records the page comes to.
+// count looks into all aggregates and returns how many records the page comes
+// to.
 func (p *page) count() int {
 	total := 0
 	for i := range p.records {
@@ -211,7 +222,8 @@ type unpacker struct {
 	keys, hashKeys keyTable
 }
 
-// next returns the next n records, which there must be. Their sequence numbers share one string.
+// next returns the next n records, which there must be. Their sequence numbers
+// share one string.
 func (u *unpacker) next(n int) []gerritstream.Record {
 	records := make([]gerritstream.Record, 0, n)
 	from := u.at
@@ -264,7 +276,8 @@ func (p *page) key(r *rawRecord) []byte {
 	return r.key.of(p.buf)
 }
 
-// arrival is when a record arrived: a service that does not tell leaves when the page was asked for.
+// arrival is when a record arrived: a service that does not tell leaves when
+// the page was asked for.
 func (p *page) arrival(r *rawRecord) time.Time {
 	if r.arrived == noArrival {
 		return p.now
@@ -272,7 +285,8 @@ func (p *page) arrival(r *rawRecord) time.Time {
 	return time.UnixMilli(r.arrived).UTC()
 }
 
-// nameAll gives the records their sequence numbers; the first belongs to the page's record at from.
+// nameAll gives the records their sequence numbers; the first belongs to the
+// page's record at from.
 func (u *unpacker) nameAll(records []gerritstream.Record, from int) {
 	size, last := 0, min(u.at, len(u.records)-1)
 	for i := from; i <= last; i++ {

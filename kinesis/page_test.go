@@ -20,8 +20,9 @@ func aggregateOf(data ...string) string {
 	return string(kinesistest.Aggregate(records...))
 }
 
-// Aggregates, sound and corrupt, among plain records: each sound one is taken apart, each corrupt one is a single bad record
-// as it was received, and the neighbours are what they are.
+// Aggregates, sound and corrupt, among plain records: each sound one is taken
+// apart, each corrupt one is a single bad record as it was received, and the
+// neighbours are what they are.
 func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 	corrupt := aggregateOf("x", "y")
 	corrupt = corrupt[:len(corrupt)-1] + string(corrupt[len(corrupt)-1]^1)
@@ -59,7 +60,8 @@ func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 	})
 }
 
-// A page of aggregates can be more than 10,000 records. It comes in batches; only the last says that the tip, or the end, is reached.
+// A page of aggregates can be more than 10,000 records. It comes in batches;
+// only the last says that the tip, or the end, is reached.
 func TestPageOfManyRecordsComesInBatches(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		var want []string
@@ -100,7 +102,8 @@ func TestPageOfManyRecordsComesInBatches(t *testing.T) {
 	})
 }
 
-// wantSubs fails unless the records inside each aggregate are numbered from 0 without gaps, and the last one says so.
+// wantSubs fails unless the records inside each aggregate are numbered from 0
+// without gaps, and the last one says so.
 func wantSubs(t *testing.T, pairs []pair) {
 	t.Helper()
 	next, seq := 0, gerritstream.SequenceNumber("")
@@ -146,7 +149,8 @@ func TestBatchWaitsForTheOneBeforeToBeDone(t *testing.T) {
 	})
 }
 
-// At the end of a closed shard its last records come before, or with, the end, and the children are named.
+// At the end of a closed shard its last records come before, or with, the end,
+// and the children are named.
 func TestShardEndsAfterItsLastRecordsAndNamesItsChildren(t *testing.T) {
 	for _, separate := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a last page of its own %v", separate), func(t *testing.T) {
@@ -191,7 +195,8 @@ func TestShardClosedWhileFarBehindIsReadToItsEnd(t *testing.T) {
 	})
 }
 
-// A reply that does not say how far behind it is, or not when a record arrived, is not taken for the tip.
+// A reply that does not say how far behind it is, or not when a record arrived,
+// is not taken for the tip.
 func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -204,7 +209,8 @@ func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
 	})
 }
 
-// An iterator that expires between the batches of a page, or behind it, does not repeat any of it.
+// An iterator that expires between the batches of a page, or behind it, does
+// not repeat any of it.
 func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put(aggregateOf("one", "two"))
@@ -222,8 +228,9 @@ func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
 	})
 }
 
-// An aggregate of a million entries, as many as go into a record, comes in batches: never more than a page's room is in use, whatever the
-// entries are. One that only claims to have them is one bad record.
+// An aggregate of a million entries, as many as go into a record, comes in
+// batches: never more than a page's room is in use, whatever the entries are.
+// One that only claims to have them is one bad record.
 func TestAggregateOfAMillionEntries(t *testing.T) {
 	const entries = 1_000_000
 	entry := []byte{recordsField<<3 | 2, 2, dataField<<3 | 2, 0}

@@ -14,8 +14,9 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// aggregatedRecord is the KPL's message for protobuf's own unmarshaller. A record's tags are left to be unknown: what is in them is of
-// no use here, and not looked at.
+// aggregatedRecord is the KPL's message for protobuf's own unmarshaller. A
+// record's tags are left to be unknown: what is in them is of no use here, and
+// not looked at.
 var aggregatedRecord = newAggregatedRecord()
 
 func newAggregatedRecord() protoreflect.MessageDescriptor {
@@ -49,8 +50,10 @@ func newAggregatedRecord() protoreflect.MessageDescriptor {
 	return file.Messages().ByName("AggregatedRecord")
 }
 
-// unpackTheirs is what protobuf's unmarshaller finds in a message, and nil where a record, or an aggregate, is none by the rules of
-// this package: it holds nothing, or has a field of interest in a form that protobuf puts aside as unknown.
+// unpackTheirs is what protobuf's unmarshaller finds in a message, and nil
+// where a record, or an aggregate, is none by the rules of this package: it
+// holds nothing, or has a field of interest in a form that protobuf puts aside
+// as unknown.
 func unpackTheirs(message []byte) (all []string) {
 	m := dynamicpb.NewMessage(aggregatedRecord)
 	if (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(message, m) != nil || putAside(m, recordsField) {
@@ -80,7 +83,8 @@ func putAside(m protoreflect.Message, field protowire.Number) bool {
 	return false
 }
 
-// FuzzAggregateIsReadLikeProtobuf: what is taken apart here, protobuf takes apart in the same way, and the other way round.
+// FuzzAggregateIsReadLikeProtobuf: what is taken apart here, protobuf takes
+// apart in the same way, and the other way round.
 func FuzzAggregateIsReadLikeProtobuf(f *testing.F) {
 	bytesField := func(number protowire.Number, value []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value)

@@ -7,8 +7,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// pageProtocol is the SDK's own protocol, except that it gives a successful reply to take. It is put into the options of a single
-// GetRecords call; signing, endpoints and the decoding of errors stay the SDK's.
+// pageProtocol is the SDK's own protocol, except that it gives a successful
+// reply to take. It is put into the options of a single GetRecords call;
+// signing, endpoints and the decoding of errors stay the SDK's.
 type pageProtocol struct {
 	smithyhttp.ClientProtocol
 	take func(*smithyhttp.Response) error

@@ -14,13 +14,17 @@ import (
 
 // Read implements [gerritstream.Source] by polling.
 //
-// A page is a batch, except when aggregates make more than 10,000 records of it: then it comes in several batches, and each waits
-// for the one before to be Done. Of these only the last can have End or a Behind of 0.
+// A page is a batch, except when aggregates make more than 10,000 records of
+// it: then it comes in several batches, and each waits for the one before to be
+// Done. Of these only the last can have End or a Behind of 0.
 //
-// A shard's reads are shared with its other readers: throttled requests slow the reading down to a read a second, and are
-// trouble only when none has succeeded for 10 s. Faults of the network or the service, missing permissions and unusable
-// keys are each shown as an ErrRetrying at once and tried again, and so is a reply that is not what a reply has to be; an iterator that has expired is replaced without a word. An aggregate whose checksum or structure is
-// wrong, or that is empty, is one Record that is Bad.
+// A shard's reads are shared with its other readers: throttled requests slow
+// the reading down to a read a second, and are trouble only when none has
+// succeeded for 10 s. Faults of the network or the service, missing permissions
+// and unusable keys are each shown as an ErrRetrying at once and tried again,
+// and so is a reply that is not what a reply has to be; an iterator that has
+// expired is replaced without a word. An aggregate whose checksum or structure
+// is wrong, or that is empty, is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
 	return func(yield func(gerritstream.Batch, error) bool) {
 		r := &reading{Source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
@@ -71,7 +75,8 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 	if err := r.pace.wait(ctx); err != nil {
 		return nil, err
 	}
-	// First the room, then the iterator: one that waited for room would have expired where memory is scarce for long.
+	// First the room, then the iterator: one that waited for room would have
+	// expired where memory is scarce for long.
 	room, err := r.budget.Reserve(ctx, r.reserve())
 	if err != nil {
 		return nil, err
@@ -84,8 +89,9 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 	return p, nil
 }
 
-// reserve is how many bytes to reserve for the next page. Readers are at the tip for
-// most of their lives, where pages are small and many shards want to be read at once.
+// reserve is how many bytes to reserve for the next page. Readers are at the
+// tip for most of their lives, where pages are small and many shards want to be
+// read at once.
 func (r *reading) reserve() int64 {
 	if !r.atTip {
 		return pageReserve
@@ -111,7 +117,8 @@ func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*p
 	return p, err
 }
 
-// getRecords makes one request for a page, within memory that is reserved already, or free.
+// getRecords makes one request for a page, within memory that is reserved
+// already, or free.
 func (r *reading) getRecords(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
 	p := &page{memory: memory{room: room}, own: r.own}
 	take := func(resp *smithyhttp.Response) error { return r.take(p, resp) }

@@ -15,8 +15,8 @@ import (
 const (
 	roleSessionName = "gerritstream"
 
-	// roleFor is how long the credentials of a role are asked for: what every role
-	// grants, also one that is assumed with another role's credentials.
+	// roleFor is how long the credentials of a role are asked for: what every
+	// role grants, also one that is assumed with another role's credentials.
 	roleFor = time.Hour
 
 	// renewBefore is how long before their end they are renewed.
@@ -52,10 +52,10 @@ func webIdentityRole(o *stscreds.WebIdentityRoleOptions) {
 	}
 }
 
-// assumer is a token service whose credentials expire by the local clock, however
-// wrong that is. Its own clock says when they do, and the SDK would compare that
-// with the local one: eleven minutes ahead, and credentials for a quarter of an
-// hour would be asked for before every request.
+// assumer is a token service whose credentials expire by the local clock,
+// however wrong that is. Its own clock says when they do, and the SDK would
+// compare that with the local one: eleven minutes ahead, and credentials for a
+// quarter of an hour would be asked for before every request.
 type assumer struct{ next stscreds.AssumeRoleAPIClient }
 
 // AssumeRole implements [stscreds.AssumeRoleAPIClient].
@@ -72,7 +72,8 @@ type webAssumer struct {
 	next stscreds.AssumeRoleWithWebIdentityAPIClient
 }
 
-// AssumeRoleWithWebIdentity implements [stscreds.AssumeRoleWithWebIdentityAPIClient].
+// AssumeRoleWithWebIdentity implements
+// [stscreds.AssumeRoleWithWebIdentityAPIClient].
 func (a webAssumer) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, options ...func(*sts.Options),
 ) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	out, err := a.next.AssumeRoleWithWebIdentity(ctx, in, options...)
@@ -82,8 +83,8 @@ func (a webAssumer) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.Assum
 	return out, err
 }
 
-// expireLocally turns the end of credentials from the time of the reply that they
-// came with into the local clock's.
+// expireLocally turns the end of credentials from the time of the reply that
+// they came with into the local clock's.
 func expireLocally(c *types.Credentials, reply middleware.Metadata) {
 	date, ok := awsmiddleware.GetServerTime(reply)
 	if !ok || c == nil || c.Expiration == nil {

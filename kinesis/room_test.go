@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// At the tip many shards are read at once in room that is enough for one page at worst:
-// none waits for another's request.
+// At the tip many shards are read at once in room that is enough for one page
+// at worst: none waits for another's request.
 func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 	const shards, takes = 64, 100 * time.Millisecond
 	budget := gerritstream.NewBudget(PageReserve)
@@ -56,8 +56,8 @@ func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 	})
 }
 
-// bursts puts a large page where small ones have been, and calls prepare before it is
-// read. It returns the number of reads that the page took.
+// bursts puts a large page where small ones have been, and calls prepare before
+// it is read. It returns the number of reads that the page took.
 func (w *world) bursts(prepare func()) (reads int, pairs []pair) {
 	const large = 3
 	before := 0
@@ -92,8 +92,9 @@ func TestLargerPageTakesWhatIsFree(t *testing.T) {
 	})
 }
 
-// Where nothing is free a larger page is dropped, and read again when its worst case is
-// reserved: nothing is held meanwhile, nothing is lost, and the budget is kept.
+// Where nothing is free a larger page is dropped, and read again when its worst
+// case is reserved: nothing is held meanwhile, nothing is lost, and the budget
+// is kept.
 func TestLargerPageWaitsForItsRoom(t *testing.T) {
 	const total = 2 * PageReserve
 	budget := gerritstream.NewBudget(total)
@@ -118,8 +119,9 @@ func TestLargerPageWaitsForItsRoom(t *testing.T) {
 	})
 }
 
-// Everything that a page takes is within its reservation, however little was reserved
-// for it: its bytes, what they decode to, and the records of aggregates.
+// Everything that a page takes is within its reservation, however little was
+// reserved for it: its bytes, what they decode to, and the records of
+// aggregates.
 func TestPageIsWithinItsReservation(t *testing.T) {
 	for name, data := range map[string][]string{
 		"bytes":      {strings.Repeat("x", 900_000)},
@@ -141,7 +143,8 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 				}
 				p.memory.room.Release()
 
-				// The same where nothing more is free: not a byte more is taken.
+				// The same where nothing more is free: not a byte more is
+				// taken.
 				others, err := budget.Reserve(t.Context(), 2*PageReserve-leastRoom)
 				if err != nil {
 					t.Fatal(err)
@@ -158,8 +161,8 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 	}
 }
 
-// What pages have taken is forgotten slowly, and the worst case is reserved wherever a
-// reading is not at the tip.
+// What pages have taken is forgotten slowly, and the worst case is reserved
+// wherever a reading is not at the tip.
 func TestReserveFollowsThePages(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		r := &reading{Source: w.src, shard: shard0, limit: maxRecords}
@@ -196,8 +199,8 @@ func TestReserveFollowsThePages(t *testing.T) {
 	})
 }
 
-// Sixty-four shards at the tip get large pages all at once, in the room for little more
-// than one: all of them come through, each once.
+// Sixty-four shards at the tip get large pages all at once, in the room for
+// little more than one: all of them come through, each once.
 func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 	const shards = 32
 	for _, size := range []int64{1, PageReserve, PageReserve + 10*leastRoom} {
@@ -230,8 +233,8 @@ func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 
 var large = strings.Repeat("x", 300_000)
 
-// A reply is not read into memory that is not reserved: of a known length nothing, of
-// an unknown one what fits.
+// A reply is not read into memory that is not reserved: of a known length
+// nothing, of an unknown one what fits.
 func TestReplyIsNotReadWithoutRoom(t *testing.T) {
 	const room = 1 << 20
 	fits := func(n int64) bool { return n <= room }

@@ -11,13 +11,15 @@ type span struct{ from, to int }
 
 func (s span) of(b []byte) []byte { return b[s.from:s.to:s.to] }
 
-// scanner walks once over a JSON text and accepts what encoding/json does. Its methods leave at behind what they took.
+// scanner walks once over a JSON text and accepts what encoding/json does. Its
+// methods leave at behind what they took.
 type scanner struct {
 	b  []byte
 	at int
 }
 
-// syntaxError says where a reply is no JSON, or not what it should be. The reply itself is not in it: it holds payload.
+// syntaxError says where a reply is no JSON, or not what it should be. The
+// reply itself is not in it: it holds payload.
 type syntaxError struct {
 	at   int
 	want string
@@ -29,7 +31,8 @@ func (e *syntaxError) Error() string {
 
 func (s *scanner) expected(what string) error { return &syntaxError{s.at, what} }
 
-// peek skips white space and returns the next byte without taking it; 0 at the end.
+// peek skips white space and returns the next byte without taking it; 0 at the
+// end.
 func (s *scanner) peek() byte {
 	for s.at < len(s.b) {
 		switch c := s.b[s.at]; c {
@@ -60,7 +63,8 @@ func (s *scanner) null() bool {
 	return true
 }
 
-// object takes an object and calls member with each key; member takes the value.
+// object takes an object and calls member with each key; member takes the
+// value.
 func (s *scanner) object(member func(key []byte) error) error {
 	if !s.take('{') {
 		return s.expected("{")
@@ -89,7 +93,8 @@ func (s *scanner) object(member func(key []byte) error) error {
 	}
 }
 
-// array takes an array, or a null in its place, and calls element for each element, which takes it.
+// array takes an array, or a null in its place, and calls element for each
+// element, which takes it.
 func (s *scanner) array(element func() error) error {
 	if s.null() {
 		return nil
@@ -114,7 +119,8 @@ func (s *scanner) array(element func() error) error {
 	}
 }
 
-// quoted takes a string and returns what is between its quotes, as it is. It checks neither escapes nor characters.
+// quoted takes a string and returns what is between its quotes, as it is. It
+// checks neither escapes nor characters.
 func (s *scanner) quoted() (raw span, escaped bool, err error) {
 	if !s.take('"') {
 		return span{}, false, s.expected("a string")
@@ -136,7 +142,8 @@ func (s *scanner) quoted() (raw span, escaped bool, err error) {
 	}
 }
 
-// text takes a string and returns what it says: a part of the buffer, or a copy if there are escapes.
+// text takes a string and returns what it says: a part of the buffer, or a copy
+// if there are escapes.
 func (s *scanner) text() ([]byte, error) {
 	raw, escaped, err := s.quoted()
 	if err != nil {

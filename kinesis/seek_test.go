@@ -59,7 +59,8 @@ func TestPositionBehindARecordReadsFromTheNext(t *testing.T) {
 	})
 }
 
-// The record of which a beginning was handled is read again, whole: the caller drops what it has.
+// The record of which a beginning was handled is read again, whole: the caller
+// drops what it has.
 func TestPartialRecordIsReadAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b", "c")
@@ -124,7 +125,8 @@ func TestFutureTimeIsLoweredToTheServicesClock(t *testing.T) {
 	})
 }
 
-// Only a position that the service does not accept is bad, and it is the end of the reading.
+// Only a position that the service does not accept is bad, and it is the end of
+// the reading.
 func TestPositionOfAnotherStreamIsBad(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a")
@@ -219,7 +221,8 @@ func TestExpiredIteratorIsSoughtFromTheLastRecordYielded(t *testing.T) {
 // slowly makes hours pass in fewer reads.
 func slowly(c *Config) { c.PollInterval = 5 * time.Second }
 
-// What was learnt of an idle shard before the iterator expired shortens the way as well.
+// What was learnt of an idle shard before the iterator expired shortens the way
+// as well.
 func TestExpiredIteratorOfAnIdleShardIsSoughtFromWhereItWasCaughtUp(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 		w.put("a")

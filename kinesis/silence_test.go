@@ -20,8 +20,8 @@ import (
 )
 
 // pipes is a network of pipes, as between a client and a proxy that forgets a
-// connection without a word: those that stand can fall silent, new ones work. It
-// keeps to a bubble's time. It is the server's listener.
+// connection without a word: those that stand can fall silent, new ones work.
+// It keeps to a bubble's time. It is the server's listener.
 type pipes struct {
 	accepted chan net.Conn
 	closed   chan struct{}
@@ -166,9 +166,9 @@ func TestSilentConnectionIsReplacedWithinSeconds(t *testing.T) {
 	}
 }
 
-// A request for credentials that nobody answers is given up by the client itself,
-// since the SDK waits for it in a goroutine that knows of no other end. One for
-// Kinesis may take its time.
+// A request for credentials that nobody answers is given up by the client
+// itself, since the SDK waits for it in a goroutine that knows of no other end.
+// One for Kinesis may take its time.
 func TestOnlyRequestsForCredentialsAreGivenUpByTheClient(t *testing.T) {
 	const slow = time.Hour
 	for name, c := range map[string]struct {

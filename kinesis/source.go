@@ -17,7 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Source reads one stream. It implements [gerritstream.Source]. It runs nothing in the background.
+// Source reads one stream. It implements [gerritstream.Source]. It runs nothing
+// in the background.
 type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
@@ -37,8 +38,10 @@ type Source struct {
 
 var _ gerritstream.Source = (*Source)(nil)
 
-// New checks a Config, finds the region, and says where credentials will come from. It makes no request; ctx ends only the reading of
-// configuration files. Its error is *Faults joined, or about a shared configuration file that cannot be used.
+// New checks a Config, finds the region, and says where credentials will come
+// from. It makes no request; ctx ends only the reading of configuration files.
+// Its error is *Faults joined, or about a shared configuration file that cannot
+// be used.
 func New(ctx context.Context, c Config) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -97,7 +100,8 @@ func (s *Source) fillIn() {
 	}
 }
 
-// load reads the environment and the shared files, as the SDK does for every program.
+// load reads the environment and the shared files, as the SDK does for every
+// program.
 func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	if c.Isolated {
 		return isolated(c)
@@ -142,14 +146,16 @@ func isolated(c *Config) (aws.Config, error) {
 	}, nil
 }
 
-// noRegion is the fault of a Config without a region: it names every place that was looked at.
+// noRegion is the fault of a Config without a region: it names every place that
+// was looked at.
 func noRegion(stream string) error {
 	return &Fault{"Region", fmt.Sprintf("no region was found: not in the configuration (aws.region, --region), not in the stream "+
 		"(%q is a name, not an ARN), not in AWS_REGION, not in AWS_DEFAULT_REGION, not in profile %s of %s; the instance metadata "+
 		"service is not asked for it", stream, profile(), sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))}
 }
 
-// Description says what a Source reads and as whom, for one line at the start. There is no secret in it.
+// Description says what a Source reads and as whom, for one line at the start.
+// There is no secret in it.
 type Description struct {
 	StreamARN   string
 	Account     string // twelve digits: whose stream it is
@@ -157,7 +163,8 @@ type Description struct {
 	Credentials string // where they came from: "EnvConfigCredentials", or the role that was assumed
 }
 
-// Describe asks the service for the stream, and the places of credentials for theirs. Errors as List's.
+// Describe asks the service for the stream, and the places of credentials for
+// theirs. Errors as List's.
 func (s *Source) Describe(ctx context.Context) (Description, error) {
 	summary, _, err := s.describe(ctx)
 	if err != nil {
@@ -171,7 +178,8 @@ func (s *Source) Describe(ctx context.Context) (Description, error) {
 	return Description{StreamARN: arn, Account: accountOf(arn), Region: s.region, Credentials: origin}, nil
 }
 
-// failure is the *Error of a failure outside of a request; of an error of ctx, that one.
+// failure is the *Error of a failure outside of a request; of an error of ctx,
+// that one.
 func (s *Source) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

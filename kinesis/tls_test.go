@@ -37,8 +37,8 @@ func serveTLS(t *testing.T, h http.Handler, http2 bool) *secured {
 	return s
 }
 
-// aStream is an embedded Kinesis with a stream "gerrit" of one shard, which holds
-// one record.
+// aStream is an embedded Kinesis with a stream "gerrit" of one shard, which
+// holds one record.
 func aStream(t *testing.T) *kinesistest.Server {
 	t.Helper()
 	srv := kinesistest.New(kinesistest.Options{})

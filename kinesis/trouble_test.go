@@ -73,8 +73,9 @@ var troubles = map[string]trouble{
 	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout", false},
 }
 
-// Whatever comes in the way of seeking or of reading is shown, retried, and over when it is over: the reading goes on where it was, with
-// nothing lost or doubled, and never counts the position as bad.
+// Whatever comes in the way of seeking or of reading is shown, retried, and
+// over when it is over: the reading goes on where it was, with nothing lost or
+// doubled, and never counts the position as bad.
 func TestTroubleIsRetriedFromWhereTheReadingWas(t *testing.T) {
 	const times = 3
 	for _, operation := range []string{"GetShardIterator", "GetRecords"} {
@@ -122,7 +123,8 @@ func (tr *trouble) check(t *testing.T, operation string, err error) {
 	}
 }
 
-// In the middle of a shard the same holds, and the iterator is kept: a failed read is made again, not sought again.
+// In the middle of a shard the same holds, and the iterator is kept: a failed
+// read is made again, not sought again.
 func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
 	for name, tr := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +147,8 @@ func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
 	}
 }
 
-// Only a refused sequence number is a bad position. The same refusal of anything else is trouble.
+// Only a refused sequence number is a bad position. The same refusal of
+// anything else is trouble.
 func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 	const (
 		otherStream = "StartingSequenceNumber 1 used in GetShardIterator on shard s in stream x under account 1 is invalid because it did not come from this stream."
@@ -202,7 +205,8 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 	}
 }
 
-// A refusal of an iterator that the service made is trouble as well: it is sought again, from the same place.
+// A refusal of an iterator that the service made is trouble as well: it is
+// sought again, from the same place.
 func TestRefusedIteratorIsSoughtAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b")
@@ -234,7 +238,8 @@ func TestShardThatIsGoneWhileReadingIsNotFound(t *testing.T) {
 	})
 }
 
-// Iterators that expire at once, as those of a service with a broken clock, are shown. Those of a slow consumer are not.
+// Iterators that expire at once, as those of a service with a broken clock, are
+// shown. Those of a slow consumer are not.
 func TestIteratorThatExpiresUnreadIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -245,7 +250,8 @@ func TestIteratorThatExpiresUnreadIsTrouble(t *testing.T) {
 	})
 }
 
-// The SDK's own retries stay off, whatever the environment asks for: they would take reads that are not paced, and hide trouble.
+// The SDK's own retries stay off, whatever the environment asks for: they would
+// take reads that are not paced, and hide trouble.
 func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 	t.Setenv("AWS_MAX_ATTEMPTS", "5")
 	t.Setenv("AWS_RETRY_MODE", "adaptive")
@@ -260,8 +266,8 @@ func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 	})
 }
 
-// stalling is a network on which replies come piece by piece, one every nine seconds,
-// and stop after some bytes, until their request is given up.
+// stalling is a network on which replies come piece by piece, one every nine
+// seconds, and stop after some bytes, until their request is given up.
 type stalling struct {
 	next  http.RoundTripper
 	times int
@@ -299,8 +305,9 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A reply may be slow. It is given up when nothing more comes for ten seconds, and when
-// it has come for ten seconds more than its bytes take at the least rate.
+// A reply may be slow. It is given up when nothing more comes for ten seconds,
+// and when it has come for ten seconds more than its bytes take at the least
+// rate.
 func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	const slow = 40_000 // in nine seconds
 	for name, c := range map[string]struct {
@@ -338,8 +345,8 @@ func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	}
 }
 
-// After a page that was too large the limit of records grows again, to all that a page
-// can have.
+// After a page that was too large the limit of records grows again, to all that
+// a page can have.
 func TestLimitGrowsAgainAfterAPageThatWasTooLarge(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
 		for i := range 40 {
@@ -364,7 +371,8 @@ func TestLimitGrowsAgainAfterAPageThatWasTooLarge(t *testing.T) {
 	})
 }
 
-// A reply larger than the room for a page is asked for with fewer records, until it fits.
+// A reply larger than the room for a page is asked for with fewer records,
+// until it fits.
 func TestPageTooLargeIsAskedForInParts(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
 		var want []string
@@ -410,8 +418,8 @@ func padded(most int) kinesistest.Action {
 	}
 }
 
-// Faults of every kind, at random, and a consumer that pauses now and then for longer than an iterator lives: every record comes
-// once, in order.
+// Faults of every kind, at random, and a consumer that pauses now and then for
+// longer than an iterator lives: every record comes once, in order.
 func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
 	names := make([]string, 0, len(troubles))
 	for name := range troubles {

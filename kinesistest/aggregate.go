@@ -13,8 +13,9 @@ type UserRecord struct {
 	Data            []byte
 }
 
-// Aggregate packs records the way the Kinesis Producer Library does, to be put as one record: four magic bytes, a protobuf with
-// tables of the keys, and the MD5 of that protobuf.
+// Aggregate packs records the way the Kinesis Producer Library does, to be put
+// as one record: four magic bytes, a protobuf with tables of the keys, and the
+// MD5 of that protobuf.
 func Aggregate(records ...UserRecord) []byte {
 	var keys, hashKeys keyTable
 	var list []byte

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// BenchmarkGetRecords reads one page of 4,500 records of 2 KiB, without an SDK: what the emulator itself costs.
+// BenchmarkGetRecords reads one page of 4,500 records of 2 KiB, without an SDK:
+// what the emulator itself costs.
 func BenchmarkGetRecords(b *testing.B) {
 	srv := kinesistest.New(kinesistest.Options{NoLimits: true})
 	if _, err := srv.CreateStream("s", 1); err != nil {

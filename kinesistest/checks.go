@@ -13,8 +13,8 @@ var (
 	hashKeyPattern = regexp.MustCompile(`^(0|([1-9]\d{0,38}))$`)
 )
 
-// checks collects what is wrong with the members of a request, the way AWS reports it: all at once, before anything is
-// looked at.
+// checks collects what is wrong with the members of a request, the way AWS
+// reports it: all at once, before anything is looked at.
 type checks struct{ found []string }
 
 func (c *checks) add(value, member, constraint string) {
@@ -33,7 +33,8 @@ func (c *checks) fault() *Fault {
 	return fault("ValidationException", "%d validation errors detected: %s", len(c.found), strings.Join(c.found, "; "))
 }
 
-// text checks a string: its presence, its length in characters (0 = any), its pattern (nil = any), shown as AWS shows it.
+// text checks a string: its presence, its length in characters (0 = any), its
+// pattern (nil = any), shown as AWS shows it.
 type text struct {
 	member   string
 	required bool

@@ -47,7 +47,8 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// wantFault fails unless err is a fault with that code whose message contains that text.
+// wantFault fails unless err is a fault with that code whose message contains
+// that text.
 func wantFault(t *testing.T, err error, code, text string) {
 	t.Helper()
 	var api smithy.APIError
@@ -64,7 +65,8 @@ func id(n int) string {
 	return "shardId-" + strings.Repeat("0", 12-len(s)) + s
 }
 
-// iterator asks for an iterator of a shard of "s"; change, if not nil, completes the request.
+// iterator asks for an iterator of a shard of "s"; change, if not nil,
+// completes the request.
 func iterator(t *testing.T, c *kinesis.Client, shard string, kind types.ShardIteratorType,
 	change func(*kinesis.GetShardIteratorInput),
 ) (string, error) {

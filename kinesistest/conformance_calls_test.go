@@ -294,7 +294,8 @@ func seeFromStart(c *caller) string {
 	return c.read(c.iterator("AT_SEQUENCE_NUMBER", c.shard(0).SequenceNumberRange.StartingSequenceNumber, nil))
 }
 
-// seeFromTime puts until the clock has moved, and reads from the newest record's time.
+// seeFromTime puts until the clock has moved, and reads from the newest
+// record's time.
 func seeFromTime(c *caller) string {
 	c.put("0")
 	for i := 1; ; i++ {
@@ -344,7 +345,8 @@ func seeOtherShard(c *caller) string {
 	return shown(err, "taken")
 }
 
-// seeOldSequence makes the stream again until a whole second lies between the two: some know creation times to the second only.
+// seeOldSequence makes the stream again until a whole second lies between the
+// two: some know creation times to the second only.
 func seeOldSequence(c *caller) string {
 	old, before := c.put("a").SequenceNumber, c.summary().StreamCreationTimestamp.Truncate(time.Second)
 	for !c.summary().StreamCreationTimestamp.After(before.Add(time.Second)) {

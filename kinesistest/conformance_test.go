@@ -18,9 +18,10 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// TestConformance makes the same calls to this emulator and to two that were written elsewhere. What a call is expected to show is
-// what AWS shows; where one of the others shows something else, the difference is listed with its reason, and a listed difference that
-// is none any more fails the test.
+// TestConformance makes the same calls to this emulator and to two that were
+// written elsewhere. What a call is expected to show is what AWS shows; where
+// one of the others shows something else, the difference is listed with its
+// reason, and a listed difference that is none any more fails the test.
 func TestConformance(t *testing.T) {
 	t.Run("emulator", func(t *testing.T) {
 		free := kinesistest.New(kinesistest.Options{NoLimits: true})
@@ -42,7 +43,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// subject is what is called: a client without rates in its way, and one with them.
+// subject is what is called: a client without rates in its way, and one with
+// them.
 type subject struct{ client, limited *kinesis.Client }
 
 func peerClient(t *testing.T, endpoint string) *kinesis.Client {
@@ -52,7 +54,8 @@ func peerClient(t *testing.T, endpoint string) *kinesis.Client {
 	return newClient(transport, endpoint)
 }
 
-// conformanceCall is one row of the table: what is done to a fresh stream, and what is seen.
+// conformanceCall is one row of the table: what is done to a fresh stream, and
+// what is seen.
 type conformanceCall struct {
 	name    string
 	shards  int

@@ -2,8 +2,9 @@ package kinesistest
 
 import "time"
 
-// CreateStream: the stream is CREATING, without shards, for Options.CreateDelay. ShardCount may be left out in capacity mode
-// ON_DEMAND only, which starts with four.
+// CreateStream: the stream is CREATING, without shards, for
+// Options.CreateDelay. ShardCount may be left out in capacity mode ON_DEMAND
+// only, which starts with four.
 
 type createStreamInput struct {
 	StreamName         *string
@@ -52,8 +53,9 @@ func (s *Server) createStream(in *createStreamInput, now time.Time) (any, *Fault
 	return nil, nil
 }
 
-// addStream makes a stream without shards. Its creation time is later than that of every stream of that name before it: two
-// incarnations are never taken for one. mu is held.
+// addStream makes a stream without shards. Its creation time is later than that
+// of every stream of that name before it: two incarnations are never taken for
+// one. mu is held.
 func (s *Server) addStream(name string, now time.Time) *stream {
 	born := max(now.UnixMilli(), s.born[name]+1)
 	s.born[name] = born
@@ -81,7 +83,8 @@ func (st *stream) fill(shards int, at time.Time) {
 	}
 }
 
-// checkShardLimit refuses more open shards than the account may have. mu is held.
+// checkShardLimit refuses more open shards than the account may have. mu is
+// held.
 func (s *Server) checkShardLimit(more int) *Fault {
 	limit := maxShards
 	if !s.opts.NoLimits {

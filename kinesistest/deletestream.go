@@ -2,8 +2,9 @@ package kinesistest
 
 import "time"
 
-// DeleteStream: the stream is DELETING for Options.DeleteDelay, then gone with all its records. A stream of the same name that
-// is made afterwards has a newer creation time, and its shard ids start again.
+// DeleteStream: the stream is DELETING for Options.DeleteDelay, then gone with
+// all its records. A stream of the same name that is made afterwards has a
+// newer creation time, and its shard ids start again.
 
 type deleteStreamInput struct {
 	streamRef

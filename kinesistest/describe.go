@@ -44,7 +44,8 @@ type hashKeyRange struct{ StartingHashKey, EndingHashKey string }
 
 func (sh *shard) hashKeys() hashKeyRange { return hashKeyRange{sh.first.String(), sh.last.String()} }
 
-// shardDescription is a shard as it is listed; an open one has no ending sequence number.
+// shardDescription is a shard as it is listed; an open one has no ending
+// sequence number.
 type shardDescription struct {
 	ShardId               string `json:"ShardId"` //nolint:revive,staticcheck // as in the reply
 	ParentShardId         string `json:"ParentShardId,omitempty"`

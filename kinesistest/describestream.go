@@ -2,7 +2,8 @@ package kinesistest
 
 import "time"
 
-// DescribeStream: the stream with its shards, at most 100 of them, going on behind ExclusiveStartShardId.
+// DescribeStream: the stream with its shards, at most 100 of them, going on
+// behind ExclusiveStartShardId.
 
 type describeStreamInput struct {
 	streamRef

@@ -2,8 +2,8 @@ package kinesistest
 
 import "time"
 
-// DescribeStreamSummary: the stream without its shards. Its creation time is the only sign that a stream was deleted and made
-// again.
+// DescribeStreamSummary: the stream without its shards. Its creation time is
+// the only sign that a stream was deleted and made again.
 
 type describeStreamSummaryInput struct{ streamRef }
 

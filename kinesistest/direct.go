@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// What tests do to a stream directly: at once, past the limits, the delays and the hooks. Their errors hold a *Fault.
+// What tests do to a stream directly: at once, past the limits, the delays and
+// the hooks. Their errors hold a *Fault.
 
-// CreateStream makes a stream with so many shards, 1 at least, and returns its ARN.
+// CreateStream makes a stream with so many shards, 1 at least, and returns its
+// ARN.
 func (s *Server) CreateStream(name string, shards int) (arn string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,7 +24,8 @@ func (s *Server) CreateStream(name string, shards int) (arn string, err error) {
 	return st.arn, nil
 }
 
-// Created returns when a stream was made, to the millisecond: the other half of its identity.
+// Created returns when a stream was made, to the millisecond: the other half of
+// its identity.
 func (s *Server) Created(streamName string) (at time.Time, err error) {
 	err = s.with(streamName, func(st *stream, _ time.Time) error {
 		at = time.UnixMilli(st.created.UnixMilli()).UTC()
@@ -99,8 +102,8 @@ func (s *Server) Merge(streamName, shard, adjacentShard string) (child string, e
 	return child, err
 }
 
-// SetRetention sets any retention, unlike the operations; what is older is gone,
-// and stays so when the retention is raised.
+// SetRetention sets any retention, unlike the operations; what is older is
+// gone, and stays so when the retention is raised.
 func (s *Server) SetRetention(streamName string, d time.Duration) error {
 	return s.with(streamName, func(st *stream, now time.Time) error {
 		st.setRetention(d, now)

@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// Whatever the body of a request, it is answered: by success, or by a fault of the caller's.
+// Whatever the body of a request, it is answered: by success, or by a fault of
+// the caller's.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"CreateStream", `{"StreamName":"t","ShardCount":2}`},

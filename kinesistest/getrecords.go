@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// GetRecords: a page of at most 10 MiB and 10,000 records from where the iterator stands, the next iterator, and how far
-// the end of the page is from the tip. Five calls and 2 MiB a second and shard; what is read beyond that is owed, and reads
-// fail until it is paid off. A closed shard's last page has no next iterator and names the children.
+// GetRecords: a page of at most 10 MiB and 10,000 records from where the
+// iterator stands, the next iterator, and how far the end of the page is from
+// the tip. Five calls and 2 MiB a second and shard; what is read beyond that is
+// owed, and reads fail until it is paid off. A closed shard's last page has no
+// next iterator and names the children.
 
 type getRecordsInput struct {
 	ShardIterator *string
@@ -83,12 +85,14 @@ func iteratorExpired(issued, now time.Time) *Fault {
 		issued.UTC().Format(layout), now.UTC().Format(layout), iteratorLife.Milliseconds())
 }
 
-// allowRead reports whether the shard may be read now, and counts the call if so.
+// allowRead reports whether the shard may be read now, and counts the call if
+// so.
 func (sh *shard) allowRead(now time.Time) bool {
 	return sh.readBytes.allow(now, readBytesASecond) && sh.reads.allow(now, readsASecond)
 }
 
-// pageOutput is a page on its way out: the records are written as they were rendered when they came.
+// pageOutput is a page on its way out: the records are written as they were
+// rendered when they came.
 type pageOutput struct {
 	page
 	iterator string

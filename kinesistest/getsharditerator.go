@@ -2,9 +2,10 @@ package kinesistest
 
 import "time"
 
-// GetShardIterator: an iterator stands for a place in a shard and lasts five minutes. Five a second and shard. A sequence number
-// that was trimmed means the trim horizon; one of another incarnation of the stream, or of another shard, is refused; so is
-// a time in the future.
+// GetShardIterator: an iterator stands for a place in a shard and lasts five
+// minutes. Five a second and shard. A sequence number that was trimmed means
+// the trim horizon; one of another incarnation of the stream, or of another
+// shard, is refused; so is a time in the future.
 
 type getShardIteratorInput struct {
 	streamRef

@@ -38,7 +38,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer takes a request through the hooks to its operation. tooLarge is not nil when the body was.
+// answer takes a request through the hooks to its operation. tooLarge is not
+// nil when the body was.
 func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLarge error) (*Reply, error) {
 	if f := refuse(r); f != nil {
 		return NewFault(f), nil
@@ -120,7 +121,8 @@ func isTooLarge(err error) bool {
 	return errors.As(err, &tooLarge)
 }
 
-// readAll reads a body of which the length is known, or -1. Large ones are common: they are not to grow by copying.
+// readAll reads a body of which the length is known, or -1. Large ones are
+// common: they are not to grow by copying.
 func readAll(r io.Reader, length int64) ([]byte, error) {
 	var buf bytes.Buffer
 	if length > 0 && length <= maxRequestBody {

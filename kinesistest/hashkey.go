@@ -44,7 +44,8 @@ func (k hashKey) compare(other hashKey) int { return bytes.Compare(k[:], other[:
 // before is the key in front of k, which is not the first.
 func (k hashKey) before() hashKey { return keyOf(new(big.Int).Sub(k.int(), big.NewInt(1))) }
 
-// evenStarts cuts all keys into n ranges of equal size, the last one taking the rest, and returns where each starts.
+// evenStarts cuts all keys into n ranges of equal size, the last one taking the
+// rest, and returns where each starts.
 func evenStarts(n int) []hashKey {
 	size := new(big.Int).Lsh(big.NewInt(1), 128)
 	size.Div(size, big.NewInt(int64(n)))

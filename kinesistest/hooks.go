@@ -8,14 +8,18 @@ import (
 	"time"
 )
 
-// ErrCut is what a [Handler] returns to break the connection instead of replying.
+// ErrCut is what a [Handler] returns to break the connection instead of
+// replying.
 var ErrCut = errors.New("connection cut")
 
-// Handler answers a request. An error other than the context's breaks the connection, without a reply.
+// Handler answers a request. An error other than the context's breaks the
+// connection, without a reply.
 type Handler func(ctx context.Context, r *Request) (*Reply, error)
 
-// Action is what a hook does with a request: it returns a handler that stands in front of next, and may ask next or not. Any
-// function of this form will do; the ones most wanted are [Fail], [Delay], [CutRequest], [CutReply], [CutBody] and [Observe].
+// Action is what a hook does with a request: it returns a handler that stands
+// in front of next, and may ask next or not. Any function of this form will do;
+// the ones most wanted are [Fail], [Delay], [CutRequest], [CutReply], [CutBody]
+// and [Observe].
 type Action func(next Handler) Handler
 
 // Hook chooses requests and says what to do with them.
@@ -26,8 +30,9 @@ type Hook struct {
 	Do        Action
 }
 
-// On installs a hook until it is spent or removed. When several choose a request, the one installed first sees it first and
-// its reply last. remove may be called more than once.
+// On installs a hook until it is spent or removed. When several choose a
+// request, the one installed first sees it first and its reply last. remove may
+// be called more than once.
 func (s *Server) On(h Hook) (remove func()) {
 	installed := &installedHook{Hook: h}
 	s.hooks.mu.Lock()
@@ -78,7 +83,8 @@ func (h *hooks) use(hook *installedHook) bool {
 	return hook.used <= hook.Times
 }
 
-// wrap puts those hooks of a list that choose the request in front of a handler. Match runs without a lock held.
+// wrap puts those hooks of a list that choose the request in front of a
+// handler. Match runs without a lock held.
 func (h *hooks) wrap(list []*installedHook, r *Request, next Handler) Handler {
 	var chosen []*installedHook
 	for _, hook := range list {
@@ -101,7 +107,8 @@ func Fail(code, message string, status int) Action {
 	}
 }
 
-// Delay applies the operation after a while. A request whose context ends meanwhile is not applied.
+// Delay applies the operation after a while. A request whose context ends
+// meanwhile is not applied.
 func Delay(d time.Duration) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {
@@ -122,7 +129,8 @@ func CutRequest(Handler) Handler {
 	return func(context.Context, *Request) (*Reply, error) { return nil, ErrCut }
 }
 
-// CutReply applies the operation and breaks the connection before any of the reply.
+// CutReply applies the operation and breaks the connection before any of the
+// reply.
 func CutReply(next Handler) Handler {
 	return func(ctx context.Context, r *Request) (*Reply, error) {
 		if _, err := next(ctx, r); err != nil {
@@ -132,7 +140,8 @@ func CutReply(next Handler) Handler {
 	}
 }
 
-// CutBody applies the operation and breaks the connection after so many bytes of the reply's body.
+// CutBody applies the operation and breaks the connection after so many bytes
+// of the reply's body.
 func CutBody(after int64) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {
@@ -147,7 +156,8 @@ func CutBody(after int64) Action {
 	}
 }
 
-// Observe shows each request with its reply, after the operation was applied. It is not called when there is no reply.
+// Observe shows each request with its reply, after the operation was applied.
+// It is not called when there is no reply.
 func Observe(see func(*Request, *Reply)) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {

@@ -95,7 +95,8 @@ func TestIteratorTypes(t *testing.T) {
 	})
 }
 
-// What arrives after an iterator was made is read, even in the same millisecond.
+// What arrives after an iterator was made is read, even in the same
+// millisecond.
 func TestLatestMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{NoLimits: true}, 1)
@@ -113,7 +114,8 @@ func TestLatestMissesNothing(t *testing.T) {
 	})
 }
 
-// A clock that is set back must not put records where a reader has been already.
+// A clock that is set back must not put records where a reader has been
+// already.
 func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{NoLimits: true}, 1)

@@ -73,7 +73,8 @@ func create(t *testing.T, c *kinesis.Client, shards int32) {
 	}
 }
 
-// Two incarnations of a stream differ in their creation time, even within a millisecond.
+// Two incarnations of a stream differ in their creation time, even within a
+// millisecond.
 func TestRecreatedStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{}, 1)

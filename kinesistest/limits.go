@@ -31,7 +31,8 @@ type callMeter struct {
 	passed []time.Time // the newest ones, oldest first
 }
 
-// allow counts a call when there is room for it in the second that ends now. Refused calls do not count.
+// allow counts a call when there is room for it in the second that ends now.
+// Refused calls do not count.
 func (m *callMeter) allow(now time.Time, rate int) bool {
 	if len(m.passed) >= rate && now.Sub(m.passed[len(m.passed)-rate]) < time.Second {
 		return false
@@ -43,8 +44,9 @@ func (m *callMeter) allow(now time.Time, rate int) bool {
 	return true
 }
 
-// byteDebt meters what is read. A read is allowed before its size is known, so it may overdraw; what follows waits until
-// the whole of it is paid off: a page of 10 MiB costs five seconds.
+// byteDebt meters what is read. A read is allowed before its size is known, so
+// it may overdraw; what follows waits until the whole of it is paid off: a page
+// of 10 MiB costs five seconds.
 type byteDebt struct {
 	paid  time.Time // when all that was read so far is paid off
 	spent int       // since the last time nothing was owed
@@ -62,8 +64,8 @@ func (d *byteDebt) charge(now time.Time, n, rate int) {
 	d.paid = d.paid.Add(time.Duration(n) * time.Second / time.Duration(rate))
 }
 
-// bucket meters what is written: one second's worth may come at once, and a single record larger than that when nothing came
-// before it.
+// bucket meters what is written: one second's worth may come at once, and a
+// single record larger than that when nothing came before it.
 type bucket struct {
 	level float64 // what is in use of one second's worth
 	at    time.Time
@@ -77,7 +79,8 @@ func (b *bucket) room(now time.Time, n, rate int) bool {
 
 func (b *bucket) take(n int) { b.level += float64(n) }
 
-// allowWrite reports whether a shard takes one more record, and counts it if so.
+// allowWrite reports whether a shard takes one more record, and counts it if
+// so.
 func (sh *shard) allowWrite(now time.Time, size int) bool {
 	if !sh.writeRate.room(now, 1, writesASecond) || !sh.writes.room(now, size, writeBytesASecond) {
 		return false

@@ -6,8 +6,10 @@ import (
 	"time"
 )
 
-// ListShards: shards by id, closed ones within retention included, 1000 a page at most. A NextToken stands for everything
-// else: it goes without the stream's name, lasts 300 seconds, and keeps the filter. A filter chooses by when a shard was open.
+// ListShards: shards by id, closed ones within retention included, 1000 a page
+// at most. A NextToken stands for everything else: it goes without the stream's
+// name, lasts 300 seconds, and keeps the filter. A filter chooses by when a
+// shard was open.
 
 type listShardsInput struct {
 	streamRef
@@ -24,7 +26,8 @@ type shardFilter struct {
 	Timestamp *epoch  `json:",omitempty"`
 }
 
-// epoch is a time in a request, in ms; on the wire it is in seconds, with a fraction.
+// epoch is a time in a request, in ms; on the wire it is in seconds, with a
+// fraction.
 type epoch int64
 
 // UnmarshalJSON takes a number of seconds, rounded to the millisecond.
@@ -77,7 +80,8 @@ func (s *Server) listShards(in *listShardsInput, now time.Time) (any, *Fault) {
 	return out, nil
 }
 
-// listPoint finds the stream, and from where and how to list it: from the request, or from its token.
+// listPoint finds the stream, and from where and how to list it: from the
+// request, or from its token.
 func (s *Server) listPoint(in *listShardsInput, now time.Time) (*stream, pageToken, *Fault) {
 	if in.NextToken != nil {
 		return s.listPointOf(in, now)

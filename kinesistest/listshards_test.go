@@ -121,7 +121,8 @@ func TestShardFilterRefusals(t *testing.T) {
 	}
 }
 
-// filtered lists "s" one shard a page, so that the filter must survive in the token, and returns the indexes.
+// filtered lists "s" one shard a page, so that the filter must survive in the
+// token, and returns the indexes.
 func filtered(t *testing.T, c *kinesis.Client, filter *types.ShardFilter) (indexes []int) {
 	t.Helper()
 	in := &kinesis.ListShardsInput{StreamName: aws.String("s"), ShardFilter: filter, MaxResults: aws.Int32(1)}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ListStreams: names in alphabetical order, 100 a page unless Limit says otherwise, going on behind ExclusiveStartStreamName
-// or with NextToken.
+// ListStreams: names in alphabetical order, 100 a page unless Limit says
+// otherwise, going on behind ExclusiveStartStreamName or with NextToken.
 
 type listStreamsInput struct {
 	Limit                    *int

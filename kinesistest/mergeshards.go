@@ -2,8 +2,9 @@ package kinesistest
 
 import "time"
 
-// MergeShards: the stream is UPDATING for Options.UpdateDelay; at its end both shards close and one child opens, which has the
-// first as its parent and the second as its adjacent parent.
+// MergeShards: the stream is UPDATING for Options.UpdateDelay; at its end both
+// shards close and one child opens, which has the first as its parent and the
+// second as its adjacent parent.
 
 type mergeShardsInput struct {
 	streamRef

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// input is a request's JSON: it says what is wrong with itself, and which stream it is about.
+// input is a request's JSON: it says what is wrong with itself, and which
+// stream it is about.
 type input interface {
 	check(c *checks)
 	ref() *streamRef // nil: no stream, or one that is named in another way
@@ -18,7 +19,8 @@ type operation func(s *Server, body []byte) (*Reply, *Fault)
 // renderer is an output that writes its own JSON.
 type renderer interface{ render() [][]byte }
 
-// operations names all that the server knows, with the calls a second that AWS lets an account make for one stream.
+// operations names all that the server knows, with the calls a second that AWS
+// lets an account make for one stream.
 func operations() map[string]operation {
 	return map[string]operation{
 		"CreateStream":                  op("CreateStream", 5, (*Server).createStream),
@@ -40,8 +42,9 @@ func operations() map[string]operation {
 	}
 }
 
-// op makes an operation of a method: decode, check, lock, bring up to date, meter, do, encode. rate is in calls a second; 0
-// means that none is counted here.
+// op makes an operation of a method: decode, check, lock, bring up to date,
+// meter, do, encode. rate is in calls a second; 0 means that none is counted
+// here.
 func op[T any, In interface {
 	*T
 	input

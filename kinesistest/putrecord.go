@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// PutRecord: the record goes to the shard that its hash key belongs to: ExplicitHashKey, or the MD5 of its partition key.
-// SequenceNumberForOrdering is taken and changes nothing: sequence numbers of a shard grow anyway.
+// PutRecord: the record goes to the shard that its hash key belongs to:
+// ExplicitHashKey, or the MD5 of its partition key. SequenceNumberForOrdering
+// is taken and changes nothing: sequence numbers of a shard grow anyway.
 
 type putRecordInput struct {
 	streamRef
@@ -35,7 +36,8 @@ func (e *putEntry) checkEntry(c *checks, prefix string) {
 	c.hashKey(e.ExplicitHashKey, prefix+"explicitHashKey", false)
 }
 
-// checkSize refuses a record larger than the stream takes: data and partition key count.
+// checkSize refuses a record larger than the stream takes: data and partition
+// key count.
 func (e *putEntry) checkSize(c *checks, prefix string, most int) {
 	if e.Data.length+len(*e.PartitionKey) > most {
 		c.found = append(c.found, fmt.Sprintf(

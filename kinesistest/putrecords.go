@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// PutRecords: up to 500 records and 10 MiB, each with its own result: those that a shard's write limit refuses are reported by
-// an error code in their place, and do not keep later ones from being stored.
+// PutRecords: up to 500 records and 10 MiB, each with its own result: those
+// that a shard's write limit refuses are reported by an error code in their
+// place, and do not keep later ones from being stored.
 
 type putRecordsInput struct {
 	streamRef
@@ -71,7 +72,8 @@ func (s *Server) putRecords(in *putRecordsInput, now time.Time) (any, *Fault) {
 	return out, nil
 }
 
-// checkBatch refuses a batch that is too large, or one of whose records is, and returns the hash keys.
+// checkBatch refuses a batch that is too large, or one of whose records is, and
+// returns the hash keys.
 func checkBatch(records []putEntry, maxRecord int) ([]hashKey, *Fault) {
 	var c checks
 	keys, total := make([]hashKey, len(records)), 0

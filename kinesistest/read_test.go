@@ -185,7 +185,8 @@ func wantChildren(t *testing.T, children []types.ChildShard) {
 	}
 }
 
-// fill puts records of that size into the first shard of "s", under a key of one byte.
+// fill puts records of that size into the first shard of "s", under a key of
+// one byte.
 func fill(t *testing.T, srv *kinesistest.Server, records, size int) {
 	t.Helper()
 	data := make([]byte, size)

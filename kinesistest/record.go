@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// entry is a record on its way in. Its data stays as it came, in base64, which is also how it goes out.
+// entry is a record on its way in. Its data stays as it came, in base64, which
+// is also how it goes out.
 type entry struct {
 	key    string
 	data   []byte // canonical base64
@@ -37,7 +38,8 @@ func (e *entry) render(seq string, ms int64) []byte {
 	return append(buf, `"}`...)
 }
 
-// appendSeconds writes a time in ms the way AWS JSON has it: seconds, with a fraction.
+// appendSeconds writes a time in ms the way AWS JSON has it: seconds, with a
+// fraction.
 func appendSeconds(buf []byte, ms int64) []byte {
 	buf = strconv.AppendInt(buf, ms/1000, 10)
 	return fmt.Appendf(buf, ".%03d", ms%1000)

@@ -25,7 +25,8 @@ func (r *Request) Decode(v any) error {
 	return nil
 }
 
-// Reply is what goes back. It may be large: its parts are written one after the other.
+// Reply is what goes back. It may be large: its parts are written one after the
+// other.
 type Reply struct {
 	Status int
 	parts  [][]byte

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// split closes a shard and opens two children, the second starting at a key within.
+// split closes a shard and opens two children, the second starting at a key
+// within.
 func (st *stream) split(sh *shard, at hashKey, now time.Time) (left, right *shard) {
 	st.closeShard(sh, now)
 	left = st.addShard(sh.first, at.before(), now, sh)
@@ -13,7 +14,8 @@ func (st *stream) split(sh *shard, at hashKey, now time.Time) (left, right *shar
 	return left, right
 }
 
-// merge closes two adjacent shards and opens their child. The first named is its parent, the second its adjacent parent.
+// merge closes two adjacent shards and opens their child. The first named is
+// its parent, the second its adjacent parent.
 func (st *stream) merge(a, b *shard, now time.Time) *shard {
 	st.closeShard(a, now)
 	st.closeShard(b, now)
@@ -32,8 +34,8 @@ func adjacent(a, b *shard) bool {
 	return a.last != maxHashKey() && b.first != (hashKey{}) && a.last == b.first.before()
 }
 
-// resize splits and merges until there are n shards of equal size. Shards that stand in between live for a moment only,
-// as at AWS.
+// resize splits and merges until there are n shards of equal size. Shards that
+// stand in between live for a moment only, as at AWS.
 func (st *stream) resize(n int, now time.Time) {
 	starts := evenStarts(n)
 	for _, start := range starts {

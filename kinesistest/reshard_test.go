@@ -124,8 +124,9 @@ func TestUpdateShardCount(t *testing.T) {
 	})
 }
 
-// However a stream is resharded: its open shards cover all keys once, every record is in exactly one shard, parents are closed,
-// and each key's records are in order along the lineage.
+// However a stream is resharded: its open shards cover all keys once, every
+// record is in exactly one shard, parents are closed, and each key's records
+// are in order along the lineage.
 func TestReshardingKeepsTheKeysCovered(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		srv := kinesistest.New(kinesistest.Options{NoLimits: true})
@@ -208,7 +209,8 @@ func number(s string) *big.Int {
 	return n
 }
 
-// The MD5 of these keys is known: 0x…; each goes to the shard whose range holds it.
+// The MD5 of these keys is known: 0x…; each goes to the shard whose range holds
+// it.
 func TestRouting(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{NoLimits: true}, 4)
 	for key, want := range map[string]int{

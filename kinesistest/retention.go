@@ -2,8 +2,9 @@ package kinesistest
 
 import "time"
 
-// IncreaseStreamRetentionPeriod and DecreaseStreamRetentionPeriod: whole hours, 24 to 8760. A shorter retention trims at once;
-// a longer one brings nothing back.
+// IncreaseStreamRetentionPeriod and DecreaseStreamRetentionPeriod: whole hours,
+// 24 to 8760. A shorter retention trims at once; a longer one brings nothing
+// back.
 
 type retentionInput struct {
 	streamRef

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// sequence is what a sequence number of ours says: which incarnation of the stream, when, the how manieth of the shard, which
-// shard. As text it has 56 digits, like AWS', and grows within a shard with (ms, n).
+// sequence is what a sequence number of ours says: which incarnation of the
+// stream, when, the how manieth of the shard, which shard. As text it has 56
+// digits, like AWS', and grows within a shard with (ms, n).
 type sequence struct {
 	stream int64 // creation time of the stream in ms
 	ms     int64

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// shard is one shard, open or closed. The server's mutex owns it. Times are in ms.
+// shard is one shard, open or closed. The server's mutex owns it. Times are in
+// ms.
 type shard struct {
 	stream      *stream
 	id          string
@@ -30,14 +31,16 @@ type shard struct {
 	writeRate bucket
 }
 
-// record is a stored record. Its JSON is rendered once, when it is put, so that reading it is copying.
+// record is a stored record. Its JSON is rendered once, when it is put, so that
+// reading it is copying.
 type record struct {
 	place
 	size int // of data and partition key, in bytes
 	json []byte
 }
 
-// place is a point in a shard: every record has one, and a reader stands at one, in front of the first record at or behind it.
+// place is a point in a shard: every record has one, and a reader stands at
+// one, in front of the first record at or behind it.
 type place struct {
 	ms int64
 	n  int64
@@ -82,7 +85,8 @@ func (sh *shard) search(p place) int {
 	return sort.Search(len(sh.records), func(i int) bool { return sh.records[i].compare(p) >= 0 })
 }
 
-// tip is the place behind everything stored, for a reader that has seen it all: no later record will be in front of it.
+// tip is the place behind everything stored, for a reader that has seen it all:
+// no later record will be in front of it.
 func (sh *shard) tip(now time.Time) place {
 	sh.clock = max(sh.clock, now.UnixMilli())
 	tip := place{ms: sh.clock}

@@ -2,7 +2,8 @@ package kinesistest
 
 import "time"
 
-// SplitShard: the stream is UPDATING for Options.UpdateDelay; at its end the shard closes and two children open.
+// SplitShard: the stream is UPDATING for Options.UpdateDelay; at its end the
+// shard closes and two children open.
 
 type splitShardInput struct {
 	streamRef

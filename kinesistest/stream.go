@@ -36,7 +36,8 @@ type stream struct {
 	resized   []time.Time
 }
 
-// change is something that is under way with a stream: its status until due, what happens then.
+// change is something that is under way with a stream: its status until due,
+// what happens then.
 type change struct {
 	status string
 	due    time.Time
@@ -113,7 +114,8 @@ func (st *stream) trimShards(now time.Time) {
 	st.shards = slices.DeleteFunc(st.shards, func(sh *shard) bool { return sh.closed && sh.closedAt < horizon })
 }
 
-// shardFor returns the open shard that a hash key belongs to. The open shards cover all keys.
+// shardFor returns the open shard that a hash key belongs to. The open shards
+// cover all keys.
 func (st *stream) shardFor(key hashKey) *shard {
 	i, found := slices.BinarySearchFunc(st.open, key, func(sh *shard, k hashKey) int { return sh.first.compare(k) })
 	if !found {

@@ -67,7 +67,8 @@ func (s *Server) active(r *streamRef) (*stream, *Fault) {
 	return st, nil
 }
 
-// serving finds a stream that takes and gives records: one that is being made or deleted is not there yet, or no more. mu is held.
+// serving finds a stream that takes and gives records: one that is being made
+// or deleted is not there yet, or no more. mu is held.
 func (s *Server) serving(r *streamRef) (*stream, *Fault) {
 	st, f := s.lookup(r)
 	if f != nil {

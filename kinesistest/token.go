@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// iterator is what a shard iterator holds, sealed: nobody but the server can read or make one.
+// iterator is what a shard iterator holds, sealed: nobody but the server can
+// read or make one.
 type iterator struct {
 	Stream string `json:"s"`
 	Born   int64  `json:"b"` // which incarnation of the stream, by its creation time in ms

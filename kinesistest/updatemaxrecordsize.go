@@ -2,7 +2,8 @@ package kinesistest
 
 import "time"
 
-// UpdateMaxRecordSize: how large a record may be, its partition key included: 1 MiB unless changed, 10 MiB at most.
+// UpdateMaxRecordSize: how large a record may be, its partition key included: 1
+// MiB unless changed, 10 MiB at most.
 
 type updateMaxRecordSizeInput struct {
 	streamRef

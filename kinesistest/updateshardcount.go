@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// UpdateShardCount: the stream is UPDATING for Options.UpdateDelay; at its end it is split and merged into shards of equal size. At
-// most double, at least half, ten times a day.
+// UpdateShardCount: the stream is UPDATING for Options.UpdateDelay; at its end
+// it is split and merged into shards of equal size. At most double, at least
+// half, ten times a day.
 
 type updateShardCountInput struct {
 	streamRef

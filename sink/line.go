@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// appendLine appends an entry as one line: a CloudEvents 1.0 event in its JSON format.
+// appendLine appends an entry as one line: a CloudEvents 1.0 event in its JSON
+// format.
 //
 //	specversion, id, source, type   as CloudEvents has them; the id is the same on every delivery, the type Gerrit's own,
 //	                                or "record" when there is none
@@ -27,8 +28,8 @@ import (
 //	data                            the payload, as received, if it is one JSON value in UTF-8
 //	data_base64                     any other payload
 //
-// data is never parsed and written again. Only line breaks between its tokens, which a line cannot hold, become spaces; JSON
-// has none within strings.
+// data is never parsed and written again. Only line breaks between its tokens,
+// which a line cannot hold, become spaces; JSON has none within strings.
 func (s *Stdout) appendLine(b []byte, e *gerritstream.Entry) []byte {
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b, _ = e.ID.AppendText(b) // it has no error to give
@@ -49,14 +50,16 @@ func (s *Stdout) appendLine(b []byte, e *gerritstream.Entry) []byte {
 	return append(b, '}', '\n')
 }
 
-// taken are the names that a line uses itself, and those that CloudEvents gives a meaning to. It is never written to.
+// taken are the names that a line uses itself, and those that CloudEvents gives
+// a meaning to. It is never written to.
 var taken = map[string]bool{
 	"specversion": true, "id": true, "source": true, "type": true, "time": true, "subject": true, "data": true,
 	"datacontenttype": true, "dataschema": true,
 	"shard": true, "seq": true, "sub": true, "arrived": true, "project": true, "ref": true, "change": true,
 }
 
-// appendAttributes appends the attributes whose names CloudEvents allows, by name.
+// appendAttributes appends the attributes whose names CloudEvents allows, by
+// name.
 func appendAttributes(b []byte, attributes map[string]string) []byte {
 	if len(attributes) == 0 {
 		return b
@@ -124,7 +127,8 @@ func appendTime(b []byte, name string, t time.Time) []byte {
 	return append(b, '"')
 }
 
-// appendString appends a JSON string. What is not UTF-8 becomes the replacement character.
+// appendString appends a JSON string. What is not UTF-8 becomes the replacement
+// character.
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')

@@ -19,18 +19,22 @@ var ErrReaderGone = errors.New("the reader of the output is gone")
 // ErrClosed is what Deliver returns after Close.
 var ErrClosed = errors.New("the sink is closed")
 
-// Stdout writes one line an entry (NDJSON), each a CloudEvents 1.0 event in its JSON format; see line.go. It is meant for a
-// pipe:
+// Stdout writes one line an entry (NDJSON), each a CloudEvents 1.0 event in its
+// JSON format; see line.go. It is meant for a pipe:
 //
-//   - Lines of several shards never mix, and a line is never cut: should a write fail within one, the next begins with
-//     what was missing.
-//   - Deliver returns when the output has taken the bytes. A slow reader therefore slows the reading of the stream down,
-//     and nothing else; a reader that never reads does not keep Deliver from ending with its context.
-//   - A reader that is gone is final, unlike other errors of an output: Gone tells, and whoever runs the program stops it.
-//     Nothing is lost, for what was not delivered is not committed.
+//   - Lines of several shards never mix, and a line is never cut: should a
+//     write fail within one, the next begins with what was missing.
+//   - Deliver returns when the output has taken the bytes. A slow reader
+//     therefore slows the reading of the stream down, and nothing else; a
+//     reader that never reads does not keep Deliver from ending with its
+//     context.
+//   - A reader that is gone is final, unlike other errors of an output: Gone
+//     tells, and whoever runs the program stops it. Nothing is lost, for what
+//     was not delivered is not committed.
 //
-// The Go runtime ends a program that writes to a broken pipe on its own standard output unless SIGPIPE is ignored or
-// handled: use signal.Ignore(syscall.SIGPIPE) to stop in an orderly way instead.
+// The Go runtime ends a program that writes to a broken pipe on its own
+// standard output unless SIGPIPE is ignored or handled: use
+// signal.Ignore(syscall.SIGPIPE) to stop in an orderly way instead.
 type Stdout struct {
 	w      io.Writer
 	source []byte // as a JSON string
@@ -44,12 +48,13 @@ type Stdout struct {
 	torn int    // how many bytes at the beginning of buf complete a line that was cut
 }
 
-// maxWrite is the size from which on a delivery is divided into several writes, at the end of a line. It bounds the memory of
-// a Stdout to that and one line.
+// maxWrite is the size from which on a delivery is divided into several writes,
+// at the end of a line. It bounds the memory of a Stdout to that and one line.
 const maxWrite = 1 << 20
 
-// NewStdout returns a sink that writes to w. The source says where the events come from, and is the CloudEvents attribute of that
-// name: the stream's ARN or name. An empty one becomes "gerritstream".
+// NewStdout returns a sink that writes to w. The source says where the events
+// come from, and is the CloudEvents attribute of that name: the stream's ARN or
+// name. An empty one becomes "gerritstream".
 func NewStdout(w io.Writer, source string) *Stdout {
 	if source == "" {
 		source = "gerritstream"
@@ -69,8 +74,9 @@ func (s *Stdout) Name() string { return "stdout" }
 // Gone is closed when a write has found that nobody reads the output any more.
 func (s *Stdout) Gone() <-chan struct{} { return s.gone }
 
-// Deliver implements gerritstream.Sink: a write a call, or one for each MiB. It rejects nothing. When ctx ends first, a write that is
-// under way goes on by itself: see Close.
+// Deliver implements gerritstream.Sink: a write a call, or one for each MiB. It
+// rejects nothing. When ctx ends first, a write that is under way goes on by
+// itself: see Close.
 func (s *Stdout) Deliver(ctx context.Context, entries []gerritstream.Entry) error {
 	for len(entries) > 0 {
 		if err := s.take(ctx); err != nil {
@@ -85,8 +91,10 @@ func (s *Stdout) Deliver(ctx context.Context, entries []gerritstream.Entry) erro
 	return nil
 }
 
-// Close has every further Deliver fail with ErrClosed, and returns when no write is under way. Call it before the program ends. It
-// fails when ctx ends first: the last line may then be cut. The writer is left open. It may be called again.
+// Close has every further Deliver fail with ErrClosed, and returns when no
+// write is under way. Call it before the program ends. It fails when ctx ends
+// first: the last line may then be cut. The writer is left open. It may be
+// called again.
 func (s *Stdout) Close(ctx context.Context) error {
 	s.once.Do(func() { close(s.closed) })
 	select {
@@ -122,7 +130,8 @@ func (s *Stdout) take(ctx context.Context) error {
 	}
 }
 
-// fill puts as many entries as one write takes behind the rest of a torn line, and returns how many.
+// fill puts as many entries as one write takes behind the rest of a torn line,
+// and returns how many.
 func (s *Stdout) fill(entries []gerritstream.Entry) int {
 	s.buf = s.buf[:s.torn]
 	for i := range entries {
@@ -134,8 +143,9 @@ func (s *Stdout) fill(entries []gerritstream.Entry) int {
 	return len(entries)
 }
 
-// flush writes the buffer and gives the turn back. A write cannot be interrupted: it has a goroutine of its own, which keeps
-// the turn and the buffer until the write ends.
+// flush writes the buffer and gives the turn back. A write cannot be
+// interrupted: it has a goroutine of its own, which keeps the turn and the
+// buffer until the write ends.
 func (s *Stdout) flush(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() {
@@ -177,7 +187,8 @@ func (s *Stdout) write() error {
 	return fmt.Errorf("write to the output: %w", err)
 }
 
-// keepTorn moves what is missing of the line that was cut behind n bytes to the beginning of the buffer.
+// keepTorn moves what is missing of the line that was cut behind n bytes to the
+// beginning of the buffer.
 func (s *Stdout) keepTorn(n int) {
 	switch {
 	case n <= 0: // as torn as before
@@ -189,7 +200,8 @@ func (s *Stdout) keepTorn(n int) {
 	}
 }
 
-// isGone reports whether an error of a writer means that nobody will ever read what is written.
+// isGone reports whether an error of a writer means that nobody will ever read
+// what is written.
 func isGone(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed)
 }

@@ -120,7 +120,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestStrangeNames: whatever a type or a project is, the line is one line of valid JSON.
+// TestStrangeNames: whatever a type or a project is, the line is one line of
+// valid JSON.
 func TestStrangeNames(t *testing.T) {
 	for _, name := range []string{"\x00\n\r\t\x1f", "\u2028", "\xff\xfe", `\"`, "😀", ""} {
 		e := entry("s", 1, `{}`)
@@ -153,7 +154,8 @@ func (w *writes) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// TestShardsDoNotMix delivers from several shards at once: a write each, whole lines, each shard in its order.
+// TestShardsDoNotMix delivers from several shards at once: a write each, whole
+// lines, each shard in its order.
 func TestShardsDoNotMix(t *testing.T) {
 	const shards, batches, each = 6, 50, 7
 	var out writes // without a lock of its own: the race detector sees two writes at once
@@ -205,8 +207,9 @@ func (f *failing) Write(b []byte) (int, error) {
 	return n, syscall.ENOSPC
 }
 
-// TestLinesAreNeverCut fails writes at every byte, twice in a row, with another shard's delivery in between: the output still
-// consists of whole lines, and nothing is missing.
+// TestLinesAreNeverCut fails writes at every byte, twice in a row, with another
+// shard's delivery in between: the output still consists of whole lines, and
+// nothing is missing.
 func TestLinesAreNeverCut(t *testing.T) {
 	mine := []gerritstream.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
 	other := []gerritstream.Entry{entry("b", 3, `{"b":3}`)}
@@ -235,7 +238,8 @@ func TestLinesAreNeverCut(t *testing.T) {
 	}
 }
 
-// TestFailureBetweenLines: a write that fails at the end of a line leaves nothing to complete.
+// TestFailureBetweenLines: a write that fails at the end of a line leaves
+// nothing to complete.
 func TestFailureBetweenLines(t *testing.T) {
 	entries := []gerritstream.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
 	var first bytes.Buffer
@@ -280,7 +284,8 @@ func TestLargeDeliveries(t *testing.T) {
 	}
 }
 
-// TestReaderThatDoesNotRead: Deliver and Close end with their context, and what was under way keeps its own copy.
+// TestReaderThatDoesNotRead: Deliver and Close end with their context, and what
+// was under way keeps its own copy.
 func TestReaderThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()
@@ -400,7 +405,8 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	// It is a channel and a goroutine a write; the race detector makes encoding/json allocate for some entries as well.
+	// It is a channel and a goroutine a write; the race detector makes
+	// encoding/json allocate for some entries as well.
 	if allocated >= 100 {
 		t.Errorf("%v allocations for 100 entries", allocated)
 	}

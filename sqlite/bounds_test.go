@@ -24,7 +24,8 @@ func letter(seq gerritstream.SequenceNumber, size int) gerritstream.DeadLetter {
 	}
 }
 
-// Dead letters are kept up to 32 MiB of payload, whatever their number; beyond that a shorter one still has room.
+// Dead letters are kept up to 32 MiB of payload, whatever their number; beyond
+// that a shorter one still has room.
 func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
@@ -48,7 +49,8 @@ func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	}
 }
 
-// A commit that shares a transaction with one that fails is written again; what it has no room for is counted and logged once.
+// A commit that shares a transaction with one that fails is written again; what
+// it has no room for is counted and logged once.
 func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -90,7 +92,8 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 	})
 }
 
-// A commit beyond the limits is refused before anything is written; one of a single item is always within them.
+// A commit beyond the limits is refused before anything is written; one of a
+// single item is always within them.
 func TestCommitLimits(t *testing.T) {
 	entries := func(n, size int) (list []gerritstream.Entry) {
 		for i := range n {
@@ -131,7 +134,8 @@ func TestCommitLimits(t *testing.T) {
 	}
 }
 
-// A caller whose context ends waits for a commit that has begun, for it reads the caller's bytes.
+// A caller whose context ends waits for a commit that has begun, for it reads
+// the caller's bytes.
 func TestACommitThatHasBegunIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -161,7 +165,8 @@ func TestACommitThatHasBegunIsWaitedFor(t *testing.T) {
 	})
 }
 
-// Trust counts from when a beat, or the taking of a lease, began: how long it was under way others may have counted already.
+// Trust counts from when a beat, or the taking of a lease, began: how long it
+// was under way others may have counted already.
 func TestTrustCountsFromTheBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -189,13 +194,15 @@ func TestTrustCountsFromTheBeginning(t *testing.T) {
 	})
 }
 
-// When the disk fails in a COMMIT, nobody knows what the disk has: the term is over, the commit is not simply tried again, and the
-// next term begins with what is there.
+// When the disk fails in a COMMIT, nobody knows what the disk has: the term is
+// over, the commit is not simply tried again, and the next term begins with
+// what is there.
 func TestCommitOnAFailingDisk(t *testing.T) { ends(t, play(t, "failing disk", inFolder(t))) }
 
 func init() { roles["failing disk"] = failingDisk }
 
-// failingDisk makes the kernel refuse that any file grows, with an error that is not "full".
+// failingDisk makes the kernel refuse that any file grows, with an error that
+// is not "full".
 func failingDisk(path string) error {
 	signal.Ignore(syscall.SIGXFSZ)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -52,7 +52,8 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 	return nil, fmt.Errorf("campaign for %s: %w", shard, err)
 }
 
-// withdraw ends a candidacy whose caller waits no more. A term that was won meanwhile ends.
+// withdraw ends a candidacy whose caller waits no more. A term that was won
+// meanwhile ends.
 func (s *Store) withdraw(c *candidacy) {
 	s.mu.Lock()
 	c.withdrawn = true
@@ -71,7 +72,8 @@ func (s *Store) withdraw(c *candidacy) {
 	}
 }
 
-// deliver gives a candidacy its result. A term that nobody waits for any more ends.
+// deliver gives a candidacy its result. A term that nobody waits for any more
+// ends.
 func (s *Store) deliver(c *candidacy, r result) {
 	s.mu.Lock()
 	withdrawn := c.withdrawn
@@ -96,8 +98,8 @@ type lease struct {
 	beat    uint64 // of that process
 }
 
-// sighting is a lease and since when it has been seen just so. A process' beats grow, so that seeing one twice means that
-// there was none between.
+// sighting is a lease and since when it has been seen just so. A process' beats
+// grow, so that seeing one twice means that there was none between.
 type sighting struct {
 	lease
 	since time.Time
@@ -112,9 +114,10 @@ func sight(old sighting, seen lease, ttl time.Duration, now time.Time) sighting 
 	return sighting{seen, now, ttl}
 }
 
-// mayTake tells whether a candidate of the process self may take a lease. leading: that process has a term on it. behind: another
-// that is alive stands before it in the line, and is left a TTL to take it. now is not later than the moment at which the
-// lease was last read.
+// mayTake tells whether a candidate of the process self may take a lease.
+// leading: that process has a term on it. behind: another that is alive stands
+// before it in the line, and is left a TTL to take it. now is not later than
+// the moment at which the lease was last read.
 func (l sighting) mayTake(self string, leading, behind bool, now time.Time) bool {
 	var patience time.Duration
 	switch l.process {

@@ -8,13 +8,15 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for the whole file: beyond either, position and digest are logged and counted.
+// The bounds of what is kept of dead letters, for the whole file: beyond
+// either, position and digest are logged and counted.
 const (
 	maxLetters     = 1000
 	maxLetterBytes = 32 << 20 // of payload
 )
 
-// encoded is a commit in the form in which it is written: everything that takes time is done before the transaction.
+// encoded is a commit in the form in which it is written: everything that takes
+// time is done before the transaction.
 type encoded struct {
 	term      *term
 	position  string
@@ -104,7 +106,8 @@ func (w *encoded) write(st *statements) error {
 	return w.putAside(st)
 }
 
-// putAside writes the dead letters that are not held yet, as far as there is room.
+// putAside writes the dead letters that are not held yet, as far as there is
+// room.
 func (w *encoded) putAside(st *statements) error {
 	if len(w.letters) == 0 {
 		return nil

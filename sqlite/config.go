@@ -10,31 +10,37 @@ import (
 
 // Config configures a Store. Only Path must be given.
 type Config struct {
-	// Path of the database file. It and its folder are made when they are missing, with a line in the log; the folder's own
-	// folder is not.
+	// Path of the database file. It and its folder are made when they are
+	// missing, with a line in the log; the folder's own folder is not.
 	Path string
 
-	// GroupAccess lets the group of the file's folder read the queue: the folder is made with mode 2770 and the files with 0660, or get
-	// it if they are there. They must be writable, for SQLite lets nobody read who cannot write to the files beside the database.
-	// Without it the folder is made with mode 0700 and the files with 0600.
+	// GroupAccess lets the group of the file's folder read the queue: the
+	// folder is made with mode 2770 and the files with 0660, or get it if they
+	// are there. They must be writable, for SQLite lets nobody read who cannot
+	// write to the files beside the database. Without it the folder is made
+	// with mode 0700 and the files with 0600.
 	GroupAccess bool
 
-	// Process is what others call this process: in Inspect, in logs. Default: host name and process id.
+	// Process is what others call this process: in Inspect, in logs. Default:
+	// host name and process id.
 	Process string
 
-	// Retention is how long events are kept after they arrived or were queued, whichever is later, by the service's clock as
-	// commits tell it. Zero: DefaultRetention. Negative: for ever.
+	// Retention is how long events are kept after they arrived or were queued,
+	// whichever is later, by the service's clock as commits tell it. Zero:
+	// DefaultRetention. Negative: for ever.
 	Retention time.Duration
 
-	// LeaseTTL is how long the leadership of a process that died stands. Shorter than a process may be paused by a busy
-	// machine, leaderships move without need. Zero: DefaultLeaseTTL. At least 100 ms.
+	// LeaseTTL is how long the leadership of a process that died stands.
+	// Shorter than a process may be paused by a busy machine, leaderships move
+	// without need. Zero: DefaultLeaseTTL. At least 100 ms.
 	LeaseTTL time.Duration
 
 	// Logger gets what an operator should know. nil: nobody does.
 	Logger *slog.Logger
 
-	// Now is the local clock: commits, beats and reports are dated by it, for people. nil: time.Now. No lease is decided by it,
-	// and nothing is removed while it differs from the service's by more than an hour.
+	// Now is the local clock: commits, beats and reports are dated by it, for
+	// people. nil: time.Now. No lease is decided by it, and nothing is removed
+	// while it differs from the service's by more than an hour.
 	Now func() time.Time
 }
 

@@ -77,8 +77,9 @@ func readLines(ctx context.Context, q rowsQuerier) (lines map[gerritstream.Shard
 	return lines, rows.Err()
 }
 
-// see notes the beats that were read. A process that is seen for the first time may have been dead for long: then, and only then,
-// the wall clock says since when. All processes of a file share it, and the next beat puts it right.
+// see notes the beats that were read. A process that is seen for the first time
+// may have been dead for long: then, and only then, the wall clock says since
+// when. All processes of a file share it, and the next beat puts it right.
 func (s *Store) see(processes []processRow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +101,8 @@ func (s *Store) see(processes []processRow) {
 	s.presences = seen
 }
 
-// alive tells whether a process has shown its beat within the TTL. now is not later than the moment of the last reading.
+// alive tells whether a process has shown its beat within the TTL. now is not
+// later than the moment of the last reading.
 func (s *Store) alive(id string, now time.Time) bool {
 	if id == s.id {
 		return true

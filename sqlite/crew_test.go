@@ -24,7 +24,8 @@ func muster(t *testing.T, store *sqlite.Store) gerritstream.Muster {
 	return m
 }
 
-// While nothing changes, nothing is written about members and candidates, however many look and wait.
+// While nothing changes, nothing is written about members and candidates,
+// however many look and wait.
 func TestAQuietCrewWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -65,8 +66,8 @@ func TestAQuietCrewWritesNothing(t *testing.T) {
 	})
 }
 
-// A process that died long ago is no member to one that has just begun, although it has not seen it for a TTL; one that lives is,
-// at once.
+// A process that died long ago is no member to one that has just begun,
+// although it has not seen it for a TTL; one that lives is, at once.
 func TestLongDeadMembersAreNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -81,7 +82,8 @@ func TestLongDeadMembersAreNone(t *testing.T) {
 	})
 }
 
-// A killed member is noticed within the TTL and a look; one that leaves in good order at the next look.
+// A killed member is noticed within the TTL and a look; one that leaves in good
+// order at the next look.
 func TestLeavingIsNoticed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		leave  func(t *testing.T, s *sqlite.Store)
@@ -148,7 +150,8 @@ func TestACrewLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// Who wins leaves the line in the same transaction: it never stands behind itself.
+// Who wins leaves the line in the same transaction: it never stands behind
+// itself.
 func TestALeaderLeavesTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

@@ -20,7 +20,8 @@ var (
 	errUnknownOutcome = errors.New("whether it was written is not known")
 )
 
-// damaged is the error of a file that SQLite finds corrupt, or finds to be none of its own.
+// damaged is the error of a file that SQLite finds corrupt, or finds to be none
+// of its own.
 type damaged struct {
 	path string
 	err  error
@@ -42,8 +43,9 @@ func code(err error) int {
 	return 0
 }
 
-// passing reports whether a statement failed for a reason that may pass: another process' lock, a full disk, trouble
-// of the disk, a file system that became read-only.
+// passing reports whether a statement failed for a reason that may pass:
+// another process' lock, a full disk, trouble of the disk, a file system that
+// became read-only.
 func passing(err error) bool {
 	switch code(err) {
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_READONLY,
@@ -53,7 +55,8 @@ func passing(err error) bool {
 	return false
 }
 
-// explain puts what SQLite says of a statement of which nothing was written into the Store's words.
+// explain puts what SQLite says of a statement of which nothing was written
+// into the Store's words.
 func explain(path string, err error) error {
 	if passing(err) {
 		return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
@@ -61,7 +64,8 @@ func explain(path string, err error) error {
 	return explainRead(path, err)
 }
 
-// explainRead puts what SQLite says of a reading into words. SQLite has several for a user who lacks a permission.
+// explainRead puts what SQLite says of a reading into words. SQLite has several
+// for a user who lacks a permission.
 func explainRead(path string, err error) error {
 	switch code(err) {
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
@@ -83,8 +87,9 @@ func openError(verb, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, path, err)
 }
 
-// checkPermission reports what this user may not write to. Nobody reads a database without that: SQLite locks in the -shm file, and
-// makes it where nobody else has the database open.
+// checkPermission reports what this user may not write to. Nobody reads a
+// database without that: SQLite locks in the -shm file, and makes it where
+// nobody else has the database open.
 func checkPermission(path string) error {
 	for _, p := range []string{filepath.Dir(path), path, path + beside[0], path + beside[1]} {
 		if err := writable(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -95,8 +100,9 @@ func checkPermission(path string) error {
 	return nil
 }
 
-// explainCommit does the same for a COMMIT, which a failure of the disk leaves undecided: what it wrote to the WAL may
-// count after the next crash. A full disk and a lock stop it before that.
+// explainCommit does the same for a COMMIT, which a failure of the disk leaves
+// undecided: what it wrote to the WAL may count after the next crash. A full
+// disk and a lock stop it before that.
 func explainCommit(path string, err error) error {
 	switch code(err) {
 	case lib.SQLITE_FULL, lib.SQLITE_BUSY:

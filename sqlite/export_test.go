@@ -10,7 +10,8 @@ import (
 // Point is a place at which a Store writes.
 type Point = string
 
-// Intercept makes f stand around each write of a Store. Call it before the Store is used.
+// Intercept makes f stand around each write of a Store. Call it before the
+// Store is used.
 func (s *Store) Intercept(f func(p Point, write func() error) error) {
 	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }
@@ -18,7 +19,8 @@ func (s *Store) Intercept(f func(p Point, write func() error) error) {
 // ID is what the file calls a Store's process.
 func (s *Store) ID() string { return s.id }
 
-// Kill ends a Store as SIGKILL would: nothing more is written, nothing is resigned. It does not wait.
+// Kill ends a Store as SIGKILL would: nothing more is written, nothing is
+// resigned. It does not wait.
 func (s *Store) Kill() { s.closing.Do(func() { close(s.stop) }) }
 
 // Reap waits for a killed Store and closes its file.
@@ -49,7 +51,8 @@ func (s *Store) Pragma(name string) (value string, err error) {
 	return value, err
 }
 
-// Intercept makes f stand around each write of an Operator. Call it before the Operator is used.
+// Intercept makes f stand around each write of an Operator. Call it before the
+// Operator is used.
 func (o *Operator) Intercept(f func(p Point, write func() error) error) {
 	o.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }

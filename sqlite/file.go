@@ -11,10 +11,12 @@ import (
 	"time"
 )
 
-// busyTimeout is how long a statement waits for another process' transaction. It bounds how long a call is held up.
+// busyTimeout is how long a statement waits for another process' transaction.
+// It bounds how long a call is held up.
 const busyTimeout = time.Second
 
-// prepareFile sees to it that there is a file to open, in a place where it can be kept. It returns where it is, and the file.
+// prepareFile sees to it that there is a file to open, in a place where it can
+// be kept. It returns where it is, and the file.
 func prepareFile(c *Config) (p place, main fs.FileInfo, err error) {
 	log, access := c.Logger, accessFor(c.GroupAccess)
 	if p.path, err = filepath.Abs(c.Path); err != nil {
@@ -53,8 +55,9 @@ func accessFor(group bool) access {
 	return access{folder: 0o700, file: 0o600, foreign: 0o077}
 }
 
-// makeFolder makes the last folder of a path unless it is there. What is above it is not made: it may be where a volume is to be
-// mounted, and the queue would be begun a second time beside it.
+// makeFolder makes the last folder of a path unless it is there. What is above
+// it is not made: it may be where a volume is to be mounted, and the queue
+// would be begun a second time beside it.
 func makeFolder(folder string, a access, log *slog.Logger) error {
 	err := os.Mkdir(folder, 0o700)
 	if err == nil {
@@ -73,7 +76,8 @@ func makeFolder(folder string, a access, log *slog.Logger) error {
 	return fmt.Errorf("make its folder: %w", err)
 }
 
-// realPath follows links. What the last one names is not made: that may be where a volume is to be mounted.
+// realPath follows links. What the last one names is not made: that may be
+// where a volume is to be mounted.
 func realPath(path string) (string, error) {
 	switch _, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -89,7 +93,8 @@ func realPath(path string) (string, error) {
 	return resolved, err
 }
 
-// checkFilesystem refuses network file systems and warns about those that forget. It is given a file or a folder.
+// checkFilesystem refuses network file systems and warns about those that
+// forget. It is given a file or a folder.
 func checkFilesystem(path string, log *slog.Logger) error {
 	name, footing, err := filesystemOf(path)
 	switch {
@@ -103,8 +108,9 @@ func checkFilesystem(path string, log *slog.Logger) error {
 	return nil
 }
 
-// create makes the file for its owner alone, unless it is there. It opens no file that is there: closing it would drop the locks
-// that other connections of this process hold on it.
+// create makes the file for its owner alone, unless it is there. It opens no
+// file that is there: closing it would drop the locks that other connections of
+// this process hold on it.
 func create(path string, log *slog.Logger) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
@@ -117,8 +123,9 @@ func create(path string, log *slog.Logger) error {
 	return f.Close()
 }
 
-// checkFile looks at what kind of file it is, whether it can be written to, and who may read it. Payloads may be private. It gives the
-// group what it is to have; SQLite makes the -wal and -shm files with the same mode.
+// checkFile looks at what kind of file it is, whether it can be written to, and
+// who may read it. Payloads may be private. It gives the group what it is to
+// have; SQLite makes the -wal and -shm files with the same mode.
 func checkFile(path string, a access, log *slog.Logger) (main fs.FileInfo, err error) {
 	main, err = os.Stat(path)
 	switch {
@@ -156,8 +163,9 @@ func checkFile(path string, a access, log *slog.Logger) (main fs.FileInfo, err e
 // modeText is a mode as chmod takes it.
 func modeText(mode fs.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 
-// checkMount refuses a file that is mounted by itself: what SQLite keeps beside it would lie elsewhere, where others who mount the
-// file do not see it, and would be gone with the container.
+// checkMount refuses a file that is mounted by itself: what SQLite keeps beside
+// it would lie elsewhere, where others who mount the file do not see it, and
+// would be gone with the container.
 func checkMount(path string, log *slog.Logger) error {
 	if mounted(path) {
 		return errors.New("it is mounted by itself, without the -wal and -shm files that belong to it: mount its folder")

@@ -9,8 +9,9 @@ const (
 	remote           // locks or shared memory do not hold between hosts
 )
 
-// judgeFilesystem tells by the number that statfs gives what a file system is called and is good for. Numbers that are not
-// listed are taken for disks. They are from statfs(2) and the kernel's include/uapi/linux/magic.h.
+// judgeFilesystem tells by the number that statfs gives what a file system is
+// called and is good for. Numbers that are not listed are taken for disks. They
+// are from statfs(2) and the kernel's include/uapi/linux/magic.h.
 func judgeFilesystem(magic uint32) (name string, f footing) {
 	switch magic {
 	case 0x6969:

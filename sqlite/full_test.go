@@ -18,7 +18,8 @@ func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int
 	}
 }
 
-// A full disk holds commits back and ends no leadership; what needs no room goes on meanwhile.
+// A full disk holds commits back and ends no leadership; what needs no room
+// goes on meanwhile.
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

@@ -20,8 +20,10 @@ import (
 // group is a group that users are put into for a test.
 const group = 4711
 
-// Users of the group read the queue and say what they have handled, while processes have it open and while none has, whatever the
-// umask of the processes is; and what a reader leaves beside the file does not stop them. Others get nothing.
+// Users of the group read the queue and say what they have handled, while
+// processes have it open and while none has, whatever the umask of the
+// processes is; and what a reader leaves beside the file does not stop them.
+// Others get nothing.
 func TestGroupAccess(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
@@ -112,7 +114,8 @@ func readAsMember(path string) (err error) {
 	return errors.Join(err, db.Close())
 }
 
-// The folder and the files get the group's modes, also where they are there already with stricter ones.
+// The folder and the files get the group's modes, also where they are there
+// already with stricter ones.
 func TestGroupModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(t.TempDir(), "folder", "store.db")

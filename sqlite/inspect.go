@@ -20,8 +20,9 @@ func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return in, explainRead(s.path, err)
 }
 
-// Inspect returns what the store in a file knows, without becoming a member of it: for `status`. The file may be in use; one
-// that is missing is an error and is not made.
+// Inspect returns what the store in a file knows, without becoming a member of
+// it: for `status`. The file may be in use; one that is missing is an error and
+// is not made.
 func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) {
 	r, err := OpenReader(ctx, path)
 	if err != nil {
@@ -96,8 +97,9 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 	return rows.Err()
 }
 
-// inspectShards describes the shards that were ever led or have a position in the current epoch. A process whose last beat is
-// longer ago than its leases live leads nothing.
+// inspectShards describes the shards that were ever led or have a position in
+// the current epoch. A process whose last beat is longer ago than its leases
+// live leads nothing.
 func inspectShards(ctx context.Context, tx *sql.Tx, start *gerritstream.Start, now int64) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
 	epoch := 0
 	if start != nil {
@@ -141,8 +143,8 @@ func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.Inspe
 	return shard, s, nil
 }
 
-// inspectReports returns the reports of the processes that are alive. One that cannot be understood is left out: it is another
-// version's, and for people.
+// inspectReports returns the reports of the processes that are alive. One that
+// cannot be understood is left out: it is another version's, and for people.
 func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerritstream.Report, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT name, reported, report FROM processes
 		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)

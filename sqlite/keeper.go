@@ -15,10 +15,12 @@ import (
 // interval is how often a process beats.
 func (s *Store) interval() time.Duration { return s.config.LeaseTTL / 5 }
 
-// trust is for how long after the beginning of a beat a process may believe that it still leads.
+// trust is for how long after the beginning of a beat a process may believe
+// that it still leads.
 func (s *Store) trust() time.Duration { return s.config.LeaseTTL - s.config.LeaseTTL/5 }
 
-// forgetAfter is when the row of a process that stopped beating without leaving is removed.
+// forgetAfter is when the row of a process that stopped beating without leaving
+// is removed.
 const forgetAfter = time.Hour
 
 // keep beats until stop.
@@ -44,7 +46,8 @@ func (s *Store) keep() {
 	}
 }
 
-// beat shows that the process is alive, frees the leases that it has and does not use, and ends terms whose leases others have.
+// beat shows that the process is alive, frees the leases that it has and does
+// not use, and ends terms whose leases others have.
 func (s *Store) beat() error {
 	began := time.Now()
 	s.mu.Lock()
@@ -80,8 +83,9 @@ func (s *Store) beat() error {
 	return nil
 }
 
-// writeBeat counts this process' beat up. It is part of whatever makes the process a member of the file: behind it, once the
-// process has left, nothing is written.
+// writeBeat counts this process' beat up. It is part of whatever makes the
+// process a member of the file: behind it, once the process has left, nothing
+// is written.
 func (s *Store) writeBeat(st *statements) error {
 	if s.leaving.Load() {
 		return errClosed
@@ -97,7 +101,8 @@ func (s *Store) writeBeat(st *statements) error {
 	return st.exec(st.beat, s.id, s.config.Process, s.beats.Add(1), s.config.LeaseTTL.Milliseconds(), milliseconds(now))
 }
 
-// lineUp writes for which shards this process waits, where that is not what the file says.
+// lineUp writes for which shards this process waits, where that is not what the
+// file says.
 func (s *Store) lineUp(st *statements) error {
 	is, err := shardsOf(st.waiting, s.id)
 	if err != nil {
@@ -166,8 +171,10 @@ func (s *Store) heldLeases(st *statements) (held map[gerritstream.ShardID]uint64
 	return held, rows.Err()
 }
 
-// freeUnused frees the leases that this process has without a term that lives: whatever ended it, and whether or not it was known
-// that the lease had been taken. Otherwise they would stay with it for as long as it beats, and the shards with nobody.
+// freeUnused frees the leases that this process has without a term that lives:
+// whatever ended it, and whether or not it was known that the lease had been
+// taken. Otherwise they would stay with it for as long as it beats, and the
+// shards with nobody.
 func (s *Store) freeUnused(st *statements, held map[gerritstream.ShardID]uint64) (freed bool, err error) {
 	for shard, number := range held {
 		if s.uses(shard, number) {
@@ -181,7 +188,8 @@ func (s *Store) freeUnused(st *statements, held map[gerritstream.ShardID]uint64)
 	return freed, nil
 }
 
-// uses reports whether a term of this process lives or is about to. One that is about to was noted before its lease was written.
+// uses reports whether a term of this process lives or is about to. One that is
+// about to was noted before its lease was written.
 func (s *Store) uses(shard gerritstream.ShardID, number uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +206,8 @@ func (s *Store) beaten(began time.Time) {
 	}
 }
 
-// guard ends terms that can no longer be trusted: another process may have taken their leases.
+// guard ends terms that can no longer be trusted: another process may have
+// taken their leases.
 func (s *Store) guard() {
 	timer := time.NewTimer(s.trust())
 	defer timer.Stop()
@@ -212,7 +221,8 @@ func (s *Store) guard() {
 	}
 }
 
-// endUntrusted ends the terms whose trust has run out and tells when to look again.
+// endUntrusted ends the terms whose trust has run out and tells when to look
+// again.
 func (s *Store) endUntrusted(now time.Time) time.Duration {
 	s.mu.Lock()
 	next, over := s.trust(), []*term(nil)

@@ -52,7 +52,8 @@ func openWith(t *testing.T, config sqlite.Config) *sqlite.Store {
 	return store
 }
 
-// The lease of a dead process stands for its TTL, and for no more than a look longer.
+// The lease of a dead process stands for its TTL, and for no more than a look
+// longer.
 func TestTakeoverTakesTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -94,7 +95,8 @@ func TestTakeoverAfterResignation(t *testing.T) {
 	})
 }
 
-// A candidate in more of a hurry than the holder waits for the holder's TTL all the same.
+// A candidate in more of a hurry than the holder waits for the holder's TTL all
+// the same.
 func TestHolderDecidesTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -112,7 +114,8 @@ func TestHolderDecidesTheTTL(t *testing.T) {
 	})
 }
 
-// What the holder's clock says does not matter, neither for the living nor for the dead.
+// What the holder's clock says does not matter, neither for the living nor for
+// the dead.
 func TestClocksDoNotMatter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -140,7 +143,8 @@ func TestClocksDoNotMatter(t *testing.T) {
 	})
 }
 
-// A process whose beats cannot be written trusts itself for less than the TTL, from when its last one began.
+// A process whose beats cannot be written trusts itself for less than the TTL,
+// from when its last one began.
 func TestTrustEndsWithoutBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -175,7 +179,8 @@ func TestTrustEndsWithoutBeats(t *testing.T) {
 	})
 }
 
-// A term that ends by itself leaves no lease behind, although its process lives on and nobody resigns it.
+// A term that ends by itself leaves no lease behind, although its process lives
+// on and nobody resigns it.
 func TestEndedTermIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -191,8 +196,9 @@ func TestEndedTermIsFreed(t *testing.T) {
 	})
 }
 
-// A lease that belongs to no living term is freed by the next beat that succeeds, though its process has tried since to take it in
-// another term and that was not written.
+// A lease that belongs to no living term is freed by the next beat that
+// succeeds, though its process has tried since to take it in another term and
+// that was not written.
 func TestALeaseWithoutATermIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -289,7 +295,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// A holder that commits nothing learns all the same that its lease is another's.
+// A holder that commits nothing learns all the same that its lease is
+// another's.
 func TestIdleHolderLearns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

@@ -38,7 +38,8 @@ func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, e
 	}
 }
 
-// letters reads the newest dead letters before a number, and returns the number of the last of them.
+// letters reads the newest dead letters before a number, and returns the number
+// of the last of them.
 func (o *Operator) letters(ctx context.Context, before int64) (page []gerritstream.Letter, last int64, err error) {
 	rows, err := o.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters WHERE n < ? ORDER BY n DESC LIMIT ?`, before, letterPage)
 	if err != nil {

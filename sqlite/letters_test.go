@@ -8,7 +8,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// All the dead letters that a file holds, of the largest size, are listed a few at a time: memory does not grow with them.
+// All the dead letters that a file holds, of the largest size, are listed a few
+// at a time: memory does not grow with them.
 func TestLettersAreListedAFewAtATime(t *testing.T) {
 	s := newShared(t)
 	const many = 512 // of 64 KiB: what a file holds of them

@@ -15,7 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Store is a gerritstream.Store in one SQLite file. See the package's documentation.
+// Store is a gerritstream.Store in one SQLite file. See the package's
+// documentation.
 type Store struct {
 	path   string
 	place  place
@@ -71,11 +72,13 @@ const (
 	pointAnnounce point = "announce"
 )
 
-// Open opens the store in a file, making it when it is missing. The error is one line that says what is wrong and what to
-// do; ErrNewerFormat: a newer version of this program wrote the file.
+// Open opens the store in a file, making it when it is missing. The error is
+// one line that says what is wrong and what to do; ErrNewerFormat: a newer
+// version of this program wrote the file.
 //
-// An open Store is a member of the file: goroutines of its own show that the process is alive, keep its leaderships, and
-// remove old events, until Close has waited for them. That is why it is opened and closed, rather than made.
+// An open Store is a member of the file: goroutines of its own show that the
+// process is alive, keep its leaderships, and remove old events, until Close
+// has waited for them. That is why it is opened and closed, rather than made.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	s, err := open(ctx, config)
 	if err != nil {
@@ -118,7 +121,8 @@ func open(ctx context.Context, config Config) (*Store, error) {
 
 // connect opens the databases and brings the schema up to date.
 func (s *Store) connect(ctx context.Context) (err error) {
-	// temp_store: what undoes a savepoint is kept in memory, not in a temporary file. cache_size: 16 MiB.
+	// temp_store: what undoes a savepoint is kept in memory, not in a temporary
+	// file. cache_size: 16 MiB.
 	if s.writing, err = sql.Open("sqlite", dsn(s.place.real, "rw", "synchronous(FULL)", "temp_store(MEMORY)", "cache_size(-16384)",
 		fmt.Sprintf("journal_size_limit(%d)", walLimit))); err != nil {
 		return err
@@ -160,9 +164,11 @@ func (s *Store) launch() {
 	s.running.Go(s.tend)
 }
 
-// Close resigns what the process leads, ends its membership, stops its goroutines and closes the file. Terms end; calls
-// under way fail. Ending ctx cuts the resigning short; then, and where it cannot be written, others wait for the leases to run out,
-// which is no error. It returns at the latest a second or two later, and the same each time it is called.
+// Close resigns what the process leads, ends its membership, stops its
+// goroutines and closes the file. Terms end; calls under way fail. Ending ctx
+// cuts the resigning short; then, and where it cannot be written, others wait
+// for the leases to run out, which is no error. It returns at the latest a
+// second or two later, and the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		s.leaving.Store(true)
@@ -175,8 +181,9 @@ func (s *Store) Close(ctx context.Context) error {
 	return s.closed
 }
 
-// resign takes the process out of the file. What keeps that from being written, such as another program's lock or a full disk, is
-// no error: leases are made to run out.
+// resign takes the process out of the file. What keeps that from being written,
+// such as another program's lock or a full disk, is no error: leases are made
+// to run out.
 func (s *Store) resign(ctx context.Context) error {
 	if s.fate() != nil { // there is nothing left to resign from
 		return nil

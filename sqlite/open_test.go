@@ -116,7 +116,8 @@ func overwrite(t *testing.T, path string, offset int64, n int) {
 	must(t, f.Close())
 }
 
-// A file that is damaged where Open does not look ends what needs it, with the same clear line.
+// A file that is damaged where Open does not look ends what needs it, with the
+// same clear line.
 func TestDamageFoundLater(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	makeStore(t, path)
@@ -186,7 +187,8 @@ func TestConfigFaultsAllAtOnce(t *testing.T) {
 	}
 }
 
-// What a commit returned nil for is on the disk: these settings promise it, and no test that kills processes can show it.
+// What a commit returned nil for is on the disk: these settings promise it, and
+// no test that kills processes can show it.
 func TestDurable(t *testing.T) {
 	store := openWith(t, sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")})
 	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "page_size": "8192"} {

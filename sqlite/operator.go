@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Operator is a gerritstream.Operator on a store's file. It is no member of the file: it does not beat and has no leases.
+// Operator is a gerritstream.Operator on a store's file. It is no member of the
+// file: it does not beat and has no leases.
 type Operator struct {
 	db      *sql.DB
 	path    string
@@ -32,7 +33,8 @@ const (
 	pointRetryLetter     point = "retry letter"
 )
 
-// OpenOperator opens a file that is there, which may be in use. The error is one line that says what is wrong and what to do.
+// OpenOperator opens a file that is there, which may be in use. The error is
+// one line that says what is wrong and what to do.
 func OpenOperator(ctx context.Context, path string) (*Operator, error) {
 	o, err := openOperator(ctx, path)
 	if err != nil {
@@ -197,12 +199,14 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 	})
 }
 
-// Obeyed implements gerritstream.Operator: no other program leads from this file.
+// Obeyed implements gerritstream.Operator: no other program leads from this
+// file.
 func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
 	return nil
 }
 
-// setPosition writes a position and ends the term of the shard's lease, if there is one: behind it the fence refuses that term.
+// setPosition writes a position and ends the term of the shard's lease, if
+// there is one: behind it the fence refuses that term.
 func setPosition(ctx context.Context, conn *sql.Conn, epoch int, shard gerritstream.ShardID, pos gerritstream.Position) error {
 	if _, err := conn.ExecContext(ctx, `UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard)); err != nil {
 		return err
@@ -242,7 +246,8 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	return removed, nil
 }
 
-// removePosition removes a position that is there and is not needed for reading.
+// removePosition removes a position that is there and is not needed for
+// reading.
 func removePosition(ctx context.Context, conn *sql.Conn, key gerritstream.PositionKey, current int) (int, error) {
 	stored, err := held(ctx, conn, key)
 	switch {

@@ -54,7 +54,8 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 	})
 }
 
-// An operator changes what it is told to, and nothing else: it is no member, and leaves no mark.
+// An operator changes what it is told to, and nothing else: it is no member,
+// and leaves no mark.
 func TestOperatorIsNoMember(t *testing.T) {
 	s := newShared(t)
 	o := openOperator(t, s.path)
@@ -66,7 +67,8 @@ func TestOperatorIsNoMember(t *testing.T) {
 	}
 }
 
-// An operator waits a while for whoever writes, and then says that nothing was written.
+// An operator waits a while for whoever writes, and then says that nothing was
+// written.
 func TestOperatorWaitsForWriters(t *testing.T) {
 	s := newShared(t)
 	o := openOperator(t, s.path)

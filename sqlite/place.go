@@ -23,10 +23,12 @@ type inUse struct {
 	info fs.FileInfo
 }
 
-// beside are what SQLite adds to a database's name for the files that it keeps while the database is open.
+// beside are what SQLite adds to a database's name for the files that it keeps
+// while the database is open.
 var beside = []string{"-wal", "-shm"}
 
-// note remembers the files of a database that has just been opened. main is its file as it was before that.
+// note remembers the files of a database that has just been opened. main is its
+// file as it was before that.
 func (p *place) note(main fs.FileInfo) error {
 	p.files = []inUse{{p.path, main}}
 	for _, ending := range beside {
@@ -39,8 +41,10 @@ func (p *place) note(main fs.FileInfo) error {
 	return p.check()
 }
 
-// check reports a file that was removed or replaced by another: nobody finds what is written into a file without a name. A file
-// that cannot be looked at just now is left to SQLite. Nothing is opened: closing it would give up SQLite's locks.
+// check reports a file that was removed or replaced by another: nobody finds
+// what is written into a file without a name. A file that cannot be looked at
+// just now is left to SQLite. Nothing is opened: closing it would give up
+// SQLite's locks.
 func (p *place) check() error {
 	for _, f := range p.files {
 		info, err := os.Stat(f.path)
@@ -54,7 +58,8 @@ func (p *place) check() error {
 	return nil
 }
 
-// checkWritable reports a file that this process could not open for writing again.
+// checkWritable reports a file that this process could not open for writing
+// again.
 func (p *place) checkWritable() error {
 	for _, f := range p.files {
 		if err := writable(f.path); errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
@@ -64,8 +69,9 @@ func (p *place) checkWritable() error {
 	return nil
 }
 
-// inPlace returns ErrStoreGone once the database is not where it was opened, or may not be written to. The keeper asks once a beat,
-// and so does each method before it reads.
+// inPlace returns ErrStoreGone once the database is not where it was opened, or
+// may not be written to. The keeper asks once a beat, and so does each method
+// before it reads.
 func (s *Store) inPlace() error {
 	err := s.place.check()
 	if err == nil {
@@ -84,7 +90,8 @@ func (s *Store) fate() error {
 	return s.doom
 }
 
-// condemn ends the use of the store for good, with its terms and all calls under way. It returns why, as the first caller had it.
+// condemn ends the use of the store for good, with its terms and all calls
+// under way. It returns why, as the first caller had it.
 func (s *Store) condemn(why error) error {
 	s.mu.Lock()
 	first := s.doom == nil

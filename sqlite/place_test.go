@@ -15,7 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// losses are the ways in which a database can be taken away under an open store. Each says what the error names.
+// losses are the ways in which a database can be taken away under an open
+// store. Each says what the error names.
 var losses = map[string]struct {
 	take func(t *testing.T, path string)
 	says string
@@ -56,7 +57,8 @@ func inFolder(t *testing.T) string {
 	return path
 }
 
-// What is taken away under an open store ends its terms within a beat, and everything that waits or comes, with what happened.
+// What is taken away under an open store ends its terms within a beat, and
+// everything that waits or comes, with what happened.
 func TestTakenAway(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +95,8 @@ func TestTakenAway(t *testing.T) {
 	}
 }
 
-// A commit behind the loss is not said to be durable, though no beat has noticed the loss yet; and what lies there now is left alone.
+// A commit behind the loss is not said to be durable, though no beat has
+// noticed the loss yet; and what lies there now is left alone.
 func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +120,8 @@ func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	}
 }
 
-// A store named by a link is kept where the link leads, and notices that it leads elsewhere.
+// A store named by a link is kept where the link leads, and notices that it
+// leads elsewhere.
 func TestLinkToTheFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := inFolder(t)
@@ -141,8 +145,8 @@ func TestLinkToTheFile(t *testing.T) {
 	})
 }
 
-// A database made read-only under an open store ends it; a new start says what is wrong. Nothing is read-only for root, so
-// that another user tries.
+// A database made read-only under an open store ends it; a new start says what
+// is wrong. Nothing is read-only for root, so that another user tries.
 func TestMadeReadOnly(t *testing.T) {
 	asAnother(t, "made read-only", inFolder(t))
 }
@@ -178,7 +182,8 @@ func madeReadOnly(path string) error {
 	return wantError(err, os.ErrPermission, "cannot be written to")
 }
 
-// A copy that lost WAL mode gets it back before anything is written to it; where that cannot be, it is refused.
+// A copy that lost WAL mode gets it back before anything is written to it;
+// where that cannot be, it is refused.
 func TestCopyInAnotherJournalMode(t *testing.T) {
 	path := inFolder(t)
 	makeStore(t, path)
@@ -197,8 +202,8 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	}
 }
 
-// A folder that is missing is made, and said to be; one above it is not: it may be where a volume is to be mounted. Nor is what
-// a link leads to.
+// A folder that is missing is made, and said to be; one above it is not: it may
+// be where a volume is to be mounted. Nor is what a link leads to.
 func TestMissingFolders(t *testing.T) {
 	folder := t.TempDir()
 	var log recorder

@@ -9,8 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// decodePosition reads a stored position. One that is damaged is a position with Unreadable set; one of a newer version is an
-// error.
+// decodePosition reads a stored position. One that is damaged is a position
+// with Unreadable set; one of a newer version is an error.
 func decodePosition(raw []byte) (gerritstream.Position, error) {
 	pos, _, err := gerritstream.DecodePosition(raw)
 	switch {

@@ -21,7 +21,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// childPath is the environment variable that makes the test binary a process of TestProcesses, on the file it names.
+// childPath is the environment variable that makes the test binary a process of
+// TestProcesses, on the file it names.
 const childPath = "GERRITSTREAM_TEST_STORE"
 
 func TestMain(m *testing.M) {
@@ -40,10 +41,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// childTTL is short, and longer than a busy machine keeps a process from running.
+// childTTL is short, and longer than a busy machine keeps a process from
+// running.
 const childTTL = 2 * time.Second
 
-// child leads whenever it can, committing one record after the other, and tells its terms, until its input ends.
+// child leads whenever it can, committing one record after the other, and tells
+// its terms, until its input ends.
 func child(path string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -59,14 +62,16 @@ func child(path string) error {
 			return err
 		}
 	}
-	// SQLite's lock is not fair: on a busy machine others may keep it. Then the lease runs out.
+	// SQLite's lock is not fair: on a busy machine others may keep it. Then the
+	// lease runs out.
 	if err := store.Close(context.Background()); !errors.Is(err, gerritstream.ErrRetryLater) {
 		return err
 	}
 	return nil
 }
 
-// lead leads for one term. Each record's id has the term in it: a record that two terms commit is then there twice.
+// lead leads for one term. Each record's id has the term in it: a record that
+// two terms commit is then there twice.
 func lead(ctx context.Context, store *sqlite.Store) error {
 	term, err := store.Campaign(ctx, 0, shardA)
 	if err != nil {
@@ -133,7 +138,8 @@ func (f *fleet) add() {
 	})
 }
 
-// next waits until a child says a word, or has said it while something else was waited for, and returns what it said.
+// next waits until a child says a word, or has said it while something else was
+// waited for, and returns what it said.
 func (f *fleet) next(word string, says func(line) bool) line {
 	f.t.Helper()
 	for _, l := range f.said {
@@ -186,8 +192,9 @@ func (f *fleet) dismiss(pid int) {
 	delete(f.inputs, pid)
 }
 
-// Processes of one host share the file. Whatever happens to a leader (killed, stopped and continued, dismissed), another goes
-// on; a stopped one that goes on commits nothing; and in the end each record is there once, in order.
+// Processes of one host share the file. Whatever happens to a leader (killed,
+// stopped and continued, dismissed), another goes on; a stopped one that goes
+// on commits nothing; and in the end each record is there once, in order.
 func TestProcesses(t *testing.T) {
 	f := &fleet{
 		t: t, path: filepath.Join(t.TempDir(), "store.db"), lines: make(chan line, 1000),
@@ -221,7 +228,8 @@ func TestProcesses(t *testing.T) {
 	checkHistory(t, f.path)
 }
 
-// stopAndContinue stops the leader until another one leads, and checks that it then commits nothing.
+// stopAndContinue stops the leader until another one leads, and checks that it
+// then commits nothing.
 func (f *fleet) stopAndContinue(leader line) line {
 	f.t.Helper()
 	f.stop(leader.pid)
@@ -234,8 +242,9 @@ func (f *fleet) stopAndContinue(leader line) line {
 	return next
 }
 
-// stop stops a child at a moment at which it has not got the file's write lock: a process that is frozen with it holds everybody up until it
-// goes on or dies, as SQLite will have it.
+// stop stops a child at a moment at which it has not got the file's write lock:
+// a process that is frozen with it holds everybody up until it goes on or dies,
+// as SQLite will have it.
 func (f *fleet) stop(pid int) {
 	f.t.Helper()
 	db, err := sql.Open("sqlite", f.path+"?_pragma=busy_timeout(100)")
@@ -243,7 +252,8 @@ func (f *fleet) stop(pid int) {
 	defer db.Close()
 	for range 1000 {
 		must(f.t, syscall.Kill(pid, syscall.SIGSTOP))
-		// A thread that runs on the other processor goes on for a moment yet, long enough to take the lock.
+		// A thread that runs on the other processor goes on for a moment yet,
+		// long enough to take the lock.
 		var status syscall.WaitStatus
 		if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
 			f.t.Fatalf("a process that was to stop ended: %v, %v", status, err)
@@ -268,7 +278,8 @@ func lockFree(t *testing.T, db *sql.DB) bool {
 	return err == nil
 }
 
-// checkHistory checks that records 1 to the stored position are there, each once, in order, under terms that only grow.
+// checkHistory checks that records 1 to the stored position are there, each
+// once, in order, under terms that only grow.
 func checkHistory(t *testing.T, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)

@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Reader reads a store's file without becoming a member of it. It changes nothing and may be used while processes write.
+// Reader reads a store's file without becoming a member of it. It changes
+// nothing and may be used while processes write.
 type Reader struct {
 	db      *sql.DB
 	path    string
@@ -33,7 +34,8 @@ type Event struct {
 	Queued time.Time // by the clock of the process that queued it, to the millisecond
 }
 
-// OpenReader opens a file that is there. The error is one line that says what is wrong and what to do.
+// OpenReader opens a file that is there. The error is one line that says what
+// is wrong and what to do.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
 	r, err := openReader(ctx, path)
 	if err != nil {
@@ -95,7 +97,8 @@ func checkStore(ctx context.Context, db *sql.DB, path string) error {
 	return s.check()
 }
 
-// Close closes the file; what is ranged over fails. It waits for nothing, and returns the same each time it is called.
+// Close closes the file; what is ranged over fails. It waits for nothing, and
+// returns the same each time it is called.
 func (r *Reader) Close(context.Context) error { return r.closing.close(r.db) }
 
 // closing closes a database once.
@@ -109,15 +112,16 @@ func (c *closing) close(db *sql.DB) error {
 	return c.err
 }
 
-// The bounds of what one read takes: reads are short, so that the WAL can be carried over into the file, and what was read is
-// held. A single event may be larger.
+// The bounds of what one read takes: reads are short, so that the WAL can be
+// carried over into the file, and what was read is held. A single event may be
+// larger.
 const (
 	readPage  = 500
 	readBytes = 4 << 20
 )
 
-// Events yields the events behind a number (0: from the oldest held), in the order of their commits, to the last one there is. An
-// error is the last pair.
+// Events yields the events behind a number (0: from the oldest held), in the
+// order of their commits, to the last one there is. An error is the last pair.
 func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -142,13 +146,17 @@ func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error
 // followEvery is how often Follow looks for events once it has read all.
 const followEvery = 100 * time.Millisecond
 
-// Follow yields the events behind a number (0: from the oldest held), as Events does, and goes on with those that are queued later,
-// within about a tenth of a second, until ctx ends or the caller breaks off. It holds a few MiB of events at a time, or one
-// that is larger, and nothing of the file while the caller is busy or there is nothing to read.
+// Follow yields the events behind a number (0: from the oldest held), as Events
+// does, and goes on with those that are queued later, within about a tenth of a
+// second, until ctx ends or the caller breaks off. It holds a few MiB of events
+// at a time, or one that is larger, and nothing of the file while the caller is
+// busy or there is nothing to read.
 //
-// An error is the last pair: that of ctx, ErrStoreGone when another file lies in the place of this one, or one of SQLite's, after
-// which it may be tried again. The Number of the last event handled is where to go on: a consumer that must handle each event
-// keeps it with its results, and writes it to the table consumers, so that events which retention removes unread are noticed.
+// An error is the last pair: that of ctx, ErrStoreGone when another file lies
+// in the place of this one, or one of SQLite's, after which it may be tried
+// again. The Number of the last event handled is where to go on: a consumer
+// that must handle each event keeps it with its results, and writes it to the
+// table consumers, so that events which retention removes unread are noticed.
 func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -166,7 +174,8 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error
 	}
 }
 
-// pause waits until it is time to look again. A file that is not this one any more is an error: nothing will come.
+// pause waits until it is time to look again. A file that is not this one any
+// more is an error: nothing will come.
 func (r *Reader) pause(ctx context.Context) error {
 	timer := time.NewTimer(followEvery)
 	defer timer.Stop()
@@ -207,7 +216,8 @@ func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error
 	return page, rows.Err()
 }
 
-// What nextEvents returns: events behind a number, so many of them, with the columns of scanEvent.
+// What nextEvents returns: events behind a number, so many of them, with the
+// columns of scanEvent.
 const (
 	eventColumns      = `SELECT n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0), created, queued_at, payload`
 	behindNumber      = ` FROM events WHERE n > ? ORDER BY n LIMIT ?`
@@ -215,7 +225,8 @@ const (
 	withoutAttributes = eventColumns + `, NULL` + behindNumber
 )
 
-// nextEvents returns the query for the next events. A file of an older version has no attributes.
+// nextEvents returns the query for the next events. A file of an older version
+// has no attributes.
 func (r *Reader) nextEvents(ctx context.Context) (string, error) {
 	if !r.hasAttributes.Load() {
 		s, err := readSchema(ctx, r.db)
@@ -252,7 +263,8 @@ func scanEvent(rows *sql.Rows) (e Event, err error) {
 	return e, nil
 }
 
-// DeadLetters returns the dead letters held, oldest first. They are bounded: at most 1,000, of 32 MiB together.
+// DeadLetters returns the dead letters held, oldest first. They are bounded: at
+// most 1,000, of 32 MiB together.
 func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
 	rows, err := r.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters ORDER BY n`)
 	if err != nil {

@@ -54,7 +54,8 @@ func TestPagesOfAReaderAreBounded(t *testing.T) {
 	}
 }
 
-// A file of an older version is read as it is, and with attributes once it has been brought up to date.
+// A file of an older version is read as it is, and with attributes once it has
+// been brought up to date.
 func TestReaderOfAnOlderVersion(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	makeOld(t, path, attributesSince-1)

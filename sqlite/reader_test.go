@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// Everything that is known of an event is read back, whatever its bytes, from a place on.
+// Everything that is known of an event is read back, whatever its bytes, from a
+// place on.
 func TestReaderReadsBack(t *testing.T) {
 	s := newShared(t)
 	term := elect(t, s.open(), shardA)
@@ -93,7 +94,8 @@ func TestReaderTails(t *testing.T) {
 	}
 }
 
-// Follow waits for what is queued later, ends with its context, and does so when the caller breaks off.
+// Follow waits for what is queued later, ends with its context, and does so
+// when the caller breaks off.
 func TestReaderFollows(t *testing.T) {
 	s := newShared(t)
 	term := elect(t, s.open(), shardA)
@@ -127,7 +129,8 @@ func TestReaderFollows(t *testing.T) {
 	}
 }
 
-// A file that is removed or replaced under a follower is told: nothing will ever come in it.
+// A file that is removed or replaced under a follower is told: nothing will
+// ever come in it.
 func TestFollowedFileIsGone(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"removed":  os.Remove,
@@ -153,7 +156,8 @@ func TestFollowedFileIsGone(t *testing.T) {
 	}
 }
 
-// Looking at a file that is not there makes none; a file in use, and one that was left, can be looked at.
+// Looking at a file that is not there makes none; a file in use, and one that
+// was left, can be looked at.
 func TestInspectFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	if _, err := sqlite.Inspect(t.Context(), path); !errors.Is(err, os.ErrNotExist) {

@@ -57,9 +57,10 @@ func (w *sweeper) once() {
 	}
 }
 
-// horizon returns the time before which events have been kept for their time. It is the service's: the local clock may be put
-// right at any moment, and what is removed is gone. ok is false while nobody has told that time, and while the local clock contradicts
-// it: one of them is wrong then.
+// horizon returns the time before which events have been kept for their time.
+// It is the service's: the local clock may be put right at any moment, and what
+// is removed is gone. ok is false while nobody has told that time, and while
+// the local clock contradicts it: one of them is wrong then.
 func (w *sweeper) horizon() (before time.Time, ok bool) {
 	service, known := w.store.clock.now()
 	if !known {
@@ -78,8 +79,9 @@ func (w *sweeper) horizon() (before time.Time, ok bool) {
 	return service.Add(-w.store.config.Retention), true
 }
 
-// removeExpired removes the events held from before a time, in batches. It returns how many it removed, and how many of them the
-// consumers that write down how far they are had not read.
+// removeExpired removes the events held from before a time, in batches. It
+// returns how many it removed, and how many of them the consumers that write
+// down how far they are had not read.
 func (s *Store) removeExpired(before time.Time) (total, unread int64, err error) {
 	for {
 		var n, missed int64
@@ -104,9 +106,9 @@ func (s *Store) removeExpired(before time.Time) (total, unread int64, err error)
 	}
 }
 
-// removeBatch removes some of the events held from before a time, and counts them.
-// Where no consumer writes down how far it is, nobody knows what was read: that is
-// counted as unread, and is nothing to be told of.
+// removeBatch removes some of the events held from before a time, and counts
+// them. Where no consumer writes down how far it is, nobody knows what was
+// read: that is counted as unread, and is nothing to be told of.
 func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err error) {
 	var consumers bool
 	if _, err := st.get(st.countUnread, []any{before, sweepBatch}, []any{&unread, &consumers}); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// sweeping is a store with a retention of an hour, one of whose clocks can be put wrong, and its leader.
+// sweeping is a store with a retention of an hour, one of whose clocks can be
+// put wrong, and its leader.
 type sweeping struct {
 	*shared
 	t     *testing.T
@@ -34,7 +35,8 @@ func newSweeping(t *testing.T) *sweeping {
 	return w
 }
 
-// commit queues so many events that have just arrived, and tells the service's time.
+// commit queues so many events that have just arrived, and tells the service's
+// time.
 func (w *sweeping) commit(n int) {
 	w.t.Helper()
 	c := gerritstream.Commit{Position: position("1"), Now: time.Now()}
@@ -58,7 +60,8 @@ func (w *sweeping) expect(queue, expired int64) gerritstream.Inspection {
 	return in
 }
 
-// Events go when their time is over, not before, and are counted; dead letters stay.
+// Events go when their time is over, not before, and are counted; dead letters
+// stay.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -81,7 +84,8 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// A local clock that is wrong, or was when an event was queued, removes nothing: neither put right nor put wrong.
+// A local clock that is wrong, or was when an event was queued, removes
+// nothing: neither put right nor put wrong.
 func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	const day = 24 * time.Hour
 	for name, off := range map[string]time.Duration{"behind": -10 * day, "ahead": 10 * day, "two hours ahead": 2 * time.Hour} {
@@ -112,8 +116,9 @@ func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	}
 }
 
-// Whose time counts from its arrival or from its queueing, whichever is later: a backlog is kept as long as what is new, and one
-// process' wrong clock does not shorten the time.
+// Whose time counts from its arrival or from its queueing, whichever is later:
+// a backlog is kept as long as what is new, and one process' wrong clock does
+// not shorten the time.
 func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -185,7 +190,8 @@ func TestSweepLeavesRoom(t *testing.T) {
 	})
 }
 
-// Numbers do not come twice, not even after the newest events were removed: a reader's place stays valid.
+// Numbers do not come twice, not even after the newest events were removed: a
+// reader's place stays valid.
 func TestNumbersAreNotReused(t *testing.T) {
 	s := newShared(t)
 	store := s.open()

@@ -14,16 +14,19 @@ import (
 	"testing"
 )
 
-// roles are what the test binary does as another process, by name: with a path, and its result as its exit code.
+// roles are what the test binary does as another process, by name: with a path,
+// and its result as its exit code.
 var roles = map[string]func(path string) error{}
 
-// childRole is the environment variable that gives the test binary a role, on the file that childPath names.
+// childRole is the environment variable that gives the test binary a role, on
+// the file that childPath names.
 const childRole = "GERRITSTREAM_TEST_ROLE"
 
 // nobody is a user without rights.
 const nobody = 65534
 
-// asAnother plays a role as a user who is not root. The file and its folder are made that user's.
+// asAnother plays a role as a user who is not root. The file and its folder are
+// made that user's.
 func asAnother(t *testing.T, role, path string) {
 	t.Helper()
 	cmd := play(t, role, path)
@@ -38,7 +41,8 @@ func asAnother(t *testing.T, role, path string) {
 	ends(t, cmd)
 }
 
-// play returns a call of the test binary in a role. A copy of it is called, for others may not reach where it lies.
+// play returns a call of the test binary in a role. A copy of it is called, for
+// others may not reach where it lies.
 func play(t *testing.T, role, path string) *exec.Cmd {
 	t.Helper()
 	binary, err := os.ReadFile(os.Args[0])

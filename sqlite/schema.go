@@ -11,16 +11,20 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// applicationID marks a file as ours ("GeSt"), in SQLite's header field for that.
+// applicationID marks a file as ours ("GeSt"), in SQLite's header field for
+// that.
 const applicationID = 0x47655374
 
-// migrations lead from each schema version to the next; the number of them is the version this program knows. A migration that was
-// released is never changed. Times are milliseconds since 1970, UTC.
+// migrations lead from each schema version to the next; the number of them is
+// the version this program knows. A migration that was released is never
+// changed. Times are milliseconds since 1970, UTC.
 //
-// The rows of events are numbered by an integer key, so that they lie in the file in the order of their commits: appending
-// touches the last page, and a reader tails by number. AUTOINCREMENT keeps a number from coming twice after the newest
-// rows were deleted. Identity is a unique index beside it: with identity as the key of the table itself (WITHOUT ROWID)
-// each payload of some kilobytes would go to a random page, and pages split.
+// The rows of events are numbered by an integer key, so that they lie in the
+// file in the order of their commits: appending touches the last page, and a
+// reader tails by number. AUTOINCREMENT keeps a number from coming twice after
+// the newest rows were deleted. Identity is a unique index beside it: with
+// identity as the key of the table itself (WITHOUT ROWID) each payload of some
+// kilobytes would go to a random page, and pages split.
 var migrations = []string{`
 CREATE TABLE start (
 	one    INTEGER PRIMARY KEY CHECK (one = 1),
@@ -118,8 +122,8 @@ ALTER TABLE events ADD COLUMN attributes TEXT;
 // attributesSince is the schema version from which on events have attributes.
 const attributesSince = 4
 
-// prepareNew sets what lasts for the life of a file. Events of two to three kilobytes fill pages of 8 KiB well, and those of SQLite's
-// 4 KiB by half.
+// prepareNew sets what lasts for the life of a file. Events of two to three
+// kilobytes fill pages of 8 KiB well, and those of SQLite's 4 KiB by half.
 const prepareNew = "PRAGMA page_size=8192"
 
 // schema is what a file says of itself.
@@ -129,8 +133,9 @@ type schema struct {
 	objects     int
 }
 
-// setJournal sees to it that the file is in WAL mode and that its -wal file is open: a copy that was restored may have lost
-// the mode, and without it readers and writers keep each other out. It changes nothing where it is.
+// setJournal sees to it that the file is in WAL mode and that its -wal file is
+// open: a copy that was restored may have lost the mode, and without it readers
+// and writers keep each other out. It changes nothing where it is.
 func setJournal(ctx context.Context, q querier) error {
 	var mode string
 	err := whileBusy(ctx, func() error { return q.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode) })
@@ -171,7 +176,8 @@ func (s schema) check() error {
 	return nil
 }
 
-// migrate brings the file up to date. Several processes may try at once: each step is taken in a transaction that looks again.
+// migrate brings the file up to date. Several processes may try at once: each
+// step is taken in a transaction that looks again.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	s, err := readSchema(ctx, conn)
 	if err != nil {
@@ -218,8 +224,9 @@ func migrateOnce(ctx context.Context, conn *sql.Conn) (done bool, err error) {
 	return false, exec(ctx, conn, step)
 }
 
-// whileBusy repeats what another process' lock keeps from being done, for some seconds: SQLite's own waiting does not cover
-// every lock that a change of the journal mode takes.
+// whileBusy repeats what another process' lock keeps from being done, for some
+// seconds: SQLite's own waiting does not cover every lock that a change of the
+// journal mode takes.
 func whileBusy(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*busyTimeout)
 	defer cancel()

@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// A file of each older version is brought up to date with what it holds, and works.
+// A file of each older version is brought up to date with what it holds, and
+// works.
 func TestMigrations(t *testing.T) {
 	for version := 1; version < len(migrations); version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -41,7 +42,8 @@ func TestMigrations(t *testing.T) {
 	}
 }
 
-// makeOld makes a file as an older version left it, with a process that still runs.
+// makeOld makes a file as an older version left it, with a process that still
+// runs.
 func makeOld(t *testing.T, path string, version int) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)

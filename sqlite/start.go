@@ -11,7 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// startFormat is the version of the stored start record. A newer one is refused.
+// startFormat is the version of the stored start record. A newer one is
+// refused.
 const startFormat = 1
 
 // storedStart is the start record as stored: one JSON object.
@@ -77,7 +78,8 @@ func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next ger
 	})
 }
 
-// sameStart compares the stored start record, if there is one, with what a caller believes to be there.
+// sameStart compares the stored start record, if there is one, with what a
+// caller believes to be there.
 func sameStart(ok bool, held []byte, prev *gerritstream.Start) (bool, error) {
 	if !ok || prev == nil {
 		return !ok && prev == nil, nil

@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// statements are all that the writer says, prepared. They run without a deadline: SQLite's own busy timeout bounds each.
+// statements are all that the writer says, prepared. They run without a
+// deadline: SQLite's own busy timeout bounds each.
 type statements struct {
 	begin, commit, rollback, savepoint, undo, release *sql.Stmt
 
@@ -35,7 +36,8 @@ type statements struct {
 const addEvent = `INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
 
-// overdue are the events held from before a time, the oldest first, so many of them.
+// overdue are the events held from before a time, the oldest first, so many of
+// them.
 const overdue = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY max(arrived, queued_at) LIMIT ?`
 
 // prepare prepares all statements on a connection.
@@ -56,8 +58,8 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 
 		{&s.getPosition, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`},
 		{&s.currentEpoch, `SELECT ` + currentEpoch},
-		// The fence: without the lease in this term, or in an epoch that is over, there is nothing to select, and nothing is
-		// written.
+		// The fence: without the lease in this term, or in an epoch that is
+		// over, there is nothing to select, and nothing is written.
 		{&s.setPosition, `INSERT INTO positions (epoch, shard, position, committed)
 			SELECT ?1, shard, ?2, ?3 FROM leases WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= ` + currentEpoch + `
 			ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`},
@@ -105,8 +107,8 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 	return s, nil
 }
 
-// currentEpoch is the epoch of the start record; 0 while there is none that can be
-// read.
+// currentEpoch is the epoch of the start record; 0 while there is none that can
+// be read.
 const currentEpoch = `(SELECT coalesce(max(json_extract(CASE WHEN json_valid(record) THEN record END, '$.epoch')), 0) FROM start)`
 
 // inEpoch returns ErrStaleEpoch if the start record is of a later epoch.

@@ -27,7 +27,8 @@ func (s *shared) lock() {
 	})
 }
 
-// Another program's lock holds up a stop for no longer than its contexts allow, and is no error of it.
+// Another program's lock holds up a stop for no longer than its contexts allow,
+// and is no error of it.
 func TestStopUnderALock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

@@ -27,7 +27,8 @@ func TestStore(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
-// shared is one file, the stores opened on it, and a connection of its own to look at it and tamper with it.
+// shared is one file, the stores opened on it, and a connection of its own to
+// look at it and tamper with it.
 type shared struct {
 	t    *testing.T
 	path string
@@ -103,7 +104,8 @@ func (s *shared) open() *sqlite.Store {
 	return store
 }
 
-// operator opens an operator whose writes suffer the faults that were asked for. It is closed by whoever uses it.
+// operator opens an operator whose writes suffer the faults that were asked
+// for. It is closed by whoever uses it.
 func (s *shared) operator() *sqlite.Operator {
 	s.t.Helper()
 	o, err := sqlite.OpenOperator(s.t.Context(), s.path)

@@ -41,7 +41,8 @@ func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
 // Lost implements gerritstream.Term: no other program leads from this file.
 func (t *term) Lost() (gerritstream.Interval, bool) { return gerritstream.Interval{}, false }
 
-// limits bound how long one commit holds the file's only write lock: a few milliseconds.
+// limits bound how long one commit holds the file's only write lock: a few
+// milliseconds.
 var limits = gerritstream.Limits{Items: 500, Weight: 4 << 20}
 
 // Limits implements gerritstream.Term.
@@ -89,7 +90,8 @@ func (t *term) Resign(ctx context.Context) error {
 	return nil
 }
 
-// finish ends the term. The keeper frees its lease, unless a resignation does so sooner.
+// finish ends the term. The keeper frees its lease, unless a resignation does
+// so sooner.
 func (t *term) finish(why error) {
 	s := t.store
 	s.mu.Lock()

@@ -15,8 +15,9 @@ const (
 	walWait  = 200 * time.Millisecond // how long cutting it back may hold up commits
 )
 
-// tend keeps the -wal file bounded until stop. SQLite carries commits over into the database by itself, but uses the file from its
-// beginning again only when it happens to find no reader in it, and never makes it smaller.
+// tend keeps the -wal file bounded until stop. SQLite carries commits over into
+// the database by itself, but uses the file from its beginning again only when
+// it happens to find no reader in it, and never makes it smaller.
 func (s *Store) tend() {
 	ctx, cancel := context.WithCancel(context.Background()) // carrying a large log over takes longer than a stop may
 	defer cancel()
@@ -47,8 +48,9 @@ type walKeeper struct {
 	said    int64 // what was written down of that; -1: nothing yet
 }
 
-// look cuts the -wal file back if it is too large, and writes down since when a reader has prevented that. Processes that lead
-// nothing leave it to those that do.
+// look cuts the -wal file back if it is too large, and writes down since when a
+// reader has prevented that. Processes that lead nothing leave it to those that
+// do.
 func (w *walKeeper) look(ctx context.Context) error {
 	if !w.store.leadsAny() {
 		return nil
@@ -71,7 +73,8 @@ func (w *walKeeper) look(ctx context.Context) error {
 	return err
 }
 
-// cut carries the log over into the database as far as readers let it, and if that is all of it, makes its file small.
+// cut carries the log over into the database as far as readers let it, and if
+// that is all of it, makes its file small.
 func (w *walKeeper) cut(ctx context.Context) error {
 	log, carried, err := w.store.checkpoint(ctx, "PASSIVE")
 	switch {
@@ -86,11 +89,13 @@ func (w *walKeeper) cut(ctx context.Context) error {
 	return err
 }
 
-// walHeldSince is the counter that says since when a reader has kept the log from being carried over; 0: none does.
+// walHeldSince is the counter that says since when a reader has kept the log
+// from being carried over; 0: none does.
 const walHeldSince = "wal held since"
 
-// checkpoint carries the log over into the database, and with TRUNCATE empties its file. log is how many pages it has, carried how
-// many of them are carried over.
+// checkpoint carries the log over into the database, and with TRUNCATE empties
+// its file. log is how many pages it has, carried how many of them are carried
+// over.
 func (s *Store) checkpoint(ctx context.Context, mode string) (log, carried int64, err error) {
 	var busy int64
 	err = s.tending.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &log, &carried)

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// walLimit is what the -wal file is cut back to, and some pages that the next commit needs.
+// walLimit is what the -wal file is cut back to, and some pages that the next
+// commit needs.
 const walLimit = 17 << 20
 
 // fill commits so many megabytes of events.
@@ -33,8 +34,9 @@ func walSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// A reader that stays keeps the log from being carried over. It is said since when, and the log is cut back once the reader has gone:
-// by the next commits or, without any, by a look at it.
+// A reader that stays keeps the log from being carried over. It is said since
+// when, and the log is cut back once the reader has gone: by the next commits
+// or, without any, by a look at it.
 func TestLogIsBounded(t *testing.T) {
 	for name, idle := range map[string]bool{"by commits": false, "by a look": true} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +102,8 @@ func TestTheOldestReaderIsNoOlderThanItIs(t *testing.T) {
 	})
 }
 
-// Short reads that leave no gap between them do not keep the log from being cut back either.
+// Short reads that leave no gap between them do not keep the log from being cut
+// back either.
 func TestLogIsBoundedUnderReadersWithoutAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

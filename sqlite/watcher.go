@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// lookEvery is how often candidates look at leases, and waiters at positions: how late a resignation is noticed.
+// lookEvery is how often candidates look at leases, and waiters at positions:
+// how late a resignation is noticed.
 const lookEvery = 250 * time.Millisecond
 
 // watcher looks into the file for all candidacies and waiters of the process.
@@ -76,7 +77,8 @@ func (s *Store) watch() {
 	}
 }
 
-// trouble takes note of what kept the watcher from looking. What will not pass ends the candidacies.
+// trouble takes note of what kept the watcher from looking. What will not pass
+// ends the candidacies.
 func (w *watcher) trouble(err error) {
 	w.disconnect()
 	if passing(err) {
@@ -188,8 +190,8 @@ func (w *watcher) lookForEnds(ctx context.Context, waiters []*waiter, changed bo
 	return nil
 }
 
-// takeFree takes the leases that may be taken, for the oldest candidacy of each shard, all at once. The other candidacies stand
-// in line.
+// takeFree takes the leases that may be taken, for the oldest candidacy of each
+// shard, all at once. The other candidacies stand in line.
 func (w *watcher) takeFree(candidacies []*candidacy, now time.Time) {
 	var takes sync.WaitGroup
 	taking := map[gerritstream.ShardID]bool{}
@@ -207,7 +209,8 @@ func (w *watcher) takeFree(candidacies []*candidacy, now time.Time) {
 	w.store.standInLine(wait)
 }
 
-// behind tells whether another process that is alive is first in a shard's line.
+// behind tells whether another process that is alive is first in a shard's
+// line.
 func (w *watcher) behind(shard gerritstream.ShardID, now time.Time) bool {
 	for _, id := range w.lines[shard] {
 		if id == w.store.id {
@@ -254,7 +257,8 @@ func (w *watcher) disconnect() {
 // errMoved: the lease is not as it was seen.
 var errMoved = errors.New("another candidate was faster")
 
-// take tries to win a lease that was seen free or dead, and tells the candidacy if it did, or cannot.
+// take tries to win a lease that was seen free or dead, and tells the candidacy
+// if it did, or cannot.
 func (s *Store) take(c *candidacy, seen lease) {
 	t := s.newTerm(c, seen)
 	err := s.write(context.Background(), pointCampaign, func(st *statements) error { return t.take(st, seen) })
@@ -279,7 +283,8 @@ func (s *Store) take(c *candidacy, seen lease) {
 	}
 }
 
-// newTerm makes the term that a candidacy is about to win. Its number was never tried before.
+// newTerm makes the term that a candidacy is about to win. Its number was never
+// tried before.
 func (s *Store) newTerm(c *candidacy, seen lease) *term {
 	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
@@ -290,7 +295,8 @@ func (s *Store) newTerm(c *candidacy, seen lease) *term {
 	return t
 }
 
-// take writes that the term has the lease, if that is still as it was seen, and reads the position.
+// take writes that the term has the lease, if that is still as it was seen, and
+// reads the position.
 func (t *term) take(st *statements, seen lease) (err error) {
 	s := t.store
 	var now lease

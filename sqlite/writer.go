@@ -8,7 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// writer writes for the whole process: one goroutine, one connection. Jobs that wait at the same time share a transaction.
+// writer writes for the whole process: one goroutine, one connection. Jobs that
+// wait at the same time share a transaction.
 type writer struct {
 	store *Store
 	jobs  chan *job
@@ -19,19 +20,24 @@ type writer struct {
 	stmt statements
 }
 
-// maxGroup bounds how many jobs share a transaction, and so how long the first of them waits for the last.
+// maxGroup bounds how many jobs share a transaction, and so how long the first
+// of them waits for the last.
 const maxGroup = 64
 
-// job is one piece of writing: done in full or not at all, whatever shares its transaction.
+// job is one piece of writing: done in full or not at all, whatever shares its
+// transaction.
 type job struct {
-	// run writes. It may be called again when its transaction failed, and then starts afresh.
+	// run writes. It may be called again when its transaction failed, and then
+	// starts afresh.
 	run   func(*statements) error
 	taken atomic.Bool // by the writer, or by the caller who withdraws it
 	done  chan error  // buffered
 }
 
-// do has run written and returns when it is durable, or was not written: an error that is not errUnknownOutcome means that
-// nothing was. Ending ctx withdraws a job that has not begun; one that has is waited for, since it reads its caller's bytes.
+// do has run written and returns when it is durable, or was not written: an
+// error that is not errUnknownOutcome means that nothing was. Ending ctx
+// withdraws a job that has not begun; one that has is waited for, since it
+// reads its caller's bytes.
 func (w *writer) do(ctx context.Context, run func(*statements) error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // select would toss a coin
@@ -78,9 +84,11 @@ func (w *writer) run() {
 	}
 }
 
-// serve writes a job, and those that wait beside it, in one transaction. Only once that has begun are they taken: while another process has
-// the lock, they can be withdrawn. When the transaction fails and nothing was written, each job gets one of its own:
-// what one of them cannot have (a page too many on a full disk) does not stop the others.
+// serve writes a job, and those that wait beside it, in one transaction. Only
+// once that has begun are they taken: while another process has the lock, they
+// can be withdrawn. When the transaction fails and nothing was written, each
+// job gets one of its own: what one of them cannot have (a page too many on a
+// full disk) does not stop the others.
 func (w *writer) serve(ctx context.Context, first *job) {
 	begun := w.begin(ctx)
 	group := w.gather(first)
@@ -125,7 +133,8 @@ func take(group []*job, j *job) []*job {
 	return group
 }
 
-// finish tells the jobs of a group how they ended: err, if there is one, is that of all.
+// finish tells the jobs of a group how they ended: err, if there is one, is
+// that of all.
 func finish(group []*job, errs []error, err error) {
 	for i, j := range group {
 		if err != nil {
@@ -136,7 +145,8 @@ func finish(group []*job, errs []error, err error) {
 	}
 }
 
-// begin begins a transaction. Ending ctx ends its waiting for another process' lock.
+// begin begins a transaction. Ending ctx ends its waiting for another process'
+// lock.
 func (w *writer) begin(ctx context.Context) error {
 	if err := w.store.fate(); err != nil {
 		return err
@@ -154,8 +164,9 @@ func (w *writer) begin(ctx context.Context) error {
 	return nil
 }
 
-// transact runs a group in the transaction that has begun, and ends that. errs are what the jobs said, each of which then is written
-// or not; err says that none of them is.
+// transact runs a group in the transaction that has begun, and ends that. errs
+// are what the jobs said, each of which then is written or not; err says that
+// none of them is.
 func (w *writer) transact(group []*job) (errs []error, err error) {
 	if len(group) == 0 {
 		w.rollback()
@@ -180,7 +191,8 @@ func (w *writer) transact(group []*job) (errs []error, err error) {
 	return errs, nil
 }
 
-// savepoint runs a job so that it alone is undone when it refuses. jobErr is its refusal; err is SQLite's failure.
+// savepoint runs a job so that it alone is undone when it refuses. jobErr is
+// its refusal; err is SQLite's failure.
 func (w *writer) savepoint(j *job) (jobErr, err error) {
 	if err := w.stmt.exec(w.stmt.savepoint); err != nil {
 		return nil, err
@@ -197,7 +209,8 @@ func (w *writer) savepoint(j *job) (jobErr, err error) {
 	return jobErr, w.stmt.exec(w.stmt.release)
 }
 
-// rollback ends a transaction that failed. SQLite may have ended it by itself; where it cannot, the connection goes.
+// rollback ends a transaction that failed. SQLite may have ended it by itself;
+// where it cannot, the connection goes.
 func (w *writer) rollback() {
 	err := w.stmt.exec(w.stmt.rollback)
 	if err != nil && passing(err) {

@@ -10,7 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// member is a process that announced itself, as the others see it. Memory.mu owns it; it does not change.
+// member is a process that announced itself, as the others see it. Memory.mu
+// owns it; it does not change.
 type member struct{ gerritstream.Member }
 
 // newMember makes a member of what was stored, whatever that is.
@@ -28,7 +29,8 @@ type candidate struct {
 	foreign string   // what is known of a foreign one
 }
 
-// lineUpLocked puts a candidate at the end of a line, unless it is in it, and tells whether it is its turn.
+// lineUpLocked puts a candidate at the end of a line, unless it is in it, and
+// tells whether it is its turn.
 func (m *Memory) lineUpLocked(shard gerritstream.ShardID, c *candidate) (turn bool) {
 	l := m.leaseLocked(shard)
 	if !slices.Contains(l.line, c) {
@@ -41,7 +43,8 @@ func (m *Memory) lineUpLocked(shard gerritstream.ShardID, c *candidate) (turn bo
 	return l.holder == nil && l.line[0] == c
 }
 
-// leave takes a candidate out of a line. A dead process does not: its place goes with its leaderships.
+// leave takes a candidate out of a line. A dead process does not: its place
+// goes with its leaderships.
 func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,14 +56,16 @@ func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
 	}
 }
 
-// leaveLocked takes candidates out of the line and tells whether there were any.
+// leaveLocked takes candidates out of the line and tells whether there were
+// any.
 func (l *lease) leaveLocked(goes func(*candidate) bool) bool {
 	before := len(l.line)
 	l.line = slices.DeleteFunc(l.line, goes)
 	return len(l.line) < before
 }
 
-// Foreign has a process of another program queue up for a shard, where it leads once it is first. leave ends that.
+// Foreign has a process of another program queue up for a shard, where it leads
+// once it is first. leave ends that.
 func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func()) {
 	c := &candidate{foreign: name}
 	m.mu.Lock()
@@ -92,7 +97,8 @@ func (p *Process) Checkpoints(ctx context.Context, shards []gerritstream.ShardID
 	return found, nil
 }
 
-// WriteMember stores raw as what a process announced, whatever it is; nil removes it.
+// WriteMember stores raw as what a process announced, whatever it is; nil
+// removes it.
 func (m *Memory) WriteMember(p *Process, raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -30,13 +30,15 @@ const (
 // points are all write points of a Store.
 var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport, PointAnnounce}
 
-// Points returns all write points of a Store, for tests that go through each of them.
+// Points returns all write points of a Store, for tests that go through each of
+// them.
 func Points() []Point { return append([]Point(nil), points...) }
 
 // Fault is what befalls one write.
 type Fault string
 
-// The faults of a write. After Refuse and ApplyButError of a commit the term is over, as the Store's contract has it.
+// The faults of a write. After Refuse and ApplyButError of a commit the term is
+// over, as the Store's contract has it.
 const (
 	NoFault       Fault = ""
 	Refuse        Fault = "refuse"          // nothing is written, the call fails
@@ -56,8 +58,9 @@ type Write struct {
 	Commit  *gerritstream.Commit // of a commit; nil otherwise. Its bytes are the caller's: copy what is kept.
 }
 
-// Hook decides what befalls a write. It is called once a write, by the goroutine that writes, without a lock held: it may
-// block, and it may call the Memory.
+// Hook decides what befalls a write. It is called once a write, by the
+// goroutine that writes, without a lock held: it may block, and it may call the
+// Memory.
 type Hook func(Write) Fault
 
 // Errors that only a Memory returns.
@@ -65,6 +68,7 @@ var (
 	// ErrInjected is the failure of a write that a Hook asked for.
 	ErrInjected = errors.New("injected fault")
 
-	// ErrProcessDead is what every call of a process fails with once it was killed or crashed.
+	// ErrProcessDead is what every call of a process fails with once it was
+	// killed or crashed.
 	ErrProcessDead = errors.New("the process is dead")
 )

@@ -140,7 +140,8 @@ func (f *fixture) ended(term gerritstream.Term) {
 	}
 }
 
-// begins checks the position that a term began with or committed last. nil: none.
+// begins checks the position that a term began with or committed last. nil:
+// none.
 func (f *fixture) begins(term gerritstream.Term, want *gerritstream.Position) {
 	f.Helper()
 	got, ok := term.Position()
@@ -182,7 +183,8 @@ func samePosition(a, b gerritstream.Position) bool {
 		string(gerritstream.EncodePosition(b, gerritstream.Stamp{}))
 }
 
-// queued checks that the queue holds exactly these entries: each one once, those of a shard in this order, byte for byte.
+// queued checks that the queue holds exactly these entries: each one once,
+// those of a shard in this order, byte for byte.
 func (f *fixture) queued(want ...gerritstream.Entry) {
 	f.Helper()
 	shardOf := map[gerritstream.EventID]gerritstream.ShardID{}
@@ -206,7 +208,8 @@ func (f *fixture) queued(want ...gerritstream.Entry) {
 	}
 }
 
-// putAside checks that exactly these dead letters are held, with all their fields.
+// putAside checks that exactly these dead letters are held, with all their
+// fields.
 func (f *fixture) putAside(want ...gerritstream.DeadLetter) {
 	f.Helper()
 	got := map[gerritstream.EventID]gerritstream.DeadLetter{}

@@ -7,7 +7,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Inspect returns what Store.Inspect does, without a process: for a look at what dead ones have left.
+// Inspect returns what Store.Inspect does, without a process: for a look at
+// what dead ones have left.
 func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -30,7 +31,8 @@ func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 	return in, nil
 }
 
-// inspectShardsLocked describes the shards of the current epoch, and those led without a position.
+// inspectShardsLocked describes the shards of the current epoch, and those led
+// without a position.
 func (m *Memory) inspectShardsLocked(start *gerritstream.Start) map[gerritstream.ShardID]gerritstream.InspectedShard {
 	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
 	for shard, l := range m.leases {

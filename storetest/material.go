@@ -20,7 +20,8 @@ func arrival(n int) time.Time {
 	return stream.Created.Add(time.Hour + time.Duration(n)*time.Millisecond)
 }
 
-// sequence is the sequence number of record n: as long as Kinesis' own, growing with n.
+// sequence is the sequence number of record n: as long as Kinesis' own, growing
+// with n.
 func sequence(n int) gerritstream.SequenceNumber {
 	return gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575989136%06d", n))
 }
@@ -30,8 +31,9 @@ func after(n int) gerritstream.Position {
 	return gerritstream.Position{After: sequence(n), Arrived: arrival(n)}
 }
 
-// event makes record n of a shard an entry. Its payload is JSON, as every entry's is that a Classifier let pass, written
-// in a way that no encoder would write it.
+// event makes record n of a shard an entry. Its payload is JSON, as every
+// entry's is that a Classifier let pass, written in a way that no encoder would
+// write it.
 func event(shard gerritstream.ShardID, n int) gerritstream.Entry {
 	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) + `.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n","project":"plugins/events"}}`
 	return eventWith(shard, n, []byte(payload))
@@ -84,7 +86,8 @@ func letterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.
 	}
 }
 
-// step is the commit of the records from first to last of a shard, all of them entries.
+// step is the commit of the records from first to last of a shard, all of them
+// entries.
 func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
 }

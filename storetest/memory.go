@@ -10,7 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for a whole store: beyond either, only a count is kept.
+// The bounds of what is kept of dead letters, for a whole store: beyond either,
+// only a count is kept.
 const (
 	MaxDeadLetters       = 1000
 	MaxDeadLetterStorage = 32 << 20 // bytes of payload
@@ -21,16 +22,19 @@ type MemoryConfig struct {
 	// Limits of each commit. Zero fields: 100 items, 900,000 bytes.
 	Limits gerritstream.Limits
 
-	// TakeoverAfter is how long the leaderships of a killed or frozen process stand before another can win them, as
-	// under a lease. Zero: they are free at once.
+	// TakeoverAfter is how long the leaderships of a killed or frozen process
+	// stand before another can win them, as under a lease. Zero: they are free
+	// at once.
 	TakeoverAfter time.Duration
 
-	// Deduplicates: an entry that is held already is dropped, as by a store with identities. Otherwise it is held twice, so
-	// that a test of what uses the store sees each doubling.
+	// Deduplicates: an entry that is held already is dropped, as by a store
+	// with identities. Otherwise it is held twice, so that a test of what uses
+	// the store sees each doubling.
 	Deduplicates bool
 }
 
-// Memory is a state that any number of processes share, as they share a database. See [Memory.Process].
+// Memory is a state that any number of processes share, as they share a
+// database. See [Memory.Process].
 type Memory struct {
 	config MemoryConfig
 
@@ -63,7 +67,8 @@ type position struct {
 	committed time.Time
 }
 
-// lease is the leadership of one shard and the line in front of it. Its number outlives every holder.
+// lease is the leadership of one shard and the line in front of it. Its number
+// outlives every holder.
 type lease struct {
 	number uint64
 	holder *term        // nil: free, or a foreign contender's who is first in line
@@ -98,7 +103,8 @@ func (m *Memory) SetHook(hook Hook) {
 	m.hook = hook
 }
 
-// FailNext makes the next write at point suffer fault; called again, the write after it, and so on. It goes before the Hook.
+// FailNext makes the next write at point suffer fault; called again, the write
+// after it, and so on. It goes before the Hook.
 func (m *Memory) FailNext(point Point, fault Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,11 +127,13 @@ func (m *Memory) fault(w Write) Fault {
 	return hook(w)
 }
 
-// ExpireLeadership takes the leadership of a shard away, as an expired session does: the term's Context ends, the shard is
-// free. It reports whether anybody led.
+// ExpireLeadership takes the leadership of a shard away, as an expired session
+// does: the term's Context ends, the shard is free. It reports whether anybody
+// led.
 func (m *Memory) ExpireLeadership(shard gerritstream.ShardID) bool { return m.expire(shard, true) }
 
-// ExpireQuietly does the same without telling the term: it learns of it from its next Commit, as after a partition.
+// ExpireQuietly does the same without telling the term: it learns of it from
+// its next Commit, as after a partition.
 func (m *Memory) ExpireQuietly(shard gerritstream.ShardID) bool { return m.expire(shard, false) }
 
 func (m *Memory) expire(shard gerritstream.ShardID, tell bool) bool {
@@ -140,7 +148,8 @@ func (m *Memory) expire(shard gerritstream.ShardID, tell bool) bool {
 	return true
 }
 
-// takeAwayLocked frees a lease that is held. The holder is told, or, while its process is frozen, will be when it thaws.
+// takeAwayLocked frees a lease that is held. The holder is told, or, while its
+// process is frozen, will be when it thaws.
 func (m *Memory) takeAwayLocked(l *lease, tell bool) {
 	holder := l.holder
 	l.holder = nil
@@ -162,7 +171,8 @@ func (m *Memory) Leader(shard gerritstream.ShardID) string {
 	return ""
 }
 
-// Entries returns copies of all entries committed, in the order of their commits.
+// Entries returns copies of all entries committed, in the order of their
+// commits.
 func (m *Memory) Entries() []gerritstream.Entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -173,7 +183,8 @@ func (m *Memory) Entries() []gerritstream.Entry {
 	return entries
 }
 
-// DeadLetters returns copies of all dead letters held, in the order of their commits.
+// DeadLetters returns copies of all dead letters held, in the order of their
+// commits.
 func (m *Memory) DeadLetters() []gerritstream.DeadLetter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,8 +196,8 @@ func (m *Memory) DeadLetters() []gerritstream.DeadLetter {
 	return letters
 }
 
-// Position returns a shard's position as stored; ok is false while there is none. One that cannot be understood has
-// Unreadable set.
+// Position returns a shard's position as stored; ok is false while there is
+// none. One that cannot be understood has Unreadable set.
 func (m *Memory) Position(epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -201,7 +212,8 @@ func (m *Memory) Position(epoch int, shard gerritstream.ShardID) (pos gerritstre
 	return pos, true
 }
 
-// WritePosition stores raw as a shard's position, whatever it is; nil removes it. Terms under way do not learn of it.
+// WritePosition stores raw as a shard's position, whatever it is; nil removes
+// it. Terms under way do not learn of it.
 func (m *Memory) WritePosition(epoch int, shard gerritstream.ShardID, raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -28,7 +28,8 @@ func campaign(t *testing.T, store gerritstream.Store) gerritstream.Term {
 	return term
 }
 
-// A frozen process' leadership goes to a standby after TakeoverAfter and not before; thawed, its term has ended.
+// A frozen process' leadership goes to a standby after TakeoverAfter and not
+// before; thawed, its term has ended.
 func TestFrozenProcessIsSucceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMemory(storetest.MemoryConfig{TakeoverAfter: 5 * time.Second})

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Operator is an operator's view of a Memory: a gerritstream.Operator whose writes can be made to fail as a Process' can.
+// Operator is an operator's view of a Memory: a gerritstream.Operator whose
+// writes can be made to fail as a Process' can.
 type Operator struct {
 	process *Process // for its writes; it is known to nobody
 }

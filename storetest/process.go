@@ -11,7 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Process is one process' view of a Memory: a gerritstream.Store that can die, freeze and thaw.
+// Process is one process' view of a Memory: a gerritstream.Store that can die,
+// freeze and thaw.
 type Process struct {
 	memory *Memory
 	id     string
@@ -24,7 +25,8 @@ type Process struct {
 	thaws  int           // under memory.mu; counts Freeze and Thaw, so that a late timer knows that it is late
 }
 
-// Process returns a new process on this state. Its name is what Inspect tells; a process of the same name is another one.
+// Process returns a new process on this state. Its name is what Inspect tells;
+// a process of the same name is another one.
 func (m *Memory) Process(name string) *Process {
 	death, die := context.WithCancel(context.Background())
 	m.mu.Lock()
@@ -33,11 +35,14 @@ func (m *Memory) Process(name string) *Process {
 	return &Process{memory: m, id: fmt.Sprintf("%s.%d", name, m.processes), name: name, death: death, die: die}
 }
 
-// ID is what a Muster calls the process: its name and something that no other process has.
+// ID is what a Muster calls the process: its name and something that no other
+// process has.
 func (p *Process) ID() string { return p.id }
 
-// Kill ends the process without a word, as SIGKILL does: its calls fail with ErrProcessDead, those under way included, and its
-// terms end. After MemoryConfig.TakeoverAfter its leaderships are free, its candidacies over, and it is no member any more.
+// Kill ends the process without a word, as SIGKILL does: its calls fail with
+// ErrProcessDead, those under way included, and its terms end. After
+// MemoryConfig.TakeoverAfter its leaderships are free, its candidacies over,
+// and it is no member any more.
 func (p *Process) Kill() {
 	m := p.memory
 	m.mu.Lock()
@@ -60,8 +65,9 @@ func (p *Process) killLocked() {
 	m.expireLaterLocked(p, terms, func() bool { return true })
 }
 
-// Freeze stops the process where it stands, as SIGSTOP does: its calls wait for Thaw. It loses what Kill says after
-// MemoryConfig.TakeoverAfter; it learns of that when it thaws.
+// Freeze stops the process where it stands, as SIGSTOP does: its calls wait for
+// Thaw. It loses what Kill says after MemoryConfig.TakeoverAfter; it learns of
+// that when it thaws.
 func (p *Process) Freeze() {
 	m := p.memory
 	m.mu.Lock()
@@ -93,8 +99,8 @@ func (p *Process) Thaw() {
 	m.changedLocked()
 }
 
-// expireLaterLocked takes from a process, after TakeoverAfter, the leaderships of terms, its places in lines and its membership, if
-// still says so then.
+// expireLaterLocked takes from a process, after TakeoverAfter, the leaderships
+// of terms, its places in lines and its membership, if still says so then.
 func (m *Memory) expireLaterLocked(p *Process, terms []*term, still func() bool) {
 	expire := func() {
 		if !still() {
@@ -122,7 +128,8 @@ func (m *Memory) expireLaterLocked(p *Process, terms []*term, still func() bool)
 	})
 }
 
-// alive waits while the process is frozen and fails once it is dead or ctx has ended.
+// alive waits while the process is frozen and fails once it is dead or ctx has
+// ended.
 func (p *Process) alive(ctx context.Context) error {
 	for {
 		if p.death.Err() != nil {
@@ -310,7 +317,8 @@ func (p *Process) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// report is what a process reported, as stored. It is understood when somebody asks.
+// report is what a process reported, as stored. It is understood when somebody
+// asks.
 type report struct {
 	process string // its name
 	at      time.Time

@@ -89,7 +89,8 @@ func campaignOver(f *fixture) {
 	f.elect(f.Open(), shardA)
 }
 
-// The end of a candidacy races with its victory. Whoever came first, the leadership is had by the caller or by nobody.
+// The end of a candidacy races with its victory. Whoever came first, the
+// leadership is had by the caller or by nobody.
 func campaignCancelRace(f *fixture) {
 	leader, racer, heir := f.Open(), f.Open(), f.Open()
 	for range 15 {
@@ -158,7 +159,8 @@ func campaignQueue(f *fixture) {
 	f.notYet(results, "all have won")
 }
 
-// Leaders under contention commit what they alone may write: the record behind the position their term began with.
+// Leaders under contention commit what they alone may write: the record behind
+// the position their term began with.
 func campaignContention(f *fixture) {
 	const processes, terms = 4, 5
 	var leading atomic.Int32

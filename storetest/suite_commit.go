@@ -114,8 +114,9 @@ func commitConcurrent(f *fixture) {
 	}
 }
 
-// Two shards of one process commit at once, again and again; one of them has lost its leadership. A store that writes
-// several commits in one transaction must not let the one decide for the other.
+// Two shards of one process commit at once, again and again; one of them has
+// lost its leadership. A store that writes several commits in one transaction
+// must not let the one decide for the other.
 func commitNeighbour(f *fixture) {
 	store := f.Open()
 	good := f.elect(store, shardB)
@@ -137,7 +138,8 @@ func commitNeighbour(f *fixture) {
 	f.stored(store, 0, shardA, nil)
 }
 
-// What is beyond the limits is refused, not left to what the store happens to bear.
+// What is beyond the limits is refused, not left to what the store happens to
+// bear.
 func commitBeyondLimits(f *fixture) {
 	store := f.Open()
 	limits := f.elect(store, shardB).Limits()

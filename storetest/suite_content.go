@@ -84,7 +84,8 @@ func contentLimits(f *fixture) {
 	f.queued(c.Entries...)
 }
 
-// padded is a JSON object of about so many bytes, not more unless they are too few for one.
+// padded is a JSON object of about so many bytes, not more unless they are too
+// few for one.
 func padded(size int) []byte {
 	return []byte(`{"a":"` + strings.Repeat("x", max(0, size-len(`{"a":""}`))) + `"}`)
 }

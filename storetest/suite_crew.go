@@ -87,7 +87,8 @@ func (f *fixture) musters(store gerritstream.Store, what string, holds func(gerr
 	}
 }
 
-// lined waits until a line is this one: IDs, foreign ones with a "~" in front of something that names them.
+// lined waits until a line is this one: IDs, foreign ones with a "~" in front
+// of something that names them.
 func (f *fixture) lined(store gerritstream.Store, shard gerritstream.ShardID, want ...string) {
 	f.Helper()
 	f.musters(store, "the line "+strings.Join(want, ", "), func(m gerritstream.Muster) bool {
@@ -236,8 +237,9 @@ func (f *fixture) waits(store gerritstream.Store, seen gerritstream.Muster) (<-c
 	return end, cancel
 }
 
-// changes does something and waits until whoever waits learns of it: a wait may end early, so that only a look at the members
-// tells. It returns whether the wait that saw the change said that a member has left.
+// changes does something and waits until whoever waits learns of it: a wait may
+// end early, so that only a look at the members tells. It returns whether the
+// wait that saw the change said that a member has left.
 func (f *fixture) changes(watcher gerritstream.Store, do func()) (left bool) {
 	f.Helper()
 	seen := f.muster(watcher)

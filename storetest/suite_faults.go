@@ -26,7 +26,8 @@ var faultTests = func() []test {
 	return tests
 }()
 
-// faultsAt are the faults that can befall a write. "Retry later" is an answer that only a commit has.
+// faultsAt are the faults that can befall a write. "Retry later" is an answer
+// that only a commit has.
 func faultsAt(point Point) []Fault {
 	faults := []Fault{Refuse, ApplyButError, CrashBefore, CrashAfter}
 	if point == PointCommit {
@@ -86,7 +87,8 @@ func (f *fixture) sufferCampaign(fault Fault) {
 	f.commit(f.elect(f.Open(), shardA), step(shardA, 1, 1))
 }
 
-// After a failed commit the next term begins either with all of it or with nothing of it.
+// After a failed commit the next term begins either with all of it or with
+// nothing of it.
 func (f *fixture) sufferCommit(fault Fault) {
 	victim := f.Open()
 	term := f.elect(victim, shardA)
@@ -121,7 +123,8 @@ func (f *fixture) sufferCommit(fault Fault) {
 	f.queued(events(shardA, 1, 4)...)
 }
 
-// retried checks that a commit which is to be tried again wrote nothing, ended nothing, and can be tried again.
+// retried checks that a commit which is to be tried again wrote nothing, ended
+// nothing, and can be tried again.
 func (f *fixture) retried(term gerritstream.Term, c gerritstream.Commit, err error) {
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
 		f.Fatalf("commit returned %v, want %v", err, gerritstream.ErrRetryLater)
@@ -137,7 +140,8 @@ func (f *fixture) retried(term gerritstream.Term, c gerritstream.Commit, err err
 	f.putAside(c.DeadLetters...)
 }
 
-// After a failed resignation no commit of the term succeeds, and it can be repeated.
+// After a failed resignation no commit of the term succeeds, and it can be
+// repeated.
 func (f *fixture) sufferResign(fault Fault) {
 	victim := f.Open()
 	term := f.elect(victim, shardA)
@@ -155,8 +159,9 @@ func (f *fixture) sufferResign(fault Fault) {
 	f.queued(event(shardA, 1))
 }
 
-// Whatever fails as terms end and candidacies follow, and though nobody tries again: a process that lives and does not lead keeps
-// the leadership from nobody.
+// Whatever fails as terms end and candidacies follow, and though nobody tries
+// again: a process that lives and does not lead keeps the leadership from
+// nobody.
 func (f *fixture) free(fault Fault) {
 	if f.FailNext == nil {
 		f.Skip("this store has no fault hooks")
@@ -201,7 +206,8 @@ func (f *fixture) sufferReport(fault Fault) {
 	}
 }
 
-// After a failed announcement the one before stands, or the new one does; the process goes on as it was.
+// After a failed announcement the one before stands, or the new one does; the
+// process goes on as it was.
 func (f *fixture) sufferAnnounce(fault Fault) {
 	victim, id := f.joins("before")
 	watcher := f.Open()

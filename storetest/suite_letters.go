@@ -138,7 +138,8 @@ func lettersDropped(f *fixture) {
 	f.putAside(a)
 }
 
-// pardon makes a dead letter of a record that is sound, and the entry that it becomes.
+// pardon makes a dead letter of a record that is sound, and the entry that it
+// becomes.
 func pardon(n int) (gerritstream.DeadLetter, gerritstream.Entry) {
 	e := event(shardA, n)
 	return letterWith(shardA, n, e.Payload), e

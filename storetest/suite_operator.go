@@ -30,8 +30,9 @@ var operatorTests = []test{
 	{"operator: a position in use is not removed", removeInUse},
 }
 
-// noticed is how soon a process must have noticed that an operator set a position. Processes commit every 30 s at least, so that
-// one which learns of it by being refused is too late.
+// noticed is how soon a process must have noticed that an operator set a
+// position. Processes commit every 30 s at least, so that one which learns of
+// it by being refused is too late.
 const noticed = 10 * time.Second
 
 // operator opens an operator on a state whose stream has begun.
@@ -175,7 +176,8 @@ func setEndsTerm(f *fixture) {
 	f.stored(first, 0, shardA, &want)
 }
 
-// What the term has under way is refused from the moment on at which the position is set, whether it has noticed or not.
+// What the term has under way is refused from the moment on at which the
+// position is set, whether it has noticed or not.
 func setFencesZombie(f *fixture) {
 	o, store := f.operator(), f.Open()
 	term, want := f.elect(store, shardA), after(1)

@@ -6,8 +6,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// operatorFaultTests go through every write point of an operator. An operator that dies leaves nothing behind that these
-// faults do not.
+// operatorFaultTests go through every write point of an operator. An operator
+// that dies leaves nothing behind that these faults do not.
 var operatorFaultTests = func() []test {
 	var tests []test
 	for point, run := range map[Point]func(*fixture, Fault){
@@ -39,7 +39,8 @@ func (f *fixture) showed(err error) {
 	}
 }
 
-// After a failed change either all of it counts or nothing of it, for the position and for the term alike.
+// After a failed change either all of it counts or nothing of it, for the
+// position and for the term alike.
 func (f *fixture) sufferSetPosition(fault Fault) {
 	o, store := f.operator(), f.Open()
 	term, old, set := f.elect(store, shardA), after(4), after(1)
@@ -91,7 +92,8 @@ func (f *fixture) sufferDropLetters(fault Fault) {
 	f.putAside()
 }
 
-// After a failed retry the record is either in the queue or among the dead letters, never in both, never in neither.
+// After a failed retry the record is either in the queue or among the dead
+// letters, never in both, never in neither.
 func (f *fixture) sufferRetryLetter(fault Fault) {
 	o := f.operator()
 	d, e := pardon(1)

@@ -79,7 +79,8 @@ func positionDamaged(f *fixture) {
 	f.stored(f.Open(), 0, shardA, &good)
 }
 
-// damagedEverywhere checks that a damaged position shows as such, and stops neither others nor an election.
+// damagedEverywhere checks that a damaged position shows as such, and stops
+// neither others nor an election.
 func (f *fixture) damagedEverywhere(store gerritstream.Store, raw string) {
 	f.Helper()
 	pos, ok := f.positions(store, 0)[shardA]

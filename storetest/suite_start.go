@@ -96,7 +96,8 @@ func startChangeRace(f *fixture) {
 	f.hasStart(f.Open(), &won)
 }
 
-// raceStart has eight processes set the start record at once and returns what the one winner wrote.
+// raceStart has eight processes set the start record at once and returns what
+// the one winner wrote.
 func (f *fixture) raceStart(prev *gerritstream.Start, next func(i int) gerritstream.Start) gerritstream.Start {
 	f.Helper()
 	const racers = 8

@@ -60,7 +60,8 @@ func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.Sh
 // retryPause is how long a candidate waits when the store is away.
 const retryPause = 100 * time.Millisecond
 
-// take wins the leadership, unless another was faster: then it returns nil and no error.
+// take wins the leadership, unless another was faster: then it returns nil and
+// no error.
 func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardID, c *candidate) (gerritstream.Term, error) {
 	m := p.memory
 	var won *term
@@ -259,10 +260,12 @@ func (t *term) Resign(ctx context.Context) error {
 	return err
 }
 
-// freedAfter is how long a process has a leadership of which a resignation failed, if nobody tries again.
+// freedAfter is how long a process has a leadership of which a resignation
+// failed, if nobody tries again.
 const freedAfter = 20 * time.Second
 
-// failLocked releases the term, unless its process is dead: that frees its leaderships in its own time.
+// failLocked releases the term, unless its process is dead: that frees its
+// leaderships in its own time.
 func (t *term) failLocked(why error) {
 	if t.process.death.Err() == nil {
 		t.releaseLocked(why)
@@ -279,7 +282,8 @@ func (t *term) releaseLocked(why error) {
 	}
 }
 
-// endLocked ends the term's Context. The leadership may still stand in the store.
+// endLocked ends the term's Context. The leadership may still stand in the
+// store.
 func (t *term) endLocked(why error) {
 	if errors.Is(why, gerritstream.ErrLeadershipLost) {
 		t.end(why)

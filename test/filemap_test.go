@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestFileMapIsComplete compares the map of docs/design.md with the files that there are: every Go file but tests, and whatever
-// else of ours is run.
+// TestFileMapIsComplete compares the map of docs/design.md with the files that
+// there are: every Go file but tests, and whatever else of ours is run.
 func TestFileMapIsComplete(t *testing.T) {
 	mapped := map[string]bool{}
 	for _, row := range tables(section(t, readFile(t, "docs/design.md"), "## File map")) {

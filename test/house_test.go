@@ -1,5 +1,6 @@
-// Package test holds the checks of the repository as a whole: which package may import which, and whether the documentation
-// names tests that exist. The tests of the program from outside are in e2e.
+// Package test holds the checks of the repository as a whole: which package may
+// import which, and whether the documentation names tests that exist. The tests
+// of the program from outside are in e2e.
 package test
 
 import (
@@ -16,8 +17,10 @@ import (
 
 const module = "github.com/gerritstream/gerritstream"
 
-// house says what of the module's own each package may import outside its tests: "cmd -> internal/daemon -> adapters ->
-// root". A path stands for itself alone; "" is the root. A package that is not here has no place yet: give it one.
+// house says what of the module's own each package may import outside its
+// tests: "cmd -> internal/daemon -> adapters -> root". A path stands for itself
+// alone; "" is the root. A package that is not here has no place yet: give it
+// one.
 var house = map[string][]string{
 	"":                       {},
 	"gerrit":                 {},
@@ -43,7 +46,8 @@ var house = map[string][]string{
 	"test/summary":             {},
 }
 
-// confined says where alone a dependency may be imported outside tests, by prefix of its path.
+// confined says where alone a dependency may be imported outside tests, by
+// prefix of its path.
 var confined = map[string][]string{
 	"github.com/aws/":              {"kinesis"},
 	"database/sql":                 {"sqlite"},
@@ -73,7 +77,8 @@ func TestDependencyDirection(t *testing.T) {
 	}
 }
 
-// TestDependencyDirectionIsEnforced shows that the rules refuse what they are there to refuse.
+// TestDependencyDirectionIsEnforced shows that the rules refuse what they are
+// there to refuse.
 func TestDependencyDirectionIsEnforced(t *testing.T) {
 	for _, wrong := range []listed{
 		{"", []string{module + "/kinesis"}},
@@ -138,7 +143,8 @@ func nameOf(importPath string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
 }
 
-// listPackages returns every package of the module. One that holds only tests imports nothing here.
+// listPackages returns every package of the module. One that holds only tests
+// imports nothing here.
 func listPackages(t *testing.T) []listed {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,GoFiles", "./...")

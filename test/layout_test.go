@@ -9,8 +9,10 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// TestLayoutExamplesAreWhatIsStored reads the examples of docs/zookeeper-layout.md as what they are said to be, and expects the
-// same bytes when they are written again: a member that is renamed or added shows here.
+// TestLayoutExamplesAreWhatIsStored reads the examples of
+// docs/zookeeper-layout.md as what they are said to be, and expects the same
+// bytes when they are written again: a member that is renamed or added shows
+// here.
 func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 	page := readFile(t, "docs/zookeeper-layout.md")
 	for _, tc := range []struct {
@@ -49,7 +51,8 @@ func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 	}
 }
 
-// rewrite reads JSON as a T, which must have all its members, and writes it again.
+// rewrite reads JSON as a T, which must have all its members, and writes it
+// again.
 func rewrite[T any](b []byte) ([]byte, error) {
 	var v T
 	dec := json.NewDecoder(bytes.NewReader(b))

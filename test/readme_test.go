@@ -23,7 +23,8 @@ func readFile(t *testing.T, path string) string {
 	return string(b)
 }
 
-// section returns what stands under a heading of a page, up to the next one of its rank or a higher one.
+// section returns what stands under a heading of a page, up to the next one of
+// its rank or a higher one.
 func section(t *testing.T, page, heading string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(page, "\n"+heading+"\n")
@@ -38,7 +39,8 @@ func section(t *testing.T, page, heading string) string {
 	return text
 }
 
-// tables returns the cells of all rows in a text's tables, without those of their heads.
+// tables returns the cells of all rows in a text's tables, without those of
+// their heads.
 func tables(text string) (rows [][]string) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -77,7 +79,8 @@ func source(t *testing.T, folder string) string {
 	return all.String()
 }
 
-// files returns the paths, from the root, of the files under a folder that are written by hand.
+// files returns the paths, from the root, of the files under a folder that are
+// written by hand.
 func files(t *testing.T, folder string) (paths []string) {
 	t.Helper()
 	root := ".."
@@ -100,7 +103,8 @@ func files(t *testing.T, folder string) (paths []string) {
 	return paths
 }
 
-// TestReadmeListsEverySetting holds the README's table against the one that file, environment and flags are read by.
+// TestReadmeListsEverySetting holds the README's table against the one that
+// file, environment and flags are read by.
 func TestReadmeListsEverySetting(t *testing.T) {
 	code := func(s string) string {
 		if s == "" {

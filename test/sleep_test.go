@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// TestSleepOnlyInBubbles: tests call time.Sleep only in packages whose tests run in testing/synctest bubbles, where it is the
-// way to move the clock. Outside a bubble a sleep is a guess.
+// TestSleepOnlyInBubbles: tests call time.Sleep only in packages whose tests
+// run in testing/synctest bubbles, where it is the way to move the clock.
+// Outside a bubble a sleep is a guess.
 func TestSleepOnlyInBubbles(t *testing.T) {
 	sleepers, bubbles := map[string]string{}, map[string]bool{} // by folder
 	for _, path := range testFiles(t) {

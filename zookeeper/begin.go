@@ -51,11 +51,13 @@ func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, 
 	return t, nil
 }
 
-// beginTries bounds how often a term starts over because another program writes Zuul's checkpoint meanwhile.
+// beginTries bounds how often a term starts over because another program writes
+// Zuul's checkpoint meanwhile.
 const beginTries = 3
 
-// prepare finds out where the term begins. What it reads is not older than the end of the term before: a session never sees
-// an older state than it has seen, and it has seen that no lock node is before its own.
+// prepare finds out where the term begins. What it reads is not older than the
+// end of the term before: a session never sees an older state than it has seen,
+// and it has seen that no lock node is before its own.
 func (t *term) prepare(ctx context.Context) error {
 	var err error
 	for range beginTries {
@@ -124,10 +126,10 @@ func (t *term) load(ctx context.Context) (stored, error) {
 	return found, err
 }
 
-// isForeign tells whether Zuul's checkpoint may be of an earlier stream. That it
-// was written since this one was made proves nothing where a term of an earlier
-// epoch, which had not ended yet, has written it: then that epoch's position is
-// the same, for both are written at once.
+// isForeign tells whether Zuul's checkpoint may be of an earlier stream. That
+// it was written since this one was made proves nothing where a term of an
+// earlier epoch, which had not ended yet, has written it: then that epoch's
+// position is the same, for both are written at once.
 func (t *term) isForeign(ctx context.Context, zuul *checkpoint, start node) (bool, error) {
 	if !writtenSince(zuul.written, start) {
 		return true, nil
@@ -150,7 +152,8 @@ func (t *term) isForeign(ctx context.Context, zuul *checkpoint, start node) (boo
 	}), nil
 }
 
-// writtenSince tells whether something was written after the stream of the start record was made.
+// writtenSince tells whether something was written after the stream of the
+// start record was made.
 func writtenSince(written time.Time, start node) bool {
 	if !start.present {
 		return false
@@ -159,11 +162,13 @@ func writtenSince(written time.Time, start node) bool {
 	return err == nil && written.After(record.Stream.Created)
 }
 
-// errAgain: somebody wrote meanwhile, or may have; what was read is to be read again.
+// errAgain: somebody wrote meanwhile, or may have; what was read is to be read
+// again.
 var errAgain = errors.New("changed meanwhile")
 
-// repair sees to it that Zuul's checkpoint is there and says what the term begins with, before anything else is done: where
-// it is absent, the next write of a Python process would be unconditional.
+// repair sees to it that Zuul's checkpoint is there and says what the term
+// begins with, before anything else is done: where it is absent, the next write
+// of a Python process would be unconditional.
 func (t *term) repair(ctx context.Context) error {
 	want := encodeCheckpoint(t.pos.After)
 	if t.zuul.present && bytes.Equal(t.zuul.raw, want) {
@@ -223,8 +228,8 @@ func (t *term) tell(b beginning) {
 
 func fromMilliseconds(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// decodePosition reads a stored position. One that is damaged is a position with Unreadable set; one of a newer version is an
-// error.
+// decodePosition reads a stored position. One that is damaged is a position
+// with Unreadable set; one of a newer version is an error.
 func decodePosition(raw []byte) (gerritstream.Position, error) {
 	pos, _, err := gerritstream.DecodePosition(raw)
 	switch {

@@ -15,8 +15,10 @@ import (
 // errModel is what the model says of what it does not take.
 var errModel = errors.New("no checkpoint")
 
-// modelCheckpoint reads what Zuul's node holds token by token, as Python's json does: one object in UTF-8, names as they are written, of
-// equal ones the last; in "checkpoint" null or the digits of an integer as Kinesis writes it. Empty: none.
+// modelCheckpoint reads what Zuul's node holds token by token, as Python's json
+// does: one object in UTF-8, names as they are written, of equal ones the last;
+// in "checkpoint" null or the digits of an integer as Kinesis writes it. Empty:
+// none.
 func modelCheckpoint(raw []byte) (string, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -56,7 +58,8 @@ func modelCheckpoint(raw []byte) (string, error) {
 	return "", errModel
 }
 
-// FuzzCheckpoint holds the reading of Zuul's checkpoint against a model, and everything read against what is written for it.
+// FuzzCheckpoint holds the reading of Zuul's checkpoint against a model, and
+// everything read against what is written for it.
 func FuzzCheckpoint(f *testing.F) {
 	for _, raw := range []string{
 		``, `null`, `{}`, `[]`, `{"checkpoint": null}`, `{"checkpoint": "49590338271490256608559692538361571095921575989136588898"}`,

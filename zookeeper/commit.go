@@ -13,12 +13,13 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// maxRequest is the budget of what is written in one transaction besides the position. What remains up to maxBytes is room for that,
-// and for long names.
+// maxRequest is the budget of what is written in one transaction besides the
+// position. What remains up to maxBytes is room for that, and for long names.
 const maxRequest = 900_000
 
-// limits keep a commit below maxRequest even if all of it is dead letters, whose payload grows by a third. What their texts take
-// is bounded as they are written.
+// limits keep a commit below maxRequest even if all of it is dead letters,
+// whose payload grows by a third. What their texts take is bounded as they are
+// written.
 var limits = gerritstream.Limits{Items: 100, Weight: 600_000}
 
 // Commit implements gerritstream.Term.
@@ -98,9 +99,11 @@ type work struct {
 	unsaid  bool // the intent was gone
 }
 
-// writing is the timestamp of what is written now, the time of writing as in Zuul's own listener: Zuul counts from it how long
-// to hold an event back until others have come that belong before it. It is the local clock's, but not ahead of the service's:
-// Zuul's scheduler stands still until a timestamp has come.
+// writing is the timestamp of what is written now, the time of writing as in
+// Zuul's own listener: Zuul counts from it how long to hold an event back until
+// others have come that belong before it. It is the local clock's, but not
+// ahead of the service's: Zuul's scheduler stands still until a timestamp has
+// come.
 func (w *work) writing() time.Time {
 	local := w.term.store.config.Now()
 	if w.service.IsZero() {
@@ -164,10 +167,13 @@ func (w *work) size() int {
 	return size + 8<<10
 }
 
-// submit has the transaction carried out, once. A refusal is put right where it can be. When the reply was lost, the
-// position is read back: the nonce in it tells whether it was. If not, the transaction is sent again, the same but for its
-// timestamps. It names the version of the position that it follows, as every commit does; so of all its copies that are under
-// way, and of any later commit in their stead, at most one is ever carried out, in whatever order they arrive.
+// submit has the transaction carried out, once. A refusal is put right where it
+// can be. When the reply was lost, the position is read back: the nonce in it
+// tells whether it was. If not, the transaction is sent again, the same but for
+// its timestamps. It names the version of the position that it follows, as
+// every commit does; so of all its copies that are under way, and of any later
+// commit in their stead, at most one is ever carried out, in whatever order
+// they arrive.
 func (w *work) submit(ctx context.Context) error {
 	t := w.term
 	ops := w.build()
@@ -210,7 +216,8 @@ func (w *work) submit(ctx context.Context) error {
 	}
 }
 
-// readBack tells whether the commit was carried out although its reply was lost. It waits for the connection.
+// readBack tells whether the commit was carried out although its reply was
+// lost. It waits for the connection.
 func (w *work) readBack(ctx context.Context) (applied bool, err error) {
 	t := w.term
 	for {
@@ -244,7 +251,8 @@ func (w *work) done() {
 // knows tells whether Zuul's checkpoint says so already.
 func (t *term) knows(want []byte) bool { return t.zuul.present && bytes.Equal(t.zuul.raw, want) }
 
-// checkpoint is what Zuul's checkpoint says with this commit: never less than what a Python zombie has queued.
+// checkpoint is what Zuul's checkpoint says with this commit: never less than
+// what a Python zombie has queued.
 func (w *work) checkpoint() []byte {
 	after := w.position.After
 	if passed := w.term.passed; after.Compare(passed) < 0 {
@@ -253,7 +261,8 @@ func (w *work) checkpoint() []byte {
 	return encodeCheckpoint(after)
 }
 
-// putRight does what can be done about a refusal. nil: the commit is to be built and sent again.
+// putRight does what can be done about a refusal. nil: the commit is to be
+// built and sent again.
 func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 	t := w.term
 	switch {
@@ -291,9 +300,10 @@ func (w *work) putRight(ctx context.Context, of opKind, err error) error {
 // maxZombies is how often in one commit Zuul's checkpoint may be found changed.
 const maxZombies = 3
 
-// meetZombie looks at what another program has written to Zuul's checkpoint: a Python process that has lost its session and
-// does not know it yet. What it has queued is not queued again, as far as that can be told: if the term began from an
-// anchor, the zombie has begun somewhere else.
+// meetZombie looks at what another program has written to Zuul's checkpoint: a
+// Python process that has lost its session and does not know it yet. What it
+// has queued is not queued again, as far as that can be told: if the term began
+// from an anchor, the zombie has begun somewhere else.
 func (w *work) meetZombie(ctx context.Context) error {
 	t := w.term
 	if w.zombies++; w.zombies >= maxZombies {

@@ -12,44 +12,51 @@ import (
 
 // Config configures a Store. Hosts and Connection must be given.
 type Config struct {
-	// Hosts are the servers, "host:port" or "host", in any order. The port defaults to 2181.
+	// Hosts are the servers, "host:port" or "host", in any order. The port
+	// defaults to 2181.
 	Hosts []string
 
-	// Chroot is the node below which everything is, as the part of Zuul's `hosts` from the first slash on. It must exist.
-	// Empty: none.
+	// Chroot is the node below which everything is, as the part of Zuul's
+	// `hosts` from the first slash on. It must exist. Empty: none.
 	Chroot string
 
 	// Connection is the connection's name in zuul.conf.
 	Connection string
 
-	// SessionTimeout is asked for; the servers answer with one between 2 and 20 of their ticks, which then counts and is
-	// logged. A process that dies keeps its leaderships for so long. Zero: DefaultSessionTimeout.
+	// SessionTimeout is asked for; the servers answer with one between 2 and 20
+	// of their ticks, which then counts and is logged. A process that dies
+	// keeps its leaderships for so long. Zero: DefaultSessionTimeout.
 	SessionTimeout time.Duration
 
 	// TLS is how the servers are reached. nil: in plain text.
 	TLS *TLS
 
-	// QueueLimit is how many events Zuul's queue may hold before commits wait: a full relist of the queue is what Zuul
-	// pays for each event. It is a soft limit. Zero: DefaultQueueLimit. Negative: none.
+	// QueueLimit is how many events Zuul's queue may hold before commits wait:
+	// a full relist of the queue is what Zuul pays for each event. It is a soft
+	// limit. Zero: DefaultQueueLimit. Negative: none.
 	QueueLimit int
 
-	// Process is what others call this process: in Inspect, in logs, in its lock nodes. Default: host name and process id.
+	// Process is what others call this process: in Inspect, in logs, in its
+	// lock nodes. Default: host name and process id.
 	Process string
 
 	// Logger gets what an operator should know. nil: nobody does.
 	Logger *slog.Logger
 
-	// Now is the clock that events and reports are dated by. nil: time.Now. Nothing is decided by it.
+	// Now is the clock that events and reports are dated by. nil: time.Now.
+	// Nothing is decided by it.
 	Now func() time.Time
 }
 
-// TLS names the files of a client certificate, as Zuul's tls_cert, tls_key and tls_ca do. They are read at each new
-// connection, so that they can be renewed under a running process.
+// TLS names the files of a client certificate, as Zuul's tls_cert, tls_key and
+// tls_ca do. They are read at each new connection, so that they can be renewed
+// under a running process.
 type TLS struct {
 	Cert, Key, CA string
 
-	// VerifyHostname has the server's certificate checked against the name it was reached by. Zuul checks only that CA
-	// has signed it, and so does a Store by default.
+	// VerifyHostname has the server's certificate checked against the name it
+	// was reached by. Zuul checks only that CA has signed it, and so does a
+	// Store by default.
 	VerifyHostname bool
 }
 

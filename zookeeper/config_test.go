@@ -106,7 +106,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A port that does not speak TLS looks like a server that is away. What there is to know is said.
+// A port that does not speak TLS looks like a server that is away. What there
+// is to know is said.
 func TestTLSToAPlainPort(t *testing.T) {
 	t.Parallel()
 	certs := peers.MakeCertificates(t)
@@ -116,7 +117,8 @@ func TestTLSToAPlainPort(t *testing.T) {
 	}
 }
 
-// A chroot that does not exist is named, not made; once it is there the store works.
+// A chroot that does not exist is named, not made; once it is there the store
+// works.
 func TestMissingChroot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -144,7 +146,8 @@ func TestMissingChroot(t *testing.T) {
 	eventually(t, "the store works", func() bool { _, _, err := store.Start(soon(t)); return err == nil })
 }
 
-// Nodes that this process may not write are named as such, and the campaign gives up: that does not pass.
+// Nodes that this process may not write are named as such, and the campaign
+// gives up: that does not pass.
 func TestRefusedByAccessControl(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -195,7 +198,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// The negotiated timeout is logged, and so is an absence; neither says what is in the queue.
+// The negotiated timeout is logged, and so is an absence; neither says what is
+// in the queue.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -224,7 +228,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// A server that is there and answers nothing does not keep a process from the others.
+// A server that is there and answers nothing does not keep a process from the
+// others.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
 	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// hosts offers the servers by turns, by name: a name is resolved anew at each connection. It implements zk.HostProvider.
+// hosts offers the servers by turns, by name: a name is resolved anew at each
+// connection. It implements zk.HostProvider.
 type hosts struct {
 	mu    sync.Mutex
 	names []string // under mu
@@ -32,7 +33,8 @@ func (h *hosts) Init([]string) error { return nil }
 // Len implements zk.HostProvider.
 func (h *hosts) Len() int { return len(h.names) }
 
-// Next implements zk.HostProvider: all is set when every server was offered since the last one that worked.
+// Next implements zk.HostProvider: all is set when every server was offered
+// since the last one that worked.
 func (h *hosts) Next() (name string, all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,7 +53,8 @@ func (h *hosts) Connected() {
 	h.last = h.next
 }
 
-// link is one connection to one server. Its session can cut it at any moment, whatever the library waits for.
+// link is one connection to one server. Its session can cut it at any moment,
+// whatever the library waits for.
 type link struct {
 	net.Conn
 	began     time.Time   // before it was dialled
@@ -64,8 +67,10 @@ type link struct {
 // pausedFor bounds a pause: the library may have no watches to set.
 const pausedFor = time.Second
 
-// pause has nothing read before the library has set its watches anew. It tells the server from which transaction on it has
-// missed something, and looks that up without a lock while it reads: a reply that came first would make it miss events.
+// pause has nothing read before the library has set its watches anew. It tells
+// the server from which transaction on it has missed something, and looks that
+// up without a lock while it reads: a reply that came first would make it miss
+// events.
 func (l *link) pause() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,10 +98,12 @@ func (l *link) Read(p []byte) (int, error) {
 	return l.Conn.Read(p)
 }
 
-// opSetWatches is the type of the request by which the library sets its watches.
+// opSetWatches is the type of the request by which the library sets its
+// watches.
 const opSetWatches = 101
 
-// Write implements net.Conn. The library writes one request at a time: its length, its number, its type, the rest.
+// Write implements net.Conn. The library writes one request at a time: its
+// length, its number, its type, the rest.
 func (l *link) Write(p []byte) (int, error) {
 	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
 		l.resume()
@@ -110,11 +117,13 @@ func (l *link) Close() error {
 	return l.Conn.Close()
 }
 
-// errSessionOver: the session has ended; what was asked in it is not asked in another.
+// errSessionOver: the session has ended; what was asked in it is not asked in
+// another.
 var errSessionOver = errors.New("the session with ZooKeeper is over")
 
-// dial connects to a server, for the library. It refuses once the session is over: the library would send what is
-// queued in this session into the next one.
+// dial connects to a server, for the library. It refuses once the session is
+// over: the library would send what is queued in this session into the next
+// one.
 func (k *session) dial(_, address string, _ time.Duration) (net.Conn, error) {
 	if k.isOver() {
 		return nil, errSessionOver

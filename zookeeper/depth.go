@@ -10,15 +10,18 @@ import (
 )
 
 const (
-	// lookEvery is how often a process that commits looks at the queue's depth; between, it counts its own commits.
+	// lookEvery is how often a process that commits looks at the queue's depth;
+	// between, it counts its own commits.
 	lookEvery = 500 * time.Millisecond
 
-	// gaugePatience is how long a commit waits for the queue to empty before it is to be tried again.
+	// gaugePatience is how long a commit waits for the queue to empty before it
+	// is to be tried again.
 	gaugePatience = time.Second
 )
 
-// gauge keeps the queue from growing beyond a limit by this process' doing. At the limit commits of events wait, until
-// 80 % of it is reached: so that a queue at its limit moves in strides, not event by event.
+// gauge keeps the queue from growing beyond a limit by this process' doing. At
+// the limit commits of events wait, until 80 % of it is reached: so that a
+// queue at its limit moves in strides, not event by event.
 type gauge struct {
 	limit int64 // 0 or less: none
 
@@ -31,7 +34,8 @@ type gauge struct {
 	looking bool
 }
 
-// wait returns nil when events may be committed. ErrRetryLater: the queue is full.
+// wait returns nil when events may be committed. ErrRetryLater: the queue is
+// full.
 func (g *gauge) wait(ctx context.Context, k *session) error {
 	if g.limit <= 0 {
 		return nil
@@ -66,7 +70,8 @@ func (g *gauge) due() bool {
 	return true
 }
 
-// looked takes in what was seen. A look that failed changes nothing: the commit will fail by itself.
+// looked takes in what was seen. A look that failed changes nothing: the commit
+// will fail by itself.
 func (g *gauge) looked(depth int64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

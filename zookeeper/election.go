@@ -24,8 +24,8 @@ type candidacy struct {
 	doubt bool   // whether there is one is not known, or there may yet be one
 }
 
-// Campaign implements gerritstream.Store. Besides the context's, its errors are ErrConfig, ErrNewerFormat,
-// ErrStaleEpoch, and a refusal of access.
+// Campaign implements gerritstream.Store. Besides the context's, its errors are
+// ErrConfig, ErrNewerFormat, ErrStaleEpoch, and a refusal of access.
 func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
 	c := &candidacy{store: s, epoch: epoch, shard: shard, root: s.at.election(shard)}
 	pause := 50 * time.Millisecond
@@ -94,8 +94,9 @@ func (c *candidacy) campaign(ctx context.Context, k *session) (*term, error) {
 	}
 }
 
-// queueUp makes a lock node. When the reply is lost, the line is asked whether there is one; an earlier attempt's node
-// that turns up later belongs to no living candidacy and is removed.
+// queueUp makes a lock node. When the reply is lost, the line is asked whether
+// there is one; an earlier attempt's node that turns up later belongs to no
+// living candidacy and is removed.
 func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 	c.rename()
 	c.doubt = false
@@ -131,7 +132,8 @@ func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 	return err
 }
 
-// makeNode makes the lock node. If nobody waits for the answer any more, what it made is removed.
+// makeNode makes the lock node. If nobody waits for the answer any more, what
+// it made is removed.
 func (c *candidacy) makeNode(ctx context.Context, k *session) error {
 	path, root, name := c.root+"/"+c.name+"__lock__", c.root, c.name
 	_, err := writeLate(ctx, k, func(conn *zk.Conn) (string, error) {
@@ -144,7 +146,8 @@ func (c *candidacy) makeNode(ctx context.Context, k *session) error {
 	return err
 }
 
-// rename gives the candidacy a new name, which lives until it is withdrawn or its term ends.
+// rename gives the candidacy a new name, which lives until it is withdrawn or
+// its term ends.
 func (c *candidacy) rename() {
 	id := make([]byte, idLength/2)
 	_, _ = rand.Read(id) // it never fails
@@ -156,8 +159,9 @@ func (c *candidacy) rename() {
 	s.candidacies[c.name] = true
 }
 
-// look lists the line: the candidate's own node (empty: it is gone) and the one before it (empty: it leads). Nodes of this
-// process that belong to no living candidacy are removed.
+// look lists the line: the candidate's own node (empty: it is gone) and the one
+// before it (empty: it leads). Nodes of this process that belong to no living
+// candidacy are removed.
 func (c *candidacy) look(ctx context.Context, k *session) (mine, before string, err error) {
 	for {
 		children, err := k.children(ctx, c.root)
@@ -184,7 +188,8 @@ func (c *candidacy) look(ctx context.Context, k *session) (mine, before string, 
 	}
 }
 
-// waitBehind waits until the node before the candidate's is gone, or it is time to look again.
+// waitBehind waits until the node before the candidate's is gone, or it is time
+// to look again.
 func (c *candidacy) waitBehind(ctx context.Context, k *session, before string) error {
 	n, fired, err := k.watchPresent(ctx, c.root+"/"+before)
 	if err != nil || !n.present {
@@ -193,7 +198,8 @@ func (c *candidacy) waitBehind(ctx context.Context, k *session, before string) e
 	return k.waitFired(ctx, fired)
 }
 
-// withdrawGrace is how long a candidate waits for the confirmation that its node is gone. Later the sweeper sees to it.
+// withdrawGrace is how long a candidate waits for the confirmation that its
+// node is gone. Later the sweeper sees to it.
 const withdrawGrace = 500 * time.Millisecond
 
 // withdraw removes what an unsuccessful candidacy has left.

@@ -10,15 +10,18 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// ensured remembers which nodes of the layout were seen in a session, so that they are not looked for again.
+// ensured remembers which nodes of the layout were seen in a session, so that
+// they are not looked for again.
 type ensured struct {
 	seeing sync.Mutex
 	seen   map[string]bool          // under seeing
 	making map[string]chan struct{} // under seeing: what somebody looks for or makes; closed when that is over
 }
 
-// begin reports whether the caller is to look for a node, and to make it: then it calls end. Otherwise the node was seen already, and
-// other is nil, or somebody else is at it until other is closed: thousands of terms that begin together need the same nodes.
+// begin reports whether the caller is to look for a node, and to make it: then
+// it calls end. Otherwise the node was seen already, and other is nil, or
+// somebody else is at it until other is closed: thousands of terms that begin
+// together need the same nodes.
 func (e *ensured) begin(p string) (mine bool, other <-chan struct{}) {
 	e.seeing.Lock()
 	defer e.seeing.Unlock()
@@ -57,7 +60,8 @@ func (e *ensured) forget() {
 	e.seen = nil
 }
 
-// ensure makes nodes that are missing, and what is missing above them, but never the chroot.
+// ensure makes nodes that are missing, and what is missing above them, but
+// never the chroot.
 func (k *session) ensure(ctx context.Context, paths ...string) error {
 	for _, p := range paths {
 		if err := k.ensureOne(ctx, p); err != nil {

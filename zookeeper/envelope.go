@@ -8,8 +8,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The parts of a node of Zuul's queue around the payload and the values. They are written by hand, in the order in which
-// Zuul's own encoder writes them, and nothing reads the payload.
+// The parts of a node of Zuul's queue around the payload and the values. They
+// are written by hand, in the order in which Zuul's own encoder writes them,
+// and nothing reads the payload.
 const (
 	envelopeOpen  = `{"event_data": `
 	envelopeClose = `}`
@@ -26,7 +27,8 @@ const (
 const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventTimestamp) + len(eventID) +
 	len(eventClose) + 32 + 24
 
-// appendEnvelope appends an entry as a node of Zuul's queue. written is the event's timestamp.
+// appendEnvelope appends an entry as a node of Zuul's queue. written is the
+// event's timestamp.
 func appendEnvelope(b []byte, e *gerritstream.Entry, written time.Time) []byte {
 	b = append(b, envelopeOpen...)
 	b = append(b, eventOpen...)

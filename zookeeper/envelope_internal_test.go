@@ -47,7 +47,8 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
-// Python, encoding what it decoded from our bytes as Zuul encodes, comes to the same bytes.
+// Python, encoding what it decoded from our bytes as Zuul encodes, comes to the
+// same bytes.
 func TestPythonWritesTheSameEnvelope(t *testing.T) {
 	peers.Require(t, peers.Python)
 	const program = `import json, sys
@@ -90,7 +91,8 @@ func TestSidePath(t *testing.T) {
 	}
 }
 
-// An entry's weight is an upper bound of what its node takes in the transaction, by the formula that was measured.
+// An entry's weight is an upper bound of what its node takes in the
+// transaction, by the formula that was measured.
 func TestWeightIsAnUpperBound(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	e := anEntry(`{}`)
@@ -100,7 +102,8 @@ func TestWeightIsAnUpperBound(t *testing.T) {
 	}
 }
 
-// A commit of dead letters alone, as heavy as the limits allow, is within the budget.
+// A commit of dead letters alone, as heavy as the limits allow, is within the
+// budget.
 func TestLettersFitIntoATransaction(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	for _, each := range []int{1, limits.Weight/limits.Items - 512, gerritstream.MaxDeadLetterBytes} {
@@ -142,7 +145,8 @@ func TestLetterRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever the sizes of the writes, the chunks put together are what was written, and all but the last are full.
+// Whatever the sizes of the writes, the chunks put together are what was
+// written, and all but the last are full.
 func TestChunks(t *testing.T) {
 	for _, writes := range [][]int{{}, {0}, {1}, {chunkSize}, {chunkSize + 1}, {3 * chunkSize}, {chunkSize - 1, 2, chunkSize, 5}} {
 		var chunks [][]byte

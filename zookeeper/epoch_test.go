@@ -16,8 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// setStart makes or changes the start record, as another process does: of an epoch,
-// with a retention.
+// setStart makes or changes the start record, as another process does: of an
+// epoch, with a retention.
 func (w *world) setStart(epoch int, retention time.Duration) {
 	w.t.Helper()
 	store := w.open(zookeeper.Config{})
@@ -35,7 +35,8 @@ func (w *world) setStart(epoch int, retention time.Duration) {
 	}
 }
 
-// nodes is what stands in ZooKeeper, by path, but for lock nodes: what was written last, and when.
+// nodes is what stands in ZooKeeper, by path, but for lock nodes: what was
+// written last, and when.
 func (w *world) nodes() map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
@@ -69,8 +70,8 @@ func (w *world) unchanged(was map[string]string) {
 	}
 }
 
-// answered returns once a store has been told of everything that was written before:
-// a term that knows of no start record learns of one by a watch.
+// answered returns once a store has been told of everything that was written
+// before: a term that knows of no start record learns of one by a watch.
 func answered(t *testing.T, store gerritstream.Store) {
 	t.Helper()
 	if _, _, err := store.Start(soon(t)); err != nil {
@@ -95,9 +96,9 @@ func staleTerm(t *testing.T, term gerritstream.Term) {
 	}
 }
 
-// A candidate of an epoch that is over is refused when its turn comes, and writes
-// nothing: neither Zuul's checkpoint, though it is gone, nor what a large event has
-// left.
+// A candidate of an epoch that is over is refused when its turn comes, and
+// writes nothing: neither Zuul's checkpoint, though it is gone, nor what a
+// large event has left.
 func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -118,8 +119,8 @@ func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 	}
 }
 
-// A term that begins just as the stream is found recreated writes nothing into Zuul's
-// checkpoint.
+// A term that begins just as the stream is found recreated writes nothing into
+// Zuul's checkpoint.
 func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -147,8 +148,9 @@ func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	w.unchanged(was)
 }
 
-// A leader that has not heard that the stream was recreated writes nothing more,
-// whatever it has to write and in whatever state it is, and its term ends.
+// A leader that has not heard that the stream was recreated writes nothing
+// more, whatever it has to write and in whatever state it is, and its term
+// ends.
 func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
 	letters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{letter(shardA, 2)}}
@@ -194,8 +196,8 @@ func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	}
 }
 
-// A start record that changes within its epoch, is deleted or comes back ends no term,
-// and stops no commit. The term heeds the next epoch all the same.
+// A start record that changes within its epoch, is deleted or comes back ends
+// no term, and stops no commit. The term heeds the next epoch all the same.
 func TestAStartRecordThatChangesWithinItsEpoch(t *testing.T) {
 	t.Parallel()
 	large := gerritstream.Commit{Position: after(9), Entries: []gerritstream.Entry{event(shardA, 9, 2_000_000)}}
@@ -231,9 +233,9 @@ func TestAStartRecordThatChangesWithinItsEpoch(t *testing.T) {
 	}
 }
 
-// A commit whose reply or request is lost while the start record changes is carried
-// out once at most. Within the epoch it is carried out, and the term goes on; in one
-// that is over it counts if it was carried out before.
+// A commit whose reply or request is lost while the start record changes is
+// carried out once at most. Within the epoch it is carried out, and the term
+// goes on; in one that is over it counts if it was carried out before.
 func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
 	for loss, lose := range losses {
 		for epoch := range 2 {
@@ -280,9 +282,9 @@ func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
 	}
 }
 
-// What a term of an earlier epoch has written into Zuul's checkpoint, after the new
-// stream was made and before anybody had heard of it, is no place in the new one. What
-// Zuul's own listener has written there meanwhile is.
+// What a term of an earlier epoch has written into Zuul's checkpoint, after the
+// new stream was made and before anybody had heard of it, is no place in the
+// new one. What Zuul's own listener has written there meanwhile is.
 func TestCheckpointThatAnEarlierEpochWroteLate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		python string

@@ -11,8 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// ErrConfig says that ZooKeeper is there and cannot be used as configured: the chroot does not exist, or one side does not
-// accept the other's certificate. The error's text says which. An operator has to change something. It is a
+// ErrConfig says that ZooKeeper is there and cannot be used as configured: the
+// chroot does not exist, or one side does not accept the other's certificate.
+// The error's text says which. An operator has to change something. It is a
 // gerritstream.ErrUnusable.
 var ErrConfig error = configError{}
 
@@ -45,7 +46,8 @@ const (
 	sessionOver             // the session is over: nothing more comes of it
 )
 
-// refusals are the answers of a server that did nothing, and what is refused before it is sent.
+// refusals are the answers of a server that did nothing, and what is refused
+// before it is sent.
 var refusals = []error{
 	zk.ErrNoNode, zk.ErrNodeExists, zk.ErrBadVersion, zk.ErrNotEmpty, zk.ErrNoAuth, zk.ErrInvalidACL, zk.ErrAuthFailed,
 	zk.ErrNoChildrenForEphemerals, zk.ErrAPIError, zk.ErrBadArguments, zk.ErrInvalidPath, zk.ErrInvalidFlags, zk.ErrShortBuffer,
@@ -73,7 +75,8 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
-	// The library has no names for newer codes (-119 read-only, -125 quota). -4 and -7 would be losses, and are never sent.
+	// The library has no names for newer codes (-119 read-only, -125 quota). -4
+	// and -7 would be losses, and are never sent.
 	return strings.HasPrefix(err.Error(), "unknown error: ")
 }
 

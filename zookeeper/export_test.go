@@ -13,7 +13,8 @@ import (
 // Point is a place at which a Store writes.
 type Point = string
 
-// Intercept makes f stand around each write of a Store. Call it before the Store is used.
+// Intercept makes f stand around each write of a Store. Call it before the
+// Store is used.
 func (s *Store) Intercept(f func(p Point, write func() error) error) {
 	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
 }
@@ -21,7 +22,8 @@ func (s *Store) Intercept(f func(p Point, write func() error) error) {
 // Intercept does the same with an Operator.
 func (o *Operator) Intercept(f func(p Point, write func() error) error) { o.store.Intercept(f) }
 
-// Kill ends a Store as SIGKILL would: nothing more is written, nothing is said to the servers. It does not wait.
+// Kill ends a Store as SIGKILL would: nothing more is written, nothing is said
+// to the servers. It does not wait.
 func (s *Store) Kill() {
 	s.closing.Do(func() {
 		s.mu.Lock()

@@ -49,7 +49,8 @@ func (y *tally) watch(q *kinesistest.Request, a *kinesistest.Reply) {
 	}
 }
 
-// reshard doubles the number of a stream's shards until it is most, and halves it again, and returns the open shards.
+// reshard doubles the number of a stream's shards until it is most, and halves
+// it again, and returns the open shards.
 func reshard(t *testing.T, srv *kinesistest.Server, open []string, most int) ([]string, int) {
 	t.Helper()
 	few, closed := len(open), 0
@@ -82,8 +83,9 @@ func reshard(t *testing.T, srv *kinesistest.Server, open []string, most int) ([]
 	return open, closed
 }
 
-// A stream whose closed shards, many generations of them, are all still listed, read for the first time by two processes within the
-// limits of the service: no term is lost over it, and nothing is asked that is refused.
+// A stream whose closed shards, many generations of them, are all still listed,
+// read for the first time by two processes within the limits of the service: no
+// term is lost over it, and nothing is asked that is refused.
 func TestManyGenerations(t *testing.T) {
 	t.Parallel()
 	srv := kinesistest.New(kinesistest.Options{})

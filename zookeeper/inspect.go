@@ -14,7 +14,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Inspect implements gerritstream.Store. A shard that Zuul's own listener leads is led by "Zuul (Python)".
+// Inspect implements gerritstream.Store. A shard that Zuul's own listener leads
+// is led by "Zuul (Python)".
 func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err error) {
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
 		in, err = s.inspect(ctx, k)
@@ -26,8 +27,8 @@ func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err er
 	return in, nil
 }
 
-// Inspect returns what ZooKeeper holds, without taking part in anything: for `status`. It waits for a server that is away
-// for a few seconds.
+// Inspect returns what ZooKeeper holds, without taking part in anything: for
+// `status`. It waits for a server that is away for a few seconds.
 func Inspect(ctx context.Context, config Config) (in gerritstream.Inspection, err error) {
 	s, err := Open(ctx, config)
 	if err != nil {
@@ -70,7 +71,8 @@ func (s *Store) inspect(ctx context.Context, k *session) (in gerritstream.Inspec
 	return in, err
 }
 
-// inspectShards describes the shards that have a position in the epoch, or a leader.
+// inspectShards describes the shards that have a position in the epoch, or a
+// leader.
 func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
 	positions, err := k.readAll(ctx, s.at.positions(epoch))
 	if err != nil {
@@ -95,7 +97,8 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 	return shards, err
 }
 
-// leader is who leads a shard, or stands in line for it, by which term (0: a foreign one), and its lock node.
+// leader is who leads a shard, or stands in line for it, by which term (0: a
+// foreign one), and its lock node.
 type leader struct {
 	name string
 	term uint64
@@ -138,7 +141,8 @@ func (k *session) leader(ctx context.Context, root string) (leader, error) {
 	return first[0], err
 }
 
-// front reads who stands at the front of a line, so many of them. Nobody: zero values.
+// front reads who stands at the front of a line, so many of them. Nobody: zero
+// values.
 func (k *session) front(ctx context.Context, root string, many int) ([]leader, error) {
 	found := make([]leader, many)
 	children, err := k.children(ctx, root)
@@ -167,8 +171,9 @@ func (k *session) front(ctx context.Context, root string, many int) ([]leader, e
 	return found, nil
 }
 
-// inspectReports returns the reports of the processes that are alive. One that cannot be read or understood is left out: it is
-// another version's, and for people.
+// inspectReports returns the reports of the processes that are alive. One that
+// cannot be read or understood is left out: it is another version's, and for
+// people.
 func (s *Store) inspectReports(ctx context.Context, k *session) (reports []gerritstream.Report, err error) {
 	names, err := k.children(ctx, s.at.reports())
 	if err != nil {

@@ -41,7 +41,8 @@ func campaign(t *testing.T, w *world, store *zookeeper.Store) <-chan gerritstrea
 	return won
 }
 
-// Python's contenders and ours take turns in one line, whoever leads, resigns or dies; each knows all of them.
+// Python's contenders and ours take turns in one line, whoever leads, resigns
+// or dies; each knows all of them.
 func TestPythonAndWeTakeTurns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -102,8 +103,9 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 	commit(t, term, step(shardA, 5, 5))
 }
 
-// A Python process whose session has expired goes on, and does not know it. Its checkpoint stops it where it read one
-// before; where it found none it overwrites ours, and nothing is lost by that or queued twice by us.
+// A Python process whose session has expired goes on, and does not know it. Its
+// checkpoint stops it where it read one before; where it found none it
+// overwrites ours, and nothing is lost by that or queued twice by us.
 func TestRealPythonZombie(t *testing.T) {
 	for name, tc := range map[string]struct {
 		begin       int  // what Python finds; 0: nothing
@@ -175,7 +177,8 @@ func TestRealPythonZombie(t *testing.T) {
 	}
 }
 
-// What we queue, Zuul reads: every event once, in order, byte for byte, large ones too, and it stumbles over nothing.
+// What we queue, Zuul reads: every event once, in order, byte for byte, large
+// ones too, and it stumbles over nothing.
 func TestZuulReadsWhatWeQueue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -232,8 +235,9 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 	}
 }
 
-// The servers restart one after the other, under traffic, with a Python contender behind each of our leaders: nothing
-// changes hands, nothing is lost or doubled.
+// The servers restart one after the other, under traffic, with a Python
+// contender behind each of our leaders: nothing changes hands, nothing is lost
+// or doubled.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	const shards = 6

@@ -8,7 +8,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// layout is where everything is. All paths that it returns are complete: they begin with the chroot.
+// layout is where everything is. All paths that it returns are complete: they
+// begin with the chroot.
 type layout struct {
 	chroot string // empty, or a path without a slash at its end
 	zuul   string // what Zuul has of this connection
@@ -45,7 +46,8 @@ func (l layout) checkpoint(shard gerritstream.ShardID) string {
 	return l.zuul + "/" + checkpointPrefix + string(shard)
 }
 
-// unprefixed is a path as Zuul, whose client adds the chroot by itself, has to read it.
+// unprefixed is a path as Zuul, whose client adds the chroot by itself, has to
+// read it.
 func (l layout) unprefixed(path string) string { return strings.TrimPrefix(path, l.chroot) }
 
 func (l layout) start() string              { return l.own + "/start" }
@@ -70,7 +72,8 @@ func (l layout) intent(shard gerritstream.ShardID) string {
 	return l.intents() + "/" + string(shard)
 }
 
-// letter is the node of a dead letter: the same record has the same one, so that it is never held twice.
+// letter is the node of a dead letter: the same record has the same one, so
+// that it is never held twice.
 func (l layout) letter(d *gerritstream.DeadLetter) string {
 	path := l.letters() + "/" + string(d.Shard) + "-" + string(d.Seq)
 	if d.Sub != gerritstream.NoSub {
@@ -79,7 +82,8 @@ func (l layout) letter(d *gerritstream.DeadLetter) string {
 	return path
 }
 
-// maxNameLength bounds chroot and connection name, each: entries' weights count on paths that are not too long.
+// maxNameLength bounds chroot and connection name, each: entries' weights count
+// on paths that are not too long.
 const maxNameLength = 100
 
 // parseChroot returns a chroot in the form of layout.

@@ -79,7 +79,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// Every server is offered once before any is offered again, and all is said when a round is complete.
+// Every server is offered once before any is offered again, and all is said
+// when a round is complete.
 func TestHostsByTurns(t *testing.T) {
 	h := newHosts([]string{"a:1", "b:1", "c:1"})
 	for round := range 3 {

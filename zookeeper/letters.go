@@ -17,8 +17,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for a whole connection: beyond either, position and digest are logged and counted.
-// They are soft: processes that write at the same moment may pass them by what they write then.
+// The bounds of what is kept of dead letters, for a whole connection: beyond
+// either, position and digest are logged and counted. They are soft: processes
+// that write at the same moment may pass them by what they write then.
 const (
 	maxLetters     = 1000
 	maxLetterBytes = 32 << 20 // of payload
@@ -42,13 +43,15 @@ type storedLetter struct {
 	Payload []byte                      `json:"payload"` // base64
 }
 
-// What is stored of a letter's texts, in bytes as they are written: some characters take six times as many as in memory.
+// What is stored of a letter's texts, in bytes as they are written: some
+// characters take six times as many as in memory.
 const (
 	maxDetail = 1024
 	maxReason = 128
 )
 
-// clip returns as much of a text as takes no more than so many bytes in JSON. What is not UTF-8 becomes question marks.
+// clip returns as much of a text as takes no more than so many bytes in JSON.
+// What is not UTF-8 becomes question marks.
 func clip(text string, most int) string {
 	text = strings.ToValidUTF8(text, "?")
 	for i, r := range text {
@@ -113,7 +116,8 @@ func decodeLetter(b []byte) (gerritstream.DeadLetter, error) {
 	return d, nil
 }
 
-// admit sorts the dead letters into those that there is room for and the rest. Those that are held already are neither.
+// admit sorts the dead letters into those that there is room for and the rest.
+// Those that are held already are neither.
 func (w *work) admit(ctx context.Context) error {
 	if len(w.letters) == 0 {
 		return nil
@@ -162,7 +166,8 @@ func (w *work) admit(ctx context.Context) error {
 	return nil
 }
 
-// letterBytes estimates the payload of all dead letters held, from the sizes of their nodes.
+// letterBytes estimates the payload of all dead letters held, from the sizes of
+// their nodes.
 func (t *term) letterBytes(ctx context.Context) (int, error) {
 	at := t.store.at
 	names, err := t.session.children(ctx, at.letters())
@@ -216,7 +221,8 @@ func (w *work) dropHeld(ctx context.Context) error {
 	return nil
 }
 
-// counter counts the dead letters of a shard of which only the count is left. Only the shard's leader writes it.
+// counter counts the dead letters of a shard of which only the count is left.
+// Only the shard's leader writes it.
 type counter struct {
 	known   bool
 	count   int64

@@ -8,16 +8,19 @@ import (
 	"strings"
 )
 
-// contender is a node below a shard's election root: a leader or a candidate, ours or Zuul's.
+// contender is a node below a shard's election root: a leader or a candidate,
+// ours or Zuul's.
 type contender struct {
 	name string // of the node
 	turn string // the digits that ZooKeeper appended
 }
 
-// contenderName is what kazoo takes for a contender, searched anywhere in the name.
+// contenderName is what kazoo takes for a contender, searched anywhere in the
+// name.
 var contenderName = regexp.MustCompile(`__lock__(-?\d{10})$`)
 
-// line returns the contenders among the children of an election root, in their order of succession.
+// line returns the contenders among the children of an election root, in their
+// order of succession.
 func line(children []string) []contender {
 	var contenders []contender
 	for _, name := range children {
@@ -31,11 +34,13 @@ func line(children []string) []contender {
 	return contenders
 }
 
-// idLength is the length of a process' and of a candidacy's id: 16 hexadecimal digits each.
+// idLength is the length of a process' and of a candidacy's id: 16 hexadecimal
+// digits each.
 const idLength = 16
 
-// process returns the id of the process that a node of ours belongs to; empty: it cannot be one of ours. Names of kazoo's
-// look the same: they are told apart by who is a member, or by the node's data.
+// process returns the id of the process that a node of ours belongs to; empty:
+// it cannot be one of ours. Names of kazoo's look the same: they are told apart
+// by who is a member, or by the node's data.
 func (c contender) process() string {
 	if candidacy, _, ok := strings.Cut(c.name, "__lock__"); ok && isHex(candidacy) && len(candidacy) == 2*idLength {
 		return candidacy[:idLength]
@@ -62,7 +67,8 @@ func lockData(process string) []byte { return []byte(lockMark + clip(process, ma
 // foreignLeader is what Zuul's own listener is called.
 const foreignLeader = "Zuul (Python)"
 
-// leaderName says who a lock node's data tells of, and whether it is one of ours.
+// leaderName says who a lock node's data tells of, and whether it is one of
+// ours.
 func leaderName(data []byte) (name string, ours bool) {
 	if name, ok := strings.CutPrefix(string(data), lockMark); ok {
 		return name, true

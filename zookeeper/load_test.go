@@ -18,7 +18,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// crowd is a stream of many shards on which nothing happens unless it is poked, and the processes that follow it.
+// crowd is a stream of many shards on which nothing happens unless it is poked,
+// and the processes that follow it.
 type crowd struct {
 	gerritstream.NopObserver
 	tb      testing.TB
@@ -44,7 +45,8 @@ func (c *crowd) TermEnded(shard gerritstream.ShardID, _ uint64, cause error) {
 	}
 }
 
-// newCrowd makes a stream of open shards and of closed ones, whose children they are.
+// newCrowd makes a stream of open shards and of closed ones, whose children
+// they are.
 func newCrowd(tb testing.TB, ensemble *peers.Ensemble, closed, open int) *crowd {
 	tb.Helper()
 	c := &crowd{
@@ -73,7 +75,8 @@ func (c *crowd) List(context.Context) (gerritstream.Listing, error) {
 	return l, nil
 }
 
-// Read implements gerritstream.Source: what was put, then empty pages at the tip, one each poll; or the end of a closed shard.
+// Read implements gerritstream.Source: what was put, then empty pages at the
+// tip, one each poll; or the end of a closed shard.
 func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
 	i := slices.IndexFunc(c.listing.Shards, func(s gerritstream.Shard) bool { return s.ID == shard })
 	closed := c.listing.Shards[i].Last != ""
@@ -142,7 +145,8 @@ func (c *crowd) start() {
 	})
 }
 
-// connections are what the server says of each: how many packets it has received from it, pings included, and of which session.
+// connections are what the server says of each: how many packets it has
+// received from it, pings included, and of which session.
 var connections = regexp.MustCompile(`recved=(\d+),sent=\d+,sid=0x([0-9a-f]+)`)
 
 // requests is how many packets the server has received from the processes.
@@ -173,7 +177,8 @@ func (c *crowd) requests() (total int) {
 	return total
 }
 
-// led is how many shards are led, and at their tips with so many records behind them.
+// led is how many shards are led, and at their tips with so many records behind
+// them.
 func (c *crowd) led(records int) (led int) {
 	for _, l := range c.all {
 		for _, s := range l.Status().Shards {
@@ -192,11 +197,14 @@ func (c *crowd) read() int {
 	return len(c.pages)
 }
 
-// goal is how many requests a second a shard may cost a process while nothing happens.
+// goal is how many requests a second a shard may cost a process while nothing
+// happens.
 const goal = 0.1
 
-// At rest ZooKeeper is asked for next to nothing, whatever is stored. An idle shard is committed every half minute: what a commit of
-// each shard costs, with two rounds of planning and two reports, is within what half a minute may cost, with a third of it to spare.
+// At rest ZooKeeper is asked for next to nothing, whatever is stored. An idle
+// shard is committed every half minute: what a commit of each shard costs, with
+// two rounds of planning and two reports, is within what half a minute may
+// cost, with a third of it to spare.
 func TestRest(t *testing.T) {
 	t.Parallel()
 	const shards, processes, endedOnes = 100, 2, 1000
@@ -235,7 +243,8 @@ func TestRest(t *testing.T) {
 	}
 }
 
-// Hundreds of closed shards that were never read are read once, and each costs what a term costs, however many the others are.
+// Hundreds of closed shards that were never read are read once, and each costs
+// what a term costs, however many the others are.
 func TestManyClosedShards(t *testing.T) {
 	t.Parallel()
 	const closed, open, processes, each = 300, 4, 2, 25
@@ -256,8 +265,9 @@ func TestManyClosedShards(t *testing.T) {
 	}
 }
 
-// BenchmarkRest counts what ZooKeeper is asked by processes that have nothing to do, from half a minute after their start on, for a
-// minute; its log has what the start took.
+// BenchmarkRest counts what ZooKeeper is asked by processes that have nothing
+// to do, from half a minute after their start on, for a minute; its log has
+// what the start took.
 func BenchmarkRest(b *testing.B) {
 	for _, size := range []struct{ closed, open, processes int }{{0, 100, 1}, {0, 500, 2}, {0, 500, 4}, {1500, 8, 2}, {5000, 8, 1}} {
 		b.Run(fmt.Sprintf("closed=%d/open=%d/processes=%d", size.closed, size.open, size.processes), func(b *testing.B) {

@@ -67,8 +67,8 @@ var losses = map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 	"request lost": (*peers.Link).LoseNextRequest,
 }
 
-// A commit during which the connection is lost, whatever it was doing, is carried out once, and the leadership stays, with
-// others queued behind.
+// A commit during which the connection is lost, whatever it was doing, is
+// carried out once, and the leadership stays, with others queued behind.
 func TestCommitSurvivesALostConnection(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
 	letters := step(shardA, 2, 3)
@@ -167,7 +167,8 @@ func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 	}
 }
 
-// A candidate that does not know whether it is in line is in line once, keeps the place that it has got, and leads.
+// A candidate that does not know whether it is in line is in line once, keeps
+// the place that it has got, and leads.
 func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -204,7 +205,8 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// A cancelled candidate whose connection is lost at that moment is gone from the line in the end, though nobody asks.
+// A cancelled candidate whose connection is lost at that moment is gone from
+// the line in the end, though nobody asks.
 func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -228,7 +230,8 @@ func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// A resignation during which the connection is lost takes place, even if its caller does not wait for it.
+// A resignation during which the connection is lost takes place, even if its
+// caller does not wait for it.
 func TestResignationSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -254,7 +257,8 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// A start record whose reply is lost is there or is not; whoever asks learns it.
+// A start record whose reply is lost is there or is not; whoever asks learns
+// it.
 func TestSetStartAndALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -279,8 +283,9 @@ func TestSetStartAndALostConnection(t *testing.T) {
 	}
 }
 
-// A process that ZooKeeper does not answer stops to trust its leadership before another can have it, ends what it is asked to
-// end, and what it had sent counts no more when it arrives at last.
+// A process that ZooKeeper does not answer stops to trust its leadership before
+// another can have it, ends what it is asked to end, and what it had sent
+// counts no more when it arrives at last.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -328,7 +333,8 @@ func TestSilence(t *testing.T) {
 	begins(t, wins(t, again), sequence(6))
 }
 
-// An idle leader's trust ends in time: before its session can have run out on the servers.
+// An idle leader's trust ends in time: before its session can have run out on
+// the servers.
 func TestTrustEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -345,7 +351,8 @@ func TestTrustEnds(t *testing.T) {
 	}
 }
 
-// While no server answers, calls that do not block fail within seconds, those that do wait, and Close keeps to its context.
+// While no server answers, calls that do not block fail within seconds, those
+// that do wait, and Close keeps to its context.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

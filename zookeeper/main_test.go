@@ -7,7 +7,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// atOnce is how many tests run side by side: they wait for servers and sessions most of the time.
+// atOnce is how many tests run side by side: they wait for servers and sessions
+// most of the time.
 const atOnce = "10"
 
 func TestMain(m *testing.M) {

@@ -8,8 +8,9 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// A stream that has gone bad altogether: what there is no room for is counted, each once, however many are held already. Those that are
-// held and come again are not, events pass as ever, and the operator sees what is held.
+// A stream that has gone bad altogether: what there is no room for is counted,
+// each once, however many are held already. Those that are held and come again
+// are not, events pass as ever, and the operator sees what is held.
 func TestManyDeadLetters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

@@ -160,7 +160,8 @@ func within(tb testing.TB, limit time.Duration, what string, holds func() bool) 
 	}
 }
 
-// queued checks that the queue holds exactly these entries, each once, in this order.
+// queued checks that the queue holds exactly these entries, each once, in this
+// order.
 func (w *world) queued(want ...gerritstream.Entry) {
 	w.t.Helper()
 	describe := func(entries []gerritstream.Entry) (lines []string) {

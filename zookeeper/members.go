@@ -12,8 +12,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// What a process says of itself stands in nodes that go with its session: its announcement below members, which others
-// watch, and its report below reports, which nobody does. In a new session both are made anew.
+// What a process says of itself stands in nodes that go with its session: its
+// announcement below members, which others watch, and its report below reports,
+// which nobody does. In a new session both are made anew.
 
 // memberFormat is the version of the stored form of an announcement.
 const memberFormat = 1
@@ -23,7 +24,8 @@ type storedMember struct {
 	gerritstream.Announcement
 }
 
-// Announce implements gerritstream.Crew. What was announced is remembered, and announced again in each new session.
+// Announce implements gerritstream.Crew. What was announced is remembered, and
+// announced again in each new session.
 func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error {
 	data, err := json.Marshal(storedMember{memberFormat, a})
 	if err != nil {
@@ -63,7 +65,8 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 	return nil
 }
 
-// encodeReport returns a report as it is stored. One that does not fit into a node tells of fewer shards.
+// encodeReport returns a report as it is stored. One that does not fit into a
+// node tells of fewer shards.
 func encodeReport(r gerritstream.Report) ([]byte, error) {
 	for {
 		data, err := json.Marshal(r)
@@ -88,7 +91,8 @@ func (s *Store) republish(k *session) {
 	}
 }
 
-// publish makes or changes a node that goes with the session. data, called under mu, returns the newest; nil: nothing.
+// publish makes or changes a node that goes with the session. data, called
+// under mu, returns the newest; nil: nothing.
 func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir, id string) error {
 	select {
 	case s.publishing <- struct{}{}: // so that an older one never comes behind a newer one
@@ -117,7 +121,8 @@ func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir
 	return nil
 }
 
-// decodeMember reads an announcement. One that cannot be understood is a member all the same.
+// decodeMember reads an announcement. One that cannot be understood is a member
+// all the same.
 func decodeMember(id string, data []byte) gerritstream.Member {
 	var head struct {
 		Format int `json:"format"`

@@ -87,8 +87,9 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	return found, nil
 }
 
-// whose tells who a contender is; Member is empty when it went meanwhile. The names of ours and of Python's look alike. Ours
-// is one that begins with a living member's id, or whose data says so.
+// whose tells who a contender is; Member is empty when it went meanwhile. The
+// names of ours and of Python's look alike. Ours is one that begins with a
+// living member's id, or whose data says so.
 func (s *Store) whose(ctx context.Context, k *session, root string, c contender, living map[string]bool) (gerritstream.Contender, error) {
 	process := c.process()
 	if process != "" && living[process] {
@@ -136,7 +137,8 @@ func (l *lockOwners) put(path string, who gerritstream.Contender) {
 	l.owners[path] = who
 }
 
-// WaitMuster implements gerritstream.Crew. A ZooKeeper that is away is waited for.
+// WaitMuster implements gerritstream.Crew. A ZooKeeper that is away is waited
+// for.
 func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
 	for {
 		k, err := s.await(ctx)
@@ -157,7 +159,8 @@ func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left 
 	}
 }
 
-// waitMuster compares the members with those seen, and if nothing has changed waits until something may have.
+// waitMuster compares the members with those seen, and if nothing has changed
+// waits until something may have.
 func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Muster) (changed, left bool, err error) {
 	names, fired, err := k.watchChildren(ctx, s.at.members())
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Operator is a gerritstream.Operator on what ZooKeeper holds of a connection. It has a session of its own and nothing that goes with
-// it: no announcement, no report, no lock node.
+// Operator is a gerritstream.Operator on what ZooKeeper holds of a connection.
+// It has a session of its own and nothing that goes with it: no announcement,
+// no report, no lock node.
 type Operator struct {
 	store *Store // for its session and its layout
 	names letterNames
@@ -34,8 +35,9 @@ const (
 	pointRetryLetter     point = "retry letter"
 )
 
-// OpenOperator opens what ZooKeeper holds of a connection, which may be in use. It waits for a server for a few seconds. The
-// error is one line that says what is wrong and what to do.
+// OpenOperator opens what ZooKeeper holds of a connection, which may be in use.
+// It waits for a server for a few seconds. The error is one line that says what
+// is wrong and what to do.
 func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 	s, err := Open(ctx, config)
 	if err != nil {
@@ -76,7 +78,8 @@ func (o *Operator) write(ctx context.Context, p point, try func(context.Context,
 	})
 }
 
-// refusedFor says what a refusal of a transaction means for an operator: errAgain when something was not as it was read.
+// refusedFor says what a refusal of a transaction means for an operator:
+// errAgain when something was not as it was read.
 func (k *session) refusedFor(err error) error {
 	if isConflict(err) {
 		k.forget() // in case more was deleted
@@ -156,8 +159,9 @@ type standing struct {
 	leader, next   leader
 }
 
-// heedless tells that a Python process would lead next: the one behind a leader that loses its place, or that one itself. It
-// knows records, and begins at the tip where it is told of none.
+// heedless tells that a Python process would lead next: the one behind a leader
+// that loses its place, or that one itself. It knows records, and begins at the
+// tip where it is told of none.
 func (is *standing) heedless() bool {
 	return is.next.foreign() || is.next.name == "" && is.leader.foreign()
 }
@@ -184,9 +188,11 @@ func (o *Operator) Obeyed(ctx context.Context, epoch int, shard gerritstream.Sha
 
 // SetPosition implements gerritstream.Operator.
 //
-// Zuul's checkpoint is written even if it says so already: its version is what stops a Python leader. If one of ours leads, its
-// lock node goes, so that it learns of it at once; a Python leader's stays, for Python would not notice, and is stopped by its
-// next checkpoint. Whoever stands behind the leader leads next. Where that would be Python a point to start from is refused. What a
+// Zuul's checkpoint is written even if it says so already: its version is what
+// stops a Python leader. If one of ours leads, its lock node goes, so that it
+// learns of it at once; a Python leader's stays, for Python would not notice,
+// and is stopped by its next checkpoint. Whoever stands behind the leader leads
+// next. Where that would be Python a point to start from is refused. What a
 // large event has left half written is for the next term.
 func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstream.ShardID,
 	change func(*gerritstream.StoredPosition) (gerritstream.Position, error),
@@ -222,7 +228,8 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 	})
 }
 
-// look reads what a shard's position is set beside. ErrConflict: the epoch is not the current one.
+// look reads what a shard's position is set beside. ErrConflict: the epoch is
+// not the current one.
 func (o *Operator) look(ctx context.Context, k *session, epoch int, shard gerritstream.ShardID) (is standing, err error) {
 	at := o.store.at
 	if err := k.sync(ctx); err != nil {
@@ -264,8 +271,9 @@ func epochOf(start node) (int, error) {
 	return record.Epoch, nil
 }
 
-// setting is the transaction that sets a position. The position comes first: when a copy was carried out whose reply was lost,
-// the next one is refused for it and for nothing else.
+// setting is the transaction that sets a position. The position comes first:
+// when a copy was carried out whose reply was lost, the next one is refused for
+// it and for nothing else.
 func (o *Operator) setting(is standing, epoch int, shard gerritstream.ShardID, pos gerritstream.Position, s gerritstream.Stamp) *transaction {
 	at := o.store.at
 	x := &transaction{}
@@ -289,16 +297,18 @@ func put(path string, was node, data []byte) any {
 	return &zk.SetDataRequest{Path: path, Data: data, Version: was.stat.Version}
 }
 
-// guardEpoch has a transaction refused if the start record is not the one that was read. Where there was none the epoch is 0,
-// and so is that of the first one.
+// guardEpoch has a transaction refused if the start record is not the one that
+// was read. Where there was none the epoch is 0, and so is that of the first
+// one.
 func (o *Operator) guardEpoch(x *transaction, start node) {
 	if start.present {
 		x.add(opStart, &zk.CheckVersionRequest{Path: o.store.at.start(), Version: start.stat.Version})
 	}
 }
 
-// setPosition has the transaction carried out, once. When the reply was lost the very same one is sent again: it names the version of
-// the position that it follows, so that of all copies at most one is carried out.
+// setPosition has the transaction carried out, once. When the reply was lost
+// the very same one is sent again: it names the version of the position that it
+// follows, so that of all copies at most one is carried out.
 func (o *Operator) setPosition(ctx context.Context, k *session, x *transaction, nonce string) error {
 	for doubt := false; ; {
 		failed, err := k.multi(ctx, x.list...)
@@ -320,8 +330,9 @@ func (o *Operator) setPosition(ctx context.Context, k *session, x *transaction, 
 	}
 }
 
-// settle tells whether it was a copy of the transaction that has changed the position. If it is not to be seen any more,
-// because others have written since, what became of it is not known.
+// settle tells whether it was a copy of the transaction that has changed the
+// position. If it is not to be seen any more, because others have written
+// since, what became of it is not known.
 func (o *Operator) settle(ctx context.Context, k *session, position any, nonce string) error {
 	path := ""
 	switch op := position.(type) {
@@ -340,8 +351,10 @@ func (o *Operator) settle(ctx context.Context, k *session, position any, nonce s
 	return fmt.Errorf("the connection was lost, and others have written since: %w", errUnknownOutcome)
 }
 
-// RemovePositions implements gerritstream.Operator. Zuul's checkpoints stay: an absent one would let Python write as it likes. More
-// than fit into one request, some thousands, are removed in several transactions, those of the current epoch first.
+// RemovePositions implements gerritstream.Operator. Zuul's checkpoints stay: an
+// absent one would let Python write as it likes. More than fit into one
+// request, some thousands, are removed in several transactions, those of the
+// current epoch first.
 func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
 	which = slices.Clone(which)
 	slices.SortStableFunc(which, func(a, b gerritstream.PositionKey) int { return b.Epoch - a.Epoch })
@@ -366,7 +379,8 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	return len(seen), nil
 }
 
-// removable reads the positions that are to be removed, as far as they are there. ErrConflict: one is needed for reading.
+// removable reads the positions that are to be removed, as far as they are
+// there. ErrConflict: one is needed for reading.
 func (o *Operator) removable(ctx context.Context, k *session, start node, which []gerritstream.PositionKey) ([]removal, error) {
 	epoch, err := epochOf(start)
 	if err != nil {
@@ -399,8 +413,8 @@ type removal struct {
 	version int32
 }
 
-// remove removes nodes if they are as they were read, and the epoch is: as many as fit into a request in each transaction. seen
-// gets those that there were.
+// remove removes nodes if they are as they were read, and the epoch is: as many
+// as fit into a request in each transaction. seen gets those that there were.
 func (o *Operator) remove(ctx context.Context, k *session, start node, nodes []removal, seen map[string]bool) error {
 	for len(nodes) > 0 {
 		x := &transaction{}
@@ -419,8 +433,8 @@ func (o *Operator) remove(ctx context.Context, k *session, start node, nodes []r
 	return nil
 }
 
-// lookAgain says what the failure of a transaction means that removes what was read: where it may have been carried out, a second
-// look tells.
+// lookAgain says what the failure of a transaction means that removes what was
+// read: where it may have been carried out, a second look tells.
 func (k *session) lookAgain(ctx context.Context, err error) error {
 	f := fateOf(err)
 	switch {

@@ -20,12 +20,14 @@ import (
 // letterPage is how many dead letters are read at a time: 1.4 MB at most.
 const letterPage = 16
 
-// reasonUnreadable is the Reason of what stands among the dead letters and cannot be understood: damaged, or of a newer version.
-// It is shown and dropped like the others, and never queued.
+// reasonUnreadable is the Reason of what stands among the dead letters and
+// cannot be understood: damaged, or of a newer version. It is shown and dropped
+// like the others, and never queued.
 const reasonUnreadable = "unreadable"
 
-// letterNames are the names of the dead letters by their ids, as far as they were read: a node is named after the record's
-// place. A name belongs to the same record for ever.
+// letterNames are the names of the dead letters by their ids, as far as they
+// were read: a node is named after the record's place. A name belongs to the
+// same record for ever.
 type letterNames struct {
 	mu   sync.Mutex
 	byID map[gerritstream.EventID]string // under mu
@@ -117,7 +119,8 @@ func below(dir string, names []string) []string {
 	return paths
 }
 
-// readLetters reads dead letters by name, and learns their ids. Those that are gone are left out.
+// readLetters reads dead letters by name, and learns their ids. Those that are
+// gone are left out.
 func (o *Operator) readLetters(ctx context.Context, names []string) (letters []gerritstream.Letter, err error) {
 	var nodes []node
 	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
@@ -137,7 +140,8 @@ func (o *Operator) readLetters(ctx context.Context, names []string) (letters []g
 	return letters, nil
 }
 
-// letterOf reads a dead letter's node. One that cannot be understood gets an id by its name, and is its own record.
+// letterOf reads a dead letter's node. One that cannot be understood gets an id
+// by its name, and is its own record.
 func letterOf(name string, n node) gerritstream.Letter {
 	d, err := decodeLetter(n.data)
 	if err != nil {
@@ -152,8 +156,8 @@ func letterOf(name string, n node) gerritstream.Letter {
 	return gerritstream.Letter{DeadLetter: d, PutAside: fromMilliseconds(n.stat.Ctime)}
 }
 
-// locate finds the names of dead letters. Those that are not held are left out, as far as it can be known without reading
-// them again.
+// locate finds the names of dead letters. Those that are not held are left out,
+// as far as it can be known without reading them again.
 func (o *Operator) locate(ctx context.Context, ids []gerritstream.EventID) (found map[gerritstream.EventID]string, err error) {
 	wanted := map[gerritstream.EventID]bool{}
 	for _, id := range ids {
@@ -202,7 +206,8 @@ func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerrits
 	return gerritstream.Letter{}, fmt.Errorf("read letter %s: %w", id, err)
 }
 
-// DropLetters implements gerritstream.Operator. The count of those that were not kept stays.
+// DropLetters implements gerritstream.Operator. The count of those that were
+// not kept stays.
 func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	found, err := o.locate(ctx, ids)
 	if err != nil {
@@ -229,7 +234,8 @@ func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) 
 	return len(seen), nil
 }
 
-// RetryLetter implements gerritstream.Operator. The queue's limit does not hold it up.
+// RetryLetter implements gerritstream.Operator. The queue's limit does not hold
+// it up.
 func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error {
 	found, err := o.locate(ctx, []gerritstream.EventID{e.ID})
 	if err == nil && found[e.ID] == "" {
@@ -246,7 +252,8 @@ func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error 
 	return nil
 }
 
-// retry queues an entry and removes its dead letter. doubt: it may have been carried out already.
+// retry queues an entry and removes its dead letter. doubt: it may have been
+// carried out already.
 func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerritstream.Entry, doubt *bool) error {
 	if err := k.sync(ctx); err != nil {
 		return err
@@ -286,8 +293,9 @@ func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerrit
 	return k.lookAgain(ctx, err)
 }
 
-// retriedAt is the timestamp of an event that is queued after all: its arrival. An operator does not know the service's clock,
-// and Zuul waits for a timestamp to come; what it counts from one that is past, it need not wait for.
+// retriedAt is the timestamp of an event that is queued after all: its arrival.
+// An operator does not know the service's clock, and Zuul waits for a timestamp
+// to come; what it counts from one that is past, it need not wait for.
 func retriedAt(e *gerritstream.Entry, local time.Time) time.Time {
 	if e.Arrived.IsZero() || local.Before(e.Arrived) {
 		return local

@@ -60,7 +60,8 @@ func (w *world) version(path string) int32 {
 	return stat.Version
 }
 
-// Zuul's checkpoint goes along, back and ahead, whatever was in it, so that the next term begins where it was told to.
+// Zuul's checkpoint goes along, back and ahead, whatever was in it, so that the
+// next term begins where it was told to.
 func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -97,7 +98,8 @@ func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 	w.checkpoint(shardA, sequence(4))
 }
 
-// A Python leader is left in its place. What it writes next is refused, even where its checkpoint has the same value.
+// A Python leader is left in its place. What it writes next is refused, even
+// where its checkpoint has the same value.
 func TestOperatorStopsAPythonLeader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -122,7 +124,8 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 	begins(t, elect(t, w.open(zookeeper.Config{}), shardA), sequence(3))
 }
 
-// A point to start from is set only where one of ours leads next: Python would begin at the tip. A record is set in any case.
+// A point to start from is set only where one of ours leads next: Python would
+// begin at the tip. A record is set in any case.
 func TestOperatorMindsWhoIsNext(t *testing.T) {
 	for line, refused := range map[string]bool{
 		"": false, "ours": false, "ours ours": false, "ours ours python": false, "python ours": false, "python ours python": false,
@@ -161,7 +164,8 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 	}
 }
 
-// The one of ours that would lead next goes between the look and the transaction, and Python is next.
+// The one of ours that would lead next goes between the look and the
+// transaction, and Python is next.
 func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -185,7 +189,8 @@ func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	}
 }
 
-// What changes between a look and the transaction has it looked again, or refused.
+// What changes between a look and the transaction has it looked again, or
+// refused.
 func TestOperatorMeetsOthers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		meanwhile func(*testing.T, *world, gerritstream.Term)
@@ -306,7 +311,8 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// An operator leaves alone what it is not told to change, and nothing of itself behind.
+// An operator leaves alone what it is not told to change, and nothing of itself
+// behind.
 func TestOperatorTakesPartInNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -357,7 +363,8 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	w.noSideData(0)
 }
 
-// What is no dead letter is shown like the others, can be dropped, and is never queued.
+// What is no dead letter is shown like the others, can be dropped, and is never
+// queued.
 func TestUnreadableLetters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -401,7 +408,8 @@ func TestUnreadableLetters(t *testing.T) {
 	}
 }
 
-// More dead letters than are ever kept are found by their ids without reading them again and again.
+// More dead letters than are ever kept are found by their ids without reading
+// them again and again.
 func TestOperatorFindsLetters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -440,7 +448,8 @@ func TestOperatorFindsLetters(t *testing.T) {
 	}
 }
 
-// Without a server, a chroot or a certificate that does, there is one line, within the caller's time.
+// Without a server, a chroot or a certificate that does, there is one line,
+// within the caller's time.
 func TestOperatorWithoutZooKeeper(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -478,7 +487,8 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 	}
 }
 
-// What an operator queues Zuul reads as if it had been queued at once, under the same id.
+// What an operator queues Zuul reads as if it had been queued at once, under
+// the same id.
 func TestRetriedLetterIsReadByZuul(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

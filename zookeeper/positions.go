@@ -63,7 +63,8 @@ func (k *session) viewAll(ctx context.Context, dir string) (map[string]node, err
 	return nodes, nil
 }
 
-// viewEach returns what nodes are, in the order of their paths. What has been read stays, should it end before it has read all.
+// viewEach returns what nodes are, in the order of their paths. What has been
+// read stays, should it end before it has read all.
 func (k *session) viewEach(ctx context.Context, kind viewKind, paths []string) ([]seen, error) {
 	found := make([]seen, len(paths))
 	all, ctx := errgroup.WithContext(ctx)
@@ -108,10 +109,12 @@ func (s *Store) Positions(ctx context.Context, epoch int) (positions map[gerrits
 	return positions, nil
 }
 
-// endedMost bounds for how long a shard that moves all the time is not looked at.
+// endedMost bounds for how long a shard that moves all the time is not looked
+// at.
 const endedMost = 500 * time.Millisecond
 
-// WaitEnded implements gerritstream.Store. A ZooKeeper that is away is waited for.
+// WaitEnded implements gerritstream.Store. A ZooKeeper that is away is waited
+// for.
 func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.ShardID) error {
 	var pause time.Duration // so that a shard that is busy is not read with each of its commits
 	for {
@@ -140,7 +143,8 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 	}
 }
 
-// waitEnded looks whether a position is marked ended, and if not waits until it may have changed.
+// waitEnded looks whether a position is marked ended, and if not waits until it
+// may have changed.
 func (k *session) waitEnded(ctx context.Context, path string) (bool, error) {
 	n, fired, err := k.watchGet(ctx, path)
 	if err != nil {
@@ -155,7 +159,8 @@ func (k *session) waitEnded(ctx context.Context, path string) (bool, error) {
 	return false, k.waitFired(ctx, fired)
 }
 
-// waitFired waits for one of the watches, or until it is time not to trust them.
+// waitFired waits for one of the watches, or until it is time not to trust
+// them.
 func (k *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()

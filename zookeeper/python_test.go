@@ -14,7 +14,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// python writes Zuul's checkpoint as Python's listener does: unconditionally when it found none, or a broken one.
+// python writes Zuul's checkpoint as Python's listener does: unconditionally
+// when it found none, or a broken one.
 func (w *world) python(shard gerritstream.ShardID, value string) {
 	w.t.Helper()
 	w.put(w.checkpointPath(shard), []byte(value))
@@ -22,7 +23,8 @@ func (w *world) python(shard gerritstream.ShardID, value string) {
 
 func quoted(n int) string { return `{"checkpoint": "` + string(sequence(n)) + `"}` }
 
-// A Python process that led before is believed; its last record's arrival is not known, and when it wrote is the hint.
+// A Python process that led before is believed; its last record's arrival is
+// not known, and when it wrote is the hint.
 func TestTakingOverFromPython(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -40,7 +42,8 @@ func TestTakingOverFromPython(t *testing.T) {
 	w.checkpoint(shardA, sequence(20))
 }
 
-// A Python process starts at the tip when it finds no checkpoint: what had arrived since the anchor may be lost, and is said to be.
+// A Python process starts at the tip when it finds no checkpoint: what had
+// arrived since the anchor may be lost, and is said to be.
 func TestPythonLedFromLatest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -70,7 +73,8 @@ func TestPythonLedFromLatest(t *testing.T) {
 	}
 }
 
-// Whatever stands in Zuul's node, a term begins with our own position, and the node is right before anything is queued.
+// Whatever stands in Zuul's node, a term begins with our own position, and the
+// node is right before anything is queued.
 func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -93,7 +97,8 @@ func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	w.queued(events(shardA, 1, 7)...)
 }
 
-// An unreadable position of ours gives way to Zuul's checkpoint, if there is one.
+// An unreadable position of ours gives way to Zuul's checkpoint, if there is
+// one.
 func TestUnreadablePosition(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -108,8 +113,10 @@ func TestUnreadablePosition(t *testing.T) {
 	w.queued(events(shardA, 1, 7)...)
 }
 
-// A Python process that has lost its leadership and does not know it writes its checkpoint while we lead. Conditional: after
-// our transaction it fails, before it we find the version changed. Unconditional: the same, only that ours may be gone.
+// A Python process that has lost its leadership and does not know it writes its
+// checkpoint while we lead. Conditional: after our transaction it fails, before
+// it we find the version changed. Unconditional: the same, only that ours may
+// be gone.
 func TestPythonZombie(t *testing.T) {
 	type zombie func(w *world, value string)
 	unconditional := func(w *world, value string) { w.python(shardA, value) }
@@ -176,7 +183,8 @@ func TestPythonZombie(t *testing.T) {
 	}
 }
 
-// A zombie that stops before our first commit has been there is noticed even if Zuul's checkpoint was not to be changed by it.
+// A zombie that stops before our first commit has been there is noticed even if
+// Zuul's checkpoint was not to be changed by it.
 func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -193,7 +201,8 @@ func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
 	w.queued(events(shardA, 1, 2)...)
 }
 
-// Our transaction fences a Python zombie: it names the version that it has read, and that is not the version any more.
+// Our transaction fences a Python zombie: it names the version that it has
+// read, and that is not the version any more.
 func TestPythonIsFenced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -298,7 +307,8 @@ func TestIdleTermObeysTheOperator(t *testing.T) {
 	ended(t, b) // it had none
 }
 
-// A leader whose lock node somebody deletes learns of it at once, without being asked for anything.
+// A leader whose lock node somebody deletes learns of it at once, without being
+// asked for anything.
 func TestLockNodeDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -314,7 +324,8 @@ func TestLockNodeDeleted(t *testing.T) {
 	}
 }
 
-// State that is deleted under a running process is made anew; what is known elsewhere is not lost.
+// State that is deleted under a running process is made anew; what is known
+// elsewhere is not lost.
 func TestStateDeleted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		remove []string
@@ -379,7 +390,8 @@ func TestAllStateDeleted(t *testing.T) {
 	w.queued(events(shardA, 4, 5)...)
 }
 
-// A checkpoint that is left of an earlier stream of the same name counts for nothing in the epoch of the next.
+// A checkpoint that is left of an earlier stream of the same name counts for
+// nothing in the epoch of the next.
 func TestCheckpointOfAnEarlierStream(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -409,7 +421,8 @@ func TestCheckpointOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// The lock nodes that a process has left by failing at the wrong moment do not keep anybody waiting.
+// The lock nodes that a process has left by failing at the wrong moment do not
+// keep anybody waiting.
 func TestGhostsAreRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -429,8 +442,9 @@ func TestGhostsAreRemoved(t *testing.T) {
 	}
 }
 
-// A node of a process that belongs to no living candidacy of it is removed when the process looks who stands in line, though it
-// does not want that shard itself: it would keep the shard from all others.
+// A node of a process that belongs to no living candidacy of it is removed when
+// the process looks who stands in line, though it does not want that shard
+// itself: it would keep the shard from all others.
 func TestGhostsOfOtherShardsAreRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -447,7 +461,8 @@ func TestGhostsOfOtherShardsAreRemoved(t *testing.T) {
 	commit(t, term, step(shardA, 1, 1))
 }
 
-// A candidacy that ends just as its request's connection is lost is looked for until nothing can come of the request any more.
+// A candidacy that ends just as its request's connection is lost is looked for
+// until nothing can come of the request any more.
 func TestCancelledWithTheConnectionLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -475,7 +490,8 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	}
 }
 
-// TestCheckpointsAreZuuls: what its listener says of shards that it leads, as far as that can be understood.
+// TestCheckpointsAreZuuls: what its listener says of shards that it leads, as
+// far as that can be understood.
 func TestCheckpointsAreZuuls(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

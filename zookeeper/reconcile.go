@@ -17,7 +17,8 @@ type checkpoint struct {
 	written time.Time // by ZooKeeper's clock
 }
 
-// sequence returns the checkpoint's value: empty for none (absent, null). The error says why it cannot be understood.
+// sequence returns the checkpoint's value: empty for none (absent, null). The
+// error says why it cannot be understood.
 func (z *checkpoint) sequence() (gerritstream.SequenceNumber, error) {
 	if !z.present {
 		return "", nil
@@ -38,7 +39,8 @@ func (z *checkpoint) sequence() (gerritstream.SequenceNumber, error) {
 	return gerritstream.ParseSequenceNumber(*value)
 }
 
-// encodeCheckpoint is what Zuul's node holds: the last record handled completely. Nothing else ever goes in there.
+// encodeCheckpoint is what Zuul's node holds: the last record handled
+// completely. Nothing else ever goes in there.
 func encodeCheckpoint(after gerritstream.SequenceNumber) []byte {
 	if after == "" {
 		return []byte(`{"checkpoint": null}`)
@@ -66,9 +68,11 @@ type beginning struct {
 // reconcile decides where a term begins: z is Zuul's value, p is ours.
 //
 //   - z = p, or z null, absent or unreadable and p an anchor or nothing: p.
-//   - z > p, or z a sequence and p an anchor, unreadable or nothing: a Python process led. Take z. It starts without a
-//     checkpoint at the tip: what arrived between an anchor and then may be lost.
-//   - z < p, null, absent or unreadable while p is a sequence: somebody wrote unconditionally, or deleted. Take p.
+//   - z > p, or z a sequence and p an anchor, unreadable or nothing: a Python
+//     process led. Take z. It starts without a checkpoint at the tip: what
+//     arrived between an anchor and then may be lost.
+//   - z < p, null, absent or unreadable while p is a sequence: somebody wrote
+//     unconditionally, or deleted. Take p.
 func reconcile(s stored) beginning {
 	z, err := s.zuul.sequence()
 	p := s.position
@@ -110,7 +114,8 @@ func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *chec
 	return asIs
 }
 
-// takeOver is the position behind what a Python process handled. When its last record arrived is not known.
+// takeOver is the position behind what a Python process handled. When its last
+// record arrived is not known.
 func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {
 	return beginning{
 		position: gerritstream.Position{After: z, TakenOver: zuul.written, Lost: lost},

@@ -10,11 +10,14 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// maxBytes is the largest request that the servers take: their jute.maxbuffer, as it is unless somebody lowered it. They hang up on a
-// larger one without a word, so that it looks like a connection that was lost, however often it is sent.
+// maxBytes is the largest request that the servers take: their jute.maxbuffer,
+// as it is unless somebody lowered it. They hang up on a larger one without a
+// word, so that it looks like a connection that was lost, however often it is
+// sent.
 const maxBytes = 1_048_575
 
-// errTooLarge: the request was not sent, because the servers would hang up on it.
+// errTooLarge: the request was not sent, because the servers would hang up on
+// it.
 var errTooLarge = errors.New("the request is too large for ZooKeeper")
 
 // fit checks that the servers take a request of one or more operations.
@@ -25,7 +28,8 @@ func fit(ops ...any) error {
 	return nil
 }
 
-// sizeOf is how many bytes a transaction takes. A request of one operation takes less.
+// sizeOf is how many bytes a transaction takes. A request of one operation
+// takes less.
 func sizeOf(ops []any) int {
 	size := 17
 	for _, op := range ops {
@@ -51,9 +55,10 @@ type answer[T any] struct {
 	err   error
 }
 
-// ask makes one request. The library's have neither context nor deadline and wait for as long as no server answers, so
-// each has a goroutine of its own, and ask returns when ctx ends or the session is over. What becomes of the request then is
-// unknown; late, if not nil, is told.
+// ask makes one request. The library's have neither context nor deadline and
+// wait for as long as no server answers, so each has a goroutine of its own,
+// and ask returns when ctx ends or the session is over. What becomes of the
+// request then is unknown; late, if not nil, is told.
 func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	var none T
 	if err := k.slots.Acquire(ctx, 1); err != nil {
@@ -95,12 +100,14 @@ func read[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, err
 	return ask(ctx, k, request, nil)
 }
 
-// write makes a request that goes through the servers' leader: an answer proves that the session lives.
+// write makes a request that goes through the servers' leader: an answer proves
+// that the session lives.
 func write[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
 	return writeLate(ctx, k, request, nil)
 }
 
-// writeLate is write that tells late what becomes of a request for which its caller does not wait any more.
+// writeLate is write that tells late what becomes of a request for which its
+// caller does not wait any more.
 func writeLate[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	began := time.Now()
 	value, err := ask(ctx, k, request, late)
@@ -155,7 +162,8 @@ func (k *session) children(ctx context.Context, path string) ([]string, error) {
 	return names, err
 }
 
-// sync makes later reads of this session see at least what was written, by whomever, before the call.
+// sync makes later reads of this session see at least what was written, by
+// whomever, before the call.
 func (k *session) sync(ctx context.Context) error {
 	_, err := write(ctx, k, func(c *zk.Conn) (string, error) { return c.Sync(k.store.at.zuul) })
 	return err
@@ -179,7 +187,8 @@ func (k *session) set(ctx context.Context, path string, data []byte, version int
 	return err
 }
 
-// remove deletes a node, whatever its version. One that is not there is no error.
+// remove deletes a node, whatever its version. One that is not there is no
+// error.
 func (k *session) remove(ctx context.Context, path string) error {
 	_, err := write(ctx, k, func(c *zk.Conn) (struct{}, error) { return struct{}{}, c.Delete(path, -1) })
 	if errors.Is(err, zk.ErrNoNode) {
@@ -188,8 +197,8 @@ func (k *session) remove(ctx context.Context, path string) error {
 	return err
 }
 
-// multi carries out all the operations or none. When the server refuses, failed is the index of the operation that it
-// refused, -1 if it names none.
+// multi carries out all the operations or none. When the server refuses, failed
+// is the index of the operation that it refused, -1 if it names none.
 func (k *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
 	if err := fit(ops...); err != nil {
 		return -1, err

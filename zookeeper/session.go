@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// session is one session with ZooKeeper and the one zk.Conn that serves it. When it is over, another is begun: what was asked
-// in this one is never carried out in the next.
+// session is one session with ZooKeeper and the one zk.Conn that serves it.
+// When it is over, another is begun: what was asked in this one is never
+// carried out in the next.
 //
 //	dialling -> standing <-> connection lost -> over
 type session struct {
@@ -63,7 +64,8 @@ func (s *Store) begin() (*session, error) {
 	return k, nil
 }
 
-// notice takes in what the library says of the connection, and of nodes that are watched. It must not block.
+// notice takes in what the library says of the connection, and of nodes that
+// are watched. It must not block.
 func (k *session) notice(e zk.Event) {
 	if e.Type != zk.EventSession {
 		k.views.happened(e)
@@ -100,7 +102,8 @@ func (k *session) isOver() bool {
 	}
 }
 
-// Printf implements zk.Logger. The library tells only here which timeout the servers have agreed to, and why it cannot connect.
+// Printf implements zk.Logger. The library tells only here which timeout the
+// servers have agreed to, and why it cannot connect.
 func (k *session) Printf(format string, args ...any) {
 	switch {
 	case strings.HasPrefix(format, "authenticated: id="):
@@ -116,7 +119,8 @@ func (k *session) Printf(format string, args ...any) {
 	}
 }
 
-// confirmed notes that a server has confirmed the session, at its beginning or after the connection was lost.
+// confirmed notes that a server has confirmed the session, at its beginning or
+// after the connection was lost.
 func (k *session) confirmed(id int64, timeout time.Duration) {
 	k.mu.Lock()
 	k.link.handshake.Stop()
@@ -145,7 +149,8 @@ func (k *session) confirmed(id int64, timeout time.Duration) {
 	}
 }
 
-// start runs f, unless the session is over. Whoever closes the session waits for f.
+// start runs f, unless the session is over. Whoever closes the session waits
+// for f.
 func (k *session) start(f func()) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -163,7 +168,8 @@ func (k *session) identity() (id int64, timeout time.Duration) {
 	return k.id, k.timeout
 }
 
-// patience is how long a connection may take to be made and confirmed: short enough to try another server in time.
+// patience is how long a connection may take to be made and confirmed: short
+// enough to try another server in time.
 func (k *session) patience() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -174,7 +180,8 @@ func (k *session) patience() time.Duration {
 	return min(max(timeout/3, time.Second), 10*time.Second)
 }
 
-// proved notes that a request which began then was answered by way of the servers' leader: the session lived then.
+// proved notes that a request which began then was answered by way of the
+// servers' leader: the session lived then.
 func (k *session) proved(began time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -183,7 +190,8 @@ func (k *session) proved(began time.Time) {
 	}
 }
 
-// trust is for how long after the beginning of an answered request a process may believe that its session lives.
+// trust is for how long after the beginning of an answered request a process
+// may believe that its session lives.
 func trust(timeout time.Duration) time.Duration { return timeout - timeout/5 }
 
 // trustLeft is for how long that will be so if nothing more is answered.
@@ -193,7 +201,8 @@ func (k *session) trustLeft(now time.Time) time.Duration {
 	return trust(k.timeout) - now.Sub(k.proof)
 }
 
-// keep shows the servers and this process that the session lives, until it is over or the Store is closed.
+// keep shows the servers and this process that the session lives, until it is
+// over or the Store is closed.
 func (k *session) keep() {
 	_, timeout := k.identity()
 	beat := time.NewTicker(timeout / 5)
@@ -227,12 +236,14 @@ func (k *session) keep() {
 	}
 }
 
-// beat asks something cheap. Sync goes through the leader: a server that is cut off from it goes on answering reads for long.
+// beat asks something cheap. Sync goes through the leader: a server that is cut
+// off from it goes on answering reads for long.
 func (k *session) beat() {
 	_, _ = write(k.ctx, k, func(c *zk.Conn) (string, error) { return c.Sync(k.store.at.own) })
 }
 
-// close ends the session: at once on the servers, if they answer within the grace; and in any case here. Ending ctx ends the grace.
+// close ends the session: at once on the servers, if they answer within the
+// grace; and in any case here. Ending ctx ends the grace.
 func (k *session) close(ctx context.Context) {
 	k.end()
 	closed := make(chan struct{})

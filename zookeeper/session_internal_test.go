@@ -33,7 +33,8 @@ func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Dura
 	return s, links
 }
 
-// A server that takes connections and says nothing is given up in time to try another one, within the session.
+// A server that takes connections and says nothing is given up in time to try
+// another one, within the session.
 func TestSilentServerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, links := twoWays(t, peers.ZooKeeperOptions{}, 10*time.Second)
@@ -68,7 +69,8 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	}
 }
 
-// What was asked in a session is not carried out in the next, although the library keeps it.
+// What was asked in a session is not carried out in the next, although the
+// library keeps it.
 func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	t.Parallel()
 	s, links := twoWays(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
@@ -84,7 +86,8 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	for _, link := range links {
 		link.Cut()
 	}
-	// Until the session is over, and after the links are there again, something is always queued.
+	// Until the session is over, and after the links are there again, something
+	// is always queued.
 	asking, stop := context.WithCancel(soon)
 	defer stop()
 	asked := make(chan int)

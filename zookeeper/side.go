@@ -17,22 +17,27 @@ import (
 )
 
 const (
-	// maxInline is how large a payload may be that goes into the queue's node itself.
+	// maxInline is how large a payload may be that goes into the queue's node
+	// itself.
 	maxInline = maxRequest - 16<<10
 
-	// chunkSize is how much of a larger one goes into each node of the side data.
+	// chunkSize is how much of a larger one goes into each node of the side
+	// data.
 	chunkSize = 900_000
 
-	// sideModelAPI is the model API from which on Zuul reads side data in the form that is written here.
+	// sideModelAPI is the model API from which on Zuul reads side data in the
+	// form that is written here.
 	sideModelAPI = 31
 )
 
-// ReasonTooLarge is the Reason of a dead letter for an event that the Zuul that is running could not read: it does not
-// fit into one node, and an older component is there that knows another form of large events.
+// ReasonTooLarge is the Reason of a dead letter for an event that the Zuul that
+// is running could not read: it does not fit into one node, and an older
+// component is there that knows another form of large events.
 const ReasonTooLarge = "too-large-for-zuul"
 
-// layAside puts an event that does not fit into a node of the queue into nodes of its own, or makes a dead letter of it. The
-// intent comes first: whatever is left half done, the next term finds by it and removes.
+// layAside puts an event that does not fit into a node of the queue into nodes
+// of its own, or makes a dead letter of it. The intent comes first: whatever is
+// left half done, the next term finds by it and removes.
 func (w *work) layAside(ctx context.Context) error {
 	if len(w.entries) != 1 || len(w.entries[0].Payload)+envelopeOverhead <= maxInline {
 		return nil
@@ -77,7 +82,8 @@ func newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// isUUID tells whether an intent's data is an id: what is anything else is not made a path of.
+// isUUID tells whether an intent's data is an id: what is anything else is not
+// made a path of.
 func isUUID(s string) bool {
 	if len(s) != 36 {
 		return false
@@ -113,8 +119,9 @@ func (t *term) writeIntent(ctx context.Context, id string) error {
 	return t.make(ctx, path, []byte(id))
 }
 
-// make makes a node under the proof of leadership and of the epoch. When a reply was lost it tries again; then, as well as when there was
-// one before, the error is zk.ErrNodeExists.
+// make makes a node under the proof of leadership and of the epoch. When a
+// reply was lost it tries again; then, as well as when there was one before,
+// the error is zk.ErrNodeExists.
 func (t *term) make(ctx context.Context, path string, data []byte) error {
 	parents := false
 	for starts := 0; ; {
@@ -149,7 +156,8 @@ func (t *term) make(ctx context.Context, path string, data []byte) error {
 	}
 }
 
-// upload writes an event's side data: the value of event_data, compressed, in chunks.
+// upload writes an event's side data: the value of event_data, compressed, in
+// chunks.
 func (w *work) upload(ctx context.Context, id string, e *gerritstream.Entry) error {
 	t := w.term
 	dir := t.store.at.side(id)
@@ -185,7 +193,8 @@ func (t *term) makeOnce(ctx context.Context, path string, data []byte) error {
 	return nil
 }
 
-// chunker cuts what is written into chunks. Each has memory of its own: the library may read it for longer than write takes.
+// chunker cuts what is written into chunks. Each has memory of its own: the
+// library may read it for longer than write takes.
 type chunker struct {
 	write func(n int, chunk []byte) error
 	n     int
@@ -219,8 +228,8 @@ func (c *chunker) flush() error {
 	return err
 }
 
-// clearIntent removes the side data that an intent names, and then the intent. It was never queued: the transaction that
-// queues it removes the intent.
+// clearIntent removes the side data that an intent names, and then the intent.
+// It was never queued: the transaction that queues it removes the intent.
 func (t *term) clearIntent(ctx context.Context, intent []byte) error {
 	k, at := t.session, t.store.at
 	if id := string(intent); isUUID(id) {
@@ -244,7 +253,8 @@ func (t *term) clearIntent(ctx context.Context, intent []byte) error {
 	return k.remove(ctx, at.intent(t.shard))
 }
 
-// modelAPI returns the lowest model API that Zuul's components say they speak. known is false when there are none.
+// modelAPI returns the lowest model API that Zuul's components say they speak.
+// known is false when there are none.
 func (t *term) modelAPI(ctx context.Context) (lowest int, known bool, err error) {
 	for _, kind := range componentKinds {
 		dir := t.store.at.component(kind)
@@ -265,7 +275,8 @@ func (t *term) modelAPI(ctx context.Context) (lowest int, known bool, err error)
 	return lowest, known, nil
 }
 
-// decodeModelAPI reads what a component says of itself. One that does not say which model API it speaks is older than the question.
+// decodeModelAPI reads what a component says of itself. One that does not say
+// which model API it speaks is older than the question.
 func decodeModelAPI(data []byte) (api int, ok bool) {
 	var component map[string]json.RawMessage
 	if json.Unmarshal(data, &component) != nil || component == nil {

@@ -19,7 +19,8 @@ func large(n int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 2_000_000)}}
 }
 
-// A process that dies between the steps of a large event leaves nothing behind for longer than until the next term.
+// A process that dies between the steps of a large event leaves nothing behind
+// for longer than until the next term.
 func TestKilledWithinALargeEvent(t *testing.T) {
 	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000001", "event_data_path"} {
 		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
@@ -51,7 +52,8 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 	}
 }
 
-// Leaderships that are lost between the steps of a large event, fifty times, leave nothing behind either.
+// Leaderships that are lost between the steps of a large event, fifty times,
+// leave nothing behind either.
 func TestDeposedWithinALargeEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -102,7 +104,8 @@ func TestIntents(t *testing.T) {
 	}
 }
 
-// A cluster with an old component gets no event that it could not read, and loses none without a trace.
+// A cluster with an old component gets no event that it could not read, and
+// loses none without a trace.
 func TestLargeEventAndAnOldComponent(t *testing.T) {
 	for name, tc := range map[string]struct {
 		components map[string]string
@@ -157,7 +160,8 @@ func TestSizes(t *testing.T) {
 	w.queued(want...)
 }
 
-// At its limit the queue takes no events and everything else; below four fifths it takes events again.
+// At its limit the queue takes no events and everything else; below four fifths
+// it takes events again.
 func TestQueueLimit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

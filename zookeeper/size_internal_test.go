@@ -10,7 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// widest is a term of a Store whose names are as long as they may be, behind a position as large as there are.
+// widest is a term of a Store whose names are as long as they may be, behind a
+// position as large as there are.
 func widest() (*term, gerritstream.Position) {
 	chroot, name := "/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength)
 	t := &term{
@@ -28,7 +29,8 @@ func widest() (*term, gerritstream.Position) {
 // longest is a sequence number that has as many digits as there may be.
 var longest = gerritstream.SequenceNumber(strings.Repeat("9", 128))
 
-// A commit within the limits is within what the servers take, whatever stands in it.
+// A commit within the limits is within what the servers take, whatever stands
+// in it.
 func TestCommitsWithinTheLimitsFit(t *testing.T) {
 	term, pos := widest()
 	texts := []string{"", "a", "<", "\x00", "\u2028", "\"", "\xff", "\U0001F600"}

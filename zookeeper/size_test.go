@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// What the servers would hang up on is refused before it is sent, and one byte less is taken: by a node alone and by a transaction.
+// What the servers would hang up on is refused before it is sent, and one byte
+// less is taken: by a node alone and by a transaction.
 func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -42,8 +43,9 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	}
 }
 
-// Dead letters whose texts take six times as many bytes as they have characters are put aside, as many as the limits allow; so is one
-// whose texts have no end.
+// Dead letters whose texts take six times as many bytes as they have characters
+// are put aside, as many as the limits allow; so is one whose texts have no
+// end.
 func TestLettersWithTextsThatGrow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -64,7 +66,8 @@ func TestLettersWithTextsThatGrow(t *testing.T) {
 	}
 }
 
-// A commit that does not fit, whatever stands in it, ends its term and is not sent again and again.
+// A commit that does not fit, whatever stands in it, ends its term and is not
+// sent again and again.
 func TestACommitThatDoesNotFitIsAnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

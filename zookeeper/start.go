@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// startFormat is the version of the stored start record. A newer one is refused.
+// startFormat is the version of the stored start record. A newer one is
+// refused.
 const startFormat = 1
 
 // storedStart is the start record as stored: one JSON object.
@@ -63,8 +64,8 @@ func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Start,
 	return start, n.stat.Version, err
 }
 
-// epochIn is the epoch of a start record, of a newer format as well. There is none, or
-// it cannot be read: 0, which ends no epoch.
+// epochIn is the epoch of a start record, of a newer format as well. There is
+// none, or it cannot be read: 0, which ends no epoch.
 func epochIn(start node) int {
 	var record struct {
 		Epoch int `json:"epoch"`
@@ -75,8 +76,8 @@ func epochIn(start node) int {
 	return record.Epoch
 }
 
-// inEpoch returns ErrStaleEpoch if the start record is of a later epoch than the
-// term. Otherwise the term goes by this version of the record.
+// inEpoch returns ErrStaleEpoch if the start record is of a later epoch than
+// the term. Otherwise the term goes by this version of the record.
 func (t *term) inEpoch(start node) error {
 	if current := epochIn(start); current > t.epoch {
 		return fmt.Errorf("epoch %d, and the start record is of epoch %d: %w", t.epoch, current, gerritstream.ErrStaleEpoch)
@@ -88,8 +89,9 @@ func (t *term) inEpoch(start node) error {
 	return nil
 }
 
-// guardEpoch has a transaction refused if the start record is not the one that the
-// term goes by. Where there was none, nothing can be checked: see checkEpoch.
+// guardEpoch has a transaction refused if the start record is not the one that
+// the term goes by. Where there was none, nothing can be checked: see
+// checkEpoch.
 func (t *term) guardEpoch(x *transaction) {
 	if t.start != absent {
 		x.add(opStart, &zk.CheckVersionRequest{Path: t.store.at.start(), Version: t.start})
@@ -99,11 +101,11 @@ func (t *term) guardEpoch(x *transaction) {
 // maxStarts is how often in one commit the start record may be found changed.
 const maxStarts = 5
 
-// checkEpoch reads the start record again: a transaction was refused for it, or the
-// term knows of none. In that case nothing is asked while no watch says that there
-// is one: the term heeds it from the first commit on that begins after the session
-// was told. It waits for the connection. ErrStaleEpoch and ErrLeadershipLost: the
-// epoch is over.
+// checkEpoch reads the start record again: a transaction was refused for it, or
+// the term knows of none. In that case nothing is asked while no watch says
+// that there is one: the term heeds it from the first commit on that begins
+// after the session was told. It waits for the connection. ErrStaleEpoch and
+// ErrLeadershipLost: the epoch is over.
 func (t *term) checkEpoch(ctx context.Context) error {
 	for {
 		var err error
@@ -128,7 +130,8 @@ func (t *term) checkEpoch(ctx context.Context) error {
 	}
 }
 
-// errStartMoves: whatever was tried, the start record had changed again. Nothing was written.
+// errStartMoves: whatever was tried, the start record had changed again.
+// Nothing was written.
 var errStartMoves = fmt.Errorf("%w: the start record keeps changing", gerritstream.ErrRetryLater)
 
 // Start implements gerritstream.Store.
@@ -190,7 +193,8 @@ func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Sta
 	return err
 }
 
-// sameStart compares the stored start record with what a caller believes to be there.
+// sameStart compares the stored start record with what a caller believes to be
+// there.
 func sameStart(held, prev *gerritstream.Start) (bool, error) {
 	if held == nil || prev == nil {
 		return held == nil && prev == nil, nil

@@ -17,7 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Store is a gerritstream.Store and a gerritstream.Crew in ZooKeeper, in Zuul's layout. See the package's documentation.
+// Store is a gerritstream.Store and a gerritstream.Crew in ZooKeeper, in Zuul's
+// layout. See the package's documentation.
 type Store struct {
 	config  Config
 	at      layout
@@ -70,14 +71,17 @@ const (
 	pointAnnounce point = "announce"
 )
 
-// maxEncoded bounds the memory that commits take besides the pages they come from.
+// maxEncoded bounds the memory that commits take besides the pages they come
+// from.
 const maxEncoded = 32 << 20
 
-// Open opens a store. It does not wait for ZooKeeper: a server that is away is waited for by the calls that need it, as
-// each says. What can be known before is an error: one line that says what is wrong and what to do.
+// Open opens a store. It does not wait for ZooKeeper: a server that is away is
+// waited for by the calls that need it, as each says. What can be known before
+// is an error: one line that says what is wrong and what to do.
 //
-// An open Store is a session with ZooKeeper: goroutines of its own keep it, and begin another when it is over, until Close
-// has waited for them. That is why it is opened and closed, rather than made.
+// An open Store is a session with ZooKeeper: goroutines of its own keep it, and
+// begin another when it is over, until Close has waited for them. That is why
+// it is opened and closed, rather than made.
 func Open(_ context.Context, config Config) (*Store, error) {
 	s, err := newStore(config)
 	if err != nil {
@@ -114,9 +118,11 @@ func newStore(config Config) (*Store, error) {
 	}, nil
 }
 
-// Close ends the session, and with it, at once, what the process leads, its announcement and its report; it stops the Store's
-// goroutines. Terms end; calls under way fail. If no server answers, others wait for the session to run out. It returns at
-// the latest when ctx ends, or a few seconds later, and the same each time it is called.
+// Close ends the session, and with it, at once, what the process leads, its
+// announcement and its report; it stops the Store's goroutines. Terms end;
+// calls under way fail. If no server answers, others wait for the session to
+// run out. It returns at the latest when ctx ends, or a few seconds later, and
+// the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
 	s.closing.Do(func() {
 		s.endTerms(nil, errClosed)
@@ -167,7 +173,8 @@ func (s *Store) manage() {
 	}
 }
 
-// serve has a session that stands be used, until it is over or the Store is closed.
+// serve has a session that stands be used, until it is over or the Store is
+// closed.
 func (s *Store) serve(k *session) {
 	if !s.checkChroot(k) {
 		return
@@ -182,7 +189,8 @@ func (s *Store) serve(k *session) {
 // chrootEvery is how often a chroot that is missing is looked for.
 const chrootEvery = time.Second
 
-// checkChroot returns once the chroot is there. false: the session is over, or the Store is closed.
+// checkChroot returns once the chroot is there. false: the session is over, or
+// the Store is closed.
 func (s *Store) checkChroot(k *session) bool {
 	for s.config.Chroot != "" {
 		n, err := k.stat(k.ctx, s.config.Chroot)
@@ -244,7 +252,8 @@ func (s *Store) notReached(err error) {
 
 func (s *Store) hosts() string { return strings.Join(s.config.Hosts, ",") }
 
-// await returns the session that stands, waiting for one if need be. Errors: the context's, ErrConfig, errClosed.
+// await returns the session that stands, waiting for one if need be. Errors:
+// the context's, ErrConfig, errClosed.
 func (s *Store) await(ctx context.Context) (*session, error) {
 	for {
 		s.mu.Lock()
@@ -271,7 +280,8 @@ func (s *Store) await(ctx context.Context) (*session, error) {
 // callPatience is how long a call waits that is not said to block.
 const callPatience = 5 * time.Second
 
-// call runs f in the session that stands, for a caller who does not wait for long.
+// call runs f in the session that stands, for a caller who does not wait for
+// long.
 func (s *Store) call(ctx context.Context, f func(ctx context.Context, k *session) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
 	defer cancel()
@@ -303,7 +313,8 @@ func (s *Store) write(p point, run func() error) error {
 // complainEvery is how often the log says that ZooKeeper is away.
 const complainEvery = time.Minute
 
-// complain says in the log that no server answers: once soon, and then every minute.
+// complain says in the log that no server answers: once soon, and then every
+// minute.
 func (s *Store) complain() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -26,7 +26,8 @@ const (
 	// brief is how long a session lasts where a test waits for its end.
 	brief = 5 * time.Second
 
-	// steady is how long it lasts elsewhere: a busy machine stands still for seconds.
+	// steady is how long it lasts elsewhere: a busy machine stands still for
+	// seconds.
 	steady = time.Minute
 )
 
@@ -48,7 +49,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// world is a chroot of its own, the stores opened on it, and a session to look at it and tamper with it.
+// world is a chroot of its own, the stores opened on it, and a session to look
+// at it and tamper with it.
 type world struct {
 	t      *testing.T
 	hosts  []string
@@ -163,7 +165,8 @@ func (w *world) open(c zookeeper.Config) *zookeeper.Store {
 	return store
 }
 
-// operator opens an operator whose writes suffer the faults that were asked for. It is closed by whoever uses it.
+// operator opens an operator whose writes suffer the faults that were asked
+// for. It is closed by whoever uses it.
 func (w *world) operator() *zookeeper.Operator {
 	w.t.Helper()
 	o, err := zookeeper.OpenOperator(w.t.Context(), w.config(zookeeper.Config{}))
@@ -314,13 +317,15 @@ func (w *world) entries() (entries []gerritstream.Entry) {
 		if err != nil || len(id) != 16 {
 			w.t.Fatalf("event id %q", e.ID)
 		}
-		// encoding/json compacts nothing in a RawMessage, but leaves out the blanks around it.
+		// encoding/json compacts nothing in a RawMessage, but leaves out the
+		// blanks around it.
 		entries = append(entries, gerritstream.Entry{ID: gerritstream.EventID(id), Payload: payloadOf(value, e.Payload)})
 	}
 	return entries
 }
 
-// payloadOf returns the bytes of the payload as they stand in the value, blanks around it included.
+// payloadOf returns the bytes of the payload as they stand in the value, blanks
+// around it included.
 func payloadOf(value, payload []byte) []byte {
 	const open = `{"payload": `
 	end := bytes.LastIndex(value, []byte(`, "span_context": null, "timestamp": `))

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// orphan is a lock node that nobody answers for any more and that may still be there, or may yet appear: it would keep
-// everybody else from leading the shard for as long as the session lives.
+// orphan is a lock node that nobody answers for any more and that may still be
+// there, or may yet appear: it would keep everybody else from leading the shard
+// for as long as the session lives.
 type orphan struct {
 	session *session
 	root    string
@@ -18,8 +19,9 @@ type orphan struct {
 const (
 	sweepEvery = 2 * time.Second
 
-	// sweepFor is for how long an orphan is looked for after it was not there: a request whose connection was lost is
-	// carried out within moments or never.
+	// sweepFor is for how long an orphan is looked for after it was not there:
+	// a request whose connection was lost is carried out within moments or
+	// never.
 	sweepFor = 10 * time.Second
 )
 
@@ -31,7 +33,8 @@ func (s *Store) orphan(k *session, root, name string) {
 	wake(s.wakeSweeper)
 }
 
-// sweep removes orphans until Close. Those of a session that is over have gone with it.
+// sweep removes orphans until Close. Those of a session that is over have gone
+// with it.
 func (s *Store) sweep() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -83,8 +86,9 @@ func (s *Store) removeNodes(ctx context.Context, k *session, root, name string) 
 	return nil
 }
 
-// abandon has the sweeper remove the nodes in a line that are of this process and belong to no living candidacy. There should be
-// none; but one would keep the shard from everybody for as long as this process lives.
+// abandon has the sweeper remove the nodes in a line that are of this process
+// and belong to no living candidacy. There should be none; but one would keep
+// the shard from everybody for as long as this process lives.
 func (s *Store) abandon(k *session, root string, waiting []contender) {
 	for _, ghost := range s.ghosts(waiting) {
 		if !s.isOrphan(ghost.candidacy()) {

@@ -17,7 +17,8 @@ var (
 	errMoved    = errors.New("the position was changed by an operator or another process")
 )
 
-// term is one leadership of one shard: as long as its lock node, which only this session can keep.
+// term is one leadership of one shard: as long as its lock node, which only
+// this session can keep.
 type term struct {
 	store   *Store
 	session *session
@@ -86,7 +87,8 @@ func (t *term) Resign(ctx context.Context) error {
 	return fmt.Errorf("resign %s: %w", t.shard, explain(err))
 }
 
-// removeLock deletes the lock node, however often the connection is lost meanwhile.
+// removeLock deletes the lock node, however often the connection is lost
+// meanwhile.
 func (t *term) removeLock(ctx context.Context) error {
 	for {
 		err := t.session.remove(ctx, t.lock)
@@ -99,7 +101,8 @@ func (t *term) removeLock(ctx context.Context) error {
 	}
 }
 
-// finish ends the term. The sweeper removes its lock node, unless a resignation does so sooner.
+// finish ends the term. The sweeper removes its lock node, unless a resignation
+// does so sooner.
 func (t *term) finish(why error) {
 	s := t.store
 	s.mu.Lock()
@@ -139,7 +142,8 @@ func (s *Store) endTerms(k *session, why error) {
 	}
 }
 
-// register counts the term among those that the session's end, and the end of the trust in it, end.
+// register counts the term among those that the session's end, and the end of
+// the trust in it, end.
 func (t *term) register() error {
 	s := t.store
 	s.mu.Lock()
@@ -156,12 +160,12 @@ func (t *term) register() error {
 	return nil
 }
 
-// checkEvery is how often an idle term looks whether an operator has written its position. A watch tells: nothing is asked while it
-// has not fired.
+// checkEvery is how often an idle term looks whether an operator has written
+// its position. A watch tells: nothing is asked while it has not fired.
 const checkEvery = 2 * time.Second
 
-// guard ends the term as soon as its lock node is gone, and soon after somebody else has written its position. fired is a
-// watch of the lock node.
+// guard ends the term as soon as its lock node is gone, and soon after somebody
+// else has written its position. fired is a watch of the lock node.
 func (t *term) guard(fired <-chan struct{}) {
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
@@ -190,7 +194,8 @@ func (t *term) guard(fired <-chan struct{}) {
 	}
 }
 
-// moved tells whether somebody else has written the position. A term that is committing learns it from that.
+// moved tells whether somebody else has written the position. A term that is
+// committing learns it from that.
 func (t *term) moved() bool {
 	return t.state.differs(func() (version int32, err error) {
 		n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
@@ -214,8 +219,9 @@ type settled struct {
 	version int32 // of the position
 }
 
-// differs reports whether the position has another version than the term knows of. A version that was looked at while the term
-// committed, or began or ended to, says nothing.
+// differs reports whether the position has another version than the term knows
+// of. A version that was looked at while the term committed, or began or ended
+// to, says nothing.
 func (s *state) differs(look func() (version int32, err error)) bool {
 	known, idle := s.get()
 	if !idle {

@@ -28,8 +28,9 @@ func (w *world) timestamps() (stamps []time.Time) {
 	return stamps
 }
 
-// An event's timestamp is the time of its writing, however long ago it arrived: by the local clock, but never ahead of the
-// service's. Zuul counts from it, and waits for one that has not come.
+// An event's timestamp is the time of its writing, however long ago it arrived:
+// by the local clock, but never ahead of the service's. Zuul counts from it,
+// and waits for one that has not come.
 func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_500)
 	for name, tc := range map[string]struct {
@@ -62,7 +63,8 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	}
 }
 
-// A commit that has to be sent again says when that was. The clock goes on when the first copy is lost.
+// A commit that has to be sent again says when that was. The clock goes on when
+// the first copy is lost.
 func TestTimestampOfACommitSentAgain(t *testing.T) {
 	for name, lose := range map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 		"reply lost": (*peers.Link).LoseNextReply, "request lost": (*peers.Link).LoseNextRequest,
@@ -96,7 +98,8 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 	}
 }
 
-// A dead letter that is queued after all has its arrival for a timestamp: an operator's clock may be ahead, and nothing waits for it.
+// A dead letter that is queued after all has its arrival for a timestamp: an
+// operator's clock may be ahead, and nothing waits for it.
 func TestTimestampOfARetriedLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

@@ -71,7 +71,8 @@ func (t *TLS) client(ctx context.Context, raw net.Conn, host string) (net.Conn, 
 	return conn, nil
 }
 
-// verifyChain checks that a server's certificate is valid and signed by the CA, whatever its name.
+// verifyChain checks that a server's certificate is valid and signed by the CA,
+// whatever its name.
 func verifyChain(state tls.ConnectionState, pool *x509.CertPool) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("the server has no certificate")
@@ -86,8 +87,9 @@ func verifyChain(state tls.ConnectionState, pool *x509.CertPool) error {
 	return nil
 }
 
-// refusedTLS tells whether a connection failed because one side does not accept the other's certificate, or because only one
-// of them speaks TLS: time does not heal that.
+// refusedTLS tells whether a connection failed because one side does not accept
+// the other's certificate, or because only one of them speaks TLS: time does
+// not heal that.
 func refusedTLS(err error) bool {
 	var unverified *tls.CertificateVerificationError
 	var alert tls.AlertError
@@ -95,7 +97,8 @@ func refusedTLS(err error) bool {
 	return errors.As(err, &unverified) || errors.As(err, &alert) || errors.As(err, &noTLS) || isRemoteAlert(err)
 }
 
-// isRemoteAlert recognises an alert that the other side sent: Go's type for it is its own.
+// isRemoteAlert recognises an alert that the other side sent: Go's type for it
+// is its own.
 func isRemoteAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error"

@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// opKind says what an operation of a transaction is for: the first one that the server refuses decides what is done.
+// opKind says what an operation of a transaction is for: the first one that the
+// server refuses decides what is done.
 type opKind int
 
 const (
@@ -43,8 +44,9 @@ func (x *transaction) kind(failed int) opKind {
 	return x.kinds[failed]
 }
 
-// arenas are used again once the server has answered. Until then the library may read from them: that of a transaction
-// whose reply was lost is left to the garbage collector.
+// arenas are used again once the server has answered. Until then the library
+// may read from them: that of a transaction whose reply was lost is left to the
+// garbage collector.
 var arenas = sync.Pool{New: func() any { return new([]byte) }}
 
 func (x *transaction) free() {
@@ -54,10 +56,10 @@ func (x *transaction) free() {
 	}
 }
 
-// build makes the transaction: proof of leadership, position, Zuul's checkpoint,
-// epoch, events, dead letters. The position comes before what may have changed
-// meanwhile: a copy that was carried out, although its reply was lost, shows in the
-// position being refused, and in nothing else.
+// build makes the transaction: proof of leadership, position, Zuul's
+// checkpoint, epoch, events, dead letters. The position comes before what may
+// have changed meanwhile: a copy that was carried out, although its reply was
+// lost, shows in the position being refused, and in nothing else.
 func (w *work) build() *transaction {
 	t, at := w.term, w.term.store.at
 	x := &transaction{list: make([]any, 0, len(w.entries)+len(w.letters)+5), kinds: make([]opKind, 0, len(w.entries)+len(w.letters)+5)}

@@ -29,8 +29,9 @@ func watching(k *session) (fired <-chan struct{}) {
 	return fired
 }
 
-// What proves that a session lived is the moment at which a request began, however late its answer came: the servers may have let it
-// run out the moment after.
+// What proves that a session lived is the moment at which a request began,
+// however late its answer came: the servers may have let it run out the moment
+// after.
 func TestProofIsDatedFromTheBeginning(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
@@ -58,7 +59,8 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 	}
 }
 
-// A request for which its caller did not wait proves nothing, and neither does a read.
+// A request for which its caller did not wait proves nothing, and neither does
+// a read.
 func TestWhatProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := bareSession()
@@ -78,7 +80,8 @@ func TestWhatProvesNothing(t *testing.T) {
 	})
 }
 
-// connected is a connection on which a session was just confirmed; peer is the server's end of it.
+// connected is a connection on which a session was just confirmed; peer is the
+// server's end of it.
 func connected(t *testing.T, k *session) (l *link, peer net.Conn) {
 	t.Helper()
 	ours, peer := net.Pipe()
@@ -90,7 +93,8 @@ func connected(t *testing.T, k *session) (l *link, peer net.Conn) {
 	return l, peer
 }
 
-// A session that is confirmed on a new connection lived when that connection was begun.
+// A session that is confirmed on a new connection lived when that connection
+// was begun.
 func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := bareSession()
@@ -103,8 +107,8 @@ func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 	})
 }
 
-// When a connection is lost and another is made everybody who waits for a watch looks again, for the library may not notice what it has
-// missed.
+// When a connection is lost and another is made everybody who waits for a watch
+// looks again, for the library may not notice what it has missed.
 func TestANewConnectionFiresAllWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := bareSession()
@@ -121,8 +125,10 @@ func TestANewConnectionFiresAllWatches(t *testing.T) {
 	})
 }
 
-// On a new connection nothing is read before the library has set its watches: it says from which transaction on it has missed
-// something, and would say too late a one if a reply came first. Where it has none to set nothing waits, and never for long.
+// On a new connection nothing is read before the library has set its watches:
+// it says from which transaction on it has missed something, and would say too
+// late a one if a reply came first. Where it has none to set nothing waits, and
+// never for long.
 func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 	setWatches := binary.BigEndian.AppendUint32(make([]byte, 8), opSetWatches)
 	for name, tc := range map[string]struct {
@@ -178,7 +184,8 @@ func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 	}
 }
 
-// A position that the term itself writes while it is looked at was not moved by another.
+// A position that the term itself writes while it is looked at was not moved by
+// another.
 func TestOwnCommitsAreNoMove(t *testing.T) {
 	const before, behind = 4, 5
 	for name, tc := range map[string]struct {
@@ -212,7 +219,8 @@ func TestOwnCommitsAreNoMove(t *testing.T) {
 	}
 }
 
-// What is committed while the queue is looked at may not be in what is seen: it counts besides.
+// What is committed while the queue is looked at may not be in what is seen: it
+// counts besides.
 func TestCommitsDuringALookAtTheQueueCount(t *testing.T) {
 	g := gauge{limit: 100}
 	g.add(7)

@@ -14,7 +14,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// A commit for which nobody waits any more is still the library's to send: its bytes are not used again for another.
+// A commit for which nobody waits any more is still the library's to send: its
+// bytes are not used again for another.
 func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -53,7 +54,8 @@ func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 	}
 }
 
-// A process that dies while it removes what a large event has left still has it on record: the next one finds the rest.
+// A process that dies while it removes what a large event has left still has it
+// on record: the next one finds the rest.
 func TestKilledWithinRemovingALargeEvent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -93,7 +95,8 @@ func (w *world) full() {
 	}
 }
 
-// Dead letters that there is no room for are counted once, though a reply is lost, or their commit is sent again.
+// Dead letters that there is no room for are counted once, though a reply is
+// lost, or their commit is sent again.
 func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -117,7 +120,8 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 	}
 }
 
-// Dead letters are kept up to a number of bytes, however few they are; beyond it they are counted.
+// Dead letters are kept up to a number of bytes, however few they are; beyond
+// it they are counted.
 func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
@@ -151,7 +155,8 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	}
 }
 
-// Lock nodes that nobody answers for are looked for now and then, not all the time.
+// Lock nodes that nobody answers for are looked for now and then, not all the
+// time.
 func TestSweepsPause(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)

@@ -11,10 +11,13 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// views are what a session has seen of nodes that it watches. A node is read once and then taken from here until the server says
-// that it has changed: at rest nothing is asked. What is taken from here is never older than what the session has been answered
-// last, for a server sends the event of a change before any answer that was made after it, and the library hands both on in that order.
-// A caller that needs to know what others have written by now calls sync before.
+// views are what a session has seen of nodes that it watches. A node is read
+// once and then taken from here until the server says that it has changed: at
+// rest nothing is asked. What is taken from here is never older than what the
+// session has been answered last, for a server sends the event of a change
+// before any answer that was made after it, and the library hands both on in
+// that order. A caller that needs to know what others have written by now calls
+// sync before.
 type views struct {
 	viewing sync.Mutex
 	views   map[viewKey]*view // under viewing
@@ -61,11 +64,14 @@ func (key viewKey) same(a, b *seen) bool {
 }
 
 const (
-	// lookAgain is for how long a watch is trusted. One that got lost would leave a shard without a leader.
+	// lookAgain is for how long a watch is trusted. One that got lost would
+	// leave a shard without a leader.
 	lookAgain = 30 * time.Second
 
-	// trustFirst is how long a view is trusted at least. A node that did not change is trusted twice as long the next time, up
-	// to trustMost: there may be thousands of shards that have ended. The list of a node's children is not.
+	// trustFirst is how long a view is trusted at least. A node that did not
+	// change is trusted twice as long the next time, up to trustMost: there may
+	// be thousands of shards that have ended. The list of a node's children is
+	// not.
 	trustFirst = time.Minute
 	trustMost  = 8 * time.Minute
 )
@@ -99,8 +105,9 @@ func (w *views) happened(e zk.Event) {
 	}
 }
 
-// expireAll has everybody look again, on a new connection. The library sets its watches again then; should that be lost as well, it
-// does not notice what it has missed.
+// expireAll has everybody look again, on a new connection. The library sets its
+// watches again then; should that be lost as well, it does not notice what it
+// has missed.
 func (w *views) expireAll() {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
@@ -135,7 +142,8 @@ func (w *views) armLocked(v *view, armed bool) {
 	}
 }
 
-// watching reports whether the library holds watches, which it sets again on the next connection.
+// watching reports whether the library holds watches, which it sets again on
+// the next connection.
 func (w *views) watching() bool {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
@@ -150,7 +158,8 @@ type looked struct {
 	turn  int             // to hand to take
 }
 
-// taken returns what was seen, if that is still so, and what to read a node with otherwise.
+// taken returns what was seen, if that is still so, and what to read a node
+// with otherwise.
 func (w *views) taken(key viewKey) looked {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
@@ -169,8 +178,9 @@ func (w *views) taken(key viewKey) looked {
 	return looked{armed: v.armed, turn: v.turn}
 }
 
-// take takes in what was read in a turn: by setting a watch, or while one stood. again: that one did not tell of a change, and the
-// node is to be read by setting another.
+// take takes in what was read in a turn: by setting a watch, or while one
+// stood. again: that one did not tell of a change, and the node is to be read
+// by setting another.
 func (w *views) take(key viewKey, turn int, s seen, set bool) (fired <-chan struct{}, again bool) {
 	w.viewing.Lock()
 	defer w.viewing.Unlock()
@@ -220,8 +230,8 @@ func (w *views) peek(key viewKey) (seen, bool) {
 	return v.seen, true
 }
 
-// see returns what a node is, and what is closed when it may be so no more. absent: a node that is not there is watched for;
-// otherwise fired is nil then.
+// see returns what a node is, and what is closed when it may be so no more.
+// absent: a node that is not there is watched for; otherwise fired is nil then.
 func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
 	for {
 		was := k.views.taken(key)
@@ -243,7 +253,8 @@ func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-ch
 	}
 }
 
-// readView reads a node: plainly while a watch stands, by setting one otherwise. set: one was set.
+// readView reads a node: plainly while a watch stands, by setting one
+// otherwise. set: one was set.
 func (k *session) readView(ctx context.Context, key viewKey, standing, absent bool) (s seen, set bool, err error) {
 	if standing {
 		s, err = read(ctx, k, key.get)
@@ -306,13 +317,15 @@ func (k *session) watchGet(ctx context.Context, path string) (node, <-chan struc
 	return s.node, fired, err
 }
 
-// watchPresent watches a node that is there. present is false, and nothing is watched, when it is not.
+// watchPresent watches a node that is there. present is false, and nothing is
+// watched, when it is not.
 func (k *session) watchPresent(ctx context.Context, path string) (n node, fired <-chan struct{}, err error) {
 	s, fired, err := k.see(ctx, viewKey{path, viewNode}, false)
 	return s.node, fired, err
 }
 
-// watchChildren lists a node's children and watches for other ones. One that is not there has none.
+// watchChildren lists a node's children and watches for other ones. One that is
+// not there has none.
 func (k *session) watchChildren(ctx context.Context, path string) ([]string, <-chan struct{}, error) {
 	s, fired, err := k.see(ctx, viewKey{path, viewChildren}, true)
 	return slices.Clone(s.names), fired, err

@@ -43,8 +43,9 @@ func watched(t *testing.T) (o *observed, dir string) {
 	return &observed{sessions[0], sessions[1], link}, dir
 }
 
-// What was written anywhere before a sync is seen after it, though hardly anything is asked: a node's data, and which nodes there are;
-// and though the connection is lost again and again.
+// What was written anywhere before a sync is seen after it, though hardly
+// anything is asked: a node's data, and which nodes there are; and though the
+// connection is lost again and again.
 func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
@@ -108,7 +109,8 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	}
 }
 
-// A node that was deleted and made again, a node that was not there, and one that goes: whoever waits is told.
+// A node that was deleted and made again, a node that was not there, and one
+// that goes: whoever waits is told.
 func TestWhoWatchesIsTold(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
@@ -171,7 +173,8 @@ func TestWhoWatchesIsTold(t *testing.T) {
 	}
 }
 
-// A watch that got lost, in whatever way, is not trusted for ever; whoever waits is told when it is found out.
+// A watch that got lost, in whatever way, is not trusted for ever; whoever
+// waits is told when it is found out.
 func TestALostWatchIsFoundOut(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
@@ -231,7 +234,8 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 	}
 }
 
-// An event that comes while a node is read may be of a change that the answer does not have yet: what was read is not kept.
+// An event that comes while a node is read may be of a change that the answer
+// does not have yet: what was read is not kept.
 func TestAnEventWhileANodeIsRead(t *testing.T) {
 	var w views
 	key := viewKey{"/node", viewNode}

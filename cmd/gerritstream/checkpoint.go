@@ -24,7 +24,8 @@ shard loses its leadership in the same moment, and whoever leads next reads from
 	return cmd
 }
 
-// span is an interval for people and programs. A zero From means that it is not known.
+// span is an interval for people and programs. A zero From means that it is not
+// known.
 type span struct {
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until"`

@@ -112,7 +112,8 @@ func (r *report) writeMove(w io.Writer, m *moveView) {
 	}
 }
 
-// behind says behind which record what is read again is, where its arrival is not known.
+// behind says behind which record what is read again is, where its arrival is
+// not known.
 func (m *moveView) behind() string {
 	if m.Again.From.IsZero() && m.To.After != "" {
 		return fmt.Sprintf(", behind %s,", m.To.After)

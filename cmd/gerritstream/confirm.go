@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// consent is the flag by which a command that changes something is told to go on without asking.
+// consent is the flag by which a command that changes something is told to go
+// on without asking.
 type consent struct {
 	process
 	yes bool
@@ -22,7 +23,8 @@ func consentFlag(cmd *cobra.Command, p process) *consent {
 	return c
 }
 
-// possible returns an error if there is neither consent nor anybody to ask. It is to be called before anything is done.
+// possible returns an error if there is neither consent nor anybody to ask. It
+// is to be called before anything is done.
 func (c *consent) possible(cmd *cobra.Command) error {
 	if c.yes || isTerminal(c.stdin) {
 		return nil

@@ -44,7 +44,8 @@ func (f *letterFilter) takes(l *gerritstream.Letter) bool {
 	return (f.reason == "" || l.Reason == f.reason) && (f.shard == "" || string(l.Shard) == f.shard)
 }
 
-// chosenLetters are the dead letters that a command is about: named, or all that a filter takes.
+// chosenLetters are the dead letters that a command is about: named, or all
+// that a filter takes.
 type chosenLetters struct {
 	letterFilter
 	all bool
@@ -76,7 +77,8 @@ func (c *chosenLetters) parse(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// find returns the ids of the dead letters, the oldest first; one that is named must be there.
+// find returns the ids of the dead letters, the oldest first; one that is named
+// must be there.
 func (c *chosenLetters) find(ctx context.Context, o operated) ([]gerritstream.EventID, error) {
 	if !c.all {
 		for _, id := range c.ids {
@@ -99,7 +101,8 @@ func (c *chosenLetters) find(ctx context.Context, o operated) ([]gerritstream.Ev
 	return ids, nil
 }
 
-// parseEventID reads an id: 32 hexadecimal digits, with or without the dashes of a UUID.
+// parseEventID reads an id: 32 hexadecimal digits, with or without the dashes
+// of a UUID.
 func parseEventID(s string) (id gerritstream.EventID, err error) {
 	raw, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
 	if err != nil || len(raw) != len(id) {
@@ -109,7 +112,8 @@ func parseEventID(s string) (id gerritstream.EventID, err error) {
 	return id, nil
 }
 
-// letterView is what is said of a dead letter, as JSON. Its payload is not part of it.
+// letterView is what is said of a dead letter, as JSON. Its payload is not part
+// of it.
 type letterView struct {
 	ID       gerritstream.EventID        `json:"id"`
 	Shard    gerritstream.ShardID        `json:"shard"`

@@ -59,7 +59,8 @@ output. Nobody has judged these bytes to be harmless, so that they are not writt
 	return cmd
 }
 
-// writePayload writes what is kept of the record, and says so if that is not all.
+// writePayload writes what is kept of the record, and says so if that is not
+// all.
 func writePayload(p process, l *gerritstream.Letter) error {
 	if len(l.Payload) < l.Length {
 		fmt.Fprintf(p.stderr, "gerritstream: only the first %d of %d bytes are kept; %s\n", len(l.Payload), l.Length, readAgain(l))

@@ -26,10 +26,12 @@ type demonstration struct {
 }
 
 const (
-	// maxDemoEvents bounds the memory of a demonstration: the stream is kept in it, at two kilobytes or so an event.
+	// maxDemoEvents bounds the memory of a demonstration: the stream is kept in
+	// it, at two kilobytes or so an event.
 	maxDemoEvents = 500_000
 
-	// maxDemoShards is as many as one process may poll, with a read under way for each, without getting slow.
+	// maxDemoShards is as many as one process may poll, with a read under way
+	// for each, without getting slow.
 	maxDemoShards = 64
 )
 
@@ -104,7 +106,8 @@ func (d *demonstration) run(ctx context.Context) error {
 	return d.watch(ctx, &b)
 }
 
-// demoDatabase returns the path of the database to make. Of a file that is there it must be sure that nobody's events are in it.
+// demoDatabase returns the path of the database to make. Of a file that is
+// there it must be sure that nobody's events are in it.
 func demoDatabase(ctx context.Context, path string) (string, error) {
 	if path == "" {
 		folder, err := os.MkdirTemp("", "gerritstream-demo-")

@@ -35,7 +35,8 @@ func (b *bench) daemon(ctx context.Context, observer gerritstream.Observer, unti
 	})
 }
 
-// demoLogger logs what goes wrong, for the lines of a demonstration say the rest.
+// demoLogger logs what goes wrong, for the lines of a demonstration say the
+// rest.
 type demoLogger struct {
 	*slog.Logger
 	level slog.LevelVar
@@ -48,8 +49,9 @@ func newDemoLogger(w io.Writer) *demoLogger {
 	return l
 }
 
-// quiet keeps to errors until loud is called: that a temporary folder does not outlive a restart, or that a container has little
-// memory, is no news in a demonstration.
+// quiet keeps to errors until loud is called: that a temporary folder does not
+// outlive a restart, or that a container has little memory, is no news in a
+// demonstration.
 func (l *demoLogger) quiet() (loud func()) {
 	l.level.Set(slog.LevelError)
 	return func() { l.level.Set(slog.LevelWarn) }

@@ -50,7 +50,8 @@ type published struct {
 	want  fate
 }
 
-// findings are all records of which a trace was found, each with every trace of it.
+// findings are all records of which a trace was found, each with every trace of
+// it.
 type findings map[place][]fate
 
 func (f findings) add(at place, what fate) { f[at] = append(f[at], what) }
@@ -64,7 +65,8 @@ type comparison struct {
 	examples   []string
 }
 
-// fine: each record was found once, with the verdict it was made for, and nothing else was.
+// fine: each record was found once, with the verdict it was made for, and
+// nothing else was.
 func (c *comparison) fine() bool { return c.lost+c.duplicated+c.misjudged+c.unexpected == 0 }
 
 // err says what is not fine.
@@ -121,8 +123,9 @@ func compare(acked []published, found findings) comparison {
 	return c
 }
 
-// findStored reads the rows of a database, as any other program might, and the positions. passed reports whether the
-// stored position of its shard is at a place or behind it: what was filtered leaves no other trace.
+// findStored reads the rows of a database, as any other program might, and the
+// positions. passed reports whether the stored position of its shard is at a
+// place or behind it: what was filtered leaves no other trace.
 func findStored(ctx context.Context, path string) (found findings, passed func(place) bool, err error) {
 	r, err := sqlite.OpenReader(ctx, path)
 	if err != nil {

@@ -19,7 +19,8 @@ func at(shard gerritstream.ShardID, seq gerritstream.SequenceNumber) place {
 	return place{shard, seq, gerritstream.NoSub}
 }
 
-// TestCompare shows that each kind of trouble is found, and counted as what it is.
+// TestCompare shows that each kind of trouble is found, and counted as what it
+// is.
 func TestCompare(t *testing.T) {
 	acked := []published{
 		{at("a", "1"), asQueued}, {at("b", "1"), asQueued}, {at("a", "2"), asFiltered}, {at("b", "2"), asDead},
@@ -92,8 +93,8 @@ func TestCompareNamesAFew(t *testing.T) {
 	}
 }
 
-// TestBadRecordsStayBelowWhatAStoreKeeps: of more than 1,000 dead letters a store would keep only the count, and the comparison
-// would take them for lost.
+// TestBadRecordsStayBelowWhatAStoreKeeps: of more than 1,000 dead letters a
+// store would keep only the count, and the comparison would take them for lost.
 func TestBadRecordsStayBelowWhatAStoreKeeps(t *testing.T) {
 	for events := 1; events <= maxDemoEvents; events += 1 + events/3 {
 		if bad := gerrittest.BadKinds() + events/badEvery(events); bad > maxBad+gerrittest.BadKinds() {

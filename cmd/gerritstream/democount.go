@@ -12,8 +12,9 @@ import (
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
-// counted is a demonstration with a number of events. Its fields belong to the goroutine that runs it, and while it publishes
-// to the producer's; all but tally and producer.published, which are safe to look at.
+// counted is a demonstration with a number of events. Its fields belong to the
+// goroutine that runs it, and while it publishes to the producer's; all but
+// tally and producer.published, which are safe to look at.
 type counted struct {
 	*demonstration
 	*bench
@@ -55,14 +56,17 @@ const (
 	// demoSeed makes every demonstration the same.
 	demoSeed = 20
 
-	// maxBad is how many records are bad at most, about: of more than 1,000 dead letters a store would keep only the count.
+	// maxBad is how many records are bad at most, about: of more than 1,000
+	// dead letters a store would keep only the count.
 	maxBad = 500
 )
 
-// badEvery is the number of records of which one is bad. Up to 200,000 records it is what gerrittest finds lifelike.
+// badEvery is the number of records of which one is bad. Up to 200,000 records
+// it is what gerrittest finds lifelike.
 func badEvery(events int) int { return max(400, (events+maxBad-1)/maxBad) }
 
-// work publishes while a daemon follows, and then has another daemon read what is left, to the tip of every shard.
+// work publishes while a daemon follows, and then has another daemon read what
+// is left, to the tip of every shard.
 func (c *counted) work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	reported := make(chan struct{})
@@ -134,8 +138,9 @@ func (c *counted) say(format string, args ...any) {
 	fmt.Fprintf(c.stderr, "%5.1fs  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// judge compares what the stream acknowledged with what a separate reader finds. Without a result it came to nothing; with one,
-// the error says what does not add up.
+// judge compares what the stream acknowledged with what a separate reader
+// finds. Without a result it came to nothing; with one, the error says what
+// does not add up.
 func (c *counted) judge(ctx context.Context) (*demoResult, error) {
 	found, passed, err := findStored(ctx, c.database)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
-// verdictLines is an Observer that shows a line for each record, once its verdict is final: when what is queued or put aside
-// has been committed, and with it what is ahead of it in its shard.
+// verdictLines is an Observer that shows a line for each record, once its
+// verdict is final: when what is queued or put aside has been committed, and
+// with it what is ahead of it in its shard.
 type verdictLines struct {
 	gerritstream.NopObserver
 	show   func(line string)
@@ -39,7 +40,8 @@ func newVerdictLines(colour bool, show func(string)) *verdictLines {
 	}
 }
 
-// Elected implements gerritstream.Observer: a term judges again what the one before did not commit.
+// Elected implements gerritstream.Observer: a term judges again what the one
+// before did not commit.
 func (l *verdictLines) Elected(shard gerritstream.ShardID, _ uint64, _ gerritstream.Position, _ bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +68,8 @@ func (l *verdictLines) Committed(shard gerritstream.ShardID, _ uint64, c *gerrit
 	l.release(shard, &c.Position)
 }
 
-// release shows the lines that wait for nothing: in front, those that are committed and those of what was filtered. mu is held.
+// release shows the lines that wait for nothing: in front, those that are
+// committed and those of what was filtered. mu is held.
 func (l *verdictLines) release(shard gerritstream.ShardID, committed *gerritstream.Position) {
 	lines := l.waiting[shard]
 	for len(lines) > 0 && (lines[0].verdict == gerrittest.Filtered || committed.Covers(lines[0].seq, lines[0].sub)) {

@@ -10,8 +10,10 @@ import (
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
-// producer publishes made-up traffic, as a program that must not lose a record does: what the stream does not take is put
-// again, and a record counts as published when the stream has said where it is. It is used by one goroutine, but for published.
+// producer publishes made-up traffic, as a program that must not lose a record
+// does: what the stream does not take is put again, and a record counts as
+// published when the stream has said where it is. It is used by one goroutine,
+// but for published.
 type producer struct {
 	put       func(context.Context, []gerrittest.Record) ([]putAnswer, error)
 	next      func() gerrittest.Record
@@ -31,8 +33,9 @@ const (
 	putMostBytes   = 4 << 20 // and 5 MiB
 	putAgainAfter  = 100 * time.Millisecond
 
-	// starving is how long a record may be refused until no new ones are put before it. A shard takes a record of nearly
-	// 1 MiB only when it has been left alone for nearly a second.
+	// starving is how long a record may be refused until no new ones are put
+	// before it. A shard takes a record of nearly 1 MiB only when it has been
+	// left alone for nearly a second.
 	starving = time.Second
 )
 
@@ -57,7 +60,8 @@ func (p *producer) publish(ctx context.Context, count int) error {
 	return nil
 }
 
-// batch takes what was refused, and then as many new records as there is room for and are wanted.
+// batch takes what was refused, and then as many new records as there is room
+// for and are wanted.
 func (p *producer) batch(wanted int) (batch []refusedRecord, fresh int) {
 	bytes := 0
 	for len(p.refused) > 0 && bytes < putMostBytes {
@@ -106,7 +110,8 @@ func (p *producer) send(ctx context.Context, batch []refusedRecord) error {
 	return nil
 }
 
-// stroll publishes one record, and waits as long as a person takes to read a line.
+// stroll publishes one record, and waits as long as a person takes to read a
+// line.
 func (p *producer) stroll(ctx context.Context) error {
 	if err := p.publish(ctx, 1); err != nil {
 		return err

@@ -22,7 +22,8 @@ type put struct {
 	when   time.Time
 }
 
-// testProducer returns a producer on a new stream, and where it keeps what it is told.
+// testProducer returns a producer on a new stream, and where it keeps what it
+// is told.
 func testProducer(t *testing.T, shards int, next func() gerrittest.Record) (*producer, *demoStream, *[]put) {
 	t.Helper()
 	stream, err := newDemoStream(shards)
@@ -35,8 +36,9 @@ func testProducer(t *testing.T, shards int, next func() gerrittest.Record) (*pro
 	}}, stream, &puts
 }
 
-// TestProducerPutsAgainWhatIsRefused publishes more than three shards take at once, through a change of shards: each record is
-// in the stream once, where the producer was told that it is.
+// TestProducerPutsAgainWhatIsRefused publishes more than three shards take at
+// once, through a change of shards: each record is in the stream once, where
+// the producer was told that it is.
 func TestProducerPutsAgainWhatIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const count = 5000
@@ -101,8 +103,8 @@ func checkStored(t *testing.T, stream *demoStream, puts []put) {
 	}
 }
 
-// TestLargeRecordIsNotStarved: a record that a shard takes only after nearly a second of quiet gets it, however many small ones
-// wait behind it.
+// TestLargeRecordIsNotStarved: a record that a shard takes only after nearly a
+// second of quiet gets it, however many small ones wait behind it.
 func TestLargeRecordIsNotStarved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		made := 0
@@ -129,7 +131,8 @@ func TestLargeRecordIsNotStarved(t *testing.T) {
 	})
 }
 
-// TestProducerStops: with its context, while all is refused, and at an error that will not pass.
+// TestProducerStops: with its context, while all is refused, and at an error
+// that will not pass.
 func TestProducerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, stream, puts := testProducer(t, 1, func() gerrittest.Record { return gerrittest.Record{Key: "k", Data: []byte("{}")} })

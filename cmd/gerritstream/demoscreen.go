@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// screen writes lines for a person, in a goroutine of its own: an output that takes nothing, such as a pager that waits, keeps
-// nobody from stopping. run must be running for lines to be written.
+// screen writes lines for a person, in a goroutine of its own: an output that
+// takes nothing, such as a pager that waits, keeps nobody from stopping. run
+// must be running for lines to be written.
 type screen struct {
 	w     io.Writer
 	lines chan string
@@ -23,7 +24,8 @@ func newScreen(w io.Writer) *screen {
 	return &screen{w: w, lines: make(chan string, screenLines), stop: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// run writes until finish is called and all lines are written, or a write fails.
+// run writes until finish is called and all lines are written, or a write
+// fails.
 func (s *screen) run() {
 	defer close(s.ended)
 	for {
@@ -58,7 +60,8 @@ func (s *screen) write(line string) bool {
 	return s.err == nil
 }
 
-// print hands a line over. It waits for room until ctx ends; the line is then not written.
+// print hands a line over. It waits for room until ctx ends; the line is then
+// not written.
 func (s *screen) print(ctx context.Context, line string) {
 	select {
 	case s.lines <- line:
@@ -72,7 +75,8 @@ func (s *screen) print(ctx context.Context, line string) {
 	}
 }
 
-// finish has the lines that wait written, if the output takes them in time, and returns the error of a write. It is called once.
+// finish has the lines that wait written, if the output takes them in time, and
+// returns the error of a write. It is called once.
 func (s *screen) finish(limit time.Duration) error {
 	close(s.stop)
 	timer := time.NewTimer(limit)

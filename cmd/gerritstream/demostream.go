@@ -22,10 +22,12 @@ const (
 	demoARN        = "arn:aws:kinesis:" + demoRegion + ":" + demoAccount + ":stream/" + demoStreamName
 )
 
-// demoRetention keeps a demonstration that goes on for days from filling the memory.
+// demoRetention keeps a demonstration that goes on for days from filling the
+// memory.
 const demoRetention = time.Hour
 
-// demoStream is an embedded Kinesis with one stream, and what a producer needs of it.
+// demoStream is an embedded Kinesis with one stream, and what a producer needs
+// of it.
 type demoStream struct {
 	server *kinesistest.Server
 	client http.Client
@@ -53,7 +55,8 @@ type putRecord struct {
 	PartitionKey string
 }
 
-// putAnswer is what the stream says of one record: where it is, or why it was not taken.
+// putAnswer is what the stream says of one record: where it is, or why it was
+// not taken.
 type putAnswer struct {
 	ShardID        gerritstream.ShardID `json:"ShardId"`
 	SequenceNumber gerritstream.SequenceNumber
@@ -61,8 +64,10 @@ type putAnswer struct {
 	ErrorMessage   string
 }
 
-// put makes one PutRecords request and returns an answer for each record, in their order. It ignores the end of ctx, so that
-// no record is stored without its answer being known: a stream in this process does not keep anybody waiting.
+// put makes one PutRecords request and returns an answer for each record, in
+// their order. It ignores the end of ctx, so that no record is stored without
+// its answer being known: a stream in this process does not keep anybody
+// waiting.
 func (s *demoStream) put(ctx context.Context, records []gerrittest.Record) ([]putAnswer, error) {
 	in := putRecords{StreamName: demoStreamName, Records: make([]putRecord, len(records))}
 	for i := range records {
@@ -122,7 +127,8 @@ func (s *demoStream) split() (said string, err error) {
 	return fmt.Sprintf("shard %s was split into %s and %s", brief(first[0]), brief(left), brief(right)), nil
 }
 
-// merge merges the first two of those that are left, and says so, or that there are not enough.
+// merge merges the first two of those that are left, and says so, or that there
+// are not enough.
 func (s *demoStream) merge() (said string, err error) {
 	first, err := s.untouched()
 	if err != nil {
@@ -138,7 +144,8 @@ func (s *demoStream) merge() (said string, err error) {
 	return fmt.Sprintf("shards %s and %s were merged into %s", brief(first[0]), brief(first[1]), brief(child)), nil
 }
 
-// untouched returns the open shards that the stream began with, which lie side by side.
+// untouched returns the open shards that the stream began with, which lie side
+// by side.
 func (s *demoStream) untouched() (ids []string, err error) {
 	shards, err := s.server.Shards(demoStreamName)
 	if err != nil {

@@ -21,7 +21,8 @@ func (t total) String() string {
 	return fmt.Sprintf("%s queued, %s filtered, %s", thousands(t.queued), thousands(t.filtered), plural(t.dead, "dead letter"))
 }
 
-// tally is an Observer that counts, and remembers what was filtered: that is no row of the database.
+// tally is an Observer that counts, and remembers what was filtered: that is no
+// row of the database.
 type tally struct {
 	gerritstream.NopObserver
 	mu       sync.Mutex

@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
-// When the stream of a demonstration that is watched is changed, in events published.
+// When the stream of a demonstration that is watched is changed, in events
+// published.
 const (
 	splitAfter = 60
 	mergeAfter = 120
@@ -22,7 +23,8 @@ const (
 // lastLines is how long an output that takes nothing is waited for at the end.
 const lastLines = 250 * time.Millisecond
 
-// watch shows a line for each event until ctx ends or nobody reads the lines any more.
+// watch shows a line for each event until ctx ends or nobody reads the lines
+// any more.
 func (d *demonstration) watch(ctx context.Context, b *bench) error {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -48,7 +50,8 @@ func (d *demonstration) watch(ctx context.Context, b *bench) error {
 	return err
 }
 
-// present publishes at a calm pace, and has a daemon read what is published, until ctx ends.
+// present publishes at a calm pace, and has a daemon read what is published,
+// until ctx ends.
 func (d *demonstration) present(ctx context.Context, b *bench, lines *verdictLines, say func(string)) error {
 	daemon, err := b.daemon(ctx, lines, false)
 	if err != nil {

@@ -65,7 +65,8 @@ One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.
 	return cmd
 }
 
-// maxShards is how many shards a stream is made with at most: AWS' largest quota.
+// maxShards is how many shards a stream is made with at most: AWS' largest
+// quota.
 const maxShards = 20_000
 
 var (
@@ -124,7 +125,8 @@ func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
 	return serveUntil(ctx, l, server)
 }
 
-// serveUntil serves until ctx ends, over TLS if the server has a certificate, and then waits a second for what is under way.
+// serveUntil serves until ctx ends, over TLS if the server has a certificate,
+// and then waits a second for what is under way.
 func serveUntil(ctx context.Context, l net.Listener, server *http.Server) error {
 	served := make(chan error, 1)
 	go func() {

@@ -12,9 +12,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// The exit codes. Supervisors act on them: 64 and 78 are EX_USAGE and EX_CONFIG of
-// sysexits.h, which systemd knows by name. 2 is none of ours: Go exits with it on a
-// panic and on SIGABRT, which the watchdog of systemd sends.
+// The exit codes. Supervisors act on them: 64 and 78 are EX_USAGE and EX_CONFIG
+// of sysexits.h, which systemd knows by name. 2 is none of ours: Go exits with
+// it on a panic and on SIGABRT, which the watchdog of systemd sends.
 const (
 	exitFine        = 0
 	exitFailed      = 1
@@ -42,8 +42,10 @@ func (e *checkError) Error() string { return e.found.Error() }
 
 func (e *checkError) Unwrap() error { return e.found }
 
-// explain prints an error as a person wants it, a line each for what is wrong and one for what to do about it, and returns
-// the exit code that goes with it. It is the only place where errors become words for people and codes for machines.
+// explain prints an error as a person wants it, a line each for what is wrong
+// and one for what to do about it, and returns the exit code that goes with it.
+// It is the only place where errors become words for people and codes for
+// machines.
 func explain(w io.Writer, err error) int {
 	if err == nil {
 		return exitFine
@@ -60,7 +62,8 @@ func explain(w io.Writer, err error) int {
 	return code
 }
 
-// judge returns an error's exit code, and what may help; "": nothing that the error does not say itself.
+// judge returns an error's exit code, and what may help; "": nothing that the
+// error does not say itself.
 func judge(err error) (code int, hint string) {
 	var (
 		usage  *usageError

@@ -11,7 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// output is the flag that says how a result is written. It implements pflag.Value.
+// output is the flag that says how a result is written. It implements
+// pflag.Value.
 type output struct {
 	forms []string
 	value string
@@ -42,13 +43,15 @@ func (o *output) register(cmd *cobra.Command) {
 	cmd.Flags().VarP(o, "output", "o", "`form` of the result: "+strings.Join(o.forms, " or "))
 }
 
-// storeFlags are the settings of a command that looks at the store and at nothing else.
+// storeFlags are the settings of a command that looks at the store and at
+// nothing else.
 var storeFlags = []string{
 	"connection", "store", "zookeeper-tls-cert", "zookeeper-tls-key", "zookeeper-tls-ca", "zookeeper-tls-verify-hostname",
 	"zookeeper-session-timeout",
 }
 
-// settingFlags gives a command flags for settings: those that are named, or all.
+// settingFlags gives a command flags for settings: those that are named, or
+// all.
 func settingFlags(cmd *cobra.Command, names ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
@@ -90,7 +93,8 @@ func sources(cmd *cobra.Command, p process) config.Sources {
 	return src
 }
 
-// fileOf returns the path that a flag of settingFlags names, or else a variable; "": neither.
+// fileOf returns the path that a flag of settingFlags names, or else a
+// variable; "": neither.
 func fileOf(cmd *cobra.Command, p process, flag, variable string) string {
 	if name, _ := cmd.Flags().GetString(flag); name != "" { // it is there: settingFlags made it
 		return name

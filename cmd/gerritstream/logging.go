@@ -49,7 +49,8 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// isTerminal reports whether a person sits at the other end of an input or output.
+// isTerminal reports whether a person sits at the other end of an input or
+// output.
 func isTerminal(end any) bool {
 	f, ok := end.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())

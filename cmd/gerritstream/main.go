@@ -1,5 +1,6 @@
-// Command gerritstream receives Gerrit's events from an AWS Kinesis stream and queues each of them once, with any number
-// of processes of which one per shard reads. `gerritstream --help` lists what it can do.
+// Command gerritstream receives Gerrit's events from an AWS Kinesis stream and
+// queues each of them once, with any number of processes of which one per shard
+// reads. `gerritstream --help` lists what it can do.
 package main
 
 import "os"

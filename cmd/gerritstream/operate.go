@@ -38,11 +38,13 @@ func doubled(kind config.StoreKind) string {
 		"retention are. Zuul's queue, in ZooKeeper, would get all of them twice." + sinks
 }
 
-// streamFlags are the settings by which a command finds the stream, and the store.
+// streamFlags are the settings by which a command finds the stream, and the
+// store.
 var streamFlags = append([]string{"stream", "region", "endpoint", "role-arn", "external-id", "access-key-file", "secret-key-file",
 	"session-token-file", "credentials-file"}, storeFlags...)
 
-// operate opens the store for a command and closes it behind it. storeOnly: no stream need be named.
+// operate opens the store for a command and closes it behind it. storeOnly: no
+// stream need be named.
 func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.Context, o operated, c *config.Config) error) error {
 	src := sources(cmd, p)
 	src.StoreOnly = storeOnly
@@ -60,7 +62,8 @@ func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.
 // errNothingBegun: no process has ever run on the store.
 var errNothingBegun = errors.New("nothing has begun on this store: where a stream begins is said to run, with --start-at")
 
-// listFor lists the stream and reads what is stored, in this order, and sees to it that they belong together.
+// listFor lists the stream and reads what is stored, in this order, and sees to
+// it that they belong together.
 func listFor(ctx context.Context, o operated, c *config.Config) (l gerritstream.Listing, stored gerritstream.Stored, err error) {
 	if l, err = daemon.ListStream(ctx, c); err != nil {
 		return l, stored, err

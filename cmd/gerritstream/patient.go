@@ -11,9 +11,9 @@ import (
 // linePatience is how long what is written to a patient may take.
 const linePatience = time.Second
 
-// patient is standard error, which may block: nobody reads the pipe, or a person
-// has pressed Ctrl-S. A program that waits for its log can neither work nor be
-// stopped. So what is written while it blocks is dropped, and counted.
+// patient is standard error, which may block: nobody reads the pipe, or a
+// person has pressed Ctrl-S. A program that waits for its log can neither work
+// nor be stopped. So what is written while it blocks is dropped, and counted.
 type patient struct {
 	w io.Writer
 

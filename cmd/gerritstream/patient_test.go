@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A log that nobody reads costs a second once, and nothing after; what was dropped is told when it is read again.
+// A log that nobody reads costs a second once, and nothing after; what was
+// dropped is told when it is read again.
 func TestABlockedLogHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()

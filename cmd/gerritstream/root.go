@@ -15,7 +15,8 @@ type process struct {
 	environ        []string
 }
 
-// execute runs the command that the arguments name and returns the exit code. Results go to stdout, all else to stderr.
+// execute runs the command that the arguments name and returns the exit code.
+// Results go to stdout, all else to stderr.
 func execute(args []string, p process) int {
 	started := false
 	root := newRoot(p)

@@ -11,7 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience is how long something may take that should be there soon, on a busy machine.
+// patience is how long something may take that should be there soon, on a busy
+// machine.
 const patience = 30 * time.Second
 
 // program is a gerritstream that runs beside a script.
@@ -29,7 +30,8 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	p.begin(ts, args[0])
 }
 
-// cmdUnread starts a program whose standard output is a full pipe that nobody reads, and with "all" its standard error as well.
+// cmdUnread starts a program whose standard output is a full pipe that nobody
+// reads, and with "all" its standard error as well.
 func cmdUnread(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "unread output|all NAME ARGS...")
 	path, err := exec.LookPath("gerritstream")
@@ -116,7 +118,8 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// eventually waits until a condition holds, looking every 50 ms: other processes tell nobody when they get somewhere.
+// eventually waits until a condition holds, looking every 50 ms: other
+// processes tell nobody when they get somewhere.
 func eventually(ts *testscript.TestScript, holds func() (bool, string)) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

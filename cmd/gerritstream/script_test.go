@@ -24,9 +24,11 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"gerritstream": main})
 }
 
-// TestScripts runs the real command line, one behaviour a file. Each script has an embedded Kinesis of its own at $ENDPOINT,
-// served by this process so that scripts can make it fail, credentials that it takes, a free port in $PORT, and a server's certificate
-// in $TLS_CERT and $TLS_KEY, of the authority in $TLS_CA.
+// TestScripts runs the real command line, one behaviour a file. Each script has
+// an embedded Kinesis of its own at $ENDPOINT, served by this process so that
+// scripts can make it fail, credentials that it takes, a free port in $PORT,
+// and a server's certificate in $TLS_CERT and $TLS_KEY, of the authority in
+// $TLS_CA.
 func TestScripts(t *testing.T) {
 	certificates := peers.MakeCertificates(t)
 	testscript.Run(t, testscript.Params{
@@ -42,13 +44,16 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// exits CODE PROGRAM ARGS...: it ends with that exit code.
 			"exits": cmdExits,
-			// start NAME ARGS...: runs gerritstream beside the script, with its output in NAME.out and NAME.err.
+			// start NAME ARGS...: runs gerritstream beside the script, with its
+			// output in NAME.out and NAME.err.
 			"start": cmdStart,
-			// unread output|all NAME ARGS...: the same, with standard output, or all output, into a pipe that is full and that nobody reads.
+			// unread output|all NAME ARGS...: the same, with standard output,
+			// or all output, into a pipe that is full and that nobody reads.
 			"unread": cmdUnread,
 			// signal NAME TERM|INT|KILL
 			"signal": cmdSignal,
-			// ends NAME CODE [WITHIN]: waits until it ends, with that exit code.
+			// ends NAME CODE [WITHIN]: waits until it ends, with that exit
+			// code.
 			"ends": cmdEnds,
 			// until FILE PATTERN: waits until the file has it.
 			"until": cmdUntil,
@@ -60,19 +65,24 @@ func TestScripts(t *testing.T) {
 			"remake": cmdRemake,
 			// clock DURATION: the service's clock goes ahead by that.
 			"clock": cmdClock,
-			// put STREAM COUNT: puts so many events, and goes on counting where it left off.
+			// put STREAM COUNT: puts so many events, and goes on counting where
+			// it left off.
 			"put": cmdPut,
 			// raw STREAM TEXT [COUNT]: puts a record as it is, so many times.
 			"raw": cmdRaw,
 			// split STREAM SHARD
 			"split": cmdSplit,
-			// fail OPERATION CODE MESSAGE: it fails so from now on. ! fail: it works again.
+			// fail OPERATION CODE MESSAGE: it fails so from now on. ! fail: it
+			// works again.
 			"fail": cmdFail,
-			// queued FILE COUNT: waits until the store holds so many events, and checks that they are all different.
+			// queued FILE COUNT: waits until the store holds so many events,
+			// and checks that they are all different.
 			"queued": cmdQueued,
-			// reported FILE [PATTERN]: waits until a process has said how it does, or, in JSON, this.
+			// reported FILE [PATTERN]: waits until a process has said how it
+			// does, or, in JSON, this.
 			"reported": cmdReported,
-			// lock FILE: nobody else can write to the database. ! lock: they can again.
+			// lock FILE: nobody else can write to the database. ! lock: they
+			// can again.
 			"lock": cmdLock,
 			// sql FILE STATEMENT: changes the database behind everybody's back.
 			"sql": cmdSQL,
@@ -95,7 +105,8 @@ type worldKey struct{}
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) } //nolint:errcheck,forcetypeassert // set by setup
 
-// setup gives a script its world and an environment in which nothing of this machine is found.
+// setup gives a script its world and an environment in which nothing of this
+// machine is found.
 func setup(env *testscript.Env) error {
 	w := &world{
 		kinesis:  kinesistest.New(kinesistest.Options{NoLimits: true}),

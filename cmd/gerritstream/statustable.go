@@ -71,7 +71,8 @@ func (v *statusView) processes() string {
 	return dash(strings.Join(names, ", "))
 }
 
-// state says what is done with the shard, and for what it waits or how far it is behind.
+// state says what is done with the shard, and for what it waits or how far it
+// is behind.
 func (s *shardView) state() string {
 	switch {
 	case len(s.WaitingFor) > 0 && s.State == gerritstream.StateWaiting:

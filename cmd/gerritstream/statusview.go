@@ -48,7 +48,8 @@ type processView struct {
 	deadRate *gerritstream.DeadRate
 }
 
-// shardView is one shard, put together from what the store holds and what its leader reported.
+// shardView is one shard, put together from what the store holds and what its
+// leader reported.
 type shardView struct {
 	Shard         gerritstream.ShardID    `json:"shard"`
 	State         gerritstream.State      `json:"state"`
@@ -104,11 +105,13 @@ func (l *look) view() statusView {
 	return v
 }
 
-// isYoung reports whether what began at a time was still settling at another. A time of zero is long ago.
+// isYoung reports whether what began at a time was still settling at another. A
+// time of zero is long ago.
 func isYoung(began, at time.Time) bool { return at.Sub(began) < settleWithin }
 
-// shardIDs returns every shard that has a position or a leader, or that a process knows. Of others the store may remember
-// that they were led once: those of a stream that was recreated since, or whose positions were pruned.
+// shardIDs returns every shard that has a position or a leader, or that a
+// process knows. Of others the store may remember that they were led once:
+// those of a stream that was recreated since, or whose positions were pruned.
 func (l *look) shardIDs(reports []gerritstream.Report) []gerritstream.ShardID {
 	ids := map[gerritstream.ShardID]bool{}
 	for id, s := range l.inspection.Shards {
@@ -153,8 +156,9 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 	return v
 }
 
-// whatIsSaid returns what the leader reports of a shard, and when it did; without a leader, what another process does, one
-// that waits before one that stands by. nil: nothing.
+// whatIsSaid returns what the leader reports of a shard, and when it did;
+// without a leader, what another process does, one that waits before one that
+// stands by. nil: nothing.
 func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.Report) (
 	said *gerritstream.ShardStatus, at time.Time, leads bool,
 ) {
@@ -174,8 +178,9 @@ func whatIsSaid(id gerritstream.ShardID, leader string, reports []gerritstream.R
 	return said, at, false
 }
 
-// settled reports whether what the processes say of a shard they have said for a while; of one that none of them knows,
-// whether they have run for a while. Without a process nothing is in the making.
+// settled reports whether what the processes say of a shard they have said for
+// a while; of one that none of them knows, whether they have run for a while.
+// Without a process nothing is in the making.
 func settled(id gerritstream.ShardID, reports []gerritstream.Report) bool {
 	known, settled := false, len(reports) == 0
 	for _, r := range reports {
@@ -192,7 +197,8 @@ func settled(id gerritstream.ShardID, reports []gerritstream.Report) bool {
 	return settled
 }
 
-// stateOf names a shard's state: by its position if that is at its end, else by who leads it, else by what is said.
+// stateOf names a shard's state: by its position if that is at its end, else by
+// who leads it, else by what is said.
 func stateOf(stored *gerritstream.InspectedShard, said *gerritstream.ShardStatus, leads bool) gerritstream.State {
 	switch {
 	case stored.Position != nil && stored.Position.Ended:
@@ -263,7 +269,8 @@ func (l *look) trouble(v *statusView) []string {
 	return lines
 }
 
-// logTrouble returns how readers keep the write-ahead log from being carried over; "": they do not.
+// logTrouble returns how readers keep the write-ahead log from being carried
+// over; "": they do not.
 func (l *look) logTrouble() string {
 	log := l.inspection.Log
 	if log == nil || log.HeldSince.IsZero() {
@@ -307,8 +314,9 @@ func (l *look) shardTrouble(s *shardView, processes int) []string {
 	return found
 }
 
-// isUnread reports whether a shard without a leader should have one by now. While a leader is succeeded, and while a process
-// begins, there is none for some seconds.
+// isUnread reports whether a shard without a leader should have one by now.
+// While a leader is succeeded, and while a process begins, there is none for
+// some seconds.
 func (l *look) isUnread(s *shardView, processes int) bool {
 	if processes == 0 {
 		return false // this is said once, of all
@@ -319,8 +327,10 @@ func (l *look) isUnread(s *shardView, processes int) bool {
 	return s.settled
 }
 
-// idle returns for how long the leader of a shard has committed nothing though it should have. By its own clock, if it says
-// so: since its term began, unless it walks through a part of the shard without records, where there is nothing to commit.
+// idle returns for how long the leader of a shard has committed nothing though
+// it should have. By its own clock, if it says so: since its term began, unless
+// it walks through a part of the shard without records, where there is nothing
+// to commit.
 func (l *look) idle(s *shardView) time.Duration {
 	switch {
 	case s.Foreign: // another program commits elsewhere, and only when there are events

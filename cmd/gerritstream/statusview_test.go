@@ -16,7 +16,8 @@ import (
 // now is the moment of every look in these tests.
 var now = time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
 
-// seen is what a store holds of a stream of five shards: one split and read, one waited for, one that stands by.
+// seen is what a store holds of a stream of five shards: one split and read,
+// one waited for, one that stands by.
 func seen() gerritstream.Inspection {
 	at := func(seq gerritstream.SequenceNumber, ended bool) *gerritstream.Position {
 		return &gerritstream.Position{After: seq, Arrived: now.Add(-time.Minute), Ended: ended}
@@ -214,7 +215,8 @@ func TestStatusTrouble(t *testing.T) {
 	}
 }
 
-// unled takes the leader of shardId-1 away: it was committed last so long ago, and one process has stood by for so long.
+// unled takes the leader of shardId-1 away: it was committed last so long ago,
+// and one process has stood by for so long.
 func unled(in *gerritstream.Inspection, committed, standsBy time.Duration) {
 	s := in.Shards["shardId-1"]
 	s.Leader, s.Committed = "", now.Add(-committed)
@@ -337,7 +339,8 @@ trouble: shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:0
 	}
 }
 
-// TestStatusJSONHasItsLists: lists are never null, so that a script need not ask.
+// TestStatusJSONHasItsLists: lists are never null, so that a script need not
+// ask.
 func TestStatusJSONHasItsLists(t *testing.T) {
 	text, err := json.Marshal(lookAt(gerritstream.Inspection{}).view())
 	if err != nil {

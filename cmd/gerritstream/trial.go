@@ -12,12 +12,13 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// trial is what a process is told that takes part in a trial (test/soak): to write down what it does, and to have a clock that
-// goes wrong. Neither changes what it does.
+// trial is what a process is told that takes part in a trial (test/soak): to
+// write down what it does, and to have a clock that goes wrong. Neither changes
+// what it does.
 type trial struct{ history string }
 
-// clockSteps is the variable that makes a clock go wrong: "-1h@0s,20m@7s" is an hour behind at first and 20 minutes ahead from the
-// seventh second on.
+// clockSteps is the variable that makes a clock go wrong: "-1h@0s,20m@7s" is an
+// hour behind at first and 20 minutes ahead from the seventh second on.
 const clockSteps = "GERRITSTREAM_CLOCK_STEPS"
 
 func (tr *trial) register(cmd *cobra.Command) {
@@ -25,7 +26,8 @@ func (tr *trial) register(cmd *cobra.Command) {
 	_ = cmd.Flags().MarkHidden("history") // it is there
 }
 
-// apply puts into the options what was said. end reports whether the history is complete.
+// apply puts into the options what was said. end reports whether the history is
+// complete.
 func (tr *trial) apply(p process, o *daemon.Options) (end func() error, err error) {
 	if o.Now, err = steppingClock(p.getenv(clockSteps)); err != nil {
 		return nil, &usageError{"gerritstream run", fmt.Errorf("%s: %w", clockSteps, err)}
@@ -47,7 +49,8 @@ func (tr *trial) apply(p process, o *daemon.Options) (end func() error, err erro
 	}, nil
 }
 
-// steppingClock returns a clock that is off by each step from its moment on; nil: time.Now.
+// steppingClock returns a clock that is off by each step from its moment on;
+// nil: time.Now.
 func steppingClock(steps string) (func() time.Time, error) {
 	if steps == "" {
 		return nil, nil

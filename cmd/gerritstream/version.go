@@ -29,8 +29,9 @@ func readBuild() build {
 	return buildOf(version, info)
 }
 
-// buildOf returns the build with the version that the linker was given, else that
-// of the module, else that of the repository as git describe has it without a tag.
+// buildOf returns the build with the version that the linker was given, else
+// that of the module, else that of the repository as git describe has it
+// without a tag.
 func buildOf(linked string, info *debug.BuildInfo) build {
 	b := build{Version: linked, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	for _, s := range info.Settings {

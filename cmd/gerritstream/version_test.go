@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A binary says what it is made of, as far as it knows, and never Go's "(devel)".
+// A binary says what it is made of, as far as it knows, and never Go's
+// "(devel)".
 func TestVersionIsTheBestThatIsKnown(t *testing.T) {
 	const revision = "0123456789abcdef0123456789abcdef01234567"
 	stamped := func(version string, settings ...debug.BuildSetting) *debug.BuildInfo {

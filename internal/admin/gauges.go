@@ -12,14 +12,17 @@ import (
 type Gauges struct {
 	Status func() gerritstream.Status
 
-	// Queue returns how many events the store holds, or held when it answered last; ok is false when that was never known.
+	// Queue returns how many events the store holds, or held when it answered
+	// last; ok is false when that was never known.
 	Queue func() (events int64, ok bool)
 
-	// Stored returns what else the store tells of itself; ok is false when that is not known. nil: there is nothing else.
+	// Stored returns what else the store tells of itself; ok is false when that
+	// is not known. nil: there is nothing else.
 	Stored func() (in gerritstream.Inspection, ok bool)
 }
 
-// Follow adds the gauges to the metrics. It is called once, before they are served.
+// Follow adds the gauges to the metrics. It is called once, before they are
+// served.
 func (m *Metrics) Follow(g Gauges) { m.registry.MustRegister(&gaugeCollector{g, &m.skew}) }
 
 // gaugeCollector turns the state of the moment into metrics.

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// hosts says for which names requests are answered. A page of elsewhere that has
-// its own name resolve to this address, DNS rebinding, could otherwise have a
-// visitor's browser read what is served here. Such a request carries that name,
-// so that names are checked and addresses are not.
+// hosts says for which names requests are answered. A page of elsewhere that
+// has its own name resolve to this address, DNS rebinding, could otherwise have
+// a visitor's browser read what is served here. Such a request carries that
+// name, so that names are checked and addresses are not.
 type hosts struct {
 	names []string // lower case, without a port
 }
@@ -28,9 +28,9 @@ func newHosts(address string, more []string) hosts {
 	return hosts{names: names}
 }
 
-// allow reports whether a request for this Host header is answered: an IP address
-// does, a loopback name, the name that was bound, one that was configured, and no
-// name at all, which HTTP/1.0 allows and no browser sends.
+// allow reports whether a request for this Host header is answered: an IP
+// address does, a loopback name, the name that was bound, one that was
+// configured, and no name at all, which HTTP/1.0 allows and no browser sends.
 func (h hosts) allow(header string) bool {
 	host := header
 	if name, _, err := net.SplitHostPort(header); err == nil {

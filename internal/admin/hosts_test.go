@@ -47,7 +47,8 @@ func TestStrangeHostIsRefused(t *testing.T) {
 }
 
 // TestConnectionsAreBounded: whoever opens many connections and says nothing
-// leaves the process its file descriptors, and is cut so that others are served.
+// leaves the process its file descriptors, and is cut so that others are
+// served.
 func TestConnectionsAreBounded(t *testing.T) {
 	s, get := serveAt(t, fixed(gerritstream.Status{Listed: time.Now()}), newMetrics())
 	var silent []net.Conn

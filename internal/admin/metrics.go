@@ -20,7 +20,8 @@ const namespace = "gerritstream"
 type MetricsOptions struct {
 	Version string
 
-	// TypeLabel returns an event type's label: one of a bounded set, since whoever writes an event chooses its type.
+	// TypeLabel returns an event type's label: one of a bounded set, since
+	// whoever writes an event chooses its type.
 	TypeLabel func(eventType string) string
 
 	// Reasons and Rules are all values that the labels of those names can have:
@@ -28,8 +29,9 @@ type MetricsOptions struct {
 	Reasons, Rules []string
 }
 
-// Metrics counts what a Listener does, as its Observer, in a registry of its own. What can be seen in the status is taken
-// from there when it is asked for (see Follow). All methods may be called by several goroutines at once.
+// Metrics counts what a Listener does, as its Observer, in a registry of its
+// own. What can be seen in the status is taken from there when it is asked for
+// (see Follow). All methods may be called by several goroutines at once.
 type Metrics struct {
 	gerritstream.NopObserver
 	registry  *prometheus.Registry
@@ -160,8 +162,9 @@ func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	m.terms.WithLabelValues(end).Inc()
 }
 
-// Request counts a request to Kinesis: its operation, and "OK" or the code of its error. Both come from bounded sets. With
-// ReplyBytes and ClockSkew it makes Metrics an observer of package kinesis.
+// Request counts a request to Kinesis: its operation, and "OK" or the code of
+// its error. Both come from bounded sets. With ReplyBytes and ClockSkew it
+// makes Metrics an observer of package kinesis.
 func (m *Metrics) Request(operation, code string, took time.Duration) {
 	m.requests.WithLabelValues(operation, code).Inc()
 	m.requestTime.WithLabelValues(operation).Observe(took.Seconds())

@@ -44,7 +44,8 @@ func join(ids []gerritstream.ShardID) string {
 	return strings.Join(texts, ", ")
 }
 
-// servePage answers with the status as a page without scripts or parts from elsewhere.
+// servePage answers with the status as a page without scripts or parts from
+// elsewhere.
 func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
 	var b strings.Builder
 	err := page.Execute(&b, struct {

@@ -6,8 +6,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// notReady returns why a process is not ready, a line for each cause; none: it is. A process is ready when it has listed the
-// stream and nothing holds up what it leads. Standing by is ready: it can take over at any moment.
+// notReady returns why a process is not ready, a line for each cause; none: it
+// is. A process is ready when it has listed the stream and nothing holds up
+// what it leads. Standing by is ready: it can take over at any moment.
 func notReady(s *gerritstream.Status) []string {
 	var reasons []string
 	if s.Trouble == "" && s.Listed.IsZero() {

@@ -44,8 +44,9 @@ const (
 	stopTimeout    = 500 * time.Millisecond // for requests under way when it stops
 )
 
-// New binds the address; from then on connections queue up, and Run serves them. The error says which address could not be
-// bound and why; syscall.EADDRINUSE is found in it.
+// New binds the address; from then on connections queue up, and Run serves
+// them. The error says which address could not be bound and why;
+// syscall.EADDRINUSE is found in it.
 func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -80,7 +81,8 @@ func isLoopback(a net.Addr) bool {
 // Addr returns the address it is bound to.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Run serves until ctx ends, and returns once no request is under way any more. A stop is nil.
+// Run serves until ctx ends, and returns once no request is under way any more.
+// A stop is nil.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
@@ -100,7 +102,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close gives the address back if Run was not called. After Run it does nothing.
+// Close gives the address back if Run was not called. After Run it does
+// nothing.
 func (s *Server) Close() error {
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err

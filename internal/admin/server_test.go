@@ -30,7 +30,8 @@ func newMetrics() *Metrics {
 // getter gets a path, after changing the request if need be.
 type getter func(method, path string, change ...func(*http.Request)) (int, http.Header, string)
 
-// serve runs a server for the length of a test and returns a function that gets a path from it.
+// serve runs a server for the length of a test and returns a function that gets
+// a path from it.
 func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) getter {
 	t.Helper()
 	_, get := serveAt(t, status, m)

@@ -125,8 +125,8 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 	return nil
 }
 
-// sourceFault makes a ConfigError of what is wrong with a source, under the name
-// of the setting where it is about one.
+// sourceFault makes a ConfigError of what is wrong with a source, under the
+// name of the setting where it is about one.
 func sourceFault(err error) error {
 	if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
 		err = config.KinesisFault(fault)
@@ -134,7 +134,8 @@ func sourceFault(err error) error {
 	return &ConfigError{err}
 }
 
-// logFollowing says in one line whose stream is followed, as whom, and into which store.
+// logFollowing says in one line whose stream is followed, as whom, and into
+// which store.
 func (d *Daemon) logFollowing(ctx context.Context, source *kinesis.Source) {
 	is, err := source.Describe(ctx)
 	if err != nil { // it has just been listed: what is wrong will show again

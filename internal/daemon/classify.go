@@ -10,9 +10,10 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// NewClassifier returns a Classifier of Gerrit's events: what is no sound event is bad, what the filter drops is filtered
-// by the name of its rule, the rest is queued. If some entries of the filter matched none of the first events that came, it calls
-// unused with them, once; unused may be nil.
+// NewClassifier returns a Classifier of Gerrit's events: what is no sound event
+// is bad, what the filter drops is filtered by the name of its rule, the rest
+// is queued. If some entries of the filter matched none of the first events
+// that came, it calls unused with them, once; unused may be nil.
 func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstream.Classifier {
 	names := newInterner()
 	var usage *gerrit.Usage
@@ -46,20 +47,23 @@ func NewClassifier(filter *gerrit.Filter, unused func([]gerrit.Entry)) gerritstr
 }
 
 // RuleForeign names, beside the filter's own rules, the one that drops what
-// drop_foreign_records says: records within aggregates that belong to another shard.
+// drop_foreign_records says: records within aggregates that belong to another
+// shard.
 const RuleForeign = "foreign"
 
 // rules returns the names of all rules that can drop a record.
 func rules() []string { return append(gerrit.Rules(), RuleForeign) }
 
-// firstEvents is how many events show which entries of a filter match something.
+// firstEvents is how many events show which entries of a filter match
+// something.
 const firstEvents = 1000
 
 // maxUnused is how many entries of a filter a line names.
 const maxUnused = 10
 
-// warnUnused logs the entries of the filter that matched none of the first events: each of them may be a typing error, after which
-// nothing of its kind is queued.
+// warnUnused logs the entries of the filter that matched none of the first
+// events: each of them may be a typing error, after which nothing of its kind
+// is queued.
 func (d *Daemon) warnUnused(entries []gerrit.Entry) {
 	var named []string
 	for _, e := range entries[:min(len(entries), maxUnused)] {
@@ -88,7 +92,8 @@ func created(seconds int64) time.Time {
 // typeLabel returns the label that an event's type has in metrics.
 func typeLabel(eventType string) string { return gerrit.Label([]byte(eventType)) }
 
-// deadLetterReasons returns every reason for which a record can become a dead letter.
+// deadLetterReasons returns every reason for which a record can become a dead
+// letter.
 func deadLetterReasons() []string {
 	reasons := []string{gerritstream.ReasonAggregate, gerritstream.ReasonRejected, zookeeper.ReasonTooLarge}
 	for _, r := range gerrit.Reasons() {

@@ -73,7 +73,8 @@ func TestClassifierTellsWhatIsBad(t *testing.T) {
 	}
 }
 
-// TestClassifierKeepsNothingOfTheRecord: the page's memory is used again once its commit has returned.
+// TestClassifierKeepsNothingOfTheRecord: the page's memory is used again once
+// its commit has returned.
 func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	classify := classifier(t)
 	data := []byte(merged)
@@ -87,7 +88,8 @@ func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	}
 }
 
-// TestUnusedEntriesAreWarnedAbout: after the first thousand sound events, once, in one line.
+// TestUnusedEntriesAreWarnedAbout: after the first thousand sound events, once,
+// in one line.
 func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"change-merged", "coment-added"}, Projects: []string{"platform/*", "plattform/*"}})
 	if err != nil {
@@ -129,7 +131,8 @@ func TestInterner(t *testing.T) {
 	}
 }
 
-// TestInternerIsSafe has many goroutines remember more texts than there are slots.
+// TestInternerIsSafe has many goroutines remember more texts than there are
+// slots.
 func TestInternerIsSafe(t *testing.T) {
 	in := newInterner()
 	var all sync.WaitGroup
@@ -145,7 +148,8 @@ func TestInternerIsSafe(t *testing.T) {
 	all.Wait()
 }
 
-// BenchmarkClassify judges a small event: the string for its ref is the one allocation.
+// BenchmarkClassify judges a small event: the string for its ref is the one
+// allocation.
 func BenchmarkClassify(b *testing.B) {
 	classify := classifier(b)
 	data := []byte(merged)
@@ -157,7 +161,8 @@ func BenchmarkClassify(b *testing.B) {
 	}
 }
 
-// Records that belong to another shard are dropped by a rule of their own, whatever they hold.
+// Records that belong to another shard are dropped by a rule of their own,
+// whatever they hold.
 func TestForeignRecordsAreDropped(t *testing.T) {
 	for _, data := range []string{merged, "no event"} {
 		v := classifier(t)("shardId-000000000000", &gerritstream.Record{Data: []byte(data), Foreign: true})

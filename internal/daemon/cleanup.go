@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// cleanup is what is to be undone at the end: each resource adds its own step as it is made.
+// cleanup is what is to be undone at the end: each resource adds its own step
+// as it is made.
 type cleanup struct {
 	once  sync.Once
 	err   error // under once
@@ -25,8 +26,9 @@ func (c *cleanup) add(name string, undo func() error) {
 	c.steps = append(c.steps, step{name, undo})
 }
 
-// run undoes everything, the newest first, in limit altogether, and joins the errors, each with its step's name. A step that
-// takes longer is left behind and named. Further calls return what the first did.
+// run undoes everything, the newest first, in limit altogether, and joins the
+// errors, each with its step's name. A step that takes longer is left behind
+// and named. Further calls return what the first did.
 func (c *cleanup) run(limit time.Duration) error {
 	c.once.Do(func() {
 		deadline := time.Now().Add(limit)

@@ -28,11 +28,13 @@ type Options struct {
 	Stdout        io.Writer // where the sink of that name writes
 	Logger        *slog.Logger
 
-	// Observer, if not nil, is told what the Listener does, after the metrics are.
+	// Observer, if not nil, is told what the Listener does, after the metrics
+	// are.
 	Observer gerritstream.Observer
 
-	// Transport, if not nil, answers every request to Kinesis: an embedded one. Nothing that the user has set up for AWS is then
-	// looked at; the configuration names the region.
+	// Transport, if not nil, answers every request to Kinesis: an embedded one.
+	// Nothing that the user has set up for AWS is then looked at; the
+	// configuration names the region.
 	Transport http.RoundTripper
 
 	// Now is the clock that events and commits are dated by. nil: time.Now.
@@ -59,7 +61,8 @@ type Daemon struct {
 	listener *gerritstream.Listener
 }
 
-// ConfigError is an error that goes back to how the process was set up: trying again does not help.
+// ConfigError is an error that goes back to how the process was set up: trying
+// again does not help.
 type ConfigError struct{ Err error }
 
 // Error implements error.
@@ -83,7 +86,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// processName names this process for people: the host, the process id, and something that no other start of it had.
+// processName names this process for people: the host, the process id, and
+// something that no other start of it had.
 func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -92,7 +96,8 @@ func processName() string {
 	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:4]))
 }
 
-// Addr returns where health and metrics are served; "" when they are switched off.
+// Addr returns where health and metrics are served; "" when they are switched
+// off.
 func (d *Daemon) Addr() string {
 	if d.admin == nil {
 		return ""
@@ -100,8 +105,8 @@ func (d *Daemon) Addr() string {
 	return d.admin.Addr().String()
 }
 
-// Stop gives back everything that New made, the newest first, in bounded time. Run does it at its end; further calls
-// return what the first did.
+// Stop gives back everything that New made, the newest first, in bounded time.
+// Run does it at its end; further calls return what the first did.
 func (d *Daemon) Stop() error {
 	return d.stop(time.Now())
 }
@@ -114,8 +119,9 @@ func (d *Daemon) stop(began time.Time) error {
 	return nil
 }
 
-// Run reads until ctx ends, the tip is reached where that is wanted, or something happens that will not pass; then it stops
-// and takes everything apart, within 5 s of the end of ctx. A clean stop is nil. It is called once.
+// Run reads until ctx ends, the tip is reached where that is wanted, or
+// something happens that will not pass; then it stops and takes everything
+// apart, within 5 s of the end of ctx. A clean stop is nil. It is called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", d.options.Config.Connection,
 		"stream", d.options.Config.Stream, "store", d.options.Config.Store.String(), "admin", d.Addr())
@@ -145,7 +151,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// listen runs the listener, and after a stop waits for it for so long and no longer. It returns when the stop began.
+// listen runs the listener, and after a stop waits for it for so long and no
+// longer. It returns when the stop began.
 func (d *Daemon) listen(ctx context.Context, manager *systemd) (began time.Time, err error) {
 	done := make(chan error, 1)
 	go func() { done <- d.listener.Run(ctx) }()
@@ -164,7 +171,8 @@ func (d *Daemon) listen(ctx context.Context, manager *systemd) (began time.Time,
 	return began, nil
 }
 
-// runBeside runs what is not the listener until ctx ends. When a part of it cannot go on, it ends the work with the cause.
+// runBeside runs what is not the listener until ctx ends. When a part of it
+// cannot go on, it ends the work with the cause.
 func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, running *sync.WaitGroup) {
 	if d.admin != nil {
 		running.Go(func() {

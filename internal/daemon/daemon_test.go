@@ -20,8 +20,9 @@ func (j *judgements) Judged(gerritstream.ShardID, *gerritstream.Record, *gerrits
 	j.count.Add(1)
 }
 
-// TestEmbeddedKinesis: with a transport no credentials are needed and what is set up for AWS is not in the way; an observer
-// is told as well as the metrics are.
+// TestEmbeddedKinesis: with a transport no credentials are needed and what is
+// set up for AWS is not in the way; an observer is told as well as the metrics
+// are.
 func TestEmbeddedKinesis(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "missing")
 	srv := kinesistest.New(kinesistest.Options{})

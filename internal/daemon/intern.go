@@ -7,11 +7,13 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// internSlots is how many texts are remembered. Types and busy projects are a few hundred.
+// internSlots is how many texts are remembered. Types and busy projects are a
+// few hundred.
 const internSlots = 2048
 
-// interner turns fields of events into strings without a new one each time. It remembers a bounded number of them: each text
-// has one slot, and the newest of those that share a slot stays. It may be used by several goroutines at once.
+// interner turns fields of events into strings without a new one each time. It
+// remembers a bounded number of them: each text has one slot, and the newest of
+// those that share a slot stays. It may be used by several goroutines at once.
 type interner struct {
 	seed  maphash.Seed
 	slots [internSlots]atomic.Pointer[string]

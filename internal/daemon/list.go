@@ -13,8 +13,9 @@ import (
 // listWithin is how long listing a stream may take, with all its pages.
 const listWithin = 30 * time.Second
 
-// ListStream lists the stream that the configuration names, once, for commands that do not read it. Its errors are those of
-// gerritstream.Source.List, and *ConfigError.
+// ListStream lists the stream that the configuration names, once, for commands
+// that do not read it. Its errors are those of gerritstream.Source.List, and
+// *ConfigError.
 func ListStream(ctx context.Context, c *config.Config) (gerritstream.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, listWithin)
 	defer cancel()

@@ -23,13 +23,15 @@ type queueDepth struct {
 	known bool                    // under mu
 }
 
-// events returns how many events the store holds, or held when it answered last; ok is false when it never did.
+// events returns how many events the store holds, or held when it answered
+// last; ok is false when it never did.
 func (q *queueDepth) events() (events int64, ok bool) {
 	in, ok := q.look()
 	return in.Queue, ok
 }
 
-// look returns what the store holds, or held when it answered last; ok is false when it never did.
+// look returns what the store holds, or held when it answered last; ok is false
+// when it never did.
 func (q *queueDepth) look() (in gerritstream.Inspection, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

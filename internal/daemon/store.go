@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// resignWithin is how long a store may take to close: others wait for leases or a session to run out otherwise.
+// resignWithin is how long a store may take to close: others wait for leases or
+// a session to run out otherwise.
 const resignWithin = time.Second
 
 // closingStore is a store with what ends it.
@@ -73,7 +74,8 @@ func zooKeeper(c *config.Config) zookeeper.Config {
 	return zk
 }
 
-// Inspect looks at the store that a configuration names, without taking part in anything.
+// Inspect looks at the store that a configuration names, without taking part in
+// anything.
 func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, error) {
 	switch c.Store.Kind() {
 	case config.StoreSQLite:
@@ -85,7 +87,8 @@ func Inspect(ctx context.Context, c *config.Config) (gerritstream.Inspection, er
 	return gerritstream.Inspection{}, &ConfigError{errNoStore}
 }
 
-// zooKeeperFault makes a ConfigError of it when somebody has to change how ZooKeeper or this process is set up.
+// zooKeeperFault makes a ConfigError of it when somebody has to change how
+// ZooKeeper or this process is set up.
 func zooKeeperFault(err error) error {
 	if errors.Is(err, zookeeper.ErrConfig) {
 		return &ConfigError{err}
@@ -93,7 +96,8 @@ func zooKeeperFault(err error) error {
 	return err
 }
 
-// OpenOperator opens the store that a configuration names for an operator, who closes it.
+// OpenOperator opens the store that a configuration names for an operator, who
+// closes it.
 func OpenOperator(ctx context.Context, c *config.Config) (gerritstream.Operator, error) {
 	switch c.Store.Kind() {
 	case config.StoreSQLite:

@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// systemd tells the service manager how the process does, if there is one: see sd_notify(3). Without $NOTIFY_SOCKET it does
-// nothing.
+// systemd tells the service manager how the process does, if there is one: see
+// sd_notify(3). Without $NOTIFY_SOCKET it does nothing.
 type systemd struct {
 	status func() gerritstream.Status
 	alive  func() error // nil while nothing stands still for good
@@ -28,8 +28,8 @@ type systemd struct {
 // restarted after a wrong configuration stays down.
 func underSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// tell sends a state. States follow each other every few seconds; that they cannot
-// be sent is logged when it begins.
+// tell sends a state. States follow each other every few seconds; that they
+// cannot be sent is logged when it begins.
 func (s *systemd) tell(state string) {
 	_, err := daemon.SdNotify(false, state)
 	if failed := s.failing.Swap(err != nil); err != nil && !failed {
@@ -40,7 +40,8 @@ func (s *systemd) tell(state string) {
 // statusEvery is how old the status line may be.
 const statusEvery = 2 * time.Second
 
-// run keeps the status line fresh, and the watchdog if the service has one, until ctx ends.
+// run keeps the status line fresh, and the watchdog if the service has one,
+// until ctx ends.
 func (s *systemd) run(ctx context.Context) {
 	every, state := statusEvery, ""
 	limit, err := daemon.SdWatchdogEnabled(false)

@@ -17,7 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The watchdog is fed while everything goes on, and not once something stands still: then systemd starts the process again.
+// The watchdog is fed while everything goes on, and not once something stands
+// still: then systemd starts the process again.
 func TestTheWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -94,7 +95,8 @@ func TestStatusLineSaysWhatIsRead(t *testing.T) {
 	}
 }
 
-// TestSystemdThatCannotBeToldIsLoggedOnce: each time when that begins, not with each state.
+// TestSystemdThatCannotBeToldIsLoggedOnce: each time when that begins, not with
+// each state.
 func TestSystemdThatCannotBeToldIsLoggedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	t.Setenv("NOTIFY_SOCKET", path)

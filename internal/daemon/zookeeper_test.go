@@ -17,7 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// loadZuul loads a zuul.conf that names the servers and certificates, and a connection with a key.
+// loadZuul loads a zuul.conf that names the servers and certificates, and a
+// connection with a key.
 func loadZuul(t *testing.T, hosts string, tls *peers.Certificates, client peers.KeyPair, endpoint string) config.Config {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "zuul.conf")
@@ -46,7 +47,8 @@ aws_kinesis_secret_key=hunter2
 	return c
 }
 
-// TestZooKeeperWithNothingButZuulConf: over TLS, below a chroot, everything that is put is queued, and Inspect finds it.
+// TestZooKeeperWithNothingButZuulConf: over TLS, below a chroot, everything
+// that is put is queued, and Inspect finds it.
 func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	certs := peers.MakeCertificates(t)
 	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{TLS: certs})
@@ -84,7 +86,8 @@ func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	}
 }
 
-// TestInspectOfZooKeeperThatCannotBeUsed: a chroot that is not there is a fault of the configuration.
+// TestInspectOfZooKeeperThatCannotBeUsed: a chroot that is not there is a fault
+// of the configuration.
 func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
 	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{})
 	c, err := config.Load(config.Sources{StoreOnly: true, Flags: map[string][]string{
@@ -101,7 +104,8 @@ func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// TestZooKeeperRefusesAtOnce what can be known without a server, as faults of the configuration.
+// TestZooKeeperRefusesAtOnce what can be known without a server, as faults of
+// the configuration.
 func TestZooKeeperRefusesAtOnce(t *testing.T) {
 	certs := peers.MakeCertificates(t)
 	c := loadZuul(t, "127.0.0.1:1", certs, certs.Expired, "http://127.0.0.1:1")

@@ -23,10 +23,12 @@ type Report struct {
 	Terms        int `json:"terms"`
 	Commits      int `json:"commits"`
 
-	// Foreign is what another program did; nil: none took part. Nothing of it is in the counts above but in Put and Queued.
+	// Foreign is what another program did; nil: none took part. Nothing of it
+	// is in the counts above but in Put and Queued.
 	Foreign *Foreign `json:"python,omitempty"`
 
-	// LongestPause is the longest time in which a shard had records waiting and committed nothing.
+	// LongestPause is the longest time in which a shard had records waiting and
+	// committed nothing.
 	LongestPause time.Duration `json:"longest_pause_ns"`
 
 	// Problems says what is wrong, a line each, the first maxProblems of them.
@@ -39,10 +41,10 @@ const maxProblems = 50
 // Good reports whether every promise was kept.
 func (r *Report) Good() bool { return r.Lost+r.Duplicated+r.Disordered+r.Broken == 0 }
 
-// Check judges a history whose events are in the order of their times. Each stream
-// of those that had the name one after the other is judged alone, for their shards
-// have the same ids; everything put on one must have come through before the next
-// is created. The counts are those of all of them.
+// Check judges a history whose events are in the order of their times. Each
+// stream of those that had the name one after the other is judged alone, for
+// their shards have the same ids; everything put on one must have come through
+// before the next is created. The counts are those of all of them.
 func Check(events []Event) Report {
 	var total Report
 	for _, stream := range perStream(events) {
@@ -51,10 +53,10 @@ func Check(events []Event) Report {
 	return total
 }
 
-// perStream returns the events of each stream. A record belongs to the stream on
-// which it was put, wherever it lies; a term to the one that its position is of,
-// for a leadership may outlive its stream by a moment; everything else to the
-// stream of its time.
+// perStream returns the events of each stream. A record belongs to the stream
+// on which it was put, wherever it lies; a term to the one that its position is
+// of, for a leadership may outlive its stream by a moment; everything else to
+// the stream of its time.
 func perStream(events []Event) [][]Event {
 	s := sorter{home: map[place]int{}, terms: map[termKey]int{}}
 	for i := range events {
@@ -126,8 +128,8 @@ func (s *sorter) of(e *Event) int {
 	return s.at(e.At)
 }
 
-// deal gives each stream those of the event's items that were put on it, and the
-// last one what was put on none.
+// deal gives each stream those of the event's items that were put on it, and
+// the last one what was put on none.
 func (s *sorter) deal(e *Event, streams [][]Event) {
 	parts := make([][]Item, len(streams))
 	for j := range e.Items {
@@ -273,7 +275,8 @@ func (e *Event) place(item *Item) place {
 	return place{cmp.Or(item.Shard, e.Shard), item.Seq, item.Sub}
 }
 
-// sameIDs checks that each record goes under one identity, whoever names it, and two records under two.
+// sameIDs checks that each record goes under one identity, whoever names it,
+// and two records under two.
 func (c *checker) sameIDs(e *Event) {
 	for i := range e.Items {
 		item := &e.Items[i]
@@ -288,7 +291,8 @@ func (c *checker) sameIDs(e *Event) {
 	}
 }
 
-// resolveQueue finds out which record a row of another program's is: it has nothing but an id of that one's.
+// resolveQueue finds out which record a row of another program's is: it has
+// nothing but an id of that one's.
 func (c *checker) resolveQueue() {
 	for i := range c.queue {
 		if r := &c.queue[i]; r.seq == "" {
@@ -359,7 +363,8 @@ func (c *checker) judgeFates() {
 	}
 }
 
-// judgeDoubles charges the rows of a record beyond the first to whom they are owed.
+// judgeDoubles charges the rows of a record beyond the first to whom they are
+// owed.
 func (c *checker) judgeDoubles(at place, p *put) {
 	if n := len(p.ours); n > 1 {
 		c.report.Duplicated += n - 1
@@ -380,8 +385,10 @@ func (c *checker) judgeDoubles(at place, p *put) {
 	c.foreign.Doubled += extra
 }
 
-// judgeQueue checks the order of the queue: within a shard by sequence number, and nothing of a parent behind anything of its
-// children. A row that is there again is not judged twice, and one of another program's not at all: that one waits for no parents.
+// judgeQueue checks the order of the queue: within a shard by sequence number,
+// and nothing of a parent behind anything of its children. A row that is there
+// again is not judged twice, and one of another program's not at all: that one
+// waits for no parents.
 func (c *checker) judgeQueue() {
 	last := map[gerritstream.ShardID]place{}
 	began := map[gerritstream.ShardID]bool{}

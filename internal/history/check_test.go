@@ -42,7 +42,8 @@ func endedAfter(n int) *gerritstream.Position {
 	return p
 }
 
-// good is a history in which all went well: a parent with records 1 to 4, led by two terms, and a child with 5 and 6.
+// good is a history in which all went well: a parent with records 1 to 4, led
+// by two terms, and a child with 5 and 6.
 func good() []history.Event {
 	q, f, d := history.Queued, history.Filtered, history.DeadLetter
 	events := []history.Event{
@@ -111,8 +112,8 @@ func again() []history.Event {
 
 func later(seq gerritstream.SequenceNumber) gerritstream.SequenceNumber { return "1" + seq }
 
-// TestStreamsOfOneNameAreJudgedAlone: the children of one are no children of the
-// other, and each has everything of its own in the queue.
+// TestStreamsOfOneNameAreJudgedAlone: the children of one are no children of
+// the other, and each has everything of its own in the queue.
 func TestStreamsOfOneNameAreJudgedAlone(t *testing.T) {
 	r := history.Check(again())
 	if !r.Good() || r.Put != 12 || r.Queued != 8 || r.Filtered != 2 || r.DeadLettered != 2 || r.Terms != 6 {

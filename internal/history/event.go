@@ -26,8 +26,10 @@ const (
 	KindFault     Kind = "fault" // something was done to somebody
 )
 
-// The kinds of what another program does, Zuul's Python listener or one like it, which shares shards and queue with ours: see
-// [Foreign] for how it is judged. Its terms have no numbers; those of one shard and process follow each other.
+// The kinds of what another program does, Zuul's Python listener or one like
+// it, which shares shards and queue with ours: see [Foreign] for how it is
+// judged. Its terms have no numbers; those of one shard and process follow each
+// other.
 const (
 	KindForeignElected Kind = "foreign elected" // it leads, from its checkpoint (Position nil: none, from the tip); At is before it looked
 	KindForeignQueues  Kind = "foreign queues"  // it is about to queue records, each under an id of its own

@@ -6,16 +6,23 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Foreign is what another program did that took turns with ours, and what it lost and doubled itself. It reads from a checkpoint
-// that it shares with ours, queues first and moves the checkpoint afterwards, and begins at the tip when it has none.
+// Foreign is what another program did that took turns with ours, and what it
+// lost and doubled itself. It reads from a checkpoint that it shares with ours,
+// queues first and moves the checkpoint afterwards, and begins at the tip when
+// it has none.
 //
-//   - A record that is nowhere is lost by the one whose checkpoint passed over it: a checkpoint that moved from before the record to it
-//     or beyond, and was written. What we said we had committed ourselves is lost by us, whoever led when; and what lies behind the
-//     checkpoint where another program ended is lost by us.
-//   - A row too many is doubled by the other program, who may queue what it never comes to checkpoint, or what was queued while it
-//     did not know that it had lost its leadership. But if its checkpoint stood at the record or beyond before we committed, we should
-//     have seen it, and doubled it ourselves. So it is with two rows of our own.
-//   - Where it begins is for us to keep: a checkpoint behind what we had committed is a promise of ours that was broken.
+//   - A record that is nowhere is lost by the one whose checkpoint passed over
+//     it: a checkpoint that moved from before the record to it or beyond, and
+//     was written. What we said we had committed ourselves is lost by us,
+//     whoever led when; and what lies behind the checkpoint where another
+//     program ended is lost by us.
+//   - A row too many is doubled by the other program, who may queue what it
+//     never comes to checkpoint, or what was queued while it did not know that
+//     it had lost its leadership. But if its checkpoint stood at the record or
+//     beyond before we committed, we should have seen it, and doubled it
+//     ourselves. So it is with two rows of our own.
+//   - Where it begins is for us to keep: a checkpoint behind what we had
+//     committed is a promise of ours that was broken.
 type Foreign struct {
 	Terms   int `json:"terms"`
 	Queued  int `json:"queued"`  // rows of the queue
@@ -70,7 +77,8 @@ func newForeigners() *foreigners {
 	}
 }
 
-// take files an event of another program's. Those of a process come in their order.
+// take files an event of another program's. Those of a process come in their
+// order.
 func (f *foreigners) take(e *Event) {
 	who := foreigner{e.Shard, e.Process}
 	if e.Kind == KindForeignElected {
@@ -111,8 +119,8 @@ func sequenceOf(e *Event) gerritstream.SequenceNumber {
 	return e.Position.After
 }
 
-// settle finds out, once all is filed, from where a term that began at the tip passed over records, and which writes that nobody
-// saw succeed did.
+// settle finds out, once all is filed, from where a term that began at the tip
+// passed over records, and which writes that nobody saw succeed did.
 func (f *foreigners) settle(events []Event) {
 	anchored := map[foreigner]map[uint64]bool{}
 	for i := range events {
@@ -136,7 +144,8 @@ func (f *foreigners) settle(events []Event) {
 	}
 }
 
-// begins takes note of where somebody began: exactly where a write of unknown outcome would have led, and then it succeeded.
+// begins takes note of where somebody began: exactly where a write of unknown
+// outcome would have led, and then it succeeded.
 func (f *foreigners) begins(e *Event) {
 	for _, p := range f.passes[e.Shard] {
 		if p.wrote.IsZero() && !p.refused && e.At.After(p.asked) && sequenceOf(e) == p.to {
@@ -154,7 +163,8 @@ func (f *foreigners) handled(e *Event) {
 	}
 }
 
-// lost reports whether a record that is nowhere is lost by another program, and counts it.
+// lost reports whether a record that is nowhere is lost by another program, and
+// counts it.
 func (f *foreigners) lost(at place) bool {
 	if _, committed := f.ours[at]; committed {
 		return false
@@ -168,8 +178,10 @@ func (f *foreigners) lost(at place) bool {
 	return false
 }
 
-// ignored reports whether one of ours committed a record over which another program's checkpoint had passed. Where we began at a point
-// of time ourselves we cannot tell, and where the other one overwrites whatever stands there it may have come later.
+// ignored reports whether one of ours committed a record over which another
+// program's checkpoint had passed. Where we began at a point of time ourselves
+// we cannot tell, and where the other one overwrites whatever stands there it
+// may have come later.
 func (f *foreigners) ignored(at place) bool {
 	c, ok := f.ours[at]
 	if !ok || c.anchored {
@@ -187,7 +199,8 @@ func (p *pass) covers(at place) bool {
 	return (p.from == "" || p.from.Compare(at.seq) < 0) && at.seq.Compare(p.to) <= 0
 }
 
-// judgeForeign checks that another program never began behind what we had committed.
+// judgeForeign checks that another program never began behind what we had
+// committed.
 func (c *checker) judgeForeign(events []Event) {
 	for i := range events {
 		e := &events[i]

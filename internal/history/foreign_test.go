@@ -11,7 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// takenTurns is a history in which all went well, of one shard with records 1 to 6: ours committed 1 and 2, Python 3 and 4, ours the rest.
+// takenTurns is a history in which all went well, of one shard with records 1
+// to 6: ours committed 1 and 2, Python 3 and 4, ours the rest.
 func takenTurns() []history.Event {
 	e := []history.Event{
 		{Kind: history.KindShard},
@@ -77,8 +78,9 @@ func TestCheckTurnsThatWentWell(t *testing.T) {
 	}
 }
 
-// TestCheckTellsPythonsFaultsFromOurs spoils the turns in one way after the other. What Python lost and doubled is not charged to us,
-// and what we lost and doubled around a term of Python's is.
+// TestCheckTellsPythonsFaultsFromOurs spoils the turns in one way after the
+// other. What Python lost and doubled is not charged to us, and what we lost
+// and doubled around a term of Python's is.
 func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 	without := func(e []history.Event, ids ...string) { // the queue
 		e[turnsQueue].Items = slices.DeleteFunc(e[turnsQueue].Items, func(i history.Item) bool { return slices.Contains(ids, i.ID) })

@@ -11,8 +11,9 @@ import (
 	"slices"
 )
 
-// Read reads every history in a folder ("*.ndjson"), in the order of their times. A last line that was cut, as by a full disk, is an
-// error: a killed process leaves none.
+// Read reads every history in a folder ("*.ndjson"), in the order of their
+// times. A last line that was cut, as by a full disk, is an error: a killed
+// process leaves none.
 func Read(folder string) ([]Event, error) {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.ndjson"))
 	if err != nil {

@@ -16,9 +16,11 @@ type term struct {
 	commits []*Event
 }
 
-// judgeTerms checks, shard by shard, that each term began where the one before had come to, that what a term saw succeed is behind
-// where the next one began (else a dead term committed, or a commit was forgotten), and that no position ever goes back.
-// An operator's set position begins a new account. Another program's checkpoint takes ours forward, and never back.
+// judgeTerms checks, shard by shard, that each term began where the one before
+// had come to, that what a term saw succeed is behind where the next one began
+// (else a dead term committed, or a commit was forgotten), and that no position
+// ever goes back. An operator's set position begins a new account. Another
+// program's checkpoint takes ours forward, and never back.
 func (c *checker) judgeTerms(events []Event) {
 	fresh := map[gerritstream.ShardID][]time.Time{} // when somebody else set the position
 	for i := range events {
@@ -118,7 +120,8 @@ func before(a, b *gerritstream.Position) bool {
 	return a.Partial.Sub < b.Partial.Sub
 }
 
-// judgePauses finds the longest time in which a shard had records waiting and nobody, another program included, went on.
+// judgePauses finds the longest time in which a shard had records waiting and
+// nobody, another program included, went on.
 func (c *checker) judgePauses(events []Event) {
 	waiting := map[gerritstream.ShardID][]waiter{}
 	for at, p := range c.puts {

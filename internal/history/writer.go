@@ -12,8 +12,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Writer appends events to a history. It implements [gerritstream.Observer]: what a Listener does is written as it does it. It may be
-// used by several goroutines at once.
+// Writer appends events to a history. It implements [gerritstream.Observer]:
+// what a Listener does is written as it does it. It may be used by several
+// goroutines at once.
 type Writer struct {
 	process string
 
@@ -25,7 +26,8 @@ type Writer struct {
 
 var _ gerritstream.Observer = (*Writer)(nil)
 
-// NewWriter returns a Writer for what a process does. Each event is one call of out.Write.
+// NewWriter returns a Writer for what a process does. Each event is one call of
+// out.Write.
 func NewWriter(out io.Writer, process string) *Writer {
 	return &Writer{out: out, process: process, new: map[gerritstream.ShardID]bool{}}
 }
@@ -78,7 +80,8 @@ func (w *Writer) Elected(shard gerritstream.ShardID, term uint64, from gerritstr
 	w.Add(e)
 }
 
-// PageRead implements gerritstream.Observer. Of empty pages only the first of a term is written.
+// PageRead implements gerritstream.Observer. Of empty pages only the first of a
+// term is written.
 func (w *Writer) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) {
 	w.mu.Lock()
 	first := w.new[shard]
@@ -94,7 +97,8 @@ func (w *Writer) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) 
 	w.Add(Event{Kind: KindRead, Shard: shard, Items: items})
 }
 
-// Judged implements gerritstream.Observer: what counts of a verdict is what is committed of it.
+// Judged implements gerritstream.Observer: what counts of a verdict is what is
+// committed of it.
 func (w *Writer) Judged(gerritstream.ShardID, *gerritstream.Record, *gerritstream.Verdict) {}
 
 // Committed implements gerritstream.Observer.

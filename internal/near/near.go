@@ -3,10 +3,12 @@ package near
 
 import "strings"
 
-// longest is the longest text that is compared with what it may have been meant to be.
+// longest is the longest text that is compared with what it may have been meant
+// to be.
 const longest = 64
 
-// Nearest returns the candidate that s was probably meant to be, or "" when none is close.
+// Nearest returns the candidate that s was probably meant to be, or "" when
+// none is close.
 func Nearest(s string, candidates []string) string {
 	if len(s) > longest {
 		return ""
@@ -20,7 +22,8 @@ func Nearest(s string, candidates []string) string {
 	return best
 }
 
-// editDistance counts the bytes to insert, remove, replace or swap with a neighbour that make b of a.
+// editDistance counts the bytes to insert, remove, replace or swap with a
+// neighbour that make b of a.
 func editDistance(a, b string) int {
 	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {

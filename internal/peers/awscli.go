@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// AWS runs Debian's AWS command line, `aws kinesis ARGS`, against an endpoint and returns what it printed: JSON. It needs
-// [AWSCLI]. A command that fails fails the test.
+// AWS runs Debian's AWS command line, `aws kinesis ARGS`, against an endpoint
+// and returns what it printed: JSON. It needs [AWSCLI]. A command that fails
+// fails the test.
 func AWS(tb testing.TB, endpoint string, args ...string) []byte {
 	tb.Helper()
 	Require(tb, AWSCLI)

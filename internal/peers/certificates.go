@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// Certificates are files in PEM for a server and clients that know each other by one authority, and what such a server must refuse.
-// They are made anew for each test and go with its folder.
+// Certificates are files in PEM for a server and clients that know each other
+// by one authority, and what such a server must refuse. They are made anew for
+// each test and go with its folder.
 type Certificates struct {
 	CA      string  // the authority's certificate
 	OtherCA string  // the certificate of another authority
@@ -34,8 +35,8 @@ type KeyPair struct {
 	Both string // the key and the certificate in one file, as ZooKeeper wants it
 }
 
-// MakeCertificates makes certificates in the test's folder. The server's is for the names and addresses given, and for
-// "localhost" and 127.0.0.1 without any.
+// MakeCertificates makes certificates in the test's folder. The server's is for
+// the names and addresses given, and for "localhost" and 127.0.0.1 without any.
 func MakeCertificates(tb testing.TB, serverNames ...string) *Certificates {
 	tb.Helper()
 	if len(serverNames) == 0 {

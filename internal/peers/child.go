@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// child is a running process that cannot outlive this one: a guard, a shell that waits for the end of its input, kills the
-// process when this one is gone, however it went, and removes the process' folder. No goroutine belongs to a child.
+// child is a running process that cannot outlive this one: a guard, a shell
+// that waits for the end of its input, kills the process when this one is gone,
+// however it went, and removes the process' folder. No goroutine belongs to a
+// child.
 type child struct {
 	cmd   *exec.Cmd
 	alive *os.File // at its end when the process is
@@ -21,11 +23,12 @@ type child struct {
 	hold  io.Closer // the guard's input
 }
 
-// guardProgram does nothing before its input ends, which is when the process that started it ends.
+// guardProgram does nothing before its input ends, which is when the process
+// that started it ends.
 const guardProgram = `read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"`
 
-// startChild runs a command, which has no context of its own. When this process ends, the command is killed and the folder,
-// unless it is "", removed.
+// startChild runs a command, which has no context of its own. When this process
+// ends, the command is killed and the folder, unless it is "", removed.
 func startChild(cmd *exec.Cmd, folder string) (*child, error) {
 	alive, aliveIn, err := os.Pipe()
 	if err != nil {

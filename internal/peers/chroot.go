@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Chroot creates a node for one test alone and returns its path, "/t-...": the ensemble's hosts and it, in one string, are what
-// zuul.conf has as `hosts`. It goes with the test, and all that is below it.
+// Chroot creates a node for one test alone and returns its path, "/t-...": the
+// ensemble's hosts and it, in one string, are what zuul.conf has as `hosts`. It
+// goes with the test, and all that is below it.
 func Chroot(tb testing.TB, zk *Ensemble) string {
 	tb.Helper()
 	path := fmt.Sprintf("/t-%08x", rand.Uint32())
@@ -30,7 +31,8 @@ func Chroot(tb testing.TB, zk *Ensemble) string {
 	return path
 }
 
-// session speaks ZooKeeper's protocol, one request at a time: as much of it as Chroot needs. No goroutine belongs to it.
+// session speaks ZooKeeper's protocol, one request at a time: as much of it as
+// Chroot needs. No goroutine belongs to it.
 type session struct {
 	conn net.Conn
 	xid  int32
@@ -184,7 +186,8 @@ func (s *session) exchange(frame []byte) ([]byte, error) {
 	return reply, nil
 }
 
-// appendString appends what the protocol has for a string, for bytes and for a frame: the length, then the bytes.
+// appendString appends what the protocol has for a string, for bytes and for a
+// frame: the length, then the bytes.
 func appendString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }

@@ -11,8 +11,9 @@ import (
 //go:embed python/contender.py
 var contenderProgram string
 
-// Contender is a Python process with one kazoo session that stands for leaderships and does what Zuul's Python listener does
-// with them. It ends with the test. Its methods are for one goroutine at a time.
+// Contender is a Python process with one kazoo session that stands for
+// leaderships and does what Zuul's Python listener does with them. It ends with
+// the test. Its methods are for one goroutine at a time.
 type Contender struct {
 	program *program
 	leads   map[string]string // lock nodes by path
@@ -28,26 +29,31 @@ type Refusal struct {
 // Error implements error.
 func (r *Refusal) Error() string { return r.Exception + ": " + r.Detail }
 
-// StartContender starts a contender that contends for nothing yet. It needs [Kazoo].
+// StartContender starts a contender that contends for nothing yet. It needs
+// [Kazoo].
 func StartContender(tb testing.TB, opts KazooOptions) *Contender {
 	tb.Helper()
 	return &Contender{program: startProgram(tb, "contender", contenderProgram, opts.args()...), leads: map[string]string{}}
 }
 
-// Contend joins the kazoo Election at a path, "R/election-aws_kinesis_<ShardId>", under an identifier, and does not wait.
-// Once elected it leads until Resign, whatever becomes of its session: it is for Zuul's own checks to stop a zombie, and there are none.
+// Contend joins the kazoo Election at a path,
+// "R/election-aws_kinesis_<ShardId>", under an identifier, and does not wait.
+// Once elected it leads until Resign, whatever becomes of its session: it is
+// for Zuul's own checks to stop a zombie, and there are none.
 func (c *Contender) Contend(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "election"})
 }
 
-// ContendByLock is Contend with a kazoo Lock, which is what an Election is made of.
+// ContendByLock is Contend with a kazoo Lock, which is what an Election is made
+// of.
 func (c *Contender) ContendByLock(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "lock"})
 }
 
-// AwaitLead returns once the contender has been elected at a path, with the name of its lock node.
+// AwaitLead returns once the contender has been elected at a path, with the
+// name of its lock node.
 func (c *Contender) AwaitLead(tb testing.TB, path string) (node string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
@@ -70,14 +76,16 @@ func (c *Contender) Leads(tb testing.TB, path string) bool {
 	return c.leads[path] != ""
 }
 
-// Resign ends the leadership at a path, or the wait for it, and returns when the lock node is gone.
+// Resign ends the leadership at a path, or the wait for it, and returns when
+// the lock node is gone.
 func (c *Contender) Resign(tb testing.TB, path string) {
 	tb.Helper()
 	c.must(tb, "resign", map[string]any{"path": path})
 	delete(c.leads, path)
 }
 
-// Contenders returns the identifiers of all who contend at a path, as kazoo sees them, the leader first.
+// Contenders returns the identifiers of all who contend at a path, as kazoo
+// sees them, the leader first.
 func (c *Contender) Contenders(tb testing.TB, path string) []string {
 	tb.Helper()
 	var reply struct{ Identifiers []string }
@@ -85,8 +93,10 @@ func (c *Contender) Contenders(tb testing.TB, path string) []string {
 	return reply.Identifiers
 }
 
-// ReadCheckpoint reads the checkpoint at a path, "R/checkpoint-aws_kinesis_<ShardId>", as a Python leader does once. The
-// sequence is "" where Python takes it for none. An error is a [Refusal]: Python would fail so time and again.
+// ReadCheckpoint reads the checkpoint at a path,
+// "R/checkpoint-aws_kinesis_<ShardId>", as a Python leader does once. The
+// sequence is "" where Python takes it for none. An error is a [Refusal]:
+// Python would fail so time and again.
 func (c *Contender) ReadCheckpoint(tb testing.TB, path string) (sequence string, err error) {
 	tb.Helper()
 	m, err := c.do(tb, "read", map[string]any{"path": path})
@@ -98,22 +108,26 @@ func (c *Contender) ReadCheckpoint(tb testing.TB, path string) (sequence string,
 	return reply.Checkpoint, nil
 }
 
-// WriteCheckpoint writes a checkpoint as a Python leader does, at whatever time: at the version it last read or wrote, which it
-// creates when the node is gone; unconditionally when it has read nothing, or what it took for none because it was absent or
-// undecodable. The error is a [Refusal]: BadVersionError where another one wrote meanwhile.
+// WriteCheckpoint writes a checkpoint as a Python leader does, at whatever
+// time: at the version it last read or wrote, which it creates when the node is
+// gone; unconditionally when it has read nothing, or what it took for none
+// because it was absent or undecodable. The error is a [Refusal]:
+// BadVersionError where another one wrote meanwhile.
 func (c *Contender) WriteCheckpoint(tb testing.TB, path, sequence string) error {
 	tb.Helper()
 	_, err := c.do(tb, "write", map[string]any{"path": path, "sequence": sequence})
 	return err
 }
 
-// Put queues an event below a connection's root, as Python does whether it leads or not.
+// Put queues an event below a connection's root, as Python does whether it
+// leads or not.
 func (c *Contender) Put(tb testing.TB, root string, payload json.RawMessage) {
 	tb.Helper()
 	c.must(tb, "put", map[string]any{"root": root, "payload": payload})
 }
 
-// Freeze stops the process where it stands: its session expires, and it will not know when it thaws. That makes a zombie.
+// Freeze stops the process where it stands: its session expires, and it will
+// not know when it thaws. That makes a zombie.
 func (c *Contender) Freeze(tb testing.TB) {
 	tb.Helper()
 	if err := freeze(c.program.child.cmd.Process); err != nil {
@@ -129,7 +143,8 @@ func (c *Contender) Thaw(tb testing.TB) {
 	}
 }
 
-// Stop closes the session, which ends all that it led and waited for, and the process.
+// Stop closes the session, which ends all that it led and waited for, and the
+// process.
 func (c *Contender) Stop(tb testing.TB) {
 	tb.Helper()
 	if code, err := c.program.end(); err != nil || code != 0 {
@@ -150,7 +165,8 @@ func (c *Contender) must(tb testing.TB, name string, args map[string]any) messag
 	return m
 }
 
-// do has the contender do something. The error is a *Refusal; all others fail the test.
+// do has the contender do something. The error is a *Refusal; all others fail
+// the test.
 func (c *Contender) do(tb testing.TB, name string, args map[string]any) (message, error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Environment returns this process' environment for a program that talks to an emulator: made-up credentials and a region,
-// no configuration of the user's, no metadata service, and no proxy before the loopback interface.
+// Environment returns this process' environment for a program that talks to an
+// emulator: made-up credentials and a region, no configuration of the user's,
+// no metadata service, and no proxy before the loopback interface.
 func Environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "AWS_")

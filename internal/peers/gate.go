@@ -18,7 +18,8 @@ type Component struct {
 
 // The components. `make deps` installs all of them where it may.
 var (
-	// NPM is node and the packages of internal/peers/npm: kinesalite and kinesis-local.
+	// NPM is node and the packages of internal/peers/npm: kinesalite and
+	// kinesis-local.
 	NPM = Component{"kinesalite and kinesis-local", "npm ci --prefix internal/peers/npm", missingNPM}
 
 	// Boto3 is Debian's boto3 for Debian's python3.
@@ -30,24 +31,28 @@ var (
 	// SQLite is Debian's sqlite3.
 	SQLite = Component{"sqlite3", "apt-get install -y --no-install-recommends sqlite3", missingFile("/usr/bin/sqlite3")}
 
-	// DebianZooKeeper is Debian's ZooKeeper: its jars and a Java to run them. Debian's own service is not started.
+	// DebianZooKeeper is Debian's ZooKeeper: its jars and a Java to run them.
+	// Debian's own service is not started.
 	DebianZooKeeper = Component{"ZooKeeper", "apt-get install -y --no-install-recommends zookeeper", missingZooKeeper}
 
-	// Kazoo is Debian's kazoo, ZooKeeper's client that Zuul uses, for Debian's python3.
+	// Kazoo is Debian's kazoo, ZooKeeper's client that Zuul uses, for Debian's
+	// python3.
 	Kazoo = Component{"kazoo", "apt-get install -y --no-install-recommends python3-kazoo", missingModule("kazoo")}
 
 	// Python is Debian's python3, which has sqlite3 built in.
 	Python = Component{"python3", "apt-get install -y --no-install-recommends python3", missingFile(pythonCommand)}
 )
 
-// Debian's own, by path: a `python3` or an `aws` found on PATH may be another one, without boto3.
+// Debian's own, by path: a `python3` or an `aws` found on PATH may be another
+// one, without boto3.
 const (
 	pythonCommand = "/usr/bin/python3"
 	awsCommand    = "/usr/bin/aws"
 )
 
-// Require lets a test go on only with all the components. One that is missing is named together with the command that
-// installs it, and the test is skipped; with CI=true and for root, who can install it, the test fails instead.
+// Require lets a test go on only with all the components. One that is missing
+// is named together with the command that installs it, and the test is skipped;
+// with CI=true and for root, who can install it, the test fails instead.
 func Require(tb testing.TB, components ...Component) {
 	tb.Helper()
 	for _, c := range components {
@@ -105,7 +110,8 @@ func missingFile(path string) func() error {
 	}
 }
 
-// moduleRoot returns the folder of go.mod: tests run in their package's folder, somewhere below it.
+// moduleRoot returns the folder of go.mod: tests run in their package's folder,
+// somewhere below it.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -22,7 +22,8 @@ type KazooOptions struct {
 	Hosts          string        // as in zuul.conf: "HOST:PORT,HOST:PORT/CHROOT"
 	SessionTimeout time.Duration // 0: 10 s; the server has the last word
 
-	// CA and Client are files for TLS, as [MakeCertificates] makes them. Without a client's certificate the session is plain.
+	// CA and Client are files for TLS, as [MakeCertificates] makes them.
+	// Without a client's certificate the session is plain.
 	CA     string
 	Client KeyPair
 }
@@ -38,8 +39,9 @@ func (o KazooOptions) args() []string {
 	return args
 }
 
-// program is a Python program that takes a command a line and answers each with one: session.py has the protocol. It is for
-// one goroutine at a time, and none belongs to it.
+// program is a Python program that takes a command a line and answers each with
+// one: session.py has the protocol. It is for one goroutine at a time, and none
+// belongs to it.
 type program struct {
 	name  string
 	child *child // nil: it has ended
@@ -53,14 +55,16 @@ type program struct {
 // message is a line of a program's, decoded as far as all of them go.
 type message struct {
 	Is string `json:"is"` // "ready", "done", "refused", or what came by itself
-	// Error is the name of the exception for what was refused, and says what is wrong for the others.
+	// Error is the name of the exception for what was refused, and says what is
+	// wrong for the others.
 	Error  string `json:"error"`
 	Detail string `json:"detail"`
 
 	line []byte
 }
 
-// startProgram starts a program, which ends with the test, and waits for its session.
+// startProgram starts a program, which ends with the test, and waits for its
+// session.
 func startProgram(tb testing.TB, name, text string, args ...string) *program {
 	tb.Helper()
 	Require(tb, Kazoo)
@@ -110,7 +114,8 @@ func (p *program) start(text string, args []string) error {
 	return nil
 }
 
-// do sends a command and returns the line that answers it. Those that come by themselves before are handed to other.
+// do sends a command and returns the line that answers it. Those that come by
+// themselves before are handed to other.
 func (p *program) do(ctx context.Context, command map[string]any, other func(message)) (message, error) {
 	if err := p.send(command); err != nil {
 		return message{}, err
@@ -188,7 +193,8 @@ func (p *program) fill() error {
 	return err
 }
 
-// end lets the program end by itself, its session closed, and returns its exit code.
+// end lets the program end by itself, its session closed, and returns its exit
+// code.
 func (p *program) end() (int, error) {
 	_ = p.in.Close()
 	if !p.child.ended(startTimeout) {

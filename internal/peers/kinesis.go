@@ -6,17 +6,20 @@ import (
 	"testing"
 )
 
-// Kinesalite starts kinesalite 3.3.3 (the older emulator) on a free loopback port and returns its endpoint, "http://HOST:PORT",
-// once it answers. It holds its streams in memory and ends with the test; its log is kept when the test fails.
+// Kinesalite starts kinesalite 3.3.3 (the older emulator) on a free loopback
+// port and returns its endpoint, "http://HOST:PORT", once it answers. It holds
+// its streams in memory and ends with the test; its log is kept when the test
+// fails.
 //
-// Streams change state within 5 ms and there may be 1,000 shards. It does not throttle reads, and it reports
-// MillisBehindLatest as 0 and no ChildShards.
+// Streams change state within 5 ms and there may be 1,000 shards. It does not
+// throttle reads, and it reports MillisBehindLatest as 0 and no ChildShards.
 func Kinesalite(tb testing.TB) (endpoint string) {
 	tb.Helper()
 	return kinesalite.start(tb)
 }
 
-// KinesisLocal starts kinesis-local 0.6.2 (the newer emulator) in the same way as Kinesalite.
+// KinesisLocal starts kinesis-local 0.6.2 (the newer emulator) in the same way
+// as Kinesalite.
 //
 // It does not trim, and SubscribeToShard fails with the Go SDK.
 func KinesisLocal(tb testing.TB) (endpoint string) {
@@ -24,7 +27,8 @@ func KinesisLocal(tb testing.TB) (endpoint string) {
 	return kinesisLocal.start(tb)
 }
 
-// plainPort is the port that a peer is told to serve plain HTTP on. It stands for the free one that npm/loopback.cjs takes.
+// plainPort is the port that a peer is told to serve plain HTTP on. It stands
+// for the free one that npm/loopback.cjs takes.
 const plainPort = "4568"
 
 // peer is an emulator from npm and how it is started.
@@ -64,7 +68,8 @@ func (p peer) path(file string) (string, error) {
 	return filepath.Join(root, "internal", "peers", "npm", "node_modules", p.name, file), nil
 }
 
-// start runs the peer in its own package's folder, where kinesis-local looks for its certificate.
+// start runs the peer in its own package's folder, where kinesis-local looks
+// for its certificate.
 func (p peer) start(tb testing.TB) string {
 	tb.Helper()
 	Require(tb, NPM)

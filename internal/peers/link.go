@@ -23,9 +23,10 @@ const (
 	Both     = Requests | Replies
 )
 
-// Link is a TCP proxy before a server, for tests of what networks do. What it does to bytes a network can do: they come late, or
-// never, but no byte is missing between two others of a connection. Its methods may be called by several goroutines, and from within
-// match functions.
+// Link is a TCP proxy before a server, for tests of what networks do. What it
+// does to bytes a network can do: they come late, or never, but no byte is
+// missing between two others of a connection. Its methods may be called by
+// several goroutines, and from within match functions.
 type Link struct {
 	listener net.Listener
 	target   string
@@ -42,23 +43,27 @@ type Link struct {
 	lines   map[*line]struct{}
 }
 
-// loss is a request that is waited for, which will be lost itself or whose reply will.
+// loss is a request that is waited for, which will be lost itself or whose
+// reply will.
 type loss struct {
 	match func([]byte) bool
 	what  Direction
 	done  chan struct{}
 }
 
-// NewLink listens on a free loopback port and forwards to target, "HOST:PORT", until the test's end. It takes what passes as
-// it comes: a request is what one read gives, so a match function sees an HTTP request's head.
+// NewLink listens on a free loopback port and forwards to target, "HOST:PORT",
+// until the test's end. It takes what passes as it comes: a request is what one
+// read gives, so a match function sees an HTTP request's head.
 func NewLink(tb testing.TB, target string) *Link {
 	tb.Helper()
 	return newLink(tb, target, false)
 }
 
-// NewZooKeeperLink is a link that knows where ZooKeeper's requests and replies begin and end, and which belong together. A
-// match function sees one whole request after the connection's first, without its length: 4 bytes of number, 4 bytes of type (14 is a
-// multi), the rest. Four-letter words and TLS do not pass.
+// NewZooKeeperLink is a link that knows where ZooKeeper's requests and replies
+// begin and end, and which belong together. A match function sees one whole
+// request after the connection's first, without its length: 4 bytes of number,
+// 4 bytes of type (14 is a multi), the rest. Four-letter words and TLS do not
+// pass.
 func NewZooKeeperLink(tb testing.TB, target string) *Link {
 	tb.Helper()
 	return newLink(tb, target, true)
@@ -88,7 +93,8 @@ func newLink(tb testing.TB, target string, frames bool) *Link {
 // Addr returns where the link listens: "127.0.0.1:PORT".
 func (l *Link) Addr() string { return l.listener.Addr().String() }
 
-// Cut closes all connections, with what is on its way, and new ones as soon as they are made, until Restore.
+// Cut closes all connections, with what is on its way, and new ones as soon as
+// they are made, until Restore.
 func (l *Link) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,8 +110,9 @@ func (l *Link) Drop() {
 	l.dropLocked()
 }
 
-// Hold lets nothing more pass in a direction, on all connections and new ones, and nobody is told: a black hole. What is held
-// passes after Restore, and is lost with Cut or Drop.
+// Hold lets nothing more pass in a direction, on all connections and new ones,
+// and nobody is told: a black hole. What is held passes after Restore, and is
+// lost with Cut or Drop.
 func (l *Link) Hold(d Direction) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +120,8 @@ func (l *Link) Hold(d Direction) {
 	l.changeLocked()
 }
 
-// Delay lets everything pass so much later, in both directions, from now on. 0 ends that.
+// Delay lets everything pass so much later, in both directions, from now on. 0
+// ends that.
 func (l *Link) Delay(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,15 +137,17 @@ func (l *Link) Restore() {
 	l.changeLocked()
 }
 
-// LoseNextReply lets the next request that matches go to the server, takes the server's reply, and closes the connection
-// instead of passing it on: the request was carried out and nobody knows. Replies to earlier requests pass. The channel is closed just
-// before the connection is.
+// LoseNextReply lets the next request that matches go to the server, takes the
+// server's reply, and closes the connection instead of passing it on: the
+// request was carried out and nobody knows. Replies to earlier requests pass.
+// The channel is closed just before the connection is.
 func (l *Link) LoseNextReply(match func(request []byte) bool) <-chan struct{} {
 	return l.lose(match, Replies)
 }
 
-// LoseNextRequest closes the connection instead of passing the next request on that matches: it was never carried out and
-// nobody knows. Earlier requests pass. The channel is closed just before the connection is.
+// LoseNextRequest closes the connection instead of passing the next request on
+// that matches: it was never carried out and nobody knows. Earlier requests
+// pass. The channel is closed just before the connection is.
 func (l *Link) LoseNextRequest(match func(request []byte) bool) <-chan struct{} {
 	return l.lose(match, Requests)
 }
@@ -171,7 +181,8 @@ func (l *Link) accept() {
 	}
 }
 
-// serve connects a client to the target and returns when that connection has ended.
+// serve connects a client to the target and returns when that connection has
+// ended.
 func (l *Link) serve(client net.Conn) {
 	defer func() { _ = client.Close() }()
 	var dialer net.Dialer
@@ -203,7 +214,8 @@ func (l *Link) remove(n *line) {
 	delete(l.lines, n)
 }
 
-// wanted returns the loss that waits for a request, which is not waited for any more.
+// wanted returns the loss that waits for a request, which is not waited for any
+// more.
 func (l *Link) wanted(request []byte) *loss {
 	l.mu.Lock()
 	losses := slices.Clone(l.losses)
@@ -225,7 +237,8 @@ func (l *Link) wanted(request []byte) *loss {
 	return nil
 }
 
-// pass waits until what was read at a time may pass in a direction. It returns an error when the connection ends first.
+// pass waits until what was read at a time may pass in a direction. It returns
+// an error when the connection ends first.
 func (l *Link) pass(ctx context.Context, d Direction, read time.Time) error {
 	for {
 		l.mu.Lock()
@@ -271,7 +284,8 @@ type unit struct {
 	loss  *loss // not nil: the connection ends here instead
 }
 
-// queueLength is how many units may be on their way in one direction before the sender is made to wait.
+// queueLength is how many units may be on their way in one direction before the
+// sender is made to wait.
 const queueLength = 1024
 
 // close ends the connection at once. It may be called more than once.

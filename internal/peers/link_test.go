@@ -42,7 +42,8 @@ func startEcho(t *testing.T) *echo {
 			running.Go(func() { e.answer(conn) })
 		}
 	})
-	// Links, which are made later, end earlier, and their connections with them.
+	// Links, which are made later, end earlier, and their connections with
+	// them.
 	t.Cleanup(func() {
 		_ = listener.Close()
 		running.Wait()
@@ -257,8 +258,9 @@ func TestLinkLosesAReplyOrARequest(t *testing.T) {
 	}
 }
 
-// TestZooKeeperLinkLosesOneReplyOfSeveral sends three requests at once and answers them at once: the first reply passes, the
-// second is lost although its bytes came together with the first's.
+// TestZooKeeperLinkLosesOneReplyOfSeveral sends three requests at once and
+// answers them at once: the first reply passes, the second is lost although its
+// bytes came together with the first's.
 func TestZooKeeperLinkLosesOneReplyOfSeveral(t *testing.T) {
 	t.Parallel()
 	var lc net.ListenConfig

@@ -19,12 +19,15 @@ type ListenerOptions struct {
 	History  string // the file that it appends to what it does, in the form of internal/history
 }
 
-// Listener is a Python process that stands in a shard's election with kazoo, and while it leads reads the shard with boto3, queues
-// and writes its checkpoint by the steps of Zuul's Python listener, with that one's mistakes: its history tells which. It ends with the
-// test. Its methods are for one goroutine at a time.
+// Listener is a Python process that stands in a shard's election with kazoo,
+// and while it leads reads the shard with boto3, queues and writes its
+// checkpoint by the steps of Zuul's Python listener, with that one's mistakes:
+// its history tells which. It ends with the test. Its methods are for one
+// goroutine at a time.
 type Listener struct{ program *program }
 
-// StartListener starts a listener, which stands in the election soon after. It needs [Kazoo] and [Boto3].
+// StartListener starts a listener, which stands in the election soon after. It
+// needs [Kazoo] and [Boto3].
 func StartListener(tb testing.TB, opts ListenerOptions) *Listener {
 	tb.Helper()
 	Require(tb, Kazoo, Boto3)
@@ -33,7 +36,8 @@ func StartListener(tb testing.TB, opts ListenerOptions) *Listener {
 	return &Listener{startProgram(tb, "listener", listenerProgram, args...)}
 }
 
-// Freeze stops the process where it stands: its session expires, and it will not know when it thaws.
+// Freeze stops the process where it stands: its session expires, and it will
+// not know when it thaws.
 func (l *Listener) Freeze(tb testing.TB) {
 	tb.Helper()
 	if err := freeze(l.program.child.cmd.Process); err != nil {
@@ -49,7 +53,8 @@ func (l *Listener) Thaw(tb testing.TB) {
 	}
 }
 
-// GiveBack has it finish its page, resign, and end. One that does not come to it, because ZooKeeper is away, is killed.
+// GiveBack has it finish its page, resign, and end. One that does not come to
+// it, because ZooKeeper is away, is killed.
 func (l *Listener) GiveBack(tb testing.TB) {
 	tb.Helper()
 	if _, err := l.program.end(); err != nil {

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// logger keeps what go-zookeeper logs: there is no other way to the negotiated timeout.
+// logger keeps what go-zookeeper logs: there is no other way to the negotiated
+// timeout.
 type logger struct {
 	mu   sync.Mutex
 	kept []string // guarded by mu

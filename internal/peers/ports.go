@@ -7,9 +7,11 @@ import (
 	"net"
 )
 
-// ports are ports of 127.0.0.1 that nobody uses and nobody is given while they are reserved, not by another test process
-// either: the same ports of 127.0.0.2 are listened on. So a server that is stopped finds its port free when it is started again.
-// They lie below the range from which Linux takes ports for outgoing connections.
+// ports are ports of 127.0.0.1 that nobody uses and nobody is given while they
+// are reserved, not by another test process either: the same ports of 127.0.0.2
+// are listened on. So a server that is stopped finds its port free when it is
+// started again. They lie below the range from which Linux takes ports for
+// outgoing connections.
 type ports struct {
 	numbers  []int
 	reserved []net.Listener

@@ -13,10 +13,12 @@ import (
 	"time"
 )
 
-// startTimeout bounds how long a peer may take to answer: seconds on an idle machine, more with two busy cores.
+// startTimeout bounds how long a peer may take to answer: seconds on an idle
+// machine, more with two busy cores.
 const startTimeout = 60 * time.Second
 
-// process is a server of another program. No goroutine belongs to it: its output goes straight into a file.
+// process is a server of another program. No goroutine belongs to it: its
+// output goes straight into a file.
 type process struct {
 	name string
 	dir  string
@@ -24,7 +26,8 @@ type process struct {
 	argv []string
 }
 
-// start runs the process, waits until it answers and returns its endpoint. The test's end ends it.
+// start runs the process, waits until it answers and returns its endpoint. The
+// test's end ends it.
 func (p process) start(tb testing.TB) string {
 	tb.Helper()
 	log, err := os.CreateTemp("", p.name+"-*.log")
@@ -35,7 +38,8 @@ func (p process) start(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("start %s: %v", p.name, err)
 	}
-	// tb's context ends before its clean-ups, which end the process and show its log.
+	// tb's context ends before its clean-ups, which end the process and show
+	// its log.
 	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), p.argv[0], p.argv[1:]...)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	cmd.Stdout, cmd.Stderr = log, log
@@ -61,7 +65,8 @@ func (p process) start(tb testing.TB) string {
 	return endpoint
 }
 
-// endpoint waits for the line in which the process names its plain port. A process that dies closes the pipe.
+// endpoint waits for the line in which the process names its plain port. A
+// process that dies closes the pipe.
 func (p process) endpoint(ports *os.File) (string, error) {
 	if err := ports.SetReadDeadline(time.Now().Add(startTimeout)); err != nil {
 		return "", fmt.Errorf("wait for its port: %w", err)
@@ -79,7 +84,8 @@ func (p process) endpoint(ports *os.File) (string, error) {
 	return "", fmt.Errorf("wait for its port: %w", err)
 }
 
-// answers returns nil once the endpoint has answered a request, with whatever status.
+// answers returns nil once the endpoint has answered a request, with whatever
+// status.
 func answers(ctx context.Context, endpoint string) error {
 	client := http.Client{Timeout: startTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, http.NoBody)
@@ -93,7 +99,8 @@ func answers(ctx context.Context, endpoint string) error {
 	return resp.Body.Close()
 }
 
-// stop ends the process by its id and waits for it. A failed test keeps the log and shows its end.
+// stop ends the process by its id and waits for it. A failed test keeps the log
+// and shows its end.
 func (p process) stop(tb testing.TB, cmd *exec.Cmd, stdin io.Closer, ports, log *os.File) {
 	tb.Helper()
 	_ = stdin.Close()

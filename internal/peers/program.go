@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// WithProgram is a TestMain for tests that run the program as processes: it builds the real binary once, has binary say where it
-// is, and returns what os.Exit is to be given. The binary is gone afterwards.
+// WithProgram is a TestMain for tests that run the program as processes: it
+// builds the real binary once, has binary say where it is, and returns what
+// os.Exit is to be given. The binary is gone afterwards.
 func WithProgram(m *testing.M, binary *string) (code int) {
 	dir, err := os.MkdirTemp("", "gerritstream-program-")
 	if err != nil {

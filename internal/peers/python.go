@@ -20,7 +20,8 @@ import (
 //go:embed python/put.py
 var putProgram string
 
-// Event is what a Putter puts: the bytes of one record and the key that chooses its shard. The key has no tab or newline.
+// Event is what a Putter puts: the bytes of one record and the key that chooses
+// its shard. The key has no tab or newline.
 type Event struct {
 	Key  string
 	Data []byte
@@ -44,7 +45,8 @@ type Putter struct {
 	Pause    time.Duration // between requests
 }
 
-// Put puts all the events, in order, and returns where each went, in the order of the stream's answers.
+// Put puts all the events, in order, and returns where each went, in the order
+// of the stream's answers.
 func (p Putter) Put(tb testing.TB, events []Event) []Put {
 	tb.Helper()
 	Require(tb, Boto3)
@@ -59,8 +61,9 @@ func (p Putter) Put(tb testing.TB, events []Event) []Put {
 	return puts
 }
 
-// PutTo puts the events as they come, in order, until there are no more, and writes to out, as it goes on, one JSON object a
-// line: a [Put] each. The caller has asked Require for [Boto3].
+// PutTo puts the events as they come, in order, until there are no more, and
+// writes to out, as it goes on, one JSON object a line: a [Put] each. The
+// caller has asked Require for [Boto3].
 func (p Putter) PutTo(ctx context.Context, events iter.Seq[Event], out io.Writer) error {
 	lines := newLines(events)
 	defer lines.stop()
@@ -92,7 +95,8 @@ func (p Putter) args() []string {
 	return args
 }
 
-// lines is a Reader of what put.py reads. It takes an event when it has nothing left of the one before.
+// lines is a Reader of what put.py reads. It takes an event when it has nothing
+// left of the one before.
 type lines struct {
 	next func() (Event, bool)
 	stop func()
@@ -135,8 +139,9 @@ func ReadPuts(r io.Reader) ([]Put, error) {
 	}
 }
 
-// PythonCommand returns a command that runs a program's text with Debian's python3, cut off from everything a user may have
-// installed. Its environment is [Environment].
+// PythonCommand returns a command that runs a program's text with Debian's
+// python3, cut off from everything a user may have installed. Its environment
+// is [Environment].
 func PythonCommand(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, pythonCommand, append([]string{"-I", "-c", program}, args...)...)
 	cmd.Env = Environment()

@@ -10,8 +10,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestPutter puts into both emulators with a split and a merge under way, and reads the shards' number back with the AWS
-// command line: four, less one split and two merged, is seven listed.
+// TestPutter puts into both emulators with a split and a merge under way, and
+// reads the shards' number back with the AWS command line: four, less one split
+// and two merged, is seven listed.
 func TestPutter(t *testing.T) {
 	for name, start := range emulators {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +42,8 @@ func madeUpEvents(n int) []peers.Event {
 	return events
 }
 
-// checkPuts fails the test unless each event was put once, under a place of its own.
+// checkPuts fails the test unless each event was put once, under a place of its
+// own.
 func checkPuts(t *testing.T, events []peers.Event, puts []peers.Put) {
 	t.Helper()
 	digests, places, shards := map[string]bool{}, map[string]bool{}, map[string]bool{}

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Server is one server of an [Ensemble]. It keeps its ports and its data when it is stopped and started again.
+// Server is one server of an [Ensemble]. It keeps its ports and its data when
+// it is stopped and started again.
 type Server struct {
 	id                                       int
 	port, securePort, peerPort, electionPort int
@@ -27,12 +28,14 @@ type Server struct {
 // Addr returns the server's plain address: "127.0.0.1:PORT".
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// SecureAddr returns the server's address for TLS. Nothing listens there without [ZooKeeperOptions].TLS.
+// SecureAddr returns the server's address for TLS. Nothing listens there
+// without [ZooKeeperOptions].TLS.
 func (s *Server) SecureAddr() string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.securePort))
 }
 
-// Start starts a stopped server and does not wait for it: [Ensemble.Await] does.
+// Start starts a stopped server and does not wait for it: [Ensemble.Await]
+// does.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
 	if s.child != nil {
@@ -43,7 +46,8 @@ func (s *Server) Start(tb testing.TB) {
 	}
 }
 
-// Stop ends the server as an operator does, with SIGTERM, and waits for its end.
+// Stop ends the server as an operator does, with SIGTERM, and waits for its
+// end.
 func (s *Server) Stop(tb testing.TB) {
 	tb.Helper()
 	s.Thaw(tb)
@@ -65,8 +69,8 @@ func (s *Server) Kill(tb testing.TB) {
 	s.kill()
 }
 
-// Restart stops the server, unless it is stopped, starts it, and waits until it serves clients: in an ensemble, more than
-// half of the servers must run.
+// Restart stops the server, unless it is stopped, starts it, and waits until it
+// serves clients: in an ensemble, more than half of the servers must run.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	s.Stop(tb)
@@ -76,7 +80,8 @@ func (s *Server) Restart(tb testing.TB) {
 	}
 }
 
-// Freeze stops the server where it stands: its connections stay open and nothing answers.
+// Freeze stops the server where it stands: its connections stay open and
+// nothing answers.
 func (s *Server) Freeze(tb testing.TB) {
 	tb.Helper()
 	if s.child == nil {
@@ -100,7 +105,8 @@ func (s *Server) Thaw(tb testing.TB) {
 	s.frozen = false
 }
 
-// Mode asks the server what it is: "standalone", "leader", "follower" or "observer". One that serves no clients is an error.
+// Mode asks the server what it is: "standalone", "leader", "follower" or
+// "observer". One that serves no clients is an error.
 func (s *Server) Mode(ctx context.Context) (string, error) {
 	answer, err := s.Ask(ctx, "srvr")
 	if err != nil {
@@ -114,10 +120,12 @@ func (s *Server) Mode(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("ZooKeeper server %d does not serve: %s", s.id, strings.TrimSpace(answer))
 }
 
-// askTimeout bounds how long a server may take to answer a four-letter word, unless the context's deadline comes first.
+// askTimeout bounds how long a server may take to answer a four-letter word,
+// unless the context's deadline comes first.
 const askTimeout = 5 * time.Second
 
-// Ask sends one of ZooKeeper's four-letter words to the server's plain port and returns the answer.
+// Ask sends one of ZooKeeper's four-letter words to the server's plain port and
+// returns the answer.
 func (s *Server) Ask(ctx context.Context, word string) (string, error) {
 	dialer := net.Dialer{Timeout: askTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", s.Addr())
@@ -140,7 +148,8 @@ func (s *Server) Ask(ctx context.Context, word string) (string, error) {
 	return string(answer), nil
 }
 
-// await returns once the server serves clients, at once for one that does not run or is frozen.
+// await returns once the server serves clients, at once for one that does not
+// run or is frozen.
 func (s *Server) await(ctx context.Context, deadline time.Time) error {
 	for s.child != nil && !s.frozen {
 		err := s.serves(ctx)
@@ -157,7 +166,8 @@ func (s *Server) await(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
-// serves returns an error unless the server answers, and can be reached over TLS where it is to be: that port comes later.
+// serves returns an error unless the server answers, and can be reached over
+// TLS where it is to be: that port comes later.
 func (s *Server) serves(ctx context.Context) error {
 	if _, err := s.Mode(ctx); err != nil || !s.tls {
 		return err
@@ -197,16 +207,18 @@ func (s *Server) kill() {
 // javaFolder is where Debian keeps jars.
 const javaFolder = "/usr/share/java/"
 
-// jars are what the server runs with. ZooKeeper's own names most of what it needs in its manifest; Netty's, for TLS, and the log
-// are not among that. Java ignores those that a release does not have.
+// jars are what the server runs with. ZooKeeper's own names most of what it
+// needs in its manifest; Netty's, for TLS, and the log are not among that. Java
+// ignores those that a release does not have.
 var jars = []string{
 	"zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-simple.jar", "metrics-core.jar", "snappy-java.jar",
 	"netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar", "netty-resolver.jar", "netty-tcnative.jar",
 	"netty-transport.jar", "netty-transport-native-epoll.jar", "netty-transport-native-unix-common.jar",
 }
 
-// command starts the server itself, not Debian's script for it, with only the quick one of Java's compilers. The heap
-// holds its last 500 transactions, of which large events make some of nearly a megabyte.
+// command starts the server itself, not Debian's script for it, with only the
+// quick one of Java's compilers. The heap holds its last 500 transactions, of
+// which large events make some of nearly a megabyte.
 func (s *Server) command() []string {
 	classPath := make([]string, len(jars))
 	for i, jar := range jars {

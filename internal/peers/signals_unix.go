@@ -16,8 +16,9 @@ var thawSignal, endSignal os.Signal = syscall.SIGCONT, syscall.SIGTERM
 // freezeLimit is how long a process may take to stand still.
 const freezeLimit = 10 * time.Second
 
-// freeze stops a child where it stands, and returns when it does: a thread that runs on another processor goes on for a moment, in
-// which it may well answer. Nobody else waits for the child meanwhile, and it is not frozen yet.
+// freeze stops a child where it stands, and returns when it does: a thread that
+// runs on another processor goes on for a moment, in which it may well answer.
+// Nobody else waits for the child meanwhile, and it is not frozen yet.
 func freeze(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("send %s: %w", syscall.SIGSTOP, err)

@@ -33,7 +33,8 @@ exec unshare --cgroup sh -c 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sy
 // systemdRemoval removes the control groups that a manager leaves behind.
 const systemdRemoval = `mount -t cgroup2 none "$1/cgroup" && find "$1/cgroup/$2" -depth -type d -exec rmdir {} +`
 
-// UserManager is a running `systemd --user`. It is used by the test's goroutine.
+// UserManager is a running `systemd --user`. It is used by the test's
+// goroutine.
 type UserManager struct {
 	folder string // of its units, in systemd/user, and of what they keep
 	env    []string
@@ -90,7 +91,8 @@ func SystemdUser(tb testing.TB) *UserManager {
 	return m
 }
 
-// within tries until it succeeds or the time is over, and returns the last error.
+// within tries until it succeeds or the time is over, and returns the last
+// error.
 func within(limit time.Duration, try func() error) error {
 	for deadline := time.Now().Add(limit); ; <-time.After(poll) {
 		err := try()
@@ -147,8 +149,8 @@ func (m *UserManager) Show(tb testing.TB, unit string) map[string]string {
 	return properties
 }
 
-// systemctl runs `systemctl --user ARGS` in the manager's namespaces: it hangs up
-// on processes that it cannot see.
+// systemctl runs `systemctl --user ARGS` in the manager's namespaces: it hangs
+// up on processes that it cannot see.
 func (m *UserManager) systemctl(args ...string) (string, error) {
 	inner, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", m.outer, m.outer))
 	if err != nil {

@@ -10,19 +10,23 @@ import (
 	"time"
 )
 
-// ZooKeeperOptions says what a ZooKeeper is like. The zero value is one plain server with a tick of 500 ms.
+// ZooKeeperOptions says what a ZooKeeper is like. The zero value is one plain
+// server with a tick of 500 ms.
 type ZooKeeperOptions struct {
-	// Servers is how many there are: 0 and 1 are one alone, 3 an ensemble that lives on with two.
+	// Servers is how many there are: 0 and 1 are one alone, 3 an ensemble that
+	// lives on with two.
 	Servers int
 
-	// Tick is ZooKeeper's tickTime: 0 is 500 ms. Sessions last 2 to 20 of them, whatever was asked for, unless the next two say
-	// otherwise, and they expire on a tick.
+	// Tick is ZooKeeper's tickTime: 0 is 500 ms. Sessions last 2 to 20 of them,
+	// whatever was asked for, unless the next two say otherwise, and they
+	// expire on a tick.
 	Tick time.Duration
 
 	MinSessionTimeout time.Duration // 0: 2 ticks
 	MaxSessionTimeout time.Duration // 0: 20 ticks
 
-	// TLS gives each server, beside its plain port, one for TLS, where clients must show a certificate of the same authority.
+	// TLS gives each server, beside its plain port, one for TLS, where clients
+	// must show a certificate of the same authority.
 	TLS *Certificates
 }
 
@@ -34,8 +38,8 @@ func (o ZooKeeperOptions) withDefaults() ZooKeeperOptions {
 	return o
 }
 
-// Ensemble is a running ZooKeeper: Debian's, of one server or several. Its methods and its servers' are for one goroutine at
-// a time.
+// Ensemble is a running ZooKeeper: Debian's, of one server or several. Its
+// methods and its servers' are for one goroutine at a time.
 type Ensemble struct {
 	Servers []*Server
 
@@ -43,11 +47,13 @@ type Ensemble struct {
 	shared bool // it outlives the test
 }
 
-// ZooKeeper starts Debian's ZooKeeper on free loopback ports and returns once it serves: in an ensemble, all the servers. It
-// ends with the test, and a failed test shows the end of its logs. It needs [DebianZooKeeper].
+// ZooKeeper starts Debian's ZooKeeper on free loopback ports and returns once
+// it serves: in an ensemble, all the servers. It ends with the test, and a
+// failed test shows the end of its logs. It needs [DebianZooKeeper].
 //
-// Requests may have 1,048,575 bytes, as everywhere. Nothing waits for the disk: a killed server loses nothing, since the
-// system holds what it wrote. All four-letter words are allowed.
+// Requests may have 1,048,575 bytes, as everywhere. Nothing waits for the disk:
+// a killed server loses nothing, since the system holds what it wrote. All
+// four-letter words are allowed.
 func ZooKeeper(tb testing.TB, opts ZooKeeperOptions) *Ensemble {
 	tb.Helper()
 	Require(tb, DebianZooKeeper)
@@ -66,9 +72,11 @@ var shared struct {
 	ensembles map[ZooKeeperOptions]*Ensemble
 }
 
-// SharedZooKeeper returns the ZooKeeper that all tests of this process with the same options share: the first one starts
-// it, and it ends with the process, whichever way that ends. A test stops, freezes and restarts none of its servers, and keeps to a
-// [Chroot] of its own. Options with TLS need certificates that outlast the test.
+// SharedZooKeeper returns the ZooKeeper that all tests of this process with the
+// same options share: the first one starts it, and it ends with the process,
+// whichever way that ends. A test stops, freezes and restarts none of its
+// servers, and keeps to a [Chroot] of its own. Options with TLS need
+// certificates that outlast the test.
 func SharedZooKeeper(tb testing.TB, opts ZooKeeperOptions) *Ensemble {
 	tb.Helper()
 	Require(tb, DebianZooKeeper)
@@ -91,7 +99,8 @@ func SharedZooKeeper(tb testing.TB, opts ZooKeeperOptions) *Ensemble {
 	return zk
 }
 
-// Hosts returns the servers' plain addresses as zuul.conf has them: "HOST:PORT,HOST:PORT".
+// Hosts returns the servers' plain addresses as zuul.conf has them:
+// "HOST:PORT,HOST:PORT".
 func (e *Ensemble) Hosts() string {
 	return e.join((*Server).Addr)
 }
@@ -109,8 +118,9 @@ func (e *Ensemble) join(addr func(*Server) string) string {
 	return strings.Join(addrs, ",")
 }
 
-// Await returns once every server that runs and is not frozen serves clients. It fails the test when that takes longer
-// than a minute: more than half of the servers must run.
+// Await returns once every server that runs and is not frozen serves clients.
+// It fails the test when that takes longer than a minute: more than half of the
+// servers must run.
 func (e *Ensemble) Await(tb testing.TB) {
 	tb.Helper()
 	if err := e.await(tb); err != nil {
@@ -129,7 +139,8 @@ func (e *Ensemble) await(tb testing.TB) error {
 	return nil
 }
 
-// Leader returns the server that leads the ensemble: the only one, where there is one. It fails the test when none does.
+// Leader returns the server that leads the ensemble: the only one, where there
+// is one. It fails the test when none does.
 func (e *Ensemble) Leader(tb testing.TB) *Server {
 	tb.Helper()
 	for _, s := range e.Servers {
@@ -144,7 +155,8 @@ func (e *Ensemble) Leader(tb testing.TB) *Server {
 	return nil
 }
 
-// startAttempts is how often an ensemble is started when a server of it ends at once: its port was not free after all.
+// startAttempts is how often an ensemble is started when a server of it ends at
+// once: its port was not free after all.
 const startAttempts = 3
 
 func startEnsemble(tb testing.TB, opts ZooKeeperOptions) (*Ensemble, error) {
@@ -226,7 +238,8 @@ func (e *Ensemble) release() {
 	e.ports.release()
 }
 
-// write makes the server's folder and the configuration in it. The folder is no test's: a shared server outlives its test.
+// write makes the server's folder and the configuration in it. The folder is no
+// test's: a shared server outlives its test.
 func (s *Server) write(e *Ensemble, opts ZooKeeperOptions) error {
 	folder, err := os.MkdirTemp("", "zookeeper-*")
 	if err != nil {
@@ -249,7 +262,8 @@ func (s *Server) data() string   { return filepath.Join(s.folder, "data") }
 func (s *Server) config() string { return filepath.Join(s.folder, "zoo.cfg") }
 func (s *Server) log() string    { return filepath.Join(s.folder, "log") }
 
-// configuration returns the server's zoo.cfg. ZooKeeper takes a key that it does not know for a system property.
+// configuration returns the server's zoo.cfg. ZooKeeper takes a key that it
+// does not know for a system property.
 func (s *Server) configuration(e *Ensemble, opts ZooKeeperOptions) []byte {
 	b := fmt.Appendf(nil, "dataDir=%s\ntickTime=%d\n", s.data(), opts.Tick.Milliseconds())
 	b = fmt.Appendf(b, "clientPort=%d\nclientPortAddress=127.0.0.1\n", s.port)

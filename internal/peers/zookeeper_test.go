@@ -21,7 +21,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// connect opens a session of go-zookeeper, which is not what internal/peers itself speaks with.
+// connect opens a session of go-zookeeper, which is not what internal/peers
+// itself speaks with.
 func connect(t *testing.T, hosts ...string) *zk.Conn {
 	t.Helper()
 	conn, _, err := zk.Connect(hosts, 10*time.Second, zk.WithLogger(silent{}))
@@ -267,7 +268,8 @@ func askOverTLS(t *testing.T, addr, ca string, client peers.KeyPair) (string, er
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Offered whatever the server asks for: it is the server that must refuse it.
+		// Offered whatever the server asks for: it is the server that must
+		// refuse it.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	dialer := tls.Dialer{Config: config}

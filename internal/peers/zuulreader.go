@@ -17,9 +17,11 @@ var readerScript string
 //go:embed python/payload.py
 var payloadScript string
 
-// Reader is a Python process that consumes a connection's event queue as Zuul's scheduler does, and stumbles over whatever
-// would make any release of Zuul drop an event, keep it for ever, or stop. It ends with the test. Its methods are for one goroutine
-// at a time; their error is a [Stumble] where it stumbled, after which the reader has ended, with exit code 1.
+// Reader is a Python process that consumes a connection's event queue as Zuul's
+// scheduler does, and stumbles over whatever would make any release of Zuul
+// drop an event, keep it for ever, or stop. It ends with the test. Its methods
+// are for one goroutine at a time; their error is a [Stumble] where it
+// stumbled, after which the reader has ended, with exit code 1.
 type Reader struct{ program *program }
 
 // Stumble is what Zuul would not get past.
@@ -54,8 +56,9 @@ type ZuulCheckpoint struct {
 	Error    string `json:"error"` // why Zuul fails, time and again
 }
 
-// StartReader starts a reader of the connection whose node is root, "/zuul/events/connection/<name>", below the chroot. As Zuul
-// does, it creates what it needs below that. It needs [Kazoo].
+// StartReader starts a reader of the connection whose node is root,
+// "/zuul/events/connection/<name>", below the chroot. As Zuul does, it creates
+// what it needs below that. It needs [Kazoo].
 func StartReader(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
 	return &Reader{startProgram(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root)...)}
@@ -70,16 +73,19 @@ func StartObserver(tb testing.TB, opts KazooOptions, root string) *Reader {
 // Read reads all events that are queued and leaves them there.
 func (r *Reader) Read(ctx context.Context) (Pass, error) { return r.pass(ctx, "read", nil) }
 
-// Drain reads all events that are queued and acknowledges them: they go, with their side data.
+// Drain reads all events that are queued and acknowledges them: they go, with
+// their side data.
 func (r *Reader) Drain(ctx context.Context) (Pass, error) { return r.pass(ctx, "drain", nil) }
 
-// Follow drains the queue as events come, until enough returns true or the context ends, which is an error. The events that
-// were drained before the reader took notice are returned, too, in both cases.
+// Follow drains the queue as events come, until enough returns true or the
+// context ends, which is an error. The events that were drained before the
+// reader took notice are returned, too, in both cases.
 func (r *Reader) Follow(ctx context.Context, enough func(QueuedEvent) bool) (Pass, error) {
 	return r.pass(ctx, "follow", enough)
 }
 
-// Judge has the reader look at bytes that are in no node, as if they were a queue node's. A stumble does not end it.
+// Judge has the reader look at bytes that are in no node, as if they were a
+// queue node's. A stumble does not end it.
 func (r *Reader) Judge(ctx context.Context, data []byte) (QueuedEvent, error) {
 	var e QueuedEvent
 	m, err := r.do(ctx, map[string]any{"do": "judge_bytes", "data": data})
@@ -95,7 +101,8 @@ func (r *Reader) Judge(ctx context.Context, data []byte) (QueuedEvent, error) {
 	return e, nil
 }
 
-// Checkpoints returns every checkpoint of the connection, by shard, as Zuul's listener would take it.
+// Checkpoints returns every checkpoint of the connection, by shard, as Zuul's
+// listener would take it.
 func (r *Reader) Checkpoints(ctx context.Context) (map[string]ZuulCheckpoint, error) {
 	m, err := r.do(ctx, map[string]any{"do": "checkpoints"})
 	if err != nil {
@@ -116,7 +123,8 @@ func (r *Reader) Stop(tb testing.TB) {
 	}
 }
 
-// pass has the reader go through the queue. With enough it is following, and halted when that says so.
+// pass has the reader go through the queue. With enough it is following, and
+// halted when that says so.
 func (r *Reader) pass(ctx context.Context, how string, enough func(QueuedEvent) bool) (Pass, error) {
 	var pass Pass
 	if err := r.program.send(map[string]any{"do": how}); err != nil {
@@ -149,7 +157,8 @@ func (r *Reader) halt(ctx context.Context, pass *Pass, last *message) error {
 	return err
 }
 
-// events takes events until one is enough, and returns that one's line or the first that is no event's.
+// events takes events until one is enough, and returns that one's line or the
+// first that is no event's.
 func (r *Reader) events(ctx context.Context, pass *Pass, enough func(QueuedEvent) bool) (message, error) {
 	for {
 		m, err := r.program.next(ctx)
@@ -167,7 +176,8 @@ func (r *Reader) events(ctx context.Context, pass *Pass, enough func(QueuedEvent
 	}
 }
 
-// finish takes over what the reader says at the end of a pass, and holds its count against the events that came.
+// finish takes over what the reader says at the end of a pass, and holds its
+// count against the events that came.
 func (r *Reader) finish(m message, pass *Pass) error {
 	var reply struct {
 		Events   int

@@ -111,7 +111,8 @@ func deflate(t *testing.T, data string) string {
 	return b.String()
 }
 
-// odd are payloads that are other bytes once they have been parsed and written again.
+// odd are payloads that are other bytes once they have been parsed and written
+// again.
 var odd = []string{
 	`{"type":"x"}`,
 	`{ "type" : "comment-added","comment":"a \u003c b \u0026 \/ \ud83d\ude00 \" \\ } ] {" ,"z":1,"a":[ 1.50, 1e2, -0 ] }`,
@@ -167,7 +168,8 @@ func TestReaderPrintsPayloadsByteForByte(t *testing.T) {
 	reader.Stop(t)
 }
 
-// TestReaderStumblesOverWhatHurtsZuul has a case for each known cause of trouble, and no other complaint about it will do.
+// TestReaderStumblesOverWhatHurtsZuul has a case for each known cause of
+// trouble, and no other complaint about it will do.
 func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -398,8 +400,9 @@ func TestReaderTakesCheckpointsAsZuulDoes(t *testing.T) {
 	}
 }
 
-// TestReaderAgreesWithScan holds the two ideas of a good event against each other: what gerrit lets pass, the reader does, and
-// what gerrit refuses, the reader stumbles over.
+// TestReaderAgreesWithScan holds the two ideas of a good event against each
+// other: what gerrit lets pass, the reader does, and what gerrit refuses, the
+// reader stumbles over.
 func TestReaderAgreesWithScan(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

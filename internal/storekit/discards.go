@@ -14,8 +14,9 @@ import (
 const discardsEvery = time.Minute
 
 // Discards logs the dead letters that a store had no room for: each at level
-// debug, and all of them together at most once a minute, as a warning with their
-// number and one of them. Its methods may be called by several goroutines at once.
+// debug, and all of them together at most once a minute, as a warning with
+// their number and one of them. Its methods may be called by several goroutines
+// at once.
 type Discards struct {
 	log *slog.Logger
 
@@ -27,7 +28,8 @@ type Discards struct {
 // NewDiscards returns one that has logged nothing yet.
 func NewDiscards(log *slog.Logger) *Discards { return &Discards{log: log} }
 
-// Log logs letters once the commit that discards them is durable. It keeps none.
+// Log logs letters once the commit that discards them is durable. It keeps
+// none.
 func (d *Discards) Log(letters []gerritstream.DeadLetter) {
 	if len(letters) == 0 {
 		return

@@ -12,7 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Thousands of letters without room are a warning a minute, with their number and one of them; at debug each has a line.
+// Thousands of letters without room are a warning a minute, with their number
+// and one of them; at debug each has a line.
 func TestDiscardsAreToldOnceAMinute(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelDebug} {
 		synctest.Test(t, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestAWSCommandLineUsesEmulate makes a stream in `gerritstream emulate`, puts a record and reads it, all with the AWS command
-// line; and `run` queues it.
+// TestAWSCommandLineUsesEmulate makes a stream in `gerritstream emulate`, puts
+// a record and reads it, all with the AWS command line; and `run` queues it.
 func TestAWSCommandLineUsesEmulate(t *testing.T) {
 	t.Parallel()
 	peers.Require(t, peers.AWSCLI)

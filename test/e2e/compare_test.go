@@ -25,7 +25,8 @@ type comparison struct {
 	Disordered int `json:"disordered"`
 }
 
-// exact: the table holds what is wanted, once, unchanged, in order, and nothing else.
+// exact: the table holds what is wanted, once, unchanged, in order, and nothing
+// else.
 func (c comparison) exact() bool {
 	return c == comparison{Wanted: c.Wanted, Rows: c.Wanted}
 }
@@ -45,7 +46,8 @@ func compare(t *testing.T, database string, puts []wantedPut) (events, letters c
 	return result.Events, result.DeadLetters
 }
 
-// checkExact fails the test unless the database holds exactly what must have become of the puts.
+// checkExact fails the test unless the database holds exactly what must have
+// become of the puts.
 func checkExact(t *testing.T, database string, puts []wantedPut) {
 	t.Helper()
 	events, letters := compare(t, database, puts)
@@ -72,7 +74,8 @@ func sqlite3(t *testing.T, args ...string) *exec.Cmd {
 	return exec.CommandContext(t.Context(), "/usr/bin/sqlite3", args...)
 }
 
-// TestComparisonFinds shows that each kind of difference is found: every end-to-end test stands on it.
+// TestComparisonFinds shows that each kind of difference is found: every
+// end-to-end test stands on it.
 func TestComparisonFinds(t *testing.T) {
 	t.Parallel()
 	const digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" // of "x"

@@ -63,8 +63,8 @@ func led(events []history.Event) map[gerritstream.ShardID]string {
 	return leaders
 }
 
-// balanced waits until all the shards are led, by as many each as the shares say, and returns how long that took and how many
-// elections.
+// balanced waits until all the shards are led, by as many each as the shares
+// say, and returns how long that took and how many elections.
 func (c *crew) balanced(shards int, shares ...int) (took time.Duration, elections int) {
 	c.t.Helper()
 	began := time.Now()
@@ -89,8 +89,8 @@ func (c *crew) balanced(shards int, shares ...int) (took time.Duration, election
 	return time.Since(began), elections
 }
 
-// TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, whoever joins, leaves and dies, and no more shards move than
-// must.
+// TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, whoever
+// joins, leaves and dies, and no more shards move than must.
 func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest // its sessions are short, and it measures
 	const shards = 32
 	endpoint := emulateWith(t, "--stream", streamName, "--shards", "32", "--no-limits")
@@ -137,8 +137,9 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest
 	}
 }
 
-// handOvers returns how long each took that came behind the first so many events: from the end of the old leader's term to the new
-// leader's first page. It waits until each of them has read one.
+// handOvers returns how long each took that came behind the first so many
+// events: from the end of the old leader's term to the new leader's first page.
+// It waits until each of them has read one.
 func (c *crew) handOvers(after int) (took []time.Duration) {
 	c.t.Helper()
 	eventually(c.t, "the heirs have read", func() bool {
@@ -160,8 +161,8 @@ func (c *crew) handOvers(after int) (took []time.Duration) {
 	return took
 }
 
-// lastHeir waits until so many shards that were led anew behind the first so many events have been read, and returns when the last of
-// them was.
+// lastHeir waits until so many shards that were led anew behind the first so
+// many events have been read, and returns when the last of them was.
 func (c *crew) lastHeir(after, heirs int) (at time.Time) {
 	c.t.Helper()
 	eventually(c.t, "the heirs have read", func() bool {

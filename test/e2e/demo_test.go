@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestDemoAddsUp runs the demo as the README shows it, and counts with another program.
+// TestDemoAddsUp runs the demo as the README shows it, and counts with another
+// program.
 func TestDemoAddsUp(t *testing.T) {
 	t.Parallel()
 	database := newDatabase(t)

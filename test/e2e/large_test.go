@@ -15,7 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// embedded serves a Kinesis from within the test, with a stream of so many shards, for records that no boto3 of Debian's may put.
+// embedded serves a Kinesis from within the test, with a stream of so many
+// shards, for records that no boto3 of Debian's may put.
 func embedded(t *testing.T, shards int) (server *kinesistest.Server, endpoint string) {
 	t.Helper()
 	server = kinesistest.New(kinesistest.Options{NoLimits: true})
@@ -27,7 +28,8 @@ func embedded(t *testing.T, shards int) (server *kinesistest.Server, endpoint st
 	return server, listener.URL
 }
 
-// eventOf makes up an event of a size, of a type; what is said in it does not compress to less than three quarters.
+// eventOf makes up an event of a size, of a type; what is said in it does not
+// compress to less than three quarters.
 func eventOf(kind string, n uint64, size int) []byte {
 	head := fmt.Sprintf(`{"type":"%s","project":"example/widgets","n":%d,"comment":"`, kind, n)
 	noise := make([]byte, size*3/4)
@@ -43,8 +45,9 @@ type lane struct {
 	run   []string // what its processes are started with, but for how long their sessions last
 }
 
-// dieAt starts a process that is killed when it sends its nth request about a large event, counted from 0, before the one that queues
-// it. The server gets that request, or does not.
+// dieAt starts a process that is killed when it sends its nth request about a
+// large event, counted from 0, before the one that queues it. The server gets
+// that request, or does not.
 func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 	t.Helper()
 	started := make(chan struct{})
@@ -65,8 +68,10 @@ func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 	return p
 }
 
-// TestKilledWithinALargeEvent has an event of 5 MB among others, and kills the process fifty times between the pieces in which that
-// goes to ZooKeeper: nothing is left of the attempts, and each event is queued once, byte for byte.
+// TestKilledWithinALargeEvent has an event of 5 MB among others, and kills the
+// process fifty times between the pieces in which that goes to ZooKeeper:
+// nothing is left of the attempts, and each event is queued once, byte for
+// byte.
 func TestKilledWithinALargeEvent(t *testing.T) {
 	t.Parallel()
 	const lanes, kills, requests = 10, 5, 6
@@ -110,7 +115,8 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 	}
 }
 
-// finishes waits until everything is queued, takes it as Zuul does, ends the process, and looks at what is left.
+// finishes waits until everything is queued, takes it as Zuul does, ends the
+// process, and looks at what is left.
 func (l lane) finishes(t *testing.T, p *program, want [][]byte) {
 	t.Helper()
 	reader := peers.StartReader(t, peers.KazooOptions{Hosts: l.hosts}, zuulRoot)

@@ -13,8 +13,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestMemoryIsBoundedWhileNobodyTakes has a full page, of 10 MiB, wait on each of 64 shards, and a queue that is full and that nobody
-// empties: what is read ahead stays within the budget, and all of it is delivered, once each, when somebody comes.
+// TestMemoryIsBoundedWhileNobodyTakes has a full page, of 10 MiB, wait on each
+// of 64 shards, and a queue that is full and that nobody empties: what is read
+// ahead stays within the budget, and all of it is delivered, once each, when
+// somebody comes.
 func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 	t.Parallel()
 	const (
@@ -103,7 +105,8 @@ func readQueue(t *testing.T, reader *peers.Reader) []peers.QueuedEvent {
 	return pass.Events
 }
 
-// peakMemory returns the most that a process has had resident so far, in bytes, as Linux counts it.
+// peakMemory returns the most that a process has had resident so far, in bytes,
+// as Linux counts it.
 func peakMemory(t *testing.T, p *program) int {
 	t.Helper()
 	status := read(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

@@ -14,7 +14,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// patience is how long something that should happen soon may take on a machine with two busy cores.
+// patience is how long something that should happen soon may take on a machine
+// with two busy cores.
 const patience = 60 * time.Second
 
 // program is a running gerritstream. It is used by the test's goroutine.
@@ -25,7 +26,8 @@ type program struct {
 	ended  chan struct{} // closed once the process is gone; cmd.ProcessState is then set
 }
 
-// start runs `gerritstream ARGS`. The test's end kills it; a failed test shows its log.
+// start runs `gerritstream ARGS`. The test's end kills it; a failed test shows
+// its log.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +66,8 @@ func create(t *testing.T, path string) *os.File {
 	return f
 }
 
-// wait returns the exit code; -1: a signal ended it. It fails the test when the program goes on for longer than limit.
+// wait returns the exit code; -1: a signal ended it. It fails the test when the
+// program goes on for longer than limit.
 func (p *program) wait(t *testing.T, limit time.Duration) int {
 	t.Helper()
 	select {
@@ -90,7 +93,8 @@ func (p *program) output(t *testing.T) []byte {
 	return read(t, p.stdout.Name())
 }
 
-// log returns the last 16 KiB of what the program has written to its standard error so far.
+// log returns the last 16 KiB of what the program has written to its standard
+// error so far.
 func (p *program) log(t *testing.T) []byte {
 	t.Helper()
 	b := read(t, p.stderr.Name())
@@ -106,7 +110,8 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-// run runs `gerritstream ARGS` to its end and returns its standard output and exit code.
+// run runs `gerritstream ARGS` to its end and returns its standard output and
+// exit code.
 func run(t *testing.T, args ...string) (stdout []byte, code int) {
 	t.Helper()
 	p := start(t, args...)
@@ -128,8 +133,9 @@ func outside(t *testing.T, cmd *exec.Cmd) []byte {
 	return bytes.TrimSpace(out)
 }
 
-// eventually waits until a condition holds, looking ten times a second, for many a look starts a program: other processes tell nobody
-// when they get somewhere.
+// eventually waits until a condition holds, looking ten times a second, for
+// many a look starts a program: other processes tell nobody when they get
+// somewhere.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -6,8 +6,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestEventsOfBoto3AreQueued has boto3 put events over four shards while one is split and two are merged, and gerritstream
-// read the stream from its beginning to its tip.
+// TestEventsOfBoto3AreQueued has boto3 put events over four shards while one is
+// split and two are merged, and gerritstream read the stream from its beginning
+// to its tip.
 func TestEventsOfBoto3AreQueued(t *testing.T) {
 	t.Parallel()
 	for name, stream := range streams {

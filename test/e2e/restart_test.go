@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// TestRestartDeliversOnlyNewEvents looks at what a sink is given: the database alone would hide a second delivery.
+// TestRestartDeliversOnlyNewEvents looks at what a sink is given: the database
+// alone would hide a second delivery.
 func TestRestartDeliversOnlyNewEvents(t *testing.T) {
 	t.Parallel()
 	endpoint, database, tr := emulate(t), newDatabase(t), newTraffic(4)
@@ -53,14 +54,16 @@ func checkDelivered(t *testing.T, name string, output []byte, puts []wantedPut) 
 	}
 }
 
-// damages are the ways in which a checkpoint is made garbage: one that nobody can read, and one that Kinesis refuses.
+// damages are the ways in which a checkpoint is made garbage: one that nobody
+// can read, and one that Kinesis refuses.
 var damages = map[string]string{
 	"unreadable": `UPDATE positions SET position = 'garbage'`,
 	"refused": `UPDATE positions SET position =
 		json_set(position, '$.after', '99999999999999999999999999999999999999999999999999999999')`,
 }
 
-// TestGarbageCheckpointFollowsPolicy damages the positions, puts more events, and runs again under each policy.
+// TestGarbageCheckpointFollowsPolicy damages the positions, puts more events,
+// and runs again under each policy.
 func TestGarbageCheckpointFollowsPolicy(t *testing.T) {
 	t.Parallel()
 	for damage, statement := range damages {
@@ -89,7 +92,8 @@ type garbage struct {
 
 // policies say what must come of each policy.
 var policies = map[string]func(*testing.T, garbage){
-	// Nothing is lost: everything is read again, and what is queued already stays there once.
+	// Nothing is lost: everything is read again, and what is queued already
+	// stays there once.
 	"trim-horizon": func(t *testing.T, g garbage) {
 		t.Helper()
 		p := g.start(t, "trim-horizon", "--until-caught-up")
@@ -99,7 +103,8 @@ var policies = map[string]func(*testing.T, garbage){
 		g.checkLoud(t, p)
 		checkExact(t, g.database, slices.Concat(g.before, g.missed))
 	},
-	// What was put in between is passed, and status says so. "Now" is by the service's clock, a second or two early.
+	// What was put in between is passed, and status says so. "Now" is by the
+	// service's clock, a second or two early.
 	"latest": func(t *testing.T, g garbage) {
 		t.Helper()
 		put := time.Now()

@@ -13,8 +13,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestZooKeeperIsRestartedNodeByNode under traffic, with a Python contender queued behind each shard: nothing changes hands, and Zuul
-// gets each event once.
+// TestZooKeeperIsRestartedNodeByNode under traffic, with a Python contender
+// queued behind each shard: nothing changes hands, and Zuul gets each event
+// once.
 func TestZooKeeperIsRestartedNodeByNode(t *testing.T) {
 	t.Parallel()
 	const session = 20 * time.Second

@@ -7,8 +7,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestTwoProcessesShare: two processes on one file lead two of four shards each, whichever came first; when one stops, the other
-// leads all, and when one comes again, they share again. In the end nothing is lost or doubled.
+// TestTwoProcessesShare: two processes on one file lead two of four shards
+// each, whichever came first; when one stops, the other leads all, and when one
+// comes again, they share again. In the end nothing is lost or doubled.
 func TestTwoProcessesShare(t *testing.T) {
 	t.Parallel()
 	endpoint, database := emulate(t), newDatabase(t)

@@ -27,7 +27,8 @@ type statusShard struct {
 	Lost    []any  `json:"possibly_lost"`
 }
 
-// readStatus runs `gerritstream status -o json` beside whoever uses the database.
+// readStatus runs `gerritstream status -o json` beside whoever uses the
+// database.
 func readStatus(t *testing.T, database string) (s status) {
 	t.Helper()
 	return readStatusOf(t, "sqlite:"+database)

@@ -10,7 +10,8 @@ import (
 
 const streamName = "gerrit"
 
-// streams are the places that a stream can be in, by name, and how each is started.
+// streams are the places that a stream can be in, by name, and how each is
+// started.
 var streams = map[string]func(t *testing.T) (endpoint string){
 	"kinesalite":    func(t *testing.T) string { t.Helper(); return peers.Kinesalite(t) },
 	"kinesis-local": func(t *testing.T) string { t.Helper(); return peers.KinesisLocal(t) },
@@ -37,7 +38,8 @@ func emulateWith(t *testing.T, args ...string) string {
 	return endpoint
 }
 
-// fromStart are the arguments of a `run` that reads a stream from its beginning into a database.
+// fromStart are the arguments of a `run` that reads a stream from its beginning
+// into a database.
 func fromStart(endpoint, database string, more ...string) []string {
 	return append([]string{
 		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", endpoint,
@@ -51,7 +53,8 @@ func newDatabase(t *testing.T) string {
 	return filepath.Join(t.TempDir(), "events.db")
 }
 
-// runUntilCaughtUp runs `run ... --until-caught-up` to its end, which must be a good one, and returns its output.
+// runUntilCaughtUp runs `run ... --until-caught-up` to its end, which must be a
+// good one, and returns its output.
 func runUntilCaughtUp(t *testing.T, endpoint, database string, more ...string) []byte {
 	t.Helper()
 	out, code := run(t, fromStart(endpoint, database, append(more, "--until-caught-up")...)...)

@@ -39,8 +39,8 @@ func documentedUnit(t *testing.T, page string) string {
 
 // TestUnderSystemd starts the units of the documents under a real systemd: a
 // stream that is still being made is waited for; a panic, which is what the
-// watchdog's signal ends in, brings the process back; a wrong command line and a
-// wrong configuration do not.
+// watchdog's signal ends in, brings the process back; a wrong command line and
+// a wrong configuration do not.
 func TestUnderSystemd(t *testing.T) {
 	t.Parallel()
 	manager := peers.SystemdUser(t)

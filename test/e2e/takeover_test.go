@@ -18,8 +18,9 @@ const takeovers = 10
 // stopLimit is how long a stop on SIGTERM may take.
 const stopLimit = 5 * time.Second
 
-// TestLeaderIsSucceeded ends the leader of two processes on one file, again and again, under traffic and through a split and a
-// merge. Each time the other goes on, and a new one stands by. In the end nothing is lost or doubled.
+// TestLeaderIsSucceeded ends the leader of two processes on one file, again and
+// again, under traffic and through a split and a merge. Each time the other
+// goes on, and a new one stands by. In the end nothing is lost or doubled.
 func TestLeaderIsSucceeded(t *testing.T) {
 	t.Parallel()
 	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL} {
@@ -49,7 +50,8 @@ func TestLeaderIsSucceeded(t *testing.T) {
 	}
 }
 
-// succeed ends the member that leads and returns the others once they have queued more.
+// succeed ends the member that leads and returns the others once they have
+// queued more.
 func succeed(t *testing.T, database string, members []*program, sig syscall.Signal) []*program {
 	t.Helper()
 	leader := -1
@@ -85,7 +87,8 @@ func stop(t *testing.T, p *program) {
 	}
 }
 
-// rows counts the events in a database; -1: it is not there yet, or not complete.
+// rows counts the events in a database; -1: it is not there yet, or not
+// complete.
 func rows(t *testing.T, database string) int {
 	t.Helper()
 	out, err := sqlite3(t, "-readonly", database, "SELECT count(*) FROM events").Output()

@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// traffic is made-up events on their way to a putter, and what must become of each.
+// traffic is made-up events on their way to a putter, and what must become of
+// each.
 type traffic struct {
 	generator *gerrittest.Generator // of the goroutine that takes the events
 
@@ -73,7 +74,8 @@ func (tr *traffic) put(t *testing.T, putter peers.Putter, n int) []wantedPut {
 	return puts
 }
 
-// putDirectly puts the next n events into a Kinesis of the test's own, where no other program's putting is the matter.
+// putDirectly puts the next n events into a Kinesis of the test's own, where no
+// other program's putting is the matter.
 func (tr *traffic) putDirectly(t *testing.T, stream *kinesistest.Server, n int) (puts []wantedPut) {
 	t.Helper()
 	for range n {
@@ -89,7 +91,8 @@ func (tr *traffic) putDirectly(t *testing.T, stream *kinesistest.Server, n int) 
 	return puts
 }
 
-// wantedPut is where an event went in the stream, and what must become of it behind it.
+// wantedPut is where an event went in the stream, and what must become of it
+// behind it.
 type wantedPut struct {
 	peers.Put
 	Want gerrittest.Want `json:"want"`

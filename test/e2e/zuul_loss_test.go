@@ -12,9 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestWhatPythonLostShowsEverywhere has a process anchor a shard and read nothing of it, and then a Python leader, which begins at the tip
-// and stores a checkpoint. What came between the two is in the log, the metric and the status, with the same interval, once; what comes after
-// is queued.
+// TestWhatPythonLostShowsEverywhere has a process anchor a shard and read
+// nothing of it, and then a Python leader, which begins at the tip and stores a
+// checkpoint. What came between the two is in the log, the metric and the
+// status, with the same interval, once; what comes after is queued.
 func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -43,8 +43,8 @@ func (c *cluster) put(t *testing.T, n int) {
 	c.putter.Create = 0 // the stream is there
 }
 
-// takes takes numbered events out of the queue as Zuul does: from first to last, in order, and nothing else. Their ids are the
-// same each time.
+// takes takes numbered events out of the queue as Zuul does: from first to
+// last, in order, and nothing else. Their ids are the same each time.
 func (c *cluster) takes(t *testing.T, first, last int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -100,7 +100,8 @@ func (c *cluster) behind(n int) (shard, sequence string) {
 	return c.puts[n-1].Shard, c.puts[n-1].SequenceNumber
 }
 
-// positionIs waits for a position to be behind the n-th event, in our node and in Zuul's.
+// positionIs waits for a position to be behind the n-th event, in our node and
+// in Zuul's.
 func (c *cluster) positionIs(t *testing.T, n int) {
 	t.Helper()
 	shard, sequence := c.behind(n)
@@ -113,8 +114,9 @@ func (c *cluster) positionIs(t *testing.T, n int) {
 	}
 }
 
-// TestCheckpointSetForZuul sends a shard back and ahead, while a process runs and while none does: what is read again comes into
-// Zuul's queue again, in order, and what is skipped does not come and is on record.
+// TestCheckpointSetForZuul sends a shard back and ahead, while a process runs
+// and while none does: what is read again comes into Zuul's queue again, in
+// order, and what is skipped does not come and is on record.
 func TestCheckpointSetForZuul(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -151,7 +153,8 @@ func TestCheckpointSetForZuul(t *testing.T) {
 		"Nothing is to be removed.")
 }
 
-// TestDeadlettersForZuul looks at dead letters, queues one after all and drops another, while a process runs.
+// TestDeadlettersForZuul looks at dead letters, queues one after all and drops
+// another, while a process runs.
 func TestDeadlettersForZuul(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -179,7 +182,8 @@ func TestDeadlettersForZuul(t *testing.T) {
 	c.takes(t, 3, 3)
 }
 
-// putAside makes a dead letter of a sound record, as an older version with stricter rules would have left it.
+// putAside makes a dead letter of a sound record, as an older version with
+// stricter rules would have left it.
 func (c *cluster) putAside(t *testing.T, payload []byte) gerritstream.EventID {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -207,7 +211,8 @@ func (c *cluster) putAside(t *testing.T, payload []byte) gerritstream.EventID {
 	return d.ID
 }
 
-// TestStatusTellsZuulApart has a Python leader before ours: `status` says who leads, who runs, and how long Zuul's queue is.
+// TestStatusTellsZuulApart has a Python leader before ours: `status` says who
+// leads, who runs, and how long Zuul's queue is.
 func TestStatusTellsZuulApart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -22,8 +22,10 @@ import (
 // zuulRoot is the connection's node, as Zuul has it.
 const zuulRoot = "/zuul/events/connection/gerrit"
 
-// TestZuulConfOverTLS has nothing but a zuul.conf: gerritstream queues what boto3 puts over four shards, while one is split
-// and two are merged, into a ZooKeeper that is reached over TLS, and a Python program takes it from there as Zuul does.
+// TestZuulConfOverTLS has nothing but a zuul.conf: gerritstream queues what
+// boto3 puts over four shards, while one is split and two are merged, into a
+// ZooKeeper that is reached over TLS, and a Python program takes it from there
+// as Zuul does.
 func TestZuulConfOverTLS(t *testing.T) {
 	t.Parallel()
 	const events = 5000
@@ -95,8 +97,9 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// checkQueue compares what was put with what Zuul was given: each event that is to be queued once, byte for byte, and those of
-// a shard in the order of their sequence numbers.
+// checkQueue compares what was put with what Zuul was given: each event that is
+// to be queued once, byte for byte, and those of a shard in the order of their
+// sequence numbers.
 func checkQueue(t *testing.T, puts []wantedPut, events []peers.QueuedEvent) {
 	t.Helper()
 	type place struct {
@@ -139,7 +142,8 @@ func checkQueue(t *testing.T, puts []wantedPut, events []peers.QueuedEvent) {
 	}
 }
 
-// checkCheckpoints compares the checkpoints, as Zuul takes them, with the last record of each shard.
+// checkCheckpoints compares the checkpoints, as Zuul takes them, with the last
+// record of each shard.
 func checkCheckpoints(t *testing.T, reader *peers.Reader, puts []wantedPut) {
 	t.Helper()
 	got, err := reader.Checkpoints(t.Context())
@@ -159,7 +163,8 @@ func checkCheckpoints(t *testing.T, reader *peers.Reader, puts []wantedPut) {
 	}
 }
 
-// sharedZooKeeper returns a place of its own in a ZooKeeper that tests of this package share.
+// sharedZooKeeper returns a place of its own in a ZooKeeper that tests of this
+// package share.
 var sharedOnce sync.Mutex
 
 func sharedZooKeeper(t *testing.T) (hosts string) {
@@ -170,7 +175,8 @@ func sharedZooKeeper(t *testing.T) (hosts string) {
 	return zk.Hosts() + peers.Chroot(t, zk)
 }
 
-// intoZooKeeper are the arguments of a `run` that reads a stream from its beginning into a ZooKeeper.
+// intoZooKeeper are the arguments of a `run` that reads a stream from its
+// beginning into a ZooKeeper.
 func intoZooKeeper(endpoint, hosts string, more ...string) []string {
 	return append([]string{
 		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", endpoint,
@@ -178,8 +184,10 @@ func intoZooKeeper(endpoint, hosts string, more ...string) []string {
 	}, more...)
 }
 
-// TestHostileCorpusPassesZuul puts every record of the corpus of package gerrit on one shard: each goes to the queue, or to the dead
-// letters, or is filtered, as the corpus says, and whoever takes the queue as Zuul does stumbles over none.
+// TestHostileCorpusPassesZuul puts every record of the corpus of package gerrit
+// on one shard: each goes to the queue, or to the dead letters, or is filtered,
+// as the corpus says, and whoever takes the queue as Zuul does stumbles over
+// none.
 func TestHostileCorpusPassesZuul(t *testing.T) {
 	t.Parallel()
 	peers.Require(t, peers.Boto3)
@@ -225,7 +233,8 @@ func TestHostileCorpusPassesZuul(t *testing.T) {
 	}
 }
 
-// expectations reads what is expected of the records of a corpus: "queued", "filtered" or "dead".
+// expectations reads what is expected of the records of a corpus: "queued",
+// "filtered" or "dead".
 func expectations(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	b := read(t, filepath.Join("..", "..", "gerrit", "testdata", folder, "EXPECT.tsv"))

@@ -1,6 +1,7 @@
 package main
 
-// gerritMutants are the breaks of what is said of one event, of the filter's configuration, and of the library's seams.
+// gerritMutants are the breaks of what is said of one event, of the filter's
+// configuration, and of the library's seams.
 var gerritMutants = []mutant{
 	{
 		name: "gerrit: an array as newRev passes",

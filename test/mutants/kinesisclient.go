@@ -1,7 +1,7 @@
 package main
 
-// kinesisClientMutants are the breaks of how package kinesis reaches the service
-// and whose credentials it has.
+// kinesisClientMutants are the breaks of how package kinesis reaches the
+// service and whose credentials it has.
 var kinesisClientMutants = []mutant{
 	{
 		name: "the authorities that the user trusts do not count for Kinesis",

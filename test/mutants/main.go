@@ -1,9 +1,11 @@
-// Command mutants breaks the program's guarantees on purpose, one at a time, and runs the tests that should see it. It prints each
-// break with the test that failed, and fails if one survives: a guarantee that no test holds.
+// Command mutants breaks the program's guarantees on purpose, one at a time,
+// and runs the tests that should see it. It prints each break with the test
+// that failed, and fails if one survives: a guarantee that no test holds.
 //
 //	go run ./test/mutants [-run REGEXP] [-p N] [-v]
 //
-// The sources are left alone: a broken copy of a file is put in its place by the go command's -overlay.
+// The sources are left alone: a broken copy of a file is put in its place by
+// the go command's -overlay.
 package main
 
 import (
@@ -47,7 +49,8 @@ type options struct {
 	verbose  bool
 }
 
-// mutant is one break: in a file, some lines become others; and the tests of a package that are to fail then.
+// mutant is one break: in a file, some lines become others; and the tests of a
+// package that are to fail then.
 type mutant struct {
 	name     string // what is broken, in a few words
 	file     string // from the repository's root
@@ -85,8 +88,8 @@ func run(ctx context.Context, o options) error {
 	return results.verdict()
 }
 
-// choose returns the breaks that are asked for. Each still fits its file: that is
-// looked at before hours are spent on the others.
+// choose returns the breaks that are asked for. Each still fits its file: that
+// is looked at before hours are spent on the others.
 func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 	for _, m := range slices.Concat(
 		mutants,
@@ -155,7 +158,8 @@ func (r *results) verdict() error {
 	return nil
 }
 
-// failure is the line of a test that failed: a test of its own before the one that holds it.
+// failure is the line of a test that failed: a test of its own before the one
+// that holds it.
 var failure = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
 // try breaks the code and runs the tests.

@@ -11,8 +11,9 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// fault is something that can be done. do does it, undoes it when its time has come, and says whether it took effect: did it
-// meet anything? It returns early when ctx ends.
+// fault is something that can be done. do does it, undoes it when its time has
+// come, and says whether it took effect: did it meet anything? It returns early
+// when ctx ends.
 type fault struct {
 	name   string
 	sort   string // what it counts for in the totals; empty: nothing
@@ -36,8 +37,10 @@ var (
 	throttled = kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard x in stream y under account z.", 400)
 )
 
-// nemesis does one thing after the other, a shuffled round after the other, so that everything has its turn. Its rounds take about a
-// minute on ZooKeeper, less on SQLite: ten minutes make some fifty kills, fifteen freezes and as many reshards, and more cuts.
+// nemesis does one thing after the other, a shuffled round after the other, so
+// that everything has its turn. Its rounds take about a minute on ZooKeeper,
+// less on SQLite: ten minutes make some fifty kills, fifteen freezes and as
+// many reshards, and more cuts.
 type nemesis struct {
 	s      *soak
 	faults []fault
@@ -93,7 +96,8 @@ func (n *nemesis) run(d time.Duration) {
 		list = list[1:]
 		pause(ctx, n.between(100*time.Millisecond, time.Second))
 	}
-	// What had no effect the first time (nothing led, nothing to merge) gets another chance.
+	// What had no effect the first time (nothing led, nothing to merge) gets
+	// another chance.
 	for range 5 {
 		for _, f := range n.faults {
 			if n.s.faults[f.name] == 0 && !n.s.t.Failed() {
@@ -229,8 +233,9 @@ func (n *nemesis) merge(context.Context) bool {
 	return false
 }
 
-// refuse has requests of an operation refused, as many as times, within a few seconds behind the first. That may take a while: on a
-// busy machine nobody reads for as long as ZooKeeper takes to come back.
+// refuse has requests of an operation refused, as many as times, within a few
+// seconds behind the first. That may take a while: on a busy machine nobody
+// reads for as long as ZooKeeper takes to come back.
 func (n *nemesis) refuse(ctx context.Context, operation string, times int, with kinesistest.Action) bool {
 	met := make(chan struct{})
 	meets := sync.OnceFunc(func() { close(met) })

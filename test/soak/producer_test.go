@@ -66,7 +66,8 @@ func (p *producer) start() (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-// put puts one record. It is noted as put when the stream has it: a process may be faster, but not by more than the lock is held.
+// put puts one record. It is noted as put when the stream has it: a process may
+// be faster, but not by more than the lock is held.
 func (p *producer) put() {
 	p.paused.Lock()
 	defer p.paused.Unlock()
@@ -151,8 +152,9 @@ func (p *producer) seen(id string) history.Item {
 	return item
 }
 
-// mark puts a good record into each open shard, and has nothing but these waited for. Where they have come through, everything before them
-// in their shards, and in all that these came from, was passed.
+// mark puts a good record into each open shard, and has nothing but these
+// waited for. Where they have come through, everything before them in their
+// shards, and in all that these came from, was passed.
 func (p *producer) mark() {
 	p.mu.Lock()
 	p.bad, p.want = 0, map[string]history.Item{}

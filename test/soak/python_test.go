@@ -16,8 +16,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// python is the fault that Zuul's own listener is: it stands behind a leader of ours, which is stopped or killed, leads for a while, during
-// which something else goes wrong, and gives the shard back or dies. It took effect when it really led, and ours led again afterwards.
+// python is the fault that Zuul's own listener is: it stands behind a leader of
+// ours, which is stopped or killed, leads for a while, during which something
+// else goes wrong, and gives the shard back or dies. It took effect when it
+// really led, and ours led again afterwards.
 type python struct {
 	n    *nemesis
 	z    *zookeeperStore
@@ -61,7 +63,8 @@ func (p *python) takeTurns(ctx context.Context) bool {
 	return p.ledAgain(ctx, shard, led)
 }
 
-// meanwhile lets it lead, and become a zombie, while something else goes wrong, and ends its leadership.
+// meanwhile lets it lead, and become a zombie, while something else goes wrong,
+// and ends its leadership.
 func (p *python) meanwhile(ctx context.Context, listener *peers.Listener) {
 	if pause(ctx, p.n.between(500*time.Millisecond, 3*time.Second)); p.n.s.rng.IntN(3) == 0 {
 		listener.Freeze(p.n.s.t)
@@ -93,13 +96,15 @@ func (p *python) led() (*worker, gerritstream.ShardID) {
 	return nil, ""
 }
 
-// ledAgain waits until one of ours leads the shard. One that was elected before may lead it no more.
+// ledAgain waits until one of ours leads the shard. One that was elected before
+// may lead it no more.
 func (p *python) ledAgain(ctx context.Context, shard gerritstream.ShardID, since time.Time) bool {
 	_, ok := p.await(ctx, "process-*", history.KindElected, shard, since)
 	return ok
 }
 
-// await waits for a kind of event on a shard, in the histories of the processes of such names, later than a time, and says when it was.
+// await waits for a kind of event on a shard, in the histories of the processes
+// of such names, later than a time, and says when it was.
 func (p *python) await(ctx context.Context, names string, kind history.Kind, shard gerritstream.ShardID, since time.Time) (at time.Time, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
 	defer cancel()
@@ -119,7 +124,8 @@ func (p *python) await(ctx context.Context, names string, kind history.Kind, sha
 	return time.Time{}, false
 }
 
-// eventsOf returns the events of a kind on a shard in a file, while somebody may be writing it.
+// eventsOf returns the events of a kind on a shard in a file, while somebody
+// may be writing it.
 func eventsOf(path string, kind history.Kind, shard gerritstream.ShardID) (events []history.Event) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// TestResultSaysItAll: whoever reads the one object finds all that was promised of it, under these names.
+// TestResultSaysItAll: whoever reads the one object finds all that was promised
+// of it, under these names.
 func TestResultSaysItAll(t *testing.T) {
 	n := &nemesis{s: &soak{faults: map[string]int{"kill": 2, "cut": 3, "half cut": 1, "slow": 5}}, faults: []fault{
 		{name: "kill", sort: sortKill}, {name: "cut", sort: sortCut}, {name: "half cut", sort: sortCut}, {name: "slow"},
@@ -38,7 +39,8 @@ func TestResultSaysItAll(t *testing.T) {
 	}
 }
 
-// TestWhatFailsASoak: each of the three counts alone, another broken promise, and a fault that never took effect.
+// TestWhatFailsASoak: each of the three counts alone, another broken promise,
+// and a fault that never took effect.
 func TestWhatFailsASoak(t *testing.T) {
 	good := func() *result {
 		return &result{Faults: map[string]int{"kill": 1}, Report: history.Report{Put: 2, Queued: 1}}

@@ -168,7 +168,8 @@ func (s *soak) run() {
 // settlePatience is how long everything may take to come to rest.
 const settlePatience = 3 * time.Minute
 
-// settle waits until every record that is to be queued was seen in the queue, and every bad one among the dead letters.
+// settle waits until every record that is to be queued was seen in the queue,
+// and every bad one among the dead letters.
 func (s *soak) settle() {
 	deadline := time.Now().Add(settlePatience)
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -182,7 +183,8 @@ func (s *soak) settle() {
 	}
 }
 
-// python returns the ids of the events that Python queued or was about to, and where beside the queue it put large ones.
+// python returns the ids of the events that Python queued or was about to, and
+// where beside the queue it put large ones.
 func (s *soak) python() (ids, beside map[string]bool) {
 	ids, beside = map[string]bool{}, map[string]bool{}
 	events, err := history.Read(s.folder)

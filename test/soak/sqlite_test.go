@@ -15,7 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// sqliteStore is one file, which the processes share. Its queue is read where it is.
+// sqliteStore is one file, which the processes share. Its queue is read where
+// it is.
 type sqliteStore struct {
 	t    *testing.T
 	s    *soak
@@ -38,13 +39,13 @@ func (q *sqliteStore) faults(n *nemesis) []fault {
 	return []fault{{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }}}
 }
 
-// replaceNotice is how soon each process must have ended whose file is not at its
-// path any more.
+// replaceNotice is how soon each process must have ended whose file is not at
+// its path any more.
 const replaceNotice = 30 * time.Second
 
-// replace moves the file away under the processes, with or without a copy in its
-// place, as somebody does who restores a back-up; waits until all of them have
-// ended because of it; and undoes it.
+// replace moves the file away under the processes, with or without a copy in
+// its place, as somebody does who restores a back-up; waits until all of them
+// have ended because of it; and undoes it.
 func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 	away := q.path + ".away"
 	move := func(from, to string) {

@@ -6,7 +6,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// store is where the processes queue, as the soak sees it: from outside, by other means than the program's.
+// store is where the processes queue, as the soak sees it: from outside, by
+// other means than the program's.
 type store interface {
 	name() string
 
@@ -19,10 +20,12 @@ type store interface {
 	// letters counts the dead letters, discarded ones included.
 	letters() int
 
-	// record writes what is in the store, and what was taken from it, into the history.
+	// record writes what is in the store, and what was taken from it, into the
+	// history.
 	record(log *history.Writer)
 
-	// timeout is how long the leadership of a process stands that does not move.
+	// timeout is how long the leadership of a process stands that does not
+	// move.
 	timeout() time.Duration
 
 	// faults are what can go wrong with this store only.

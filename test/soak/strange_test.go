@@ -26,9 +26,9 @@ import (
 // program reads the stream, the service answers nonsense, somebody deletes the
 // stream, nobody takes what a sink is given.
 
-// readBeside has another program read every open shard five times a second, which
-// is all that Kinesis grants to all of a shard's readers. It takes effect when both
-// sides were throttled, or the processes at least.
+// readBeside has another program read every open shard five times a second,
+// which is all that Kinesis grants to all of a shard's readers. It takes effect
+// when both sides were throttled, or the processes at least.
 func (n *nemesis) readBeside(ctx context.Context) bool {
 	server := n.s.stream.server
 	var throttled atomic.Int64
@@ -63,7 +63,8 @@ func (n *nemesis) readBeside(ctx context.Context) bool {
 // besideAgent tells the other program's requests from ours.
 const besideAgent = "another-reader"
 
-// readShard reads one shard at its tip, as fast as it may, until something fails.
+// readShard reads one shard at its tip, as fast as it may, until something
+// fails.
 func readShard(ctx context.Context, client *kinesis.Client, shard string) {
 	pace := func() bool { return pause(ctx, 200*time.Millisecond) }
 	found, err := client.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{

@@ -15,8 +15,9 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// worker is a place for a process of the real program, with links of its own to Kinesis and to the store. The process in it comes
-// and goes; the nemesis' goroutine owns it.
+// worker is a place for a process of the real program, with links of its own to
+// Kinesis and to the store. The process in it comes and goes; the nemesis'
+// goroutine owns it.
 type worker struct {
 	s       *soak
 	number  int
@@ -32,9 +33,9 @@ func newWorker(s *soak, number int) *worker {
 	return &worker{s: s, number: number, kinesis: peers.NewLink(s.t, s.stream.addr)}
 }
 
-// clockSteps are how much the clock of a process goes wrong, and when; drawn for
-// each start. It is up to three hours, three times what a queue in SQLite is kept:
-// a sweep that believed the clock would remove what nobody has read.
+// clockSteps are how much the clock of a process goes wrong, and when; drawn
+// for each start. It is up to three hours, three times what a queue in SQLite
+// is kept: a sweep that believed the clock would remove what nobody has read.
 func (w *worker) clockSteps() string {
 	r := w.s.rng
 	step := func() time.Duration { return time.Duration(r.IntN(6*3600)-3*3600) * time.Second }
@@ -100,7 +101,8 @@ func (w *worker) kill() {
 	<-w.ended
 }
 
-// stopPatience is how long a stop may take; the program promises 5 s, on a machine of its own.
+// stopPatience is how long a stop may take; the program promises 5 s, on a
+// machine of its own.
 const stopPatience = 20 * time.Second
 
 // stop ends the process as an operator does, and checks that it ends well.

@@ -30,8 +30,9 @@ const (
 	queueLimit     = 400
 )
 
-// zookeeperStore is three servers, which each process reaches through links of its own. Its queue is taken as Zuul's scheduler
-// takes it: the oldest first, each read, handled and deleted.
+// zookeeperStore is three servers, which each process reaches through links of
+// its own. Its queue is taken as Zuul's scheduler takes it: the oldest first,
+// each read, handled and deleted.
 type zookeeperStore struct {
 	t        *testing.T
 	s        *soak
@@ -46,7 +47,8 @@ type zookeeperStore struct {
 	unreadable []unreadable   // nodes of the queue; under mu
 }
 
-// unreadable is a node of the queue that Zuul could not read. Python queues such; ours never do.
+// unreadable is a node of the queue that Zuul could not read. Python queues
+// such; ours never do.
 type unreadable struct {
 	id, why string
 }
@@ -111,8 +113,8 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 
-// take takes what is in the queue now, until something fails. An event counts as taken once it was read: deleting it may have to be
-// tried again.
+// take takes what is in the queue now, until something fails. An event counts
+// as taken once it was read: deleting it may have to be tried again.
 func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 	names, _, err := conn.Children(queuePath)
 	if err != nil {
@@ -296,7 +298,8 @@ func (z *zookeeperStore) record(log *history.Writer) {
 	}
 }
 
-// letterOf reads the name of a dead letter's node: the shard, the sequence number, and the place in an aggregate.
+// letterOf reads the name of a dead letter's node: the shard, the sequence
+// number, and the place in an aggregate.
 func letterOf(name string) (item history.Item, err error) {
 	parts := strings.Split(name, "-") // shardId-000000000001-4917...-2
 	if len(parts) < 3 {
@@ -331,7 +334,8 @@ func (z *zookeeperStore) faults(n *nemesis) []fault {
 	return faults
 }
 
-// awaitInLine waits until somebody stands in a shard's election under an identifier.
+// awaitInLine waits until somebody stands in a shard's election under an
+// identifier.
 func (z *zookeeperStore) awaitInLine(ctx context.Context, shard gerritstream.ShardID, identifier string) {
 	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
 	defer cancel()
@@ -350,7 +354,8 @@ func (z *zookeeperStore) awaitInLine(ctx context.Context, shard gerritstream.Sha
 	}
 }
 
-// cut does something to all of somebody's links, for up to twice the session's timeout.
+// cut does something to all of somebody's links, for up to twice the session's
+// timeout.
 func (z *zookeeperStore) cut(ctx context.Context, how func(*peers.Link)) bool {
 	n := &nemesis{s: z.s}
 	w := n.leader()

@@ -1,8 +1,11 @@
-// Command summary runs `go test` with its arguments and prints what a person wants to see: the result line of each package,
-// the whole output of what failed, and at the end the list of what was skipped and why. Arguments behind a "--" are those of
-// another `go test`, which runs beside the first: packages that need other flags.
+// Command summary runs `go test` with its arguments and prints what a person
+// wants to see: the result line of each package, the whole output of what
+// failed, and at the end the list of what was skipped and why. Arguments behind
+// a "--" are those of another `go test`, which runs beside the first: packages
+// that need other flags.
 //
-// With CI=true, and for root, who can install what a test needs, a skipped test is a failure.
+// With CI=true, and for root, who can install what a test needs, a skipped test
+// is a failure.
 package main
 
 import (
@@ -49,7 +52,8 @@ func split(args []string) (groups [][]string) {
 	return groups
 }
 
-// runAll runs a `go test` for each group of arguments, all at once. Each goes on to its end, whatever becomes of the others.
+// runAll runs a `go test` for each group of arguments, all at once. Each goes
+// on to its end, whatever becomes of the others.
 func (s *summary) runAll(groups [][]string) error {
 	if len(groups) == 0 {
 		return errors.New("no packages are given")
@@ -89,7 +93,8 @@ func skipForbidden() bool {
 	return os.Getenv("CI") == "true" || os.Geteuid() == 0
 }
 
-// reason finds in a skipped test's output what it said: the text behind "file.go:12: ".
+// reason finds in a skipped test's output what it said: the text behind
+// "file.go:12: ".
 func reason(output []string) string {
 	for _, line := range output {
 		if _, text, ok := strings.Cut(strings.TrimSpace(line), ".go:"); ok {

@@ -40,7 +40,8 @@ func newSummary(out io.Writer) *summary {
 	return &summary{out: out, output: map[test][]string{}, started: map[string][]string{}}
 }
 
-// read takes events until they end. A line that is no event is printed as it is.
+// read takes events until they end. A line that is no event is printed as it
+// is.
 func (s *summary) read(r io.Reader) error {
 	lines := bufio.NewReader(r)
 	for {
@@ -88,7 +89,8 @@ func (s *summary) take(e event) {
 	}
 }
 
-// endTest keeps the output of a failed test until its package ends, so that all of a package's failures stand together.
+// endTest keeps the output of a failed test until its package ends, so that all
+// of a package's failures stand together.
 func (s *summary) endTest(t test, action string) {
 	switch action {
 	case "pass":
@@ -101,7 +103,8 @@ func (s *summary) endTest(t test, action string) {
 	delete(s.output, t)
 }
 
-// endPackage prints what is left: the output of tests that failed or never ended, and the package's own lines.
+// endPackage prints what is left: the output of tests that failed or never
+// ended, and the package's own lines.
 func (s *summary) endPackage(e event) {
 	for _, name := range s.started[e.Package] {
 		t := test{e.Package, name}
@@ -120,7 +123,8 @@ func (s *summary) endPackage(e event) {
 	delete(s.output, t)
 }
 
-// printSkipped lists what was skipped; when nothing was, the results of the packages are the last lines.
+// printSkipped lists what was skipped; when nothing was, the results of the
+// packages are the last lines.
 func (s *summary) printSkipped() {
 	if len(s.skipped) == 0 {
 		return

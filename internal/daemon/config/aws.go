@@ -26,7 +26,8 @@ func (c *Config) Kinesis() kinesis.Config {
 	}
 }
 
-// kinesisKeys leads from the fields of kinesis.Config to our keys. It is never written to.
+// kinesisKeys leads from the fields of kinesis.Config to our keys. It is never
+// written to.
 var kinesisKeys = map[string]string{ //nolint:gosec // names of settings, no credentials
 	"Stream":           "stream",
 	"Region":           "aws.region",
@@ -41,8 +42,9 @@ var kinesisKeys = map[string]string{ //nolint:gosec // names of settings, no cre
 	"PollInterval":     "poll_interval",
 }
 
-// checkAWS asks package kinesis, which knows the rules of AWS' names and how keys and files go together, and gives its
-// answers our keys and places. It looks at the AWS_* variables of this process as well.
+// checkAWS asks package kinesis, which knows the rules of AWS' names and how
+// keys and files go together, and gives its answers our keys and places. It
+// looks at the AWS_* variables of this process as well.
 func (l *loader) checkAWS(src Sources) {
 	if l.config.Stream == "" {
 		if !l.unread {

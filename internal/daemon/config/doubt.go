@@ -13,7 +13,8 @@ import (
 // maxDoubts is how many doubts are told.
 const maxDoubts = 10
 
-// Doubts returns what is allowed and probably not meant: a sentence each, without secrets.
+// Doubts returns what is allowed and probably not meant: a sentence each,
+// without secrets.
 func (c *Config) Doubts() []string {
 	found := c.Filter.Gerrit().Doubts()
 	var doubts []string
@@ -32,9 +33,9 @@ func (c *Config) Doubts() []string {
 	return doubts
 }
 
-// strayVariables returns a note for each variable that was probably meant to be a
-// setting: one whose name is near a setting's, or made of its flag's. Values are
-// not told.
+// strayVariables returns a note for each variable that was probably meant to be
+// a setting: one whose name is near a setting's, or made of its flag's. Values
+// are not told.
 func strayVariables(env map[string]string) []string {
 	meant := map[string]string{} // what follows the prefix, to the variable
 	for i := range settings {

@@ -7,13 +7,15 @@ import (
 	"github.com/gerritstream/gerritstream/internal/near"
 )
 
-// Place is where a value came from: a line of the file, a variable, a flag. The zero Place is nowhere: a default.
+// Place is where a value came from: a line of the file, a variable, a flag. The
+// zero Place is nowhere: a default.
 type Place struct {
 	Name         string // the file, "$GERRITSTREAM_..." or "--flag"
 	Line, Column int    // in the file, from 1; else 0
 }
 
-// String returns the place as compilers write it: "FILE:LINE:COLUMN", or the name alone.
+// String returns the place as compilers write it: "FILE:LINE:COLUMN", or the
+// name alone.
 func (p Place) String() string {
 	if p.Line == 0 {
 		return p.Name

@@ -17,14 +17,15 @@ import (
 // maxFile is the largest configuration file that is read.
 const maxFile = 1 << 20
 
-// value is what one source says about one setting: one text, or several for a list, each with its place.
+// value is what one source says about one setting: one text, or several for a
+// list, each with its place.
 type value struct {
 	texts  []string
 	places []Place
 }
 
-// readFile reads a configuration file into values by key. What is wrong with its form becomes faults; nil: it could not be
-// read at all.
+// readFile reads a configuration file into values by key. What is wrong with
+// its form becomes faults; nil: it could not be read at all.
 func readFile(name string, faults *Faults) map[string]value {
 	raw, err := readAtMost(name, maxFile)
 	if err != nil {
@@ -172,7 +173,8 @@ func (r *fileReader) list(s *Setting, n ast.Node) {
 	r.values[s.Key] = v
 }
 
-// scalar returns the text of a single value as it was written; nothing at all is "".
+// scalar returns the text of a single value as it was written; nothing at all
+// is "".
 func (r *fileReader) scalar(key string, n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.NullNode:
@@ -204,7 +206,8 @@ func isSection(key string) bool {
 	return slices.ContainsFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, key+".") })
 }
 
-// unknownKey says what is wrong with a key that is none of ours, and which one may have been meant.
+// unknownKey says what is wrong with a key that is none of ours, and which one
+// may have been meant.
 func unknownKey(prefix, name string) string {
 	if prefix == "" && name == "zuul_conf" {
 		return "a zuul.conf is named outside of this file: with --zuul-conf or $GERRITSTREAM_ZUUL_CONF"

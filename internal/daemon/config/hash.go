@@ -8,11 +8,14 @@ import (
 	"strings"
 )
 
-// agreement is what must be the same in all processes that share a connection: of it the hash is made, so that fields are only
-// ever added, with omitempty, and with nothing for their default: a new version must not disagree with an old one for nothing.
+// agreement is what must be the same in all processes that share a connection:
+// of it the hash is made, so that fields are only ever added, with omitempty,
+// and with nothing for their default: a new version must not disagree with an
+// old one for nothing.
 //
-// Not in it: the region and the endpoint, for the stored ARN guards the stream; where a stream begins, which is decided once; and
-// what each process may settle for itself, such as addresses, credentials, memory, pace and logs.
+// Not in it: the region and the endpoint, for the stored ARN guards the stream;
+// where a stream begins, which is decided once; and what each process may
+// settle for itself, such as addresses, credentials, memory, pace and logs.
 type agreement struct {
 	Connection      string   `json:"connection"`
 	Stream          string   `json:"stream"` // the name alone: some may say it by ARN
@@ -27,9 +30,10 @@ type agreement struct {
 	Formats         []int    `json:"formats,omitempty"`
 }
 
-// Hash returns a short text that is the same for processes whose configurations agree in what all processes of a connection
-// must agree in, and most likely different otherwise. formats are the versions of what the store's adapter writes. It tells nothing
-// of what it is made from.
+// Hash returns a short text that is the same for processes whose configurations
+// agree in what all processes of a connection must agree in, and most likely
+// different otherwise. formats are the versions of what the store's adapter
+// writes. It tells nothing of what it is made from.
 func (c *Config) Hash(formats ...int) string {
 	a := agreement{
 		Connection:      c.Connection,

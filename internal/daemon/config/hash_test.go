@@ -17,7 +17,8 @@ func agreed() Config {
 	return c
 }
 
-// TestHash: it changes with what must be the same everywhere, and with nothing else.
+// TestHash: it changes with what must be the same everywhere, and with nothing
+// else.
 func TestHash(t *testing.T) {
 	tests := []struct {
 		name   string

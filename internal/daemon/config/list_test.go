@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// listSettings returns the settings that take several values, with two that each of them accepts.
+// listSettings returns the settings that take several values, with two that
+// each of them accepts.
 func listSettings() map[string][2]string {
 	values := map[string][2]string{}
 	for _, s := range Settings() {
@@ -20,8 +21,9 @@ func listSettings() map[string][2]string {
 	return values
 }
 
-// TestSpaceInListsIsNoMatter: people write "a, b" and "a,", and an entry with a space in front of it would match nothing. It
-// holds for every setting that takes several values, from each source.
+// TestSpaceInListsIsNoMatter: people write "a, b" and "a,", and an entry with a
+// space in front of it would match nothing. It holds for every setting that
+// takes several values, from each source.
 func TestSpaceInListsIsNoMatter(t *testing.T) {
 	for key, v := range listSettings() {
 		s := lookup(key)
@@ -79,7 +81,8 @@ func TestByteOrderMark(t *testing.T) {
 	}
 }
 
-// TestManyEntries: as many as a file holds take no longer than they must. Comparing each with each takes 7 s.
+// TestManyEntries: as many as a file holds take no longer than they must.
+// Comparing each with each takes 7 s.
 func TestManyEntries(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("stream: s\naws: {region: us-east-1}\nfilter:\n  projects:\n")
@@ -97,7 +100,8 @@ func TestManyEntries(t *testing.T) {
 	}
 }
 
-// TestDoubts: an entry that keeps nothing of what Gerrit writes is told, with a near one; and not too many.
+// TestDoubts: an entry that keeps nothing of what Gerrit writes is told, with a
+// near one; and not too many.
 func TestDoubts(t *testing.T) {
 	c := Defaults()
 	c.Filter.Types = []string{

@@ -16,23 +16,28 @@ type Sources struct {
 	// File is the path of a YAML file; empty: none.
 	File string
 
-	// ZuulConf is the path of a zuul.conf; empty: none. What it says of ZooKeeper and of the connection is weaker than all the
-	// others. Nothing else in it is looked at.
+	// ZuulConf is the path of a zuul.conf; empty: none. What it says of
+	// ZooKeeper and of the connection is weaker than all the others. Nothing
+	// else in it is looked at.
 	ZuulConf string
 
-	// Environ is the environment, as os.Environ gives it. Variables that are no settings are left alone, for Kubernetes
-	// injects some that begin like ours; those that were probably meant to be settings get a note.
+	// Environ is the environment, as os.Environ gives it. Variables that are no
+	// settings are left alone, for Kubernetes injects some that begin like
+	// ours; those that were probably meant to be settings get a note.
 	Environ []string
 
 	// Flags are the flags that were given, by name without dashes.
 	Flags map[string][]string
 
-	// StoreOnly: nothing but the store is of interest. A stream need not be named.
+	// StoreOnly: nothing but the store is of interest. A stream need not be
+	// named.
 	StoreOnly bool
 }
 
-// Load returns the configuration that the sources give. Its error is of type Faults and holds everything that is wrong,
-// in every source: a wrong value is a fault also where a stronger source overrides it. An empty value counts as not given.
+// Load returns the configuration that the sources give. Its error is of type
+// Faults and holds everything that is wrong, in every source: a wrong value is
+// a fault also where a stronger source overrides it. An empty value counts as
+// not given.
 func Load(src Sources) (Config, error) {
 	c := Defaults()
 	l := loader{config: &c, places: map[string][]Place{}}
@@ -114,7 +119,8 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
-// fromEnviron takes the settings from the environment. Lists are separated by commas.
+// fromEnviron takes the settings from the environment. Lists are separated by
+// commas.
 func fromEnviron(env map[string]string) map[string]value {
 	values := map[string]value{}
 	for i := range settings {
@@ -134,8 +140,8 @@ func fromEnviron(env map[string]string) map[string]value {
 	return values
 }
 
-// items returns the elements of a list without the white space around them, and without those that are nothing else: people
-// write "a, b" and "a,".
+// items returns the elements of a list without the white space around them, and
+// without those that are nothing else: people write "a, b" and "a,".
 func items(list []string) []string {
 	var kept []string
 	for _, text := range list {
@@ -186,7 +192,8 @@ func (l *loader) checkFilter() {
 	}
 }
 
-// place returns where a setting's value came from; nowhere if it has its default.
+// place returns where a setting's value came from; nowhere if it has its
+// default.
 func (l *loader) place(key string) Place {
 	if places := l.places[key]; len(places) > 0 {
 		return places[0]
@@ -199,8 +206,9 @@ func (l *loader) faulty(key string) bool {
 	return slices.ContainsFunc(l.faults, func(f Fault) bool { return f.Key == key })
 }
 
-// defaultStore settles where the store is when nothing says so: in the folder systemd keeps for the service, else in the
-// user's state folder as the XDG base directory specification has it.
+// defaultStore settles where the store is when nothing says so: in the folder
+// systemd keeps for the service, else in the user's state folder as the XDG
+// base directory specification has it.
 func (l *loader) defaultStore(env map[string]string) {
 	name := l.config.Connection + ".db"
 	if dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); dir != "" {

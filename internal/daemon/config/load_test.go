@@ -16,7 +16,8 @@ import (
 // home is an environment in which the store has a default.
 var home = []string{"HOME=/home/gerrit"}
 
-// write puts a configuration into a file named gerrit.yaml and returns its path.
+// write puts a configuration into a file named gerrit.yaml and returns its
+// path.
 func write(t *testing.T, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "gerrit.yaml")
@@ -219,7 +220,8 @@ func TestDefaultStore(t *testing.T) {
 	}
 }
 
-// TestAllFaultsAtOnce holds every fault against the place it must be reported at.
+// TestAllFaultsAtOnce holds every fault against the place it must be reported
+// at.
 func TestAllFaultsAtOnce(t *testing.T) {
 	file := write(t, `conection: gerrit
 stream: "no spaces"
@@ -367,7 +369,8 @@ func TestOtherFaults(t *testing.T) {
 	}
 }
 
-// TestStoreOnly: a command that only looks at the store needs no stream, and still hears of every fault.
+// TestStoreOnly: a command that only looks at the store needs no stream, and
+// still hears of every fault.
 func TestStoreOnly(t *testing.T) {
 	if _, err := Load(Sources{Environ: home, StoreOnly: true}); err != nil {
 		t.Error(err)
@@ -400,7 +403,8 @@ func TestHugeFile(t *testing.T) {
 	}
 }
 
-// TestEmptyFile: a file of comments, or of keys with nothing behind them, says nothing.
+// TestEmptyFile: a file of comments, or of keys with nothing behind them, says
+// nothing.
 func TestEmptyFile(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "---\n", "aws:\nfilter: {types: }\nmemory:\nsinks: []\nlog: {}\n"} {
 		c, err := Load(Sources{File: write(t, text), Environ: home, Flags: map[string][]string{"stream": {"s"}}})

@@ -26,12 +26,14 @@ type Setting struct {
 	list func(*Config) *[]string     // where the values are; set if List
 }
 
-// Env returns the name of the environment variable: the key in capitals behind EnvPrefix.
+// Env returns the name of the environment variable: the key in capitals behind
+// EnvPrefix.
 func (s *Setting) Env() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
 }
 
-// Default returns the value in force where nothing is said; "": none, or one that depends on where it runs.
+// Default returns the value in force where nothing is said; "": none, or one
+// that depends on where it runs.
 func (s *Setting) Default() string {
 	c := Defaults()
 	return s.show(&c)
@@ -141,10 +143,12 @@ const (
 	LogJSON = "json"
 )
 
-// minMemory is the smallest memory setting: room for three reads at once (kinesis.PageReserve).
+// minMemory is the smallest memory setting: room for three reads at once
+// (kinesis.PageReserve).
 const minMemory = 64 << 20
 
-// Defaults returns the configuration in force where nothing is said. Stream has no default; Store is settled by Load.
+// Defaults returns the configuration in force where nothing is said. Stream has
+// no default; Store is settled by Load.
 func Defaults() Config {
 	return Config{
 		Connection:      "gerrit",
@@ -159,7 +163,8 @@ func Defaults() Config {
 	}
 }
 
-// text is a setting that is a text obeying a rule; nil: any, or one whose rule package kinesis knows (see aws.go).
+// text is a setting that is a text obeying a rule; nil: any, or one whose rule
+// package kinesis knows (see aws.go).
 func text(key, flag, usage string, at func(*Config) *string, rule func(string) error) Setting {
 	return Setting{
 		Key: key, Flag: flag, Usage: usage,

@@ -53,7 +53,8 @@ func parseSize(v string) (int64, error) {
 	return int64(n * float64(factor)), nil
 }
 
-// formatSize writes a number of bytes in the largest binary unit that divides it.
+// formatSize writes a number of bytes in the largest binary unit that divides
+// it.
 func formatSize(n int64) string {
 	for _, u := range units[:3] {
 		if n >= u.bytes && n%u.bytes == 0 {
@@ -63,7 +64,8 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// parseDuration reads a length of time as Go writes it, and whole days: "250ms", "1h30m", "7d".
+// parseDuration reads a length of time as Go writes it, and whole days:
+// "250ms", "1h30m", "7d".
 func parseDuration(v string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
@@ -107,7 +109,8 @@ func parseStore(v string) (Store, error) {
 	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT", redactURL(v))
 }
 
-// parseZooKeeper reads what stands behind the scheme, as the hosts of a zuul.conf are read.
+// parseZooKeeper reads what stands behind the scheme, as the hosts of a
+// zuul.conf are read.
 func parseZooKeeper(hosts string) (Store, error) {
 	servers, chroot, err := zuulconf.SplitHosts(hosts)
 	if err != nil {
@@ -162,8 +165,8 @@ func checkConnection(v string) error {
 // hostNameRule: a name without scheme, port, path and wildcard.
 var hostNameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// checkHostName refuses what is compared with no Host header: requests for such a
-// name would be refused for ever, and nothing would say why.
+// checkHostName refuses what is compared with no Host header: requests for such
+// a name would be refused for ever, and nothing would say why.
 func checkHostName(v string) error {
 	if _, err := netip.ParseAddr(v); err != nil && !hostNameRule.MatchString(v) {
 		return fmt.Errorf("%q is not the name of a host, such as events.ci.svc", redactURL(v))

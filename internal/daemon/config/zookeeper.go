@@ -5,12 +5,14 @@ import (
 	"strings"
 )
 
-// tlsKeys are the settings that make TLS of a connection to ZooKeeper: all of them. They are never written to.
+// tlsKeys are the settings that make TLS of a connection to ZooKeeper: all of
+// them. They are never written to.
 var tlsKeys = []string{"zookeeper.tls.cert", "zookeeper.tls.key", "zookeeper.tls.ca"}
 
 const verifyHostname = "zookeeper.tls.verify_hostname"
 
-// checkZooKeeper looks at how the settings of ZooKeeper go together and with the store.
+// checkZooKeeper looks at how the settings of ZooKeeper go together and with
+// the store.
 func (l *loader) checkZooKeeper() {
 	switch l.config.Store.Kind() {
 	case StoreNone: // which is a fault already
@@ -26,7 +28,8 @@ func (l *loader) checkZooKeeper() {
 	}
 }
 
-// checkTLS looks for what is missing: each side proves to the other who it is, or there is no TLS.
+// checkTLS looks for what is missing: each side proves to the other who it is,
+// or there is no TLS.
 func (l *loader) checkTLS() {
 	var given, missing []string
 	for _, key := range tlsKeys {

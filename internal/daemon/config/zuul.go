@@ -20,8 +20,9 @@ type zuulReader struct {
 	values map[string]value // what the file says, by our keys
 }
 
-// readZuul applies what a zuul.conf says. It needs to know what the stronger sources say: they choose the connection, and with
-// another store its ZooKeeper is none of our business.
+// readZuul applies what a zuul.conf says. It needs to know what the stronger
+// sources say: they choose the connection, and with another store its ZooKeeper
+// is none of our business.
 func (l *loader) readZuul(src Sources, ours []map[string]value) {
 	r := zuulReader{loader: l, src: src, ours: ours, values: map[string]value{}}
 	raw, err := readAtMost(src.ZuulConf, maxFile)
@@ -43,7 +44,8 @@ func (l *loader) readZuul(src Sources, ours []map[string]value) {
 	l.apply(r.values)
 }
 
-// said returns what the strongest of our sources says about a setting that is one text; nothing: ok is false.
+// said returns what the strongest of our sources says about a setting that is
+// one text; nothing: ok is false.
 func (r *zuulReader) said(key string) (text string, at Place, ok bool) {
 	for _, values := range slices.Backward(r.ours) {
 		if v := values[key]; len(v.texts) > 0 {
@@ -78,7 +80,8 @@ func (r *zuulReader) set(key, text string, at zuulconf.Place) {
 	}
 }
 
-// zookeeper takes the section [zookeeper], unless a store of another kind is asked for.
+// zookeeper takes the section [zookeeper], unless a store of another kind is
+// asked for.
 func (r *zuulReader) zookeeper() {
 	store, at, given := r.said("store")
 	if given && !strings.HasPrefix(store, zookeeperPrefix) {
@@ -105,8 +108,9 @@ func (r *zuulReader) zookeeper() {
 	}
 }
 
-// connection chooses the connection: the one that our sources name, or the only one that gets its events from Kinesis. nil: our
-// sources say what it would, or a fault.
+// connection chooses the connection: the one that our sources name, or the only
+// one that gets its events from Kinesis. nil: our sources say what it would, or
+// a fault.
 func (r *zuulReader) connection() *zuulconf.Connection {
 	name, at, given := r.said("connection")
 	if !given {
@@ -132,7 +136,8 @@ func (r *zuulReader) connection() *zuulconf.Connection {
 	return nil
 }
 
-// onlyConnection returns the only connection that gets its events from Kinesis; "": a fault.
+// onlyConnection returns the only connection that gets its events from Kinesis;
+// "": a fault.
 func (r *zuulReader) onlyConnection() string {
 	names, err := r.file.KinesisConnections()
 	switch {
@@ -186,8 +191,9 @@ func zuulKeys(path string, c *zuulconf.Connection) kinesis.Keys {
 	return kinesis.NewKeys(string(c.AccessKey), string(c.SecretKey), fmt.Sprintf("%s [%s]", path, c.Section))
 }
 
-// rereadZuulKeys reads the key of a connection again, as it may have been changed while we run. A file that is gone, half written, or
-// without the key is an error: whoever asked tries again.
+// rereadZuulKeys reads the key of a connection again, as it may have been
+// changed while we run. A file that is gone, half written, or without the key
+// is an error: whoever asked tries again.
 func rereadZuulKeys(src Sources, connection string) (kinesis.Keys, error) {
 	raw, err := readAtMost(src.ZuulConf, maxFile)
 	if err != nil {

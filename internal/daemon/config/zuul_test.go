@@ -21,7 +21,8 @@ func writeAs(t *testing.T, name, text string) string {
 	return path
 }
 
-// zuulConf is like the files of those who run Zuul: much of it is none of our business.
+// zuulConf is like the files of those who run Zuul: much of it is none of our
+// business.
 const zuulConf = `[statsd]
 server = 127.0.0.1
 
@@ -126,7 +127,8 @@ func TestZuulConfIsTheWeakest(t *testing.T) {
 	}
 }
 
-// TestZuulConfWithAnotherStore: the ZooKeeper of the file is none of our business then, and that is said.
+// TestZuulConfWithAnotherStore: the ZooKeeper of the file is none of our
+// business then, and that is said.
 func TestZuulConfWithAnotherStore(t *testing.T) {
 	file := writeAs(t, "zuul.conf", strings.Replace(zuulConf, "zk1.example.org:2281", ":bad", 1))
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome, Flags: map[string][]string{"store": {"sqlite:g.db"}}})
@@ -141,7 +143,8 @@ func TestZuulConfWithAnotherStore(t *testing.T) {
 	}
 }
 
-// TestZuulConfKeysAreNotPrinted whatever is printed of a configuration, and whatever is wrong with it.
+// TestZuulConfKeysAreNotPrinted whatever is printed of a configuration, and
+// whatever is wrong with it.
 func TestZuulConfKeysAreNotPrinted(t *testing.T) {
 	file := writeAs(t, "zuul.conf", zuulConf)
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})
@@ -238,7 +241,8 @@ Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 	}
 }
 
-// TestZuulConfForTheStoreOnly: a command that only looks at the store learns it and the connection.
+// TestZuulConfForTheStoreOnly: a command that only looks at the store learns it
+// and the connection.
 func TestZuulConfForTheStoreOnly(t *testing.T) {
 	file := writeAs(t, "zuul.conf", several)
 	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home, Flags: map[string][]string{"connection": {"ssh"}}})
@@ -274,8 +278,9 @@ func TestMissingZuulConf(t *testing.T) {
 	}
 }
 
-// TestZuulConfKeyIsReadAgain: whoever changes the key in the file changes it for a running process. A file without it, or one that is
-// only half there, is an error without a secret in it, and a moment later it may be right again.
+// TestZuulConfKeyIsReadAgain: whoever changes the key in the file changes it
+// for a running process. A file without it, or one that is only half there, is
+// an error without a secret in it, and a moment later it may be right again.
 func TestZuulConfKeyIsReadAgain(t *testing.T) {
 	file := writeAs(t, "zuul.conf", zuulConf)
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})

@@ -28,20 +28,24 @@ type Connection struct {
 	Region  string
 	Stream  string
 
-	// AccessKey and SecretKey are both given, or neither. As in Zuul, a secret without a key's id counts for nothing.
+	// AccessKey and SecretKey are both given, or neither. As in Zuul, a secret
+	// without a key's id counts for nothing.
 	AccessKey Secret
 	SecretKey Secret
 
-	// Replication: Zuul waits for replication, and wants to see the events that tell of it.
+	// Replication: Zuul waits for replication, and wants to see the events that
+	// tell of it.
 	Replication bool
 
 	At map[string]Place // where each key stands, by its name in the file
 }
 
-// Secret is a text that does not appear where something is printed. Convert it to a string to use it.
+// Secret is a text that does not appear where something is printed. Convert it
+// to a string to use it.
 type Secret string
 
-// Format implements [fmt.Formatter]: whatever the verb, nothing of the text is written.
+// Format implements [fmt.Formatter]: whatever the verb, nothing of the text is
+// written.
 func (s Secret) Format(f fmt.State, _ rune) {
 	if s != "" {
 		_, _ = io.WriteString(f, "xxxxx") // as the formatter of any text
@@ -51,10 +55,12 @@ func (s Secret) Format(f fmt.State, _ rune) {
 // LogValue implements [slog.LogValuer].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }
 
-// MarshalText implements [encoding.TextMarshaler]; JSON has nothing of the text either.
+// MarshalText implements [encoding.TextMarshaler]; JSON has nothing of the text
+// either.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(s)), nil }
 
-// Connections returns the names of all connections of any kind, in the file's order.
+// Connections returns the names of all connections of any kind, in the file's
+// order.
 func (f *File) Connections() []string {
 	var names []string
 	for _, s := range f.sections {
@@ -68,7 +74,8 @@ func (f *File) Connections() []string {
 	return names
 }
 
-// legacySection is a connection without the word, of the days when there was one.
+// legacySection is a connection without the word, of the days when there was
+// one.
 const legacySection = "gerrit"
 
 // connectionName returns the name of a connection by that of its section.
@@ -84,7 +91,8 @@ func connectionName(section string) (name string, ok bool) {
 	return name, true
 }
 
-// connection returns a connection's section. Of several the last counts, as it does in Zuul; nil: there is none.
+// connection returns a connection's section. Of several the last counts, as it
+// does in Zuul; nil: there is none.
 func (f *File) connection(name string) *section {
 	for _, s := range slices.Backward(f.sections) {
 		if n, ok := connectionName(s.name); ok && n == name {
@@ -97,8 +105,10 @@ func (f *File) connection(name string) *section {
 	return nil
 }
 
-// KinesisConnections returns the names of the connections that get their events from Kinesis, in the file's order: those of
-// Zuul's gerrit driver that have an aws_kinesis_region. Its error joins a *Fault for each where that cannot be told.
+// KinesisConnections returns the names of the connections that get their events
+// from Kinesis, in the file's order: those of Zuul's gerrit driver that have an
+// aws_kinesis_region. Its error joins a *Fault for each where that cannot be
+// told.
 func (f *File) KinesisConnections() ([]string, error) {
 	var names []string
 	var all faults
@@ -112,7 +122,8 @@ func (f *File) KinesisConnections() ([]string, error) {
 	return names, all.err()
 }
 
-// region returns the region of a connection's stream; "": it does not get its events from Kinesis.
+// region returns the region of a connection's stream; "": it does not get its
+// events from Kinesis.
 func (r *reader) region() string {
 	region, ok := r.text(KeyRegion)
 	if !ok || region == "" {
@@ -124,8 +135,9 @@ func (r *reader) region() string {
 	return region
 }
 
-// Kinesis reads a connection; nil: there is none of that name, or it does not get its events from Kinesis. Its error joins a
-// *Fault for each key that is wrong.
+// Kinesis reads a connection; nil: there is none of that name, or it does not
+// get its events from Kinesis. Its error joins a *Fault for each key that is
+// wrong.
 func (f *File) Kinesis(name string) (*Connection, error) {
 	s := f.connection(name)
 	if s == nil {
@@ -153,7 +165,8 @@ func (f *File) Kinesis(name string) (*Connection, error) {
 	return c, r.faults.err()
 }
 
-// keys reads the key that Zuul signs its requests with, if it has one of its own.
+// keys reads the key that Zuul signs its requests with, if it has one of its
+// own.
 func (r *reader) keys(c *Connection) {
 	known := len(r.faults)
 	c.AccessKey = r.secret(KeyAccess)

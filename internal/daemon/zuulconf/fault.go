@@ -5,11 +5,12 @@ import (
 	"fmt"
 )
 
-// Place is where something stands in the file, from 1, in characters. The zero Place is nowhere: an environment variable, or
-// something that is not there.
+// Place is where something stands in the file, from 1, in characters. The zero
+// Place is nowhere: an environment variable, or something that is not there.
 type Place struct{ Line, Column int }
 
-// Fault is one thing that is wrong with a file. No value is quoted in it unless it is known to be no secret.
+// Fault is one thing that is wrong with a file. No value is quoted in it unless
+// it is known to be no secret.
 type Fault struct {
 	File    string
 	Place   Place // zero: the fault has none

@@ -19,7 +19,8 @@ type value struct {
 	there bool // the section, or [DEFAULT], has the key
 }
 
-// get returns a key's value. Its fault quotes names of keys, but nothing of the value, and for a secret not even those.
+// get returns a key's value. Its fault quotes names of keys, but nothing of the
+// value, and for a secret not even those.
 func (f *File) get(s *section, key string, secret bool) (value, *Fault) {
 	e, ok := f.raw(s, key)
 	if !ok {
@@ -52,7 +53,8 @@ type interpolation struct {
 	references int
 }
 
-// expand appends a text with its references filled in. It returns what is wrong, or "".
+// expand appends a text with its references filled in. It returns what is
+// wrong, or "".
 func (i *interpolation) expand(text string, depth int) (problem string) {
 	if depth > maxDepth {
 		return fmt.Sprintf("its references lead more than %d values deep, perhaps in a circle", maxDepth)

@@ -34,8 +34,9 @@ type entry struct {
 	place Place
 }
 
-// Parse reads a file's bytes. Of the environment, as os.Environ gives it, only the variables that begin with ZUUL_ count. Its
-// error joins a *Fault, with a place, for each line that ConfigParser would refuse.
+// Parse reads a file's bytes. Of the environment, as os.Environ gives it, only
+// the variables that begin with ZUUL_ count. Its error joins a *Fault, with a
+// place, for each line that ConfigParser would refuse.
 func Parse(name string, raw []byte, environ []string) (*File, error) {
 	p := parser{file: &File{name: name, defaults: map[string]entry{}}, added: map[[2]string]Place{}}
 	p.environment(environ)
@@ -217,7 +218,8 @@ func indentation(line string) int {
 
 func trim(s string) string { return strings.TrimFunc(s, isSpace) }
 
-// isSpace reports what Python takes for white space: separators of information as well.
+// isSpace reports what Python takes for white space: separators of information
+// as well.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // lower is Python's str.lower, but for a capital sigma at a word's end.

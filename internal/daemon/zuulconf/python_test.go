@@ -16,9 +16,11 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// readAsZuul reads files a line each, as JSON {"raw": in base64, "environ": {...}}, with Python's own parser set up as Zuul sets it
-// up, and answers each with {"error": ..., "lines": [...]} or with every key of every section: its value, or null where it
-// does not interpolate. [DEFAULT] is the section without a name.
+// readAsZuul reads files a line each, as JSON {"raw": in base64, "environ":
+// {...}}, with Python's own parser set up as Zuul sets it up, and answers each
+// with {"error": ..., "lines": [...]} or with every key of every section: its
+// value, or null where it does not interpolate. [DEFAULT] is the section
+// without a name.
 const readAsZuul = `
 import base64, configparser, io, json, sys
 
@@ -58,7 +60,8 @@ type answer struct {
 	Values map[string]map[string]*string `json:"values"`
 }
 
-// zuulEnviron is the environment of these tests, with a variable that is none of Zuul's.
+// zuulEnviron is the environment of these tests, with a variable that is none
+// of Zuul's.
 var zuulEnviron = []string{"ZUUL_HOME=/home/zuul", "ZUUL_EMPTY=", "ZUUL_BAD=50%", "ZUUL_SECRET_TAIL=tail", "HOME=/root"}
 
 // askPython returns Python's answers for files.
@@ -102,8 +105,9 @@ func runPython(t *testing.T, program string, input *bytes.Buffer) *bytes.Buffer 
 	return &out
 }
 
-// TestPython holds Parse and interpolation against Python's own parser: over the corpus, and over thousands of files made up
-// from pieces or damaged at random.
+// TestPython holds Parse and interpolation against Python's own parser: over
+// the corpus, and over thousands of files made up from pieces or damaged at
+// random.
 func TestPython(t *testing.T) {
 	files := corpus(t)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -234,7 +238,8 @@ var pieces = []string{
 	"\n", "\n", "\n", "\n", "\n ", "\n  ", "\r\n", "\r", "\n\n", "\n[a]\n", "\n[b]\n", "\nx = ", "\ny: ", "\nz=%(x)s", "\nx=%(y)s\n",
 }
 
-// madeUp returns a file put together from pieces at random, mostly with a section first.
+// madeUp returns a file put together from pieces at random, mostly with a
+// section first.
 func madeUp(rng *rand.Rand) []byte {
 	b := bytes.NewBuffer([]byte{})
 	if rng.IntN(10) > 0 {
@@ -276,8 +281,8 @@ func damaged(rng *rand.Rand, raw []byte) []byte {
 	return raw
 }
 
-// readNumbers reads numbers as JSON texts, a line each, and answers each with the number, or null where Python has none or none
-// that is finite.
+// readNumbers reads numbers as JSON texts, a line each, and answers each with
+// the number, or null where Python has none or none that is finite.
 const readNumbers = `
 import json, math, sys
 for line in sys.stdin:
@@ -319,8 +324,9 @@ func TestNumbersAsPython(t *testing.T) {
 	}
 }
 
-// readHosts reads hosts as JSON texts, a line each, with kazoo, the client that Zuul uses, and answers each with its servers and
-// chroot, or null where kazoo has an error.
+// readHosts reads hosts as JSON texts, a line each, with kazoo, the client that
+// Zuul uses, and answers each with its servers and chroot, or null where kazoo
+// has an error.
 const readHosts = `
 import json, sys
 from kazoo.hosts import collect_hosts
@@ -333,7 +339,8 @@ for line in sys.stdin:
         print("null")
 `
 
-// TestHostsAsKazoo: what we read, kazoo reads alike. We refuse more than it does.
+// TestHostsAsKazoo: what we read, kazoo reads alike. We refuse more than it
+// does.
 func TestHostsAsKazoo(t *testing.T) {
 	peers.Require(t, peers.Kazoo)
 	texts := []string{

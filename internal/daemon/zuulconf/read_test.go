@@ -96,7 +96,8 @@ func TestKinesis(t *testing.T) {
 	}
 }
 
-// TestConnectionNames: which sections are connections, and what they are called.
+// TestConnectionNames: which sections are connections, and what they are
+// called.
 func TestConnectionNames(t *testing.T) {
 	const region = "\ndriver=gerrit\naws_kinesis_region="
 	tests := []struct{ name, file, connection, region string }{
@@ -255,7 +256,8 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestInterpolationEnds: ten levels of a hundred thousand references each are not followed to the end.
+// TestInterpolationEnds: ten levels of a hundred thousand references each are
+// not followed to the end.
 func TestInterpolationEnds(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("[zookeeper]\nhosts = %(k1)s\n")
@@ -311,7 +313,8 @@ func TestChroots(t *testing.T) {
 	}
 }
 
-// TestWrittenIsRead: whatever values are written by the rules are read as they were.
+// TestWrittenIsRead: whatever values are written by the rules are read as they
+// were.
 func TestWrittenIsRead(t *testing.T) {
 	key := rapid.StringMatching(`[a-z][a-z_0-9.-]{0,8}`)
 	text := rapid.StringOf(rapid.RuneFrom([]rune("ab%=:#;[]()s é\t\"'"))).Filter(func(s string) bool { return s == trim(s) })
@@ -341,7 +344,8 @@ func TestWrittenIsRead(t *testing.T) {
 	})
 }
 
-// FuzzParse: whatever a file holds, reading it and asking it everything ends, in answers or in faults of one line with a place.
+// FuzzParse: whatever a file holds, reading it and asking it everything ends,
+// in answers or in faults of one line with a place.
 func FuzzParse(f *testing.F) {
 	for _, raw := range corpus(f) {
 		f.Add(raw)

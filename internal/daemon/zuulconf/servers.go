@@ -15,8 +15,10 @@ const defaultPort = "2181"
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
 
-// splitServers reads ZooKeeper's servers as kazoo does, the client that Zuul uses: "HOST[:PORT],...", with space around each where one
-// likes, and IPv6 addresses in brackets. It returns them with a port each. Its error joins one for each that is wrong.
+// splitServers reads ZooKeeper's servers as kazoo does, the client that Zuul
+// uses: "HOST[:PORT],...", with space around each where one likes, and IPv6
+// addresses in brackets. It returns them with a port each. Its error joins one
+// for each that is wrong.
 func splitServers(list string) ([]string, error) {
 	if trim(list) == "" {
 		return nil, errors.New("no server is named")
@@ -80,13 +82,15 @@ func checkChroot(path string) error {
 	return nil
 }
 
-// refusedInPath reports the characters that ZooKeeper refuses in the name of a node.
+// refusedInPath reports the characters that ZooKeeper refuses in the name of a
+// node.
 func refusedInPath(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0xd800 && r < 0xf900 || r >= 0xfff0 && r <= 0xffff
 }
 
-// SplitHosts reads the value of hosts: servers, and a chroot behind the first slash. The chroot is put into the form that kazoo gives
-// it, without slashes that are too many.
+// SplitHosts reads the value of hosts: servers, and a chroot behind the first
+// slash. The chroot is put into the form that kazoo gives it, without slashes
+// that are too many.
 func SplitHosts(hosts string) (servers []string, chroot string, err error) {
 	list, path, _ := strings.Cut(hosts, "/")
 	servers, err = splitServers(list)

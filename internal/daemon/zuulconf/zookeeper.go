@@ -16,13 +16,15 @@ type ZooKeeper struct {
 	Key     string
 	CA      string
 
-	// SessionTimeout is what to ask for. 0: not given. (Zuul's own default is not looked at.)
+	// SessionTimeout is what to ask for. 0: not given. (Zuul's own default is
+	// not looked at.)
 	SessionTimeout time.Duration
 
 	At map[string]Place // where each key stands, by its name in the file: "hosts"
 }
 
-// ZooKeeper reads the section [zookeeper]. Its error joins a *Fault for each key that is wrong.
+// ZooKeeper reads the section [zookeeper]. Its error joins a *Fault for each
+// key that is wrong.
 func (f *File) ZooKeeper() (ZooKeeper, error) {
 	z := ZooKeeper{}
 	s := f.find("zookeeper")
@@ -102,10 +104,12 @@ func (r *reader) seconds(key, text string) time.Duration {
 	return time.Duration(math.Ceil(n * float64(time.Second)))
 }
 
-// pythonNumber is the form of a number that Python's float reads, but for infinity and NaN.
+// pythonNumber is the form of a number that Python's float reads, but for
+// infinity and NaN.
 var pythonNumber = regexp.MustCompile(`^[+-]?(\d+(_\d+)*\.?(\d+(_\d+)*)?|\.\d+(_\d+)*)([eE][+-]?\d+(_\d+)*)?$`)
 
-// number reads a number as Python's float does. What is not finite is none here.
+// number reads a number as Python's float does. What is not finite is none
+// here.
 func number(text string) (n float64, ok bool) {
 	text = strings.TrimSpace(text)
 	if !pythonNumber.MatchString(text) {
