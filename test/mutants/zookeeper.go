@@ -186,13 +186,6 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestStore/one_server/commit_beyond_the_limits",
 	},
 	{
-		name: "SQLite: a commit has no limits",
-		file: "sqlite/commit.go",
-		old:  "items > 1 && (items",
-		new:  "items < 0 && (items",
-		pkg:  "./sqlite", tests: "TestStore/commit_beyond_the_limits",
-	},
-	{
 		name: "ZooKeeper: there is no pause between sweeps",
 		file: "zookeeper/sweeper.go",
 		old:  "time.NewTicker(sweepEvery)",
