@@ -33,6 +33,9 @@ func (w *world) setStart(epoch int, retention time.Duration) {
 	if err := store.SetStart(soon(w.t), prev, next); err != nil {
 		w.t.Fatal(err)
 	}
+	if err := store.Close(soon(w.t)); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // nodes is what stands in ZooKeeper, by path, but for lock nodes: what was
