@@ -143,7 +143,7 @@ func (n *nemesis) recreate(ctx context.Context) bool {
 		n.s.t.Errorf("delete the stream: %v", err)
 		return false
 	}
-	pause(ctx, n.between(time.Second, 5*time.Second))
+	pause(ctx, n.between(6*time.Second, 9*time.Second)) // AWS takes longer
 	n.s.stream.create()
 	return true
 }
