@@ -67,7 +67,10 @@ func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp b
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	d, err := daemon.New(ctx, o)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return nil // stopped before it began
+	case err != nil:
 		return err
 	}
 	return d.Run(ctx)

@@ -78,7 +78,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{options: o, log: o.Logger, process: processName()}
 	limitMemory(o.Config.Memory, d.log)
-	for _, build := range []func(context.Context) error{d.makeSource, d.openStore, d.makeListener, d.serve} {
+	for _, build := range []func(context.Context) error{d.makeSource, d.lookFirst, d.openStore, d.makeListener, d.serve} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, d.Stop())
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -21,6 +22,30 @@ const resignWithin = time.Second
 type closingStore interface {
 	gerritstream.Store
 	Close(context.Context) error
+}
+
+// lookWithin is how long the stream may take to show itself before a queue is
+// made for it.
+const lookWithin = 10 * time.Second
+
+// lookFirst asks for the stream before a new file is made for its queue. What would
+// end Run at the first listing then leaves nothing behind that looks like a queue;
+// anything else is waited for, as it is later.
+func (d *Daemon) lookFirst(ctx context.Context) error {
+	store := &d.options.Config.Store
+	if store.Kind() != config.StoreSQLite || underSystemd() {
+		return nil
+	}
+	if _, err := os.Stat(store.SQLite); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	_, err := d.source.Source.List(ctx)
+	if errors.Is(err, gerritstream.ErrDenied) || errors.Is(err, gerritstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
 }
 
 // openStore opens the store that the configuration names.
