@@ -39,7 +39,7 @@ func (w *travel) onFile() (path string, most int64) {
 	path = filepath.Join(w.t.TempDir(), "store.db")
 	store, err := sqlite.Open(w.t.Context(), sqlite.Config{Path: path, Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
-	w.budget = gs.NewBudget(kinesis.PageReserve)
+	w.budget = kinesis.NewBudget(kinesis.PageReserve)
 	heap := &heapWatch{}
 	w.start(untilCaughtUp, func(c *gs.Config) {
 		c.Store, c.Classify, c.Observer = store, scan, heap

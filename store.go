@@ -2,6 +2,7 @@ package gerritstream
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -133,6 +134,22 @@ type Commit struct {
 	Now time.Time
 }
 
+// Check reports what a Commit carries beyond the limits. Every Store asks it before
+// it writes anything.
+func (c *Commit) Check(l Limits) error {
+	items, weight := len(c.Entries)+len(c.DeadLetters), 0
+	for i := range c.Entries {
+		weight += c.Entries[i].Weight()
+	}
+	for i := range c.DeadLetters {
+		weight += c.DeadLetters[i].Weight()
+	}
+	if items > 1 && (items > l.Items || weight > l.Weight) {
+		return fmt.Errorf("%d items of weight %d are beyond the limits of %d and %d", items, weight, l.Items, l.Weight)
+	}
+	return nil
+}
+
 // Entry is one event on its way into the queue. Payload points into the page it
 // came with.
 type Entry struct {
@@ -170,6 +187,13 @@ type DeadLetter struct {
 // MaxDeadLetterBytes is how much of a bad record is kept. Its length and digest
 // are kept always.
 const MaxDeadLetterBytes = 64 << 10
+
+// The bounds of what a Store keeps of dead letters, all shards together. Beyond
+// either, only their number is kept: see Inspection.Discarded.
+const (
+	MaxDeadLetters       = 1000
+	MaxDeadLetterStorage = 32 << 20 // bytes of their Payload
+)
 
 // Weight is what the dead letter counts for in Limits, in bytes.
 func (d *DeadLetter) Weight() int { return len(d.Payload) + len(d.Detail) + entryOverhead }

@@ -21,8 +21,8 @@ type travel struct {
 	*house
 	gs.NopObserver
 	srv    *kinesistest.Server
-	poll   time.Duration // of every process: idle hours cost a read each
-	budget *gs.Budget    // of every process
+	poll   time.Duration   // of every process: idle hours cost a read each
+	budget *kinesis.Budget // of every process
 	open   []gs.ShardID
 
 	sent    []sent // in the order of their putting
@@ -51,7 +51,7 @@ func inTravel(t *testing.T, opts kinesistest.Options, shards int, test func(*tes
 	t.Helper()
 	inHouse(t, 0, func(t *testing.T, h *house) {
 		w := &travel{
-			house: h, srv: kinesistest.New(opts), poll: time.Minute, budget: gs.NewBudget(0),
+			house: h, srv: kinesistest.New(opts), poll: time.Minute, budget: kinesis.NewBudget(0),
 			parents: map[gs.ShardID][]gs.ShardID{}, asked: map[string]int{},
 		}
 		w.level = slog.LevelInfo

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/kinesistest"
 	"github.com/gerritstream/gerritstream/storetest"
 )
@@ -89,7 +90,7 @@ var holdUps = map[string]func(*travel) (release func()){
 	"memory is used up": func(w *travel) func() {
 		w.start()
 		time.Sleep(10 * time.Second) // it has an iterator
-		room, err := w.budget.Reserve(w.t.Context(), gs.DefaultBudget)
+		room, err := w.budget.Reserve(w.t.Context(), kinesis.DefaultBudget)
 		w.must(err)
 		return room.Release
 	},

@@ -17,7 +17,7 @@ import (
 )
 
 // free reports whether so many bytes of a budget are free.
-func free(b *gerritstream.Budget, n int64) bool {
+func free(b *Budget, n int64) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
 	defer cancel()
 	r, err := b.Reserve(ctx, n)
@@ -29,14 +29,14 @@ func free(b *gerritstream.Budget, n int64) bool {
 }
 
 // withBudget sets the budget of a test's Source.
-func withBudget(b *gerritstream.Budget) func(*Config) {
+func withBudget(b *Budget) func(*Config) {
 	return func(c *Config) { c.Budget = b }
 }
 
 // The worst case is reserved before the service is asked for anything: when
 // less is free, nothing is asked.
 func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("a")
 		others, err := budget.Reserve(t.Context(), 1)
@@ -64,7 +64,7 @@ func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
 // it is done: not earlier.
 func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 	const total = 4 * PageReserve
-	budget := gerritstream.NewBudget(total)
+	budget := NewBudget(total)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put(strings.Repeat("x", 1_000_000))
 		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
@@ -93,7 +93,7 @@ func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 }
 
 func TestEmptyPageHoldsNothing(t *testing.T) {
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			if err != nil || batch.Done != nil {
@@ -109,7 +109,7 @@ func TestEmptyPageHoldsNothing(t *testing.T) {
 
 // Nothing is held between reads, nor while trouble is waited out.
 func TestNothingIsHeldWhileWaiting(t *testing.T) {
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		for name, tr := range troubles {
 			for _, operation := range []string{"GetShardIterator", "GetRecords"} {
@@ -130,7 +130,7 @@ func TestNothingIsHeldWhileWaiting(t *testing.T) {
 // A page may be held while the next one is read. A consumer that stops in
 // between gives back what it has, and no more is held.
 func TestStoppedReadingLeavesOnlyWhatIsOut(t *testing.T) {
-	budget := gerritstream.NewBudget(3 * PageReserve)
+	budget := NewBudget(3 * PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("a")
 		var held []func()
@@ -184,7 +184,7 @@ func TestManyShardsOnTheLeastBudgetDoNotDeadlock(t *testing.T) {
 	const shards, rounds = 64, 5
 	for _, size := range []int64{1, PageReserve, PageReserve + PageReserve/2} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			budget := gerritstream.NewBudget(size)
+			budget := NewBudget(size)
 			inBubble(t, kinesistest.Options{NoLimits: true}, shards, withBudget(budget), func(t *testing.T, w *world) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
 				defer cancel()
@@ -263,7 +263,7 @@ func (w *world) drainSlowly(ctx context.Context, shard string, want []string) {
 // then goes on: it does not come back for ever with an iterator that has
 // expired.
 func TestRoomThatIsScarceForLongDoesNotStarveAReading(t *testing.T) {
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("a")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // DefaultPollInterval is a Config's PollInterval where nothing else is said.
@@ -83,7 +81,7 @@ type Config struct {
 	// Budget bounds the memory of pages. Share one among all Sources of a
 	// process. nil: a budget of the default size for this Source alone. See
 	// PageReserve.
-	Budget *gerritstream.Budget
+	Budget *Budget
 
 	// Logger takes what happens inside, at level debug. nil: nothing is logged.
 	Logger *slog.Logger

@@ -21,7 +21,7 @@ type world struct {
 	t      *testing.T
 	srv    *kinesistest.Server
 	src    *Source
-	budget *gerritstream.Budget
+	budget *Budget
 
 	mu       sync.Mutex
 	requests []request // under mu
@@ -61,7 +61,7 @@ func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*C
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(90 * time.Minute) // so that there is a past: the bubble's clock starts at midnight, the stream later
-		w := &world{t: t, srv: kinesistest.New(opts), budget: gerritstream.NewBudget(0)}
+		w := &world{t: t, srv: kinesistest.New(opts), budget: NewBudget(0)}
 		if shards > 0 {
 			if _, err := w.srv.CreateStream("gerrit", shards); err != nil {
 				t.Fatal(err)

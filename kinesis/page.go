@@ -109,7 +109,7 @@ type page struct {
 // memory is a page's reservation: it is given back when no batch will come any
 // more and the last one is done.
 type memory struct {
-	room *gerritstream.Reservation
+	room *Reservation
 
 	mu   sync.Mutex
 	out  bool // under mu: a batch is out

@@ -235,7 +235,7 @@ func TestAggregateOfAMillionEntries(t *testing.T) {
 	const entries = 1_000_000
 	entry := []byte{recordsField<<3 | 2, 2, dataField<<3 | 2, 0}
 	message := bytes.Repeat(entry, entries)
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("before", string(seal(message)), string(seal(message[:len(message)-1])), "behind")
 		count, batches, bad := 0, 0, 0

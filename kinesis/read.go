@@ -100,7 +100,7 @@ func (r *reading) reserve() int64 {
 }
 
 // fetch gets a page into a room, after an iterator if there is none.
-func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
+func (r *reading) fetch(ctx context.Context, room *Reservation) (*page, error) {
 	r.fresh = r.iterator == ""
 	if r.fresh {
 		if err := r.seek(ctx); err != nil {
@@ -119,7 +119,7 @@ func (r *reading) fetch(ctx context.Context, room *gerritstream.Reservation) (*p
 
 // getRecords makes one request for a page, within memory that is reserved
 // already, or free.
-func (r *reading) getRecords(ctx context.Context, room *gerritstream.Reservation) (*page, error) {
+func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, error) {
 	p := &page{memory: memory{room: room}, own: r.own}
 	take := func(resp *smithyhttp.Response) error { return r.take(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.arn.Load(), Limit: &r.limit}

@@ -17,7 +17,7 @@ import (
 // at worst: none waits for another's request.
 func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 	const shards, takes = 64, 100 * time.Millisecond
-	budget := gerritstream.NewBudget(PageReserve)
+	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, shards, withBudget(budget), func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: kinesistest.Delay(takes)})
 		listed, err := w.srv.Shards("gerrit")
@@ -97,7 +97,7 @@ func TestLargerPageTakesWhatIsFree(t *testing.T) {
 // is kept.
 func TestLargerPageWaitsForItsRoom(t *testing.T) {
 	const total = 2 * PageReserve
-	budget := gerritstream.NewBudget(total)
+	budget := NewBudget(total)
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		const waits = time.Minute
 		var began time.Time
@@ -130,7 +130,7 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 		"many":       {aggregateOf(make([]string, maxRecords)...), aggregateOf(make([]string, maxRecords)...)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			budget := gerritstream.NewBudget(2 * PageReserve)
+			budget := NewBudget(2 * PageReserve)
 			inBubble(t, kinesistest.Options{NoLimits: true}, 1, withBudget(budget), func(t *testing.T, w *world) {
 				w.put(data...)
 				r := &reading{Source: w.src, shard: shard0, cursor: trimHorizon(), limit: maxRecords, atTip: true}
@@ -205,7 +205,7 @@ func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 	const shards = 32
 	for _, size := range []int64{1, PageReserve, PageReserve + 10*leastRoom} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			budget := gerritstream.NewBudget(size)
+			budget := NewBudget(size)
 			slow := func(c *Config) { c.Budget, c.PollInterval = budget, time.Minute }
 			inBubble(t, kinesistest.Options{NoLimits: true}, shards, slow, func(t *testing.T, w *world) {
 				listed, err := w.srv.Shards("gerrit")

@@ -15,8 +15,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // pipes is a network of pipes, as between a client and a proxy that forgets a
@@ -103,7 +101,7 @@ func (n *pipes) silence() {
 // that a Source has where it is given none.
 func readingOverPipes(t *testing.T, http2 bool) (*world, *pipes) {
 	t.Helper()
-	w := &world{t: t, srv: aStream(t), budget: gerritstream.NewBudget(0)}
+	w := &world{t: t, srv: aStream(t), budget: NewBudget(0)}
 	network := newPipes()
 	served := httptest.NewUnstartedServer(w.srv)
 	_ = served.Listener.Close() // of a real network

@@ -23,7 +23,7 @@ type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
 	credentials *credentials
-	budget      *gerritstream.Budget
+	budget      *Budget
 	observer    Observer
 	poll        time.Duration
 	region      string
@@ -90,7 +90,7 @@ func (s *Source) fillIn() {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.budget == nil {
-		s.budget = gerritstream.NewBudget(0)
+		s.budget = NewBudget(0)
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}

@@ -8,13 +8,6 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for the whole file: beyond
-// either, position and digest are logged and counted.
-const (
-	maxLetters     = 1000
-	maxLetterBytes = 32 << 20 // of payload
-)
-
 // encoded is a commit in the form in which it is written: everything that takes
 // time is done before the transaction.
 type encoded struct {
@@ -24,21 +17,6 @@ type encoded struct {
 	events    [][]any
 	letters   []gerritstream.DeadLetter
 	discarded []gerritstream.DeadLetter // by the last write
-}
-
-// withinLimits checks what the contract asks of the caller.
-func withinLimits(c *gerritstream.Commit) error {
-	items, weight := len(c.Entries)+len(c.DeadLetters), 0
-	for i := range c.Entries {
-		weight += c.Entries[i].Weight()
-	}
-	for i := range c.DeadLetters {
-		weight += c.DeadLetters[i].Weight()
-	}
-	if items > 1 && (items > limits.Items || weight > limits.Weight) {
-		return fmt.Errorf("%d items of weight %d are beyond the limits of %d and %d", items, weight, limits.Items, limits.Weight)
-	}
-	return nil
 }
 
 // encode prepares a commit. The events' payloads are not copied.
@@ -125,7 +103,7 @@ func (w *encoded) putAside(st *statements) error {
 		if exists {
 			continue
 		}
-		if held >= maxLetters || bytes+len(d.Payload) > maxLetterBytes {
+		if held >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {
 			w.discarded = append(w.discarded, *d)
 			continue
 		}

@@ -66,7 +66,7 @@ func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
 		return context.Cause(t.ctx)
 	}
 	t.store.clock.saw(c.Now)
-	if err := withinLimits(&c); err != nil {
+	if err := c.Check(limits); err != nil {
 		return err
 	}
 	w := t.encode(&c)

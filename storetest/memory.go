@@ -10,13 +10,6 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for a whole store: beyond either,
-// only a count is kept.
-const (
-	MaxDeadLetters       = 1000
-	MaxDeadLetterStorage = 32 << 20 // bytes of payload
-)
-
 // MemoryConfig configures a Memory. Its zero value is useful.
 type MemoryConfig struct {
 	// Limits of each commit. Zero fields: 100 items, 900,000 bytes.

@@ -118,9 +118,9 @@ func contentLetterBounds(f *fixture) {
 	const extra = 7
 	var want []gerritstream.DeadLetter
 	n := 0
-	for n < MaxDeadLetters+extra {
+	for n < gerritstream.MaxDeadLetters+extra {
 		var c gerritstream.Commit
-		for range min(term.Limits().Items, MaxDeadLetters+extra-n) {
+		for range min(term.Limits().Items, gerritstream.MaxDeadLetters+extra-n) {
 			n++
 			c.DeadLetters = append(c.DeadLetters, letterWith(shardA, n, []byte{byte(n)}))
 		}
@@ -128,11 +128,11 @@ func contentLetterBounds(f *fixture) {
 		c.Position = after(n)
 		f.commit(term, c)
 	}
-	f.putAside(want[:MaxDeadLetters]...)
+	f.putAside(want[:gerritstream.MaxDeadLetters]...)
 	pos := after(n)
 	f.stored(store, 0, shardA, &pos)
 	in := f.inspect(store)
-	if in.DeadLetters != MaxDeadLetters || in.Discarded != extra {
-		f.Errorf("%d dead letters held and %d discarded, want %d and %d", in.DeadLetters, in.Discarded, MaxDeadLetters, extra)
+	if in.DeadLetters != gerritstream.MaxDeadLetters || in.Discarded != extra {
+		f.Errorf("%d dead letters held and %d discarded, want %d and %d", in.DeadLetters, in.Discarded, gerritstream.MaxDeadLetters, extra)
 	}
 }

@@ -147,7 +147,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		if err := m.inEpochLocked(t.epoch); err != nil {
 			return fmt.Errorf("commit to %s: %w", t.shard, err)
 		}
-		if err := withinLimits(m.config.Limits, &c); err != nil {
+		if err := c.Check(m.config.Limits); err != nil {
 			return err
 		}
 		m.applyLocked(t, &c)
@@ -163,22 +163,6 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		return err
 	}
 	t.pos, t.ok = c.Position, true
-	return nil
-}
-
-// withinLimits checks what the contract asks of the caller.
-func withinLimits(limits gerritstream.Limits, c *gerritstream.Commit) error {
-	items, weight := len(c.Entries)+len(c.DeadLetters), 0
-	for i := range c.Entries {
-		weight += c.Entries[i].Weight()
-	}
-	for i := range c.DeadLetters {
-		weight += c.DeadLetters[i].Weight()
-	}
-	if items > 1 && (items > limits.Items || weight > limits.Weight) {
-		return fmt.Errorf("commit of %d items, weight %d, is beyond the limits of %d and %d",
-			items, weight, limits.Items, limits.Weight)
-	}
 	return nil
 }
 
@@ -228,7 +212,7 @@ func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
 		}
 		stored += len(m.dead[i].Payload)
 	}
-	if len(m.dead) >= MaxDeadLetters || stored > MaxDeadLetterStorage {
+	if len(m.dead) >= gerritstream.MaxDeadLetters || stored > gerritstream.MaxDeadLetterStorage {
 		m.discarded++
 		return
 	}

@@ -58,9 +58,6 @@ var confined = map[string][]string{
 	"github.com/coreos/go-systemd": {"internal/daemon", "cmd/gerritstream"},
 }
 
-// rootMayImport is all that the root imports besides the standard library.
-const rootMayImport = "golang.org/x/sync/"
-
 // listed is a package as `go list -json` describes it.
 type listed struct {
 	ImportPath string
@@ -122,9 +119,8 @@ func checkImport(name string, may []string, imported string) error {
 		}
 		return nil
 	}
-	if first, _, _ := strings.Cut(imported, "/"); name == "" && strings.Contains(first, ".") &&
-		!strings.HasPrefix(imported, rootMayImport) {
-		return fmt.Errorf("the root imports the standard library and %s only", rootMayImport)
+	if first, _, _ := strings.Cut(imported, "/"); name == "" && strings.Contains(first, ".") {
+		return errors.New("the root imports the standard library only")
 	}
 	for prefix, places := range confined {
 		if strings.HasPrefix(imported, prefix) && !slices.Contains(places, name) {

@@ -45,7 +45,7 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	if t.ctx.Err() != nil {
 		return context.Cause(t.ctx)
 	}
-	if err := withinLimits(c); err != nil {
+	if err := c.Check(limits); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -62,21 +62,6 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	}
 	w.dropPassed()
 	return t.store.write(pointCommit, func() error { return w.do(ctx) })
-}
-
-// withinLimits checks what the contract asks of the caller.
-func withinLimits(c *gerritstream.Commit) error {
-	items, weight := len(c.Entries)+len(c.DeadLetters), 0
-	for i := range c.Entries {
-		weight += c.Entries[i].Weight()
-	}
-	for i := range c.DeadLetters {
-		weight += c.DeadLetters[i].Weight()
-	}
-	if items > 1 && (items > limits.Items || weight > limits.Weight) {
-		return fmt.Errorf("%d items of weight %d are beyond the limits of %d and %d", items, weight, limits.Items, limits.Weight)
-	}
-	return nil
 }
 
 // work is one commit on its way.

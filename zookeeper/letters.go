@@ -17,14 +17,6 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The bounds of what is kept of dead letters, for a whole connection: beyond
-// either, position and digest are logged and counted. They are soft: processes
-// that write at the same moment may pass them by what they write then.
-const (
-	maxLetters     = 1000
-	maxLetterBytes = 32 << 20 // of payload
-)
-
 // letterFormat is the version of the stored form of a dead letter.
 const letterFormat = 1
 
@@ -128,13 +120,13 @@ func (w *work) admit(ctx context.Context) error {
 		return err
 	}
 	count, bytes := int(held.stat.NumChildren), 0
-	if roomy := maxLetterBytes / gerritstream.MaxDeadLetterBytes; count < maxLetters && count+len(w.letters) > roomy {
+	if roomy := gerritstream.MaxDeadLetterStorage / gerritstream.MaxDeadLetterBytes; count < gerritstream.MaxDeadLetters && count+len(w.letters) > roomy {
 		if bytes, err = t.letterBytes(ctx); err != nil {
 			return err
 		}
 	}
 	room := func(d *gerritstream.DeadLetter) bool {
-		if count >= maxLetters || bytes+len(d.Payload) > maxLetterBytes {
+		if count >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {
 			return false
 		}
 		count, bytes = count+1, bytes+len(d.Payload)

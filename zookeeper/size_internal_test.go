@@ -66,7 +66,7 @@ func TestCommitsWithinTheLimitsFit(t *testing.T) {
 func check(t *testing.T, w *work, what string) {
 	t.Helper()
 	c := gerritstream.Commit{Entries: w.entries, DeadLetters: w.letters}
-	if err := withinLimits(&c); err != nil {
+	if err := c.Check(limits); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 	if err := fit(w.build().list...); err != nil {

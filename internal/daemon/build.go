@@ -113,7 +113,7 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: rules(),
 	})
 	c := d.options.Config.Kinesis()
-	c.Budget = gerritstream.NewBudget(d.options.Config.Memory)
+	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
 	c.Logger = d.log
 	c.Observer = d.metrics
 	c.Transport, c.Isolated = d.options.Transport, d.options.Transport != nil

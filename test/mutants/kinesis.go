@@ -398,7 +398,7 @@ var kinesisMutants = []mutant{
 		name: "room is reserved when the page is there",
 		file: "kinesis/read.go",
 		old:  "	p, err := r.fetch(ctx, room)\n	if err != nil {\n		room.Release()\n		return nil, err\n	}\n",
-		new:  "	room.Release()\n	free, _ := gerritstream.NewBudget(0).Reserve(ctx, pageReserve)\n	p, err := r.fetch(ctx, free)\n	if err != nil {\n		return nil, err\n	}\n	if room, err = r.budget.Reserve(ctx, pageReserve); err != nil {\n		return nil, err\n	}\n	p.memory.room = room\n",
+		new:  "	room.Release()\n	free, _ := NewBudget(0).Reserve(ctx, pageReserve)\n	p, err := r.fetch(ctx, free)\n	if err != nil {\n		return nil, err\n	}\n	if room, err = r.budget.Reserve(ctx, pageReserve); err != nil {\n		return nil, err\n	}\n	p.memory.room = room\n",
 		pkg:  "./kinesis", tests: "TestPageIsWithinItsReservation|TestRoomIsReserved",
 	},
 	{
@@ -431,7 +431,7 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a reservation grows past the budget",
-		file: "budget.go",
+		file: "kinesis/budget.go",
 		old:  "	if !r.budget.sem.TryAcquire(n - r.held) {",
 		new:  "	if n < 0 {",
 		pkg:  "./kinesis", tests: "TestPageIsWithinItsReservation|TestLargerPage",

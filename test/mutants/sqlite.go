@@ -131,8 +131,8 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: dead letters are bounded by their number alone",
 		file: "sqlite/commit.go",
-		old:  "if held >= maxLetters || bytes+len(d.Payload) > maxLetterBytes {",
-		new:  "if held >= maxLetters {",
+		old:  "if held >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {",
+		new:  "if held >= gerritstream.MaxDeadLetters {",
 		pkg:  "./sqlite", tests: "TestDeadLettersAreBoundedByTheirBytes",
 	},
 	{
@@ -144,16 +144,16 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "SQLite: a commit has no limits",
-		file: "sqlite/commit.go",
-		old:  "if items > 1 && (items > limits.Items || weight > limits.Weight) {",
-		new:  "if items > 1000*limits.Items {",
+		file: "sqlite/term.go",
+		old:  "c.Check(limits)",
+		new:  "c.Check(gerritstream.Limits{Items: 1000 * limits.Items, Weight: 1000 * limits.Weight})",
 		pkg:  "./sqlite", tests: "TestCommitLimits",
 	},
 	{
-		name: "SQLite: a single item can be beyond the limits",
-		file: "sqlite/commit.go",
-		old:  "if items > 1 && (items > limits.Items || weight > limits.Weight) {",
-		new:  "if items > limits.Items || weight > limits.Weight {",
+		name: "a single item can be beyond the limits",
+		file: "store.go",
+		old:  "if items > 1 && (items > l.Items || weight > l.Weight) {",
+		new:  "if items > l.Items || weight > l.Weight {",
 		pkg:  "./sqlite", tests: "TestCommitLimits",
 	},
 	{

@@ -174,15 +174,15 @@ var zookeeperMutants = []mutant{
 	{
 		name: "ZooKeeper: dead letters are kept whatever they weigh",
 		file: "zookeeper/letters.go",
-		old:  "count >= maxLetters || bytes+len(d.Payload) > maxLetterBytes",
-		new:  "count >= maxLetters",
+		old:  "count >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage",
+		new:  "count >= gerritstream.MaxDeadLetters",
 		pkg:  "./zookeeper", tests: "TestDeadLettersAreKeptUpToABoundInBytes",
 	},
 	{
 		name: "ZooKeeper: a commit has no limits",
 		file: "zookeeper/commit.go",
-		old:  "items > 1 && (items",
-		new:  "items < 0 && (items",
+		old:  "c.Check(limits)",
+		new:  "c.Check(gerritstream.Limits{Items: 1000 * limits.Items, Weight: 1000 * limits.Weight})",
 		pkg:  "./zookeeper", tests: "TestStore/one_server/commit_beyond_the_limits",
 	},
 	{

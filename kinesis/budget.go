@@ -1,4 +1,4 @@
-package gerritstream
+package kinesis
 
 import (
 	"context"
