@@ -945,7 +945,7 @@ func TestTheStartIsDecidedOnce(t *testing.T) {
 		if n := len(h.memory.Entries()); n != 0 {
 			t.Errorf("%d entries from before the start", n)
 		}
-		if !strings.Contains(p.log.String(), "start record") {
+		if !strings.Contains(p.log.String(), "start_at is not used") {
 			t.Errorf("nothing said of the start record:\n%s", p.log)
 		}
 	})
