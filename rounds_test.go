@@ -69,6 +69,8 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 				t.Errorf("%s has the position %+v", s, pos)
 			}
 		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		t.Logf("%v, at most %d descriptions within a second, %d refused", r.seen, r.most, r.refused)
 		if n := r.seen["DescribeStreamSummary"]; n > processes*each || r.most > 20 || r.refused > 0 {
 			t.Errorf("the stream was described %d times, %d times within a second, and %d requests were refused; want at most %d, 20 and 0",
@@ -87,8 +89,8 @@ func TestClosedShardsEndWithoutListings(t *testing.T) {
 			h.stream.split(s)
 		}
 		time.Sleep(time.Hour)
-		lists := 0
-		h.stream.listErr = func() error { lists++; return nil }
+		var lists atomic.Int64
+		h.stream.listErr = func() error { lists.Add(1); return nil }
 		var chance atomic.Int64
 		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCampaign { // they end one after the other, for ten seconds
@@ -103,9 +105,9 @@ func TestClosedShardsEndWithoutListings(t *testing.T) {
 				t.Errorf("%s has not ended", s)
 			}
 		}
-		t.Logf("%d listings", lists)
-		if lists > 65 {
-			t.Errorf("%d listings for %d shards that were closed long ago", lists, closed)
+		t.Logf("%d listings", lists.Load())
+		if n := lists.Load(); n > 65 {
+			t.Errorf("%d listings for %d shards that were closed long ago", n, closed)
 		}
 	})
 }

@@ -76,6 +76,31 @@ func TestRecreatedStreamIsNotReadOnByTime(t *testing.T) {
 	}
 }
 
+// A description from just before the refusal proves nothing either.
+func TestRecreatedStreamIsNotReadOnByAFreshDescription(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
+		w.put("old")
+		pairs := w.idle(trimHorizon(), func() {
+			w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: func(next kinesistest.Handler) kinesistest.Handler {
+				if _, err := w.src.List(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Second)
+				err := w.srv.DeleteStream("gerrit")
+				if _, again := w.srv.CreateStream("gerrit", 1); err != nil || again != nil {
+					t.Error(err, again)
+				}
+				w.put("new")
+				return refusals["expired"](next)
+			}})
+		})
+		wantData(t, pairs, "old")
+		if last := pairs[len(pairs)-1].err; !errors.Is(last, gerritstream.ErrShardNotFound) {
+			t.Errorf("the last pair has %v", last)
+		}
+	})
+}
+
 // The same where the stream is the same: the reading goes on after one look at
 // it.
 func TestSameStreamIsReadOnByTime(t *testing.T) {

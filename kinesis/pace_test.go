@@ -291,14 +291,16 @@ func TestOutageIsRetriedMoreAndMoreSlowlyWithJitter(t *testing.T) {
 // After a failure is over the next one is met as if it were the first.
 func TestBackOffIsForgottenAfterASuccess(t *testing.T) {
 	var p pacer
-	for range 10 {
+	for range 20 { // pauses are drawn
+		for range 10 {
+			p.failed()
+		}
+		p.reading()
+		p.succeeded(true, 0)
 		p.failed()
-	}
-	p.reading()
-	p.succeeded(true, 0)
-	p.failed()
-	if wait := time.Until(p.due); wait > firstBound {
-		t.Errorf("the first pause after a success is %s", wait)
+		if wait := time.Until(p.due); wait > firstBound {
+			t.Fatalf("the first pause after a success is %s", wait)
+		}
 	}
 }
 

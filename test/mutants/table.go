@@ -184,12 +184,11 @@ var mutants = []mutant{
 		pkg:  ".", tests: "TestAnOlderListingOfARecreatedStreamWritesNothing",
 	},
 	{
-		name:    "throttling during a seek begins at the tip",
-		file:    "kinesis/read.go",
-		old:     "	case throttled:\n",
-		new:     "	case throttled:\n		r.iterator, r.cursor = \"\", gerritstream.Position{From: gerritstream.StartPoint{Time: time.Now()}}\n",
-		imports: "	\"time\"\n",
-		pkg:     "./kinesis", tests: "Throttl|Trouble",
+		name: "throttling during a seek begins at the tip",
+		file: "kinesis/read.go",
+		old:  "	case throttled:\n",
+		new:  "	case throttled:\n		r.iterator, r.cursor = \"\", gerritstream.Position{From: gerritstream.StartPoint{Time: time.Now()}}\n",
+		pkg:  "./kinesis", tests: "Throttl|Trouble",
 	},
 	{
 		name: "an expired iterator is sought from where reading began",

@@ -56,6 +56,10 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 		}
 	}
 	running := slices.DeleteFunc(slices.Clone(q.s.crew), func(w *worker) bool { return !w.alive() })
+	starting := func(w *worker) bool { return w.alive() && !w.opened() } // it would make a file where there is none
+	if !n.await(ctx, replaceNotice, func() bool { return !slices.ContainsFunc(running, starting) }) {
+		return false
+	}
 	move(q.path, away)
 	if q.s.faults["database file replaced"]%2 == 1 {
 		if out, err := exec.CommandContext(ctx, "cp", away, q.path).CombinedOutput(); err != nil {

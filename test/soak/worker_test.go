@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -129,9 +130,19 @@ func (w *worker) checkEnd() {
 	}
 }
 
+// opened reports whether the process has opened its store.
+func (w *worker) opened() bool {
+	b, err := os.ReadFile(w.logPath())
+	return err == nil && bytes.Contains(b, []byte("msg=starting"))
+}
+
+func (w *worker) logPath() string {
+	return filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.log", w.number, w.starts))
+}
+
 // tail returns the end of the process' log.
 func (w *worker) tail() string {
-	b, err := os.ReadFile(filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.log", w.number, w.starts)))
+	b, err := os.ReadFile(w.logPath())
 	if err != nil {
 		return err.Error()
 	}
