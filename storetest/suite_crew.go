@@ -170,8 +170,8 @@ func crewKill(f *fixture) {
 func crewLine(f *fixture) {
 	var stores []gerritstream.Store
 	var line []string
-	for _, name := range []string{"first", "second", "third", "fourth"} {
-		store, id := f.joins(name)
+	for _, name := range []string{"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"} {
+		store, id := f.joins(name) // many, so that chance does not keep their order
 		stores, line = append(stores, store), append(line, id)
 	}
 	term := f.elect(stores[0], shardA)
