@@ -2,7 +2,10 @@ package zookeeper_test
 
 import (
 	"flag"
+	"fmt"
+	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -16,5 +19,21 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", atOnce); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	code := m.Run()
+	if err := leaks(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// leaks reports goroutines that go on. Those of a session that a test has killed
+// take up to a second for their goodbye, more on a busy machine.
+func leaks() (err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if err = goleak.Find(); err == nil { // each look lasts a second or two
+			return nil
+		}
+	}
+	return err
 }
