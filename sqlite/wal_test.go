@@ -118,7 +118,7 @@ func TestLogIsBoundedUnderReadersWithoutAGap(t *testing.T) {
 		}
 		reader := begin()
 		fill(t, term, 2, 24)
-		for range 500 { // of 50 ms each
+		for n := 0; n < 4000 && walSize(t, s.path) > walLimit; n++ { // of 50 ms each: twenty looks at the log
 			wait(t, 40*time.Millisecond)
 			next := begin()
 			wait(t, 10*time.Millisecond)
