@@ -58,7 +58,7 @@ func TestLogIsBounded(t *testing.T) {
 				if in.Log == nil || in.Log.Bytes < 24<<20 {
 					t.Fatalf("the log is %+v", in.Log)
 				}
-				if late := in.Log.HeldSince.Sub(began); late < 0 || late > 15*time.Second {
+				if late := in.Log.HeldSince.Sub(began); late < 0 || late > 2*time.Minute { // it is called no older than it is
 					t.Errorf("the reader came at %v, the log is held since %v", began, in.Log.HeldSince)
 				}
 				must(t, reader.Rollback())
