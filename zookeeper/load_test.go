@@ -232,15 +232,22 @@ func TestRest(t *testing.T) {
 		quiet = c.requests()
 		return quiet-before < 10*processes
 	})
-	before, began := c.requests(), time.Now()
-	c.poke()
-	eventually(t, "all records are committed", func() bool { return c.led(1) == shards })
-	<-time.After(time.Until(began.Add(8 * time.Second))) // two rounds, whatever they ask
-	asked := c.requests() - before
-	t.Logf("%d requests", asked)
-	if most := goal * 30 * shards * processes * 2 / 3; float64(asked) > most {
-		t.Errorf("%d requests in %v, want at most %.0f", asked, time.Since(began), most)
+	const window = 8 * time.Second // two rounds of planning
+	var asked int
+	var most float64
+	for try := 1; try <= 3; try++ { // a stall of the machine costs a window, a regression costs all of them
+		before, began := c.requests(), time.Now()
+		c.poke()
+		eventually(t, "all records are committed", func() bool { return c.led(try) == shards })
+		<-time.After(time.Until(began.Add(window)))
+		asked = c.requests() - before
+		most = goal * shards * processes * (20 + max(0, time.Since(began)-window).Seconds())
+		t.Logf("%d requests in %v, at most %.0f are allowed", asked, time.Since(began), most)
+		if float64(asked) <= most {
+			return
+		}
 	}
+	t.Errorf("%d requests, want at most %.0f", asked, most)
 }
 
 // Hundreds of closed shards that were never read are read once, and each costs
