@@ -7,7 +7,7 @@
 // process neither loses a record nor repeats one. Shards are followed through
 // splits and merges, parents before children.
 //
-// A [Listener] ties the parts together:
+// A [Consumer] ties the parts together:
 //
 //   - a [Source] lists and reads the stream (package kinesis);
 //   - a [Store] elects, keeps positions and holds the queue (package sqlite,

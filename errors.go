@@ -51,7 +51,7 @@ var (
 	// ErrRetrying: a Source met trouble, is waiting, and will go on by itself.
 	ErrRetrying = errors.New("retrying")
 
-	// ErrAlreadyRun: a Listener's Run was called before; a further one is made
+	// ErrAlreadyRun: a Consumer's Run was called before; a further one is made
 	// by New.
 	ErrAlreadyRun = errors.New("the listener has run already")
 

@@ -35,40 +35,40 @@ type Operator interface {
 	// same transaction.
 	//
 	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer
-	// version wrote the stored position. ErrNotObeyed: another program would
+	// version wrote the stored position. ErrForeignLeader: another program would
 	// lead the shard next, and begin elsewhere. Nothing is written then.
 	SetPosition(ctx context.Context, epoch int, shard ShardID, change func(stored *StoredPosition) (Position, error)) error
 
-	// Obeyed returns ErrNotObeyed if SetPosition would do so for this position
+	// Obeyed returns ErrForeignLeader if SetPosition would do so for this position
 	// as things stand now, for who tries without doing it. It writes nothing,
 	// and a moment later it may be otherwise.
-	Obeyed(ctx context.Context, epoch int, shard ShardID, to Position) error
+	CheckPosition(ctx context.Context, epoch int, shard ShardID, to Position) error
 
 	// RemovePositions removes positions and returns how many of them there
 	// were. ErrConflict: one of them is of the current epoch and is not marked
 	// ended; nothing was removed. Which ones nobody needs any more is the
-	// caller's to say: see PlanPrune.
+	// caller's to say: see Prune.
 	RemovePositions(ctx context.Context, which []PositionKey) (removed int, err error)
 
 	// Letters yields the dead letters, the newest first, holding a few of them
 	// at a time. Those put aside or removed meanwhile may be missing. An error
 	// is the last pair.
-	Letters(ctx context.Context) iter.Seq2[Letter, error]
+	DeadLetters(ctx context.Context) iter.Seq2[StoredDeadLetter, error]
 
-	// Letter returns one dead letter. ErrNoLetter: it is not held.
-	Letter(ctx context.Context, id EventID) (Letter, error)
+	// Letter returns one dead letter. ErrNoDeadLetter: it is not held.
+	DeadLetter(ctx context.Context, id EventID) (StoredDeadLetter, error)
 
-	// DropLetters removes dead letters and returns how many of them there were.
-	DropLetters(ctx context.Context, ids []EventID) (dropped int, err error)
+	// DropDeadLetters removes dead letters and returns how many of them there were.
+	DropDeadLetters(ctx context.Context, ids []EventID) (dropped int, err error)
 
-	// RetryLetter queues an entry under its ID and removes the dead letter of
+	// RedriveDeadLetter queues an entry under its ID and removes the dead letter of
 	// that ID, in one transaction. A queue that knows identities and holds the
 	// entry already keeps it once. Whether the entry may be queued is the
-	// caller's to say: see Reconsider.
+	// caller's to say: see Redrive.
 	//
-	// ErrNoLetter: it is not held; ErrCut: only a part of its record is held.
+	// ErrNoDeadLetter: it is not held; ErrTruncated: only a part of its record is held.
 	// Nothing is written then.
-	RetryLetter(ctx context.Context, e Entry) error
+	RedriveDeadLetter(ctx context.Context, e Entry) error
 
 	// Close gives back what the operator has open; calls under way fail. It
 	// returns at the latest when ctx ends, or a few seconds later, and the same
@@ -78,17 +78,17 @@ type Operator interface {
 
 // Stored is what a store holds of positions.
 type Stored struct {
-	Start     *Start // nil: nothing has begun; the epoch is then 0
+	Origin    *Origin // nil: nothing has begun; the epoch is then 0
 	Positions map[ShardID]StoredPosition
 	Earlier   []PositionKey // positions of epochs before the current one, by epoch and shard
 }
 
 // Epoch is the current epoch.
 func (s *Stored) Epoch() int {
-	if s.Start == nil {
+	if s.Origin == nil {
 		return 0
 	}
-	return s.Start.Epoch
+	return s.Origin.Epoch
 }
 
 // StoredPosition is a position as committed, with what is stored beside it.
@@ -104,21 +104,21 @@ type PositionKey struct {
 	Shard ShardID
 }
 
-// Letter is a dead letter as held.
-type Letter struct {
-	DeadLetter
-	PutAside time.Time // by the clock of the process or of the store that put it aside
+// StoredDeadLetter is a dead letter as held.
+type StoredDeadLetter struct {
+	DeadLetter DeadLetter
+	StoredAt   time.Time // by the clock of the process or of the store that put it aside
 }
 
 // What an Operator's errors are found by, besides those of a Store.
 var (
-	// ErrNoLetter: the dead letter is not held.
-	ErrNoLetter = errors.New("no such dead letter")
+	// ErrNoDeadLetter: the dead letter is not held.
+	ErrNoDeadLetter = errors.New("no such dead letter")
 
-	// ErrNotObeyed: another program would lead a shard next and would not begin
+	// ErrForeignLeader: another program would lead a shard next and would not begin
 	// at the position that is to be set.
-	ErrNotObeyed = errors.New("the position would not be obeyed")
+	ErrForeignLeader = errors.New("the position would not be obeyed")
 
-	// ErrCut: only the beginning of a dead letter's record is held.
-	ErrCut = errors.New("only the beginning of the record is held")
+	// ErrTruncated: only the beginning of a dead letter's record is held.
+	ErrTruncated = errors.New("only the beginning of the record is held")
 )

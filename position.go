@@ -1,8 +1,6 @@
 package gerritstream
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -11,7 +9,7 @@ import (
 // point to start from, or after a sequence number.
 type Position struct {
 	// From is where reading starts while After is empty.
-	From StartPoint `json:"from,omitzero"`
+	From StartingPosition `json:"from,omitzero"`
 
 	// After is the last record handled completely, and Arrived when it arrived.
 	After   SequenceNumber `json:"after,omitempty"`
@@ -20,7 +18,7 @@ type Position struct {
 	// TakenOver, while Arrived is not known, is when Zuul's own listener stored
 	// After, by ZooKeeper's clock: a hint at how long ago that record arrived,
 	// and no more.
-	TakenOver time.Time `json:"taken_over,omitzero"`
+	CheckpointedAt time.Time `json:"taken_over,omitzero"`
 
 	// CaughtUp is a moment at which everything that had arrived was handled.
 	// Zero: not known.
@@ -34,7 +32,7 @@ type Position struct {
 	Ended bool `json:"ended,omitempty"`
 
 	// Lost are the intervals of arrival in which records may have gone unread,
-	// oldest first, the newest maxLost of them.
+	// oldest first, the newest MaxLost of them.
 	Lost []Interval `json:"lost,omitempty"`
 
 	// Unreadable, if not nil, says why a stored position could not be
@@ -42,8 +40,8 @@ type Position struct {
 	Unreadable error `json:"-"`
 }
 
-// StartPoint is where the reading of a stream or a shard starts.
-type StartPoint struct {
+// StartingPosition is where the reading of a stream or a shard starts.
+type StartingPosition struct {
 	// TrimHorizon: at the oldest record kept. Time is then the earliest moment
 	// at which a record that is still to be read can have arrived, as far as
 	// that is known; a trim horizon later than that means a possible loss.
@@ -75,16 +73,16 @@ const (
 	WhyBadPosition = "bad position"           // given up by the policy for bad positions
 	WhyRecreated   = "recreated"              // the stream was deleted and made anew
 	WhyShardGone   = "shard gone"             // the shard went before it was handled to its end
-	WhyPythonLed   = "Python led from LATEST" // Zuul's own listener began at the tip, behind a start of ours
+	WhyForeignLed  = "Python led from LATEST" // Zuul's own listener began at the tip, behind a start of ours
 )
 
 // Causes returns every Why that an Observer is told of.
 func Causes() []string {
-	return []string{WhyTrimmed, WhyBadPosition, WhyRecreated, WhyShardGone, WhyPythonLed}
+	return []string{WhyTrimmed, WhyBadPosition, WhyRecreated, WhyShardGone, WhyForeignLed}
 }
 
-// maxLost bounds Position.Lost. Older intervals stay in logs and metrics.
-const maxLost = 16
+// MaxLost bounds Position.Lost. Older intervals stay in logs and metrics.
+const MaxLost = 16
 
 // Covers reports whether a record was handled already.
 func (p *Position) Covers(seq SequenceNumber, sub int) bool {
@@ -123,11 +121,11 @@ func (p Position) String() string {
 	return "none"
 }
 
-// withLost returns the position with one more interval, the oldest dropped when
+// WithLost returns the position with one more interval, the oldest dropped when
 // there are too many. The receiver's list is left alone.
-func (p Position) withLost(i Interval) Position {
+func (p Position) WithLost(i Interval) Position {
 	lost := append(append([]Interval(nil), p.Lost...), i)
-	p.Lost = lost[max(0, len(lost)-maxLost):]
+	p.Lost = lost[max(0, len(lost)-MaxLost):]
 	return p
 }
 
@@ -137,88 +135,15 @@ type Stamp struct {
 	Nonce string `json:"nonce"` // differs between any two commits: it tells whether a commit with a lost reply was applied
 }
 
-// positionFormat is the version of the stored form. A reader refuses a newer
-// one.
-const positionFormat = 1
-
-// storedPosition is the stored form: one JSON object.
-type storedPosition struct {
-	Format int `json:"format"`
-	Position
-	Stamp
+// Begun reports whether anything of the shard was handled, or may have been.
+func (p *Position) Begun() bool {
+	return p.After != "" || p.Partial != nil || !p.CaughtUp.IsZero() || p.Unreadable != nil
 }
 
-// EncodePosition returns the stored form of a position, a JSON object of less
-// than 8 KiB.
-func EncodePosition(p Position, s Stamp) []byte {
-	b, err := json.Marshal(storedPosition{Format: positionFormat, Position: p, Stamp: s})
-	if err != nil { // a time beyond year 9999: no service sends one
-		panic(fmt.Sprintf("encode position: %v", err))
-	}
-	return b
-}
+// ArrivalError is how far arrival times may be wrong (guarantee 1 of the
+// README).
+const ArrivalError = 5 * time.Minute
 
-// DecodePosition reads the stored form. ErrNewerFormat: a newer version wrote
-// it; ErrBadPosition: it is damaged.
-func DecodePosition(b []byte) (Position, Stamp, error) {
-	var head struct {
-		Format int `json:"format"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
-	}
-	if head.Format > positionFormat {
-		return Position{}, Stamp{}, fmt.Errorf("decode position: format %d, known up to %d: %w", head.Format, positionFormat, ErrNewerFormat)
-	}
-	var stored storedPosition
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&stored); err != nil {
-		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
-	}
-	if err := stored.check(); err != nil {
-		return Position{}, Stamp{}, fmt.Errorf("decode position: %w: %w", ErrBadPosition, err)
-	}
-	return stored.Position, stored.Stamp, nil
-}
-
-// maxText is more than any version writes of a Why or a nonce.
-const maxText = 64
-
-// check reports what no version of this program would have written. What is
-// left is small, wherever it is stored again.
-func (s *storedPosition) check() error {
-	if s.Format < 1 {
-		return fmt.Errorf("format %d", s.Format)
-	}
-	if len(s.Nonce) > maxText {
-		return fmt.Errorf("a nonce of %d bytes", len(s.Nonce))
-	}
-	if len(s.Lost) > maxLost {
-		return fmt.Errorf("%d intervals that may be lost, more than %d", len(s.Lost), maxLost)
-	}
-	for _, i := range s.Lost {
-		if len(i.Why) > maxText {
-			return fmt.Errorf("an interval that may be lost has a reason of %d bytes", len(i.Why))
-		}
-	}
-	if s.After != "" {
-		if _, err := ParseSequenceNumber(string(s.After)); err != nil {
-			return err
-		}
-		if s.Arrived.IsZero() && s.TakenOver.IsZero() {
-			return fmt.Errorf("sequence number without an arrival time")
-		}
-	} else if !s.From.TrimHorizon && s.From.Time.IsZero() {
-		return fmt.Errorf("neither a sequence number nor a point to start from")
-	}
-	if s.Partial != nil {
-		if _, err := ParseSequenceNumber(string(s.Partial.Seq)); err != nil {
-			return err
-		}
-		if s.Partial.Sub < 0 || s.Partial.Seq.Compare(s.After) <= 0 {
-			return fmt.Errorf("partial record %s/%d is not behind %s", s.Partial.Seq, s.Partial.Sub, s.After)
-		}
-	}
-	return nil
-}
+// WhySetByOperator is the Why of an interval that an operator chose not to have
+// read.
+const WhySetByOperator = "set by operator"

@@ -1,102 +1,31 @@
 package gerritstream
 
 import (
-	"bytes"
-	"errors"
 	"math/big"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 )
 
-func TestPositionSurvivesStoring(t *testing.T) {
-	stamp := Stamp{Term: 7, Nonce: "n1"}
-	for name, p := range map[string]Position{
-		"anchor":       {From: startAt},
-		"trim horizon": {From: StartPoint{TrimHorizon: true}},
-		"child":        {From: StartPoint{TrimHorizon: true, Time: t0}},
-		"sequence":     at("49590338271490256608559692538361571095921575989136588898", 3),
-		"caught up":    {After: "5", Arrived: t0, CaughtUp: t0.Add(time.Hour)},
-		"taken over":   {After: "5", TakenOver: t0},
-		"partial":      {After: "5", Arrived: t0, Partial: &Partial{Seq: "6", Sub: 3}},
-		"partial only": {From: startAt, Partial: &Partial{Seq: "6", Sub: 0}},
-		"ended":        ended(at("5", 1)),
-		"lost":         at("5", 1).withLost(Interval{Until: t0, Why: "trimmed"}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, gotStamp, err := DecodePosition(EncodePosition(p, stamp))
-			if err != nil || !reflect.DeepEqual(got, p) || gotStamp != stamp {
-				t.Errorf("got %+v %+v, %v; want %+v %+v", got, gotStamp, err, p, stamp)
-			}
-		})
-	}
-}
+var (
+	t0      = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	startAt = StartingPosition{Time: t0}
+)
 
-func TestDamagedPositionsAreRefused(t *testing.T) {
-	good := string(EncodePosition(at("5", 1), Stamp{Term: 1}))
-	for _, tt := range []struct {
-		stored string
-		want   error
-	}{
-		{"", ErrBadPosition},
-		{"null", ErrBadPosition},
-		{"[]", ErrBadPosition},
-		{`{"checkpoint":"5"}`, ErrBadPosition},
-		{good[:len(good)-1], ErrBadPosition},
-		{good + "x", ErrBadPosition},
-		{strings.Replace(good, `"5"`, `"05"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"5"`, `"five"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"5"`, `"`+strings.Repeat("5", 129)+`"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"format":1`, `"format":0`, 1), ErrBadPosition},
-		{strings.Replace(good, `"format":1`, `"format":1,"unknown":1`, 1), ErrBadPosition},
-		{`{"format":1,"after":"5","term":1,"nonce":""}`, ErrBadPosition},
-		{`{"format":1,"term":1,"nonce":""}`, ErrBadPosition},
-		{strings.Replace(good, `"nonce":""`, `"nonce":"`+strings.Repeat("N", 65)+`"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"term"`, `"lost":[{"why":"`+strings.Repeat("w", 65)+`"}],"term"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"term"`, `"lost":[{}`+strings.Repeat(",{}", 16)+`],"term"`, 1), ErrBadPosition},
-		{`{"format":1,"from":{"trim_horizon":true},"partial":{"seq":"6","sub":-1},"term":1,"nonce":""}`, ErrBadPosition},
-		{strings.Replace(good, `"term"`, `"partial":{"seq":"5","sub":1},"term"`, 1), ErrBadPosition},
-		{strings.Replace(good, `"format":1`, `"format":2,"unknown":1`, 1), ErrNewerFormat},
-	} {
-		if _, _, err := DecodePosition([]byte(tt.stored)); !errors.Is(err, tt.want) {
-			t.Errorf("decode %s: %v, want %v", tt.stored, err, tt.want)
-		}
-	}
-}
-
-// FuzzDecodePosition: whatever is stored, decoding does not panic, and what it
-// accepts is stored as the same again.
-func FuzzDecodePosition(f *testing.F) {
-	f.Add([]byte(`{"format":1}`))
-	f.Add(EncodePosition(at("5", 1).withLost(Interval{Until: t0}), Stamp{}))
-	f.Add(EncodePosition(Position{From: startAt, Partial: &Partial{Seq: "6"}}, Stamp{Term: 1 << 63}))
-	f.Fuzz(func(t *testing.T, stored []byte) {
-		p, s, err := DecodePosition(stored)
-		if err != nil {
-			if !errors.Is(err, ErrBadPosition) && !errors.Is(err, ErrNewerFormat) {
-				t.Errorf("unnamed error %v", err)
-			}
-			return
-		}
-		once := EncodePosition(p, s)
-		p, s, err = DecodePosition(once)
-		if err != nil || !bytes.Equal(once, EncodePosition(p, s)) {
-			t.Errorf("%q is not stored as it was read: %v", stored, err)
-		}
-	})
+func at(after SequenceNumber, minutes int) Position {
+	return Position{After: after, Arrived: t0.Add(time.Duration(minutes) * time.Minute)}
 }
 
 func TestLostIntervalsAreBounded(t *testing.T) {
 	var p Position
-	for i := range 3 * maxLost {
-		p = p.withLost(Interval{Until: t0.Add(time.Duration(i) * time.Hour)})
+	for i := range 3 * MaxLost {
+		p = p.WithLost(Interval{Until: t0.Add(time.Duration(i) * time.Hour)})
 	}
-	if len(p.Lost) != maxLost || !p.Lost[maxLost-1].Until.Equal(t0.Add(47*time.Hour)) {
+	if len(p.Lost) != MaxLost || !p.Lost[MaxLost-1].Until.Equal(t0.Add(47*time.Hour)) {
 		t.Errorf("%d intervals, the last until %s", len(p.Lost), p.Lost[len(p.Lost)-1].Until)
 	}
-	q := p.withLost(Interval{Why: "other"})
-	if p.Lost[maxLost-1].Why == "other" || q.Lost[maxLost-1].Why != "other" {
+	q := p.WithLost(Interval{Why: "other"})
+	if p.Lost[MaxLost-1].Why == "other" || q.Lost[MaxLost-1].Why != "other" {
 		t.Error("two positions share a list")
 	}
 }
@@ -142,7 +71,7 @@ func TestHandledUntil(t *testing.T) {
 		p    Position
 		want time.Time
 	}{
-		"trim horizon of a stream": {Position{From: StartPoint{TrimHorizon: true}}, time.Time{}},
+		"trim horizon of a stream": {Position{From: StartingPosition{TrimHorizon: true}}, time.Time{}},
 		"anchor":                   {Position{From: startAt}, t0},
 		"idle since the anchor":    {Position{From: startAt, CaughtUp: later}, later},
 		"arrival":                  {at("5", 60), later},

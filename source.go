@@ -38,7 +38,7 @@ type Source interface {
 	//
 	// A batch may begin at or before the position it was read from: the caller
 	// drops what it has already handled.
-	Read(ctx context.Context, shard ShardID, from Position) iter.Seq2[Batch, error]
+	Read(ctx context.Context, shard ShardID, from Position) iter.Seq2[Page, error]
 }
 
 // Stream tells one stream from all others. A stream that was deleted and made
@@ -64,14 +64,14 @@ type Shard struct {
 	Last    SequenceNumber `json:"last,omitempty"` // empty while the shard is open
 }
 
-// Batch is one page of a shard: possibly empty, possibly the last.
+// Page is one page of a shard: possibly empty, possibly the last.
 //
 // Its bytes belong to the Source and are valid until Done is called; whoever
 // keeps them longer copies them.
-type Batch struct {
+type Page struct {
 	Records  []Record
 	Now      time.Time     // the service's clock: not later than the moment the page was asked for
-	Behind   time.Duration // how far the end of this page is from the tip of the shard; 0 = at the tip
+	Lag      time.Duration // how far the end of this page is from the tip of the shard; 0 = at the tip
 	End      bool          // the shard is closed and this is its last page: the service named its children or listed its last number
 	Children []ShardID     // with End: the shards that go on from here, when the service says so
 	Done     func()        // gives the page's memory back; nil when there is nothing to give back; call it once

@@ -20,10 +20,10 @@ type Status struct {
 	Process  string        `json:"process"`        // host, process id, and something unique
 	Began    time.Time     `json:"began,omitzero"` // when it began to run, by the local clock
 	Stream   Stream        `json:"stream"`
-	Start    *Start        `json:"start"`   // nil: not known yet
+	Origin   *Origin       `json:"start"`   // nil: not known yet
 	Listed   time.Time     `json:"listed"`  // the service's time of the last complete listing; zero: none yet
 	Trouble  string        `json:"trouble"` // why nothing can be listed or planned; empty: all is well
-	Behind   int           `json:"behind"`  // shards read here that are not at the tip
+	Lagging  int           `json:"behind"`  // shards read here that are not at the tip
 	Shards   []ShardStatus `json:"shards"`  // by id
 	CaughtUp bool          `json:"caught_up"`
 
@@ -65,7 +65,7 @@ type ShardStatus struct {
 	// the service tells, and when it has told nothing for 30 s the time since
 	// counts as well. Otherwise it is the age of the position, once that is
 	// above 90 s.
-	Behind time.Duration `json:"behind_ns"`
+	Lag time.Duration `json:"behind_ns"`
 
 	// HandledUntil is a moment: everything that arrived before has been handled
 	// and committed, whoever reads the shard. Zero: not known, as while another
@@ -91,11 +91,4 @@ type ShardStatus struct {
 	Queued     uint64    `json:"queued"`
 	Filtered   uint64    `json:"filtered"`
 	Dead       uint64    `json:"dead"`
-}
-
-// become changes the State.
-func (s *ShardStatus) become(state State) {
-	if s.State != state {
-		s.State, s.Since = state, time.Now()
-	}
 }

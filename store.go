@@ -15,15 +15,15 @@ import (
 // method says that it blocks; callers retry. Unless an error says otherwise,
 // what a method did is unknown when it fails.
 type Store interface {
-	Crew
+	Group
 
 	// Start returns the start record; ok is false while there is none.
 	// ErrNewerFormat: a newer version wrote it.
-	Start(ctx context.Context) (start Start, ok bool, err error)
+	Origin(ctx context.Context) (start Origin, ok bool, err error)
 
-	// SetStart makes next the start record if it still is prev (nil: if there
+	// SetOrigin makes next the start record if it still is prev (nil: if there
 	// is none). ErrConflict: it is another, and nothing was written.
-	SetStart(ctx context.Context, prev *Start, next Start) error
+	SetOrigin(ctx context.Context, prev *Origin, next Origin) error
 
 	// Positions returns every position of an epoch, as committed. One that
 	// cannot be understood is among them, with Unreadable set. ErrNewerFormat:
@@ -198,26 +198,9 @@ const (
 // Weight is what the dead letter counts for in Limits, in bytes.
 func (d *DeadLetter) Weight() int { return len(d.Payload) + len(d.Detail) + entryOverhead }
 
-// Start says, once per stream, where it begins, and counts how often it was
-// made anew.
-type Start struct {
-	Stream Stream     `json:"stream"`
-	Epoch  int        `json:"epoch"` // 0, and one more each time the stream was found recreated
-	From   StartPoint `json:"from"`
-	Lost   []Interval `json:"lost,omitempty"` // what recreations may have cost, oldest first
-
-	// Retention is how long the stream keeps a record, as listed last. Zero: a
-	// version that did not store it wrote the record.
-	Retention time.Duration `json:"retention_ns,omitempty"`
-
-	// Trimmed is a moment: what arrived before it is gone, however long the
-	// stream keeps records now. A retention that is raised brings nothing back.
-	Trimmed time.Time `json:"trimmed_before,omitzero"`
-}
-
 // Inspection is what a store knows at one moment, for `status` and for checks.
 type Inspection struct {
-	Start       *Start                     `json:"start"` // nil: nothing has begun
+	Origin      *Origin                    `json:"start"` // nil: nothing has begun
 	Shards      map[ShardID]InspectedShard `json:"shards"`
 	Reports     []Report                   `json:"reports"`
 	Queue       int64                      `json:"queue"`        // events held

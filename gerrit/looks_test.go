@@ -97,7 +97,7 @@ func inUTF16(event string, order binary.AppendByteOrder, mark string) string {
 func TestABadRecordIsNamed(t *testing.T) {
 	for _, c := range encodings {
 		for _, name := range gerrit.Types() {
-			event := strings.NewReplacer("example", "SECRET", "Muster", "SECRET").Replace(string(readEvent(t, name)))
+			event := strings.NewReplacer("example", "SECRET", "GroupState", "SECRET").Replace(string(readEvent(t, name)))
 			_, err := gerrit.Scan([]byte(c.spoil(event)))
 			var fault *gerrit.Fault
 			if !errors.As(err, &fault) {

@@ -99,7 +99,7 @@ var (
 	}
 	branches = []string{"main", "main", "main", "main", "stable/2026.1", "stable/2025.2", "feature/cog-wheels"}
 	people   = []object{
-		person("Ada Example", "ada.example"), person("Ben Muster", "ben.muster"), person("Zoë Beispiel", "zoe.beispiel"),
+		person("Ada Example", "ada.example"), person("Ben GroupState", "ben.muster"), person("Zoë Beispiel", "zoe.beispiel"),
 		person("Chiara d'Esempio", "chiara.desempio"), person("Иван Примеров", "ivan.primerov"), person("例 太郎", "taro.rei"),
 		person("Max Mustermann", "max.mustermann"), person("Fulana de Tal", "fulana.detal"),
 	}

@@ -13,7 +13,6 @@ import (
 	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
-
 	"github.com/gerritstream/gerritstream"
 )
 
@@ -102,7 +101,7 @@ func BenchmarkRequest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := p.yield(b.Context(), func(batch gerritstream.Batch, _ error) bool { batch.Done(); return true }); err != nil {
+		if _, err := p.yield(b.Context(), func(batch gerritstream.Page, _ error) bool { batch.Done(); return true }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -165,7 +165,7 @@ func ahead(ctx context.Context, src *Source, shard gerritstream.ShardID) <-chan 
 		defer close(ch)
 		for batch, err := range src.Read(ctx, shard, trimHorizon()) {
 			select {
-			case ch <- pair{Batch: batch, err: err}:
+			case ch <- pair{Page: batch, err: err}:
 			case <-ctx.Done():
 				if batch.Done != nil {
 					batch.Done()

@@ -69,7 +69,7 @@ func TestExpiredIteratorIsSoughtByTheServicesTime(t *testing.T) {
 		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 			w.srv.AdvanceClock(wrong)
 			began := w.srv.Now()
-			from := gerritstream.Position{From: gerritstream.StartPoint{Time: began}}
+			from := gerritstream.Position{From: gerritstream.StartingPosition{Time: began}}
 			waited := false
 			pairs := w.read(from, func(p pair) bool {
 				if !waited && time.Since(began.Add(-wrong)) > time.Hour {

@@ -159,7 +159,7 @@ func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 2 * endReplies, Do: answered(`{"Records":[],"MillisBehindLatest":0}`)})
 		var pairs []pair
 		for batch, err := range w.src.Read(t.Context(), gerritstream.ShardID(left), trimHorizon()) {
-			p := pair{Batch: batch, err: err}
+			p := pair{Page: batch, err: err}
 			if batch.Done != nil {
 				defer batch.Done()
 			}
@@ -257,7 +257,7 @@ func TestDistanceBelowZeroIsNotTheTip(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: with("MillisBehindLatest", -1)})
 		for _, p := range w.read(trimHorizon(), after(3)) {
-			if p.err != nil || p.Behind <= 0 {
+			if p.err != nil || p.Lag <= 0 {
 				t.Errorf("got %+v", p)
 			}
 		}

@@ -170,7 +170,7 @@ func (w *world) fail(operation string, n int, code, message string, status int) 
 
 // pair is what a Read yielded, copied.
 type pair struct {
-	gerritstream.Batch
+	gerritstream.Page
 	err error
 	at  time.Time
 }
@@ -219,7 +219,7 @@ func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop 
 }
 
 // atTip stops at the tip.
-func atTip(p pair) bool { return p.err == nil && len(p.Records) == 0 && p.Behind == 0 }
+func atTip(p pair) bool { return p.err == nil && len(p.Records) == 0 && p.Lag == 0 }
 
 // never lets the reading end by itself.
 func never(pair) bool { return false }
@@ -275,7 +275,7 @@ func (w *world) wantFree() {
 }
 
 func trimHorizon() gerritstream.Position {
-	return gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+	return gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 }
 
 func wantData(t *testing.T, pairs []pair, want ...string) {

@@ -147,7 +147,7 @@ func (m *memory) noMore() {
 // yield hands the page on: in one batch, or, when aggregates make more than
 // 10,000 records of it, in several, each after the one before is done. It
 // returns whether to go on, and the context's error when that ended in between.
-func (p *page) yield(ctx context.Context, yield func(gerritstream.Batch, error) bool) (bool, error) {
+func (p *page) yield(ctx context.Context, yield func(gerritstream.Page, error) bool) (bool, error) {
 	defer p.memory.noMore()
 	left := p.total
 	if left == 0 {
@@ -189,10 +189,10 @@ func (p *page) needs(size int) int64 {
 
 // batch makes a batch of some of the page's records. Only the last one tells
 // what comes after the page.
-func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Batch {
-	b := gerritstream.Batch{Records: records, Now: p.now, Behind: p.behind}
+func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Page {
+	b := gerritstream.Page{Records: records, Now: p.now, Lag: p.behind}
 	if p.behind == unknownBehind || !last && p.behind == 0 {
-		b.Behind = time.Millisecond // not known to be the tip
+		b.Lag = time.Millisecond // not known to be the tip
 	}
 	if last && p.next == "" {
 		b.End, b.Children = true, p.children

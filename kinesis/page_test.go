@@ -87,8 +87,8 @@ func TestPageOfManyRecordsComesInBatches(t *testing.T) {
 		for i, p := range pairs {
 			sizes = append(sizes, len(p.Records))
 			last := i == len(pairs)-1
-			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Behind == 0) != last || p.Now.IsZero() {
-				t.Errorf("batch %d of %d: end %v, children %v, behind %s, %v", i, len(pairs), p.End, p.Children, p.Behind, p.err)
+			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Lag == 0) != last || p.Now.IsZero() {
+				t.Errorf("batch %d of %d: end %v, children %v, behind %s, %v", i, len(pairs), p.End, p.Children, p.Lag, p.err)
 			}
 		}
 		if !slices.Equal(sizes, []int{10_000, 10_000, 5_002}) {
@@ -202,7 +202,7 @@ func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
 		w.put("a")
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: edited(func(out map[string]any) { delete(out, "MillisBehindLatest") })})
 		for _, p := range w.read(trimHorizon(), after(3)) {
-			if p.err != nil || p.Behind <= 0 {
+			if p.err != nil || p.Lag <= 0 {
 				t.Errorf("got %+v", p)
 			}
 		}
@@ -261,7 +261,7 @@ func TestAggregateOfAMillionEntries(t *testing.T) {
 			if batch.Done != nil {
 				batch.Done()
 			}
-			if batch.Behind == 0 {
+			if batch.Lag == 0 {
 				break
 			}
 		}

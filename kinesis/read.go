@@ -8,7 +8,6 @@ import (
 
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-
 	"github.com/gerritstream/gerritstream"
 )
 
@@ -25,8 +24,8 @@ import (
 // and so is a reply that is not what a reply has to be; an iterator that has
 // expired is replaced without a word. An aggregate whose checksum or structure
 // is wrong, or that is empty, is one Record that is Bad.
-func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
-	return func(yield func(gerritstream.Batch, error) bool) {
+func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+	return func(yield func(gerritstream.Page, error) bool) {
 		r := &reading{Source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
 		r.checked, r.created = s.incarnation.latest()
 		r.run(ctx, yield)
@@ -52,7 +51,7 @@ type reading struct {
 	refused time.Time // local: when the last iterator was refused; zero: none
 }
 
-func (r *reading) run(ctx context.Context, yield func(gerritstream.Batch, error) bool) {
+func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) bool) {
 	for {
 		p, err := r.next(ctx)
 		goOn := false
@@ -180,23 +179,23 @@ func (r *reading) pass(p *page) {
 }
 
 // bear yields an error and returns whether the reading goes on after it.
-func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.Batch, error) bool) bool {
+func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.Page, error) bool) bool {
 	if ctx.Err() != nil {
-		yield(gerritstream.Batch{}, ctx.Err())
+		yield(gerritstream.Page{}, ctx.Err())
 		return false
 	}
 	var e *Error
 	if !errors.As(err, &e) {
-		yield(gerritstream.Batch{}, err)
+		yield(gerritstream.Page{}, err)
 		return false
 	}
 	switch e.class {
 	case badPosition:
-		yield(gerritstream.Batch{}, e)
+		yield(gerritstream.Page{}, e)
 		return false
 	case notFound:
 		e.is = gerritstream.ErrShardNotFound
-		yield(gerritstream.Batch{}, e)
+		yield(gerritstream.Page{}, e)
 		return false
 	case iteratorExpired:
 		r.iterator, r.refused = "", time.Now()
@@ -234,5 +233,5 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.B
 	default:
 		r.pace.failed()
 	}
-	return yield(gerritstream.Batch{}, retrying(e))
+	return yield(gerritstream.Page{}, retrying(e))
 }

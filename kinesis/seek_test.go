@@ -39,7 +39,7 @@ func TestTimeReadsFromTheFirstRecordThen(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
 		time.Sleep(time.Minute)
-		from := gerritstream.Position{From: gerritstream.StartPoint{Time: time.Now()}}
+		from := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now()}}
 		w.put("b")
 		wantData(t, w.read(from, atTip), "b")
 		if in := w.lastSeek(); in.ShardIteratorType != "AT_TIMESTAMP" || !in.time().Equal(from.From.Time) {
@@ -104,7 +104,7 @@ func TestShortIdleShardResumesBehindItsRecord(t *testing.T) {
 func TestCaughtUpIsNoReasonToBeginBeforeTheStart(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]time.Time{0: start, time.Minute: start, time.Hour: start.Add(55 * time.Minute)} {
-		p := gerritstream.Position{From: gerritstream.StartPoint{Time: start}, CaughtUp: start.Add(after)}
+		p := gerritstream.Position{From: gerritstream.StartingPosition{Time: start}, CaughtUp: start.Add(after)}
 		if got, ok := startOf(&p); !ok || !got.at.Equal(want) {
 			t.Errorf("caught up %s after the start: got %s, want %s", after, got.at, want)
 		}
@@ -116,7 +116,7 @@ func TestFutureTimeIsLoweredToTheServicesClock(t *testing.T) {
 		w.put("a")
 		time.Sleep(time.Minute)
 		now := time.Now()
-		pairs := w.read(gerritstream.Position{From: gerritstream.StartPoint{Time: now.Add(time.Hour)}}, atTip)
+		pairs := w.read(gerritstream.Position{From: gerritstream.StartingPosition{Time: now.Add(time.Hour)}}, atTip)
 		wantData(t, pairs)
 		wantRetrying(t, errorsOf(pairs), 0)
 		if in := w.lastSeek(); in.time().After(now) || in.time().Before(now.Add(-3*time.Second)) {
@@ -160,7 +160,7 @@ func TestRefusedTimeIsNotABadPosition(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
 		w.fail("GetShardIterator", lowerings+1, "InvalidArgumentException", "no", 0)
-		pairs := w.read(gerritstream.Position{From: gerritstream.StartPoint{Time: time.Now().Add(-time.Minute)}}, atTip)
+		pairs := w.read(gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now().Add(-time.Minute)}}, atTip)
 		wantRetrying(t, errorsOf(pairs), 1)
 		wantData(t, pairs, "a")
 	})

@@ -165,7 +165,7 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 		"another stream's":           {behind, "InvalidArgumentException", otherStream, true},
 		"corrupt":                    {behind, "ValidationException", corrupt, true},
 		"another part of it":         {behind, "ValidationException", shardName, false},
-		"a time":                     {gerritstream.Position{From: gerritstream.StartPoint{Time: now}}, "InvalidArgumentException", "no", false},
+		"a time":                     {gerritstream.Position{From: gerritstream.StartingPosition{Time: now}}, "InvalidArgumentException", "no", false},
 		"a time caught up at":        {gerritstream.Position{After: "12345", Arrived: now.Add(-time.Hour), CaughtUp: now}, "InvalidArgumentException", "no", false},
 		"the trim horizon":           {trimHorizon(), "InvalidArgumentException", "no", false},
 		"denied":                     {behind, "AccessDeniedException", otherStream, false},

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// ErrCut is what a [Handler] returns to break the connection instead of
+// ErrTruncated is what a [Handler] returns to break the connection instead of
 // replying.
-var ErrCut = errors.New("connection cut")
+var ErrTruncated = errors.New("connection cut")
 
 // Handler answers a request. An error other than the context's breaks the
 // connection, without a reply.
@@ -126,7 +126,7 @@ func Delay(d time.Duration) Action {
 
 // CutRequest breaks the connection; the operation is not applied.
 func CutRequest(Handler) Handler {
-	return func(context.Context, *Request) (*Reply, error) { return nil, ErrCut }
+	return func(context.Context, *Request) (*Reply, error) { return nil, ErrTruncated }
 }
 
 // CutReply applies the operation and breaks the connection before any of the
@@ -136,7 +136,7 @@ func CutReply(next Handler) Handler {
 		if _, err := next(ctx, r); err != nil {
 			return nil, err
 		}
-		return nil, ErrCut
+		return nil, ErrTruncated
 	}
 }
 

@@ -20,7 +20,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	reply, err := t.server.answer(r.Context(), r, body, err)
 	switch {
-	case errors.Is(err, ErrCut):
+	case errors.Is(err, ErrTruncated):
 		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	case err != nil:
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // encoded is a commit in the form in which it is written: everything that takes
@@ -26,7 +27,7 @@ func (t *term) encode(c *gerritstream.Commit) *encoded {
 	stamp := gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}
 	w := &encoded{
 		term:     t,
-		position: string(gerritstream.EncodePosition(c.Position, stamp)),
+		position: string(storekit.EncodePosition(c.Position, stamp)),
 		at:       now,
 		events:   make([][]any, len(c.Entries)),
 		letters:  c.DeadLetters,

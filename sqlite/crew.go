@@ -30,8 +30,8 @@ type processRow struct {
 // member reads what the process announced.
 func (r *processRow) member() gerritstream.Member {
 	m := gerritstream.Member{ID: r.id}
-	if err := json.Unmarshal([]byte(r.announcement.String), &m.Announcement); err != nil {
-		m.Announcement, m.Damaged = gerritstream.Announcement{}, fmt.Errorf("read announcement of %s: %w", r.id, err)
+	if err := json.Unmarshal([]byte(r.announcement.String), &m.Info); err != nil {
+		m.Info, m.Damaged = gerritstream.MemberInfo{}, fmt.Errorf("read announcement of %s: %w", r.id, err)
 	}
 	return m
 }
@@ -124,8 +124,8 @@ func (s *Store) members(processes []processRow, now time.Time) []gerritstream.Me
 	return members
 }
 
-// Announce implements gerritstream.Crew.
-func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error {
+// Advertise implements gerritstream.Group.
+func (s *Store) Advertise(ctx context.Context, a gerritstream.MemberInfo) error {
 	announcement, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode announcement: %w", err)
@@ -138,17 +138,17 @@ func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error
 	})
 }
 
-// Muster implements gerritstream.Crew.
-func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.Muster, error) {
+// GroupState implements gerritstream.Group.
+func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.GroupState, error) {
 	if err := s.inPlace(); err != nil {
-		return gerritstream.Muster{}, err
+		return gerritstream.GroupState{}, err
 	}
 	m, err := s.muster(ctx, shards)
 	return m, explainRead(s.path, err)
 }
 
 // muster reads everything at one moment.
-func (s *Store) muster(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.Muster, err error) {
+func (s *Store) muster(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.GroupState, err error) {
 	now := time.Now()
 	tx, err := s.reading.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -168,8 +168,8 @@ func (s *Store) muster(ctx context.Context, shards []gerritstream.ShardID) (m ge
 	if err != nil {
 		return m, err
 	}
-	m = gerritstream.Muster{
-		Self: s.id, Members: s.members(processes, now), Lines: map[gerritstream.ShardID][]gerritstream.Contender{},
+	m = gerritstream.GroupState{
+		Self: s.id, Members: s.members(processes, now), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
 	for _, shard := range shards {
 		ids := lines[shard]
@@ -178,7 +178,7 @@ func (s *Store) muster(ctx context.Context, shards []gerritstream.ShardID) (m ge
 		}
 		for _, id := range ids {
 			if s.alive(id, now) {
-				m.Lines[shard] = append(m.Lines[shard], gerritstream.Contender{Member: id})
+				m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: id})
 			}
 		}
 	}
@@ -204,20 +204,20 @@ func readHolders(ctx context.Context, q rowsQuerier) (holders map[gerritstream.S
 	return holders, rows.Err()
 }
 
-// lookout is one WaitMuster under way.
+// lookout is one WaitGroupChange under way.
 type lookout struct {
-	seen gerritstream.Muster
+	seen gerritstream.GroupState
 	news chan crewNews // of capacity 1
 }
 
-// crewNews is what a WaitMuster returns.
+// crewNews is what a WaitGroupChange returns.
 type crewNews struct {
 	left bool
 	err  error
 }
 
-// WaitMuster implements gerritstream.Crew.
-func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
+// WaitGroupChange implements gerritstream.Group.
+func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
 	o := &lookout{seen: seen, news: make(chan crewNews, 1)}
 	s.mu.Lock()
 	s.lookouts = append(s.lookouts, o)

@@ -14,12 +14,12 @@ import (
 
 func announce(t *testing.T, store *sqlite.Store) {
 	t.Helper()
-	must(t, store.Announce(t.Context(), gerritstream.Announcement{Process: "process", Readable: true}))
+	must(t, store.Advertise(t.Context(), gerritstream.MemberInfo{Process: "process", Readable: true}))
 }
 
-func muster(t *testing.T, store *sqlite.Store) gerritstream.Muster {
+func muster(t *testing.T, store *sqlite.Store) gerritstream.GroupState {
 	t.Helper()
-	m, err := store.Muster(t.Context(), []gerritstream.ShardID{shardA})
+	m, err := store.GroupState(t.Context(), []gerritstream.ShardID{shardA})
 	must(t, err)
 	return m
 }
@@ -37,7 +37,7 @@ func TestAQuietCrewWritesNothing(t *testing.T) {
 		defer cancel()
 		go func() { _, _ = candidate.Campaign(ctx, 0, shardA) }()
 		wait(t, 10*time.Second)
-		if line := muster(t, leader).Lines[shardA]; len(line) != 2 {
+		if line := muster(t, leader).Candidates[shardA]; len(line) != 2 {
 			t.Fatalf("the line is %+v", line)
 		}
 		s.say(`CREATE TABLE written (what TEXT)`)
@@ -47,7 +47,7 @@ func TestAQuietCrewWritesNothing(t *testing.T) {
 		seen := muster(t, leader)
 		for range 60 {
 			waiting, stop := context.WithTimeout(ctx, time.Second)
-			if _, err := leader.WaitMuster(waiting, seen); err == nil {
+			if _, err := leader.WaitGroupChange(waiting, seen); err == nil {
 				t.Error("a wait ended, and nothing has changed")
 			}
 			stop()
@@ -104,7 +104,7 @@ func TestLeavingIsNoticed(t *testing.T) {
 				seen := muster(t, watcher)
 				began := time.Now()
 				tt.leave(t, leaver)
-				left, err := watcher.WaitMuster(t.Context(), seen)
+				left, err := watcher.WaitGroupChange(t.Context(), seen)
 				if took := time.Since(began); err != nil || !left || took > tt.within {
 					t.Errorf("left %v, %v, after %v", left, err, took)
 				}
@@ -130,7 +130,7 @@ func TestACrewLeavesNothingBehind(t *testing.T) {
 	elect(t, first, shardA)
 	gone := make(chan error, 1)
 	go func() { _, err := second.Campaign(t.Context(), 0, shardA); gone <- err }()
-	for deadline := time.After(30 * time.Second); len(muster(t, first).Lines[shardA]) != 2; {
+	for deadline := time.After(30 * time.Second); len(muster(t, first).Candidates[shardA]) != 2; {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
@@ -165,12 +165,12 @@ func TestALeaderLeavesTheLine(t *testing.T) {
 			won <- err
 		}()
 		wait(t, 5*time.Second)
-		if line := muster(t, first).Lines[shardA]; len(line) != 2 {
+		if line := muster(t, first).Candidates[shardA]; len(line) != 2 {
 			t.Fatalf("the line is %+v", line)
 		}
 		must(t, term.Resign(t.Context()))
 		must(t, <-won)
-		if line := muster(t, first).Lines[shardA]; len(line) != 1 || line[0].Member != second.ID() {
+		if line := muster(t, first).Candidates[shardA]; len(line) != 1 || line[0].Member != second.ID() {
 			t.Errorf("the line is %+v, want %s alone", line, second.ID())
 		}
 	})

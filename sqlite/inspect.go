@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Inspect implements gerritstream.Store.
@@ -42,7 +43,7 @@ func inspect(ctx context.Context, db *sql.DB, path string) (in gerritstream.Insp
 		return in, err
 	}
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
-	if in.Start, err = readStart(ctx, tx); err != nil {
+	if in.Origin, err = readStart(ctx, tx); err != nil {
 		return in, err
 	}
 	size, err := walSize(path)
@@ -54,7 +55,7 @@ func inspect(ctx context.Context, db *sql.DB, path string) (in gerritstream.Insp
 		return in, err
 	}
 	now := milliseconds(time.Now())
-	if in.Shards, err = inspectShards(ctx, tx, in.Start, now); err != nil {
+	if in.Shards, err = inspectShards(ctx, tx, in.Origin, now); err != nil {
 		return in, err
 	}
 	in.Reports, err = inspectReports(ctx, tx, now)
@@ -100,7 +101,7 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 // inspectShards describes the shards that were ever led or have a position in
 // the current epoch. A process whose last beat is longer ago than its leases
 // live leads nothing.
-func inspectShards(ctx context.Context, tx *sql.Tx, start *gerritstream.Start, now int64) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
+func inspectShards(ctx context.Context, tx *sql.Tx, start *gerritstream.Origin, now int64) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
 	epoch := 0
 	if start != nil {
 		epoch = start.Epoch
@@ -135,7 +136,7 @@ func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.Inspe
 	if raw == nil {
 		return shard, s, nil
 	}
-	pos, _, err := gerritstream.DecodePosition(raw)
+	pos, _, err := storekit.DecodePosition(raw)
 	if err != nil {
 		pos = gerritstream.Position{Unreadable: err}
 	}

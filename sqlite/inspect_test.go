@@ -16,7 +16,7 @@ func TestBesideANewerSchema(t *testing.T) {
 	} {
 		s.say(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
 	}
-	must(t, store.SetStart(t.Context(), nil, gerritstream.Start{}))
+	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{}))
 	announce(t, store)
 	term := elect(t, store, shardA)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -30,7 +30,7 @@ func TestBesideANewerSchema(t *testing.T) {
 	must(t, openOperator(t, s.path).SetPosition(t.Context(), 0, shardB, setTo(position("1"))))
 	in, err := store.Inspect(t.Context())
 	must(t, err)
-	if in.Queue != 1 || in.DeadLetters != 1 || in.Start == nil || len(in.Shards) != 2 || len(in.Reports) != 1 {
+	if in.Queue != 1 || in.DeadLetters != 1 || in.Origin == nil || len(in.Shards) != 2 || len(in.Reports) != 1 {
 		t.Errorf("inspected %+v", in)
 	}
 	must(t, term.Resign(t.Context()))

@@ -15,14 +15,14 @@ import (
 // letterPage is how many dead letters one read takes: a megabyte at most.
 const letterPage = 16
 
-// Letters implements gerritstream.Operator.
-func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, error] {
-	return func(yield func(gerritstream.Letter, error) bool) {
+// DeadLetters implements gerritstream.Operator.
+func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.StoredDeadLetter, error] {
+	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
 		before := int64(math.MaxInt64)
 		for {
 			page, last, err := o.letters(ctx, before)
 			if err != nil {
-				yield(gerritstream.Letter{}, fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err)))
+				yield(gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err)))
 				return
 			}
 			for i := range page {
@@ -40,7 +40,7 @@ func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, e
 
 // letters reads the newest dead letters before a number, and returns the number
 // of the last of them.
-func (o *Operator) letters(ctx context.Context, before int64) (page []gerritstream.Letter, last int64, err error) {
+func (o *Operator) letters(ctx context.Context, before int64) (page []gerritstream.StoredDeadLetter, last int64, err error) {
 	rows, err := o.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters WHERE n < ? ORDER BY n DESC LIMIT ?`, before, letterPage)
 	if err != nil {
 		return nil, 0, err
@@ -56,20 +56,20 @@ func (o *Operator) letters(ctx context.Context, before int64) (page []gerritstre
 	return page, last, rows.Err()
 }
 
-// Letter implements gerritstream.Operator.
-func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerritstream.Letter, error) {
+// DeadLetter implements gerritstream.Operator.
+func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
 	_, l, err := scanLetter(o.db.QueryRowContext(ctx, `SELECT `+letterColumns+` FROM dead_letters WHERE id = ?`, id[:]))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return l, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoLetter)
+		return l, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoDeadLetter)
 	case err != nil:
 		return l, fmt.Errorf("read letter %s: %w", id, explainRead(o.path, err))
 	}
 	return l, nil
 }
 
-// DropLetters implements gerritstream.Operator.
-func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
+// DropDeadLetters implements gerritstream.Operator.
+func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	err = o.write(ctx, pointDropLetters, func(ctx context.Context, conn *sql.Conn) error {
 		dropped = 0
 		for _, id := range ids {
@@ -95,19 +95,19 @@ func dropLetter(ctx context.Context, conn *sql.Conn, id gerritstream.EventID) (i
 	return r.RowsAffected()
 }
 
-// RetryLetter implements gerritstream.Operator.
-func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error {
+// RedriveDeadLetter implements gerritstream.Operator.
+func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	row := eventRow(&e, milliseconds(time.Now()))
 	return o.write(ctx, pointRetryLetter, func(ctx context.Context, conn *sql.Conn) error {
 		var kept, length int
 		err := conn.QueryRowContext(ctx, `SELECT length(payload), length FROM dead_letters WHERE id = ?`, e.ID[:]).Scan(&kept, &length)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoLetter)
+			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoDeadLetter)
 		case err != nil:
 			return err
 		case kept < length:
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrCut)
+			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrTruncated)
 		}
 		if _, err := conn.ExecContext(ctx, addEvent, row...); err != nil {
 			return err

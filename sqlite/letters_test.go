@@ -20,15 +20,15 @@ func TestLettersAreListedAFewAtATime(t *testing.T) {
 	o := s.operator()
 	defer func() { closed(t, o.Close(context.WithoutCancel(t.Context()))) }()
 	idle, n := reachable(), 0
-	for l, err := range o.Letters(t.Context()) {
+	for l, err := range o.DeadLetters(t.Context()) {
 		must(t, err)
 		if n++; n%64 == 0 {
 			if took := reachable() - idle; took > 4<<20 {
 				t.Errorf("%d MiB are in use at the %dth of %d letters", took>>20, n, many)
 			}
 		}
-		if len(l.Payload) != gerritstream.MaxDeadLetterBytes {
-			t.Errorf("a letter has %d bytes", len(l.Payload))
+		if len(l.DeadLetter.Payload) != gerritstream.MaxDeadLetterBytes {
+			t.Errorf("a letter has %d bytes", len(l.DeadLetter.Payload))
 		}
 	}
 	if n != many {

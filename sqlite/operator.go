@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Operator is a gerritstream.Operator on a store's file. It is no member of the
@@ -112,7 +113,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 		return stored, explainRead(o.path, err)
 	}
 	defer func() { err = explainRead(o.path, errors.Join(err, tx.Rollback())) }()
-	if stored.Start, err = readStart(ctx, tx); err != nil {
+	if stored.Origin, err = readStart(ctx, tx); err != nil {
 		return stored, err
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT epoch, shard, position, committed FROM positions WHERE epoch <= ?
@@ -141,7 +142,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 // storedPosition reads a row of positions.
 func storedPosition(raw []byte, committed int64) (s gerritstream.StoredPosition) {
 	var err error
-	if s.Position, s.Stamp, err = gerritstream.DecodePosition(raw); err != nil {
+	if s.Position, s.Stamp, err = storekit.DecodePosition(raw); err != nil {
 		s.Position = gerritstream.Position{Unreadable: err}
 	}
 	if committed != 0 {
@@ -156,7 +157,7 @@ func epochOf(ctx context.Context, q querier) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return (&gerritstream.Stored{Start: start}).Epoch(), nil
+	return (&gerritstream.Stored{Origin: start}).Epoch(), nil
 }
 
 // held reads one position; nil: there is none.
@@ -199,9 +200,9 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 	})
 }
 
-// Obeyed implements gerritstream.Operator: no other program leads from this
+// CheckPosition implements gerritstream.Operator: no other program leads from this
 // file.
-func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
+func (o *Operator) CheckPosition(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
 	return nil
 }
 
@@ -216,7 +217,7 @@ func setPosition(ctx context.Context, conn *sql.Conn, epoch int, shard gerritstr
 	if err != nil {
 		return err
 	}
-	raw := gerritstream.EncodePosition(pos, gerritstream.Stamp{Term: term, Nonce: rand.Text()})
+	raw := storekit.EncodePosition(pos, gerritstream.Stamp{Term: term, Nonce: rand.Text()})
 	_, err = conn.ExecContext(ctx, `INSERT INTO positions (epoch, shard, position, committed) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`,
 		epoch, string(shard), string(raw), milliseconds(time.Now()))

@@ -35,10 +35,10 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), DeadLetters: []gerritstream.DeadLetter{d, e}}))
 
 		s.say(`CREATE TRIGGER kept BEFORE DELETE ON dead_letters WHEN old.seq = '2' BEGIN SELECT RAISE(ABORT, 'kept'); END`)
-		if err := o.RetryLetter(t.Context(), gerritstream.Entry{ID: e.ID, Shard: shardA, Seq: "2"}); err == nil {
+		if err := o.RedriveDeadLetter(t.Context(), gerritstream.Entry{ID: e.ID, Shard: shardA, Seq: "2"}); err == nil {
 			t.Error("the retry succeeded")
 		}
-		if n, err := o.DropLetters(t.Context(), []gerritstream.EventID{d.ID, e.ID}); err == nil || n != 0 {
+		if n, err := o.DropDeadLetters(t.Context(), []gerritstream.EventID{d.ID, e.ID}); err == nil || n != 0 {
 			t.Errorf("%d dropped, error %v", n, err)
 		}
 		if queued, aside := len(s.entries()), len(s.deadLetters()); queued != 0 || aside != 2 {

@@ -71,7 +71,7 @@ func TestTakenAway(t *testing.T) {
 				errs := make(chan error, 3)
 				go func() { _, err := store.Campaign(t.Context(), 0, shardA); errs <- err }()
 				go func() { errs <- store.WaitEnded(t.Context(), 0, shardA) }()
-				go func() { _, err := store.WaitMuster(t.Context(), seen); errs <- err }()
+				go func() { _, err := store.WaitGroupChange(t.Context(), seen); errs <- err }()
 				wait(t, 1100*time.Millisecond) // no beat is under way
 				loss.take(t, path)
 				taken := time.Now()

@@ -7,12 +7,13 @@ import (
 	"fmt"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // decodePosition reads a stored position. One that is damaged is a position
 // with Unreadable set; one of a newer version is an error.
 func decodePosition(raw []byte) (gerritstream.Position, error) {
-	pos, _, err := gerritstream.DecodePosition(raw)
+	pos, _, err := storekit.DecodePosition(raw)
 	switch {
 	case errors.Is(err, gerritstream.ErrNewerFormat):
 		return gerritstream.Position{}, err

@@ -288,14 +288,14 @@ const letterColumns = `n, id, shard, seq, sub, arrived, reason, detail, payload,
 type scanner interface{ Scan(dest ...any) error }
 
 // scanLetter reads a dead letter and its number.
-func scanLetter(row scanner) (n int64, l gerritstream.Letter, err error) {
+func scanLetter(row scanner) (n int64, l gerritstream.StoredDeadLetter, err error) {
 	var id, sum []byte
 	var arrived, aside int64
-	if err := row.Scan(&n, &id, &l.Shard, &l.Seq, &l.Sub, &arrived, &l.Reason, &l.Detail, &l.Payload, &l.Length, &sum, &aside); err != nil {
+	if err := row.Scan(&n, &id, &l.DeadLetter.Shard, &l.DeadLetter.Seq, &l.DeadLetter.Sub, &arrived, &l.DeadLetter.Reason, &l.DeadLetter.Detail, &l.DeadLetter.Payload, &l.DeadLetter.Length, &sum, &aside); err != nil {
 		return 0, l, err
 	}
-	copy(l.ID[:], id)
-	copy(l.SHA256[:], sum)
-	l.Arrived, l.PutAside = fromMilliseconds(arrived), fromMilliseconds(aside)
+	copy(l.DeadLetter.ID[:], id)
+	copy(l.DeadLetter.SHA256[:], sum)
+	l.DeadLetter.Arrived, l.StoredAt = fromMilliseconds(arrived), fromMilliseconds(aside)
 	return n, l, nil
 }

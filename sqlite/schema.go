@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	lib "modernc.org/sqlite/lib"
-
 	"github.com/gerritstream/gerritstream"
+	lib "modernc.org/sqlite/lib"
 )
 
 // applicationID marks a file as ours ("GeSt"), in SQLite's header field for
@@ -93,7 +92,7 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters VALUES ('expired', 0), ('discarded', 0);
 `, `
--- What a process says of itself to the others (gerritstream.Announcement); NULL: it has not.
+-- What a process says of itself to the others (gerritstream.MemberInfo); NULL: it has not.
 ALTER TABLE processes ADD COLUMN announcement TEXT;
 
 -- Who waits for a shard that another leads, in the order of succession.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // A file of each older version is brought up to date with what it holds, and
@@ -24,11 +25,11 @@ func TestMigrations(t *testing.T) {
 			if err != nil || len(positions) != 1 {
 				t.Errorf("positions %v, %v", positions, err)
 			}
-			if err := store.Announce(t.Context(), gerritstream.Announcement{Process: "new", Readable: true}); err != nil {
+			if err := store.Advertise(t.Context(), gerritstream.MemberInfo{Process: "new", Readable: true}); err != nil {
 				t.Error(err)
 			}
-			m, err := store.Muster(t.Context(), nil)
-			if err != nil || len(m.Members) != 1 || m.Members[0].Process != "new" {
+			m, err := store.GroupState(t.Context(), nil)
+			if err != nil || len(m.Members) != 1 || m.Members[0].Info.Process != "new" {
 				t.Errorf("members %+v, %v", m.Members, err)
 			}
 			s, err := readSchema(t.Context(), store.reading)
@@ -54,7 +55,7 @@ func makeOld(t *testing.T, path string, version int) {
 	for _, step := range migrations[:version] {
 		say(t, db, step)
 	}
-	position := gerritstream.EncodePosition(gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}, gerritstream.Stamp{})
+	position := storekit.EncodePosition(gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}, gerritstream.Stamp{})
 	say(t, db, fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d`, applicationID, version))
 	say(t, db, `INSERT INTO positions VALUES (0, 'shardId-000000000000', ?, 0)`, string(position))
 	say(t, db, `INSERT INTO processes (id, name, beat, ttl, beaten) VALUES ('old', 'old', 1, 5000, 0)`)

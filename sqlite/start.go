@@ -18,10 +18,10 @@ const startFormat = 1
 // storedStart is the start record as stored: one JSON object.
 type storedStart struct {
 	Format int `json:"format"`
-	gerritstream.Start
+	gerritstream.Origin
 }
 
-func decodeStart(record []byte) (*gerritstream.Start, error) {
+func decodeStart(record []byte) (*gerritstream.Origin, error) {
 	var stored storedStart
 	if err := json.Unmarshal(record, &stored); err != nil {
 		return nil, fmt.Errorf("read start record: %w", err)
@@ -29,11 +29,11 @@ func decodeStart(record []byte) (*gerritstream.Start, error) {
 	if stored.Format > startFormat {
 		return nil, fmt.Errorf("read start record: format %d, known up to %d: %w", stored.Format, startFormat, gerritstream.ErrNewerFormat)
 	}
-	return &stored.Start, nil
+	return &stored.Origin, nil
 }
 
 // readStart reads the start record; nil: there is none.
-func readStart(ctx context.Context, q querier) (*gerritstream.Start, error) {
+func readStart(ctx context.Context, q querier) (*gerritstream.Origin, error) {
 	var record []byte
 	err := q.QueryRowContext(ctx, `SELECT record FROM start`).Scan(&record)
 	switch {
@@ -45,20 +45,20 @@ func readStart(ctx context.Context, q querier) (*gerritstream.Start, error) {
 	return decodeStart(record)
 }
 
-// Start implements gerritstream.Store.
-func (s *Store) Start(ctx context.Context) (gerritstream.Start, bool, error) {
+// Origin implements gerritstream.Store.
+func (s *Store) Origin(ctx context.Context) (gerritstream.Origin, bool, error) {
 	if err := s.inPlace(); err != nil {
-		return gerritstream.Start{}, false, err
+		return gerritstream.Origin{}, false, err
 	}
 	start, err := readStart(ctx, s.reading)
 	if err != nil || start == nil {
-		return gerritstream.Start{}, false, explainRead(s.path, err)
+		return gerritstream.Origin{}, false, explainRead(s.path, err)
 	}
 	return *start, true, nil
 }
 
-// SetStart implements gerritstream.Store.
-func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next gerritstream.Start) error {
+// SetOrigin implements gerritstream.Store.
+func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	record, err := json.Marshal(storedStart{startFormat, next})
 	if err != nil {
 		return fmt.Errorf("encode start record: %w", err)
@@ -80,7 +80,7 @@ func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next ger
 
 // sameStart compares the stored start record, if there is one, with what a
 // caller believes to be there.
-func sameStart(ok bool, held []byte, prev *gerritstream.Start) (bool, error) {
+func sameStart(ok bool, held []byte, prev *gerritstream.Origin) (bool, error) {
 	if !ok || prev == nil {
 		return !ok && prev == nil, nil
 	}

@@ -17,8 +17,8 @@ type member struct{ gerritstream.Member }
 // newMember makes a member of what was stored, whatever that is.
 func newMember(id string, raw []byte) *member {
 	m := &member{gerritstream.Member{ID: id}}
-	if err := json.Unmarshal(raw, &m.Announcement); err != nil {
-		m.Announcement, m.Damaged = gerritstream.Announcement{}, fmt.Errorf("read announcement of %s: %w", id, err)
+	if err := json.Unmarshal(raw, &m.Info); err != nil {
+		m.Info, m.Damaged = gerritstream.MemberInfo{}, fmt.Errorf("read announcement of %s: %w", id, err)
 	}
 	return m
 }
@@ -110,8 +110,8 @@ func (m *Memory) WriteMember(p *Process, raw []byte) {
 	m.changedLocked()
 }
 
-// Announce implements gerritstream.Crew.
-func (p *Process) Announce(ctx context.Context, a gerritstream.Announcement) error {
+// Advertise implements gerritstream.Group.
+func (p *Process) Advertise(ctx context.Context, a gerritstream.MemberInfo) error {
 	raw, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
@@ -125,20 +125,20 @@ func (p *Process) Announce(ctx context.Context, a gerritstream.Announcement) err
 	})
 }
 
-// Muster implements gerritstream.Crew.
-func (p *Process) Muster(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.Muster, error) {
+// GroupState implements gerritstream.Group.
+func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.GroupState, error) {
 	if err := p.alive(ctx); err != nil {
-		return gerritstream.Muster{}, err
+		return gerritstream.GroupState{}, err
 	}
 	m := p.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	muster := gerritstream.Muster{
-		Self: p.id, Members: m.membersLocked(), Lines: map[gerritstream.ShardID][]gerritstream.Contender{},
+	muster := gerritstream.GroupState{
+		Self: p.id, Members: m.membersLocked(), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
 	for _, shard := range shards {
 		if line := m.lineLocked(shard); len(line) > 0 {
-			muster.Lines[shard] = line
+			muster.Candidates[shard] = line
 		}
 	}
 	return muster, nil
@@ -149,33 +149,33 @@ func (m *Memory) membersLocked() []gerritstream.Member {
 	members := make([]gerritstream.Member, 0, len(m.members))
 	for _, id := range slices.Sorted(maps.Keys(m.members)) {
 		o := m.members[id].Member
-		o.Leads = slices.Clone(o.Leads)
+		o.Info.Leads = slices.Clone(o.Info.Leads)
 		members = append(members, o)
 	}
 	return members
 }
 
 // lineLocked returns who leads a shard and who waits.
-func (m *Memory) lineLocked(shard gerritstream.ShardID) (line []gerritstream.Contender) {
+func (m *Memory) lineLocked(shard gerritstream.ShardID) (line []gerritstream.Candidate) {
 	l := m.leases[shard]
 	if l == nil {
 		return nil
 	}
 	if l.holder != nil {
-		line = append(line, gerritstream.Contender{Member: l.holder.process.id})
+		line = append(line, gerritstream.Candidate{Member: l.holder.process.id})
 	}
 	for _, c := range l.line {
 		if c.process == nil {
-			line = append(line, gerritstream.Contender{Member: c.foreign, Foreign: true})
+			line = append(line, gerritstream.Candidate{Member: c.foreign, Foreign: true})
 		} else {
-			line = append(line, gerritstream.Contender{Member: c.process.id})
+			line = append(line, gerritstream.Candidate{Member: c.process.id})
 		}
 	}
 	return line
 }
 
-// WaitMuster implements gerritstream.Crew.
-func (p *Process) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
+// WaitGroupChange implements gerritstream.Group.
+func (p *Process) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
 	m := p.memory
 	for {
 		if err := p.alive(ctx); err != nil {

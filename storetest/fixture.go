@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // fixture is what each test of the suite works with.
@@ -179,8 +180,8 @@ func samePosition(a, b gerritstream.Position) bool {
 	if a.Unreadable != nil || b.Unreadable != nil {
 		return false
 	}
-	return string(gerritstream.EncodePosition(a, gerritstream.Stamp{})) ==
-		string(gerritstream.EncodePosition(b, gerritstream.Stamp{}))
+	return string(storekit.EncodePosition(a, gerritstream.Stamp{})) ==
+		string(storekit.EncodePosition(b, gerritstream.Stamp{}))
 }
 
 // queued checks that the queue holds exactly these entries: each one once,

@@ -17,7 +17,7 @@ func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 		return gerritstream.Inspection{}, err
 	}
 	in := gerritstream.Inspection{
-		Start:       start,
+		Origin:      start,
 		Shards:      m.inspectShardsLocked(start),
 		Queue:       int64(len(m.entries)),
 		DeadLetters: int64(len(m.dead)),
@@ -33,7 +33,7 @@ func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 
 // inspectShardsLocked describes the shards of the current epoch, and those led
 // without a position.
-func (m *Memory) inspectShardsLocked(start *gerritstream.Start) map[gerritstream.ShardID]gerritstream.InspectedShard {
+func (m *Memory) inspectShardsLocked(start *gerritstream.Origin) map[gerritstream.ShardID]gerritstream.InspectedShard {
 	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
 	for shard, l := range m.leases {
 		s := gerritstream.InspectedShard{Term: l.number}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // MemoryConfig configures a Memory. Its zero value is useful.
@@ -40,7 +41,7 @@ type Memory struct {
 	leases      map[gerritstream.ShardID]*lease
 	entries     []gerritstream.Entry
 	held        map[gerritstream.EventID]bool // ids of entries
-	dead        []gerritstream.Letter
+	dead        []gerritstream.StoredDeadLetter
 	discarded   int64
 	reports     map[string]report                                    // by id of the process
 	members     map[string]*member                                   // by id
@@ -256,6 +257,6 @@ func (m *Memory) holdersLocked(p *Process) []*term {
 
 // decode reads a stored position.
 func (p *position) decode() (gerritstream.Position, error) {
-	pos, _, err := gerritstream.DecodePosition(p.raw)
+	pos, _, err := storekit.DecodePosition(p.raw)
 	return pos, err
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Operator is an operator's view of a Memory: a gerritstream.Operator whose
@@ -31,7 +32,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 	m := o.process.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if stored.Start, err = m.startLocked(); err != nil {
+	if stored.Origin, err = m.startLocked(); err != nil {
 		return stored, err
 	}
 	stored.Positions = map[gerritstream.ShardID]gerritstream.StoredPosition{}
@@ -53,7 +54,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 func (p *position) stored() gerritstream.StoredPosition {
 	s := gerritstream.StoredPosition{Committed: p.committed}
 	var err error
-	if s.Position, s.Stamp, err = gerritstream.DecodePosition(p.raw); err != nil {
+	if s.Position, s.Stamp, err = storekit.DecodePosition(p.raw); err != nil {
 		s.Position = gerritstream.Position{Unreadable: err}
 	}
 	return s
@@ -90,8 +91,8 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 	})
 }
 
-// Obeyed implements gerritstream.Operator: nobody else keeps positions here.
-func (o *Operator) Obeyed(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
+// CheckPosition implements gerritstream.Operator: nobody else keeps positions here.
+func (o *Operator) CheckPosition(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
 	return nil
 }
 
@@ -101,7 +102,7 @@ func (m *Memory) currentLocked(epoch int) error {
 	if err != nil {
 		return err
 	}
-	if now := (&gerritstream.Stored{Start: start}).Epoch(); now != epoch {
+	if now := (&gerritstream.Stored{Origin: start}).Epoch(); now != epoch {
 		return fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, now, gerritstream.ErrConflict)
 	}
 	return nil
@@ -115,7 +116,7 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 		if err != nil {
 			return err
 		}
-		current := (&gerritstream.Stored{Start: start}).Epoch()
+		current := (&gerritstream.Stored{Origin: start}).Epoch()
 		for _, key := range which {
 			held := m.positions[positionKey{key.Epoch, key.Shard}]
 			if held != nil && key.Epoch >= current && !held.stored().Position.Ended {
@@ -133,19 +134,19 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	return removed, err
 }
 
-// Letters implements gerritstream.Operator.
-func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, error] {
-	return func(yield func(gerritstream.Letter, error) bool) {
+// DeadLetters implements gerritstream.Operator.
+func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.StoredDeadLetter, error] {
+	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
 		m := o.process.memory
 		m.mu.Lock()
 		letters := slices.Clone(m.dead)
 		m.mu.Unlock()
 		for _, l := range slices.Backward(letters) {
 			if err := o.process.alive(ctx); err != nil {
-				yield(gerritstream.Letter{}, err)
+				yield(gerritstream.StoredDeadLetter{}, err)
 				return
 			}
-			l.Payload = bytes.Clone(l.Payload)
+			l.DeadLetter.Payload = bytes.Clone(l.DeadLetter.Payload)
 			if !yield(l, nil) {
 				return
 			}
@@ -153,30 +154,30 @@ func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, e
 	}
 }
 
-// Letter implements gerritstream.Operator.
-func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerritstream.Letter, error) {
+// DeadLetter implements gerritstream.Operator.
+func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
 	if err := o.process.alive(ctx); err != nil {
-		return gerritstream.Letter{}, err
+		return gerritstream.StoredDeadLetter{}, err
 	}
 	m := o.process.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := m.letterLocked(id)
 	if i < 0 {
-		return gerritstream.Letter{}, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoLetter)
+		return gerritstream.StoredDeadLetter{}, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoDeadLetter)
 	}
 	l := m.dead[i]
-	l.Payload = bytes.Clone(l.Payload)
+	l.DeadLetter.Payload = bytes.Clone(l.DeadLetter.Payload)
 	return l, nil
 }
 
 // letterLocked finds a dead letter; -1: it is not held.
 func (m *Memory) letterLocked(id gerritstream.EventID) int {
-	return slices.IndexFunc(m.dead, func(l gerritstream.Letter) bool { return l.ID == id })
+	return slices.IndexFunc(m.dead, func(l gerritstream.StoredDeadLetter) bool { return l.DeadLetter.ID == id })
 }
 
-// DropLetters implements gerritstream.Operator.
-func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
+// DropDeadLetters implements gerritstream.Operator.
+func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	m := o.process.memory
 	err = o.process.write(ctx, Write{Point: PointDropLetters}, func() error {
 		for _, id := range ids {
@@ -190,16 +191,16 @@ func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) 
 	return dropped, err
 }
 
-// RetryLetter implements gerritstream.Operator.
-func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error {
+// RedriveDeadLetter implements gerritstream.Operator.
+func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	m := o.process.memory
 	return o.process.write(ctx, Write{Point: PointRetryLetter, Shard: e.Shard}, func() error {
 		i := m.letterLocked(e.ID)
 		switch {
 		case i < 0:
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoLetter)
-		case len(m.dead[i].Payload) < m.dead[i].Length:
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrCut)
+			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoDeadLetter)
+		case len(m.dead[i].DeadLetter.Payload) < m.dead[i].DeadLetter.Length:
+			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrTruncated)
 		}
 		m.queueLocked(e)
 		m.dead = slices.Delete(m.dead, i, i+1)

@@ -35,7 +35,7 @@ func (m *Memory) Process(name string) *Process {
 	return &Process{memory: m, id: fmt.Sprintf("%s.%d", name, m.processes), name: name, death: death, die: die}
 }
 
-// ID is what a Muster calls the process: its name and something that no other
+// ID is what a GroupState calls the process: its name and something that no other
 // process has.
 func (p *Process) ID() string { return p.id }
 
@@ -194,11 +194,11 @@ const startFormat = 1
 // storedStart is a start record as stored.
 type storedStart struct {
 	Format int `json:"format"`
-	gerritstream.Start
+	gerritstream.Origin
 }
 
 // startLocked reads the start record; nil: none.
-func (m *Memory) startLocked() (*gerritstream.Start, error) {
+func (m *Memory) startLocked() (*gerritstream.Origin, error) {
 	if m.start == nil {
 		return nil, nil
 	}
@@ -209,25 +209,25 @@ func (m *Memory) startLocked() (*gerritstream.Start, error) {
 	if stored.Format > startFormat {
 		return nil, fmt.Errorf("read start record: format %d: %w", stored.Format, gerritstream.ErrNewerFormat)
 	}
-	return &stored.Start, nil
+	return &stored.Origin, nil
 }
 
-// Start implements gerritstream.Store.
-func (p *Process) Start(ctx context.Context) (gerritstream.Start, bool, error) {
+// Origin implements gerritstream.Store.
+func (p *Process) Origin(ctx context.Context) (gerritstream.Origin, bool, error) {
 	if err := p.alive(ctx); err != nil {
-		return gerritstream.Start{}, false, err
+		return gerritstream.Origin{}, false, err
 	}
 	p.memory.mu.Lock()
 	defer p.memory.mu.Unlock()
 	start, err := p.memory.startLocked()
 	if err != nil || start == nil {
-		return gerritstream.Start{}, false, err
+		return gerritstream.Origin{}, false, err
 	}
 	return *start, true, nil
 }
 
-// SetStart implements gerritstream.Store.
-func (p *Process) SetStart(ctx context.Context, prev *gerritstream.Start, next gerritstream.Start) error {
+// SetOrigin implements gerritstream.Store.
+func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	m := p.memory
 	return p.write(ctx, Write{Point: PointSetStart}, func() error {
 		held, err := m.startLocked()
@@ -243,7 +243,7 @@ func (p *Process) SetStart(ctx context.Context, prev *gerritstream.Start, next g
 }
 
 // sameStart compares two start records as they would be stored.
-func sameStart(a, b *gerritstream.Start) bool {
+func sameStart(a, b *gerritstream.Origin) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -29,16 +29,16 @@ var crewTests = []test{
 }
 
 // announcement is what a process says of itself.
-func announcement(process string) gerritstream.Announcement {
-	return gerritstream.Announcement{
+func announcement(process string) gerritstream.MemberInfo {
+	return gerritstream.MemberInfo{
 		Host: "host", PID: 7, Version: "v1", Process: process, Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c0ffee",
 		Plan: "p1an",
 	}
 }
 
-func (f *fixture) announce(store gerritstream.Store, a gerritstream.Announcement) {
+func (f *fixture) announce(store gerritstream.Store, a gerritstream.MemberInfo) {
 	f.Helper()
-	if err := store.Announce(f.soon(), a); err != nil {
+	if err := store.Advertise(f.soon(), a); err != nil {
 		f.Fatalf("announce: %v", err)
 	}
 }
@@ -51,9 +51,9 @@ func (f *fixture) joins(process string) (store gerritstream.Store, id string) {
 	return store, f.muster(store).Self
 }
 
-func (f *fixture) muster(store gerritstream.Store) gerritstream.Muster {
+func (f *fixture) muster(store gerritstream.Store) gerritstream.GroupState {
 	f.Helper()
-	m, err := store.Muster(f.soon(), []gerritstream.ShardID{shardA, shardB})
+	m, err := store.GroupState(f.soon(), []gerritstream.ShardID{shardA, shardB})
 	if err != nil {
 		f.Fatalf("muster: %v", err)
 	}
@@ -61,7 +61,7 @@ func (f *fixture) muster(store gerritstream.Store) gerritstream.Muster {
 }
 
 // ids are those of the members.
-func ids(m gerritstream.Muster) []string {
+func ids(m gerritstream.GroupState) []string {
 	ids := make([]string, len(m.Members))
 	for i := range m.Members {
 		ids[i] = m.Members[i].ID
@@ -70,7 +70,7 @@ func ids(m gerritstream.Muster) []string {
 }
 
 // musters waits for a muster of which something holds, and returns it.
-func (f *fixture) musters(store gerritstream.Store, what string, holds func(gerritstream.Muster) bool) gerritstream.Muster {
+func (f *fixture) musters(store gerritstream.Store, what string, holds func(gerritstream.GroupState) bool) gerritstream.GroupState {
 	f.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -91,8 +91,8 @@ func (f *fixture) musters(store gerritstream.Store, what string, holds func(gerr
 // of something that names them.
 func (f *fixture) lined(store gerritstream.Store, shard gerritstream.ShardID, want ...string) {
 	f.Helper()
-	f.musters(store, "the line "+strings.Join(want, ", "), func(m gerritstream.Muster) bool {
-		return slices.EqualFunc(m.Lines[shard], want, func(c gerritstream.Contender, w string) bool {
+	f.musters(store, "the line "+strings.Join(want, ", "), func(m gerritstream.GroupState) bool {
+		return slices.EqualFunc(m.Candidates[shard], want, func(c gerritstream.Candidate, w string) bool {
 			return c.Foreign && w == "~" || !c.Foreign && c.Member == w
 		})
 	})
@@ -113,7 +113,7 @@ func crewAnnounce(f *fixture) {
 		}
 		for i := range m.Members {
 			process := map[string]string{firstID: "one", secondID: "two"}[m.Members[i].ID]
-			wanted := gerritstream.Member{ID: m.Members[i].ID, Announcement: announcement(process)}
+			wanted := gerritstream.Member{ID: m.Members[i].ID, Info: announcement(process)}
 			if !sameMember(m.Members[i], wanted) {
 				f.Errorf("member %+v, want %+v", m.Members[i], wanted)
 			}
@@ -122,7 +122,7 @@ func crewAnnounce(f *fixture) {
 }
 
 func sameMember(a, b gerritstream.Member) bool {
-	return a.ID == b.ID && a.Damaged == nil && b.Damaged == nil && reflect.DeepEqual(a.Announcement, b.Announcement)
+	return a.ID == b.ID && a.Damaged == nil && b.Damaged == nil && reflect.DeepEqual(a.Info, b.Info)
 }
 
 func crewReplace(f *fixture) {
@@ -132,7 +132,7 @@ func crewReplace(f *fixture) {
 	a.Readable, a.Leads = false, []gerritstream.ShardID{shardA, shardB}
 	f.announce(store, a)
 	m := f.muster(other)
-	if len(m.Members) != 1 || !sameMember(m.Members[0], gerritstream.Member{ID: id, Announcement: a}) {
+	if len(m.Members) != 1 || !sameMember(m.Members[0], gerritstream.Member{ID: id, Info: a}) {
 		f.Errorf("the members are %+v, want one that says %+v", m.Members, a)
 	}
 }
@@ -156,12 +156,12 @@ func crewKill(f *fixture) {
 	f.elect(candidate, shardB)
 	f.lined(watcher, shardB, candidateID)
 	f.Kill(candidate)
-	f.musters(watcher, "that a member is gone", func(m gerritstream.Muster) bool {
+	f.musters(watcher, "that a member is gone", func(m gerritstream.GroupState) bool {
 		return len(m.Members) == 2 && !slices.Contains(ids(m), candidateID)
 	})
 	f.lined(watcher, shardA, leaderID)
 	f.Kill(leader)
-	m := f.musters(watcher, "that all others are gone", func(m gerritstream.Muster) bool { return len(m.Members) == 1 })
+	m := f.musters(watcher, "that all others are gone", func(m gerritstream.GroupState) bool { return len(m.Members) == 1 })
 	if m.Members[0].ID != watcherID {
 		f.Errorf("the member left is %s, want %s", m.Members[0].ID, watcherID)
 	}
@@ -210,28 +210,28 @@ func crewShards(f *fixture) {
 	store, id := f.joins("one")
 	f.elect(store, shardA)
 	f.elect(store, shardB)
-	m, err := store.Muster(f.soon(), []gerritstream.ShardID{shardB, "shardId-000000000009"})
+	m, err := store.GroupState(f.soon(), []gerritstream.ShardID{shardB, "shardId-000000000009"})
 	if err != nil {
 		f.Fatal(err)
 	}
-	if len(m.Lines) != 1 || len(m.Lines[shardB]) != 1 || m.Lines[shardB][0] != (gerritstream.Contender{Member: id}) {
-		f.Errorf("the lines are %+v, want only that of %s", m.Lines, shardB)
+	if len(m.Candidates) != 1 || len(m.Candidates[shardB]) != 1 || m.Candidates[shardB][0] != (gerritstream.Candidate{Member: id}) {
+		f.Errorf("the lines are %+v, want only that of %s", m.Candidates, shardB)
 	}
 }
 
-// waitEnd is what a WaitMuster returned.
+// waitEnd is what a WaitGroupChange returned.
 type waitEnd struct {
 	left bool
 	err  error
 }
 
-// waits starts a WaitMuster.
-func (f *fixture) waits(store gerritstream.Store, seen gerritstream.Muster) (<-chan waitEnd, context.CancelFunc) {
+// waits starts a WaitGroupChange.
+func (f *fixture) waits(store gerritstream.Store, seen gerritstream.GroupState) (<-chan waitEnd, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(f.Context())
 	f.Cleanup(cancel)
 	end := make(chan waitEnd, 1)
 	go func() {
-		left, err := store.WaitMuster(ctx, seen)
+		left, err := store.WaitGroupChange(ctx, seen)
 		end <- waitEnd{left, err}
 	}()
 	return end, cancel
@@ -280,10 +280,10 @@ func crewWaitLeave(f *fixture) {
 func crewWaitChange(f *fixture) {
 	watcher, _ := f.joins("watcher")
 	other, _ := f.joins("other")
-	for _, change := range []func(*gerritstream.Announcement){
-		func(a *gerritstream.Announcement) { a.Readable = false },
-		func(a *gerritstream.Announcement) { a.Config = "decaf" },
-		func(a *gerritstream.Announcement) { a.Plan = "another" },
+	for _, change := range []func(*gerritstream.MemberInfo){
+		func(a *gerritstream.MemberInfo) { a.Readable = false },
+		func(a *gerritstream.MemberInfo) { a.Config = "decaf" },
+		func(a *gerritstream.MemberInfo) { a.Plan = "another" },
 	} {
 		a := announcement("other")
 		f.announce(other, a)
@@ -314,7 +314,7 @@ func crewDamaged(f *fixture) {
 	}
 	watcher, _ := f.joins("watcher")
 	victim, victimID := f.joins("victim")
-	of := func(m gerritstream.Muster) gerritstream.Member {
+	of := func(m gerritstream.GroupState) gerritstream.Member {
 		at := slices.Index(ids(m), victimID)
 		if at < 0 {
 			f.Fatalf("a member with a damaged announcement is none any more: %v", ids(m))
@@ -323,11 +323,11 @@ func crewDamaged(f *fixture) {
 	}
 	f.changes(watcher, func() { f.DamageMember(victim) })
 	member := of(f.muster(watcher))
-	if a := member.Announcement; member.Damaged == nil || a.Readable || a.Process != "" || len(a.Leads) > 0 {
+	if a := member.Info; member.Damaged == nil || a.Readable || a.Process != "" || len(a.Leads) > 0 {
 		f.Errorf("a member with a damaged announcement is %+v", member)
 	}
 	f.changes(watcher, func() { f.announce(victim, announcement("victim")) })
-	if member := of(f.muster(watcher)); member.Damaged != nil || !member.Readable {
+	if member := of(f.muster(watcher)); member.Damaged != nil || !member.Info.Readable {
 		f.Errorf("a member that has announced itself again is %+v", member)
 	}
 }

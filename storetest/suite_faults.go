@@ -62,7 +62,7 @@ func (f *fixture) suffer(point Point, fault Fault) {
 func (f *fixture) sufferSetStart(fault Fault) {
 	victim, start := f.Open(), firstStart()
 	f.FailNext(PointSetStart, fault)
-	if err := victim.SetStart(f.soon(), nil, start); err == nil {
+	if err := victim.SetOrigin(f.soon(), nil, start); err == nil {
 		f.Error("the fault did not show")
 	}
 	reader := f.Open()
@@ -189,7 +189,7 @@ func (f *fixture) sufferReport(fault Fault) {
 	victim, reader := f.Open(), f.Open()
 	term := f.elect(victim, shardA)
 	f.FailNext(PointReport, fault)
-	if err := victim.Report(f.soon(), gerritstream.Status{Process: "a process", Stream: stream, Behind: 3}); err == nil {
+	if err := victim.Report(f.soon(), gerritstream.Status{Process: "a process", Stream: stream, Lagging: 3}); err == nil {
 		f.Error("the fault did not show")
 	}
 	switch fault {
@@ -213,11 +213,11 @@ func (f *fixture) sufferAnnounce(fault Fault) {
 	watcher := f.Open()
 	term := f.elect(victim, shardA)
 	f.FailNext(PointAnnounce, fault)
-	if err := victim.Announce(f.soon(), announcement("behind")); err == nil {
+	if err := victim.Advertise(f.soon(), announcement("behind")); err == nil {
 		f.Error("the fault did not show")
 	}
 	if fault == CrashBefore || fault == CrashAfter {
-		f.musters(watcher, "that the dead process is gone", func(m gerritstream.Muster) bool { return len(m.Members) == 0 })
+		f.musters(watcher, "that the dead process is gone", func(m gerritstream.GroupState) bool { return len(m.Members) == 0 })
 		f.commit(f.elect(watcher, shardA), step(shardA, 1, 1))
 		return
 	}
@@ -226,7 +226,7 @@ func (f *fixture) sufferAnnounce(fault Fault) {
 		want = "behind"
 	}
 	m := f.muster(watcher)
-	if len(m.Members) != 1 || m.Members[0].ID != id || m.Members[0].Process != want {
+	if len(m.Members) != 1 || m.Members[0].ID != id || m.Members[0].Info.Process != want {
 		f.Errorf("the members are %+v, want one that is %q", m.Members, want)
 	}
 	f.commit(term, step(shardA, 1, 1))

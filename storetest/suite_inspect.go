@@ -26,7 +26,7 @@ func (f *fixture) inspect(store gerritstream.Store) gerritstream.Inspection {
 
 func inspectEmpty(f *fixture) {
 	in := f.inspect(f.Open())
-	if in.Start != nil || len(in.Shards) != 0 || len(in.Reports) != 0 || in.Queue != 0 || in.DeadLetters != 0 {
+	if in.Origin != nil || len(in.Shards) != 0 || len(in.Reports) != 0 || in.Queue != 0 || in.DeadLetters != 0 {
 		f.Errorf("an empty store shows %+v", in)
 	}
 }
@@ -42,8 +42,8 @@ func inspectFull(f *fixture) {
 	f.commit(term, c)
 
 	in := f.inspect(other)
-	if in.Start == nil || !equalStart(*in.Start, start) {
-		f.Errorf("start is %+v, want %+v", in.Start, start)
+	if in.Origin == nil || !equalStart(*in.Origin, start) {
+		f.Errorf("start is %+v, want %+v", in.Origin, start)
 	}
 	if in.Queue != 2 || in.DeadLetters != 1 || in.Discarded != 0 || in.Expired != 0 {
 		f.Errorf("counts are %d, %d, %d, %d, want 2, 1, 0, 0", in.Queue, in.DeadLetters, in.Discarded, in.Expired)
@@ -84,10 +84,10 @@ func inspectDamaged(f *fixture) {
 
 func inspectReports(f *fixture) {
 	reporter, reader := f.Open(), f.Open()
-	status := gerritstream.Status{Process: "a process", Stream: stream, Behind: 1}
+	status := gerritstream.Status{Process: "a process", Stream: stream, Lagging: 1}
 	f.report(reporter, status)
 	f.shows(reader, 1)
-	status.Behind = 2
+	status.Lagging = 2
 	f.report(reporter, status)
 	f.shows(reader, 2)
 
@@ -108,8 +108,8 @@ func inspectDamagedReport(f *fixture) {
 		f.Skip("this store's reports cannot be damaged")
 	}
 	damaged, sound := f.Open(), f.Open()
-	f.report(damaged, gerritstream.Status{Process: "damaged", Stream: stream, Behind: 1})
-	f.report(sound, gerritstream.Status{Process: "sound", Stream: stream, Behind: 2})
+	f.report(damaged, gerritstream.Status{Process: "damaged", Stream: stream, Lagging: 1})
+	f.report(sound, gerritstream.Status{Process: "sound", Stream: stream, Lagging: 2})
 	f.commit(f.elect(sound, shardA), step(shardA, 1, 1))
 	f.DamageReport(damaged)
 	f.shows(f.Open(), 2)
@@ -129,7 +129,7 @@ func (f *fixture) report(store gerritstream.Store, status gerritstream.Status) {
 func (f *fixture) shows(store gerritstream.Store, behind int) {
 	f.Helper()
 	reports := f.inspect(store).Reports
-	if len(reports) != 1 || reports[0].Status.Behind != behind || reports[0].Process == "" || reports[0].At.IsZero() ||
+	if len(reports) != 1 || reports[0].Status.Lagging != behind || reports[0].Process == "" || reports[0].At.IsZero() ||
 		!reports[0].Status.Stream.Created.Equal(stream.Created) {
 		f.Errorf("reports are %+v, want one with %d behind", reports, behind)
 	}

@@ -33,9 +33,9 @@ func (f *fixture) aside(letters ...gerritstream.DeadLetter) {
 }
 
 // letters reads all dead letters.
-func (f *fixture) letters(o gerritstream.Operator) (letters []gerritstream.Letter) {
+func (f *fixture) letters(o gerritstream.Operator) (letters []gerritstream.StoredDeadLetter) {
 	f.Helper()
-	for l, err := range o.Letters(f.soon()) {
+	for l, err := range o.DeadLetters(f.soon()) {
 		if err != nil {
 			f.Fatalf("letters: %v", err)
 		}
@@ -61,16 +61,16 @@ func lettersShown(f *fixture) {
 		f.Fatalf("%d dead letters are shown, want %d", len(got), len(want))
 	}
 	for i, w := range want {
-		one, err := o.Letter(f.soon(), w.ID)
+		one, err := o.DeadLetter(f.soon(), w.ID)
 		if err != nil {
 			f.Errorf("letter %s: %v", w.ID, err)
 		}
-		for _, g := range []gerritstream.Letter{got[i], one} {
+		for _, g := range []gerritstream.StoredDeadLetter{got[i], one} {
 			if !sameLetter(g.DeadLetter, w) {
 				f.Errorf("dead letter is shown as\n%.500v\nwant\n%.500v", g, w)
 			}
-			if g.PutAside.Before(before) || g.PutAside.After(time.Now().Add(time.Second)) {
-				f.Errorf("it was put aside at %v, not after %v", g.PutAside, before)
+			if g.StoredAt.Before(before) || g.StoredAt.After(time.Now().Add(time.Second)) {
+				f.Errorf("it was put aside at %v, not after %v", g.StoredAt, before)
 			}
 		}
 	}
@@ -88,15 +88,15 @@ func lettersMany(f *fixture) {
 		f.commit(term, c)
 	}
 	seen, dropped := map[gerritstream.EventID]bool{}, 0
-	for l, err := range o.Letters(f.soon()) {
+	for l, err := range o.DeadLetters(f.soon()) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		if seen[l.ID] {
-			f.Errorf("%s is shown twice", l.ID)
+		if seen[l.DeadLetter.ID] {
+			f.Errorf("%s is shown twice", l.DeadLetter.ID)
 		}
-		if seen[l.ID] = true; len(seen)%2 == 0 {
-			n, err := o.DropLetters(f.soon(), []gerritstream.EventID{l.ID})
+		if seen[l.DeadLetter.ID] = true; len(seen)%2 == 0 {
+			n, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{l.DeadLetter.ID})
 			if err != nil || n != 1 {
 				f.Errorf("%d dropped, error %v", n, err)
 			}
@@ -111,8 +111,8 @@ func lettersMany(f *fixture) {
 func letterMissing(f *fixture) {
 	o := f.operator()
 	f.aside(letter(shardA, 1))
-	if _, err := o.Letter(f.soon(), letter(shardA, 2).ID); !errors.Is(err, gerritstream.ErrNoLetter) {
-		f.Errorf("letter returned %v, want %v", err, gerritstream.ErrNoLetter)
+	if _, err := o.DeadLetter(f.soon(), letter(shardA, 2).ID); !errors.Is(err, gerritstream.ErrNoDeadLetter) {
+		f.Errorf("letter returned %v, want %v", err, gerritstream.ErrNoDeadLetter)
 	}
 }
 
@@ -122,7 +122,7 @@ func lettersDropped(f *fixture) {
 	f.aside(a, b, c)
 	drop := func(want int, ids ...gerritstream.EventID) {
 		f.Helper()
-		if n, err := o.DropLetters(f.soon(), ids); err != nil || n != want {
+		if n, err := o.DropDeadLetters(f.soon(), ids); err != nil || n != want {
 			f.Errorf("%d dropped, error %v, want %d", n, err, want)
 		}
 	}
@@ -150,13 +150,13 @@ func letterRetried(f *fixture) {
 	d, e := pardon(1)
 	other := letter(shardA, 2)
 	f.aside(d, other)
-	if err := o.RetryLetter(f.soon(), e); err != nil {
+	if err := o.RedriveDeadLetter(f.soon(), e); err != nil {
 		f.Fatalf("retry: %v", err)
 	}
 	f.queued(e)
 	f.putAside(other)
-	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoLetter) {
-		f.Errorf("a second retry returned %v, want %v", err, gerritstream.ErrNoLetter)
+	if err := o.RedriveDeadLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoDeadLetter) {
+		f.Errorf("a second retry returned %v, want %v", err, gerritstream.ErrNoDeadLetter)
 	}
 	f.queued(e)
 }
@@ -166,7 +166,7 @@ func retryQueued(f *fixture) {
 	d, e := pardon(1)
 	term := f.elect(f.Open(), shardA)
 	f.commit(term, gerritstream.Commit{Position: after(1), Entries: []gerritstream.Entry{e}, DeadLetters: []gerritstream.DeadLetter{d}})
-	if err := o.RetryLetter(f.soon(), e); err != nil {
+	if err := o.RedriveDeadLetter(f.soon(), e); err != nil {
 		f.Fatalf("retry: %v", err)
 	}
 	if f.Deduplicates {
@@ -180,8 +180,8 @@ func retryMissing(f *fixture) {
 	d, _ := pardon(1)
 	f.aside(d)
 	_, e := pardon(2)
-	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoLetter) {
-		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrNoLetter)
+	if err := o.RedriveDeadLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrNoDeadLetter) {
+		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrNoDeadLetter)
 	}
 	f.queued()
 	f.putAside(d)
@@ -193,8 +193,8 @@ func retryCut(f *fixture) {
 	d := letterWith(shardA, 1, e.Payload)
 	f.aside(d)
 	e.Payload = d.Payload
-	if err := o.RetryLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrCut) {
-		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrCut)
+	if err := o.RedriveDeadLetter(f.soon(), e); !errors.Is(err, gerritstream.ErrTruncated) {
+		f.Errorf("retry returned %v, want %v", err, gerritstream.ErrTruncated)
 	}
 	f.queued()
 	f.putAside(d)
@@ -206,14 +206,14 @@ func retryTwice(f *fixture) {
 	f.aside(d)
 	done := make(chan error, 4)
 	for _, op := range []gerritstream.Operator{o, other, o, other} {
-		go func() { done <- op.RetryLetter(f.soon(), e) }()
+		go func() { done <- op.RedriveDeadLetter(f.soon(), e) }()
 	}
 	won := 0
 	for range 4 {
 		switch err := receive(f, done); {
 		case err == nil:
 			won++
-		case !errors.Is(err, gerritstream.ErrNoLetter):
+		case !errors.Is(err, gerritstream.ErrNoDeadLetter):
 			f.Errorf("retry: %v", err)
 		}
 	}
@@ -229,7 +229,7 @@ func retryBesideTerm(f *fixture) {
 	d, e := pardon(1)
 	f.aside(d)
 	term := f.elect(f.Open(), shardA)
-	if err := o.RetryLetter(f.soon(), e); err != nil {
+	if err := o.RedriveDeadLetter(f.soon(), e); err != nil {
 		f.Fatalf("retry: %v", err)
 	}
 	f.commit(term, step(shardA, 2, 2))

@@ -42,7 +42,7 @@ func (f *fixture) operator() gerritstream.Operator {
 		f.Skip("this store has no operator")
 	}
 	store := f.Open()
-	if _, ok, err := store.Start(f.soon()); err != nil {
+	if _, ok, err := store.Origin(f.soon()); err != nil {
 		f.Fatal(err)
 	} else if !ok {
 		f.setStart(store, nil, firstStart())
@@ -92,7 +92,7 @@ func operatorEmpty(f *fixture) {
 		f.Skip("this store has no operator")
 	}
 	f.Open()
-	if s := f.held(f.openOperator()); s.Start != nil || len(s.Positions) != 0 || len(s.Earlier) != 0 {
+	if s := f.held(f.openOperator()); s.Origin != nil || len(s.Positions) != 0 || len(s.Earlier) != 0 {
 		f.Errorf("an empty store holds %+v", s)
 	}
 }
@@ -107,8 +107,8 @@ func operatorStored(f *fixture) {
 	second := f.held(o)
 
 	want, s := after(2), second.Positions[shardA]
-	if first.Start == nil || !equalStart(*first.Start, firstStart()) || second.Epoch() != 0 || len(second.Earlier) != 0 {
-		f.Errorf("start is %+v, earlier positions %v", first.Start, second.Earlier)
+	if first.Origin == nil || !equalStart(*first.Origin, firstStart()) || second.Epoch() != 0 || len(second.Earlier) != 0 {
+		f.Errorf("start is %+v, earlier positions %v", first.Origin, second.Earlier)
 	}
 	if len(second.Positions) != 1 || !samePosition(s.Position, want) || s.Stamp.Term != term.Number() {
 		f.Errorf("positions are %+v", second.Positions)
@@ -201,7 +201,7 @@ func setBack(f *fixture) {
 	o, store := f.operator(), f.Open()
 	term := f.elect(store, shardA)
 	f.commit(term, step(shardA, 1, 4))
-	back := gerritstream.Position{From: gerritstream.StartPoint{Time: arrival(3)}}
+	back := gerritstream.Position{From: gerritstream.StartingPosition{Time: arrival(3)}}
 	back.Lost = []gerritstream.Interval{{From: arrival(1), Until: arrival(2), Why: "trimmed"}}
 	f.set(o, shardA, back)
 	next := f.elect(f.Open(), shardA)
@@ -219,7 +219,7 @@ func setBack(f *fixture) {
 func setWithoutPosition(f *fixture) {
 	o, store := f.operator(), f.Open()
 	led := f.elect(store, shardA) // led, and nothing committed
-	want := gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+	want := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 	for _, shard := range []gerritstream.ShardID{shardA, shardB} {
 		none := false
 		err := o.SetPosition(f.soon(), 0, shard, func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {

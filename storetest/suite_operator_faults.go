@@ -79,14 +79,14 @@ func (f *fixture) sufferDropLetters(fault Fault) {
 	d := letter(shardA, 1)
 	f.aside(d)
 	f.FailNext(PointDropLetters, fault)
-	_, err := o.DropLetters(f.soon(), []gerritstream.EventID{d.ID})
+	_, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID})
 	f.showed(err)
 	if fault.applied() {
 		f.putAside()
 	} else {
 		f.putAside(d)
 	}
-	if n, err := o.DropLetters(f.soon(), []gerritstream.EventID{d.ID}); err != nil || (n == 0) != fault.applied() {
+	if n, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID}); err != nil || (n == 0) != fault.applied() {
 		f.Errorf("%d dropped by the second call, error %v", n, err)
 	}
 	f.putAside()
@@ -99,7 +99,7 @@ func (f *fixture) sufferRetryLetter(fault Fault) {
 	d, e := pardon(1)
 	f.aside(d)
 	f.FailNext(PointRetryLetter, fault)
-	f.showed(o.RetryLetter(f.soon(), e))
+	f.showed(o.RedriveDeadLetter(f.soon(), e))
 	if fault.applied() {
 		f.queued(e)
 		f.putAside()
@@ -107,8 +107,8 @@ func (f *fixture) sufferRetryLetter(fault Fault) {
 		f.queued()
 		f.putAside(d)
 	}
-	err := o.RetryLetter(f.soon(), e)
-	if fault.applied() != errors.Is(err, gerritstream.ErrNoLetter) {
+	err := o.RedriveDeadLetter(f.soon(), e)
+	if fault.applied() != errors.Is(err, gerritstream.ErrNoDeadLetter) {
 		f.Errorf("the second call returned %v", err)
 	}
 	f.queued(e)

@@ -24,7 +24,7 @@ func positionsNone(f *fixture) {
 }
 
 func positionShapes(f *fixture) {
-	anchored := gerritstream.Position{From: gerritstream.StartPoint{Time: arrival(0)}}
+	anchored := gerritstream.Position{From: gerritstream.StartingPosition{Time: arrival(0)}}
 	idle := anchored
 	idle.CaughtUp = arrival(500)
 	full := after(7)
@@ -33,7 +33,7 @@ func positionShapes(f *fixture) {
 	full.Lost = []gerritstream.Interval{{Until: arrival(3), Why: "trimmed"}, {From: arrival(4), Until: arrival(5), Why: "shard gone"}}
 	ended := after(9)
 	ended.Ended = true
-	horizon := gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+	horizon := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 
 	store, reader := f.Open(), f.Open()
 	for _, want := range []gerritstream.Position{anchored, idle, full, horizon, ended} {

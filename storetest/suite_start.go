@@ -20,31 +20,31 @@ var startTests = []test{
 	{"start record of a newer version is refused", startNewer},
 }
 
-func firstStart() gerritstream.Start {
-	return gerritstream.Start{Stream: stream, From: gerritstream.StartPoint{Time: arrival(0)}}
+func firstStart() gerritstream.Origin {
+	return gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{Time: arrival(0)}}
 }
 
 // recreated is the start record after the n-th recreation of the stream.
-func recreated(n int) gerritstream.Start {
+func recreated(n int) gerritstream.Origin {
 	s := firstStart()
 	s.Epoch = n
 	s.Stream.Created = s.Stream.Created.Add(time.Duration(n) * time.Hour)
-	s.From = gerritstream.StartPoint{TrimHorizon: true, Time: s.Stream.Created}
+	s.From = gerritstream.StartingPosition{TrimHorizon: true, Time: s.Stream.Created}
 	s.Lost = []gerritstream.Interval{{From: arrival(1), Until: arrival(9), Why: "recreated"}}
 	s.Retention, s.Trimmed = 24*time.Hour, arrival(2)
 	return s
 }
 
-func equalStart(a, b gerritstream.Start) bool {
+func equalStart(a, b gerritstream.Origin) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // hasStart checks the start record as a process reads it. nil: none.
-func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Start) {
+func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Origin) {
 	f.Helper()
-	got, ok, err := store.Start(f.soon())
+	got, ok, err := store.Origin(f.soon())
 	if err != nil {
 		f.Fatalf("start: %v", err)
 	}
@@ -53,9 +53,9 @@ func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Start) {
 	}
 }
 
-func (f *fixture) setStart(store gerritstream.Store, prev *gerritstream.Start, next gerritstream.Start) {
+func (f *fixture) setStart(store gerritstream.Store, prev *gerritstream.Origin, next gerritstream.Origin) {
 	f.Helper()
-	if err := store.SetStart(f.soon(), prev, next); err != nil {
+	if err := store.SetOrigin(f.soon(), prev, next); err != nil {
 		f.Fatalf("set start: %v", err)
 	}
 }
@@ -67,7 +67,7 @@ func startRoundTrip(f *fixture) {
 	writer, reader := f.Open(), f.Open()
 	f.setStart(writer, nil, first)
 	f.hasStart(reader, &first)
-	read, _, err := reader.Start(f.soon())
+	read, _, err := reader.Origin(f.soon())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func startRoundTrip(f *fixture) {
 }
 
 func startCreateRace(f *fixture) {
-	won := f.raceStart(nil, func(i int) gerritstream.Start {
+	won := f.raceStart(nil, func(i int) gerritstream.Origin {
 		s := firstStart()
 		s.From.Time = arrival(i)
 		return s
@@ -88,7 +88,7 @@ func startCreateRace(f *fixture) {
 func startChangeRace(f *fixture) {
 	first := firstStart()
 	f.setStart(f.Open(), nil, first)
-	won := f.raceStart(&first, func(i int) gerritstream.Start {
+	won := f.raceStart(&first, func(i int) gerritstream.Origin {
 		s := recreated(1)
 		s.Lost[0].Until = arrival(i)
 		return s
@@ -98,7 +98,7 @@ func startChangeRace(f *fixture) {
 
 // raceStart has eight processes set the start record at once and returns what
 // the one winner wrote.
-func (f *fixture) raceStart(prev *gerritstream.Start, next func(i int) gerritstream.Start) gerritstream.Start {
+func (f *fixture) raceStart(prev *gerritstream.Origin, next func(i int) gerritstream.Origin) gerritstream.Origin {
 	f.Helper()
 	const racers = 8
 	errs := make([]error, racers)
@@ -108,7 +108,7 @@ func (f *fixture) raceStart(prev *gerritstream.Start, next func(i int) gerritstr
 		store := f.Open()
 		wg.Go(func() {
 			<-begin
-			errs[i] = store.SetStart(f.soon(), prev, next(i))
+			errs[i] = store.SetOrigin(f.soon(), prev, next(i))
 		})
 	}
 	close(begin)
@@ -129,7 +129,7 @@ func startCreateConflict(f *fixture) {
 	first := firstStart()
 	f.setStart(f.Open(), nil, first)
 	other := f.Open()
-	if err := other.SetStart(f.soon(), nil, recreated(0)); !errors.Is(err, gerritstream.ErrConflict) {
+	if err := other.SetOrigin(f.soon(), nil, recreated(0)); !errors.Is(err, gerritstream.ErrConflict) {
 		f.Errorf("set start over another returned %v", err)
 	}
 	f.hasStart(other, &first)
@@ -138,12 +138,12 @@ func startCreateConflict(f *fixture) {
 func startCompareAndSet(f *fixture) {
 	store := f.Open()
 	first, wrong := firstStart(), recreated(7)
-	if err := store.SetStart(f.soon(), &first, recreated(1)); !errors.Is(err, gerritstream.ErrConflict) {
+	if err := store.SetOrigin(f.soon(), &first, recreated(1)); !errors.Is(err, gerritstream.ErrConflict) {
 		f.Errorf("change of an absent start record returned %v", err)
 	}
 	f.hasStart(store, nil)
 	f.setStart(store, nil, first)
-	if err := store.SetStart(f.soon(), &wrong, recreated(8)); !errors.Is(err, gerritstream.ErrConflict) {
+	if err := store.SetOrigin(f.soon(), &wrong, recreated(8)); !errors.Is(err, gerritstream.ErrConflict) {
 		f.Errorf("change from what it was not returned %v", err)
 	}
 	f.hasStart(store, &first)
@@ -153,10 +153,10 @@ func startNewer(f *fixture) {
 	f.setStart(f.Open(), nil, firstStart())
 	f.WriteNewerStart()
 	store := f.Open()
-	if _, _, err := store.Start(f.soon()); !errors.Is(err, gerritstream.ErrNewerFormat) {
+	if _, _, err := store.Origin(f.soon()); !errors.Is(err, gerritstream.ErrNewerFormat) {
 		f.Errorf("start returned %v, want %v", err, gerritstream.ErrNewerFormat)
 	}
-	if err := store.SetStart(f.soon(), nil, firstStart()); err == nil {
+	if err := store.SetOrigin(f.soon(), nil, firstStart()); err == nil {
 		f.Error("a start record of a newer version was overwritten")
 	}
 }

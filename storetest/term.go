@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var (
@@ -168,7 +169,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 
 // inEpochLocked returns ErrStaleEpoch if the start record is of a later epoch.
 func (m *Memory) inEpochLocked(epoch int) error {
-	var start gerritstream.Start
+	var start gerritstream.Origin
 	if json.Unmarshal(m.start, &start) == nil && epoch < start.Epoch { // one that cannot be read says nothing
 		return fmt.Errorf("epoch %d: %w", epoch, gerritstream.ErrStaleEpoch)
 	}
@@ -190,7 +191,7 @@ func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
 func (m *Memory) setLocked(key positionKey, pos gerritstream.Position, term uint64) {
 	m.nonces++
 	stamp := gerritstream.Stamp{Term: term, Nonce: strconv.FormatUint(m.nonces, 10)}
-	m.positions[key] = &position{raw: gerritstream.EncodePosition(pos, stamp), committed: time.Now()}
+	m.positions[key] = &position{raw: storekit.EncodePosition(pos, stamp), committed: time.Now()}
 }
 
 // queueLocked queues an entry.
@@ -207,17 +208,17 @@ func (m *Memory) queueLocked(e gerritstream.Entry) {
 func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
 	stored := len(d.Payload)
 	for i := range m.dead {
-		if m.dead[i].ID == d.ID {
+		if m.dead[i].DeadLetter.ID == d.ID {
 			return
 		}
-		stored += len(m.dead[i].Payload)
+		stored += len(m.dead[i].DeadLetter.Payload)
 	}
 	if len(m.dead) >= gerritstream.MaxDeadLetters || stored > gerritstream.MaxDeadLetterStorage {
 		m.discarded++
 		return
 	}
 	d.Payload = bytes.Clone(d.Payload)
-	m.dead = append(m.dead, gerritstream.Letter{DeadLetter: d, PutAside: time.Now()})
+	m.dead = append(m.dead, gerritstream.StoredDeadLetter{DeadLetter: d, StoredAt: time.Now()})
 }
 
 // Resign implements gerritstream.Term.

@@ -46,7 +46,7 @@ func TestTestsInDocsExist(t *testing.T) {
 // TestMissingTestsInDocsAreFound shows that names of nothing are refused.
 func TestMissingTestsInDocsAreFound(t *testing.T) {
 	for _, name := range []string{
-		"test.TestNobodyWroteThis", "nowhere.TestTestsInDocsExist", "gerritstream.TestTestsInDocsExist", "TestTestsInDocsExist",
+		"test.TestNobodyWroteThis", "nowhere.TestTestsInDocsExist", "consumer.TestTestsInDocsExist", "TestTestsInDocsExist",
 		"test/summary.TestSkips", "cmd/gerritstream/testdata/script/nothing.txtar", "test/nothing.go",
 	} {
 		if checkNamed(name) == nil {

@@ -18,32 +18,40 @@ import (
 const module = "github.com/gerritstream/gerritstream"
 
 // house says what of the module's own each package may import outside its
-// tests: "cmd -> internal/daemon -> adapters -> root". A path stands for itself
+// tests: "cmd -> internal/daemon -> consumer
+// -> internal/plan -> root <- adapters". A path stands for itself
 // alone; "" is the root. A package that is not here has no place yet: give it
 // one.
 var house = map[string][]string{
-	"":                       {},
-	"gerrit":                 {},
-	"gerrittest":             {"gerrit"},
-	"kinesistest":            {},
-	"kinesis":                {"", "internal/near"},
-	"sqlite":                 {"", "internal/storekit"},
-	"zookeeper":              {"", "internal/storekit"},
-	"sink":                   {""},
-	"storetest":              {""},
-	"internal/admin":         {""},
-	"internal/history":       {""},
-	"internal/near":          {},
-	"internal/storekit":      {""},
-	"internal/peers":         {},
-	"internal/daemon/config": {"", "gerrit", "kinesis", "internal/daemon/zuulconf", "internal/near"},
-	"internal/daemon":        {"", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "zookeeper", "sink", "internal/admin"},
-	"cmd/gerritstream": {
-		"", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest", "kinesistest", "sqlite", "sink",
-	},
+	"":                  {},
+	"gerrit":            {},
+	"gerrittest":        {"gerrit"},
+	"kinesistest":       {},
+	"internal/plan":     {""},
+	"internal/trouble":  {""},
+	"consumer":          {"", "internal/plan", "internal/trouble"},
+	"internal/storekit": {""},
+	"kinesis":           {"", "internal/near"},
+	"sqlite":            {"", "internal/storekit"},
+	"zookeeper":         {"", "internal/storekit"},
+	"sink":              {""},
+	"storetest":         {"", "internal/storekit"},
+	"internal/history":  {"", "consumer"},
+	"internal/near":     {},
+	"internal/peers":    {},
+
+	"internal/admin":           {"", "consumer", "internal/trouble"},
 	"internal/daemon/zuulconf": {},
-	"test/mutants":             {},
-	"test/summary":             {},
+	"internal/daemon/config":   {"", "consumer", "internal/plan", "gerrit", "kinesis", "internal/daemon/zuulconf", "internal/near"},
+	"internal/daemon": {
+		"", "consumer", "internal/plan", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "zookeeper", "sink", "internal/admin",
+	},
+	"cmd/gerritstream": {
+		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
+		"kinesistest", "sqlite", "sink",
+	},
+	"test/mutants": {},
+	"test/summary": {},
 }
 
 // confined says where alone a dependency may be imported outside tests, by

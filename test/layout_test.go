@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // TestLayoutExamplesAreWhatIsStored reads the examples of
@@ -21,15 +22,15 @@ func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 	}{
 		{"### The start record", rewrite[struct {
 			Format int `json:"format"`
-			gerritstream.Start
+			gerritstream.Origin
 		}]},
 		{"### A position", func(b []byte) ([]byte, error) {
-			pos, stamp, err := gerritstream.DecodePosition(b)
-			return gerritstream.EncodePosition(pos, stamp), err
+			pos, stamp, err := storekit.DecodePosition(b)
+			return storekit.EncodePosition(pos, stamp), err
 		}},
 		{"### A process, for the others", rewrite[struct {
 			Format int `json:"format"`
-			gerritstream.Announcement
+			gerritstream.MemberInfo
 		}]},
 		{"### A process, for people", rewrite[gerritstream.Report]},
 	} {

@@ -189,14 +189,14 @@ func TestReadmePolicyIsWhatIsAsked(t *testing.T) {
 
 // TestReadmeExampleIsCompiled finds the README's Go in the example that is run.
 func TestReadmeExampleIsCompiled(t *testing.T) {
-	example := readFile(t, "example_test.go")
+	example := readFile(t, "consumer/example_test.go")
 	found := blocks(readFile(t, "README.md"), "go")
 	if len(found) == 0 {
 		t.Error("README.md has no Go")
 	}
 	for _, block := range found {
 		if !strings.Contains(example, block) {
-			t.Errorf("README.md: this is not in example_test.go as it stands:\n%s", block)
+			t.Errorf("README.md: this is not in consumer/example_test.go as it stands:\n%s", block)
 		}
 	}
 }

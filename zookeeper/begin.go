@@ -8,10 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // begin makes a term of a candidacy that is first in line.
@@ -147,7 +147,7 @@ func (t *term) isForeign(ctx context.Context, zuul *checkpoint, start node) (boo
 		return false, err
 	}
 	return slices.ContainsFunc(nodes, func(n node) bool {
-		pos, _, err := gerritstream.DecodePosition(n.data)
+		pos, _, err := storekit.DecodePosition(n.data)
 		return n.present && err == nil && pos.After == z
 	}), nil
 }
@@ -231,7 +231,7 @@ func fromMilliseconds(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 // decodePosition reads a stored position. One that is damaged is a position
 // with Unreadable set; one of a newer version is an error.
 func decodePosition(raw []byte) (gerritstream.Position, error) {
-	pos, _, err := gerritstream.DecodePosition(raw)
+	pos, _, err := storekit.DecodePosition(raw)
 	switch {
 	case errors.Is(err, gerritstream.ErrNewerFormat):
 		return gerritstream.Position{}, err

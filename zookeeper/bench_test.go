@@ -30,7 +30,7 @@ func benchmarkCommit(b *testing.B, each, shards int) {
 		b.Fatal(err)
 	}
 	defer func() { _ = store.Close(b.Context()) }()
-	if err := store.SetStart(b.Context(), nil, gerritstream.Start{Stream: stream}); err != nil {
+	if err := store.SetOrigin(b.Context(), nil, gerritstream.Origin{Stream: stream}); err != nil {
 		b.Fatal(err)
 	}
 	terms := make([]gerritstream.Term, shards)
@@ -89,11 +89,11 @@ func BenchmarkHandOver(b *testing.B) {
 			}
 		}()
 		for waiting, ctx := 0, soon(b); waiting < 2; {
-			m, err := stores[0].Muster(ctx, []gerritstream.ShardID{shardA})
+			m, err := stores[0].GroupState(ctx, []gerritstream.ShardID{shardA})
 			if err != nil {
 				b.Fatal(err)
 			}
-			waiting = len(m.Lines[shardA])
+			waiting = len(m.Candidates[shardA])
 		}
 		b.StartTimer()
 		resign(b, term)

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/go-zookeeper/zk"
 )
 
 // maxRequest is the budget of what is written in one transaction besides the
@@ -211,7 +211,7 @@ func (w *work) readBack(ctx context.Context) (applied bool, err error) {
 		case f == answered && !n.present:
 			return false, nil
 		case f == answered:
-			_, stamp, err := gerritstream.DecodePosition(n.data)
+			_, stamp, err := storekit.DecodePosition(n.data)
 			return err == nil && stamp.Nonce == w.nonce, nil
 		case f == refused, f == sessionOver:
 			return false, err

@@ -12,11 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // What is wrong with a configuration is said at once, in one line a fault.
@@ -131,7 +130,7 @@ func TestMissingChroot(t *testing.T) {
 	defer func() { _ = store.Close(context.Background()) }()
 	for what, call := range map[string]func() error{
 		"campaign":  func() error { _, err := store.Campaign(soon(t), 0, shardA); return err },
-		"start":     func() error { _, _, err := store.Start(soon(t)); return err },
+		"start":     func() error { _, _, err := store.Origin(soon(t)); return err },
 		"positions": func() error { _, err := store.Positions(soon(t), 0); return err },
 		"inspect":   func() error { _, err := zookeeper.Inspect(soon(t), c); return err },
 	} {
@@ -143,7 +142,7 @@ func TestMissingChroot(t *testing.T) {
 		t.Error("it was made")
 	}
 	w.put(c.Chroot, []byte{})
-	eventually(t, "the store works", func() bool { _, _, err := store.Start(soon(t)); return err == nil })
+	eventually(t, "the store works", func() bool { _, _, err := store.Origin(soon(t)); return err == nil })
 }
 
 // Nodes that this process may not write are named as such, and the campaign
@@ -168,10 +167,10 @@ func TestGarbageStart(t *testing.T) {
 	store := w.open(zookeeper.Config{})
 	for _, garbage := range []string{"", "{", "null", "[]", "{}", `{"format": 1}`, `{"format": 2, "x": 1}`, "\xff"} {
 		w.put(w.own("/start"), []byte(garbage))
-		if _, _, err := store.Start(soon(t)); err == nil || strings.Contains(err.Error(), "\n") {
+		if _, _, err := store.Origin(soon(t)); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("start record %q: %v", garbage, err)
 		}
-		if err := store.SetStart(soon(t), nil, gerritstream.Start{Stream: stream}); err == nil {
+		if err := store.SetOrigin(soon(t), nil, gerritstream.Origin{Stream: stream}); err == nil {
 			t.Errorf("start record %q was overwritten", garbage)
 		}
 		if got := string(w.get(w.own("/start"))); got != garbage {

@@ -7,22 +7,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
-func announce(t *testing.T, store *zookeeper.Store, a gerritstream.Announcement) {
+func announce(t *testing.T, store *zookeeper.Store, a gerritstream.MemberInfo) {
 	t.Helper()
-	if err := store.Announce(soon(t), a); err != nil {
+	if err := store.Advertise(soon(t), a); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func muster(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID) gerritstream.Muster {
+func muster(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID) gerritstream.GroupState {
 	t.Helper()
-	m, err := store.Muster(soon(t), shards)
+	m, err := store.GroupState(soon(t), shards)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,12 +32,12 @@ func TestMuster(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
 	a, b := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
-	if m := muster(t, a, shardA); len(m.Members) != 0 || len(m.Lines) != 0 || m.Self == "" {
+	if m := muster(t, a, shardA); len(m.Members) != 0 || len(m.Candidates) != 0 || m.Self == "" {
 		t.Errorf("at first: %+v", m)
 	}
-	first := gerritstream.Announcement{Host: "h", PID: 7, Version: "v", Process: "h-7", Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
+	first := gerritstream.MemberInfo{Host: "h", PID: 7, Version: "v", Process: "h-7", Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
 	announce(t, a, first)
-	announce(t, b, gerritstream.Announcement{Host: "i"})
+	announce(t, b, gerritstream.MemberInfo{Host: "i"})
 	elect(t, a, shardA)
 	w.candidate(shardA) // a third process, not announced
 	w.put(w.own("/members/garbage"), []byte("{"))
@@ -49,19 +48,19 @@ func TestMuster(t *testing.T) {
 	for _, member := range m.Members {
 		byID[member.ID] = member
 	}
-	if got := byID[a.Process()]; got.Damaged != nil || got.Host != "h" || got.PID != 7 || !got.Readable || got.Config != "c" || !slices.Equal(got.Leads, first.Leads) {
+	if got := byID[a.Process()]; got.Damaged != nil || got.Info.Host != "h" || got.Info.PID != 7 || !got.Info.Readable || got.Info.Config != "c" || !slices.Equal(got.Info.Leads, first.Leads) {
 		t.Errorf("a is %+v", got)
 	}
-	if m.Self != b.Process() || byID[m.Self].Host != "i" || len(m.Members) != 4 {
+	if m.Self != b.Process() || byID[m.Self].Info.Host != "i" || len(m.Members) != 4 {
 		t.Errorf("b sees %+v", m)
 	}
 	if byID["garbage"].Damaged == nil || !errors.Is(byID["newer"].Damaged, gerritstream.ErrNewerFormat) {
 		t.Errorf("damaged members are %+v and %+v", byID["garbage"], byID["newer"])
 	}
-	if line := m.Lines[shardA]; len(line) != 2 || line[0] != (gerritstream.Contender{Member: a.Process()}) || line[1].Foreign || line[1].Member == "" {
+	if line := m.Candidates[shardA]; len(line) != 2 || line[0] != (gerritstream.Candidate{Member: a.Process()}) || line[1].Foreign || line[1].Member == "" {
 		t.Errorf("the line is %+v", line)
 	}
-	if _, ok := m.Lines[shardB]; ok {
+	if _, ok := m.Candidates[shardB]; ok {
 		t.Error("there is a line where nobody is")
 	}
 }
@@ -79,7 +78,7 @@ func TestMusterWithPython(t *testing.T) {
 		}
 	}
 	for range 2 { // the second time from memory
-		line := muster(t, store, shardA).Lines[shardA]
+		line := muster(t, store, shardA).Candidates[shardA]
 		if len(line) != 2 || !line[0].Foreign || !line[1].Foreign {
 			t.Errorf("the line is %+v", line)
 		}
@@ -94,7 +93,7 @@ func TestWaitMuster(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, single)
 	watcher, other := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
-	announce(t, watcher, gerritstream.Announcement{Readable: true})
+	announce(t, watcher, gerritstream.MemberInfo{Readable: true})
 
 	// changes waits for a change that do makes.
 	changes := func(what string, wantLeft bool, do func()) {
@@ -107,7 +106,7 @@ func TestWaitMuster(t *testing.T) {
 		done := make(chan result, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go func() { left, err := watcher.WaitMuster(ctx, seen); done <- result{left, err} }()
+		go func() { left, err := watcher.WaitGroupChange(ctx, seen); done <- result{left, err} }()
 		select {
 		case r := <-done:
 			t.Fatalf("%s: it returned %+v before anything happened", what, r)
@@ -123,9 +122,9 @@ func TestWaitMuster(t *testing.T) {
 			t.Fatalf("%s: it did not return", what)
 		}
 	}
-	changes("a member comes", false, func() { announce(t, other, gerritstream.Announcement{Readable: true}) })
-	changes("it cannot read", false, func() { announce(t, other, gerritstream.Announcement{}) })
-	changes("its configuration is another", false, func() { announce(t, other, gerritstream.Announcement{Config: "x"}) })
+	changes("a member comes", false, func() { announce(t, other, gerritstream.MemberInfo{Readable: true}) })
+	changes("it cannot read", false, func() { announce(t, other, gerritstream.MemberInfo{}) })
+	changes("its configuration is another", false, func() { announce(t, other, gerritstream.MemberInfo{Config: "x"}) })
 	changes("what it says is garbage", false, func() { w.put(w.own("/members/"+other.Process()), []byte("{")) })
 	changes("it goes", true, func() {
 		if err := other.Close(soon(t)); err != nil {
@@ -133,15 +132,15 @@ func TestWaitMuster(t *testing.T) {
 		}
 	})
 	killed := w.open(zookeeper.Config{SessionTimeout: brief})
-	announce(t, killed, gerritstream.Announcement{})
+	announce(t, killed, gerritstream.MemberInfo{})
 	changes("a member is killed", true, killed.Kill)
 
 	// What is not for planning changes nothing.
 	seen := muster(t, watcher)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { _, err := watcher.WaitMuster(ctx, seen); done <- err }()
-	announce(t, watcher, gerritstream.Announcement{Readable: true, Leads: []gerritstream.ShardID{shardA}})
+	go func() { _, err := watcher.WaitGroupChange(ctx, seen); done <- err }()
+	announce(t, watcher, gerritstream.MemberInfo{Readable: true, Leads: []gerritstream.ShardID{shardA}})
 	select {
 	case err := <-done:
 		t.Errorf("it returned %v for what is no matter of planning", err)
@@ -152,7 +151,7 @@ func TestWaitMuster(t *testing.T) {
 		t.Errorf("a cancelled wait returned %v", err)
 	}
 	// What has changed already is seen at once.
-	if left, err := watcher.WaitMuster(soon(t), gerritstream.Muster{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
+	if left, err := watcher.WaitGroupChange(soon(t), gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
 		t.Errorf("a member that is gone already: %v, %v", left, err)
 	}
 }

@@ -84,4 +84,4 @@ package zookeeper
 //	side.go         large events; letters.go dead letters; depth.go the queue's limit
 //	start.go, positions.go, inspect.go: the rest of the Store
 //	operator.go     what an operator looks at and changes; operator_letters.go dead letters
-//	members.go      what a process says of itself; muster.go who is there: the Crew
+//	members.go      what a process says of itself; muster.go who is there: the Group

@@ -9,11 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // setStart makes or changes the start record, as another process does: of an
@@ -21,7 +20,7 @@ import (
 func (w *world) setStart(epoch int, retention time.Duration) {
 	w.t.Helper()
 	store := w.open(zookeeper.Config{})
-	was, ok, err := store.Start(soon(w.t))
+	was, ok, err := store.Origin(soon(w.t))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -29,8 +28,8 @@ func (w *world) setStart(epoch int, retention time.Duration) {
 	if !ok {
 		prev = nil
 	}
-	next := gerritstream.Start{Epoch: epoch, Stream: stream, From: gerritstream.StartPoint{Time: arrival}, Retention: retention}
-	if err := store.SetStart(soon(w.t), prev, next); err != nil {
+	next := gerritstream.Origin{Epoch: epoch, Stream: stream, From: gerritstream.StartingPosition{Time: arrival}, Retention: retention}
+	if err := store.SetOrigin(soon(w.t), prev, next); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := store.Close(soon(w.t)); err != nil {
@@ -77,7 +76,7 @@ func (w *world) unchanged(was map[string]string) {
 // before: a term that knows of no start record learns of one by a watch.
 func answered(t *testing.T, store gerritstream.Store) {
 	t.Helper()
-	if _, _, err := store.Start(soon(t)); err != nil {
+	if _, _, err := store.Origin(soon(t)); err != nil {
 		t.Fatal(err)
 	}
 }

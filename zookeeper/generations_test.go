@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/kinesistest"
@@ -16,7 +17,7 @@ import (
 
 // tally counts what terms come to, and what Kinesis is asked.
 type tally struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	mu       sync.Mutex
 	terms    int            // under mu
 	lost     []error        // under mu: why terms ended by themselves
@@ -97,7 +98,7 @@ func TestManyGenerations(t *testing.T) {
 	srv.On(kinesistest.Hook{Do: kinesistest.Observe(y.watch)})
 	ensemble := peers.SharedZooKeeper(t, single)
 	chroot := peers.Chroot(t, ensemble)
-	var all []*gerritstream.Listener
+	var all []*consumer.Consumer
 	for range 2 {
 		source, err := kinesis.New(t.Context(), kinesis.Config{
 			Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: srv.Transport(), Isolated: true,
@@ -111,7 +112,7 @@ func TestManyGenerations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := gerritstream.New(gerritstream.Config{
+		l, err := consumer.New(consumer.Config{
 			Source: source, Store: store, Observer: y, StartAt: gerritstream.StartAt{TrimHorizon: true}, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

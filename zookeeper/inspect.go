@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"golang.org/x/sync/errgroup"
 )
 
 // Inspect implements gerritstream.Store. A shard that Zuul's own listener leads
@@ -43,12 +43,12 @@ func (s *Store) inspect(ctx context.Context, k *session) (in gerritstream.Inspec
 	if err := k.sync(ctx); err != nil {
 		return in, err
 	}
-	if in.Start, _, err = s.readStart(ctx, k); err != nil {
+	if in.Origin, _, err = s.readStart(ctx, k); err != nil {
 		return in, err
 	}
 	epoch := 0
-	if in.Start != nil {
-		epoch = in.Start.Epoch
+	if in.Origin != nil {
+		epoch = in.Origin.Epoch
 	}
 	if in.Shards, err = s.inspectShards(ctx, k, epoch); err != nil {
 		return in, err
@@ -80,7 +80,7 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 	}
 	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
 	for name, n := range positions {
-		pos, stamp, err := gerritstream.DecodePosition(n.data)
+		pos, stamp, err := storekit.DecodePosition(n.data)
 		if err != nil {
 			pos = gerritstream.Position{Unreadable: err}
 		}

@@ -59,7 +59,7 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 	if got := election.Contenders(t, pythonElection); !slices.Equal(got, want) {
 		t.Errorf("kazoo sees %q, want %q", got, want)
 	}
-	line := muster(t, a, shardA).Lines[shardA]
+	line := muster(t, a, shardA).Candidates[shardA]
 	if len(line) != 4 || line[0].Foreign || !line[1].Foreign || line[2].Foreign || !line[3].Foreign {
 		t.Errorf("we see %+v", line)
 	}
@@ -284,7 +284,7 @@ func TestRollingRestart(t *testing.T) {
 	committing.Wait()
 	m := muster(t, store, ids...)
 	for i, shard := range ids {
-		if line := m.Lines[shard]; len(line) != 2 || line[0].Member != store.Process() || !line[1].Foreign {
+		if line := m.Candidates[shard]; len(line) != 2 || line[0].Member != store.Process() || !line[1].Foreign {
 			t.Errorf("the line for %s is %+v", shard, line)
 		}
 		if counts[i] == 0 {

@@ -11,24 +11,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // crowd is a stream of many shards on which nothing happens unless it is poked,
 // and the processes that follow it.
 type crowd struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	tb      testing.TB
 	server  *peers.Server
 	chroot  string
 	listing gerritstream.Listing
 	poll    time.Duration
 	stores  []*zookeeper.Store
-	all     []*gerritstream.Listener
+	all     []*consumer.Consumer
 
 	mu    sync.Mutex
 	put   int                            // under mu: records so far, on each open shard
@@ -77,16 +78,16 @@ func (c *crowd) List(context.Context) (gerritstream.Listing, error) {
 
 // Read implements gerritstream.Source: what was put, then empty pages at the
 // tip, one each poll; or the end of a closed shard.
-func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Batch, error] {
+func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
 	i := slices.IndexFunc(c.listing.Shards, func(s gerritstream.Shard) bool { return s.ID == shard })
 	closed := c.listing.Shards[i].Last != ""
-	return func(yield func(gerritstream.Batch, error) bool) {
+	return func(yield func(gerritstream.Page, error) bool) {
 		for next := 1; ; {
 			c.mu.Lock()
 			c.pages[shard]++
 			put := c.put
 			c.mu.Unlock()
-			batch := gerritstream.Batch{Now: time.Now(), End: closed}
+			batch := gerritstream.Page{Now: time.Now(), End: closed}
 			for ; next <= put && !closed; next++ {
 				if from.After == "" || sequence(next).Compare(from.After) > 0 {
 					batch.Records = append(batch.Records, gerritstream.Record{
@@ -101,7 +102,7 @@ func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerri
 			select {
 			case <-ctx.Done():
 				timer.Stop()
-				yield(gerritstream.Batch{}, ctx.Err())
+				yield(gerritstream.Page{}, ctx.Err())
 				return
 			case <-timer.C:
 			}
@@ -126,7 +127,7 @@ func (c *crowd) start() {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	l, err := gerritstream.New(gerritstream.Config{Source: c, Store: store, Process: name, Observer: c})
+	l, err := consumer.New(consumer.Config{Source: c, Store: store, Process: name, Observer: c})
 	if err != nil {
 		c.tb.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestRest(t *testing.T) {
 	w := newWorld(t, single)
 	c := newCrowd(t, peers.SharedZooKeeper(t, single), 0, shards)
 	w.chroot = c.chroot
-	ended := gerritstream.EncodePosition(gerritstream.Position{After: sequence(1), Ended: true}, gerritstream.Stamp{Term: 1})
+	ended := storekit.EncodePosition(gerritstream.Position{After: sequence(1), Ended: true}, gerritstream.Stamp{Term: 1})
 	w.put(w.own("/e0/positions"), nil)
 	var create []any
 	for i := range endedOnes {

@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // ZooKeeper's request types.
@@ -187,7 +186,7 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			receive(t, lost)
 			w.candidate(shardA)
 			eventually(t, "both are in line", func() bool { return len(w.children(w.election(shardA))) == 3 })
-			line := muster(t, store, shardA).Lines[shardA]
+			line := muster(t, store, shardA).Candidates[shardA]
 			if first := line[1].Member == store.Process(); first != (loss == "reply lost") {
 				t.Errorf("the line is %+v, ours is %s", line, store.Process())
 			}
@@ -265,17 +264,17 @@ func TestSetStartAndALostConnection(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
 			store, link := w.linked()
-			start := gerritstream.Start{Stream: stream, From: gerritstream.StartPoint{Time: arrival}}
+			start := gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{Time: arrival}}
 			lost := lose(link, request(opCreate, "/start"))
-			if err := store.SetStart(soon(t), nil, start); err == nil {
+			if err := store.SetOrigin(soon(t), nil, start); err == nil {
 				t.Error("the loss did not show")
 			}
 			receive(t, lost)
-			_, ok, err := store.Start(soon(t))
+			_, ok, err := store.Origin(soon(t))
 			if want := loss == "reply lost"; err != nil || ok != want {
 				t.Errorf("start record: %v, %v, want %v", ok, err, want)
 			}
-			err = store.SetStart(soon(t), nil, start)
+			err = store.SetOrigin(soon(t), nil, start)
 			if ok && !errors.Is(err, gerritstream.ErrConflict) || !ok && err != nil {
 				t.Errorf("setting it again returned %v", err)
 			}
@@ -292,7 +291,7 @@ func TestSilence(t *testing.T) {
 	store, link := w.linkedFor(brief)
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
-	if err := store.Announce(soon(t), gerritstream.Announcement{Host: "h", Process: "p"}); err != nil {
+	if err := store.Advertise(soon(t), gerritstream.MemberInfo{Host: "h", Process: "p"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Report(soon(t), gerritstream.Status{Process: "p"}); err != nil {
@@ -317,8 +316,8 @@ func TestSilence(t *testing.T) {
 
 	link.Restore()
 	eventually(t, "the process is a member again", func() bool {
-		m, err := w.open(zookeeper.Config{}).Muster(soon(t), nil)
-		return err == nil && len(m.Members) == 1 && m.Members[0].Process == "p"
+		m, err := w.open(zookeeper.Config{}).GroupState(soon(t), nil)
+		return err == nil && len(m.Members) == 1 && m.Members[0].Info.Process == "p"
 	})
 	eventually(t, "its report is there again", func() bool { return len(w.children(w.own("/reports"))) == 1 })
 	commit(t, next, step(shardA, 6, 6))
@@ -359,7 +358,7 @@ func TestNobodyAnswers(t *testing.T) {
 	store, link := w.linkedFor(brief)
 	link.Cut()
 	began := time.Now()
-	if _, _, err := store.Start(t.Context()); err == nil {
+	if _, _, err := store.Origin(t.Context()); err == nil {
 		t.Error("start returned nothing wrong")
 	}
 	if took := time.Since(began); took > 10*time.Second {
@@ -439,7 +438,7 @@ func TestClose(t *testing.T) {
 	store := w.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	for _, err := range []error{
-		store.Report(soon(t), gerritstream.Status{}), store.Announce(soon(t), gerritstream.Announcement{}),
+		store.Report(soon(t), gerritstream.Status{}), store.Advertise(soon(t), gerritstream.MemberInfo{}),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -46,12 +46,12 @@ func TestManyDeadLetters(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for l, err := range o.Letters(soon(t)) {
+	for l, err := range o.DeadLetters(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := letter(shardA, held-seen).ID; l.ID != want {
-			t.Fatalf("letter %d of the list is %s, want %s", seen, l.ID, want)
+		if want := letter(shardA, held-seen).ID; l.DeadLetter.ID != want {
+			t.Fatalf("letter %d of the list is %s, want %s", seen, l.DeadLetter.ID, want)
 		}
 		seen++
 	}

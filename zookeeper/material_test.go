@@ -35,7 +35,7 @@ func after(n int) gerritstream.Position {
 
 // anchor is a position before any record.
 func anchor() gerritstream.Position {
-	return gerritstream.Position{From: gerritstream.StartPoint{Time: arrival}}
+	return gerritstream.Position{From: gerritstream.StartingPosition{Time: arrival}}
 }
 
 // event makes record n of a shard an entry of about so many bytes.

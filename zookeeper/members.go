@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // What a process says of itself stands in nodes that go with its session: its
@@ -21,12 +20,12 @@ const memberFormat = 1
 
 type storedMember struct {
 	Format int `json:"format"`
-	gerritstream.Announcement
+	gerritstream.MemberInfo
 }
 
-// Announce implements gerritstream.Crew. What was announced is remembered, and
+// Advertise implements gerritstream.Group. What was announced is remembered, and
 // announced again in each new session.
-func (s *Store) Announce(ctx context.Context, a gerritstream.Announcement) error {
+func (s *Store) Advertise(ctx context.Context, a gerritstream.MemberInfo) error {
 	data, err := json.Marshal(storedMember{memberFormat, a})
 	if err != nil {
 		return fmt.Errorf("encode announcement: %w", err)
@@ -138,5 +137,5 @@ func decodeMember(id string, data []byte) gerritstream.Member {
 	if err := json.Unmarshal(data, &stored); err != nil || head.Format < 1 {
 		return gerritstream.Member{ID: id, Damaged: fmt.Errorf("read announcement of %s: it is damaged", id)}
 	}
-	return gerritstream.Member{ID: id, Announcement: stored.Announcement}
+	return gerritstream.Member{ID: id, Info: stored.MemberInfo}
 }

@@ -9,13 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gerritstream/gerritstream"
+	"golang.org/x/sync/errgroup"
 )
 
-// Muster implements gerritstream.Crew.
-func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.Muster, err error) {
+// GroupState implements gerritstream.Group.
+func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.GroupState, err error) {
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
 		if err := k.sync(ctx); err != nil {
 			return err
@@ -24,12 +23,12 @@ func (s *Store) Muster(ctx context.Context, shards []gerritstream.ShardID) (m ge
 		if err != nil {
 			return err
 		}
-		m = gerritstream.Muster{Self: s.process, Members: decodeMembers(nodes)}
-		m.Lines, err = s.lines(ctx, k, shards, m.Members)
+		m = gerritstream.GroupState{Self: s.process, Members: decodeMembers(nodes)}
+		m.Candidates, err = s.lines(ctx, k, shards, m.Members)
 		return err
 	})
 	if err != nil {
-		return gerritstream.Muster{}, fmt.Errorf("muster: %w", err)
+		return gerritstream.GroupState{}, fmt.Errorf("muster: %w", err)
 	}
 	return m, nil
 }
@@ -43,7 +42,7 @@ func decodeMembers(nodes map[string]node) []gerritstream.Member {
 }
 
 // lines reads the lines in front of shards.
-func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.ShardID, members []gerritstream.Member) (map[gerritstream.ShardID][]gerritstream.Contender, error) {
+func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.ShardID, members []gerritstream.Member) (map[gerritstream.ShardID][]gerritstream.Candidate, error) {
 	living := map[string]bool{s.process: true}
 	for _, m := range members {
 		living[m.ID] = true
@@ -56,7 +55,7 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	if err != nil {
 		return nil, err
 	}
-	lines := make([][]gerritstream.Contender, len(shards))
+	lines := make([][]gerritstream.Candidate, len(shards))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)
 	for i := range shards {
@@ -78,7 +77,7 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	if err := all.Wait(); err != nil {
 		return nil, err
 	}
-	found := make(map[gerritstream.ShardID][]gerritstream.Contender, len(shards))
+	found := make(map[gerritstream.ShardID][]gerritstream.Candidate, len(shards))
 	for i, shard := range shards {
 		if len(lines[i]) > 0 {
 			found[shard] = lines[i]
@@ -90,10 +89,10 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 // whose tells who a contender is; Member is empty when it went meanwhile. The
 // names of ours and of Python's look alike. Ours is one that begins with a
 // living member's id, or whose data says so.
-func (s *Store) whose(ctx context.Context, k *session, root string, c contender, living map[string]bool) (gerritstream.Contender, error) {
+func (s *Store) whose(ctx context.Context, k *session, root string, c contender, living map[string]bool) (gerritstream.Candidate, error) {
 	process := c.process()
 	if process != "" && living[process] {
-		return gerritstream.Contender{Member: process}, nil
+		return gerritstream.Candidate{Member: process}, nil
 	}
 	path := root + "/" + c.name
 	if who, ok := s.known.get(path); ok {
@@ -101,12 +100,12 @@ func (s *Store) whose(ctx context.Context, k *session, root string, c contender,
 	}
 	n, err := k.get(ctx, path)
 	if err != nil || !n.present {
-		return gerritstream.Contender{}, err
+		return gerritstream.Candidate{}, err
 	}
 	name, ours := leaderName(n.data)
-	who := gerritstream.Contender{Member: process}
+	who := gerritstream.Candidate{Member: process}
 	if !ours || process == "" {
-		who = gerritstream.Contender{Member: strings.TrimSpace(name + " " + strings.ToValidUTF8(string(n.data), "?")), Foreign: true}
+		who = gerritstream.Candidate{Member: strings.TrimSpace(name + " " + strings.ToValidUTF8(string(n.data), "?")), Foreign: true}
 	}
 	s.known.put(path, who)
 	return who, nil
@@ -115,31 +114,31 @@ func (s *Store) whose(ctx context.Context, k *session, root string, c contender,
 // lockOwners remembers whose lock nodes are: their data never changes.
 type lockOwners struct {
 	mu     sync.Mutex
-	owners map[string]gerritstream.Contender // under mu; by path
+	owners map[string]gerritstream.Candidate // under mu; by path
 }
 
 // maxOwners bounds what is remembered; beyond it all is forgotten.
 const maxOwners = 10_000
 
-func (l *lockOwners) get(path string) (gerritstream.Contender, bool) {
+func (l *lockOwners) get(path string) (gerritstream.Candidate, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	who, ok := l.owners[path]
 	return who, ok
 }
 
-func (l *lockOwners) put(path string, who gerritstream.Contender) {
+func (l *lockOwners) put(path string, who gerritstream.Candidate) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.owners == nil || len(l.owners) >= maxOwners {
-		l.owners = map[string]gerritstream.Contender{}
+		l.owners = map[string]gerritstream.Candidate{}
 	}
 	l.owners[path] = who
 }
 
-// WaitMuster implements gerritstream.Crew. A ZooKeeper that is away is waited
+// WaitGroupChange implements gerritstream.Group. A ZooKeeper that is away is waited
 // for.
-func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left bool, err error) {
+func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
 	for {
 		k, err := s.await(ctx)
 		if err == nil {
@@ -161,7 +160,7 @@ func (s *Store) WaitMuster(ctx context.Context, seen gerritstream.Muster) (left 
 
 // waitMuster compares the members with those seen, and if nothing has changed
 // waits until something may have.
-func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.Muster) (changed, left bool, err error) {
+func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.GroupState) (changed, left bool, err error) {
 	names, fired, err := k.watchChildren(ctx, s.at.members())
 	if err != nil {
 		return false, false, err

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // Operator is a gerritstream.Operator on what ZooKeeper holds of a connection.
@@ -94,7 +94,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 		if err := k.sync(ctx); err != nil {
 			return err
 		}
-		if stored.Start, _, err = o.store.readStart(ctx, k); err != nil {
+		if stored.Origin, _, err = o.store.readStart(ctx, k); err != nil {
 			return err
 		}
 		nodes, err := k.readAll(ctx, o.store.at.positions(stored.Epoch()))
@@ -145,7 +145,7 @@ func (o *Operator) earlier(ctx context.Context, k *session, epoch int) (keys []g
 // storedPosition reads a position's node, which is there.
 func storedPosition(n node) (s gerritstream.StoredPosition) {
 	var err error
-	if s.Position, s.Stamp, err = gerritstream.DecodePosition(n.data); err != nil {
+	if s.Position, s.Stamp, err = storekit.DecodePosition(n.data); err != nil {
 		s.Position = gerritstream.Position{Unreadable: err}
 	}
 	s.Committed = fromMilliseconds(n.stat.Mtime)
@@ -170,13 +170,13 @@ func (is *standing) heedless() bool {
 func (is *standing) obeys(shard gerritstream.ShardID, pos *gerritstream.Position) error {
 	if pos.After == "" && is.heedless() {
 		return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
-			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrNotObeyed, shard)
+			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrForeignLeader, shard)
 	}
 	return nil
 }
 
-// Obeyed implements gerritstream.Operator.
-func (o *Operator) Obeyed(ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position) error {
+// CheckPosition implements gerritstream.Operator.
+func (o *Operator) CheckPosition(ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position) error {
 	return o.store.call(ctx, func(ctx context.Context, k *session) error {
 		is, err := o.look(ctx, k, epoch, shard)
 		if err != nil {
@@ -277,7 +277,7 @@ func epochOf(start node) (int, error) {
 func (o *Operator) setting(is standing, epoch int, shard gerritstream.ShardID, pos gerritstream.Position, s gerritstream.Stamp) *transaction {
 	at := o.store.at
 	x := &transaction{}
-	x.add(opPosition, put(at.position(epoch, shard), is.position, gerritstream.EncodePosition(pos, s)))
+	x.add(opPosition, put(at.position(epoch, shard), is.position, storekit.EncodePosition(pos, s)))
 	x.add(opZuul, put(at.checkpoint(shard), is.zuul, encodeCheckpoint(pos.After)))
 	if is.leader.term != 0 {
 		x.add(opLock, &zk.DeleteRequest{Path: is.leader.path, Version: -1})
@@ -345,7 +345,7 @@ func (o *Operator) settle(ctx context.Context, k *session, position any, nonce s
 	if err != nil {
 		return err
 	}
-	if _, stamp, err := gerritstream.DecodePosition(n.data); err == nil && stamp.Nonce == nonce {
+	if _, stamp, err := storekit.DecodePosition(n.data); err == nil && stamp.Nonce == nonce {
 		return nil
 	}
 	return fmt.Errorf("the connection was lost, and others have written since: %w", errUnknownOutcome)

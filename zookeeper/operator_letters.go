@@ -12,9 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // letterPage is how many dead letters are read at a time: 1.4 MB at most.
@@ -63,12 +62,12 @@ func (l *letterNames) unread(names []string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return l.read[name] })
 }
 
-// Letters implements gerritstream.Operator.
-func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, error] {
-	return func(yield func(gerritstream.Letter, error) bool) {
+// DeadLetters implements gerritstream.Operator.
+func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.StoredDeadLetter, error] {
+	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
 		names, err := o.newestLetters(ctx)
 		for page := range slices.Chunk(names, letterPage) {
-			var letters []gerritstream.Letter
+			var letters []gerritstream.StoredDeadLetter
 			if letters, err = o.readLetters(ctx, page); err != nil {
 				break
 			}
@@ -79,7 +78,7 @@ func (o *Operator) Letters(ctx context.Context) iter.Seq2[gerritstream.Letter, e
 			}
 		}
 		if err != nil {
-			yield(gerritstream.Letter{}, fmt.Errorf("read dead letters: %w", err))
+			yield(gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letters: %w", err))
 		}
 	}
 }
@@ -121,7 +120,7 @@ func below(dir string, names []string) []string {
 
 // readLetters reads dead letters by name, and learns their ids. Those that are
 // gone are left out.
-func (o *Operator) readLetters(ctx context.Context, names []string) (letters []gerritstream.Letter, err error) {
+func (o *Operator) readLetters(ctx context.Context, names []string) (letters []gerritstream.StoredDeadLetter, err error) {
 	var nodes []node
 	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
 		nodes, err = k.getAll(ctx, below(o.store.at.letters(), names))
@@ -133,7 +132,7 @@ func (o *Operator) readLetters(ctx context.Context, names []string) (letters []g
 	for i, n := range nodes {
 		if n.present {
 			l := letterOf(names[i], n)
-			o.names.put(l.ID, names[i])
+			o.names.put(l.DeadLetter.ID, names[i])
 			letters = append(letters, l)
 		}
 	}
@@ -142,7 +141,7 @@ func (o *Operator) readLetters(ctx context.Context, names []string) (letters []g
 
 // letterOf reads a dead letter's node. One that cannot be understood gets an id
 // by its name, and is its own record.
-func letterOf(name string, n node) gerritstream.Letter {
+func letterOf(name string, n node) gerritstream.StoredDeadLetter {
 	d, err := decodeLetter(n.data)
 	if err != nil {
 		id := sha256.Sum256([]byte(name))
@@ -153,7 +152,7 @@ func letterOf(name string, n node) gerritstream.Letter {
 			Payload: n.data[:min(len(n.data), gerritstream.MaxDeadLetterBytes)], Length: len(n.data), SHA256: sha256.Sum256(n.data),
 		}
 	}
-	return gerritstream.Letter{DeadLetter: d, PutAside: fromMilliseconds(n.stat.Ctime)}
+	return gerritstream.StoredDeadLetter{DeadLetter: d, StoredAt: fromMilliseconds(n.stat.Ctime)}
 }
 
 // locate finds the names of dead letters. Those that are not held are left out,
@@ -188,27 +187,27 @@ func (o *Operator) locate(ctx context.Context, ids []gerritstream.EventID) (foun
 	return found, nil
 }
 
-// Letter implements gerritstream.Operator.
-func (o *Operator) Letter(ctx context.Context, id gerritstream.EventID) (gerritstream.Letter, error) {
+// DeadLetter implements gerritstream.Operator.
+func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
 	found, err := o.locate(ctx, []gerritstream.EventID{id})
 	if err == nil {
-		var letters []gerritstream.Letter
+		var letters []gerritstream.StoredDeadLetter
 		letters, err = o.readLetters(ctx, slices.Collect(maps.Values(found)))
 		for _, l := range letters {
-			if l.ID == id {
+			if l.DeadLetter.ID == id {
 				return l, nil
 			}
 		}
 	}
 	if err == nil {
-		err = gerritstream.ErrNoLetter
+		err = gerritstream.ErrNoDeadLetter
 	}
-	return gerritstream.Letter{}, fmt.Errorf("read letter %s: %w", id, err)
+	return gerritstream.StoredDeadLetter{}, fmt.Errorf("read letter %s: %w", id, err)
 }
 
-// DropLetters implements gerritstream.Operator. The count of those that were
+// DropDeadLetters implements gerritstream.Operator. The count of those that were
 // not kept stays.
-func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
+func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	found, err := o.locate(ctx, ids)
 	if err != nil {
 		return 0, fmt.Errorf("drop letters: %w", err)
@@ -234,12 +233,12 @@ func (o *Operator) DropLetters(ctx context.Context, ids []gerritstream.EventID) 
 	return len(seen), nil
 }
 
-// RetryLetter implements gerritstream.Operator. The queue's limit does not hold
+// RedriveDeadLetter implements gerritstream.Operator. The queue's limit does not hold
 // it up.
-func (o *Operator) RetryLetter(ctx context.Context, e gerritstream.Entry) error {
+func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	found, err := o.locate(ctx, []gerritstream.EventID{e.ID})
 	if err == nil && found[e.ID] == "" {
-		err = gerritstream.ErrNoLetter
+		err = gerritstream.ErrNoDeadLetter
 	}
 	if err == nil {
 		path := o.store.at.letters() + "/" + found[e.ID]
@@ -265,16 +264,16 @@ func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerrit
 	if !n.present && *doubt {
 		return fmt.Errorf("the connection was lost, and it is not held any more: %w", errUnknownOutcome)
 	} else if !n.present {
-		return gerritstream.ErrNoLetter
+		return gerritstream.ErrNoDeadLetter
 	}
 	d, err := decodeLetter(n.data)
 	switch {
 	case err != nil:
 		return err
 	case d.ID != e.ID:
-		return gerritstream.ErrNoLetter
+		return gerritstream.ErrNoDeadLetter
 	case len(d.Payload) < d.Length:
-		return gerritstream.ErrCut
+		return gerritstream.ErrTruncated
 	case len(e.Payload)+envelopeOverhead > maxInline:
 		return fmt.Errorf("%d bytes are more than fit into a node of Zuul's queue", len(e.Payload))
 	}

@@ -76,7 +76,7 @@ func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 		{after(3), sequence(3)},
 		{after(20), sequence(20)},
 		{anchor(), ""},
-		{gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}, ""},
+		{gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}, ""},
 		{after(5), sequence(5)},
 	} {
 		for _, found := range []string{"as it was", "", "[", quoted(7)} {
@@ -143,14 +143,14 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 				}
 			}
 			before := w.children(w.election(shardA))
-			if err := o.Obeyed(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrNotObeyed) || !refused && err != nil {
+			if err := o.CheckPosition(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
 				t.Errorf("it is foreseen that set returns %v, refused: want %v", err, refused)
 			}
-			if err := o.Obeyed(soon(t), 0, shardA, after(1)); err != nil {
+			if err := o.CheckPosition(soon(t), 0, shardA, after(1)); err != nil {
 				t.Errorf("it is foreseen that a record is refused: %v", err)
 			}
 			err := o.SetPosition(soon(t), 0, shardA, setTo(anchor()))
-			if refused != errors.Is(err, gerritstream.ErrNotObeyed) || !refused && err != nil {
+			if refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
 				t.Errorf("set returned %v, refused: want %v", err, refused)
 			}
 			if refused {
@@ -184,7 +184,7 @@ func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 		looks++
 		return anchor(), nil
 	})
-	if !errors.Is(err, gerritstream.ErrNotObeyed) || looks != 2 {
+	if !errors.Is(err, gerritstream.ErrForeignLeader) || looks != 2 {
 		t.Errorf("after %d looks set returned %v", looks, err)
 	}
 }
@@ -214,8 +214,8 @@ func TestOperatorMeetsOthers(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
 			o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
-			start := gerritstream.Start{Stream: stream, From: gerritstream.StartPoint{TrimHorizon: true}}
-			if err := store.SetStart(soon(t), nil, start); err != nil {
+			start := gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{TrimHorizon: true}}
+			if err := store.SetOrigin(soon(t), nil, start); err != nil {
 				t.Fatal(err)
 			}
 			term := elect(t, store, shardA)
@@ -280,14 +280,14 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			resign(t, term)
 
 			gone = lose(link, request(opMulti, "/dead/"))
-			err := o.RetryLetter(soon(t), e)
+			err := o.RedriveDeadLetter(soon(t), e)
 			lost(gone)
 			if (err == nil) != (loss == "request lost") {
 				t.Errorf("retry: %v", err)
 			}
 			w.queued(e)
 			gone = lose(link, request(opMulti, "/dead/"))
-			if n, err := o.DropLetters(soon(t), []gerritstream.EventID{letter(shardA, 2).ID}); n != 1 || err != nil {
+			if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{letter(shardA, 2).ID}); n != 1 || err != nil {
 				t.Errorf("%d dropped, %v", n, err)
 			}
 			lost(gone)
@@ -326,11 +326,11 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	w.put(w.own("/discarded/"+string(shardA)), []byte("17"))
 	w.put(w.own("/dead/x"), []byte("{"))
 	set(t, o, after(3))
-	for l, err := range o.Letters(soon(t)) {
+	for l, err := range o.DeadLetters(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := o.DropLetters(soon(t), []gerritstream.EventID{l.ID}); err != nil || n != 1 {
+		if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{l.DeadLetter.ID}); err != nil || n != 1 {
 			t.Errorf("%d dropped, %v", n, err)
 		}
 	}
@@ -377,22 +377,22 @@ func TestUnreadableLetters(t *testing.T) {
 	}
 	var ids []gerritstream.EventID
 	var shown []string
-	for l, err := range o.Letters(soon(t)) {
+	for l, err := range o.DeadLetters(soon(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ids = append(ids, l.ID); l.ID == sound.ID {
+		if ids = append(ids, l.DeadLetter.ID); l.DeadLetter.ID == sound.ID {
 			continue
 		}
-		shown = append(shown, string(l.Payload))
-		if l.Reason != "unreadable" || l.Length != len(l.Payload) {
-			t.Errorf("%q is shown as %+v", l.Payload, l)
+		shown = append(shown, string(l.DeadLetter.Payload))
+		if l.DeadLetter.Reason != "unreadable" || l.DeadLetter.Length != len(l.DeadLetter.Payload) {
+			t.Errorf("%q is shown as %+v", l.DeadLetter.Payload, l)
 		}
-		if one, err := o.Letter(soon(t), l.ID); err != nil || one.Detail != l.Detail {
+		if one, err := o.DeadLetter(soon(t), l.DeadLetter.ID); err != nil || one.DeadLetter.Detail != l.DeadLetter.Detail {
 			t.Errorf("one by one it is %+v, %v", one, err)
 		}
-		if err := o.RetryLetter(soon(t), gerritstream.Entry{ID: l.ID, Payload: l.Payload}); err == nil {
-			t.Errorf("%q was queued", l.Payload)
+		if err := o.RedriveDeadLetter(soon(t), gerritstream.Entry{ID: l.DeadLetter.ID, Payload: l.DeadLetter.Payload}); err == nil {
+			t.Errorf("%q was queued", l.DeadLetter.Payload)
 		}
 	}
 	slices.Reverse(shown)
@@ -400,7 +400,7 @@ func TestUnreadableLetters(t *testing.T) {
 		t.Errorf("shown are %q, want %q", shown, garbage)
 	}
 	w.queued()
-	if n, err := o.DropLetters(soon(t), ids); err != nil || n != len(garbage)+1 {
+	if n, err := o.DropDeadLetters(soon(t), ids); err != nil || n != len(garbage)+1 {
 		t.Errorf("%d dropped, %v", n, err)
 	}
 	if left := w.children(w.own("/dead")); len(left) != 0 {
@@ -436,14 +436,14 @@ func TestOperatorFindsLetters(t *testing.T) {
 	c.Hosts = []string{link.Addr()}
 	o := openOperator(t, c)
 	for _, id := range ids {
-		if _, err := o.Letter(soon(t), id); err != nil {
+		if _, err := o.DeadLetter(soon(t), id); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if n := reads.Load(); n != 2*many {
 		t.Errorf("%d reads for %d letters one by one, want each twice", n, many)
 	}
-	if n, err := o.DropLetters(soon(t), ids); err != nil || n != many {
+	if n, err := o.DropDeadLetters(soon(t), ids); err != nil || n != many {
 		t.Errorf("%d dropped, %v", n, err)
 	}
 }
@@ -499,7 +499,7 @@ func TestRetriedLetterIsReadByZuul(t *testing.T) {
 	}
 	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
 	w.remove(w.zuul("/events")) // Zuul's delete-state
-	if err := o.RetryLetter(soon(t), e); err != nil {
+	if err := o.RedriveDeadLetter(soon(t), e); err != nil {
 		t.Fatal(err)
 	}
 	pass, err := peers.StartReader(t, w.kazoo(), zuulRoot).Drain(t.Context())

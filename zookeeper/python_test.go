@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // python writes Zuul's checkpoint as Python's listener does: unconditionally
@@ -32,7 +32,7 @@ func TestTakingOverFromPython(t *testing.T) {
 	w.python(shardA, quoted(7))
 	term := elect(t, store, shardA)
 	pos, ok := term.Position()
-	if !ok || pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.TakenOver) > time.Minute || len(pos.Lost) != 0 {
+	if !ok || pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute || len(pos.Lost) != 0 {
 		t.Errorf("the term begins with %+v (%v)", pos, ok)
 	}
 	commit(t, term, step(shardA, 8, 9))
@@ -56,7 +56,7 @@ func TestPythonLedFromLatest(t *testing.T) {
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(30))
 	lost, ok := term.Lost()
-	if !ok || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyPythonLed {
+	if !ok || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyForeignLed {
 		t.Errorf("possibly lost: %+v, %v", lost, ok)
 	}
 	pos, _ := term.Position()
@@ -268,7 +268,7 @@ func TestAnotherProgramKeepsWriting(t *testing.T) {
 func TestOperatorSetsAPosition(t *testing.T) {
 	for name, tamper := range map[string]func(*world, string){
 		"sets": func(w *world, path string) {
-			w.put(path, gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+			w.put(path, storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
 			w.python(shardA, quoted(1))
 		},
 		"deletes": func(w *world, path string) {
@@ -301,9 +301,9 @@ func TestIdleTermObeysTheOperator(t *testing.T) {
 	store := w.open(zookeeper.Config{})
 	a, b := elect(t, store, shardA), elect(t, store, shardB)
 	commit(t, a, step(shardA, 1, 3))
-	w.put(w.own("/e0/positions/"+string(shardA)), gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	w.put(w.own("/e0/positions/"+string(shardA)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, a)
-	w.put(w.own("/e0/positions/"+string(shardB)), gerritstream.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	w.put(w.own("/e0/positions/"+string(shardB)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, b) // it had none
 }
 
@@ -405,9 +405,9 @@ func TestCheckpointOfAnEarlierStream(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, single)
 			store := w.open(zookeeper.Config{})
-			start := gerritstream.Start{Epoch: 1, Stream: stream, From: gerritstream.StartPoint{TrimHorizon: true}}
+			start := gerritstream.Origin{Epoch: 1, Stream: stream, From: gerritstream.StartingPosition{TrimHorizon: true}}
 			start.Stream.Created = time.Now().Add(tc.created)
-			if err := store.SetStart(soon(t), nil, start); err != nil {
+			if err := store.SetOrigin(soon(t), nil, start); err != nil {
 				t.Fatal(err)
 			}
 			w.python(shardA, quoted(9))
@@ -472,7 +472,7 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	store.Intercept(func(_ zookeeper.Point, write func() error) error {
 		err := write()
 		if err != nil {
-			if _, _, err := store.Start(t.Context()); err != nil { // connected again: the withdrawal finds no node, and is confirmed
+			if _, _, err := store.Origin(t.Context()); err != nil { // connected again: the withdrawal finds no node, and is confirmed
 				t.Error(err)
 			}
 			cancel()

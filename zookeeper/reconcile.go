@@ -94,7 +94,7 @@ func reconcile(s stored) beginning {
 	case s.ok && p.Unreadable != nil:
 		b.warning = "the position cannot be understood: going on from Zuul's checkpoint"
 	case s.ok:
-		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyPythonLed}
+		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyForeignLed}
 		b.warning = "Zuul's listener led before anything was read here"
 	}
 	return b
@@ -118,7 +118,7 @@ func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *chec
 // record arrived is not known.
 func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {
 	return beginning{
-		position: gerritstream.Position{After: z, TakenOver: zuul.written, Lost: lost},
+		position: gerritstream.Position{After: z, CheckpointedAt: zuul.written, Lost: lost},
 		ok:       true,
 		led:      true,
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 func TestReconcile(t *testing.T) {
@@ -19,10 +20,10 @@ func TestReconcile(t *testing.T) {
 	}
 	ended := seq("100")
 	ended.Ended = true
-	anchor := gerritstream.Position{From: gerritstream.StartPoint{Time: arrived}}
+	anchor := gerritstream.Position{From: gerritstream.StartingPosition{Time: arrived}}
 	idle := anchor
 	idle.CaughtUp = arrived.Add(time.Minute)
-	horizon := gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}
+	horizon := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 	unreadable := gerritstream.Position{Unreadable: gerritstream.ErrBadPosition}
 	none := gerritstream.Position{}
 	const z100, z99, z101, zLong = `{"checkpoint": "100"}`, `{"checkpoint": "99"}`, `{"checkpoint": "101"}`, `{"checkpoint": "1000", "x": 1}`
@@ -75,19 +76,19 @@ func TestReconcile(t *testing.T) {
 			}
 			want := tc.ours
 			if tc.after != "" {
-				want = gerritstream.Position{After: tc.after, TakenOver: written}
+				want = gerritstream.Position{After: tc.after, CheckpointedAt: written}
 			}
 			if b.lost != nil {
-				if !b.lost.From.Equal(tc.lost) || !b.lost.Until.Equal(written) || b.lost.Why != gerritstream.WhyPythonLed {
+				if !b.lost.From.Equal(tc.lost) || !b.lost.Until.Equal(written) || b.lost.Why != gerritstream.WhyForeignLed {
 					t.Errorf("possibly lost: %+v", *b.lost)
 				}
 			}
-			if got := b.position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.TakenOver.Equal(want.TakenOver) ||
+			if got := b.position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.CheckpointedAt.Equal(want.CheckpointedAt) ||
 				got.Ended != want.Ended || got.From != want.From || !got.CaughtUp.Equal(want.CaughtUp) || !errors.Is(got.Unreadable, want.Unreadable) {
 				t.Errorf("begins with %+v, want %+v", got, want)
 			}
 			if b.position.Unreadable == nil && b.ok {
-				if _, _, err := gerritstream.DecodePosition(gerritstream.EncodePosition(b.position, gerritstream.Stamp{})); err != nil {
+				if _, _, err := storekit.DecodePosition(storekit.EncodePosition(b.position, gerritstream.Stamp{})); err != nil {
 					t.Errorf("the position cannot be stored: %v", err)
 				}
 			}
@@ -96,7 +97,7 @@ func TestReconcile(t *testing.T) {
 }
 
 func TestReconcileKeepsLosses(t *testing.T) {
-	p := gerritstream.Position{From: gerritstream.StartPoint{Time: time.UnixMilli(1)}}
+	p := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.UnixMilli(1)}}
 	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"}, {Until: time.UnixMilli(2), Why: "bad position"}}
 	b := reconcile(stored{position: p, ok: true, zuul: checkpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
 	if !slices.Equal(b.position.Lost, p.Lost) || b.lost == nil {

@@ -21,7 +21,7 @@ func widest() (*term, gerritstream.Position) {
 	t.lock = t.store.at.election(t.shard) + "/" + strings.Repeat("0", 32) + "__lock__0000000000"
 	pos := gerritstream.Position{After: longest, Arrived: time.Now(), CaughtUp: time.Now(), Partial: &gerritstream.Partial{Seq: longest, Sub: 1 << 30}}
 	for range 16 {
-		pos.Lost = append(pos.Lost, gerritstream.Interval{From: time.Now(), Until: time.Now(), Why: gerritstream.WhyPythonLed})
+		pos.Lost = append(pos.Lost, gerritstream.Interval{From: time.Now(), Until: time.Now(), Why: gerritstream.WhyForeignLed})
 	}
 	return t, pos
 }

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // startFormat is the version of the stored start record. A newer one is
@@ -20,10 +19,10 @@ const startFormat = 1
 // storedStart is the start record as stored: one JSON object.
 type storedStart struct {
 	Format int `json:"format"`
-	gerritstream.Start
+	gerritstream.Origin
 }
 
-func encodeStart(start gerritstream.Start) ([]byte, error) {
+func encodeStart(start gerritstream.Origin) ([]byte, error) {
 	record, err := json.Marshal(storedStart{startFormat, start})
 	if err != nil {
 		return nil, fmt.Errorf("encode start record: %w", err)
@@ -31,7 +30,7 @@ func encodeStart(start gerritstream.Start) ([]byte, error) {
 	return record, nil
 }
 
-func decodeStart(record []byte) (*gerritstream.Start, error) {
+func decodeStart(record []byte) (*gerritstream.Origin, error) {
 	var head struct {
 		Format int `json:"format"`
 	}
@@ -48,11 +47,11 @@ func decodeStart(record []byte) (*gerritstream.Start, error) {
 	if head.Format < 1 || stored.Stream.ARN == "" {
 		return nil, errors.New("read start record: it is damaged: no format, or no stream")
 	}
-	return &stored.Start, nil
+	return &stored.Origin, nil
 }
 
 // readStart reads the start record; nil: there is none.
-func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Start, int32, error) {
+func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Origin, int32, error) {
 	n, err := k.get(ctx, s.at.start())
 	if err != nil || !n.present {
 		return nil, absent, err
@@ -134,8 +133,8 @@ func (t *term) checkEpoch(ctx context.Context) error {
 // Nothing was written.
 var errStartMoves = fmt.Errorf("%w: the start record keeps changing", gerritstream.ErrRetryLater)
 
-// Start implements gerritstream.Store.
-func (s *Store) Start(ctx context.Context) (start gerritstream.Start, ok bool, err error) {
+// Origin implements gerritstream.Store.
+func (s *Store) Origin(ctx context.Context) (start gerritstream.Origin, ok bool, err error) {
 	err = s.call(ctx, func(ctx context.Context, k *session) error {
 		if err := k.sync(ctx); err != nil { // another process may have set it through another server
 			return err
@@ -149,8 +148,8 @@ func (s *Store) Start(ctx context.Context) (start gerritstream.Start, ok bool, e
 	return start, ok, err
 }
 
-// SetStart implements gerritstream.Store.
-func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next gerritstream.Start) error {
+// SetOrigin implements gerritstream.Store.
+func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	record, err := encodeStart(next)
 	if err != nil {
 		return err
@@ -164,7 +163,7 @@ func (s *Store) SetStart(ctx context.Context, prev *gerritstream.Start, next ger
 	return nil
 }
 
-func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Start, record []byte) error {
+func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Origin, record []byte) error {
 	if err := k.sync(ctx); err != nil {
 		return err
 	}
@@ -195,7 +194,7 @@ func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Sta
 
 // sameStart compares the stored start record with what a caller believes to be
 // there.
-func sameStart(held, prev *gerritstream.Start) (bool, error) {
+func sameStart(held, prev *gerritstream.Origin) (bool, error) {
 	if held == nil || prev == nil {
 		return held == nil && prev == nil, nil
 	}

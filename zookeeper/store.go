@@ -11,13 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"golang.org/x/sync/semaphore"
 )
 
-// Store is a gerritstream.Store and a gerritstream.Crew in ZooKeeper, in Zuul's
+// Store is a gerritstream.Store and a gerritstream.Group in ZooKeeper, in Zuul's
 // layout. See the package's documentation.
 type Store struct {
 	config  Config
@@ -369,5 +368,5 @@ func (s *Store) Process() string { return s.process }
 
 var (
 	_ gerritstream.Store = (*Store)(nil)
-	_ gerritstream.Crew  = (*Store)(nil)
+	_ gerritstream.Group = (*Store)(nil)
 )

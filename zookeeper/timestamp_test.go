@@ -108,7 +108,7 @@ func TestTimestampOfARetriedLetter(t *testing.T) {
 	o := w.operator()
 	defer func() { _ = o.Close(soon(t)) }()
 	e := event(shardA, 1, 100)
-	if err := o.RetryLetter(soon(t), e); err != nil {
+	if err := o.RedriveDeadLetter(soon(t), e); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.timestamps(); len(got) != 1 || !got[0].Equal(e.Arrived.Truncate(time.Millisecond)) {

@@ -4,9 +4,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/go-zookeeper/zk"
 )
 
 // opKind says what an operation of a transaction is for: the first one that the
@@ -66,7 +66,7 @@ func (w *work) build() *transaction {
 	x.add(opLock, t.checkLock())
 
 	path := at.position(t.epoch, t.shard)
-	position := gerritstream.EncodePosition(w.position, gerritstream.Stamp{Term: t.number, Nonce: w.nonce})
+	position := storekit.EncodePosition(w.position, gerritstream.Stamp{Term: t.number, Nonce: w.nonce})
 	if t.version == absent {
 		x.add(opPosition, &zk.CreateRequest{Path: path, Data: position, Acl: openACL})
 	} else {

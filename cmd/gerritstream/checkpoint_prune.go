@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/spf13/cobra"
 )
 
 func newCheckpointPrune(p process) *cobra.Command {
@@ -37,7 +37,7 @@ this is for tidiness. With -o json, one line a position.`,
 				if err != nil {
 					return err
 				}
-				plan := gerritstream.PlanPrune(stored, listing)
+				plan := plan.Prune(stored, listing)
 				if dryRun {
 					return writePrune(p.stdout, &plan, output, "would be removed")
 				}
@@ -53,7 +53,7 @@ this is for tidiness. With -o json, one line a position.`,
 }
 
 // prune removes what the plan says, after asking.
-func prune(ctx context.Context, o operated, plan *gerritstream.Prune, agreed *consent, output *output) error {
+func prune(ctx context.Context, o operated, plan *plan.PrunePlan, agreed *consent, output *output) error {
 	if n := len(plan.Remove); n > 0 {
 		if !agreed.yes {
 			if err := writePrune(agreed.stderr, plan, outputFlag("table"), "is to be removed"); err != nil {
@@ -81,7 +81,7 @@ type pruneView struct {
 }
 
 // writePrune writes a plan. done says what becomes of positions that go.
-func writePrune(w io.Writer, plan *gerritstream.Prune, output *output, done string) error {
+func writePrune(w io.Writer, plan *plan.PrunePlan, output *output, done string) error {
 	if output.is("table") {
 		for _, key := range plan.Remove {
 			fmt.Fprintf(w, "epoch %d, %s: %s\n", key.Epoch, key.Shard, done)

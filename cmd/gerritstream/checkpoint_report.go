@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
 // report says what becomes of positions.
@@ -32,7 +33,7 @@ type moveView struct {
 }
 
 // add adds what becomes of a shard.
-func (r *report) add(shard gerritstream.ShardID, m gerritstream.Move) {
+func (r *report) add(shard gerritstream.ShardID, m plan.ResetPlan) {
 	v := moveView{
 		Shard: shard, Set: m.To != nil, Why: m.Why, From: m.From, To: m.To,
 		Again: spanOf(m.Again), Skipped: spanOf(m.Skipped), was: "no position",

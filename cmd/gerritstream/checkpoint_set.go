@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/spf13/cobra"
 )
 
 func newCheckpointSet(p process) *cobra.Command {
@@ -64,7 +64,7 @@ type setting struct {
 	dryRun  bool
 	command string
 
-	aim     gerritstream.Aim
+	aim     plan.ResetTarget
 	listing gerritstream.Listing // empty with a sequence number
 	stored  gerritstream.Stored
 }
@@ -94,23 +94,23 @@ func (s *setting) usage(format string, args ...any) error {
 }
 
 // parseAim reads where a shard is to be read from.
-func parseAim(to string) (gerritstream.Aim, error) {
+func parseAim(to string) (plan.ResetTarget, error) {
 	switch {
 	case to == "":
-		return gerritstream.Aim{}, errors.New("say with --to where to read from: a sequence number, a time, trim-horizon or latest")
+		return plan.ResetTarget{}, errors.New("say with --to where to read from: a sequence number, a time, trim-horizon or latest")
 	case to == "trim-horizon":
-		return gerritstream.Aim{TrimHorizon: true}, nil
+		return plan.ResetTarget{TrimHorizon: true}, nil
 	case to == "latest":
-		return gerritstream.Aim{Latest: true}, nil
+		return plan.ResetTarget{Latest: true}, nil
 	case strings.Trim(to, "0123456789") == "":
 		after, err := gerritstream.ParseSequenceNumber(to)
-		return gerritstream.Aim{After: after}, err
+		return plan.ResetTarget{After: after}, err
 	}
 	t, err := time.Parse(time.RFC3339, to)
 	if err != nil {
-		return gerritstream.Aim{}, fmt.Errorf("--to %q is no sequence number, no time such as 2026-01-31T08:00:00Z, not trim-horizon and not latest", to)
+		return plan.ResetTarget{}, fmt.Errorf("--to %q is no sequence number, no time such as 2026-01-31T08:00:00Z, not trim-horizon and not latest", to)
 	}
-	return gerritstream.Aim{Time: t.UTC()}, nil
+	return plan.ResetTarget{Time: t.UTC()}, nil
 }
 
 // run sees what there is, says what would be done, and does it.
@@ -135,9 +135,9 @@ func (s *setting) run(ctx context.Context, o operated, c *config.Config) error {
 		if err := s.plausible(stored); err != nil {
 			return err
 		}
-		move := s.aim.Move(stored, m)
+		move := s.aim.Plan(stored, m)
 		if move.To != nil {
-			if err := o.Obeyed(ctx, s.stored.Epoch(), shard, *move.To); err != nil {
+			if err := o.CheckPosition(ctx, s.stored.Epoch(), shard, *move.To); err != nil {
 				return fmt.Errorf("set the position of %s: %w", shard, err)
 			}
 		}
@@ -168,7 +168,7 @@ func (s *setting) look(ctx context.Context, o operated, c *config.Config) (err e
 		}
 		return nil
 	}
-	if s.stored, err = o.Stored(ctx); err == nil && s.stored.Start == nil {
+	if s.stored, err = o.Stored(ctx); err == nil && s.stored.Origin == nil {
 		err = errNothingBegun
 	}
 	return err
@@ -211,22 +211,22 @@ func (s *setting) plausible(stored *gerritstream.Position) error {
 }
 
 // moment gathers what is known besides a shard's position.
-func (s *setting) moment(ctx context.Context, o operated, shard gerritstream.ShardID) (m gerritstream.Moment, err error) {
-	m = gerritstream.Moment{Now: s.listing.Now, Began: gerritstream.Began(shard, s.stored, s.listing.Shards)}
+func (s *setting) moment(ctx context.Context, o operated, shard gerritstream.ShardID) (m plan.ResetInput, err error) {
+	m = plan.ResetInput{Now: s.listing.Now, Earliest: plan.EarliestArrival(shard, s.stored, s.listing.Shards)}
 	if s.aim.After == "" {
 		m.Open = slices.ContainsFunc(s.listing.Shards, func(l gerritstream.Shard) bool { return l.ID == shard && l.Last == "" })
-		m.Horizon = gerritstream.HorizonOf(s.stored.Start, s.listing)
+		m.Horizon = plan.HorizonOf(s.stored.Origin, s.listing)
 		return m, nil
 	}
 	// Nothing is read from this time on: it only bounds what may be lost.
 	m.Now = time.Now()
-	letter, err := o.Letter(ctx, gerritstream.NewEventID(s.stored.Start.Stream, shard, s.aim.After, gerritstream.NoSub))
+	letter, err := o.DeadLetter(ctx, gerritstream.NewEventID(s.stored.Origin.Stream, shard, s.aim.After, gerritstream.NoSub))
 	switch {
-	case errors.Is(err, gerritstream.ErrNoLetter):
+	case errors.Is(err, gerritstream.ErrNoDeadLetter):
 	case err != nil:
 		return m, err
 	default:
-		m.Arrived = letter.Arrived
+		m.Arrived = letter.DeadLetter.Arrived
 	}
 	return m, nil
 }
@@ -235,20 +235,20 @@ func (s *setting) moment(ctx context.Context, o operated, shard gerritstream.Sha
 var errStays = errors.New("it stays")
 
 // set sets the positions, and reports what each came to.
-func (s *setting) set(ctx context.Context, o operated, plan *report) error {
+func (s *setting) set(ctx context.Context, o operated, planned *report) error {
 	done := report{output: s.output, doubled: o.doubled}
 	var failed error
-	for i := range plan.moves {
-		shard := plan.moves[i].Shard
+	for i := range planned.moves {
+		shard := planned.moves[i].Shard
 		m, err := s.moment(ctx, o, shard)
-		var move gerritstream.Move
+		var move plan.ResetPlan
 		if err == nil {
 			err = o.SetPosition(ctx, s.stored.Epoch(), shard, func(held *gerritstream.StoredPosition) (gerritstream.Position, error) {
 				var stored *gerritstream.Position
 				if held != nil {
 					stored = &held.Position
 				}
-				if move = s.aim.Move(stored, m); move.To == nil {
+				if move = s.aim.Plan(stored, m); move.To == nil {
 					return gerritstream.Position{}, errStays
 				}
 				return *move.To, nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
 // failingOperator sets so many positions, and then no more.
@@ -33,7 +34,7 @@ func TestAFailedSetSaysWhatWasSet(t *testing.T) {
 		var out strings.Builder
 		s := setting{
 			output: outputFlag("table"), consent: &consent{process: process{stdout: &out}},
-			aim: gerritstream.Aim{TrimHorizon: true}, listing: gerritstream.Listing{Now: now},
+			aim: plan.ResetTarget{TrimHorizon: true}, listing: gerritstream.Listing{Now: now},
 		}
 		plan := &report{moves: []moveView{{Shard: "shardId-0"}, {Shard: "shardId-1"}}}
 		err := s.set(t.Context(), operated{Operator: &failingOperator{works: works}}, plan)

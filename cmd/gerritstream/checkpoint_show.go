@@ -10,10 +10,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
 func newCheckpointShow(p process) *cobra.Command {
@@ -87,7 +86,7 @@ func showPositions(w io.Writer, stored *gerritstream.Stored, only gerritstream.S
 		}
 		return nil
 	}
-	if stored.Start == nil {
+	if stored.Origin == nil {
 		fmt.Fprintln(w, "nothing has begun on this store")
 		return nil
 	}

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/spf13/cobra"
 )
 
 func newDeadletter(p process) *cobra.Command {
@@ -40,8 +39,8 @@ func (f *letterFilter) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.shard, "shard", "", "only those of this `shard`")
 }
 
-func (f *letterFilter) takes(l *gerritstream.Letter) bool {
-	return (f.reason == "" || l.Reason == f.reason) && (f.shard == "" || string(l.Shard) == f.shard)
+func (f *letterFilter) takes(l *gerritstream.StoredDeadLetter) bool {
+	return (f.reason == "" || l.DeadLetter.Reason == f.reason) && (f.shard == "" || string(l.DeadLetter.Shard) == f.shard)
 }
 
 // chosenLetters are the dead letters that a command is about: named, or all
@@ -82,19 +81,19 @@ func (c *chosenLetters) parse(cmd *cobra.Command, args []string) error {
 func (c *chosenLetters) find(ctx context.Context, o operated) ([]gerritstream.EventID, error) {
 	if !c.all {
 		for _, id := range c.ids {
-			if _, err := o.Letter(ctx, id); err != nil {
+			if _, err := o.DeadLetter(ctx, id); err != nil {
 				return nil, err
 			}
 		}
 		return c.ids, nil
 	}
 	var ids []gerritstream.EventID
-	for l, err := range o.Letters(ctx) {
+	for l, err := range o.DeadLetters(ctx) {
 		if err != nil {
 			return nil, err
 		}
 		if c.takes(&l) {
-			ids = append(ids, l.ID)
+			ids = append(ids, l.DeadLetter.ID)
 		}
 	}
 	slices.Reverse(ids)
@@ -128,13 +127,13 @@ type letterView struct {
 	SHA256   string                      `json:"sha256"`
 }
 
-func viewOf(l *gerritstream.Letter) letterView {
+func viewOf(l *gerritstream.StoredDeadLetter) letterView {
 	v := letterView{
-		ID: l.ID, Shard: l.Shard, Sequence: l.Seq, Arrived: l.Arrived.UTC(), PutAside: l.PutAside.UTC(),
-		Reason: l.Reason, Detail: printable(l.Detail), Length: l.Length, Kept: len(l.Payload), SHA256: hex.EncodeToString(l.SHA256[:]),
+		ID: l.DeadLetter.ID, Shard: l.DeadLetter.Shard, Sequence: l.DeadLetter.Seq, Arrived: l.DeadLetter.Arrived.UTC(), PutAside: l.StoredAt.UTC(),
+		Reason: l.DeadLetter.Reason, Detail: printable(l.DeadLetter.Detail), Length: l.DeadLetter.Length, Kept: len(l.DeadLetter.Payload), SHA256: hex.EncodeToString(l.DeadLetter.SHA256[:]),
 	}
-	if l.Sub != gerritstream.NoSub {
-		v.Sub = &l.Sub
+	if l.DeadLetter.Sub != gerritstream.NoSub {
+		v.Sub = &l.DeadLetter.Sub
 	}
 	return v
 }
@@ -148,7 +147,7 @@ func (v *letterView) size() string {
 }
 
 // readAgain says how a record can be read from the stream once more.
-func readAgain(l *gerritstream.Letter) string {
+func readAgain(l *gerritstream.StoredDeadLetter) string {
 	return fmt.Sprintf("to read it from the stream again, as long as that keeps it: gerritstream checkpoint set --shard %s --to %s --dry-run",
-		l.Shard, l.Arrived.UTC().Format(time.RFC3339Nano))
+		l.DeadLetter.Shard, l.DeadLetter.Arrived.UTC().Format(time.RFC3339Nano))
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
 func newDeadletterDrop(p process) *cobra.Command {
@@ -37,7 +36,7 @@ set". The store keeps 1,000 dead letters of 32 MiB together, and only counts wha
 					if err := agreed.ask(fmt.Sprintf("Drop %s for good?", plural(len(ids), "dead letter"))); err != nil {
 						return err
 					}
-					if dropped, err = o.DropLetters(ctx, ids); err != nil {
+					if dropped, err = o.DropDeadLetters(ctx, ids); err != nil {
 						return err
 					}
 				}

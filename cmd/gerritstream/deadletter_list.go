@@ -7,9 +7,8 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
 func newDeadletterList(p process) *cobra.Command {
@@ -44,7 +43,7 @@ func newDeadletterList(p process) *cobra.Command {
 func listLetters(ctx context.Context, w io.Writer, o operated, filter *letterFilter, limit int, output *output) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	listed := 0
-	for l, err := range o.Letters(ctx) {
+	for l, err := range o.DeadLetters(ctx) {
 		switch {
 		case err != nil:
 			return err

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/spf13/cobra"
 )
 
 func newDeadletterRetry(p process) *cobra.Command {
@@ -73,7 +73,7 @@ func retryLetters(ctx context.Context, p process, o operated, ids []gerritstream
 		case errors.As(err, &still):
 			refused++
 			fmt.Fprintf(p.stdout, "%s: refused: %s\n", id, still.why)
-		case errors.Is(err, gerritstream.ErrNoLetter):
+		case errors.Is(err, gerritstream.ErrNoDeadLetter):
 			fmt.Fprintf(p.stdout, "%s: gone meanwhile\n", id)
 		default:
 			return fmt.Errorf("%d of %s were queued before: %w", queued, plural(len(ids), "dead letter"), err)
@@ -97,19 +97,19 @@ func (r *refusal) Error() string { return r.why }
 
 // retryLetter queues one dead letter.
 func retryLetter(ctx context.Context, o operated, id gerritstream.EventID, classify gerritstream.Classifier) error {
-	l, err := o.Letter(ctx, id)
+	l, err := o.DeadLetter(ctx, id)
 	if err != nil {
 		return err
 	}
-	entry, err := gerritstream.Reconsider(&l.DeadLetter, classify)
-	var still *gerritstream.StillRefusedError
+	entry, err := plan.Redrive(&l.DeadLetter, classify)
+	var still *plan.StillRefusedError
 	switch {
-	case errors.Is(err, gerritstream.ErrCut):
-		return &refusal{fmt.Sprintf("only the first %d of %d bytes are kept; %s", len(l.Payload), l.Length, readAgain(&l))}
+	case errors.Is(err, gerritstream.ErrTruncated):
+		return &refusal{fmt.Sprintf("only the first %d of %d bytes are kept; %s", len(l.DeadLetter.Payload), l.DeadLetter.Length, readAgain(&l))}
 	case errors.As(err, &still):
 		return &refusal{printable(still.Reason + ": " + still.Detail)}
 	case err != nil:
 		return err
 	}
-	return o.RetryLetter(ctx, entry)
+	return o.RedriveDeadLetter(ctx, entry)
 }

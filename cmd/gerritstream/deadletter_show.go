@@ -7,10 +7,9 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
 func newDeadletterShow(p process) *cobra.Command {
@@ -38,7 +37,7 @@ output. Nobody has judged these bytes to be harmless, so that they are not writt
 				return &usageError{cmd.CommandPath(), err}
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
-				l, err := o.Letter(ctx, id)
+				l, err := o.DeadLetter(ctx, id)
 				switch {
 				case err != nil:
 					return err
@@ -61,18 +60,18 @@ output. Nobody has judged these bytes to be harmless, so that they are not writt
 
 // writePayload writes what is kept of the record, and says so if that is not
 // all.
-func writePayload(p process, l *gerritstream.Letter) error {
-	if len(l.Payload) < l.Length {
-		fmt.Fprintf(p.stderr, "gerritstream: only the first %d of %d bytes are kept; %s\n", len(l.Payload), l.Length, readAgain(l))
+func writePayload(p process, l *gerritstream.StoredDeadLetter) error {
+	if len(l.DeadLetter.Payload) < l.DeadLetter.Length {
+		fmt.Fprintf(p.stderr, "gerritstream: only the first %d of %d bytes are kept; %s\n", len(l.DeadLetter.Payload), l.DeadLetter.Length, readAgain(l))
 	}
-	if _, err := p.stdout.Write(l.Payload); err != nil {
+	if _, err := p.stdout.Write(l.DeadLetter.Payload); err != nil {
 		return fmt.Errorf("write the record: %w", err)
 	}
 	return nil
 }
 
 // showLetter writes what is known of a dead letter for a person.
-func showLetter(w io.Writer, l *gerritstream.Letter) error {
+func showLetter(w io.Writer, l *gerritstream.StoredDeadLetter) error {
 	v := viewOf(l)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "id\t%s\nreason\t%s\ndetail\t%s\nshard\t%s\nsequence\t%s\n", v.ID, v.Reason, v.Detail, v.Shard, v.Sequence)

@@ -10,10 +10,9 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/spf13/cobra"
 )
 
 // demonstration is what `demo` is told.
@@ -124,12 +123,12 @@ func demoDatabase(ctx context.Context, path string) (string, error) {
 	switch {
 	case err != nil:
 		return "", &daemon.ConfigError{Err: err}
-	case in.Start == nil:
+	case in.Origin == nil:
 		return path, nil
-	case in.Start.Stream.ARN == demoARN:
+	case in.Origin.Stream.ARN == demoARN:
 		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, and the stream of a demo is new each time: "+
 			"choose another --db, or remove this file", path, in.Queue)}
 	}
 	return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds what came from %s: choose another --db for the demo",
-		path, in.Start.Stream.ARN)}
+		path, in.Origin.Stream.ARN)}
 }

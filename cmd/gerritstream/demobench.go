@@ -5,7 +5,7 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
@@ -18,7 +18,7 @@ type bench struct {
 }
 
 // daemon returns what `run` runs, on the embedded stream.
-func (b *bench) daemon(ctx context.Context, observer gerritstream.Observer, untilCaughtUp bool) (*daemon.Daemon, error) {
+func (b *bench) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (*daemon.Daemon, error) {
 	c := config.Defaults()
 	c.Stream, c.AWS.Region = demoStreamName, demoRegion
 	c.StartAt.TrimHorizon = true

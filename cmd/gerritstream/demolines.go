@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
@@ -15,7 +16,7 @@ import (
 // verdict is final: when what is queued or put aside has been committed, and
 // with it what is ahead of it in its shard.
 type verdictLines struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	show   func(line string)
 	colour bool
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrittest"
 )
 
@@ -24,7 +25,7 @@ func (t total) String() string {
 // tally is an Observer that counts, and remembers what was filtered: that is no
 // row of the database.
 type tally struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	mu       sync.Mutex
 	filtered map[place]fate // under mu; a record that was judged twice is in it once
 	queued   int            // under mu

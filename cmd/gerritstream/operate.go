@@ -9,11 +9,10 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/spf13/cobra"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
 // operated is a store as commands change it.
@@ -71,7 +70,7 @@ func listFor(ctx context.Context, o operated, c *config.Config) (l gerritstream.
 	if stored, err = o.Stored(ctx); err != nil {
 		return l, stored, err
 	}
-	switch start := stored.Start; {
+	switch start := stored.Origin; {
 	case start == nil:
 		return l, stored, errNothingBegun
 	case start.Stream.ARN != l.Stream.ARN:

@@ -48,7 +48,7 @@ func (v *statusView) writeShards(w io.Writer) error {
 }
 
 // begun says where the stream was begun.
-func begun(s *gerritstream.Start) string {
+func begun(s *gerritstream.Origin) string {
 	at := "at its trim horizon"
 	if !s.From.TrimHorizon {
 		at = "at " + s.From.Time.UTC().Format(time.RFC3339)

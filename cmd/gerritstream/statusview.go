@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // The limits of `status`.
@@ -26,17 +27,17 @@ const stateUnread gerritstream.State = "not read"
 
 // statusView is what `status` says, as JSON. Times are in UTC, ages in seconds.
 type statusView struct {
-	Connection  string              `json:"connection"`
-	Store       string              `json:"store"`
-	Start       *gerritstream.Start `json:"start"` // null: nothing has begun
-	Queue       int64               `json:"queue"`
-	DeadLetters int64               `json:"dead_letters"`
-	Discarded   int64               `json:"discarded"`
-	Expired     int64               `json:"expired"`
-	Unread      int64               `json:"expired_unread"`
-	Processes   []processView       `json:"processes"`
-	Shards      []shardView         `json:"shards"`
-	Trouble     []string            `json:"trouble"`
+	Connection  string               `json:"connection"`
+	Store       string               `json:"store"`
+	Start       *gerritstream.Origin `json:"start"` // null: nothing has begun
+	Queue       int64                `json:"queue"`
+	DeadLetters int64                `json:"dead_letters"`
+	Discarded   int64                `json:"discarded"`
+	Expired     int64                `json:"expired"`
+	Unread      int64                `json:"expired_unread"`
+	Processes   []processView        `json:"processes"`
+	Shards      []shardView          `json:"shards"`
+	Trouble     []string             `json:"trouble"`
 }
 
 // processView is one running process.
@@ -87,7 +88,7 @@ func (l *look) view() statusView {
 	reports := slices.Clone(in.Reports)
 	slices.SortFunc(reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
 	v := statusView{
-		Connection: l.connection, Store: l.store, Start: in.Start,
+		Connection: l.connection, Store: l.store, Start: in.Origin,
 		Queue: in.Queue, DeadLetters: in.DeadLetters, Discarded: in.Discarded, Expired: in.Expired, Unread: in.ExpiredUnread,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
@@ -149,7 +150,7 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 		v.Trouble, v.leads, v.at = said.Trouble, said, at
 	}
 	if leads && v.State == gerritstream.StateReading {
-		behind := said.Behind.Seconds()
+		behind := said.Lag.Seconds()
 		v.BehindSeconds = &behind
 	}
 	v.LastEvent, v.LastEventAge = v.LastEvent.UTC(), l.age(v.LastEvent)
@@ -224,32 +225,32 @@ func (l *look) age(t time.Time) *float64 {
 
 // trouble returns what an operator should look at, a line for each cause.
 func (l *look) trouble(v *statusView) []string {
-	var found []gerritstream.Trouble
+	var found []trouble.Trouble
 	switch {
 	case v.Start == nil && settled("", l.inspection.Reports):
-		found = append(found, gerritstream.Trouble{Text: "nothing has been read yet: no process has begun on this store"})
+		found = append(found, trouble.Trouble{Text: "nothing has been read yet: no process has begun on this store"})
 	case v.Start != nil && len(v.Processes) == 0:
-		found = append(found, gerritstream.Trouble{Text: "no process is running"})
+		found = append(found, trouble.Trouble{Text: "no process is running"})
 	}
 	for _, p := range v.Processes {
 		if age := l.now.Sub(p.At).Abs(); age > staleReport {
-			found = append(found, gerritstream.Trouble{Of: []string{p.Process},
+			found = append(found, trouble.Trouble{Of: []string{p.Process},
 				Text: fmt.Sprintf("its last report is %s away: it stands still, or a clock is wrong", age.Round(time.Second))})
 		}
 		if p.deadRate != nil && p.deadRate.Burst(p.At) {
-			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.deadRate.String()})
+			found = append(found, trouble.Trouble{Of: []string{p.Process}, Text: p.deadRate.String()})
 		}
 		if p.Trouble != "" {
-			found = append(found, gerritstream.Trouble{Of: []string{p.Process}, Text: p.Trouble})
+			found = append(found, trouble.Trouble{Of: []string{p.Process}, Text: p.Trouble})
 		}
 	}
 	if at := l.inspection.ExpiredUnreadAt; v.Unread > 0 && !at.IsZero() && !at.Before(l.lostAfter) {
-		found = append(found, gerritstream.Trouble{Text: fmt.Sprintf(
+		found = append(found, trouble.Trouble{Text: fmt.Sprintf(
 			"%d events were removed after their retention, the last of them at %s, before any consumer had read them",
 			v.Unread, at.UTC().Format(time.RFC3339))})
 	}
 	if held := l.logTrouble(); held != "" {
-		found = append(found, gerritstream.Trouble{Text: held})
+		found = append(found, trouble.Trouble{Text: held})
 	}
 	lost := losses{after: l.lostAfter}
 	if v.Start != nil {
@@ -258,12 +259,12 @@ func (l *look) trouble(v *statusView) []string {
 	for i := range v.Shards {
 		s := &v.Shards[i]
 		for _, what := range l.shardTrouble(s, len(v.Processes)) {
-			found = append(found, gerritstream.Trouble{Of: []string{string(s.Shard)}, Text: what})
+			found = append(found, trouble.Trouble{Of: []string{string(s.Shard)}, Text: what})
 		}
 		lost.add(string(s.Shard), s.Lost)
 	}
 	lines := []string{}
-	for _, t := range append(gerritstream.GroupTroubles(found), lost.all...) {
+	for _, t := range append(trouble.Group(found), lost.all...) {
 		lines = append(lines, t.String())
 	}
 	return lines
@@ -352,7 +353,7 @@ func (l *look) idle(s *shardView) time.Duration {
 // losses gathers what may be lost, a line for each cause.
 type losses struct {
 	after time.Time // what ended before is overlooked
-	all   []gerritstream.Trouble
+	all   []trouble.Trouble
 	by    map[string]*loss
 }
 
@@ -376,7 +377,7 @@ func (c *losses) add(of string, lost []gerritstream.Interval) {
 				c.by = map[string]*loss{}
 			}
 			c.by[i.Why] = l
-			c.all = append(c.all, gerritstream.Trouble{})
+			c.all = append(c.all, trouble.Trouble{})
 		}
 		l.n++
 		if i.From.Before(l.span.From) {

@@ -23,9 +23,9 @@ func seen() gerritstream.Inspection {
 		return &gerritstream.Position{After: seq, Arrived: now.Add(-time.Minute), Ended: ended}
 	}
 	return gerritstream.Inspection{
-		Start: &gerritstream.Start{
+		Origin: &gerritstream.Origin{
 			Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
-			From:   gerritstream.StartPoint{TrimHorizon: true},
+			From:   gerritstream.StartingPosition{TrimHorizon: true},
 		},
 		Shards: map[gerritstream.ShardID]gerritstream.InspectedShard{
 			"shardId-0": {Position: at("10", true), Term: 3, Committed: now.Add(-time.Hour)},
@@ -35,7 +35,7 @@ func seen() gerritstream.Inspection {
 		Reports: []gerritstream.Report{
 			{Process: "b-2", At: now.Add(-time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
 				{Shard: "shardId-1", State: gerritstream.StateStandby, Trouble: "of an old term"},
-				{Shard: "shardId-2", State: gerritstream.StateReading, Behind: 90 * time.Second, LastEvent: now.Add(-95 * time.Second)},
+				{Shard: "shardId-2", State: gerritstream.StateReading, Lag: 90 * time.Second, LastEvent: now.Add(-95 * time.Second)},
 				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
 			}}},
 			{Process: "a-1", At: now.Add(-2 * time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
@@ -184,7 +184,7 @@ func TestStatusTrouble(t *testing.T) {
 		}, []string{"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
 		{"one cause on many shards, and losses of many", func(in *gerritstream.Inspection, l *look) {
 			lose(in, l)
-			in.Start.Lost = nil
+			in.Origin.Lost = nil
 			a := &in.Reports[1].Status
 			for i := range 9 {
 				id := gerritstream.ShardID(fmt.Sprintf("shardId-%d", 10+i))
@@ -268,7 +268,7 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 			s.Committed = now.Add(-10 * time.Minute)
 			in.Shards["shardId-1"] = s
 			*leader(in) = gerritstream.ShardStatus{
-				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute), Behind: 48 * time.Hour,
+				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute), Lag: 48 * time.Hour,
 				LastPage: now.Add(-3 * time.Second),
 			}
 		},
@@ -305,7 +305,7 @@ func lose(in *gerritstream.Inspection, _ *look) {
 	in.Shards["shardId-0"].Position.Lost = []gerritstream.Interval{
 		{From: now.Add(-72 * time.Hour), Until: now.Add(-48 * time.Hour), Why: "trimmed"},
 	}
-	in.Start.Lost = []gerritstream.Interval{{Until: now.Add(-24 * time.Hour), Why: "recreated"}}
+	in.Origin.Lost = []gerritstream.Interval{{Until: now.Add(-24 * time.Hour), Why: "recreated"}}
 }
 
 func TestStatusTable(t *testing.T) {

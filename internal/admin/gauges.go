@@ -3,9 +3,8 @@ package admin
 import (
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Gauges are what is looked up at the moment metrics are asked for.
@@ -73,7 +72,7 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descReopened, float64(reopened(&status)))
 	for i := range status.Shards {
 		if s := &status.Shards[i]; s.State != gerritstream.StateEnded {
-			c.collectShard(ch, s, status.Start, time.Now().Add(ahead))
+			c.collectShard(ch, s, status.Origin, time.Now().Add(ahead))
 		}
 	}
 }
@@ -91,7 +90,7 @@ func reopened(s *gerritstream.Status) (n int) {
 // collectShard turns what is known of an open shard into metrics, also when
 // another process reads it. now is the service's time. What is known grows old
 // by the clock, so that an alert fires when nothing is heard any more.
-func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstream.ShardStatus, start *gerritstream.Start, now time.Time) {
+func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstream.ShardStatus, start *gerritstream.Origin, now time.Time) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, string(s.Shard))
 	}
@@ -102,7 +101,7 @@ func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstre
 		gauge(descLeader, 0)
 	}
 	if leads || !s.HandledUntil.IsZero() {
-		gauge(descLag, s.Behind.Seconds())
+		gauge(descLag, s.Lag.Seconds())
 	}
 	if s.HandledUntil.IsZero() {
 		return

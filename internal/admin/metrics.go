@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 const namespace = "gerritstream"
@@ -29,11 +29,11 @@ type MetricsOptions struct {
 	Reasons, Rules []string
 }
 
-// Metrics counts what a Listener does, as its Observer, in a registry of its
+// Metrics counts what a Consumer does, as its Observer, in a registry of its
 // own. What can be seen in the status is taken from there when it is asked for
 // (see Follow). All methods may be called by several goroutines at once.
 type Metrics struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	registry  *prometheus.Registry
 	typeLabel func(string) string
 
@@ -111,7 +111,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // PageRead counts records.
-func (m *Metrics) PageRead(_ gerritstream.ShardID, page *gerritstream.Batch) {
+func (m *Metrics) PageRead(_ gerritstream.ShardID, page *gerritstream.Page) {
 	m.read.Add(float64(len(page.Records)))
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 )
 
 // scrape returns the lines of /metrics that are ours, as a set.
@@ -37,11 +38,11 @@ func expect(t *testing.T, got map[string]bool, want ...string) {
 
 func TestCounters(t *testing.T) {
 	m := newMetrics()
-	var observer gerritstream.Observer = m
+	var observer consumer.Observer = m
 	entry := func(eventType string) gerritstream.Entry {
 		return gerritstream.Entry{Event: gerritstream.Event{Type: eventType}}
 	}
-	observer.PageRead("s", &gerritstream.Batch{Records: make([]gerritstream.Record, 7)})
+	observer.PageRead("s", &gerritstream.Page{Records: make([]gerritstream.Record, 7)})
 	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{Filter: "type"})
 	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{})
 	observer.Judged("s", &gerritstream.Record{}, &gerritstream.Verdict{Bad: "json", Filter: "type"})
@@ -79,12 +80,12 @@ func TestCounters(t *testing.T) {
 
 func TestGauges(t *testing.T) {
 	handled := time.Now().Add(-time.Hour)
-	start := &gerritstream.Start{Retention: 24 * time.Hour, Trimmed: time.Now().Add(-2 * time.Hour)}
-	status := gerritstream.Status{Start: start, Shards: []gerritstream.ShardStatus{
-		{Shard: "a", State: gerritstream.StateReading, Behind: 90 * time.Second, HandledUntil: handled},
-		{Shard: "b", State: gerritstream.StateStandby, Behind: time.Hour, HandledUntil: handled},
+	start := &gerritstream.Origin{Retention: 24 * time.Hour, Trimmed: time.Now().Add(-2 * time.Hour)}
+	status := gerritstream.Status{Origin: start, Shards: []gerritstream.ShardStatus{
+		{Shard: "a", State: gerritstream.StateReading, Lag: 90 * time.Second, HandledUntil: handled},
+		{Shard: "b", State: gerritstream.StateStandby, Lag: time.Hour, HandledUntil: handled},
 		{Shard: "c", State: gerritstream.StateEnded, HandledUntil: handled, OpenAfterEnd: true},
-		{Shard: "d", State: gerritstream.StateWaiting, Behind: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
+		{Shard: "d", State: gerritstream.StateWaiting, Lag: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
 		{Shard: "e", State: gerritstream.StateStandby, Foreign: true},
 		{Shard: "f", State: gerritstream.StateHalted},
 	}}

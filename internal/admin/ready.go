@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // notReady returns why a process is not ready, a line for each cause; none: it
@@ -14,7 +15,7 @@ func notReady(s *gerritstream.Status) []string {
 	if s.Trouble == "" && s.Listed.IsZero() {
 		reasons = append(reasons, "the stream has not been listed yet")
 	}
-	for _, t := range s.Troubles() {
+	for _, t := range trouble.Of(s) {
 		reasons = append(reasons, t.String())
 	}
 	return reasons

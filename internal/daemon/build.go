@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
@@ -26,25 +27,25 @@ func (d *Daemon) makeListener(context.Context) error {
 	if err != nil {
 		return &ConfigError{fmt.Errorf("make filter: %w", err)}
 	}
-	d.listener, err = gerritstream.New(gerritstream.Config{
-		Source:        d.source,
-		Store:         d.store,
-		Classify:      NewClassifier(filter, d.warnUnused),
-		Sinks:         d.makeSinks(),
-		StartAt:       gerritstream.StartAt(c.StartAt),
-		OnBadPosition: gerritstream.BadPositionPolicy(c.OnBadCheckpoint),
-		UntilCaughtUp: d.options.UntilCaughtUp,
-		WaitForSetup:  underSystemd() && !d.options.UntilCaughtUp,
-		Self:          d.self(),
-		Process:       d.process,
-		Logger:        d.log,
-		Observer:      d.observer(),
+	d.listener, err = consumer.New(consumer.Config{
+		Source:          d.source,
+		Store:           d.store,
+		Classify:        NewClassifier(filter, d.warnUnused),
+		Sinks:           d.makeSinks(),
+		StartAt:         gerritstream.StartAt(c.StartAt),
+		OnBadCheckpoint: consumer.BadCheckpointPolicy(c.OnBadCheckpoint),
+		UntilCaughtUp:   d.options.UntilCaughtUp,
+		WaitForSetup:    underSystemd() && !d.options.UntilCaughtUp,
+		Self:            d.self(),
+		Process:         d.process,
+		Logger:          d.log,
+		Observer:        d.observer(),
 	})
 	return err
 }
 
 // observer is who is told what the listener does.
-func (d *Daemon) observer() gerritstream.Observer {
+func (d *Daemon) observer() consumer.Observer {
 	if d.options.Observer == nil {
 		return d.metrics
 	}
@@ -52,12 +53,12 @@ func (d *Daemon) observer() gerritstream.Observer {
 }
 
 // self is what the process says of itself to the others on the store.
-func (d *Daemon) self() gerritstream.Announcement {
+func (d *Daemon) self() gerritstream.MemberInfo {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	return gerritstream.Announcement{
+	return gerritstream.MemberInfo{
 		Host: host, PID: os.Getpid(), Version: d.options.Version, Config: d.options.Config.Hash(),
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
@@ -28,9 +28,9 @@ type Options struct {
 	Stdout        io.Writer // where the sink of that name writes
 	Logger        *slog.Logger
 
-	// Observer, if not nil, is told what the Listener does, after the metrics
+	// Observer, if not nil, is told what the Consumer does, after the metrics
 	// are.
-	Observer gerritstream.Observer
+	Observer consumer.Observer
 
 	// Transport, if not nil, answers every request to Kinesis: an embedded one.
 	// Nothing that the user has set up for AWS is then looked at; the
@@ -58,7 +58,7 @@ type Daemon struct {
 	metrics  *admin.Metrics
 	admin    *admin.Server // nil: switched off
 	gone     <-chan struct{}
-	listener *gerritstream.Listener
+	listener *consumer.Consumer
 }
 
 // ConfigError is an error that goes back to how the process was set up: trying

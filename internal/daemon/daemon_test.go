@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
 // judgements counts verdicts.
 type judgements struct {
-	gerritstream.NopObserver
+	consumer.NopObserver
 	count atomic.Int64
 }
 

@@ -4,10 +4,11 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 )
 
 // observers tells each of several Observers, in their order.
-type observers []gerritstream.Observer
+type observers []consumer.Observer
 
 // Elected implements gerritstream.Observer.
 func (all observers) Elected(shard gerritstream.ShardID, term uint64, from gerritstream.Position, ok bool) {
@@ -17,7 +18,7 @@ func (all observers) Elected(shard gerritstream.ShardID, term uint64, from gerri
 }
 
 // PageRead implements gerritstream.Observer.
-func (all observers) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) {
+func (all observers) PageRead(shard gerritstream.ShardID, page *gerritstream.Page) {
 	for _, o := range all {
 		o.PageRead(shard, page)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
 	"github.com/gerritstream/gerritstream"
 )
 
@@ -93,8 +92,8 @@ func statusLine(s *gerritstream.Status) string {
 		}
 	}
 	line := fmt.Sprintf("reading %d of %d shards", reading, len(s.Shards))
-	if s.Behind > 0 {
-		return line + fmt.Sprintf(", %d of them behind", s.Behind)
+	if s.Lagging > 0 {
+		return line + fmt.Sprintf(", %d of them behind", s.Lagging)
 	}
 	return line
 }

@@ -87,7 +87,7 @@ func TestStatusLineSaysWhatIsRead(t *testing.T) {
 		"listing the stream":                      {},
 		"trouble: a b":                            {Listed: listed, Trouble: "a\nb"},
 		"reading 1 of 2 shards":                   {Listed: listed, Shards: shards},
-		"reading 1 of 2 shards, 1 of them behind": {Listed: listed, Shards: shards, Behind: 1},
+		"reading 1 of 2 shards, 1 of them behind": {Listed: listed, Shards: shards, Lagging: 1},
 	} {
 		if got := statusLine(&s); got != want {
 			t.Errorf("%q, want %q", got, want)

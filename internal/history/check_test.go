@@ -240,9 +240,9 @@ func TestWriterAndRead(t *testing.T) {
 	}
 	w := history.NewWriter(f, "a")
 	w.Elected(parent, 1, gerritstream.Position{}, false)
-	w.PageRead(parent, &gerritstream.Batch{})
-	w.PageRead(parent, &gerritstream.Batch{}) // is not written
-	w.PageRead(parent, &gerritstream.Batch{Records: []gerritstream.Record{{Seq: seq(1), Sub: 2}}})
+	w.PageRead(parent, &gerritstream.Page{})
+	w.PageRead(parent, &gerritstream.Page{}) // is not written
+	w.PageRead(parent, &gerritstream.Page{Records: []gerritstream.Record{{Seq: seq(1), Sub: 2}}})
 	w.Committed(parent, 1, &gerritstream.Commit{
 		Position:    *after(2),
 		Entries:     []gerritstream.Entry{{Seq: seq(1), Sub: 2}},

@@ -104,7 +104,7 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 		}},
 		{name: "Python began at the tip, and we had handled nothing", pythonLost: 3, spoil: func(e []history.Event) []history.Event {
 			without(e, "shardId-000000000000-1", "shardId-000000000000-2", pythonID(3))
-			e[3].Position, e[3].Items = &gerritstream.Position{From: gerritstream.StartPoint{Time: epoch}}, nil
+			e[3].Position, e[3].Items = &gerritstream.Position{From: gerritstream.StartingPosition{Time: epoch}}, nil
 			e[pythonElected].Position = nil
 			return e
 		}},

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 )
 
 // Writer appends events to a history. It implements [gerritstream.Observer]:
-// what a Listener does is written as it does it. It may be used by several
+// what a Consumer does is written as it does it. It may be used by several
 // goroutines at once.
 type Writer struct {
 	process string
@@ -24,7 +25,7 @@ type Writer struct {
 	err error                         // under mu: of the first write that failed; nothing is written behind it
 }
 
-var _ gerritstream.Observer = (*Writer)(nil)
+var _ consumer.Observer = (*Writer)(nil)
 
 // NewWriter returns a Writer for what a process does. Each event is one call of
 // out.Write.
@@ -82,7 +83,7 @@ func (w *Writer) Elected(shard gerritstream.ShardID, term uint64, from gerritstr
 
 // PageRead implements gerritstream.Observer. Of empty pages only the first of a
 // term is written.
-func (w *Writer) PageRead(shard gerritstream.ShardID, page *gerritstream.Batch) {
+func (w *Writer) PageRead(shard gerritstream.ShardID, page *gerritstream.Page) {
 	w.mu.Lock()
 	first := w.new[shard]
 	w.new[shard] = false

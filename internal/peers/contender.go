@@ -11,10 +11,10 @@ import (
 //go:embed python/contender.py
 var contenderProgram string
 
-// Contender is a Python process with one kazoo session that stands for
+// Candidate is a Python process with one kazoo session that stands for
 // leaderships and does what Zuul's Python listener does with them. It ends with
 // the test. Its methods are for one goroutine at a time.
-type Contender struct {
+type Candidate struct {
 	program *program
 	leads   map[string]string // lock nodes by path
 	failed  error
@@ -31,30 +31,30 @@ func (r *Refusal) Error() string { return r.Exception + ": " + r.Detail }
 
 // StartContender starts a contender that contends for nothing yet. It needs
 // [Kazoo].
-func StartContender(tb testing.TB, opts KazooOptions) *Contender {
+func StartContender(tb testing.TB, opts KazooOptions) *Candidate {
 	tb.Helper()
-	return &Contender{program: startProgram(tb, "contender", contenderProgram, opts.args()...), leads: map[string]string{}}
+	return &Candidate{program: startProgram(tb, "contender", contenderProgram, opts.args()...), leads: map[string]string{}}
 }
 
 // Contend joins the kazoo Election at a path,
 // "R/election-aws_kinesis_<ShardId>", under an identifier, and does not wait.
 // Once elected it leads until Resign, whatever becomes of its session: it is
 // for Zuul's own checks to stop a zombie, and there are none.
-func (c *Contender) Contend(tb testing.TB, path, identifier string) {
+func (c *Candidate) Contend(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "election"})
 }
 
 // ContendByLock is Contend with a kazoo Lock, which is what an Election is made
 // of.
-func (c *Contender) ContendByLock(tb testing.TB, path, identifier string) {
+func (c *Candidate) ContendByLock(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "lock"})
 }
 
 // AwaitLead returns once the contender has been elected at a path, with the
 // name of its lock node.
-func (c *Contender) AwaitLead(tb testing.TB, path string) (node string) {
+func (c *Candidate) AwaitLead(tb testing.TB, path string) (node string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
@@ -70,7 +70,7 @@ func (c *Contender) AwaitLead(tb testing.TB, path string) (node string) {
 }
 
 // Leads reports whether the contender believes, now, that it leads at a path.
-func (c *Contender) Leads(tb testing.TB, path string) bool {
+func (c *Candidate) Leads(tb testing.TB, path string) bool {
 	tb.Helper()
 	c.must(tb, "session", nil) // all that came before its answer has been said
 	return c.leads[path] != ""
@@ -78,7 +78,7 @@ func (c *Contender) Leads(tb testing.TB, path string) bool {
 
 // Resign ends the leadership at a path, or the wait for it, and returns when
 // the lock node is gone.
-func (c *Contender) Resign(tb testing.TB, path string) {
+func (c *Candidate) Resign(tb testing.TB, path string) {
 	tb.Helper()
 	c.must(tb, "resign", map[string]any{"path": path})
 	delete(c.leads, path)
@@ -86,7 +86,7 @@ func (c *Contender) Resign(tb testing.TB, path string) {
 
 // Contenders returns the identifiers of all who contend at a path, as kazoo
 // sees them, the leader first.
-func (c *Contender) Contenders(tb testing.TB, path string) []string {
+func (c *Candidate) Contenders(tb testing.TB, path string) []string {
 	tb.Helper()
 	var reply struct{ Identifiers []string }
 	c.decode(tb, c.must(tb, "contenders", map[string]any{"path": path}), &reply)
@@ -97,7 +97,7 @@ func (c *Contender) Contenders(tb testing.TB, path string) []string {
 // "R/checkpoint-aws_kinesis_<ShardId>", as a Python leader does once. The
 // sequence is "" where Python takes it for none. An error is a [Refusal]:
 // Python would fail so time and again.
-func (c *Contender) ReadCheckpoint(tb testing.TB, path string) (sequence string, err error) {
+func (c *Candidate) ReadCheckpoint(tb testing.TB, path string) (sequence string, err error) {
 	tb.Helper()
 	m, err := c.do(tb, "read", map[string]any{"path": path})
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *Contender) ReadCheckpoint(tb testing.TB, path string) (sequence string,
 // gone; unconditionally when it has read nothing, or what it took for none
 // because it was absent or undecodable. The error is a [Refusal]:
 // BadVersionError where another one wrote meanwhile.
-func (c *Contender) WriteCheckpoint(tb testing.TB, path, sequence string) error {
+func (c *Candidate) WriteCheckpoint(tb testing.TB, path, sequence string) error {
 	tb.Helper()
 	_, err := c.do(tb, "write", map[string]any{"path": path, "sequence": sequence})
 	return err
@@ -121,14 +121,14 @@ func (c *Contender) WriteCheckpoint(tb testing.TB, path, sequence string) error 
 
 // Put queues an event below a connection's root, as Python does whether it
 // leads or not.
-func (c *Contender) Put(tb testing.TB, root string, payload json.RawMessage) {
+func (c *Candidate) Put(tb testing.TB, root string, payload json.RawMessage) {
 	tb.Helper()
 	c.must(tb, "put", map[string]any{"root": root, "payload": payload})
 }
 
 // Freeze stops the process where it stands: its session expires, and it will
 // not know when it thaws. That makes a zombie.
-func (c *Contender) Freeze(tb testing.TB) {
+func (c *Candidate) Freeze(tb testing.TB) {
 	tb.Helper()
 	if err := freeze(c.program.child.cmd.Process); err != nil {
 		tb.Fatalf("freeze contender: %v", err)
@@ -136,7 +136,7 @@ func (c *Contender) Freeze(tb testing.TB) {
 }
 
 // Thaw lets a frozen process go on.
-func (c *Contender) Thaw(tb testing.TB) {
+func (c *Candidate) Thaw(tb testing.TB) {
 	tb.Helper()
 	if err := c.program.child.signal(thawSignal); err != nil {
 		tb.Fatalf("thaw contender: %v", err)
@@ -145,7 +145,7 @@ func (c *Contender) Thaw(tb testing.TB) {
 
 // Stop closes the session, which ends all that it led and waited for, and the
 // process.
-func (c *Contender) Stop(tb testing.TB) {
+func (c *Candidate) Stop(tb testing.TB) {
 	tb.Helper()
 	if code, err := c.program.end(); err != nil || code != 0 {
 		tb.Fatalf("stop contender: exit code %d, %v", code, err)
@@ -153,10 +153,10 @@ func (c *Contender) Stop(tb testing.TB) {
 }
 
 // Kill ends the process, frozen or not. Its session lasts until it expires.
-func (c *Contender) Kill() { c.program.kill() }
+func (c *Candidate) Kill() { c.program.kill() }
 
 // must is do for what is never refused.
-func (c *Contender) must(tb testing.TB, name string, args map[string]any) message {
+func (c *Candidate) must(tb testing.TB, name string, args map[string]any) message {
 	tb.Helper()
 	m, err := c.do(tb, name, args)
 	if err != nil {
@@ -167,7 +167,7 @@ func (c *Contender) must(tb testing.TB, name string, args map[string]any) messag
 
 // do has the contender do something. The error is a *Refusal; all others fail
 // the test.
-func (c *Contender) do(tb testing.TB, name string, args map[string]any) (message, error) {
+func (c *Candidate) do(tb testing.TB, name string, args map[string]any) (message, error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
@@ -187,7 +187,7 @@ func (c *Contender) do(tb testing.TB, name string, args map[string]any) (message
 }
 
 // note keeps what the contender says by itself.
-func (c *Contender) note(m message) {
+func (c *Candidate) note(m message) {
 	var at struct{ Path, Node string }
 	if err := json.Unmarshal(m.line, &at); err != nil {
 		c.failed = err
@@ -201,14 +201,14 @@ func (c *Contender) note(m message) {
 	}
 }
 
-func (c *Contender) check(tb testing.TB) {
+func (c *Candidate) check(tb testing.TB) {
 	tb.Helper()
 	if c.failed != nil {
 		tb.Fatalf("contender: %v", c.failed)
 	}
 }
 
-func (c *Contender) decode(tb testing.TB, m message, into any) {
+func (c *Candidate) decode(tb testing.TB, m message, into any) {
 	tb.Helper()
 	if err := json.Unmarshal(m.line, into); err != nil {
 		tb.Fatalf("contender: %v", err)

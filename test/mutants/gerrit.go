@@ -75,17 +75,17 @@ var gerritMutants = []mutant{
 	},
 	{
 		name: "library: everybody is told at once that all is read",
-		file: "supervisor.go",
-		old:  "		if caughtUp {\n			s.tip.note()\n",
+		file: "consumer/supervisor.go",
+		old:  "		if caughtUp {\n			s.c.tip.note()\n",
 		new:  "		if err == nil {\n			s.tip.note()\n",
-		pkg:  ".", tests: "TestWaitCaughtUp",
+		pkg:  "./consumer", tests: "TestWaitCaughtUp",
 	},
 	{
 		name: "library: a listener runs twice",
-		file: "listener.go",
+		file: "consumer/consumer.go",
 		old:  "	if l.ran.Swap(true) {",
 		new:  "	if l.ran.Swap(true) && false {",
-		pkg:  ".", tests: "TestRunTwice",
+		pkg:  "./consumer", tests: "TestRunTwice",
 	},
 	{
 		name: "library: a reader holds pages of any size",

@@ -111,7 +111,7 @@ var kinesisMutants = []mutant{
 		name: "an expired iterator is replaced by the trim horizon",
 		file: "kinesis/read.go",
 		old:  "		r.iterator, r.refused = \"\", time.Now()\n		if !r.fresh {",
-		new:  "		r.iterator, r.cursor = \"\", gerritstream.Position{From: gerritstream.StartPoint{TrimHorizon: true}}\n		if !r.fresh {",
+		new:  "		r.iterator, r.cursor = \"\", gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}\n		if !r.fresh {",
 		pkg:  "./kinesis", tests: "TestExpiredIterator|TestNothingIsLostOrDoubled",
 	},
 	{
@@ -194,8 +194,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "trouble is not marked as being retried",
 		file: "kinesis/read.go",
-		old:  "return yield(gerritstream.Batch{}, retrying(e))",
-		new:  "return yield(gerritstream.Batch{}, e)",
+		old:  "return yield(gerritstream.Page{}, retrying(e))",
+		new:  "return yield(gerritstream.Page{}, e)",
 		pkg:  "./kinesis", tests: "TestTroubleIsRetried",
 	},
 	{
@@ -208,7 +208,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "a shard that is not found is retried",
 		file: "kinesis/read.go",
-		old:  "	case notFound:\n		e.is = gerritstream.ErrShardNotFound\n		yield(gerritstream.Batch{}, e)\n		return false\n",
+		old:  "	case notFound:\n		e.is = gerritstream.ErrShardNotFound\n		yield(gerritstream.Page{}, e)\n		return false\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestShardThatIsGoneWhileReading",
 	},
@@ -592,10 +592,10 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a corrupt aggregate's dead letter does not say what is wrong",
-		file: "chunk.go",
+		file: "consumer/commit.go",
 		old:  "Verdict{Bad: rec.Bad, Detail: rec.Detail}",
 		new:  "Verdict{Bad: rec.Bad}",
-		pkg:  ".", tests: "TestADeadLetterSays",
+		pkg:  "./consumer", tests: "TestADeadLetterSays",
 	},
 	{
 		name: "every record of an aggregate is its last",

@@ -32,10 +32,10 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "SQLite: a store that is gone does not end Run",
-		file: "supervisor.go",
-		old:  "errors.Is(err, ErrNewerFormat), errors.Is(err, ErrStoreGone), ",
+		file: "consumer/supervisor.go",
+		old:  "errors.Is(err, gerritstream.ErrNewerFormat), errors.Is(err, gerritstream.ErrStoreGone), ",
 		new:  "errors.Is(err, ErrNewerFormat), ",
-		pkg:  ".", tests: "TestAStoreThatIsGoneEndsRun",
+		pkg:  "./consumer", tests: "TestAStoreThatIsGoneEndsRun",
 	},
 	{
 		name: "SQLite: a restored copy keeps its journal mode",

@@ -1,0 +1,167 @@
+package consumer_test
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+// deafStore is a Store whose calls of a sort never return, whatever becomes of
+// their contexts, until it hears again.
+type deafStore struct {
+	gs.Store
+	positions, reports *atomic.Bool
+	heard              <-chan struct{}
+}
+
+func (s deafStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.Position, error) {
+	if s.positions.Load() {
+		<-s.heard
+	}
+	return s.Store.Positions(ctx, epoch)
+}
+
+func (s deafStore) Report(ctx context.Context, status gs.Status) error {
+	if s.reports.Load() {
+		<-s.heard
+	}
+	return s.Store.Report(ctx, status)
+}
+
+// mute is a Source that falls silent: no page, no trouble.
+type mute struct {
+	gs.Source
+	on *atomic.Bool
+}
+
+func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	return func(yield func(gs.Page, error) bool) {
+		for batch, err := range m.Source.Read(ctx, shard, from) {
+			if m.on.Load() {
+				<-ctx.Done()
+			}
+			if !yield(batch, err) {
+				return
+			}
+		}
+	}
+}
+
+// What stands still for good is told from what waits: planning, reports and
+// reading each show that they go on.
+func TestAliveTellsWhatStandsStill(t *testing.T) {
+	for _, says := range []string{"planning stands still", "reporting to the store stands still", "the reading of shardId-000000000000 stands still"} {
+		t.Run(says, func(t *testing.T) {
+			inHouse(t, 1, func(t *testing.T, h *house) {
+				h.level = slog.LevelInfo
+				var positions, reports, silent atomic.Bool
+				heard := make(chan struct{})
+				p := h.start(func(c *consumer.Config) {
+					c.Store, c.Source = deafStore{c.Store, &positions, &reports, heard}, mute{c.Source, &silent}
+				})
+				time.Sleep(10 * time.Minute)
+				if err := p.Alive(); err != nil {
+					t.Errorf("where all goes on: %v", err)
+				}
+				switch strings.Fields(says)[0] {
+				case "planning":
+					positions.Store(true)
+				case "reporting":
+					reports.Store(true)
+				default:
+					silent.Store(true)
+				}
+				time.Sleep(time.Minute)
+				if err := p.Alive(); err != nil {
+					t.Errorf("after a minute: %v", err)
+				}
+				time.Sleep(6 * time.Minute)
+				if err := p.Alive(); err == nil || !strings.HasPrefix(err.Error(), says) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("after seven minutes: %v", err)
+				}
+				positions.Store(false)
+				reports.Store(false)
+				close(heard)
+				p.end()
+				if err := p.Alive(); err != nil {
+					t.Errorf("after the end: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Back-pressure, trouble and standing by are no death: a new start would not
+// help.
+func TestWaitingIsNotStandingStill(t *testing.T) {
+	for name, hinder := range map[string]func(h *house, sink *gate) (end func()){
+		"a sink that does not return": func(_ *house, sink *gate) func() { return sink.close() },
+		"a commit that does not return": func(h *house, _ *gate) func() {
+			on := make(chan struct{})
+			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+				if w.Point == storetest.PointCommit {
+					<-on
+				}
+				return storetest.NoFault
+			})
+			return func() { close(on) }
+		},
+		"a queue at its limit": func(h *house, _ *gate) func() {
+			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+				if w.Point == storetest.PointCommit {
+					return storetest.RetryLater
+				}
+				return storetest.NoFault
+			})
+			return func() { h.memory.SetHook(nil) }
+		},
+		"memory that others wait with": func(h *house, sink *gate) func() { // of shard 1 no page comes, of shard 0 a sink takes none
+			open := sink.close()
+			h.stream.put(s0, "good")
+			time.Sleep(time.Minute)
+			h.stream.change(func() { h.stream.pollEvery = time.Hour })
+			return func() {
+				h.stream.change(func() { h.stream.pollEvery = time.Second })
+				open()
+			}
+		},
+		"a service that fails": func(h *house, _ *gate) func() {
+			h.stream.fail(func(int, gs.ShardID) bool { return true })
+			h.stream.change(func() { h.stream.listErr = func() error { return errNoRoute } })
+			return func() { h.stream.change(func() { h.stream.readErr, h.stream.listErr = nil, nil }) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 2, func(t *testing.T, h *house) {
+				h.level = slog.LevelInfo
+				sink := &gate{}
+				h.start(withSinks(sink))
+				if !strings.Contains(name, "memory") { // which is each process' own
+					h.start(withSinks(sink))
+				}
+				time.Sleep(time.Minute)
+				end := hinder(h, sink)
+				defer end()
+				h.traffic(s0, 20)
+				h.traffic(s1, 20)
+				for range 40 {
+					time.Sleep(time.Minute)
+					for _, p := range h.procs {
+						if err := p.Alive(); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,276 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/trouble"
+	"github.com/gerritstream/gerritstream/kinesis"
+)
+
+// The identity of a cause holds nothing that differs from one request, shard or
+// moment to the next.
+func TestCauseOfIsBounded(t *testing.T) {
+	const throttled = "retrying: kinesis:GetRecords on arn:aws:kinesis:us-east-1:%d:stream/gerrit/shardId-%012d: " +
+		"ProvisionedThroughputExceededException: Rate exceeded for shard shardId-%012d in stream gerrit under account %d. (request %x-4f2a)"
+	tests := []struct{ a, b string }{
+		{fmt.Sprintf(throttled, 1, 2, 3, 4, 0xabc), fmt.Sprintf(throttled, 5, 6, 7, 8, 0xdef1)},
+		{"dial tcp 127.0.0.1:2181: connect: refused", "dial tcp [::1]:40321: connect: refused"},
+		{"no progress for 10s", "no progress\nfor 1m2.5s"},
+		{"record 49590338271490256608559692538361571095921575989136588898 is too large", "record 495 is too large"},
+		{`disk "/var/lib/a1/g.db" is full`, `disk "/srv/b2/g.db" is full`},
+	}
+	for _, tt := range tests {
+		if a, b := trouble.Cause(tt.a), trouble.Cause(tt.b); a != b || a == "" {
+			t.Errorf("%q\n%q", a, b)
+		}
+	}
+	if trouble.Cause("access denied") == trouble.Cause("connection refused") {
+		t.Error("two causes are one")
+	}
+	if n := len(trouble.Cause(strings.Repeat("ä word ", 1000))); n > 200 {
+		t.Errorf("a cause has %d bytes", n)
+	}
+}
+
+// calmLines returns the lines of the log, without those of elections, that tell
+// of a text.
+func (p *proc) calmLines(text string) (lines []string) {
+	for line := range strings.Lines(p.log.String()) {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// fail makes reads fail as fails says of a shard's nth, each with a text of its
+// own.
+func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
+	requests := map[gs.ShardID]int{}
+	s.change(func() {
+		s.readErr = func(shard gs.ShardID, _ gs.Position) error {
+			requests[shard]++
+			if n := requests[shard]; fails(n, shard) {
+				return fmt.Errorf("%w: read %s: server fault (request %d)", gs.ErrRetrying, shard, n)
+			}
+			return nil
+		}
+	})
+}
+
+// Half of the requests fail, on many shards: the log has a line a minute with
+// counts, and a beginning and an end; nothing is held up, and nothing is called
+// trouble.
+func TestHalfOfTheRequestsFail(t *testing.T) {
+	inHouse(t, 20, func(t *testing.T, h *house) {
+		h.level, h.stream.pollEvery = slog.LevelInfo, time.Second
+		p := h.start()
+		time.Sleep(time.Minute)
+		h.stream.fail(func(n int, _ gs.ShardID) bool { return n%2 == 0 })
+		for range 60 {
+			time.Sleep(5 * time.Second)
+			if s := p.Status(); len(trouble.Of(&s)) > 0 {
+				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
+			}
+		}
+		h.stream.change(func() { h.stream.readErr = nil })
+		time.Sleep(2 * time.Minute)
+		lines := p.calmLines("server fault")
+		if n := len(lines); n < 6 || n > 8 {
+			t.Fatalf("%d lines in five minutes:\n%s", n, strings.Join(lines, ""))
+		}
+		first, second, last := lines[0], lines[1], lines[len(lines)-1]
+		_, count, _ := strings.Cut(second, "times=")
+		times := 0
+		_, _ = fmt.Sscan(count, &times)
+		if !strings.Contains(first, "in trouble, trying again") || !strings.Contains(last, "the trouble is over") ||
+			!strings.Contains(second, `shardId-000000000002 and 17 more"`) || times < 500 || times > 700 {
+			t.Errorf("%d times, got\n%s", times, strings.Join(lines, ""))
+		}
+		if strings.Contains(strings.Join(lines, ""), "WARN") {
+			t.Errorf("a warning where all goes on:\n%s", strings.Join(lines, ""))
+		}
+	})
+}
+
+// Nothing can be read: one cause is one line, in the status and in the log, for
+// all shards. What may pass counts once it lasts.
+func TestOneCauseIsOneLineForAllShards(t *testing.T) {
+	inHouse(t, 200, func(t *testing.T, h *house) {
+		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
+		p := h.start()
+		time.Sleep(time.Minute)
+		h.stream.fail(func(int, gs.ShardID) bool { return true })
+		time.Sleep(20 * time.Second)
+		s := p.Status()
+		if found := trouble.Of(&s); len(found) > 0 {
+			t.Errorf("it counts after 20 s: %v", found)
+		}
+		time.Sleep(20 * time.Second)
+		s = p.Status()
+		found := trouble.Of(&s)
+		if len(found) != 1 || len(found[0].Of) != 200 || !strings.Contains(found[0].Text, "server fault") {
+			t.Fatalf("%d troubles: %v", len(found), found)
+		}
+		if line := found[0].String(); !strings.HasPrefix(line, "shardId-000000000000, shardId-000000000001, shardId-000000000002 and 197 more: ") {
+			t.Errorf("got %s", line)
+		}
+		time.Sleep(2 * time.Minute)
+		h.stream.change(func() { h.stream.readErr = nil })
+		time.Sleep(40 * time.Second)
+		lines := p.calmLines("server fault")
+		if n := len(lines); n < 4 || n > 6 || !strings.Contains(lines[0], "level=INFO") || !strings.Contains(lines[1], "level=WARN") ||
+			!strings.Contains(lines[n-1], "the trouble is over") {
+			t.Errorf("%d lines in three minutes:\n%s", n, strings.Join(lines, ""))
+		}
+		if s = p.Status(); len(trouble.Of(&s)) > 0 {
+			t.Errorf("still in trouble: %v", trouble.Of(&s))
+		}
+	})
+}
+
+// What will not pass by itself counts at once; so does what comes with a
+// growing lag, though pages come.
+func TestTroubleThatCountsAtOnce(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		p := h.start()
+		time.Sleep(time.Minute)
+		h.stream.change(func() {
+			h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+				if shard == s0 {
+					return fmt.Errorf("%w: %w", gs.ErrRetrying, gs.ErrDenied)
+				}
+				return nil
+			}
+		})
+		time.Sleep(time.Second)
+		if s := p.Status(); s.Shards[0].Trouble == "" || s.Shards[1].Trouble != "" {
+			t.Errorf("got %q and %q", s.Shards[0].Trouble, s.Shards[1].Trouble)
+		}
+		h.stream.fail(func(n int, shard gs.ShardID) bool { return shard == s1 && n%2 == 0 })
+		began := time.Now()
+		h.stream.change(func() {
+			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Since(began), shard == s1 }
+		})
+		time.Sleep(20 * time.Second)
+		if s := p.Status(); s.Shards[1].Trouble != "" {
+			t.Errorf("it counts after 20 s: %q", s.Shards[1].Trouble)
+		}
+		time.Sleep(20 * time.Second)
+		for range 20 { // after pages and after failures
+			time.Sleep(100 * time.Millisecond)
+			if s := p.Status(); s.Shards[0].Trouble != "" || !strings.Contains(s.Shards[1].Trouble, "server fault") {
+				t.Fatalf("got %q and %q", s.Shards[0].Trouble, s.Shards[1].Trouble)
+			}
+		}
+		h.stream.change(func() { h.stream.readErr = nil }) // it stays behind, and nothing is in its way
+		time.Sleep(20 * time.Second)
+		if s := p.Status(); s.Shards[1].Trouble != "" {
+			t.Errorf("still %q", s.Shards[1].Trouble)
+		}
+	})
+}
+
+// Listings that fail now and then, and leaderships that end together, are a
+// line each.
+func TestListingsAndTermsAreToldOnce(t *testing.T) {
+	inHouse(t, 50, func(t *testing.T, h *house) {
+		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
+		p := h.start()
+		time.Sleep(time.Minute)
+		for _, shard := range shardIDs(50) {
+			h.memory.ExpireLeadership(shard)
+		}
+		time.Sleep(5 * time.Minute)
+		if lines := p.calmLines("leaderships ended"); len(lines) != 1 || !strings.Contains(lines[0], "times=50") {
+			t.Errorf("got\n%s", strings.Join(lines, ""))
+		}
+		var lists atomic.Int64
+		h.stream.change(func() {
+			h.stream.listErr = func() error {
+				if n := lists.Add(1); n%2 == 0 {
+					return fmt.Errorf("list: no route (request %d)", n)
+				}
+				return nil
+			}
+		})
+		time.Sleep(10 * time.Minute)
+		if lines := p.calmLines("no route"); len(lines) < 2 || len(lines) > 12 {
+			t.Errorf("%d lines in ten minutes:\n%s", len(lines), strings.Join(lines, ""))
+		}
+		if s := p.Status(); s.Trouble != "" {
+			t.Errorf("trouble where all goes on: %s", s.Trouble)
+		}
+		h.stream.change(func() { h.stream.listErr = func() error { return errors.New("no route") } })
+		time.Sleep(2 * time.Minute)
+		if s := p.Status(); s.Trouble == "" {
+			t.Error("no listing for a minute, and no trouble")
+		}
+	})
+}
+
+// Two consumers of one stream throttle each other, for ever, while both are at
+// its tip: that is normal life. The process stays ready, nothing is trouble,
+// and the log has a line a minute.
+func TestASecondReaderIsNoTrouble(t *testing.T) {
+	inBrook(t, func(t *testing.T, b *brook) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var neighbours sync.WaitGroup
+		defer neighbours.Wait()
+		defer cancel()
+		for range 2 { // what another program takes: more than its share
+			neighbour := sourceOf(t, b.srv, kinesis.Config{PollInterval: 200 * time.Millisecond})
+			neighbours.Go(func() {
+				for batch, err := range neighbour.Read(ctx, s0, gs.Position{From: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}}) {
+					if batch.Done != nil {
+						batch.Done()
+					}
+					if err != nil && !errors.Is(err, gs.ErrRetrying) {
+						return
+					}
+				}
+			})
+		}
+		refused := &refusals{}
+		source := sourceOf(t, b.srv, kinesis.Config{PollInterval: 250 * time.Millisecond, Observer: refused})
+		p := b.start(func(c *consumer.Config) { c.Source = source })
+		time.Sleep(20 * time.Second)
+		for i := range 240 {
+			time.Sleep(500 * time.Millisecond)
+			if i%20 == 0 {
+				b.add(fmt.Sprintf("good %d", i))
+			}
+			if s := p.Status(); len(trouble.Of(&s)) > 0 || s.Listed.IsZero() {
+				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
+			}
+		}
+		if lines := p.calmLines("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 || strings.Contains(strings.Join(lines, ""), "WARN") {
+			t.Errorf("refused %d times; %d lines in two minutes:\n%s", refused.n.Load(), len(lines), strings.Join(lines, ""))
+		}
+		time.Sleep(5 * time.Second)
+		b.wantQueued(b.put...)
+	})
+}
+
+// refusals counts what the service refuses for being too much.
+type refusals struct{ n atomic.Int64 }
+
+func (r *refusals) Request(_, code string, _ time.Duration) {
+	if code == "ProvisionedThroughputExceededException" {
+		r.n.Add(1)
+	}
+}
+
+func (r *refusals) ReplyBytes(int) {}
+
+func (r *refusals) ClockSkew(time.Duration) {}

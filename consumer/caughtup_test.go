@@ -1,0 +1,168 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+)
+
+// flow puts a record on a shard every 25 ms until ctx ends.
+func (h *house) flow(ctx context.Context, shard gs.ShardID) {
+	for i := 0; ctx.Err() == nil; i++ {
+		h.stream.put(shard, fmt.Sprintf("%s %d", []string{"good", "good", "drop"}[i%3], i))
+		time.Sleep(25 * time.Millisecond)
+	}
+}
+
+// flowing lets records flow on a shard until end is called, 40 a second, in
+// pages that take more.
+func (h *house) flowing(shard gs.ShardID) (end func()) {
+	h.stream.pageSize = 100
+	ctx, cancel := context.WithCancel(h.t.Context())
+	var flow sync.WaitGroup
+	flow.Go(func() { h.flow(ctx, shard) })
+	return func() {
+		cancel()
+		flow.Wait()
+	}
+}
+
+// missing returns how many of the first records that were put, but for those
+// that are filtered or bad, are not queued.
+func (h *house) missing(first []string) (missing int) {
+	queued := map[string]bool{}
+	for _, e := range h.memory.Entries() {
+		queued[line(e.Shard, e.Seq, e.Sub, e.Payload)] = true
+	}
+	for _, l := range first {
+		if !queued[l] && !strings.Contains(l, " drop ") && !strings.Contains(l, " bad ") {
+			missing++
+		}
+	}
+	return missing
+}
+
+// Where records come all the time no page is empty. The run ends all the same,
+// once what had arrived before it began is committed: read here, or by another
+// process that leads.
+func TestUntilCaughtUpEndsOnSteadyTraffic(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		t.Run(fmt.Sprintf("elsewhere %v", elsewhere), func(t *testing.T) {
+			inHouse(t, 1, func(t *testing.T, h *house) {
+				h.level = slog.LevelInfo
+				h.traffic(s0, 300) // and a backlog
+				defer h.flowing(s0)()
+				limit := 30 * time.Second
+				if elsewhere {
+					h.start()
+					limit = 6 * time.Minute
+				}
+				time.Sleep(time.Second)
+				before := h.stream.all()
+				p := h.start(untilCaughtUp)
+				select {
+				case <-p.done:
+				case <-time.After(limit):
+					t.Errorf("still running after %s:\n%s", limit, p.log)
+				}
+				if n := h.missing(before); n > 0 || p.err != nil {
+					t.Errorf("%d of %d records that had arrived before are not queued, %v", n, len(before), p.err)
+				}
+			})
+		})
+	}
+}
+
+// A Source that says of every page that it reaches the tip, as one emulator
+// does, does not end the run too soon.
+func TestUntilCaughtUpIsNotFooledByADistanceOfZero(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.level, h.stream.alwaysAtTip = slog.LevelInfo, true
+		for i := range 2000 {
+			h.stream.put(s0, fmt.Sprintf("good %d", i))
+		}
+		defer h.flowing(s0)()
+		before := h.stream.all()
+		h.start(untilCaughtUp).wait(t)
+		if n := h.missing(before); n > 0 {
+			t.Errorf("%d of %d records that had arrived before are not queued", n, len(before))
+		}
+	})
+}
+
+// Meanwhile the log says, now and then, what the run waits for: here a parent
+// that the service never closes.
+func TestUntilCaughtUpSaysWhatItWaitsFor(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
+		a, _ := h.stream.split(s0)
+		h.stream.change(func() {
+			h.stream.shards[s0].closed = false // it is listed as closed, and its end never comes
+			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return 2 * time.Hour, shard == s1 }
+		})
+		h.stream.put(a, "good")
+		p := h.start(untilCaughtUp)
+		time.Sleep(10 * time.Minute)
+		lines := p.calmLines("not caught up yet")
+		if len(lines) < 9 || len(lines) > 11 {
+			t.Fatalf("%d lines in ten minutes:\n%s", len(lines), p.log)
+		}
+		for _, want := range []string{"shardId-000000000002, shardId-000000000003: it waits for its parent shardId-000000000000",
+			"shardId-000000000001: it is read here, 2h0m0s behind"} {
+			if !strings.Contains(lines[0], want) {
+				t.Errorf("%q is missing in %s", want, lines[0])
+			}
+		}
+	})
+}
+
+// A shard where records come all the time is at its tip, and is not called
+// behind.
+func TestASteadyShardIsNotBehind(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
+		defer h.flowing(s0)()
+		p := h.start()
+		time.Sleep(time.Minute)
+		if s := p.Status(); s.Lagging != 0 || !s.Shards[0].AtTip || s.Shards[0].Position.CaughtUp.After(s.Began) {
+			t.Errorf("%d behind, at its tip %v, caught up %s", s.Lagging, s.Shards[0].AtTip, s.Shards[0].Position.CaughtUp)
+		}
+	})
+}
+
+// Behind another program that leads the run ends once a look behind that one's
+// checkpoint finds nothing, and not before.
+func TestUntilCaughtUpEndsBehindAForeignLeader(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.level = slog.LevelInfo
+		h.stream.put(s0, "good 1")
+		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+		leave := h.memory.Foreign("zuul", s0)
+		defer leave()
+		h.stream.put(s0, "good 2")
+		time.Sleep(time.Minute)
+		p := h.start(untilCaughtUp, func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(10 * time.Minute)
+		select {
+		case <-p.done:
+			t.Fatal("it has ended with a record behind the leader's checkpoint")
+		default:
+		}
+		if lines := p.calmLines("zuul leads it, and was not seen to have read everything yet"); len(lines) < 9 {
+			t.Errorf("%d lines say what it waits for:\n%s", len(lines), p.log)
+		}
+		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+		select {
+		case <-p.done:
+		case <-time.After(4 * time.Minute):
+			t.Errorf("still running:\n%s", p.log)
+		}
+	})
+}

@@ -1,0 +1,835 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+// shardIDs are the first n shards of a stream.
+func shardIDs(n int) []gs.ShardID {
+	ids := make([]gs.ShardID, n)
+	for i := range ids {
+		ids[i] = gs.ShardID(fmt.Sprintf("shardId-%012d", i))
+	}
+	return ids
+}
+
+// terms counts elections: each move of a shard is one.
+type terms struct {
+	consumer.NopObserver
+	mu sync.Mutex
+	n  int // under mu
+}
+
+func (c *terms) Elected(gs.ShardID, uint64, gs.Position, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *terms) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+func (c *terms) in(cfg *consumer.Config) { cfg.Observer = c }
+
+// leads counts the shards that each process leads, largest first.
+func (h *house) leads(shards []gs.ShardID) (counts []int, nobody int) {
+	by := map[string]int{}
+	for _, s := range shards {
+		if leader := h.memory.Leader(s); leader != "" {
+			by[leader]++
+		} else {
+			nobody++
+		}
+	}
+	counts = slices.Sorted(maps.Values(by))
+	slices.Reverse(counts)
+	return counts, nobody
+}
+
+// sharedWithin waits until shares are these, and fails if that takes longer
+// than limit or does not last.
+func (h *house) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
+	h.t.Helper()
+	began := time.Now()
+	for {
+		counts, nobody := h.leads(shards)
+		if nobody == 0 && slices.Equal(counts, want) {
+			break
+		}
+		if time.Since(began) > limit {
+			h.t.Fatalf("after %v the shares are %v and %d are nobody's, want %v", limit, counts, nobody, want)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	h.t.Logf("shares of %v after %v", want, time.Since(began))
+	time.Sleep(30 * time.Second)
+	if counts, nobody := h.leads(shards); nobody != 0 || !slices.Equal(counts, want) {
+		h.t.Errorf("30 s later the shares are %v and %d are nobody's, want %v", counts, nobody, want)
+	}
+}
+
+// Four processes, 32 shards: after each join, leave and kill the shares are
+// even within 5 s, nothing moves that need not, and nothing is lost or doubled
+// meanwhile.
+func TestSharesAreEvenAfterEachJoinLeaveAndKill(t *testing.T) {
+	inHouse(t, 32, func(t *testing.T, h *house) {
+		shards := shardIDs(32)
+		var elections terms
+		var procs []*proc
+		join := func() { procs = append(procs, h.start(elections.in)) }
+		end := func(how func(*proc)) func() {
+			return func() {
+				how(procs[0])
+				procs = procs[1:]
+			}
+		}
+		stop := func(p *proc) { p.stop(); <-p.done }
+		kill := func(p *proc) { p.kill() }
+		for _, step := range []struct {
+			name  string
+			do    func()
+			want  []int
+			moves int // 0: as many as the one that ends led
+		}{
+			{"the first joins", join, []int{32}, 32},
+			{"the second joins", join, []int{16, 16}, 16},
+			{"the third joins", join, []int{11, 11, 10}, 10},
+			{"the fourth joins", join, []int{8, 8, 8, 8}, 8},
+			{"one is killed", end(kill), []int{11, 11, 10}, 0},
+			{"another joins", join, []int{8, 8, 8, 8}, 8},
+			{"one is stopped", end(stop), []int{11, 11, 10}, 0},
+			{"another is stopped", end(stop), []int{16, 16}, 0},
+			{"another is killed", end(kill), []int{32}, 0},
+		} {
+			before, moves := elections.count(), step.moves
+			if moves == 0 {
+				moves = h.ledBy(shards, procs[0])
+			}
+			for _, s := range shards {
+				h.traffic(s, 9)
+			}
+			step.do()
+			h.sharedWithin(5*time.Second, shards, step.want...)
+			if n := elections.count() - before; n != moves {
+				t.Errorf("%s: %d elections, want %d", step.name, n, moves)
+			}
+			h.check()
+		}
+	})
+}
+
+// ledBy is how many shards a process leads.
+func (h *house) ledBy(shards []gs.ShardID, p *proc) (n int) {
+	for _, s := range shards {
+		if h.memory.Leader(s) == p.Status().Process {
+			n++
+		}
+	}
+	return n
+}
+
+// A planned hand-over costs no time: the next term reads as soon as the one
+// before has been resigned.
+func TestAPlannedHandOverIsQuick(t *testing.T) {
+	inHouse(t, 32, func(t *testing.T, h *house) {
+		var mu sync.Mutex
+		resigned, gap := map[gs.ShardID]time.Time{}, map[gs.ShardID]time.Duration{}
+		h.start()
+		time.Sleep(10 * time.Second)
+		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if w.Point == storetest.PointResign {
+				resigned[w.Shard] = time.Now()
+			}
+			return storetest.NoFault
+		})
+		h.stream.change(func() {
+			h.stream.onRead = func(shard gs.ShardID, _ gs.Position) {
+				mu.Lock()
+				defer mu.Unlock()
+				if at, ok := resigned[shard]; ok {
+					gap[shard] = time.Since(at)
+				}
+			}
+		})
+		h.start()
+		time.Sleep(10 * time.Second)
+		h.memory.SetHook(nil)
+		h.stream.change(func() { h.stream.onRead = nil })
+		if len(gap) != 16 {
+			t.Errorf("%d shards were handed over, want 16", len(gap))
+		}
+		for shard, d := range gap {
+			if d > 20*time.Millisecond {
+				t.Errorf("%s was read %v after it was given up", shard, d)
+			}
+		}
+	})
+}
+
+// slowSink takes its time.
+type slowSink struct {
+	takes     time.Duration // 0: for ever
+	entered   chan struct{} // gets one when a delivery begins
+	mu        sync.Mutex
+	delivered int
+}
+
+func (s *slowSink) Name() string { return "slow" }
+
+func (s *slowSink) Deliver(ctx context.Context, entries []gs.Entry) error {
+	s.entered <- struct{}{}
+	var done <-chan time.Time
+	if s.takes > 0 {
+		done = time.After(s.takes)
+	}
+	select {
+	case <-done:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.delivered += len(entries)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A hand-over waits for what is in flight, and at most a second: less than that
+// is finished and committed, more is read again by who comes next.
+func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
+	for _, tt := range []struct {
+		takes         time.Duration
+		from, to      time.Duration
+		deliveredHere int
+	}{
+		{700 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 1},
+		{0, 950 * time.Millisecond, 1050 * time.Millisecond, 0},
+	} {
+		t.Run(tt.takes.String(), func(t *testing.T) {
+			inHouse(t, 2, func(t *testing.T, h *house) {
+				sink := &slowSink{takes: tt.takes, entered: make(chan struct{}, 1)}
+				h.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+				time.Sleep(time.Second)
+				h.stream.put(s1, "good")
+				<-sink.entered
+				var moving time.Time
+				h.start()
+				for h.memory.Leader(s1) == "process-0" {
+					if moving.IsZero() && strings.Contains(h.procs[0].log.String(), "handing the shard over") {
+						moving = time.Now()
+					}
+					time.Sleep(time.Millisecond)
+				}
+				if took := time.Since(moving); moving.IsZero() || took < tt.from || took > tt.to {
+					t.Errorf("the shard was given up after %v, want %v to %v", took, tt.from, tt.to)
+				}
+				time.Sleep(5 * time.Second)
+				h.check()
+				if sink.delivered != tt.deliveredHere {
+					t.Errorf("%d entries were delivered before the move, want %d", sink.delivered, tt.deliveredHere)
+				}
+			})
+		})
+	}
+}
+
+// ownSource is a process' own view of a stream: what befalls it befalls no
+// other.
+type ownSource struct {
+	*stream
+	mu     sync.Mutex
+	err    error // under mu; yielded instead of pages; nil: none
+	silent bool  // under mu; nothing is yielded
+	reads  int   // under mu
+}
+
+func (s *ownSource) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *ownSource) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	s.set(func() { s.reads++ })
+	return func(yield func(gs.Page, error) bool) {
+		for b, err := range s.stream.Read(ctx, shard, from) {
+			for {
+				s.mu.Lock()
+				trouble, silent := s.err, s.silent
+				s.mu.Unlock()
+				if ctx.Err() != nil {
+					yield(gs.Page{}, ctx.Err())
+					return
+				}
+				if trouble == nil && !silent {
+					break
+				}
+				if !silent && !yield(gs.Page{}, trouble) {
+					return
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+var errNoRoute = fmt.Errorf("%w: no route", gs.ErrRetrying)
+
+// A process that reads nothing for 60 s while another can says so, and gives
+// its shards to that one. It probes, without committing anything, and gets its
+// share back once it can read.
+func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		shards := shardIDs(4)
+		own := &ownSource{stream: h.stream}
+		p := h.start(func(c *consumer.Config) { c.Source = own })
+		h.start()
+		h.sharedWithin(5*time.Second, shards, 2, 2)
+		own.set(func() { own.err = errNoRoute })
+		for _, s := range shards {
+			h.traffic(s, 20)
+		}
+		time.Sleep(50 * time.Second)
+		if counts, _ := h.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
+			t.Errorf("after 50 s without a page the shares are %v, unreadable %v", counts, p.Status().Unreadable)
+		}
+		h.sharedWithin(20*time.Second, shards, 4)
+		if leader := h.memory.Leader(s0); leader != "process-1" {
+			t.Errorf("%s leads", leader)
+		}
+		if !p.Status().Unreadable || h.procs[1].Status().Unreadable {
+			t.Error("the status does not say who cannot read")
+		}
+		h.check()
+		var before, after int
+		own.set(func() { before = own.reads })
+		time.Sleep(10 * time.Minute)
+		own.set(func() { after = own.reads })
+		if probes := after - before; probes < 15 || probes > 60 {
+			t.Errorf("%d probes in 10 minutes", probes)
+		}
+		own.set(func() { own.err = nil })
+		h.sharedWithin(35*time.Second, shards, 2, 2)
+		if p.Status().Unreadable {
+			t.Error("the status still says that nothing can be read")
+		}
+		for _, s := range shards {
+			h.traffic(s, 5)
+		}
+		time.Sleep(5 * time.Second)
+		h.check()
+	})
+}
+
+// While nobody can read, nothing moves to and fro.
+func TestAnOutageForAllMovesLittle(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		shards := shardIDs(4)
+		var elections terms
+		h.start(elections.in)
+		h.start(elections.in)
+		h.sharedWithin(5*time.Second, shards, 2, 2)
+		before := elections.count()
+		h.stream.change(func() {
+			h.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute }
+		})
+		for _, s := range shards {
+			h.traffic(s, 5)
+		}
+		time.Sleep(3 * time.Hour)
+		h.stream.change(func() { h.stream.readErr = nil })
+		h.sharedWithin(40*time.Second, shards, 2, 2)
+		h.check()
+		if moves := elections.count() - before; moves > 4 {
+			t.Errorf("%d moves in an outage", moves)
+		}
+	})
+}
+
+// Back-pressure, a slow sink and a blocked commit are no stall, however long
+// they last, whatever the Source said before.
+func TestBackPressureIsNoStall(t *testing.T) {
+	for name, block := range map[string]func(h *house, own *ownSource) (after func()){
+		"the memory budget": func(_ *house, own *ownSource) func() {
+			own.set(func() { own.silent = true })
+			return func() { own.set(func() { own.silent = false }) }
+		},
+		"a commit": func(h *house, _ *ownSource) func() {
+			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+				if w.Point == storetest.PointCommit && w.Process == "process-0" {
+					return storetest.RetryLater
+				}
+				return storetest.NoFault
+			})
+			return func() { h.memory.SetHook(nil) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 4, func(t *testing.T, h *house) {
+				shards := shardIDs(4)
+				own := &ownSource{stream: h.stream}
+				p := h.start(func(c *consumer.Config) { c.Source = own })
+				h.start()
+				h.sharedWithin(5*time.Second, shards, 2, 2)
+				own.set(func() { own.err = errNoRoute }) // for a while, and not for long
+				time.Sleep(30 * time.Second)
+				own.set(func() { own.err = nil })
+				after := block(h, own)
+				for _, s := range shards {
+					h.traffic(s, 5)
+				}
+				time.Sleep(20 * time.Minute)
+				if counts, _ := h.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
+					t.Errorf("the shares are %v, unreadable %v", counts, p.Status().Unreadable)
+				}
+				after()
+				time.Sleep(time.Minute)
+				h.check()
+			})
+		})
+	}
+}
+
+// Shards split and merge while processes come, go and die: children are picked
+// up soon, by whoever is to, and nothing is lost or doubled.
+func TestReshardingDuringBalance(t *testing.T) {
+	inHouse(t, 8, func(t *testing.T, h *house) {
+		open := shardIDs(8)
+		traffic := func() {
+			for _, s := range open {
+				h.traffic(s, 4)
+			}
+		}
+		h.start()
+		h.start()
+		third := h.start()
+		for i := range 6 {
+			traffic()
+			a, b := h.stream.split(open[0])
+			c := h.stream.merge(open[1], open[2])
+			open = append(open[3:], a, b, c)
+			switch i {
+			case 1:
+				third.kill()
+			case 2:
+				h.start()
+			case 3:
+				h.procs[0].stop()
+			case 4:
+				h.start()
+			}
+			traffic()
+			time.Sleep(2500 * time.Millisecond) // far less than the interval between listings
+			h.check()
+			h.checkLineage()
+		}
+		counts, nobody := h.leads(open)
+		if nobody > 0 || len(counts) != 3 || counts[0] > counts[2]+1 {
+			t.Errorf("in the end the shares are %v, and %d are nobody's", counts, nobody)
+		}
+	})
+}
+
+// contenders returns who is in a shard's line, as the store has it.
+func (h *house) contenders(shard gs.ShardID) []string {
+	h.t.Helper()
+	m, err := h.memory.Process("onlooker").GroupState(h.t.Context(), []gs.ShardID{shard})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var line []string
+	for _, c := range m.Candidates[shard] {
+		line = append(line, strings.SplitN(c.Member, ".", 2)[0])
+	}
+	return line
+}
+
+// A process contends only for what is planned for it: one in each line, and
+// nobody behind.
+func TestOnlyThePlannedContend(t *testing.T) {
+	inHouse(t, 6, func(t *testing.T, h *house) {
+		for range 3 {
+			h.start()
+		}
+		time.Sleep(time.Minute)
+		for _, shard := range shardIDs(6) {
+			if line := h.contenders(shard); len(line) != 1 {
+				t.Errorf("the line of %s is %v", shard, line)
+			}
+		}
+	})
+}
+
+// A shard that Zuul's own listener leads stays with it; one of ours stands by,
+// and leads when it is gone. One that it would lead next is not given up.
+func TestForeignListenersAreRespected(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		leave := h.memory.Foreign("zuul", s0)
+		h.start()
+		time.Sleep(5 * time.Second)
+		h.memory.Foreign("zuul", s1)
+		h.start()
+		h.start()
+		h.traffic(s0, 5)
+		time.Sleep(time.Minute)
+		if line := h.contenders(s0); len(line) != 2 || line[0] != "zuul" {
+			t.Errorf("the line behind a foreign leader is %v, want one of ours", line)
+		}
+		if line := h.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
+			t.Errorf("the line with a foreign one next is %v, want process-0, zuul, and one of ours", line)
+		}
+		if shard := h.procs[0].Status().Shards[0]; shard.Leader != "zuul" || !shard.Foreign || shard.PlannedFor == "" {
+			t.Errorf("the status says %+v", shard)
+		}
+		standby := h.contenders(s0)[1]
+		leave()
+		time.Sleep(500 * time.Millisecond)
+		if leader := h.memory.Leader(s0); leader != standby {
+			t.Errorf("%s leads, and %s stood by", leader, standby)
+		}
+		time.Sleep(time.Minute)
+		h.check()
+	})
+}
+
+// A member that leaves its shards to nobody does not keep them from being read
+// for long.
+func TestAnIdleMemberIsPassedOver(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		idler := h.memory.Process("idler")
+		if err := idler.Advertise(t.Context(), gs.MemberInfo{Process: "idler", Readable: true}); err != nil {
+			t.Fatal(err)
+		}
+		h.start()
+		time.Sleep(5 * time.Second)
+		if _, nobody := h.leads(shardIDs(4)); nobody != 2 {
+			t.Errorf("%d shards wait for the idler, want 2", nobody)
+		}
+		h.sharedWithin(15*time.Second, shardIDs(4), 4)
+	})
+}
+
+// A process whose announcement was taken away, or spoilt, announces itself
+// again.
+func TestALostAnnouncementIsRepeated(t *testing.T) {
+	for name, raw := range map[string][]byte{"taken away": nil, "spoilt": []byte("garbage")} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 4, func(t *testing.T, h *house) {
+				var elections terms
+				p := h.start(elections.in)
+				h.start(elections.in)
+				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				before := elections.count()
+				h.memory.WriteMember(p.store, raw)
+				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				if n := elections.count() - before; n != 0 {
+					t.Errorf("%d elections", n)
+				}
+				m, err := p.store.GroupState(t.Context(), nil)
+				if err != nil || len(m.Members) != 2 || m.Members[0].Damaged != nil || m.Members[1].Damaged != nil {
+					t.Errorf("the members are %+v, %v", m.Members, err)
+				}
+			})
+		})
+	}
+}
+
+// What an operator should know of another member is said once of each.
+func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		damaged := h.memory.Process("damaged")
+		h.memory.WriteMember(damaged, []byte("garbage"))
+		config := func(hash string) func(*consumer.Config) {
+			return func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "host", PID: 7, Version: "v1", Config: hash} }
+		}
+		p := h.start(config("one"))
+		h.start(config("one"))
+		h.start(config("two"))
+		time.Sleep(10 * time.Minute)
+		for what, want := range map[string]int{"configured differently": 1, "cannot be understood": 1} {
+			if n := strings.Count(p.log.String(), what); n != want {
+				t.Errorf("%q is said %d times, want %d", what, n, want)
+			}
+		}
+		counts, nobody := h.leads(shardIDs(2))
+		if nobody > 0 || !slices.Equal(counts, []int{1, 1}) {
+			t.Errorf("the shares are %v", counts)
+		}
+		checkMembers(t, p.Status())
+	})
+}
+
+// checkMembers looks at what a status says of the damaged, three sound members,
+// one of them configured differently.
+func checkMembers(t *testing.T, s gs.Status) {
+	t.Helper()
+	var sound, self, other, broken, led, planned int
+	for _, m := range s.Members {
+		led, planned = led+m.Leads, planned+m.Planned
+		switch {
+		case m.Damaged != "":
+			broken++
+			continue
+		case m.Self:
+			self++
+		case m.OtherConfig:
+			other++
+		}
+		if m.Process != "" && m.Host == "host" && m.PID == 7 && m.Version == "v1" && m.Readable {
+			sound++
+		}
+	}
+	if len(s.Members) != 4 || sound != 3 || self != 1 || other != 1 || broken != 1 || led != 2 || planned != 2 {
+		t.Errorf("the members are %+v", s.Members)
+	}
+	for _, shard := range s.Shards {
+		if !strings.HasPrefix(shard.Leader, "process-") || shard.PlannedFor != shard.Leader || shard.Foreign {
+			t.Errorf("%s is led by %q and planned for %q", shard.Shard, shard.Leader, shard.PlannedFor)
+		}
+	}
+}
+
+// A process that cannot list any more still takes over from one that died.
+func TestTakeoverNeedsNoListing(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		first := h.start()
+		h.start()
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		h.stream.change(func() { h.stream.listErr = func() error { return errors.New("no route") } })
+		time.Sleep(5 * time.Minute)
+		first.kill()
+		for _, s := range shardIDs(4) {
+			h.traffic(s, 5)
+		}
+		h.sharedWithin(5*time.Second, shardIDs(4), 4)
+		h.check()
+		if trouble := h.procs[1].Status().Trouble; !strings.Contains(trouble, "no route") {
+			t.Errorf("the status says %q of the listing that fails", trouble)
+		}
+	})
+}
+
+// A store that is away for a while changes nothing about who leads.
+func TestNothingMovesWhileTheCrewIsOutOfSight(t *testing.T) {
+	inHouse(t, 4, func(t *testing.T, h *house) {
+		var elections terms
+		h.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
+		h.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		before := elections.count()
+		musterErr.Lock()
+		musterErr.err = errors.New("the store is away")
+		musterErr.Unlock()
+		time.Sleep(10 * time.Minute)
+		for _, s := range shardIDs(4) {
+			h.traffic(s, 5)
+		}
+		time.Sleep(5 * time.Second)
+		h.check()
+		musterErr.Lock()
+		musterErr.err = nil
+		musterErr.Unlock()
+		h.sharedWithin(10*time.Second, shardIDs(4), 2, 2)
+		if n := elections.count() - before; n != 0 {
+			t.Errorf("%d elections", n)
+		}
+	})
+}
+
+// musterErr is what a blindStore's GroupState fails with.
+var musterErr struct {
+	sync.Mutex
+	err error
+}
+
+type blindStore struct{ gs.Store }
+
+func (s blindStore) GroupState(ctx context.Context, shards []gs.ShardID) (gs.GroupState, error) {
+	musterErr.Lock()
+	defer musterErr.Unlock()
+	if musterErr.err != nil {
+		return gs.GroupState{}, musterErr.err
+	}
+	return s.Store.GroupState(ctx, shards)
+}
+
+// untilHandingOver waits until a process says that it hands a shard over.
+func (h *house) untilHandingOver(p *proc) {
+	h.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing the shard over"); {
+		if time.Now().After(deadline) {
+			h.t.Fatal("nothing is handed over")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A shard is given up once the process that is to have it stands behind,
+// however late it comes, and then soon.
+func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.start()
+		time.Sleep(5 * time.Second)
+		late := h.memory.Process("late")
+		if err := late.Advertise(t.Context(), gs.MemberInfo{Process: "late", Readable: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if counts, nobody := h.leads(shardIDs(2)); nobody > 0 || !slices.Equal(counts, []int{2}) {
+			t.Errorf("before the owner comes the shares are %v, and %d are nobody's", counts, nobody)
+		}
+		came := time.Now()
+		term, err := late.Campaign(t.Context(), 0, s1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(came); waited > 2*time.Second {
+			t.Errorf("the shard was handed over after %v", waited)
+		}
+		late.Kill()
+		h.sharedWithin(time.Second, shardIDs(2), 2)
+		if term.Context().Err() == nil {
+			t.Error("a killed process leads")
+		}
+	})
+}
+
+// A stop in the middle of a hand-over takes no longer than any stop.
+func TestAStopDuringAHandOverIsQuick(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		sink := &slowSink{entered: make(chan struct{}, 1)}
+		p := h.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+		time.Sleep(time.Second)
+		h.stream.put(s1, "good")
+		<-sink.entered
+		h.start()
+		h.untilHandingOver(p)
+		began := time.Now()
+		p.stop()
+		<-p.done
+		if took := time.Since(began); took > 250*time.Millisecond {
+			t.Errorf("stopped in %v", took)
+		}
+		time.Sleep(5 * time.Second)
+		h.check()
+	})
+}
+
+// What a process led that is gone is led by others at once.
+func TestAVacancyIsFilledAtOnce(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		p := h.start()
+		h.start()
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		p.store.Kill() // it is not waited for
+		h.sharedWithin(50*time.Millisecond, shardIDs(4), 4)
+	})
+}
+
+// A process that was stopped is planned nothing, although its store is still
+// open.
+func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		p := h.start()
+		h.start()
+		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		p.stop()
+		<-p.done
+		h.sharedWithin(time.Second, shardIDs(4), 4)
+	})
+}
+
+// A process that runs until it is caught up counts a shard that it brought to
+// its tip and then handed over: what the new leader says of it need not be
+// awaited.
+func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.stream.change(func() { // one shard keeps the process from its end
+			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
+		})
+		p := h.start(untilCaughtUp)
+		time.Sleep(2 * time.Second)
+		h.stream.change(func() { // who comes gets no page of the other
+			h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+				if shard == s1 {
+					return errNoRoute
+				}
+				return nil
+			}
+		})
+		h.start()
+		for h.memory.Leader(s1) != "process-1" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		h.stream.change(func() { h.stream.behindBy = nil })
+		time.Sleep(5 * time.Second)
+		select {
+		case <-p.done:
+		default:
+			t.Error("still running, though every shard was at its tip")
+		}
+	})
+}
+
+// The children of a shard that ended are led soon, by a process that had
+// nothing to do with it as well, whenever in its round it is.
+func TestOthersLearnOfAReshardSoon(t *testing.T) {
+	for phase := range 10 {
+		inHouse(t, 1, func(t *testing.T, h *house) {
+			h.start()
+			h.start()
+			time.Sleep(20*time.Second + time.Duration(phase)*500*time.Millisecond)
+			a, b := h.stream.split(s0)
+			time.Sleep(1500 * time.Millisecond)
+			if x, y := h.memory.Leader(a), h.memory.Leader(b); x == "" || y == "" || x == y {
+				t.Errorf("phase %d: the children are led by %q and %q", phase, x, y)
+			}
+		})
+	}
+}
+
+// slowToContend is a store on which a candidacy takes a while to begin.
+type slowToContend struct {
+	gs.Store
+	by time.Duration
+}
+
+func (s slowToContend) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
+	time.Sleep(s.by)
+	return s.Store.Campaign(ctx, epoch, shard)
+}
+
+// Two that start at the same time plan with what they see of each other: the
+// second does not see yet that the first contends for all, and queues up for
+// what the first will keep. Both look again soon, though nobody comes or goes.
+func TestProcessesThatStartTogetherShareSoon(t *testing.T) {
+	inHouse(t, 4, func(_ *testing.T, h *house) {
+		h.start(func(c *consumer.Config) { c.Store = slowToContend{h.memory.Process("b"), 50 * time.Millisecond} })
+		time.Sleep(20 * time.Millisecond)
+		h.start(func(c *consumer.Config) { c.Store = slowToContend{h.memory.Process("a"), 100 * time.Millisecond} })
+		h.sharedWithin(2*time.Second, shardIDs(4), 2, 2)
+	})
+}

@@ -1,0 +1,363 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+// Promise 1's exceptions, one after the other: what may be lost is in the log,
+// in the metric of its cause and in the store, which `status` shows, with the
+// same interval, once; what is not lost is read.
+func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
+	const keeps = 24 * time.Hour // the stream
+	for name, tc := range map[string]struct {
+		do  func(*brook)           // while no process runs, behind "one", that was handled until handled
+		cfg func(*consumer.Config) // of the next process
+		why string                 // "": nothing is lost
+		is  func(i gs.Interval, handled time.Time, b *brook) bool
+		get []string // that is queued besides
+	}{
+		"trimmed": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"trimmed, then the retention raised": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(7 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"raised, and raised again before anybody reads": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(2 * keeps)
+				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				time.Sleep(keeps / 2)
+				b.retain(7 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps-keeps/2))
+			},
+			get: []string{"kept"},
+		},
+		"lowered for a while": {
+			do: func(b *brook) {
+				b.retain(4 * keeps)
+				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				b.add("gone")
+				time.Sleep(2 * keeps)
+				b.retain(keeps)
+				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				b.retain(4 * keeps)
+				b.add("kept")
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"raised in time": {
+			do: func(b *brook) {
+				b.retain(7 * keeps)
+				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				b.add("kept")
+				time.Sleep(6 * keeps)
+			},
+			get: []string{"kept"},
+		},
+		"raised, and two processes find it": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.retain(7 * keeps)
+				b.memory.SetHook(func(w storetest.Write) storetest.Fault {
+					if w.Point == storetest.PointSetStart { // both have read the record before either writes
+						time.Sleep(time.Second)
+					}
+					return storetest.NoFault
+				})
+				other := b.start(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				other.end()
+				b.memory.SetHook(nil)
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
+			},
+		},
+		"bad position": {
+			do: func(b *brook) {
+				b.memory.WritePosition(0, s0, []byte("garbage"))
+				b.add("passed")
+				time.Sleep(time.Minute)
+			},
+			why: gs.WhyBadPosition,
+			is:  func(i gs.Interval, _ time.Time, _ *brook) bool { return i.From.IsZero() && about(i.Until, time.Now()) },
+		},
+		"bad position, of another stream": {
+			do: func(b *brook) {
+				p, _ := b.memory.Position(0, s0)
+				p.After, p.CaughtUp = "7", time.Time{}
+				b.memory.WritePosition(0, s0, storekit.EncodePosition(p, gs.Stamp{}))
+				b.add("passed")
+				time.Sleep(time.Minute)
+			},
+			why: gs.WhyBadPosition,
+			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+				return about(i.From, handled) && about(i.Until, time.Now())
+			},
+		},
+		"recreated": {
+			do: func(b *brook) {
+				b.add("gone with its stream")
+				if err := b.srv.DeleteStream(streamName); err != nil {
+					b.t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				b.make()
+				b.add("new")
+			},
+			why: gs.WhyRecreated,
+			is: func(i gs.Interval, handled time.Time, b *brook) bool {
+				created, err := b.srv.Created(streamName)
+				return err == nil && i.From.Equal(handled) && i.Until.Equal(created)
+			},
+			get: []string{"new"},
+		},
+		"Python led from LATEST": {
+			do:  func(*brook) {},
+			cfg: func(c *consumer.Config) { c.Store = foundLost{c.Store} },
+			why: gs.WhyForeignLed,
+			is: func(i gs.Interval, _ time.Time, _ *brook) bool {
+				return i == gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
+			},
+		},
+		"positions deleted, start record older than the stream keeps": {
+			do: func(b *brook) {
+				b.add("gone")
+				time.Sleep(keeps + time.Hour)
+				b.add("kept")
+				b.memory.WritePosition(0, s0, nil)
+			},
+			why: gs.WhyTrimmed,
+			is: func(i gs.Interval, _ time.Time, b *brook) bool {
+				in, err := b.memory.Inspect()
+				return err == nil && i.From.Equal(in.Origin.From.Time) && about(i.Until, time.Now().Add(-keeps))
+			},
+			get: []string{"kept"},
+		},
+		"positions deleted, everything kept": {
+			do:  func(b *brook) { b.memory.WritePosition(0, s0, nil); b.add("next") },
+			get: []string{"one", "next"}, // from the start record on, once more
+		},
+		"start record deleted, positions kept": {
+			do:  func(b *brook) { b.memory.WriteStart(nil); b.add("next") },
+			get: []string{"next"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBrook(t, func(t *testing.T, b *brook) {
+				p := b.start(nil)
+				time.Sleep(time.Minute)
+				b.add("one")
+				time.Sleep(time.Minute)
+				p.end()
+				pos, _ := b.memory.Position(0, s0)
+				handled := pos.HandledUntil()
+				tc.do(b)
+				p = b.start(tc.cfg)
+				time.Sleep(2 * time.Minute)
+				b.wantQueued(append([]string{"one"}, tc.get...)...)
+				b.wantLoss(p, tc.why, func(i gs.Interval) bool { return tc.is(i, handled, b) })
+				p.end()
+				p = b.start(nil) // which has nothing to add
+				time.Sleep(2 * time.Minute)
+				if n := len(p.counted(t)) + len(p.logged()); n != 0 {
+					t.Errorf("reported again:\n%s", p.log)
+				}
+			})
+		})
+	}
+}
+
+// retain changes for how long the stream keeps its records.
+func (b *brook) retain(d time.Duration) {
+	b.t.Helper()
+	if err := b.srv.SetRetention(streamName, d); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// listedBy runs a process for a minute.
+func (b *brook) listedBy(change func(*consumer.Config)) {
+	p := b.start(change)
+	time.Sleep(time.Minute)
+	p.end()
+}
+
+// unread is a Source that lists and reads nothing.
+type unread struct{ gs.Source }
+
+func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[gs.Page, error] {
+	return func(yield func(gs.Page, error) bool) {
+		<-ctx.Done()
+		yield(gs.Page{}, ctx.Err())
+	}
+}
+
+// wantLoss fails unless exactly one interval of that cause, which is as it
+// should be, shows in log, metric and store; for "" none may.
+func (b *brook) wantLoss(p *brookProc, why string, is func(gs.Interval) bool) {
+	b.t.Helper()
+	counted, lines, stored := p.counted(b.t), p.logged(), b.losses()
+	if why == "" {
+		if len(counted)+len(lines)+len(stored)+len(p.lost) != 0 {
+			b.t.Errorf("counted %v, stored %+v, reported %+v, logged %q", counted, stored, p.lost, lines)
+		}
+		return
+	}
+	if !maps.Equal(counted, map[string]int{why: 1}) {
+		b.t.Errorf("counted %v", counted)
+	}
+	if len(stored) != 1 || len(p.lost) != 1 || len(lines) != 1 {
+		b.t.Fatalf("stored %+v, reported %+v, logged %q", stored, p.lost, lines)
+	}
+	i := stored[0]
+	if i.Why != why || !is(i) {
+		b.t.Errorf("stored %+v", i)
+	}
+	if o := p.lost[0]; !o.From.Equal(i.From) || !o.Until.Equal(i.Until) || o.Why != why {
+		b.t.Errorf("reported %+v, stored %+v", o, i)
+	}
+	for _, part := range []string{fmt.Sprintf("why=%s", quotedIfNeeded(why)), "arrived_from=" + logTime(i.From), "arrived_until=" + logTime(i.Until)} {
+		if !strings.Contains(lines[0], part) {
+			b.t.Errorf("%q lacks %q", lines[0], part)
+		}
+	}
+}
+
+func quotedIfNeeded(s string) string {
+	if strings.Contains(s, " ") {
+		return fmt.Sprintf("%q", s)
+	}
+	return s
+}
+
+// logTime is how slog writes a time.
+func logTime(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z07:00") }
+
+// about allows for what passes between two looks at a clock.
+func about(a, b time.Time) bool { d := a.Sub(b); return -5*time.Minute < d && d < 5*time.Minute }
+
+// earliestArrival is when a start of ours stood, in a test of what Python did since.
+var earliestArrival = time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
+
+// foundLost is a Store that finds out, once, that Zuul's own listener led from
+// the tip: what ZooKeeper's does.
+type foundLost struct{ gs.Store }
+
+func (s foundLost) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
+	term, err := s.Store.Campaign(ctx, epoch, shard)
+	if err != nil {
+		return nil, err
+	}
+	return foundLostTerm{term}, nil
+}
+
+type foundLostTerm struct{ gs.Term }
+
+func (t foundLostTerm) Lost() (gs.Interval, bool) {
+	i := gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
+	pos, _ := t.Position()
+	return i, !slices.ContainsFunc(pos.Lost, func(o gs.Interval) bool { return o.Why == i.Why })
+}
+
+// What Python may have lost is committed before anything is read: whoever leads
+// next finds it in the position.
+func TestWhatPythonLostIsCommittedBeforeTheFirstRead(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.start(untilCaughtUp).wait(t)
+		before := h.position(s0)
+		reads := 0
+		h.stream.onRead = func(gs.ShardID, gs.Position) {
+			reads++
+			if p := h.position(s0); len(p.Lost) != 1 || p.HandledUntil().Before(before.HandledUntil()) {
+				t.Errorf("read with %+v stored", p)
+			}
+		}
+		h.start(untilCaughtUp, func(c *consumer.Config) { c.Store = foundLost{c.Store} }).wait(t)
+		if reads != 1 {
+			t.Errorf("%d readings", reads)
+		}
+	})
+}
+
+// All state deleted under a running process, as Zuul's delete-state does it
+// with ours deleted as well: the start record is written anew as it was, and
+// nothing that has arrived since is passed, even by a process that begins only
+// then.
+func TestStateDeletedUnderARunningProcess(t *testing.T) {
+	inBrook(t, func(t *testing.T, b *brook) {
+		p := b.start(nil)
+		time.Sleep(time.Minute)
+		b.add("one")
+		time.Sleep(time.Minute + time.Second) // not at the very moment of a plan, which takes the deleted position over
+		was, err := b.memory.Inspect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.memory.WriteStart(nil)
+		b.memory.WritePosition(0, s0, nil)
+		b.memory.ExpireLeadership(s0)
+		time.Sleep(2 * time.Minute) // by then the stream is listed again
+		p.end()
+		b.add("two")
+		b.memory.WritePosition(0, s0, nil)
+		time.Sleep(time.Hour)
+		q := b.start(nil)
+		time.Sleep(2 * time.Minute)
+		is, err := b.memory.Inspect()
+		if err != nil || is.Origin == nil || is.Origin.From != was.Origin.From || is.Origin.Epoch != was.Origin.Epoch {
+			t.Errorf("start record %+v, was %+v, %v", is.Origin, was.Origin, err)
+		}
+		b.wantQueued("one", "one", "one", "two")
+		b.wantLoss(p, "", nil)
+		b.wantLoss(q, "", nil)
+		for _, want := range []string{"the start record was deleted from the store", "the position was deleted from the store: the shard starts over"} {
+			if !strings.Contains(p.log.String(), want) {
+				t.Errorf("the log does not say %q:\n%s", want, p.log)
+			}
+		}
+	})
+}

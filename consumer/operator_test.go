@@ -1,0 +1,280 @@
+package consumer_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+// send takes aim with a shard, as `checkpoint set` does.
+func (h *house) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
+	h.t.Helper()
+	listing, err := h.stream.List(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	moment := plan.ResetInput{Now: listing.Now, Horizon: listing.Now.Add(-listing.Retention)}
+	err = h.memory.Operator().SetPosition(h.t.Context(), 0, shard, func(stored *gs.StoredPosition) (gs.Position, error) {
+		var from *gs.Position
+		if stored != nil {
+			from = &stored.Position
+		}
+		if move = aim.Plan(from, moment); move.To == nil {
+			return gs.Position{}, fmt.Errorf("nothing is to be changed: %s", move.Why)
+		}
+		return *move.To, nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return move
+}
+
+// puts puts records "first" to "last" on a shard and returns their sequence
+// numbers.
+func (h *house) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
+	for i := first; i <= last; i++ {
+		h.stream.put(shard, fmt.Sprintf("good %d", i))
+		h.stream.change(func() {
+			records := h.stream.shards[shard].records
+			seqs = append(seqs, records[len(records)-1].Seq)
+		})
+	}
+	return seqs
+}
+
+// numbers returns the numbers of the queued records of a shard, in their order.
+func (h *house) numbers(shard gs.ShardID) string {
+	var numbers []string
+	for _, e := range h.memory.Entries() {
+		if e.Shard == shard {
+			numbers = append(numbers, strings.TrimPrefix(string(e.Payload), "good "))
+		}
+	}
+	return strings.Join(numbers, " ")
+}
+
+func (h *house) wantNumbers(shard gs.ShardID, want string) {
+	h.t.Helper()
+	if got := h.numbers(shard); got != want {
+		h.t.Errorf("queued of %s\n%s\nwant\n%s", shard, got, want)
+	}
+}
+
+// A position that is set back while processes run is obeyed at once: what is
+// behind it is queued again, each record once, in order, and what comes after
+// goes on.
+func TestSetBackWhileRunning(t *testing.T) {
+	for name, aim := range map[string]func(seqs []gs.SequenceNumber, third time.Time) plan.ResetTarget{
+		"behind a record": func(seqs []gs.SequenceNumber, _ time.Time) plan.ResetTarget { return plan.ResetTarget{After: seqs[2]} },
+		"to a time": func(_ []gs.SequenceNumber, third time.Time) plan.ResetTarget {
+			return plan.ResetTarget{Time: third.Add(time.Second)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 2, func(t *testing.T, h *house) {
+				h.start()
+				h.start()
+				seqs := h.puts(s0, 1, 3)
+				third := time.Now()
+				time.Sleep(time.Minute)
+				h.puts(s0, 4, 9)
+				h.puts(s1, 1, 3)
+				time.Sleep(time.Minute)
+				move := h.send(s0, aim(seqs, third))
+				time.Sleep(2 * time.Second)
+				h.puts(s0, 10, 11)
+				time.Sleep(2 * time.Second)
+				h.wantNumbers(s0, "1 2 3 4 5 6 7 8 9 4 5 6 7 8 9 10 11")
+				h.wantNumbers(s1, "1 2 3")
+				if move.Again == nil || move.Skipped != nil || len(h.position(s0).Lost) != 0 {
+					t.Errorf("the move is %+v, recorded as lost is %+v", move, h.position(s0).Lost)
+				}
+			})
+		})
+	}
+}
+
+// A position that is set ahead while a process is far behind: what is between
+// is not queued, and is recorded.
+func TestSetAheadWhileRunning(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.puts(s0, 1, 2)
+		p := h.start()
+		time.Sleep(time.Minute)
+		h.stream.change(func() {
+			h.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("throttled: %w", gs.ErrRetrying) }
+		})
+		seqs := h.puts(s0, 3, 9)
+		time.Sleep(time.Minute)
+		move := h.send(s0, plan.ResetTarget{After: seqs[4]})
+		h.stream.change(func() { h.stream.readErr = nil })
+		time.Sleep(2 * time.Second)
+		h.puts(s0, 10, 10)
+		time.Sleep(2 * time.Second)
+		h.wantNumbers(s0, "1 2 8 9 10")
+		lost := h.position(s0).Lost
+		if move.Skipped == nil || len(lost) != 1 || !lost[0].From.Equal(move.Skipped.From) ||
+			!lost[0].Until.Equal(move.Skipped.Until) || lost[0].Why != gs.WhySetByOperator {
+			t.Errorf("recorded as lost is %+v, skipped was %+v", lost, move.Skipped)
+		}
+		if status := p.Status(); status.Shards[0].Trouble != "" || len(status.Shards[0].Position.Lost) != 1 {
+			t.Errorf("the status is %+v", status.Shards[0])
+		}
+	})
+}
+
+// A position is set between a commit's leaving and its arrival, at each of the
+// first commits: the commit that was under way counts for nothing, and what is
+// queued is what was queued before, and all behind the position.
+func TestSetBackUnderACommit(t *testing.T) {
+	for nth := range 6 {
+		t.Run(fmt.Sprint(nth), func(t *testing.T) {
+			inHouse(t, 1, func(t *testing.T, h *house) {
+				seqs := h.puts(s0, 1, 20) // five commits
+				commits, at := 0, ""
+				h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+					if w.Point == storetest.PointCommit {
+						if commits == nth {
+							at = h.numbers(s0)
+							h.send(s0, plan.ResetTarget{After: seqs[1]})
+						}
+						commits++
+					}
+					return storetest.NoFault
+				})
+				p := h.start()
+				time.Sleep(time.Minute)
+				p.stop()
+				<-p.done // the hook is not called any more
+				want := strings.TrimSpace(at + " 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")
+				h.wantNumbers(s0, want)
+				if commits <= nth {
+					t.Errorf("only %d commits", commits)
+				}
+			})
+		})
+	}
+}
+
+// A shard that has ended is read again, by processes that run.
+func TestSetBackAnEndedShard(t *testing.T) {
+	inHouse(t, 1, func(_ *testing.T, h *house) {
+		h.start()
+		seqs := h.puts(s0, 1, 4)
+		a, _ := h.stream.split(s0)
+		h.puts(a, 11, 12)
+		time.Sleep(time.Minute)
+		h.send(s0, plan.ResetTarget{After: seqs[1]})
+		time.Sleep(time.Minute)
+		h.wantNumbers(s0, "1 2 3 4 3 4")
+		h.wantNumbers(a, "11 12")
+		if !h.position(s0).Ended {
+			h.t.Error("it did not end again")
+		}
+	})
+}
+
+// A family that is sent back to a time is read again in its order: children
+// after their parents.
+func TestSetBackAFamilyKeepsItsOrder(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.start()
+		h.start()
+		h.puts(s0, 1, 2)
+		time.Sleep(time.Minute)
+		since := time.Now()
+		h.puts(s0, 3, 22)
+		h.puts(s1, 101, 102)
+		time.Sleep(time.Minute)
+		a, b := h.stream.split(s0)
+		h.puts(a, 31, 33)
+		h.puts(b, 41, 43)
+		time.Sleep(time.Minute)
+		c := h.stream.merge(a, s1)
+		h.puts(c, 51, 53)
+		time.Sleep(time.Minute)
+		h.check()
+		before := len(h.memory.Entries())
+
+		// A slow reading shows who does not wait.
+		h.stream.change(func() { h.stream.pageSize = 1 })
+		for _, shard := range []gs.ShardID{s0, s1, a, b, c} {
+			h.send(shard, plan.ResetTarget{Time: since})
+		}
+		time.Sleep(10 * time.Minute)
+		h.wantNumbers(a, "31 32 33 31 32 33")
+		h.wantNumbers(b, "41 42 43 41 42 43")
+		h.wantNumbers(c, "51 52 53 51 52 53")
+		var again []gs.ShardID
+		for _, e := range h.memory.Entries()[before:] {
+			again = append(again, e.Shard)
+		}
+		if n := len(again); n != 20+2+3+3+3 {
+			t.Errorf("%d records were queued again", n)
+		}
+		last := func(shard gs.ShardID) int { return len(again) - 1 - slices.Index(reversed(again), shard) }
+		for child, parents := range map[gs.ShardID][]gs.ShardID{a: {s0}, b: {s0}, c: {a, s1}} {
+			for _, parent := range parents {
+				if slices.Index(again, child) < last(parent) {
+					t.Errorf("%s was read before its parent %s was done", child, parent)
+				}
+			}
+		}
+	})
+}
+
+func reversed(s []gs.ShardID) []gs.ShardID {
+	s = slices.Clone(s)
+	slices.Reverse(s)
+	return s
+}
+
+// A shard that is halted because of its position goes on from the one that the
+// operator sets.
+func TestSetWhileHalted(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		seqs := h.puts(s0, 1, 5)
+		h.memory.WritePosition(0, s0, []byte("garbage"))
+		p := h.start(func(c *consumer.Config) { c.OnBadCheckpoint = consumer.BadCheckpointHalt })
+		time.Sleep(time.Hour)
+		if state := p.Status().Shards[0].State; state != gs.StateHalted {
+			t.Fatalf("the shard is %s", state)
+		}
+		h.send(s0, plan.ResetTarget{After: seqs[2]})
+		time.Sleep(2 * time.Second)
+		h.wantNumbers(s0, "4 5")
+		if state := p.Status().Shards[0].State; state != gs.StateReading {
+			t.Errorf("the shard is %s", state)
+		}
+	})
+}
+
+// Going back to where the stream begins reports no loss: what is trimmed
+// meanwhile had been handled.
+func TestSetBackReportsNoLoss(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.stepBack = 0 // a step back would go behind what is trimmed
+		h.stream.retention = 2 * time.Hour
+		h.start()
+		h.puts(s0, 1, 2)
+		time.Sleep(3 * time.Hour) // these are trimmed
+		seqs := h.puts(s0, 3, 4)
+		time.Sleep(time.Hour)
+		for _, aim := range []plan.ResetTarget{{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]}} {
+			h.send(s0, aim)
+			time.Sleep(time.Minute)
+		}
+		h.wantNumbers(s0, "1 2 3 4 3 4 3 4 3 4 4")
+		if lost := h.position(s0).Lost; len(lost) != 0 {
+			t.Errorf("recorded as lost is %+v", lost)
+		}
+	})
+}

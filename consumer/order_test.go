@@ -1,0 +1,141 @@
+package consumer_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/storetest"
+)
+
+// The local clock may be wrong by hours: a stream begins by the service's.
+func TestTheStartIsByTheServicesClock(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.lag = 40 * time.Minute
+		began := time.Now()
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(time.Second)
+		from := h.position(s0).From.Time
+		if want := began.Add(-h.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
+			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want, began.Add(-h.stream.lag))
+		}
+	})
+}
+
+// At a first start beside another program that leads, nothing older is queued
+// than what that may have queued: it reads from the tip. One that only stands
+// in line, and has read nothing, changes nothing; neither does one beside which
+// somebody says where to begin.
+func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ours, foreign bool // who stands in line for a shard, in this order
+		want          gs.StartAt
+		before        time.Duration // where the stream begins, before now
+	}{
+		"nobody":                {before: 10 * time.Second},
+		"it leads":              {foreign: true},
+		"it stands behind":      {ours: true, foreign: true, before: 10 * time.Second},
+		"it leads, with a time": {foreign: true, want: gs.StartAt{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, 2, func(t *testing.T, h *house) {
+				if tc.ours {
+					if _, err := h.memory.Process("ours").Campaign(t.Context(), 0, s0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if tc.foreign {
+					h.memory.Foreign("zuul", s0)
+				}
+				if !tc.want.Time.IsZero() {
+					tc.want.Time = time.Now().Add(-tc.before)
+				}
+				began := time.Now()
+				h.start(func(c *consumer.Config) { c.StartAt = tc.want })
+				time.Sleep(time.Second)
+				in, err := h.memory.Inspect()
+				if err != nil || in.Origin == nil {
+					t.Fatalf("there is no start record: %v", err)
+				}
+				if from, want := in.Origin.From.Time, began.Add(-tc.before); !from.Equal(want) {
+					t.Errorf("the stream begins at %v, want %v", from, want)
+				}
+			})
+		})
+	}
+}
+
+// While a process campaigns for a child, another reads its parent to the end,
+// and the stream trims the parent. Inside its term the child's leader lists
+// first and reads the positions then: it sees that the parent was followed, and
+// begins at the child's trim horizon. The other way round it would see neither,
+// and begin where the stream does.
+func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		child, _ := h.stream.split(s0)
+		h.stream.change(func() { h.stream.unlisted[s0] = true })
+		other := h.memory.Process("other")
+		var elected atomic.Bool
+		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			if w.Point == storetest.PointCampaign && w.Shard == child {
+				elected.Store(true)
+			}
+			return storetest.NoFault
+		})
+		h.stream.listErr = func() error {
+			if !elected.CompareAndSwap(true, false) { // not the listing inside the term
+				return nil
+			}
+			term, err := other.Campaign(t.Context(), 0, s0)
+			if err != nil {
+				t.Error(err)
+				return err
+			}
+			ended := gs.Position{After: "1", Arrived: time.Now(), Ended: true}
+			if err := term.Commit(t.Context(), gs.Commit{Position: ended}); err != nil {
+				t.Error(err)
+			}
+			return nil
+		}
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		time.Sleep(time.Second)
+		if from := h.position(child).From; !from.TrimHorizon {
+			t.Errorf("the child of a followed parent begins from %+v", from)
+		}
+	})
+}
+
+// A page with records may say that the tip is reached while a record of the
+// same moment is on its way: only an empty one tells that everything had been
+// handled.
+func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
+	inHouse(t, 1, func(t *testing.T, h *house) {
+		h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+			m := h.stream.shards[shard] // under the stream's mutex: no page is ever empty
+			m.records = append(m.records, gs.Record{Seq: h.stream.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte("good")})
+			return nil
+		}
+		h.start()
+		time.Sleep(time.Minute)
+		if pos := h.position(s0); !pos.CaughtUp.IsZero() || pos.After == "" {
+			t.Errorf("position %+v, though no page was empty", pos)
+		}
+	})
+}
+
+// A shard that is handed over, and whose resignation the store refuses at
+// first, goes to its heir all the same.
+func TestAResignationIsTriedAgain(t *testing.T) {
+	inHouse(t, 2, func(t *testing.T, h *house) {
+		h.start()
+		time.Sleep(2 * time.Second)
+		h.failNth(storetest.PointResign, storetest.Refuse, 0)
+		h.start()
+		time.Sleep(10 * time.Second)
+		if a, b := h.memory.Leader(s0), h.memory.Leader(s1); a == "" || b == "" || a == b {
+			t.Errorf("%s is led by %q, %s by %q", s0, a, s1, b)
+		}
+	})
+}

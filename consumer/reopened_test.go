@@ -1,0 +1,92 @@
+package consumer_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// A shard that ended here and is open in two listings half a minute apart,
+// without children, is a finding, in log and status, until its position is set:
+// then what came since is read. One that ends as shards do is none.
+func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
+	inHouse(t, 3, func(t *testing.T, h *house) {
+		h.start()
+		p := h.start()
+		h.stream.put(s0, "good 1")
+		h.stream.put(s1, "good 1")
+		time.Sleep(time.Minute)
+		h.stream.split(s1) // as shards end
+		pos := h.position(s0)
+		pos.Ended = true // by a reply that was wrong
+		h.memory.WritePosition(0, s0, storekit.EncodePosition(pos, gs.Stamp{}))
+		h.memory.ExpireLeadership(s0)
+		time.Sleep(10 * time.Second)
+		h.stream.split("shardId-000000000002") // which has them list once more, soon
+		time.Sleep(10 * time.Second)
+		h.stream.put(s0, "good 2")
+		if s := p.shardOf(t, s0); s.State != gs.StateEnded || s.OpenAfterEnd {
+			t.Errorf("after 20 s: %+v", s)
+		}
+		time.Sleep(2 * time.Minute)
+		for _, p := range h.procs {
+			if s := p.shardOf(t, s0); !s.OpenAfterEnd {
+				t.Errorf("%s does not see it: %+v", p.Status().Process, s)
+			}
+			if s := p.shardOf(t, s1); s.OpenAfterEnd || s.State != gs.StateEnded {
+				t.Errorf("%s sees one that ended as it should: %+v", p.Status().Process, s)
+			}
+			if n := strings.Count(p.log.String(), "shards that ended here are open in the stream"); n != 1 {
+				t.Errorf("logged %d times", n)
+			}
+		}
+		if !reported(t, h, s0) {
+			t.Error("no report tells of it: status does not know")
+		}
+		if move := h.send(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil || move.Skipped != nil {
+			t.Fatalf("it cannot be mended: %+v", move)
+		}
+		time.Sleep(2 * time.Minute)
+		h.check()
+		if s := p.shardOf(t, s0); s.OpenAfterEnd || s.State == gs.StateEnded {
+			t.Errorf("afterwards: %+v", s)
+		}
+	})
+}
+
+// reported tells whether what the store shows of the processes' reports says
+// that a shard is open after its end.
+func reported(t *testing.T, h *house, shard gs.ShardID) (found bool) {
+	t.Helper()
+	in, err := h.memory.Inspect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range in.Reports {
+		for _, s := range r.Status.Shards {
+			found = found || s.Shard == shard && s.OpenAfterEnd
+		}
+	}
+	return found
+}
+
+// Whatever aim is taken, a shard that is open is not left at an end.
+func TestAnOpenShardIsSetFromAnEnd(t *testing.T) {
+	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	ended := gs.Position{After: "5", Arrived: now.Add(-time.Hour), Ended: true}
+	for name, aim := range map[string]plan.ResetTarget{
+		"a record": {After: "5"}, "the trim horizon": {TrimHorizon: true}, "now": {Latest: true}, "a time": {Time: now.Add(-time.Minute)},
+	} {
+		move := aim.Plan(&ended, plan.ResetInput{Now: now, Horizon: now.Add(-24 * time.Hour), Open: true})
+		if move.To == nil || move.To.Ended {
+			t.Errorf("%s: %+v", name, move)
+		}
+		if move.Skipped != nil != (aim.Latest || !aim.Time.IsZero()) {
+			t.Errorf("%s: skipped %+v", name, move.Skipped)
+		}
+	}
+}

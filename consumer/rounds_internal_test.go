@@ -1,0 +1,103 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// A round lists, then reads positions. One that is under way when a term is won
+// may have done both before: the term gets the next one, with all who asked
+// meanwhile.
+func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		made := 0
+		look := func(context.Context) round {
+			made++
+			began := time.Now()
+			time.Sleep(time.Second)
+			return round{listing: gerritstream.Listing{Now: began}}
+		}
+		type got struct {
+			round
+			asked time.Time
+			err   error
+		}
+		const terms = 50
+		answers := make(chan got)
+		for i := range terms { // the first makes a round alone; the others ask while it is under way, and while the next one is
+			go func() {
+				time.Sleep(time.Duration(i) * 30 * time.Millisecond)
+				asked := time.Now()
+				seen, err := r.next(t.Context(), 0, look)
+				answers <- got{seen, asked, err}
+			}()
+		}
+		for range terms {
+			a := <-answers
+			if a.err != nil || a.round.err != nil || a.listing.Now.Before(a.asked) {
+				t.Errorf("asked at %v, a round that began at %v; %v, %v", a.asked, a.listing.Now, a.err, a.round.err)
+			}
+		}
+		if made != 3 {
+			t.Errorf("%d rounds, want 3: of the first, of those that asked meanwhile, and of those that asked while that was made", made)
+		}
+		if seen, err := r.next(t.Context(), 1, look); err != nil || made != 4 || seen.epoch != 1 {
+			t.Errorf("a term of another epoch got a round of epoch %d, the one numbered %d of %d; %v", seen.epoch, seen.number, made, err)
+		}
+	})
+}
+
+// A term that ends while it makes a round leaves that to the others; a round
+// that fails is everybody's failure, and the next one is made later and later.
+func TestRoundsThatFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRounds()
+		broken := errors.New("no route")
+		made := 0
+		look := func(ctx context.Context) round {
+			made++
+			if made == 1 {
+				<-ctx.Done()
+				return round{err: ctx.Err()}
+			}
+			return round{err: broken}
+		}
+		ended, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		first := make(chan error)
+		go func() {
+			_, err := r.next(ended, 0, look)
+			first <- err
+		}()
+		synctest.Wait()
+		second := make(chan round)
+		go func() {
+			seen, err := r.next(t.Context(), 0, look)
+			if err != nil {
+				t.Error(err)
+			}
+			second <- seen
+		}()
+		if err := <-first; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a term that has ended got %v", err)
+		}
+		if seen := <-second; !errors.Is(seen.err, broken) || seen.number != 2 {
+			t.Errorf("the other one got %+v", seen)
+		}
+		began := time.Now()
+		for range 10 {
+			if seen, err := r.next(t.Context(), 0, look); err != nil || !errors.Is(seen.err, broken) {
+				t.Errorf("a round that failed: %+v, %v", seen, err)
+			}
+		}
+		if took := time.Since(began); took < 30*time.Second || took > 2*time.Minute {
+			t.Errorf("ten failures took %v", took)
+		}
+	})
+}

@@ -1,0 +1,413 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"pgregory.net/rapid"
+)
+
+// readMuster reads a muster from words: members first ("A", "-A": unreadable,
+// "?A": damaged), then lines ("s1:A,B,~Z": A leads, B and the foreign Z wait).
+// A shard without a line is written "s1:".
+func readMuster(text string) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	for word := range strings.FieldsSeq(text) {
+		id, line, isLine := strings.Cut(word, ":")
+		if !isLine {
+			member := gerritstream.Member{ID: strings.TrimLeft(id, "-?"), Info: gerritstream.MemberInfo{Readable: true}}
+			switch id[0] {
+			case '-':
+				member.Info.Readable = false
+			case '?':
+				member.Info, member.Damaged = gerritstream.MemberInfo{}, errors.New("garbage")
+			}
+			m.Members = append(m.Members, member)
+			continue
+		}
+		shards = append(shards, gerritstream.ShardID(id))
+		if line == "" {
+			continue
+		}
+		for name := range strings.SplitSeq(line, ",") {
+			c := gerritstream.Candidate{Member: strings.TrimPrefix(name, "~"), Foreign: name[0] == '~'}
+			m.Candidates[gerritstream.ShardID(id)] = append(m.Candidates[gerritstream.ShardID(id)], c)
+		}
+	}
+	return shards, m
+}
+
+// showAssignment renders an assignment as "s1:A s2:B/C": B is to lead, C to
+// stand by.
+func showAssignment(shards []gerritstream.ShardID, a Assignment) string {
+	var words []string
+	for _, shard := range shards {
+		word := string(shard) + ":" + a.Owner[shard]
+		if standby := a.Standby[shard]; standby != "" {
+			word += "/" + standby
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+func TestBalance(t *testing.T) {
+	for _, tt := range []struct{ name, muster, want string }{
+		{"nobody is there", "1: 2:", "1: 2:"},
+		{"one gets all", "A 1: 2: 3:", "1:A 2:A 3:A"},
+		{"free shards go in the order of ids", "B A 3: 1: 2: 4:", "3:B 1:A 2:A 4:B"},
+		{"what is left over goes to the first", "A B 1: 2: 3:", "1:A 2:A 3:B"},
+		{"more members than shards", "A B C 1: 2:", "1:A 2:B"},
+		{"a balanced state stays", "A B 1:B 2:A 3:B 4:A", "1:B 2:A 3:B 4:A"},
+		{"what is left over stays with who has it", "A B 1:B 2:A 3:B", "1:B 2:A 3:B"},
+		{"a member joins: the last shards go to it", "A B 1:A 2:A 3:A 4:A", "1:A 2:A 3:B 4:B"},
+		{"a member joins two: each gives up what is beyond", "A B C 1:A 2:A 3:A 4:B 5:B 6:B", "1:A 2:A 3:C 4:B 5:B 6:C"},
+		{"free shards and those beyond a quota go together, by id", "A B C 1:A 2:A 3:A 4:", "1:A 2:A 3:B 4:C"},
+		{"a member is gone: only its shards are spread", "A C 1:A 2:A 3:B 4:B 5:C 6:C", "1:A 2:A 3:A 4:C 5:C 6:C"},
+		{"what is led is not counted by who waits", "A B 1:A,B 2:B,A", "1:A 2:B"},
+		{"a stranger's shard is free", "A B 1:X 2:A", "1:B 2:A"},
+		{"an unreadable member is to lead nothing", "A -B 1:A 2:B", "1:A 2:A"},
+		{"if nobody is readable, all are", "-A -B 1:A 2:B", "1:A 2:B"},
+		{"a damaged member is to lead nothing", "A ?B 1:A 2:B", "1:A 2:A"},
+		{"an unreadable member is better than a damaged one", "-A ?B 1:A 2:B", "1:A 2:A"},
+		{"if all are damaged, all count", "?A ?B 1:A 2:B", "1:A 2:B"},
+		{"a foreign leader is stood by for, by who has less to do", "A B 1:A 2:A 3:B 4:~Z", "1:A 2:A 3:B 4:/B"},
+		{"a foreign leader's shard counts for nobody", "A B 1:~Z 2:~Z 3:A 4:B", "1:/A 2:/B 3:A 4:B"},
+		{"who stands by already stays", "A B 1:~Z,B 2:~Z,~Y,B 3:B 4:A", "1:/B 2:/B 3:B 4:A"},
+		{"exactly one stands by", "A B 1:~Z,B,A", "1:/B"},
+		{"an unreadable member does not stand by", "A -B 1:~Z,B", "1:/A"},
+		{"a shard with a foreign process next stays", "A B 1:A,~Z 2:A,~Z 3:A,~Z 4:A", "1:A/B 2:A/B 3:A/B 4:B"},
+		{"it counts for its leader", "A B 1:A,~Z 2:A 3:A 4:A", "1:A/B 2:A 3:B 4:B"},
+		{"it stays with a leader that cannot read", "A -B 1:B,~Z 2:B", "1:B/A 2:A"},
+		{"a foreign process further back changes nothing", "A B 1:A,B,~Z 2:A", "1:A 2:B"},
+		{"nobody is free to stand by", "A 1:A,~Z", "1:A"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			shards, m := readMuster(tt.muster)
+			if got := showAssignment(shards, Assign(shards, m)); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOrders(t *testing.T) {
+	for _, tt := range []struct{ name, muster, want string }{
+		{"free shards are contended for", "A B 1: 2:", "contend [1] keep [] release [] pending []"},
+		{"a waiting contender stays in the line", "A B 1:B 2:B,A", "contend [2] keep [] release [] pending []"},
+		{"what is led is kept", "A B 1:A 2:B", "contend [] keep [1] release [] pending []"},
+		{"a shard is given up to the planned owner behind", "A B 1:A 2:A,B", "contend [] keep [1] release [2] pending []"},
+		{"not before it is there", "A B 1:A 2:A", "contend [] keep [1] release [] pending [2]"},
+		{"not to another who is there first", "A B 1:A 2:A,C,B", "contend [] keep [1] release [] pending [2]"},
+		{"not to a foreign process", "A B 1:A 2:A,~B 3:A", "contend [] keep [1 2] release [] pending [3]"},
+		{"a foreign leader is stood by for", "A B 1:~Z 2:~Z", "contend [1] keep [] release [] pending []"},
+		{"who is unreadable gives up all", "-A B 1:A,B 2:A 3:", "contend [] keep [] release [1] pending [2]"},
+		{"who is not among the members contends for nothing", "B 1: 2:A", "contend [] keep [] release [] pending [2]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			shards, m := readMuster(tt.muster)
+			m.Self = "A"
+			o := Assign(shards, m).Actions(shards, m)
+			if got := fmt.Sprintf("contend %v keep %v release %v pending %v", o.Campaign, o.Keep, o.HandOff, o.Pending); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestMusterChanged(t *testing.T) {
+	for _, tt := range []struct {
+		name, was, is string
+		changed, left bool
+	}{
+		{"nothing", "A B", "B A", false, false},
+		{"somebody comes", "A", "A B", true, false},
+		{"somebody goes", "A B", "A", true, true},
+		{"somebody goes, another comes", "A B", "A C", true, true},
+		{"somebody cannot read any more", "A B", "A -B", true, false},
+		{"somebody's announcement is damaged", "A B", "A ?B", true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, was := readMuster(tt.was)
+			_, is := readMuster(tt.is)
+			if changed, left := was.Changed(is.Members); changed != tt.changed || left != tt.left {
+				t.Errorf("changed %v, left %v", changed, left)
+			}
+		})
+	}
+}
+
+// drawMuster makes up a muster of up to 6 members, up to 24 shards and lines of
+// anybody, strangers and foreign processes included.
+func drawMuster(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	names := []string{"A", "B", "C", "D", "E", "F"}[:rapid.IntRange(0, 6).Draw(t, "members")]
+	for _, name := range names {
+		member := gerritstream.Member{ID: name, Info: gerritstream.MemberInfo{Readable: true}}
+		switch rapid.IntRange(0, 7).Draw(t, name) {
+		case 0:
+			member.Info.Readable = false
+		case 1:
+			member.Info, member.Damaged = gerritstream.MemberInfo{}, errors.New("garbage")
+		}
+		m.Members = append(m.Members, member)
+	}
+	contenders := append(slices.Clone(names), "X") // a stranger
+	for i := range rapid.IntRange(0, 24).Draw(t, "shards") {
+		shard := gerritstream.ShardID(fmt.Sprintf("s%02d", i))
+		shards = append(shards, shard)
+		line := rapid.SliceOfNDistinct(rapid.SampledFrom(contenders), 0, 3, rapid.ID[string]).Draw(t, string(shard))
+		for _, name := range line {
+			isForeign := foreign && rapid.IntRange(0, 3).Draw(t, "foreign") == 0
+			m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: name, Foreign: isForeign})
+		}
+	}
+	return shards, m
+}
+
+// counting returns the ids of the members that a plan counts, by another way
+// than the plan's.
+func counting(m gerritstream.GroupState) []string {
+	var readable, sound, all []string
+	for _, member := range m.Members {
+		all = append(all, member.ID)
+		if member.Damaged == nil {
+			sound = append(sound, member.ID)
+			if member.Info.Readable {
+				readable = append(readable, member.ID)
+			}
+		}
+	}
+	for _, ids := range [][]string{readable, sound} {
+		if len(ids) > 0 {
+			return ids
+		}
+	}
+	return all
+}
+
+func TestBalanceProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		shards, m := drawMuster(t, rapid.Bool().Draw(t, "with foreign"))
+		checkBalance(t, shards, m)
+	})
+}
+
+// checkBalance holds an assignment to what it promises.
+func checkBalance(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState) {
+	t.Helper()
+	a := Assign(shards, m)
+	ids := counting(m)
+	if len(ids) == 0 {
+		if len(a.Owner) > 0 && !slices.ContainsFunc(shards, func(s gerritstream.ShardID) bool { return len(m.Candidates[s]) > 1 }) {
+			t.Fatalf("nobody is there, and %v is planned", a.Owner)
+		}
+		return
+	}
+	checkOwners(t, shards, m, a, ids)
+	checkStandbys(t, shards, m, a, ids)
+	checkAgreement(t, shards, m, a)
+	checkFixedPoint(t, shards, m, a)
+}
+
+func headOf(line []gerritstream.Candidate) string {
+	if len(line) == 0 {
+		return ""
+	}
+	return line[0].Member
+}
+
+// pinnedLine: the shard cannot be moved, because it is foreign or would become
+// so.
+func pinnedLine(line []gerritstream.Candidate) bool {
+	return len(line) > 0 && line[0].Foreign || len(line) > 1 && line[1].Foreign
+}
+
+// checkOwners: everything is led by somebody who counts, quotas are within one,
+// and no more moves than needed.
+func checkOwners(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment, ids []string) {
+	t.Helper()
+	owns, held, pinned := map[string]int{}, map[string]int{}, map[string]int{}
+	moves, movable := 0, 0
+	for _, shard := range shards {
+		line := m.Candidates[shard]
+		head := headOf(line)
+		owner := a.Owner[shard]
+		switch {
+		case len(line) > 0 && line[0].Foreign:
+			if owner != "" {
+				t.Fatalf("%s is a foreign process' and planned for %s", shard, owner)
+			}
+			continue
+		case pinnedLine(line):
+			if owner != head {
+				t.Fatalf("%s would become a foreign process', and is planned for %s instead of %s", shard, owner, head)
+			}
+			pinned[head]++
+		case !slices.Contains(ids, owner):
+			t.Fatalf("%s is planned for %q, which does not count", shard, owner)
+		default:
+			movable++
+			if slices.Contains(ids, head) {
+				held[head]++
+				if owner != head {
+					moves++
+				}
+			}
+		}
+		owns[owner]++
+	}
+	least, most := len(shards), 0
+	for _, id := range ids {
+		least = min(least, owns[id])
+		if owns[id] > pinned[id] {
+			most = max(most, owns[id])
+		}
+	}
+	if most-least > 1 {
+		t.Fatalf("quotas are not within one: %v", owns)
+	}
+	if len(pinned) == 0 {
+		if needed := fewestMoves(held, ids, movable); moves != needed {
+			t.Fatalf("%d moves, %d are enough: %s", moves, needed, showAssignment(shards, a))
+		}
+	}
+}
+
+// fewestMoves is how many of what members hold must move so that all hold as
+// many, within one.
+func fewestMoves(held map[string]int, ids []string, total int) int {
+	share, extras := total/len(ids), total%len(ids)
+	over, moves := 0, 0
+	for _, id := range ids {
+		if beyond := held[id] - share; beyond > 0 {
+			over++
+			moves += beyond
+		}
+	}
+	return moves - min(over, extras)
+}
+
+// checkStandbys: one of ours, and only one, stands by where a foreign process
+// leads or would.
+func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment, ids []string) {
+	t.Helper()
+	for _, shard := range shards {
+		line, standby := m.Candidates[shard], a.Standby[shard]
+		others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == a.Owner[shard] })
+		if !pinnedLine(line) || len(others) == 0 {
+			if standby != "" {
+				t.Fatalf("%s stands by for %s", standby, shard)
+			}
+			continue
+		}
+		if !slices.Contains(others, standby) {
+			t.Fatalf("%q stands by for %s", standby, shard)
+		}
+		first := slices.IndexFunc(line, func(c gerritstream.Candidate) bool { return !c.Foreign && slices.Contains(others, c.Member) })
+		if first >= 0 && line[first].Member != standby {
+			t.Fatalf("%s stands by for %s in place of %s, who does already", standby, shard, line[first].Member)
+		}
+	}
+}
+
+// checkAgreement: whoever looks, in whatever order, comes to the same.
+func checkAgreement(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) {
+	t.Helper()
+	other := gerritstream.GroupState{Self: "Z", Candidates: maps.Clone(m.Candidates), Members: slices.Clone(m.Members)}
+	slices.Reverse(other.Members)
+	reversed := slices.Clone(shards)
+	slices.Reverse(reversed)
+	if b := Assign(reversed, other); !maps.Equal(a.Owner, b.Owner) || !maps.Equal(a.Standby, b.Standby) {
+		t.Fatalf("two processes differ:\n%s\n%s", showAssignment(shards, a), showAssignment(shards, b))
+	}
+}
+
+// checkFixedPoint: a state that was reached as planned is left alone. Where
+// ours leave a line, a foreign process may move up in it: then there is a
+// second plan, and no third.
+func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) {
+	t.Helper()
+	plans := []string{showAssignment(shards, a)}
+	for range 3 {
+		m = settle(shards, m, a)
+		a = Assign(shards, m)
+		plans = append(plans, showAssignment(shards, a))
+	}
+	foreign := slices.ContainsFunc(slices.Collect(maps.Values(m.Candidates)), func(line []gerritstream.Candidate) bool {
+		return slices.ContainsFunc(line, func(c gerritstream.Candidate) bool { return c.Foreign })
+	})
+	if plans[2] != plans[3] || !foreign && plans[0] != plans[1] {
+		t.Fatalf("no fixed point:\n%s", strings.Join(plans, "\n"))
+	}
+}
+
+// settle is the muster once everybody has done as planned.
+func settle(shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) gerritstream.GroupState {
+	lines := map[gerritstream.ShardID][]gerritstream.Candidate{}
+	for _, shard := range shards {
+		var line []gerritstream.Candidate
+		if owner := a.Owner[shard]; owner != "" {
+			line = append(line, gerritstream.Candidate{Member: owner})
+		}
+		for _, c := range m.Candidates[shard] {
+			if c.Foreign {
+				line = append(line, c)
+			}
+		}
+		if standby := a.Standby[shard]; standby != "" {
+			line = append(line, gerritstream.Candidate{Member: standby})
+		}
+		lines[shard] = line
+	}
+	return gerritstream.GroupState{Self: m.Self, Members: m.Members, Candidates: lines}
+}
+
+func FuzzBalance(f *testing.F) {
+	f.Add([]byte{3, 0, 0, 1, 2, 5, 1, 2, 0, 3})
+	f.Add([]byte{1, 9, 200, 201, 7, 7})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		shards, m := musterOf(b)
+		checkBalance(t, shards, m)
+	})
+}
+
+// musterOf makes a muster of any bytes: a count, a byte for each member, then a
+// byte for each contender of a line.
+func musterOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+	take := func() (c byte) {
+		if len(b) > 0 {
+			c, b = b[0], b[1:]
+		}
+		return c
+	}
+	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	n := int(take() % 8)
+	for i := range n {
+		member := gerritstream.Member{ID: string(rune('A' + i))}
+		switch c := take(); c % 4 {
+		case 0, 1:
+			member.Info.Readable = true
+		case 2:
+			member.Damaged = errors.New("garbage")
+		}
+		m.Members = append(m.Members, member)
+	}
+	for len(b) > 0 && len(shards) < 64 {
+		shard := gerritstream.ShardID(fmt.Sprintf("s%02d", len(shards)))
+		shards = append(shards, shard)
+		for range take() % 4 {
+			c := take()
+			who := gerritstream.Candidate{Member: string(rune('A' + c%8)), Foreign: c >= 192}
+			if !slices.Contains(m.Candidates[shard], who) {
+				m.Candidates[shard] = append(m.Candidates[shard], who)
+			}
+		}
+	}
+	return shards, m
+}

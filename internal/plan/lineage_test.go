@@ -1,0 +1,253 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var (
+	t0      = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	startAt = gerritstream.StartingPosition{Time: t0}
+)
+
+func at(after gerritstream.SequenceNumber, minutes int) gerritstream.Position {
+	return gerritstream.Position{After: after, Arrived: t0.Add(time.Duration(minutes) * time.Minute)}
+}
+
+func ended(p gerritstream.Position) gerritstream.Position { p.Ended = true; return p }
+
+// show renders a plan as "id:action" with the start point or the parents waited
+// for.
+func show(steps []Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		switch s.State {
+		case Runnable:
+			from := "position"
+			if s.From != (gerritstream.StartingPosition{}) {
+				from = gerritstream.Position{From: s.From}.String()
+			}
+			if s.From.TrimHorizon && !s.From.Time.IsZero() {
+				from += fmt.Sprintf("+%dm", int(s.From.Time.Sub(t0).Minutes()))
+			}
+			fmt.Fprintf(&b, "%s:run %s\n", s.Shard, from)
+		case Waiting:
+			fmt.Fprintf(&b, "%s:wait %v\n", s.Shard, s.WaitFor)
+		case Gone:
+			fmt.Fprintf(&b, "%s:close\n", s.Shard)
+		case Ended:
+			fmt.Fprintf(&b, "%s:ended\n", s.Shard)
+		}
+	}
+	return b.String()
+}
+
+func TestPlan(t *testing.T) {
+	const start = "from 2026-05-01T12:00:00Z"
+	split := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "a", Parents: []gerritstream.ShardID{"P"}}, {ID: "b", Parents: []gerritstream.ShardID{"P"}}}
+	merge := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "Q", Last: "9"}, {ID: "c", Parents: []gerritstream.ShardID{"P", "Q"}}}
+	for _, tt := range []struct {
+		name string
+		view Input
+		want string
+	}{
+		{"nothing listed", Input{}, ""},
+		{"a fresh stream starts where the stream does", Input{Shards: []gerritstream.Shard{{ID: "P"}, {ID: "Q"}}}, "P:run " + start + "\nQ:run " + start + "\n"},
+		{"a position is run from", Input{Shards: []gerritstream.Shard{{ID: "P"}}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}}, "P:run position\n"},
+		{"an anchor is a position", Input{Shards: []gerritstream.Shard{{ID: "P"}}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {From: startAt}}}, "P:run position\n"},
+		{"a damaged position is a position", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {Unreadable: gerritstream.ErrBadPosition}}},
+			"P:run position\na:wait [P]\nb:wait [P]\n"},
+		{"a listed parent nobody followed is run first", Input{Shards: split}, "P:run " + start + "\na:wait [P]\nb:wait [P]\n"},
+		{"children wait for a parent that is read", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+			"P:run position\na:wait [P]\nb:wait [P]\n"},
+		{"children of an ended parent start at the trim horizon", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 7))}},
+			"P:ended\na:run trim horizon+7m\nb:run trim horizon+7m\n"},
+		{"a child that runs already is not held up by its parent", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "a": at("12", 9)}},
+			"P:run position\na:run position\nb:wait [P]\n"},
+		{"a child sent back with its parent waits for it", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {From: startAt}, "a": {From: startAt}, "b": at("12", 9)}},
+			"P:run position\na:wait [P]\nb:run position\n"},
+		{"a child sent back runs from its position once its parent has ended", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 7)), "a": {From: startAt}}},
+			"P:ended\na:run position\nb:run trim horizon+7m\n"},
+		{"a child that was read in vain has begun", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "a": {From: startAt, CaughtUp: t0}}},
+			"P:run position\na:run position\nb:wait [P]\n"},
+		{"a merged shard waits for both parents", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 1)), "Q": at("3", 1)}},
+			"P:ended\nQ:run position\nc:wait [Q]\n"},
+		{"a merged shard waits for the parent nobody followed", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 1))}},
+			"P:ended\nQ:run " + start + "\nc:wait [Q]\n"},
+		{"a merged shard starts after the parent handled least far", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 8)), "Q": ended(at("9", 3))}},
+			"P:ended\nQ:ended\nc:run trim horizon+3m\n"},
+		{"a trimmed parent that ended counts as followed", Input{Shards: split[1:], Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 2))}},
+			"a:run trim horizon+2m\nb:run trim horizon+2m\n"},
+		{"a trimmed parent nobody followed does not count", Input{Shards: split[1:]}, "a:run " + start + "\nb:run " + start + "\n"},
+		{"an absent parent with a position is waited for", Input{Shards: split[1:], Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+			"a:wait [P]\nb:wait [P]\n"},
+		{"a gone parent is closed first", Input{Shards: split[1:], Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+			"P:close\na:wait [P]\nb:wait [P]\n"},
+		{"a gone shard that ended is done with", Input{Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("5", 1))}}, ""},
+		{"one trimmed parent followed, the other not", Input{Shards: merge[2:], Positions: map[gerritstream.ShardID]gerritstream.Position{"Q": ended(at("9", 4))}}, "c:run trim horizon+4m\n"},
+		{"down for two generations: the grandchild starts with the stream", Input{
+			Shards: []gerritstream.Shard{{ID: "g", Parents: []gerritstream.ShardID{"c"}}}, Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)},
+		}, "P:close\ng:run " + start + "\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.view.Origin = startAt
+			if got := show(Steps(tt.view)); got != tt.want {
+				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzPlan grows a family of shards by random splits and merges, gives random
+// shards random positions and trims random ones, and checks what must hold of
+// every plan.
+func FuzzPlan(f *testing.F) {
+	for seed := range uint64(16) {
+		f.Add(seed, uint8(seed))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		v := randomView(rng, int(steps%40))
+		plan := Steps(v)
+		byID := map[gerritstream.ShardID]Step{}
+		for _, s := range plan {
+			if _, twice := byID[s.Shard]; twice {
+				t.Fatalf("%s is planned twice", s.Shard)
+			}
+			byID[s.Shard] = s
+		}
+		listed := map[gerritstream.ShardID]gerritstream.Shard{}
+		for _, s := range v.Shards {
+			listed[s.ID] = s
+		}
+		for id, shard := range listed {
+			checkStep(t, v, listed, shard, byID[id])
+		}
+		if len(listed) > 0 && !slices.ContainsFunc(plan, func(s Step) bool { return s.State != Waiting }) {
+			absent := slices.ContainsFunc(plan, func(s Step) bool {
+				return slices.ContainsFunc(s.WaitFor, func(p gerritstream.ShardID) bool { _, ok := listed[p]; return !ok })
+			})
+			if !absent {
+				t.Errorf("everybody waits:\n%s", show(plan))
+			}
+		}
+		slices.SortFunc(v.Shards, func(a, b gerritstream.Shard) int { return -cmp.Compare(a.ID, b.ID) })
+		if again := show(Steps(v)); again != show(plan) {
+			t.Errorf("the plan depends on the order of the listing:\n%s\n%s", show(plan), again)
+		}
+	})
+}
+
+// checkStep holds one step against the rules, written the other way round from
+// the code.
+func checkStep(t *testing.T, v Input, listed map[gerritstream.ShardID]gerritstream.Shard, shard gerritstream.Shard, step Step) {
+	t.Helper()
+	pos, has := v.Positions[shard.ID]
+	open, followed := 0, false
+	for _, p := range shard.Parents {
+		parent, known := v.Positions[p]
+		_, there := listed[p]
+		if known && !parent.Ended || there && !known {
+			open++
+		}
+		followed = followed || known && parent.Ended
+	}
+	var want State
+	switch {
+	case has && pos.Ended:
+		want = Ended
+	case open > 0 && (!has || pos.After == ""):
+		want = Waiting
+	}
+	if step.State != want {
+		t.Errorf("%s: action %d, want %d", shard.ID, step.State, want)
+	}
+	if step.State == Waiting && len(step.WaitFor) != open {
+		t.Errorf("%s waits for %v, want %d parents", shard.ID, step.WaitFor, open)
+	}
+	if step.State == Runnable && has && step.From != (gerritstream.StartingPosition{}) {
+		t.Errorf("%s has a position and is to start at %+v", shard.ID, step.From)
+	}
+	if step.State == Runnable && !has {
+		if followed != step.From.TrimHorizon {
+			t.Errorf("%s starts at %+v, followed %v", shard.ID, step.From, followed)
+		}
+		if !followed && step.From != v.Origin {
+			t.Errorf("%s starts at %+v, not with the stream", shard.ID, step.From)
+		}
+	}
+}
+
+func randomView(rng *rand.Rand, steps int) Input {
+	v := Input{Positions: map[gerritstream.ShardID]gerritstream.Position{}, Gone: map[gerritstream.ShardID]bool{}, Origin: startAt}
+	next := 0
+	add := func(parents ...gerritstream.ShardID) {
+		v.Shards = append(v.Shards, gerritstream.Shard{ID: gerritstream.ShardID(fmt.Sprintf("s%03d", next)), Parents: parents})
+		next++
+	}
+	add()
+	add()
+	for range steps {
+		a := rng.IntN(len(v.Shards))
+		if b := rng.IntN(len(v.Shards)); rng.IntN(2) == 0 && a != b {
+			add(v.Shards[a].ID, v.Shards[b].ID)
+			v.Shards[a].Last, v.Shards[b].Last = "9", "9"
+		} else {
+			add(v.Shards[a].ID)
+			add(v.Shards[a].ID)
+			v.Shards[a].Last = "9"
+		}
+	}
+	for _, s := range v.Shards {
+		switch rng.IntN(5) {
+		case 2:
+			v.Positions[s.ID] = gerritstream.Position{From: startAt}
+		case 0:
+			v.Positions[s.ID] = at("5", rng.IntN(60))
+		case 1:
+			v.Positions[s.ID] = ended(at("9", rng.IntN(60)))
+		}
+	}
+	v.Shards = slices.DeleteFunc(v.Shards, func(s gerritstream.Shard) bool {
+		gone := rng.IntN(4) == 0
+		v.Gone[s.ID] = gone && rng.IntN(2) == 0
+		return gone
+	})
+	return v
+}
+
+func TestAbsencesAreGoneAfterTwoListings30sApart(t *testing.T) {
+	now := t0
+	a := Absences{}
+	positions := map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "Q": at("5", 1)}
+	both := []gerritstream.Shard{{ID: "P"}, {ID: "Q"}}
+	look := func(after time.Duration, shards []gerritstream.Shard) map[gerritstream.ShardID]bool {
+		now = now.Add(after)
+		return a.Note(shards, positions, now)
+	}
+	if gone := look(0, both[:1]); len(gone) != 0 {
+		t.Errorf("missing once: gone %v", gone)
+	}
+	if gone := look(29*time.Second, both[:1]); len(gone) != 0 {
+		t.Errorf("missing for 29 s: gone %v", gone)
+	}
+	look(0, both) // it was there after all
+	if gone := look(2*time.Second, both[:1]); len(gone) != 0 {
+		t.Errorf("missing anew: gone %v", gone)
+	}
+	if gone := look(30*time.Second, both[:1]); !gone["Q"] || gone["P"] {
+		t.Errorf("missing for 30 s: gone %v, want Q alone", gone)
+	}
+	delete(positions, "Q")
+	look(0, nil)
+	if _, ok := a["Q"]; ok {
+		t.Error("a shard without a position is still remembered")
+	}
+}

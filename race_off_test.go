@@ -1,5 +1,0 @@
-//go:build !race
-
-package gerritstream_test
-
-const underRace = false
