@@ -129,26 +129,26 @@ func TestReadmeListsEverySetting(t *testing.T) {
 	}
 }
 
-func TestReadmeListsEveryExitCode(t *testing.T) {
+func TestOperationsListsEveryExitCode(t *testing.T) {
 	var listed, used []string
-	for _, row := range tables(section(t, readFile(t, "README.md"), "## Exit codes")) {
+	for _, row := range tables(section(t, readFile(t, "docs/operations.md"), "## Exit codes")) {
 		listed = append(listed, row[0])
 	}
 	for _, m := range regexp.MustCompile(`(?m)^\texit\w+\s+= (\d+)$`).FindAllStringSubmatch(source(t, "cmd/gerritstream"), -1) {
 		used = append(used, m[1])
 	}
 	if len(used) == 0 || !slices.Equal(listed, used) {
-		t.Errorf("README.md lists the exit codes %v, the command has %v", listed, used)
+		t.Errorf("docs/operations.md lists the exit codes %v, the command has %v", listed, used)
 	}
 }
 
-func TestReadmeListsEveryMetric(t *testing.T) {
+func TestOperationsListsEveryMetric(t *testing.T) {
 	made := regexp.MustCompile(`(?:counters?\(|desc\(|Name: )"([a-z_]+)"`).FindAllStringSubmatch(source(t, "internal/admin"), -1)
 	var listed, used []string
 	for _, m := range made {
 		used = append(used, "`gerritstream_"+m[1]+"`")
 	}
-	for _, row := range tables(section(t, readFile(t, "README.md"), "## Watching it")) {
+	for _, row := range tables(section(t, readFile(t, "docs/operations.md"), "## Health and metrics")) {
 		if strings.HasPrefix(row[0], "`gerritstream_") {
 			listed = append(listed, row[0])
 		}
@@ -156,21 +156,21 @@ func TestReadmeListsEveryMetric(t *testing.T) {
 	slices.Sort(listed)
 	slices.Sort(used)
 	if len(used) == 0 || !slices.Equal(listed, used) {
-		t.Errorf("README.md lists the metrics\n%v, there are\n%v", listed, used)
+		t.Errorf("docs/operations.md lists the metrics\n%v, there are\n%v", listed, used)
 	}
 }
 
-// TestReadmePolicyIsWhatIsAsked compares the first policy with the operations that package kinesis calls, and reads the others.
-func TestReadmePolicyIsWhatIsAsked(t *testing.T) {
+// TestPolicyIsWhatIsAsked compares the first policy with the operations that package kinesis calls, and reads the others.
+func TestPolicyIsWhatIsAsked(t *testing.T) {
 	var policy struct{ Statement []struct{ Action []string } }
-	policies := blocks(readFile(t, "README.md"), "json")
+	policies := blocks(readFile(t, "docs/operations.md"), "json")
 	for i, block := range policies {
 		if !json.Valid([]byte(block)) {
-			t.Errorf("README.md: JSON block %d is none", i)
+			t.Errorf("docs/operations.md: JSON block %d is none", i)
 		}
 	}
 	if len(policies) == 0 || json.Unmarshal([]byte(policies[0]), &policy) != nil || len(policy.Statement) != 1 {
-		t.Fatal("README.md has no policy of one statement")
+		t.Fatal("docs/operations.md has no policy of one statement")
 	}
 	called := map[string]bool{}
 	for _, m := range regexp.MustCompile(`target\{(?:operation: )?"(\w+)"`).FindAllStringSubmatch(source(t, "kinesis"), -1) {
@@ -178,12 +178,12 @@ func TestReadmePolicyIsWhatIsAsked(t *testing.T) {
 	}
 	for _, action := range policy.Statement[0].Action {
 		if !called[action] {
-			t.Errorf("README.md allows %s, which nobody calls", action)
+			t.Errorf("docs/operations.md allows %s, which nobody calls", action)
 		}
 		delete(called, action)
 	}
 	for action := range called {
-		t.Errorf("README.md's policy lacks %s", action)
+		t.Errorf("docs/operations.md: the policy lacks %s", action)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestReadmeExampleIsCompiled(t *testing.T) {
 // TestErrorsInDocsAreSaid finds each text of the tables of troubles in the code. Texts of AWS are in the embedded Kinesis.
 func TestErrorsInDocsAreSaid(t *testing.T) {
 	all := source(t, ".")
-	for page, heading := range map[string]string{"README.md": "## Troubleshooting", "docs/zuul.md": "### Log lines"} {
+	for page, heading := range map[string]string{"docs/operations.md": "## Troubleshooting", "docs/zuul.md": "### Log lines"} {
 		rows := tables(section(t, readFile(t, page), heading))
 		if len(rows) == 0 {
 			t.Errorf("%s has no table of troubles", page)

@@ -82,7 +82,7 @@ func judge(err error) (code int, hint string) {
 	case errors.As(err, &setup) && !errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrDenied):
-		return exitDenied, "the README lists the permissions that are needed; credentials are looked for where AWS' tools look"
+		return exitDenied, "docs/operations.md lists the permissions that are needed; credentials are looked for where AWS' tools look"
 	case errors.Is(err, gerritstream.ErrStreamNotFound):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrOtherStream):

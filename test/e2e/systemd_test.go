@@ -44,7 +44,7 @@ func documentedUnit(t *testing.T, page string) string {
 func TestUnderSystemd(t *testing.T) {
 	t.Parallel()
 	manager := peers.SystemdUser(t)
-	for _, page := range []string{"README.md", "docs/zuul.md"} {
+	for _, page := range []string{"docs/operations.md", "docs/zuul.md"} {
 		t.Run(page, func(t *testing.T) {
 			service := service{manager: manager, unit: documentedUnit(t, page), database: newDatabase(t)}
 			server := kinesistest.New(kinesistest.Options{NoLimits: true})
