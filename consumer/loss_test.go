@@ -101,7 +101,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 				time.Sleep(keeps + time.Hour)
 				b.retain(7 * keeps)
 				b.memory.SetHook(func(w storetest.Write) storetest.Fault {
-					if w.Point == storetest.PointSetStart { // both have read the record before either writes
+					if w.Point == storetest.PointSetOrigin { // both have read the record before either writes
 						time.Sleep(time.Second)
 					}
 					return storetest.NoFault
@@ -182,7 +182,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 			get: []string{"one", "next"}, // from the start record on, once more
 		},
 		"start record deleted, positions kept": {
-			do:  func(b *brook) { b.memory.WriteStart(nil); b.add("next") },
+			do:  func(b *brook) { b.memory.WriteOrigin(nil); b.add("next") },
 			get: []string{"next"},
 		},
 	} {
@@ -337,7 +337,7 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.memory.WriteStart(nil)
+		b.memory.WriteOrigin(nil)
 		b.memory.WritePosition(0, s0, nil)
 		b.memory.ExpireLeadership(s0)
 		time.Sleep(2 * time.Minute) // by then the stream is listed again

@@ -64,12 +64,12 @@ type Store struct {
 type point string
 
 const (
-	pointSetStart point = "set start"
+	pointSetStart point = "set origin"
 	pointCampaign point = "campaign"
 	pointCommit   point = "commit"
 	pointResign   point = "resign"
 	pointReport   point = "report"
-	pointAnnounce point = "announce"
+	pointAnnounce point = "advertise"
 )
 
 // Open opens the store in a file, making it when it is missing. The error is

@@ -30,8 +30,8 @@ var _ gerritstream.Operator = (*Operator)(nil)
 const (
 	pointSetPosition     point = "set position"
 	pointRemovePositions point = "remove positions"
-	pointDropLetters     point = "drop letters"
-	pointRetryLetter     point = "retry letter"
+	pointDropLetters     point = "drop dead letters"
+	pointRetryLetter     point = "redrive"
 )
 
 // OpenOperator opens a file that is there, which may be in use. The error is

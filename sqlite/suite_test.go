@@ -68,7 +68,7 @@ func (s *shared) backend() storetest.Backend {
 				s.say(`INSERT INTO positions VALUES (?, ?, ?, 0)`, epoch, string(shard), string(raw))
 			}
 		},
-		WriteNewerStart: func() { s.say(`UPDATE start SET record = '{"format":1000000}'`) },
+		WriteNewerOrigin: func() { s.say(`UPDATE start SET record = '{"format":1000000}'`) },
 		Expire: func(shard gerritstream.ShardID) {
 			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
 		},

@@ -116,7 +116,7 @@ func (p *Process) Advertise(ctx context.Context, a gerritstream.MemberInfo) erro
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
-	return p.write(ctx, Write{Point: PointAnnounce}, func() error {
+	return p.write(ctx, Write{Point: PointAdvertise}, func() error {
 		if p.death.Err() != nil {
 			return ErrProcessDead
 		}

@@ -11,24 +11,24 @@ type Point string
 
 // The write points of a Store.
 const (
-	PointSetStart Point = "set start"
-	PointCampaign Point = "campaign" // the taking of a leadership that is free
-	PointCommit   Point = "commit"
-	PointResign   Point = "resign"
-	PointReport   Point = "report"
-	PointAnnounce Point = "announce"
+	PointSetOrigin Point = "set origin"
+	PointCampaign  Point = "campaign" // the taking of a leadership that is free
+	PointCommit    Point = "commit"
+	PointResign    Point = "resign"
+	PointReport    Point = "report"
+	PointAdvertise Point = "advertise"
 )
 
 // The write points of an Operator.
 const (
 	PointSetPosition     Point = "set position"
 	PointRemovePositions Point = "remove positions"
-	PointDropLetters     Point = "drop letters"
-	PointRetryLetter     Point = "retry letter"
+	PointDropDeadLetters Point = "drop dead letters"
+	PointRedrive         Point = "redrive"
 )
 
 // points are all write points of a Store.
-var points = []Point{PointSetStart, PointCampaign, PointCommit, PointResign, PointReport, PointAnnounce}
+var points = []Point{PointSetOrigin, PointCampaign, PointCommit, PointResign, PointReport, PointAdvertise}
 
 // Points returns all write points of a Store, for tests that go through each of
 // them.

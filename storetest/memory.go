@@ -221,7 +221,7 @@ func (m *Memory) WritePosition(epoch int, shard gerritstream.ShardID, raw []byte
 }
 
 // WriteStart stores raw as the start record, whatever it is; nil removes it.
-func (m *Memory) WriteStart(raw []byte) {
+func (m *Memory) WriteOrigin(raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.start = bytes.Clone(raw)

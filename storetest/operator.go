@@ -179,7 +179,7 @@ func (m *Memory) letterLocked(id gerritstream.EventID) int {
 // DropDeadLetters implements gerritstream.Operator.
 func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	m := o.process.memory
-	err = o.process.write(ctx, Write{Point: PointDropLetters}, func() error {
+	err = o.process.write(ctx, Write{Point: PointDropDeadLetters}, func() error {
 		for _, id := range ids {
 			if i := m.letterLocked(id); i >= 0 {
 				m.dead = slices.Delete(m.dead, i, i+1)
@@ -194,7 +194,7 @@ func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.Event
 // RedriveDeadLetter implements gerritstream.Operator.
 func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	m := o.process.memory
-	return o.process.write(ctx, Write{Point: PointRetryLetter, Shard: e.Shard}, func() error {
+	return o.process.write(ctx, Write{Point: PointRedrive, Shard: e.Shard}, func() error {
 		i := m.letterLocked(e.ID)
 		switch {
 		case i < 0:

@@ -229,7 +229,7 @@ func (p *Process) Origin(ctx context.Context) (gerritstream.Origin, bool, error)
 // SetOrigin implements gerritstream.Store.
 func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	m := p.memory
-	return p.write(ctx, Write{Point: PointSetStart}, func() error {
+	return p.write(ctx, Write{Point: PointSetOrigin}, func() error {
 		held, err := m.startLocked()
 		if err != nil {
 			return err

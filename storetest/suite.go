@@ -56,7 +56,7 @@ type Backend struct {
 	WritePosition func(epoch int, shard gerritstream.ShardID, raw []byte)
 
 	// WriteNewerStart makes the start record one that a newer version wrote.
-	WriteNewerStart func()
+	WriteNewerOrigin func()
 
 	// Expire takes the leadership of a shard away without telling the process
 	// that has it: a paused or partitioned process, to whom the world goes on.

@@ -44,7 +44,7 @@ func (f *fixture) suffer(point Point, fault Fault) {
 		f.Skip("this store has no fault hooks")
 	}
 	switch point {
-	case PointSetStart:
+	case PointSetOrigin:
 		f.sufferSetStart(fault)
 	case PointCampaign:
 		f.sufferCampaign(fault)
@@ -54,14 +54,14 @@ func (f *fixture) suffer(point Point, fault Fault) {
 		f.sufferResign(fault)
 	case PointReport:
 		f.sufferReport(fault)
-	case PointAnnounce:
+	case PointAdvertise:
 		f.sufferAnnounce(fault)
 	}
 }
 
 func (f *fixture) sufferSetStart(fault Fault) {
 	victim, start := f.Open(), firstStart()
-	f.FailNext(PointSetStart, fault)
+	f.FailNext(PointSetOrigin, fault)
 	if err := victim.SetOrigin(f.soon(), nil, start); err == nil {
 		f.Error("the fault did not show")
 	}
@@ -212,7 +212,7 @@ func (f *fixture) sufferAnnounce(fault Fault) {
 	victim, id := f.joins("before")
 	watcher := f.Open()
 	term := f.elect(victim, shardA)
-	f.FailNext(PointAnnounce, fault)
+	f.FailNext(PointAdvertise, fault)
 	if err := victim.Advertise(f.soon(), announcement("behind")); err == nil {
 		f.Error("the fault did not show")
 	}

@@ -13,8 +13,8 @@ var operatorFaultTests = func() []test {
 	for point, run := range map[Point]func(*fixture, Fault){
 		PointSetPosition:     (*fixture).sufferSetPosition,
 		PointRemovePositions: (*fixture).sufferRemovePositions,
-		PointDropLetters:     (*fixture).sufferDropLetters,
-		PointRetryLetter:     (*fixture).sufferRetryLetter,
+		PointDropDeadLetters: (*fixture).sufferDropLetters,
+		PointRedrive:         (*fixture).sufferRetryLetter,
 	} {
 		for _, fault := range []Fault{Refuse, ApplyButError} {
 			tests = append(tests, test{
@@ -78,7 +78,7 @@ func (f *fixture) sufferDropLetters(fault Fault) {
 	o := f.operator()
 	d := letter(shardA, 1)
 	f.aside(d)
-	f.FailNext(PointDropLetters, fault)
+	f.FailNext(PointDropDeadLetters, fault)
 	_, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID})
 	f.showed(err)
 	if fault.applied() {
@@ -98,7 +98,7 @@ func (f *fixture) sufferRetryLetter(fault Fault) {
 	o := f.operator()
 	d, e := pardon(1)
 	f.aside(d)
-	f.FailNext(PointRetryLetter, fault)
+	f.FailNext(PointRedrive, fault)
 	f.showed(o.RedriveDeadLetter(f.soon(), e))
 	if fault.applied() {
 		f.queued(e)

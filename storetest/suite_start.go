@@ -151,7 +151,7 @@ func startCompareAndSet(f *fixture) {
 
 func startNewer(f *fixture) {
 	f.setStart(f.Open(), nil, firstStart())
-	f.WriteNewerStart()
+	f.WriteNewerOrigin()
 	store := f.Open()
 	if _, _, err := store.Origin(f.soon()); !errors.Is(err, gerritstream.ErrNewerFormat) {
 		f.Errorf("start returned %v, want %v", err, gerritstream.ErrNewerFormat)

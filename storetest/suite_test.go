@@ -28,14 +28,14 @@ func TestMemory(t *testing.T) {
 
 func backend(mem *storetest.Memory) storetest.Backend {
 	return storetest.Backend{
-		Open:            func() gerritstream.Store { return mem.Process("process") },
-		Kill:            func(store gerritstream.Store) { store.(*storetest.Process).Kill() },
-		Entries:         mem.Entries,
-		DeadLetters:     mem.DeadLetters,
-		WritePosition:   mem.WritePosition,
-		WriteNewerStart: func() { mem.WriteStart([]byte(`{"format":1000000}`)) },
-		Expire:          func(shard gerritstream.ShardID) { mem.ExpireQuietly(shard) },
-		Operator:        func() gerritstream.Operator { return mem.Operator() },
+		Open:             func() gerritstream.Store { return mem.Process("process") },
+		Kill:             func(store gerritstream.Store) { store.(*storetest.Process).Kill() },
+		Entries:          mem.Entries,
+		DeadLetters:      mem.DeadLetters,
+		WritePosition:    mem.WritePosition,
+		WriteNewerOrigin: func() { mem.WriteOrigin([]byte(`{"format":1000000}`)) },
+		Expire:           func(shard gerritstream.ShardID) { mem.ExpireQuietly(shard) },
+		Operator:         func() gerritstream.Operator { return mem.Operator() },
 		DamageMember: func(store gerritstream.Store) {
 			mem.WriteMember(store.(*storetest.Process), []byte("garbage"))
 		},

@@ -31,8 +31,8 @@ var _ gerritstream.Operator = (*Operator)(nil)
 const (
 	pointSetPosition     point = "set position"
 	pointRemovePositions point = "remove positions"
-	pointDropLetters     point = "drop letters"
-	pointRetryLetter     point = "retry letter"
+	pointDropLetters     point = "drop dead letters"
+	pointRetryLetter     point = "redrive"
 )
 
 // OpenOperator opens what ZooKeeper holds of a connection, which may be in use.

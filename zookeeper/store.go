@@ -62,12 +62,12 @@ type Store struct {
 type point string
 
 const (
-	pointSetStart point = "set start"
+	pointSetStart point = "set origin"
 	pointCampaign point = "campaign"
 	pointCommit   point = "commit"
 	pointResign   point = "resign"
 	pointReport   point = "report"
-	pointAnnounce point = "announce"
+	pointAnnounce point = "advertise"
 )
 
 // maxEncoded bounds the memory that commits take besides the pages they come

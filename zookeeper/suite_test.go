@@ -102,8 +102,8 @@ func (w *world) backend() storetest.Backend {
 				w.put(path, raw)
 			}
 		},
-		WriteNewerStart: func() { w.put(w.own("/start"), []byte(`{"format":1000000}`)) },
-		Expire:          w.expire,
+		WriteNewerOrigin: func() { w.put(w.own("/start"), []byte(`{"format":1000000}`)) },
+		Expire:           w.expire,
 		DamageReport: func(store gerritstream.Store) {
 			w.put(w.own("/reports/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
 		},
