@@ -28,7 +28,7 @@ type Event struct {
 
 	// Attributes are what the Classifier knows of the record besides: a tenant,
 	// say, or its partition key. Sinks get them, and a SQLite store keeps them;
-	// Zuul's queue has no place for them. Keep them few and short: they count
+	// other queues may have no place for them. Keep them few and short: they count
 	// for Limits. The sink stdout can write those whose names are lower-case
 	// letters and digits, as CloudEvents has it, and leaves the others out.
 	Attributes map[string]string `json:"attributes,omitempty"`

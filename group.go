@@ -73,5 +73,5 @@ func (m GroupState) Changed(now []Member) (changed, left bool) {
 // Candidate is a leader or a candidate for a shard.
 type Candidate struct {
 	Member  string // ID; of a foreign one: what is known of it
-	Foreign bool   // not a process of this program: Zuul's own listener
+	Foreign bool   // not a process of this program: a foreign leader that keeps its own checkpoints
 }

@@ -37,8 +37,8 @@ func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) Event
 	return id
 }
 
-// String returns the 32 lowercase hexadecimal digits that Zuul and CloudEvents
-// know the event by.
+// String returns the 32 lowercase hexadecimal digits by which queues and
+// CloudEvents name the event.
 func (id EventID) String() string { return hex.EncodeToString(id[:]) }
 
 // AppendText appends what String returns. It implements encoding.TextAppender.

@@ -30,18 +30,16 @@ type Operator interface {
 	// The term that leads the shard is over with that transaction: none of its
 	// commits that was not applied before can be applied after. Its process
 	// notices within a few seconds, the term's Context ends, and the next term,
-	// of whichever process, begins with the new position. Where another program
-	// keeps a position of its own beside ours, that one is brought along in the
-	// same transaction.
+	// of whichever process, begins with the new position. The checkpoint of a
+	// foreign leader is set in the same transaction.
 	//
 	// ErrConflict: epoch is not the current one. ErrNewerFormat: a newer
-	// version wrote the stored position. ErrForeignLeader: another program would
-	// lead the shard next, and begin elsewhere. Nothing is written then.
+	// version wrote the stored position. ErrForeignLeader: a foreign leader
+	// would lead the shard next, and begin elsewhere. Nothing is written then.
 	SetPosition(ctx context.Context, epoch int, shard ShardID, change func(stored *StoredPosition) (Position, error)) error
 
-	// Obeyed returns ErrForeignLeader if SetPosition would do so for this position
-	// as things stand now, for who tries without doing it. It writes nothing,
-	// and a moment later it may be otherwise.
+	// CheckPosition returns ErrForeignLeader if SetPosition would return it for
+	// this position now. It writes nothing; the answer may change at any moment.
 	CheckPosition(ctx context.Context, epoch int, shard ShardID, to Position) error
 
 	// RemovePositions removes positions and returns how many of them there
@@ -115,9 +113,9 @@ var (
 	// ErrNoDeadLetter: the dead letter is not held.
 	ErrNoDeadLetter = errors.New("no such dead letter")
 
-	// ErrForeignLeader: another program would lead a shard next and would not begin
-	// at the position that is to be set.
-	ErrForeignLeader = errors.New("the position would not be obeyed")
+	// ErrForeignLeader: a foreign leader, which keeps its own checkpoints, would
+	// lead the shard next and would not begin at the position to set.
+	ErrForeignLeader = errors.New("a foreign leader would begin elsewhere")
 
 	// ErrTruncated: only the beginning of a dead letter's record is held.
 	ErrTruncated = errors.New("only the beginning of the record is held")

@@ -15,9 +15,9 @@ type Position struct {
 	After   SequenceNumber `json:"after,omitempty"`
 	Arrived time.Time      `json:"arrived,omitzero"`
 
-	// TakenOver, while Arrived is not known, is when Zuul's own listener stored
-	// After, by ZooKeeper's clock: a hint at how long ago that record arrived,
-	// and no more.
+	// CheckpointedAt is set while Arrived is not known, after a foreign leader
+	// that keeps its own checkpoints: when that leader stored After, by the
+	// store's clock. It only hints at when the record arrived.
 	CheckpointedAt time.Time `json:"taken_over,omitzero"`
 
 	// CaughtUp is a moment at which everything that had arrived was handled.
@@ -73,7 +73,7 @@ const (
 	WhyBadPosition = "bad position"           // given up by the policy for bad positions
 	WhyRecreated   = "recreated"              // the stream was deleted and made anew
 	WhyShardGone   = "shard gone"             // the shard went before it was handled to its end
-	WhyForeignLed  = "Python led from LATEST" // Zuul's own listener began at the tip, behind a start of ours
+	WhyForeignLed  = "Python led from LATEST" // a foreign leader started at the tip, after a position of ours; the text is stored and labels a metric
 )
 
 // Causes returns every Why that an Observer is told of.

@@ -75,16 +75,9 @@ type Term interface {
 	// Number grows with each term of the shard and never repeats.
 	Number() uint64
 
-	// Position returns what the term began with, or with the last Commit that
-	// succeeded; ok is false when nothing has been committed for this shard.
-	Position() (pos Position, ok bool)
-
-	// Lost returns what may have been lost before the term began, as the store
-	// found out when it did: Zuul's own listener led from the tip of the shard.
-	// The position does not have it yet: the caller reports it, and commits it
-	// among the position's Lost before anything else. ok is false when nothing
-	// of that kind was found; most stores never find any.
-	Lost() (interval Interval, ok bool)
+	// Beginning returns what the store found out when the term began. Commits
+	// do not change it.
+	Beginning() Beginning
 
 	// Limits says how much one Commit may carry.
 	Limits() Limits
@@ -111,6 +104,19 @@ type Term interface {
 	// can succeed any more and another candidate can win. It may be called
 	// after the term has ended by itself, and more than once.
 	Resign(ctx context.Context) error
+}
+
+// Beginning is what a store found out about a shard when a term began.
+type Beginning struct {
+	Position Position // where to go on; zero unless Stored
+	Stored   bool     // a position of the shard is stored, by this program or by a foreign leader
+
+	// Lost, if not nil, is an interval of arrivals that may have been lost
+	// before the term began and is not among Position.Lost yet: a foreign
+	// leader had started at the tip of the shard. The caller reports it and
+	// commits it among the position's Lost before anything else. Only stores
+	// beside a foreign leader that keeps its own checkpoints find one.
+	Lost *Interval
 }
 
 // Limits bounds one Commit. A Commit of a single entry or a single dead letter

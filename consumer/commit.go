@@ -178,7 +178,7 @@ func (r *reader) store(work context.Context, c gerritstream.Commit) error {
 		err := r.term.Commit(work, c)
 		done()
 		if err == nil {
-			r.committed, r.since = c.Position, time.Now()
+			r.committed, r.stored, r.since = c.Position, true, time.Now()
 			r.w.c.tracker.committed(r.w.shard, &c, r.filtered)
 			r.w.fine()
 			r.logDeadLetters(c.DeadLetters)

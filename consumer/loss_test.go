@@ -297,10 +297,12 @@ func (s foundLost) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (g
 
 type foundLostTerm struct{ gs.Term }
 
-func (t foundLostTerm) Lost() (gs.Interval, bool) {
-	i := gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
-	pos, _ := t.Position()
-	return i, !slices.ContainsFunc(pos.Lost, func(o gs.Interval) bool { return o.Why == i.Why })
+func (t foundLostTerm) Beginning() gs.Beginning {
+	began := t.Term.Beginning()
+	if !slices.ContainsFunc(began.Position.Lost, func(o gs.Interval) bool { return o.Why == gs.WhyForeignLed }) {
+		began.Lost = &gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
+	}
+	return began
 }
 
 // What Python may have lost is committed before anything is read: whoever leads

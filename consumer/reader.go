@@ -21,6 +21,7 @@ type reader struct {
 	limits gerritstream.Limits
 
 	committed gerritstream.Position // as the store has it
+	stored    bool                  // the store has a position of the shard
 	cursor    gerritstream.Position // what has been judged; ahead of committed by what is in chunk, and by what was filtered
 	seen      time.Time             // until when pages have been read, empty ones included, as far as the service tells
 	since     time.Time             // local: when committed became what it is
@@ -31,9 +32,10 @@ type reader struct {
 	batch batch
 }
 
-func newReader(w *worker, term gerritstream.Term, pos gerritstream.Position) *reader {
-	return &reader{w: w, term: term, limits: term.Limits(), committed: pos, cursor: pos, since: time.Now(),
-		absent: backoff{first: time.Second, most: 30 * time.Second}}
+func newReader(w *worker, term gerritstream.Term) *reader {
+	began := term.Beginning()
+	return &reader{w: w, term: term, limits: term.Limits(), stored: began.Stored, committed: began.Position, cursor: began.Position,
+		since: time.Now(), absent: backoff{first: time.Second, most: 30 * time.Second}}
 }
 
 // lead does what a term is for. It returns nil when the term came to its
@@ -118,10 +120,14 @@ func ignoreCanceled(err error) error {
 // prepare brings the term to where it may read: a position that can be read
 // from, committed. ready is false when there is nothing to read in this term.
 func (r *reader) prepare(reading, work context.Context) (then next, ready bool, err error) {
-	if err := r.noteFound(work); err != nil {
-		return campaignAgain, false, err
+	if lost := r.term.Beginning().Lost; lost != nil {
+		r.cursor = r.cursor.WithLost(*lost)
+		r.w.lost(*lost)
+		if err := r.commit(work); err != nil {
+			return campaignAgain, false, err
+		}
 	}
-	pos, ok := r.term.Position()
+	pos, ok := r.committed, r.stored
 	switch {
 	case ok && pos.Ended:
 		return planAgain, false, nil
@@ -151,17 +157,6 @@ func (r *reader) prepare(reading, work context.Context) (then next, ready bool, 
 	r.cursor = gerritstream.Position{From: step.From}
 	err = r.commit(work)
 	return campaignAgain, err == nil, err
-}
-
-// noteFound reports and commits what the store found lost as the term began.
-func (r *reader) noteFound(work context.Context) error {
-	i, found := r.term.Lost()
-	if !found {
-		return nil
-	}
-	r.cursor = r.cursor.WithLost(i)
-	r.w.lost(i)
-	return r.commit(work)
 }
 
 // close marks a shard ended that is gone, saying what may have been lost with
@@ -335,7 +330,7 @@ func (r *reader) noteTrimmed(b *gerritstream.Page) bool {
 	handled := r.cursor.HandledUntil()
 	horizon := r.w.c.origin.Load().Horizon(b.Now)
 	bound := handled
-	if bound.IsZero() { // behind Zuul's own listener it is not known; when that wrote last is later than what it handled
+	if bound.IsZero() { // not known after a foreign leader, whose last checkpoint is later than what it handled
 		bound = r.cursor.CheckpointedAt
 	}
 	if bound.IsZero() || !bound.Before(horizon) || !r.seen.Before(horizon) {

@@ -106,17 +106,18 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 
 // serve is one term, from its election to its confirmed resignation.
 func (w *worker) serve(ctx context.Context, term gerritstream.Term) (then next, err error) {
-	pos, ok := term.Position()
-	if known := w.c.tracker.position(w.shard); !ok && known.Begun() {
+	began := term.Beginning()
+	pos := began.Position
+	if known := w.c.tracker.position(w.shard); !began.Stored && known.Begun() {
 		w.log.Warn("the position was deleted from the store: the shard starts over", "was", known.String(), "handled_until", known.HandledUntil())
 	}
-	w.c.cfg.Observer.Elected(w.shard, term.Number(), pos, ok)
+	w.c.cfg.Observer.Elected(w.shard, term.Number(), pos, began.Stored)
 	w.c.tracker.elected(w.shard, term.Number(), pos)
 	w.replan()
 	w.log.Info("elected", "term", term.Number(), "position", pos.String())
 
 	w.c.beside.stop(w.shard)
-	r := newReader(w, term, pos)
+	r := newReader(w, term)
 	then, err = r.lead(ctx)
 	if errors.Is(err, context.Canceled) && term.Context().Err() != nil {
 		err = context.Cause(term.Context()) // what was under way says only that it was cut short

@@ -240,7 +240,7 @@ func failingDisk(path string) error {
 	if term, err = store.Campaign(ctx, 0, shardA); err != nil {
 		return err
 	}
-	if pos, _ := term.Position(); pos.After != "1" && pos.After != "2" {
+	if pos := term.Beginning().Position; pos.After != "1" && pos.After != "2" {
 		return fmt.Errorf("the next term begins at %v", pos)
 	}
 	return term.Commit(ctx, gerritstream.Commit{Position: position("3")})

@@ -48,8 +48,9 @@ func TestDiskFull(t *testing.T) {
 		if a.Context().Err() != nil {
 			t.Fatalf("the term ended: %v", context.Cause(a.Context()))
 		}
-		if pos, _ := a.Position(); pos.After != "1" || len(s.entries()) != 0 {
-			t.Errorf("position %+v, %d entries after refused commits", pos, len(s.entries()))
+		positions, err := store.Positions(t.Context(), 0)
+		if pos := positions[shardA]; err != nil || pos.After != "1" || len(s.entries()) != 0 {
+			t.Errorf("position %+v, %d entries after refused commits, %v", pos, len(s.entries()), err)
 		}
 		must(t, store.Say(`PRAGMA max_page_count = 1000000`))
 		must(t, a.Commit(t.Context(), large))

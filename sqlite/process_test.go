@@ -78,8 +78,7 @@ func lead(ctx context.Context, store *sqlite.Store) error {
 		return err
 	}
 	fmt.Println("leads", term.Number())
-	pos, _ := term.Position()
-	n, _ := strconv.Atoi(string(pos.After))
+	n, _ := strconv.Atoi(string(term.Beginning().Position.After))
 	for err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
 		if err == nil {
 			n++

@@ -25,8 +25,7 @@ type term struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	pos gerritstream.Position // of the goroutine that uses the term
-	ok  bool                  // likewise
+	beginning gerritstream.Beginning
 }
 
 // Context implements gerritstream.Term.
@@ -35,11 +34,9 @@ func (t *term) Context() context.Context { return t.ctx }
 // Number implements gerritstream.Term.
 func (t *term) Number() uint64 { return t.number }
 
-// Position implements gerritstream.Term.
-func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
-
-// Lost implements gerritstream.Term: no other program leads from this file.
-func (t *term) Lost() (gerritstream.Interval, bool) { return gerritstream.Interval{}, false }
+// Beginning implements gerritstream.Term. Nothing is ever found lost: no
+// foreign leader uses this file.
+func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
 
 // limits bound how long one commit holds the file's only write lock: a few
 // milliseconds.
@@ -53,7 +50,6 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	err := t.commit(ctx, c)
 	switch {
 	case err == nil:
-		t.pos, t.ok = c.Position, true
 		return nil
 	case !errors.Is(err, gerritstream.ErrRetryLater):
 		t.finish(err)

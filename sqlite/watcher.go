@@ -309,7 +309,7 @@ func (t *term) take(st *statements, seen lease) (err error) {
 	if err := st.inEpoch(t.epoch); err != nil {
 		return err
 	}
-	if t.pos, t.ok, err = positionOf(st, t.epoch, t.shard); err != nil {
+	if t.beginning.Position, t.beginning.Stored, err = positionOf(st, t.epoch, t.shard); err != nil {
 		return fmt.Errorf("read position of %s: %w", t.shard, err)
 	}
 	if err := s.writeBeat(st); err != nil {

@@ -141,11 +141,10 @@ func (f *fixture) ended(term gerritstream.Term) {
 	}
 }
 
-// begins checks the position that a term began with or committed last. nil:
-// none.
+// begins checks the position that a term began with. nil: none.
 func (f *fixture) begins(term gerritstream.Term, want *gerritstream.Position) {
 	f.Helper()
-	got, ok := term.Position()
+	got, ok := term.Beginning().Position, term.Beginning().Stored
 	switch {
 	case want == nil && ok:
 		f.Errorf("term %d has position %+v, want none", term.Number(), got)

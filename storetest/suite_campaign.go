@@ -195,8 +195,8 @@ func (f *fixture) leadOnce(store gerritstream.Store, leading *atomic.Int32) erro
 		return errors.New("two terms of one shard overlap")
 	}
 	next := 1
-	if pos, ok := term.Position(); ok {
-		for after(next-1).After != pos.After {
+	if began := term.Beginning(); began.Stored {
+		for after(next-1).After != began.Position.After {
 			next++
 		}
 	}

@@ -28,7 +28,6 @@ func commitAll(f *fixture) {
 		DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3), letter(shardA, 4)},
 	}
 	f.commit(term, c)
-	f.begins(term, &want)
 	f.stored(reader, 0, shardA, &want)
 	f.queued(c.Entries...)
 	f.putAside(c.DeadLetters...)
@@ -77,7 +76,7 @@ func commitLetterAgain(f *fixture) {
 		Entries:     events(shardA, 3, 3),
 		DeadLetters: []gerritstream.DeadLetter{first, second},
 	})
-	f.begins(term, &want)
+	f.stored(f.Open(), 0, shardA, &want)
 	f.putAside(first, second)
 	f.queued(event(shardA, 3))
 }

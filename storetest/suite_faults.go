@@ -130,7 +130,7 @@ func (f *fixture) retried(term gerritstream.Term, c gerritstream.Commit, err err
 		f.Fatalf("commit returned %v, want %v", err, gerritstream.ErrRetryLater)
 	}
 	want := after(2)
-	f.begins(term, &want)
+	f.stored(f.Open(), 0, shardA, &want)
 	f.queued(events(shardA, 1, 2)...)
 	if term.Context().Err() != nil {
 		f.Error("the term ended")

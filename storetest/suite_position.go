@@ -39,7 +39,7 @@ func positionShapes(f *fixture) {
 	for _, want := range []gerritstream.Position{anchored, idle, full, horizon, ended} {
 		term := f.elect(store, shardA)
 		f.commit(term, gerritstream.Commit{Position: want})
-		f.begins(term, &want)
+		f.stored(store, 0, shardA, &want)
 		f.stored(reader, 0, shardA, &want)
 		f.resign(term)
 		next := f.elect(reader, shardA)
@@ -75,7 +75,7 @@ func positionDamaged(f *fixture) {
 	f.WritePosition(0, shardA, []byte("garbage"))
 	term, good := f.elect(store, shardA), after(3)
 	f.commit(term, gerritstream.Commit{Position: good})
-	f.begins(term, &good)
+	f.stored(store, 0, shardA, &good)
 	f.stored(f.Open(), 0, shardA, &good)
 }
 
@@ -89,8 +89,8 @@ func (f *fixture) damagedEverywhere(store gerritstream.Store, raw string) {
 	}
 	term := f.elect(store, shardA)
 	defer f.resign(term)
-	if pos, ok := term.Position(); !ok || !errors.Is(pos.Unreadable, gerritstream.ErrBadPosition) {
-		f.Errorf("a term over position %q begins with %+v (%v), want one with Unreadable", raw, pos, ok)
+	if began := term.Beginning(); !began.Stored || !errors.Is(began.Position.Unreadable, gerritstream.ErrBadPosition) {
+		f.Errorf("a term over position %q begins with %+v, want one with Unreadable", raw, began)
 	}
 }
 

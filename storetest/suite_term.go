@@ -146,7 +146,6 @@ func termZombie(f *fixture) {
 	f.refused(zombie, step(shardA, 3, 6))
 	f.commit(heir, step(shardA, 5, 5))
 	want := after(5)
-	f.begins(heir, &want)
 	f.stored(first, 0, shardA, &want)
 	f.queued(events(shardA, 1, 5)...)
 }

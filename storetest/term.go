@@ -28,8 +28,7 @@ type term struct {
 	ctx context.Context
 	end context.CancelCauseFunc
 
-	pos gerritstream.Position // of the goroutine that uses the term
-	ok  bool                  // likewise
+	beginning gerritstream.Beginning
 }
 
 // Campaign implements gerritstream.Store. Who began first is served first.
@@ -115,7 +114,7 @@ func (t *term) beginLocked() error {
 	case err != nil:
 		pos = gerritstream.Position{Unreadable: err}
 	}
-	t.pos, t.ok = pos, true
+	t.beginning = gerritstream.Beginning{Position: pos, Stored: true}
 	return nil
 }
 
@@ -125,11 +124,9 @@ func (t *term) Context() context.Context { return t.ctx }
 // Number implements gerritstream.Term.
 func (t *term) Number() uint64 { return t.number }
 
-// Position implements gerritstream.Term.
-func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
-
-// Lost implements gerritstream.Term: nobody else writes this store.
-func (t *term) Lost() (gerritstream.Interval, bool) { return gerritstream.Interval{}, false }
+// Beginning implements gerritstream.Term. Nothing is ever found lost: no
+// foreign leader writes this store.
+func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
 
 // Limits implements gerritstream.Term.
 func (t *term) Limits() gerritstream.Limits { return t.process.memory.config.Limits }
@@ -163,7 +160,6 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		t.failLocked(err)
 		return err
 	}
-	t.pos, t.ok = c.Position, true
 	return nil
 }
 

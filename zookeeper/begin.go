@@ -69,8 +69,8 @@ func (t *term) prepare(ctx context.Context) error {
 			return err
 		}
 		b := reconcile(found)
-		t.pos, t.ok, t.lost, t.zuul = b.position, b.ok, b.lost, found.zuul
-		t.fromSequence = t.ok && t.pos.After != ""
+		t.beginning, t.after, t.zuul = b.found, b.found.Position.After, found.zuul
+		t.fromSequence = b.found.Stored && t.after != ""
 		if err = t.repair(ctx); err == nil {
 			t.tell(b)
 			return nil
@@ -170,7 +170,7 @@ var errAgain = errors.New("changed meanwhile")
 // begins with, before anything else is done: where it is absent, the next write
 // of a Python process would be unconditional.
 func (t *term) repair(ctx context.Context) error {
-	want := encodeCheckpoint(t.pos.After)
+	want := encodeCheckpoint(t.after)
 	if t.zuul.present && bytes.Equal(t.zuul.raw, want) {
 		return nil
 	}
@@ -220,9 +220,9 @@ func (t *term) wroteCheckpoint(want []byte) {
 func (t *term) tell(b beginning) {
 	log := t.store.log.With("shard", t.shard)
 	if b.warning != "" {
-		log.Warn(b.warning, "position", t.pos.String())
+		log.Warn(b.warning, "position", t.beginning.Position.String())
 	} else if b.led {
-		log.Info("going on behind Zuul's own listener", "position", t.pos.String())
+		log.Info("going on behind Zuul's own listener", "position", t.beginning.Position.String())
 	}
 }
 

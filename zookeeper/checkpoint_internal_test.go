@@ -89,8 +89,8 @@ func FuzzCheckpoint(f *testing.F) {
 			t.Fatalf("%q is written as %s and read as %q, %v", got, again.raw, back, err)
 		}
 		b := reconcile(stored{position: gerritstream.Position{}, zuul: z})
-		if b.ok != (got != "") || b.position.After != got {
-			t.Fatalf("a term that finds %q begins with %+v", got, b.position)
+		if b.found.Stored != (got != "") || b.found.Position.After != got {
+			t.Fatalf("a term that finds %q begins with %+v", got, b.found.Position)
 		}
 	})
 }

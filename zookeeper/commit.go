@@ -29,7 +29,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	t.state.end(t.version)
 	switch {
 	case err == nil:
-		t.pos, t.ok = c.Position, true
+		t.after = c.Position.After
 		return nil
 	case fateOf(err) == sessionOver:
 		err = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, err)
@@ -298,7 +298,7 @@ func (w *work) meetZombie(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ours := t.pos.After
+	ours := t.after
 	t.zuul = checkpoint{n.present, n.data, n.stat.Version, fromMilliseconds(n.stat.Mtime)}
 	theirs, err := t.zuul.sequence()
 	if err == nil && t.fromSequence && theirs.Compare(ours) > 0 {

@@ -242,8 +242,8 @@ func TestFrozenServer(t *testing.T) {
 	for _, server := range ensemble.Servers {
 		n := 1
 		term := elect(t, store, shardA)
-		if pos, ok := term.Position(); ok {
-			for sequence(n) != pos.After {
+		if began := term.Beginning(); began.Stored {
+			for sequence(n) != began.Position.After {
 				n++
 			}
 			n++

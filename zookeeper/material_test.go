@@ -135,7 +135,7 @@ func ended(tb testing.TB, term gerritstream.Term) {
 // begins checks where a term begins.
 func begins(tb testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
 	tb.Helper()
-	if pos, ok := term.Position(); pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
+	if pos, ok := term.Beginning().Position, term.Beginning().Stored; pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
 		tb.Errorf("the term begins with %+v (%v), want after %q", pos, ok, want)
 	}
 }

@@ -31,9 +31,9 @@ func TestTakingOverFromPython(t *testing.T) {
 	store := w.open(zookeeper.Config{})
 	w.python(shardA, quoted(7))
 	term := elect(t, store, shardA)
-	pos, ok := term.Position()
-	if !ok || pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute || len(pos.Lost) != 0 {
-		t.Errorf("the term begins with %+v (%v)", pos, ok)
+	pos := term.Beginning().Position
+	if pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute || len(pos.Lost) != 0 {
+		t.Errorf("the term begins with %+v", pos)
 	}
 	commit(t, term, step(shardA, 8, 9))
 	resign(t, term)
@@ -55,16 +55,16 @@ func TestPythonLedFromLatest(t *testing.T) {
 	w.python(shardA, quoted(30))
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(30))
-	lost, ok := term.Lost()
-	if !ok || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyForeignLed {
-		t.Errorf("possibly lost: %+v, %v", lost, ok)
+	began := term.Beginning()
+	pos, lost := began.Position, began.Lost
+	if lost == nil || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyForeignLed {
+		t.Errorf("possibly lost: %+v", lost)
 	}
-	pos, _ := term.Position()
-	pos.Lost = []gerritstream.Interval{lost}
+	pos = pos.WithLost(*lost)
 	commit(t, term, gerritstream.Commit{Position: pos})
 	resign(t, term)
 	term = elect(t, store, shardA)
-	if again, ok := term.Lost(); ok {
+	if again := term.Beginning().Lost; again != nil {
 		t.Errorf("what was committed is found again: %+v", again)
 	}
 	in, err := store.Inspect(soon(t))

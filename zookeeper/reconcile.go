@@ -58,11 +58,9 @@ type stored struct {
 
 // beginning is what a term makes of that.
 type beginning struct {
-	position gerritstream.Position
-	ok       bool
-	lost     *gerritstream.Interval // not in position yet; nil: nothing
-	warning  string                 // what an operator should know; empty: nothing
-	led      bool                   // a Python process led since
+	found   gerritstream.Beginning
+	warning string // what an operator should know; empty: nothing
+	led     bool   // a Python process led since
 }
 
 // reconcile decides where a term begins: z is Zuul's value, p is ours.
@@ -76,7 +74,7 @@ type beginning struct {
 func reconcile(s stored) beginning {
 	z, err := s.zuul.sequence()
 	p := s.position
-	asIs := beginning{position: p, ok: s.ok}
+	asIs := beginning{found: gerritstream.Beginning{Position: p, Stored: s.ok}}
 	switch {
 	case err != nil:
 		asIs.warning = "Zuul's checkpoint cannot be understood: it is written anew"
@@ -94,7 +92,7 @@ func reconcile(s stored) beginning {
 	case s.ok && p.Unreadable != nil:
 		b.warning = "the position cannot be understood: going on from Zuul's checkpoint"
 	case s.ok:
-		b.lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyForeignLed}
+		b.found.Lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyForeignLed}
 		b.warning = "Zuul's listener led before anything was read here"
 	}
 	return b
@@ -102,7 +100,7 @@ func reconcile(s stored) beginning {
 
 // reconcileSequence compares z with a position that is a sequence number.
 func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *checkpoint) beginning {
-	p := asIs.position
+	p := asIs.found.Position
 	switch c := z.Compare(p.After); {
 	case c > 0:
 		return takeOver(z, zuul, p.Lost)
@@ -117,9 +115,6 @@ func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *chec
 // takeOver is the position behind what a Python process handled. When its last
 // record arrived is not known.
 func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {
-	return beginning{
-		position: gerritstream.Position{After: z, CheckpointedAt: zuul.written, Lost: lost},
-		ok:       true,
-		led:      true,
-	}
+	pos := gerritstream.Position{After: z, CheckpointedAt: zuul.written, Lost: lost}
+	return beginning{found: gerritstream.Beginning{Position: pos, Stored: true}, led: true}
 }

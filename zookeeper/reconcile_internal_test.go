@@ -71,24 +71,24 @@ func TestReconcile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := reconcile(stored{position: tc.ours, ok: tc.ok, zuul: tc.zuul, foreign: tc.foreign})
-			if b.ok != tc.wantOK || (b.warning != "") != tc.warn || (b.lost != nil) != tc.anyLoss {
-				t.Errorf("begins with ok %v, warning %q, loss %v", b.ok, b.warning, b.lost)
+			if b.found.Stored != tc.wantOK || (b.warning != "") != tc.warn || (b.found.Lost != nil) != tc.anyLoss {
+				t.Errorf("begins with ok %v, warning %q, loss %v", b.found.Stored, b.warning, b.found.Lost)
 			}
 			want := tc.ours
 			if tc.after != "" {
 				want = gerritstream.Position{After: tc.after, CheckpointedAt: written}
 			}
-			if b.lost != nil {
-				if !b.lost.From.Equal(tc.lost) || !b.lost.Until.Equal(written) || b.lost.Why != gerritstream.WhyForeignLed {
-					t.Errorf("possibly lost: %+v", *b.lost)
+			if b.found.Lost != nil {
+				if !b.found.Lost.From.Equal(tc.lost) || !b.found.Lost.Until.Equal(written) || b.found.Lost.Why != gerritstream.WhyForeignLed {
+					t.Errorf("possibly lost: %+v", *b.found.Lost)
 				}
 			}
-			if got := b.position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.CheckpointedAt.Equal(want.CheckpointedAt) ||
+			if got := b.found.Position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.CheckpointedAt.Equal(want.CheckpointedAt) ||
 				got.Ended != want.Ended || got.From != want.From || !got.CaughtUp.Equal(want.CaughtUp) || !errors.Is(got.Unreadable, want.Unreadable) {
 				t.Errorf("begins with %+v, want %+v", got, want)
 			}
-			if b.position.Unreadable == nil && b.ok {
-				if _, _, err := storekit.DecodePosition(storekit.EncodePosition(b.position, gerritstream.Stamp{})); err != nil {
+			if b.found.Position.Unreadable == nil && b.found.Stored {
+				if _, _, err := storekit.DecodePosition(storekit.EncodePosition(b.found.Position, gerritstream.Stamp{})); err != nil {
 					t.Errorf("the position cannot be stored: %v", err)
 				}
 			}
@@ -100,8 +100,8 @@ func TestReconcileKeepsLosses(t *testing.T) {
 	p := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.UnixMilli(1)}}
 	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"}, {Until: time.UnixMilli(2), Why: "bad position"}}
 	b := reconcile(stored{position: p, ok: true, zuul: checkpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
-	if !slices.Equal(b.position.Lost, p.Lost) || b.lost == nil {
-		t.Errorf("losses are %+v, and %v", b.position.Lost, b.lost)
+	if !slices.Equal(b.found.Position.Lost, p.Lost) || b.found.Lost == nil {
+		t.Errorf("losses are %+v, and %v", b.found.Position.Lost, b.found.Lost)
 	}
 }
 

@@ -36,12 +36,12 @@ type term struct {
 
 	// What follows belongs to the goroutine that uses the term.
 
-	pos     gerritstream.Position
-	ok      bool
-	lost    *gerritstream.Interval // found as the term began, and not in pos; nil: nothing
-	version int32                  // of our position's node; absent: there is none
-	zuul    checkpoint             // as we know it
-	start   int32                  // version of the start record's node, whose epoch is not later; absent: there is none
+	beginning gerritstream.Beginning
+	after     gerritstream.SequenceNumber // of the position, as committed last
+
+	version int32      // of our position's node; absent: there is none
+	zuul    checkpoint // as we know it
+	start   int32      // version of the start record's node, whose epoch is not later; absent: there is none
 
 	fromSequence bool                        // the term began from a sequence number
 	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
@@ -57,16 +57,8 @@ func (t *term) Context() context.Context { return t.ctx }
 // Number implements gerritstream.Term.
 func (t *term) Number() uint64 { return t.number }
 
-// Position implements gerritstream.Term.
-func (t *term) Position() (gerritstream.Position, bool) { return t.pos, t.ok }
-
-// Lost implements gerritstream.Term.
-func (t *term) Lost() (gerritstream.Interval, bool) {
-	if t.lost == nil {
-		return gerritstream.Interval{}, false
-	}
-	return *t.lost, true
-}
+// Beginning implements gerritstream.Term.
+func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
 
 // Limits implements gerritstream.Term.
 func (t *term) Limits() gerritstream.Limits { return limits }

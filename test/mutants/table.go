@@ -5,8 +5,8 @@ var mutants = []mutant{
 	{
 		name: "the anchor is not committed before the first read",
 		file: "consumer/reader.go",
-		old:  "	err = r.commit(work)\n	return campaignAgain, err == nil, err\n}\n\n// noteFound reports",
-		new:  "	return campaignAgain, err == nil, err\n}\n\n// noteFound reports",
+		old:  "	err = r.commit(work)\n	return campaignAgain, err == nil, err\n}\n\n// close marks",
+		new:  "	return campaignAgain, err == nil, err\n}\n\n// close marks",
 		pkg:  "./consumer", tests: "TestAnchorIsCommittedBeforeTheFirstRead",
 	},
 	{
@@ -97,8 +97,8 @@ var mutants = []mutant{
 	{
 		name: "what Python lost is not kept",
 		file: "consumer/reader.go",
-		old:  "	r.cursor = r.cursor.WithLost(i)\n	r.w.lost(i)\n	return r.commit(work)\n",
-		new:  "	r.lost(i)\n	return nil\n",
+		old:  "		r.cursor = r.cursor.WithLost(*lost)\n		r.w.lost(*lost)\n",
+		new:  "		r.w.lost(*lost)\n",
 		pkg:  "./consumer", tests: "TestEachLossShowsInLogMetricAndStatus|TestWhatPythonLostIsCommittedBeforeTheFirstRead",
 	},
 	{
