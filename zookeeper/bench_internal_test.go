@@ -7,7 +7,7 @@ import (
 
 // BenchmarkEnvelope encodes an event of 2.1 KB as Zuul reads it.
 func BenchmarkEnvelope(b *testing.B) {
-	e := anEntry(string(make([]byte, 2100)))
+	e := testEntry(string(make([]byte, 2100)))
 	now := time.Now()
 	buf := make([]byte, 0, 4096)
 	b.SetBytes(int64(len(e.Payload)))

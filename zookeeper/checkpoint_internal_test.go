@@ -72,7 +72,7 @@ func FuzzCheckpoint(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := bytes.Clone(raw)
-		z := checkpoint{present: true, raw: raw}
+		z := zuulCheckpoint{present: true, raw: raw}
 		got, err := z.sequence()
 		want, wantErr := modelCheckpoint(raw)
 		if string(got) != want || (err != nil) != (wantErr != nil) {
@@ -84,11 +84,11 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := checkpoint{present: true, raw: encodeCheckpoint(got)}
+		again := zuulCheckpoint{present: true, raw: encodeCheckpoint(got)}
 		if back, err := again.sequence(); back != got || err != nil {
 			t.Fatalf("%q is written as %s and read as %q, %v", got, again.raw, back, err)
 		}
-		b := reconcile(stored{position: gerritstream.Position{}, zuul: z})
+		b := reconcile(shardState{position: gerritstream.Position{}, zuul: z})
 		if b.found.Stored != (got != "") || b.found.Position.After != got {
 			t.Fatalf("a term that finds %q begins with %+v", got, b.found.Position)
 		}

@@ -31,7 +31,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	case err == nil:
 		t.after = c.Position.After
 		return nil
-	case fateOf(err) == sessionOver:
+	case outcomeOf(err) == sessionOver:
 		err = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, err)
 	}
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
@@ -52,36 +52,36 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	defer cancel(nil)
 	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
 	if len(c.Entries) > 0 {
-		if err := t.store.queue.wait(ctx, t.session); err != nil {
+		if err := t.store.queueLimit.wait(ctx, t.session); err != nil {
 			return err
 		}
 	}
-	w := &work{
-		term: t, position: c.Position, entries: c.Entries, letters: c.DeadLetters, nonce: rand.Text(),
-		service: c.Now, began: began,
+	a := &commitAttempt{
+		term: t, position: c.Position, entries: c.Entries, deadLetters: c.DeadLetters, nonce: rand.Text(),
+		serviceNow: c.Now, began: began,
 	}
-	w.dropPassed()
-	return t.store.write(pointCommit, func() error { return w.do(ctx) })
+	a.dropPassed()
+	return t.store.write(pointCommit, func() error { return a.run(ctx) })
 }
 
 // work is one commit on its way.
-type work struct {
-	term     *term
-	position gerritstream.Position
-	nonce    string
-	entries  []gerritstream.Entry      // without those that a Python zombie has queued
-	letters  []gerritstream.DeadLetter // likewise, and without those that are held already or that there is no room for
-	side     string                    // id of the side data that the only entry is in; empty: it is not there
+type commitAttempt struct {
+	term        *term
+	position    gerritstream.Position
+	nonce       string
+	entries     []gerritstream.Entry      // without those that a Python zombie has queued
+	deadLetters []gerritstream.DeadLetter // likewise, and without those that are held already or that there is no room for
+	largeID     string                    // id of the side data that the only entry is in; empty: it is not there
 
 	discarded []gerritstream.DeadLetter // for which there is no room
 
-	service time.Time // the service's clock had reached it when the commit began; zero: not known
-	began   time.Time // local
+	serviceNow time.Time // the service's clock had reached it when the commit began; zero: not known
+	began      time.Time // local
 
-	zombies int  // how often Zuul's checkpoint was written by another
-	starts  int  // how often the start record was found changed
-	parents bool // parents were made anew
-	unsaid  bool // the intent was gone
+	foreignWrites    int  // how often Zuul's checkpoint was written by another
+	originChanges    int  // how often the start record was found changed
+	parentsRecreated bool // parents were made anew
+	intentGone       bool // the intent was gone
 }
 
 // writing is the timestamp of what is written now, the time of writing as in
@@ -89,65 +89,65 @@ type work struct {
 // others have come that belong before it. It is the local clock's, but not
 // ahead of the service's: Zuul's scheduler stands still until a timestamp has
 // come.
-func (w *work) writing() time.Time {
-	local := w.term.store.config.Now()
-	if w.service.IsZero() {
+func (a *commitAttempt) timestamp() time.Time {
+	local := a.term.store.config.Now()
+	if a.serviceNow.IsZero() {
 		return local
 	}
-	if service := w.service.Add(time.Since(w.began)); service.Before(local) {
+	if service := a.serviceNow.Add(time.Since(a.began)); service.Before(local) {
 		return service
 	}
 	return local
 }
 
 // do writes the commit.
-func (w *work) do(ctx context.Context) error {
-	t := w.term
-	if err := w.ready(ctx); err != nil {
-		if f := fateOf(err); ctx.Err() == nil && (f == unknown || f == unsent) && !errors.Is(err, gerritstream.ErrLeadershipLost) {
+func (a *commitAttempt) run(ctx context.Context) error {
+	t := a.term
+	if err := a.prepare(ctx); err != nil {
+		if f := outcomeOf(err); ctx.Err() == nil && (f == unknown || f == notSent) && !errors.Is(err, gerritstream.ErrLeadershipLost) {
 			err = fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err) // what there is of it, the next attempt clears away
 		}
 		return err
 	}
-	size := int64(min(w.size(), maxEncoded))
+	size := int64(min(a.size(), maxEncoded))
 	if err := t.store.encoded.Acquire(ctx, size); err != nil {
 		return context.Cause(ctx)
 	}
 	defer t.store.encoded.Release(size)
-	if err := w.submit(ctx); err != nil {
+	if err := a.submit(ctx); err != nil {
 		return err
 	}
-	t.store.queue.add(int64(len(w.entries)))
-	t.store.discards.Log(w.discarded)
-	if w.side != "" && len(w.entries) == 0 { // a zombie has queued it meanwhile
-		return t.clearIntent(ctx, []byte(w.side))
+	t.store.queueLimit.add(int64(len(a.entries)))
+	t.store.discards.Log(a.discarded)
+	if a.largeID != "" && len(a.entries) == 0 { // a zombie has queued it meanwhile
+		return t.clearIntent(ctx, []byte(a.largeID))
 	}
 	return nil
 }
 
 // ready does what comes before the transaction.
-func (w *work) ready(ctx context.Context) error {
-	if w.term.start == absent {
-		if err := w.term.checkEpoch(ctx); err != nil {
+func (a *commitAttempt) prepare(ctx context.Context) error {
+	if a.term.originVersion == absent {
+		if err := a.term.checkEpoch(ctx); err != nil {
 			return err
 		}
 	}
-	if err := w.layAside(ctx); err != nil {
+	if err := a.spill(ctx); err != nil {
 		return err
 	}
-	return w.admit(ctx)
+	return a.admitDeadLetters(ctx)
 }
 
 // size is an estimate of the bytes that the commit takes.
-func (w *work) size() int {
+func (a *commitAttempt) size() int {
 	size := 0
-	for i := range w.entries {
-		if w.side == "" {
-			size += w.entries[i].Weight()
+	for i := range a.entries {
+		if a.largeID == "" {
+			size += a.entries[i].Weight()
 		}
 	}
-	for i := range w.letters {
-		size += w.letters[i].Weight() * 4 / 3
+	for i := range a.deadLetters {
+		size += a.deadLetters[i].Weight() * 4 / 3
 	}
 	return size + 8<<10
 }
@@ -159,39 +159,39 @@ func (w *work) size() int {
 // every commit does; so of all its copies that are under way, and of any later
 // commit in their stead, at most one is ever carried out, in whatever order
 // they arrive.
-func (w *work) submit(ctx context.Context) error {
-	t := w.term
-	ops := w.build()
+func (a *commitAttempt) submit(ctx context.Context) error {
+	t := a.term
+	ops := a.build()
 	doubt := false // a copy whose reply was lost may have been carried out, or may yet be
 	for {
 		// THE COMMIT POINT.
 		failed, err := t.session.multi(ctx, ops.list...)
-		switch f := fateOf(err); {
-		case f == answered:
+		switch f := outcomeOf(err); {
+		case f == succeeded:
 			ops.free()
-			w.done()
+			a.applied()
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case f == unknown || f == refused && doubt && ops.kind(failed) == opPosition:
-			applied, e := w.readBack(ctx)
+			applied, e := a.readBack(ctx)
 			switch {
 			case e != nil:
 				return fmt.Errorf("%w: %w", err, e)
 			case applied:
-				w.done()
+				a.applied()
 				return nil
 			case f == refused:
 				return errMoved
 			}
 			doubt = true
-			ops = w.build() // in memory of its own: the library may yet send the copy
+			ops = a.build() // in memory of its own: the library may yet send the copy
 		case f == refused:
-			if err := w.putRight(ctx, ops.kind(failed), err); err != nil {
+			if err := a.recover(ctx, ops.kind(failed), err); err != nil {
 				return err
 			}
-			ops = w.build()
-		case f == unsent:
+			ops = a.build()
+		case f == notSent:
 			if !wait(ctx, 50*time.Millisecond) {
 				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 			}
@@ -203,16 +203,16 @@ func (w *work) submit(ctx context.Context) error {
 
 // readBack tells whether the commit was carried out although its reply was
 // lost. It waits for the connection.
-func (w *work) readBack(ctx context.Context) (applied bool, err error) {
-	t := w.term
+func (a *commitAttempt) readBack(ctx context.Context) (applied bool, err error) {
+	t := a.term
 	for {
 		n, err := t.session.get(ctx, t.store.at.position(t.epoch, t.shard))
-		switch f := fateOf(err); {
-		case f == answered && !n.present:
+		switch f := outcomeOf(err); {
+		case f == succeeded && !n.present:
 			return false, nil
-		case f == answered:
+		case f == succeeded:
 			_, stamp, err := storekit.DecodePosition(n.data)
-			return err == nil && stamp.Nonce == w.nonce, nil
+			return err == nil && stamp.Nonce == a.nonce, nil
 		case f == refused, f == sessionOver:
 			return false, err
 		case !wait(ctx, 50*time.Millisecond):
@@ -222,14 +222,14 @@ func (w *work) readBack(ctx context.Context) (applied bool, err error) {
 }
 
 // done takes over what the transaction has changed.
-func (w *work) done() {
-	t := w.term
+func (a *commitAttempt) applied() {
+	t := a.term
 	t.version++ // from absent to 0 as well
-	if want := w.checkpoint(); !t.knows(want) {
+	if want := a.zuulCheckpoint(); !t.knows(want) {
 		t.wroteCheckpoint(want)
 	}
-	if len(w.discarded) > 0 {
-		t.discards.wrote(len(w.discarded))
+	if len(a.discarded) > 0 {
+		t.discards.wrote(len(a.discarded))
 	}
 }
 
@@ -238,9 +238,9 @@ func (t *term) knows(want []byte) bool { return t.zuul.present && bytes.Equal(t.
 
 // checkpoint is what Zuul's checkpoint says with this commit: never less than
 // what a Python zombie has queued.
-func (w *work) checkpoint() []byte {
-	after := w.position.After
-	if passed := w.term.passed; after.Compare(passed) < 0 {
+func (a *commitAttempt) zuulCheckpoint() []byte {
+	after := a.position.After
+	if passed := a.term.passed; after.Compare(passed) < 0 {
 		after = passed
 	}
 	return encodeCheckpoint(after)
@@ -248,30 +248,30 @@ func (w *work) checkpoint() []byte {
 
 // putRight does what can be done about a refusal. nil: the commit is to be
 // built and sent again.
-func (w *work) putRight(ctx context.Context, of opKind, err error) error {
-	t := w.term
+func (a *commitAttempt) recover(ctx context.Context, of opKind, err error) error {
+	t := a.term
 	switch {
 	case of == opLock:
 		return errDeposed
 	case of == opPosition && isConflict(err) && !(t.version == absent && errors.Is(err, zk.ErrNoNode)):
 		t.session.forget() // in case more than the position was deleted
 		return errMoved
-	case of == opZuul && isConflict(err):
-		return w.meetZombie(ctx)
-	case of == opStart && isConflict(err):
-		if w.starts++; w.starts > maxStarts {
-			return errStartMoves
+	case of == opCheckpoint && isConflict(err):
+		return a.adoptForeignCheckpoint(ctx)
+	case of == opOrigin && isConflict(err):
+		if a.originChanges++; a.originChanges > maxOriginChanges {
+			return errOriginChanging
 		}
 		return t.checkEpoch(ctx)
 	case of == opDiscarded && isConflict(err):
 		return t.discards.read(ctx, t)
-	case of == opLetter && errors.Is(err, zk.ErrNodeExists):
-		return w.dropHeld(ctx)
-	case of == opIntent && errors.Is(err, zk.ErrNoNode) && !w.unsaid:
-		w.unsaid = true
+	case of == opDeadLetter && errors.Is(err, zk.ErrNodeExists):
+		return a.dropHeldDeadLetters(ctx)
+	case of == opIntent && errors.Is(err, zk.ErrNoNode) && !a.intentGone:
+		a.intentGone = true
 		return nil
-	case errors.Is(err, zk.ErrNoNode) && !w.parents: // what it is to be below is gone
-		w.parents = true
+	case errors.Is(err, zk.ErrNoNode) && !a.parentsRecreated: // what it is to be below is gone
+		a.parentsRecreated = true
 		t.store.log.Warn("nodes were deleted under a running process: they are made anew", "shard", t.shard)
 		t.session.forget()
 		if err := t.checkEpoch(ctx); err != nil { // in an epoch that is over nothing is made
@@ -289,9 +289,9 @@ const maxZombies = 3
 // Python process that has lost its session and does not know it yet. What it
 // has queued is not queued again, as far as that can be told: if the term began
 // from an anchor, the zombie has begun somewhere else.
-func (w *work) meetZombie(ctx context.Context) error {
-	t := w.term
-	if w.zombies++; w.zombies >= maxZombies {
+func (a *commitAttempt) adoptForeignCheckpoint(ctx context.Context) error {
+	t := a.term
+	if a.foreignWrites++; a.foreignWrites >= maxZombies {
 		return errors.New("another program keeps writing Zuul's checkpoint")
 	}
 	n, err := t.session.get(ctx, t.store.at.checkpoint(t.shard))
@@ -299,11 +299,11 @@ func (w *work) meetZombie(ctx context.Context) error {
 		return err
 	}
 	ours := t.after
-	t.zuul = checkpoint{n.present, n.data, n.stat.Version, fromMilliseconds(n.stat.Mtime)}
+	t.zuul = zuulCheckpoint{n.present, n.data, n.stat.Version, fromMilliseconds(n.stat.Mtime)}
 	theirs, err := t.zuul.sequence()
 	if err == nil && t.fromSequence && theirs.Compare(ours) > 0 {
 		t.passed = theirs
-		w.dropPassed()
+		a.dropPassed()
 	}
 	t.store.log.Warn("Zuul's checkpoint was changed by another program while this process leads",
 		"shard", t.shard, "checkpoint", theirs, "ours", ours)
@@ -311,18 +311,18 @@ func (w *work) meetZombie(ctx context.Context) error {
 }
 
 // dropPassed leaves out what a Python zombie has queued.
-func (w *work) dropPassed() {
-	passed := w.term.passed
+func (a *commitAttempt) dropPassed() {
+	passed := a.term.passed
 	if passed == "" {
 		return
 	}
 	var entries []gerritstream.Entry
-	for i := range w.entries {
-		if w.entries[i].Seq.Compare(passed) > 0 {
-			entries = append(entries, w.entries[i])
+	for i := range a.entries {
+		if a.entries[i].Seq.Compare(passed) > 0 {
+			entries = append(entries, a.entries[i])
 		}
 	}
-	w.entries = entries
+	a.entries = entries
 	keep := func(letters []gerritstream.DeadLetter) (kept []gerritstream.DeadLetter) {
 		for i := range letters {
 			if letters[i].Seq.Compare(passed) > 0 {
@@ -331,5 +331,5 @@ func (w *work) dropPassed() {
 		}
 		return kept
 	}
-	w.letters, w.discarded = keep(w.letters), keep(w.discarded)
+	a.deadLetters, a.discarded = keep(a.deadLetters), keep(a.discarded)
 }

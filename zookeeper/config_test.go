@@ -110,7 +110,7 @@ func TestTLS(t *testing.T) {
 func TestTLSToAPlainPort(t *testing.T) {
 	t.Parallel()
 	certs := peers.MakeCertificates(t)
-	c := newWorld(t, single).config(zookeeper.Config{TLS: &zookeeper.TLS{Cert: certs.Client.Cert, Key: certs.Client.Key, CA: certs.CA}})
+	c := newCluster(t, single).config(zookeeper.Config{TLS: &zookeeper.TLS{Cert: certs.Client.Cert, Key: certs.Client.Key, CA: certs.CA}})
 	if _, err := zookeeper.Inspect(soon(t), c); err == nil || !strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), c.Hosts[0]) {
 		t.Errorf("inspect returned %v", err)
 	}
@@ -120,8 +120,8 @@ func TestTLSToAPlainPort(t *testing.T) {
 // works.
 func TestMissingChroot(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	c := w.config(zookeeper.Config{})
+	cl := newCluster(t, single)
+	c := cl.config(zookeeper.Config{})
 	c.Chroot += "/missing/below"
 	store, err := zookeeper.Open(t.Context(), c)
 	if err != nil {
@@ -138,10 +138,10 @@ func TestMissingChroot(t *testing.T) {
 			t.Errorf("%s returned %v", what, err)
 		}
 	}
-	if len(w.children(w.chroot)) != 0 {
+	if len(cl.children(cl.chroot)) != 0 {
 		t.Error("it was made")
 	}
-	w.put(c.Chroot, []byte{})
+	cl.put(c.Chroot, []byte{})
 	eventually(t, "the store works", func() bool { _, _, err := store.Origin(soon(t)); return err == nil })
 }
 
@@ -149,49 +149,49 @@ func TestMissingChroot(t *testing.T) {
 // gives up: that does not pass.
 func TestRefusedByAccessControl(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	if _, err := w.raw.Create(w.chroot+"/zuul", []byte{}, 0, zk.WorldACL(zk.PermRead)); err != nil {
+	cl := newCluster(t, single)
+	if _, err := cl.raw.Create(cl.chroot+"/zuul", []byte{}, 0, zk.WorldACL(zk.PermRead)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = w.raw.SetACL(w.chroot+"/zuul", zk.WorldACL(zk.PermAll), -1) })
-	_, err := w.open(zookeeper.Config{}).Campaign(soon(t), 0, shardA)
+	t.Cleanup(func() { _, _ = cl.raw.SetACL(cl.chroot+"/zuul", zk.WorldACL(zk.PermAll), -1) })
+	_, err := cl.open(zookeeper.Config{}).Campaign(soon(t), 0, shardA)
 	if !errors.Is(err, zk.ErrNoAuth) || !strings.Contains(err.Error(), "access control") {
 		t.Errorf("campaign returned %v", err)
 	}
 }
 
 // A garbage start record, or one of a newer version, is refused and left alone.
-func TestGarbageStart(t *testing.T) {
+func TestGarbageOrigin(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	for _, garbage := range []string{"", "{", "null", "[]", "{}", `{"format": 1}`, `{"format": 2, "x": 1}`, "\xff"} {
-		w.put(w.own("/start"), []byte(garbage))
+		cl.put(cl.own("/start"), []byte(garbage))
 		if _, _, err := store.Origin(soon(t)); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("start record %q: %v", garbage, err)
 		}
 		if err := store.SetOrigin(soon(t), nil, gerritstream.Origin{Stream: stream}); err == nil {
 			t.Errorf("start record %q was overwritten", garbage)
 		}
-		if got := string(w.get(w.own("/start"))); got != garbage {
+		if got := string(cl.get(cl.own("/start"))); got != garbage {
 			t.Errorf("start record %q became %q", garbage, got)
 		}
 	}
 }
 
 // lines collects what is logged.
-type lines struct {
+type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer // under mu
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
 }
 
-func (l *lines) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
@@ -201,10 +201,10 @@ func (l *lines) String() string {
 // in the queue.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	log := &lines{}
-	link := peers.NewZooKeeperLink(t, w.hosts[0])
-	c := w.config(zookeeper.Config{SessionTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	cl := newCluster(t, single)
+	log := &logBuffer{}
+	link := peers.NewZooKeeperLink(t, cl.hosts[0])
+	c := cl.config(zookeeper.Config{SessionTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	c.Hosts = []string{link.Addr()}
 	store, err := zookeeper.Open(t.Context(), c)
 	if err != nil {

@@ -124,26 +124,26 @@ var errSessionOver = errors.New("the session with ZooKeeper is over")
 // dial connects to a server, for the library. It refuses once the session is
 // over: the library would send what is queued in this session into the next
 // one.
-func (k *session) dial(_, address string, _ time.Duration) (net.Conn, error) {
-	if k.isOver() {
+func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) {
+	if sess.isOver() {
 		return nil, errSessionOver
 	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(k.ctx, k.patience())
+	ctx, cancel := context.WithTimeout(sess.ctx, sess.dialTimeout())
 	defer cancel()
-	conn, err := k.store.connect(ctx, address)
+	conn, err := sess.store.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	l := &link{Conn: conn, began: began}
-	l.handshake = time.AfterFunc(k.patience(), func() { _ = l.Close() })
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.cut {
+	l.handshake = time.AfterFunc(sess.dialTimeout(), func() { _ = l.Close() })
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.cut {
 		_ = conn.Close()
 		return nil, errSessionOver
 	}
-	k.link = l
+	sess.link = l
 	return l, nil
 }
 
@@ -167,12 +167,12 @@ func (s *Store) connect(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // cutLink closes the connection, and any later one at once.
-func (k *session) cutLink() {
-	k.mu.Lock()
-	l := k.link
-	k.cut = true
-	k.mu.Unlock()
-	k.cancel()
+func (sess *session) cutLink() {
+	sess.mu.Lock()
+	l := sess.link
+	sess.cut = true
+	sess.mu.Unlock()
+	sess.cancel()
 	if l != nil {
 		_ = l.Close()
 	}

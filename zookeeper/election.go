@@ -9,9 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // candidacy is one Campaign under way.
@@ -30,13 +29,13 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 	c := &candidacy{store: s, epoch: epoch, shard: shard, root: s.at.election(shard)}
 	pause := 50 * time.Millisecond
 	for {
-		k, err := s.await(ctx)
+		sess, err := s.await(ctx)
 		if err == nil {
 			var t *term
-			if t, err = c.campaign(ctx, k); err == nil {
+			if t, err = c.campaign(ctx, sess); err == nil {
 				return t, nil
 			}
-			c.withdraw(k)
+			c.withdraw(sess)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -67,45 +66,45 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // campaign queues up, waits for its turn and begins a term, all in one session.
-func (c *candidacy) campaign(ctx context.Context, k *session) (*term, error) {
-	if err := k.ensure(ctx, c.root); err != nil {
+func (c *candidacy) campaign(ctx context.Context, sess *session) (*term, error) {
+	if err := sess.ensure(ctx, c.root); err != nil {
 		return nil, err
 	}
-	if err := c.queueUp(ctx, k); err != nil {
+	if err := c.enqueue(ctx, sess); err != nil {
 		return nil, err
 	}
 	for {
-		mine, before, err := c.look(ctx, k)
+		mine, before, err := c.predecessor(ctx, sess)
 		switch {
 		case err != nil:
 			return nil, err
 		case mine == "":
-			if err := c.queueUp(ctx, k); err != nil {
+			if err := c.enqueue(ctx, sess); err != nil {
 				return nil, err
 			}
 			continue
 		case before != "":
-			if err := c.waitBehind(ctx, k, before); err != nil {
+			if err := c.waitForPredecessor(ctx, sess, before); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		return c.begin(ctx, k, mine)
+		return c.newTerm(ctx, sess, mine)
 	}
 }
 
 // queueUp makes a lock node. When the reply is lost, the line is asked whether
 // there is one; an earlier attempt's node that turns up later belongs to no
 // living candidacy and is removed.
-func (c *candidacy) queueUp(ctx context.Context, k *session) error {
+func (c *candidacy) enqueue(ctx context.Context, sess *session) error {
 	c.rename()
 	c.doubt = false
-	err := c.store.write(pointCampaign, func() error { return c.makeNode(ctx, k) })
-	switch f := fateOf(err); {
-	case f == answered:
+	err := c.store.write(pointCampaign, func() error { return c.makeNode(ctx, sess) })
+	switch f := outcomeOf(err); {
+	case f == succeeded:
 		return nil
 	case errors.Is(err, zk.ErrNoNode): // the root was deleted
-		k.forget()
+		sess.forget()
 		return err
 	case f != unknown:
 		return err
@@ -114,16 +113,16 @@ func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 	if ctx.Err() != nil || c.store.stopped() {
 		return err
 	}
-	children, e := k.children(ctx, c.root)
+	children, e := sess.children(ctx, c.root)
 	if e != nil {
 		return e
 	}
-	for _, other := range line(children) {
+	for _, other := range candidatesOf(children) {
 		if other.candidacy() != c.name {
 			continue
 		}
-		id, _ := k.identity()
-		if n, e := k.stat(ctx, c.root+"/"+other.name); e != nil || !n.present || n.stat.EphemeralOwner != id {
+		id, _ := sess.identity()
+		if n, e := sess.stat(ctx, c.root+"/"+other.name); e != nil || !n.present || n.stat.EphemeralOwner != id {
 			return errors.Join(err, e)
 		}
 		c.doubt = false
@@ -134,13 +133,13 @@ func (c *candidacy) queueUp(ctx context.Context, k *session) error {
 
 // makeNode makes the lock node. If nobody waits for the answer any more, what
 // it made is removed.
-func (c *candidacy) makeNode(ctx context.Context, k *session) error {
+func (c *candidacy) makeNode(ctx context.Context, sess *session) error {
 	path, root, name := c.root+"/"+c.name+"__lock__", c.root, c.name
-	_, err := writeLate(ctx, k, func(conn *zk.Conn) (string, error) {
+	_, err := writeLate(ctx, sess, func(conn *zk.Conn) (string, error) {
 		return conn.Create(path, lockData(c.store.config.Process), zk.FlagEphemeralSequential, openACL)
 	}, func(_ string, err error) {
-		if fateOf(err) != refused {
-			c.store.orphan(k, root, name)
+		if outcomeOf(err) != refused {
+			c.store.addOrphan(sess, root, name)
 		}
 	})
 	return err
@@ -162,16 +161,16 @@ func (c *candidacy) rename() {
 // look lists the line: the candidate's own node (empty: it is gone) and the one
 // before it (empty: it leads). Nodes of this process that belong to no living
 // candidacy are removed.
-func (c *candidacy) look(ctx context.Context, k *session) (mine, before string, err error) {
+func (c *candidacy) predecessor(ctx context.Context, sess *session) (mine, before string, err error) {
 	for {
-		children, err := k.children(ctx, c.root)
+		children, err := sess.children(ctx, c.root)
 		if err != nil {
 			return "", "", err
 		}
-		waiting := line(children)
-		ghosts := c.store.ghosts(waiting)
+		waiting := candidatesOf(children)
+		ghosts := c.store.staleNodes(waiting)
 		if len(ghosts) == 0 {
-			i := slices.IndexFunc(waiting, func(o contender) bool { return o.candidacy() == c.name })
+			i := slices.IndexFunc(waiting, func(o candidate) bool { return o.candidacy() == c.name })
 			switch {
 			case i < 0:
 				return "", "", nil
@@ -181,7 +180,7 @@ func (c *candidacy) look(ctx context.Context, k *session) (mine, before string, 
 			return waiting[i].name, before, nil
 		}
 		for _, ghost := range ghosts {
-			if err := k.remove(ctx, c.root+"/"+ghost.name); err != nil {
+			if err := sess.remove(ctx, c.root+"/"+ghost.name); err != nil {
 				return "", "", err
 			}
 		}
@@ -190,12 +189,12 @@ func (c *candidacy) look(ctx context.Context, k *session) (mine, before string, 
 
 // waitBehind waits until the node before the candidate's is gone, or it is time
 // to look again.
-func (c *candidacy) waitBehind(ctx context.Context, k *session, before string) error {
-	n, fired, err := k.watchPresent(ctx, c.root+"/"+before)
+func (c *candidacy) waitForPredecessor(ctx context.Context, sess *session, before string) error {
+	n, fired, err := sess.watchPresent(ctx, c.root+"/"+before)
 	if err != nil || !n.present {
 		return err
 	}
-	return k.waitFired(ctx, fired)
+	return sess.waitFired(ctx, fired)
 }
 
 // withdrawGrace is how long a candidate waits for the confirmation that its
@@ -203,7 +202,7 @@ func (c *candidacy) waitBehind(ctx context.Context, k *session, before string) e
 const withdrawGrace = 500 * time.Millisecond
 
 // withdraw removes what an unsuccessful candidacy has left.
-func (c *candidacy) withdraw(k *session) {
+func (c *candidacy) withdraw(sess *session) {
 	s := c.store
 	s.mu.Lock()
 	known := s.candidacies[c.name]
@@ -214,7 +213,7 @@ func (c *candidacy) withdraw(k *session) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawGrace)
 	defer cancel()
-	if err := s.removeNodes(ctx, k, c.root, c.name); err != nil || c.doubt {
-		s.orphan(k, c.root, c.name)
+	if err := s.removeNodes(ctx, sess, c.root, c.name); err != nil || c.doubt {
+		s.addOrphan(sess, c.root, c.name)
 	}
 }

@@ -62,25 +62,25 @@ func (e *ensured) forget() {
 
 // ensure makes nodes that are missing, and what is missing above them, but
 // never the chroot.
-func (k *session) ensure(ctx context.Context, paths ...string) error {
+func (sess *session) ensure(ctx context.Context, paths ...string) error {
 	for _, p := range paths {
-		if err := k.ensureOne(ctx, p); err != nil {
+		if err := sess.ensureOne(ctx, p); err != nil {
 			return fmt.Errorf("make %s: %w", p, err)
 		}
 	}
 	return nil
 }
 
-func (k *session) ensureOne(ctx context.Context, p string) error {
-	if p == k.store.at.chroot || p == "/" {
+func (sess *session) ensureOne(ctx context.Context, p string) error {
+	if p == sess.store.at.chroot || p == "/" {
 		return nil
 	}
 	for {
-		mine, other := k.ensured.begin(p)
+		mine, other := sess.ensured.begin(p)
 		switch {
 		case mine:
-			err := k.makeOne(ctx, p)
-			k.ensured.end(p, err == nil)
+			err := sess.makeOne(ctx, p)
+			sess.ensured.end(p, err == nil)
 			return err
 		case other == nil:
 			return nil
@@ -94,16 +94,16 @@ func (k *session) ensureOne(ctx context.Context, p string) error {
 }
 
 // makeOne makes a node that is missing.
-func (k *session) makeOne(ctx context.Context, p string) error {
-	n, err := k.stat(ctx, p)
+func (sess *session) makeOne(ctx context.Context, p string) error {
+	n, err := sess.stat(ctx, p)
 	if err != nil || n.present {
 		return err
 	}
-	if err := k.ensureOne(ctx, path.Dir(p)); err != nil {
+	if err := sess.ensureOne(ctx, path.Dir(p)); err != nil {
 		return err
 	}
-	if err := k.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
-		k.forget()
+	if err := sess.create(ctx, p, nil, zk.FlagPersistent); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		sess.forget()
 		return err
 	}
 	return nil

@@ -57,7 +57,7 @@ func appendTimestamp(b []byte, t time.Time) []byte {
 }
 
 // appendSidePath appends a node of Zuul's queue whose event is elsewhere.
-func appendSidePath(b []byte, path string) []byte {
+func appendLargeEventPath(b []byte, path string) []byte {
 	quoted, _ := json.Marshal(path) // a string never fails
 	b = append(b, pathOpen...)
 	b = append(b, quoted...)

@@ -15,7 +15,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-func anEntry(payload string) *gerritstream.Entry {
+func testEntry(payload string) *gerritstream.Entry {
 	id := gerritstream.EventID{0x0f, 0xa0, 15: 0xff}
 	return &gerritstream.Entry{
 		ID: id, Shard: "shardId-000000000000", Seq: "49", Sub: gerritstream.NoSub, Arrived: time.UnixMilli(1), Payload: []byte(payload),
@@ -36,7 +36,7 @@ func TestEnvelope(t *testing.T) {
 			"{\"event_data\": {\"payload\":  {\"a\" :1e0,\n\"a\":\"\\u003c\u2028\"} , \"span_context\": null, \"timestamp\": 1.001, \"zuul_event_id\": \"0fa000000000000000000000000000ff\"}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := appendEnvelope([]byte("before"), anEntry(tc.payload), tc.written)
+			got := appendEnvelope([]byte("before"), testEntry(tc.payload), tc.written)
 			if want := "before" + tc.want; string(got) != want {
 				t.Errorf("\n%s\nwant\n%s", got, want)
 			}
@@ -58,7 +58,7 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.write(json.dumps(value, sort_keys=True).encode("utf8") + b"\n")`
 	var in bytes.Buffer
 	for _, ms := range []int64{0, 1, 999, 1000, 1_732_500, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_999, 4_102_444_799_123} {
-		e := anEntry(`{"change": {"number": 7, "subject": "a \u00e9"}, "type": "comment-added"}`)
+		e := testEntry(`{"change": {"number": 7, "subject": "a \u00e9"}, "type": "comment-added"}`)
 		in.Write(append(appendEnvelope(nil, e, time.UnixMilli(ms)), '\n'))
 	}
 	want := in.String()
@@ -73,9 +73,9 @@ for line in sys.stdin.buffer:
 	}
 }
 
-func TestSidePath(t *testing.T) {
+func TestLargeEventPath(t *testing.T) {
 	at := newLayout("/chroot", "gerrit")
-	got := string(appendSidePath(nil, at.unprefixed(at.side("0f"))))
+	got := string(appendLargeEventPath(nil, at.unprefixed(at.largeEvent("0f"))))
 	if want := `{"event_data_path": "/zuul/events/connection/gerrit/events/data/0f"}`; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -84,8 +84,8 @@ func TestSidePath(t *testing.T) {
 		var n struct {
 			Path string `json:"event_data_path"`
 		}
-		data := appendSidePath(nil, at.side("0f"))
-		if err := json.Unmarshal(data, &n); err != nil || n.Path != at.side("0f") {
+		data := appendLargeEventPath(nil, at.largeEvent("0f"))
+		if err := json.Unmarshal(data, &n); err != nil || n.Path != at.largeEvent("0f") {
 			t.Errorf("%s reads as %q, %v", data, n.Path, err)
 		}
 	}
@@ -95,8 +95,8 @@ func TestSidePath(t *testing.T) {
 // transaction, by the formula that was measured.
 func TestWeightIsAnUpperBound(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
-	e := anEntry(`{}`)
-	size := 48 + len(at.queued()) + len(appendEnvelope(nil, e, time.UnixMilli(1_700_000_000_001)))
+	e := testEntry(`{}`)
+	size := 48 + len(at.queueNode()) + len(appendEnvelope(nil, e, time.UnixMilli(1_700_000_000_001)))
 	if size > e.Weight() {
 		t.Errorf("a node takes %d bytes, the weight is %d", size, e.Weight())
 	}
@@ -104,7 +104,7 @@ func TestWeightIsAnUpperBound(t *testing.T) {
 
 // A commit of dead letters alone, as heavy as the limits allow, is within the
 // budget.
-func TestLettersFitIntoATransaction(t *testing.T) {
+func TestDeadLettersFitIntoATransaction(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	for _, each := range []int{1, limits.Weight/limits.Items - 512, gerritstream.MaxDeadLetterBytes} {
 		n := min(limits.Items, limits.Weight/(each+512))
@@ -112,18 +112,18 @@ func TestLettersFitIntoATransaction(t *testing.T) {
 			Shard: "shardId-000000000000", Seq: gerritstream.SequenceNumber(strings.Repeat("9", 56)), Sub: 9999,
 			Arrived: time.Now(), Reason: "utf8", Payload: make([]byte, each), Length: 10 << 20,
 		}
-		if size := n * (48 + len(at.letter(&d)) + len(encodeLetter(&d))); size > maxRequest {
+		if size := n * (48 + len(at.deadLetter(&d)) + len(encodeDeadLetter(&d))); size > maxRequest {
 			t.Errorf("%d letters of %d bytes take %d bytes, the budget is %d", n, each, size, maxRequest)
 		}
 	}
 }
 
-func TestLetterRoundTrip(t *testing.T) {
+func TestDeadLetterRoundTrip(t *testing.T) {
 	d := gerritstream.DeadLetter{
 		ID: gerritstream.EventID{1, 2}, Shard: "shardId-000000000000", Seq: "49", Sub: 3, Arrived: time.UnixMilli(5).UTC(),
 		Reason: "json", Detail: "a \"quote\" and \u2028", Payload: []byte{0, 0xff, '\n'}, Length: 3, SHA256: [32]byte{9},
 	}
-	got, err := decodeLetter(encodeLetter(&d))
+	got, err := decodeDeadLetter(encodeDeadLetter(&d))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,15 +132,15 @@ func TestLetterRoundTrip(t *testing.T) {
 		t.Errorf("%+v reads as %+v", d, got)
 	}
 	d.Detail = strings.Repeat("é", maxDetail)
-	if got, err = decodeLetter(encodeLetter(&d)); err != nil || len(got.Detail) > maxDetail {
+	if got, err = decodeDeadLetter(encodeDeadLetter(&d)); err != nil || len(got.Detail) > maxDetail {
 		t.Errorf("a detail of %d bytes is stored as %d, %v", len(d.Detail), len(got.Detail), err)
 	}
 	for _, garbage := range []string{"", "{}", "null", "[]", `{"format":1,"id":"zz"}`, "\xff"} {
-		if _, err := decodeLetter([]byte(garbage)); err == nil {
+		if _, err := decodeDeadLetter([]byte(garbage)); err == nil {
 			t.Errorf("%q reads as a dead letter", garbage)
 		}
 	}
-	if _, err := decodeLetter([]byte(`{"format":2}`)); !errors.Is(err, gerritstream.ErrNewerFormat) {
+	if _, err := decodeDeadLetter([]byte(`{"format":2}`)); !errors.Is(err, gerritstream.ErrNewerFormat) {
 		t.Errorf("a newer format reads with %v", err)
 	}
 }
@@ -182,11 +182,11 @@ func TestChunks(t *testing.T) {
 func TestChunkerStopsAtAnError(t *testing.T) {
 	broken := errors.New("broken")
 	c := &chunker{write: func(int, []byte) error { return broken }}
-	w, err := zlib.NewWriterLevel(c, 0)
+	cl, err := zlib.NewWriterLevel(c, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(w, bytes.NewReader(make([]byte, 2*chunkSize))); !errors.Is(err, broken) {
+	if _, err := io.Copy(cl, bytes.NewReader(make([]byte, 2*chunkSize))); !errors.Is(err, broken) {
 		t.Errorf("copy returned %v", err)
 	}
 }

@@ -17,64 +17,64 @@ import (
 
 // setStart makes or changes the start record, as another process does: of an
 // epoch, with a retention.
-func (w *world) setStart(epoch int, retention time.Duration) {
-	w.t.Helper()
-	store := w.open(zookeeper.Config{})
-	was, ok, err := store.Origin(soon(w.t))
+func (cl *cluster) setOrigin(epoch int, retention time.Duration) {
+	cl.t.Helper()
+	store := cl.open(zookeeper.Config{})
+	was, ok, err := store.Origin(soon(cl.t))
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	prev := &was
 	if !ok {
 		prev = nil
 	}
 	next := gerritstream.Origin{Epoch: epoch, Stream: stream, From: gerritstream.StartingPosition{Time: arrival}, Retention: retention}
-	if err := store.SetOrigin(soon(w.t), prev, next); err != nil {
-		w.t.Fatal(err)
+	if err := store.SetOrigin(soon(cl.t), prev, next); err != nil {
+		cl.t.Fatal(err)
 	}
-	if err := store.Close(soon(w.t)); err != nil {
-		w.t.Fatal(err)
+	if err := store.Close(soon(cl.t)); err != nil {
+		cl.t.Fatal(err)
 	}
 }
 
 // nodes is what stands in ZooKeeper, by path, but for lock nodes: what was
 // written last, and when.
-func (w *world) nodes() map[string]string {
-	w.t.Helper()
+func (cl *cluster) nodes() map[string]string {
+	cl.t.Helper()
 	all := map[string]string{}
 	var walk func(path string)
 	walk = func(path string) {
-		data, stat, err := w.raw.Get(path)
+		data, stat, err := cl.raw.Get(path)
 		if errors.Is(err, zk.ErrNoNode) {
 			return
 		}
 		if err != nil {
-			w.t.Fatalf("read %s: %v", path, err)
+			cl.t.Fatalf("read %s: %v", path, err)
 		}
 		all[path] = fmt.Sprintf("%d %q", stat.Mzxid, data)
-		for _, child := range w.children(path) {
+		for _, child := range cl.children(path) {
 			if strings.Contains(child, "__lock__") {
 				continue
 			}
 			walk(path + "/" + child)
 		}
 	}
-	walk(w.own(""))
-	walk(w.zuul(""))
+	walk(cl.own(""))
+	walk(cl.zuul(""))
 	return all
 }
 
 // unchanged checks that nothing was written since.
-func (w *world) unchanged(was map[string]string) {
-	w.t.Helper()
-	if now := w.nodes(); !maps.Equal(was, now) {
-		w.t.Errorf("ZooKeeper held\n%v\nand holds\n%v", was, now)
+func (cl *cluster) unchanged(was map[string]string) {
+	cl.t.Helper()
+	if now := cl.nodes(); !maps.Equal(was, now) {
+		cl.t.Errorf("ZooKeeper held\n%v\nand holds\n%v", was, now)
 	}
 }
 
 // answered returns once a store has been told of everything that was written
 // before: a term that knows of no start record learns of one by a watch.
-func answered(t *testing.T, store gerritstream.Store) {
+func succeeded(t *testing.T, store gerritstream.Store) {
 	t.Helper()
 	if _, _, err := store.Origin(soon(t)); err != nil {
 		t.Fatal(err)
@@ -103,20 +103,20 @@ func staleTerm(t *testing.T, term gerritstream.Term) {
 // large event has left.
 func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
-	w.setStart(0, 0)
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
+	cl.setOrigin(0, 0)
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	resign(t, term)
-	w.remove(w.checkpointPath(shardA))
-	w.put(w.own("/intents/"+string(shardA)), []byte("0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"))
-	w.setStart(1, 0)
-	was := w.nodes()
+	cl.remove(cl.checkpointPath(shardA))
+	cl.put(cl.own("/intents/"+string(shardA)), []byte("0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"))
+	cl.setOrigin(1, 0)
+	was := cl.nodes()
 	_, err := store.Campaign(soon(t), 0, shardA)
 	stale(t, err)
-	w.unchanged(was)
-	if line := w.children(w.election(shardA)); len(line) != 0 {
+	cl.unchanged(was)
+	if line := cl.children(cl.election(shardA)); len(line) != 0 {
 		t.Errorf("the line is %q", line)
 	}
 }
@@ -125,19 +125,19 @@ func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 // Zuul's checkpoint.
 func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
-	w.setStart(0, 0)
+	cl := newCluster(t, single)
+	store, link := cl.linked()
+	cl.setOrigin(0, 0)
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	resign(t, term)
-	w.remove(w.checkpointPath(shardA))
+	cl.remove(cl.checkpointPath(shardA))
 	repair := request(opMulti, "/checkpoint-aws_kinesis_")
 	var was map[string]string
 	link.LoseNextRequest(func(b []byte) bool {
 		if was == nil && repair(b) {
-			w.setStart(1, 0)
-			was = w.nodes()
+			cl.setOrigin(1, 0)
+			was = cl.nodes()
 		}
 		return false
 	})
@@ -146,8 +146,8 @@ func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	if was == nil {
 		t.Fatal("Zuul's checkpoint was not to be written")
 	}
-	eventually(t, "nobody is in line", func() bool { return len(w.children(w.election(shardA))) == 0 })
-	w.unchanged(was)
+	eventually(t, "nobody is in line", func() bool { return len(cl.children(cl.election(shardA))) == 0 })
+	cl.unchanged(was)
 }
 
 // A leader that has not heard that the stream was recreated writes nothing
@@ -155,7 +155,7 @@ func TestAnEpochEndsAsATermBegins(t *testing.T) {
 // ends.
 func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
-	letters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{letter(shardA, 2)}}
+	letters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 2)}}
 	for name, tc := range map[string]struct {
 		c     gerritstream.Commit
 		first bool // the very first commit of the shard
@@ -173,62 +173,62 @@ func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store, link := w.linked()
+			cl := newCluster(t, single)
+			store, link := cl.linked()
 			if !tc.none {
-				w.setStart(0, 0)
+				cl.setOrigin(0, 0)
 			}
 			term := elect(t, store, shardA)
 			if !tc.first {
 				commit(t, term, step(shardA, 1, 1))
 			}
-			w.setStart(1, 0)
+			cl.setOrigin(1, 0)
 			if tc.lose != nil {
 				tc.lose(link, request(opMulti, "/positions/"))
 			}
-			was := w.nodes()
+			was := cl.nodes()
 			if tc.none {
-				answered(t, store)
+				succeeded(t, store)
 			}
 			stale(t, term.Commit(soon(t), tc.c))
 			staleTerm(t, term)
 			resign(t, term)
-			w.unchanged(was)
+			cl.unchanged(was)
 		})
 	}
 }
 
 // A start record that changes within its epoch, is deleted or comes back ends
 // no term, and stops no commit. The term heeds the next epoch all the same.
-func TestAStartRecordThatChangesWithinItsEpoch(t *testing.T) {
+func TestAnOriginThatChangesWithinItsEpoch(t *testing.T) {
 	t.Parallel()
 	large := gerritstream.Commit{Position: after(9), Entries: []gerritstream.Entry{event(shardA, 9, 2_000_000)}}
 	for name, tc := range map[string]struct {
-		change func(w *world)
+		change func(cl *cluster)
 		c      gerritstream.Commit
 	}{
-		"retention":                {func(w *world) { w.setStart(0, time.Hour) }, step(shardA, 2, 3)},
-		"retention, a large event": {func(w *world) { w.setStart(0, time.Hour) }, large},
-		"deleted":                  {func(w *world) { w.remove(w.own("/start")) }, step(shardA, 2, 3)},
-		"deleted, a large event":   {func(w *world) { w.remove(w.own("/start")) }, large},
-		"deleted and made again":   {func(w *world) { w.remove(w.own("/start")); w.setStart(0, 0); w.setStart(0, time.Hour) }, step(shardA, 2, 3)},
-		"garbage":                  {func(w *world) { w.put(w.own("/start"), []byte("garbage")) }, step(shardA, 2, 3)},
+		"retention":                {func(cl *cluster) { cl.setOrigin(0, time.Hour) }, step(shardA, 2, 3)},
+		"retention, a large event": {func(cl *cluster) { cl.setOrigin(0, time.Hour) }, large},
+		"deleted":                  {func(cl *cluster) { cl.remove(cl.own("/start")) }, step(shardA, 2, 3)},
+		"deleted, a large event":   {func(cl *cluster) { cl.remove(cl.own("/start")) }, large},
+		"deleted and made again":   {func(cl *cluster) { cl.remove(cl.own("/start")); cl.setOrigin(0, 0); cl.setOrigin(0, time.Hour) }, step(shardA, 2, 3)},
+		"garbage":                  {func(cl *cluster) { cl.put(cl.own("/start"), []byte("garbage")) }, step(shardA, 2, 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			w.setStart(0, 0)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			cl.setOrigin(0, 0)
+			store := cl.open(zookeeper.Config{})
 			term := elect(t, store, shardA)
 			commit(t, term, step(shardA, 1, 1))
-			tc.change(w)
+			tc.change(cl)
 			commit(t, term, tc.c)
 			commit(t, term, step(shardA, 10, 12))
-			w.queued(append(append(events(shardA, 1, 1), tc.c.Entries...), events(shardA, 10, 12)...)...)
-			w.checkpoint(shardA, sequence(12))
-			w.remove(w.own("/start"))
-			w.setStart(1, 0)
-			answered(t, store)
+			cl.queued(append(append(events(shardA, 1, 1), tc.c.Entries...), events(shardA, 10, 12)...)...)
+			cl.checkpoint(shardA, sequence(12))
+			cl.remove(cl.own("/start"))
+			cl.setOrigin(1, 0)
+			succeeded(t, store)
 			stale(t, term.Commit(soon(t), step(shardA, 13, 13)))
 			staleTerm(t, term)
 		})
@@ -238,14 +238,14 @@ func TestAStartRecordThatChangesWithinItsEpoch(t *testing.T) {
 // A commit whose reply or request is lost while the start record changes is
 // carried out once at most. Within the epoch it is carried out, and the term
 // goes on; in one that is over it counts if it was carried out before.
-func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
+func TestALostCommitAndAnOriginThatChanges(t *testing.T) {
 	for loss, lose := range losses {
 		for epoch := range 2 {
 			t.Run(fmt.Sprintf("%s, epoch %d", loss, epoch), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, single)
-				store, link := w.linked()
-				w.setStart(0, 0)
+				cl := newCluster(t, single)
+				store, link := cl.linked()
+				cl.setOrigin(0, 0)
 				term := elect(t, store, shardA)
 				commit(t, term, step(shardA, 1, 1))
 				lost := lose(link, request(opMulti, "/positions/"))
@@ -255,7 +255,7 @@ func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
 					case <-lost:
 						if !changed && reads(b) {
 							changed = true
-							w.setStart(epoch, time.Hour)
+							cl.setOrigin(epoch, time.Hour)
 						}
 					default:
 					}
@@ -277,8 +277,8 @@ func TestALostCommitAndAStartRecordThatChanges(t *testing.T) {
 					stale(t, term.Commit(soon(t), step(shardA, 4, 4)))
 					staleTerm(t, term)
 				}
-				w.queued(events(shardA, 1, last)...)
-				w.checkpoint(shardA, sequence(last))
+				cl.queued(events(shardA, 1, last)...)
+				cl.checkpoint(shardA, sequence(last))
 			})
 		}
 	}
@@ -297,22 +297,22 @@ func TestCheckpointThatAnEarlierEpochWroteLate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
-			w.setStart(0, 0)
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
+			cl.setOrigin(0, 0)
 			term := elect(t, store, shardA) // the stream was made long ago
 			commit(t, term, step(shardA, 1, 2))
 			resign(t, term)
 			if tc.python != "" {
-				w.python(shardA, tc.python)
+				cl.python(shardA, tc.python)
 			}
-			w.setStart(1, 0)
+			cl.setOrigin(1, 0)
 			next, err := store.Campaign(soon(t), 1, shardA)
 			if err != nil {
 				t.Fatal(err)
 			}
 			begins(t, next, tc.want)
-			w.checkpoint(shardA, tc.want)
+			cl.checkpoint(shardA, tc.want)
 		})
 	}
 }

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // ErrConfig says that ZooKeeper is there and cannot be used as configured: the
@@ -36,14 +35,14 @@ var (
 )
 
 // fate is what is known of a request that failed.
-type fate int
+type outcome int
 
 const (
-	answered    fate = iota // it succeeded
-	refused                 // the server refused it: nothing was written
-	unsent                  // it was never sent: nothing was written
-	unknown                 // it may have been carried out, or may yet be
-	sessionOver             // the session is over: nothing more comes of it
+	succeeded   outcome = iota // it succeeded
+	refused                    // the server refused it: nothing was written
+	notSent                    // it was never sent: nothing was written
+	unknown                    // it may have been carried out, or may yet be
+	sessionOver                // the session is over: nothing more comes of it
 )
 
 // refusals are the answers of a server that did nothing, and what is refused
@@ -55,14 +54,14 @@ var refusals = []error{
 }
 
 // fateOf tells what an error of the library means for the request.
-func fateOf(err error) fate {
+func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
-		return answered
+		return succeeded
 	case errors.Is(err, zk.ErrSessionExpired), errors.Is(err, errSessionOver), errors.Is(err, zk.ErrSessionMoved):
 		return sessionOver
 	case errors.Is(err, zk.ErrNoServer):
-		return unsent
+		return notSent
 	case isRefusal(err):
 		return refused
 	}
@@ -94,7 +93,7 @@ func explain(err error) error {
 		return err
 	case errors.Is(err, zk.ErrNoAuth):
 		return fmt.Errorf("%w: the nodes' access control list does not let this process", err)
-	case fateOf(err) == unsent:
+	case outcomeOf(err) == notSent:
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	return err

@@ -3,9 +3,8 @@ package zookeeper
 import (
 	"context"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/go-zookeeper/zk"
 )
 
 // For tests in package zookeeper_test.
@@ -27,12 +26,12 @@ func (o *Operator) Intercept(f func(p Point, write func() error) error) { o.stor
 func (s *Store) Kill() {
 	s.closing.Do(func() {
 		s.mu.Lock()
-		k := s.session
+		sess := s.session
 		s.mu.Unlock()
 		s.farewell = closedContext
-		if k != nil {
-			k.end()
-			k.cutLink()
+		if sess != nil {
+			sess.markOver()
+			sess.cutLink()
 		}
 		s.endTerms(nil, errClosed)
 		close(s.stop)
@@ -45,11 +44,11 @@ func (s *Store) Reap() { s.running.Wait() }
 
 // Session returns the id of the session that stands.
 func (s *Store) Session(ctx context.Context) (int64, error) {
-	k, err := s.await(ctx)
+	sess, err := s.await(ctx)
 	if err != nil {
 		return 0, err
 	}
-	id, _ := k.identity()
+	id, _ := sess.identity()
 	return id, nil
 }
 
@@ -91,24 +90,24 @@ var ErrTooLarge = errTooLarge
 
 // Put makes a node.
 func (s *Store) Put(ctx context.Context, path string, data []byte) error {
-	k, err := s.await(ctx)
+	sess, err := s.await(ctx)
 	if err == nil {
-		err = k.create(ctx, path, data, 0)
+		err = sess.create(ctx, path, data, 0)
 	}
 	return err
 }
 
 // PutAll makes two nodes in a transaction, one of them empty.
 func (s *Store) PutAll(ctx context.Context, empty, full string, data []byte) error {
-	k, err := s.await(ctx)
+	sess, err := s.await(ctx)
 	if err == nil {
-		_, err = k.multi(ctx, &zk.CreateRequest{Path: empty, Data: []byte{}, Acl: openACL}, &zk.CreateRequest{Path: full, Data: data, Acl: openACL})
+		_, err = sess.multi(ctx, &zk.CreateRequest{Path: empty, Data: []byte{}, Acl: openACL}, &zk.CreateRequest{Path: full, Data: data, Acl: openACL})
 	}
 	return err
 }
 
 // DecodeLetter reads a dead letter as stored.
-var DecodeLetter = decodeLetter
+var DecodeLetter = decodeDeadLetter
 
 var closedContext = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -16,7 +16,7 @@ import (
 )
 
 // tally counts what terms come to, and what Kinesis is asked.
-type tally struct {
+type termCounts struct {
 	consumer.NopObserver
 	mu       sync.Mutex
 	terms    int            // under mu
@@ -26,14 +26,14 @@ type tally struct {
 }
 
 // Elected implements gerritstream.Observer.
-func (y *tally) Elected(gerritstream.ShardID, uint64, gerritstream.Position, bool) {
+func (y *termCounts) Elected(gerritstream.ShardID, uint64, gerritstream.Position, bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.terms++
 }
 
 // TermEnded implements gerritstream.Observer.
-func (y *tally) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
+func (y *termCounts) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if cause != nil {
@@ -41,7 +41,7 @@ func (y *tally) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	}
 }
 
-func (y *tally) watch(q *kinesistest.Request, a *kinesistest.Reply) {
+func (y *termCounts) watch(q *kinesistest.Request, a *kinesistest.Reply) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.asked[q.Operation]++
@@ -94,7 +94,7 @@ func TestManyGenerations(t *testing.T) {
 		t.Fatal(err)
 	}
 	open, closed := reshard(t, srv, []string{"shardId-000000000000", "shardId-000000000001", "shardId-000000000002"}, 48)
-	y := &tally{asked: map[string]int{}, refusals: map[string]int{}}
+	y := &termCounts{asked: map[string]int{}, refusals: map[string]int{}}
 	srv.On(kinesistest.Hook{Do: kinesistest.Observe(y.watch)})
 	ensemble := peers.SharedZooKeeper(t, single)
 	chroot := peers.Chroot(t, ensemble)

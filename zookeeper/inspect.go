@@ -17,8 +17,8 @@ import (
 // Inspect implements gerritstream.Store. A shard that Zuul's own listener leads
 // is led by "Zuul (Python)".
 func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err error) {
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		in, err = s.inspect(ctx, k)
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		in, err = s.inspect(ctx, sess)
 		return err
 	})
 	if err != nil {
@@ -39,32 +39,32 @@ func Inspect(ctx context.Context, config Config) (in gerritstream.Inspection, er
 }
 
 // inspect reads everything. It is not one moment: processes go on meanwhile.
-func (s *Store) inspect(ctx context.Context, k *session) (in gerritstream.Inspection, err error) {
-	if err := k.sync(ctx); err != nil {
+func (s *Store) inspect(ctx context.Context, sess *session) (in gerritstream.Inspection, err error) {
+	if err := sess.sync(ctx); err != nil {
 		return in, err
 	}
-	if in.Origin, _, err = s.readStart(ctx, k); err != nil {
+	if in.Origin, _, err = s.readOrigin(ctx, sess); err != nil {
 		return in, err
 	}
 	epoch := 0
 	if in.Origin != nil {
 		epoch = in.Origin.Epoch
 	}
-	if in.Shards, err = s.inspectShards(ctx, k, epoch); err != nil {
+	if in.Shards, err = s.inspectShards(ctx, sess, epoch); err != nil {
 		return in, err
 	}
-	if in.Reports, err = s.inspectReports(ctx, k); err != nil {
+	if in.Reports, err = s.inspectReports(ctx, sess); err != nil {
 		return in, err
 	}
 	var queue, letters node
-	if queue, err = k.stat(ctx, s.at.queue()); err != nil {
+	if queue, err = sess.stat(ctx, s.at.queue()); err != nil {
 		return in, err
 	}
-	if letters, err = k.stat(ctx, s.at.letters()); err != nil {
+	if letters, err = sess.stat(ctx, s.at.deadLetters()); err != nil {
 		return in, err
 	}
 	in.Queue, in.DeadLetters = int64(queue.stat.NumChildren), int64(letters.stat.NumChildren)
-	counts, err := k.readAll(ctx, s.at.discardedCounts())
+	counts, err := sess.readAll(ctx, s.at.discardedCounts())
 	for _, n := range counts {
 		in.Discarded += decodeCount(n.data)
 	}
@@ -73,8 +73,8 @@ func (s *Store) inspect(ctx context.Context, k *session) (in gerritstream.Inspec
 
 // inspectShards describes the shards that have a position in the epoch, or a
 // leader.
-func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
-	positions, err := k.readAll(ctx, s.at.positions(epoch))
+func (s *Store) inspectShards(ctx context.Context, sess *session, epoch int) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
+	positions, err := sess.readAll(ctx, s.at.positions(epoch))
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 			Position: &pos, Term: stamp.Term, Committed: fromMilliseconds(n.stat.Mtime),
 		}
 	}
-	leaders, err := s.leaders(ctx, k)
+	leaders, err := s.leaders(ctx, sess)
 	for shard, leader := range leaders {
 		of := shards[shard]
 		of.Leader, of.Term, of.Foreign = leader.name, cmp.Or(leader.term, of.Term), leader.foreign()
@@ -99,34 +99,34 @@ func (s *Store) inspectShards(ctx context.Context, k *session, epoch int) (map[g
 
 // leader is who leads a shard, or stands in line for it, by which term (0: a
 // foreign one), and its lock node.
-type leader struct {
+type lockHolder struct {
 	name string
 	term uint64
 	path string
 }
 
 // foreign tells that it is somebody, and none of ours.
-func (l leader) foreign() bool { return l.name != "" && l.term == 0 }
+func (l lockHolder) foreign() bool { return l.name != "" && l.term == 0 }
 
 // leaders reads who leads which shard.
-func (s *Store) leaders(ctx context.Context, k *session) (map[gerritstream.ShardID]leader, error) {
-	children, err := k.children(ctx, s.at.zuul)
+func (s *Store) leaders(ctx context.Context, sess *session) (map[gerritstream.ShardID]lockHolder, error) {
+	children, err := sess.children(ctx, s.at.zuul)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]leader, len(children))
+	found := make([]lockHolder, len(children))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)
 	for i, name := range children {
 		if strings.HasPrefix(name, electionPrefix) {
 			all.Go(func() (err error) {
-				found[i], err = k.leader(ctx, s.at.zuul+"/"+name)
+				found[i], err = sess.leader(ctx, s.at.zuul+"/"+name)
 				return err
 			})
 		}
 	}
 	err = all.Wait()
-	leaders := map[gerritstream.ShardID]leader{}
+	leaders := map[gerritstream.ShardID]lockHolder{}
 	for i, name := range children {
 		if found[i].name != "" {
 			leaders[gerritstream.ShardID(strings.TrimPrefix(name, electionPrefix))] = found[i]
@@ -136,31 +136,31 @@ func (s *Store) leaders(ctx context.Context, k *session) (map[gerritstream.Shard
 }
 
 // leader reads who is first in a line. Nobody: its zero value.
-func (k *session) leader(ctx context.Context, root string) (leader, error) {
-	first, err := k.front(ctx, root, 1)
+func (sess *session) leader(ctx context.Context, root string) (lockHolder, error) {
+	first, err := sess.firstInLine(ctx, root, 1)
 	return first[0], err
 }
 
 // front reads who stands at the front of a line, so many of them. Nobody: zero
 // values.
-func (k *session) front(ctx context.Context, root string, many int) ([]leader, error) {
-	found := make([]leader, many)
-	children, err := k.children(ctx, root)
+func (sess *session) firstInLine(ctx context.Context, root string, many int) ([]lockHolder, error) {
+	found := make([]lockHolder, many)
+	children, err := sess.children(ctx, root)
 	if err != nil {
 		return found, err
 	}
 	i := 0
-	for _, c := range line(children) {
+	for _, c := range candidatesOf(children) {
 		path := root + "/" + c.name
-		n, err := k.get(ctx, path)
+		n, err := sess.get(ctx, path)
 		if err != nil {
 			return found, err
 		}
 		if !n.present {
 			continue
 		}
-		name, ours := leaderName(n.data)
-		found[i] = leader{name: name, path: path}
+		name, ours := lockOwner(n.data)
+		found[i] = lockHolder{name: name, path: path}
 		if ours {
 			found[i].term = uint64(n.stat.Czxid)
 		}
@@ -174,14 +174,14 @@ func (k *session) front(ctx context.Context, root string, many int) ([]leader, e
 // inspectReports returns the reports of the processes that are alive. One that
 // cannot be read or understood is left out: it is another version's, and for
 // people.
-func (s *Store) inspectReports(ctx context.Context, k *session) (reports []gerritstream.Report, err error) {
-	names, err := k.children(ctx, s.at.reports())
+func (s *Store) inspectReports(ctx context.Context, sess *session) (reports []gerritstream.Report, err error) {
+	names, err := sess.children(ctx, s.at.reports())
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := k.eachOf(ctx, below(s.at.reports(), names), func(ctx context.Context, path string) (node, error) {
-		n, err := k.get(ctx, path)
-		if fateOf(err) == refused {
+	nodes, err := sess.eachOf(ctx, below(s.at.reports(), names), func(ctx context.Context, path string) (node, error) {
+		n, err := sess.get(ctx, path)
+		if outcomeOf(err) == refused {
 			return node{}, nil
 		}
 		return n, err

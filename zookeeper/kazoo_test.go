@@ -17,8 +17,8 @@ import (
 )
 
 // kazoo is how Python reaches the world. Paths are then without the chroot.
-func (w *world) kazoo() peers.KazooOptions {
-	return peers.KazooOptions{Hosts: strings.Join(w.hosts, ",") + w.chroot, SessionTimeout: brief}
+func (cl *cluster) kazoo() peers.KazooOptions {
+	return peers.KazooOptions{Hosts: strings.Join(cl.hosts, ",") + cl.chroot, SessionTimeout: brief}
 }
 
 const (
@@ -28,16 +28,16 @@ const (
 )
 
 // campaign has a store stand for a shard.
-func campaign(t *testing.T, w *world, store *zookeeper.Store) <-chan gerritstream.Term {
+func campaign(t *testing.T, cl *cluster, store *zookeeper.Store) <-chan gerritstream.Term {
 	t.Helper()
-	before := len(w.children(w.election(shardA)))
+	before := len(cl.children(cl.election(shardA)))
 	won := make(chan gerritstream.Term, 1)
 	go func() {
 		if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
 			won <- term
 		}
 	}()
-	eventually(t, "a candidate is in line", func() bool { return len(w.children(w.election(shardA))) > before })
+	eventually(t, "a candidate is in line", func() bool { return len(cl.children(cl.election(shardA))) > before })
 	return won
 }
 
@@ -45,21 +45,21 @@ func campaign(t *testing.T, w *world, store *zookeeper.Store) <-chan gerritstrea
 // or dies; each knows all of them.
 func TestPythonAndWeTakeTurns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	a, b := w.open(zookeeper.Config{Process: "ours-1"}), w.open(zookeeper.Config{Process: "ours-2"})
-	election, lock := peers.StartContender(t, w.kazoo()), peers.StartContender(t, w.kazoo())
+	cl := newCluster(t, single)
+	a, b := cl.open(zookeeper.Config{Process: "ours-1"}), cl.open(zookeeper.Config{Process: "ours-2"})
+	election, lock := peers.StartContender(t, cl.kazoo()), peers.StartContender(t, cl.kazoo())
 
 	first := elect(t, a, shardA)
 	election.Contend(t, pythonElection, "")
-	eventually(t, "Python is in line", func() bool { return len(w.children(w.election(shardA))) == 2 })
-	second := campaign(t, w, b)
+	eventually(t, "Python is in line", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
+	second := campaign(t, cl, b)
 	lock.ContendByLock(t, pythonElection, "zuul-2")
-	eventually(t, "all are in line", func() bool { return len(w.children(w.election(shardA))) == 4 })
+	eventually(t, "all are in line", func() bool { return len(cl.children(cl.election(shardA))) == 4 })
 	want := []string{"gerritstream ours-1", "", "gerritstream ours-2", "zuul-2"}
 	if got := election.Contenders(t, pythonElection); !slices.Equal(got, want) {
 		t.Errorf("kazoo sees %q, want %q", got, want)
 	}
-	line := muster(t, a, shardA).Candidates[shardA]
+	line := groupState(t, a, shardA).Candidates[shardA]
 	if len(line) != 4 || line[0].Foreign || !line[1].Foreign || line[2].Foreign || !line[3].Foreign {
 		t.Errorf("we see %+v", line)
 	}
@@ -70,7 +70,7 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 
 	resign(t, first)
 	election.AwaitLead(t, pythonElection)
-	third := campaign(t, w, a)
+	third := campaign(t, cl, a)
 	for _, won := range []<-chan gerritstream.Term{second, third} {
 		select {
 		case <-won:
@@ -121,19 +121,19 @@ func TestRealPythonZombie(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
 			resign(t, elect(t, store, shardB)) // the paths are there
 			if tc.begin > 0 {
-				w.python(shardA, quoted(tc.begin))
+				cl.python(shardA, quoted(tc.begin))
 			}
-			zombie := peers.StartContender(t, w.kazoo())
+			zombie := peers.StartContender(t, cl.kazoo())
 			zombie.Contend(t, pythonElection, "")
 			zombie.AwaitLead(t, pythonElection)
 			if _, err := zombie.ReadCheckpoint(t, pythonState); err != nil {
 				t.Fatal(err)
 			}
-			won := campaign(t, w, store)
+			won := campaign(t, cl, store)
 			zombie.Freeze(t)
 			term := wins(t, won)
 			want := gerritstream.SequenceNumber("")
@@ -160,7 +160,7 @@ func TestRealPythonZombie(t *testing.T) {
 				commit(t, term, step(shardA, 13, 14))
 			}
 			var got []int
-			for _, e := range w.entries() {
+			for _, e := range cl.entries() {
 				for n := 11; n <= 14; n++ {
 					if e.ID == event(shardA, n, 100).ID {
 						got = append(got, n)
@@ -170,7 +170,7 @@ func TestRealPythonZombie(t *testing.T) {
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("we queued %v, want %v", got, tc.want)
 			}
-			w.checkpoint(shardA, sequence(14))
+			cl.checkpoint(shardA, sequence(14))
 			resign(t, term)
 			begins(t, elect(t, store, shardA), sequence(14))
 		})
@@ -181,10 +181,10 @@ func TestRealPythonZombie(t *testing.T) {
 // ones too, and it stumbles over nothing.
 func TestZuulReadsWhatWeQueue(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
+	cl := newCluster(t, single)
 	written := time.Now().Add(-time.Hour)
-	store := w.open(zookeeper.Config{Now: func() time.Time { return written }})
-	reader := peers.StartReader(t, w.kazoo(), zuulRoot)
+	store := cl.open(zookeeper.Config{Now: func() time.Time { return written }})
+	reader := peers.StartReader(t, cl.kazoo(), zuulRoot)
 	term, idle := elect(t, store, shardA), elect(t, store, shardB)
 	commit(t, idle, gerritstream.Commit{Position: anchor()})
 	payloads := []string{
@@ -198,7 +198,7 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		e.Payload = []byte(payload)
 		want = append(want, e)
 	}
-	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3)}})
+	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 3)}})
 	for i, size := range []int{700_000, 899_000, 1_100_000, 2 << 20, 5 << 20} {
 		e := event(shardA, 4+i, size)
 		e.Payload = bytes.Replace(e.Payload, []byte(`{"type"`), []byte(`{"project": "a", "type"`), 1)
@@ -242,14 +242,14 @@ func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	const shards = 6
 	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})
-	w := &world{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
-	w.raw = rawConn(t, w.hosts)
-	store, err := zookeeper.Open(t.Context(), w.config(zookeeper.Config{SessionTimeout: 20 * time.Second}))
+	cl := &cluster{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
+	cl.raw = rawConn(t, cl.hosts)
+	store, err := zookeeper.Open(t.Context(), cl.config(zookeeper.Config{SessionTimeout: 20 * time.Second}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close(t.Context()) }()
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + w.chroot, SessionTimeout: steady})
+	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + cl.chroot, SessionTimeout: steady})
 
 	stop := make(chan struct{})
 	var committing sync.WaitGroup
@@ -282,7 +282,7 @@ func TestRollingRestart(t *testing.T) {
 	}
 	close(stop)
 	committing.Wait()
-	m := muster(t, store, ids...)
+	m := groupState(t, store, ids...)
 	for i, shard := range ids {
 		if line := m.Candidates[shard]; len(line) != 2 || line[0].Member != store.Process() || !line[1].Foreign {
 			t.Errorf("the line for %s is %+v", shard, line)
@@ -292,7 +292,7 @@ func TestRollingRestart(t *testing.T) {
 		}
 	}
 	got := map[gerritstream.EventID]int{}
-	for _, e := range w.entries() {
+	for _, e := range cl.entries() {
 		got[e.ID]++
 	}
 	total := 0

@@ -33,9 +33,9 @@ const (
 )
 
 func (l layout) queue() string                { return l.zuul + "/events/queue" }
-func (l layout) queued() string               { return l.queue() + "/q" } // a sequence is appended
-func (l layout) sideData() string             { return l.zuul + "/events/data" }
-func (l layout) side(id string) string        { return l.sideData() + "/" + id }
+func (l layout) queueNode() string            { return l.queue() + "/q" } // a sequence is appended
+func (l layout) largeEvents() string          { return l.zuul + "/events/data" }
+func (l layout) largeEvent(id string) string  { return l.largeEvents() + "/" + id }
 func (l layout) component(kind string) string { return l.chroot + "/zuul/components/" + kind }
 
 func (l layout) election(shard gerritstream.ShardID) string {
@@ -50,12 +50,12 @@ func (l layout) checkpoint(shard gerritstream.ShardID) string {
 // read it.
 func (l layout) unprefixed(path string) string { return strings.TrimPrefix(path, l.chroot) }
 
-func (l layout) start() string              { return l.own + "/start" }
+func (l layout) origin() string             { return l.own + "/start" }
 func (l layout) members() string            { return l.own + "/members" }
 func (l layout) member(id string) string    { return l.members() + "/" + id }
 func (l layout) reports() string            { return l.own + "/reports" }
 func (l layout) report(id string) string    { return l.reports() + "/" + id }
-func (l layout) letters() string            { return l.own + "/dead" }
+func (l layout) deadLetters() string        { return l.own + "/dead" }
 func (l layout) discardedCounts() string    { return l.own + "/discarded" }
 func (l layout) intents() string            { return l.own + "/intents" }
 func (l layout) positions(epoch int) string { return l.own + "/e" + strconv.Itoa(epoch) + "/positions" }
@@ -74,8 +74,8 @@ func (l layout) intent(shard gerritstream.ShardID) string {
 
 // letter is the node of a dead letter: the same record has the same one, so
 // that it is never held twice.
-func (l layout) letter(d *gerritstream.DeadLetter) string {
-	path := l.letters() + "/" + string(d.Shard) + "-" + string(d.Seq)
+func (l layout) deadLetter(d *gerritstream.DeadLetter) string {
+	path := l.deadLetters() + "/" + string(d.Shard) + "-" + string(d.Seq)
 	if d.Sub != gerritstream.NoSub {
 		path += "-" + strconv.Itoa(d.Sub)
 	}

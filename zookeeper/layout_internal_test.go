@@ -16,17 +16,17 @@ func TestLayout(t *testing.T) {
 		at := newLayout(chroot, "gerrit")
 		for got, want := range map[string]string{
 			at.queue():             "/zuul/events/connection/gerrit/events/queue",
-			at.queued():            "/zuul/events/connection/gerrit/events/queue/q",
-			at.side("id"):          "/zuul/events/connection/gerrit/events/data/id",
+			at.queueNode():         "/zuul/events/connection/gerrit/events/queue/q",
+			at.largeEvent("id"):    "/zuul/events/connection/gerrit/events/data/id",
 			at.election(shard):     "/zuul/events/connection/gerrit/election-aws_kinesis_shardId-000000000002",
 			at.checkpoint(shard):   "/zuul/events/connection/gerrit/checkpoint-aws_kinesis_shardId-000000000002",
 			at.component("merger"): "/zuul/components/merger",
-			at.start():             "/gerritstream/gerrit/start",
+			at.origin():            "/gerritstream/gerrit/start",
 			at.position(3, shard):  "/gerritstream/gerrit/e3/positions/shardId-000000000002",
 			at.member("0a"):        "/gerritstream/gerrit/members/0a",
 			at.report("0a"):        "/gerritstream/gerrit/reports/0a",
-			at.letter(whole):       "/gerritstream/gerrit/dead/shardId-000000000002-49",
-			at.letter(part):        "/gerritstream/gerrit/dead/shardId-000000000002-49-7",
+			at.deadLetter(whole):   "/gerritstream/gerrit/dead/shardId-000000000002-49",
+			at.deadLetter(part):    "/gerritstream/gerrit/dead/shardId-000000000002-49-7",
 			at.discarded(shard):    "/gerritstream/gerrit/discarded/shardId-000000000002",
 			at.intent(shard):       "/gerritstream/gerrit/intents/shardId-000000000002",
 		} {
@@ -34,7 +34,7 @@ func TestLayout(t *testing.T) {
 				t.Errorf("%s, want %s", got, chroot+want)
 			}
 		}
-		if got := at.unprefixed(at.side("id")); got != "/zuul/events/connection/gerrit/events/data/id" {
+		if got := at.unprefixed(at.largeEvent("id")); got != "/zuul/events/connection/gerrit/events/data/id" {
 			t.Errorf("Zuul would read %s", got)
 		}
 	}
@@ -100,14 +100,14 @@ func TestHostsByTurns(t *testing.T) {
 }
 
 // kazoo looks for its marks anywhere in a name and sorts by what follows.
-func TestLine(t *testing.T) {
+func TestCandidatesOf(t *testing.T) {
 	const ours, zuuls = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
 	children := []string{
 		zuuls + "__lock__0000000012", ours + "__lock__0000000003", "_c_x-lock-0000000001", "lock-0000000002",
 		ours + "__rlock__0000000000", ours + "__lock__12345", "odd__lock__0000000004", "__lock__0000000005",
 	}
 	var got []string
-	for _, c := range line(children) {
+	for _, c := range candidatesOf(children) {
 		got = append(got, c.turn+" "+c.process())
 	}
 	want := []string{"0000000003 0011223344556677", "0000000004 ", "0000000005 ", "0000000012 ffeeddccbbaa9988"}
@@ -116,9 +116,9 @@ func TestLine(t *testing.T) {
 	}
 }
 
-func TestLeaderName(t *testing.T) {
-	for data, want := range map[string]string{"": foreignLeader, "host1": foreignLeader, "gerritstream host-7": "host-7"} {
-		if got, ours := leaderName([]byte(data)); got != want || ours != (want != foreignLeader) {
+func TestLockOwner(t *testing.T) {
+	for data, want := range map[string]string{"": zuulListener, "host1": zuulListener, "gerritstream host-7": "host-7"} {
+		if got, ours := lockOwner([]byte(data)); got != want || ours != (want != zuulListener) {
 			t.Errorf("leaderName(%q) = %q, %v", data, got, ours)
 		}
 	}

@@ -10,25 +10,25 @@ import (
 
 // contender is a node below a shard's election root: a leader or a candidate,
 // ours or Zuul's.
-type contender struct {
+type candidate struct {
 	name string // of the node
 	turn string // the digits that ZooKeeper appended
 }
 
 // contenderName is what kazoo takes for a contender, searched anywhere in the
 // name.
-var contenderName = regexp.MustCompile(`__lock__(-?\d{10})$`)
+var candidateName = regexp.MustCompile(`__lock__(-?\d{10})$`)
 
 // line returns the contenders among the children of an election root, in their
 // order of succession.
-func line(children []string) []contender {
-	var contenders []contender
+func candidatesOf(children []string) []candidate {
+	var contenders []candidate
 	for _, name := range children {
-		if m := contenderName.FindStringSubmatch(name); m != nil {
-			contenders = append(contenders, contender{name, m[1]})
+		if m := candidateName.FindStringSubmatch(name); m != nil {
+			contenders = append(contenders, candidate{name, m[1]})
 		}
 	}
-	slices.SortFunc(contenders, func(a, b contender) int {
+	slices.SortFunc(contenders, func(a, b candidate) int {
 		return cmp.Or(strings.Compare(a.turn, b.turn), strings.Compare(a.name, b.name))
 	})
 	return contenders
@@ -41,7 +41,7 @@ const idLength = 16
 // process returns the id of the process that a node of ours belongs to; empty:
 // it cannot be one of ours. Names of kazoo's look the same: they are told apart
 // by who is a member, or by the node's data.
-func (c contender) process() string {
+func (c candidate) process() string {
 	if candidacy, _, ok := strings.Cut(c.name, "__lock__"); ok && isHex(candidacy) && len(candidacy) == 2*idLength {
 		return candidacy[:idLength]
 	}
@@ -49,7 +49,7 @@ func (c contender) process() string {
 }
 
 // candidacy returns the id of the process together with that of the candidacy.
-func (c contender) candidacy() string {
+func (c candidate) candidacy() string {
 	candidacy, _, _ := strings.Cut(c.name, "__lock__")
 	return candidacy
 }
@@ -60,18 +60,18 @@ func isHex(s string) bool {
 }
 
 // The data of a lock node: for people, and to tell ours from Zuul's.
-const lockMark = "gerritstream "
+const lockPrefix = "gerritstream "
 
-func lockData(process string) []byte { return []byte(lockMark + clip(process, maxDetail)) }
+func lockData(process string) []byte { return []byte(lockPrefix + clip(process, maxDetail)) }
 
 // foreignLeader is what Zuul's own listener is called.
-const foreignLeader = "Zuul (Python)"
+const zuulListener = "Zuul (Python)"
 
 // leaderName says who a lock node's data tells of, and whether it is one of
 // ours.
-func leaderName(data []byte) (name string, ours bool) {
-	if name, ok := strings.CutPrefix(string(data), lockMark); ok {
+func lockOwner(data []byte) (name string, ours bool) {
+	if name, ok := strings.CutPrefix(string(data), lockPrefix); ok {
 		return name, true
 	}
-	return foreignLeader, false
+	return zuulListener, false
 }

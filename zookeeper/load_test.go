@@ -21,7 +21,7 @@ import (
 
 // crowd is a stream of many shards on which nothing happens unless it is poked,
 // and the processes that follow it.
-type crowd struct {
+type deployment struct {
 	consumer.NopObserver
 	tb      testing.TB
 	server  *peers.Server
@@ -38,7 +38,7 @@ type crowd struct {
 }
 
 // TermEnded implements gerritstream.Observer.
-func (c *crowd) TermEnded(shard gerritstream.ShardID, _ uint64, cause error) {
+func (c *deployment) TermEnded(shard gerritstream.ShardID, _ uint64, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if cause != nil {
@@ -48,9 +48,9 @@ func (c *crowd) TermEnded(shard gerritstream.ShardID, _ uint64, cause error) {
 
 // newCrowd makes a stream of open shards and of closed ones, whose children
 // they are.
-func newCrowd(tb testing.TB, ensemble *peers.Ensemble, closed, open int) *crowd {
+func newDeployment(tb testing.TB, ensemble *peers.Ensemble, closed, open int) *deployment {
 	tb.Helper()
-	c := &crowd{
+	c := &deployment{
 		tb: tb, server: ensemble.Servers[0], chroot: peers.Chroot(tb, ensemble), poll: 250 * time.Millisecond,
 		pages: map[gerritstream.ShardID]int{}, lost: map[gerritstream.ShardID]error{},
 	}
@@ -70,7 +70,7 @@ func newCrowd(tb testing.TB, ensemble *peers.Ensemble, closed, open int) *crowd 
 }
 
 // List implements gerritstream.Source.
-func (c *crowd) List(context.Context) (gerritstream.Listing, error) {
+func (c *deployment) List(context.Context) (gerritstream.Listing, error) {
 	l := c.listing
 	l.Now = time.Now()
 	return l, nil
@@ -78,7 +78,7 @@ func (c *crowd) List(context.Context) (gerritstream.Listing, error) {
 
 // Read implements gerritstream.Source: what was put, then empty pages at the
 // tip, one each poll; or the end of a closed shard.
-func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
 	i := slices.IndexFunc(c.listing.Shards, func(s gerritstream.Shard) bool { return s.ID == shard })
 	closed := c.listing.Shards[i].Last != ""
 	return func(yield func(gerritstream.Page, error) bool) {
@@ -111,14 +111,14 @@ func (c *crowd) Read(ctx context.Context, shard gerritstream.ShardID, from gerri
 }
 
 // poke puts a record on each open shard.
-func (c *crowd) poke() {
+func (c *deployment) putRecord() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.put++
 }
 
 // start runs a process until the test ends.
-func (c *crowd) start() {
+func (c *deployment) start() {
 	c.tb.Helper()
 	name := fmt.Sprintf("process-%d", len(c.all))
 	store, err := zookeeper.Open(c.tb.Context(), zookeeper.Config{
@@ -151,7 +151,7 @@ func (c *crowd) start() {
 var connections = regexp.MustCompile(`recved=(\d+),sent=\d+,sid=0x([0-9a-f]+)`)
 
 // requests is how many packets the server has received from the processes.
-func (c *crowd) requests() (total int) {
+func (c *deployment) requests() (total int) {
 	c.tb.Helper()
 	ours := map[string]bool{}
 	for _, store := range c.stores {
@@ -180,7 +180,7 @@ func (c *crowd) requests() (total int) {
 
 // led is how many shards are led, and at their tips with so many records behind
 // them.
-func (c *crowd) led(records int) (led int) {
+func (c *deployment) led(records int) (led int) {
 	for _, l := range c.all {
 		for _, s := range l.Status().Shards {
 			if s.Term != 0 && s.AtTip && (records == 0 || s.Position.After == sequence(records)) {
@@ -192,7 +192,7 @@ func (c *crowd) led(records int) (led int) {
 }
 
 // read is how many shards have been read.
-func (c *crowd) read() int {
+func (c *deployment) read() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.pages)
@@ -209,17 +209,17 @@ const goal = 0.1
 func TestRest(t *testing.T) {
 	t.Parallel()
 	const shards, processes, endedOnes = 100, 2, 1000
-	w := newWorld(t, single)
-	c := newCrowd(t, peers.SharedZooKeeper(t, single), 0, shards)
-	w.chroot = c.chroot
+	cl := newCluster(t, single)
+	c := newDeployment(t, peers.SharedZooKeeper(t, single), 0, shards)
+	cl.chroot = c.chroot
 	ended := storekit.EncodePosition(gerritstream.Position{After: sequence(1), Ended: true}, gerritstream.Stamp{Term: 1})
-	w.put(w.own("/e0/positions"), nil)
+	cl.put(cl.own("/e0/positions"), nil)
 	var create []any
 	for i := range endedOnes {
-		path := w.own(fmt.Sprintf("/e0/positions/shardId-%012d", 5000+i))
+		path := cl.own(fmt.Sprintf("/e0/positions/shardId-%012d", 5000+i))
 		create = append(create, &zk.CreateRequest{Path: path, Data: ended, Acl: zk.WorldACL(zk.PermAll)})
 	}
-	if _, err := w.raw.Multi(create...); err != nil {
+	if _, err := cl.raw.Multi(create...); err != nil {
 		t.Fatal(err)
 	}
 	for range processes {
@@ -238,7 +238,7 @@ func TestRest(t *testing.T) {
 	var most float64
 	for try := 1; try <= 3; try++ { // a stall of the machine costs a window, a regression costs all of them
 		before, began := c.requests(), time.Now()
-		c.poke()
+		c.putRecord()
 		eventually(t, "all records are committed", func() bool { return c.led(try) == shards })
 		<-time.After(time.Until(began.Add(window)))
 		asked = c.requests() - before
@@ -256,7 +256,7 @@ func TestRest(t *testing.T) {
 func TestManyClosedShards(t *testing.T) {
 	t.Parallel()
 	const closed, open, processes, each = 300, 4, 2, 25
-	c := newCrowd(t, peers.SharedZooKeeper(t, single), closed, open)
+	c := newDeployment(t, peers.SharedZooKeeper(t, single), closed, open)
 	for range processes {
 		c.start()
 	}
@@ -279,7 +279,7 @@ func TestManyClosedShards(t *testing.T) {
 func BenchmarkRest(b *testing.B) {
 	for _, size := range []struct{ closed, open, processes int }{{0, 100, 1}, {0, 500, 2}, {0, 500, 4}, {1500, 8, 2}, {5000, 8, 1}} {
 		b.Run(fmt.Sprintf("closed=%d/open=%d/processes=%d", size.closed, size.open, size.processes), func(b *testing.B) {
-			c := newCrowd(b, peers.ZooKeeper(b, peers.ZooKeeperOptions{}), size.closed, size.open)
+			c := newDeployment(b, peers.ZooKeeper(b, peers.ZooKeeperOptions{}), size.closed, size.open)
 			began := time.Now()
 			for range size.processes {
 				c.start()

@@ -31,11 +31,11 @@ func (s *Store) Advertise(ctx context.Context, a gerritstream.MemberInfo) error 
 		return fmt.Errorf("encode announcement: %w", err)
 	}
 	s.mu.Lock()
-	s.announced = data
+	s.memberData = data
 	s.mu.Unlock()
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		return s.write(pointAnnounce, func() error {
-			return s.publish(ctx, k, func() []byte { return s.announced }, s.at.members(), s.process)
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		return s.write(pointAdvertise, func() error {
+			return s.publish(ctx, sess, func() []byte { return s.memberData }, s.at.members(), s.process)
 		})
 	})
 	if err != nil {
@@ -50,16 +50,16 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
 		return s.write(pointReport, func() error {
-			return s.publish(ctx, k, func() []byte { return data }, s.at.reports(), s.process)
+			return s.publish(ctx, sess, func() []byte { return data }, s.at.reports(), s.process)
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	s.mu.Lock()
-	s.reported = data
+	s.reportData = data
 	s.mu.Unlock()
 	return nil
 }
@@ -77,11 +77,11 @@ func encodeReport(r gerritstream.Report) ([]byte, error) {
 }
 
 // republish makes the nodes of this process anew in a new session.
-func (s *Store) republish(k *session) {
-	for !k.isOver() && !s.stopped() {
-		err := s.publish(s.life, k, func() []byte { return s.announced }, s.at.members(), s.process)
+func (s *Store) republish(sess *session) {
+	for !sess.isOver() && !s.stopped() {
+		err := s.publish(s.life, sess, func() []byte { return s.memberData }, s.at.members(), s.process)
 		if err == nil {
-			err = s.publish(s.life, k, func() []byte { return s.reported }, s.at.reports(), s.process)
+			err = s.publish(s.life, sess, func() []byte { return s.reportData }, s.at.reports(), s.process)
 		}
 		if err == nil || !wait(s.life, time.Second) {
 			return
@@ -92,7 +92,7 @@ func (s *Store) republish(k *session) {
 
 // publish makes or changes a node that goes with the session. data, called
 // under mu, returns the newest; nil: nothing.
-func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir, id string) error {
+func (s *Store) publish(ctx context.Context, sess *session, data func() []byte, dir, id string) error {
 	select {
 	case s.publishing <- struct{}{}: // so that an older one never comes behind a newer one
 		defer func() { <-s.publishing }()
@@ -106,15 +106,15 @@ func (s *Store) publish(ctx context.Context, k *session, data func() []byte, dir
 		return nil
 	}
 	path := dir + "/" + id
-	err := k.set(ctx, path, newest, -1)
+	err := sess.set(ctx, path, newest, -1)
 	if !errors.Is(err, zk.ErrNoNode) {
 		return err
 	}
-	if err := k.ensure(ctx, dir); err != nil {
+	if err := sess.ensure(ctx, dir); err != nil {
 		return err
 	}
-	if err := k.create(ctx, path, newest, zk.FlagEphemeral); err != nil {
-		k.forget() // in case the folder was deleted
+	if err := sess.create(ctx, path, newest, zk.FlagEphemeral); err != nil {
+		sess.forget() // in case the folder was deleted
 		return err
 	}
 	return nil

@@ -21,8 +21,8 @@ import (
 // It has a session of its own and nothing that goes with it: no announcement,
 // no report, no lock node.
 type Operator struct {
-	store *Store // for its session and its layout
-	names letterNames
+	store           *Store // for its session and its layout
+	deadLetterNames deadLetterNames
 }
 
 var _ gerritstream.Operator = (*Operator)(nil)
@@ -31,8 +31,8 @@ var _ gerritstream.Operator = (*Operator)(nil)
 const (
 	pointSetPosition     point = "set position"
 	pointRemovePositions point = "remove positions"
-	pointDropLetters     point = "drop dead letters"
-	pointRetryLetter     point = "redrive"
+	pointDropDeadLetters point = "drop dead letters"
+	pointRedrive         point = "redrive"
 )
 
 // OpenOperator opens what ZooKeeper holds of a connection, which may be in use.
@@ -64,9 +64,9 @@ func (o *Operator) Close(ctx context.Context) error {
 // write has something written, trying again as long as others write meanwhile.
 func (o *Operator) write(ctx context.Context, p point, try func(context.Context, *session) error) error {
 	return o.store.write(p, func() error {
-		return o.store.call(ctx, func(ctx context.Context, k *session) error {
+		return o.store.call(ctx, func(ctx context.Context, sess *session) error {
 			for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-				err := try(ctx, k)
+				err := try(ctx, sess)
 				if !errors.Is(err, errAgain) {
 					return err
 				}
@@ -80,9 +80,9 @@ func (o *Operator) write(ctx context.Context, p point, try func(context.Context,
 
 // refusedFor says what a refusal of a transaction means for an operator:
 // errAgain when something was not as it was read.
-func (k *session) refusedFor(err error) error {
+func (sess *session) refusedFor(err error) error {
 	if isConflict(err) {
-		k.forget() // in case more was deleted
+		sess.forget() // in case more was deleted
 		return fmt.Errorf("%w: %w", errAgain, err)
 	}
 	return err
@@ -90,14 +90,14 @@ func (k *session) refusedFor(err error) error {
 
 // Stored implements gerritstream.Operator. Committed is by ZooKeeper's clock.
 func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err error) {
-	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		if stored.Origin, _, err = o.store.readStart(ctx, k); err != nil {
+		if stored.Origin, _, err = o.store.readOrigin(ctx, sess); err != nil {
 			return err
 		}
-		nodes, err := k.readAll(ctx, o.store.at.positions(stored.Epoch()))
+		nodes, err := sess.readAll(ctx, o.store.at.positions(stored.Epoch()))
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 		for name, n := range nodes {
 			stored.Positions[gerritstream.ShardID(name)] = storedPosition(n)
 		}
-		stored.Earlier, err = o.earlier(ctx, k, stored.Epoch())
+		stored.Earlier, err = o.earlier(ctx, sess, stored.Epoch())
 		return err
 	})
 	if err != nil {
@@ -115,8 +115,8 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 }
 
 // earlier names the positions of the epochs before one, by epoch and shard.
-func (o *Operator) earlier(ctx context.Context, k *session, epoch int) (keys []gerritstream.PositionKey, err error) {
-	names, err := k.children(ctx, o.store.at.own)
+func (o *Operator) earlier(ctx context.Context, sess *session, epoch int) (keys []gerritstream.PositionKey, err error) {
+	names, err := sess.children(ctx, o.store.at.own)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (o *Operator) earlier(ctx context.Context, k *session, epoch int) (keys []g
 	}
 	slices.Sort(epochs)
 	for _, n := range epochs {
-		shards, err := k.children(ctx, o.store.at.positions(n))
+		shards, err := sess.children(ctx, o.store.at.positions(n))
 		if err != nil {
 			return nil, err
 		}
@@ -153,21 +153,21 @@ func storedPosition(n node) (s gerritstream.StoredPosition) {
 }
 
 // standing is what a shard's position is set beside.
-type standing struct {
+type shardStanding struct {
 	position, zuul node
 	epoch          node // of the start record; not there: the epoch is 0
-	leader, next   leader
+	leader, next   lockHolder
 }
 
 // heedless tells that a Python process would lead next: the one behind a leader
 // that loses its place, or that one itself. It knows records, and begins at the
 // tip where it is told of none.
-func (is *standing) heedless() bool {
+func (is *shardStanding) heedless() bool {
 	return is.next.foreign() || is.next.name == "" && is.leader.foreign()
 }
 
 // obeys tells whether whoever leads next would begin at a position.
-func (is *standing) obeys(shard gerritstream.ShardID, pos *gerritstream.Position) error {
+func (is *shardStanding) obeys(shard gerritstream.ShardID, pos *gerritstream.Position) error {
 	if pos.After == "" && is.heedless() {
 		return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
 			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrForeignLeader, shard)
@@ -177,8 +177,8 @@ func (is *standing) obeys(shard gerritstream.ShardID, pos *gerritstream.Position
 
 // CheckPosition implements gerritstream.Operator.
 func (o *Operator) CheckPosition(ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position) error {
-	return o.store.call(ctx, func(ctx context.Context, k *session) error {
-		is, err := o.look(ctx, k, epoch, shard)
+	return o.store.call(ctx, func(ctx context.Context, sess *session) error {
+		is, err := o.look(ctx, sess, epoch, shard)
 		if err != nil {
 			return err
 		}
@@ -197,8 +197,8 @@ func (o *Operator) CheckPosition(ctx context.Context, epoch int, shard gerritstr
 func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstream.ShardID,
 	change func(*gerritstream.StoredPosition) (gerritstream.Position, error),
 ) error {
-	return o.write(ctx, pointSetPosition, func(ctx context.Context, k *session) error {
-		is, err := o.look(ctx, k, epoch, shard)
+	return o.write(ctx, pointSetPosition, func(ctx context.Context, sess *session) error {
+		is, err := o.look(ctx, sess, epoch, shard)
 		if err != nil {
 			return err
 		}
@@ -221,28 +221,28 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 		if stored != nil {
 			stamp.Term = stored.Stamp.Term
 		}
-		if err := k.ensure(ctx, o.store.at.zuul, o.store.at.positions(epoch)); err != nil {
-			return k.refusedFor(err)
+		if err := sess.ensure(ctx, o.store.at.zuul, o.store.at.positions(epoch)); err != nil {
+			return sess.refusedFor(err)
 		}
-		return o.setPosition(ctx, k, o.setting(is, epoch, shard, pos, stamp), stamp.Nonce)
+		return o.setPosition(ctx, sess, o.setting(is, epoch, shard, pos, stamp), stamp.Nonce)
 	})
 }
 
 // look reads what a shard's position is set beside. ErrConflict: the epoch is
 // not the current one.
-func (o *Operator) look(ctx context.Context, k *session, epoch int, shard gerritstream.ShardID) (is standing, err error) {
+func (o *Operator) look(ctx context.Context, sess *session, epoch int, shard gerritstream.ShardID) (is shardStanding, err error) {
 	at := o.store.at
-	if err := k.sync(ctx); err != nil {
+	if err := sess.sync(ctx); err != nil {
 		return is, err
 	}
 	all, reading := errgroup.WithContext(ctx)
 	for path, into := range map[string]*node{
-		at.start(): &is.epoch, at.position(epoch, shard): &is.position, at.checkpoint(shard): &is.zuul,
+		at.origin(): &is.epoch, at.position(epoch, shard): &is.position, at.checkpoint(shard): &is.zuul,
 	} {
-		all.Go(func() (err error) { *into, err = k.get(reading, path); return err })
+		all.Go(func() (err error) { *into, err = sess.get(reading, path); return err })
 	}
 	all.Go(func() error {
-		front, err := k.front(reading, at.election(shard), 2)
+		front, err := sess.firstInLine(reading, at.election(shard), 2)
 		is.leader, is.next = front[0], front[1]
 		return err
 	})
@@ -251,7 +251,7 @@ func (o *Operator) look(ctx context.Context, k *session, epoch int, shard gerrit
 	}
 	current, err := epochOf(is.epoch)
 	if err != nil {
-		return is, fmt.Errorf("%s: %w", at.start(), err)
+		return is, fmt.Errorf("%s: %w", at.origin(), err)
 	}
 	if current != epoch {
 		return is, fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, current, gerritstream.ErrConflict)
@@ -264,7 +264,7 @@ func epochOf(start node) (int, error) {
 	if !start.present {
 		return 0, nil
 	}
-	record, err := decodeStart(start.data)
+	record, err := decodeOrigin(start.data)
 	if err != nil {
 		return 0, err
 	}
@@ -274,11 +274,11 @@ func epochOf(start node) (int, error) {
 // setting is the transaction that sets a position. The position comes first:
 // when a copy was carried out whose reply was lost, the next one is refused for
 // it and for nothing else.
-func (o *Operator) setting(is standing, epoch int, shard gerritstream.ShardID, pos gerritstream.Position, s gerritstream.Stamp) *transaction {
+func (o *Operator) setting(is shardStanding, epoch int, shard gerritstream.ShardID, pos gerritstream.Position, s gerritstream.Stamp) *transaction {
 	at := o.store.at
 	x := &transaction{}
 	x.add(opPosition, put(at.position(epoch, shard), is.position, storekit.EncodePosition(pos, s)))
-	x.add(opZuul, put(at.checkpoint(shard), is.zuul, encodeCheckpoint(pos.After)))
+	x.add(opCheckpoint, put(at.checkpoint(shard), is.zuul, encodeCheckpoint(pos.After)))
 	if is.leader.term != 0 {
 		x.add(opLock, &zk.DeleteRequest{Path: is.leader.path, Version: -1})
 	}
@@ -302,23 +302,23 @@ func put(path string, was node, data []byte) any {
 // one.
 func (o *Operator) guardEpoch(x *transaction, start node) {
 	if start.present {
-		x.add(opStart, &zk.CheckVersionRequest{Path: o.store.at.start(), Version: start.stat.Version})
+		x.add(opOrigin, &zk.CheckVersionRequest{Path: o.store.at.origin(), Version: start.stat.Version})
 	}
 }
 
 // setPosition has the transaction carried out, once. When the reply was lost
 // the very same one is sent again: it names the version of the position that it
 // follows, so that of all copies at most one is carried out.
-func (o *Operator) setPosition(ctx context.Context, k *session, x *transaction, nonce string) error {
+func (o *Operator) setPosition(ctx context.Context, sess *session, x *transaction, nonce string) error {
 	for doubt := false; ; {
-		failed, err := k.multi(ctx, x.list...)
-		switch f := fateOf(err); {
-		case f == answered:
+		failed, err := sess.multi(ctx, x.list...)
+		switch f := outcomeOf(err); {
+		case f == succeeded:
 			return nil
 		case f == refused && doubt && x.kind(failed) == opPosition:
-			return o.settle(ctx, k, x.list[failed], nonce)
+			return o.settle(ctx, sess, x.list[failed], nonce)
 		case f == refused:
-			return k.refusedFor(err)
+			return sess.refusedFor(err)
 		case f == sessionOver || ctx.Err() != nil:
 			return err
 		case f == unknown:
@@ -333,7 +333,7 @@ func (o *Operator) setPosition(ctx context.Context, k *session, x *transaction, 
 // settle tells whether it was a copy of the transaction that has changed the
 // position. If it is not to be seen any more, because others have written
 // since, what became of it is not known.
-func (o *Operator) settle(ctx context.Context, k *session, position any, nonce string) error {
+func (o *Operator) settle(ctx context.Context, sess *session, position any, nonce string) error {
 	path := ""
 	switch op := position.(type) {
 	case *zk.CreateRequest:
@@ -341,7 +341,7 @@ func (o *Operator) settle(ctx context.Context, k *session, position any, nonce s
 	case *zk.SetDataRequest:
 		path = op.Path
 	}
-	n, err := k.get(ctx, path)
+	n, err := sess.get(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -359,19 +359,19 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	which = slices.Clone(which)
 	slices.SortStableFunc(which, func(a, b gerritstream.PositionKey) int { return b.Epoch - a.Epoch })
 	seen := map[string]bool{}
-	err = o.write(ctx, pointRemovePositions, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+	err = o.write(ctx, pointRemovePositions, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		start, err := k.get(ctx, o.store.at.start())
+		start, err := sess.get(ctx, o.store.at.origin())
 		if err != nil {
 			return err
 		}
-		nodes, err := o.removable(ctx, k, start, which)
+		nodes, err := o.removable(ctx, sess, start, which)
 		if err != nil {
 			return err
 		}
-		return o.remove(ctx, k, start, nodes, seen)
+		return o.remove(ctx, sess, start, nodes, seen)
 	})
 	if err != nil {
 		return 0, err
@@ -381,16 +381,16 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 
 // removable reads the positions that are to be removed, as far as they are
 // there. ErrConflict: one is needed for reading.
-func (o *Operator) removable(ctx context.Context, k *session, start node, which []gerritstream.PositionKey) ([]removal, error) {
+func (o *Operator) removable(ctx context.Context, sess *session, start node, which []gerritstream.PositionKey) ([]removal, error) {
 	epoch, err := epochOf(start)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.store.at.start(), err)
+		return nil, fmt.Errorf("%s: %w", o.store.at.origin(), err)
 	}
 	paths := make([]string, len(which))
 	for i, key := range which {
 		paths[i] = o.store.at.position(key.Epoch, key.Shard)
 	}
-	nodes, err := k.getAll(ctx, paths)
+	nodes, err := sess.getAll(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -415,7 +415,7 @@ type removal struct {
 
 // remove removes nodes if they are as they were read, and the epoch is: as many
 // as fit into a request in each transaction. seen gets those that there were.
-func (o *Operator) remove(ctx context.Context, k *session, start node, nodes []removal, seen map[string]bool) error {
+func (o *Operator) remove(ctx context.Context, sess *session, start node, nodes []removal, seen map[string]bool) error {
 	for len(nodes) > 0 {
 		x := &transaction{}
 		o.guardEpoch(x, start)
@@ -425,8 +425,8 @@ func (o *Operator) remove(ctx context.Context, k *session, start node, nodes []r
 			size += len(nodes[n].path) + 64
 			seen[nodes[n].path] = true
 		}
-		if _, err := k.multi(ctx, x.list...); err != nil {
-			return k.lookAgain(ctx, err)
+		if _, err := sess.multi(ctx, x.list...); err != nil {
+			return sess.lookAgain(ctx, err)
 		}
 		nodes = nodes[n:]
 	}
@@ -435,28 +435,28 @@ func (o *Operator) remove(ctx context.Context, k *session, start node, nodes []r
 
 // lookAgain says what the failure of a transaction means that removes what was
 // read: where it may have been carried out, a second look tells.
-func (k *session) lookAgain(ctx context.Context, err error) error {
-	f := fateOf(err)
+func (sess *session) lookAgain(ctx context.Context, err error) error {
+	f := outcomeOf(err)
 	switch {
 	case f == refused:
-		return k.refusedFor(err)
-	case ctx.Err() == nil && (f == unknown || f == unsent):
+		return sess.refusedFor(err)
+	case ctx.Err() == nil && (f == unknown || f == notSent):
 		return fmt.Errorf("%w: %w", errAgain, err)
 	}
 	return err
 }
 
 // getAll reads nodes, a number of them at once.
-func (k *session) getAll(ctx context.Context, paths []string) ([]node, error) {
-	return k.eachOf(ctx, paths, k.get)
+func (sess *session) getAll(ctx context.Context, paths []string) ([]node, error) {
+	return sess.eachOf(ctx, paths, sess.get)
 }
 
 // statAll looks at nodes without reading them.
-func (k *session) statAll(ctx context.Context, paths []string) ([]node, error) {
-	return k.eachOf(ctx, paths, k.stat)
+func (sess *session) statAll(ctx context.Context, paths []string) ([]node, error) {
+	return sess.eachOf(ctx, paths, sess.stat)
 }
 
-func (k *session) eachOf(ctx context.Context, paths []string, ask func(context.Context, string) (node, error)) ([]node, error) {
+func (sess *session) eachOf(ctx context.Context, paths []string, ask func(context.Context, string) (node, error)) ([]node, error) {
 	nodes := make([]node, len(paths))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)

@@ -40,19 +40,19 @@ func set(t *testing.T, o gerritstream.Operator, pos gerritstream.Position) {
 	}
 }
 
-func (w *world) positionPath(shard gerritstream.ShardID) string {
-	return w.own("/e0/positions/" + string(shard))
+func (cl *cluster) positionPath(shard gerritstream.ShardID) string {
+	return cl.own("/e0/positions/" + string(shard))
 }
 
 // version of a node; -1: it is not there.
-func (w *world) version(path string) int32 {
-	w.t.Helper()
-	if _, err := w.raw.Sync(path); err != nil {
-		w.t.Fatal(err)
+func (cl *cluster) version(path string) int32 {
+	cl.t.Helper()
+	if _, err := cl.raw.Sync(path); err != nil {
+		cl.t.Fatal(err)
 	}
-	present, stat, err := w.raw.Exists(path)
+	present, stat, err := cl.raw.Exists(path)
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	if !present {
 		return -1
@@ -64,8 +64,8 @@ func (w *world) version(path string) int32 {
 // next term begins where it was told to.
 func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 9))
 	resign(t, term)
@@ -81,10 +81,10 @@ func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 	} {
 		for _, found := range []string{"as it was", "", "[", quoted(7)} {
 			if found != "as it was" {
-				w.python(shardA, found)
+				cl.python(shardA, found)
 			}
 			set(t, o, to.pos)
-			w.checkpoint(shardA, to.z)
+			cl.checkpoint(shardA, to.z)
 			term := elect(t, store, shardA)
 			if got := term.Beginning().Position; got.String() != to.pos.String() {
 				t.Errorf("behind %q the term begins with %s, want %s", found, got, to.pos)
@@ -93,35 +93,35 @@ func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 		}
 	}
 	// It is made where it is not, and what is above it.
-	w.remove(w.chroot + "/zuul")
+	cl.remove(cl.chroot + "/zuul")
 	set(t, o, after(4))
-	w.checkpoint(shardA, sequence(4))
+	cl.checkpoint(shardA, sequence(4))
 }
 
 // A Python leader is left in its place. What it writes next is refused, even
 // where its checkpoint has the same value.
 func TestOperatorStopsAPythonLeader(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o := openOperator(t, w.config(zookeeper.Config{}))
-	w.python(shardA, quoted(3))
-	python := peers.StartContender(t, w.kazoo())
+	cl := newCluster(t, single)
+	o := openOperator(t, cl.config(zookeeper.Config{}))
+	cl.python(shardA, quoted(3))
+	python := peers.StartContender(t, cl.kazoo())
 	python.Contend(t, pythonElection, "")
 	lock := python.AwaitLead(t, pythonElection)
 	if _, err := python.ReadCheckpoint(t, pythonState); err != nil {
 		t.Fatal(err)
 	}
 	set(t, o, after(3))
-	if line := w.children(w.election(shardA)); !slices.Equal(line, []string{lock}) {
+	if line := cl.children(cl.election(shardA)); !slices.Equal(line, []string{lock}) {
 		t.Errorf("the line is %q, want %q", line, lock)
 	}
 	var refusal *peers.Refusal
 	if err := python.WriteCheckpoint(t, pythonState, string(sequence(4))); !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
 		t.Errorf("Python's write: %v", err)
 	}
-	w.checkpoint(shardA, sequence(3))
+	cl.checkpoint(shardA, sequence(3))
 	python.Resign(t, pythonElection)
-	begins(t, elect(t, w.open(zookeeper.Config{}), shardA), sequence(3))
+	begins(t, elect(t, cl.open(zookeeper.Config{}), shardA), sequence(3))
 }
 
 // A point to start from is set only where one of ours leads next: Python would
@@ -133,16 +133,16 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			o := openOperator(t, w.config(zookeeper.Config{}))
+			cl := newCluster(t, single)
+			o := openOperator(t, cl.config(zookeeper.Config{}))
 			for _, who := range strings.Fields(line) {
 				if who == "ours" {
-					w.candidate(shardA)
+					cl.candidate(shardA)
 				} else {
-					w.foreign(shardA)
+					cl.kazooCandidate(shardA)
 				}
 			}
-			before := w.children(w.election(shardA))
+			before := cl.children(cl.election(shardA))
 			if err := o.CheckPosition(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
 				t.Errorf("it is foreseen that set returns %v, refused: want %v", err, refused)
 			}
@@ -154,12 +154,12 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 				t.Errorf("set returned %v, refused: want %v", err, refused)
 			}
 			if refused {
-				if after := w.children(w.election(shardA)); !slices.Equal(before, after) || w.version(w.positionPath(shardA)) != -1 {
+				if after := cl.children(cl.election(shardA)); !slices.Equal(before, after) || cl.version(cl.positionPath(shardA)) != -1 {
 					t.Errorf("the line was %q and is %q; or something was written", before, after)
 				}
 			}
 			set(t, o, after(1))
-			w.checkpoint(shardA, sequence(1))
+			cl.checkpoint(shardA, sequence(1))
 		})
 	}
 }
@@ -168,17 +168,17 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 // transaction, and Python is next.
 func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o := openOperator(t, w.config(zookeeper.Config{}))
-	elect(t, w.open(zookeeper.Config{}), shardA)
-	leader := w.children(w.election(shardA))[0]
-	w.candidate(shardA)
-	w.foreign(shardA)
+	cl := newCluster(t, single)
+	o := openOperator(t, cl.config(zookeeper.Config{}))
+	elect(t, cl.open(zookeeper.Config{}), shardA)
+	leader := cl.children(cl.election(shardA))[0]
+	cl.candidate(shardA)
+	cl.kazooCandidate(shardA)
 	looks := 0
 	err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
-		for _, name := range w.children(w.election(shardA)) {
+		for _, name := range cl.children(cl.election(shardA)) {
 			if looks == 0 && name != leader && !strings.HasPrefix(name, foreignName) {
-				w.remove(w.election(shardA) + "/" + name)
+				cl.remove(cl.election(shardA) + "/" + name)
 			}
 		}
 		looks++
@@ -193,27 +193,27 @@ func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 // refused.
 func TestOperatorMeetsOthers(t *testing.T) {
 	for name, tc := range map[string]struct {
-		meanwhile func(*testing.T, *world, gerritstream.Term)
+		meanwhile func(*testing.T, *cluster, gerritstream.Term)
 		looks     int
 		err       error
 	}{
-		"nothing":            {func(*testing.T, *world, gerritstream.Term) {}, 1, nil},
-		"the leader commits": {func(t *testing.T, _ *world, term gerritstream.Term) { commit(t, term, step(shardA, 2, 3)) }, 2, nil},
-		"the leader resigns": {func(t *testing.T, _ *world, term gerritstream.Term) { resign(t, term) }, 2, nil},
-		"Python writes":      {func(_ *testing.T, w *world, _ gerritstream.Term) { w.python(shardA, quoted(9)) }, 2, nil},
-		"somebody sets it":   {func(_ *testing.T, w *world, _ gerritstream.Term) { w.put(w.positionPath(shardA), []byte("x")) }, 2, nil},
-		"all is deleted": {func(_ *testing.T, w *world, _ gerritstream.Term) {
-			w.remove(w.own("/e0"))
-			w.remove(w.chroot + "/zuul")
+		"nothing":            {func(*testing.T, *cluster, gerritstream.Term) {}, 1, nil},
+		"the leader commits": {func(t *testing.T, _ *cluster, term gerritstream.Term) { commit(t, term, step(shardA, 2, 3)) }, 2, nil},
+		"the leader resigns": {func(t *testing.T, _ *cluster, term gerritstream.Term) { resign(t, term) }, 2, nil},
+		"Python writes":      {func(_ *testing.T, cl *cluster, _ gerritstream.Term) { cl.python(shardA, quoted(9)) }, 2, nil},
+		"somebody sets it":   {func(_ *testing.T, cl *cluster, _ gerritstream.Term) { cl.put(cl.positionPath(shardA), []byte("x")) }, 2, nil},
+		"all is deleted": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) {
+			cl.remove(cl.own("/e0"))
+			cl.remove(cl.chroot + "/zuul")
 		}, 2, nil},
-		"another epoch": {func(_ *testing.T, w *world, _ gerritstream.Term) {
-			w.put(w.own("/start"), []byte(strings.Replace(string(w.get(w.own("/start"))), `"epoch":0`, `"epoch":1`, 1)))
+		"another epoch": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) {
+			cl.put(cl.own("/start"), []byte(strings.Replace(string(cl.get(cl.own("/start"))), `"epoch":0`, `"epoch":1`, 1)))
 		}, 1, gerritstream.ErrConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
 			start := gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{TrimHorizon: true}}
 			if err := store.SetOrigin(soon(t), nil, start); err != nil {
 				t.Fatal(err)
@@ -223,7 +223,7 @@ func TestOperatorMeetsOthers(t *testing.T) {
 			looks := 0
 			err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
 				if looks++; looks == 1 {
-					tc.meanwhile(t, w, term)
+					tc.meanwhile(t, cl, term)
 				}
 				return after(7), nil
 			})
@@ -231,10 +231,10 @@ func TestOperatorMeetsOthers(t *testing.T) {
 				t.Errorf("%d looks, error %v, want %d and %v", looks, err, tc.looks, tc.err)
 			}
 			if tc.err != nil {
-				w.checkpoint(shardA, sequence(1))
+				cl.checkpoint(shardA, sequence(1))
 				return
 			}
-			w.checkpoint(shardA, sequence(7))
+			cl.checkpoint(shardA, sequence(7))
 			begins(t, elect(t, store, shardA), sequence(7))
 		})
 	}
@@ -245,17 +245,17 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			link := peers.NewZooKeeperLink(t, w.hosts[0])
-			c := w.config(zookeeper.Config{})
+			cl := newCluster(t, single)
+			link := peers.NewZooKeeperLink(t, cl.hosts[0])
+			c := cl.config(zookeeper.Config{})
 			c.Hosts = []string{link.Addr()}
-			o, store := openOperator(t, c), w.open(zookeeper.Config{})
+			o, store := openOperator(t, c), cl.open(zookeeper.Config{})
 			term := elect(t, store, shardA)
 			e := event(shardA, 1, 100)
 			d := gerritstream.DeadLetter{
 				ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
 			}
-			commit(t, term, gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{d, letter(shardA, 2)}})
+			commit(t, term, gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{d, deadLetter(shardA, 2)}})
 
 			lost := func(c <-chan struct{}) {
 				t.Helper()
@@ -266,16 +266,16 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 				}
 			}
 			gone := lose(link, request(opMulti, "/positions/"))
-			version := w.version(w.positionPath(shardA))
+			version := cl.version(cl.positionPath(shardA))
 			set(t, o, after(1))
-			if line := w.children(w.election(shardA)); len(line) != 0 {
+			if line := cl.children(cl.election(shardA)); len(line) != 0 {
 				t.Errorf("the leader's place %q is not free at once", line)
 			}
 			lost(gone)
-			if v := w.version(w.positionPath(shardA)); v != version+1 {
+			if v := cl.version(cl.positionPath(shardA)); v != version+1 {
 				t.Errorf("the position has version %d, want %d", v, version+1)
 			}
-			w.checkpoint(shardA, sequence(1))
+			cl.checkpoint(shardA, sequence(1))
 			ended(t, term)
 			resign(t, term)
 
@@ -285,13 +285,13 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			if (err == nil) != (loss == "request lost") {
 				t.Errorf("retry: %v", err)
 			}
-			w.queued(e)
+			cl.queued(e)
 			gone = lose(link, request(opMulti, "/dead/"))
-			if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{letter(shardA, 2).ID}); n != 1 || err != nil {
+			if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{deadLetter(shardA, 2).ID}); n != 1 || err != nil {
 				t.Errorf("%d dropped, %v", n, err)
 			}
 			lost(gone)
-			if left := w.deadLetters(); len(left) != 0 {
+			if left := cl.deadLetters(); len(left) != 0 {
 				t.Errorf("left are %v", left)
 			}
 
@@ -303,10 +303,10 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 				t.Errorf("%d removed, %v", n, err)
 			}
 			lost(gone)
-			if w.version(w.positionPath(shardA)) != -1 {
+			if cl.version(cl.positionPath(shardA)) != -1 {
 				t.Error("the position is still there")
 			}
-			w.checkpoint(shardA, sequence(5)) // Zuul's stays
+			cl.checkpoint(shardA, sequence(5)) // Zuul's stays
 		})
 	}
 }
@@ -315,16 +315,16 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 // behind.
 func TestOperatorTakesPartInNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o, err := zookeeper.OpenOperator(t.Context(), w.config(zookeeper.Config{}))
+	cl := newCluster(t, single)
+	o, err := zookeeper.OpenOperator(t.Context(), cl.config(zookeeper.Config{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const intent = "7f88db97-5d5d-451d-8efc-afeaabd7a8f9"
-	w.put(w.own("/intents/"+string(shardA)), []byte(intent))
-	w.put(w.zuul("/events/data/"+intent+"/0000000000"), []byte("x"))
-	w.put(w.own("/discarded/"+string(shardA)), []byte("17"))
-	w.put(w.own("/dead/x"), []byte("{"))
+	cl.put(cl.own("/intents/"+string(shardA)), []byte(intent))
+	cl.put(cl.zuul("/events/data/"+intent+"/0000000000"), []byte("x"))
+	cl.put(cl.own("/discarded/"+string(shardA)), []byte("17"))
+	cl.put(cl.own("/dead/x"), []byte("{"))
 	set(t, o, after(3))
 	for l, err := range o.DeadLetters(soon(t)) {
 		if err != nil {
@@ -337,14 +337,14 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	ephemerals := func() (found []string) {
 		var walk func(path string)
 		walk = func(path string) {
-			if _, stat, err := w.raw.Exists(path); err == nil && stat.EphemeralOwner != 0 {
+			if _, stat, err := cl.raw.Exists(path); err == nil && stat.EphemeralOwner != 0 {
 				found = append(found, path)
 			}
-			for _, child := range w.children(path) {
+			for _, child := range cl.children(path) {
 				walk(path + "/" + child)
 			}
 		}
-		walk(w.chroot)
+		walk(cl.chroot)
 		return found
 	}
 	if found := ephemerals(); len(found) != 0 {
@@ -353,27 +353,27 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	if err := o.Close(soon(t)); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if got := string(w.get(w.own("/discarded/" + string(shardA)))); got != "17" {
+	if got := string(cl.get(cl.own("/discarded/" + string(shardA)))); got != "17" {
 		t.Errorf("the count of those that were not kept is %q", got)
 	}
-	if got := w.children(w.zuul("/events/data")); len(got) != 1 || string(w.get(w.own("/intents/"+string(shardA)))) != intent {
+	if got := cl.children(cl.zuul("/events/data")); len(got) != 1 || string(cl.get(cl.own("/intents/"+string(shardA)))) != intent {
 		t.Errorf("what a large event has left was touched: %q", got)
 	}
-	elect(t, w.open(zookeeper.Config{}), shardA)
-	w.noSideData(0)
+	elect(t, cl.open(zookeeper.Config{}), shardA)
+	cl.noLargeEvents(0)
 }
 
 // What is no dead letter is shown like the others, can be dropped, and is never
 // queued.
-func TestUnreadableLetters(t *testing.T) {
+func TestUnreadableDeadLetters(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
-	sound := letter(shardA, 1)
+	cl := newCluster(t, single)
+	o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
+	sound := deadLetter(shardA, 1)
 	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{sound}})
 	garbage := []string{"", "{", `{"format":1}`, `{"format":1000000}`, "\xff", `{"type":"change-merged"}`}
 	for i, data := range garbage {
-		w.put(w.own("/dead/"+string('a'+rune(i))), []byte(data))
+		cl.put(cl.own("/dead/"+string('a'+rune(i))), []byte(data))
 	}
 	var ids []gerritstream.EventID
 	var shown []string
@@ -399,32 +399,32 @@ func TestUnreadableLetters(t *testing.T) {
 	if !slices.Equal(shown, garbage) {
 		t.Errorf("shown are %q, want %q", shown, garbage)
 	}
-	w.queued()
+	cl.queued()
 	if n, err := o.DropDeadLetters(soon(t), ids); err != nil || n != len(garbage)+1 {
 		t.Errorf("%d dropped, %v", n, err)
 	}
-	if left := w.children(w.own("/dead")); len(left) != 0 {
+	if left := cl.children(cl.own("/dead")); len(left) != 0 {
 		t.Errorf("left are %q", left)
 	}
 }
 
 // More dead letters than are ever kept are found by their ids without reading
 // them again and again.
-func TestOperatorFindsLetters(t *testing.T) {
+func TestOperatorFindsDeadLetters(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	const many = 200
 	var ids []gerritstream.EventID
 	for n := 1; n <= many; n += 50 {
 		c := gerritstream.Commit{Position: after(n + 49)}
 		for i := range 50 {
-			c.DeadLetters = append(c.DeadLetters, letter(shardA, n+i))
-			ids = append(ids, letter(shardA, n+i).ID)
+			c.DeadLetters = append(c.DeadLetters, deadLetter(shardA, n+i))
+			ids = append(ids, deadLetter(shardA, n+i).ID)
 		}
 		commit(t, term, c)
 	}
-	link := peers.NewZooKeeperLink(t, w.hosts[0])
+	link := peers.NewZooKeeperLink(t, cl.hosts[0])
 	var reads atomic.Int64
 	link.LoseNextRequest(func(b []byte) bool { // loses none
 		if request(opGet, "/dead/")(b) {
@@ -432,7 +432,7 @@ func TestOperatorFindsLetters(t *testing.T) {
 		}
 		return false
 	})
-	c := w.config(zookeeper.Config{})
+	c := cl.config(zookeeper.Config{})
 	c.Hosts = []string{link.Addr()}
 	o := openOperator(t, c)
 	for _, id := range ids {
@@ -452,8 +452,8 @@ func TestOperatorFindsLetters(t *testing.T) {
 // within the caller's time.
 func TestOperatorWithoutZooKeeper(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	link := peers.NewZooKeeperLink(t, w.hosts[0])
+	cl := newCluster(t, single)
+	link := peers.NewZooKeeperLink(t, cl.hosts[0])
 	link.Cut()
 	for name, tc := range map[string]struct {
 		change  func(*zookeeper.Config)
@@ -468,7 +468,7 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := w.config(zookeeper.Config{})
+			c := cl.config(zookeeper.Config{})
 			tc.change(&c)
 			ctx, cancel := context.WithTimeout(t.Context(), tc.limit)
 			defer cancel()
@@ -489,20 +489,20 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 
 // What an operator queues Zuul reads as if it had been queued at once, under
 // the same id.
-func TestRetriedLetterIsReadByZuul(t *testing.T) {
+func TestRedrivenDeadLetterIsReadByZuul(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	o, store := openOperator(t, w.config(zookeeper.Config{})), w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
 	e := event(shardA, 1, gerritstream.MaxDeadLetterBytes)
 	d := gerritstream.DeadLetter{
 		ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: 7, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
 	}
 	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
-	w.remove(w.zuul("/events")) // Zuul's delete-state
+	cl.remove(cl.zuul("/events")) // Zuul's delete-state
 	if err := o.RedriveDeadLetter(soon(t), e); err != nil {
 		t.Fatal(err)
 	}
-	pass, err := peers.StartReader(t, w.kazoo(), zuulRoot).Drain(t.Context())
+	pass, err := peers.StartReader(t, cl.kazoo(), zuulRoot).Drain(t.Context())
 	if err != nil || len(pass.Events) != 1 {
 		t.Fatalf("%d events, %v", len(pass.Events), err)
 	}

@@ -5,17 +5,16 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gerritstream/gerritstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // readsAtOnce bounds the requests that one call has under way.
 const readsAtOnce = 100
 
 // readAll reads the children of a node. Those that go meanwhile are left out.
-func (k *session) readAll(ctx context.Context, dir string) (map[string]node, error) {
-	names, err := k.children(ctx, dir)
+func (sess *session) readAll(ctx context.Context, dir string) (map[string]node, error) {
+	names, err := sess.children(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +23,7 @@ func (k *session) readAll(ctx context.Context, dir string) (map[string]node, err
 	all.SetLimit(readsAtOnce)
 	for i, name := range names {
 		all.Go(func() (err error) {
-			nodes[i], err = k.get(ctx, dir+"/"+name)
+			nodes[i], err = sess.get(ctx, dir+"/"+name)
 			return err
 		})
 	}
@@ -41,8 +40,8 @@ func (k *session) readAll(ctx context.Context, dir string) (map[string]node, err
 }
 
 // viewAll returns the children of a node, as far as possible without asking.
-func (k *session) viewAll(ctx context.Context, dir string) (map[string]node, error) {
-	names, _, err := k.watchChildren(ctx, dir)
+func (sess *session) viewAll(ctx context.Context, dir string) (map[string]node, error) {
+	names, _, err := sess.watchChildren(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +49,7 @@ func (k *session) viewAll(ctx context.Context, dir string) (map[string]node, err
 	for i, name := range names {
 		paths[i] = dir + "/" + name
 	}
-	views, err := k.viewEach(ctx, viewNode, paths)
+	views, err := sess.viewEach(ctx, viewNode, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -65,18 +64,18 @@ func (k *session) viewAll(ctx context.Context, dir string) (map[string]node, err
 
 // viewEach returns what nodes are, in the order of their paths. What has been
 // read stays, should it end before it has read all.
-func (k *session) viewEach(ctx context.Context, kind viewKind, paths []string) ([]seen, error) {
+func (sess *session) viewEach(ctx context.Context, kind viewKind, paths []string) ([]seen, error) {
 	found := make([]seen, len(paths))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)
 	for i, path := range paths {
 		key := viewKey{path, kind}
 		var known bool
-		if found[i], known = k.views.peek(key); known {
+		if found[i], known = sess.views.peek(key); known {
 			continue
 		}
 		all.Go(func() (err error) {
-			found[i], _, err = k.see(ctx, key, kind == viewChildren)
+			found[i], _, err = sess.see(ctx, key, kind == viewChildren)
 			return err
 		})
 	}
@@ -85,11 +84,11 @@ func (k *session) viewEach(ctx context.Context, kind viewKind, paths []string) (
 
 // Positions implements gerritstream.Store.
 func (s *Store) Positions(ctx context.Context, epoch int) (positions map[gerritstream.ShardID]gerritstream.Position, err error) {
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		nodes, err := k.viewAll(ctx, s.at.positions(epoch))
+		nodes, err := sess.viewAll(ctx, s.at.positions(epoch))
 		if err != nil {
 			return err
 		}
@@ -119,10 +118,10 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 	var pause time.Duration // so that a shard that is busy is not read with each of its commits
 	for {
 		began := time.Now()
-		k, err := s.await(ctx)
+		sess, err := s.await(ctx)
 		if err == nil {
 			var ended bool
-			if ended, err = k.waitEnded(ctx, s.at.position(epoch, shard)); ended {
+			if ended, err = sess.waitEnded(ctx, s.at.position(epoch, shard)); ended {
 				return nil
 			}
 		}
@@ -145,8 +144,8 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 
 // waitEnded looks whether a position is marked ended, and if not waits until it
 // may have changed.
-func (k *session) waitEnded(ctx context.Context, path string) (bool, error) {
-	n, fired, err := k.watchGet(ctx, path)
+func (sess *session) waitEnded(ctx context.Context, path string) (bool, error) {
+	n, fired, err := sess.watchGet(ctx, path)
 	if err != nil {
 		return false, err
 	}
@@ -156,12 +155,12 @@ func (k *session) waitEnded(ctx context.Context, path string) (bool, error) {
 			return pos.Ended, err
 		}
 	}
-	return false, k.waitFired(ctx, fired)
+	return false, sess.waitFired(ctx, fired)
 }
 
 // waitFired waits for one of the watches, or until it is time not to trust
 // them.
-func (k *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
+func (sess *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
 	timer := time.NewTimer(lookAgain)
 	defer timer.Stop()
 	select {
@@ -169,7 +168,7 @@ func (k *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
 	case <-timer.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-k.over:
+	case <-sess.over:
 		return errSessionOver
 	}
 	return nil
@@ -178,13 +177,13 @@ func (k *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
 // Checkpoints implements gerritstream.Store: Zuul's own.
 func (s *Store) Checkpoints(ctx context.Context, shards []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
 	found := make(map[gerritstream.ShardID]gerritstream.SequenceNumber, len(shards))
-	err := s.call(ctx, func(ctx context.Context, k *session) error {
+	err := s.call(ctx, func(ctx context.Context, sess *session) error {
 		for _, shard := range shards {
-			n, err := k.get(ctx, s.at.checkpoint(shard))
+			n, err := sess.get(ctx, s.at.checkpoint(shard))
 			if err != nil {
 				return err
 			}
-			z := checkpoint{present: n.present, raw: n.data}
+			z := zuulCheckpoint{present: n.present, raw: n.data}
 			if at, err := z.sequence(); err == nil && at != "" {
 				found[shard] = at
 			}

@@ -16,9 +16,9 @@ import (
 
 // python writes Zuul's checkpoint as Python's listener does: unconditionally
 // when it found none, or a broken one.
-func (w *world) python(shard gerritstream.ShardID, value string) {
-	w.t.Helper()
-	w.put(w.checkpointPath(shard), []byte(value))
+func (cl *cluster) python(shard gerritstream.ShardID, value string) {
+	cl.t.Helper()
+	cl.put(cl.checkpointPath(shard), []byte(value))
 }
 
 func quoted(n int) string { return `{"checkpoint": "` + string(sequence(n)) + `"}` }
@@ -27,9 +27,9 @@ func quoted(n int) string { return `{"checkpoint": "` + string(sequence(n)) + `"
 // not known, and when it wrote is the hint.
 func TestTakingOverFromPython(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
-	w.python(shardA, quoted(7))
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
+	cl.python(shardA, quoted(7))
 	term := elect(t, store, shardA)
 	pos := term.Beginning().Position
 	if pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute || len(pos.Lost) != 0 {
@@ -37,22 +37,22 @@ func TestTakingOverFromPython(t *testing.T) {
 	}
 	commit(t, term, step(shardA, 8, 9))
 	resign(t, term)
-	w.python(shardA, quoted(20))
+	cl.python(shardA, quoted(20))
 	begins(t, elect(t, store, shardA), sequence(20))
-	w.checkpoint(shardA, sequence(20))
+	cl.checkpoint(shardA, sequence(20))
 }
 
 // A Python process starts at the tip when it finds no checkpoint: what had
 // arrived since the anchor may be lost, and is said to be.
 func TestPythonLedFromLatest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, gerritstream.Commit{Position: anchor()})
-	w.checkpoint(shardA, "")
+	cl.checkpoint(shardA, "")
 	resign(t, term)
-	w.python(shardA, quoted(30))
+	cl.python(shardA, quoted(30))
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(30))
 	began := term.Beginning()
@@ -77,40 +77,40 @@ func TestPythonLedFromLatest(t *testing.T) {
 // node is right before anything is queued.
 func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 5))
 	for _, garbage := range []string{"", "null", "{}", "[]", `"x"`, "{", "\x00\xff", `{"checkpoint": null}`, `{"checkpoint": 7}`, `{"checkpoint": "seven"}`, quoted(3)} {
 		resign(t, term)
-		w.python(shardA, garbage)
+		cl.python(shardA, garbage)
 		term = elect(t, store, shardA)
 		begins(t, term, sequence(5))
-		w.checkpoint(shardA, sequence(5))
+		cl.checkpoint(shardA, sequence(5))
 	}
 	resign(t, term)
-	w.remove(w.checkpointPath(shardA))
+	cl.remove(cl.checkpointPath(shardA))
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(5))
-	w.checkpoint(shardA, sequence(5))
+	cl.checkpoint(shardA, sequence(5))
 	commit(t, term, step(shardA, 6, 7))
-	w.queued(events(shardA, 1, 7)...)
+	cl.queued(events(shardA, 1, 7)...)
 }
 
 // An unreadable position of ours gives way to Zuul's checkpoint, if there is
 // one.
 func TestUnreadablePosition(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 5))
 	resign(t, term)
-	w.put(w.own("/e0/positions/"+string(shardA)), []byte("garbage"))
+	cl.put(cl.own("/e0/positions/"+string(shardA)), []byte("garbage"))
 	term = elect(t, store, shardA)
 	begins(t, term, sequence(5))
 	commit(t, term, step(shardA, 6, 7))
-	w.queued(events(shardA, 1, 7)...)
+	cl.queued(events(shardA, 1, 7)...)
 }
 
 // A Python process that has lost its leadership and does not know it writes its
@@ -118,11 +118,11 @@ func TestUnreadablePosition(t *testing.T) {
 // it we find the version changed. Unconditional: the same, only that ours may
 // be gone.
 func TestPythonZombie(t *testing.T) {
-	type zombie func(w *world, value string)
-	unconditional := func(w *world, value string) { w.python(shardA, value) }
-	deleting := func(w *world, value string) {
-		w.remove(w.checkpointPath(shardA))
-		w.python(shardA, value)
+	type zombie func(cl *cluster, value string)
+	unconditional := func(cl *cluster, value string) { cl.python(shardA, value) }
+	deleting := func(cl *cluster, value string) {
+		cl.remove(cl.checkpointPath(shardA))
+		cl.python(shardA, value)
 	}
 	for name, tc := range map[string]struct {
 		from  *gerritstream.Position // what the term begins with; nil: records 1 and 2
@@ -143,8 +143,8 @@ func TestPythonZombie(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
 			term := elect(t, store, shardA)
 			var queued []gerritstream.Entry
 			if tc.from != nil {
@@ -155,19 +155,19 @@ func TestPythonZombie(t *testing.T) {
 			}
 			resign(t, term)
 			term = elect(t, store, shardA)
-			tc.write(w, tc.value)
+			tc.write(cl, tc.value)
 			c := step(shardA, 3, 6)
-			c.DeadLetters = []gerritstream.DeadLetter{letter(shardA, 4), letter(shardA, 6)}
+			c.DeadLetters = []gerritstream.DeadLetter{deadLetter(shardA, 4), deadLetter(shardA, 6)}
 			commit(t, term, c)
-			w.queued(append(queued, tc.want...)...)
-			w.checkpoint(shardA, sequence(tc.z))
+			cl.queued(append(queued, tc.want...)...)
+			cl.checkpoint(shardA, sequence(tc.z))
 			letters := 0
 			for _, d := range c.DeadLetters {
 				if len(tc.want) > 0 && d.Seq.Compare(tc.want[0].Seq) >= 0 {
 					letters++
 				}
 			}
-			if got := len(w.deadLetters()); got != letters {
+			if got := len(cl.deadLetters()); got != letters {
 				t.Errorf("%d dead letters, want %d", got, letters)
 			}
 			commit(t, term, step(shardA, 7, 12)) // what the zombie had queued stays dropped
@@ -177,8 +177,8 @@ func TestPythonZombie(t *testing.T) {
 					rest = append(rest, event(shardA, n, 100))
 				}
 			}
-			w.queued(append(append(queued, tc.want...), rest...)...)
-			w.checkpoint(shardA, sequence(12))
+			cl.queued(append(append(queued, tc.want...), rest...)...)
+			cl.checkpoint(shardA, sequence(12))
 		})
 	}
 }
@@ -187,38 +187,38 @@ func TestPythonZombie(t *testing.T) {
 // Zuul's checkpoint was not to be changed by it.
 func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	resign(t, term)
 	term = elect(t, store, shardA)
-	w.python(shardA, quoted(3))
+	cl.python(shardA, quoted(3))
 	part := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 3, 100)}}
 	part.Entries[0].Sub = 0
 	part.Position.Partial = &gerritstream.Partial{Seq: sequence(3), Sub: 0}
 	commit(t, term, part)
-	w.queued(events(shardA, 1, 2)...)
+	cl.queued(events(shardA, 1, 2)...)
 }
 
 // Our transaction fences a Python zombie: it names the version that it has
 // read, and that is not the version any more.
 func TestPythonIsFenced(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
-	w.python(shardA, quoted(2))
-	_, stat, err := w.raw.Get(w.checkpointPath(shardA))
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
+	cl.python(shardA, quoted(2))
+	_, stat, err := cl.raw.Get(cl.checkpointPath(shardA))
 	if err != nil {
 		t.Fatal(err)
 	}
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 3, 4))
-	if _, err := w.raw.Set(w.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err, zk.ErrBadVersion) {
+	if _, err := cl.raw.Set(cl.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err, zk.ErrBadVersion) {
 		t.Errorf("the zombie's write returned %v", err)
 	}
 	// and one that found no checkpoint, and would create it
-	if _, err := w.raw.Create(w.checkpointPath(shardA), []byte(quoted(3)), 0, zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
+	if _, err := cl.raw.Create(cl.checkpointPath(shardA), []byte(quoted(3)), 0, zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
 		t.Errorf("the zombie's creation returned %v", err)
 	}
 }
@@ -226,8 +226,8 @@ func TestPythonIsFenced(t *testing.T) {
 // A program that keeps writing is no zombie: the term ends.
 func TestAnotherProgramKeepsWriting(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	store, link := cl.linked()
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	writes := make(chan int)
@@ -247,7 +247,7 @@ func TestAnotherProgramKeepsWriting(t *testing.T) {
 	link.LoseNextRequest(match)
 	go func() {
 		for i := range writes {
-			_, _ = w.raw.Set(w.checkpointPath(shardA), []byte(quoted(100+i)), -1)
+			_, _ = cl.raw.Set(cl.checkpointPath(shardA), []byte(quoted(100+i)), -1)
 			writes <- 0
 		}
 	}()
@@ -261,33 +261,33 @@ func TestAnotherProgramKeepsWriting(t *testing.T) {
 	if n != 3 {
 		t.Errorf("the commit was tried %d times", n)
 	}
-	w.queued(events(shardA, 1, 2)...)
+	cl.queued(events(shardA, 1, 2)...)
 }
 
 // An operator who writes a position ends the term, and the next one obeys.
 func TestOperatorSetsAPosition(t *testing.T) {
-	for name, tamper := range map[string]func(*world, string){
-		"sets": func(w *world, path string) {
-			w.put(path, storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
-			w.python(shardA, quoted(1))
+	for name, tamper := range map[string]func(*cluster, string){
+		"sets": func(cl *cluster, path string) {
+			cl.put(path, storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+			cl.python(shardA, quoted(1))
 		},
-		"deletes": func(w *world, path string) {
-			w.remove(path)
-			w.python(shardA, quoted(1))
+		"deletes": func(cl *cluster, path string) {
+			cl.remove(path)
+			cl.python(shardA, quoted(1))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
 			term := elect(t, store, shardA)
 			commit(t, term, step(shardA, 1, 3))
-			tamper(w, w.own("/e0/positions/"+string(shardA)))
+			tamper(cl, cl.own("/e0/positions/"+string(shardA)))
 			if err := term.Commit(soon(t), step(shardA, 4, 5)); err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
 				t.Errorf("commit returned %v", err)
 			}
 			ended(t, term)
-			w.queued(events(shardA, 1, 3)...)
+			cl.queued(events(shardA, 1, 3)...)
 			resign(t, term)
 			begins(t, elect(t, store, shardA), sequence(1))
 		})
@@ -297,13 +297,13 @@ func TestOperatorSetsAPosition(t *testing.T) {
 // A leader that has nothing to commit learns of it all the same.
 func TestIdleTermObeysTheOperator(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	a, b := elect(t, store, shardA), elect(t, store, shardB)
 	commit(t, a, step(shardA, 1, 3))
-	w.put(w.own("/e0/positions/"+string(shardA)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	cl.put(cl.own("/e0/positions/"+string(shardA)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, a)
-	w.put(w.own("/e0/positions/"+string(shardB)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	cl.put(cl.own("/e0/positions/"+string(shardB)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, b) // it had none
 }
 
@@ -311,10 +311,10 @@ func TestIdleTermObeysTheOperator(t *testing.T) {
 // asked for anything.
 func TestLockNodeDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	began := time.Now()
-	w.expire(shardA)
+	cl.expire(shardA)
 	ended(t, term)
 	if took := time.Since(began); took > steady/2 {
 		t.Errorf("it learned after %v", took)
@@ -339,15 +339,15 @@ func TestStateDeleted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
 			term := elect(t, store, shardA)
 			commit(t, term, step(shardA, 1, 3))
 			for _, path := range tc.remove {
-				w.remove(w.chroot + path)
+				cl.remove(cl.chroot + path)
 			}
 			c := step(shardA, 4, 5)
-			c.Position, c.DeadLetters = after(6), []gerritstream.DeadLetter{letter(shardA, 6)}
+			c.Position, c.DeadLetters = after(6), []gerritstream.DeadLetter{deadLetter(shardA, 6)}
 			err := term.Commit(soon(t), c)
 			if (err == nil) != tc.goesOn {
 				t.Errorf("commit returned %v", err)
@@ -358,16 +358,16 @@ func TestStateDeleted(t *testing.T) {
 				begins(t, term, sequence(3))
 				commit(t, term, c)
 			}
-			if got := len(w.deadLetters()); got != 1 {
+			if got := len(cl.deadLetters()); got != 1 {
 				t.Errorf("%d dead letters", got)
 			}
-			got := w.entries()
+			got := cl.entries()
 			for i, e := range events(shardA, 4, 5) {
 				if j := len(got) - 2 + i; j < 0 || got[j].ID != e.ID {
 					t.Errorf("the queue ends without record %d: %d entries", 4+i, len(got))
 				}
 			}
-			w.checkpoint(shardA, sequence(6))
+			cl.checkpoint(shardA, sequence(6))
 			resign(t, term)
 			begins(t, elect(t, store, shardA), sequence(6))
 		})
@@ -377,17 +377,17 @@ func TestStateDeleted(t *testing.T) {
 // All state gone: nothing is known, and a term begins with nothing.
 func TestAllStateDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 3))
-	w.remove(w.chroot + "/gerritstream")
-	w.remove(w.chroot + "/zuul")
+	cl.remove(cl.chroot + "/gerritstream")
+	cl.remove(cl.chroot + "/zuul")
 	ended(t, term)
 	term = elect(t, store, shardA)
 	begins(t, term, "")
 	commit(t, term, step(shardA, 4, 5))
-	w.queued(events(shardA, 4, 5)...)
+	cl.queued(events(shardA, 4, 5)...)
 }
 
 // A checkpoint that is left of an earlier stream of the same name counts for
@@ -403,33 +403,33 @@ func TestCheckpointOfAnEarlierStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store := w.open(zookeeper.Config{})
+			cl := newCluster(t, single)
+			store := cl.open(zookeeper.Config{})
 			start := gerritstream.Origin{Epoch: 1, Stream: stream, From: gerritstream.StartingPosition{TrimHorizon: true}}
 			start.Stream.Created = time.Now().Add(tc.created)
 			if err := store.SetOrigin(soon(t), nil, start); err != nil {
 				t.Fatal(err)
 			}
-			w.python(shardA, quoted(9))
+			cl.python(shardA, quoted(9))
 			term, err := store.Campaign(soon(t), 1, shardA)
 			if err != nil {
 				t.Fatal(err)
 			}
 			begins(t, term, tc.want)
-			w.checkpoint(shardA, tc.want)
+			cl.checkpoint(shardA, tc.want)
 		})
 	}
 }
 
 // The lock nodes that a process has left by failing at the wrong moment do not
 // keep anybody waiting.
-func TestGhostsAreRemoved(t *testing.T) {
+func TestStaleLockNodesAreRemoved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	resign(t, elect(t, store, shardA))
-	ghost := fmt.Sprintf("%s/%s%s__lock__", w.election(shardA), store.Process(), strings.Repeat("0", 16))
-	if _, err := w.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+	ghost := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardA), store.Process(), strings.Repeat("0", 16))
+	if _, err := cl.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -437,7 +437,7 @@ func TestGhostsAreRemoved(t *testing.T) {
 	if _, err := store.Campaign(ctx, 0, shardA); err != nil {
 		t.Fatalf("campaign behind a ghost: %v", err)
 	}
-	if line := w.children(w.election(shardA)); len(line) != 1 {
+	if line := cl.children(cl.election(shardA)); len(line) != 1 {
 		t.Errorf("the line is %q", line)
 	}
 }
@@ -445,19 +445,19 @@ func TestGhostsAreRemoved(t *testing.T) {
 // A node of a process that belongs to no living candidacy of it is removed when
 // the process looks who stands in line, though it does not want that shard
 // itself: it would keep the shard from all others.
-func TestGhostsOfOtherShardsAreRemoved(t *testing.T) {
+func TestStaleLockNodesOfOtherShardsAreRemoved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	resign(t, elect(t, store, shardB))
-	ghost := fmt.Sprintf("%s/%s%s__lock__", w.election(shardB), store.Process(), strings.Repeat("0", 16))
-	if _, err := w.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+	ghost := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardB), store.Process(), strings.Repeat("0", 16))
+	if _, err := cl.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
 	}
-	muster(t, store, shardA, shardB)
-	within(t, 20*time.Second, "the ghost is gone", func() bool { return len(w.children(w.election(shardB))) == 0 })
-	commit(t, elect(t, w.open(zookeeper.Config{}), shardB), step(shardB, 1, 1))
+	groupState(t, store, shardA, shardB)
+	within(t, 20*time.Second, "the ghost is gone", func() bool { return len(cl.children(cl.election(shardB))) == 0 })
+	commit(t, elect(t, cl.open(zookeeper.Config{}), shardB), step(shardB, 1, 1))
 	commit(t, term, step(shardA, 1, 1))
 }
 
@@ -465,8 +465,8 @@ func TestGhostsOfOtherShardsAreRemoved(t *testing.T) {
 // until nothing can come of the request any more.
 func TestCancelledWithTheConnectionLost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	store, link := cl.linked()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	store.Intercept(func(_ zookeeper.Point, write func() error) error {
@@ -494,12 +494,12 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 // far as that can be understood.
 func TestCheckpointsAreZuuls(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	for shard, raw := range map[gerritstream.ShardID]string{
 		"said": quoted(7), "null": `{"checkpoint": null}`, "garbage": "{",
 	} {
-		w.put(w.checkpointPath(shard), []byte(raw))
+		cl.put(cl.checkpointPath(shard), []byte(raw))
 	}
 	got, err := store.Checkpoints(t.Context(), []gerritstream.ShardID{"said", "null", "garbage", "absent"})
 	if err != nil || len(got) != 1 || got["said"] != sequence(7) {

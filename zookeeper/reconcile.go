@@ -10,7 +10,7 @@ import (
 )
 
 // checkpoint is Zuul's node as read.
-type checkpoint struct {
+type zuulCheckpoint struct {
 	present bool
 	raw     []byte
 	version int32
@@ -19,7 +19,7 @@ type checkpoint struct {
 
 // sequence returns the checkpoint's value: empty for none (absent, null). The
 // error says why it cannot be understood.
-func (z *checkpoint) sequence() (gerritstream.SequenceNumber, error) {
+func (z *zuulCheckpoint) sequence() (gerritstream.SequenceNumber, error) {
 	if !z.present {
 		return "", nil
 	}
@@ -49,10 +49,10 @@ func encodeCheckpoint(after gerritstream.SequenceNumber) []byte {
 }
 
 // stored is what ZooKeeper holds of a shard as a term begins.
-type stored struct {
+type shardState struct {
 	position gerritstream.Position // ours
 	ok       bool                  // there is one
-	zuul     checkpoint            // Zuul's
+	zuul     zuulCheckpoint        // Zuul's
 	foreign  bool                  // Zuul's may be of an earlier stream of that name: nothing vouches for it
 }
 
@@ -71,7 +71,7 @@ type beginning struct {
 //     arrived between an anchor and then may be lost.
 //   - z < p, null, absent or unreadable while p is a sequence: somebody wrote
 //     unconditionally, or deleted. Take p.
-func reconcile(s stored) beginning {
+func reconcile(s shardState) beginning {
 	z, err := s.zuul.sequence()
 	p := s.position
 	asIs := beginning{found: gerritstream.Beginning{Position: p, Stored: s.ok}}
@@ -99,7 +99,7 @@ func reconcile(s stored) beginning {
 }
 
 // reconcileSequence compares z with a position that is a sequence number.
-func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *checkpoint) beginning {
+func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *zuulCheckpoint) beginning {
 	p := asIs.found.Position
 	switch c := z.Compare(p.After); {
 	case c > 0:
@@ -114,7 +114,7 @@ func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *chec
 
 // takeOver is the position behind what a Python process handled. When its last
 // record arrived is not known.
-func takeOver(z gerritstream.SequenceNumber, zuul *checkpoint, lost []gerritstream.Interval) beginning {
+func takeOver(z gerritstream.SequenceNumber, zuul *zuulCheckpoint, lost []gerritstream.Interval) beginning {
 	pos := gerritstream.Position{After: z, CheckpointedAt: zuul.written, Lost: lost}
 	return beginning{found: gerritstream.Beginning{Position: pos, Stored: true}, led: true}
 }

@@ -13,8 +13,10 @@ import (
 func TestReconcile(t *testing.T) {
 	written := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	arrived := written.Add(-time.Hour)
-	at := func(raw string) checkpoint { return checkpoint{present: true, raw: []byte(raw), written: written} }
-	null, absent, garbage := at(`{"checkpoint": null}`), checkpoint{}, at(`LATEST`)
+	at := func(raw string) zuulCheckpoint {
+		return zuulCheckpoint{present: true, raw: []byte(raw), written: written}
+	}
+	null, absent, garbage := at(`{"checkpoint": null}`), zuulCheckpoint{}, at(`LATEST`)
 	seq := func(n gerritstream.SequenceNumber) gerritstream.Position {
 		return gerritstream.Position{After: n, Arrived: arrived}
 	}
@@ -31,7 +33,7 @@ func TestReconcile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours    gerritstream.Position
 		ok      bool
-		zuul    checkpoint
+		zuul    zuulCheckpoint
 		foreign bool
 
 		after   gerritstream.SequenceNumber // empty: the position stays as it is
@@ -70,7 +72,7 @@ func TestReconcile(t *testing.T) {
 		"unreadable, and an earlier stream's":  {unreadable, true, at(z100), true, "", true, true, time.Time{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := reconcile(stored{position: tc.ours, ok: tc.ok, zuul: tc.zuul, foreign: tc.foreign})
+			b := reconcile(shardState{position: tc.ours, ok: tc.ok, zuul: tc.zuul, foreign: tc.foreign})
 			if b.found.Stored != tc.wantOK || (b.warning != "") != tc.warn || (b.found.Lost != nil) != tc.anyLoss {
 				t.Errorf("begins with ok %v, warning %q, loss %v", b.found.Stored, b.warning, b.found.Lost)
 			}
@@ -99,7 +101,7 @@ func TestReconcile(t *testing.T) {
 func TestReconcileKeepsLosses(t *testing.T) {
 	p := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.UnixMilli(1)}}
 	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"}, {Until: time.UnixMilli(2), Why: "bad position"}}
-	b := reconcile(stored{position: p, ok: true, zuul: checkpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
+	b := reconcile(shardState{position: p, ok: true, zuul: zuulCheckpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
 	if !slices.Equal(b.found.Position.Lost, p.Lost) || b.found.Lost == nil {
 		t.Errorf("losses are %+v, and %v", b.found.Position.Lost, b.found.Lost)
 	}
@@ -112,7 +114,7 @@ func TestCheckpointBytes(t *testing.T) {
 		if got := string(encodeCheckpoint(seq)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		z := checkpoint{present: true, raw: []byte(want)}
+		z := zuulCheckpoint{present: true, raw: []byte(want)}
 		if got, err := z.sequence(); got != seq || err != nil {
 			t.Errorf("%s reads as %q, %v", want, got, err)
 		}

@@ -59,16 +59,16 @@ type answer[T any] struct {
 // wait for as long as no server answers, so each has a goroutine of its own,
 // and ask returns when ctx ends or the session is over. What becomes of the
 // request then is unknown; late, if not nil, is told.
-func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
+func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	var none T
-	if err := k.slots.Acquire(ctx, 1); err != nil {
+	if err := sess.slots.Acquire(ctx, 1); err != nil {
 		return none, context.Cause(ctx)
 	}
 	answers := make(chan answer[T], 1)
 	var settled atomic.Bool // by the answer, or by the caller who does not wait for it
-	started := k.start(func() {
-		defer k.slots.Release(1)
-		value, err := request(k.conn)
+	started := sess.run(func() {
+		defer sess.slots.Release(1)
+		value, err := request(sess.conn)
 		if settled.CompareAndSwap(false, true) {
 			answers <- answer[T]{value, err}
 		} else if late != nil {
@@ -76,7 +76,7 @@ func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, erro
 		}
 	})
 	if !started {
-		k.slots.Release(1)
+		sess.slots.Release(1)
 		return none, errSessionOver
 	}
 	var err error
@@ -85,7 +85,7 @@ func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, erro
 		return a.value, a.err
 	case <-ctx.Done():
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), errUnknownOutcome)
-	case <-k.over:
+	case <-sess.over:
 		err = errSessionOver
 	}
 	if !settled.CompareAndSwap(false, true) {
@@ -96,23 +96,23 @@ func ask[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, erro
 }
 
 // read makes a request that changes nothing.
-func read[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
-	return ask(ctx, k, request, nil)
+func read[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error)) (T, error) {
+	return ask(ctx, sess, request, nil)
 }
 
 // write makes a request that goes through the servers' leader: an answer proves
 // that the session lives.
-func write[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error)) (T, error) {
-	return writeLate(ctx, k, request, nil)
+func write[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error)) (T, error) {
+	return writeLate(ctx, sess, request, nil)
 }
 
 // writeLate is write that tells late what becomes of a request for which its
 // caller does not wait any more.
-func writeLate[T any](ctx context.Context, k *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
+func writeLate[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	began := time.Now()
-	value, err := ask(ctx, k, request, late)
-	if f := fateOf(err); f == answered || f == refused {
-		k.proved(began)
+	value, err := ask(ctx, sess, request, late)
+	if f := outcomeOf(err); f == succeeded || f == refused {
+		sess.prove(began)
 	}
 	return value, err
 }
@@ -125,8 +125,8 @@ type node struct {
 }
 
 // get reads a node. One that is not there is no error.
-func (k *session) get(ctx context.Context, path string) (node, error) {
-	n, err := read(ctx, k, func(c *zk.Conn) (node, error) {
+func (sess *session) get(ctx context.Context, path string) (node, error) {
+	n, err := read(ctx, sess, func(c *zk.Conn) (node, error) {
 		data, stat, err := c.Get(path)
 		if err != nil {
 			return node{}, err
@@ -140,8 +140,8 @@ func (k *session) get(ctx context.Context, path string) (node, error) {
 }
 
 // stat looks at a node without reading it. One that is not there is no error.
-func (k *session) stat(ctx context.Context, path string) (node, error) {
-	return read(ctx, k, func(c *zk.Conn) (node, error) {
+func (sess *session) stat(ctx context.Context, path string) (node, error) {
+	return read(ctx, sess, func(c *zk.Conn) (node, error) {
 		present, stat, err := c.Exists(path)
 		if err != nil || !present {
 			return node{}, err
@@ -151,8 +151,8 @@ func (k *session) stat(ctx context.Context, path string) (node, error) {
 }
 
 // children lists a node's children. One that is not there has none.
-func (k *session) children(ctx context.Context, path string) ([]string, error) {
-	names, err := read(ctx, k, func(c *zk.Conn) ([]string, error) {
+func (sess *session) children(ctx context.Context, path string) ([]string, error) {
+	names, err := read(ctx, sess, func(c *zk.Conn) ([]string, error) {
 		names, _, err := c.Children(path)
 		return names, err
 	})
@@ -164,33 +164,33 @@ func (k *session) children(ctx context.Context, path string) ([]string, error) {
 
 // sync makes later reads of this session see at least what was written, by
 // whomever, before the call.
-func (k *session) sync(ctx context.Context) error {
-	_, err := write(ctx, k, func(c *zk.Conn) (string, error) { return c.Sync(k.store.at.zuul) })
+func (sess *session) sync(ctx context.Context) error {
+	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.zuul) })
 	return err
 }
 
 // create makes a node.
-func (k *session) create(ctx context.Context, path string, data []byte, flags int32) error {
+func (sess *session) create(ctx context.Context, path string, data []byte, flags int32) error {
 	if err := fit(&zk.CreateRequest{Path: path, Data: data}); err != nil {
 		return err
 	}
-	_, err := write(ctx, k, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
+	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
 	return err
 }
 
 // set changes a node that has this version; -1: any.
-func (k *session) set(ctx context.Context, path string, data []byte, version int32) error {
+func (sess *session) set(ctx context.Context, path string, data []byte, version int32) error {
 	if err := fit(&zk.SetDataRequest{Path: path, Data: data}); err != nil {
 		return err
 	}
-	_, err := write(ctx, k, func(c *zk.Conn) (*zk.Stat, error) { return c.Set(path, notNull(data), version) })
+	_, err := write(ctx, sess, func(c *zk.Conn) (*zk.Stat, error) { return c.Set(path, notNull(data), version) })
 	return err
 }
 
 // remove deletes a node, whatever its version. One that is not there is no
 // error.
-func (k *session) remove(ctx context.Context, path string) error {
-	_, err := write(ctx, k, func(c *zk.Conn) (struct{}, error) { return struct{}{}, c.Delete(path, -1) })
+func (sess *session) remove(ctx context.Context, path string) error {
+	_, err := write(ctx, sess, func(c *zk.Conn) (struct{}, error) { return struct{}{}, c.Delete(path, -1) })
 	if errors.Is(err, zk.ErrNoNode) {
 		return nil
 	}
@@ -199,15 +199,15 @@ func (k *session) remove(ctx context.Context, path string) error {
 
 // multi carries out all the operations or none. When the server refuses, failed
 // is the index of the operation that it refused, -1 if it names none.
-func (k *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
+func (sess *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
 	if err := fit(ops...); err != nil {
 		return -1, err
 	}
-	results, err := write(ctx, k, func(c *zk.Conn) (result, error) {
+	results, err := write(ctx, sess, func(c *zk.Conn) (result, error) {
 		responses, err := c.Multi(ops...)
-		return result{responses, fateOf(err)}, err
+		return result{responses, outcomeOf(err)}, err
 	})
-	if results.fate != refused {
+	if results.outcome != refused {
 		return -1, err
 	}
 	for i, r := range results.responses {
@@ -220,7 +220,7 @@ func (k *session) multi(ctx context.Context, ops ...any) (failed int, err error)
 
 type result struct {
 	responses []zk.MultiResponse
-	fate      fate
+	outcome   outcome
 }
 
 // openACL is the access control list of every node, as Zuul's own have it.

@@ -27,75 +27,75 @@ type session struct {
 	events  <-chan zk.Event // closed when the library has finished
 	running sync.WaitGroup  // what waits for answers and watches
 
-	stands  chan struct{} // closed once the session stands
-	over    chan struct{} // closed once it is over
-	cancel  context.CancelFunc
-	mu      sync.Mutex // guards all below
-	link    *link      // the newest
-	cut     bool       // no further link is wanted
-	id      int64      // 0: it does not stand yet
-	timeout time.Duration
-	proof   time.Time // when the last request began that was answered by way of the servers' leader
-	up      bool      // connected at this moment
+	established chan struct{} // closed once the session stands
+	over        chan struct{} // closed once it is over
+	cancel      context.CancelFunc
+	mu          sync.Mutex // guards all below
+	link        *link      // the newest
+	cut         bool       // no further link is wanted
+	id          int64      // 0: it does not stand yet
+	timeout     time.Duration
+	proof       time.Time // when the last request began that was answered by way of the servers' leader
+	up          bool      // connected at this moment
 }
 
 // maxRequests bounds the requests that are under way at once in a session.
 const maxRequests = 256
 
 // begin starts a session. It stands later, once a server has answered.
-func (s *Store) begin() (*session, error) {
-	k := &session{
-		store:  s,
-		slots:  semaphore.NewWeighted(maxRequests),
-		stands: make(chan struct{}),
-		over:   make(chan struct{}),
+func (s *Store) newSession() (*session, error) {
+	sess := &session{
+		store:       s,
+		slots:       semaphore.NewWeighted(maxRequests),
+		established: make(chan struct{}),
+		over:        make(chan struct{}),
 	}
-	k.ctx, k.cancel = context.WithCancel(context.Background())
-	k.mu.Lock() // the library calls back before it returns
-	defer k.mu.Unlock()
+	sess.ctx, sess.cancel = context.WithCancel(context.Background())
+	sess.mu.Lock() // the library calls back before it returns
+	defer sess.mu.Unlock()
 	var err error
-	k.conn, k.events, err = zk.Connect(s.config.Hosts, s.config.SessionTimeout,
-		zk.WithHostProvider(newHosts(s.config.Hosts)), zk.WithDialer(k.dial), zk.WithLogger(k),
-		zk.WithEventCallback(k.notice))
+	sess.conn, sess.events, err = zk.Connect(s.config.Hosts, s.config.SessionTimeout,
+		zk.WithHostProvider(newHosts(s.config.Hosts)), zk.WithDialer(sess.dial), zk.WithLogger(sess),
+		zk.WithEventCallback(sess.handleEvent))
 	if err != nil {
-		k.cancel()
+		sess.cancel()
 		return nil, fmt.Errorf("begin a session: %w", err)
 	}
-	return k, nil
+	return sess, nil
 }
 
 // notice takes in what the library says of the connection, and of nodes that
 // are watched. It must not block.
-func (k *session) notice(e zk.Event) {
+func (sess *session) handleEvent(e zk.Event) {
 	if e.Type != zk.EventSession {
-		k.views.happened(e)
+		sess.views.happened(e)
 		return
 	}
 	switch e.State {
 	case zk.StateExpired:
-		k.end()
+		sess.markOver()
 	case zk.StateDisconnected:
-		k.mu.Lock()
-		k.up = false
-		k.mu.Unlock()
+		sess.mu.Lock()
+		sess.up = false
+		sess.mu.Unlock()
 	}
 }
 
 // end notes that the session is over: from here on nothing is dialled.
-func (k *session) end() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (sess *session) markOver() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
 	select {
-	case <-k.over:
+	case <-sess.over:
 	default:
-		k.up = false
-		close(k.over)
+		sess.up = false
+		close(sess.over)
 	}
 }
 
-func (k *session) isOver() bool {
+func (sess *session) isOver() bool {
 	select {
-	case <-k.over:
+	case <-sess.over:
 		return true
 	default:
 		return false
@@ -104,89 +104,89 @@ func (k *session) isOver() bool {
 
 // Printf implements zk.Logger. The library tells only here which timeout the
 // servers have agreed to, and why it cannot connect.
-func (k *session) Printf(format string, args ...any) {
+func (sess *session) Printf(format string, args ...any) {
 	switch {
 	case strings.HasPrefix(format, "authenticated: id="):
 		id, _ := args[0].(int64)
 		ms, _ := args[1].(int32)
-		k.confirmed(id, time.Duration(ms)*time.Millisecond)
+		sess.confirmed(id, time.Duration(ms)*time.Millisecond)
 	case strings.HasPrefix(format, "failed to connect"), strings.HasPrefix(format, "authentication failed"):
-		if err, ok := args[len(args)-1].(error); ok && !k.isOver() {
-			k.store.notReached(err)
+		if err, ok := args[len(args)-1].(error); ok && !sess.isOver() {
+			sess.store.connectionFailed(err)
 		}
 	default:
-		k.store.log.Debug("zookeeper client", "says", fmt.Sprintf(format, args...))
+		sess.store.log.Debug("zookeeper client", "says", fmt.Sprintf(format, args...))
 	}
 }
 
 // confirmed notes that a server has confirmed the session, at its beginning or
 // after the connection was lost.
-func (k *session) confirmed(id int64, timeout time.Duration) {
-	k.mu.Lock()
-	k.link.handshake.Stop()
-	first, same := k.id == 0, k.id == id
+func (sess *session) confirmed(id int64, timeout time.Duration) {
+	sess.mu.Lock()
+	sess.link.handshake.Stop()
+	first, same := sess.id == 0, sess.id == id
 	if first || same {
-		k.id, k.timeout, k.up = id, timeout, true
-		if k.link.began.After(k.proof) {
-			k.proof = k.link.began
+		sess.id, sess.timeout, sess.up = id, timeout, true
+		if sess.link.began.After(sess.proof) {
+			sess.proof = sess.link.began
 		}
 	}
-	if !first && k.views.watching() {
-		k.link.pause()
+	if !first && sess.views.watching() {
+		sess.link.pause()
 	}
-	server := k.link.RemoteAddr().String()
-	k.mu.Unlock()
+	server := sess.link.RemoteAddr().String()
+	sess.mu.Unlock()
 	switch {
 	case first:
-		k.store.log.Info("session begun", "session", fmt.Sprintf("%#x", uint64(id)), "server", server,
-			"timeout_asked", k.store.config.SessionTimeout, "timeout_negotiated", timeout)
-		close(k.stands)
+		sess.store.log.Info("session begun", "session", fmt.Sprintf("%#x", uint64(id)), "server", server,
+			"timeout_asked", sess.store.config.SessionTimeout, "timeout_negotiated", timeout)
+		close(sess.established)
 	case same:
-		k.views.expireAll()
-		k.store.log.Info("connected again", "session", fmt.Sprintf("%#x", uint64(id)), "server", server)
+		sess.views.expireAll()
+		sess.store.log.Info("connected again", "session", fmt.Sprintf("%#x", uint64(id)), "server", server)
 	default: // it does not happen; another session would have none of our nodes
-		k.end()
+		sess.markOver()
 	}
 }
 
 // start runs f, unless the session is over. Whoever closes the session waits
 // for f.
-func (k *session) start(f func()) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.isOver() {
+func (sess *session) run(f func()) bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.isOver() {
 		return false
 	}
-	k.running.Go(f)
+	sess.running.Go(f)
 	return true
 }
 
 // identity returns the session's id and negotiated timeout.
-func (k *session) identity() (id int64, timeout time.Duration) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.id, k.timeout
+func (sess *session) identity() (id int64, timeout time.Duration) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.id, sess.timeout
 }
 
 // patience is how long a connection may take to be made and confirmed: short
 // enough to try another server in time.
-func (k *session) patience() time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	timeout := k.timeout
+func (sess *session) dialTimeout() time.Duration {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	timeout := sess.timeout
 	if timeout == 0 {
-		timeout = k.store.config.SessionTimeout
+		timeout = sess.store.config.SessionTimeout
 	}
 	return min(max(timeout/3, time.Second), 10*time.Second)
 }
 
 // proved notes that a request which began then was answered by way of the
 // servers' leader: the session lived then.
-func (k *session) proved(began time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if began.After(k.proof) {
-		k.proof = began
+func (sess *session) prove(began time.Time) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if began.After(sess.proof) {
+		sess.proof = began
 	}
 }
 
@@ -195,16 +195,16 @@ func (k *session) proved(began time.Time) {
 func trust(timeout time.Duration) time.Duration { return timeout - timeout/5 }
 
 // trustLeft is for how long that will be so if nothing more is answered.
-func (k *session) trustLeft(now time.Time) time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return trust(k.timeout) - now.Sub(k.proof)
+func (sess *session) trustLeft(now time.Time) time.Duration {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return trust(sess.timeout) - now.Sub(sess.proof)
 }
 
 // keep shows the servers and this process that the session lives, until it is
 // over or the Store is closed.
-func (k *session) keep() {
-	_, timeout := k.identity()
+func (sess *session) maintain() {
+	_, timeout := sess.identity()
 	beat := time.NewTicker(timeout / 5)
 	defer beat.Stop()
 	guard := time.NewTimer(trust(timeout))
@@ -214,23 +214,23 @@ func (k *session) keep() {
 	for {
 		select {
 		case <-beat.C:
-			beating = beating || k.start(func() {
-				k.beat()
+			beating = beating || sess.run(func() {
+				sess.beat()
 				beaten <- struct{}{}
 			})
 		case <-beaten:
 			beating = false
 		case <-guard.C:
-			left := k.trustLeft(time.Now())
+			left := sess.trustLeft(time.Now())
 			if left <= 0 {
-				k.store.endTerms(k, fmt.Errorf("ZooKeeper has not answered for %v", trust(timeout)))
+				sess.store.endTerms(sess, fmt.Errorf("ZooKeeper has not answered for %v", trust(timeout)))
 				left = timeout / 5
 			}
 			guard.Reset(left)
-		case <-k.over:
-			k.store.endTerms(k, errSessionOver)
+		case <-sess.over:
+			sess.store.endTerms(sess, errSessionOver)
 			return
-		case <-k.store.stop:
+		case <-sess.store.stop:
 			return
 		}
 	}
@@ -238,26 +238,26 @@ func (k *session) keep() {
 
 // beat asks something cheap. Sync goes through the leader: a server that is cut
 // off from it goes on answering reads for long.
-func (k *session) beat() {
-	_, _ = write(k.ctx, k, func(c *zk.Conn) (string, error) { return c.Sync(k.store.at.own) })
+func (sess *session) beat() {
+	_, _ = write(sess.ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.own) })
 }
 
 // close ends the session: at once on the servers, if they answer within the
 // grace; and in any case here. Ending ctx ends the grace.
-func (k *session) close(ctx context.Context) {
-	k.end()
+func (sess *session) close(ctx context.Context) {
+	sess.markOver()
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		k.conn.Close() // asks the server, and waits for a second
-		k.cutLink()
-		for range k.events { //nolint:revive // until it is closed: then the library has finished
+		sess.conn.Close() // asks the server, and waits for a second
+		sess.cutLink()
+		for range sess.events { //nolint:revive // until it is closed: then the library has finished
 		}
-		k.running.Wait()
+		sess.running.Wait()
 	}()
 	select {
 	case <-closed:
 	case <-ctx.Done():
-		k.cutLink() // the rest ends by itself, within seconds
+		sess.cutLink() // the rest ends by itself, within seconds
 	}
 }

@@ -6,16 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/go-zookeeper/zk"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = 2 * time.Minute
 
 // twoWays opens a store that reaches one server by two links.
-func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
+func openThroughLinks(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, opts)
 	links := map[string]*peers.Link{}
@@ -37,20 +36,20 @@ func twoWays(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Dura
 // another one, within the session.
 func TestSilentServerIsGivenUp(t *testing.T) {
 	t.Parallel()
-	s, links := twoWays(t, peers.ZooKeeperOptions{}, 10*time.Second)
+	s, links := openThroughLinks(t, peers.ZooKeeperOptions{}, 10*time.Second)
 	soon, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	term, err := s.Campaign(soon, 0, "shardId-000000000000")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := s.await(soon)
+	sess, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.mu.Lock()
-	used := k.link.RemoteAddr().String()
-	k.mu.Unlock()
+	sess.mu.Lock()
+	used := sess.link.RemoteAddr().String()
+	sess.mu.Unlock()
 	for addr, link := range links {
 		if addr != used {
 			link.Hold(peers.Both)
@@ -59,10 +58,10 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	links[used].Drop()
 	ctx, end := context.WithTimeout(t.Context(), 30*time.Second)
 	defer end()
-	if err := k.sync(ctx); err != nil { // lost with the connection, or never sent
+	if err := sess.sync(ctx); err != nil { // lost with the connection, or never sent
 		t.Logf("sync: %v", err)
 	}
-	for err := errAway; err != nil; err = k.sync(ctx) {
+	for err := errAway; err != nil; err = sess.sync(ctx) {
 		if term.Context().Err() != nil || ctx.Err() != nil {
 			t.Fatalf("the leadership was lost: %v", context.Cause(term.Context()))
 		}
@@ -73,14 +72,14 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 // library keeps it.
 func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	t.Parallel()
-	s, links := twoWays(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
+	s, links := openThroughLinks(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
 	soon, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	k, err := s.await(soon)
+	sess, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.ensure(soon, s.at.own); err != nil {
+	if err := sess.ensure(soon, s.at.own); err != nil {
 		t.Fatal(err)
 	}
 	for _, link := range links {
@@ -94,9 +93,9 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	go func() {
 		n := 0
 		defer func() { asked <- n }()
-		for ; asking.Err() == nil && !k.isOver(); n++ {
+		for ; asking.Err() == nil && !sess.isOver(); n++ {
 			ctx, cancel := context.WithTimeout(asking, 20*time.Millisecond)
-			_ = k.create(ctx, fmt.Sprintf("%s/stray-%d", s.at.own, n), nil, zk.FlagPersistent)
+			_ = sess.create(ctx, fmt.Sprintf("%s/stray-%d", s.at.own, n), nil, zk.FlagPersistent)
 			cancel()
 		}
 	}()
@@ -112,7 +111,7 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if next == k {
+	if next == sess {
 		t.Fatal("the session did not run out")
 	}
 	if err := next.sync(soon); err != nil {

@@ -42,34 +42,34 @@ func TestCommitsWithinTheLimitsFit(t *testing.T) {
 					Reason: strings.Repeat(text, long), Detail: strings.Repeat(text, long),
 				}
 				e := gerritstream.Entry{Shard: term.shard, Seq: longest, Payload: make([]byte, payload)}
-				w := &work{
+				cl := &commitAttempt{
 					term: term, position: pos, began: time.Now(),
-					letters: slices.Repeat([]gerritstream.DeadLetter{d}, max(1, min(limits.Items, limits.Weight/d.Weight()))),
+					deadLetters: slices.Repeat([]gerritstream.DeadLetter{d}, max(1, min(limits.Items, limits.Weight/d.Weight()))),
 				}
-				check(t, w, fmt.Sprintf("letters of %d bytes with %d times %q", payload, long, text))
+				check(t, cl, fmt.Sprintf("letters of %d bytes with %d times %q", payload, long, text))
 				half := limits.Weight / 2 / max(d.Weight(), e.Weight())
-				w.letters, w.entries = w.letters[:min(len(w.letters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
-				check(t, w, fmt.Sprintf("letters and entries of %d bytes with %d times %q", payload, long, text))
+				cl.deadLetters, cl.entries = cl.deadLetters[:min(len(cl.deadLetters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
+				check(t, cl, fmt.Sprintf("letters and entries of %d bytes with %d times %q", payload, long, text))
 			}
 		}
 	}
 	for _, payload := range []int{0, 5_488, 60_000, maxInline - envelopeOverhead} {
 		e := gerritstream.Entry{Shard: term.shard, Seq: longest, Payload: make([]byte, payload)}
-		w := &work{
+		cl := &commitAttempt{
 			term: term, position: pos, began: time.Now(),
 			entries: slices.Repeat([]gerritstream.Entry{e}, max(1, min(limits.Items, limits.Weight/e.Weight()))),
 		}
-		check(t, w, fmt.Sprintf("entries of %d bytes", payload))
+		check(t, cl, fmt.Sprintf("entries of %d bytes", payload))
 	}
 }
 
-func check(t *testing.T, w *work, what string) {
+func check(t *testing.T, cl *commitAttempt, what string) {
 	t.Helper()
-	c := gerritstream.Commit{Entries: w.entries, DeadLetters: w.letters}
+	c := gerritstream.Commit{Entries: cl.entries, DeadLetters: cl.deadLetters}
 	if err := c.Check(limits); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	if err := fit(w.build().list...); err != nil {
+	if err := fit(cl.build().list...); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 }

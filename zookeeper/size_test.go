@@ -13,11 +13,11 @@ import (
 // less is taken: by a node alone and by a transaction.
 func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
-	line := w.children(w.election(shardA))
-	path := w.own("/large")
+	line := cl.children(cl.election(shardA))
+	path := cl.own("/large")
 	for name, write := range map[string]func(data []byte) error{
 		"transaction": func(data []byte) error { return store.PutAll(soon(t), path+"1", path+"2", data) },
 		"node":        func(data []byte) error { return store.Put(soon(t), path, data) },
@@ -38,7 +38,7 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 		}
 	}
 	commit(t, term, step(shardA, 1, 1))
-	if now := w.children(w.election(shardA)); len(now) != 1 || now[0] != line[0] {
+	if now := cl.children(cl.election(shardA)); len(now) != 1 || now[0] != line[0] {
 		t.Errorf("the line was %q and is %q", line, now)
 	}
 }
@@ -46,22 +46,22 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 // Dead letters whose texts take six times as many bytes as they have characters
 // are put aside, as many as the limits allow; so is one whose texts have no
 // end.
-func TestLettersWithTextsThatGrow(t *testing.T) {
+func TestDeadLettersWithTextsThatGrow(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	var letters []gerritstream.DeadLetter
 	for n := range term.Limits().Items {
-		d := letter(shardA, n+1)
+		d := deadLetter(shardA, n+1)
 		d.Payload = make([]byte, 4_000)
 		d.Detail = strings.Repeat("<", term.Limits().Weight/term.Limits().Items-len(d.Payload)-512)
 		letters = append(letters, d)
 	}
 	commit(t, term, gerritstream.Commit{Position: after(len(letters)), DeadLetters: letters})
-	d := letter(shardA, len(letters)+1)
+	d := deadLetter(shardA, len(letters)+1)
 	d.Reason, d.Detail = strings.Repeat("<", 2<<20), strings.Repeat("\x00", 2<<20)
 	commit(t, term, gerritstream.Commit{Position: after(len(letters) + 1), DeadLetters: []gerritstream.DeadLetter{d}})
-	if got := w.deadLetters(); len(got) != len(letters)+1 {
+	if got := cl.deadLetters(); len(got) != len(letters)+1 {
 		t.Errorf("%d dead letters are held, want %d", len(got), len(letters)+1)
 	}
 }
@@ -70,8 +70,8 @@ func TestLettersWithTextsThatGrow(t *testing.T) {
 // sent again and again.
 func TestACommitThatDoesNotFitIsAnError(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	c := step(shardA, 1, 1)
 	for range 5_000 {
 		c.Position.Lost = append(c.Position.Lost, gerritstream.Interval{Why: strings.Repeat("<", 100)})
@@ -80,5 +80,5 @@ func TestACommitThatDoesNotFitIsAnError(t *testing.T) {
 		t.Errorf("commit returned %v", err)
 	}
 	ended(t, term)
-	w.queued()
+	cl.queued()
 }

@@ -19,16 +19,16 @@ import (
 // Store is a gerritstream.Store and a gerritstream.Group in ZooKeeper, in Zuul's
 // layout. See the package's documentation.
 type Store struct {
-	config  Config
-	at      layout
-	process string // id of this process, like no other's
-	log     *slog.Logger
-	queue   gauge
+	config     Config
+	at         layout
+	process    string // id of this process, like no other's
+	log        *slog.Logger
+	queueLimit queueLimit
 
 	discards *storekit.Discards
 
-	encoded *semaphore.Weighted // bytes of commits that are encoded at this moment
-	known   lockOwners
+	encoded    *semaphore.Weighted // bytes of commits that are encoded at this moment
+	lockOwners lockOwners
 
 	// intercept, if not nil, stands around each write: tests make it fail.
 	intercept func(p point, write func() error) error
@@ -54,20 +54,20 @@ type Store struct {
 	candidacies map[string]bool
 	terms       map[*term]bool
 	orphans     []*orphan
-	announced   []byte // this process' announcement; nil: none
-	reported    []byte // and its report
+	memberData  []byte // this process' announcement; nil: none
+	reportData  []byte // and its report
 }
 
 // point is a place at which the store writes for its caller.
 type point string
 
 const (
-	pointSetStart point = "set origin"
-	pointCampaign point = "campaign"
-	pointCommit   point = "commit"
-	pointResign   point = "resign"
-	pointReport   point = "report"
-	pointAnnounce point = "advertise"
+	pointSetOrigin point = "set origin"
+	pointCampaign  point = "campaign"
+	pointCommit    point = "commit"
+	pointResign    point = "resign"
+	pointReport    point = "report"
+	pointAdvertise point = "advertise"
 )
 
 // maxEncoded bounds the memory that commits take besides the pages they come
@@ -87,7 +87,7 @@ func Open(_ context.Context, config Config) (*Store, error) {
 		return nil, err
 	}
 	s.running.Go(s.manage)
-	s.running.Go(s.complain)
+	s.running.Go(s.logOutages)
 	s.running.Go(s.sweep)
 	return s, nil
 }
@@ -106,7 +106,7 @@ func newStore(config Config) (*Store, error) {
 		process:     hex.EncodeToString(id),
 		log:         config.Logger.With("store", "zookeeper"),
 		discards:    storekit.NewDiscards(config.Logger.With("store", "zookeeper")),
-		queue:       gauge{limit: int64(config.QueueLimit)},
+		queueLimit:  queueLimit{limit: int64(config.QueueLimit)},
 		encoded:     semaphore.NewWeighted(maxEncoded),
 		stop:        make(chan struct{}),
 		wakeSweeper: make(chan struct{}, 1),
@@ -151,38 +151,38 @@ func (s *Store) stopped() bool {
 // manage has one session after the other, until Close.
 func (s *Store) manage() {
 	for {
-		k, err := s.begin()
+		sess, err := s.newSession()
 		if err != nil { // it is the library's way to say that the configuration is wrong; complete saw to that
 			s.setFault(fmt.Errorf("%w: %w", ErrConfig, err))
 			return
 		}
 		select {
-		case <-k.stands:
-			s.serve(k)
-		case <-k.over:
+		case <-sess.established:
+			s.useSession(sess)
+		case <-sess.over:
 		case <-s.stop:
-			k.cutLink() // there is nothing to say goodbye to
+			sess.cutLink() // there is nothing to say goodbye to
 		}
 		if s.stopped() {
-			k.close(s.farewell)
+			sess.close(s.farewell)
 			return
 		}
 		s.log.Warn("the session is over: what was led in it is lost")
-		s.running.Go(func() { k.close(context.Background()) })
+		s.running.Go(func() { sess.close(context.Background()) })
 	}
 }
 
 // serve has a session that stands be used, until it is over or the Store is
 // closed.
-func (s *Store) serve(k *session) {
-	if !s.checkChroot(k) {
+func (s *Store) useSession(sess *session) {
+	if !s.checkChroot(sess) {
 		return
 	}
-	s.set(func() { s.session, s.fault, s.faults, s.stoodBefore = k, nil, 0, true })
-	k.start(func() { s.republish(k) })
+	s.update(func() { s.session, s.fault, s.faults, s.stoodBefore = sess, nil, 0, true })
+	sess.run(func() { s.republish(sess) })
 	wake(s.wakeSweeper)
-	k.keep()
-	s.set(func() { s.session = nil })
+	sess.maintain()
+	s.update(func() { s.session = nil })
 }
 
 // chrootEvery is how often a chroot that is missing is looked for.
@@ -190,20 +190,20 @@ const chrootEvery = time.Second
 
 // checkChroot returns once the chroot is there. false: the session is over, or
 // the Store is closed.
-func (s *Store) checkChroot(k *session) bool {
+func (s *Store) checkChroot(sess *session) bool {
 	for s.config.Chroot != "" {
-		n, err := k.stat(k.ctx, s.config.Chroot)
+		n, err := sess.stat(sess.ctx, s.config.Chroot)
 		if err == nil && n.present {
 			break
 		}
 		if err == nil {
 			s.setFault(fmt.Errorf("%w: the chroot %s does not exist on %s: create it, or correct the hosts",
-				ErrConfig, s.config.Chroot, s.hosts()))
+				ErrConfig, s.config.Chroot, s.hostList()))
 		}
 		timer := time.NewTimer(chrootEvery)
 		select {
 		case <-timer.C:
-		case <-k.over:
+		case <-sess.over:
 			timer.Stop()
 			return false
 		case <-s.stop:
@@ -215,7 +215,7 @@ func (s *Store) checkChroot(k *session) bool {
 }
 
 // set changes what calls wait for.
-func (s *Store) set(change func()) {
+func (s *Store) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
@@ -227,14 +227,14 @@ func (s *Store) setFault(err error) {
 	s.mu.Lock()
 	news := s.fault == nil
 	s.mu.Unlock()
-	s.set(func() { s.fault = err })
+	s.update(func() { s.fault = err })
 	if news {
 		s.log.Error("ZooKeeper cannot be used", "err", err)
 	}
 }
 
 // notReached takes in why a connection failed.
-func (s *Store) notReached(err error) {
+func (s *Store) connectionFailed(err error) {
 	s.mu.Lock()
 	s.trouble = err
 	if refusedTLS(err) {
@@ -245,26 +245,26 @@ func (s *Store) notReached(err error) {
 	unfit := s.faults >= len(s.config.Hosts) && !s.stoodBefore
 	s.mu.Unlock()
 	if unfit {
-		s.setFault(fmt.Errorf("%w: no server of %s goes along with the TLS configuration: %w", ErrConfig, s.hosts(), err))
+		s.setFault(fmt.Errorf("%w: no server of %s goes along with the TLS configuration: %w", ErrConfig, s.hostList(), err))
 	}
 }
 
-func (s *Store) hosts() string { return strings.Join(s.config.Hosts, ",") }
+func (s *Store) hostList() string { return strings.Join(s.config.Hosts, ",") }
 
 // await returns the session that stands, waiting for one if need be. Errors:
 // the context's, ErrConfig, errClosed.
 func (s *Store) await(ctx context.Context) (*session, error) {
 	for {
 		s.mu.Lock()
-		k, fault, changed := s.session, s.fault, s.changed
+		sess, fault, changed := s.session, s.fault, s.changed
 		s.mu.Unlock()
 		switch {
 		case s.stopped():
 			return nil, errClosed
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case k != nil && !k.isOver():
-			return k, nil
+		case sess != nil && !sess.isOver():
+			return sess, nil
 		case fault != nil:
 			return nil, fault
 		}
@@ -281,12 +281,12 @@ const callPatience = 5 * time.Second
 
 // call runs f in the session that stands, for a caller who does not wait for
 // long.
-func (s *Store) call(ctx context.Context, f func(ctx context.Context, k *session) error) error {
+func (s *Store) call(ctx context.Context, f func(ctx context.Context, sess *session) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
 	defer cancel()
-	k, err := s.await(ctx)
+	sess, err := s.await(ctx)
 	if err == nil {
-		err = f(ctx, k)
+		err = f(ctx, sess)
 	} else if errors.Is(err, context.DeadlineExceeded) { // the caller waits for less
 		err = fmt.Errorf("%w: %w", errAway, err)
 	}
@@ -295,7 +295,7 @@ func (s *Store) call(ctx context.Context, f func(ctx context.Context, k *session
 		trouble := s.trouble
 		s.mu.Unlock()
 		if trouble != nil {
-			err = fmt.Errorf("%w: the last connection to %s: %w", err, s.hosts(), trouble)
+			err = fmt.Errorf("%w: the last connection to %s: %w", err, s.hostList(), trouble)
 		}
 	}
 	return explain(err)
@@ -310,11 +310,11 @@ func (s *Store) write(p point, run func() error) error {
 }
 
 // complainEvery is how often the log says that ZooKeeper is away.
-const complainEvery = time.Minute
+const outageLogEvery = time.Minute
 
 // complain says in the log that no server answers: once soon, and then every
 // minute.
-func (s *Store) complain() {
+func (s *Store) logOutages() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	away := 0 // ticks
@@ -332,8 +332,8 @@ func (s *Store) complain() {
 		case up:
 			away = 0
 		default:
-			if away++; away%int(complainEvery/time.Second) == 2 {
-				s.log.Warn("ZooKeeper cannot be used: trying again", "hosts", s.hosts(), "err", trouble)
+			if away++; away%int(outageLogEvery/time.Second) == 2 {
+				s.log.Warn("ZooKeeper cannot be used: trying again", "hosts", s.hostList(), "err", trouble)
 			}
 		}
 	}
@@ -342,17 +342,17 @@ func (s *Store) complain() {
 // reachable tells whether a server answers at this moment, and if not, why.
 func (s *Store) reachable() (bool, error) {
 	s.mu.Lock()
-	k, trouble := s.session, s.trouble
+	sess, trouble := s.session, s.trouble
 	if s.fault != nil {
 		trouble = s.fault
 	}
 	s.mu.Unlock()
-	if k == nil {
+	if sess == nil {
 		return false, trouble
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.up, trouble
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.up, trouble
 }
 
 // wake lets a goroutine look again; one call stands for any number.

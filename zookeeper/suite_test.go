@@ -14,12 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/storetest"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 const (
@@ -41,7 +40,7 @@ func TestStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, storetest.Harness{
-				New:      func(t *testing.T) storetest.Backend { return newWorld(t, opts).backend() },
+				New:      func(t *testing.T) storetest.Backend { return newCluster(t, opts).backend() },
 				Settle:   300 * time.Millisecond,
 				Patience: time.Minute,
 			})
@@ -51,7 +50,7 @@ func TestStore(t *testing.T) {
 
 // world is a chroot of its own, the stores opened on it, and a session to look
 // at it and tamper with it.
-type world struct {
+type cluster struct {
 	t      *testing.T
 	hosts  []string
 	chroot string
@@ -63,15 +62,15 @@ type world struct {
 
 const connection = "gerrit"
 
-func newWorld(t *testing.T, opts peers.ZooKeeperOptions) *world {
+func newCluster(t *testing.T, opts peers.ZooKeeperOptions) *cluster {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, opts)
-	w := &world{
+	cl := &cluster{
 		t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble),
 		faults: map[storetest.Point][]storetest.Fault{},
 	}
-	w.raw = rawConn(t, w.hosts)
-	return w
+	cl.raw = rawConn(t, cl.hosts)
+	return cl
 }
 
 // rawConn is a session that belongs to no Store.
@@ -89,59 +88,59 @@ type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 
-func (w *world) backend() storetest.Backend {
+func (cl *cluster) backend() storetest.Backend {
 	return storetest.Backend{
-		Open:        func() gerritstream.Store { return w.open(zookeeper.Config{SessionTimeout: brief}) },
+		Open:        func() gerritstream.Store { return cl.open(zookeeper.Config{SessionTimeout: brief}) },
 		Kill:        func(store gerritstream.Store) { store.(*zookeeper.Store).Kill() },
-		Entries:     w.entries,
-		DeadLetters: w.deadLetters,
+		Entries:     cl.entries,
+		DeadLetters: cl.deadLetters,
 		WritePosition: func(epoch int, shard gerritstream.ShardID, raw []byte) {
-			path := w.own(fmt.Sprintf("/e%d/positions/%s", epoch, shard))
-			w.remove(path)
+			path := cl.own(fmt.Sprintf("/e%d/positions/%s", epoch, shard))
+			cl.remove(path)
 			if raw != nil {
-				w.put(path, raw)
+				cl.put(path, raw)
 			}
 		},
-		WriteNewerOrigin: func() { w.put(w.own("/start"), []byte(`{"format":1000000}`)) },
-		Expire:           w.expire,
+		WriteNewerOrigin: func() { cl.put(cl.own("/start"), []byte(`{"format":1000000}`)) },
+		Expire:           cl.expire,
 		DamageReport: func(store gerritstream.Store) {
-			w.put(w.own("/reports/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
+			cl.put(cl.own("/reports/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
 		},
 		DamageMember: func(store gerritstream.Store) {
-			w.put(w.own("/members/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
+			cl.put(cl.own("/members/"+store.(*zookeeper.Store).Process()), []byte("garbage"))
 		},
-		Foreign:  w.foreign,
-		Operator: func() gerritstream.Operator { return w.operator() },
+		Foreign:  cl.kazooCandidate,
+		Operator: func() gerritstream.Operator { return cl.operator() },
 		FailNext: func(p storetest.Point, f storetest.Fault) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.faults[p] = append(w.faults[p], f)
+			cl.mu.Lock()
+			defer cl.mu.Unlock()
+			cl.faults[p] = append(cl.faults[p], f)
 		},
 	}
 }
 
 // foreign stands in a shard's line as kazoo does.
-func (w *world) foreign(shard gerritstream.ShardID) (leave func()) {
-	w.t.Helper()
-	w.put(w.election(shard), nil)
-	name := w.election(shard) + "/" + foreignName + "__lock__"
-	path, err := w.raw.Create(name, nil, zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll))
+func (cl *cluster) kazooCandidate(shard gerritstream.ShardID) (leave func()) {
+	cl.t.Helper()
+	cl.put(cl.election(shard), nil)
+	name := cl.election(shard) + "/" + foreignName + "__lock__"
+	path, err := cl.raw.Create(name, nil, zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll))
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
-	return func() { w.remove(path) }
+	return func() { cl.remove(path) }
 }
 
 // foreignName is what kazoo might have called a contender.
 const foreignName = "00112233445566778899aabbccddeeff"
 
-func (w *world) own(path string) string { return w.chroot + "/gerritstream/" + connection + path }
-func (w *world) zuul(path string) string {
-	return w.chroot + "/zuul/events/connection/" + connection + path
+func (cl *cluster) own(path string) string { return cl.chroot + "/gerritstream/" + connection + path }
+func (cl *cluster) zuul(path string) string {
+	return cl.chroot + "/zuul/events/connection/" + connection + path
 }
 
-func (w *world) config(c zookeeper.Config) zookeeper.Config {
-	c.Hosts, c.Chroot, c.Connection = w.hosts, w.chroot, connection
+func (cl *cluster) config(c zookeeper.Config) zookeeper.Config {
+	c.Hosts, c.Chroot, c.Connection = cl.hosts, cl.chroot, connection
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = steady
 	}
@@ -149,16 +148,16 @@ func (w *world) config(c zookeeper.Config) zookeeper.Config {
 }
 
 // open opens a store whose writes suffer the faults that were asked for.
-func (w *world) open(c zookeeper.Config) *zookeeper.Store {
-	w.t.Helper()
-	store, err := zookeeper.Open(w.t.Context(), w.config(c))
+func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
+	cl.t.Helper()
+	store, err := zookeeper.Open(cl.t.Context(), cl.config(c))
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	store.Intercept(func(p zookeeper.Point, write func() error) error {
-		return suffer(w.fault(storetest.Point(p)), store, write)
+		return injectFault(cl.fault(storetest.Point(p)), store, write)
 	})
-	w.t.Cleanup(func() {
+	cl.t.Cleanup(func() {
 		store.Kill()
 		store.Reap()
 	})
@@ -167,31 +166,31 @@ func (w *world) open(c zookeeper.Config) *zookeeper.Store {
 
 // operator opens an operator whose writes suffer the faults that were asked
 // for. It is closed by whoever uses it.
-func (w *world) operator() *zookeeper.Operator {
-	w.t.Helper()
-	o, err := zookeeper.OpenOperator(w.t.Context(), w.config(zookeeper.Config{}))
+func (cl *cluster) operator() *zookeeper.Operator {
+	cl.t.Helper()
+	o, err := zookeeper.OpenOperator(cl.t.Context(), cl.config(zookeeper.Config{}))
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	o.Intercept(func(p zookeeper.Point, write func() error) error {
-		return suffer(w.fault(storetest.Point(p)), nil, write)
+		return injectFault(cl.fault(storetest.Point(p)), nil, write)
 	})
 	return o
 }
 
-func (w *world) fault(p storetest.Point) storetest.Fault {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	queued := w.faults[p]
+func (cl *cluster) fault(p storetest.Point) storetest.Fault {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	queued := cl.faults[p]
 	if len(queued) == 0 {
 		return storetest.NoFault
 	}
-	w.faults[p] = queued[1:]
+	cl.faults[p] = queued[1:]
 	return queued[0]
 }
 
 // suffer has a fault befall a write.
-func suffer(fault storetest.Fault, store *zookeeper.Store, write func() error) error {
+func injectFault(fault storetest.Fault, store *zookeeper.Store, write func() error) error {
 	switch fault {
 	case storetest.Refuse:
 		return storetest.ErrInjected
@@ -211,79 +210,79 @@ func suffer(fault storetest.Fault, store *zookeeper.Store, write func() error) e
 }
 
 // put makes or changes a node, and what is missing above it.
-func (w *world) put(path string, data []byte) {
-	w.t.Helper()
+func (cl *cluster) put(path string, data []byte) {
+	cl.t.Helper()
 	for i := 1; i < len(path); i++ {
 		if path[i] == '/' {
-			if _, err := w.raw.Create(path[:i], []byte{}, 0, zk.WorldACL(zk.PermAll)); err != nil && !errors.Is(err, zk.ErrNodeExists) {
-				w.t.Fatalf("create %s: %v", path[:i], err)
+			if _, err := cl.raw.Create(path[:i], []byte{}, 0, zk.WorldACL(zk.PermAll)); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+				cl.t.Fatalf("create %s: %v", path[:i], err)
 			}
 		}
 	}
-	_, err := w.raw.Create(path, data, 0, zk.WorldACL(zk.PermAll))
+	_, err := cl.raw.Create(path, data, 0, zk.WorldACL(zk.PermAll))
 	if errors.Is(err, zk.ErrNodeExists) {
-		_, err = w.raw.Set(path, data, -1)
+		_, err = cl.raw.Set(path, data, -1)
 	}
 	if err != nil {
-		w.t.Fatalf("write %s: %v", path, err)
+		cl.t.Fatalf("write %s: %v", path, err)
 	}
 }
 
 // remove deletes a node and all below it, if it is there.
-func (w *world) remove(path string) {
-	w.t.Helper()
-	for _, child := range w.children(path) {
-		w.remove(path + "/" + child)
+func (cl *cluster) remove(path string) {
+	cl.t.Helper()
+	for _, child := range cl.children(path) {
+		cl.remove(path + "/" + child)
 	}
-	if err := w.raw.Delete(path, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
-		w.t.Fatalf("delete %s: %v", path, err)
+	if err := cl.raw.Delete(path, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
+		cl.t.Fatalf("delete %s: %v", path, err)
 	}
 }
 
 // children lists a node's children, sorted, as they are now on every server.
-func (w *world) children(path string) []string {
-	w.t.Helper()
-	if _, err := w.raw.Sync(path); err != nil {
-		w.t.Fatalf("sync: %v", err)
+func (cl *cluster) children(path string) []string {
+	cl.t.Helper()
+	if _, err := cl.raw.Sync(path); err != nil {
+		cl.t.Fatalf("sync: %v", err)
 	}
-	names, _, err := w.raw.Children(path)
+	names, _, err := cl.raw.Children(path)
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
-		w.t.Fatalf("list %s: %v", path, err)
+		cl.t.Fatalf("list %s: %v", path, err)
 	}
 	slices.Sort(names)
 	return names
 }
 
 // get reads a node; nil: it is not there.
-func (w *world) get(path string) []byte {
-	w.t.Helper()
-	if _, err := w.raw.Sync(path); err != nil {
-		w.t.Fatalf("sync: %v", err)
+func (cl *cluster) get(path string) []byte {
+	cl.t.Helper()
+	if _, err := cl.raw.Sync(path); err != nil {
+		cl.t.Fatalf("sync: %v", err)
 	}
-	data, _, err := w.raw.Get(path)
+	data, _, err := cl.raw.Get(path)
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
-		w.t.Fatalf("read %s: %v", path, err)
+		cl.t.Fatalf("read %s: %v", path, err)
 	}
 	return data
 }
 
-func (w *world) election(shard gerritstream.ShardID) string {
-	return w.zuul("/election-aws_kinesis_" + string(shard))
+func (cl *cluster) election(shard gerritstream.ShardID) string {
+	return cl.zuul("/election-aws_kinesis_" + string(shard))
 }
 
-func (w *world) checkpointPath(shard gerritstream.ShardID) string {
-	return w.zuul("/checkpoint-aws_kinesis_" + string(shard))
+func (cl *cluster) checkpointPath(shard gerritstream.ShardID) string {
+	return cl.zuul("/checkpoint-aws_kinesis_" + string(shard))
 }
 
 // expire removes the lock node of whoever leads a shard.
-func (w *world) expire(shard gerritstream.ShardID) {
-	w.t.Helper()
-	line := w.children(w.election(shard))
+func (cl *cluster) expire(shard gerritstream.ShardID) {
+	cl.t.Helper()
+	line := cl.children(cl.election(shard))
 	slices.SortFunc(line, func(a, b string) int { return strings.Compare(turn(a), turn(b)) })
 	if len(line) == 0 {
-		w.t.Fatalf("nobody leads %s", shard)
+		cl.t.Fatalf("nobody leads %s", shard)
 	}
-	w.remove(w.election(shard) + "/" + line[0])
+	cl.remove(cl.election(shard) + "/" + line[0])
 }
 
 func turn(name string) string { return name[max(0, len(name)-10):] }
@@ -302,20 +301,20 @@ type eventData struct {
 	ID        string          `json:"zuul_event_id"`
 }
 
-func (w *world) entries() (entries []gerritstream.Entry) {
-	w.t.Helper()
-	for _, name := range w.children(w.zuul("/events/queue")) {
+func (cl *cluster) entries() (entries []gerritstream.Entry) {
+	cl.t.Helper()
+	for _, name := range cl.children(cl.zuul("/events/queue")) {
 		var n queueNode
-		w.decode(w.get(w.zuul("/events/queue/"+name)), &n)
+		cl.decode(cl.get(cl.zuul("/events/queue/"+name)), &n)
 		value := []byte(n.EventData)
 		if n.Path != "" {
-			value = w.sideData(n.Path)
+			value = cl.largeEvent(n.Path)
 		}
 		var e eventData
-		w.decode(value, &e)
+		cl.decode(value, &e)
 		id, err := hex.DecodeString(e.ID)
 		if err != nil || len(id) != 16 {
-			w.t.Fatalf("event id %q", e.ID)
+			cl.t.Fatalf("event id %q", e.ID)
 		}
 		// encoding/json compacts nothing in a RawMessage, but leaves out the
 		// blanks around it.
@@ -335,36 +334,36 @@ func payloadOf(value, payload []byte) []byte {
 	return value[len(open):end]
 }
 
-func (w *world) decode(data []byte, into any) {
-	w.t.Helper()
+func (cl *cluster) decode(data []byte, into any) {
+	cl.t.Helper()
 	if err := json.Unmarshal(data, into); err != nil {
-		w.t.Fatalf("%v: %.200s", err, data)
+		cl.t.Fatalf("%v: %.200s", err, data)
 	}
 }
 
-func (w *world) sideData(path string) []byte {
-	w.t.Helper()
+func (cl *cluster) largeEvent(path string) []byte {
+	cl.t.Helper()
 	var all []byte
-	for _, name := range w.children(w.chroot + path) {
-		all = append(all, w.get(w.chroot+path+"/"+name)...)
+	for _, name := range cl.children(cl.chroot + path) {
+		all = append(all, cl.get(cl.chroot+path+"/"+name)...)
 	}
 	r, err := zlib.NewReader(bytes.NewReader(all))
 	if err != nil {
-		w.t.Fatalf("side data: %v", err)
+		cl.t.Fatalf("side data: %v", err)
 	}
 	value, err := io.ReadAll(r)
 	if err != nil {
-		w.t.Fatalf("side data: %v", err)
+		cl.t.Fatalf("side data: %v", err)
 	}
 	return value
 }
 
-func (w *world) deadLetters() (letters []gerritstream.DeadLetter) {
-	w.t.Helper()
-	for _, name := range w.children(w.own("/dead")) {
-		d, err := zookeeper.DecodeLetter(w.get(w.own("/dead/" + name)))
+func (cl *cluster) deadLetters() (letters []gerritstream.DeadLetter) {
+	cl.t.Helper()
+	for _, name := range cl.children(cl.own("/dead")) {
+		d, err := zookeeper.DecodeLetter(cl.get(cl.own("/dead/" + name)))
 		if err != nil {
-			w.t.Fatal(err)
+			cl.t.Fatal(err)
 		}
 		letters = append(letters, d)
 	}

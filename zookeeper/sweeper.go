@@ -26,9 +26,9 @@ const (
 )
 
 // orphan has the sweeper remove a lock node.
-func (s *Store) orphan(k *session, root, name string) {
+func (s *Store) addOrphan(sess *session, root, name string) {
 	s.mu.Lock()
-	s.orphans = append(s.orphans, &orphan{k, root, name, time.Now()})
+	s.orphans = append(s.orphans, &orphan{sess, root, name, time.Now()})
 	s.mu.Unlock()
 	wake(s.wakeSweeper)
 }
@@ -49,7 +49,7 @@ func (s *Store) sweep() {
 		orphans := slices.Clone(s.orphans)
 		s.mu.Unlock()
 		for _, o := range orphans {
-			if s.swept(o) {
+			if s.removeOrphan(o) {
 				s.mu.Lock()
 				s.orphans = slices.DeleteFunc(s.orphans, func(p *orphan) bool { return p == o })
 				s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *Store) sweep() {
 }
 
 // swept removes an orphan and tells whether that was the last of it.
-func (s *Store) swept(o *orphan) bool {
+func (s *Store) removeOrphan(o *orphan) bool {
 	if o.session.isOver() {
 		return true
 	}
@@ -70,16 +70,16 @@ func (s *Store) swept(o *orphan) bool {
 }
 
 // removeNodes removes the lock nodes of a candidacy.
-func (s *Store) removeNodes(ctx context.Context, k *session, root, name string) error {
-	children, err := k.children(ctx, root)
+func (s *Store) removeNodes(ctx context.Context, sess *session, root, name string) error {
+	children, err := sess.children(ctx, root)
 	if err != nil {
 		return err
 	}
-	for _, c := range line(children) {
+	for _, c := range candidatesOf(children) {
 		if c.candidacy() != name {
 			continue
 		}
-		if err := k.remove(ctx, root+"/"+c.name); err != nil {
+		if err := sess.remove(ctx, root+"/"+c.name); err != nil {
 			return err
 		}
 	}
@@ -89,11 +89,11 @@ func (s *Store) removeNodes(ctx context.Context, k *session, root, name string) 
 // abandon has the sweeper remove the nodes in a line that are of this process
 // and belong to no living candidacy. There should be none; but one would keep
 // the shard from everybody for as long as this process lives.
-func (s *Store) abandon(k *session, root string, waiting []contender) {
-	for _, ghost := range s.ghosts(waiting) {
+func (s *Store) sweepStale(sess *session, root string, waiting []candidate) {
+	for _, ghost := range s.staleNodes(waiting) {
 		if !s.isOrphan(ghost.candidacy()) {
 			s.log.Debug("a lock node that no candidacy answers for", "node", root+"/"+ghost.name)
-			s.orphan(k, root, ghost.candidacy())
+			s.addOrphan(sess, root, ghost.candidacy())
 		}
 	}
 }
@@ -105,7 +105,7 @@ func (s *Store) isOrphan(name string) bool {
 }
 
 // ghosts returns the nodes of this process that belong to no living candidacy.
-func (s *Store) ghosts(waiting []contender) (ghosts []contender) {
+func (s *Store) staleNodes(waiting []candidate) (ghosts []candidate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range waiting {

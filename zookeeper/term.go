@@ -39,9 +39,9 @@ type term struct {
 	beginning gerritstream.Beginning
 	after     gerritstream.SequenceNumber // of the position, as committed last
 
-	version int32      // of our position's node; absent: there is none
-	zuul    checkpoint // as we know it
-	start   int32      // version of the start record's node, whose epoch is not later; absent: there is none
+	version       int32          // of our position's node; absent: there is none
+	zuul          zuulCheckpoint // as we know it
+	originVersion int32          // version of the start record's node, whose epoch is not later; absent: there is none
 
 	fromSequence bool                        // the term began from a sequence number
 	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
@@ -71,7 +71,7 @@ func (t *term) Resign(ctx context.Context) error {
 	err := t.store.write(pointResign, func() error { return t.removeLock(ctx) })
 	switch {
 	case err == nil:
-		t.store.noOrphan(t.name)
+		t.store.dropOrphan(t.name)
 		return nil
 	case t.store.stopped():
 		err = errClosed
@@ -84,8 +84,8 @@ func (t *term) Resign(ctx context.Context) error {
 func (t *term) removeLock(ctx context.Context) error {
 	for {
 		err := t.session.remove(ctx, t.lock)
-		switch f := fateOf(err); {
-		case f == answered, f == sessionOver && !t.store.stopped(): // with the session the lock node went
+		switch f := outcomeOf(err); {
+		case f == succeeded, f == sessionOver && !t.store.stopped(): // with the session the lock node went
 			return nil
 		case f == refused, f == sessionOver, !wait(ctx, 50*time.Millisecond):
 			return err
@@ -109,22 +109,22 @@ func (t *term) finish(why error) {
 		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
 	}
 	t.cancel(why)
-	s.orphan(t.session, t.root, t.name)
+	s.addOrphan(t.session, t.root, t.name)
 }
 
 // noOrphan notes that a lock node is known to be gone.
-func (s *Store) noOrphan(name string) {
+func (s *Store) dropOrphan(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool { return o.name == name })
 }
 
 // endTerms ends the terms of a session; nil: all terms.
-func (s *Store) endTerms(k *session, why error) {
+func (s *Store) endTerms(sess *session, why error) {
 	s.mu.Lock()
 	var terms []*term
 	for t := range s.terms {
-		if k == nil || t.session == k {
+		if sess == nil || t.session == sess {
 			terms = append(terms, t)
 		}
 	}

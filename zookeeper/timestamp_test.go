@@ -12,17 +12,17 @@ import (
 )
 
 // timestamps returns the timestamps of the events that are queued.
-func (w *world) timestamps() (stamps []time.Time) {
-	w.t.Helper()
-	for _, name := range w.children(w.zuul("/events/queue")) {
+func (cl *cluster) timestamps() (stamps []time.Time) {
+	cl.t.Helper()
+	for _, name := range cl.children(cl.zuul("/events/queue")) {
 		var n queueNode
-		w.decode(w.get(w.zuul("/events/queue/"+name)), &n)
+		cl.decode(cl.get(cl.zuul("/events/queue/"+name)), &n)
 		value := []byte(n.EventData)
 		if n.Path != "" {
-			value = w.sideData(n.Path)
+			value = cl.largeEvent(n.Path)
 		}
 		var e eventData
-		w.decode(value, &e)
+		cl.decode(value, &e)
 		stamps = append(stamps, time.UnixMilli(int64(math.Round(e.Timestamp*1000))))
 	}
 	return stamps
@@ -44,8 +44,8 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			term := elect(t, w.open(zookeeper.Config{Now: func() time.Time { return tc.local }}), shardA)
+			cl := newCluster(t, single)
+			term := elect(t, cl.open(zookeeper.Config{Now: func() time.Time { return tc.local }}), shardA)
 			began := time.Now()
 			backlog := step(shardA, 1, 2)
 			backlog.Now = tc.service
@@ -54,7 +54,7 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 			side.Now = tc.service
 			commit(t, term, side)
 			took := time.Since(began)
-			for i, got := range w.timestamps() {
+			for i, got := range cl.timestamps() {
 				if got.Before(tc.want) || got.After(tc.want.Add(took)) {
 					t.Errorf("event %d has timestamp %s, want %s", i, got.UTC(), tc.want.UTC())
 				}
@@ -71,10 +71,10 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
+			cl := newCluster(t, single)
 			first := time.UnixMilli(1_800_000_000_000)
 			var passed atomic.Int64
-			store, link := w.linkedWith(zookeeper.Config{Now: func() time.Time { return first.Add(time.Duration(passed.Load())) }})
+			store, link := cl.linkedWith(zookeeper.Config{Now: func() time.Time { return first.Add(time.Duration(passed.Load())) }})
 			term := elect(t, store, shardA)
 			commit(t, term, gerritstream.Commit{Position: anchor()})
 			position := request(opMulti, "/positions/")
@@ -91,7 +91,7 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 			if name == "request lost" {
 				want = first.Add(7 * time.Second)
 			}
-			if got := w.timestamps(); len(got) != 1 || !got[0].Equal(want) {
+			if got := cl.timestamps(); len(got) != 1 || !got[0].Equal(want) {
 				t.Errorf("timestamps %v, want %v", got, want)
 			}
 		})
@@ -100,18 +100,18 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 
 // A dead letter that is queued after all has its arrival for a timestamp: an
 // operator's clock may be ahead, and nothing waits for it.
-func TestTimestampOfARetriedLetter(t *testing.T) {
+func TestTimestampOfARedrivenDeadLetter(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	d := letter(shardA, 1)
-	commit(t, elect(t, w.open(zookeeper.Config{}), shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
-	o := w.operator()
+	cl := newCluster(t, single)
+	d := deadLetter(shardA, 1)
+	commit(t, elect(t, cl.open(zookeeper.Config{}), shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
+	o := cl.operator()
 	defer func() { _ = o.Close(soon(t)) }()
 	e := event(shardA, 1, 100)
 	if err := o.RedriveDeadLetter(soon(t), e); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.timestamps(); len(got) != 1 || !got[0].Equal(e.Arrived.Truncate(time.Millisecond)) {
+	if got := cl.timestamps(); len(got) != 1 || !got[0].Equal(e.Arrived.Truncate(time.Millisecond)) {
 		t.Errorf("timestamps %v, want %v", got, e.Arrived)
 	}
 }

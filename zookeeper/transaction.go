@@ -17,12 +17,12 @@ const (
 	opUnknown opKind = iota
 	opLock
 	opPosition
-	opZuul
+	opCheckpoint
 	opQueue
-	opLetter
+	opDeadLetter
 	opDiscarded
 	opIntent
-	opStart
+	opOrigin
 )
 
 // transaction is a commit in the form in which it is sent.
@@ -60,66 +60,66 @@ func (x *transaction) free() {
 // checkpoint, epoch, events, dead letters. The position comes before what may
 // have changed meanwhile: a copy that was carried out, although its reply was
 // lost, shows in the position being refused, and in nothing else.
-func (w *work) build() *transaction {
-	t, at := w.term, w.term.store.at
-	x := &transaction{list: make([]any, 0, len(w.entries)+len(w.letters)+5), kinds: make([]opKind, 0, len(w.entries)+len(w.letters)+5)}
+func (a *commitAttempt) build() *transaction {
+	t, at := a.term, a.term.store.at
+	x := &transaction{list: make([]any, 0, len(a.entries)+len(a.deadLetters)+5), kinds: make([]opKind, 0, len(a.entries)+len(a.deadLetters)+5)}
 	x.add(opLock, t.checkLock())
 
 	path := at.position(t.epoch, t.shard)
-	position := storekit.EncodePosition(w.position, gerritstream.Stamp{Term: t.number, Nonce: w.nonce})
+	position := storekit.EncodePosition(a.position, gerritstream.Stamp{Term: t.number, Nonce: a.nonce})
 	if t.version == absent {
 		x.add(opPosition, &zk.CreateRequest{Path: path, Data: position, Acl: openACL})
 	} else {
 		x.add(opPosition, &zk.SetDataRequest{Path: path, Data: position, Version: t.version})
 	}
 
-	if want := w.checkpoint(); t.knows(want) {
-		x.add(opZuul, &zk.CheckVersionRequest{Path: at.checkpoint(t.shard), Version: t.zuul.version})
+	if want := a.zuulCheckpoint(); t.knows(want) {
+		x.add(opCheckpoint, &zk.CheckVersionRequest{Path: at.checkpoint(t.shard), Version: t.zuul.version})
 	} else {
-		x.add(opZuul, t.setCheckpoint(want))
+		x.add(opCheckpoint, t.setCheckpoint(want))
 	}
 	t.guardEpoch(x)
 
-	w.addEvents(x, w.writing())
-	for i := range w.letters {
-		x.add(opLetter, &zk.CreateRequest{Path: at.letter(&w.letters[i]), Data: encodeLetter(&w.letters[i]), Acl: openACL})
+	a.addEvents(x, a.timestamp())
+	for i := range a.deadLetters {
+		x.add(opDeadLetter, &zk.CreateRequest{Path: at.deadLetter(&a.deadLetters[i]), Data: encodeDeadLetter(&a.deadLetters[i]), Acl: openACL})
 	}
-	if len(w.discarded) > 0 {
-		x.add(opDiscarded, t.discards.request(at.discarded(t.shard), len(w.discarded)))
+	if len(a.discarded) > 0 {
+		x.add(opDiscarded, t.discards.request(at.discarded(t.shard), len(a.discarded)))
 	}
 	return x
 }
 
 // addEvents adds the queue's nodes.
-func (w *work) addEvents(x *transaction, written time.Time) {
-	at := w.term.store.at
-	if w.side != "" {
-		if len(w.entries) > 0 {
-			data := appendSidePath(nil, at.unprefixed(at.side(w.side)))
-			x.add(opQueue, &zk.CreateRequest{Path: at.queued(), Data: data, Acl: openACL, Flags: zk.FlagSequence})
-			if !w.unsaid {
-				x.add(opIntent, &zk.DeleteRequest{Path: at.intent(w.term.shard), Version: -1})
+func (a *commitAttempt) addEvents(x *transaction, written time.Time) {
+	at := a.term.store.at
+	if a.largeID != "" {
+		if len(a.entries) > 0 {
+			data := appendLargeEventPath(nil, at.unprefixed(at.largeEvent(a.largeID)))
+			x.add(opQueue, &zk.CreateRequest{Path: at.queueNode(), Data: data, Acl: openACL, Flags: zk.FlagSequence})
+			if !a.intentGone {
+				x.add(opIntent, &zk.DeleteRequest{Path: at.intent(a.term.shard), Version: -1})
 			}
 		}
 		return
 	}
-	if len(w.entries) == 0 {
+	if len(a.entries) == 0 {
 		return
 	}
 	size := 0
-	for i := range w.entries {
-		size += len(w.entries[i].Payload) + envelopeOverhead
+	for i := range a.entries {
+		size += len(a.entries[i].Payload) + envelopeOverhead
 	}
 	x.arena, _ = arenas.Get().(*[]byte)
 	if cap(*x.arena) < size {
 		*x.arena = make([]byte, 0, size)
 	}
 	b := (*x.arena)[:0]
-	requests := make([]zk.CreateRequest, len(w.entries))
-	for i := range w.entries {
+	requests := make([]zk.CreateRequest, len(a.entries))
+	for i := range a.entries {
 		from := len(b)
-		b = appendEnvelope(b, &w.entries[i], written)
-		requests[i] = zk.CreateRequest{Path: at.queued(), Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
+		b = appendEnvelope(b, &a.entries[i], written)
+		requests[i] = zk.CreateRequest{Path: at.queueNode(), Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
 		x.add(opQueue, &requests[i])
 	}
 	*x.arena = b

@@ -18,14 +18,14 @@ import (
 func bareSession() *session {
 	return &session{
 		store: &Store{log: slog.New(slog.DiscardHandler)},
-		slots: semaphore.NewWeighted(maxRequests), stands: make(chan struct{}), over: make(chan struct{}),
+		slots: semaphore.NewWeighted(maxRequests), established: make(chan struct{}), over: make(chan struct{}),
 	}
 }
 
 // watching has a session watch a node.
-func watching(k *session) (fired <-chan struct{}) {
+func watching(sess *session) (fired <-chan struct{}) {
 	key := viewKey{"/node", viewNode}
-	fired, _ = k.views.take(key, k.views.taken(key).turn, seen{}, true)
+	fired, _ = sess.views.store(key, sess.views.lookup(key).turn, seen{}, true)
 	return fired
 }
 
@@ -42,17 +42,17 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := bareSession()
+				sess := bareSession()
 				began := time.Now()
-				_, err := write(t.Context(), k, func(*zk.Conn) (struct{}, error) {
+				_, err := write(t.Context(), sess, func(*zk.Conn) (struct{}, error) {
 					time.Sleep(3 * time.Second)
 					return struct{}{}, tc.err
 				})
 				if !errors.Is(err, tc.err) {
 					t.Errorf("write returned %v", err)
 				}
-				if tc.proves && !k.proof.Equal(began) || !tc.proves && !k.proof.IsZero() {
-					t.Errorf("the session is proved to have lived at %s, the request began at %s", k.proof, began)
+				if tc.proves && !sess.proof.Equal(began) || !tc.proves && !sess.proof.IsZero() {
+					t.Errorf("the session is proved to have lived at %s, the request began at %s", sess.proof, began)
 				}
 			})
 		})
@@ -63,33 +63,33 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 // a read.
 func TestWhatProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := bareSession()
+		sess := bareSession()
 		slow := func(*zk.Conn) (struct{}, error) { time.Sleep(3 * time.Second); return struct{}{}, nil }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := write(ctx, k, slow); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := write(ctx, sess, slow); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("write returned %v", err)
 		}
-		if _, err := read(t.Context(), k, slow); err != nil {
+		if _, err := read(t.Context(), sess, slow); err != nil {
 			t.Error(err)
 		}
-		if !k.proof.IsZero() {
-			t.Errorf("the session is proved to have lived at %s", k.proof)
+		if !sess.proof.IsZero() {
+			t.Errorf("the session is proved to have lived at %s", sess.proof)
 		}
-		k.running.Wait()
+		sess.running.Wait()
 	})
 }
 
 // connected is a connection on which a session was just confirmed; peer is the
 // server's end of it.
-func connected(t *testing.T, k *session) (l *link, peer net.Conn) {
+func connected(t *testing.T, sess *session) (l *link, peer net.Conn) {
 	t.Helper()
 	ours, peer := net.Pipe()
 	l = &link{Conn: ours, began: time.Now(), handshake: time.NewTimer(time.Hour)}
 	t.Cleanup(func() { _ = l.Close(); _ = peer.Close() })
-	k.mu.Lock()
-	k.link = l
-	k.mu.Unlock()
+	sess.mu.Lock()
+	sess.link = l
+	sess.mu.Unlock()
 	return l, peer
 }
 
@@ -97,12 +97,12 @@ func connected(t *testing.T, k *session) (l *link, peer net.Conn) {
 // was begun.
 func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := bareSession()
-		l, _ := connected(t, k)
+		sess := bareSession()
+		l, _ := connected(t, sess)
 		time.Sleep(3 * time.Second) // of shaking hands
-		k.confirmed(7, 10*time.Second)
-		if !k.proof.Equal(l.began) {
-			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", k.proof, l.began)
+		sess.confirmed(7, 10*time.Second)
+		if !sess.proof.Equal(l.began) {
+			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", sess.proof, l.began)
 		}
 	})
 }
@@ -111,12 +111,12 @@ func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 // looks again, for the library may not notice what it has missed.
 func TestANewConnectionFiresAllWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := bareSession()
-		connected(t, k)
-		k.confirmed(7, 10*time.Second)
-		fired := watching(k)
-		connected(t, k)
-		k.confirmed(7, 10*time.Second)
+		sess := bareSession()
+		connected(t, sess)
+		sess.confirmed(7, 10*time.Second)
+		fired := watching(sess)
+		connected(t, sess)
+		sess.confirmed(7, 10*time.Second)
 		select {
 		case <-fired:
 		default:
@@ -143,16 +143,16 @@ func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := bareSession()
+				sess := bareSession()
 				if tc.again {
-					connected(t, k)
-					k.confirmed(7, 10*time.Second)
+					connected(t, sess)
+					sess.confirmed(7, 10*time.Second)
 				}
 				if tc.watching {
-					watching(k)
+					watching(sess)
 				}
-				l, peer := connected(t, k)
-				k.confirmed(7, 10*time.Second)
+				l, peer := connected(t, sess)
+				sess.confirmed(7, 10*time.Second)
 				began := time.Now()
 				var after time.Duration
 				read := make(chan struct{})
@@ -222,24 +222,24 @@ func TestOwnCommitsAreNoMove(t *testing.T) {
 // What is committed while the queue is looked at may not be in what is seen: it
 // counts besides.
 func TestCommitsDuringALookAtTheQueueCount(t *testing.T) {
-	g := gauge{limit: 100}
+	g := queueLimit{limit: 100}
 	g.add(7)
-	if !g.due() {
+	if !g.startCount() {
 		t.Fatal("no look is due")
 	}
 	g.add(50)
-	if g.due() {
+	if g.startCount() {
 		t.Error("two look at once")
 	}
-	g.looked(60, nil)
+	g.endCount(60, nil)
 	if depth, full := g.depth(); depth != 110 || !full {
 		t.Errorf("depth %d, full %v: 60 were seen, and 50 committed since the look began", depth, full)
 	}
-	g.at = time.Now().Add(-time.Hour)
-	if !g.due() {
+	g.counted = time.Now().Add(-time.Hour)
+	if !g.startCount() {
 		t.Fatal("no look is due")
 	}
-	g.looked(0, errAway)
+	g.endCount(0, errAway)
 	if depth, _ := g.depth(); depth != 110 {
 		t.Errorf("depth %d after a look that failed", depth)
 	}

@@ -7,19 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/go-zookeeper/zk"
 )
 
 // A commit for which nobody waits any more is still the library's to send: its
 // bytes are not used again for another.
 func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	store, link := cl.linked()
 	a := elect(t, store, shardA)
 	commit(t, a, step(shardA, 1, 1))
 	others := map[gerritstream.ShardID]gerritstream.Term{} // several, for memory is pooled by processor
@@ -54,7 +53,7 @@ func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 			want[e.ID] = true
 		}
 	}
-	got := w.entries()
+	got := cl.entries()
 	for _, e := range got {
 		if !want[e.ID] {
 			t.Errorf("%s is queued twice, or was never committed", e.ID)
@@ -70,14 +69,14 @@ func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 // on record: the next one finds the rest.
 func TestKilledWithinRemovingALargeEvent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	resign(t, elect(t, w.open(zookeeper.Config{}), shardA))
+	cl := newCluster(t, single)
+	resign(t, elect(t, cl.open(zookeeper.Config{}), shardA))
 	const id = "0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"
 	for chunk := range 3 {
-		w.put(w.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
+		cl.put(cl.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
 	}
-	w.put(w.own("/intents/"+string(shardA)), []byte(id))
-	store, link := w.linkedFor(brief)
+	cl.put(cl.own("/intents/"+string(shardA)), []byte(id))
+	store, link := cl.linkedFor(brief)
 	died := link.LoseNextRequest(func(b []byte) bool {
 		if !request(opDelete, "/events/data/")(b) {
 			return false
@@ -89,31 +88,31 @@ func TestKilledWithinRemovingALargeEvent(t *testing.T) {
 		t.Error("a dead process won")
 	}
 	receive(t, died)
-	elect(t, w.open(zookeeper.Config{}), shardA)
-	w.noSideData(0)
+	elect(t, cl.open(zookeeper.Config{}), shardA)
+	cl.noLargeEvents(0)
 }
 
 // full makes the dead letters of a connection as many as are kept.
-func (w *world) full() {
-	w.t.Helper()
+func (cl *cluster) full() {
+	cl.t.Helper()
 	const many = 1000
-	w.put(w.own("/dead"), nil)
+	cl.put(cl.own("/dead"), nil)
 	ops := make([]any, many)
 	for i := range ops {
-		ops[i] = &zk.CreateRequest{Path: w.own(fmt.Sprintf("/dead/other-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/other-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
 	}
-	if _, err := w.raw.Multi(ops...); err != nil {
-		w.t.Fatal(err)
+	if _, err := cl.raw.Multi(ops...); err != nil {
+		cl.t.Fatal(err)
 	}
 }
 
 // Dead letters that there is no room for are counted once, though a reply is
 // lost, or their commit is sent again.
-func TestDiscardedLettersAreCountedOnce(t *testing.T) {
+func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	w.full()
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	cl.full()
+	store, link := cl.linked()
 	term := elect(t, store, shardA)
 	n := 0
 	for name, lose := range map[string]func(){
@@ -123,7 +122,7 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 	} {
 		lose()
 		n += 2
-		c := gerritstream.Commit{Position: after(n), DeadLetters: []gerritstream.DeadLetter{letter(shardA, n-1), letter(shardA, n)}}
+		c := gerritstream.Commit{Position: after(n), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, n-1), deadLetter(shardA, n)}}
 		commit(t, term, c)
 		in, err := store.Inspect(soon(t))
 		if err != nil || in.Discarded != int64(n) {
@@ -136,33 +135,33 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 // it they are counted.
 func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	const bound, small = 32 << 20, 512 // below so many letters the bound cannot be reached by letters of ours, and is not looked at
 	ops := make([]any, small)
 	for i := range ops {
-		ops[i] = &zk.CreateRequest{Path: w.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
 	}
-	if _, err := w.raw.Multi(ops...); err != nil {
+	if _, err := cl.raw.Multi(ops...); err != nil {
 		t.Fatal(err)
 	}
 	large := make([]byte, 1_000_000)
 	for i := range bound/750_000 - 1 {
-		w.put(w.own(fmt.Sprintf("/dead/large-%d", i)), large)
+		cl.put(cl.own(fmt.Sprintf("/dead/large-%d", i)), large)
 	}
-	held := len(w.children(w.own("/dead")))
+	held := len(cl.children(cl.own("/dead")))
 	put := 0
 	for put < 60 {
 		letters := make([]gerritstream.DeadLetter, 6)
 		for i := range letters {
 			put++
-			letters[i] = letter(shardA, put)
+			letters[i] = deadLetter(shardA, put)
 			letters[i].Payload = make([]byte, gerritstream.MaxDeadLetterBytes)
 		}
 		commit(t, term, gerritstream.Commit{Position: after(put), DeadLetters: letters})
 	}
-	kept := len(w.children(w.own("/dead"))) - held
-	if discarded := string(w.get(w.own("/discarded/" + string(shardA)))); kept == 0 || discarded != fmt.Sprint(put-kept) || kept > 30 {
+	kept := len(cl.children(cl.own("/dead"))) - held
+	if discarded := string(cl.get(cl.own("/discarded/" + string(shardA)))); kept == 0 || discarded != fmt.Sprint(put-kept) || kept > 30 {
 		t.Errorf("%d of %d dead letters are kept, %q counted", kept, put, discarded)
 	}
 }
@@ -171,8 +170,8 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 // time.
 func TestSweepsPause(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	store, link := cl.linked()
 	term := elect(t, store, shardA)
 	sweeps := make(chan time.Time, 10_000)
 	list := request(opList, string(shardA))

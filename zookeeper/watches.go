@@ -19,10 +19,10 @@ import (
 // that order. A caller that needs to know what others have written by now calls
 // sync before.
 type views struct {
-	viewing sync.Mutex
-	views   map[viewKey]*view // under viewing
-	turns   int               // under viewing: given out so far; a node that comes back begins with a new one
-	armed   int               // under viewing: how many watches the library holds, at most
+	mu    sync.Mutex
+	views map[viewKey]*view // under viewing
+	turns int               // under viewing: given out so far; a node that comes back begins with a new one
+	armed int               // under viewing: how many watches the library holds, at most
 }
 
 type viewKey struct {
@@ -77,7 +77,7 @@ const (
 )
 
 // happened takes in an event. The library calls it before it reads on.
-func (w *views) happened(e zk.Event) {
+func (vs *views) happened(e zk.Event) {
 	kinds := []viewKind{viewNode, viewChildren} // made or deleted
 	switch e.Type {
 	case zk.EventNodeDataChanged:
@@ -88,19 +88,19 @@ func (w *views) happened(e zk.Event) {
 	default:
 		return
 	}
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
 	for _, kind := range kinds {
 		key := viewKey{e.Path, kind}
-		v := w.views[key]
+		v := vs.views[key]
 		if v == nil {
 			continue
 		}
-		w.armLocked(v, false)
+		vs.armLocked(v, false)
 		v.trust = 0
-		w.expireLocked(v)
+		vs.expireLocked(v)
 		if e.Type == zk.EventNodeDeleted {
-			delete(w.views, key)
+			delete(vs.views, key)
 		}
 	}
 }
@@ -108,11 +108,11 @@ func (w *views) happened(e zk.Event) {
 // expireAll has everybody look again, on a new connection. The library sets its
 // watches again then; should that be lost as well, it does not notice what it
 // has missed.
-func (w *views) expireAll() {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	for _, v := range w.views {
-		w.expireLocked(v)
+func (vs *views) expireAll() {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	for _, v := range vs.views {
+		vs.expireLocked(v)
 	}
 }
 
@@ -120,9 +120,9 @@ func (w *views) expireAll() {
 func (v *view) stands() bool { return v.current && time.Now().Before(v.until) }
 
 // expireLocked notes that what was seen may not be so any more.
-func (w *views) expireLocked(v *view) {
-	w.turns++
-	v.turn = w.turns
+func (vs *views) expireLocked(v *view) {
+	vs.turns++
+	v.turn = vs.turns
 	v.current = false
 	if v.fired != nil {
 		close(v.fired)
@@ -131,23 +131,23 @@ func (w *views) expireLocked(v *view) {
 }
 
 // armLocked keeps count of the watches.
-func (w *views) armLocked(v *view, armed bool) {
+func (vs *views) armLocked(v *view, armed bool) {
 	if v.armed != armed {
 		v.armed = armed
 		if armed {
-			w.armed++
+			vs.armed++
 		} else {
-			w.armed--
+			vs.armed--
 		}
 	}
 }
 
 // watching reports whether the library holds watches, which it sets again on
 // the next connection.
-func (w *views) watching() bool {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	return w.armed > 0
+func (vs *views) watching() bool {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	return vs.armed > 0
 }
 
 // looked is what a look at a view comes to.
@@ -160,17 +160,17 @@ type looked struct {
 
 // taken returns what was seen, if that is still so, and what to read a node
 // with otherwise.
-func (w *views) taken(key viewKey) looked {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	v := w.views[key]
+func (vs *views) lookup(key viewKey) looked {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	v := vs.views[key]
 	if v == nil {
-		w.turns++
-		v = &view{turn: w.turns}
-		if w.views == nil {
-			w.views = map[viewKey]*view{}
+		vs.turns++
+		v = &view{turn: vs.turns}
+		if vs.views == nil {
+			vs.views = map[viewKey]*view{}
 		}
-		w.views[key] = v
+		vs.views[key] = v
 	}
 	if v.stands() {
 		return looked{v.seen, v.fired, true, v.turn}
@@ -181,23 +181,23 @@ func (w *views) taken(key viewKey) looked {
 // take takes in what was read in a turn: by setting a watch, or while one
 // stood. again: that one did not tell of a change, and the node is to be read
 // by setting another.
-func (w *views) take(key viewKey, turn int, s seen, set bool) (fired <-chan struct{}, again bool) {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	v := w.views[key]
+func (vs *views) store(key viewKey, turn int, s seen, set bool) (fired <-chan struct{}, again bool) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	v := vs.views[key]
 	if v == nil || v.turn != turn { // something has happened since it was asked for
 		return alreadyFired, false
 	}
 	same := v.known && key.same(&v.seen, &s)
 	if !same {
-		w.expireLocked(v)
+		vs.expireLocked(v)
 		v.trust = 0
 	}
 	if !same && !set {
-		w.armLocked(v, false)
+		vs.armLocked(v, false)
 		return nil, true
 	}
-	w.armLocked(v, true)
+	vs.armLocked(v, true)
 	v.seen, v.known, v.current = s, true, true
 	if v.fired == nil {
 		v.fired = make(chan struct{})
@@ -211,19 +211,19 @@ func (w *views) take(key viewKey, turn int, s seen, set bool) (fired <-chan stru
 }
 
 // drop forgets a node that is not there and that nothing watches for.
-func (w *views) drop(key viewKey, turn int) {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	if v := w.views[key]; v != nil && v.turn == turn && !v.armed {
-		delete(w.views, key)
+func (vs *views) drop(key viewKey, turn int) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if v := vs.views[key]; v != nil && v.turn == turn && !v.armed {
+		delete(vs.views, key)
 	}
 }
 
 // peek returns what a node is, if that need not be asked.
-func (w *views) peek(key viewKey) (seen, bool) {
-	w.viewing.Lock()
-	defer w.viewing.Unlock()
-	v := w.views[key]
+func (vs *views) peek(key viewKey) (seen, bool) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	v := vs.views[key]
 	if v == nil || !v.stands() {
 		return seen{}, false
 	}
@@ -232,21 +232,21 @@ func (w *views) peek(key viewKey) (seen, bool) {
 
 // see returns what a node is, and what is closed when it may be so no more.
 // absent: a node that is not there is watched for; otherwise fired is nil then.
-func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
+func (sess *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
 	for {
-		was := k.views.taken(key)
+		was := sess.views.lookup(key)
 		if was.fired != nil {
 			return was.seen, was.fired, nil
 		}
-		s, set, err := k.readView(ctx, key, was.armed, absent)
+		s, set, err := sess.readView(ctx, key, was.armed, absent)
 		switch {
 		case err != nil:
 			return seen{}, nil, err
 		case !was.armed && !set:
-			k.views.drop(key, was.turn)
+			sess.views.drop(key, was.turn)
 			return s, nil, nil
 		}
-		fired, again := k.views.take(key, was.turn, s, set)
+		fired, again := sess.views.store(key, was.turn, s, set)
 		if !again {
 			return s, fired, nil
 		}
@@ -255,23 +255,23 @@ func (k *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-ch
 
 // readView reads a node: plainly while a watch stands, by setting one
 // otherwise. set: one was set.
-func (k *session) readView(ctx context.Context, key viewKey, standing, absent bool) (s seen, set bool, err error) {
+func (sess *session) readView(ctx context.Context, key viewKey, standing, absent bool) (s seen, set bool, err error) {
 	if standing {
-		s, err = read(ctx, k, key.get)
+		s, err = read(ctx, sess, key.get)
 		if errors.Is(err, zk.ErrNoNode) {
 			return seen{}, false, nil
 		}
 		return s, false, err
 	}
 	for {
-		s, err = read(ctx, k, key.watch)
+		s, err = read(ctx, sess, key.watch)
 		if !errors.Is(err, zk.ErrNoNode) {
 			return s, true, err
 		}
 		if !absent {
 			return seen{}, false, nil
 		}
-		present, err := read(ctx, k, func(c *zk.Conn) (bool, error) {
+		present, err := read(ctx, sess, func(c *zk.Conn) (bool, error) {
 			present, _, _, err := c.ExistsW(key.path)
 			return present, err
 		})
@@ -312,22 +312,22 @@ func (s *seen) found(stat *zk.Stat, err error) (seen, error) {
 }
 
 // watchGet reads a node and watches it, be it there or not.
-func (k *session) watchGet(ctx context.Context, path string) (node, <-chan struct{}, error) {
-	s, fired, err := k.see(ctx, viewKey{path, viewNode}, true)
+func (sess *session) watchGet(ctx context.Context, path string) (node, <-chan struct{}, error) {
+	s, fired, err := sess.see(ctx, viewKey{path, viewNode}, true)
 	return s.node, fired, err
 }
 
 // watchPresent watches a node that is there. present is false, and nothing is
 // watched, when it is not.
-func (k *session) watchPresent(ctx context.Context, path string) (n node, fired <-chan struct{}, err error) {
-	s, fired, err := k.see(ctx, viewKey{path, viewNode}, false)
+func (sess *session) watchPresent(ctx context.Context, path string) (n node, fired <-chan struct{}, err error) {
+	s, fired, err := sess.see(ctx, viewKey{path, viewNode}, false)
 	return s.node, fired, err
 }
 
 // watchChildren lists a node's children and watches for other ones. One that is
 // not there has none.
-func (k *session) watchChildren(ctx context.Context, path string) ([]string, <-chan struct{}, error) {
-	s, fired, err := k.see(ctx, viewKey{path, viewChildren}, true)
+func (sess *session) watchChildren(ctx context.Context, path string) ([]string, <-chan struct{}, error) {
+	s, fired, err := sess.see(ctx, viewKey{path, viewChildren}, true)
 	return slices.Clone(s.names), fired, err
 }
 

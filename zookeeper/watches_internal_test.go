@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-zookeeper/zk"
-
 	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/go-zookeeper/zk"
 )
 
 // observed are two sessions with different servers of three.
@@ -193,28 +192,28 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	views, key := &reader.views, viewKey{path, viewNode}
-	views.viewing.Lock()
+	views.mu.Lock()
 	held := views.views[key]
 	delete(views.views, key) // the event will meet nobody
-	views.viewing.Unlock()
+	views.mu.Unlock()
 	if err := writer.set(ctx, path, []byte("new"), -1); err != nil {
 		t.Fatal(err)
 	}
 	if err := reader.sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	views.viewing.Lock()
+	views.mu.Lock()
 	views.views[key] = held
 	if left := time.Until(held.until); left < trustFirst/2 || left > 2*trustFirst {
 		t.Errorf("a watch is trusted for %v", left)
 	}
-	views.viewing.Unlock()
+	views.mu.Unlock()
 	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != string(was.data) {
 		t.Fatalf("%q is seen, %v: the event was not lost", n.data, err)
 	}
-	views.viewing.Lock()
+	views.mu.Lock()
 	held.until = time.Now()
-	views.viewing.Unlock()
+	views.mu.Unlock()
 	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != "new" {
 		t.Errorf("%q is seen, %v", n.data, err)
 	}
@@ -237,43 +236,43 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 // An event that comes while a node is read may be of a change that the answer
 // does not have yet: what was read is not kept.
 func TestAnEventWhileANodeIsRead(t *testing.T) {
-	var w views
+	var cl views
 	key := viewKey{"/node", viewNode}
 	old := seen{node: node{data: []byte("old"), present: true}}
 	for _, what := range []zk.EventType{zk.EventNodeDeleted, zk.EventNodeDataChanged} {
-		was := w.taken(key)
+		was := cl.lookup(key)
 		if was.fired != nil || was.armed {
 			t.Fatal("a node that was never read is seen")
 		}
-		w.happened(zk.Event{Type: what, Path: key.path}) // of another's watch
-		w.taken(key)                                     // by somebody else
-		fired, again := w.take(key, was.turn, old, true)
+		cl.happened(zk.Event{Type: what, Path: key.path}) // of another's watch
+		cl.lookup(key)                                    // by somebody else
+		fired, again := cl.store(key, was.turn, old, true)
 		select {
 		case <-fired:
 		default:
 			t.Errorf("%v: what was read before it is taken for what is", what)
 		}
-		if _, ok := w.peek(key); ok || again {
+		if _, ok := cl.peek(key); ok || again {
 			t.Errorf("%v: it is kept", what)
 		}
-		if w.watching() {
+		if cl.watching() {
 			t.Errorf("%v: a watch that may have fired counts as one that stands", what)
 		}
 	}
-	fired, again := w.take(key, w.taken(key).turn, old, true)
+	fired, again := cl.store(key, cl.lookup(key).turn, old, true)
 	if again {
 		t.Error("it is to be read once more")
 	}
-	if s, ok := w.peek(key); !ok || string(s.data) != "old" || !w.watching() {
+	if s, ok := cl.peek(key); !ok || string(s.data) != "old" || !cl.watching() {
 		t.Error("what was read after the event is not kept")
 	}
-	w.expireAll()
+	cl.expireAll()
 	select {
 	case <-fired:
 	default:
 		t.Error("nobody was told that the connection is another one")
 	}
-	if _, ok := w.peek(key); ok || !w.watching() {
+	if _, ok := cl.peek(key); ok || !cl.watching() {
 		t.Error("on another connection nothing is asked")
 	}
 }

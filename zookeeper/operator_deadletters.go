@@ -17,7 +17,7 @@ import (
 )
 
 // letterPage is how many dead letters are read at a time: 1.4 MB at most.
-const letterPage = 16
+const deadLetterPage = 16
 
 // reasonUnreadable is the Reason of what stands among the dead letters and
 // cannot be understood: damaged, or of a newer version. It is shown and dropped
@@ -27,13 +27,13 @@ const reasonUnreadable = "unreadable"
 // letterNames are the names of the dead letters by their ids, as far as they
 // were read: a node is named after the record's place. A name belongs to the
 // same record for ever.
-type letterNames struct {
+type deadLetterNames struct {
 	mu   sync.Mutex
 	byID map[gerritstream.EventID]string // under mu
 	read map[string]bool                 // under mu; the names in byID
 }
 
-func (l *letterNames) put(id gerritstream.EventID, name string) {
+func (l *deadLetterNames) put(id gerritstream.EventID, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byID == nil {
@@ -43,7 +43,7 @@ func (l *letterNames) put(id gerritstream.EventID, name string) {
 }
 
 // of returns the names of those that are known.
-func (l *letterNames) of(ids []gerritstream.EventID) map[gerritstream.EventID]string {
+func (l *deadLetterNames) of(ids []gerritstream.EventID) map[gerritstream.EventID]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := map[gerritstream.EventID]string{}
@@ -56,7 +56,7 @@ func (l *letterNames) of(ids []gerritstream.EventID) map[gerritstream.EventID]st
 }
 
 // unread returns the names that have not been read.
-func (l *letterNames) unread(names []string) []string {
+func (l *deadLetterNames) unread(names []string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.DeleteFunc(names, func(name string) bool { return l.read[name] })
@@ -65,10 +65,10 @@ func (l *letterNames) unread(names []string) []string {
 // DeadLetters implements gerritstream.Operator.
 func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.StoredDeadLetter, error] {
 	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
-		names, err := o.newestLetters(ctx)
-		for page := range slices.Chunk(names, letterPage) {
+		names, err := o.newestDeadLetters(ctx)
+		for page := range slices.Chunk(names, deadLetterPage) {
 			var letters []gerritstream.StoredDeadLetter
-			if letters, err = o.readLetters(ctx, page); err != nil {
+			if letters, err = o.readDeadLetters(ctx, page); err != nil {
 				break
 			}
 			for i := range letters {
@@ -84,16 +84,16 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 }
 
 // newestLetters returns the names of the dead letters, the newest first.
-func (o *Operator) newestLetters(ctx context.Context) (names []string, err error) {
-	dir := o.store.at.letters()
-	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+func (o *Operator) newestDeadLetters(ctx context.Context) (names []string, err error) {
+	dir := o.store.at.deadLetters()
+	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		if names, err = k.children(ctx, dir); err != nil {
+		if names, err = sess.children(ctx, dir); err != nil {
 			return err
 		}
-		nodes, err := k.statAll(ctx, below(dir, names))
+		nodes, err := sess.statAll(ctx, below(dir, names))
 		if err != nil {
 			return err
 		}
@@ -120,10 +120,10 @@ func below(dir string, names []string) []string {
 
 // readLetters reads dead letters by name, and learns their ids. Those that are
 // gone are left out.
-func (o *Operator) readLetters(ctx context.Context, names []string) (letters []gerritstream.StoredDeadLetter, err error) {
+func (o *Operator) readDeadLetters(ctx context.Context, names []string) (letters []gerritstream.StoredDeadLetter, err error) {
 	var nodes []node
-	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
-		nodes, err = k.getAll(ctx, below(o.store.at.letters(), names))
+	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+		nodes, err = sess.getAll(ctx, below(o.store.at.deadLetters(), names))
 		return err
 	})
 	if err != nil {
@@ -131,8 +131,8 @@ func (o *Operator) readLetters(ctx context.Context, names []string) (letters []g
 	}
 	for i, n := range nodes {
 		if n.present {
-			l := letterOf(names[i], n)
-			o.names.put(l.DeadLetter.ID, names[i])
+			l := deadLetterOf(names[i], n)
+			o.deadLetterNames.put(l.DeadLetter.ID, names[i])
 			letters = append(letters, l)
 		}
 	}
@@ -141,8 +141,8 @@ func (o *Operator) readLetters(ctx context.Context, names []string) (letters []g
 
 // letterOf reads a dead letter's node. One that cannot be understood gets an id
 // by its name, and is its own record.
-func letterOf(name string, n node) gerritstream.StoredDeadLetter {
-	d, err := decodeLetter(n.data)
+func deadLetterOf(name string, n node) gerritstream.StoredDeadLetter {
+	d, err := decodeDeadLetter(n.data)
 	if err != nil {
 		id := sha256.Sum256([]byte(name))
 		detail := name + ": " + err.Error()
@@ -162,25 +162,25 @@ func (o *Operator) locate(ctx context.Context, ids []gerritstream.EventID) (foun
 	for _, id := range ids {
 		wanted[id] = true
 	}
-	if found = o.names.of(ids); len(found) == len(wanted) {
+	if found = o.deadLetterNames.of(ids); len(found) == len(wanted) {
 		return found, nil
 	}
 	var names []string
-	err = o.store.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		names, err = k.children(ctx, o.store.at.letters())
+		names, err = sess.children(ctx, o.store.at.deadLetters())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for page := range slices.Chunk(o.names.unread(names), letterPage) {
-		if _, err := o.readLetters(ctx, page); err != nil {
+	for page := range slices.Chunk(o.deadLetterNames.unread(names), deadLetterPage) {
+		if _, err := o.readDeadLetters(ctx, page); err != nil {
 			return nil, err
 		}
-		if found = o.names.of(ids); len(found) == len(wanted) {
+		if found = o.deadLetterNames.of(ids); len(found) == len(wanted) {
 			break
 		}
 	}
@@ -192,7 +192,7 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 	found, err := o.locate(ctx, []gerritstream.EventID{id})
 	if err == nil {
 		var letters []gerritstream.StoredDeadLetter
-		letters, err = o.readLetters(ctx, slices.Collect(maps.Values(found)))
+		letters, err = o.readDeadLetters(ctx, slices.Collect(maps.Values(found)))
 		for _, l := range letters {
 			if l.DeadLetter.ID == id {
 				return l, nil
@@ -212,10 +212,10 @@ func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.Event
 	if err != nil {
 		return 0, fmt.Errorf("drop letters: %w", err)
 	}
-	paths := below(o.store.at.letters(), slices.Sorted(maps.Values(found)))
+	paths := below(o.store.at.deadLetters(), slices.Sorted(maps.Values(found)))
 	seen := map[string]bool{}
-	err = o.write(ctx, pointDropLetters, func(ctx context.Context, k *session) error {
-		nodes, err := k.statAll(ctx, paths)
+	err = o.write(ctx, pointDropDeadLetters, func(ctx context.Context, sess *session) error {
+		nodes, err := sess.statAll(ctx, paths)
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.Event
 				held = append(held, removal{paths[i], n.stat.Version})
 			}
 		}
-		return o.remove(ctx, k, node{}, held, seen)
+		return o.remove(ctx, sess, node{}, held, seen)
 	})
 	if err != nil {
 		return 0, err
@@ -241,9 +241,9 @@ func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) 
 		err = gerritstream.ErrNoDeadLetter
 	}
 	if err == nil {
-		path := o.store.at.letters() + "/" + found[e.ID]
+		path := o.store.at.deadLetters() + "/" + found[e.ID]
 		doubt := false
-		err = o.write(ctx, pointRetryLetter, func(ctx context.Context, k *session) error { return o.retry(ctx, k, path, &e, &doubt) })
+		err = o.write(ctx, pointRedrive, func(ctx context.Context, sess *session) error { return o.redrive(ctx, sess, path, &e, &doubt) })
 	}
 	if err != nil {
 		return fmt.Errorf("retry letter %s: %w", e.ID, err)
@@ -253,11 +253,11 @@ func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) 
 
 // retry queues an entry and removes its dead letter. doubt: it may have been
 // carried out already.
-func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerritstream.Entry, doubt *bool) error {
-	if err := k.sync(ctx); err != nil {
+func (o *Operator) redrive(ctx context.Context, sess *session, path string, e *gerritstream.Entry, doubt *bool) error {
+	if err := sess.sync(ctx); err != nil {
 		return err
 	}
-	n, err := k.get(ctx, path)
+	n, err := sess.get(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerrit
 	} else if !n.present {
 		return gerritstream.ErrNoDeadLetter
 	}
-	d, err := decodeLetter(n.data)
+	d, err := decodeDeadLetter(n.data)
 	switch {
 	case err != nil:
 		return err
@@ -278,24 +278,24 @@ func (o *Operator) retry(ctx context.Context, k *session, path string, e *gerrit
 		return fmt.Errorf("%d bytes are more than fit into a node of Zuul's queue", len(e.Payload))
 	}
 	at := o.store.at
-	if err := k.ensure(ctx, at.queue()); err != nil {
-		return k.refusedFor(err)
+	if err := sess.ensure(ctx, at.queue()); err != nil {
+		return sess.refusedFor(err)
 	}
-	event := appendEnvelope(nil, e, retriedAt(e, o.store.config.Now()))
-	_, err = k.multi(ctx,
+	event := appendEnvelope(nil, e, redriveTimestamp(e, o.store.config.Now()))
+	_, err = sess.multi(ctx,
 		&zk.DeleteRequest{Path: path, Version: n.stat.Version},
-		&zk.CreateRequest{Path: at.queued(), Data: event, Acl: openACL, Flags: zk.FlagSequence})
+		&zk.CreateRequest{Path: at.queueNode(), Data: event, Acl: openACL, Flags: zk.FlagSequence})
 	if err == nil {
 		return nil
 	}
-	*doubt = *doubt || fateOf(err) == unknown
-	return k.lookAgain(ctx, err)
+	*doubt = *doubt || outcomeOf(err) == unknown
+	return sess.lookAgain(ctx, err)
 }
 
 // retriedAt is the timestamp of an event that is queued after all: its arrival.
 // An operator does not know the service's clock, and Zuul waits for a timestamp
 // to come; what it counts from one that is past, it need not wait for.
-func retriedAt(e *gerritstream.Entry, local time.Time) time.Time {
+func redriveTimestamp(e *gerritstream.Entry, local time.Time) time.Time {
 	if e.Arrived.IsZero() || local.Before(e.Arrived) {
 		return local
 	}

@@ -68,7 +68,7 @@ func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
 }
 
-func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
+func deadLetter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 	payload := []byte(fmt.Sprintf("\xff%d", n))
 	return gerritstream.DeadLetter{
 		ID:    gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
@@ -162,8 +162,8 @@ func within(tb testing.TB, limit time.Duration, what string, holds func() bool) 
 
 // queued checks that the queue holds exactly these entries, each once, in this
 // order.
-func (w *world) queued(want ...gerritstream.Entry) {
-	w.t.Helper()
+func (cl *cluster) queued(want ...gerritstream.Entry) {
+	cl.t.Helper()
 	describe := func(entries []gerritstream.Entry) (lines []string) {
 		for _, e := range entries {
 			sum := sha256.Sum256(e.Payload)
@@ -171,30 +171,30 @@ func (w *world) queued(want ...gerritstream.Entry) {
 		}
 		return lines
 	}
-	if got, want := describe(w.entries()), describe(want); !slices.Equal(got, want) {
-		w.t.Errorf("the queue holds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	if got, want := describe(cl.entries()), describe(want); !slices.Equal(got, want) {
+		cl.t.Errorf("the queue holds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
 // checkpoint checks Zuul's checkpoint. Empty: null.
-func (w *world) checkpoint(shard gerritstream.ShardID, want gerritstream.SequenceNumber) {
-	w.t.Helper()
+func (cl *cluster) checkpoint(shard gerritstream.ShardID, want gerritstream.SequenceNumber) {
+	cl.t.Helper()
 	text := `{"checkpoint": null}`
 	if want != "" {
 		text = `{"checkpoint": "` + string(want) + `"}`
 	}
-	if got := string(w.get(w.checkpointPath(shard))); got != text {
-		w.t.Errorf("Zuul's checkpoint is %q, want %q", got, text)
+	if got := string(cl.get(cl.checkpointPath(shard))); got != text {
+		cl.t.Errorf("Zuul's checkpoint is %q, want %q", got, text)
 	}
 }
 
 // noSideData checks that nothing is left of large events that were not queued.
-func (w *world) noSideData(queued int) {
-	w.t.Helper()
-	if left := w.children(w.zuul("/events/data")); len(left) != queued {
-		w.t.Errorf("side data: %q, want %d", left, queued)
+func (cl *cluster) noLargeEvents(queued int) {
+	cl.t.Helper()
+	if left := cl.children(cl.zuul("/events/data")); len(left) != queued {
+		cl.t.Errorf("side data: %q, want %d", left, queued)
 	}
-	if left := w.children(w.own("/intents")); len(left) != 0 {
-		w.t.Errorf("intents are left: %q", left)
+	if left := cl.children(cl.own("/intents")); len(left) != 0 {
+		cl.t.Errorf("intents are left: %q", left)
 	}
 }

@@ -15,16 +15,16 @@ import (
 
 // GroupState implements gerritstream.Group.
 func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (m gerritstream.GroupState, err error) {
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil {
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil {
 			return err
 		}
-		nodes, err := k.viewAll(ctx, s.at.members())
+		nodes, err := sess.viewAll(ctx, s.at.members())
 		if err != nil {
 			return err
 		}
 		m = gerritstream.GroupState{Self: s.process, Members: decodeMembers(nodes)}
-		m.Candidates, err = s.lines(ctx, k, shards, m.Members)
+		m.Candidates, err = s.candidates(ctx, sess, shards, m.Members)
 		return err
 	})
 	if err != nil {
@@ -42,7 +42,7 @@ func decodeMembers(nodes map[string]node) []gerritstream.Member {
 }
 
 // lines reads the lines in front of shards.
-func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.ShardID, members []gerritstream.Member) (map[gerritstream.ShardID][]gerritstream.Candidate, error) {
+func (s *Store) candidates(ctx context.Context, sess *session, shards []gerritstream.ShardID, members []gerritstream.Member) (map[gerritstream.ShardID][]gerritstream.Candidate, error) {
 	living := map[string]bool{s.process: true}
 	for _, m := range members {
 		living[m.ID] = true
@@ -51,7 +51,7 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	for i, shard := range shards {
 		roots[i] = s.at.election(shard)
 	}
-	views, err := k.viewEach(ctx, viewChildren, roots)
+	views, err := sess.viewEach(ctx, viewChildren, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +60,10 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 	all.SetLimit(readsAtOnce)
 	for i := range shards {
 		all.Go(func() error {
-			waiting := line(views[i].names)
-			s.abandon(k, roots[i], waiting)
+			waiting := candidatesOf(views[i].names)
+			s.sweepStale(sess, roots[i], waiting)
 			for _, c := range waiting {
-				who, err := s.whose(ctx, k, roots[i], c, living)
+				who, err := s.owner(ctx, sess, roots[i], c, living)
 				if err != nil {
 					return err
 				}
@@ -89,25 +89,25 @@ func (s *Store) lines(ctx context.Context, k *session, shards []gerritstream.Sha
 // whose tells who a contender is; Member is empty when it went meanwhile. The
 // names of ours and of Python's look alike. Ours is one that begins with a
 // living member's id, or whose data says so.
-func (s *Store) whose(ctx context.Context, k *session, root string, c contender, living map[string]bool) (gerritstream.Candidate, error) {
+func (s *Store) owner(ctx context.Context, sess *session, root string, c candidate, living map[string]bool) (gerritstream.Candidate, error) {
 	process := c.process()
 	if process != "" && living[process] {
 		return gerritstream.Candidate{Member: process}, nil
 	}
 	path := root + "/" + c.name
-	if who, ok := s.known.get(path); ok {
+	if who, ok := s.lockOwners.get(path); ok {
 		return who, nil
 	}
-	n, err := k.get(ctx, path)
+	n, err := sess.get(ctx, path)
 	if err != nil || !n.present {
 		return gerritstream.Candidate{}, err
 	}
-	name, ours := leaderName(n.data)
+	name, ours := lockOwner(n.data)
 	who := gerritstream.Candidate{Member: process}
 	if !ours || process == "" {
 		who = gerritstream.Candidate{Member: strings.TrimSpace(name + " " + strings.ToValidUTF8(string(n.data), "?")), Foreign: true}
 	}
-	s.known.put(path, who)
+	s.lockOwners.put(path, who)
 	return who, nil
 }
 
@@ -140,10 +140,10 @@ func (l *lockOwners) put(path string, who gerritstream.Candidate) {
 // for.
 func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
 	for {
-		k, err := s.await(ctx)
+		sess, err := s.await(ctx)
 		if err == nil {
 			var changed bool
-			if changed, left, err = s.waitMuster(ctx, k, seen); changed {
+			if changed, left, err = s.waitMuster(ctx, sess, seen); changed {
 				return left, nil
 			}
 		}
@@ -160,40 +160,40 @@ func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupStat
 
 // waitMuster compares the members with those seen, and if nothing has changed
 // waits until something may have.
-func (s *Store) waitMuster(ctx context.Context, k *session, seen gerritstream.GroupState) (changed, left bool, err error) {
-	names, fired, err := k.watchChildren(ctx, s.at.members())
+func (s *Store) waitMuster(ctx context.Context, sess *session, seen gerritstream.GroupState) (changed, left bool, err error) {
+	names, fired, err := sess.watchChildren(ctx, s.at.members())
 	if err != nil {
 		return false, false, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	either := make(chan struct{}, 1)
-	k.tell(ctx, fired, either)
+	sess.tell(ctx, fired, either)
 	nodes := make(map[string]node, len(names))
 	for _, name := range names {
-		n, fired, err := k.watchPresent(ctx, s.at.member(name))
+		n, fired, err := sess.watchPresent(ctx, s.at.member(name))
 		if err != nil {
 			return false, false, err
 		}
 		if n.present {
 			nodes[name] = n
-			k.tell(ctx, fired, either)
+			sess.tell(ctx, fired, either)
 		}
 	}
 	if changed, left = seen.Changed(decodeMembers(nodes)); changed {
 		return changed, left, nil
 	}
-	return false, false, k.waitFired(ctx, either)
+	return false, false, sess.waitFired(ctx, either)
 }
 
 // tell sends on told when a watch fires, as long as ctx lasts.
-func (k *session) tell(ctx context.Context, fired <-chan struct{}, told chan<- struct{}) {
-	k.start(func() {
+func (sess *session) tell(ctx context.Context, fired <-chan struct{}, told chan<- struct{}) {
+	sess.run(func() {
 		select {
 		case <-fired:
 			wake(told)
 		case <-ctx.Done():
-		case <-k.over:
+		case <-sess.over:
 		}
 	})
 }

@@ -11,17 +11,16 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // letterFormat is the version of the stored form of a dead letter.
-const letterFormat = 1
+const deadLetterFormat = 1
 
 // storedLetter is the stored form: one JSON object.
-type storedLetter struct {
+type storedDeadLetter struct {
 	Format  int                         `json:"format"`
 	ID      string                      `json:"id"`
 	Shard   gerritstream.ShardID        `json:"shard"`
@@ -62,9 +61,9 @@ func clip(text string, most int) string {
 	return text
 }
 
-func encodeLetter(d *gerritstream.DeadLetter) []byte {
-	stored := storedLetter{
-		Format: letterFormat, ID: d.ID.String(), Shard: d.Shard, Seq: d.Seq, Arrived: d.Arrived.UTC(),
+func encodeDeadLetter(d *gerritstream.DeadLetter) []byte {
+	stored := storedDeadLetter{
+		Format: deadLetterFormat, ID: d.ID.String(), Shard: d.Shard, Seq: d.Seq, Arrived: d.Arrived.UTC(),
 		Reason: clip(d.Reason, maxReason), Detail: clip(d.Detail, maxDetail),
 		Length: d.Length, SHA256: hex.EncodeToString(d.SHA256[:]), Payload: notNull(d.Payload),
 	}
@@ -79,14 +78,14 @@ func encodeLetter(d *gerritstream.DeadLetter) []byte {
 }
 
 // decodeLetter reads the stored form. Its error says what is wrong with it.
-func decodeLetter(b []byte) (gerritstream.DeadLetter, error) {
-	var stored storedLetter
+func decodeDeadLetter(b []byte) (gerritstream.DeadLetter, error) {
+	var stored storedDeadLetter
 	if err := json.Unmarshal(b, &stored); err != nil {
 		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
-	if stored.Format > letterFormat {
+	if stored.Format > deadLetterFormat {
 		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: format %d, known up to %d: %w",
-			stored.Format, letterFormat, gerritstream.ErrNewerFormat)
+			stored.Format, deadLetterFormat, gerritstream.ErrNewerFormat)
 	}
 	d := gerritstream.DeadLetter{
 		Shard: stored.Shard, Seq: stored.Seq, Sub: gerritstream.NoSub, Arrived: stored.Arrived, Reason: stored.Reason,
@@ -110,18 +109,18 @@ func decodeLetter(b []byte) (gerritstream.DeadLetter, error) {
 
 // admit sorts the dead letters into those that there is room for and the rest.
 // Those that are held already are neither.
-func (w *work) admit(ctx context.Context) error {
-	if len(w.letters) == 0 {
+func (a *commitAttempt) admitDeadLetters(ctx context.Context) error {
+	if len(a.deadLetters) == 0 {
 		return nil
 	}
-	t := w.term
-	held, err := t.session.stat(ctx, t.store.at.letters())
+	t := a.term
+	held, err := t.session.stat(ctx, t.store.at.deadLetters())
 	if err != nil {
 		return err
 	}
 	count, bytes := int(held.stat.NumChildren), 0
-	if roomy := gerritstream.MaxDeadLetterStorage / gerritstream.MaxDeadLetterBytes; count < gerritstream.MaxDeadLetters && count+len(w.letters) > roomy {
-		if bytes, err = t.letterBytes(ctx); err != nil {
+	if roomy := gerritstream.MaxDeadLetterStorage / gerritstream.MaxDeadLetterBytes; count < gerritstream.MaxDeadLetters && count+len(a.deadLetters) > roomy {
+		if bytes, err = t.deadLetterBytes(ctx); err != nil {
 			return err
 		}
 	}
@@ -134,12 +133,12 @@ func (w *work) admit(ctx context.Context) error {
 	}
 	var beyond []gerritstream.DeadLetter
 	var paths []string
-	kept := w.letters[:0:0]
-	for i := range w.letters {
-		if d := &w.letters[i]; room(d) {
+	kept := a.deadLetters[:0:0]
+	for i := range a.deadLetters {
+		if d := &a.deadLetters[i]; room(d) {
 			kept = append(kept, *d)
 		} else {
-			beyond, paths = append(beyond, *d), append(paths, t.store.at.letter(d))
+			beyond, paths = append(beyond, *d), append(paths, t.store.at.deadLetter(d))
 		}
 	}
 	nodes, err := t.session.statAll(ctx, paths)
@@ -148,11 +147,11 @@ func (w *work) admit(ctx context.Context) error {
 	}
 	for i := range beyond {
 		if !nodes[i].present {
-			w.discarded = append(w.discarded, beyond[i])
+			a.discarded = append(a.discarded, beyond[i])
 		}
 	}
-	w.letters = kept
-	if len(w.discarded) > 0 && !t.discards.known {
+	a.deadLetters = kept
+	if len(a.discarded) > 0 && !t.discards.known {
 		return t.discards.read(ctx, t)
 	}
 	return nil
@@ -160,9 +159,9 @@ func (w *work) admit(ctx context.Context) error {
 
 // letterBytes estimates the payload of all dead letters held, from the sizes of
 // their nodes.
-func (t *term) letterBytes(ctx context.Context) (int, error) {
+func (t *term) deadLetterBytes(ctx context.Context) (int, error) {
 	at := t.store.at
-	names, err := t.session.children(ctx, at.letters())
+	names, err := t.session.children(ctx, at.deadLetters())
 	if err != nil {
 		return 0, err
 	}
@@ -171,8 +170,8 @@ func (t *term) letterBytes(ctx context.Context) (int, error) {
 	all.SetLimit(readsAtOnce)
 	for i, name := range names {
 		all.Go(func() error {
-			n, err := t.session.stat(ctx, at.letters()+"/"+name)
-			sizes[i] = base64.StdEncoding.DecodedLen(max(0, int(n.stat.DataLength)-letterOverhead))
+			n, err := t.session.stat(ctx, at.deadLetters()+"/"+name)
+			sizes[i] = base64.StdEncoding.DecodedLen(max(0, int(n.stat.DataLength)-deadLetterOverhead))
 			return err
 		})
 	}
@@ -185,17 +184,17 @@ func (t *term) letterBytes(ctx context.Context) (int, error) {
 }
 
 // letterOverhead is about what a stored letter has besides its payload.
-const letterOverhead = 400
+const deadLetterOverhead = 400
 
 // dropHeld leaves out the dead letters that are held already.
-func (w *work) dropHeld(ctx context.Context) error {
-	t := w.term
-	held := make([]bool, len(w.letters))
+func (a *commitAttempt) dropHeldDeadLetters(ctx context.Context) error {
+	t := a.term
+	held := make([]bool, len(a.deadLetters))
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(readsAtOnce)
-	for i := range w.letters {
+	for i := range a.deadLetters {
 		all.Go(func() error {
-			n, err := t.session.stat(ctx, t.store.at.letter(&w.letters[i]))
+			n, err := t.session.stat(ctx, t.store.at.deadLetter(&a.deadLetters[i]))
 			held[i] = n.present
 			return err
 		})
@@ -203,13 +202,13 @@ func (w *work) dropHeld(ctx context.Context) error {
 	if err := all.Wait(); err != nil {
 		return err
 	}
-	kept := w.letters[:0:0]
-	for i := range w.letters {
+	kept := a.deadLetters[:0:0]
+	for i := range a.deadLetters {
 		if !held[i] {
-			kept = append(kept, w.letters[i])
+			kept = append(kept, a.deadLetters[i])
 		}
 	}
-	w.letters = kept
+	a.deadLetters = kept
 	return nil
 }
 

@@ -13,13 +13,13 @@ import (
 // are not, events pass as ever, and the operator sees what is held.
 func TestManyDeadLetters(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{Logger: slog.New(slog.DiscardHandler)})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{Logger: slog.New(slog.DiscardHandler)})
 	term := elect(t, store, shardA)
 	const held, many, each = 1000, 3000, 100
 	letters := func(first int) (letters []gerritstream.DeadLetter) {
 		for n := first; n < first+each; n++ {
-			letters = append(letters, letter(shardA, n))
+			letters = append(letters, deadLetter(shardA, n))
 		}
 		return letters
 	}
@@ -34,13 +34,13 @@ func TestManyDeadLetters(t *testing.T) {
 		commit(t, term, gerritstream.Commit{Position: after(first + each - 1), DeadLetters: letters(first)})
 	}
 	counted(many - held)
-	again := append(letters(held - each/2 + 1)[:each/2], letter(shardA, many+1)) // held, but for the last one
+	again := append(letters(held - each/2 + 1)[:each/2], deadLetter(shardA, many+1)) // held, but for the last one
 	c := step(shardA, many+2, many+3)
 	c.DeadLetters = again
 	commit(t, term, c)
 	counted(many - held + 1)
-	w.queued(c.Entries...)
-	seen, o := 0, w.operator()
+	cl.queued(c.Entries...)
+	seen, o := 0, cl.operator()
 	defer func() {
 		if err := o.Close(soon(t)); err != nil {
 			t.Error(err)
@@ -50,7 +50,7 @@ func TestManyDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := letter(shardA, held-seen).ID; l.DeadLetter.ID != want {
+		if want := deadLetter(shardA, held-seen).ID; l.DeadLetter.ID != want {
 			t.Fatalf("letter %d of the list is %s, want %s", seen, l.DeadLetter.ID, want)
 		}
 		seen++

@@ -25,8 +25,8 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000001", "event_data_path"} {
 		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store, link := w.linkedFor(brief)
+			cl := newCluster(t, single)
+			store, link := cl.linkedFor(brief)
 			term := elect(t, store, shardA)
 			link.LoseNextRequest(func(b []byte) bool {
 				if request(opMulti, at)(b) {
@@ -37,17 +37,17 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 			if err := term.Commit(soon(t), large(1)); err == nil {
 				t.Fatal("a dead process committed")
 			}
-			next := elect(t, w.open(zookeeper.Config{}), shardA)
-			queued := len(w.entries()) // the last request may have come through
-			w.noSideData(queued)
+			next := elect(t, cl.open(zookeeper.Config{}), shardA)
+			queued := len(cl.entries()) // the last request may have come through
+			cl.noLargeEvents(queued)
 			if ok := next.Beginning().Stored; ok != (queued == 1) || queued == 1 && at != "event_data_path" {
 				t.Errorf("%d events are queued, the next term has a position: %v", queued, ok)
 			}
 			if queued == 0 {
 				commit(t, next, large(1))
 			}
-			w.queued(large(1).Entries...)
-			w.noSideData(1)
+			cl.queued(large(1).Entries...)
+			cl.noLargeEvents(1)
 		})
 	}
 }
@@ -56,17 +56,17 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 // leave nothing behind either.
 func TestDeposedWithinALargeEvent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linked()
+	cl := newCluster(t, single)
+	store, link := cl.linked()
 	c := large(1)
 	steps := []string{"/intents/", "/events/data/", "/0000000000", "/intents/", "/events/data/", "/0000000001"}
 	for round := range 50 {
 		term := elect(t, store, shardA)
-		w.noSideData(0)
+		cl.noLargeEvents(0)
 		var deposed atomic.Bool
 		link.LoseNextRequest(func(b []byte) bool {
 			if request(opMulti, steps[round%len(steps)])(b) && deposed.CompareAndSwap(false, true) {
-				w.expire(shardA)
+				cl.expire(shardA)
 			}
 			return false
 		})
@@ -76,29 +76,29 @@ func TestDeposedWithinALargeEvent(t *testing.T) {
 		resign(t, term)
 	}
 	elect(t, store, shardA)
-	w.noSideData(0)
-	w.queued()
+	cl.noLargeEvents(0)
+	cl.queued()
 }
 
 // What an intent names is removed, and nothing else, whatever stands in it.
 func TestIntents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	resign(t, elect(t, store, shardA))
 	const left, others = "0f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1", "1f9f1a38-7c39-4dbb-8a36-a5b27ad3c0c1"
 	for _, id := range []string{left, others} {
 		for chunk := range 3 {
-			w.put(w.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
+			cl.put(cl.zuul(fmt.Sprintf("/events/data/%s/%010d", id, chunk)), []byte("chunk"))
 		}
 	}
 	for _, intent := range []string{left, left, "", "../queue", "garbage\x00", others[:35]} {
-		w.put(w.own("/intents/"+string(shardA)), []byte(intent))
+		cl.put(cl.own("/intents/"+string(shardA)), []byte(intent))
 		resign(t, elect(t, store, shardA))
-		if names := w.children(w.zuul("/events/data")); len(names) != 1 || names[0] != others {
+		if names := cl.children(cl.zuul("/events/data")); len(names) != 1 || names[0] != others {
 			t.Errorf("intent %q: side data %q", intent, names)
 		}
-		if names := w.children(w.own("/intents")); len(names) != 0 {
+		if names := cl.children(cl.own("/intents")); len(names) != 0 {
 			t.Errorf("intent %q: it is left", intent)
 		}
 	}
@@ -119,16 +119,16 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
+			cl := newCluster(t, single)
 			for path, data := range tc.components {
-				w.put(w.chroot+"/zuul/components/"+path, []byte(data))
+				cl.put(cl.chroot+"/zuul/components/"+path, []byte(data))
 			}
-			term := elect(t, w.open(zookeeper.Config{}), shardA)
+			term := elect(t, cl.open(zookeeper.Config{}), shardA)
 			c := large(1)
 			commit(t, term, c)
 			commit(t, term, step(shardA, 2, 2)) // one that fits is none of its business
 			want := append(c.Entries, events(shardA, 2, 2)...)
-			letters := w.deadLetters()
+			letters := cl.deadLetters()
 			if tc.letter {
 				want = want[1:]
 				if len(letters) != 1 || letters[0].Reason != zookeeper.ReasonTooLarge || letters[0].ID != c.Entries[0].ID ||
@@ -138,9 +138,9 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 			} else if len(letters) != 0 {
 				t.Errorf("dead letters: %.300v", letters)
 			}
-			w.queued(want...)
-			w.noSideData(len(want) - 1)
-			w.checkpoint(shardA, sequence(2))
+			cl.queued(want...)
+			cl.noLargeEvents(len(want) - 1)
+			cl.checkpoint(shardA, sequence(2))
 		})
 	}
 }
@@ -148,8 +148,8 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 // Events of every size around the bounds pass, in order.
 func TestSizes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	term := elect(t, w.open(zookeeper.Config{}), shardA)
+	cl := newCluster(t, single)
+	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	var want []gerritstream.Entry
 	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000, 1_048_576, 10 << 20} {
 		e := event(shardA, i+1, min(size, 3<<20))
@@ -157,15 +157,15 @@ func TestSizes(t *testing.T) {
 		want = append(want, e)
 		commit(t, term, gerritstream.Commit{Position: after(i + 1), Entries: []gerritstream.Entry{e}})
 	}
-	w.queued(want...)
+	cl.queued(want...)
 }
 
 // At its limit the queue takes no events and everything else; below four fifths
 // it takes events again.
 func TestQueueLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{QueueLimit: 20, Logger: slog.New(slog.DiscardHandler)})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{QueueLimit: 20, Logger: slog.New(slog.DiscardHandler)})
 	term := elect(t, store, shardA)
 	n := 0
 	for err := error(nil); err == nil; n++ {
@@ -180,19 +180,19 @@ func TestQueueLimit(t *testing.T) {
 			t.Errorf("commit to a full queue returned %q", err)
 		}
 	}
-	full := w.children(w.zuul("/events/queue"))
+	full := cl.children(cl.zuul("/events/queue"))
 	if len(full) != 20 {
 		t.Errorf("the queue holds %d events", len(full))
 	}
-	commit(t, term, gerritstream.Commit{Position: after(20), DeadLetters: []gerritstream.DeadLetter{letter(shardA, 20)}})
+	commit(t, term, gerritstream.Commit{Position: after(20), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 20)}})
 
 	for _, name := range full[:3] { // 17 are left: more than four fifths
-		w.remove(w.zuul("/events/queue/" + name))
+		cl.remove(cl.zuul("/events/queue/" + name))
 	}
 	if err := term.Commit(soon(t), step(shardA, 21, 21)); !errors.Is(err, gerritstream.ErrRetryLater) {
 		t.Errorf("commit to a queue that has not emptied enough returned %v", err)
 	}
-	w.remove(w.zuul("/events/queue/" + full[3]))
+	cl.remove(cl.zuul("/events/queue/" + full[3]))
 	eventually(t, "the queue takes events again", func() bool { return term.Commit(soon(t), step(shardA, 21, 21)) == nil })
 	if term.Context().Err() != nil {
 		t.Error("the term ended")
@@ -202,8 +202,8 @@ func TestQueueLimit(t *testing.T) {
 // Two processes see each other's events: the limit is the queue's.
 func TestQueueLimitCountsEverybody(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	a, b := w.open(zookeeper.Config{QueueLimit: 10}), w.open(zookeeper.Config{QueueLimit: 10})
+	cl := newCluster(t, single)
+	a, b := cl.open(zookeeper.Config{QueueLimit: 10}), cl.open(zookeeper.Config{QueueLimit: 10})
 	term, other := elect(t, a, shardA), elect(t, b, shardB)
 	commit(t, other, step(shardB, 1, 1)) // b has looked
 	commit(t, term, step(shardA, 1, 9))

@@ -10,10 +10,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 const (
@@ -27,7 +26,7 @@ const (
 
 	// sideModelAPI is the model API from which on Zuul reads side data in the
 	// form that is written here.
-	sideModelAPI = 31
+	largeModelAPI = 31
 )
 
 // ReasonTooLarge is the Reason of a dead letter for an event that the Zuul that
@@ -38,28 +37,28 @@ const ReasonTooLarge = "too-large-for-zuul"
 // layAside puts an event that does not fit into a node of the queue into nodes
 // of its own, or makes a dead letter of it. The intent comes first: whatever is
 // left half done, the next term finds by it and removes.
-func (w *work) layAside(ctx context.Context) error {
-	if len(w.entries) != 1 || len(w.entries[0].Payload)+envelopeOverhead <= maxInline {
+func (a *commitAttempt) spill(ctx context.Context) error {
+	if len(a.entries) != 1 || len(a.entries[0].Payload)+envelopeOverhead <= maxInline {
 		return nil
 	}
-	t, e := w.term, &w.entries[0]
+	t, e := a.term, &a.entries[0]
 	api, known, err := t.modelAPI(ctx)
 	if err != nil {
 		return fmt.Errorf("read Zuul's components: %w", err)
 	}
-	if known && api < sideModelAPI {
-		w.letters = append(w.letters[:len(w.letters):len(w.letters)], tooLarge(e, api))
-		w.entries = nil
+	if known && api < largeModelAPI {
+		a.deadLetters = append(a.deadLetters[:len(a.deadLetters):len(a.deadLetters)], tooLarge(e, api))
+		a.entries = nil
 		return nil
 	}
 	id := newUUID()
 	if err := t.writeIntent(ctx, id); err != nil {
 		return fmt.Errorf("write intent: %w", err)
 	}
-	if err := w.upload(ctx, id, e); err != nil {
+	if err := a.upload(ctx, id, e); err != nil {
 		return fmt.Errorf("write large event: %w", err)
 	}
-	w.side = id
+	a.largeID = id
 	return nil
 }
 
@@ -68,7 +67,7 @@ func tooLarge(e *gerritstream.Entry, api int) gerritstream.DeadLetter {
 	return gerritstream.DeadLetter{
 		ID: e.ID, Shard: e.Shard, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: ReasonTooLarge,
 		Detail: fmt.Sprintf("%d bytes do not fit into a node, and one of Zuul's components speaks model API %d: large events need %d",
-			len(e.Payload), api, sideModelAPI),
+			len(e.Payload), api, largeModelAPI),
 		Payload: e.Payload[:min(len(e.Payload), gerritstream.MaxDeadLetterBytes)],
 		Length:  len(e.Payload), SHA256: sha256.Sum256(e.Payload),
 	}
@@ -130,14 +129,14 @@ func (t *term) make(ctx context.Context, path string, data []byte) error {
 		t.guardEpoch(x)
 		x.add(opUnknown, &zk.CreateRequest{Path: path, Data: data, Acl: openACL})
 		failed, err := t.session.multi(ctx, x.list...)
-		switch f := fateOf(err); {
-		case f == answered:
+		switch f := outcomeOf(err); {
+		case f == succeeded:
 			return nil
 		case f == refused && x.kind(failed) == opLock:
 			return errDeposed
-		case f == refused && x.kind(failed) == opStart && isConflict(err):
-			if starts++; starts > maxStarts {
-				return errStartMoves
+		case f == refused && x.kind(failed) == opOrigin && isConflict(err):
+			if starts++; starts > maxOriginChanges {
+				return errOriginChanging
 			}
 			if err := t.checkEpoch(ctx); err != nil {
 				return err
@@ -145,7 +144,7 @@ func (t *term) make(ctx context.Context, path string, data []byte) error {
 		case errors.Is(err, zk.ErrNoNode) && !parents:
 			parents = true
 			t.session.forget()
-			if err := t.session.ensure(ctx, t.store.at.sideData(), t.store.at.intents()); err != nil {
+			if err := t.session.ensure(ctx, t.store.at.largeEvents(), t.store.at.intents()); err != nil {
 				return err
 			}
 		case f == refused || f == sessionOver:
@@ -158,9 +157,9 @@ func (t *term) make(ctx context.Context, path string, data []byte) error {
 
 // upload writes an event's side data: the value of event_data, compressed, in
 // chunks.
-func (w *work) upload(ctx context.Context, id string, e *gerritstream.Entry) error {
-	t := w.term
-	dir := t.store.at.side(id)
+func (a *commitAttempt) upload(ctx context.Context, id string, e *gerritstream.Entry) error {
+	t := a.term
+	dir := t.store.at.largeEvent(id)
 	if err := t.makeOnce(ctx, dir, nil); err != nil {
 		return err
 	}
@@ -176,7 +175,7 @@ func (w *work) upload(ctx context.Context, id string, e *gerritstream.Entry) err
 			return err
 		}
 	}
-	if _, err := compressed.Write(appendEventTail(nil, e, w.writing())); err != nil { // dated as late as can be
+	if _, err := compressed.Write(appendEventTail(nil, e, a.timestamp())); err != nil { // dated as late as can be
 		return err
 	}
 	if err := compressed.Close(); err != nil {
@@ -231,26 +230,26 @@ func (c *chunker) flush() error {
 // clearIntent removes the side data that an intent names, and then the intent.
 // It was never queued: the transaction that queues it removes the intent.
 func (t *term) clearIntent(ctx context.Context, intent []byte) error {
-	k, at := t.session, t.store.at
+	sess, at := t.session, t.store.at
 	if id := string(intent); isUUID(id) {
 		t.store.log.Info("removing what an unfinished large event has left", "shard", t.shard, "id", id)
-		names, err := k.children(ctx, at.side(id))
+		names, err := sess.children(ctx, at.largeEvent(id))
 		if err != nil {
 			return err
 		}
 		all, deleting := errgroup.WithContext(ctx)
 		all.SetLimit(readsAtOnce)
 		for _, name := range names {
-			all.Go(func() error { return k.remove(deleting, at.side(id)+"/"+name) })
+			all.Go(func() error { return sess.remove(deleting, at.largeEvent(id)+"/"+name) })
 		}
 		if err := all.Wait(); err != nil {
 			return err
 		}
-		if err := k.remove(ctx, at.side(id)); err != nil {
+		if err := sess.remove(ctx, at.largeEvent(id)); err != nil {
 			return err
 		}
 	}
-	return k.remove(ctx, at.intent(t.shard))
+	return sess.remove(ctx, at.intent(t.shard))
 }
 
 // modelAPI returns the lowest model API that Zuul's components say they speak.

@@ -32,28 +32,28 @@ func request(op uint32, text string) func([]byte) bool {
 }
 
 // linked opens a store that reaches the server by a link.
-func (w *world) linked() (*zookeeper.Store, *peers.Link) {
-	w.t.Helper()
-	return w.linkedFor(steady)
+func (cl *cluster) linked() (*zookeeper.Store, *peers.Link) {
+	cl.t.Helper()
+	return cl.linkedFor(steady)
 }
 
 // linkedFor is linked with a session that lasts so long.
-func (w *world) linkedFor(timeout time.Duration) (*zookeeper.Store, *peers.Link) {
-	w.t.Helper()
-	return w.linkedWith(zookeeper.Config{SessionTimeout: timeout})
+func (cl *cluster) linkedFor(timeout time.Duration) (*zookeeper.Store, *peers.Link) {
+	cl.t.Helper()
+	return cl.linkedWith(zookeeper.Config{SessionTimeout: timeout})
 }
 
 // linkedWith is linked with a configuration.
-func (w *world) linkedWith(c zookeeper.Config) (*zookeeper.Store, *peers.Link) {
-	w.t.Helper()
-	link := peers.NewZooKeeperLink(w.t, w.hosts[0])
-	c = w.config(c)
+func (cl *cluster) linkedWith(c zookeeper.Config) (*zookeeper.Store, *peers.Link) {
+	cl.t.Helper()
+	link := peers.NewZooKeeperLink(cl.t, cl.hosts[0])
+	c = cl.config(c)
 	c.Hosts = []string{link.Addr()}
-	store, err := zookeeper.Open(w.t.Context(), c)
+	store, err := zookeeper.Open(cl.t.Context(), c)
 	if err != nil {
-		w.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
+	cl.t.Cleanup(func() {
 		store.Kill()
 		store.Reap()
 	})
@@ -71,7 +71,7 @@ var losses = map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 func TestCommitSurvivesALostConnection(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
 	letters := step(shardA, 2, 3)
-	letters.Position, letters.DeadLetters = after(4), []gerritstream.DeadLetter{letter(shardA, 4)}
+	letters.Position, letters.DeadLetters = after(4), []gerritstream.DeadLetter{deadLetter(shardA, 4)}
 	for name, tc := range map[string]struct {
 		match func([]byte) bool
 		first bool // the very first commit of the shard
@@ -93,16 +93,16 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 		for loss, lose := range losses {
 			t.Run(name+", "+loss, func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, single)
-				store, link := w.linked()
+				cl := newCluster(t, single)
+				store, link := cl.linked()
 				term := elect(t, store, shardA)
 				var want []gerritstream.Entry
 				if !tc.first {
 					commit(t, term, step(shardA, 1, 1))
 					want = events(shardA, 1, 1)
 				}
-				behind := w.candidate(shardA)
-				line := w.children(w.election(shardA))
+				behind := cl.candidate(shardA)
+				line := cl.children(cl.election(shardA))
 
 				lost := lose(link, tc.match)
 				if tc.after != nil {
@@ -114,21 +114,21 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 				default:
 					t.Fatal("nothing was lost")
 				}
-				w.queued(append(want, tc.c.Entries...)...)
-				w.checkpoint(shardA, tc.c.Position.After)
-				if got := len(w.deadLetters()); got != len(tc.c.DeadLetters) {
+				cl.queued(append(want, tc.c.Entries...)...)
+				cl.checkpoint(shardA, tc.c.Position.After)
+				if got := len(cl.deadLetters()); got != len(tc.c.DeadLetters) {
 					t.Errorf("%d dead letters are held", got)
 				}
 				side := 0
 				if tc.c.Entries != nil && len(tc.c.Entries[0].Payload) > 1_000_000 {
 					side = 1
 				}
-				w.noSideData(side)
-				if got := w.children(w.election(shardA)); len(got) != 2 || got[0] != line[0] || got[1] != line[1] {
+				cl.noLargeEvents(side)
+				if got := cl.children(cl.election(shardA)); len(got) != 2 || got[0] != line[0] || got[1] != line[1] {
 					t.Errorf("the line was %q and is %q", line, got)
 				}
 				commit(t, term, step(shardA, 10, 12)) // and the term goes on
-				w.queued(append(append(want, tc.c.Entries...), events(shardA, 10, 12)...)...)
+				cl.queued(append(append(want, tc.c.Entries...), events(shardA, 10, 12)...)...)
 				select {
 				case <-behind:
 					t.Error("the leadership changed hands")
@@ -140,17 +140,17 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 }
 
 // candidate has another process queue up for a shard, and returns once it has.
-func (w *world) candidate(shard gerritstream.ShardID) <-chan gerritstream.Term {
-	w.t.Helper()
-	before := len(w.children(w.election(shard)))
-	store := w.open(zookeeper.Config{})
+func (cl *cluster) candidate(shard gerritstream.ShardID) <-chan gerritstream.Term {
+	cl.t.Helper()
+	before := len(cl.children(cl.election(shard)))
+	store := cl.open(zookeeper.Config{})
 	won := make(chan gerritstream.Term, 1)
 	go func() {
-		if term, err := store.Campaign(w.t.Context(), 0, shard); err == nil {
+		if term, err := store.Campaign(cl.t.Context(), 0, shard); err == nil {
 			won <- term
 		}
 	}()
-	eventually(w.t, "a candidate is in line", func() bool { return len(w.children(w.election(shard))) > before })
+	eventually(cl.t, "a candidate is in line", func() bool { return len(cl.children(cl.election(shard))) > before })
 	return won
 }
 
@@ -172,9 +172,9 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			leader := elect(t, w.open(zookeeper.Config{}), shardA)
-			store, link := w.linked()
+			cl := newCluster(t, single)
+			leader := elect(t, cl.open(zookeeper.Config{}), shardA)
+			store, link := cl.linked()
 			resign(t, elect(t, store, shardB)) // the session stands
 			lost := lose(link, request(opCreate, "__lock__"))
 			won := make(chan gerritstream.Term, 1)
@@ -184,9 +184,9 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 				}
 			}()
 			receive(t, lost)
-			w.candidate(shardA)
-			eventually(t, "both are in line", func() bool { return len(w.children(w.election(shardA))) == 3 })
-			line := muster(t, store, shardA).Candidates[shardA]
+			cl.candidate(shardA)
+			eventually(t, "both are in line", func() bool { return len(cl.children(cl.election(shardA))) == 3 })
+			line := groupState(t, store, shardA).Candidates[shardA]
 			if first := line[1].Member == store.Process(); first != (loss == "reply lost") {
 				t.Errorf("the line is %+v, ours is %s", line, store.Process())
 			}
@@ -197,7 +197,7 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			term := wins(t, won)
 			commit(t, term, step(shardA, 1, 2))
 			resign(t, term)
-			if line := w.children(w.election(shardA)); len(line) != 1 {
+			if line := cl.children(cl.election(shardA)); len(line) != 1 {
 				t.Errorf("after the resignation the line is %q", line)
 			}
 		})
@@ -210,20 +210,20 @@ func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			leader := elect(t, w.open(zookeeper.Config{}), shardA)
-			store, link := w.linked()
+			cl := newCluster(t, single)
+			leader := elect(t, cl.open(zookeeper.Config{}), shardA)
+			store, link := cl.linked()
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { _, err := store.Campaign(ctx, 0, shardA); done <- err }()
-			eventually(t, "the candidate is in line", func() bool { return len(w.children(w.election(shardA))) == 2 })
+			eventually(t, "the candidate is in line", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
 			lost := lose(link, request(opDelete, "__lock__"))
 			cancel()
 			if err := receive(t, done); !errors.Is(err, context.Canceled) {
 				t.Errorf("campaign returned %v", err)
 			}
 			receive(t, lost)
-			eventually(t, "only the leader is in line", func() bool { return len(w.children(w.election(shardA))) == 1 })
+			eventually(t, "only the leader is in line", func() bool { return len(cl.children(cl.election(shardA))) == 1 })
 			commit(t, leader, step(shardA, 1, 1))
 		})
 	}
@@ -235,13 +235,13 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store, link := w.linked()
+			cl := newCluster(t, single)
+			store, link := cl.linked()
 			a, b := elect(t, store, shardA), elect(t, store, shardB)
 			lost := lose(link, request(opDelete, string(shardA)))
 			resign(t, a)
 			receive(t, lost)
-			if line := w.children(w.election(shardA)); len(line) != 0 {
+			if line := cl.children(cl.election(shardA)); len(line) != 0 {
 				t.Errorf("the line is %q", line)
 			}
 			lost = lose(link, request(opDelete, string(shardB)))
@@ -251,19 +251,19 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 				t.Error("a resignation without an answer was confirmed")
 			}
 			receive(t, lost)
-			wins(t, w.candidate(shardB))
+			wins(t, cl.candidate(shardB))
 		})
 	}
 }
 
 // A start record whose reply is lost is there or is not; whoever asks learns
 // it.
-func TestSetStartAndALostConnection(t *testing.T) {
+func TestSetOriginAndALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, single)
-			store, link := w.linked()
+			cl := newCluster(t, single)
+			store, link := cl.linked()
 			start := gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{Time: arrival}}
 			lost := lose(link, request(opCreate, "/start"))
 			if err := store.SetOrigin(soon(t), nil, start); err == nil {
@@ -287,8 +287,8 @@ func TestSetStartAndALostConnection(t *testing.T) {
 // counts no more when it arrives at last.
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linkedFor(brief)
+	cl := newCluster(t, single)
+	store, link := cl.linkedFor(brief)
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 2))
 	if err := store.Advertise(soon(t), gerritstream.MemberInfo{Host: "h", Process: "p"}); err != nil {
@@ -297,7 +297,7 @@ func TestSilence(t *testing.T) {
 	if err := store.Report(soon(t), gerritstream.Status{Process: "p"}); err != nil {
 		t.Fatal(err)
 	}
-	won := w.candidate(shardA)
+	won := cl.candidate(shardA)
 
 	link.Hold(peers.Both)
 	silent := time.Now()
@@ -316,12 +316,12 @@ func TestSilence(t *testing.T) {
 
 	link.Restore()
 	eventually(t, "the process is a member again", func() bool {
-		m, err := w.open(zookeeper.Config{}).GroupState(soon(t), nil)
+		m, err := cl.open(zookeeper.Config{}).GroupState(soon(t), nil)
 		return err == nil && len(m.Members) == 1 && m.Members[0].Info.Process == "p"
 	})
-	eventually(t, "its report is there again", func() bool { return len(w.children(w.own("/reports"))) == 1 })
+	eventually(t, "its report is there again", func() bool { return len(cl.children(cl.own("/reports"))) == 1 })
 	commit(t, next, step(shardA, 6, 6))
-	w.queued(events(shardA, 1, 6)...)
+	cl.queued(events(shardA, 1, 6)...)
 	again := make(chan gerritstream.Term, 1)
 	go func() {
 		if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
@@ -336,8 +336,8 @@ func TestSilence(t *testing.T) {
 // the servers.
 func TestTrustEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linkedFor(brief)
+	cl := newCluster(t, single)
+	store, link := cl.linkedFor(brief)
 	term := elect(t, store, shardA)
 	held := time.Now()
 	link.Hold(peers.Both)
@@ -354,8 +354,8 @@ func TestTrustEnds(t *testing.T) {
 // that do wait, and Close keeps to its context.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store, link := w.linkedFor(brief)
+	cl := newCluster(t, single)
+	store, link := cl.linkedFor(brief)
 	link.Cut()
 	began := time.Now()
 	if _, _, err := store.Origin(t.Context()); err == nil {
@@ -413,17 +413,17 @@ func TestNobodyAnswers(t *testing.T) {
 // A report that may not be read, or says nothing, hides nothing else.
 func TestUnreadableReports(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	if err := store.Report(soon(t), gerritstream.Status{Process: "p"}); err != nil {
 		t.Fatal(err)
 	}
 	acl := zk.WorldACL(zk.PermWrite | zk.PermDelete)
-	if _, err := w.raw.Create(w.own("/reports/secret"), []byte(`{"process":"x"}`), 0, acl); err != nil {
+	if _, err := cl.raw.Create(cl.own("/reports/secret"), []byte(`{"process":"x"}`), 0, acl); err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string]string{"null": "null", "empty": "", "list": "[]", "other": `{"process":7}`} {
-		w.put(w.own("/reports/"+name), []byte(data))
+		cl.put(cl.own("/reports/"+name), []byte(data))
 	}
 	in, err := store.Inspect(soon(t))
 	if err != nil || len(in.Reports) != 1 {
@@ -434,8 +434,8 @@ func TestUnreadableReports(t *testing.T) {
 // Close frees what was led at once, and leaves nothing behind.
 func TestClose(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	for _, err := range []error{
 		store.Report(soon(t), gerritstream.Status{}), store.Advertise(soon(t), gerritstream.MemberInfo{}),
@@ -444,7 +444,7 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	won := w.candidate(shardA)
+	won := cl.candidate(shardA)
 	began := time.Now()
 	if err := store.Close(soon(t)); err != nil {
 		t.Fatal(err)
@@ -457,7 +457,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("commit after close returned %v", err)
 	}
 	for _, folder := range []string{"/members", "/reports"} {
-		if left := w.children(w.own(folder)); len(left) != 0 {
+		if left := cl.children(cl.own(folder)); len(left) != 0 {
 			t.Errorf("%s holds %q", folder, left)
 		}
 	}

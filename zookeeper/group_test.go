@@ -12,14 +12,14 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-func announce(t *testing.T, store *zookeeper.Store, a gerritstream.MemberInfo) {
+func advertise(t *testing.T, store *zookeeper.Store, a gerritstream.MemberInfo) {
 	t.Helper()
 	if err := store.Advertise(soon(t), a); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func muster(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID) gerritstream.GroupState {
+func groupState(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID) gerritstream.GroupState {
 	t.Helper()
 	m, err := store.GroupState(soon(t), shards)
 	if err != nil {
@@ -28,22 +28,22 @@ func muster(t *testing.T, store *zookeeper.Store, shards ...gerritstream.ShardID
 	return m
 }
 
-func TestMuster(t *testing.T) {
+func TestGroupState(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	a, b := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
-	if m := muster(t, a, shardA); len(m.Members) != 0 || len(m.Candidates) != 0 || m.Self == "" {
+	cl := newCluster(t, single)
+	a, b := cl.open(zookeeper.Config{}), cl.open(zookeeper.Config{})
+	if m := groupState(t, a, shardA); len(m.Members) != 0 || len(m.Candidates) != 0 || m.Self == "" {
 		t.Errorf("at first: %+v", m)
 	}
 	first := gerritstream.MemberInfo{Host: "h", PID: 7, Version: "v", Process: "h-7", Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
-	announce(t, a, first)
-	announce(t, b, gerritstream.MemberInfo{Host: "i"})
+	advertise(t, a, first)
+	advertise(t, b, gerritstream.MemberInfo{Host: "i"})
 	elect(t, a, shardA)
-	w.candidate(shardA) // a third process, not announced
-	w.put(w.own("/members/garbage"), []byte("{"))
-	w.put(w.own("/members/newer"), []byte(`{"format": 99, "host": 7}`))
+	cl.candidate(shardA) // a third process, not announced
+	cl.put(cl.own("/members/garbage"), []byte("{"))
+	cl.put(cl.own("/members/newer"), []byte(`{"format": 99, "host": 7}`))
 
-	m := muster(t, b, shardA, shardB)
+	m := groupState(t, b, shardA, shardB)
 	byID := map[string]gerritstream.Member{}
 	for _, member := range m.Members {
 		byID[member.ID] = member
@@ -66,19 +66,19 @@ func TestMuster(t *testing.T) {
 }
 
 // Python's contenders are told from ours although their names look the same.
-func TestMusterWithPython(t *testing.T) {
+func TestGroupStateWithPython(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	store := w.open(zookeeper.Config{})
+	cl := newCluster(t, single)
+	store := cl.open(zookeeper.Config{})
 	resign(t, elect(t, store, shardA))
 	for _, identifier := range []string{"", "host-of-zuul"} {
-		name := w.election(shardA) + "/00112233445566778899aabbccddeeff__lock__"
-		if _, err := w.raw.Create(name, []byte(identifier), zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll)); err != nil {
+		name := cl.election(shardA) + "/00112233445566778899aabbccddeeff__lock__"
+		if _, err := cl.raw.Create(name, []byte(identifier), zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2 { // the second time from memory
-		line := muster(t, store, shardA).Candidates[shardA]
+		line := groupState(t, store, shardA).Candidates[shardA]
 		if len(line) != 2 || !line[0].Foreign || !line[1].Foreign {
 			t.Errorf("the line is %+v", line)
 		}
@@ -89,16 +89,16 @@ func TestMusterWithPython(t *testing.T) {
 	}
 }
 
-func TestWaitMuster(t *testing.T) {
+func TestWaitGroupChange(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, single)
-	watcher, other := w.open(zookeeper.Config{}), w.open(zookeeper.Config{})
-	announce(t, watcher, gerritstream.MemberInfo{Readable: true})
+	cl := newCluster(t, single)
+	watcher, other := cl.open(zookeeper.Config{}), cl.open(zookeeper.Config{})
+	advertise(t, watcher, gerritstream.MemberInfo{Readable: true})
 
 	// changes waits for a change that do makes.
 	changes := func(what string, wantLeft bool, do func()) {
 		t.Helper()
-		seen := muster(t, watcher)
+		seen := groupState(t, watcher)
 		type result struct {
 			left bool
 			err  error
@@ -122,25 +122,25 @@ func TestWaitMuster(t *testing.T) {
 			t.Fatalf("%s: it did not return", what)
 		}
 	}
-	changes("a member comes", false, func() { announce(t, other, gerritstream.MemberInfo{Readable: true}) })
-	changes("it cannot read", false, func() { announce(t, other, gerritstream.MemberInfo{}) })
-	changes("its configuration is another", false, func() { announce(t, other, gerritstream.MemberInfo{Config: "x"}) })
-	changes("what it says is garbage", false, func() { w.put(w.own("/members/"+other.Process()), []byte("{")) })
+	changes("a member comes", false, func() { advertise(t, other, gerritstream.MemberInfo{Readable: true}) })
+	changes("it cannot read", false, func() { advertise(t, other, gerritstream.MemberInfo{}) })
+	changes("its configuration is another", false, func() { advertise(t, other, gerritstream.MemberInfo{Config: "x"}) })
+	changes("what it says is garbage", false, func() { cl.put(cl.own("/members/"+other.Process()), []byte("{")) })
 	changes("it goes", true, func() {
 		if err := other.Close(soon(t)); err != nil {
 			t.Error(err)
 		}
 	})
-	killed := w.open(zookeeper.Config{SessionTimeout: brief})
-	announce(t, killed, gerritstream.MemberInfo{})
+	killed := cl.open(zookeeper.Config{SessionTimeout: brief})
+	advertise(t, killed, gerritstream.MemberInfo{})
 	changes("a member is killed", true, killed.Kill)
 
 	// What is not for planning changes nothing.
-	seen := muster(t, watcher)
+	seen := groupState(t, watcher)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { _, err := watcher.WaitGroupChange(ctx, seen); done <- err }()
-	announce(t, watcher, gerritstream.MemberInfo{Readable: true, Leads: []gerritstream.ShardID{shardA}})
+	advertise(t, watcher, gerritstream.MemberInfo{Readable: true, Leads: []gerritstream.ShardID{shardA}})
 	select {
 	case err := <-done:
 		t.Errorf("it returned %v for what is no matter of planning", err)

@@ -14,33 +14,33 @@ import (
 
 // startFormat is the version of the stored start record. A newer one is
 // refused.
-const startFormat = 1
+const originFormat = 1
 
 // storedStart is the start record as stored: one JSON object.
-type storedStart struct {
+type storedOrigin struct {
 	Format int `json:"format"`
 	gerritstream.Origin
 }
 
-func encodeStart(start gerritstream.Origin) ([]byte, error) {
-	record, err := json.Marshal(storedStart{startFormat, start})
+func encodeOrigin(start gerritstream.Origin) ([]byte, error) {
+	record, err := json.Marshal(storedOrigin{originFormat, start})
 	if err != nil {
 		return nil, fmt.Errorf("encode start record: %w", err)
 	}
 	return record, nil
 }
 
-func decodeStart(record []byte) (*gerritstream.Origin, error) {
+func decodeOrigin(record []byte) (*gerritstream.Origin, error) {
 	var head struct {
 		Format int `json:"format"`
 	}
 	if err := json.Unmarshal(record, &head); err != nil {
 		return nil, fmt.Errorf("read start record: it is damaged: %w", err)
 	}
-	if head.Format > startFormat {
-		return nil, fmt.Errorf("read start record: format %d, known up to %d: %w", head.Format, startFormat, gerritstream.ErrNewerFormat)
+	if head.Format > originFormat {
+		return nil, fmt.Errorf("read start record: format %d, known up to %d: %w", head.Format, originFormat, gerritstream.ErrNewerFormat)
 	}
-	var stored storedStart
+	var stored storedOrigin
 	if err := json.Unmarshal(record, &stored); err != nil {
 		return nil, fmt.Errorf("read start record: it is damaged: %w", err)
 	}
@@ -51,14 +51,14 @@ func decodeStart(record []byte) (*gerritstream.Origin, error) {
 }
 
 // readStart reads the start record; nil: there is none.
-func (s *Store) readStart(ctx context.Context, k *session) (*gerritstream.Origin, int32, error) {
-	n, err := k.get(ctx, s.at.start())
+func (s *Store) readOrigin(ctx context.Context, sess *session) (*gerritstream.Origin, int32, error) {
+	n, err := sess.get(ctx, s.at.origin())
 	if err != nil || !n.present {
 		return nil, absent, err
 	}
-	start, err := decodeStart(n.data)
+	start, err := decodeOrigin(n.data)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", s.at.start(), err)
+		err = fmt.Errorf("%s: %w", s.at.origin(), err)
 	}
 	return start, n.stat.Version, err
 }
@@ -77,13 +77,13 @@ func epochIn(start node) int {
 
 // inEpoch returns ErrStaleEpoch if the start record is of a later epoch than
 // the term. Otherwise the term goes by this version of the record.
-func (t *term) inEpoch(start node) error {
+func (t *term) checkOrigin(start node) error {
 	if current := epochIn(start); current > t.epoch {
 		return fmt.Errorf("epoch %d, and the start record is of epoch %d: %w", t.epoch, current, gerritstream.ErrStaleEpoch)
 	}
-	t.start = absent
+	t.originVersion = absent
 	if start.present {
-		t.start = start.stat.Version
+		t.originVersion = start.stat.Version
 	}
 	return nil
 }
@@ -92,13 +92,13 @@ func (t *term) inEpoch(start node) error {
 // the term goes by. Where there was none, nothing can be checked: see
 // checkEpoch.
 func (t *term) guardEpoch(x *transaction) {
-	if t.start != absent {
-		x.add(opStart, &zk.CheckVersionRequest{Path: t.store.at.start(), Version: t.start})
+	if t.originVersion != absent {
+		x.add(opOrigin, &zk.CheckVersionRequest{Path: t.store.at.origin(), Version: t.originVersion})
 	}
 }
 
 // maxStarts is how often in one commit the start record may be found changed.
-const maxStarts = 5
+const maxOriginChanges = 5
 
 // checkEpoch reads the start record again: a transaction was refused for it, or
 // the term knows of none. In that case nothing is asked while no watch says
@@ -108,16 +108,16 @@ const maxStarts = 5
 func (t *term) checkEpoch(ctx context.Context) error {
 	for {
 		var err error
-		if t.start != absent { // another process has changed it, maybe through another server
+		if t.originVersion != absent { // another process has changed it, maybe through another server
 			err = t.session.sync(ctx)
 		}
 		var start node
 		if err == nil {
-			start, _, err = t.session.watchGet(ctx, t.store.at.start())
+			start, _, err = t.session.watchGet(ctx, t.store.at.origin())
 		}
-		switch f := fateOf(err); {
-		case f == answered:
-			if err := t.inEpoch(start); err != nil {
+		switch f := outcomeOf(err); {
+		case f == succeeded:
+			if err := t.checkOrigin(start); err != nil {
 				return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, err)
 			}
 			return nil
@@ -131,15 +131,15 @@ func (t *term) checkEpoch(ctx context.Context) error {
 
 // errStartMoves: whatever was tried, the start record had changed again.
 // Nothing was written.
-var errStartMoves = fmt.Errorf("%w: the start record keeps changing", gerritstream.ErrRetryLater)
+var errOriginChanging = fmt.Errorf("%w: the start record keeps changing", gerritstream.ErrRetryLater)
 
 // Origin implements gerritstream.Store.
 func (s *Store) Origin(ctx context.Context) (start gerritstream.Origin, ok bool, err error) {
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		if err := k.sync(ctx); err != nil { // another process may have set it through another server
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		if err := sess.sync(ctx); err != nil { // another process may have set it through another server
 			return err
 		}
-		record, _, err := s.readStart(ctx, k)
+		record, _, err := s.readOrigin(ctx, sess)
 		if record != nil {
 			start, ok = *record, true
 		}
@@ -150,12 +150,12 @@ func (s *Store) Origin(ctx context.Context) (start gerritstream.Origin, ok bool,
 
 // SetOrigin implements gerritstream.Store.
 func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
-	record, err := encodeStart(next)
+	record, err := encodeOrigin(next)
 	if err != nil {
 		return err
 	}
-	err = s.call(ctx, func(ctx context.Context, k *session) error {
-		return s.write(pointSetStart, func() error { return s.setStart(ctx, k, prev, record) })
+	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+		return s.write(pointSetOrigin, func() error { return s.setOrigin(ctx, sess, prev, record) })
 	})
 	if err != nil {
 		return fmt.Errorf("set start: %w", err)
@@ -163,30 +163,30 @@ func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next g
 	return nil
 }
 
-func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Origin, record []byte) error {
-	if err := k.sync(ctx); err != nil {
+func (s *Store) setOrigin(ctx context.Context, sess *session, prev *gerritstream.Origin, record []byte) error {
+	if err := sess.sync(ctx); err != nil {
 		return err
 	}
-	held, version, err := s.readStart(ctx, k)
+	held, version, err := s.readOrigin(ctx, sess)
 	if err != nil {
 		return err
 	}
-	if same, err := sameStart(held, prev); err != nil {
+	if same, err := sameOrigin(held, prev); err != nil {
 		return err
 	} else if !same {
 		return gerritstream.ErrConflict
 	}
 	if held == nil {
-		if err := k.ensure(ctx, s.at.own); err != nil {
-			k.forget()
+		if err := sess.ensure(ctx, s.at.own); err != nil {
+			sess.forget()
 			return err
 		}
-		err = k.create(ctx, s.at.start(), record, zk.FlagPersistent)
+		err = sess.create(ctx, s.at.origin(), record, zk.FlagPersistent)
 	} else {
-		err = k.set(ctx, s.at.start(), record, version)
+		err = sess.set(ctx, s.at.origin(), record, version)
 	}
-	if fateOf(err) == refused && isConflict(err) {
-		k.forget()
+	if outcomeOf(err) == refused && isConflict(err) {
+		sess.forget()
 		return gerritstream.ErrConflict
 	}
 	return err
@@ -194,7 +194,7 @@ func (s *Store) setStart(ctx context.Context, k *session, prev *gerritstream.Ori
 
 // sameStart compares the stored start record with what a caller believes to be
 // there.
-func sameStart(held, prev *gerritstream.Origin) (bool, error) {
+func sameOrigin(held, prev *gerritstream.Origin) (bool, error) {
 	if held == nil || prev == nil {
 		return held == nil && prev == nil, nil
 	}

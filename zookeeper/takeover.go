@@ -15,24 +15,24 @@ import (
 )
 
 // begin makes a term of a candidacy that is first in line.
-func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, error) {
+func (c *candidacy) newTerm(ctx context.Context, sess *session, mine string) (*term, error) {
 	s := c.store
 	t := &term{
-		store: s, session: k, epoch: c.epoch, shard: c.shard, root: c.root, name: c.name, lock: c.root + "/" + mine,
+		store: s, session: sess, epoch: c.epoch, shard: c.shard, root: c.root, name: c.name, lock: c.root + "/" + mine,
 	}
-	n, fired, err := k.watchPresent(ctx, t.lock)
+	n, fired, err := sess.watchPresent(ctx, t.lock)
 	if err != nil {
 		return nil, err
 	}
-	if id, _ := k.identity(); !n.present || n.stat.EphemeralOwner != id {
+	if id, _ := sess.identity(); !n.present || n.stat.EphemeralOwner != id {
 		return nil, errDeposed
 	}
 	t.number = uint64(n.stat.Czxid)
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
-	if k.trustLeft(time.Now()) <= 0 {
-		if err := k.sync(ctx); err != nil {
+	if sess.trustLeft(time.Now()) <= 0 {
+		if err := sess.sync(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -40,7 +40,7 @@ func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, 
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	if ctx.Err() != nil {
 		err = ctx.Err()
-	} else if err = t.register(); err == nil && !k.start(func() { t.guard(fired) }) {
+	} else if err = t.register(); err == nil && !sess.run(func() { t.guard(fired) }) {
 		err = errSessionOver
 		t.finish(err)
 	}
@@ -53,16 +53,16 @@ func (c *candidacy) begin(ctx context.Context, k *session, mine string) (*term, 
 
 // beginTries bounds how often a term starts over because another program writes
 // Zuul's checkpoint meanwhile.
-const beginTries = 3
+const takeoverTries = 3
 
 // prepare finds out where the term begins. What it reads is not older than the
 // end of the term before: a session never sees an older state than it has seen,
 // and it has seen that no lock node is before its own.
 func (t *term) prepare(ctx context.Context) error {
 	var err error
-	for range beginTries {
-		var found stored
-		if found, err = t.load(ctx); err != nil {
+	for range takeoverTries {
+		var found shardState
+		if found, err = t.readState(ctx); err != nil {
 			return err
 		}
 		if err = t.ensureParents(ctx); err != nil {
@@ -71,8 +71,8 @@ func (t *term) prepare(ctx context.Context) error {
 		b := reconcile(found)
 		t.beginning, t.after, t.zuul = b.found, b.found.Position.After, found.zuul
 		t.fromSequence = b.found.Stored && t.after != ""
-		if err = t.repair(ctx); err == nil {
-			t.tell(b)
+		if err = t.repairCheckpoint(ctx); err == nil {
+			t.logBeginning(b)
 			return nil
 		}
 		if !errors.Is(err, errAgain) {
@@ -85,43 +85,43 @@ func (t *term) prepare(ctx context.Context) error {
 // ensureParents makes what a term's nodes are below.
 func (t *term) ensureParents(ctx context.Context) error {
 	at := t.store.at
-	return t.session.ensure(ctx, at.queue(), at.sideData(), at.positions(t.epoch), at.letters(), at.discardedCounts(), at.intents())
+	return t.session.ensure(ctx, at.queue(), at.largeEvents(), at.positions(t.epoch), at.deadLetters(), at.discardedCounts(), at.intents())
 }
 
 // load reads what is stored, and clears away what a term before left half done.
 // In an epoch that is over it does nothing.
-func (t *term) load(ctx context.Context) (stored, error) {
-	k, at := t.session, t.store.at
+func (t *term) readState(ctx context.Context) (shardState, error) {
+	sess, at := t.session, t.store.at
 	var ours, zuul, intent, start node
 	all, reading := errgroup.WithContext(ctx)
 	for path, into := range map[string]*node{
-		at.position(t.epoch, t.shard): &ours, at.checkpoint(t.shard): &zuul, at.intent(t.shard): &intent, at.start(): &start,
+		at.position(t.epoch, t.shard): &ours, at.checkpoint(t.shard): &zuul, at.intent(t.shard): &intent, at.origin(): &start,
 	} {
-		all.Go(func() (err error) { *into, err = k.get(reading, path); return err })
+		all.Go(func() (err error) { *into, err = sess.get(reading, path); return err })
 	}
 	if err := all.Wait(); err != nil {
-		return stored{}, err
+		return shardState{}, err
 	}
-	if err := t.inEpoch(start); err != nil {
-		return stored{}, err
+	if err := t.checkOrigin(start); err != nil {
+		return shardState{}, err
 	}
 	if intent.present {
 		if err := t.clearIntent(ctx, intent.data); err != nil {
-			return stored{}, fmt.Errorf("remove what an unfinished large event has left: %w", err)
+			return shardState{}, fmt.Errorf("remove what an unfinished large event has left: %w", err)
 		}
 	}
-	found := stored{zuul: checkpoint{zuul.present, zuul.data, zuul.stat.Version, fromMilliseconds(zuul.stat.Mtime)}}
+	found := shardState{zuul: zuulCheckpoint{zuul.present, zuul.data, zuul.stat.Version, fromMilliseconds(zuul.stat.Mtime)}}
 	t.version = absent
 	if ours.present {
 		t.version, found.ok = ours.stat.Version, true
 		var err error
 		if found.position, err = decodePosition(ours.data); err != nil {
-			return stored{}, err
+			return shardState{}, err
 		}
 	}
 	var err error
 	if t.epoch > 0 && !(found.ok && found.position.Unreadable == nil) {
-		found.foreign, err = t.isForeign(ctx, &found.zuul, start)
+		found.foreign, err = t.isFromEarlierStream(ctx, &found.zuul, start)
 	}
 	return found, err
 }
@@ -130,7 +130,7 @@ func (t *term) load(ctx context.Context) (stored, error) {
 // it was written since this one was made proves nothing where a term of an
 // earlier epoch, which had not ended yet, has written it: then that epoch's
 // position is the same, for both are written at once.
-func (t *term) isForeign(ctx context.Context, zuul *checkpoint, start node) (bool, error) {
+func (t *term) isFromEarlierStream(ctx context.Context, zuul *zuulCheckpoint, start node) (bool, error) {
 	if !writtenSince(zuul.written, start) {
 		return true, nil
 	}
@@ -158,7 +158,7 @@ func writtenSince(written time.Time, start node) bool {
 	if !start.present {
 		return false
 	}
-	record, err := decodeStart(start.data)
+	record, err := decodeOrigin(start.data)
 	return err == nil && written.After(record.Stream.Created)
 }
 
@@ -169,23 +169,23 @@ var errAgain = errors.New("changed meanwhile")
 // repair sees to it that Zuul's checkpoint is there and says what the term
 // begins with, before anything else is done: where it is absent, the next write
 // of a Python process would be unconditional.
-func (t *term) repair(ctx context.Context) error {
+func (t *term) repairCheckpoint(ctx context.Context) error {
 	want := encodeCheckpoint(t.after)
 	if t.zuul.present && bytes.Equal(t.zuul.raw, want) {
 		return nil
 	}
 	x := &transaction{}
 	x.add(opLock, t.checkLock())
-	x.add(opZuul, t.setCheckpoint(want))
+	x.add(opCheckpoint, t.setCheckpoint(want))
 	t.guardEpoch(x)
 	failed, err := t.session.multi(ctx, x.list...)
-	switch f := fateOf(err); {
-	case f == answered:
+	switch f := outcomeOf(err); {
+	case f == succeeded:
 		t.wroteCheckpoint(want)
 		return nil
 	case f == refused && x.kind(failed) == opLock:
 		return errDeposed
-	case f == refused && x.kind(failed) != opUnknown && isConflict(err), f == unknown && ctx.Err() == nil, f == unsent:
+	case f == refused && x.kind(failed) != opUnknown && isConflict(err), f == unknown && ctx.Err() == nil, f == notSent:
 		return fmt.Errorf("set Zuul's checkpoint: %w: %w", errAgain, err)
 	}
 	return err
@@ -213,11 +213,11 @@ func (t *term) wroteCheckpoint(want []byte) {
 	if !t.zuul.present {
 		version = 0
 	}
-	t.zuul = checkpoint{present: true, raw: want, version: version}
+	t.zuul = zuulCheckpoint{present: true, raw: want, version: version}
 }
 
 // tell logs what an operator should know about the beginning.
-func (t *term) tell(b beginning) {
+func (t *term) logBeginning(b beginning) {
 	log := t.store.log.With("shard", t.shard)
 	if b.warning != "" {
 		log.Warn(b.warning, "position", t.beginning.Position.String())
