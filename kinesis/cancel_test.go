@@ -56,7 +56,7 @@ var waits = map[string]struct {
 		w.put(aggregateOf(make([]string, maxRecords+1)...))
 	}},
 	"for credentials": {func(c *Config) {
-		c.RoleARN, c.Transport = role, &hanging{c.Transport, "sts.us-east-1.amazonaws.com"}
+		c.Credentials.RoleARN, c.Transport = role, &hanging{c.Transport, "sts.us-east-1.amazonaws.com"}
 	}, func(*world) {}},
 }
 

@@ -12,20 +12,17 @@ import (
 	"time"
 )
 
-// DefaultPollInterval is a Config's PollInterval where nothing else is said.
-const DefaultPollInterval = 250 * time.Millisecond
-
-// Config is what a Source needs to know. Only Stream must be given; a region
-// must be found somewhere.
+// Config is what a Source needs. Only Stream is required; a region must be
+// found somewhere.
 type Config struct {
 	// Stream is the stream's name, or its ARN:
-	// "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit". The ARN tells the
-	// region as well, and is the only way to name a stream of another account.
+	// "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit". The ARN includes
+	// the region, and is the only way to name a stream of another account.
 	Stream string
 
-	// Region is AWS' region, "us-west-2". Empty: the ARN's, or else that of
-	// AWS_REGION, of AWS_DEFAULT_REGION, or of the profile in the shared
-	// configuration file. The instance metadata service is not asked for it.
+	// Region is the AWS region, "us-west-2". Empty: the ARN's, or else that of
+	// AWS_REGION, AWS_DEFAULT_REGION or the profile in the shared configuration
+	// file. The instance metadata service is not asked.
 	Region string
 
 	// Endpoint is the URL of a service other than AWS' own for the region: an
@@ -33,49 +30,23 @@ type Config struct {
 	// AWS_ENDPOINT_URL_KINESIS or AWS_ENDPOINT_URL.
 	Endpoint string
 
-	// AccountEndpoints has requests sent to the stream's account's own hosts,
+	// AccountEndpoints sends requests to the hosts of the stream's account,
 	// <account>.control-kinesis.<region>.amazonaws.com and
 	// <account>.data-kinesis.<region>.amazonaws.com, instead of
-	// kinesis.<region>.amazonaws.com. The stream must be given by its ARN.
-	// Whichever it is, there is no other host from the first request on.
+	// kinesis.<region>.amazonaws.com. Stream must then be an ARN. No request
+	// goes to the hosts that were not chosen.
 	AccountEndpoints bool
 
-	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that
-	// holds nothing but the key's id, its secret, and the session token of
-	// temporary credentials. They are read again every five minutes, and when
-	// the service refuses them.
-	AccessKeyFile    string
-	SecretKeyFile    string
-	SessionTokenFile string
+	// Credentials sign the requests.
+	Credentials Credentials
 
-	// CredentialsFile names a file in the format of the shared credentials
-	// file, with the profile AWS_PROFILE or "default". It is read again like
-	// the files above.
-	//
-	// Where no file is named, and no Keys are given, the SDK's default chain is
-	// asked: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web identity, the
-	// shared files, the container's role, the instance's role. The shared files
-	// are read again like the files above as well.
-	CredentialsFile string
-
-	// Keys is a key held in memory, instead of files. It is read again like the
-	// files above where it says how (see Keys.Reread); otherwise it does not
-	// change as long as the Source lives.
-	Keys Keys
-
-	// RoleARN is a role to assume with these credentials, for an hour at a
-	// time; ExternalID is what its owner may ask for besides.
-	RoleARN    string
-	ExternalID string
-
-	// PollInterval is the time from one read of a shard to the next at the tip:
-	// 200ms, which is all that a shard grants to all readers together, to 1m.
-	// 0: 250ms. A reader that is behind reads every 250ms, whatever is said
-	// here.
+	// PollInterval is the time between two reads of a shard at its tip. 0:
+	// 250ms. Less than 200ms counts as 200ms: a shard grants five reads a
+	// second to all its readers together. A reader that lags reads every 250ms.
 	PollInterval time.Duration
 
-	// MarkForeign has records within aggregates marked as
-	// [gerritstream.Record.Foreign] whose hash key is not the shard's.
+	// MarkForeign marks records within aggregates as
+	// [gerritstream.Record.Foreign] if their hash key is not the shard's.
 	MarkForeign bool
 
 	// Budget bounds the memory of pages. Share one among all Sources of a
@@ -83,10 +54,10 @@ type Config struct {
 	// PageReserve.
 	Budget *Budget
 
-	// Logger takes what happens inside, at level debug. nil: nothing is logged.
+	// Logger receives details, mostly at level debug. nil: nothing is logged.
 	Logger *slog.Logger
 
-	// Observer is shown every request. nil: nobody is.
+	// Observer is shown every request. nil: none.
 	Observer Observer
 
 	// Transport carries all requests, those for credentials included: for
@@ -94,21 +65,48 @@ type Config struct {
 	// proxies of the environment.
 	Transport http.RoundTripper
 
-	// Isolated: nothing is taken from the environment and from shared files,
-	// and requests are signed with a made-up key. It is for a service that
-	// takes any key, such as an emulator behind Transport: what the user has
-	// set up for AWS is then neither needed nor in the way. A region must be
-	// given.
+	// Isolated ignores the environment and the shared files, and signs requests
+	// with a made-up key: for a service that accepts any key, such as an
+	// emulator behind Transport. Region is then required.
 	Isolated bool
 }
 
-// Fault is something wrong with a Config.
+// Credentials say where the key that signs requests comes from: from
+// AccessKeyFile and SecretKeyFile, from File, or from Keys. All of them are read
+// again every five minutes, and when the service refuses the key.
+//
+// The zero Credentials mean the SDK's default chain: AWS_ACCESS_KEY_ID and
+// AWS_SECRET_ACCESS_KEY, a web identity, the shared files, the container's role,
+// the instance's role. The shared files are read again likewise.
+type Credentials struct {
+	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that
+	// holds nothing but the key's id, its secret, and the session token of
+	// temporary credentials.
+	AccessKeyFile    string
+	SecretKeyFile    string
+	SessionTokenFile string
+
+	// File is in the format of the shared credentials file. Its profile is that
+	// of AWS_PROFILE, or "default".
+	File string
+
+	// Keys is a key held in memory. It never changes unless it knows how to be
+	// read again: see Keys.Reread.
+	Keys Keys
+
+	// RoleARN is a role to assume with these credentials, for an hour at a
+	// time; ExternalID is what its owner may require besides.
+	RoleARN    string
+	ExternalID string
+}
+
+// Fault is a mistake in a Config.
 type Fault struct {
-	Field   string // of Config; "" for the environment
+	Field   string // of Config: "Stream", "Credentials.File"; "" for the environment
 	Problem string
 }
 
-// Error says what is wrong, and where.
+// Error names the field and its problem.
 func (f *Fault) Error() string {
 	if f.Field == "" {
 		return f.Problem
@@ -116,28 +114,22 @@ func (f *Fault) Error() string {
 	return f.Field + ": " + f.Problem
 }
 
-// Validate reports everything that is wrong with a Config, each as a *Fault,
-// joined. It looks at the values and at the environment's keys, and opens
-// nothing.
+// Validate reports all mistakes in a Config, each as a *Fault, joined. It looks
+// at the values and at the keys in the environment, and opens no file.
 func (c *Config) Validate() error {
 	var f faults
 	c.checkStream(&f)
 	c.checkEndpoint(&f)
 	c.checkKeys(&f)
-	if c.ExternalID != "" && c.RoleARN == "" {
-		f.add("ExternalID", "it is given without a role to assume")
+	cred := &c.Credentials
+	if cred.ExternalID != "" && cred.RoleARN == "" {
+		f.add("Credentials.ExternalID", "given without a role to assume")
 	}
-	if c.RoleARN != "" && !roleARN.MatchString(c.RoleARN) {
-		f.add("RoleARN", "%q is not the ARN of a role (arn:aws:iam::123456789012:role/NAME)", c.RoleARN)
-	}
-	if p := c.PollInterval; p != 0 && (p < minGap || p > maxPollInterval) {
-		f.add("PollInterval", "%s is not between %s and %s", p, minGap, maxPollInterval)
+	if cred.RoleARN != "" && !roleARN.MatchString(cred.RoleARN) {
+		f.add("Credentials.RoleARN", "%q is not the ARN of a role (arn:aws:iam::123456789012:role/NAME)", cred.RoleARN)
 	}
 	return errors.Join(f...)
 }
-
-// maxPollInterval is well below the life of an iterator.
-const maxPollInterval = time.Minute
 
 type faults []error
 
@@ -169,15 +161,15 @@ func (c *Config) checkStream(f *faults) {
 	}
 }
 
-// userInEndpoint is what is said of an endpoint that may hold a password,
-// without the endpoint.
+// userInEndpoint is the problem of an endpoint that may hold a password; it
+// does not quote the endpoint.
 const userInEndpoint = "a URL with a user in it is not supported"
 
 func (c *Config) checkEndpoint(f *faults) {
 	switch {
 	case !c.AccountEndpoints:
 	case c.Endpoint != "":
-		f.add("AccountEndpoints", "the account's endpoints are asked for besides an endpoint: one of the two is too many")
+		f.add("AccountEndpoints", "cannot be combined with an endpoint; give only one of the two")
 	case !streamARN.MatchString(c.Stream):
 		f.add("AccountEndpoints", "the stream must be given by its ARN, which names the account")
 	}
@@ -189,34 +181,35 @@ func (c *Config) checkEndpoint(f *faults) {
 	case strings.Contains(c.Endpoint, "@"): // "u:password@host" is a URL without a user to url.Parse
 		f.add("Endpoint", userInEndpoint)
 	case err != nil:
-		f.add("Endpoint", "it is not a URL, such as http://localhost:4567")
+		f.add("Endpoint", "not a URL, such as http://localhost:4567")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		f.add("Endpoint", "%q is not a URL, such as http://localhost:4567", c.Endpoint)
 	}
 }
 
-// checkKeys finds halves of credentials. The SDK would pass them over and look
-// elsewhere, and the error would be about that place.
+// checkKeys finds halves of credentials. The SDK would skip them and look
+// elsewhere, and its error would be about that place.
 func (c *Config) checkKeys(f *faults) {
+	cred := &c.Credentials
 	switch {
-	case c.AccessKeyFile != "" && c.SecretKeyFile == "":
-		f.add("SecretKeyFile", "a key's id is given without its secret")
-	case c.AccessKeyFile == "" && c.SecretKeyFile != "":
-		f.add("AccessKeyFile", "a key's secret is given without its id")
-	case c.AccessKeyFile == "" && c.SessionTokenFile != "":
-		f.add("SessionTokenFile", "a session token is given without its key")
+	case cred.AccessKeyFile != "" && cred.SecretKeyFile == "":
+		f.add("Credentials.SecretKeyFile", "a key's id is given without its secret")
+	case cred.AccessKeyFile == "" && cred.SecretKeyFile != "":
+		f.add("Credentials.AccessKeyFile", "a key's secret is given without its id")
+	case cred.AccessKeyFile == "" && cred.SessionTokenFile != "":
+		f.add("Credentials.SessionTokenFile", "a session token is given without its key")
 	}
-	files := c.AccessKeyFile + c.SecretKeyFile + c.SessionTokenFile
-	if c.CredentialsFile != "" && files != "" {
-		f.add("CredentialsFile", "it is given besides a key: one of the two is too many")
+	files := cred.AccessKeyFile + cred.SecretKeyFile + cred.SessionTokenFile
+	if cred.File != "" && files != "" {
+		f.add("Credentials.File", "cannot be combined with a key in files; give only one of the two")
 	}
-	if problem := c.Keys.trouble(); problem != "" {
-		f.add("Keys", "%s: %s", c.Keys, problem)
+	if problem := cred.Keys.problem(); problem != "" {
+		f.add("Credentials.Keys", "%s: %s", cred.Keys, problem)
 	}
-	if !c.Keys.IsZero() && c.CredentialsFile+files != "" {
-		f.add("Keys", "a key of %s is given besides files: one of the two is too many", c.Keys)
+	if !cred.Keys.IsZero() && cred.File+files != "" {
+		f.add("Credentials.Keys", "a key of %s cannot be combined with files; give only one of the two", cred.Keys)
 	}
-	if c.Isolated || c.CredentialsFile+files != "" || !c.Keys.IsZero() {
+	if c.Isolated || cred.File+files != "" || !cred.Keys.IsZero() {
 		return
 	}
 	id := os.Getenv("AWS_ACCESS_KEY_ID") + os.Getenv("AWS_ACCESS_KEY")

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // faultsOf returns what is wrong with a Config, by field.
@@ -25,6 +24,8 @@ func faultsOf(c *Config) map[string]string {
 	return out
 }
 
+func keyed(c Credentials) Config { return Config{Stream: "s", Region: "r", Credentials: c} }
+
 const testARN = "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit"
 
 func TestConfigsThatAreSound(t *testing.T) {
@@ -35,12 +36,10 @@ func TestConfigsThatAreSound(t *testing.T) {
 		"China":               {Stream: "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b_c-D"},
 		"an endpoint":         {Stream: "s", Region: "r", Endpoint: "https://localhost:4567"},
 		"account's endpoints": {Stream: testARN, AccountEndpoints: true},
-		"a key":               {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret"},
-		"a temporary key":     {Stream: "s", AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"},
-		"a file":              {Stream: "s", CredentialsFile: "file"},
-		"a role":              {Stream: "s", RoleARN: role, ExternalID: "x"},
-		"the shortest poll":   {Stream: "s", PollInterval: 200 * time.Millisecond},
-		"the longest poll":    {Stream: "s", PollInterval: time.Minute},
+		"a key":               {Stream: "s", Credentials: Credentials{AccessKeyFile: "id", SecretKeyFile: "secret"}},
+		"a temporary key":     {Stream: "s", Credentials: Credentials{AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"}},
+		"a file":              {Stream: "s", Credentials: Credentials{File: "file"}},
+		"a role":              {Stream: "s", Credentials: Credentials{RoleARN: role, ExternalID: "x"}},
 	} {
 		if err := c.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -61,23 +60,20 @@ func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
 		"another region":      {Config{Stream: testARN, Region: "eu-west-1"}, "Region", "eu-west-1 is not the region of the stream's ARN, us-west-2"},
 		"no region":           {Config{Stream: "s", Region: "US West"}, "Region", `"US West" is not a region's name`},
 		"no URL":              {Config{Stream: "s", Endpoint: "localhost:4567"}, "Endpoint", "is not a URL, such as"},
-		"no URL at all":       {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "it is not a URL, such as"},
+		"no URL at all":       {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "not a URL, such as"},
 		"a user in the URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET@h"}, "Endpoint", "a user in it"},
 		"a user without //":   {Config{Stream: "s", Endpoint: "u:SECRET@h"}, "Endpoint", "a user in it"},
 		"a user and no URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET%zz@h"}, "Endpoint", "a user in it"},
 		"a user alone":        {Config{Stream: "s", Endpoint: "u:SECRET@"}, "Endpoint", "a user in it"},
-		"two endpoints":       {Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints", "one of the two is too many"},
+		"two endpoints":       {Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints", "give only one of the two"},
 		"whose endpoints":     {Config{Stream: "s", AccountEndpoints: true}, "AccountEndpoints", "by its ARN"},
-		"no secret":           {Config{Stream: "s", AccessKeyFile: "f"}, "SecretKeyFile", "a key's id is given without its secret"},
-		"no secret but token": {Config{Stream: "s", AccessKeyFile: "f", SessionTokenFile: "t"}, "SecretKeyFile", "without its secret"},
-		"no key":              {Config{Stream: "s", SecretKeyFile: "f"}, "AccessKeyFile", "a key's secret is given without its id"},
-		"only a token":        {Config{Stream: "s", SessionTokenFile: "f"}, "SessionTokenFile", "without its key"},
-		"two sources":         {Config{Stream: "s", AccessKeyFile: "f", SecretKeyFile: "f", CredentialsFile: "f"}, "CredentialsFile", "one of the two is too many"},
-		"no role":             {Config{Stream: "s", ExternalID: "x"}, "ExternalID", "without a role"},
-		"a user for a role":   {Config{Stream: "s", RoleARN: "arn:aws:iam::123456789012:user/u"}, "RoleARN", "is not the ARN of a role"},
-		"too fast":            {Config{Stream: "s", PollInterval: 199 * time.Millisecond}, "PollInterval", "199ms is not between 200ms and 1m0s"},
-		"too slow":            {Config{Stream: "s", PollInterval: time.Minute + 1}, "PollInterval", "is not between"},
-		"backwards":           {Config{Stream: "s", PollInterval: -1}, "PollInterval", "is not between"},
+		"no secret":           {keyed(Credentials{AccessKeyFile: "f"}), "Credentials.SecretKeyFile", "a key's id is given without its secret"},
+		"no secret but token": {keyed(Credentials{AccessKeyFile: "f", SessionTokenFile: "t"}), "Credentials.SecretKeyFile", "without its secret"},
+		"no key":              {keyed(Credentials{SecretKeyFile: "f"}), "Credentials.AccessKeyFile", "a key's secret is given without its id"},
+		"only a token":        {keyed(Credentials{SessionTokenFile: "f"}), "Credentials.SessionTokenFile", "without its key"},
+		"two sources":         {keyed(Credentials{AccessKeyFile: "f", SecretKeyFile: "f", File: "f"}), "Credentials.File", "give only one of the two"},
+		"no role":             {keyed(Credentials{ExternalID: "x"}), "Credentials.ExternalID", "without a role"},
+		"a user for a role":   {keyed(Credentials{RoleARN: "arn:aws:iam::123456789012:user/u"}), "Credentials.RoleARN", "is not the ARN of a role"},
 	} {
 		got := faultsOf(&c.Config)
 		if len(got) != 1 || !strings.Contains(got[c.field], c.problem) || strings.Contains(got[c.field], "SECRET") {
@@ -90,9 +86,9 @@ func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
 }
 
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
-	c := Config{Endpoint: "x", AccessKeyFile: "f", ExternalID: "x", PollInterval: 1, RoleARN: "x", Region: "!"}
+	c := Config{Endpoint: "x", Region: "!", Credentials: Credentials{AccessKeyFile: "f", ExternalID: "x", RoleARN: "x"}}
 	got := faultsOf(&c)
-	for _, field := range []string{"Stream", "Region", "Endpoint", "SecretKeyFile", "RoleARN", "PollInterval"} {
+	for _, field := range []string{"Stream", "Region", "Endpoint", "Credentials.SecretKeyFile", "Credentials.RoleARN"} {
 		if got[field] == "" {
 			t.Errorf("nothing is said about %s: %q", field, got)
 		}
@@ -114,7 +110,7 @@ func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
 			if _, err := New(t.Context(), own); err == nil {
 				t.Error("New takes it")
 			}
-			files := Config{Stream: "s", Region: "r", AccessKeyFile: "f", SecretKeyFile: "f"} // the environment is not asked
+			files := keyed(Credentials{AccessKeyFile: "f", SecretKeyFile: "f"}) // the environment is not asked
 			if err := files.Validate(); err != nil {
 				t.Error(err)
 			}

@@ -40,15 +40,15 @@ type credentials struct {
 
 // newCredentials chooses among a Config's credentials and those of loaded. It
 // asks nobody yet.
-func newCredentials(c *Config, loaded *aws.Config) *credentials {
+func newCredentials(c *Credentials, loaded *aws.Config) *credentials {
 	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
 	switch {
 	case !c.Keys.IsZero():
 		all.base = aws.NewCredentialsCache(c.Keys)
 	case c.AccessKeyFile != "":
 		all.base = aws.NewCredentialsCache(keyFiles{c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile})
-	case c.CredentialsFile != "":
-		all.base = aws.NewCredentialsCache(sharedFile{c.CredentialsFile, profile()})
+	case c.File != "":
+		all.base = aws.NewCredentialsCache(sharedFile{c.File, profile()})
 	}
 	all.used = all.base
 	if c.RoleARN != "" {

@@ -81,7 +81,9 @@ func TestKeyOfTheEnvironment(t *testing.T) {
 func TestKeyFilesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	id, secret, token := write(t, dir, "id", " ID1\n"), write(t, dir, "secret", "S1\n"), write(t, dir, "token", "T1\n")
-	files := func(c *Config) { c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile = id, secret, token }
+	files := func(c *Config) {
+		c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile, c.Credentials.SessionTokenFile = id, secret, token
+	}
 	inBubble(t, kinesistest.Options{}, 1, files, func(t *testing.T, w *world) {
 		w.wantKey("ID1", "T1")
 		for _, name := range []string{"id", "secret", "token"} {
@@ -103,7 +105,7 @@ func credentialsFile(id string) string {
 func TestCredentialsFileIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	path := write(t, dir, "credentials", credentialsFile("ID1"))
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = path }, func(t *testing.T, w *world) {
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = path }, func(t *testing.T, w *world) {
 		w.wantKey("ID1", "T")
 		write(t, dir, "credentials", credentialsFile("ID2"))
 		time.Sleep(rereadFiles + time.Second)
@@ -116,7 +118,7 @@ func TestCredentialsFileHasTheProfileOfTheEnvironment(t *testing.T) {
 	path := write(t, dir, "credentials", credentialsFile("ID1"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
 	t.Setenv("AWS_PROFILE", "other")
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = path }, func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = path }, func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
 }
 
 // A key that the service refuses is read again at once, while reading and while
@@ -125,7 +127,7 @@ func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
 	for code, status := range map[string]int{"UnrecognizedClientException": 400, "ExpiredTokenException": 400, "InvalidSignatureException": 403} {
 		dir := t.TempDir()
 		id, secret := write(t, dir, "id", "OLD"), write(t, dir, "secret", "S")
-		files := func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = id, secret }
+		files := func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = id, secret }
 		inBubble(t, kinesistest.Options{}, 1, files, func(t *testing.T, w *world) {
 			w.put("a")
 			old := func(r *kinesistest.Request) bool {
@@ -156,18 +158,20 @@ func TestUnusableFilesAreNamed(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"missing":      {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = good, dir+"/nothing" }, "nothing: no such file"},
-		"empty":        {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = empty, good }, empty + " is empty"},
-		"two words":    {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = good, two }, two + " holds more than one word"},
-		"empty token":  {func(c *Config) { c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile = good, good, empty }, empty + " is empty"},
-		"missing file": {func(c *Config) { c.CredentialsFile = dir + "/nothing" }, "nothing: no such file"},
-		"no ini":       {func(c *Config) { c.CredentialsFile = two }, two},
+		"missing":   {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, dir+"/nothing" }, "nothing: no such file"},
+		"empty":     {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = empty, good }, empty + " is empty"},
+		"two words": {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, two }, two + " holds more than one word"},
+		"empty token": {func(c *Config) {
+			c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile, c.Credentials.SessionTokenFile = good, good, empty
+		}, empty + " is empty"},
+		"missing file": {func(c *Config) { c.Credentials.File = dir + "/nothing" }, "nothing: no such file"},
+		"no ini":       {func(c *Config) { c.Credentials.File = two }, two},
 	} {
 		inBubble(t, kinesistest.Options{}, 1, c.change, func(t *testing.T, w *world) { wantDenied(t, w, name, c.want) })
 	}
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", shared)
 	t.Setenv("AWS_PROFILE", "empty")
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.CredentialsFile = shared }, func(t *testing.T, w *world) {
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = shared }, func(t *testing.T, w *world) {
 		wantDenied(t, w, "no keys in it", "profile empty of "+shared+" holds no key and secret")
 	})
 }
@@ -313,7 +317,7 @@ func answer(r *http.Request, status int, body string) *http.Response {
 // assuming makes a test's Source assume the role through a token service.
 func (s *tokenService) assuming(c *Config) {
 	s.next, c.Transport = c.Transport, s
-	c.RoleARN, c.ExternalID = role, "outside"
+	c.Credentials.RoleARN, c.Credentials.ExternalID = role, "outside"
 }
 
 func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
@@ -343,7 +347,7 @@ func TestRoleIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	var tokens tokenService
 	change := func(c *Config) {
 		tokens.assuming(c)
-		c.AccessKeyFile, c.SecretKeyFile, c.ExternalID = id, secret, ""
+		c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile, c.Credentials.ExternalID = id, secret, ""
 	}
 	inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
 		w.wantKey("ASSUMED1", "T1")
@@ -366,7 +370,7 @@ func TestKeyThatTheTokenServiceRefusesIsReadAgain(t *testing.T) {
 	id, secret := write(t, dir, "id", "OLD"), write(t, dir, "secret", "S")
 	write(t, dir, "credentials", credentialsFile("OLD"))
 	for name, files := range map[string]func(*Config){
-		"files of its own": func(c *Config) { c.AccessKeyFile, c.SecretKeyFile = id, secret },
+		"files of its own": func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = id, secret },
 		"the shared files": func(*Config) {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -407,7 +411,7 @@ func TestTroubleWithTheTokenServiceIsPassing(t *testing.T) {
 		"throttled": {(&tokenService{deny: func(url.Values) (string, string, int) { return "Throttling", "Rate exceeded", 400 }}).assuming, "Rate exceeded"},
 		"broken":    {(&tokenService{deny: func(url.Values) (string, string, int) { return "InternalFailure", "oops", 500 }}).assuming, "oops"},
 		"no network": {func(c *Config) {
-			c.RoleARN, c.Transport = role, &unreachable{c.Transport}
+			c.Credentials.RoleARN, c.Transport = role, &unreachable{c.Transport}
 		}, "nobody is there"},
 		"silent": {waits["for credentials"].change, "no answer within 5s"},
 	} {

@@ -75,18 +75,18 @@ func (k Keys) Retrieve(context.Context) (found aws.Credentials, err error) {
 		}
 		found.CanExpire, found.Expires = true, time.Now().Add(rereadFiles)
 	}
-	switch trouble := is.trouble(); {
+	switch problem := is.problem(); {
 	case is.held == nil:
 		return aws.Credentials{}, fmt.Errorf("read credentials: there is no key in %s", k)
-	case trouble != "":
-		return aws.Credentials{}, fmt.Errorf("read credentials: %s: %s", k, trouble)
+	case problem != "":
+		return aws.Credentials{}, fmt.Errorf("read credentials: %s: %s", k, problem)
 	}
 	found.AccessKeyID, found.SecretAccessKey, found.Source = is.held()
 	return found, nil
 }
 
-// trouble says what is wrong with the key, without a part of it; "": nothing.
-func (k Keys) trouble() string {
+// problem describes what is wrong with the key without quoting it; "": nothing.
+func (k Keys) problem() string {
 	if k.held == nil {
 		return ""
 	}

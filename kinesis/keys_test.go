@@ -16,21 +16,21 @@ import (
 
 // TestKeysAreNotPrinted whatever prints them, also inside of something else.
 func TestKeysAreNotPrinted(t *testing.T) {
-	c := Config{Keys: NewKeys("AKIDhunter2", "hunter2", "zuul.conf [connection gerrit]")}
+	c := Config{Credentials: Credentials{Keys: NewKeys("AKIDhunter2", "hunter2", "zuul.conf [connection gerrit]")}}
 	within := struct{ hidden Config }{c}
 	var b strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
-		for _, what := range []any{c, &c, within, &within, c.Keys, &c.Keys, []Keys{c.Keys}} {
+		for _, what := range []any{c, &c, within, &within, c.Credentials.Keys, &c.Credentials.Keys, []Keys{c.Credentials.Keys}} {
 			fmt.Fprintf(&b, verb+"\n", what)
 		}
 	}
-	text, err := json.Marshal(map[string]any{"keys": c.Keys})
+	text, err := json.Marshal(map[string]any{"keys": c.Credentials.Keys})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Write(text)
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "keys", c.Keys, "in", map[string]any{"keys": c.Keys})
-	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "c", c, "keys", c.Keys)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "keys", c.Credentials.Keys, "in", map[string]any{"keys": c.Credentials.Keys})
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "c", c, "keys", c.Credentials.Keys)
 	for _, secret := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("%X", "hunter2")} {
 		if strings.Contains(b.String(), secret) {
 			t.Errorf("%q is printed:\n%s", secret, &b)
@@ -45,7 +45,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 // holds, and it is known where they came from.
 func TestKeysAreUsed(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
-		c.Keys = NewKeys("AKIDOFZUUL", "secret", "zuul.conf [connection gerrit]")
+		c.Credentials.Keys = NewKeys("AKIDOFZUUL", "secret", "zuul.conf [connection gerrit]")
 	}, func(t *testing.T, w *world) {
 		is, err := w.src.Describe(t.Context())
 		if err != nil || is.Credentials != "zuul.conf [connection gerrit]" {
@@ -63,22 +63,22 @@ func TestKeysAreChecked(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "half") // counts for nothing where there are Keys
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	tests := []struct {
-		name   string
-		config Config
-		want   string
+		name        string
+		credentials Credentials
+		want        string
 	}{
-		{"sound", Config{Keys: NewKeys("a", "hunter2", from)}, ""},
-		{"no secret", Config{Keys: NewKeys("hunter2", "", from)}, "Keys: " + from + ": a key needs both an id and a secret"},
-		{"no id", Config{Keys: NewKeys("", "hunter2", from)}, "Keys: " + from + ": a key needs both an id and a secret"},
-		{"two lines", Config{Keys: NewKeys("a", "hunter2\nb", from)}, "Keys: " + from + ": a key's id or secret is more than one word"},
-		{"besides a file", Config{Keys: NewKeys("a", "hunter2", from), CredentialsFile: "f"},
-			"Keys: a key of " + from + " is given besides files: one of the two is too many"},
+		{"sound", Credentials{Keys: NewKeys("a", "hunter2", from)}, ""},
+		{"no secret", Credentials{Keys: NewKeys("hunter2", "", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
+		{"no id", Credentials{Keys: NewKeys("", "hunter2", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
+		{"two lines", Credentials{Keys: NewKeys("a", "hunter2\nb", from)}, "Credentials.Keys: " + from + ": a key's id or secret is more than one word"},
+		{"besides a file", Credentials{Keys: NewKeys("a", "hunter2", from), File: "f"},
+			"Credentials.Keys: a key of " + from + " cannot be combined with files; give only one of the two"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.config.Stream = "gerrit"
+			c := keyed(tt.credentials)
 			got := ""
-			if err := tt.config.Validate(); err != nil {
+			if err := c.Validate(); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {
@@ -103,7 +103,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 		return *is.Load(), nil
 	}
 	set(NewKeys("ID1", "hunter2", from))
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Keys = NewKeys("ID1", "hunter2", from).Reread(read) }, func(t *testing.T, w *world) {
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.Keys = NewKeys("ID1", "hunter2", from).Reread(read) }, func(t *testing.T, w *world) {
 		w.wantKey("ID1", "")
 		set(NewKeys("ID2", "hunter2", from))
 		time.Sleep(4 * time.Minute)

@@ -27,17 +27,16 @@ func wantGaps(t *testing.T, gaps []time.Duration, least int, want time.Duration)
 }
 
 func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
-	for _, poll := range []time.Duration{0, 200 * time.Millisecond, 5 * time.Second, time.Minute} {
+	for poll, want := range map[time.Duration]time.Duration{
+		0: catchUpGap, 1: minGap, minGap: minGap, 5 * time.Second: 5 * time.Second, time.Minute: time.Minute,
+	} {
 		t.Run(poll.String(), func(t *testing.T) {
 			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.PollInterval = poll }, func(t *testing.T, w *world) {
 				w.put("a")
 				pairs := w.readFor(10*time.Minute, trimHorizon())
 				wantData(t, pairs, "a")
 				wantRetrying(t, errorsOf(pairs), 0)
-				if poll == 0 {
-					poll = DefaultPollInterval
-				}
-				wantGaps(t, w.gaps("GetRecords"), 9, poll)
+				wantGaps(t, w.gaps("GetRecords"), 9, want)
 			})
 		})
 	}

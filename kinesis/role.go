@@ -23,8 +23,8 @@ const (
 	renewBefore = 5 * time.Minute
 )
 
-// newRole returns the credentials of a Config's role, assumed through client.
-func newRole(c *Config, client stscreds.AssumeRoleAPIClient) *aws.CredentialsCache {
+// newRole returns the credentials of the role in c, assumed through client.
+func newRole(c *Credentials, client stscreds.AssumeRoleAPIClient) *aws.CredentialsCache {
 	assume := stscreds.NewAssumeRoleProvider(assumer{client}, c.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName, o.Duration = roleSessionName, roleFor
 		if c.ExternalID != "" {

@@ -46,7 +46,7 @@ func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 						break
 					}
 				}
-				if longest > DefaultPollInterval+takes || reads < 30 {
+				if longest > catchUpGap+takes || reads < 30 {
 					t.Errorf("%s: %d reads, %s between two of them", s.ID, reads, longest)
 				}
 			})

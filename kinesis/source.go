@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		log:      c.Logger,
 		budget:   c.Budget,
 		observer: c.Observer,
-		poll:     c.PollInterval,
+		poll:     max(cmp.Or(c.PollInterval, catchUpGap), minGap),
 		stream:   c.Stream,
 
 		markForeign: c.MarkForeign,
@@ -66,7 +67,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		return nil, err
 	}
 	s.region = loaded.Region
-	s.credentials = newCredentials(&c, &loaded)
+	s.credentials = newCredentials(&c.Credentials, &loaded)
 	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts are timed by their progress
 	s.client = awskinesis.NewFromConfig(loaded, func(o *awskinesis.Options) {
 		o.Credentials = s.credentials
@@ -94,9 +95,6 @@ func (s *Source) fillIn() {
 	}
 	if s.observer == nil {
 		s.observer = noObserver{}
-	}
-	if s.poll == 0 {
-		s.poll = DefaultPollInterval
 	}
 }
 

@@ -130,7 +130,7 @@ func TestAuthoritiesOfTheUserAreTrustedForARole(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	t.Setenv("AWS_ENDPOINT_URL_STS", served.URL)
 	t.Setenv("AWS_CA_BUNDLE", served.bundle)
-	src, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", RoleARN: role})
+	src, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Credentials: Credentials{RoleARN: role}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -741,8 +741,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "a key's id without its secret is passed over",
 		file: "kinesis/config.go",
-		old:  "	case c.AccessKeyFile != \"\" && c.SecretKeyFile == \"\":",
-		new:  "	case c.AccessKeyFile == \"never\":",
+		old:  "	case cred.AccessKeyFile != \"\" && cred.SecretKeyFile == \"\":",
+		new:  "	case cred.AccessKeyFile == \"never\":",
 		pkg:  "./kinesis", tests: "TestFaultsOfAConfig",
 	},
 	{

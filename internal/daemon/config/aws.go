@@ -14,32 +14,33 @@ func (c *Config) Kinesis() kinesis.Config {
 		Region:           c.AWS.Region,
 		Endpoint:         c.AWS.Endpoint,
 		AccountEndpoints: c.AWS.AccountEndpoints,
-		AccessKeyFile:    c.AWS.AccessKeyFile,
-		SecretKeyFile:    c.AWS.SecretKeyFile,
-		SessionTokenFile: c.AWS.SessionTokenFile,
-		CredentialsFile:  c.AWS.CredentialsFile,
-		Keys:             c.AWS.Keys,
-		RoleARN:          c.AWS.RoleARN,
-		ExternalID:       c.AWS.ExternalID,
-		PollInterval:     c.PollInterval,
-		MarkForeign:      c.DropForeignRecords,
+		Credentials: kinesis.Credentials{
+			AccessKeyFile:    c.AWS.AccessKeyFile,
+			SecretKeyFile:    c.AWS.SecretKeyFile,
+			SessionTokenFile: c.AWS.SessionTokenFile,
+			File:             c.AWS.CredentialsFile,
+			Keys:             c.AWS.Keys,
+			RoleARN:          c.AWS.RoleARN,
+			ExternalID:       c.AWS.ExternalID,
+		},
+		PollInterval: c.PollInterval,
+		MarkForeign:  c.DropForeignRecords,
 	}
 }
 
 // kinesisKeys leads from the fields of kinesis.Config to our keys. It is never
 // written to.
 var kinesisKeys = map[string]string{ //nolint:gosec // names of settings, no credentials
-	"Stream":           "stream",
-	"Region":           "aws.region",
-	"Endpoint":         "aws.endpoint",
-	"AccountEndpoints": "aws.account_endpoints",
-	"AccessKeyFile":    "aws.access_key_file",
-	"SecretKeyFile":    "aws.secret_key_file",
-	"SessionTokenFile": "aws.session_token_file",
-	"CredentialsFile":  "aws.credentials_file",
-	"RoleARN":          "aws.role_arn",
-	"ExternalID":       "aws.external_id",
-	"PollInterval":     "poll_interval",
+	"Stream":                       "stream",
+	"Region":                       "aws.region",
+	"Endpoint":                     "aws.endpoint",
+	"AccountEndpoints":             "aws.account_endpoints",
+	"Credentials.AccessKeyFile":    "aws.access_key_file",
+	"Credentials.SecretKeyFile":    "aws.secret_key_file",
+	"Credentials.SessionTokenFile": "aws.session_token_file",
+	"Credentials.File":             "aws.credentials_file",
+	"Credentials.RoleARN":          "aws.role_arn",
+	"Credentials.ExternalID":       "aws.external_id",
 }
 
 // checkAWS asks package kinesis, which knows the rules of AWS' names and how

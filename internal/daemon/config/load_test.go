@@ -117,14 +117,22 @@ func TestKeyFiles(t *testing.T) {
 	}
 	want := kinesis.Config{
 		Stream: "s", Region: "eu-west-1", Endpoint: "http://127.0.0.1:1", PollInterval: 2 * time.Second,
-		RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x",
-		AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token, MarkForeign: true,
+		Credentials: kinesis.Credentials{
+			AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token,
+			RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x",
+		},
+		MarkForeign: true,
 	}
 	if got := c.Kinesis(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for field := range kinesisKeys {
-		if _, ok := reflect.TypeFor[kinesis.Config]().FieldByName(field); !ok || lookup(kinesisKeys[field]) == nil {
+		in := reflect.TypeFor[kinesis.Config]()
+		name, nested := strings.CutPrefix(field, "Credentials.")
+		if nested {
+			in = reflect.TypeFor[kinesis.Credentials]()
+		}
+		if _, ok := in.FieldByName(name); !ok || lookup(kinesisKeys[field]) == nil {
 			t.Errorf("%s leads nowhere", field)
 		}
 	}
@@ -312,13 +320,13 @@ func TestOtherFaults(t *testing.T) {
 		{"region against ARN", "stream: arn:aws:kinesis:eu-west-1:123456789012:stream/s\naws: {region: us-west-2}", nil,
 			"F:2:15: aws.region: us-west-2 is not the region of the stream's ARN, eu-west-1"},
 		{"bad ARN", "stream: arn:aws:sns:eu-west-1:123456789012:s", nil, "F:1:9: stream: "},
-		{"external id alone", "stream: s\naws: {external_id: x}", nil, "F:2:20: aws.external_id: it is given without a role to assume"},
+		{"external id alone", "stream: s\naws: {external_id: x}", nil, "F:2:20: aws.external_id: given without a role to assume"},
 		{"no credentials file", "stream: s\naws: {credentials_file: /no/such/file}", nil,
 			"F:2:25: aws.credentials_file: open /no/such/file: no such file or directory"},
 		{"key without secret", "stream: s\naws: {access_key_file: /dev/null}", nil,
 			"aws.secret_key_file: a key's id is given without its secret"},
 		{"two kinds of files", "stream: s\naws: {access_key_file: /dev/null, secret_key_file: /dev/null, credentials_file: /dev/null}", nil,
-			"F:2:81: aws.credentials_file: it is given besides a key"},
+			"F:2:81: aws.credentials_file: cannot be combined with a key"},
 		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT`},
 		{"empty sqlite", "stream: s\nstore: 'sqlite:'", nil, "F:2:8: store: sqlite: needs the path of a file"},
 		{"unknown scheme", "stream: s\nstore: zk://u:hunter2@zk1", nil, `F:2:8: store: "zk://xxxxx@zk1" is not a store; use sqlite:PATH or`},

@@ -91,10 +91,10 @@ func equal(a, b Config) bool {
 func retrieve(t *testing.T, c *Config) (id, secret string) {
 	t.Helper()
 	k := c.Kinesis()
-	if k.Keys.IsZero() {
+	if k.Credentials.Keys.IsZero() {
 		return "", ""
 	}
-	found, err := k.Keys.Retrieve(t.Context())
+	found, err := k.Credentials.Keys.Retrieve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestZuulConfKeyIsReadAgain(t *testing.T) {
 		"no sense":      "hunter2\n" + zuulConf,
 	} {
 		rewrite(text)
-		if _, err := c.Kinesis().Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
+		if _, err := c.Kinesis().Credentials.Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
