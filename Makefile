@@ -31,7 +31,7 @@ PYTHON ?= 0
 # Of fuzzing: make fuzz FUZZTIME=10m
 FUZZTIME ?= 30s
 
-.PHONY: help build deps test soak mutants fuzz lint fmt bench clean
+.PHONY: help build deps test soak mutants fuzz lint docs fmt bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: ## fuzz each target for FUZZTIME
 
 lint: ## run golangci-lint
 	$(GOLANGCI_LINT) run ./...
+
+docs: ## write docs/configuration.md from the table of settings
+	$(GO) test ./test -count=1 -run TestConfigurationIsDocumented -update
 
 fmt: ## format all Go files
 	$(GOLANGCI_LINT) fmt ./...

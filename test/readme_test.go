@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
 // readFile reads a file of the repository by its path from the root.
@@ -101,32 +99,6 @@ func files(t *testing.T, folder string) (paths []string) {
 		t.Fatal(err)
 	}
 	return paths
-}
-
-// TestReadmeListsEverySetting holds the README's table against the one that
-// file, environment and flags are read by.
-func TestReadmeListsEverySetting(t *testing.T) {
-	code := func(s string) string {
-		if s == "" {
-			return ""
-		}
-		return "`" + s + "`"
-	}
-	listed := map[string][]string{}
-	for _, row := range tables(section(t, readFile(t, "README.md"), "## Configuration")) {
-		listed[row[0]] = row
-	}
-	for _, s := range config.Settings() {
-		want := []string{code(s.Key), code("--" + s.Flag), code(s.Env()), code(s.Default())}
-		row := listed[want[0]]
-		delete(listed, want[0])
-		if len(row) != 5 || !slices.Equal(row[:4], want) || row[4] == "" {
-			t.Errorf("README.md, Configuration: %q, want a row | %s | what it means |", row, strings.Join(want, " | "))
-		}
-	}
-	for key := range listed {
-		t.Errorf("README.md, Configuration: there is no setting %s", key)
-	}
 }
 
 func TestOperationsListsEveryExitCode(t *testing.T) {

@@ -60,22 +60,29 @@ func settingFlags(cmd *cobra.Command, names ...string) {
 	for _, s := range config.Settings() {
 		switch {
 		case len(names) > 0 && !slices.Contains(names, s.Flag):
-		case s.List:
-			cmd.Flags().StringSlice(s.Flag, nil, s.Usage+"; several with commas, or the flag again")
-		case s.Bool:
-			cmd.Flags().Bool(s.Flag, s.Default() == "true", s.Usage)
+		case s.IsList():
+			cmd.Flags().StringSlice(s.Flag, nil, usage(&s)+"; separate several with commas, or repeat the flag")
+		case s.IsBool():
+			cmd.Flags().Bool(s.Flag, s.Default == "true", usage(&s))
 		default:
-			cmd.Flags().String(s.Flag, "", s.Usage+defaultOf(s))
+			cmd.Flags().String(s.Flag, "", usage(&s))
 		}
 	}
 }
 
-// defaultOf names a setting's default for the help, if it has one.
-func defaultOf(s config.Setting) string {
-	if d := s.Default(); d != "" {
-		return fmt.Sprintf(" (default %s)", d)
+// usage returns the line of the help about a setting.
+func usage(s *config.Setting) string {
+	line, allowed := s.Help, s.Allowed()
+	switch {
+	case s.IsBool():
+	case s.Default == "" && allowed != "":
+		line += ": " + allowed
+	case allowed != "":
+		line += fmt.Sprintf(": %s (default %s)", allowed, s.Default)
+	case s.Default != "":
+		line += fmt.Sprintf(" (default %s)", s.Default)
 	}
-	return ""
+	return line
 }
 
 // sources returns where a command's configuration is read from.

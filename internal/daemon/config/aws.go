@@ -75,7 +75,7 @@ func KinesisFault(f *kinesis.Fault) Fault {
 // checkReadable looks whether the files that settings name can be read.
 func (l *loader) checkReadable(keys ...string) {
 	for _, key := range keys {
-		name := lookup(key).show(l.config)
+		name := lookup(key).kind.show(l.config)
 		if name == "" {
 			continue
 		}

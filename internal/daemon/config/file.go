@@ -145,7 +145,7 @@ func (r *fileReader) pair(prefix string, name *ast.StringNode, n ast.Node) {
 		r.section(key+".", n)
 	case s == nil:
 		r.fault(name, "", "%s", unknownKey(prefix, name.Value))
-	case s.List:
+	case s.IsList():
 		r.list(s, n)
 	default:
 		if v, ok := r.scalar(key, n); ok && v != "" {

@@ -13,7 +13,7 @@ import (
 func listSettings() map[string][2]string {
 	values := map[string][2]string{}
 	for _, s := range Settings() {
-		if s.List {
+		if s.IsList() {
 			values[s.Key] = [2]string{"one.example", "two.example"}
 		}
 	}
@@ -50,7 +50,7 @@ func TestSpaceInListsIsNoMatter(t *testing.T) {
 				t.Errorf("%s by %s: %v", key, source, err)
 				continue
 			}
-			if got := *s.list(&c); !reflect.DeepEqual(got, want) {
+			if got := *s.kind.list(&c); !reflect.DeepEqual(got, want) {
 				t.Errorf("%s by %s: %q, want %q", key, source, got, want)
 			}
 		}

@@ -88,14 +88,14 @@ func (l *loader) apply(values map[string]value) {
 		if !ok {
 			continue
 		}
-		if s.List {
-			*s.list(l.config) = nil
+		if s.IsList() {
+			*s.kind.list(l.config) = nil
 		}
 		l.places[s.Key] = v.places
 		seen := make(map[string]bool, len(v.texts))
 		for j, text := range v.texts {
-			err := s.set(l.config, text)
-			if s.List && seen[text] {
+			err := s.kind.set(l.config, text)
+			if s.IsList() && seen[text] {
 				err = fmt.Errorf("%q is there twice", text)
 			}
 			seen[text] = true
@@ -130,7 +130,7 @@ func fromEnviron(env map[string]string) map[string]value {
 			continue
 		}
 		texts := []string{text}
-		if s.List {
+		if s.IsList() {
 			texts = items(strings.Split(text, ","))
 		}
 		if len(texts) > 0 {
@@ -158,7 +158,7 @@ func fromFlags(flags map[string][]string) map[string]value {
 	for i := range settings {
 		s := &settings[i]
 		texts := slices.DeleteFunc(slices.Clone(flags[s.Flag]), func(t string) bool { return t == "" })
-		if s.List {
+		if s.IsList() {
 			texts = items(texts)
 		}
 		if len(texts) > 0 {

@@ -98,7 +98,7 @@ func TestLoadFile(t *testing.T) {
 	defaults := Defaults()
 	for _, s := range Settings() {
 		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.show(&got) == s.show(&defaults) && !excluded { // by the endpoint, by the credentials file
+		if s.kind.show(&got) == s.kind.show(&defaults) && !excluded { // by the endpoint, by the credentials file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}
@@ -264,14 +264,14 @@ F:2:9: stream: "no spaces" is not a stream's name: 1 to 128 letters, digits, '_'
 F:5:3: unknown key "aws.regoin"; did you mean "region"?
 F:6:13: aws.endpoint: "localhost:4567" is not a URL, such as http://localhost:4567
 F:7:13: aws.role_arn: expected a single value
-F:8:30: zookeeper.session_timeout: 1ms is not between 1s and 10m0s
-F:8:48: zookeeper.queue_limit: "0" is not a number from 1 to 1000000
+F:8:30: zookeeper.session_timeout: 1ms is below the minimum of 1s
+F:8:48: zookeeper.queue_limit: 0 is below the minimum of 1
 F:8:74: zookeeper.tls.verify_hostname: "perhaps" is not one of true, false
 F:8:83: unknown key "zookeeper.tls.crt"; did you mean "cert"?
 F:9:1: unknown key "region"; did you mean "aws.region"?
 F:10:11: start_at: "latets" is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z; did you mean "latest"?
-F:11:9: memory: 12MiB is too small; the least is 64MiB
-F:12:16: poll_interval: 1ms is not between 200ms and 1m0s
+F:11:9: memory: 12MiB is below the minimum of 64MiB
+F:12:16: poll_interval: 1ms is below the minimum of 200ms
 F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?
 F:15:10: filter.types: expected a list, as in [one, two]
 F:16:10: filter.refs: expected a single value
@@ -467,7 +467,7 @@ func TestTableIsSound(t *testing.T) {
 			}
 			seen[name] = true
 		}
-		if s.set == nil || s.show == nil || s.List != (s.list != nil) || strings.Count(s.Usage, "`") == 2 == s.Bool {
+		if s.kind.set == nil || s.kind.show == nil || strings.Count(s.Help, "`") == 2 == s.IsBool() || strings.HasSuffix(s.Help, ".") {
 			t.Errorf("%s: incomplete", s.Key)
 		}
 	}

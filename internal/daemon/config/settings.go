@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,115 +12,285 @@ import (
 // EnvPrefix begins the name of every environment variable that is a setting.
 const EnvPrefix = "GERRITSTREAM_"
 
-// Setting is one row of the table: a setting with its names and its rule.
+// Setting is one row of the table: everything there is to know of a setting.
 type Setting struct {
-	Key   string // in the file, sections joined by dots: "aws.region"
-	Flag  string // without dashes
-	Usage string // the flag's help; a word in backquotes stands for the value
-	List  bool   // takes several values
-	Bool  bool   // is true or false; the flag alone means true
-
-	set  func(*Config, string) error // sets the value; appends it if List
-	show func(*Config) string        // the value in force, without secrets
-	list func(*Config) *[]string     // where the values are; set if List
+	Key     string // in the file, sections joined by dots: "aws.region"
+	Flag    string // without dashes
+	Default string // the value in force where none is given; "": none, or one that depends on the host
+	Help    string // one line without a full stop; a word in backquotes stands for the value
+	More    string // further sentences, for docs/configuration.md
+	Scope   Scope
+	kind    kind
 }
 
-// Env returns the name of the environment variable: the key in capitals behind
-// EnvPrefix.
+// Scope says which commands have a setting.
+type Scope int
+
+// The scopes. A command of one scope has the settings of the greater ones too.
+const (
+	ForRun    Scope = iota // reading a stream
+	ForStream              // finding the stream
+	ForStore               // finding the store
+)
+
+// kind is how the values of a setting are read and written.
+type kind struct {
+	set     func(*Config, string) error // sets the value, or appends it to a list
+	show    func(*Config) string        // the value in force, without secrets
+	list    func(*Config) *[]string     // the values of a list; else nil
+	flag    bool                        // is true or false
+	words   []string                    // the only values allowed; nil: any
+	allowed string                      // the bounds: "200ms to 1m"; "": none
+}
+
+// Env returns the name of the environment variable: EnvPrefix and the key in
+// capitals.
 func (s *Setting) Env() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
 }
 
-// Default returns the value in force where nothing is said; "": none, or one
-// that depends on where it runs.
-func (s *Setting) Default() string {
-	c := Defaults()
-	return s.show(&c)
+// IsList reports whether the setting takes several values.
+func (s *Setting) IsList() bool { return s.kind.list != nil }
+
+// IsBool reports whether the setting is true or false. Its flag alone means
+// true.
+func (s *Setting) IsBool() bool { return s.kind.flag }
+
+// Allowed returns the values that the setting takes, "200ms to 1m" or
+// "auto, text or json"; "": no such words describe them.
+func (s *Setting) Allowed() string {
+	if n := len(s.kind.words); n > 1 {
+		return strings.Join(s.kind.words[:n-1], ", ") + " or " + s.kind.words[n-1]
+	} else if n == 1 {
+		return s.kind.words[0]
+	}
+	return s.kind.allowed
 }
 
 // Settings returns the table, in the order in which a person reads about them.
 func Settings() []Setting { return slices.Clone(settings) }
 
-// settings is the table. It is never written to.
+// settings is the table, and the only place that knows the default, the bounds
+// and the meaning of a setting. It is never written to. `make docs` makes
+// docs/configuration.md of it.
 var settings = []Setting{
-	text("connection", "connection", "`name` under which everything is stored; in Zuul, the connection's name",
-		func(c *Config) *string { return &c.Connection }, checkConnection),
-	text("stream", "stream", "Kinesis stream, by `name` or ARN",
-		func(c *Config) *string { return &c.Stream }, nil),
-	text("aws.region", "region", "AWS `region` (default: from the stream's ARN, or where AWS' tools look)",
-		func(c *Config) *string { return &c.AWS.Region }, nil),
-	text("aws.endpoint", "endpoint", "`URL` to use instead of AWS'",
-		func(c *Config) *string { return &c.AWS.Endpoint }, nil),
-	boolean("aws.account_endpoints", "account-endpoints", "send requests to the account's own endpoints instead of the region's",
-		func(c *Config) *bool { return &c.AWS.AccountEndpoints }),
-	text("aws.role_arn", "role-arn", "role to assume, by `ARN`",
-		func(c *Config) *string { return &c.AWS.RoleARN }, nil),
-	text("aws.external_id", "external-id", "external `id` that the role asks for",
-		func(c *Config) *string { return &c.AWS.ExternalID }, nil),
-	text("aws.access_key_file", "access-key-file", "`file` that holds a key's id and nothing else",
-		func(c *Config) *string { return &c.AWS.AccessKeyFile }, nil),
-	text("aws.secret_key_file", "secret-key-file", "`file` that holds the key's secret and nothing else",
-		func(c *Config) *string { return &c.AWS.SecretKeyFile }, nil),
-	text("aws.session_token_file", "session-token-file", "`file` that holds the session token of temporary credentials",
-		func(c *Config) *string { return &c.AWS.SessionTokenFile }, nil),
-	text("aws.credentials_file", "credentials-file", "`file` like ~/.aws/credentials with the key to use",
-		func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
 	{
-		Key: "store", Flag: "store", Usage: "`address` of where events and positions are kept: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a file in the state folder)",
-		set:  func(c *Config, v string) (err error) { c.Store, err = parseStore(v); return },
-		show: func(c *Config) string { return c.Store.String() },
+		Key: "connection", Flag: "connection", Default: "gerrit", Scope: ForStore,
+		Help: "`name` under which everything is stored",
+		More: "Processes that work together use the same name; each stream needs its own. In Zuul it is the name of the " +
+			"connection. It also names the file of the default store.",
+		kind: text(func(c *Config) *string { return &c.Connection }, checkConnection),
 	},
-	boolean("sqlite.group_access", "sqlite-group-access", "let the group of a SQLite store's folder read the queue",
-		func(c *Config) *bool { return &c.SQLite.GroupAccess }),
-	text("zookeeper.tls.cert", "zookeeper-tls-cert", "PEM `file` with the certificate that ZooKeeper is shown",
-		func(c *Config) *string { return &c.ZooKeeper.TLS.Cert }, nil),
-	text("zookeeper.tls.key", "zookeeper-tls-key", "PEM `file` with the certificate's key",
-		func(c *Config) *string { return &c.ZooKeeper.TLS.Key }, nil),
-	text("zookeeper.tls.ca", "zookeeper-tls-ca", "PEM `file` with the authorities that sign ZooKeeper's certificates",
-		func(c *Config) *string { return &c.ZooKeeper.TLS.CA }, nil),
-	boolean("zookeeper.tls.verify_hostname", "zookeeper-tls-verify-hostname", "ZooKeeper's certificates must have its servers' names",
-		func(c *Config) *bool { return &c.ZooKeeper.TLS.VerifyHostname }),
-	duration("zookeeper.session_timeout", "zookeeper-session-timeout", "how `long` ZooKeeper waits for a process before others take over",
-		func(c *Config) *time.Duration { return &c.ZooKeeper.SessionTimeout }, time.Second, 10*time.Minute),
-	integer("zookeeper.queue_limit", "zookeeper-queue-limit", "`number` of events in Zuul's queue at which reading pauses",
-		func(c *Config) *int { return &c.ZooKeeper.QueueLimit }, 1, 1_000_000),
 	{
-		Key: "start_at", Flag: "start-at", Usage: "where a stream begins that nobody has followed yet: latest (about 10 s before now), trim-horizon or an RFC 3339 `time`",
-		set:  func(c *Config, v string) (err error) { c.StartAt, err = parseStartAt(v); return },
-		show: func(c *Config) string { return c.StartAt.String() },
+		Key: "stream", Flag: "stream", Scope: ForStream,
+		Help: "Kinesis stream, by `name` or ARN",
+		More: "Required. An ARN also names the region and the account; a stream of another account is found only by its ARN.",
+		kind: text(func(c *Config) *string { return &c.Stream }, nil),
 	},
-	choice("on_bad_checkpoint", "on-bad-checkpoint", "`what` to do when Kinesis does not accept a stored position: latest, trim-horizon or halt",
-		func(c *Config) *string { return &c.OnBadCheckpoint }, BadLatest, BadTrimHorizon, BadHalt),
-	duration("poll_interval", "poll-interval", "`pause` between reads of a shard at its tip",
-		func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
-	boolean("drop_foreign_records", "drop-foreign-records", "drop records within aggregates whose hash key is another shard's, as the KCL does",
-		func(c *Config) *bool { return &c.DropForeignRecords }),
-	size("memory", "memory", "upper `bound` for the pages held at once: 256MiB",
-		func(c *Config) *int64 { return &c.Memory }, minMemory),
-	duration("retention", "retention", "how `long` queued events are kept in a SQLite store",
-		func(c *Config) *time.Duration { return &c.Retention }, time.Minute, 10*365*24*time.Hour),
-	choice("filter.preset", "filter-preset", "`rules` that drop events: zuul or none",
-		func(c *Config) *string { return &c.Filter.Preset }, PresetZuul, PresetNone),
-	list("filter.types", "filter-types", "keep only events of these `types`",
-		func(c *Config) *[]string { return &c.Filter.Types }, nil),
-	list("filter.projects", "filter-projects", "keep only events of these `projects`",
-		func(c *Config) *[]string { return &c.Filter.Projects }, nil),
-	list("filter.refs", "filter-refs", "keep only events of these `refs`",
-		func(c *Config) *[]string { return &c.Filter.Refs }, nil),
-	boolean("filter.replication", "filter-replication", "keep events of replication, for a Zuul with a replication_timeout",
-		func(c *Config) *bool { return &c.Filter.Replication }),
-	list("sinks", "sink", "`where` events go besides the store: stdout",
-		func(c *Config) *[]string { return &c.Sinks }, []string{SinkStdout}),
-	text("admin", "admin", "`address` of health, metrics and status page, HOST:PORT, or off",
-		func(c *Config) *string { return &c.Admin }, checkAdmin),
-	checked(list("admin_hosts", "admin-host", "`name` that health, metrics and page may be asked for by, besides addresses and loopback",
-		func(c *Config) *[]string { return &c.AdminHosts }, nil), checkHostName),
-	choice("log.format", "log-format", "`form` of log lines: auto, text or json",
-		func(c *Config) *string { return &c.Log.Format }, LogAuto, LogText, LogJSON),
 	{
-		Key: "log.level", Flag: "log-level", Usage: "lowest `level` to log: debug, info, warn or error",
-		set:  func(c *Config, v string) (err error) { c.Log.Level, err = parseLevel(v); return },
-		show: func(c *Config) string { return strings.ToLower(c.Log.Level.String()) },
+		Key: "aws.region", Flag: "region", Scope: ForStream,
+		Help: "AWS `region` (default: the ARN's, or where AWS' tools look)",
+		More: "AWS' tools look at `AWS_REGION`, at `AWS_DEFAULT_REGION` and at the profile, in this order.",
+		kind: text(func(c *Config) *string { return &c.AWS.Region }, nil),
+	},
+	{
+		Key: "aws.endpoint", Flag: "endpoint", Scope: ForStream,
+		Help: "`URL` to use instead of AWS' own",
+		More: "An emulator, a proxy or a private endpoint.",
+		kind: text(func(c *Config) *string { return &c.AWS.Endpoint }, nil),
+	},
+	{
+		Key: "aws.account_endpoints", Flag: "account-endpoints", Default: "false",
+		Help: "send requests to the account's own endpoints instead of the region's",
+		More: "These are `<account>.control-kinesis.<region>` and `<account>.data-kinesis.<region>` instead of " +
+			"`kinesis.<region>`. The stream must be given by its ARN.",
+		kind: boolean(func(c *Config) *bool { return &c.AWS.AccountEndpoints }),
+	},
+	{
+		Key: "aws.role_arn", Flag: "role-arn", Scope: ForStream,
+		Help: "role to assume with the credentials found, by `ARN`",
+		kind: text(func(c *Config) *string { return &c.AWS.RoleARN }, nil),
+	},
+	{
+		Key: "aws.external_id", Flag: "external-id", Scope: ForStream,
+		Help: "external `id` that the role's trust policy asks for",
+		kind: text(func(c *Config) *string { return &c.AWS.ExternalID }, nil),
+	},
+	{
+		Key: "aws.access_key_file", Flag: "access-key-file", Scope: ForStream,
+		Help: "`file` that holds the id of an access key and nothing else",
+		More: "This file, the secret's and the token's replace the search for credentials. They are read again every five " +
+			"minutes.",
+		kind: text(func(c *Config) *string { return &c.AWS.AccessKeyFile }, nil),
+	},
+	{
+		Key: "aws.secret_key_file", Flag: "secret-key-file", Scope: ForStream,
+		Help: "`file` that holds the key's secret and nothing else",
+		kind: text(func(c *Config) *string { return &c.AWS.SecretKeyFile }, nil),
+	},
+	{
+		Key: "aws.session_token_file", Flag: "session-token-file", Scope: ForStream,
+		Help: "`file` that holds the session token of temporary credentials",
+		kind: text(func(c *Config) *string { return &c.AWS.SessionTokenFile }, nil),
+	},
+	{
+		Key: "aws.credentials_file", Flag: "credentials-file", Scope: ForStream,
+		Help: "`file` in the format of ~/.aws/credentials to use instead of these",
+		kind: text(func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
+	},
+	{
+		Key: "store", Flag: "store", Scope: ForStore,
+		Help: "`address` of the store: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a file in the state folder)",
+		More: "Events, positions and leaderships are kept there. `sqlite:PATH` is one file, shared by the processes of one " +
+			"host; of a missing path only the last folder is created. `zookeeper://` is Zuul's ZooKeeper, where its " +
+			"schedulers take the events; the port may be left out, and so may the chroot where Zuul has none. Without the " +
+			"setting the store is `<connection>.db` in `$STATE_DIRECTORY`, as systemd sets it, or else in the user's state " +
+			"folder.",
+		kind: of(func(c *Config) *Store { return &c.Store }, parseStore, Store.String),
+	},
+	{
+		Key: "sqlite.group_access", Flag: "sqlite-group-access", Default: "false",
+		Help: "let the group of a SQLite store's folder read the queue",
+		More: "The folder then has mode 2770 and the files have 0660 instead of 0700 and 0600: SQLite lets nobody read who " +
+			"cannot write to the files beside the database.",
+		kind: boolean(func(c *Config) *bool { return &c.SQLite.GroupAccess }),
+	},
+	{
+		Key: "zookeeper.tls.cert", Flag: "zookeeper-tls-cert", Scope: ForStore,
+		Help: "PEM `file` with the certificate to show to ZooKeeper",
+		More: "TLS needs certificate, key and authorities. All three files are read at each new connection.",
+		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.Cert }, nil),
+	},
+	{
+		Key: "zookeeper.tls.key", Flag: "zookeeper-tls-key", Scope: ForStore,
+		Help: "PEM `file` with the certificate's key",
+		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.Key }, nil),
+	},
+	{
+		Key: "zookeeper.tls.ca", Flag: "zookeeper-tls-ca", Scope: ForStore,
+		Help: "PEM `file` with the authorities that sign the certificates of ZooKeeper's servers",
+		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.CA }, nil),
+	},
+	{
+		Key: "zookeeper.tls.verify_hostname", Flag: "zookeeper-tls-verify-hostname", Default: "false", Scope: ForStore,
+		Help: "require the servers' names in their certificates",
+		More: "Zuul does not require that.",
+		kind: boolean(func(c *Config) *bool { return &c.ZooKeeper.TLS.VerifyHostname }),
+	},
+	{
+		Key: "zookeeper.session_timeout", Flag: "zookeeper-session-timeout", Default: "10s", Scope: ForStore,
+		Help: "`duration` that ZooKeeper waits for a silent process before others take over",
+		More: "The servers have bounds of their own; the log reports what they granted.",
+		kind: duration(func(c *Config) *time.Duration { return &c.ZooKeeper.SessionTimeout }, time.Second, 10*time.Minute),
+	},
+	{
+		Key: "zookeeper.queue_limit", Flag: "zookeeper-queue-limit", Default: "10000",
+		Help: "`number` of events in Zuul's queue at which reading pauses",
+		More: "Reading resumes at 80% of the limit. Long queues slow Zuul down.",
+		kind: bounded(func(c *Config) *int { return &c.ZooKeeper.QueueLimit }, parseInt, strconv.Itoa, 1, 1_000_000),
+	},
+	{
+		Key: "start_at", Flag: "start-at", Default: "latest",
+		Help: "where to begin a stream that was never followed: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
+		More: "`trim-horizon` is the oldest record that the stream still holds. The setting is used once per stream; from then " +
+			"on the stored positions count.",
+		kind: of(func(c *Config) *StartAt { return &c.StartAt }, parseStartAt, StartAt.String),
+	},
+	{
+		Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: BadLatest,
+		Help: "`policy` for a stored position that is damaged or that Kinesis refuses",
+		More: "`latest` goes on from now, as Zuul does; `trim-horizon` from the oldest record; `halt` waits for an operator. " +
+			"Each case is reported.",
+		kind: choice(func(c *Config) *string { return &c.OnBadCheckpoint }, BadLatest, BadTrimHorizon, BadHalt),
+	},
+	{
+		Key: "poll_interval", Flag: "poll-interval", Default: "250ms",
+		Help: "`pause` between reads of a shard at its tip",
+		More: "Kinesis allows five reads a second of each shard, by all readers together.",
+		kind: duration(func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
+	},
+	{
+		Key: "drop_foreign_records", Flag: "drop-foreign-records", Default: "false",
+		Help: "drop records within aggregates whose hash key belongs to another shard, as the KCL does",
+		More: "The Kinesis Producer Library puts such records again after the stream was resharded. A producer that does not, " +
+			"or that ignores hash keys, loses them. The filter's rule is `foreign`.",
+		kind: boolean(func(c *Config) *bool { return &c.DropForeignRecords }),
+	},
+	{
+		Key: "memory", Flag: "memory", Default: "256MiB",
+		Help: "upper `bound` for the bytes of pages held at once, by all shards together",
+		kind: bounded(func(c *Config) *int64 { return &c.Memory }, parseSize, formatSize, minMemory, 0),
+	},
+	{
+		Key: "retention", Flag: "retention", Default: "7d",
+		Help: "`duration` that a SQLite store keeps queued events",
+		More: "The time counts from when an event arrived or was queued, whichever is later, by the service's clock. Removed " +
+			"events are counted. In ZooKeeper Zuul removes the events that it has handled.",
+		kind: duration(func(c *Config) *time.Duration { return &c.Retention }, time.Minute, 10*365*24*time.Hour),
+	},
+	{
+		Key: "filter.preset", Flag: "filter-preset", Default: PresetZuul,
+		Help: "`rules` that drop events before they are written anywhere",
+		More: "`zuul` drops replication, cache eviction, batch-ref-updated and the ref-updated of a change's notes; `none` " +
+			"drops nothing.",
+		kind: choice(func(c *Config) *string { return &c.Filter.Preset }, PresetZuul, PresetNone),
+	},
+	{
+		Key: "filter.types", Flag: "filter-types",
+		Help: "keep only events of these `types`",
+		More: "Each entry is a whole name, the beginning of one if it ends in `*`, or a regular expression (RE2) if it begins " +
+			"with `^`. An empty list keeps all.",
+		kind: list(func(c *Config) *[]string { return &c.Filter.Types }, nil),
+	},
+	{
+		Key: "filter.projects", Flag: "filter-projects",
+		Help: "keep only events of these `projects`",
+		More: "Entries are like those of `filter.types`. An event without a project is kept.",
+		kind: list(func(c *Config) *[]string { return &c.Filter.Projects }, nil),
+	},
+	{
+		Key: "filter.refs", Flag: "filter-refs",
+		Help: "keep only events of these `refs`",
+		More: "Entries are like those of `filter.types`. An event without one ref of its own is kept.",
+		kind: list(func(c *Config) *[]string { return &c.Filter.Refs }, nil),
+	},
+	{
+		Key: "filter.replication", Flag: "filter-replication", Default: "false",
+		Help: "keep ref-replicated and ref-replication-scheduled, for a Zuul with a replication_timeout",
+		More: "A zuul.conf sets it by itself.",
+		kind: boolean(func(c *Config) *bool { return &c.Filter.Replication }),
+	},
+	{
+		Key: "sinks", Flag: "sink",
+		Help: "`sink` that also receives the events",
+		More: "`stdout` writes one line of JSON for each event.",
+		kind: list(func(c *Config) *[]string { return &c.Sinks }, nil, SinkStdout),
+	},
+	{
+		Key: "admin", Flag: "admin", Default: "127.0.0.1:9419",
+		Help: "`address` of health, metrics and status page, HOST:PORT, or off",
+		More: "At an address that is not loopback's, other hosts can read them.",
+		kind: text(func(c *Config) *string { return &c.Admin }, checkAdmin),
+	},
+	{
+		Key: "admin_hosts", Flag: "admin-host",
+		Help: "host `name` that requests for health, metrics and status page may carry",
+		More: "Addresses, loopback names and the name in `admin` always may. Requests for other names get status 421, so that " +
+			"no web page can read the answers through a visitor's browser. List the name of a service in a cluster here.",
+		kind: list(func(c *Config) *[]string { return &c.AdminHosts }, checkHostName),
+	},
+	{
+		Key: "log.format", Flag: "log-format", Default: LogAuto,
+		Help: "`format` of the log on standard error",
+		More: "`auto` is text on a terminal and JSON elsewhere.",
+		kind: choice(func(c *Config) *string { return &c.Log.Format }, LogAuto, LogText, LogJSON),
+	},
+	{
+		Key: "log.level", Flag: "log-level", Default: "info",
+		Help: "lowest `level` to log",
+		More: "`debug` logs a line for each event, never its payload.",
+		kind: withWords(of(func(c *Config) *slog.Level { return &c.Log.Level }, parseLevel,
+			func(l slog.Level) string { return strings.ToLower(l.String()) }), levels...),
 	},
 }
 
@@ -143,132 +312,110 @@ const (
 	LogJSON = "json"
 )
 
-// minMemory is the smallest memory setting: room for three reads at once
-// (kinesis.PageReserve).
+// minMemory is room for three reads at once (kinesis.PageReserve).
 const minMemory = 64 << 20
 
-// Defaults returns the configuration in force where nothing is said. Stream has
-// no default; Store is settled by Load.
+// Defaults returns the configuration in force where no source gives anything.
+// Stream has no default; Load settles Store.
 func Defaults() Config {
-	return Config{
-		Connection:      "gerrit",
-		OnBadCheckpoint: BadLatest,
-		PollInterval:    250 * time.Millisecond,
-		Memory:          256 << 20,
-		Retention:       7 * 24 * time.Hour,
-		ZooKeeper:       ZooKeeper{SessionTimeout: 10 * time.Second, QueueLimit: 10_000},
-		Filter:          Filter{Preset: PresetZuul},
-		Admin:           "127.0.0.1:9419",
-		Log:             Log{Format: LogAuto, Level: slog.LevelInfo},
+	var c Config
+	for i := range settings {
+		if s := &settings[i]; s.Default != "" {
+			if err := s.kind.set(&c, s.Default); err != nil {
+				panic(fmt.Sprintf("the default of %s: %v", s.Key, err))
+			}
+		}
+	}
+	return c
+}
+
+// of is the kind of values that a pair of functions reads and writes.
+func of[T any](at func(*Config) *T, parse func(string) (T, error), show func(T) string) kind {
+	return kind{
+		set: func(c *Config, v string) error {
+			parsed, err := parse(v)
+			if err == nil {
+				*at(c) = parsed
+			}
+			return err
+		},
+		show: func(c *Config) string { return show(*at(c)) },
 	}
 }
 
-// text is a setting that is a text obeying a rule; nil: any, or one whose rule
+// bounded is the kind of values between two bounds. A high bound of zero is
+// none.
+func bounded[T int | int64 | time.Duration](
+	at func(*Config) *T, parse func(string) (T, error), show func(T) string, low, high T,
+) kind {
+	k := of(at, func(v string) (T, error) {
+		n, err := parse(v)
+		switch {
+		case err != nil:
+			return n, err
+		case n < low:
+			return n, fmt.Errorf("%s is below the minimum of %s", v, show(low))
+		case high != 0 && n > high:
+			return n, fmt.Errorf("%s is above the maximum of %s", v, show(high))
+		}
+		return n, nil
+	}, show)
+	if k.allowed = show(low) + " to " + show(high); high == 0 {
+		k.allowed = "at least " + show(low)
+	}
+	return k
+}
+
+func duration(at func(*Config) *time.Duration, low, high time.Duration) kind {
+	return bounded(at, parseDuration, formatDuration, low, high)
+}
+
+// text is the kind of texts that obey a rule; nil: any, or one whose rule
 // package kinesis knows (see aws.go).
-func text(key, flag, usage string, at func(*Config) *string, rule func(string) error) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage,
+func text(at func(*Config) *string, rule func(string) error) kind {
+	return of(at, func(v string) (string, error) {
+		if rule == nil {
+			return v, nil
+		}
+		return v, rule(v)
+	}, redactURL)
+}
+
+// choice is the kind of a few words.
+func choice(at func(*Config) *string, words ...string) kind {
+	return withWords(text(at, func(v string) error { return oneOf(v, words) }), words...)
+}
+
+func withWords(k kind, words ...string) kind {
+	k.words = words
+	return k
+}
+
+func boolean(at func(*Config) *bool) kind {
+	k := of(at, func(v string) (bool, error) {
+		v = strings.ToLower(v) // YAML has True and TRUE as well
+		return v == "true", oneOf(v, []string{"true", "false"})
+	}, strconv.FormatBool)
+	k.flag = true
+	return k
+}
+
+// list is the kind of several texts: of any that obey a rule, or of a few
+// words.
+func list(at func(*Config) *[]string, rule func(string) error, words ...string) kind {
+	return kind{
 		set: func(c *Config, v string) error {
-			*at(c) = v
-			if rule == nil {
-				return nil
+			*at(c) = append(*at(c), v) // also a wrong one: faults are found by its index
+			switch {
+			case words != nil:
+				return oneOf(v, words)
+			case rule != nil:
+				return rule(v)
 			}
-			return rule(v)
-		},
-		show: func(c *Config) string { return redactURL(*at(c)) },
-	}
-}
-
-// choice is a setting that is one of a few words.
-func choice(key, flag, usage string, at func(*Config) *string, words ...string) Setting {
-	return text(key, flag, usage, at, func(v string) error { return oneOf(v, words) })
-}
-
-// boolean is a setting that is true or false.
-func boolean(key, flag, usage string, at func(*Config) *bool) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage, Bool: true,
-		set: func(c *Config, v string) error {
-			v = strings.ToLower(v) // YAML has True and TRUE as well
-			*at(c) = v == "true"
-			return oneOf(v, []string{"true", "false"})
-		},
-		show: func(c *Config) string { return strconv.FormatBool(*at(c)) },
-	}
-}
-
-// integer is a setting that is a whole number within bounds.
-func integer(key, flag, usage string, at func(*Config) *int, low, high int) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage,
-		set: func(c *Config, v string) error {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < low || n > high {
-				return fmt.Errorf("%q is not a number from %d to %d", v, low, high)
-			}
-			*at(c) = n
 			return nil
 		},
-		show: func(c *Config) string { return strconv.Itoa(*at(c)) },
-	}
-}
-
-// list is a setting of several texts, of any or of a few words.
-func list(key, flag, usage string, at func(*Config) *[]string, words []string) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage, List: true, list: at,
-		set: func(c *Config, v string) error {
-			*at(c) = append(*at(c), v)
-			if words == nil {
-				return nil
-			}
-			return oneOf(v, words)
-		},
-		show: func(c *Config) string { return strings.Join(*at(c), ",") },
-	}
-}
-
-// checked is a setting whose texts have a rule besides.
-func checked(s Setting, check func(string) error) Setting {
-	set := s.set
-	s.set = func(c *Config, v string) error { return cmp.Or(check(v), set(c, v)) }
-	return s
-}
-
-// duration is a setting that is a length of time within bounds.
-func duration(key, flag, usage string, at func(*Config) *time.Duration, low, high time.Duration) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage,
-		set: func(c *Config, v string) error {
-			d, err := parseDuration(v)
-			if err != nil {
-				return err
-			}
-			if d < low || d > high {
-				return fmt.Errorf("%s is not between %s and %s", v, low, high)
-			}
-			*at(c) = d
-			return nil
-		},
-		show: func(c *Config) string { return at(c).String() },
-	}
-}
-
-// size is a setting that is a number of bytes, with a least value.
-func size(key, flag, usage string, at func(*Config) *int64, low int64) Setting {
-	return Setting{
-		Key: key, Flag: flag, Usage: usage,
-		set: func(c *Config, v string) error {
-			n, err := parseSize(v)
-			if err != nil {
-				return err
-			}
-			if n < low {
-				return fmt.Errorf("%s is too small; the least is %s", v, formatSize(low))
-			}
-			*at(c) = n
-			return nil
-		},
-		show: func(c *Config) string { return formatSize(*at(c)) },
+		show:  func(c *Config) string { return strings.Join(*at(c), ",") },
+		list:  at,
+		words: words,
 	}
 }

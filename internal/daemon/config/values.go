@@ -79,7 +79,30 @@ func parseDuration(v string) (time.Duration, error) {
 	return d, nil
 }
 
-// parseStartAt reads where to begin.
+// formatDuration writes a duration as parseDuration reads it: "7d", "1m".
+func formatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func parseInt(v string) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a whole number", v)
+	}
+	return n, nil
+}
+
 func parseStartAt(v string) (StartAt, error) {
 	switch v {
 	case "latest":
@@ -132,10 +155,11 @@ func each(err error) []error {
 	return all
 }
 
-// parseLevel reads a log level.
-func parseLevel(v string) (slog.Level, error) {
-	var level slog.Level
-	if err := oneOf(v, []string{"debug", "info", "warn", "error"}); err != nil {
+// levels are the log levels, the lowest first.
+var levels = []string{"debug", "info", "warn", "error"}
+
+func parseLevel(v string) (level slog.Level, err error) {
+	if err := oneOf(v, levels); err != nil {
 		return level, err
 	}
 	return level, level.UnmarshalText([]byte(v))

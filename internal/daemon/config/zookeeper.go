@@ -33,7 +33,7 @@ func (l *loader) checkZooKeeper() {
 func (l *loader) checkTLS() {
 	var given, missing []string
 	for _, key := range tlsKeys {
-		if lookup(key).show(l.config) != "" {
+		if lookup(key).kind.show(l.config) != "" {
 			given = append(given, key)
 		} else {
 			missing = append(missing, key)

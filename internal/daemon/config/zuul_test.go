@@ -219,7 +219,7 @@ Z:5:1: stream: "a b" is not a stream's name: 1 to 128 letters, digits, '_', '.' 
 			`Z:2:1: [zookeeper] hosts: "zk:x": the port is not a number from 1 to 65535
 Z:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
 Z:2:1: [zookeeper] hosts: the chroot "/a/.." has a relative part
-Z:3:1: zookeeper.session_timeout: 500ms is not between 1s and 10m0s`},
+Z:3:1: zookeeper.session_timeout: 500ms is below the minimum of 1s`},
 		{"certificate without key", "[zookeeper]\nhosts=zk\ntls_cert=/dev/null\ntls_ca=/no/such/file\n[gerrit]\naws_kinesis_region=r\n", nil,
 			`Z:3:1: zookeeper.tls.cert: it is given without zookeeper.tls.key; TLS needs all three files
 Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
@@ -257,7 +257,7 @@ func TestZuulConfAndFile(t *testing.T) {
 	zuul := writeAs(t, "zuul.conf", several+"[connection ssh]\n")
 	_, err := Load(Sources{File: file, ZuulConf: zuul, Environ: home, Flags: map[string][]string{"log-level": {"x"}}})
 	want := []string{
-		"F:3:9: memory: 1 is too small; the least is 64MiB",
+		"F:3:9: memory: 1 is below the minimum of 64MiB",
 		`F:24:8: admin: "x" is not an address such as 127.0.0.1:9419, nor off`,
 		"Z:12:1: [connection ssh] is there already, at line 10",
 		`--log-level: log.level: "x" is not one of debug, info, warn, error`,
