@@ -86,7 +86,7 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 		both.Wait()
 		in, err := store.Inspect(t.Context())
 		must(t, err)
-		if lines := strings.Count(log.String(), "no room for dead letters"); in.Discarded != 2 || lines != 1 || !strings.Contains(log.String(), "letters=2 ") {
+		if lines := strings.Count(log.String(), "no room for dead letters"); in.Discarded != 2 || lines != 1 || !strings.Contains(log.String(), "count=2 ") {
 			t.Errorf("%d discarded, %d lines in the log, want 2 and 1, which counts both:\n%s", in.Discarded, lines, &log)
 		}
 	})

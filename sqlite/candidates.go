@@ -29,7 +29,7 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 	s.mu.Lock()
 	s.candidacies = append(s.candidacies, c)
 	s.mu.Unlock()
-	wake(s.wakeWatcher)
+	s.wakeWatcher.Set()
 	var err error
 	select {
 	case r := <-c.result:
@@ -61,7 +61,7 @@ func (s *Store) withdraw(c *candidacy) {
 	lined := s.lined[c.shard]
 	s.mu.Unlock()
 	if lined {
-		wake(s.wakeKeeper)
+		s.wakeKeeper.Set()
 	}
 	select {
 	case r := <-c.result:
@@ -84,7 +84,7 @@ func (s *Store) deliver(c *candidacy, r result) {
 	lined := s.lined[c.shard]
 	s.mu.Unlock()
 	if lined {
-		wake(s.wakeKeeper)
+		s.wakeKeeper.Set()
 	}
 	if withdrawn && r.term != nil {
 		r.term.finish(errResigned)

@@ -22,8 +22,8 @@ type encoded struct {
 
 // encode prepares a commit. The events' payloads are not copied.
 func (t *term) encode(c *gerritstream.Commit) *encoded {
-	now := milliseconds(t.store.config.Now())
-	queued := milliseconds(dated(c.Now, t.store.config.Now()))
+	now := t.store.config.Now().UnixMilli()
+	queued := dated(c.Now, t.store.config.Now()).UnixMilli()
 	stamp := gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}
 	w := &encoded{
 		term:     t,
@@ -45,13 +45,13 @@ func eventRow(e *gerritstream.Entry, queued int64) []any {
 		change = e.Event.Change
 	}
 	if !e.Event.Created.IsZero() {
-		created = milliseconds(e.Event.Created)
+		created = e.Event.Created.UnixMilli()
 	}
 	if len(e.Event.Attributes) > 0 {
 		text, _ := json.Marshal(e.Event.Attributes) // a map of strings has a form
 		attributes = string(text)
 	}
-	return []any{e.ID[:], string(e.Shard), string(e.Seq), e.Sub, milliseconds(e.Arrived),
+	return []any{e.ID[:], string(e.Shard), string(e.Seq), e.Sub, e.Arrived.UnixMilli(),
 		e.Event.Type, e.Event.Project, e.Event.Ref, change, created, queued, notNull(e.Payload), attributes}
 }
 
@@ -91,8 +91,8 @@ func (w *encoded) putAside(st *statements) error {
 	if len(w.letters) == 0 {
 		return nil
 	}
-	var held, bytes int
-	if _, err := st.get(st.sumLetters, nil, []any{&held, &bytes}); err != nil {
+	var room storekit.DeadLetterRoom
+	if _, err := st.get(st.sumLetters, nil, []any{&room.Held, &room.Bytes}); err != nil {
 		return err
 	}
 	for i := range w.letters {
@@ -104,14 +104,13 @@ func (w *encoded) putAside(st *statements) error {
 		if exists {
 			continue
 		}
-		if held >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {
+		if !room.Admit(d) {
 			w.discarded = append(w.discarded, *d)
 			continue
 		}
 		if err := st.exec(st.addLetter, letterRow(d, w.at)...); err != nil {
 			return err
 		}
-		held, bytes = held+1, bytes+len(d.Payload)
 	}
 	if len(w.discarded) == 0 {
 		return nil
@@ -121,6 +120,6 @@ func (w *encoded) putAside(st *statements) error {
 
 // letterRow is a dead letter as the columns of addLetter.
 func letterRow(d *gerritstream.DeadLetter, now int64) []any {
-	return []any{d.ID[:], string(d.Shard), string(d.Seq), d.Sub, milliseconds(d.Arrived),
+	return []any{d.ID[:], string(d.Shard), string(d.Seq), d.Sub, d.Arrived.UnixMilli(),
 		d.Reason, d.Detail, notNull(d.Payload), d.Length, d.SHA256[:], now}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // presence is a process' beat and since when it has been seen just so.
@@ -25,15 +26,6 @@ type processRow struct {
 	beat         uint64
 	ttl, beaten  int64
 	announcement sql.NullString // not valid: it is no member
-}
-
-// member reads what the process announced.
-func (r *processRow) member() gerritstream.Member {
-	m := gerritstream.Member{ID: r.id}
-	if err := json.Unmarshal([]byte(r.announcement.String), &m.Info); err != nil {
-		m.Info, m.Damaged = gerritstream.MemberInfo{}, fmt.Errorf("read announcement of %s: %w", r.id, err)
-	}
-	return m
 }
 
 // readProcesses reads all processes, by id.
@@ -94,7 +86,7 @@ func (s *Store) see(processes []processRow) {
 		case known:
 			seen[p.id] = presence{p.beat, now, ttl}
 		default:
-			age := min(max(now.Sub(fromMilliseconds(p.beaten)), 0), ttl)
+			age := min(max(now.Sub(storekit.FromMillis(p.beaten)), 0), ttl)
 			seen[p.id] = presence{p.beat, now.Add(-age), ttl}
 		}
 	}
@@ -116,9 +108,9 @@ func (s *Store) alive(id string, now time.Time) bool {
 // members returns those who have announced themselves and are alive.
 func (s *Store) members(processes []processRow, now time.Time) []gerritstream.Member {
 	members := make([]gerritstream.Member, 0, len(processes))
-	for i := range processes {
-		if processes[i].announcement.Valid && s.alive(processes[i].id, now) {
-			members = append(members, processes[i].member())
+	for _, p := range processes {
+		if p.announcement.Valid && s.alive(p.id, now) {
+			members = append(members, storekit.DecodeMember(p.id, []byte(p.announcement.String)))
 		}
 	}
 	return members
@@ -130,7 +122,7 @@ func (s *Store) Advertise(ctx context.Context, a gerritstream.MemberInfo) error 
 	if err != nil {
 		return fmt.Errorf("encode announcement: %w", err)
 	}
-	return s.write(ctx, pointAnnounce, func(st *statements) error {
+	return s.write(ctx, storekit.PointAdvertise, func(st *statements) error {
 		if err := s.writeBeat(st); err != nil { // makes the process' row if it was forgotten
 			return err
 		}
@@ -222,7 +214,7 @@ func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupStat
 	s.mu.Lock()
 	s.lookouts = append(s.lookouts, o)
 	s.mu.Unlock()
-	wake(s.wakeWatcher)
+	s.wakeWatcher.Set()
 	select {
 	case n := <-o.news:
 		return n.left, n.err

@@ -3,18 +3,15 @@ package sqlite
 import (
 	"context"
 	"time"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // For tests in package sqlite_test.
 
-// Point is a place at which a Store writes.
-type Point = string
-
 // Intercept makes f stand around each write of a Store. Call it before the
 // Store is used.
-func (s *Store) Intercept(f func(p Point, write func() error) error) {
-	s.intercept = func(p point, write func() error) error { return f(string(p), write) }
-}
+func (s *Store) Intercept(f storekit.Intercept) { s.intercept = f }
 
 // ID is what the file calls a Store's process.
 func (s *Store) ID() string { return s.id }
@@ -53,9 +50,7 @@ func (s *Store) Pragma(name string) (value string, err error) {
 
 // Intercept makes f stand around each write of an Operator. Call it before the
 // Operator is used.
-func (o *Operator) Intercept(f func(p Point, write func() error) error) {
-	o.intercept = func(p point, write func() error) error { return f(string(p), write) }
-}
+func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Do has the writer run a job, which writes nothing.
 func (s *Store) Do(ctx context.Context, job func()) error {
@@ -79,7 +74,7 @@ func (s *Store) Hold() (release func()) {
 }
 
 // Beat asks for a beat, soon.
-func (s *Store) Beat() { wake(s.wakeKeeper) }
+func (s *Store) Beat() { s.wakeKeeper.Set() }
 
 // LastBeat is from when on the process trusts its leaderships.
 func (s *Store) LastBeat() time.Time {

@@ -54,7 +54,7 @@ func inspect(ctx context.Context, db *sql.DB, path string) (in gerritstream.Insp
 	if err := inspectCounts(ctx, tx, &in); err != nil {
 		return in, err
 	}
-	now := milliseconds(time.Now())
+	now := time.Now().UnixMilli()
 	if in.Shards, err = inspectShards(ctx, tx, in.Origin, now); err != nil {
 		return in, err
 	}
@@ -83,7 +83,7 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 		switch name {
 		case walHeldSince:
 			if value != 0 {
-				in.Log.HeldSince = fromMilliseconds(value)
+				in.Log.HeldSince = storekit.FromMillis(value)
 			}
 		case "discarded":
 			in.Discarded = value
@@ -92,7 +92,7 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 		case "expired unread":
 			in.ExpiredUnread = value
 		case "expired unread at":
-			in.ExpiredUnreadAt = fromMilliseconds(value)
+			in.ExpiredUnreadAt = storekit.FromMillis(value)
 		}
 	}
 	return rows.Err()
@@ -136,11 +136,8 @@ func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.Inspe
 	if raw == nil {
 		return shard, s, nil
 	}
-	pos, _, err := storekit.DecodePosition(raw)
-	if err != nil {
-		pos = gerritstream.Position{Unreadable: err}
-	}
-	s.Position, s.Committed = &pos, fromMilliseconds(committed)
+	p := storekit.StoredPosition(raw, storekit.FromMillis(committed))
+	s.Position, s.Committed = &p.Position, p.Committed
 	return shard, s, nil
 }
 
@@ -160,7 +157,7 @@ func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerri
 		if err := rows.Scan(&r.Process, &at, &status); err != nil {
 			return nil, err
 		}
-		r.At = fromMilliseconds(at)
+		r.At = storekit.FromMillis(at)
 		if json.Unmarshal(status, &r.Status) == nil {
 			reports = append(reports, r)
 		}

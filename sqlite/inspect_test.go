@@ -16,7 +16,7 @@ func TestBesideANewerSchema(t *testing.T) {
 	} {
 		s.say(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
 	}
-	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{}))
+	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:1:stream/s"}}))
 	announce(t, store)
 	term := elect(t, store, shardA)
 	ctx, cancel := context.WithCancel(t.Context())

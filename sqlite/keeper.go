@@ -73,7 +73,7 @@ func (s *Store) beat() error {
 	}
 	s.beaten(began)
 	if freed {
-		wake(s.wakeWatcher)
+		s.wakeWatcher.Set()
 	}
 	for shard, t := range live {
 		if held[shard] != t.number {
@@ -91,14 +91,14 @@ func (s *Store) writeBeat(st *statements) error {
 		return errClosed
 	}
 	now := s.config.Now()
-	forgotten, err := st.changed(st.forget, milliseconds(now.Add(-forgetAfter)), s.id)
+	forgotten, err := st.changed(st.forget, now.Add(-forgetAfter).UnixMilli(), s.id)
 	if err == nil && forgotten > 0 {
 		err = st.exec(st.forgetWaiting)
 	}
 	if err != nil {
 		return err
 	}
-	return st.exec(st.beat, s.id, s.config.Process, s.beats.Add(1), s.config.LeaseTTL.Milliseconds(), milliseconds(now))
+	return st.exec(st.beat, s.id, s.config.Process, s.beats.Add(1), s.config.LeaseTTL.Milliseconds(), now.UnixMilli())
 }
 
 // lineUp writes for which shards this process waits, where that is not what the

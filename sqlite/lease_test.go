@@ -238,9 +238,9 @@ func TestABeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		store := s.open()
-		slow := func(p sqlite.Point, write func() error) error {
+		slow := func(p storetest.Point, write func() error) error {
 			err := write()
-			if p == string(storetest.PointCampaign) {
+			if p == storetest.PointCampaign {
 				time.Sleep(3 * time.Second) // three beats between its writing and its taker's notice of that
 			}
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // letterPage is how many dead letters one read takes: a megabyte at most.
@@ -70,7 +71,7 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 
 // DropDeadLetters implements gerritstream.Operator.
 func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
-	err = o.write(ctx, pointDropLetters, func(ctx context.Context, conn *sql.Conn) error {
+	err = o.write(ctx, storekit.PointDropDeadLetters, func(ctx context.Context, conn *sql.Conn) error {
 		dropped = 0
 		for _, id := range ids {
 			n, err := dropLetter(ctx, conn, id)
@@ -97,8 +98,8 @@ func dropLetter(ctx context.Context, conn *sql.Conn, id gerritstream.EventID) (i
 
 // RedriveDeadLetter implements gerritstream.Operator.
 func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
-	row := eventRow(&e, milliseconds(time.Now()))
-	return o.write(ctx, pointRetryLetter, func(ctx context.Context, conn *sql.Conn) error {
+	row := eventRow(&e, time.Now().UnixMilli())
+	return o.write(ctx, storekit.PointRedrive, func(ctx context.Context, conn *sql.Conn) error {
 		var kept, length int
 		err := conn.QueryRowContext(ctx, `SELECT length(payload), length FROM dead_letters WHERE id = ?`, e.ID[:]).Scan(&kept, &length)
 		switch {

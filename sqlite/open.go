@@ -31,8 +31,7 @@ type Store struct {
 	tending *sql.DB // for checkpoints: opened for each
 	writer  *writer
 
-	// intercept, if not nil, stands around each write: tests make it fail.
-	intercept func(p point, write func() error) error
+	intercept storekit.Intercept // nil but in tests
 
 	clock   clock
 	beats   atomic.Uint64 // counts this process' beats
@@ -44,8 +43,8 @@ type Store struct {
 
 	condemned chan struct{} // closed by condemn: the store cannot be used any more
 
-	wakeKeeper  chan struct{} // of capacity 1
-	wakeWatcher chan struct{} // likewise
+	wakeKeeper  storekit.Signal
+	wakeWatcher storekit.Signal
 
 	mu          sync.Mutex // guards all below
 	doom        error      // why the store was condemned; nil: it was not
@@ -59,18 +58,6 @@ type Store struct {
 	presences   map[string]presence             // of processes, as seen last
 	lined       map[gerritstream.ShardID]bool   // shards for which this process is in the file as a candidate
 }
-
-// point is a place at which the store writes for its caller.
-type point string
-
-const (
-	pointSetStart point = "set origin"
-	pointCampaign point = "campaign"
-	pointCommit   point = "commit"
-	pointResign   point = "resign"
-	pointReport   point = "report"
-	pointAnnounce point = "advertise"
-)
 
 // Open opens the store in a file, making it when it is missing. The error is
 // one line that says what is wrong and what to do; ErrNewerFormat: a newer
@@ -103,8 +90,8 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		discards:    storekit.NewDiscards(config.Logger.With("store", place.path)),
 		stop:        make(chan struct{}),
 		condemned:   make(chan struct{}),
-		wakeKeeper:  make(chan struct{}, 1),
-		wakeWatcher: make(chan struct{}, 1),
+		wakeKeeper:  storekit.NewSignal(),
+		wakeWatcher: storekit.NewSignal(),
 		terms:       map[gerritstream.ShardID]*term{},
 		taking:      map[gerritstream.ShardID]uint64{},
 		tried:       map[gerritstream.ShardID]uint64{},
@@ -202,22 +189,6 @@ func (s *Store) resign(ctx context.Context) error {
 }
 
 // write has run written for the caller of a method.
-func (s *Store) write(ctx context.Context, p point, run func(*statements) error) error {
-	if s.intercept == nil {
-		return s.writer.do(ctx, run)
-	}
-	return s.intercept(p, func() error { return s.writer.do(ctx, run) })
+func (s *Store) write(ctx context.Context, p storekit.Point, run func(*statements) error) error {
+	return s.intercept.Write(p, func() error { return s.writer.do(ctx, run) })
 }
-
-// wake lets a goroutine look again; one call stands for any number.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// milliseconds is how times are stored.
-func milliseconds(t time.Time) int64 { return t.UnixMilli() }
-
-func fromMilliseconds(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

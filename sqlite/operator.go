@@ -20,19 +20,10 @@ type Operator struct {
 	path    string
 	closing closing
 
-	// intercept, if not nil, stands around each write: tests make it fail.
-	intercept func(p point, write func() error) error
+	intercept storekit.Intercept // nil but in tests
 }
 
 var _ gerritstream.Operator = (*Operator)(nil)
-
-// The places at which an operator writes.
-const (
-	pointSetPosition     point = "set position"
-	pointRemovePositions point = "remove positions"
-	pointDropLetters     point = "drop dead letters"
-	pointRetryLetter     point = "redrive"
-)
 
 // OpenOperator opens a file that is there, which may be in use. The error is
 // one line that says what is wrong and what to do.
@@ -73,18 +64,14 @@ func openOperator(ctx context.Context, path string) (*Operator, error) {
 func (o *Operator) Close(context.Context) error { return o.closing.close(o.db) }
 
 // write runs a transaction: all of it is written, or nothing.
-func (o *Operator) write(ctx context.Context, p point, run func(context.Context, *sql.Conn) error) error {
-	write := func() error {
+func (o *Operator) write(ctx context.Context, p storekit.Point, run func(context.Context, *sql.Conn) error) error {
+	return o.intercept.Write(p, func() error {
 		conn, err := o.db.Conn(ctx)
 		if err != nil {
 			return explain(o.path, err)
 		}
 		return errors.Join(o.transact(ctx, conn, run), conn.Close())
-	}
-	if o.intercept != nil {
-		return o.intercept(p, write)
-	}
-	return write()
+	})
 }
 
 func (o *Operator) transact(ctx context.Context, conn *sql.Conn, run func(context.Context, *sql.Conn) error) (err error) {
@@ -140,15 +127,12 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 }
 
 // storedPosition reads a row of positions.
-func storedPosition(raw []byte, committed int64) (s gerritstream.StoredPosition) {
-	var err error
-	if s.Position, s.Stamp, err = storekit.DecodePosition(raw); err != nil {
-		s.Position = gerritstream.Position{Unreadable: err}
-	}
+func storedPosition(raw []byte, committed int64) gerritstream.StoredPosition {
+	var at time.Time
 	if committed != 0 {
-		s.Committed = fromMilliseconds(committed)
+		at = storekit.FromMillis(committed)
 	}
-	return s
+	return storekit.StoredPosition(raw, at)
 }
 
 // epochOf returns the current epoch.
@@ -177,7 +161,7 @@ func held(ctx context.Context, q querier, key gerritstream.PositionKey) (*gerrit
 func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstream.ShardID,
 	change func(*gerritstream.StoredPosition) (gerritstream.Position, error),
 ) error {
-	return o.write(ctx, pointSetPosition, func(ctx context.Context, conn *sql.Conn) error {
+	return o.write(ctx, storekit.PointSetPosition, func(ctx context.Context, conn *sql.Conn) error {
 		current, err := epochOf(ctx, conn)
 		if err != nil {
 			return err
@@ -220,13 +204,13 @@ func setPosition(ctx context.Context, conn *sql.Conn, epoch int, shard gerritstr
 	raw := storekit.EncodePosition(pos, gerritstream.Stamp{Term: term, Nonce: rand.Text()})
 	_, err = conn.ExecContext(ctx, `INSERT INTO positions (epoch, shard, position, committed) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`,
-		epoch, string(shard), string(raw), milliseconds(time.Now()))
+		epoch, string(shard), string(raw), time.Now().UnixMilli())
 	return err
 }
 
 // RemovePositions implements gerritstream.Operator.
 func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
-	err = o.write(ctx, pointRemovePositions, func(ctx context.Context, conn *sql.Conn) error {
+	err = o.write(ctx, storekit.PointRemovePositions, func(ctx context.Context, conn *sql.Conn) error {
 		current, err := epochOf(ctx, conn)
 		if err != nil {
 			return err

@@ -10,19 +10,6 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// decodePosition reads a stored position. One that is damaged is a position
-// with Unreadable set; one of a newer version is an error.
-func decodePosition(raw []byte) (gerritstream.Position, error) {
-	pos, _, err := storekit.DecodePosition(raw)
-	switch {
-	case errors.Is(err, gerritstream.ErrNewerFormat):
-		return gerritstream.Position{}, err
-	case err != nil:
-		return gerritstream.Position{Unreadable: err}, nil
-	}
-	return pos, nil
-}
-
 // readPosition reads one position. ok is false when there is none.
 func readPosition(ctx context.Context, q querier, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
 	row := q.QueryRowContext(ctx, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`, epoch, shard)
@@ -41,7 +28,7 @@ func scanPosition(row *sql.Row) (pos gerritstream.Position, ok bool, err error) 
 		return gerritstream.Position{}, false, nil
 	}
 	if err == nil {
-		pos, err = decodePosition(raw)
+		pos, err = storekit.ReadPosition(raw)
 	}
 	return pos, err == nil, err
 }
@@ -63,7 +50,7 @@ func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.Shar
 		if err := rows.Scan(&shard, &raw); err != nil {
 			return nil, explainRead(s.path, err)
 		}
-		if positions[shard], err = decodePosition(raw); err != nil {
+		if positions[shard], err = storekit.ReadPosition(raw); err != nil {
 			return nil, fmt.Errorf("read position of %s: %w", shard, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Reader reads a store's file without becoming a member of it. It changes
@@ -256,9 +257,9 @@ func scanEvent(rows *sql.Rows) (e Event, err error) {
 		}
 	}
 	copy(e.ID[:], id)
-	e.Arrived, e.Queued = fromMilliseconds(arrived), fromMilliseconds(queued)
+	e.Arrived, e.Queued = storekit.FromMillis(arrived), storekit.FromMillis(queued)
 	if created.Valid {
-		e.Event.Created = fromMilliseconds(created.Int64)
+		e.Event.Created = storekit.FromMillis(created.Int64)
 	}
 	return e, nil
 }
@@ -296,6 +297,6 @@ func scanLetter(row scanner) (n int64, l gerritstream.StoredDeadLetter, err erro
 	}
 	copy(l.DeadLetter.ID[:], id)
 	copy(l.DeadLetter.SHA256[:], sum)
-	l.DeadLetter.Arrived, l.StoredAt = fromMilliseconds(arrived), fromMilliseconds(aside)
+	l.DeadLetter.Arrived, l.StoredAt = storekit.FromMillis(arrived), storekit.FromMillis(aside)
 	return n, l, nil
 }

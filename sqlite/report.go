@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Report implements gerritstream.Store.
@@ -14,10 +15,10 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	return s.write(ctx, pointReport, func(st *statements) error {
+	return s.write(ctx, storekit.PointReport, func(st *statements) error {
 		if err := s.writeBeat(st); err != nil { // makes the process' row if it was forgotten
 			return err
 		}
-		return st.exec(st.report, string(report), milliseconds(s.config.Now()), s.id)
+		return st.exec(st.report, string(report), s.config.Now().UnixMilli(), s.id)
 	})
 }

@@ -86,7 +86,7 @@ func (s *Store) removeExpired(before time.Time) (total, unread int64, err error)
 	for {
 		var n, missed int64
 		err := s.writer.do(context.Background(), func(st *statements) (err error) {
-			n, missed, err = s.removeBatch(st, milliseconds(before))
+			n, missed, err = s.removeBatch(st, before.UnixMilli())
 			return err
 		})
 		if err != nil {
@@ -126,5 +126,5 @@ func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err 
 	if !consumers {
 		return n, 0, nil
 	}
-	return n, unread, st.exec(st.note, "expired unread at", milliseconds(s.config.Now()))
+	return n, unread, st.exec(st.note, "expired unread at", s.config.Now().UnixMilli())
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
-	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // statements are all that the writer says, prepared. They run without a
@@ -117,10 +116,7 @@ func (s *statements) inEpoch(epoch int) error {
 	if _, err := s.get(s.currentEpoch, nil, []any{&current}); err != nil {
 		return err
 	}
-	if epoch < current {
-		return fmt.Errorf("epoch %d: %w", epoch, gerritstream.ErrStaleEpoch)
-	}
-	return nil
+	return storekit.CheckEpoch(epoch, current)
 }
 
 func (s *statements) close() {

@@ -94,8 +94,8 @@ func (s *shared) open() *sqlite.Store {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	store.Intercept(func(p sqlite.Point, write func() error) error {
-		return suffer(s.fault(storetest.Point(p)), store, write)
+	store.Intercept(func(p storetest.Point, write func() error) error {
+		return suffer(s.fault(p), store, write)
 	})
 	s.t.Cleanup(func() {
 		store.Kill()
@@ -112,8 +112,8 @@ func (s *shared) operator() *sqlite.Operator {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	o.Intercept(func(p sqlite.Point, write func() error) error {
-		return suffer(s.fault(storetest.Point(p)), nil, write)
+	o.Intercept(func(p storetest.Point, write func() error) error {
+		return suffer(s.fault(p), nil, write)
 	})
 	return o
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var (
@@ -66,7 +67,7 @@ func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
 		return err
 	}
 	w := t.encode(&c)
-	if err := t.store.write(ctx, pointCommit, w.write); err != nil {
+	if err := t.store.write(ctx, storekit.PointCommit, w.write); err != nil {
 		return err
 	}
 	t.store.discards.Log(w.discarded)
@@ -76,13 +77,13 @@ func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
 // Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
 	t.finish(errResigned)
-	err := t.store.write(ctx, pointResign, func(st *statements) error {
+	err := t.store.write(ctx, storekit.PointResign, func(st *statements) error {
 		return st.exec(st.freeLease, t.shard, t.number, t.store.id)
 	})
 	if err != nil {
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
-	wake(t.store.wakeWatcher)
+	t.store.wakeWatcher.Set()
 	return nil
 }
 
@@ -103,7 +104,7 @@ func (t *term) finish(why error) {
 		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
 	}
 	t.cancel(why)
-	wake(s.wakeKeeper)
+	s.wakeKeeper.Set()
 }
 
 // endAll ends all terms of the process.

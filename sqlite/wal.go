@@ -83,7 +83,7 @@ func (w *walKeeper) cut(ctx context.Context) error {
 		w.since = 0
 		_, _, err = w.store.checkpoint(ctx, "TRUNCATE")
 	case w.since == 0, carried != w.carried: // another reader is the oldest now
-		w.since = milliseconds(w.store.config.Now())
+		w.since = w.store.config.Now().UnixMilli()
 	}
 	w.carried = carried
 	return err

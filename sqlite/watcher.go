@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // lookEvery is how often candidates look at leases, and waiters at positions:
@@ -45,7 +46,7 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 		defer s.mu.Unlock()
 		s.waiters = slices.DeleteFunc(s.waiters, func(o *waiter) bool { return o == w })
 	}()
-	wake(s.wakeWatcher)
+	s.wakeWatcher.Set()
 	select {
 	case <-w.ended:
 		return nil
@@ -233,7 +234,7 @@ func (s *Store) standInLine(candidacies []*candidacy) {
 	}
 	s.mu.Unlock()
 	if news {
-		wake(s.wakeKeeper)
+		s.wakeKeeper.Set()
 	}
 }
 
@@ -261,7 +262,7 @@ var errMoved = errors.New("another candidate was faster")
 // if it did, or cannot.
 func (s *Store) take(c *candidacy, seen lease) {
 	t := s.newTerm(c, seen)
-	err := s.write(context.Background(), pointCampaign, func(st *statements) error { return t.take(st, seen) })
+	err := s.write(context.Background(), storekit.PointCampaign, func(st *statements) error { return t.take(st, seen) })
 	s.mu.Lock()
 	delete(s.taking, c.shard)
 	if err == nil {
@@ -276,9 +277,9 @@ func (s *Store) take(c *candidacy, seen lease) {
 	case errors.Is(err, errMoved), errors.Is(err, gerritstream.ErrRetryLater):
 		// The next look tells more.
 	case errors.Is(err, errUnknownOutcome):
-		wake(s.wakeKeeper) // to free the lease, should the process have it
+		s.wakeKeeper.Set() // to free the lease, should the process have it
 	default:
-		wake(s.wakeKeeper)
+		s.wakeKeeper.Set()
 		s.deliver(c, result{err: err})
 	}
 }

@@ -8,20 +8,8 @@ import (
 	"slices"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
-
-// member is a process that announced itself, as the others see it. Memory.mu
-// owns it; it does not change.
-type member struct{ gerritstream.Member }
-
-// newMember makes a member of what was stored, whatever that is.
-func newMember(id string, raw []byte) *member {
-	m := &member{gerritstream.Member{ID: id}}
-	if err := json.Unmarshal(raw, &m.Info); err != nil {
-		m.Info, m.Damaged = gerritstream.MemberInfo{}, fmt.Errorf("read announcement of %s: %w", id, err)
-	}
-	return m
-}
 
 // candidate is a place in a line.
 type candidate struct {
@@ -105,7 +93,7 @@ func (m *Memory) WriteMember(p *Process, raw []byte) {
 	if raw == nil {
 		delete(m.members, p.id)
 	} else {
-		m.members[p.id] = newMember(p.id, raw)
+		m.members[p.id] = storekit.DecodeMember(p.id, raw)
 	}
 	m.changedLocked()
 }
@@ -120,7 +108,7 @@ func (p *Process) Advertise(ctx context.Context, a gerritstream.MemberInfo) erro
 		if p.death.Err() != nil {
 			return ErrProcessDead
 		}
-		p.memory.members[p.id] = newMember(p.id, raw)
+		p.memory.members[p.id] = storekit.DecodeMember(p.id, raw)
 		return nil
 	})
 }
@@ -148,7 +136,7 @@ func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID)
 func (m *Memory) membersLocked() []gerritstream.Member {
 	members := make([]gerritstream.Member, 0, len(m.members))
 	for _, id := range slices.Sorted(maps.Keys(m.members)) {
-		o := m.members[id].Member
+		o := m.members[id]
 		o.Info.Leads = slices.Clone(o.Info.Leads)
 		members = append(members, o)
 	}

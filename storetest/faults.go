@@ -2,29 +2,31 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Point is a place at which a Store writes.
-type Point string
+// Point is a place at which a Store or an Operator writes.
+type Point = storekit.Point
 
 // The write points of a Store.
 const (
-	PointSetOrigin Point = "set origin"
-	PointCampaign  Point = "campaign" // the taking of a leadership that is free
-	PointCommit    Point = "commit"
-	PointResign    Point = "resign"
-	PointReport    Point = "report"
-	PointAdvertise Point = "advertise"
+	PointSetOrigin = storekit.PointSetOrigin
+	PointCampaign  = storekit.PointCampaign // taking a leadership that is free
+	PointCommit    = storekit.PointCommit
+	PointResign    = storekit.PointResign
+	PointReport    = storekit.PointReport
+	PointAdvertise = storekit.PointAdvertise
 )
 
 // The write points of an Operator.
 const (
-	PointSetPosition     Point = "set position"
-	PointRemovePositions Point = "remove positions"
-	PointDropDeadLetters Point = "drop dead letters"
-	PointRedrive         Point = "redrive"
+	PointSetPosition     = storekit.PointSetPosition
+	PointRemovePositions = storekit.PointRemovePositions
+	PointDropDeadLetters = storekit.PointDropDeadLetters
+	PointRedrive         = storekit.PointRedrive
 )
 
 // points are all write points of a Store.
@@ -32,7 +34,7 @@ var points = []Point{PointSetOrigin, PointCampaign, PointCommit, PointResign, Po
 
 // Points returns all write points of a Store, for tests that go through each of
 // them.
-func Points() []Point { return append([]Point(nil), points...) }
+func Points() []Point { return slices.Clone(points) }
 
 // Fault is what befalls one write.
 type Fault string

@@ -52,12 +52,9 @@ func (m *Memory) inspectShardsLocked(start *gerritstream.Origin) map[gerritstrea
 		if key.epoch != epoch {
 			continue
 		}
-		pos, err := stored.decode()
-		if err != nil {
-			pos = gerritstream.Position{Unreadable: err}
-		}
+		p := stored.stored()
 		s := shards[key.shard]
-		s.Position, s.Committed = &pos, stored.committed
+		s.Position, s.Committed = &p.Position, p.Committed
 		shards[key.shard] = s
 	}
 	return shards

@@ -1,12 +1,12 @@
 package storetest
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // stream is the stream that the suite's records come from.
@@ -72,7 +72,7 @@ func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 }
 
 func letterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.DeadLetter {
-	return gerritstream.DeadLetter{
+	d := gerritstream.DeadLetter{
 		ID:      gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
 		Shard:   shard,
 		Seq:     sequence(n),
@@ -80,10 +80,9 @@ func letterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.
 		Arrived: arrival(n),
 		Reason:  "utf8",
 		Detail:  "byte 128 of the record begins no character",
-		Payload: payload[:min(len(payload), gerritstream.MaxDeadLetterBytes)],
-		Length:  len(payload),
-		SHA256:  sha256.Sum256(payload),
 	}
+	storekit.SetPayload(&d, payload)
+	return d
 }
 
 // step is the commit of the records from first to last of a shard, all of them

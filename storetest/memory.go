@@ -44,7 +44,7 @@ type Memory struct {
 	dead        []gerritstream.StoredDeadLetter
 	discarded   int64
 	reports     map[string]report                                    // by id of the process
-	members     map[string]*member                                   // by id
+	members     map[string]gerritstream.Member                       // by id; they do not change
 	checkpoints map[gerritstream.ShardID]gerritstream.SequenceNumber // of another program
 	processes   int                                                  // made so far
 	nonces      uint64
@@ -85,7 +85,7 @@ func NewMemory(config MemoryConfig) *Memory {
 		leases:      map[gerritstream.ShardID]*lease{},
 		held:        map[gerritstream.EventID]bool{},
 		reports:     map[string]report{},
-		members:     map[string]*member{},
+		members:     map[string]gerritstream.Member{},
 		checkpoints: map[gerritstream.ShardID]gerritstream.SequenceNumber{},
 	}
 }
@@ -199,11 +199,7 @@ func (m *Memory) Position(epoch int, shard gerritstream.ShardID) (pos gerritstre
 	if p == nil {
 		return gerritstream.Position{}, false
 	}
-	pos, err := p.decode()
-	if err != nil {
-		return gerritstream.Position{Unreadable: err}, true
-	}
-	return pos, true
+	return p.stored().Position, true
 }
 
 // WritePosition stores raw as a shard's position, whatever it is; nil removes
@@ -255,8 +251,7 @@ func (m *Memory) holdersLocked(p *Process) []*term {
 	return terms
 }
 
-// decode reads a stored position.
-func (p *position) decode() (gerritstream.Position, error) {
-	pos, _, err := storekit.DecodePosition(p.raw)
-	return pos, err
+// stored returns a position with what is beside it.
+func (p *position) stored() gerritstream.StoredPosition {
+	return storekit.StoredPosition(p.raw, p.committed)
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Operator is an operator's view of a Memory: a gerritstream.Operator whose
@@ -48,16 +47,6 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Shard, b.Shard))
 	})
 	return stored, nil
-}
-
-// stored returns a position with what is beside it.
-func (p *position) stored() gerritstream.StoredPosition {
-	s := gerritstream.StoredPosition{Committed: p.committed}
-	var err error
-	if s.Position, s.Stamp, err = storekit.DecodePosition(p.raw); err != nil {
-		s.Position = gerritstream.Position{Unreadable: err}
-	}
-	return s
 }
 
 // SetPosition implements gerritstream.Operator.

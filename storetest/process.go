@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // Process is one process' view of a Memory: a gerritstream.Store that can die,
@@ -188,28 +188,12 @@ func (p *Process) write(ctx context.Context, w Write, apply func() error) error 
 	return nil
 }
 
-// startFormat is the version of the stored start record.
-const startFormat = 1
-
-// storedStart is a start record as stored.
-type storedStart struct {
-	Format int `json:"format"`
-	gerritstream.Origin
-}
-
 // startLocked reads the start record; nil: none.
 func (m *Memory) startLocked() (*gerritstream.Origin, error) {
 	if m.start == nil {
 		return nil, nil
 	}
-	var stored storedStart
-	if err := json.Unmarshal(m.start, &stored); err != nil {
-		return nil, fmt.Errorf("read start record: %w", err)
-	}
-	if stored.Format > startFormat {
-		return nil, fmt.Errorf("read start record: format %d: %w", stored.Format, gerritstream.ErrNewerFormat)
-	}
-	return &stored.Origin, nil
+	return storekit.DecodeOrigin(m.start)
 }
 
 // Origin implements gerritstream.Store.
@@ -234,22 +218,12 @@ func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next
 		if err != nil {
 			return err
 		}
-		if !sameStart(held, prev) {
+		if !storekit.SameOrigin(held, prev) {
 			return fmt.Errorf("set start: %w", gerritstream.ErrConflict)
 		}
-		m.start, err = json.Marshal(storedStart{startFormat, next})
+		m.start, err = storekit.EncodeOrigin(next)
 		return err
 	})
-}
-
-// sameStart compares two start records as they would be stored.
-func sameStart(a, b *gerritstream.Origin) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // Positions implements gerritstream.Store.
@@ -265,14 +239,10 @@ func (p *Process) Positions(ctx context.Context, epoch int) (map[gerritstream.Sh
 		if key.epoch != epoch {
 			continue
 		}
-		pos, err := stored.decode()
-		switch {
-		case errors.Is(err, gerritstream.ErrNewerFormat):
+		var err error
+		if positions[key.shard], err = storekit.ReadPosition(stored.raw); err != nil {
 			return nil, fmt.Errorf("read position of %s: %w", key.shard, err)
-		case err != nil:
-			pos = gerritstream.Position{Unreadable: err}
 		}
-		positions[key.shard] = pos
 	}
 	return positions, nil
 }
@@ -288,10 +258,8 @@ func (p *Process) WaitEnded(ctx context.Context, epoch int, shard gerritstream.S
 		changed := m.changed
 		stored := m.positions[positionKey{epoch, shard}]
 		m.mu.Unlock()
-		if stored != nil {
-			if pos, err := stored.decode(); err == nil && pos.Ended {
-				return nil
-			}
+		if stored != nil && stored.stored().Position.Ended {
+			return nil
 		}
 		p.wait(ctx, changed)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var inspectTests = []test{
@@ -42,7 +43,7 @@ func inspectFull(f *fixture) {
 	f.commit(term, c)
 
 	in := f.inspect(other)
-	if in.Origin == nil || !equalStart(*in.Origin, start) {
+	if !storekit.SameOrigin(in.Origin, &start) {
 		f.Errorf("start is %+v, want %+v", in.Origin, start)
 	}
 	if in.Queue != 2 || in.DeadLetters != 1 || in.Discarded != 0 || in.Expired != 0 {

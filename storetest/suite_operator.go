@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // operatorTests are what is promised of positions to an operator.
@@ -107,7 +108,7 @@ func operatorStored(f *fixture) {
 	second := f.held(o)
 
 	want, s := after(2), second.Positions[shardA]
-	if first.Origin == nil || !equalStart(*first.Origin, firstStart()) || second.Epoch() != 0 || len(second.Earlier) != 0 {
+	if !storekit.SameOrigin(first.Origin, new(firstStart())) || second.Epoch() != 0 || len(second.Earlier) != 0 {
 		f.Errorf("start is %+v, earlier positions %v", first.Origin, second.Earlier)
 	}
 	if len(second.Positions) != 1 || !samePosition(s.Position, want) || s.Stamp.Term != term.Number() {

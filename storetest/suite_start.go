@@ -1,13 +1,13 @@
 package storetest
 
 import (
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var startTests = []test{
@@ -35,12 +35,6 @@ func recreated(n int) gerritstream.Origin {
 	return s
 }
 
-func equalStart(a, b gerritstream.Origin) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
-}
-
 // hasStart checks the start record as a process reads it. nil: none.
 func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Origin) {
 	f.Helper()
@@ -48,7 +42,7 @@ func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Origin) 
 	if err != nil {
 		f.Fatalf("start: %v", err)
 	}
-	if ok != (want != nil) || ok && !equalStart(got, *want) {
+	if ok != (want != nil) || ok && !storekit.SameOrigin(&got, want) {
 		f.Errorf("start record is %+v (%v), want %+v", got, ok, want)
 	}
 }

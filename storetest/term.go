@@ -3,7 +3,6 @@ package storetest
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -70,7 +69,7 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 		if !m.lineUpLocked(shard, c) {
 			return nil
 		}
-		if err := m.inEpochLocked(epoch); err != nil {
+		if err := storekit.CheckEpoch(epoch, storekit.StoredEpoch(m.start)); err != nil {
 			return err
 		}
 		t := &term{process: p, epoch: epoch, shard: shard}
@@ -107,12 +106,9 @@ func (t *term) beginLocked() error {
 	if stored == nil {
 		return nil
 	}
-	pos, err := stored.decode()
-	switch {
-	case errors.Is(err, gerritstream.ErrNewerFormat):
+	pos, err := storekit.ReadPosition(stored.raw)
+	if err != nil {
 		return fmt.Errorf("campaign for %s: %w", t.shard, err)
-	case err != nil:
-		pos = gerritstream.Position{Unreadable: err}
 	}
 	t.beginning = gerritstream.Beginning{Position: pos, Stored: true}
 	return nil
@@ -142,7 +138,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		if m.leases[t.shard].holder != t {
 			return fmt.Errorf("commit to %s: %w", t.shard, gerritstream.ErrLeadershipLost)
 		}
-		if err := m.inEpochLocked(t.epoch); err != nil {
+		if err := storekit.CheckEpoch(t.epoch, storekit.StoredEpoch(m.start)); err != nil {
 			return fmt.Errorf("commit to %s: %w", t.shard, err)
 		}
 		if err := c.Check(m.config.Limits); err != nil {
@@ -159,15 +155,6 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		defer m.mu.Unlock()
 		t.failLocked(err)
 		return err
-	}
-	return nil
-}
-
-// inEpochLocked returns ErrStaleEpoch if the start record is of a later epoch.
-func (m *Memory) inEpochLocked(epoch int) error {
-	var start gerritstream.Origin
-	if json.Unmarshal(m.start, &start) == nil && epoch < start.Epoch { // one that cannot be read says nothing
-		return fmt.Errorf("epoch %d: %w", epoch, gerritstream.ErrStaleEpoch)
 	}
 	return nil
 }
@@ -202,14 +189,14 @@ func (m *Memory) queueLocked(e gerritstream.Entry) {
 
 // putAsideLocked keeps a dead letter, once, within the bounds.
 func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
-	stored := len(d.Payload)
+	room := storekit.DeadLetterRoom{Held: len(m.dead)}
 	for i := range m.dead {
 		if m.dead[i].DeadLetter.ID == d.ID {
 			return
 		}
-		stored += len(m.dead[i].DeadLetter.Payload)
+		room.Bytes += len(m.dead[i].DeadLetter.Payload)
 	}
-	if len(m.dead) >= gerritstream.MaxDeadLetters || stored > gerritstream.MaxDeadLetterStorage {
+	if !room.Admit(&d) {
 		m.discarded++
 		return
 	}

@@ -1,4 +1,3 @@
-// Package storekit holds what every store would otherwise write again.
 package storekit
 
 import (
@@ -10,51 +9,47 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// discardsEvery is the time between two lines of Discards.
+// discardsEvery is the least time between two warnings of Discards.
 const discardsEvery = time.Minute
 
-// Discards logs the dead letters that a store had no room for: each at level
-// debug, and all of them together at most once a minute, as a warning with
-// their number and one of them. Its methods may be called by several goroutines
-// at once.
+// Discards logs the dead letters that a store had no room for: each one at
+// level debug, and at most once a minute a warning with their number and one of
+// them. Its methods may be called by several goroutines at once.
 type Discards struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	told time.Time // under mu: of the last warning
-	more int       // under mu: letters since then
+	mu     sync.Mutex
+	warned time.Time // under mu: the last warning
+	since  int       // under mu: discarded since then
 }
 
 // NewDiscards returns one that has logged nothing yet.
 func NewDiscards(log *slog.Logger) *Discards { return &Discards{log: log} }
 
-// Log logs letters once the commit that discards them is durable. It keeps
-// none.
-func (d *Discards) Log(letters []gerritstream.DeadLetter) {
-	if len(letters) == 0 {
+// Log logs dead letters once the commit that discards them is durable. It keeps
+// none of them, and logs no payload.
+func (d *Discards) Log(discarded []gerritstream.DeadLetter) {
+	if len(discarded) == 0 {
 		return
 	}
-	for i := range letters {
-		d.log.Debug("no room for a dead letter: only this line is left of it", sample(&letters[i])...)
+	attrs := func(l *gerritstream.DeadLetter) []any {
+		return []any{
+			"shard", string(l.Shard), "seq", string(l.Seq), "sub", l.Sub, "event", l.ID, "reason", l.Reason,
+			"length", l.Length, "sha256", hex.EncodeToString(l.SHA256[:]),
+		}
+	}
+	for i := range discarded {
+		d.log.Debug("no room for dead letter", attrs(&discarded[i])...)
 	}
 	d.mu.Lock()
-	d.more += len(letters)
-	letterCount, now := d.more, time.Now()
-	due := d.told.IsZero() || now.Sub(d.told) >= discardsEvery
+	d.since += len(discarded)
+	count, now := d.since, time.Now()
+	due := d.warned.IsZero() || now.Sub(d.warned) >= discardsEvery
 	if due {
-		d.told, d.more = now, 0
+		d.warned, d.since = now, 0
 	}
 	d.mu.Unlock()
 	if due {
-		d.log.Warn("no room for dead letters: they are counted, and what they held is in the stream alone",
-			append([]any{"letters", letterCount}, sample(&letters[0])...)...)
-	}
-}
-
-// sample says which record a letter is of, and nothing of what is in it.
-func sample(l *gerritstream.DeadLetter) []any {
-	return []any{
-		"shard", string(l.Shard), "sequence", string(l.Seq), "sub", l.Sub, "event", l.ID, "reason", l.Reason,
-		"length", l.Length, "sha256", hex.EncodeToString(l.SHA256[:]),
+		d.log.Warn("no room for dead letters: counted only", append([]any{"count", count}, attrs(&discarded[0])...)...)
 	}
 }

@@ -194,8 +194,8 @@ var crewMutants = []mutant{
 	{
 		name: "SQLite: a process that is long dead is a member",
 		file: "sqlite/crew.go",
-		old:  "age := min(max(now.Sub(fromMilliseconds(p.beaten)), 0), ttl)",
-		new:  "age := min(max(now.Sub(fromMilliseconds(p.beaten)), 0), 0*ttl)",
+		old:  "age := min(max(now.Sub(storekit.FromMillis(p.beaten)), 0), ttl)",
+		new:  "age := min(max(now.Sub(storekit.FromMillis(p.beaten)), 0), 0*ttl)",
 		pkg:  "./sqlite", tests: "TestLongDeadMembersAreNone",
 	},
 	{

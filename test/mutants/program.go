@@ -48,9 +48,9 @@ var programMutants = []mutant{
 	{
 		name: "log: each dead letter without room has a warning of its own",
 		file: "internal/storekit/discards.go",
-		old:  "due := d.told.IsZero() || now.Sub(d.told) >= discardsEvery",
+		old:  "due := d.warned.IsZero() || now.Sub(d.warned) >= discardsEvery",
 		new:  "due := true",
-		pkg:  "./internal/storekit", tests: "TestDiscardsAreToldOnceAMinute",
+		pkg:  "./internal/storekit", tests: "TestDiscardsAreLoggedOnceAMinute",
 	},
 	{
 		name: "status: a burst of dead letters is no finding",

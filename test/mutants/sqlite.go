@@ -130,9 +130,9 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "SQLite: dead letters are bounded by their number alone",
-		file: "sqlite/commit.go",
-		old:  "if held >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {",
-		new:  "if held >= gerritstream.MaxDeadLetters {",
+		file: "internal/storekit/storekit.go",
+		old:  "if r.Held >= gerritstream.MaxDeadLetters || r.Bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {",
+		new:  "if r.Held >= gerritstream.MaxDeadLetters {",
 		pkg:  "./sqlite", tests: "TestDeadLettersAreBoundedByTheirBytes",
 	},
 	{

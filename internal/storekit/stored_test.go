@@ -77,6 +77,80 @@ func TestDamagedPositionsAreRefused(t *testing.T) {
 	}
 }
 
+// A store's reader refuses a newer format and keeps a damaged position; an
+// operator keeps both.
+func TestUnreadablePositions(t *testing.T) {
+	good := EncodePosition(at("5", 1), gerritstream.Stamp{Term: 3})
+	if p, err := ReadPosition(good); err != nil || p.After != "5" {
+		t.Errorf("read %+v, %v", p, err)
+	}
+	if p := StoredPosition(good, t0); p.Position.After != "5" || p.Stamp.Term != 3 || !p.Committed.Equal(t0) {
+		t.Errorf("read %+v", p)
+	}
+	if p, err := ReadPosition([]byte("x")); err != nil || !errors.Is(p.Unreadable, gerritstream.ErrBadPosition) {
+		t.Errorf("read %+v, %v", p, err)
+	}
+	if _, err := ReadPosition([]byte(`{"format":2}`)); !errors.Is(err, gerritstream.ErrNewerFormat) {
+		t.Errorf("read a newer format: %v", err)
+	}
+	for raw, want := range map[string]error{"x": gerritstream.ErrBadPosition, `{"format":2}`: gerritstream.ErrNewerFormat} {
+		if p := StoredPosition([]byte(raw), t0); !errors.Is(p.Position.Unreadable, want) || !p.Committed.Equal(t0) {
+			t.Errorf("read %+v, want %v", p, want)
+		}
+	}
+}
+
+func TestOriginSurvivesStoring(t *testing.T) {
+	origin := gerritstream.Origin{
+		Stream: gerritstream.Stream{ARN: "arn", Created: t0}, Epoch: 3, From: startAt, Retention: time.Hour,
+		Lost: []gerritstream.Interval{{Until: t0, Why: "recreated"}},
+	}
+	raw, err := EncodeOrigin(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeOrigin(raw)
+	if err != nil || !reflect.DeepEqual(*got, origin) || StoredEpoch(raw) != 3 {
+		t.Errorf("got %+v, epoch %d, %v", got, StoredEpoch(raw), err)
+	}
+	other := origin
+	other.Epoch++
+	if !SameOrigin(got, &origin) || SameOrigin(got, &other) || SameOrigin(got, nil) || SameOrigin(nil, got) || !SameOrigin(nil, nil) {
+		t.Error("compared wrongly")
+	}
+}
+
+func TestDamagedOriginsAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		stored string
+		newer  bool
+		epoch  int
+	}{
+		{"", false, 0},
+		{"null", false, 0},
+		{`{"format":1}`, false, 0},
+		{`{"format":0,"stream":{"arn":"a"}}`, false, 0},
+		{`{"format":1,"stream":{"arn":"a"},"epoch":"x"}`, false, 0},
+		{`{"format":2,"stream":"a","epoch":4}`, true, 4},
+	} {
+		_, err := DecodeOrigin([]byte(tt.stored))
+		if err == nil || errors.Is(err, gerritstream.ErrNewerFormat) != tt.newer {
+			t.Errorf("decode %s: %v", tt.stored, err)
+		}
+		if epoch := StoredEpoch([]byte(tt.stored)); epoch != tt.epoch {
+			t.Errorf("epoch of %s: %d, want %d", tt.stored, epoch, tt.epoch)
+		}
+	}
+}
+
+func TestEarlierEpochsAreStale(t *testing.T) {
+	for epoch, stale := range map[int]bool{3: true, 4: false, 5: false} {
+		if err := CheckEpoch(epoch, 4); errors.Is(err, gerritstream.ErrStaleEpoch) != stale {
+			t.Errorf("epoch %d: %v", epoch, err)
+		}
+	}
+}
+
 // FuzzDecodePosition: whatever is stored, decoding does not panic, and what it
 // accepts is stored as the same again.
 func FuzzDecodePosition(f *testing.F) {
