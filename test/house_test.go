@@ -36,7 +36,7 @@ var house = map[string][]string{
 	"zookeeper":         {"", "internal/storekit"},
 	"sink":              {""},
 	"storetest":         {"", "internal/storekit"},
-	"internal/history":  {"", "consumer"},
+	"internal/history":  {""},
 	"internal/near":     {},
 	"internal/peers":    {},
 

@@ -1,10 +1,11 @@
 package history
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -12,148 +13,101 @@ import (
 
 // Report is the verdict on a history.
 type Report struct {
-	Put          int `json:"put"`           // records that the stream acknowledged, parts of aggregates each
+	Put          int `json:"put"`           // records that the stream acknowledged, each part of an aggregate
 	Queued       int `json:"queued"`        // rows of the queue
-	Filtered     int `json:"filtered"`      // records that were to be dropped, and are nowhere
+	Filtered     int `json:"filtered"`      // records that were filtered as wanted
 	DeadLettered int `json:"dead_lettered"` // dead letters held and discarded
-	Lost         int `json:"lost"`          // records that are not where they must be
-	Duplicated   int `json:"duplicated"`    // rows of the queue beyond the first of a record
-	Disordered   int `json:"disordered"`    // rows of the queue that a later record of their shard, or a child's, came before
-	Broken       int `json:"broken"`        // other promises that were not kept
+	Lost         int `json:"lost"`          // records that were found nowhere
+	Duplicated   int `json:"duplicated"`    // finds of a record beyond the first
+	Misjudged    int `json:"misjudged"`     // records found once, with another outcome, detail or bytes than wanted
+	Unexpected   int `json:"unexpected"`    // finds of what was never put
+	Disordered   int `json:"disordered"`    // rows of the queue after a later record of their shard, or after one of a child
+	Broken       int `json:"broken"`        // other promises that were broken
 	Terms        int `json:"terms"`
 	Commits      int `json:"commits"`
 
-	// Foreign is what another program did; nil: none took part. Nothing of it
-	// is in the counts above but in Put and Queued.
+	// Foreign is what another program did; nil: none took part. The other
+	// counts include it in Put and Queued only.
 	Foreign *Foreign `json:"python,omitempty"`
 
 	// LongestPause is the longest time in which a shard had records waiting and
-	// committed nothing.
+	// nothing was committed.
 	LongestPause time.Duration `json:"longest_pause_ns"`
 
-	// Problems says what is wrong, a line each, the first maxProblems of them.
+	// Problems describes what is wrong, one line each, up to maxProblems.
 	Problems []string `json:"problems,omitempty"`
 }
 
-// maxProblems bounds Report.Problems. The counts are complete.
-const maxProblems = 50
+const (
+	maxProblems = 50
+	maxExamples = 5 // problems in Report.Err
+)
 
 // Good reports whether every promise was kept.
-func (r *Report) Good() bool { return r.Lost+r.Duplicated+r.Disordered+r.Broken == 0 }
+func (r *Report) Good() bool {
+	return r.Lost+r.Duplicated+r.Misjudged+r.Unexpected+r.Disordered+r.Broken == 0
+}
 
-// Check judges a history whose events are in the order of their times. Each
-// stream of those that had the name one after the other is judged alone, for
-// their shards have the same ids; everything put on one must have come through
-// before the next is created. The counts are those of all of them.
+// Err returns nil if every promise was kept; otherwise the counts, and the
+// first problems on a line each.
+func (r *Report) Err() error {
+	if r.Good() {
+		return nil
+	}
+	err := fmt.Errorf("%d lost, %d duplicated, %d misjudged, %d unexpected, %d disordered",
+		r.Lost, r.Duplicated, r.Misjudged, r.Unexpected, r.Disordered)
+	if r.Broken > 0 {
+		err = fmt.Errorf("%w, %d other promises broken", err, r.Broken)
+	}
+	for _, problem := range r.Problems[:min(len(r.Problems), maxExamples)] {
+		err = errors.Join(err, errors.New("for example: "+problem))
+	}
+	return err
+}
+
+// Compare judges what was put on one stream by what the queue, in its order,
+// and the dead letters hold. Each put has the Outcome it wants.
+func Compare(put, queue, deadLetters []Item) Report {
+	return Check([]Event{
+		{Kind: KindPut, Items: put}, {Kind: KindQueue, Items: queue}, {Kind: KindDeadLetters, Items: deadLetters},
+	})
+}
+
+// Check judges a history whose events are in the order of their times. Streams
+// that had the same name one after the other are judged one by one, because
+// their shards have the same ids; the counts are the sums. Everything put on
+// one must have come through before the next is created.
 func Check(events []Event) Report {
 	var total Report
 	for _, stream := range perStream(events) {
-		total.add(checkStream(stream))
+		c := checker{
+			puts: map[place]*put{}, ids: map[place]string{}, parents: map[gerritstream.ShardID][]gerritstream.ShardID{},
+			foreign: newForeigners(),
+		}
+		for i := range stream {
+			c.take(&stream[i])
+		}
+		c.foreign.settle(stream)
+		c.judgeRecords()
+		c.judgeOrder()
+		c.judgeTerms(stream)
+		c.judgeForeign(stream)
+		c.judgePauses(stream)
+		total.add(&c.report)
 	}
 	return total
 }
 
-// perStream returns the events of each stream. A record belongs to the stream
-// on which it was put, wherever it lies; a term to the one that its position is
-// of, for a leadership may outlive its stream by a moment; everything else to
-// the stream of its time.
-func perStream(events []Event) [][]Event {
-	s := sorter{home: map[place]int{}, terms: map[termKey]int{}}
-	for i := range events {
-		if e := &events[i]; e.Kind == KindCreated {
-			s.starts = append(s.starts, e.At)
-		}
-	}
-	streams := make([][]Event, max(1, len(s.starts)))
-	for i := range events {
-		if e := &events[i]; e.Kind == KindPut {
-			for j := range e.Items {
-				s.home[e.place(&e.Items[j])] = s.at(e.At)
-				s.home[e.place(&Item{Shard: e.Items[j].Shard, Seq: e.Items[j].Seq})] = s.at(e.At) // as positions have it
-			}
-		}
-	}
-	for i := range events {
-		e := &events[i]
-		if e.Kind == KindQueue || e.Kind == KindLetters {
-			s.deal(e, streams)
-			continue
-		}
-		of := s.of(e)
-		streams[of] = append(streams[of], *e)
-	}
-	return streams
-}
-
-// sorter tells which stream an event belongs to.
-type sorter struct {
-	starts []time.Time // when each stream was created
-	home   map[place]int
-	terms  map[termKey]int
-}
-
-type termKey struct {
-	process string
-	shard   gerritstream.ShardID
-	number  uint64
-}
-
-// at returns the stream of a time.
-func (s *sorter) at(t time.Time) int {
-	n := len(s.starts)
-	for n > 1 && t.Before(s.starts[n-1]) {
-		n--
-	}
-	return max(0, n-1)
-}
-
-func (s *sorter) of(e *Event) int {
-	key := termKey{e.Process, e.Shard, e.Term}
-	switch e.Kind {
-	case KindElected:
-		s.terms[key] = s.at(e.At)
-		if e.Position == nil {
-			break
-		}
-		if of, ok := s.home[e.place(&Item{Seq: e.Position.After})]; ok {
-			s.terms[key] = of
-		}
-	case KindCommitted, KindTermEnded:
-	default:
-		return s.at(e.At)
-	}
-	if of, ok := s.terms[key]; ok {
-		return of
-	}
-	return s.at(e.At)
-}
-
-// deal gives each stream those of the event's items that were put on it, and
-// the last one what was put on none.
-func (s *sorter) deal(e *Event, streams [][]Event) {
-	parts := make([][]Item, len(streams))
-	for j := range e.Items {
-		at, ok := s.home[e.place(&e.Items[j])]
-		if !ok {
-			at = len(streams) - 1
-		}
-		parts[at] = append(parts[at], e.Items[j])
-	}
-	for at, items := range parts {
-		part := *e
-		part.Items = items
-		streams[at] = append(streams[at], part)
-	}
-}
-
-// add takes in the report on another stream.
-func (r *Report) add(o Report) {
+// add adds the report on another stream.
+func (r *Report) add(o *Report) {
 	r.Put += o.Put
 	r.Queued += o.Queued
 	r.Filtered += o.Filtered
 	r.DeadLettered += o.DeadLettered
 	r.Lost += o.Lost
 	r.Duplicated += o.Duplicated
+	r.Misjudged += o.Misjudged
+	r.Unexpected += o.Unexpected
 	r.Disordered += o.Disordered
 	r.Broken += o.Broken
 	r.Terms += o.Terms
@@ -166,62 +120,30 @@ func (r *Report) add(o Report) {
 	}
 }
 
-// checkStream judges what happened on one stream.
-func checkStream(events []Event) Report {
-	c := checker{
-		puts: map[place]*put{}, ids: map[place]string{}, letters: map[place]bool{},
-		parents: map[gerritstream.ShardID][]gerritstream.ShardID{}, terms: map[gerritstream.ShardID][]*term{},
-		foreign: newForeigners(),
-	}
-	for i := range events {
-		c.take(&events[i])
-	}
-	c.foreign.settle(events)
-	c.resolveQueue()
-	c.judgeFates()
-	c.judgeQueue()
-	c.judgeTerms(events)
-	c.judgeForeign(events)
-	c.judgePauses(events)
-	return c.report
-}
-
-// place is where a record stands in the stream.
-type place struct {
-	shard gerritstream.ShardID
-	seq   gerritstream.SequenceNumber
-	sub   int
-}
-
-func (p place) String() string { return fmt.Sprintf("%s %s/%d", p.shard, p.seq, p.sub) }
-
-// put is a record that was put.
-type put struct {
-	at   time.Time
-	fate Fate
-	sum  string
-
-	// Of the rows of the queue, by their number.
-	ours, theirs []int
-}
-
-// row is a row of the queue.
-type row struct {
-	place
-	id, sum string
-	foreign bool // another program queued it
-}
-
+// checker judges what happened on one stream.
 type checker struct {
 	report    Report
 	puts      map[place]*put
+	finds     []find           // the queue in its order, dead letters, what was filtered
 	ids       map[place]string // the first id that each record was seen under
-	queue     []row
-	letters   map[place]bool
-	discarded int
+	discarded int              // dead letters that may be nowhere
+	filters   bool             // what was filtered is among finds
 	foreign   *foreigners
 	parents   map[gerritstream.ShardID][]gerritstream.ShardID
-	terms     map[gerritstream.ShardID][]*term
+}
+
+// put is a record that was put.
+type put struct {
+	at           time.Time
+	want         *Item
+	ours, theirs []int // indexes of what was found of it, theirs by another program
+}
+
+// find is a record found in the queue or elsewhere.
+type find struct {
+	at      place
+	item    Item
+	foreign bool // another program queued it
 }
 
 func (c *checker) problem(format string, args ...any) {
@@ -230,11 +152,14 @@ func (c *checker) problem(format string, args ...any) {
 	}
 }
 
-// broken notes a promise that was not kept and has no count of its own.
+// broken notes a broken promise that has no count of its own.
 func (c *checker) broken(format string, args ...any) {
 	c.report.Broken++
 	c.problem(format, args...)
 }
+
+// finds of records are in events of these kinds.
+var outcomes = map[Kind]Outcome{KindQueue: Queued, KindDeadLetters: DeadLetter, KindFiltered: Filtered}
 
 // take files one event.
 func (c *checker) take(e *Event) {
@@ -243,41 +168,37 @@ func (c *checker) take(e *Event) {
 		c.parents[e.Shard] = e.Parents
 	case KindPut:
 		for i := range e.Items {
-			item := &e.Items[i]
-			c.puts[e.place(item)] = &put{at: e.At, fate: item.Fate, sum: item.Sum}
+			at := e.place(&e.Items[i])
+			if c.puts[at] != nil { // two records cannot be at one place
+				c.report.Lost++
+				c.problem("%s: acknowledged twice", at)
+			}
+			c.puts[at] = &put{at: e.At, want: &e.Items[i]}
 			c.report.Put++
 		}
 	case KindElected:
 		c.report.Terms++
 	case KindCommitted:
 		c.report.Commits++
-		c.sameIDs(e)
+		c.checkIDs(e)
 	case KindForeignElected, KindForeignQueues, KindForeignWrites, KindForeignWrote, KindForeignRefused, KindForeignEnded:
 		c.foreign.take(e)
-	case KindQueue:
+	case KindQueue, KindDeadLetters, KindFiltered:
+		c.filters = c.filters || e.Kind == KindFiltered
 		for i := range e.Items {
-			item := &e.Items[i]
-			c.queue = append(c.queue, row{place: e.place(item), id: item.ID, sum: item.Sum})
+			f := find{at: e.place(&e.Items[i]), item: e.Items[i]}
+			f.item.Outcome = outcomes[e.Kind]
+			c.finds = append(c.finds, f)
 		}
-		c.sameIDs(e)
-	case KindLetters:
-		for i := range e.Items {
-			c.letters[e.place(&e.Items[i])] = true
-		}
-		c.sameIDs(e)
+		c.checkIDs(e)
 	case KindDiscarded:
 		c.discarded += e.Count
+		c.report.DeadLettered += e.Count
 	}
 }
 
-// place returns where an item of the event stands.
-func (e *Event) place(item *Item) place {
-	return place{cmp.Or(item.Shard, e.Shard), item.Seq, item.Sub}
-}
-
-// sameIDs checks that each record goes under one identity, whoever names it,
-// and two records under two.
-func (c *checker) sameIDs(e *Event) {
+// checkIDs checks that each record has one identity, whoever names it.
+func (c *checker) checkIDs(e *Event) {
 	for i := range e.Items {
 		item := &e.Items[i]
 		if item.ID == "" || item.Seq == "" {
@@ -285,151 +206,116 @@ func (c *checker) sameIDs(e *Event) {
 		}
 		at := e.place(item)
 		if known, ok := c.ids[at]; ok && known != item.ID {
-			c.broken("record %s goes under the ids %s and %s", at, known, item.ID)
+			c.broken("%s has the ids %s and %s", at, known, item.ID)
 		}
 		c.ids[at] = item.ID
 	}
 }
 
-// resolveQueue finds out which record a row of another program's is: it has
-// nothing but an id of that one's.
-func (c *checker) resolveQueue() {
-	for i := range c.queue {
-		if r := &c.queue[i]; r.seq == "" {
-			r.place, r.foreign = c.foreign.ids[r.id]
+// judgeRecords compares what was put with what was found of it.
+func (c *checker) judgeRecords() {
+	for i := range c.finds {
+		f := &c.finds[i]
+		if f.item.Seq == "" { // of a row of another program's only its own id is known
+			f.at, f.foreign = c.foreign.ids[f.item.ID]
 		}
-	}
-}
-
-// judgeFates compares what was put with what came of it.
-func (c *checker) judgeFates() {
-	for i, r := range c.queue {
-		p := c.puts[r.place]
-		switch {
-		case p == nil && r.seq == "":
-			c.broken("the queue holds an event %q that nobody queued", r.id)
+		switch f.item.Outcome {
+		case Queued:
+			c.report.Queued++
+		case DeadLetter:
+			c.report.DeadLettered++
+		}
+		if f.foreign {
+			c.foreign.report.Queued++
+		}
+		switch p := c.puts[f.at]; {
+		case p == nil && f.at.seq == "":
+			c.report.Unexpected++
+			c.problem("the queue holds an event %q that nobody queued", f.item.ID)
 		case p == nil:
-			c.broken("the queue holds %s, which was never put", r.place)
-		case r.foreign:
+			c.report.Unexpected++
+			c.problem("%s: %v, never put", f.at, &f.item)
+		case f.foreign:
 			p.theirs = append(p.theirs, i)
 		default:
-			if p.sum != r.sum {
-				c.broken("the queue holds other bytes for %s than were put", r.place)
-			}
 			p.ours = append(p.ours, i)
 		}
 	}
-	c.report.Queued = len(c.queue)
-	c.foreign.Queued = 0
-	for i := range c.queue {
-		if c.queue[i].foreign {
-			c.foreign.Queued++
-		}
-	}
-	missing := 0 // dead letters
-	for _, at := range sortedPlaces(c.puts) {
+	for _, at := range slices.SortedFunc(maps.Keys(c.puts), comparePlaces) {
 		p := c.puts[at]
-		c.judgeDoubles(at, p)
-		switch {
-		case p.fate == Queued && c.letters[at]:
-			c.broken("the good record %s is a dead letter", at)
-		case p.fate != Queued && len(p.ours) > 0:
-			c.broken("record %s is in the queue and was to be: %s", at, p.fate)
-		case p.fate == Filtered && c.letters[at]:
-			c.broken("record %s is a dead letter and was to be filtered", at)
-		case len(p.ours)+len(p.theirs) > 0 || c.letters[at]:
-		case p.fate == Filtered:
-			c.report.Filtered++
-		case c.foreign.lost(at):
-		case p.fate == DeadLetter:
-			missing++
-		default:
-			c.report.Lost++
-			c.problem("record %s is lost", at)
-		}
+		c.judgeRecord(at, p)
+		c.judgeForeignRows(at, p)
 	}
-	for at := range c.letters {
-		if c.puts[at] == nil {
-			c.broken("there is a dead letter for %s, which was never put", at)
-		}
-	}
-	c.report.DeadLettered = len(c.letters) + c.discarded
-	if missing > c.discarded {
-		c.report.Lost += missing - c.discarded
-		c.problem("%d bad records are no dead letters, and %d were discarded", missing, c.discarded)
-	}
-	if c.foreign.Terms > 0 {
-		c.report.Foreign = &c.foreign.Foreign
+	if c.foreign.report.Terms > 0 {
+		c.report.Foreign = &c.foreign.report
 	}
 }
 
-// judgeDoubles charges the rows of a record beyond the first to whom they are
-// owed.
-func (c *checker) judgeDoubles(at place, p *put) {
+func (c *checker) judgeRecord(at place, p *put) {
 	if n := len(p.ours); n > 1 {
 		c.report.Duplicated += n - 1
-		c.problem("the queue holds %s %d times", at, n)
-	}
-	if len(p.theirs) == 0 {
+		all := make([]string, n)
+		for i, found := range p.ours {
+			all[i] = c.finds[found].item.String()
+		}
+		c.problem("%s: found %d times (%s), want %v once", at, n, strings.Join(all, ", "), p.want)
 		return
 	}
-	extra := len(p.theirs) - 1
-	switch {
-	case len(p.ours) == 0:
-	case p.ours[0] > p.theirs[0] && c.foreign.ignored(at):
-		c.report.Duplicated++
-		c.problem("%s was queued again, behind another program's checkpoint", at)
-	default:
-		extra++
+	if len(p.ours) == 1 {
+		got := &c.finds[p.ours[0]].item
+		switch {
+		case got.Outcome != p.want.Outcome || got.Detail != p.want.Detail:
+			c.report.Misjudged++
+			c.problem("%s: %v, want %v", at, got, p.want)
+		case got.Sum != p.want.Sum && (got.Sum != "" || got.Outcome == Queued):
+			c.report.Misjudged++
+			c.problem("%s: %v with other bytes than were put", at, got)
+		case got.Outcome == Filtered:
+			c.report.Filtered++
+		}
+		return
 	}
-	c.foreign.Doubled += extra
+	switch want := p.want.Outcome; {
+	case len(p.theirs) > 0:
+	case want == Filtered && !c.filters:
+		c.report.Filtered++
+	case c.foreign.lost(at):
+	case want == DeadLetter && c.discarded > 0:
+		c.discarded--
+	default:
+		c.report.Lost++
+		c.problem("%s: lost, want %v", at, p.want)
+	}
 }
 
-// judgeQueue checks the order of the queue: within a shard by sequence number,
-// and nothing of a parent behind anything of its children. A row that is there
-// again is not judged twice, and one of another program's not at all: that one
-// waits for no parents.
-func (c *checker) judgeQueue() {
-	last := map[gerritstream.ShardID]place{}
-	began := map[gerritstream.ShardID]bool{}
+// judgeOrder checks the order of the queue: by sequence number within a shard,
+// and nothing of a parent after anything of a child. It skips rows that other
+// faults count, and those of other programs, which do not wait for parents.
+func (c *checker) judgeOrder() {
 	children := map[gerritstream.ShardID][]gerritstream.ShardID{}
 	for child, parents := range c.parents {
 		for _, parent := range parents {
 			children[parent] = append(children[parent], child)
 		}
 	}
-	seen := map[place]bool{}
-	for _, r := range c.queue {
-		if seen[r.place] || r.foreign {
+	last := map[gerritstream.ShardID]place{}
+	for i := range c.finds {
+		f := &c.finds[i]
+		p := c.puts[f.at]
+		if f.item.Outcome != Queued || f.foreign || p == nil || p.ours[0] != i {
 			continue
 		}
-		seen[r.place] = true
-		if before, ok := last[r.shard]; ok && comparePlaces(r.place, before) < 0 {
+		if before, ok := last[f.at.shard]; ok && comparePlaces(f.at, before) < 0 {
 			c.report.Disordered++
-			c.problem("%s is queued behind %s", r.place, before)
+			c.problem("%s: queued after %s", f.at, before)
 		} else {
-			last[r.shard] = r.place
+			last[f.at.shard] = f.at
 		}
-		began[r.shard] = true
-		for _, child := range children[r.shard] {
-			if began[child] {
+		for _, child := range children[f.at.shard] {
+			if _, began := last[child]; began {
 				c.report.Disordered++
-				c.problem("%s is queued behind records of its shard's child %s", r.place, child)
+				c.problem("%s: queued after records of its shard's child %s", f.at, child)
 			}
 		}
 	}
-}
-
-func comparePlaces(a, b place) int {
-	if c := cmp.Compare(a.shard, b.shard); c != 0 {
-		return c
-	}
-	if c := a.seq.Compare(b.seq); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.sub, b.sub)
-}
-
-func sortedPlaces[V any](m map[place]V) []place {
-	return slices.SortedFunc(maps.Keys(m), comparePlaces)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
@@ -25,9 +26,9 @@ func seq(n int) gerritstream.SequenceNumber {
 }
 
 // item is record n of a shard.
-func item(shard gerritstream.ShardID, n int, fate history.Fate) history.Item {
+func item(shard gerritstream.ShardID, n int, want history.Outcome) history.Item {
 	return history.Item{
-		Shard: shard, Seq: seq(n), Sub: gerritstream.NoSub, Fate: fate,
+		Shard: shard, Seq: seq(n), Sub: gerritstream.NoSub, Outcome: want,
 		ID: fmt.Sprintf("%s-%d", shard, n), Sum: history.Sum([]byte{byte(n)}),
 	}
 }
@@ -59,7 +60,7 @@ func good() []history.Event {
 		{Kind: history.KindElected, Process: "a", Shard: child, Term: 1},
 		{Kind: history.KindCommitted, Process: "a", Shard: child, Term: 1, Position: after(6), Items: []history.Item{item("", 5, q), item("", 6, q)}},
 		{Kind: history.KindQueue, Items: []history.Item{item(parent, 1, q), item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
-		{Kind: history.KindLetters, Items: []history.Item{item(parent, 3, d)}},
+		{Kind: history.KindDeadLetters, Items: []history.Item{item(parent, 3, d)}},
 	}
 	for i := range events {
 		events[i].At = epoch.Add(time.Duration(i) * time.Second)
@@ -74,7 +75,7 @@ func good() []history.Event {
 
 // The places of good's events.
 const (
-	committed1, elected2, committed3, committed4, electedChild, queue, letters = 4, 6, 7, 8, 9, 11, 12
+	put1, committed1, elected2, committed3, committed4, electedChild, queue, deadLetters = 2, 4, 6, 7, 8, 9, 11, 12
 )
 
 // again is a history of two streams of one name: the shards, and the terms'
@@ -96,8 +97,8 @@ func again() []history.Event {
 		}
 	}
 	first[queue].Items = append(first[queue].Items, second[queue].Items...)
-	first[letters].Items = append(first[letters].Items, second[letters].Items...)
-	first[queue].At, first[letters].At = epoch.Add(2*time.Hour), epoch.Add(2*time.Hour)
+	first[deadLetters].Items = append(first[deadLetters].Items, second[deadLetters].Items...)
+	first[queue].At, first[deadLetters].At = epoch.Add(2*time.Hour), epoch.Add(2*time.Hour)
 	events := slices.Concat(
 		[]history.Event{{At: epoch, Kind: history.KindCreated}}, first[:queue],
 		[]history.Event{{At: epoch.Add(time.Hour), Kind: history.KindCreated}}, second[:queue],
@@ -151,62 +152,89 @@ func TestCheckFindsEachFault(t *testing.T) {
 		{"lost", func(e []history.Event) []history.Event {
 			e[queue].Items = slices.Delete(e[queue].Items, 1, 2)
 			return e
-		}, func(r history.Report) int { return r.Lost }, "104/-1 is lost"},
+		}, lost, "104: lost, want queued"},
 		{"lost bad record", func(e []history.Event) []history.Event {
-			return e[:letters]
-		}, func(r history.Report) int { return r.Lost }, "no dead letters"},
+			return e[:deadLetters]
+		}, lost, "103: lost, want dead letter"},
+		{"lost bad record, where one was discarded", func(e []history.Event) []history.Event {
+			e[put1].Items = append(e[put1].Items, item(child, 7, history.DeadLetter))
+			e[deadLetters] = history.Event{At: e[deadLetters].At, Kind: history.KindDiscarded, Count: 1}
+			return e
+		}, lost, "107: lost, want dead letter"},
+		{"lost, though filtered by no one", func(e []history.Event) []history.Event {
+			return append(e, history.Event{At: e[deadLetters].At, Kind: history.KindFiltered})
+		}, lost, "102: lost, want filtered"},
+		{"acknowledged twice", func(e []history.Event) []history.Event {
+			e[put1].Items = append(e[put1].Items, item(parent, 1, history.Queued))
+			return e
+		}, lost, "101: acknowledged twice"},
 		{"doubled", func(e []history.Event) []history.Event {
 			e[queue].Items = append(e[queue].Items, e[queue].Items[3])
 			return e
-		}, func(r history.Report) int { return r.Duplicated }, "106/-1 2 times"},
+		}, duplicated, "106: found 2 times (queued, queued), want queued once"},
 		{"disordered within a shard", func(e []history.Event) []history.Event {
 			i := e[queue].Items
 			i[2], i[3] = i[3], i[2]
 			return e
-		}, func(r history.Report) int { return r.Disordered }, "105/-1 is queued behind"},
+		}, disordered, "105: queued after"},
 		{"child before parent", func(e []history.Event) []history.Event {
 			i := e[queue].Items
 			i[1], i[2] = i[2], i[1]
 			return e
-		}, func(r history.Report) int { return r.Disordered }, "behind records of its shard's child"},
+		}, disordered, "after records of its shard's child"},
 		{"other bytes", func(e []history.Event) []history.Event {
 			e[queue].Items[0].Sum = "x"
 			return e
-		}, broken, "other bytes"},
+		}, misjudged, "queued with other bytes"},
+		{"another type", func(e []history.Event) []history.Event {
+			e[put1].Items[0].Detail, e[queue].Items[0].Detail = "change-merged", "ref-updated"
+			return e
+		}, misjudged, "101: queued (ref-updated), want queued (change-merged)"},
 		{"never put", func(e []history.Event) []history.Event {
 			e[queue].Items = append(e[queue].Items, item(child, 9, history.Queued))
 			return e
-		}, broken, "never put"},
+		}, unexpected, "109: queued, never put"},
+		{"a part of a record that has none", func(e []history.Event) []history.Event {
+			part := item(parent, 1, history.Queued)
+			part.Sub = 0
+			e[queue].Items = append(e[queue].Items, part)
+			return e
+		}, unexpected, "101/0: queued, never put"},
 		{"filtered record in the queue", func(e []history.Event) []history.Event {
 			e[queue].Items = slices.Insert(e[queue].Items, 1, item(parent, 2, history.Filtered))
 			return e
-		}, broken, "was to be: filtered"},
-		{"good record put aside", func(e []history.Event) []history.Event {
-			e[letters].Items = append(e[letters].Items, item(parent, 1, history.Queued))
+		}, misjudged, "102: queued, want filtered"},
+		{"good record queued and dead-lettered", func(e []history.Event) []history.Event {
+			e[deadLetters].Items = append(e[deadLetters].Items, item(parent, 1, history.Queued))
 			return e
-		}, broken, "is a dead letter"},
+		}, duplicated, "101: found 2 times (queued, dead letter), want queued once"},
+		{"good record dead-lettered", func(e []history.Event) []history.Event {
+			e[queue].Items = slices.Delete(e[queue].Items, 0, 1)
+			e[deadLetters].Items = append(e[deadLetters].Items, item(parent, 1, history.Queued))
+			return e
+		}, misjudged, "101: dead letter, want queued"},
 		{"another id on redelivery", func(e []history.Event) []history.Event {
 			e[committed4].Items[0].ID = "another"
 			return e
-		}, broken, "under the ids"},
+		}, broken, "has the ids"},
 		{"a dead term committed", func(e []history.Event) []history.Event {
 			late := e[committed1]
-			late.At, late.Position, late.Items = e[letters].At, after(2), []history.Item{item("", 2, history.Queued)}
+			late.At, late.Position, late.Items = e[deadLetters].At, after(2), []history.Item{item("", 2, history.Queued)}
 			late.Items[0].ID = ""
 			return append(e, late)
-		}, broken, "behind what was committed"},
+		}, broken, "before what was committed"},
 		{"a commit was forgotten", func(e []history.Event) []history.Event {
 			e[elected2].Position = nil
 			return e
-		}, broken, "behind what was committed"},
+		}, broken, "before what was committed"},
 		{"a position went back", func(e []history.Event) []history.Event {
 			e[committed4].Position = after(2)
 			return e
 		}, broken, "went back"},
-		{"records behind the end", func(e []history.Event) []history.Event {
+		{"records after the end", func(e []history.Event) []history.Event {
 			e[committed3].Position = endedAfter(3)
 			return e
-		}, broken, "behind the shard's end"},
+		}, broken, "after the shard's end"},
 		{"a term that is there twice", func(e []history.Event) []history.Event {
 			e[elected2].Term, e[committed3].Term, e[committed4].Term = 1, 1, 1
 			return e
@@ -218,19 +246,55 @@ func TestCheckFindsEachFault(t *testing.T) {
 			e[committed3].Items = append(e[committed3].Items, item("", 1, history.Queued))
 			e[committed3].Items[1].ID = ""
 			return e
-		}, broken, "which it began behind"},
+		}, broken, "which was handled when it began"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := history.Check(tt.spoil(good()))
-			if r.Good() || tt.count(r) == 0 || !strings.Contains(strings.Join(r.Problems, "\n"), tt.says) {
+			if r.Good() || tt.count(r) == 0 || tt.count(r) != faults(r) || !strings.Contains(strings.Join(r.Problems, "\n"), tt.says) {
 				t.Errorf("%+v", r)
 			}
 		})
 	}
 }
 
-func broken(r history.Report) int { return r.Broken }
+func lost(r history.Report) int       { return r.Lost }
+func duplicated(r history.Report) int { return r.Duplicated }
+func misjudged(r history.Report) int  { return r.Misjudged }
+func unexpected(r history.Report) int { return r.Unexpected }
+func disordered(r history.Report) int { return r.Disordered }
+func broken(r history.Report) int     { return r.Broken }
+
+// faults is the sum of all counts of faults.
+func faults(r history.Report) int {
+	return r.Lost + r.Duplicated + r.Misjudged + r.Unexpected + r.Disordered + r.Broken
+}
+
+func TestCompare(t *testing.T) {
+	put := []history.Item{item(parent, 1, history.Queued), item(parent, 2, history.DeadLetter)}
+	if r := history.Compare(put, put[:1], put[1:]); !r.Good() || r.Err() != nil || r.Queued != 1 || r.DeadLettered != 1 {
+		t.Errorf("%+v", r)
+	}
+	r := history.Compare(put, append(put[:1:1], put[0]), nil)
+	err := r.Err()
+	if err == nil || !strings.HasPrefix(err.Error(), "1 lost, 1 duplicated, 0 misjudged, 0 unexpected, 0 disordered\nfor example: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestErrNamesAFew: the counts are complete, the examples are not.
+func TestErrNamesAFew(t *testing.T) {
+	var put []history.Item
+	for n := range 99 {
+		put = append(put, item(parent, n, history.Queued))
+	}
+	r := history.Compare(put, nil, nil)
+	if err := r.Err().Error(); r.Lost != 99 || strings.Count(err, "for example: ") != 5 {
+		t.Errorf("%d lost: %s", r.Lost, err)
+	}
+}
+
+var _ consumer.Observer = (*history.Writer)(nil)
 
 func TestWriterAndRead(t *testing.T) {
 	folder := t.TempDir()
@@ -271,7 +335,7 @@ func TestWriterAndRead(t *testing.T) {
 	if !slices.Equal(kinds, want) {
 		t.Errorf("got %v, want %v", kinds, want)
 	}
-	if items := events[3].Items; len(items) != 2 || items[0].Fate != history.Queued || items[1].Fate != history.DeadLetter ||
+	if items := events[3].Items; len(items) != 2 || items[0].Outcome != history.Queued || items[1].Outcome != history.DeadLetter ||
 		len(items[0].ID) != 32 {
 		t.Errorf("%+v", items)
 	}

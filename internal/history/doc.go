@@ -1,17 +1,16 @@
-// Package history records what happens to the records of a stream, by everybody
-// who touches them, and checks afterwards that every promise was kept: nothing
-// lost, nothing doubled, order within a shard, parents before children, nothing
-// committed by a dead term, one identity for each record, positions that never
-// go back but by an operator.
+// Package history answers whether anything was lost, doubled or disordered.
 //
-// A history is lines of JSON, one [Event] each. Every process writes a file of
-// its own with a [Writer], in single appending writes, so that a process that
-// is killed leaves whole lines behind. [Read] takes such files together, and
-// [Check] is a pure function of them: a history that failed can be kept and
-// checked again alone.
+// A history is a list of [Event]: what was put on a stream, what processes did
+// with it, and what the queue and the dead letters hold in the end. [Check]
+// judges one; it is a pure function, so that a history that failed can be kept
+// and judged again. Tests and commands that have only the beginning and the end
+// use [Compare].
 //
-// What is in the queue in the end is the truth that is judged. What processes
-// say of themselves (a commit that they saw succeed, a term that they began) is
-// evidence: it may be missing when a process was killed, but it is never
-// allowed to contradict the queue.
+// In files a history is one JSON object a line. Each process appends to a file
+// of its own with a [Writer], one write an event, so that a killed process
+// leaves whole lines; [Read] reads a folder of them.
+//
+// The queue is the truth that is judged. What processes report (a commit that
+// succeeded, a term that began) is evidence: it may be missing when a process
+// was killed, but it must not contradict the queue.
 package history

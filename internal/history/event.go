@@ -1,57 +1,59 @@
 package history
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
 
-// Kind says what an Event tells.
+// Kind is the kind of an Event.
 type Kind string
 
 // The kinds of events.
 const (
-	KindCreated   Kind = "created"   // the stream was created; a second time, after it was deleted with nothing left to read
-	KindShard     Kind = "shard"     // a shard exists, with its parents
-	KindPut       Kind = "put"       // the stream acknowledged records
-	KindElected   Kind = "elected"   // a term began, from a position (nil: none)
-	KindRead      Kind = "read"      // a page came
-	KindCommitted Kind = "committed" // a commit was seen to succeed, up to a position
-	KindLost      Kind = "lost"      // a possible loss was reported
-	KindTermEnded Kind = "term ended"
-	KindSet       Kind = "set"     // an operator set a position
-	KindQueue     Kind = "queue"   // what was taken from the queue, in its order
-	KindLetters   Kind = "letters" // what is held of dead letters
-	KindDiscarded Kind = "discarded"
-	KindFault     Kind = "fault" // something was done to somebody
+	KindCreated     Kind = "created"    // the stream was created; again, after it was deleted with nothing left to read
+	KindShard       Kind = "shard"      // a shard exists, with its parents
+	KindPut         Kind = "put"        // the stream acknowledged records
+	KindElected     Kind = "elected"    // a term began, from a position (nil: none)
+	KindRead        Kind = "read"       // a page arrived
+	KindCommitted   Kind = "committed"  // a commit up to a position succeeded
+	KindLost        Kind = "lost"       // a possible loss was reported
+	KindTermEnded   Kind = "term ended" //
+	KindSet         Kind = "set"        // an operator set a position
+	KindQueue       Kind = "queue"      // what the queue held, in its order
+	KindDeadLetters Kind = "letters"    // the dead letters that are held
+	KindFiltered    Kind = "filtered"   // records that a filter dropped; without this event those are taken on trust
+	KindDiscarded   Kind = "discarded"  // how many dead letters there was no room for
+	KindFault       Kind = "fault"      // a fault was injected
 )
 
-// The kinds of what another program does, Zuul's Python listener or one like
-// it, which shares shards and queue with ours: see [Foreign] for how it is
-// judged. Its terms have no numbers; those of one shard and process follow each
-// other.
+// The kinds of what another program does that shares shards and queue with
+// ours, such as Zuul's Python listener; [Foreign] describes how it is judged.
+// Its terms have no numbers: those of one shard and process follow each other.
 const (
-	KindForeignElected Kind = "foreign elected" // it leads, from its checkpoint (Position nil: none, from the tip); At is before it looked
+	KindForeignElected Kind = "foreign elected" // it leads from its checkpoint (Position nil: from the tip); At is before it looked
 	KindForeignQueues  Kind = "foreign queues"  // it is about to queue records, each under an id of its own
-	KindForeignWrites  Kind = "foreign writes"  // it is about to move its checkpoint to Position; Count 1: whatever stands there
-	KindForeignWrote   Kind = "foreign wrote"   // and did
-	KindForeignRefused Kind = "foreign refused" // and was refused, because another one wrote meanwhile
+	KindForeignWrites  Kind = "foreign writes"  // it is about to move its checkpoint to Position; Count 1: unconditionally
+	KindForeignWrote   Kind = "foreign wrote"   // the checkpoint was written
+	KindForeignRefused Kind = "foreign refused" // the write was refused, because someone else wrote first
 	KindForeignEnded   Kind = "foreign ended"
 )
 
-// Fate is what becomes of a record.
-type Fate string
+// Outcome is what becomes of a record.
+type Outcome string
 
-// The fates.
+// The outcomes.
 const (
-	Queued     Fate = "queued"
-	Filtered   Fate = "filtered"
-	DeadLetter Fate = "dead letter"
+	Queued     Outcome = "queued"
+	Filtered   Outcome = "filtered"
+	DeadLetter Outcome = "dead letter"
 )
 
-// Event is one line of a history. Which fields are set depends on its Kind.
+// Event is one line of a history. Its Kind determines which fields are set.
 type Event struct {
-	At       time.Time              `json:"at"` // by the clock of the host, which all processes share
+	At       time.Time              `json:"at"` // by the host's clock, which all processes share
 	Kind     Kind                   `json:"kind"`
 	Process  string                 `json:"process,omitempty"`
 	Shard    gerritstream.ShardID   `json:"shard,omitempty"`
@@ -61,15 +63,55 @@ type Event struct {
 	Items    []Item                 `json:"items,omitempty"`
 	Lost     *gerritstream.Interval `json:"lost,omitempty"`
 	Note     string                 `json:"note,omitempty"`  // why a term ended, which fault
-	Count    int                    `json:"count,omitempty"` // of discarded dead letters; of "foreign writes": see there
+	Count    int                    `json:"count,omitempty"` // of discarded dead letters; of KindForeignWrites: see there
 }
 
-// Item is a record, or a part of an aggregate, in an Event.
+// Item is a record, or one part of an aggregate, in an Event.
 type Item struct {
-	Shard gerritstream.ShardID        `json:"shard,omitempty"` // only where the Event has none: in a queue
-	Seq   gerritstream.SequenceNumber `json:"seq,omitempty"`
-	Sub   int                         `json:"sub"`            // gerritstream.NoSub: not part of an aggregate
-	ID    string                      `json:"id,omitempty"`   // the event id it went under
-	Fate  Fate                        `json:"fate,omitempty"` // of a put: what must become of it; of a commit: what did
-	Sum   string                      `json:"sum,omitempty"`  // of its bytes: see Sum
+	Shard   gerritstream.ShardID        `json:"shard,omitempty"` // only where the Event has none
+	Seq     gerritstream.SequenceNumber `json:"seq,omitempty"`
+	Sub     int                         `json:"sub"`              // gerritstream.NoSub: not part of an aggregate
+	ID      string                      `json:"id,omitempty"`     // its event id
+	Outcome Outcome                     `json:"fate,omitempty"`   // of a put: the wanted one; of a commit: the one it got
+	Detail  string                      `json:"detail,omitempty"` // what else must agree, such as type and rule
+	Sum     string                      `json:"sum,omitempty"`    // of its bytes, by Sum
+}
+
+// String describes the outcome.
+func (i *Item) String() string {
+	if i.Detail == "" {
+		return string(i.Outcome)
+	}
+	return fmt.Sprintf("%s (%s)", i.Outcome, i.Detail)
+}
+
+// place is where a record stands in the stream.
+type place struct {
+	shard gerritstream.ShardID
+	seq   gerritstream.SequenceNumber
+	sub   int
+}
+
+// place returns where an item of the event stands.
+func (e *Event) place(item *Item) place {
+	return place{cmp.Or(item.Shard, e.Shard), item.Seq, item.Sub}
+}
+
+func (p place) String() string {
+	if p.sub == gerritstream.NoSub {
+		return fmt.Sprintf("%s %s", p.shard, p.seq)
+	}
+	return fmt.Sprintf("%s %s/%d", p.shard, p.seq, p.sub)
+}
+
+func comparePlaces(a, b place) int {
+	return cmp.Or(cmp.Compare(a.shard, b.shard), a.seq.Compare(b.seq), cmp.Compare(a.sub, b.sub))
+}
+
+// after returns the sequence number of the event's position; empty: none.
+func (e *Event) after() gerritstream.SequenceNumber {
+	if e.Position == nil {
+		return ""
+	}
+	return e.Position.After
 }

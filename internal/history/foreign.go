@@ -7,22 +7,22 @@ import (
 )
 
 // Foreign is what another program did that took turns with ours, and what it
-// lost and doubled itself. It reads from a checkpoint that it shares with ours,
-// queues first and moves the checkpoint afterwards, and begins at the tip when
-// it has none.
+// lost and doubled. It reads from a checkpoint that it shares with ours, queues
+// first, moves the checkpoint afterwards, and begins at the tip when it has
+// none.
 //
-//   - A record that is nowhere is lost by the one whose checkpoint passed over
-//     it: a checkpoint that moved from before the record to it or beyond, and
-//     was written. What we said we had committed ourselves is lost by us,
-//     whoever led when; and what lies behind the checkpoint where another
-//     program ended is lost by us.
-//   - A row too many is doubled by the other program, who may queue what it
-//     never comes to checkpoint, or what was queued while it did not know that
-//     it had lost its leadership. But if its checkpoint stood at the record or
-//     beyond before we committed, we should have seen it, and doubled it
-//     ourselves. So it is with two rows of our own.
-//   - Where it begins is for us to keep: a checkpoint behind what we had
-//     committed is a promise of ours that was broken.
+//   - A record found nowhere is lost by whoever moved the checkpoint over it:
+//     the other program if its checkpoint moved, and was written, from before
+//     the record to the record or beyond. A record that we reported as
+//     committed is lost by us, whoever led; so is one after the checkpoint
+//     where the other program ended.
+//   - A row too many is doubled by the other program, which may queue what it
+//     never checkpoints, or what was queued after it lost its leadership
+//     unnoticed. But if its checkpoint had reached the record before we
+//     committed it, we should have seen that, and doubled the record ourselves.
+//     So do two rows of our own.
+//   - Where it begins is our promise: a checkpoint before what we had committed
+//     counts as broken.
 type Foreign struct {
 	Terms   int `json:"terms"`
 	Queued  int `json:"queued"`  // rows of the queue
@@ -30,17 +30,17 @@ type Foreign struct {
 	Doubled int `json:"doubled"` // rows of the queue that it owes, beyond the first of a record
 }
 
-// foreigners is what is known of all that another program did.
+// foreigners is what is known of what other programs did.
 type foreigners struct {
-	Foreign
-	ids    map[string]place // of the events that it was about to queue
+	report Foreign
+	ids    map[string]place // of the events that they were about to queue
 	now    map[foreigner]*foreignTerm
-	passes map[gerritstream.ShardID][]*pass
 	begun  map[gerritstream.ShardID][]*foreignTerm
-	ours   map[place]commit // what we said we committed
+	passes map[gerritstream.ShardID][]*pass
+	ours   map[place]commit // what we reported as committed
 }
 
-// foreigner is one shard in the hands of one process.
+// foreigner is one shard led by one process.
 type foreigner struct {
 	shard   gerritstream.ShardID
 	process string
@@ -50,24 +50,29 @@ type foreignTerm struct {
 	at      time.Time
 	from    gerritstream.SequenceNumber // empty: from the tip
 	reached gerritstream.SequenceNumber
-	writes  *pass // that nobody has answered yet
+	writes  *pass // not answered yet
 }
 
-// pass is a checkpoint that moved over records, or may have.
+// pass is a checkpoint that moved over records, or may have: after from, up to
+// and including to.
 type pass struct {
-	from, to      gerritstream.SequenceNumber // behind from, up to and with to
-	tip           bool                        // it began at the tip: from is not known yet
-	began         time.Time                   // the term
+	from, to      gerritstream.SequenceNumber
+	tip           bool      // it began at the tip: from is not known yet
+	began         time.Time // of the term
 	asked         time.Time
-	wrote         time.Time // zero: nobody saw it succeed
+	wrote         time.Time // zero: not known to have succeeded
 	refused       bool
 	unconditional bool
 }
 
-// commit is where one of ours handled a record.
+func (p *pass) covers(at place) bool {
+	return (p.from == "" || p.from.Compare(at.seq) < 0) && at.seq.Compare(p.to) <= 0
+}
+
+// commit is when we committed a record.
 type commit struct {
 	at       time.Time
-	anchored bool // its term began without a sequence number
+	anchored bool // by a term that began without a sequence number
 }
 
 func newForeigners() *foreigners {
@@ -77,14 +82,14 @@ func newForeigners() *foreigners {
 	}
 }
 
-// take files an event of another program's. Those of a process come in their
+// take files an event of another program. Those of a process are in their
 // order.
 func (f *foreigners) take(e *Event) {
 	who := foreigner{e.Shard, e.Process}
 	if e.Kind == KindForeignElected {
-		t := &foreignTerm{at: e.At, from: sequenceOf(e), reached: sequenceOf(e)}
+		t := &foreignTerm{at: e.At, from: e.after(), reached: e.after()}
 		f.now[who], f.begun[e.Shard] = t, append(f.begun[e.Shard], t)
-		f.Terms++
+		f.report.Terms++
 		return
 	}
 	t := f.now[who]
@@ -98,7 +103,7 @@ func (f *foreigners) take(e *Event) {
 		}
 	case KindForeignWrites:
 		t.writes = &pass{
-			from: t.reached, to: sequenceOf(e), tip: t.reached == "", began: t.at, asked: e.At, unconditional: e.Count > 0,
+			from: t.reached, to: e.after(), tip: t.reached == "", began: t.at, asked: e.At, unconditional: e.Count > 0,
 		}
 		f.passes[e.Shard] = append(f.passes[e.Shard], t.writes)
 	case KindForeignWrote:
@@ -112,58 +117,42 @@ func (f *foreigners) take(e *Event) {
 	}
 }
 
-func sequenceOf(e *Event) gerritstream.SequenceNumber {
-	if e.Position == nil {
-		return ""
-	}
-	return e.Position.After
-}
-
-// settle finds out, once all is filed, from where a term that began at the tip
-// passed over records, and which writes that nobody saw succeed did.
+// settle finds out, once every event is filed, from where a term that began at
+// the tip passed over records, and which writes of unknown outcome succeeded.
 func (f *foreigners) settle(events []Event) {
-	anchored := map[foreigner]map[uint64]bool{}
+	type term struct {
+		who    foreigner
+		number uint64
+	}
+	anchored := map[term]bool{}
 	for i := range events {
 		e := &events[i]
+		who := foreigner{e.Shard, e.Process}
 		switch e.Kind {
-		case KindElected:
-			f.begins(e)
-			who := foreigner{e.Shard, e.Process}
-			if anchored[who] == nil {
-				anchored[who] = map[uint64]bool{}
+		case KindElected, KindForeignElected:
+			if e.Kind == KindElected {
+				anchored[term{who, e.Term}] = e.after() == ""
 			}
-			anchored[who][e.Term] = sequenceOf(e) == ""
-		case KindForeignElected:
-			f.begins(e)
+			// A term that begins exactly where such a write leads proves it.
+			for _, p := range f.passes[e.Shard] {
+				if p.wrote.IsZero() && !p.refused && e.At.After(p.asked) && e.after() == p.to {
+					p.wrote = e.At
+				}
+			}
 		case KindCommitted:
-			f.handled(e)
+			for _, p := range f.passes[e.Shard] {
+				if p.tip && e.At.Before(p.began) && p.from.Compare(e.Position.After) < 0 {
+					p.from = e.Position.After
+				}
+			}
 			for j := range e.Items {
-				f.ours[e.place(&e.Items[j])] = commit{e.At, anchored[foreigner{e.Shard, e.Process}][e.Term]}
+				f.ours[e.place(&e.Items[j])] = commit{e.At, anchored[term{who, e.Term}]}
 			}
 		}
 	}
 }
 
-// begins takes note of where somebody began: exactly where a write of unknown
-// outcome would have led, and then it succeeded.
-func (f *foreigners) begins(e *Event) {
-	for _, p := range f.passes[e.Shard] {
-		if p.wrote.IsZero() && !p.refused && e.At.After(p.asked) && sequenceOf(e) == p.to {
-			p.wrote = e.At
-		}
-	}
-}
-
-// handled takes note of how far ours had come when a term began at the tip.
-func (f *foreigners) handled(e *Event) {
-	for _, p := range f.passes[e.Shard] {
-		if p.tip && e.At.Before(p.began) && p.from.Compare(e.Position.After) < 0 {
-			p.from = e.Position.After
-		}
-	}
-}
-
-// lost reports whether a record that is nowhere is lost by another program, and
+// lost reports whether another program lost a record that is nowhere, and
 // counts it.
 func (f *foreigners) lost(at place) bool {
 	if _, committed := f.ours[at]; committed {
@@ -171,17 +160,16 @@ func (f *foreigners) lost(at place) bool {
 	}
 	for _, p := range f.passes[at.shard] {
 		if !p.wrote.IsZero() && p.covers(at) {
-			f.Lost++
+			f.report.Lost++
 			return true
 		}
 	}
 	return false
 }
 
-// ignored reports whether one of ours committed a record over which another
-// program's checkpoint had passed. Where we began at a point of time ourselves
-// we cannot tell, and where the other one overwrites whatever stands there it
-// may have come later.
+// ignored reports whether we committed a record that another program's
+// checkpoint had passed. Where our term began at a point in time we cannot
+// tell, and a checkpoint written unconditionally may have come later.
 func (f *foreigners) ignored(at place) bool {
 	c, ok := f.ours[at]
 	if !ok || c.anchored {
@@ -195,11 +183,25 @@ func (f *foreigners) ignored(at place) bool {
 	return false
 }
 
-func (p *pass) covers(at place) bool {
-	return (p.from == "" || p.from.Compare(at.seq) < 0) && at.seq.Compare(p.to) <= 0
+// judgeForeignRows charges the rows of a record that another program queued, to
+// it or to us.
+func (c *checker) judgeForeignRows(at place, p *put) {
+	if len(p.theirs) == 0 {
+		return
+	}
+	extra := len(p.theirs) - 1
+	switch {
+	case len(p.ours) == 0 || c.finds[p.ours[0]].item.Outcome != Queued:
+	case p.ours[0] > p.theirs[0] && c.foreign.ignored(at):
+		c.report.Duplicated++
+		c.problem("%s: queued again, before another program's checkpoint", at)
+	default:
+		extra++
+	}
+	c.foreign.report.Doubled += extra
 }
 
-// judgeForeign checks that another program never began behind what we had
+// judgeForeign checks that another program never began before what we had
 // committed.
 func (c *checker) judgeForeign(events []Event) {
 	for i := range events {
@@ -209,7 +211,8 @@ func (c *checker) judgeForeign(events []Event) {
 		}
 		for _, t := range c.foreign.begun[e.Shard] {
 			if e.At.Before(t.at) && t.from.Compare(e.Position.After) < 0 {
-				c.broken("another program began to lead %s behind %q, where we had come to %q", e.Shard, t.from, e.Position.After)
+				c.broken("another program began to lead %s at %q, before what we had committed: %q",
+					e.Shard, t.from, e.Position.After)
 				t.from = e.Position.After // once is enough
 			}
 		}

@@ -3,7 +3,6 @@ package history_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +89,7 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 		spoil      func(e []history.Event) []history.Event
 		lost, dup  int // by us
 		broken     int
+		unexpected int
 		pythonLost int
 		pythonDup  int
 	}{
@@ -98,7 +98,7 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			return slices.Delete(e, pythonQueues3, pythonQueues3+1)
 		}},
 		{name: "Python passed over a bad record", pythonLost: 1, spoil: func(e []history.Event) []history.Event {
-			e[put].Items[2].Fate = history.DeadLetter
+			e[put].Items[2].Outcome = history.DeadLetter
 			without(e, pythonID(3))
 			return e
 		}},
@@ -130,7 +130,7 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			return e
 		}},
 		{name: "Python queued what is to be filtered", spoil: func(e []history.Event) []history.Event {
-			e[put].Items[2].Fate = history.Filtered
+			e[put].Items[2].Outcome = history.Filtered
 			return e
 		}},
 		{name: "we lost one behind Python's checkpoint", lost: 1, spoil: func(e []history.Event) []history.Event {
@@ -187,7 +187,7 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			e[turnsQueue].Items = slices.Concat(ours(1, 2), inQueue(3, 4), ours(2, 5, 6))
 			return e
 		}},
-		{name: "an event that nobody queued", broken: 1, spoil: func(e []history.Event) []history.Event {
+		{name: "an event that nobody queued", unexpected: 1, spoil: func(e []history.Event) []history.Event {
 			e[turnsQueue].Items = append(e[turnsQueue].Items, inQueue(9)...)
 			return e
 		}},
@@ -197,9 +197,9 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			e := tt.spoil(takenTurns())
 			slices.SortStableFunc(e, func(a, b history.Event) int { return a.At.Compare(b.At) })
 			r := history.Check(e)
-			if r.Lost != tt.lost || r.Duplicated != tt.dup || r.Broken != tt.broken || r.Disordered != 0 {
-				t.Errorf("ours: lost %d, duplicated %d, broken %d, disordered %d:\n%s", r.Lost, r.Duplicated, r.Broken, r.Disordered,
-					strings.Join(r.Problems, "\n"))
+			if r.Lost != tt.lost || r.Duplicated != tt.dup || r.Broken != tt.broken || r.Unexpected != tt.unexpected ||
+				r.Disordered+r.Misjudged != 0 {
+				t.Errorf("ours: %+v", r)
 			}
 			if r.Foreign.Lost != tt.pythonLost || r.Foreign.Doubled != tt.pythonDup {
 				t.Errorf("Python: %+v", *r.Foreign)

@@ -98,13 +98,13 @@ func (p *producer) put() {
 		}
 		item := history.Item{
 			Shard: gerritstream.ShardID(shard), Seq: gerritstream.SequenceNumber(seq), Sub: sub,
-			Fate: fates[part.Want], Sum: history.Sum(part.Data),
+			Outcome: outcomes[part.Want], Sum: history.Sum(part.Data),
 		}
 		id := gerritstream.NewEventID(p.stream.identity(), item.Shard, item.Seq, sub).String()
 		item.ID = id
 		e.Items = append(e.Items, item)
 		p.all[id] = item
-		switch item.Fate {
+		switch item.Outcome {
 		case history.Queued:
 			p.want[id] = item
 		case history.DeadLetter:
@@ -148,7 +148,7 @@ func (p *producer) seen(id string) history.Item {
 	if !ok {
 		return history.Item{ID: id, Sub: gerritstream.NoSub}
 	}
-	item.Fate = ""
+	item.Outcome = ""
 	return item
 }
 

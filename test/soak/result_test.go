@@ -49,10 +49,10 @@ func TestWhatFailsASoak(t *testing.T) {
 		t.Errorf("a good soak fails: %q", why)
 	}
 	for says, spoil := range map[string]func(*result){
-		"lost 1":           func(r *result) { r.Lost = 1 },
-		"duplicated 1":     func(r *result) { r.Duplicated = 1 },
-		"disordered 1":     func(r *result) { r.Disordered = 1 },
-		"broken 1":         func(r *result) { r.Broken = 1 },
+		"1 lost":           func(r *result) { r.Lost = 1 },
+		"1 duplicated":     func(r *result) { r.Duplicated = 1 },
+		"1 disordered":     func(r *result) { r.Disordered = 1 },
+		"1 other promises": func(r *result) { r.Broken = 1 },
 		`["freeze"]`:       func(r *result) { r.NoEffect = withoutEffect(map[string]int{"kill": 1, "freeze": 0}) },
 		"nothing happened": func(r *result) { r.Queued = 0 },
 	} {

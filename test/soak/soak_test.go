@@ -31,8 +31,8 @@ func TestSoak(t *testing.T) {
 		}
 		report := history.Check(events)
 		printJSON(t, report)
-		if !report.Good() {
-			t.Error("promises were broken")
+		if err := report.Err(); err != nil {
+			t.Error(err)
 		}
 		return
 	}
@@ -69,8 +69,8 @@ func (r *result) faulty() (why []string) {
 	if r.Put == 0 || r.Queued == 0 {
 		why = append(why, "nothing happened")
 	}
-	if !r.Good() {
-		why = append(why, fmt.Sprintf("lost %d, duplicated %d, disordered %d, otherwise broken %d", r.Lost, r.Duplicated, r.Disordered, r.Broken))
+	if err := r.Err(); err != nil {
+		why = append(why, err.Error())
 	}
 	return why
 }

@@ -152,7 +152,7 @@ func (q *sqliteStore) record(log *history.Writer) {
 	if err != nil {
 		q.t.Fatal(err)
 	}
-	letters := history.Event{Kind: history.KindLetters}
+	letters := history.Event{Kind: history.KindDeadLetters}
 	for i := range held {
 		letters.Items = append(letters.Items, history.Item{Shard: held[i].Shard, Seq: held[i].Seq, Sub: held[i].Sub, ID: held[i].ID.String()})
 	}

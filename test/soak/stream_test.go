@@ -118,7 +118,7 @@ func (s *stream) open() (ids []string) {
 	return ids
 }
 
-// fates are the history's words for what gerrittest wants.
-var fates = map[gerrittest.Want]history.Fate{
+// outcomes are the history's words for what gerrittest wants.
+var outcomes = map[gerrittest.Want]history.Outcome{
 	gerrittest.Queued: history.Queued, gerrittest.Filtered: history.Filtered, gerrittest.DeadLetter: history.DeadLetter,
 }

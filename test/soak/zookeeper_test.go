@@ -282,7 +282,7 @@ func (z *zookeeperStore) record(log *history.Writer) {
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		z.t.Fatal(err)
 	}
-	letters := history.Event{Kind: history.KindLetters}
+	letters := history.Event{Kind: history.KindDeadLetters}
 	for _, name := range names {
 		item, err := letterOf(name)
 		if err != nil {
