@@ -46,15 +46,11 @@ var (
 	ErrStoreGone = errors.New("the store was taken away")
 
 	// ErrOtherStream: the store belongs to another stream.
-	ErrOtherStream = errors.New("the store belongs to another stream")
+	ErrOtherStream = errors.New("the store follows another stream")
+
+	// ErrFutureStart: a stream cannot be started at a time that has not come.
+	ErrFutureStart = errors.New("the time is in the future")
 
 	// ErrRetrying: a Source met trouble, is waiting, and will go on by itself.
 	ErrRetrying = errors.New("retrying")
-
-	// ErrAlreadyRun: a Consumer's Run was called before; a further one is made
-	// by New.
-	ErrAlreadyRun = errors.New("the listener has run already")
-
-	// ErrRejected: a sink will never take an entry.
-	ErrRejected = errors.New("rejected")
 )

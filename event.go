@@ -47,9 +47,6 @@ func (e *Event) weight() int {
 // is not a sound one.
 const ReasonAggregate = "aggregate"
 
-// KeepAll is the Classifier that queues every record as it is.
-func KeepAll(ShardID, *Record) Verdict { return Verdict{} }
-
 // ReasonRejected is the Reason of a dead letter for an entry that a sink
 // refused. The entry is in the store's queue all the same.
 const ReasonRejected = "rejected"

@@ -1,9 +1,6 @@
 package gerritstream
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Origin says, once per stream, where it begins, and counts how often it was
 // made anew.
@@ -34,16 +31,6 @@ func (s *Origin) Horizon(now time.Time) time.Time {
 	return s.Trimmed
 }
 
-// Headroom returns how long it is, at a time of the service, until the stream
-// begins to trim what arrived after a moment. It is negative when it has begun.
-func (s *Origin) Headroom(after, now time.Time) time.Duration {
-	left := after.Sub(now.Add(-s.Retention))
-	if after.Before(s.Trimmed) {
-		return min(left, after.Sub(s.Trimmed))
-	}
-	return left
-}
-
 // StartAt is where a stream begins that no process has followed yet.
 type StartAt struct {
 	// TrimHorizon: with the oldest record kept. Otherwise with what arrives
@@ -52,25 +39,3 @@ type StartAt struct {
 	TrimHorizon bool
 	Time        time.Time
 }
-
-// FutureStartError says that a stream cannot be started at a time that has not
-// come.
-type FutureStartError struct{ At, Now time.Time }
-
-// Error implements error.
-func (e *FutureStartError) Error() string {
-	return fmt.Sprintf("start at %s: that is in the future; it is %s by the service's clock",
-		e.At.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
-}
-
-// OtherStreamError says that a store follows another stream than the one that
-// was listed.
-type OtherStreamError struct{ Stored, Listed Stream }
-
-// Error implements error.
-func (e *OtherStreamError) Error() string {
-	return fmt.Sprintf("the store follows %s, not %s", e.Stored.ARN, e.Listed.ARN)
-}
-
-// Is makes errors.Is(err, ErrOtherStream) true.
-func (e *OtherStreamError) Is(target error) bool { return target == ErrOtherStream }

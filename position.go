@@ -64,22 +64,18 @@ type Partial struct {
 type Interval struct {
 	From  time.Time `json:"from,omitzero"`
 	Until time.Time `json:"until"`
-	Why   string    `json:"why"` // one of Causes, or WhySetByOperator
+	Why   string    `json:"why"` // one of the Why constants
 }
 
-// Why an Interval may be lost without anybody having chosen so.
+// Why an Interval may be lost.
 const (
-	WhyTrimmed     = "trimmed"                // the stream does not keep it any more; among its reasons: positions that were deleted
-	WhyBadPosition = "bad position"           // given up by the policy for bad positions
-	WhyRecreated   = "recreated"              // the stream was deleted and made anew
-	WhyShardGone   = "shard gone"             // the shard went before it was handled to its end
-	WhyForeignLed  = "Python led from LATEST" // a foreign leader started at the tip, after a position of ours; the text is stored and labels a metric
+	WhyTrimmed       = "trimmed"                // the stream does not keep it any more; among its reasons: positions that were deleted
+	WhyBadPosition   = "bad position"           // given up by the policy for bad positions
+	WhyRecreated     = "recreated"              // the stream was deleted and made anew
+	WhyShardGone     = "shard gone"             // the shard went before it was handled to its end
+	WhyForeignLed    = "Python led from LATEST" // a foreign leader started at the tip, after a position of ours; the text is stored and labels a metric
+	WhySetByOperator = "set by operator"        // an operator chose not to have it read
 )
-
-// Causes returns every Why that an Observer is told of.
-func Causes() []string {
-	return []string{WhyTrimmed, WhyBadPosition, WhyRecreated, WhyShardGone, WhyForeignLed}
-}
 
 // MaxLost bounds Position.Lost. Older intervals stay in logs and metrics.
 const MaxLost = 16
@@ -143,7 +139,3 @@ func (p *Position) Begun() bool {
 // ArrivalError is how far arrival times may be wrong (guarantee 1 of the
 // README).
 const ArrivalError = 5 * time.Minute
-
-// WhySetByOperator is the Why of an interval that an operator chose not to have
-// read.
-const WhySetByOperator = "set by operator"

@@ -16,7 +16,7 @@ type Sink interface {
 	// Deliver hands the entries on, in order, and returns when they are safe
 	// where they go. It keeps none of their bytes.
 	//
-	// A *RejectedError (ErrRejected) says that one entry will never be taken:
+	// A *RejectedError says that one entry will never be taken:
 	// those before it were delivered, it is dead-lettered naming the sink, and
 	// those behind it are delivered by another call. Any other error is
 	// passing: the call is repeated after a pause, for ever.
@@ -33,6 +33,3 @@ type RejectedError struct {
 func (e *RejectedError) Error() string {
 	return fmt.Sprintf("entry %d rejected: %s", e.Index, e.Reason)
 }
-
-// Is makes errors.Is(err, ErrRejected) true.
-func (e *RejectedError) Is(target error) bool { return target == ErrRejected }

@@ -25,11 +25,14 @@ const (
 	BadCheckpointHalt        BadCheckpointPolicy = "halt"         // keep the leadership, read nothing, and say so
 )
 
+// ErrAlreadyRun is what a second call of a Consumer's Run returns.
+var ErrAlreadyRun = errors.New("the consumer has run already")
+
 // Config says what a Consumer is made of.
 type Config struct {
 	Source   gerritstream.Source
 	Store    gerritstream.Store
-	Classify gerritstream.Classifier // nil: KeepAll
+	Classify gerritstream.Classifier // nil: every record is queued as it is
 	Sinks    []gerritstream.Sink     // besides the store's queue
 
 	StartAt         gerritstream.StartAt // used only if the stream has no start record yet
@@ -80,7 +83,7 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("new listener: unknown policy for bad positions %q", cfg.OnBadCheckpoint)
 	}
 	if cfg.Classify == nil {
-		cfg.Classify = gerritstream.KeepAll
+		cfg.Classify = func(gerritstream.ShardID, *gerritstream.Record) gerritstream.Verdict { return gerritstream.Verdict{} }
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = NopObserver{}
@@ -112,12 +115,12 @@ func (l *Consumer) Status() gerritstream.Status { return l.tracker.status() }
 // Trouble that may pass is waited out and shown by Status. What ends Run is
 // trouble that will not pass: ErrDenied and ErrStreamNotFound before the first
 // listing, ErrUnusable before the start record is known (but see WaitForSetup),
-// ErrOtherStream, ErrNewerFormat, ErrStoreGone, a start in the future.
+// ErrOtherStream, ErrNewerFormat, ErrStoreGone, ErrFutureStart.
 //
 // Run is called once: a further call does nothing and returns ErrAlreadyRun.
 func (l *Consumer) Run(ctx context.Context) error {
 	if l.ran.Swap(true) {
-		return gerritstream.ErrAlreadyRun
+		return ErrAlreadyRun
 	}
 	defer close(l.tip.ended)
 	ctx, cancel := context.WithCancel(ctx)

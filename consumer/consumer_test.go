@@ -925,8 +925,7 @@ func TestAFutureStartIsRefused(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{Time: time.Now().Add(time.Hour)} })
 		<-p.done
-		var future *gs.FutureStartError
-		if !errors.As(p.err, &future) {
+		if !errors.Is(p.err, gs.ErrFutureStart) {
 			t.Errorf("run: %v", p.err)
 		}
 		if _, ok := h.memory.Position(0, s0); ok {

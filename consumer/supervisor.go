@@ -158,9 +158,9 @@ func (s *supervisor) pause(err error) time.Duration {
 
 // fatal reports whether an error of a round will not pass by itself.
 func (s *supervisor) fatal(err error) bool {
-	var future *gerritstream.FutureStartError
 	switch {
-	case errors.Is(err, gerritstream.ErrOtherStream), errors.Is(err, gerritstream.ErrNewerFormat), errors.Is(err, gerritstream.ErrStoreGone), errors.As(err, &future):
+	case errors.Is(err, gerritstream.ErrOtherStream), errors.Is(err, gerritstream.ErrFutureStart),
+		errors.Is(err, gerritstream.ErrNewerFormat), errors.Is(err, gerritstream.ErrStoreGone):
 		return true
 	case errors.Is(err, gerritstream.ErrDenied):
 		return s.begun.IsZero()

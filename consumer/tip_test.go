@@ -81,7 +81,7 @@ func TestRunTwice(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		p := h.start(untilCaughtUp)
 		p.wait(t)
-		if err := p.Run(t.Context()); !errors.Is(err, gs.ErrAlreadyRun) {
+		if err := p.Run(t.Context()); !errors.Is(err, consumer.ErrAlreadyRun) {
 			t.Errorf("got %v", err)
 		}
 		if err := p.WaitCaughtUp(t.Context()); err != nil {

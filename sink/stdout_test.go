@@ -222,7 +222,7 @@ func TestLinesAreNeverCut(t *testing.T) {
 		f := &failing{limits: []int{first, rng.IntN(150)}}
 		s := sink.NewStdout(f, "gerrit")
 		for _, entries := range [][]gerritstream.Entry{mine, other} {
-			if err := s.Deliver(t.Context(), entries); err == nil || errors.Is(err, gerritstream.ErrRejected) {
+			if err := s.Deliver(t.Context(), entries); err == nil || errors.As(err, new(*gerritstream.RejectedError)) {
 				t.Fatalf("cut at %d: %v", first, err)
 			}
 		}

@@ -164,7 +164,7 @@ func (s *setting) look(ctx context.Context, o operated, c *config.Config) (err e
 			return err
 		}
 		if s.aim.Time.After(s.listing.Now) {
-			return &usageError{s.command, &gerritstream.FutureStartError{At: s.aim.Time, Now: s.listing.Now}}
+			return &usageError{s.command, plan.FutureStart(s.aim.Time, s.listing.Now)}
 		}
 		return nil
 	}

@@ -70,7 +70,6 @@ func judge(err error) (code int, hint string) {
 		check  *checkError
 		faults config.Faults
 		setup  *daemon.ConfigError
-		future *gerritstream.FutureStartError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -91,7 +90,7 @@ func judge(err error) (code int, hint string) {
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, "use the version that wrote it, or a newer one"
-	case errors.As(err, &future):
+	case errors.Is(err, gerritstream.ErrFutureStart):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrStoreGone):
 		return exitFailed, "a new start takes what is there then; what was written last is in what was taken away"

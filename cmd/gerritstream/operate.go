@@ -12,6 +12,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/plan"
 	"github.com/spf13/cobra"
 )
 
@@ -74,7 +75,7 @@ func listFor(ctx context.Context, o operated, c *config.Config) (l gerritstream.
 	case start == nil:
 		return l, stored, errNothingBegun
 	case start.Stream.ARN != l.Stream.ARN:
-		return l, stored, &gerritstream.OtherStreamError{Stored: start.Stream, Listed: l.Stream}
+		return l, stored, plan.OtherStream(start, l)
 	case start.Stream.Created.UnixMilli() != l.Stream.Created.UnixMilli():
 		return l, stored, errors.New("the stream was deleted and made anew: let a process run on the store first, which starts over")
 	}

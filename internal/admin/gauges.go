@@ -108,8 +108,18 @@ func (c *gaugeCollector) collectShard(ch chan<- prometheus.Metric, s *gerritstre
 	}
 	gauge(descAge, max(0, now.Sub(s.HandledUntil)).Seconds())
 	if start != nil && start.Retention > 0 {
-		gauge(descHeadroom, start.Headroom(s.HandledUntil, now).Seconds())
+		gauge(descHeadroom, headroom(start, s.HandledUntil, now).Seconds())
 	}
+}
+
+// headroom returns how long it is until the stream begins to trim what arrived
+// after a moment. It is negative when the stream has begun to.
+func headroom(start *gerritstream.Origin, after, now time.Time) time.Duration {
+	left := after.Sub(now.Add(-start.Retention))
+	if after.Before(start.Trimmed) {
+		return min(left, after.Sub(start.Trimmed))
+	}
+	return left
 }
 
 // The values of the label read.

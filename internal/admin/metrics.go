@@ -85,7 +85,9 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	for _, end := range []string{endResigned, endLost, endFailed} {
 		m.terms.WithLabelValues(end)
 	}
-	for _, why := range gerritstream.Causes() {
+	for _, why := range []string{
+		gerritstream.WhyTrimmed, gerritstream.WhyBadPosition, gerritstream.WhyRecreated, gerritstream.WhyShardGone, gerritstream.WhyForeignLed,
+	} {
 		m.lost.WithLabelValues(why)
 	}
 	for _, reason := range o.Reasons {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -23,7 +24,7 @@ func startingPosition(s gerritstream.StartAt, l gerritstream.Listing) (gerritstr
 	case s.Time.IsZero():
 		return gerritstream.StartingPosition{Time: l.Now.Add(-LatestSlack)}, nil
 	case s.Time.After(l.Now.Add(clockTolerance)):
-		return gerritstream.StartingPosition{}, &gerritstream.FutureStartError{At: s.Time, Now: l.Now}
+		return gerritstream.StartingPosition{}, FutureStart(s.Time, l.Now)
 	}
 	at := s.Time
 	if at.Before(l.Stream.Created) {
@@ -33,6 +34,17 @@ func startingPosition(s gerritstream.StartAt, l gerritstream.Listing) (gerritstr
 		at = l.Now
 	}
 	return gerritstream.StartingPosition{Time: at.UTC()}, nil
+}
+
+// FutureStart is the error for a start that is later than the service's time.
+func FutureStart(at, now time.Time) error {
+	return fmt.Errorf("start at %s: %w: it is %s by the service's clock",
+		at.UTC().Format(time.RFC3339), gerritstream.ErrFutureStart, now.UTC().Format(time.RFC3339))
+}
+
+// OtherStream is the error for an origin of another stream than was listed.
+func OtherStream(o *gerritstream.Origin, l gerritstream.Listing) error {
+	return fmt.Errorf("%w: %s, not %s", gerritstream.ErrOtherStream, o.Stream.ARN, l.Stream.ARN)
 }
 
 // ErrStaleListing: the listing describes an older stream than the start record
@@ -52,7 +64,7 @@ func NextOrigin(stored *gerritstream.Origin, l gerritstream.Listing, want gerrit
 		return &gerritstream.Origin{Stream: l.Stream, From: from, Retention: l.Retention}, nil
 	}
 	if stored.Stream.ARN != l.Stream.ARN {
-		return nil, &gerritstream.OtherStreamError{Stored: stored.Stream, Listed: l.Stream}
+		return nil, OtherStream(stored, l)
 	}
 	switch was, is := stored.Stream.Created.UnixMilli(), l.Stream.Created.UnixMilli(); {
 	case is < was:

@@ -138,8 +138,8 @@ var silentMutants = []mutant{
 	},
 	{
 		name: "age: the headroom is by the retention of today alone",
-		file: "origin.go",
-		old:  "	if after.Before(s.Trimmed) {\n",
+		file: "internal/admin/gauges.go",
+		old:  "	if after.Before(start.Trimmed) {\n",
 		new:  "	if false {\n",
 		pkg:  "./internal/admin", tests: "TestGauges",
 	},

@@ -33,8 +33,8 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: a store that is gone does not end Run",
 		file: "consumer/supervisor.go",
-		old:  "errors.Is(err, gerritstream.ErrNewerFormat), errors.Is(err, gerritstream.ErrStoreGone), ",
-		new:  "errors.Is(err, ErrNewerFormat), ",
+		old:  "errors.Is(err, gerritstream.ErrNewerFormat), errors.Is(err, gerritstream.ErrStoreGone):",
+		new:  "errors.Is(err, gerritstream.ErrNewerFormat):",
 		pkg:  "./consumer", tests: "TestAStoreThatIsGoneEndsRun",
 	},
 	{
