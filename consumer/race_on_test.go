@@ -1,6 +1,6 @@
 //go:build race
 
-package gerritstream_test
+package consumer_test
 
 // underRace: the race detector makes SQLite ten times as slow.
 const underRace = true
