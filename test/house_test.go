@@ -42,9 +42,11 @@ var house = map[string][]string{
 
 	"internal/admin":           {"", "consumer", "internal/trouble"},
 	"internal/daemon/zuulconf": {},
-	"internal/daemon/config":   {"", "consumer", "internal/plan", "gerrit", "kinesis", "internal/daemon/zuulconf", "internal/near"},
+	"internal/daemon/config": {
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near",
+	},
 	"internal/daemon": {
-		"", "consumer", "internal/plan", "internal/daemon/config", "gerrit", "kinesis", "sqlite", "zookeeper", "sink", "internal/admin",
+		"", "consumer", "internal/plan", "internal/daemon/config", "gerrit", "kinesis", "sink", "internal/admin",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",

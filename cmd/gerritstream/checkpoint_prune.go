@@ -48,7 +48,7 @@ this is for tidiness. With -o json, one line a position.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what it would do")
 	agreed = consentFlag(cmd, p)
 	output.register(cmd)
-	settingFlags(cmd, streamFlags...)
+	settingFlags(cmd, config.ForStream)
 	return cmd
 }
 

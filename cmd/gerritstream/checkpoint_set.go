@@ -50,7 +50,7 @@ after their parents, as ever; a single shard that is sent back does not hold up 
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "only say what it would do")
 	s.consent = consentFlag(cmd, p)
 	s.output.register(cmd)
-	settingFlags(cmd, streamFlags...)
+	settingFlags(cmd, config.ForStream)
 	return cmd
 }
 

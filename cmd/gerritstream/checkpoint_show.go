@@ -38,7 +38,7 @@ and when and in which term that was committed. It reads the store and changes no
 	}
 	cmd.Flags().StringVar(&shard, "shard", "", "show only this `shard`")
 	output.register(cmd)
-	settingFlags(cmd, storeFlags...)
+	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 

@@ -47,6 +47,6 @@ set". The store keeps 1,000 dead letters of 32 MiB together, and only counts wha
 	}
 	chosen.register(cmd)
 	agreed = consentFlag(cmd, p)
-	settingFlags(cmd, storeFlags...)
+	settingFlags(cmd, config.ForStore)
 	return cmd
 }

@@ -35,7 +35,7 @@ func newDeadletterList(p process) *cobra.Command {
 	filter.register(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most this `number` of them (default all)")
 	output.register(cmd)
-	settingFlags(cmd, storeFlags...)
+	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 

@@ -37,7 +37,7 @@ and would be there twice. What is refused stays where it is, and the exit code i
 				return err
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, c *config.Config) error {
-				filter, err := gerrit.NewFilter(c.Filter.Gerrit())
+				filter, err := gerrit.NewFilter(c.Filter)
 				if err != nil {
 					return &daemon.ConfigError{Err: err}
 				}
@@ -56,7 +56,7 @@ and would be there twice. What is refused stays where it is, and the exit code i
 	}
 	chosen.register(cmd)
 	agreed = consentFlag(cmd, p)
-	settingFlags(cmd, append([]string{"filter-preset", "filter-types", "filter-projects", "filter-refs"}, storeFlags...)...)
+	settingFlags(cmd, config.ForStore, "filter.")
 	return cmd
 }
 

@@ -54,7 +54,7 @@ output. Nobody has judged these bytes to be harmless, so that they are not writt
 	cmd.Flags().BoolVar(&payload, "payload", false, "write the record as it is, and nothing else")
 	cmd.Flags().BoolVar(&force, "force", false, "with --payload: to a terminal as well")
 	output.register(cmd)
-	settingFlags(cmd, storeFlags...)
+	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 

@@ -20,10 +20,12 @@ type bench struct {
 // daemon returns what `run` runs, on the embedded stream.
 func (b *bench) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (*daemon.Daemon, error) {
 	c := config.Defaults()
-	c.Stream, c.AWS.Region = demoStreamName, demoRegion
+	c.Kinesis.Stream, c.Kinesis.Region = demoStreamName, demoRegion
 	c.StartAt.TrimHorizon = true
-	c.Store.SQLite = b.database
 	c.Admin = config.AdminOff
+	if err := c.Store.Set("sqlite:" + b.database); err != nil {
+		return nil, err
+	}
 	defer b.log.quiet()()
 	return daemon.New(ctx, daemon.Options{
 		Config:        c,

@@ -43,23 +43,17 @@ func (o *output) register(cmd *cobra.Command) {
 	cmd.Flags().VarP(o, "output", "o", "`form` of the result: "+strings.Join(o.forms, " or "))
 }
 
-// storeFlags are the settings of a command that looks at the store and at
-// nothing else.
-var storeFlags = []string{
-	"connection", "store", "zookeeper-tls-cert", "zookeeper-tls-key", "zookeeper-tls-ca", "zookeeper-tls-verify-hostname",
-	"zookeeper-session-timeout",
-}
-
-// settingFlags gives a command flags for settings: those that are named, or
-// all.
-func settingFlags(cmd *cobra.Command, names ...string) {
+// settingFlags gives a command flags for the settings of a scope, and of
+// further sections: "filter.".
+func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
 	cmd.Flags().String("zuul-conf", "", "`file` to read Zuul's ZooKeeper and connection from, weaker than all else (or $"+
 		config.EnvPrefix+"ZUUL_CONF)")
 	for _, s := range config.Settings() {
+		inSection := func(section string) bool { return strings.HasPrefix(s.Key, section) }
 		switch {
-		case len(names) > 0 && !slices.Contains(names, s.Flag):
+		case s.Scope < scope && !slices.ContainsFunc(sections, inSection):
 		case s.IsList():
 			cmd.Flags().StringSlice(s.Flag, nil, usage(&s)+"; separate several with commas, or repeat the flag")
 		case s.IsBool():

@@ -22,27 +22,6 @@ type operated struct {
 	doubled string // what its queue makes of events that are read once more, for people
 }
 
-// openOperator opens the store that the configuration names.
-func openOperator(ctx context.Context, c *config.Config) (operated, error) {
-	o, err := daemon.OpenOperator(ctx, c)
-	return operated{o, doubled(c.Store.Kind())}, err
-}
-
-// doubled says what a store's queue makes of events that are read once more.
-func doubled(kind config.StoreKind) string {
-	const sinks = " Sinks get them again, under the same ids."
-	if kind != config.StoreSQLite {
-		return "Zuul's queue knows no identities: Zuul gets each of these events once more." + sinks
-	}
-	return "This queue takes each event once: those that it still holds are not doubled, those that it has removed after their " +
-		"retention are. Zuul's queue, in ZooKeeper, would get all of them twice." + sinks
-}
-
-// streamFlags are the settings by which a command finds the stream, and the
-// store.
-var streamFlags = append([]string{"stream", "region", "endpoint", "role-arn", "external-id", "access-key-file", "secret-key-file",
-	"session-token-file", "credentials-file"}, storeFlags...)
-
 // operate opens the store for a command and closes it behind it. storeOnly: no
 // stream need be named.
 func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.Context, o operated, c *config.Config) error) error {
@@ -52,11 +31,12 @@ func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.
 	if err != nil {
 		return err
 	}
-	o, err := openOperator(cmd.Context(), &c)
+	o, err := c.OpenOperator(cmd.Context())
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(cmd.Context(), o, &c), o.Close(context.WithoutCancel(cmd.Context())))
+	doubled := c.Store.Kind.Reread + " Sinks get them again, under the same ids."
+	return errors.Join(do(cmd.Context(), operated{o, doubled}, &c), o.Close(context.WithoutCancel(cmd.Context())))
 }
 
 // errNothingBegun: no process has ever run on the store.

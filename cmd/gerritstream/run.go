@@ -47,7 +47,7 @@ web identity, container, instance. They are never given as flags, for flags can 
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once what had arrived before is queued")
 	trial.register(cmd)
-	settingFlags(cmd)
+	settingFlags(cmd, config.ForRun)
 	return cmd
 }
 

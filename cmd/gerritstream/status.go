@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
@@ -55,7 +54,7 @@ retention that no consumer had read. What is known already is left out with --lo
 	cmd.Flags().BoolVar(&check, "check", false, "exit with code 3 if there is trouble")
 	cmd.Flags().StringVar(&lostAfter, "lost-after", "", "overlook intervals that end before this `time`")
 	output.register(cmd)
-	settingFlags(cmd, storeFlags...)
+	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 
@@ -63,7 +62,7 @@ retention that no consumer had read. What is known already is left out with --lo
 func showStatus(ctx context.Context, p process, c *config.Config, l look, output *output, check bool) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	inspection, err := daemon.Inspect(ctx, c)
+	inspection, err := c.Inspect(ctx)
 	if err != nil && check {
 		return &checkError{err}
 	}

@@ -23,7 +23,7 @@ const outputWithin = 250 * time.Millisecond
 // makeListener joins source, store, classifier and sinks.
 func (d *Daemon) makeListener(context.Context) error {
 	c := &d.options.Config
-	filter, err := gerrit.NewFilter(c.Filter.Gerrit())
+	filter, err := gerrit.NewFilter(c.Filter)
 	if err != nil {
 		return &ConfigError{fmt.Errorf("make filter: %w", err)}
 	}
@@ -32,8 +32,8 @@ func (d *Daemon) makeListener(context.Context) error {
 		Store:           d.store,
 		Classify:        NewClassifier(filter, d.warnUnused),
 		Sinks:           d.makeSinks(),
-		StartAt:         gerritstream.StartAt(c.StartAt),
-		OnBadCheckpoint: consumer.BadCheckpointPolicy(c.OnBadCheckpoint),
+		StartAt:         c.StartAt,
+		OnBadCheckpoint: c.OnBadCheckpoint,
 		UntilCaughtUp:   d.options.UntilCaughtUp,
 		WaitForSetup:    underSystemd() && !d.options.UntilCaughtUp,
 		Self:            d.self(),
@@ -68,7 +68,7 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 	var sinks []gerritstream.Sink
 	for _, name := range d.options.Config.Sinks {
 		if name == config.SinkStdout {
-			out := sink.NewStdout(d.options.Stdout, d.options.Config.Stream)
+			out := sink.NewStdout(d.options.Stdout, d.options.Config.Kinesis.Stream)
 			d.gone = out.Gone()
 			d.cleanup.add("end the output", func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), outputWithin)
@@ -113,7 +113,7 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 	d.metrics = admin.NewMetrics(admin.MetricsOptions{
 		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: rules(),
 	})
-	c := d.options.Config.Kinesis()
+	c := d.options.Config.Kinesis
 	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
 	c.Logger = d.log
 	c.Observer = d.metrics

@@ -7,7 +7,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
-	"github.com/gerritstream/gerritstream/zookeeper"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
 // NewClassifier returns a Classifier of Gerrit's events: what is no sound event
@@ -95,7 +95,7 @@ func typeLabel(eventType string) string { return gerrit.Label([]byte(eventType))
 // deadLetterReasons returns every reason for which a record can become a dead
 // letter.
 func deadLetterReasons() []string {
-	reasons := []string{gerritstream.ReasonAggregate, gerritstream.ReasonRejected, zookeeper.ReasonTooLarge}
+	reasons := append(config.StoreReasons(), gerritstream.ReasonAggregate, gerritstream.ReasonRejected)
 	for _, r := range gerrit.Reasons() {
 		reasons = append(reasons, string(r))
 	}

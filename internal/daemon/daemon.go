@@ -124,7 +124,7 @@ func (d *Daemon) stop(began time.Time) error {
 // apart, within 5 s of the end of ctx. A clean stop is nil. It is called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", d.options.Config.Connection,
-		"stream", d.options.Config.Stream, "store", d.options.Config.Store.String(), "admin", d.Addr())
+		"stream", d.options.Config.Kinesis.Stream, "store", d.options.Config.Store.String(), "admin", d.Addr())
 	for _, note := range d.options.Config.Notes {
 		d.log.Info("a setting is not used", "why", note)
 	}

@@ -36,8 +36,10 @@ func TestEmbeddedKinesis(t *testing.T) {
 		}
 	}
 	c := config.Defaults()
-	c.Stream, c.AWS.Region, c.Admin, c.StartAt.TrimHorizon = "gerrit", "us-east-1", config.AdminOff, true
-	c.Store.SQLite = filepath.Join(t.TempDir(), "g.db")
+	c.Kinesis.Stream, c.Kinesis.Region, c.Admin, c.StartAt.TrimHorizon = "gerrit", "us-east-1", config.AdminOff, true
+	if err := c.Store.Set("sqlite:" + filepath.Join(t.TempDir(), "g.db")); err != nil {
+		t.Fatal(err)
+	}
 	var judged judgements
 	d, err := New(t.Context(), Options{Config: c, UntilCaughtUp: true, Transport: srv.Transport(), Observer: &judged})
 	if err != nil {

@@ -19,7 +19,7 @@ const listWithin = 30 * time.Second
 func ListStream(ctx context.Context, c *config.Config) (gerritstream.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, listWithin)
 	defer cancel()
-	source, err := kinesis.New(ctx, c.Kinesis())
+	source, err := kinesis.New(ctx, c.Kinesis)
 	if err != nil {
 		return gerritstream.Listing{}, sourceFault(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/kinesistest"
@@ -77,7 +78,7 @@ func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	if err := d.Run(ctx); err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
-	in, err := Inspect(t.Context(), &c)
+	in, err := c.Inspect(t.Context())
 	if err != nil || in.Queue != events || len(in.Shards) != 2 {
 		t.Errorf("%d events in %d shards, %v", in.Queue, len(in.Shards), err)
 	}
@@ -98,8 +99,7 @@ func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var setup *ConfigError
-	if _, err := Inspect(ctx, &c); !errors.As(err, &setup) || !strings.Contains(err.Error(), "/nowhere") {
+	if _, err := c.Inspect(ctx); !errors.Is(err, gerritstream.ErrUnusable) || !strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("got %v", err)
 	}
 }

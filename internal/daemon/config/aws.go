@@ -3,65 +3,30 @@ package config
 import (
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/gerritstream/gerritstream/kinesis"
 )
-
-// Kinesis returns what package kinesis wants to know of the configuration.
-func (c *Config) Kinesis() kinesis.Config {
-	return kinesis.Config{
-		Stream:           c.Stream,
-		Region:           c.AWS.Region,
-		Endpoint:         c.AWS.Endpoint,
-		AccountEndpoints: c.AWS.AccountEndpoints,
-		Credentials: kinesis.Credentials{
-			AccessKeyFile:    c.AWS.AccessKeyFile,
-			SecretKeyFile:    c.AWS.SecretKeyFile,
-			SessionTokenFile: c.AWS.SessionTokenFile,
-			File:             c.AWS.CredentialsFile,
-			Keys:             c.AWS.Keys,
-			RoleARN:          c.AWS.RoleARN,
-			ExternalID:       c.AWS.ExternalID,
-		},
-		PollInterval: c.PollInterval,
-		MarkForeign:  c.DropForeignRecords,
-	}
-}
-
-// kinesisKeys leads from the fields of kinesis.Config to our keys. It is never
-// written to.
-var kinesisKeys = map[string]string{ //nolint:gosec // names of settings, no credentials
-	"Stream":                       "stream",
-	"Region":                       "aws.region",
-	"Endpoint":                     "aws.endpoint",
-	"AccountEndpoints":             "aws.account_endpoints",
-	"Credentials.AccessKeyFile":    "aws.access_key_file",
-	"Credentials.SecretKeyFile":    "aws.secret_key_file",
-	"Credentials.SessionTokenFile": "aws.session_token_file",
-	"Credentials.File":             "aws.credentials_file",
-	"Credentials.RoleARN":          "aws.role_arn",
-	"Credentials.ExternalID":       "aws.external_id",
-}
 
 // checkAWS asks package kinesis, which knows the rules of AWS' names and how
 // keys and files go together, and gives its answers our keys and places. It
 // looks at the AWS_* variables of this process as well.
 func (l *loader) checkAWS(src Sources) {
-	if l.config.Stream == "" {
+	if l.config.Kinesis.Stream == "" {
 		if !l.unread {
 			l.faults.add(Place{}, "stream", "not set; %s", howToSet("stream", src.File != ""))
 		}
 		return
 	}
 	l.checkReadable("aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file")
-	joined, ok := l.config.kinesisFaults().(interface{ Unwrap() []error })
+	joined, ok := l.config.Kinesis.Validate().(interface{ Unwrap() []error })
 	if !ok {
 		return
 	}
 	for _, err := range joined.Unwrap() {
 		var fault *kinesis.Fault
 		if errors.As(err, &fault) {
-			key := kinesisKeys[fault.Field]
+			key := keyOf(fault.Field)
 			l.faults.add(l.place(key), key, "%s", fault.Problem)
 		}
 	}
@@ -69,7 +34,7 @@ func (l *loader) checkAWS(src Sources) {
 
 // KinesisFault returns a fault of Config.Kinesis under the name of the setting.
 func KinesisFault(f *kinesis.Fault) Fault {
-	return Fault{Key: kinesisKeys[f.Field], Problem: f.Problem}
+	return Fault{Key: keyOf(f.Field), Problem: f.Problem}
 }
 
 // checkReadable looks whether the files that settings name can be read.
@@ -88,10 +53,19 @@ func (l *loader) checkReadable(keys ...string) {
 	}
 }
 
-// kinesisFaults is kinesis.Config.Validate.
-func (c *Config) kinesisFaults() error {
-	k := c.Kinesis()
-	return k.Validate()
+// keyOf returns the key of the setting behind a field of kinesis.Config; "":
+// there is none. Settings are named like their fields: aws.endpoint is Endpoint,
+// aws.role_arn is Credentials.RoleARN, aws.credentials_file Credentials.File.
+func keyOf(field string) string {
+	short := field[strings.LastIndexByte(field, '.')+1:]
+	joined := strings.ReplaceAll(field, ".", "")
+	for i := range settings {
+		name := strings.ReplaceAll(strings.TrimPrefix(settings[i].Key, "aws."), "_", "")
+		if strings.EqualFold(name, short) || strings.EqualFold(name, joined) {
+			return settings[i].Key
+		}
+	}
+	return ""
 }
 
 // howToSet names the ways to give a setting.

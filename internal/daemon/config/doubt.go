@@ -16,7 +16,7 @@ const maxDoubts = 10
 // Doubts returns what is allowed and probably not meant: a sentence each,
 // without secrets.
 func (c *Config) Doubts() []string {
-	found := c.Filter.Gerrit().Doubts()
+	found := c.Filter.Doubts()
 	var doubts []string
 	for _, d := range found[:min(len(found), maxDoubts)] {
 		entry := gerrit.Text([]byte(d.Entry.Text))

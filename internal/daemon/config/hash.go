@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/gerritstream/gerritstream/gerrit"
 )
 
 // agreement is what must be the same in all processes that share a connection:
@@ -26,29 +28,26 @@ type agreement struct {
 	Refs            []string `json:"refs,omitempty"`
 	OnBadCheckpoint string   `json:"on_bad_checkpoint"`
 	Sinks           []string `json:"sinks,omitempty"`
-	Retention       string   `json:"retention,omitempty"` // of SQLite: the shortest would win
-	Formats         []int    `json:"formats,omitempty"`
+	Retention       string   `json:"retention,omitempty"` // the shortest would win
 }
 
 // Hash returns a short text that is the same for processes whose configurations
 // agree in what all processes of a connection must agree in, and most likely
-// different otherwise. formats are the versions of what the store's adapter
-// writes. It tells nothing of what it is made from.
-func (c *Config) Hash(formats ...int) string {
+// different otherwise. It reveals nothing of what it is made from.
+func (c *Config) Hash() string {
 	a := agreement{
 		Connection:      c.Connection,
-		Stream:          streamName(c.Stream),
+		Stream:          streamName(c.Kinesis.Stream),
 		Preset:          c.Filter.Preset,
-		Replication:     c.Filter.Replication && c.Filter.Preset == PresetZuul, // nothing to keep elsewhere
+		Replication:     c.Filter.Replication && c.Filter.Preset == gerrit.PresetZuul, // nothing to keep elsewhere
 		Types:           inOrder(c.Filter.Types),
 		Projects:        inOrder(c.Filter.Projects),
 		Refs:            inOrder(c.Filter.Refs),
-		OnBadCheckpoint: c.OnBadCheckpoint,
+		OnBadCheckpoint: string(c.OnBadCheckpoint),
 		Sinks:           inOrder(c.Sinks),
-		Formats:         formats,
 	}
-	if c.Store.Kind() == StoreSQLite {
-		a.Retention = c.Retention.String()
+	if kind := c.Store.Kind; kind != nil && kind.retention != nil {
+		a.Retention = kind.retention(&c.Store).String()
 	}
 	text, err := json.Marshal(a)
 	if err != nil { // it is made of texts and numbers

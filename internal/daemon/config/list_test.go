@@ -70,8 +70,8 @@ func TestByteOrderMark(t *testing.T) {
 	const text = "stream: s\naws: {region: us-east-1}\n"
 	environ := []string{"HOME=/home/x"}
 	c, err := Load(Sources{File: write(t, "\ufeff"+text), Environ: environ})
-	if err != nil || c.Stream != "s" {
-		t.Errorf("stream %q: %v", c.Stream, err)
+	if err != nil || c.Kinesis.Stream != "s" {
+		t.Errorf("stream %q: %v", c.Kinesis.Stream, err)
 	}
 	for _, mark := range []string{"\xff\xfe", "\xfe\xff"} {
 		_, err = Load(Sources{File: write(t, mark+text), Environ: environ})

@@ -54,10 +54,10 @@ func Load(src Sources) (Config, error) {
 		l.apply(values)
 	}
 	l.crossCheck(src)
-	if c.Store.Kind() == StoreNone && !l.faulty("store") && !l.zuulFailed {
+	if c.Store.Kind == nil && !l.faulty("store") && !l.zuulFailed {
 		l.defaultStore(env)
 	}
-	l.checkZooKeeper()
+	l.checkStore()
 	c.Notes = append(c.Notes, strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
@@ -178,7 +178,7 @@ func (l *loader) crossCheck(src Sources) {
 
 // checkFilter blames each pattern that cannot be understood.
 func (l *loader) checkFilter() {
-	_, err := gerrit.NewFilter(l.config.Filter.Gerrit())
+	_, err := gerrit.NewFilter(l.config.Filter)
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return
@@ -210,18 +210,20 @@ func (l *loader) faulty(key string) bool {
 // systemd keeps for the service, else in the user's state folder as the XDG
 // base directory specification has it.
 func (l *loader) defaultStore(env map[string]string) {
-	name := l.config.Connection + ".db"
-	if dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); dir != "" {
-		l.config.Store = Store{SQLite: filepath.Join(dir, name)}
-		return
-	}
-	state := env["XDG_STATE_HOME"]
-	if !filepath.IsAbs(state) {
-		if env["HOME"] == "" {
-			l.faults.add(Place{}, "store", "not set, and there is no home folder for a default; give --store sqlite:PATH")
-			return
+	folder, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":")
+	home := ""
+	if folder == "" {
+		if home = env["XDG_STATE_HOME"]; !filepath.IsAbs(home) {
+			if env["HOME"] == "" {
+				l.faults.add(Place{}, "store", "not set, and there is no home folder for a default; give --store sqlite:PATH")
+				return
+			}
+			home = filepath.Join(env["HOME"], ".local", "state")
 		}
-		state = filepath.Join(env["HOME"], ".local", "state")
+		folder = filepath.Join(home, "gerritstream")
 	}
-	l.config.Store = Store{SQLite: filepath.Join(state, "gerritstream", name), Home: state}
+	if err := l.config.Store.Set("sqlite:" + filepath.Join(folder, l.config.Connection+".db")); err != nil {
+		l.faults.add(Place{}, "store", "%v", err)
+	}
+	l.config.Store.StateHome = home
 }

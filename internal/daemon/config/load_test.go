@@ -10,7 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
 // home is an environment in which the store has a default.
@@ -66,24 +71,24 @@ func TestLoadFile(t *testing.T) {
 	}
 	want := Config{
 		Connection: "review.example.org",
-		Stream:     "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit",
-		AWS: AWS{
-			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", RoleARN: "arn:aws:iam::123456789012:role/r",
-			ExternalID: "x-1", CredentialsFile: creds,
+		Kinesis: kinesis.Config{
+			Stream: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit",
+			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", PollInterval: time.Second, MarkForeign: true,
+			Credentials: kinesis.Credentials{RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x-1", File: creds},
 		},
-		SQLite: SQLite{GroupAccess: true},
-		Store:  Store{Servers: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one"},
-		ZooKeeper: ZooKeeper{
-			TLS:            TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
-			SessionTimeout: 15 * time.Second, QueueLimit: 500,
+		Store: Store{
+			Kind:   got.Store.Kind,
+			SQLite: sqlite.Config{GroupAccess: true, Retention: 72 * time.Hour},
+			ZooKeeper: zookeeper.Config{
+				Hosts: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one",
+				SessionTimeout: 15 * time.Second, QueueLimit: 500,
+			},
+			TLS: zookeeper.TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
 		},
-		StartAt:            StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
-		OnBadCheckpoint:    BadHalt,
-		PollInterval:       time.Second,
-		DropForeignRecords: true,
-		Memory:             1 << 30,
-		Retention:          72 * time.Hour,
-		Filter: Filter{Preset: PresetNone, Types: []string{"ref-updated", "change-merged"},
+		StartAt:         gerritstream.StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		OnBadCheckpoint: consumer.BadCheckpointHalt,
+		Memory:          1 << 30,
+		Filter: gerrit.FilterConfig{Preset: gerrit.PresetNone, Types: []string{"ref-updated", "change-merged"},
 			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
 		Admin: AdminOff, AdminHosts: []string{"events.ci.svc", "ci1"},
@@ -92,8 +97,9 @@ func TestLoadFile(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if again, err := parseStore(got.Store.String()); err != nil || !reflect.DeepEqual(again, got.Store) {
-		t.Errorf("%s is read as %+v, %v", got.Store, again, err)
+	again := got.Store
+	if err := again.Set(got.Store.String()); err != nil || !reflect.DeepEqual(again, got.Store) {
+		t.Errorf("%s is read as %+v, %v", &got.Store, again, err)
 	}
 	defaults := Defaults()
 	for _, s := range Settings() {
@@ -123,17 +129,23 @@ func TestKeyFiles(t *testing.T) {
 		},
 		MarkForeign: true,
 	}
-	if got := c.Kinesis(); !reflect.DeepEqual(got, want) {
+	if got := c.Kinesis; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	for field := range kinesisKeys {
-		in := reflect.TypeFor[kinesis.Config]()
-		name, nested := strings.CutPrefix(field, "Credentials.")
-		if nested {
-			in = reflect.TypeFor[kinesis.Credentials]()
-		}
-		if _, ok := in.FieldByName(name); !ok || lookup(kinesisKeys[field]) == nil {
-			t.Errorf("%s leads nowhere", field)
+}
+
+// TestFieldsOfKinesisHaveSettings: a fault of package kinesis is reported under
+// the setting's name.
+func TestFieldsOfKinesisHaveSettings(t *testing.T) {
+	for field, want := range map[string]string{
+		"Stream": "stream", "Region": "aws.region", "Endpoint": "aws.endpoint", "AccountEndpoints": "aws.account_endpoints",
+		"Credentials.RoleARN": "aws.role_arn", "Credentials.ExternalID": "aws.external_id",
+		"Credentials.AccessKeyFile": "aws.access_key_file", "Credentials.SecretKeyFile": "aws.secret_key_file",
+		"Credentials.SessionTokenFile": "aws.session_token_file", "Credentials.File": "aws.credentials_file",
+		"PollInterval": "poll_interval", "Credentials.Keys": "", "": "",
+	} {
+		if got := keyOf(field); got != want {
+			t.Errorf("%q leads to %q, want %q", field, got, want)
 		}
 	}
 }
@@ -141,8 +153,8 @@ func TestKeyFiles(t *testing.T) {
 func TestAccountEndpoints(t *testing.T) {
 	flags := map[string][]string{"stream": {"arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"}, "account-endpoints": {"true"}}
 	c, err := Load(Sources{Environ: home, Flags: flags})
-	if k := c.Kinesis(); err != nil || !k.AccountEndpoints {
-		t.Errorf("got %+v, %v", k, err)
+	if err != nil || !c.Kinesis.AccountEndpoints {
+		t.Errorf("got %+v, %v", c.Kinesis, err)
 	}
 }
 
@@ -152,8 +164,9 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Defaults()
-	want.Stream = "gerrit"
-	want.Store = Store{SQLite: "/home/gerrit/.local/state/gerritstream/gerrit.db", Home: "/home/gerrit/.local/state"}
+	want.Kinesis.Stream = "gerrit"
+	want.Store.Kind, want.Store.StateHome = got.Store.Kind, "/home/gerrit/.local/state"
+	want.Store.SQLite.Path = "/home/gerrit/.local/state/gerritstream/gerrit.db"
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -172,8 +185,8 @@ func TestPrecedence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Stream != "flag" || c.Connection != "env" || c.Log.Level != slog.LevelWarn {
-		t.Errorf("stream %q, connection %q, level %v", c.Stream, c.Connection, c.Log.Level)
+	if c.Kinesis.Stream != "flag" || c.Connection != "env" || c.Log.Level != slog.LevelWarn {
+		t.Errorf("stream %q, connection %q, level %v", c.Kinesis.Stream, c.Connection, c.Log.Level)
 	}
 	if want := []string{"env1", "env2"}; !reflect.DeepEqual(c.Filter.Types, want) {
 		t.Errorf("types %q, want %q: a stronger list replaces a weaker one", c.Filter.Types, want)
@@ -221,8 +234,8 @@ func TestDefaultStore(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := Load(Sources{Environ: tt.environ, Flags: map[string][]string{"stream": {"s"}}})
-			if err != nil || c.Store.SQLite != tt.want {
-				t.Errorf("store %q, %v; want %q", c.Store.SQLite, err, tt.want)
+			if err != nil || c.Store.SQLite.Path != tt.want {
+				t.Errorf("store %q, %v; want %q", c.Store.SQLite.Path, err, tt.want)
 			}
 		})
 	}
@@ -338,17 +351,17 @@ func TestOtherFaults(t *testing.T) {
 		{"user", "stream: s\nstore: zookeeper://u:hunter2@zk1", nil, "F:2:8: store: a user in a server's address is not supported"},
 		{"relative chroot", "stream: s\nstore: zookeeper://zk1/../zuul", nil, `F:2:8: store: the chroot "/../zuul" has a relative part`},
 		{"certificate without key", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {cert: /dev/null}}", nil,
-			"F:3:25: zookeeper.tls.cert: it is given without zookeeper.tls.key and zookeeper.tls.ca; TLS needs all three files"},
+			"F:3:25: zookeeper.tls.cert: given without zookeeper.tls.key and zookeeper.tls.ca; TLS needs all of zookeeper.tls.cert, zookeeper.tls.key, zookeeper.tls.ca"},
 		{"key without certificate", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {key: /dev/null}}", nil,
-			"F:3:24: zookeeper.tls.key: it is given without zookeeper.tls.cert and zookeeper.tls.ca; TLS needs all three files"},
+			"F:3:24: zookeeper.tls.key: given without zookeeper.tls.cert and zookeeper.tls.ca; TLS needs all of "},
 		{"names without TLS", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {verify_hostname: true}}", nil,
-			"F:3:36: zookeeper.tls.verify_hostname: it is asked for without TLS"},
+			"F:3:36: zookeeper.tls.verify_hostname: given without TLS"},
 		{"no certificate", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: {cert: /dev/null, key: /dev/null, ca: /no/such/file}}", nil,
 			"F:3:56: zookeeper.tls.ca: open /no/such/file: no such file or directory"},
 		{"TLS with a file", "stream: s\nstore: sqlite:g.db\nzookeeper: {tls: {ca: /dev/null}}", nil,
-			"F:3:23: zookeeper.tls.ca: it is given, and the store is sqlite:g.db: only ZooKeeper is spoken to with TLS"},
+			"F:3:23: zookeeper.tls.ca: given, but the store is sqlite:g.db; the setting is for zookeeper://"},
 		{"TLS with the default", "stream: s\nzookeeper: {tls: {verify_hostname: true}}", nil,
-			"F:2:36: zookeeper.tls.verify_hostname: it is given, and the store is sqlite:/home/gerrit/.local/state/gerritstream/gerrit.db: "},
+			"F:2:36: zookeeper.tls.verify_hostname: given, but the store is sqlite:/home/gerrit/.local/state/gerritstream/gerrit.db; "},
 		{"TLS is no text", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: true}", nil,
 			"F:3:18: zookeeper.tls: expected keys and values here"},
 		{"zuul.conf in the file", "stream: s\nzuul_conf: zuul.conf", nil, "F:2:1: a zuul.conf is named outside of this file: with --zuul-conf or "},
@@ -421,7 +434,7 @@ func TestEmptyFile(t *testing.T) {
 			continue
 		}
 		want := Defaults()
-		want.Stream, want.Store = "s", c.Store
+		want.Kinesis.Stream, want.Store = "s", c.Store
 		if !reflect.DeepEqual(c, want) {
 			t.Errorf("%q: got %+v", text, c)
 		}
@@ -431,7 +444,7 @@ func TestEmptyFile(t *testing.T) {
 // TestNothingSecretIsPrinted: the only secret a setting can hold is in a URL.
 func TestNothingSecretIsPrinted(t *testing.T) {
 	c := Defaults()
-	c.AWS.Endpoint = "http://user:hunter2@127.0.0.1:4567/"
+	c.Kinesis.Endpoint = "http://user:hunter2@127.0.0.1:4567/"
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("configuration", "config", &c)
 	for _, got := range []string{c.String(), log.String()} {

@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/gerrit"
 )
 
 // EnvPrefix begins the name of every environment variable that is a setting.
@@ -59,10 +62,8 @@ func (s *Setting) IsBool() bool { return s.kind.flag }
 // Allowed returns the values that the setting takes, "200ms to 1m" or
 // "auto, text or json"; "": no such words describe them.
 func (s *Setting) Allowed() string {
-	if n := len(s.kind.words); n > 1 {
-		return strings.Join(s.kind.words[:n-1], ", ") + " or " + s.kind.words[n-1]
-	} else if n == 1 {
-		return s.kind.words[0]
+	if len(s.kind.words) > 0 {
+		return orList(s.kind.words)
 	}
 	return s.kind.allowed
 }
@@ -85,58 +86,58 @@ var settings = []Setting{
 		Key: "stream", Flag: "stream", Scope: ForStream,
 		Help: "Kinesis stream, by `name` or ARN",
 		More: "Required. An ARN also names the region and the account; a stream of another account is found only by its ARN.",
-		kind: text(func(c *Config) *string { return &c.Stream }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Stream }, nil),
 	},
 	{
 		Key: "aws.region", Flag: "region", Scope: ForStream,
 		Help: "AWS `region` (default: the ARN's, or where AWS' tools look)",
 		More: "AWS' tools look at `AWS_REGION`, at `AWS_DEFAULT_REGION` and at the profile, in this order.",
-		kind: text(func(c *Config) *string { return &c.AWS.Region }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Region }, nil),
 	},
 	{
 		Key: "aws.endpoint", Flag: "endpoint", Scope: ForStream,
 		Help: "`URL` to use instead of AWS' own",
 		More: "An emulator, a proxy or a private endpoint.",
-		kind: text(func(c *Config) *string { return &c.AWS.Endpoint }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Endpoint }, nil),
 	},
 	{
 		Key: "aws.account_endpoints", Flag: "account-endpoints", Default: "false",
 		Help: "send requests to the account's own endpoints instead of the region's",
 		More: "These are `<account>.control-kinesis.<region>` and `<account>.data-kinesis.<region>` instead of " +
 			"`kinesis.<region>`. The stream must be given by its ARN.",
-		kind: boolean(func(c *Config) *bool { return &c.AWS.AccountEndpoints }),
+		kind: boolean(func(c *Config) *bool { return &c.Kinesis.AccountEndpoints }),
 	},
 	{
 		Key: "aws.role_arn", Flag: "role-arn", Scope: ForStream,
 		Help: "role to assume with the credentials found, by `ARN`",
-		kind: text(func(c *Config) *string { return &c.AWS.RoleARN }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.RoleARN }, nil),
 	},
 	{
 		Key: "aws.external_id", Flag: "external-id", Scope: ForStream,
 		Help: "external `id` that the role's trust policy asks for",
-		kind: text(func(c *Config) *string { return &c.AWS.ExternalID }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.ExternalID }, nil),
 	},
 	{
 		Key: "aws.access_key_file", Flag: "access-key-file", Scope: ForStream,
 		Help: "`file` that holds the id of an access key and nothing else",
 		More: "This file, the secret's and the token's replace the search for credentials. They are read again every five " +
 			"minutes.",
-		kind: text(func(c *Config) *string { return &c.AWS.AccessKeyFile }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.AccessKeyFile }, nil),
 	},
 	{
 		Key: "aws.secret_key_file", Flag: "secret-key-file", Scope: ForStream,
 		Help: "`file` that holds the key's secret and nothing else",
-		kind: text(func(c *Config) *string { return &c.AWS.SecretKeyFile }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.SecretKeyFile }, nil),
 	},
 	{
 		Key: "aws.session_token_file", Flag: "session-token-file", Scope: ForStream,
 		Help: "`file` that holds the session token of temporary credentials",
-		kind: text(func(c *Config) *string { return &c.AWS.SessionTokenFile }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.SessionTokenFile }, nil),
 	},
 	{
 		Key: "aws.credentials_file", Flag: "credentials-file", Scope: ForStream,
 		Help: "`file` in the format of ~/.aws/credentials to use instead of these",
-		kind: text(func(c *Config) *string { return &c.AWS.CredentialsFile }, nil),
+		kind: text(func(c *Config) *string { return &c.Kinesis.Credentials.File }, nil),
 	},
 	{
 		Key: "store", Flag: "store", Scope: ForStore,
@@ -146,75 +147,79 @@ var settings = []Setting{
 			"schedulers take the events; the port may be left out, and so may the chroot where Zuul has none. Without the " +
 			"setting the store is `<connection>.db` in `$STATE_DIRECTORY`, as systemd sets it, or else in the user's state " +
 			"folder.",
-		kind: of(func(c *Config) *Store { return &c.Store }, parseStore, Store.String),
+		kind: kind{
+			set:  func(c *Config, v string) error { return c.Store.Set(v) },
+			show: func(c *Config) string { return c.Store.String() },
+		},
 	},
 	{
 		Key: "sqlite.group_access", Flag: "sqlite-group-access", Default: "false",
 		Help: "let the group of a SQLite store's folder read the queue",
 		More: "The folder then has mode 2770 and the files have 0660 instead of 0700 and 0600: SQLite lets nobody read who " +
 			"cannot write to the files beside the database.",
-		kind: boolean(func(c *Config) *bool { return &c.SQLite.GroupAccess }),
+		kind: boolean(func(c *Config) *bool { return &c.Store.SQLite.GroupAccess }),
 	},
 	{
 		Key: "zookeeper.tls.cert", Flag: "zookeeper-tls-cert", Scope: ForStore,
 		Help: "PEM `file` with the certificate to show to ZooKeeper",
 		More: "TLS needs certificate, key and authorities. All three files are read at each new connection.",
-		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.Cert }, nil),
+		kind: text(func(c *Config) *string { return &c.Store.TLS.Cert }, nil),
 	},
 	{
 		Key: "zookeeper.tls.key", Flag: "zookeeper-tls-key", Scope: ForStore,
 		Help: "PEM `file` with the certificate's key",
-		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.Key }, nil),
+		kind: text(func(c *Config) *string { return &c.Store.TLS.Key }, nil),
 	},
 	{
 		Key: "zookeeper.tls.ca", Flag: "zookeeper-tls-ca", Scope: ForStore,
 		Help: "PEM `file` with the authorities that sign the certificates of ZooKeeper's servers",
-		kind: text(func(c *Config) *string { return &c.ZooKeeper.TLS.CA }, nil),
+		kind: text(func(c *Config) *string { return &c.Store.TLS.CA }, nil),
 	},
 	{
 		Key: "zookeeper.tls.verify_hostname", Flag: "zookeeper-tls-verify-hostname", Default: "false", Scope: ForStore,
 		Help: "require the servers' names in their certificates",
 		More: "Zuul does not require that.",
-		kind: boolean(func(c *Config) *bool { return &c.ZooKeeper.TLS.VerifyHostname }),
+		kind: boolean(func(c *Config) *bool { return &c.Store.TLS.VerifyHostname }),
 	},
 	{
 		Key: "zookeeper.session_timeout", Flag: "zookeeper-session-timeout", Default: "10s", Scope: ForStore,
 		Help: "`duration` that ZooKeeper waits for a silent process before others take over",
 		More: "The servers have bounds of their own; the log reports what they granted.",
-		kind: duration(func(c *Config) *time.Duration { return &c.ZooKeeper.SessionTimeout }, time.Second, 10*time.Minute),
+		kind: duration(func(c *Config) *time.Duration { return &c.Store.ZooKeeper.SessionTimeout }, time.Second, 10*time.Minute),
 	},
 	{
 		Key: "zookeeper.queue_limit", Flag: "zookeeper-queue-limit", Default: "10000",
 		Help: "`number` of events in Zuul's queue at which reading pauses",
 		More: "Reading resumes at 80% of the limit. Long queues slow Zuul down.",
-		kind: bounded(func(c *Config) *int { return &c.ZooKeeper.QueueLimit }, parseInt, strconv.Itoa, 1, 1_000_000),
+		kind: bounded(func(c *Config) *int { return &c.Store.ZooKeeper.QueueLimit }, parseInt, strconv.Itoa, 1, 1_000_000),
 	},
 	{
 		Key: "start_at", Flag: "start-at", Default: "latest",
 		Help: "where to begin a stream that was never followed: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
 		More: "`trim-horizon` is the oldest record that the stream still holds. The setting is used once per stream; from then " +
 			"on the stored positions count.",
-		kind: of(func(c *Config) *StartAt { return &c.StartAt }, parseStartAt, StartAt.String),
+		kind: of(func(c *Config) *gerritstream.StartAt { return &c.StartAt }, parseStartAt, formatStartAt),
 	},
 	{
-		Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: BadLatest,
+		Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: "latest",
 		Help: "`policy` for a stored position that is damaged or that Kinesis refuses",
 		More: "`latest` goes on from now, as Zuul does; `trim-horizon` from the oldest record; `halt` waits for an operator. " +
 			"Each case is reported.",
-		kind: choice(func(c *Config) *string { return &c.OnBadCheckpoint }, BadLatest, BadTrimHorizon, BadHalt),
+		kind: choice(func(c *Config) *consumer.BadCheckpointPolicy { return &c.OnBadCheckpoint },
+			consumer.BadCheckpointLatest, consumer.BadCheckpointTrimHorizon, consumer.BadCheckpointHalt),
 	},
 	{
 		Key: "poll_interval", Flag: "poll-interval", Default: "250ms",
 		Help: "`pause` between reads of a shard at its tip",
 		More: "Kinesis allows five reads a second of each shard, by all readers together.",
-		kind: duration(func(c *Config) *time.Duration { return &c.PollInterval }, 200*time.Millisecond, time.Minute),
+		kind: duration(func(c *Config) *time.Duration { return &c.Kinesis.PollInterval }, 200*time.Millisecond, time.Minute),
 	},
 	{
 		Key: "drop_foreign_records", Flag: "drop-foreign-records", Default: "false",
 		Help: "drop records within aggregates whose hash key belongs to another shard, as the KCL does",
 		More: "The Kinesis Producer Library puts such records again after the stream was resharded. A producer that does not, " +
 			"or that ignores hash keys, loses them. The filter's rule is `foreign`.",
-		kind: boolean(func(c *Config) *bool { return &c.DropForeignRecords }),
+		kind: boolean(func(c *Config) *bool { return &c.Kinesis.MarkForeign }),
 	},
 	{
 		Key: "memory", Flag: "memory", Default: "256MiB",
@@ -226,14 +231,14 @@ var settings = []Setting{
 		Help: "`duration` that a SQLite store keeps queued events",
 		More: "The time counts from when an event arrived or was queued, whichever is later, by the service's clock. Removed " +
 			"events are counted. In ZooKeeper Zuul removes the events that it has handled.",
-		kind: duration(func(c *Config) *time.Duration { return &c.Retention }, time.Minute, 10*365*24*time.Hour),
+		kind: duration(func(c *Config) *time.Duration { return &c.Store.SQLite.Retention }, time.Minute, 10*365*24*time.Hour),
 	},
 	{
-		Key: "filter.preset", Flag: "filter-preset", Default: PresetZuul,
+		Key: "filter.preset", Flag: "filter-preset", Default: gerrit.PresetZuul,
 		Help: "`rules` that drop events before they are written anywhere",
 		More: "`zuul` drops replication, cache eviction, batch-ref-updated and the ref-updated of a change's notes; `none` " +
 			"drops nothing.",
-		kind: choice(func(c *Config) *string { return &c.Filter.Preset }, PresetZuul, PresetNone),
+		kind: choice(func(c *Config) *string { return &c.Filter.Preset }, gerrit.PresetZuul, gerrit.PresetNone),
 	},
 	{
 		Key: "filter.types", Flag: "filter-types",
@@ -289,27 +294,21 @@ var settings = []Setting{
 		Key: "log.level", Flag: "log-level", Default: "info",
 		Help: "lowest `level` to log",
 		More: "`debug` logs a line for each event, never its payload.",
-		kind: withWords(of(func(c *Config) *slog.Level { return &c.Log.Level }, parseLevel,
-			func(l slog.Level) string { return strings.ToLower(l.String()) }), levels...),
+		kind: kind{
+			set:   func(c *Config, v string) (err error) { c.Log.Level, err = parseLevel(v); return err },
+			show:  func(c *Config) string { return strings.ToLower(c.Log.Level.String()) },
+			words: levels,
+		},
 	},
 }
 
 // The values of settings that name a choice.
 const (
-	BadLatest      = "latest"
-	BadTrimHorizon = "trim-horizon"
-	BadHalt        = "halt"
-
-	PresetZuul = "zuul"
-	PresetNone = "none"
-
 	SinkStdout = "stdout"
-
-	AdminOff = "off"
-
-	LogAuto = "auto"
-	LogText = "text"
-	LogJSON = "json"
+	AdminOff   = "off"
+	LogAuto    = "auto"
+	LogText    = "text"
+	LogJSON    = "json"
 )
 
 // minMemory is room for three reads at once (kinesis.PageReserve).
@@ -382,11 +381,12 @@ func text(at func(*Config) *string, rule func(string) error) kind {
 }
 
 // choice is the kind of a few words.
-func choice(at func(*Config) *string, words ...string) kind {
-	return withWords(text(at, func(v string) error { return oneOf(v, words) }), words...)
-}
-
-func withWords(k kind, words ...string) kind {
+func choice[T ~string](at func(*Config) *T, choices ...T) kind {
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		words[i] = string(c)
+	}
+	k := of(at, func(v string) (T, error) { return T(v), oneOf(v, words) }, func(v T) string { return string(v) })
 	k.words = words
 	return k
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -13,13 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
-)
-
-// What the addresses of stores begin with.
-const (
-	sqlitePrefix    = "sqlite:"
-	zookeeperPrefix = "zookeeper://"
+	"github.com/gerritstream/gerritstream"
 )
 
 // unit is a unit of bytes.
@@ -103,43 +96,38 @@ func parseInt(v string) (int, error) {
 	return n, nil
 }
 
-func parseStartAt(v string) (StartAt, error) {
+func parseStartAt(v string) (gerritstream.StartAt, error) {
 	switch v {
 	case "latest":
-		return StartAt{}, nil
+		return gerritstream.StartAt{}, nil
 	case "trim-horizon":
-		return StartAt{TrimHorizon: true}, nil
+		return gerritstream.StartAt{TrimHorizon: true}, nil
 	}
 	t, err := time.Parse(time.RFC3339, v)
 	if err != nil || t.Year() < 2000 {
-		return StartAt{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
+		return gerritstream.StartAt{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
 			v, didYouMean(v, []string{"latest", "trim-horizon"}))
 	}
-	return StartAt{Time: t}, nil
+	return gerritstream.StartAt{Time: t}, nil
 }
 
-// parseStore reads a store's address. Its error may join several.
-func parseStore(v string) (Store, error) {
-	if path, ok := strings.CutPrefix(v, sqlitePrefix); ok {
-		if path == "" {
-			return Store{}, errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
-		}
-		return Store{SQLite: path}, nil
+func formatStartAt(s gerritstream.StartAt) string {
+	switch {
+	case s.TrimHorizon:
+		return "trim-horizon"
+	case s.Time.IsZero():
+		return "latest"
 	}
-	if hosts, ok := strings.CutPrefix(v, zookeeperPrefix); ok {
-		return parseZooKeeper(hosts)
-	}
-	return Store{}, fmt.Errorf("%q is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT", redactURL(v))
+	return s.Time.Format(time.RFC3339Nano)
 }
 
-// parseZooKeeper reads what stands behind the scheme, as the hosts of a
-// zuul.conf are read.
-func parseZooKeeper(hosts string) (Store, error) {
-	servers, chroot, err := zuulconf.SplitHosts(hosts)
-	if err != nil {
-		return Store{}, err
+// orList joins words: "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
 	}
-	return Store{Servers: servers, Chroot: chroot}, nil
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // each returns the errors that err joins, and those that they join.

@@ -47,8 +47,9 @@ func TestParseDuration(t *testing.T) {
 // A store's address is read as the hosts of a zuul.conf are.
 func TestSlashesOfAChrootAreThoseOfAZuulConf(t *testing.T) {
 	for chroot, want := range map[string]string{"": "", "/": "", "//": "", "/zuul": "/zuul", "/zuul/": "/zuul", "//zuul//ci/": "/zuul/ci"} {
-		store, err := parseStore("zookeeper://h:2181" + chroot)
-		if err != nil || store.Chroot != want || len(store.Servers) != 1 {
+		var store Store
+		err := store.Set("zookeeper://h:2181" + chroot)
+		if err != nil || store.ZooKeeper.Chroot != want || len(store.ZooKeeper.Hosts) != 1 {
 			t.Errorf("%q: got %+v, %v, want %q", chroot, store, err, want)
 		}
 	}

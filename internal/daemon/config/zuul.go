@@ -98,7 +98,7 @@ func (r *zuulReader) zookeeper() {
 	case len(z.Servers) == 0:
 		r.faults.add(r.at(zuulconf.Place{}), "store", "it names no ZooKeeper (hosts in [zookeeper]); %s", howToSet("store", r.src.File != ""))
 	default:
-		r.set("store", Store{Servers: z.Servers, Chroot: z.Chroot}.String(), z.At["hosts"])
+		r.set("store", zookeeperPrefix+strings.Join(z.Servers, ",")+z.Chroot, z.At["hosts"])
 	}
 	r.set("zookeeper.tls.cert", z.Cert, z.At["tls_cert"])
 	r.set("zookeeper.tls.key", z.Key, z.At["tls_key"])
@@ -183,7 +183,7 @@ func (r *zuulReader) kinesis(c *zuulconf.Connection) {
 			return
 		}
 	}
-	r.config.AWS.Keys = zuulKeys(r.src.ZuulConf, c).Reread(func() (kinesis.Keys, error) { return rereadZuulKeys(r.src, c.Name) })
+	r.config.Kinesis.Credentials.Keys = zuulKeys(r.src.ZuulConf, c).Reread(func() (kinesis.Keys, error) { return rereadZuulKeys(r.src, c.Name) })
 }
 
 // zuulKeys is the key that a connection names.

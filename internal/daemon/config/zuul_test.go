@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
 // writeAs puts a text into a file of that name and returns its path.
@@ -64,33 +67,30 @@ func TestZuulConf(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, secret := retrieve(t, &got)
-	if id != "AKIDhunter2" || secret != "hunter2hunter2" || got.AWS.Keys.String() != file+` [connection "gerrit"]` {
-		t.Errorf("key %q, %q of %s", id, secret, got.AWS.Keys)
+	if id != "AKIDhunter2" || secret != "hunter2hunter2" || got.Kinesis.Credentials.Keys.String() != file+` [connection "gerrit"]` {
+		t.Errorf("key %q, %q of %s", id, secret, got.Kinesis.Credentials.Keys)
 	}
 	want := Defaults()
-	want.Connection, want.Stream, want.Filter.Replication = "gerrit", "events", true
-	want.AWS = AWS{Region: "us-west-2", Keys: got.AWS.Keys}
-	want.Store = Store{Servers: []string{"zk1.example.org:2281", "zk2.example.org:2181"}, Chroot: "/zuul"}
-	want.ZooKeeper.TLS = TLS{Cert: "/dev/null", Key: "/dev/null", CA: "/dev/null"}
-	want.ZooKeeper.SessionTimeout = 40 * time.Second
+	want.Connection, want.Kinesis.Stream, want.Kinesis.Region, want.Filter.Replication = "gerrit", "events", "us-west-2", true
+	want.Store.Kind, want.Store.ZooKeeper.Chroot = got.Store.Kind, "/zuul"
+	want.Store.ZooKeeper.Hosts = []string{"zk1.example.org:2281", "zk2.example.org:2181"}
+	want.Store.ZooKeeper.SessionTimeout = 40 * time.Second
+	want.Store.TLS = zookeeper.TLS{Cert: "/dev/null", Key: "/dev/null", CA: "/dev/null"}
 	if !equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
-	if drops := got.Filter.Gerrit(); !drops.Replication {
-		t.Error("the filter does not keep events of replication")
 	}
 }
 
 // equal compares configurations but for their keys, which cannot be.
 func equal(a, b Config) bool {
-	a.AWS.Keys, b.AWS.Keys = Config{}.AWS.Keys, Config{}.AWS.Keys
+	a.Kinesis.Credentials.Keys, b.Kinesis.Credentials.Keys = kinesis.Keys{}, kinesis.Keys{}
 	return reflect.DeepEqual(a, b)
 }
 
 // retrieve returns the key that reaches package kinesis.
 func retrieve(t *testing.T, c *Config) (id, secret string) {
 	t.Helper()
-	k := c.Kinesis()
+	k := &c.Kinesis
 	if k.Credentials.Keys.IsZero() {
 		return "", ""
 	}
@@ -116,9 +116,9 @@ func TestZuulConfIsTheWeakest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Stream != "file" || c.Filter.Replication || c.AWS.Region != "eu-west-2" || !c.AWS.Keys.IsZero() ||
-		c.Store.String() != "zookeeper://zk9:2181" || c.ZooKeeper.SessionTimeout != 5*time.Second ||
-		c.ZooKeeper.TLS != (TLS{Cert: "/dev/null", Key: "/dev/null", CA: creds}) {
+	if c.Kinesis.Stream != "file" || c.Filter.Replication || c.Kinesis.Region != "eu-west-2" || !c.Kinesis.Credentials.Keys.IsZero() ||
+		c.Store.String() != "zookeeper://zk9:2181" || c.Store.ZooKeeper.SessionTimeout != 5*time.Second ||
+		c.Store.TLS != (zookeeper.TLS{Cert: "/dev/null", Key: "/dev/null", CA: creds}) {
 		t.Errorf("got %+v", c)
 	}
 	want := []string{"the key of " + src.ZuulConf + ` [connection "gerrit"] is not used: $GERRITSTREAM_AWS_CREDENTIALS_FILE names another`}
@@ -135,7 +135,7 @@ func TestZuulConfWithAnotherStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Store.String() != "sqlite:g.db" || c.Stream != "events" || c.ZooKeeper != Defaults().ZooKeeper {
+	if c.Store.String() != "sqlite:g.db" || c.Kinesis.Stream != "events" || !reflect.DeepEqual(c.Store.ZooKeeper, Defaults().Store.ZooKeeper) {
 		t.Errorf("got %+v", c)
 	}
 	if want := []string{"the ZooKeeper of " + file + " is not used: --store asks for another store"}; !reflect.DeepEqual(c.Notes, want) {
@@ -221,7 +221,7 @@ Z:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
 Z:2:1: [zookeeper] hosts: the chroot "/a/.." has a relative part
 Z:3:1: zookeeper.session_timeout: 500ms is below the minimum of 1s`},
 		{"certificate without key", "[zookeeper]\nhosts=zk\ntls_cert=/dev/null\ntls_ca=/no/such/file\n[gerrit]\naws_kinesis_region=r\n", nil,
-			`Z:3:1: zookeeper.tls.cert: it is given without zookeeper.tls.key; TLS needs all three files
+			`Z:3:1: zookeeper.tls.cert: given without zookeeper.tls.key; TLS needs all of zookeeper.tls.cert, zookeeper.tls.key, zookeeper.tls.ca
 Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 		{"not ConfigParser's", "zookeeper:\n  hosts: zk\n", nil, "Z:1:1: no [section] stands above this line"},
 		{"twice", several + "[zookeeper]\n", nil, "Z:12:1: [zookeeper] is there already, at line 1"},
@@ -230,7 +230,7 @@ Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 		t.Run(tt.name, func(t *testing.T) {
 			file := writeAs(t, "zuul.conf", tt.file)
 			c, err := Load(Sources{ZuulConf: file, Environ: home, Flags: tt.flags})
-			got := c.Connection + " " + c.Stream + " " + c.AWS.Region
+			got := c.Connection + " " + c.Kinesis.Stream + " " + c.Kinesis.Region
 			if err != nil {
 				got = strings.ReplaceAll(err.Error(), file, "Z")
 			}
@@ -247,7 +247,7 @@ func TestZuulConfForTheStoreOnly(t *testing.T) {
 	file := writeAs(t, "zuul.conf", several)
 	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home, Flags: map[string][]string{"connection": {"ssh"}}})
 	if err != nil || c.Connection != "ssh" || c.Store.String() != "zookeeper://zk:2181" {
-		t.Errorf("%s of %s, %v", c.Connection, c.Store, err)
+		t.Errorf("%s of %s, %v", c.Connection, &c.Store, err)
 	}
 }
 
@@ -305,7 +305,7 @@ func TestZuulConfKeyIsReadAgain(t *testing.T) {
 		"no sense":      "hunter2\n" + zuulConf,
 	} {
 		rewrite(text)
-		if _, err := c.Kinesis().Credentials.Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
+		if _, err := c.Kinesis.Credentials.Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,0 +1,251 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
+	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/zookeeper"
+)
+
+// Store is the address of a store, with the configuration of each kind. Only
+// that of its own kind counts.
+type Store struct {
+	Kind      *StoreKind // nil: no store is named
+	SQLite    sqlite.Config
+	ZooKeeper zookeeper.Config
+	TLS       zookeeper.TLS // of ZooKeeper; zero: none
+
+	// StateHome is the user's state folder if a SQLite file lies there by
+	// default; it may have to be created.
+	StateHome string
+}
+
+// StoreKind is one row of the table of stores: all that differs between them
+// outside of their packages.
+type StoreKind struct {
+	prefix string // of addresses: "sqlite:"
+	form   string // of addresses, for errors
+
+	// Reread tells people what the queue does with events that are read once
+	// more.
+	Reread string
+
+	reasons []string // for dead letters, besides the general ones
+
+	// tlsFiles are the keys of the files that together make TLS, tlsOptions
+	// those of further settings of it. They contradict other stores.
+	tlsFiles, tlsOptions []string
+
+	parse   func(s *Store, address string) error // reads what follows the prefix
+	address func(s *Store) string                // writes it
+
+	// retention returns how long the store keeps events, on which all processes
+	// must agree. nil: until they are consumed.
+	retention func(s *Store) time.Duration
+
+	// absent reports whether opening the store would create it. nil: never.
+	absent func(s *Store) bool
+
+	open     func(ctx context.Context, c *Config, r Runtime) (OpenStore, error)
+	operator func(ctx context.Context, c *Config) (gerritstream.Operator, error)
+	inspect  func(ctx context.Context, c *Config) (gerritstream.Inspection, error)
+}
+
+// Runtime is what a store needs besides its settings.
+type Runtime struct {
+	Process string
+	Logger  *slog.Logger
+	Now     func() time.Time // nil: time.Now
+}
+
+// OpenStore is a store with its end.
+type OpenStore interface {
+	gerritstream.Store
+	Close(ctx context.Context) error
+}
+
+const zookeeperPrefix = "zookeeper://"
+
+// stores is the table of stores. It is never written to. A further store, in a
+// database of Postgres for example, adds its Config to Store, its settings
+// ("postgres.schema") to the table in settings.go, and one row here, with the
+// prefix "postgres://".
+var stores = []*StoreKind{
+	{
+		prefix: "sqlite:",
+		form:   "sqlite:PATH",
+		Reread: "This queue takes each event once: those that it still holds are not queued again, those that it removed " +
+			"after their retention are. Zuul's queue, in ZooKeeper, would get all of them twice.",
+		parse: func(s *Store, address string) error {
+			if s.SQLite.Path, s.StateHome = address, ""; address == "" {
+				return errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
+			}
+			return nil
+		},
+		address:   func(s *Store) string { return s.SQLite.Path },
+		retention: func(s *Store) time.Duration { return s.SQLite.Retention },
+		absent: func(s *Store) bool {
+			_, err := os.Stat(s.SQLite.Path)
+			return errors.Is(err, fs.ErrNotExist)
+		},
+		open: func(ctx context.Context, c *Config, r Runtime) (OpenStore, error) {
+			if home := c.Store.StateHome; home != "" {
+				if err := os.MkdirAll(home, 0o700); err != nil {
+					return nil, fmt.Errorf("create the user's state folder: %w", err)
+				}
+			}
+			s := c.Store.SQLite
+			s.Process, s.Logger, s.Now = r.Process, r.Logger, r.Now
+			return sqlite.Open(ctx, s)
+		},
+		operator: func(ctx context.Context, c *Config) (gerritstream.Operator, error) {
+			return sqlite.OpenOperator(ctx, c.Store.SQLite.Path)
+		},
+		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
+			return sqlite.Inspect(ctx, c.Store.SQLite.Path)
+		},
+	},
+	{
+		prefix:  zookeeperPrefix,
+		form:    "zookeeper://HOST:PORT,HOST:PORT/CHROOT",
+		Reread:  "Zuul's queue knows no identities: Zuul gets each of these events once more.",
+		reasons: []string{zookeeper.ReasonTooLarge},
+
+		tlsFiles:   []string{"zookeeper.tls.cert", "zookeeper.tls.key", "zookeeper.tls.ca"},
+		tlsOptions: []string{"zookeeper.tls.verify_hostname"},
+
+		parse: func(s *Store, address string) (err error) {
+			s.ZooKeeper.Hosts, s.ZooKeeper.Chroot, err = zuulconf.SplitHosts(address)
+			return err
+		},
+		address: func(s *Store) string { return strings.Join(s.ZooKeeper.Hosts, ",") + s.ZooKeeper.Chroot },
+		open: func(ctx context.Context, c *Config, r Runtime) (OpenStore, error) {
+			zk := zooKeeper(c)
+			zk.Process, zk.Logger, zk.Now = r.Process, r.Logger, r.Now
+			return zookeeper.Open(ctx, zk)
+		},
+		operator: func(ctx context.Context, c *Config) (gerritstream.Operator, error) {
+			return zookeeper.OpenOperator(ctx, zooKeeper(c))
+		},
+		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
+			return zookeeper.Inspect(ctx, zooKeeper(c))
+		},
+	},
+}
+
+// zooKeeper completes the configuration of a ZooKeeper store.
+func zooKeeper(c *Config) zookeeper.Config {
+	zk := c.Store.ZooKeeper
+	zk.Connection = c.Connection
+	if tls := c.Store.TLS; tls.CA != "" {
+		zk.TLS = &tls
+	}
+	return zk
+}
+
+// OpenStore opens the store to read a stream into it. Who opened it closes it.
+func (c *Config) OpenStore(ctx context.Context, r Runtime) (OpenStore, error) {
+	return c.Store.Kind.open(ctx, c, r)
+}
+
+// OpenOperator opens the store for an operator, who closes it.
+func (c *Config) OpenOperator(ctx context.Context) (gerritstream.Operator, error) {
+	return c.Store.Kind.operator(ctx, c)
+}
+
+// Inspect looks at the store without taking part in anything.
+func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
+	return c.Store.Kind.inspect(ctx, c)
+}
+
+// StoreReasons returns the reasons for dead letters that only certain stores
+// know.
+func StoreReasons() (all []string) {
+	for _, kind := range stores {
+		all = append(all, kind.reasons...)
+	}
+	return all
+}
+
+// Absent reports whether opening the store would create it.
+func (s *Store) Absent() bool { return s.Kind.absent != nil && s.Kind.absent(s) }
+
+// Set reads a store's address: the value of the setting. Its error may join
+// several.
+func (s *Store) Set(address string) error {
+	s.Kind = nil
+	forms := make([]string, len(stores))
+	for i, kind := range stores {
+		forms[i] = kind.form
+		rest, ok := strings.CutPrefix(address, kind.prefix)
+		if !ok {
+			continue
+		}
+		if err := kind.parse(s, rest); err != nil {
+			return err
+		}
+		s.Kind = kind
+		return nil
+	}
+	return fmt.Errorf("%q is not a store; use %s", redactURL(address), orList(forms))
+}
+
+// String returns the address; "": no store is named.
+func (s *Store) String() string {
+	if s.Kind == nil {
+		return ""
+	}
+	return s.Kind.prefix + s.Kind.address(s)
+}
+
+// checkStore looks at how the settings of stores go together, and with the
+// store that is used.
+func (l *loader) checkStore() {
+	store := &l.config.Store
+	for _, kind := range stores {
+		switch {
+		case store.Kind == nil: // which is a fault already
+		case store.Kind == kind:
+			l.checkTLS(kind)
+		default:
+			for _, key := range slices.Concat(kind.tlsFiles, kind.tlsOptions) {
+				if at := l.place(key); at != (Place{}) {
+					l.faults.add(at, key, "given, but the store is %s; the setting is for %s", store, kind.form)
+				}
+			}
+		}
+	}
+}
+
+// checkTLS looks for what is missing: both sides identify themselves, or there
+// is no TLS.
+func (l *loader) checkTLS(kind *StoreKind) {
+	var given, missing []string
+	for _, key := range kind.tlsFiles {
+		if lookup(key).kind.show(l.config) != "" {
+			given = append(given, key)
+		} else {
+			missing = append(missing, key)
+		}
+	}
+	if len(given) > 0 && len(missing) > 0 {
+		l.faults.add(l.place(given[0]), given[0], "given without %s; TLS needs all of %s",
+			strings.Join(missing, " and "), strings.Join(kind.tlsFiles, ", "))
+	}
+	for _, key := range kind.tlsOptions {
+		if len(given) == 0 && lookup(key).kind.show(l.config) == "true" {
+			l.faults.add(l.place(key), key, "given without TLS; also give %s", strings.Join(kind.tlsFiles, ", "))
+		}
+	}
+	l.checkReadable(kind.tlsFiles...)
+}
