@@ -1,6 +1,9 @@
 package gerritstream
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // State is what a process does with a shard.
 type State string
@@ -47,48 +50,79 @@ type MemberStatus struct {
 	Damaged     string `json:"damaged,omitempty"`      // why what it announces cannot be understood
 }
 
-// ShardStatus is one shard of a Status.
+// ShardStatus is one shard of a Status. Its JSON form is flat.
 type ShardStatus struct {
 	Shard      ShardID   `json:"shard"`
 	Parents    []ShardID `json:"parents,omitempty"`
 	State      State     `json:"state"`
-	Since      time.Time `json:"since,omitzero"`        // when that State began, or the term, by the local clock
-	Leader     string    `json:"leader,omitempty"`      // the process that leads it, as planned with last
-	Foreign    bool      `json:"foreign,omitempty"`     // that is none of this program's
-	PlannedFor string    `json:"planned_for,omitempty"` // the process that is to lead it, or to stand by for it
+	Since      time.Time `json:"since,omitzero"` // when the State or the term began, by the local clock
 	WaitingFor []ShardID `json:"waiting_for,omitempty"`
 	Term       uint64    `json:"term,omitempty"`
 	Position   Position  `json:"position"` // as committed last, as far as this process knows
 	AtTip      bool      `json:"at_tip"`   // everything that had arrived is handled and committed
 
-	// Behind is the distance from the tip. While this process reads the shard,
-	// the service tells, and when it has told nothing for 30 s the time since
-	// counts as well. Otherwise it is the age of the position, once that is
-	// above 90 s.
+	// Lag is the distance from the tip. While this process reads the shard, the
+	// service reports it; once the report is older than 30 s, its age is added.
+	// Otherwise Lag is the age of the position once that exceeds 90 s.
 	Lag time.Duration `json:"behind_ns"`
 
-	// HandledUntil is a moment: everything that arrived before has been handled
-	// and committed, whoever reads the shard. Zero: not known, as while another
-	// program leads, which keeps a position of its own.
+	// HandledUntil is a time before which everything that arrived has been
+	// handled and committed, by any process. Zero: not known.
 	HandledUntil time.Time `json:"handled_until,omitzero"`
 
-	// OpenAfterEnd: its position says that it was handled to its end, and the
-	// stream has listed it as open for half a minute and more, without
-	// children. Nothing reads it until its position is set.
+	// OpenAfterEnd: the position is marked ended, but for at least half a
+	// minute the stream has listed the shard as open and without children.
+	// Nothing reads it until its position is set.
 	OpenAfterEnd bool `json:"open_after_end,omitempty"`
 
-	// ForeignUnread is when the first record arrived that another program,
-	// which leads the shard, has not handled, although it had a minute and more
-	// for it: perhaps nobody holds its lock any more. Zero: none is known. Only
-	// the process that stands by for the shard finds out.
-	ForeignUnread time.Time `json:"foreign_unread_since,omitzero"`
+	Trouble string `json:"trouble,omitempty"` // why the shard is stalled; empty: it is not
 
-	LastEvent  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
-	LastPage   time.Time `json:"last_page,omitzero"`   // when a page was read, by the local clock
-	LastCommit time.Time `json:"last_commit,omitzero"` // by the local clock
-	Trouble    string    `json:"trouble,omitempty"`    // why it does not go on, while it does not
-	Read       uint64    `json:"read"`                 // counted by this process since it started
-	Queued     uint64    `json:"queued"`
-	Filtered   uint64    `json:"filtered"`
-	Dead       uint64    `json:"dead"`
+	Leader ShardLeader `json:"-"`
+	Last   ShardTimes  `json:"-"`
+	Counts ShardCounts `json:"-"`
 }
+
+// ShardLeader is who leads a shard, as of the last plan.
+type ShardLeader struct {
+	Process string `json:"leader,omitempty"`      // empty: none
+	Foreign bool   `json:"foreign,omitempty"`     // a foreign leader
+	Planned string `json:"planned_for,omitempty"` // the process that is planned to lead the shard, or to stand by for it
+
+	// Unread is when the first record arrived that a foreign leader has had a
+	// minute or more to handle and has not: perhaps nobody holds its lock any
+	// more. Zero: none is known. Only the process that stands by looks for it.
+	Unread time.Time `json:"foreign_unread_since,omitzero"`
+}
+
+// ShardTimes is when things last happened to a shard.
+type ShardTimes struct {
+	Event  time.Time `json:"last_event,omitzero"`  // arrival of the last record read
+	Page   time.Time `json:"last_page,omitzero"`   // a page was read, by the local clock
+	Commit time.Time `json:"last_commit,omitzero"` // by the local clock
+}
+
+// ShardCounts counts records of a shard since the process began.
+type ShardCounts struct {
+	Read     uint64 `json:"read"`
+	Queued   uint64 `json:"queued"`
+	Filtered uint64 `json:"filtered"`
+	Dead     uint64 `json:"dead"`
+}
+
+// flat shares its memory with s, and has the fields of s's groups beside the
+// others.
+func (s *ShardStatus) flat() any {
+	type rest ShardStatus // without methods
+	return &struct {
+		*rest
+		*ShardLeader
+		*ShardTimes
+		*ShardCounts
+	}{(*rest)(s), &s.Leader, &s.Last, &s.Counts}
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s ShardStatus) MarshalJSON() ([]byte, error) { return json.Marshal(s.flat()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *ShardStatus) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, s.flat()) }

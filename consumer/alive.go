@@ -91,8 +91,8 @@ func (b *tracker) moves() (moves map[gerritstream.ShardID]time.Time, last time.T
 		if h := b.holds[id]; h != nil && h.last.After(moved) {
 			moved = h.last
 		}
-		if s.LastCommit.After(moved) {
-			moved = s.LastCommit
+		if s.Last.Commit.After(moved) {
+			moved = s.Last.Commit
 		}
 		moves[id] = moved
 		if moved.After(last) {

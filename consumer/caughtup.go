@@ -59,9 +59,9 @@ func reading(s *gerritstream.ShardStatus) string {
 		return "it is read here, and was not seen to pass the beginning of this run yet"
 	case s.Term != 0:
 		return fmt.Sprintf("it is read here, %s behind", s.Lag.Round(time.Second))
-	case s.Foreign:
-		return s.Leader + " leads it, and was not seen to have read everything yet"
-	case s.Leader != "":
+	case s.Leader.Foreign:
+		return s.Leader.Process + " leads it, and was not seen to have read everything yet"
+	case s.Leader.Process != "":
 		return "another process leads it, and has not committed yet what came before this run"
 	}
 	return "nobody leads it yet"

@@ -191,12 +191,12 @@ func (l *Consumer) tellStuck() {
 
 // logSummary says in one line what happened between two looks.
 func logSummary(log *slog.Logger, before, now gerritstream.Status) {
-	sum := func(s gerritstream.Status) (t gerritstream.ShardStatus) {
+	sum := func(s gerritstream.Status) (t gerritstream.ShardCounts) {
 		for _, shard := range s.Shards {
-			t.Read += shard.Read
-			t.Queued += shard.Queued
-			t.Filtered += shard.Filtered
-			t.Dead += shard.Dead
+			t.Read += shard.Counts.Read
+			t.Queued += shard.Counts.Queued
+			t.Filtered += shard.Counts.Filtered
+			t.Dead += shard.Counts.Dead
 		}
 		return t
 	}

@@ -27,8 +27,8 @@ func (h *house) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
 func (h *house) unread(shard gs.ShardID) (since time.Time, behind time.Duration) {
 	h.t.Helper()
 	for _, p := range h.procs {
-		if s := p.shardOf(h.t, shard); !s.ForeignUnread.IsZero() {
-			since = s.ForeignUnread
+		if s := p.shardOf(h.t, shard); !s.Leader.Unread.IsZero() {
+			since = s.Leader.Unread
 		}
 		behind = max(behind, p.shardOf(h.t, shard).Lag)
 	}
@@ -93,7 +93,7 @@ func foreignReported(h *house) (found bool) {
 	}
 	for _, r := range in.Reports {
 		for i := range r.Status.Shards {
-			found = found || !r.Status.Shards[i].ForeignUnread.IsZero()
+			found = found || !r.Status.Shards[i].Leader.Unread.IsZero()
 		}
 	}
 	return found

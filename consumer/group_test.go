@@ -501,7 +501,7 @@ func TestForeignListenersAreRespected(t *testing.T) {
 		if line := h.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
 			t.Errorf("the line with a foreign one next is %v, want process-0, zuul, and one of ours", line)
 		}
-		if shard := h.procs[0].Status().Shards[0]; shard.Leader != "zuul" || !shard.Foreign || shard.PlannedFor == "" {
+		if shard := h.procs[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign || shard.Leader.Planned == "" {
 			t.Errorf("the status says %+v", shard)
 		}
 		standby := h.contenders(s0)[1]
@@ -606,8 +606,8 @@ func checkMembers(t *testing.T, s gs.Status) {
 		t.Errorf("the members are %+v", s.Members)
 	}
 	for _, shard := range s.Shards {
-		if !strings.HasPrefix(shard.Leader, "process-") || shard.PlannedFor != shard.Leader || shard.Foreign {
-			t.Errorf("%s is led by %q and planned for %q", shard.Shard, shard.Leader, shard.PlannedFor)
+		if !strings.HasPrefix(shard.Leader.Process, "process-") || shard.Leader.Planned != shard.Leader.Process || shard.Leader.Foreign {
+			t.Errorf("%s is led by %q and planned for %q", shard.Shard, shard.Leader.Process, shard.Leader.Planned)
 		}
 	}
 }

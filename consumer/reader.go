@@ -350,10 +350,10 @@ const laggingFrom = time.Minute
 // notePage shows a page in the status, and logs when the shard falls behind.
 func (r *reader) notePage(b *gerritstream.Page) {
 	r.w.c.tracker.read(r.w.shard, func(s *gerritstream.ShardStatus) {
-		s.Lag, s.LastPage = b.Lag, time.Now()
-		s.Read += uint64(len(b.Records))
+		s.Lag, s.Last.Page = b.Lag, time.Now()
+		s.Counts.Read += uint64(len(b.Records))
 		if n := len(b.Records); n > 0 {
-			s.LastEvent = b.Records[n-1].Arrived
+			s.Last.Event = b.Records[n-1].Arrived
 		}
 		if b.Lag > 0 {
 			s.AtTip = false

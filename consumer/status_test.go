@@ -24,8 +24,8 @@ func TestTheStatusSaysSinceWhen(t *testing.T) {
 		h.stream.change(func() { h.stream.listErr = nil })
 		time.Sleep(time.Hour)
 		is := p.Status().Shards[0]
-		if is.State != gs.StateReading || time.Since(is.Since) < 59*time.Minute || time.Since(is.LastPage) > time.Second {
-			t.Errorf("reading since %s, last page %s", is.Since, is.LastPage)
+		if is.State != gs.StateReading || time.Since(is.Since) < 59*time.Minute || time.Since(is.Last.Page) > time.Second {
+			t.Errorf("reading since %s, last page %s", is.Since, is.Last.Page)
 		}
 		again := time.Now()
 		h.memory.ExpireLeadership(s0)

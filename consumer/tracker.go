@@ -198,9 +198,9 @@ func (b *tracker) report() gerritstream.Status {
 	first := len(s.Members) == 0 || s.Members[0].Self
 	s.Shards = slices.DeleteFunc(s.Shards, func(shard gerritstream.ShardStatus) bool {
 		switch {
-		case shard.Term != 0, shard.PlannedFor == s.Process, shard.OpenAfterEnd && first:
+		case shard.Term != 0, shard.Leader.Planned == s.Process, shard.OpenAfterEnd && first:
 			return false
-		case shard.State == gerritstream.StateEnded || shard.Leader != "" || shard.PlannedFor != "":
+		case shard.State == gerritstream.StateEnded || shard.Leader.Process != "" || shard.Leader.Planned != "":
 			return true
 		}
 		return !first
@@ -246,7 +246,7 @@ func (b *tracker) plan(steps []plan.Step, positions map[gerritstream.ShardID]ger
 		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
 		if s.Term == 0 { // another process may be moving it
 			s.Position = positions[step.Shard]
-			if !s.Foreign { // who leads it is looked up next, and that may take a while
+			if !s.Leader.Foreign { // who leads it is looked up next, and that may take a while
 				s.HandledUntil = b.handledUntil(step, positions)
 			}
 		}
@@ -316,13 +316,12 @@ func (b *tracker) assign(members []gerritstream.MemberStatus, whose func(gerrits
 	b.head.Members = members
 	for id, s := range b.shards {
 		leader, planned := whose(id)
-		s.Leader, s.Foreign, s.PlannedFor = leader.Member, leader.Foreign, planned
-		s.ForeignUnread = time.Time{}
-		if !s.Foreign || s.Term != 0 || planned != b.head.Process {
+		s.Leader = gerritstream.ShardLeader{Process: leader.Member, Foreign: leader.Foreign, Planned: planned}
+		if !s.Leader.Foreign || s.Term != 0 || planned != b.head.Process {
 			delete(b.foreigners, id)
 		}
-		if s.Foreign && s.Term == 0 { // it keeps its own position
-			s.HandledUntil, s.ForeignUnread = b.foreigners[id].until, b.foreigners[id].late
+		if s.Leader.Foreign && s.Term == 0 { // it keeps its own position
+			s.HandledUntil, s.Leader.Unread = b.foreigners[id].until, b.foreigners[id].late
 		}
 	}
 }
@@ -340,8 +339,8 @@ func (b *tracker) foreign(id gerritstream.ShardID, seen foreignSeen) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.foreigners[id] = seen
-	if s, ok := b.shards[id]; ok && s.Foreign && s.Term == 0 {
-		s.HandledUntil, s.ForeignUnread = seen.until, seen.late
+	if s, ok := b.shards[id]; ok && s.Leader.Foreign && s.Term == 0 {
+		s.HandledUntil, s.Leader.Unread = seen.until, seen.late
 	}
 }
 
@@ -391,13 +390,13 @@ func (b *tracker) elected(id gerritstream.ShardID, term uint64, pos gerritstream
 func (b *tracker) committed(id gerritstream.ShardID, c *gerritstream.Commit, filtered uint64) {
 	now := time.Now()
 	b.shard(id, func(s *gerritstream.ShardStatus) {
-		s.Position, s.LastCommit = c.Position, now
+		s.Position, s.Last.Commit = c.Position, now
 		if until := c.Position.HandledUntil(); !until.IsZero() {
 			s.HandledUntil = until
 		}
-		s.Queued += uint64(len(c.Entries))
-		s.Dead += uint64(len(c.DeadLetters))
-		s.Filtered += filtered
+		s.Counts.Queued += uint64(len(c.Entries))
+		s.Counts.Dead += uint64(len(c.DeadLetters))
+		s.Counts.Filtered += filtered
 		b.rate.add(len(c.Entries)+len(c.DeadLetters)+int(filtered), c.DeadLetters, now) //nolint:gosec // a commit's worth
 	})
 }

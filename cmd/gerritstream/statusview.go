@@ -141,9 +141,9 @@ func (l *look) shard(id gerritstream.ShardID, reports []gerritstream.Report) sha
 		v.Lost, v.LastEvent = stored.Position.Lost, stored.Position.Arrived
 	}
 	if said != nil {
-		v.WaitingFor, v.OpenAfterEnd, v.ForeignUnread = said.WaitingFor, said.OpenAfterEnd, said.ForeignUnread
-		if said.LastEvent.After(v.LastEvent) {
-			v.LastEvent = said.LastEvent
+		v.WaitingFor, v.OpenAfterEnd, v.ForeignUnread = said.WaitingFor, said.OpenAfterEnd, said.Leader.Unread
+		if said.Last.Event.After(v.LastEvent) {
+			v.LastEvent = said.Last.Event
 		}
 	}
 	if leads {
@@ -336,12 +336,12 @@ func (l *look) idle(s *shardView) time.Duration {
 	switch {
 	case s.Foreign: // another program commits elsewhere, and only when there are events
 		return 0
-	case s.leads != nil && !s.leads.AtTip && s.at.Sub(s.leads.LastPage) < stalePage:
+	case s.leads != nil && !s.leads.AtTip && s.at.Sub(s.leads.Last.Page) < stalePage:
 		return 0
 	case s.leads != nil && !s.leads.Since.IsZero():
 		last := s.leads.Since
-		if s.leads.LastCommit.After(last) {
-			last = s.leads.LastCommit
+		if s.leads.Last.Commit.After(last) {
+			last = s.leads.Last.Commit
 		}
 		return s.at.Sub(last)
 	case s.LastCommit.IsZero():

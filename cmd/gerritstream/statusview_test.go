@@ -35,11 +35,11 @@ func seen() gerritstream.Inspection {
 		Reports: []gerritstream.Report{
 			{Process: "b-2", At: now.Add(-time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
 				{Shard: "shardId-1", State: gerritstream.StateStandby, Trouble: "of an old term"},
-				{Shard: "shardId-2", State: gerritstream.StateReading, Lag: 90 * time.Second, LastEvent: now.Add(-95 * time.Second)},
+				{Shard: "shardId-2", State: gerritstream.StateReading, Lag: 90 * time.Second, Last: gerritstream.ShardTimes{Event: now.Add(-95 * time.Second)}},
 				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
 			}}},
 			{Process: "a-1", At: now.Add(-2 * time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
-				{Shard: "shardId-1", State: gerritstream.StateReading, LastEvent: now.Add(-5 * time.Second), AtTip: true},
+				{Shard: "shardId-1", State: gerritstream.StateReading, Last: gerritstream.ShardTimes{Event: now.Add(-5 * time.Second)}, AtTip: true},
 				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
 			}}},
 		},
@@ -124,7 +124,7 @@ func TestStatusTrouble(t *testing.T) {
 			s.Leader, s.Foreign = "Zuul (Python)", true
 			in.Shards["shardId-2"] = s
 			in.Reports[0].Status.Shards[1] = gerritstream.ShardStatus{
-				Shard: "shardId-2", State: gerritstream.StateStandby, ForeignUnread: now.Add(-3 * time.Minute),
+				Shard: "shardId-2", State: gerritstream.StateStandby, Leader: gerritstream.ShardLeader{Unread: now.Add(-3 * time.Minute)},
 			}
 		}, []string{"shardId-2: Zuul (Python) leads it and stands still: what arrived since 2026-01-31T07:57:00Z is not handled; " +
 			"perhaps nobody holds its lock any more"}},
@@ -269,14 +269,14 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 			in.Shards["shardId-1"] = s
 			*leader(in) = gerritstream.ShardStatus{
 				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute), Lag: 48 * time.Hour,
-				LastPage: now.Add(-3 * time.Second),
+				Last: gerritstream.ShardTimes{Page: now.Add(-3 * time.Second)},
 			}
 		},
 		"a store whose clock is half an hour behind": func(in *gerritstream.Inspection) {
 			s := in.Shards["shardId-1"]
 			s.Committed = now.Add(-30 * time.Minute)
 			in.Shards["shardId-1"] = s
-			leader(in).LastCommit, leader(in).Since = in.Reports[1].At.Add(-20*time.Second), now.Add(-24*time.Hour)
+			leader(in).Last.Commit, leader(in).Since = in.Reports[1].At.Add(-20*time.Second), now.Add(-24*time.Hour)
 		},
 		"a dead letter now and then": func(in *gerritstream.Inspection) {
 			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 19, Last: now, Reason: "json"}

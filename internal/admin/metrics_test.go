@@ -86,7 +86,7 @@ func TestGauges(t *testing.T) {
 		{Shard: "b", State: gerritstream.StateStandby, Lag: time.Hour, HandledUntil: handled},
 		{Shard: "c", State: gerritstream.StateEnded, HandledUntil: handled, OpenAfterEnd: true},
 		{Shard: "d", State: gerritstream.StateWaiting, Lag: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
-		{Shard: "e", State: gerritstream.StateStandby, Foreign: true},
+		{Shard: "e", State: gerritstream.StateStandby, Leader: gerritstream.ShardLeader{Foreign: true}},
 		{Shard: "f", State: gerritstream.StateHalted},
 	}}
 	m := newMetrics()

@@ -53,7 +53,7 @@ func TestEmbeddedKinesis(t *testing.T) {
 	}
 	var read uint64
 	for _, shard := range d.listener.Status().Shards {
-		read += shard.Queued
+		read += shard.Counts.Queued
 	}
 	if read != 3 {
 		t.Errorf("%d events were queued, not 3", read)

@@ -48,8 +48,8 @@ var silentMutants = []mutant{
 	{
 		name: "reopened: status is not told",
 		file: "consumer/tracker.go",
-		old:  "shard.PlannedFor == s.Process, shard.OpenAfterEnd && first:",
-		new:  "shard.PlannedFor == s.Process:",
+		old:  "shard.Leader.Planned == s.Process, shard.OpenAfterEnd && first:",
+		new:  "shard.Leader.Planned == s.Process:",
 		pkg:  "./consumer", tests: "TestAShardThatEndedAndIsOpenIsFound",
 	},
 	{
