@@ -5,33 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
-	"github.com/gerritstream/gerritstream/internal/daemon"
-	"github.com/gerritstream/gerritstream/sqlite"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/gerrittest"
+	"github.com/gerritstream/gerritstream/internal/daemon"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// demonstration is what `demo` is told.
+// demonstration is a run of `demo`.
 type demonstration struct {
-	process
-	events int    // 0: until interrupted
-	shards int    // at first
-	db     string // as given; "": a file in a new folder
-	json   bool
+	process  process
+	events   int // 0: until interrupted
+	shards   int // at first
+	database string
+	json     bool
+	stream   *demoStream
+	level    slog.LevelVar // of the log, which reports only what goes wrong
 }
 
 const (
 	// maxDemoEvents bounds the memory of a demonstration: the stream is kept in
-	// it, at two kilobytes or so an event.
+	// memory, about two kilobytes an event.
 	maxDemoEvents = 500_000
 
-	// maxDemoShards is as many as one process may poll, with a read under way
-	// for each, without getting slow.
+	// maxDemoShards is how many shards one process can poll quickly, with a read
+	// under way for each.
 	maxDemoShards = 64
+
+	// demoSeed makes every demonstration the same.
+	demoSeed = 20
+
+	// When the shards of a demonstration without --events change, in events
+	// published.
+	splitAfter = 60
+	mergeAfter = 120
+
+	// lastLines is how long a blocked output is waited for at the end.
+	lastLines = 250 * time.Millisecond
 )
 
 func newDemo(p process) *cobra.Command {
@@ -40,17 +61,17 @@ func newDemo(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show it at work on made-up traffic: no account, no server",
-		Long: `Show gerritstream at work: made-up Gerrit traffic goes into an embedded Kinesis, in this process and with the limits of the
-real one, and what "gerritstream run" runs queues it in a SQLite file.
+		Long: `Show gerritstream at work: made-up Gerrit traffic goes into an embedded Kinesis, in this process and with
+the limits of the real one, and what "gerritstream run" runs queues it in a SQLite file.
 
-Without --events it goes on until interrupted, with a line for each event on standard output.
+Without --events it runs until interrupted and prints a line for each event.
 
-With --events it publishes so many as fast as the stream takes them; half-way one shard is split and two are merged. In
-the end a separate reader opens the file, and what the stream acknowledged to the producer is compared with what was
-queued, put aside as a dead letter or filtered: each record must be found once, with the verdict it was made for. If
-one is lost, doubled or misjudged the exit code is 3.
+With --events it publishes that many as fast as the stream takes them; half-way one shard is split and two
+are merged. Then a separate reader opens the file, and what the stream acknowledged to the producer is
+compared with what was queued, dead-lettered or filtered: each record must be found once, in order, with the
+verdict it was made for. If one is lost, duplicated, misjudged or out of order the exit code is 3.
 
-The file is kept. Each demo has a new stream, so that it needs a file of its own.`,
+The file is kept. Each demo has a new stream, and therefore needs a file of its own.`,
 		Example: `  gerritstream demo
   gerritstream demo --events 20000
   gerritstream demo --events 20000 --shards 4 --db demo.db -o json`,
@@ -67,14 +88,14 @@ The file is kept. Each demo has a new stream, so that it needs a file of its own
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.IntVar(&d.events, "events", 0, "publish this `number` of events, then compare what came of them (default: go on until interrupted)")
+	f.IntVar(&d.events, "events", 0, "publish this `number` of events and check what became of them (default: run until interrupted)")
 	f.IntVar(&d.shards, "shards", 4, "`number` of shards that the stream begins with")
-	f.StringVar(&d.db, "db", "", "database `file`, which holds nothing yet (default: one in a new temporary folder)")
+	f.StringVar(&d.database, "db", "", "new or empty database `file` (default: one in a new temporary folder)")
 	output.register(cmd)
 	return cmd
 }
 
-// check looks at what was asked for; counted: --events was given.
+// check validates the flags; counted: --events was given.
 func (d *demonstration) check(counted bool) error {
 	switch {
 	case counted && (d.events < 1 || d.events > maxDemoEvents):
@@ -87,26 +108,22 @@ func (d *demonstration) check(counted bool) error {
 	return nil
 }
 
-// run makes the stream and shows it.
-func (d *demonstration) run(ctx context.Context) error {
-	signal.Ignore(syscall.SIGPIPE) // a reader of the output that goes away ends the demo in order
-	path, err := demoDatabase(ctx, d.db)
-	if err != nil {
+func (d *demonstration) run(ctx context.Context) (err error) {
+	signal.Ignore(syscall.SIGPIPE) // a reader of the output that goes away is a normal end
+	if d.database, err = demoDatabase(ctx, d.database); err != nil {
 		return err
 	}
-	stream, err := newDemoStream(d.shards)
-	if err != nil {
+	if d.stream, err = newDemoStream(d.shards); err != nil {
 		return err
 	}
-	b := bench{stream: stream, database: path, log: newDemoLogger(d.stderr)}
 	if d.events > 0 {
-		return d.count(ctx, &b)
+		return d.count(ctx)
 	}
-	return d.watch(ctx, &b)
+	return d.watch(ctx)
 }
 
-// demoDatabase returns the path of the database to make. Of a file that is
-// there it must be sure that nobody's events are in it.
+// demoDatabase returns the path of the database to make; an existing file must
+// not hold anyone's events.
 func demoDatabase(ctx context.Context, path string) (string, error) {
 	if path == "" {
 		folder, err := os.MkdirTemp("", "gerritstream-demo-")
@@ -126,9 +143,104 @@ func demoDatabase(ctx context.Context, path string) (string, error) {
 	case in.Origin == nil:
 		return path, nil
 	case in.Origin.Stream.ARN == demoARN:
-		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, and the stream of a demo is new each time: "+
+		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, and each demo has a new stream: "+
 			"choose another --db, or remove this file", path, in.Queue)}
 	}
-	return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds what came from %s: choose another --db for the demo",
+	return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds events of %s: choose another --db for the demo",
 		path, in.Origin.Stream.ARN)}
+}
+
+// daemon returns what `run` runs, on the embedded stream.
+func (d *demonstration) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (*daemon.Daemon, error) {
+	c := config.Defaults()
+	c.Kinesis.Stream, c.Kinesis.Region = demoStreamName, demoRegion
+	c.StartAt.TrimHorizon = true
+	c.Admin = config.AdminOff
+	if err := c.Store.Set("sqlite:" + d.database); err != nil {
+		return nil, err
+	}
+	d.level.Set(slog.LevelError) // a temporary folder or little memory is no news here
+	defer d.level.Set(slog.LevelWarn)
+	return daemon.New(ctx, daemon.Options{
+		Config:        c,
+		UntilCaughtUp: untilCaughtUp,
+		Version:       readBuild().Version,
+		Logger:        slog.New(slog.NewTextHandler(d.process.stderr, &slog.HandlerOptions{Level: &d.level})),
+		Observer:      observer,
+		Transport:     d.stream.server.Transport(),
+	})
+}
+
+// watch shows a line for each event until ctx ends or nobody reads the output
+// any more.
+func (d *demonstration) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := newScreen(d.process.stdout)
+	go func() {
+		out.run()
+		cancel() // a failed write ends everything
+	}()
+	colour := isTerminal(d.process.stdout) && d.process.getenv("NO_COLOR") == "" && // see no-color.org
+		d.process.getenv("TERM") != "dumb" //nolint:misspell // its name
+	lines := newVerdictLines(colour, func(line string) { out.print(ctx, line) })
+	lines.show(fmt.Sprintf(`Made-up Gerrit traffic, through a Kinesis stream, into a queue: each event once. Ctrl-C ends it.
+  traffic  every type of event in lifelike proportions, and a few bad records
+  stream   an embedded Kinesis with %s and the limits of the real one; no account, no server
+  reader   what "gerritstream run" runs, with its filter for Zuul
+  queue    %s, a SQLite file, which is kept
+`, plural(d.shards, "shard"), d.database))
+
+	err := d.follow(ctx, lines, func(ctx context.Context) error { return d.stroll(ctx, lines) })
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	count := lines.total()
+	lines.show(fmt.Sprintf("\nStopped after %s: %s.", plural(count.events(), "event"), count))
+	lines.show(strings.TrimRight(nextSteps(d.database), "\n"))
+	if failed := out.finish(lastLines); failed != nil && !errors.Is(failed, syscall.EPIPE) {
+		err = errors.Join(err, fmt.Errorf("write a line: %w", failed))
+	}
+	return err
+}
+
+// follow runs a daemon while publish runs.
+func (d *demonstration) follow(ctx context.Context, observer consumer.Observer, publish func(context.Context) error) error {
+	daemon, err := d.daemon(ctx, observer, false)
+	if err != nil {
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	following, stop := context.WithCancel(ctx)
+	both.Go(func() error { return daemon.Run(following) })
+	both.Go(func() error {
+		defer stop()
+		return publish(ctx)
+	})
+	return both.Wait()
+}
+
+// stroll publishes at a calm pace until ctx ends, and changes the shards on the
+// way.
+func (d *demonstration) stroll(ctx context.Context, lines *verdictLines) error {
+	p := d.newProducer(gerrittest.Options{Within: gerrittest.MinWithin}, func(*gerrittest.Record, *putAnswer) {})
+	for {
+		if err := p.stroll(ctx); err != nil {
+			return err
+		}
+		var change func() (string, error)
+		switch p.published.Load() {
+		case splitAfter:
+			change = d.stream.split
+		case mergeAfter:
+			change = d.stream.merge
+		default:
+			continue
+		}
+		summary, err := change()
+		if err != nil {
+			return err
+		}
+		lines.show(paint(lines.colour, bold, "-- "+summary))
+	}
 }

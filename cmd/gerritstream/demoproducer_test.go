@@ -15,15 +15,14 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// put is what a test's producer was told.
+// put is an acknowledgement that a test's producer got.
 type put struct {
 	record gerrittest.Record
 	at     putAnswer
 	when   time.Time
 }
 
-// testProducer returns a producer on a new stream, and where it keeps what it
-// is told.
+// testProducer returns a producer on a new stream, and its acknowledgements.
 func testProducer(t *testing.T, shards int, next func() gerrittest.Record) (*producer, *demoStream, *[]put) {
 	t.Helper()
 	stream, err := newDemoStream(shards)
@@ -38,7 +37,7 @@ func testProducer(t *testing.T, shards int, next func() gerrittest.Record) (*pro
 
 // TestProducerPutsAgainWhatIsRefused publishes more than three shards take at
 // once, through a change of shards: each record is in the stream once, where
-// the producer was told that it is.
+// it was acknowledged.
 func TestProducerPutsAgainWhatIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const count = 5000
@@ -57,8 +56,8 @@ func TestProducerPutsAgainWhatIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, change := range []func() (string, error){stream.split, stream.merge} {
-			if said, err := change(); err != nil || !strings.Contains(said, " into ") {
-				t.Fatalf("%q, %v", said, err)
+			if summary, err := change(); err != nil || !strings.Contains(summary, " into ") {
+				t.Fatalf("%q, %v", summary, err)
 			}
 		}
 		if err := p.publish(t.Context(), count-count/2); err != nil {
@@ -74,9 +73,13 @@ func TestProducerPutsAgainWhatIsRefused(t *testing.T) {
 	})
 }
 
-// checkStored compares a stream's records with what its producer was told.
+// checkStored compares a stream's records with what it acknowledged.
 func checkStored(t *testing.T, stream *demoStream, puts []put) {
 	t.Helper()
+	type place struct {
+		shard gerritstream.ShardID
+		seq   gerritstream.SequenceNumber
+	}
 	stored := map[place][]byte{}
 	shards, err := stream.server.Shards(demoStreamName)
 	if err != nil {
@@ -88,18 +91,18 @@ func checkStored(t *testing.T, stream *demoStream, puts []put) {
 			t.Fatal(err)
 		}
 		for _, r := range records {
-			stored[at(gerritstream.ShardID(shard.ID), gerritstream.SequenceNumber(r.SequenceNumber))] = r.Data
+			stored[place{gerritstream.ShardID(shard.ID), gerritstream.SequenceNumber(r.SequenceNumber)}] = r.Data
 		}
 	}
 	for i := range puts {
-		where := at(puts[i].at.ShardID, puts[i].at.SequenceNumber)
+		where := place{puts[i].at.ShardID, puts[i].at.SequenceNumber}
 		if !bytes.Equal(stored[where], puts[i].record.Data) {
-			t.Fatalf("%s: not what was put there", where)
+			t.Fatalf("%v: not what was put there", where)
 		}
 		delete(stored, where)
 	}
 	if len(stored) != 0 {
-		t.Errorf("%d records are in the stream of which the producer knows nothing", len(stored))
+		t.Errorf("%d records in the stream were never acknowledged", len(stored))
 	}
 }
 

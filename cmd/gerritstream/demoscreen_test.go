@@ -13,7 +13,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// judged tells an Observer of a record.
+// judged shows an Observer a record.
 func judged(l *verdictLines, shard gerritstream.ShardID, seq gerritstream.SequenceNumber, v gerritstream.Verdict) {
 	l.Judged(shard, &gerritstream.Record{Seq: seq, Sub: gerritstream.NoSub, Last: true}, &v)
 }
@@ -28,9 +28,9 @@ var (
 	broken = gerritstream.Verdict{Bad: "utf8", Detail: "byte 9: not UTF-8"}
 )
 
-// TestVerdictIsShownOnceItIsFinal: what is queued or put aside when that is
-// committed, what is filtered at once, but not before what is ahead of it, and
-// nothing twice when a term judges again.
+// TestVerdictIsShownOnceItIsFinal: what is queued or
+// dead-lettered once that is committed, what is filtered at once, but not before
+// earlier records of its shard, and nothing twice when a term judges again.
 func TestVerdictIsShownOnceItIsFinal(t *testing.T) {
 	const shard, other = "shardId-000000000003", "shardId-000000000012"
 	var shown []string
@@ -98,7 +98,7 @@ func TestPaint(t *testing.T) {
 	}
 }
 
-// TestScreen writes everything before it finishes.
+// TestScreen: everything is written before it finishes.
 func TestScreen(t *testing.T) {
 	var b strings.Builder
 	s := newScreen(&b)
@@ -111,7 +111,7 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// TestScreenThatTakesNothing keeps nobody from stopping.
+// TestScreenThatTakesNothing: a blocked output keeps nobody from stopping.
 func TestScreenThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
@@ -131,7 +131,7 @@ func TestScreenThatTakesNothing(t *testing.T) {
 	})
 }
 
-// TestScreenThatIsGone tells, and takes no line any more.
+// TestScreenThatIsGone: a closed output is an error, and takes no more lines.
 func TestScreenThatIsGone(t *testing.T) {
 	r, w := io.Pipe()
 	_ = r.Close()
@@ -144,5 +144,13 @@ func TestScreenThatIsGone(t *testing.T) {
 	}
 	if err := s.finish(time.Minute); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 7: "7", 999: "999", 1000: "1,000", 20000: "20,000", 1234567: "1,234,567"} {
+		if got := thousands(n); got != want {
+			t.Errorf("%d is written %s", n, got)
+		}
 	}
 }
