@@ -15,20 +15,20 @@ import (
 func newCheckpointPrune(p process) *cobra.Command {
 	output := outputFlag("table", "json")
 	var dryRun bool
-	var agreed *consent
+	var confirm *confirmation
 	cmd := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove the positions that nobody needs any more",
-		Long: `Remove the positions that nobody needs any more: of shards that have ended and that the stream does not list any more,
-and of the stream as it was before it was deleted and made anew. A position by which a child of the shard will know
-that its parent was read is kept until the child has begun. Nothing else ever removes positions. They are small:
-this is for tidiness. With -o json, one line a position.`,
+		Short: "Remove positions that are no longer needed",
+		Long: `Remove positions that are no longer needed: those of shards that have ended and are no longer listed, and those from
+before the stream was deleted and recreated. A position that tells a child of the shard that its parent was read is kept
+until the child has begun. Nothing else ever removes positions; they are small, so this is only for tidiness. With -o
+json, one line a position.`,
 		Example: `  gerritstream checkpoint prune --dry-run --stream gerrit --region us-west-2
   gerritstream checkpoint prune --yes --config /etc/gerritstream/gerrit.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !dryRun {
-				if err := agreed.possible(cmd); err != nil {
+				if err := confirm.possible(cmd); err != nil {
 					return err
 				}
 			}
@@ -37,72 +37,72 @@ this is for tidiness. With -o json, one line a position.`,
 				if err != nil {
 					return err
 				}
-				plan := plan.Prune(stored, listing)
+				planned := plan.Prune(stored, listing)
 				if dryRun {
-					return writePrune(p.stdout, &plan, output, "would be removed")
+					return writePrune(p.stdout, &planned, output, "would be removed")
 				}
-				return prune(ctx, o, &plan, agreed, output)
+				return prune(ctx, o, &planned, confirm, output)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what it would do")
-	agreed = consentFlag(cmd, p)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be removed")
+	confirm = confirmFlag(cmd, p)
 	output.register(cmd)
 	settingFlags(cmd, config.ForStream)
 	return cmd
 }
 
-// prune removes what the plan says, after asking.
-func prune(ctx context.Context, o operated, plan *plan.PrunePlan, agreed *consent, output *output) error {
-	if n := len(plan.Remove); n > 0 {
-		if !agreed.yes {
-			if err := writePrune(agreed.stderr, plan, outputFlag("table"), "is to be removed"); err != nil {
+// prune removes the planned positions, once confirmed.
+func prune(ctx context.Context, o operated, planned *plan.PrunePlan, confirm *confirmation, output *output) error {
+	if n := len(planned.Remove); n > 0 {
+		if !confirm.yes {
+			if err := writePrune(confirm.process.stderr, planned, outputFlag("table"), "to be removed"); err != nil {
 				return err
 			}
 		}
-		if err := agreed.ask(fmt.Sprintf("Remove %s?", plural(n, "position"))); err != nil {
+		if err := confirm.ask(fmt.Sprintf("Remove %s?", plural(n, "position"))); err != nil {
 			return err
 		}
-		if _, err := o.RemovePositions(ctx, plan.Remove); errors.Is(err, gerritstream.ErrConflict) {
-			return fmt.Errorf("%w: positions have changed meanwhile, and nothing was removed; try again", err)
+		if _, err := o.store.RemovePositions(ctx, planned.Remove); errors.Is(err, gerritstream.ErrConflict) {
+			return fmt.Errorf("%w: positions changed in the meantime and nothing was removed; try again", err)
 		} else if err != nil {
 			return err
 		}
 	}
-	return writePrune(agreed.stdout, plan, output, "removed")
+	return writePrune(confirm.process.stdout, planned, output, "removed")
 }
 
-// pruneView is what becomes of one position, as JSON.
+// pruneView is what happens to one position, as JSON.
 type pruneView struct {
 	Epoch  int                  `json:"epoch"`
 	Shard  gerritstream.ShardID `json:"shard"`
 	Remove bool                 `json:"remove"`
-	Why    string               `json:"why,omitempty"` // it is kept
+	Why    string               `json:"why,omitempty"` // why it is kept
 }
 
-// writePrune writes a plan. done says what becomes of positions that go.
-func writePrune(w io.Writer, plan *plan.PrunePlan, output *output, done string) error {
-	if output.is("table") {
-		for _, key := range plan.Remove {
-			fmt.Fprintf(w, "epoch %d, %s: %s\n", key.Epoch, key.Shard, done)
-		}
-		for _, k := range plan.Keep {
-			fmt.Fprintf(w, "epoch %d, %s: not listed any more, and kept: %s\n", k.Epoch, k.Shard, k.Why)
-		}
-		if len(plan.Remove) == 0 {
-			fmt.Fprintln(w, "Nothing is to be removed.")
-		}
-		return nil
+// writePrune writes a plan; removed is what it says of positions that go.
+func writePrune(w io.Writer, planned *plan.PrunePlan, output *output, removed string) error {
+	var views []pruneView
+	for _, key := range planned.Remove {
+		views = append(views, pruneView{Epoch: key.Epoch, Shard: key.Shard, Remove: true})
 	}
-	for _, key := range plan.Remove {
-		if err := writeLine(w, pruneView{Epoch: key.Epoch, Shard: key.Shard, Remove: true}); err != nil {
-			return err
+	for _, k := range planned.Keep {
+		views = append(views, pruneView{Epoch: k.Epoch, Shard: k.Shard, Why: k.Why})
+	}
+	for _, v := range views {
+		switch {
+		case output.is("json"):
+			if err := writeLine(w, v); err != nil {
+				return err
+			}
+		case v.Remove:
+			fmt.Fprintf(w, "epoch %d, %s: %s\n", v.Epoch, v.Shard, removed)
+		default:
+			fmt.Fprintf(w, "epoch %d, %s: no longer listed, but kept: %s\n", v.Epoch, v.Shard, v.Why)
 		}
 	}
-	for _, k := range plan.Keep {
-		if err := writeLine(w, pruneView{Epoch: k.Epoch, Shard: k.Shard, Why: k.Why}); err != nil {
-			return err
-		}
+	if len(planned.Remove) == 0 && output.is("table") {
+		fmt.Fprintln(w, "Nothing to remove.")
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
-// failingOperator sets so many positions, and then no more.
+// failingOperator sets a number of positions, and then fails.
 type failingOperator struct {
 	gerritstream.Operator
 	works int
@@ -28,21 +28,21 @@ func (o *failingOperator) SetPosition(_ context.Context, _ int, _ gerritstream.S
 	return err
 }
 
-// A set that fails says what was set, and never that nothing is to be changed.
-func TestAFailedSetSaysWhatWasSet(t *testing.T) {
+// A set that fails reports what was set, and never that nothing needs a change.
+func TestAFailedSetReportsWhatWasSet(t *testing.T) {
 	for works := range 3 {
 		var out strings.Builder
-		s := setting{
-			output: outputFlag("table"), consent: &consent{process: process{stdout: &out}},
-			aim: plan.ResetTarget{TrimHorizon: true}, listing: gerritstream.Listing{Now: now},
+		s := checkpointSet{
+			output: outputFlag("table"), confirm: &confirmation{process: process{stdout: &out}},
+			target: plan.ResetTarget{TrimHorizon: true}, listing: gerritstream.Listing{Now: now},
 		}
-		plan := &report{moves: []moveView{{Shard: "shardId-0"}, {Shard: "shardId-1"}}}
-		err := s.set(t.Context(), operated{Operator: &failingOperator{works: works}}, plan)
+		planned := &resetReport{shards: []resetView{{Shard: "shardId-0"}, {Shard: "shardId-1"}}}
+		err := s.set(t.Context(), operated{store: &failingOperator{works: works}}, planned)
 		if (err == nil) != (works == 2) || err != nil && !errors.Is(err, errNoAnswer) {
 			t.Errorf("%d: %v", works, err)
 		}
 		if got := strings.Count(out.String(), " -> trim horizon\n"); got != works || strings.Contains(out.String(), "Nothing") {
-			t.Errorf("%d positions were set, it says\n%s", works, &out)
+			t.Errorf("%d positions were set, the report is\n%s", works, &out)
 		}
 	}
 }

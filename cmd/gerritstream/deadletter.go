@@ -16,9 +16,9 @@ import (
 func newDeadletter(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deadletter",
-		Short: "Look at records that were put aside, queue them after all, or drop them",
-		Long: `Look at records that were put aside because they are no sound events, or because a sink refused them; queue them after
-all, or drop them. All of it may be done while processes run.`,
+		Short: "Show, re-check and drop dead letters",
+		Long: `Show, re-check and drop dead letters: records that are not valid events, or that a sink refused. All of this may be done
+while processes run.`,
 		Example: `  gerritstream deadletter list
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload > record
   gerritstream deadletter retry --all
@@ -30,70 +30,70 @@ all, or drop them. All of it may be done while processes run.`,
 	return cmd
 }
 
-// letterFilter chooses dead letters.
-type letterFilter struct{ reason, shard string }
+// deadLetterFilter is the flags that narrow dead letters down.
+type deadLetterFilter struct{ reason, shard string }
 
-// register gives a command the flags.
-func (f *letterFilter) register(cmd *cobra.Command) {
+func (f *deadLetterFilter) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.reason, "reason", "", "only those with this `reason`")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "only those of this `shard`")
 }
 
-func (f *letterFilter) takes(l *gerritstream.StoredDeadLetter) bool {
-	return (f.reason == "" || l.DeadLetter.Reason == f.reason) && (f.shard == "" || string(l.DeadLetter.Shard) == f.shard)
+func (f *deadLetterFilter) matches(d *gerritstream.StoredDeadLetter) bool {
+	return (f.reason == "" || f.reason == d.DeadLetter.Reason) &&
+		(f.shard == "" || f.shard == string(d.DeadLetter.Shard))
 }
 
-// chosenLetters are the dead letters that a command is about: named, or all
-// that a filter takes.
-type chosenLetters struct {
-	letterFilter
-	all bool
-	ids []gerritstream.EventID // named
+// deadLetterSelection is the dead letters that a command changes: named ones,
+// or all that match a filter.
+type deadLetterSelection struct {
+	filter deadLetterFilter
+	all    bool
+	ids    []gerritstream.EventID // named
 }
 
-func (c *chosenLetters) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&c.all, "all", false, "all dead letters, or all that --reason and --shard leave")
-	c.letterFilter.register(cmd)
+func (s *deadLetterSelection) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&s.all, "all", false, "all dead letters, or all that match --reason and --shard")
+	s.filter.register(cmd)
 }
 
 // parse checks the command line.
-func (c *chosenLetters) parse(cmd *cobra.Command, args []string) error {
+func (s *deadLetterSelection) parse(cmd *cobra.Command, args []string) error {
 	switch {
-	case (len(args) > 0) == c.all:
-		return &usageError{cmd.CommandPath(), errors.New("name the dead letters by their ids, or take them --all")}
-	case !c.all && c.letterFilter != letterFilter{}:
-		return &usageError{cmd.CommandPath(), errors.New("--reason and --shard go with --all")}
+	case (len(args) > 0) == s.all:
+		return &usageError{cmd.CommandPath(), errors.New("name dead letters by id, or pass --all")}
+	case !s.all && s.filter != deadLetterFilter{}:
+		return &usageError{cmd.CommandPath(), errors.New("--reason and --shard need --all")}
 	}
 	for _, arg := range args {
 		id, err := parseEventID(arg)
 		if err != nil {
 			return &usageError{cmd.CommandPath(), err}
 		}
-		if !slices.Contains(c.ids, id) {
-			c.ids = append(c.ids, id)
+		if !slices.Contains(s.ids, id) {
+			s.ids = append(s.ids, id)
 		}
 	}
 	return nil
 }
 
-// find returns the ids of the dead letters, the oldest first; one that is named
-// must be there.
-func (c *chosenLetters) find(ctx context.Context, o operated) ([]gerritstream.EventID, error) {
-	if !c.all {
-		for _, id := range c.ids {
-			if _, err := o.DeadLetter(ctx, id); err != nil {
+// find returns the ids of the selected dead letters, the oldest first. Named
+// ones must exist.
+func (s *deadLetterSelection) find(ctx context.Context, o operated) ([]gerritstream.EventID, error) {
+	if !s.all {
+		for _, id := range s.ids {
+			if _, err := o.store.DeadLetter(ctx, id); err != nil {
 				return nil, err
 			}
 		}
-		return c.ids, nil
+		return s.ids, nil
 	}
 	var ids []gerritstream.EventID
-	for l, err := range o.DeadLetters(ctx) {
+	for d, err := range o.store.DeadLetters(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if c.takes(&l) {
-			ids = append(ids, l.DeadLetter.ID)
+		if s.filter.matches(&d) {
+			ids = append(ids, d.DeadLetter.ID)
 		}
 	}
 	slices.Reverse(ids)
@@ -111,15 +111,14 @@ func parseEventID(s string) (id gerritstream.EventID, err error) {
 	return id, nil
 }
 
-// letterView is what is said of a dead letter, as JSON. Its payload is not part
-// of it.
-type letterView struct {
+// deadLetterView is a dead letter as JSON, without its payload.
+type deadLetterView struct {
 	ID       gerritstream.EventID        `json:"id"`
 	Shard    gerritstream.ShardID        `json:"shard"`
 	Sequence gerritstream.SequenceNumber `json:"sequence"`
-	Sub      *int                        `json:"sub,omitempty"` // of an aggregate
+	Sub      *int                        `json:"sub,omitempty"` // within an aggregate
 	Arrived  time.Time                   `json:"arrived"`
-	PutAside time.Time                   `json:"put_aside"`
+	StoredAt time.Time                   `json:"put_aside"`
 	Reason   string                      `json:"reason"`
 	Detail   string                      `json:"detail"`
 	Length   int                         `json:"length"` // of the record, in bytes
@@ -127,27 +126,30 @@ type letterView struct {
 	SHA256   string                      `json:"sha256"`
 }
 
-func viewOf(l *gerritstream.StoredDeadLetter) letterView {
-	v := letterView{
-		ID: l.DeadLetter.ID, Shard: l.DeadLetter.Shard, Sequence: l.DeadLetter.Seq, Arrived: l.DeadLetter.Arrived.UTC(), PutAside: l.StoredAt.UTC(),
-		Reason: l.DeadLetter.Reason, Detail: printable(l.DeadLetter.Detail), Length: l.DeadLetter.Length, Kept: len(l.DeadLetter.Payload), SHA256: hex.EncodeToString(l.DeadLetter.SHA256[:]),
+func viewOf(stored *gerritstream.StoredDeadLetter) deadLetterView {
+	d := &stored.DeadLetter
+	v := deadLetterView{
+		ID: d.ID, Shard: d.Shard, Sequence: d.Seq, Arrived: d.Arrived.UTC(), StoredAt: stored.StoredAt.UTC(),
+		Reason: d.Reason, Detail: printable(d.Detail), Length: d.Length, Kept: len(d.Payload),
+		SHA256: hex.EncodeToString(d.SHA256[:]),
 	}
-	if l.DeadLetter.Sub != gerritstream.NoSub {
-		v.Sub = &l.DeadLetter.Sub
+	if d.Sub != gerritstream.NoSub {
+		v.Sub = &d.Sub
 	}
 	return v
 }
 
-// size says how long the record is, and how much of it is kept.
-func (v *letterView) size() string {
+// size writes how long the record is, and how much of it is kept.
+func (v *deadLetterView) size() string {
 	if v.Kept < v.Length {
 		return fmt.Sprintf("%d (%d kept)", v.Length, v.Kept)
 	}
 	return fmt.Sprint(v.Length)
 }
 
-// readAgain says how a record can be read from the stream once more.
-func readAgain(l *gerritstream.StoredDeadLetter) string {
-	return fmt.Sprintf("to read it from the stream again, as long as that keeps it: gerritstream checkpoint set --shard %s --to %s --dry-run",
-		l.DeadLetter.Shard, l.DeadLetter.Arrived.UTC().Format(time.RFC3339Nano))
+// truncated explains that a part of a record is missing, and how to get it.
+func truncated(d *gerritstream.DeadLetter) string {
+	return fmt.Sprintf("only the first %d of %d bytes are kept; to read the whole record while the stream keeps it: "+
+		"gerritstream checkpoint set --shard %s --to %s --dry-run",
+		len(d.Payload), d.Length, d.Shard, d.Arrived.UTC().Format(time.RFC3339Nano))
 }

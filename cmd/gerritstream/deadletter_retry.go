@@ -14,26 +14,26 @@ import (
 )
 
 func newDeadletterRetry(p process) *cobra.Command {
-	var chosen chosenLetters
-	var agreed *consent
+	var selection deadLetterSelection
+	var confirm *confirmation
 	cmd := &cobra.Command{
 		Use:   "retry ID... | --all",
-		Short: "Queue what was put aside, if it is sound by now",
-		Long: `Judge records that were put aside once more, by the rules of this version and by the filter as it is configured now, and
-queue those that pass, under the ids that they always had: in one transaction the event comes into the queue and the dead
-letter goes. The order within the shard is not kept, and sinks do not get the event.
+		Short: "Re-check dead letters and queue those that pass",
+		Long: `Re-check dead letters by the rules of this version and by the current filter, and queue those that pass under the ids
+they always had: one transaction queues the event and removes the dead letter. The order within the shard is not kept,
+and sinks do not get the event.
 
-Refused are records that are still bad; those that the filter drops; those of which only the beginning is kept, which have
-to be read from the stream again; and those that only a sink refused (reason "rejected"), for these are in the queue, or were,
-and would be there twice. What is refused stays where it is, and the exit code is then 1.`,
+Refused are records that are still bad, records that the filter drops, records of which only the beginning is kept
+(read them from the stream again), and records that only a sink refused (reason "rejected"), because these were queued
+already. Refused dead letters stay where they are, and the exit code is then 1.`,
 		Example: `  gerritstream deadletter retry 0123456789abcdef0123456789abcdef --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream deadletter retry --all --reason shape --yes --config /etc/gerritstream/gerrit.yaml`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := chosen.parse(cmd, args); err != nil {
+			if err := selection.parse(cmd, args); err != nil {
 				return err
 			}
-			if err := agreed.possible(cmd); err != nil {
+			if err := confirm.possible(cmd); err != nil {
 				return err
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, c *config.Config) error {
@@ -41,75 +41,113 @@ and would be there twice. What is refused stays where it is, and the exit code i
 				if err != nil {
 					return &daemon.ConfigError{Err: err}
 				}
-				ids, err := chosen.find(ctx, o)
+				ids, err := selection.find(ctx, o)
 				if err != nil {
 					return err
 				}
-				if len(ids) > 0 {
-					if err := agreed.ask(fmt.Sprintf("Judge %s once more and queue what passes?", plural(len(ids), "dead letter"))); err != nil {
-						return err
-					}
+				if n := len(ids); n > 0 {
+					err = confirm.ask(fmt.Sprintf("Re-check %s and queue those that pass?", plural(n, "dead letter")))
 				}
-				return retryLetters(ctx, p, o, ids, daemon.NewClassifier(filter, nil))
+				if err != nil {
+					return err
+				}
+				return retryDeadLetters(ctx, p, o, ids, daemon.NewClassifier(filter, nil))
 			})
 		},
 	}
-	chosen.register(cmd)
-	agreed = consentFlag(cmd, p)
+	selection.register(cmd)
+	confirm = confirmFlag(cmd, p)
 	settingFlags(cmd, config.ForStore, "filter.")
 	return cmd
 }
 
-// retryLetters queues what passes, and says what became of each.
-func retryLetters(ctx context.Context, p process, o operated, ids []gerritstream.EventID, classify gerritstream.Classifier) error {
+// retryDeadLetters queues those that pass, and prints the result of each.
+func retryDeadLetters(
+	ctx context.Context, p process, o operated, ids []gerritstream.EventID, classify gerritstream.Classifier,
+) error {
 	queued, refused := 0, 0
 	for _, id := range ids {
-		err := retryLetter(ctx, o, id, classify)
-		var still *refusal
+		why, err := retryDeadLetter(ctx, o, id, classify)
 		switch {
+		case why != "":
+			refused++
+			fmt.Fprintf(p.stdout, "%s: refused: %s\n", id, why)
 		case err == nil:
 			queued++
 			fmt.Fprintf(p.stdout, "%s: queued\n", id)
-		case errors.As(err, &still):
-			refused++
-			fmt.Fprintf(p.stdout, "%s: refused: %s\n", id, still.why)
 		case errors.Is(err, gerritstream.ErrNoDeadLetter):
-			fmt.Fprintf(p.stdout, "%s: gone meanwhile\n", id)
+			fmt.Fprintf(p.stdout, "%s: already gone\n", id)
 		default:
-			return fmt.Errorf("%d of %s were queued before: %w", queued, plural(len(ids), "dead letter"), err)
+			return fmt.Errorf("after queuing %d of %s: %w", queued, plural(len(ids), "dead letter"), err)
 		}
 	}
 	fmt.Fprintf(p.stdout, "%d queued, %d refused\n", queued, refused)
 	if refused > 0 {
-		stay := "stay"
-		if refused == 1 {
-			stay = "stays"
-		}
-		return fmt.Errorf("%d of %s %s put aside", refused, plural(len(ids), "dead letter"), stay)
+		return fmt.Errorf("%d of %s refused", refused, plural(len(ids), "dead letter"))
 	}
 	return nil
 }
 
-// refusal is why a dead letter stays one, and what can be done.
-type refusal struct{ why string }
-
-func (r *refusal) Error() string { return r.why }
-
-// retryLetter queues one dead letter.
-func retryLetter(ctx context.Context, o operated, id gerritstream.EventID, classify gerritstream.Classifier) error {
-	l, err := o.DeadLetter(ctx, id)
+// retryDeadLetter queues one dead letter, or returns why it is refused.
+func retryDeadLetter(
+	ctx context.Context, o operated, id gerritstream.EventID, classify gerritstream.Classifier,
+) (refused string, err error) {
+	d, err := o.store.DeadLetter(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
-	entry, err := plan.Redrive(&l.DeadLetter, classify)
+	entry, err := plan.Redrive(&d.DeadLetter, classify)
 	var still *plan.StillRefusedError
 	switch {
 	case errors.Is(err, gerritstream.ErrTruncated):
-		return &refusal{fmt.Sprintf("only the first %d of %d bytes are kept; %s", len(l.DeadLetter.Payload), l.DeadLetter.Length, readAgain(&l))}
+		return truncated(&d.DeadLetter), nil
 	case errors.As(err, &still):
-		return &refusal{printable(still.Reason + ": " + still.Detail)}
+		return printable(still.Reason + ": " + still.Detail), nil
 	case err != nil:
-		return err
+		return "", err
 	}
-	return o.RedriveDeadLetter(ctx, entry)
+	return "", o.store.RedriveDeadLetter(ctx, entry)
+}
+
+func newDeadletterDrop(p process) *cobra.Command {
+	var selection deadLetterSelection
+	var confirm *confirmation
+	cmd := &cobra.Command{
+		Use:   "drop ID... | --all",
+		Short: "Remove dead letters for good",
+		Long: `Remove dead letters for good. While the stream keeps their records, "checkpoint set" can have them read again. The store
+keeps 1,000 dead letters of 32 MiB in all, and only counts further ones.`,
+		Example: `  gerritstream deadletter drop 0123456789abcdef0123456789abcdef --store sqlite:/var/lib/gerritstream/gerrit.db
+  gerritstream deadletter drop --all --reason json --yes`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := selection.parse(cmd, args); err != nil {
+				return err
+			}
+			if err := confirm.possible(cmd); err != nil {
+				return err
+			}
+			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
+				ids, err := selection.find(ctx, o)
+				if err != nil {
+					return err
+				}
+				dropped := 0
+				if n := len(ids); n > 0 {
+					if err := confirm.ask(fmt.Sprintf("Drop %s for good?", plural(n, "dead letter"))); err != nil {
+						return err
+					}
+					if dropped, err = o.store.DropDeadLetters(ctx, ids); err != nil {
+						return err
+					}
+				}
+				fmt.Fprintln(p.stdout, plural(dropped, "dead letter"), "dropped")
+				return nil
+			})
+		},
+	}
+	selection.register(cmd)
+	confirm = confirmFlag(cmd, p)
+	settingFlags(cmd, config.ForStore)
+	return cmd
 }

@@ -12,15 +12,79 @@ import (
 	"github.com/spf13/cobra"
 )
 
+func newDeadletterList(p process) *cobra.Command {
+	output := outputFlag("table", "json")
+	var filter deadLetterFilter
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead letters, the newest first",
+		Long: `List dead letters, the newest first, each with its reason but without its payload, which "deadletter show" prints. With
+-o json, one line each.`,
+		Example: `  gerritstream deadletter list --store sqlite:/var/lib/gerritstream/gerrit.db --limit 20
+  gerritstream deadletter list --reason utf8 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return &usageError{cmd.CommandPath(), errors.New("--limit is below 0")}
+			}
+			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
+				return listDeadLetters(ctx, p.stdout, o, &filter, limit, output)
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 0, "list at most this `number` (default all)")
+	filter.register(cmd)
+	output.register(cmd)
+	settingFlags(cmd, config.ForStore)
+	return cmd
+}
+
+func listDeadLetters(
+	ctx context.Context, w io.Writer, o operated, filter *deadLetterFilter, limit int, output *output,
+) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	listed := 0
+	for d, err := range o.store.DeadLetters(ctx) {
+		if err != nil {
+			return err
+		}
+		if !filter.matches(&d) {
+			continue
+		}
+		v := viewOf(&d)
+		if output.is("json") {
+			if err := writeLine(w, &v); err != nil {
+				return err
+			}
+		} else {
+			if listed == 0 {
+				fmt.Fprintln(table, "ID\tSTORED\tREASON\tSHARD\tBYTES\tDETAIL")
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+				v.ID, clock(v.StoredAt), v.Reason, v.Shard, v.size(), v.Detail)
+		}
+		if listed++; listed == limit {
+			break
+		}
+	}
+	if listed == 0 && output.is("table") {
+		fmt.Fprintln(table, "no dead letters")
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("write the list: %w", err)
+	}
+	return nil
+}
+
 func newDeadletterShow(p process) *cobra.Command {
 	output := outputFlag("table", "json")
 	var payload, force bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show what is known of a record that was put aside, or the record itself",
-		Long: `Show what is known of a record that was put aside; with --payload, write the record itself, byte for byte, to standard
-output. Nobody has judged these bytes to be harmless, so that they are not written to a terminal without --force. At most the first
-64 KiB of a record are kept.`,
+		Short: "Show a dead letter, or its record",
+		Long: `Show a dead letter; with --payload, write its record, byte for byte, to standard output. The record may contain anything,
+so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept.`,
 		Example: `  gerritstream deadletter show 0123456789abcdef0123456789abcdef
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload | head -c 300 | xxd`,
 		Args: cobra.ExactArgs(1),
@@ -29,56 +93,57 @@ output. Nobody has judged these bytes to be harmless, so that they are not writt
 			switch {
 			case err != nil:
 			case payload && cmd.Flags().Changed("output"):
-				err = errors.New("--payload writes the record as it is: it does not go with --output")
+				err = errors.New("--payload writes the bare record and cannot be combined with --output")
 			case payload && !force && isTerminal(p.stdout):
-				err = errors.New("the record may hold what a terminal acts on: send it elsewhere, or give --force")
+				err = errors.New("the record may contain terminal control sequences; redirect it, or pass --force")
 			}
 			if err != nil {
 				return &usageError{cmd.CommandPath(), err}
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
-				l, err := o.DeadLetter(ctx, id)
+				d, err := o.store.DeadLetter(ctx, id)
 				switch {
 				case err != nil:
 					return err
 				case payload:
-					return writePayload(p, &l)
+					return writePayload(p, &d.DeadLetter)
 				case output.is("json"):
-					v := viewOf(&l)
+					v := viewOf(&d)
 					return writeLine(p.stdout, &v)
 				}
-				return showLetter(p.stdout, &l)
+				return showDeadLetter(p.stdout, &d)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&payload, "payload", false, "write the record as it is, and nothing else")
-	cmd.Flags().BoolVar(&force, "force", false, "with --payload: to a terminal as well")
+	cmd.Flags().BoolVar(&payload, "payload", false, "write the record and nothing else")
+	cmd.Flags().BoolVar(&force, "force", false, "with --payload: even to a terminal")
 	output.register(cmd)
 	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 
-// writePayload writes what is kept of the record, and says so if that is not
-// all.
-func writePayload(p process, l *gerritstream.StoredDeadLetter) error {
-	if len(l.DeadLetter.Payload) < l.DeadLetter.Length {
-		fmt.Fprintf(p.stderr, "gerritstream: only the first %d of %d bytes are kept; %s\n", len(l.DeadLetter.Payload), l.DeadLetter.Length, readAgain(l))
+// writePayload writes what is kept of the record, and warns if that is not all.
+func writePayload(p process, d *gerritstream.DeadLetter) error {
+	if len(d.Payload) < d.Length {
+		fmt.Fprintf(p.stderr, "gerritstream: %s\n", truncated(d))
 	}
-	if _, err := p.stdout.Write(l.DeadLetter.Payload); err != nil {
+	if _, err := p.stdout.Write(d.Payload); err != nil {
 		return fmt.Errorf("write the record: %w", err)
 	}
 	return nil
 }
 
-// showLetter writes what is known of a dead letter for a person.
-func showLetter(w io.Writer, l *gerritstream.StoredDeadLetter) error {
-	v := viewOf(l)
+// showDeadLetter writes a dead letter for people.
+func showDeadLetter(w io.Writer, d *gerritstream.StoredDeadLetter) error {
+	v := viewOf(d)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "id\t%s\nreason\t%s\ndetail\t%s\nshard\t%s\nsequence\t%s\n", v.ID, v.Reason, v.Detail, v.Shard, v.Sequence)
+	fmt.Fprintf(t, "id\t%s\nreason\t%s\ndetail\t%s\nshard\t%s\nsequence\t%s\n",
+		v.ID, v.Reason, v.Detail, v.Shard, v.Sequence)
 	if v.Sub != nil {
 		fmt.Fprintf(t, "part\t%d of an aggregate\n", *v.Sub)
 	}
-	fmt.Fprintf(t, "arrived\t%s\nput aside\t%s\nbytes\t%s\nsha256\t%s\n", clock(v.Arrived), clock(v.PutAside), v.size(), v.SHA256)
+	fmt.Fprintf(t, "arrived\t%s\nstored\t%s\nbytes\t%s\nsha256\t%s\n",
+		clock(v.Arrived), clock(v.StoredAt), v.size(), v.SHA256)
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write the dead letter: %w", err)
 	}

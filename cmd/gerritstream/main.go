@@ -12,7 +12,7 @@ func main() {
 	os.Exit(execute(os.Args[1:], process{
 		stdin:   os.Stdin,
 		stdout:  os.Stdout,
-		stderr:  newPatient(os.Stderr),
+		stderr:  newLossyWriter(os.Stderr),
 		environ: os.Environ(),
 	}))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,50 +17,94 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// operated is a store as commands change it.
+// operated is a store that a command looks at or changes.
 type operated struct {
-	gerritstream.Operator
-	doubled string // what its queue makes of events that are read once more, for people
+	store  gerritstream.Operator
+	reread string // for people: what the queue makes of events that are read again
 }
 
-// operate opens the store for a command and closes it behind it. storeOnly: no
-// stream need be named.
-func operate(cmd *cobra.Command, p process, storeOnly bool, do func(ctx context.Context, o operated, c *config.Config) error) error {
+// operate opens the configured store, calls do, and closes the store. With
+// storeOnly the configuration need not name a stream.
+func operate(cmd *cobra.Command, p process, storeOnly bool,
+	do func(ctx context.Context, o operated, c *config.Config) error,
+) error {
 	src := sources(cmd, p)
 	src.StoreOnly = storeOnly
 	c, err := config.Load(src)
 	if err != nil {
 		return err
 	}
-	o, err := c.OpenOperator(cmd.Context())
+	store, err := c.OpenOperator(cmd.Context())
 	if err != nil {
 		return err
 	}
-	doubled := c.Store.Kind.Reread + " Sinks get them again, under the same ids."
-	return errors.Join(do(cmd.Context(), operated{o, doubled}, &c), o.Close(context.WithoutCancel(cmd.Context())))
+	o := operated{store, c.Store.Kind.Reread + " Sinks receive all of them again, under the same ids."}
+	return errors.Join(do(cmd.Context(), o, &c), store.Close(context.WithoutCancel(cmd.Context())))
 }
 
-// errNothingBegun: no process has ever run on the store.
-var errNothingBegun = errors.New("nothing has begun on this store: where a stream begins is said to run, with --start-at")
+// errNoOrigin: no process has ever run on the store.
+var errNoOrigin = errors.New("no process has run on this store yet; run --start-at chooses where a stream begins")
 
-// listFor lists the stream and reads what is stored, in this order, and sees to
-// it that they belong together.
-func listFor(ctx context.Context, o operated, c *config.Config) (l gerritstream.Listing, stored gerritstream.Stored, err error) {
+// listFor lists the stream, then reads what the store holds, and returns an
+// error unless they belong together.
+func listFor(ctx context.Context, o operated, c *config.Config) (
+	l gerritstream.Listing, stored gerritstream.Stored, err error,
+) {
 	if l, err = daemon.ListStream(ctx, c); err != nil {
 		return l, stored, err
 	}
-	if stored, err = o.Stored(ctx); err != nil {
+	if stored, err = o.store.Stored(ctx); err != nil {
 		return l, stored, err
 	}
-	switch start := stored.Origin; {
-	case start == nil:
-		return l, stored, errNothingBegun
-	case start.Stream.ARN != l.Stream.ARN:
-		return l, stored, plan.OtherStream(start, l)
-	case start.Stream.Created.UnixMilli() != l.Stream.Created.UnixMilli():
-		return l, stored, errors.New("the stream was deleted and made anew: let a process run on the store first, which starts over")
+	switch origin := stored.Origin; {
+	case origin == nil:
+		return l, stored, errNoOrigin
+	case origin.Stream.ARN != l.Stream.ARN:
+		return l, stored, plan.OtherStream(origin, l)
+	case origin.Stream.Created.UnixMilli() != l.Stream.Created.UnixMilli():
+		return l, stored, errors.New("the stream was deleted and recreated; start a process on the store first")
 	}
 	return l, stored, nil
+}
+
+// confirmation is the --yes flag of a command that changes something.
+type confirmation struct {
+	process process
+	yes     bool
+}
+
+func confirmFlag(cmd *cobra.Command, p process) *confirmation {
+	c := &confirmation{process: p}
+	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "do not ask for confirmation")
+	return c
+}
+
+// possible returns an error if the command can neither ask nor go on without
+// asking. Call it before anything is done.
+func (c *confirmation) possible(cmd *cobra.Command) error {
+	if c.yes || isTerminal(c.process.stdin) {
+		return nil
+	}
+	return &usageError{cmd.CommandPath(), errors.New("confirmation needed but stdin is not a terminal; pass --yes")}
+}
+
+var errDeclined = errors.New("not confirmed; nothing was changed")
+
+// ask returns nil if the person at the terminal, or --yes, confirms.
+func (c *confirmation) ask(question string) error {
+	if c.yes {
+		return nil
+	}
+	fmt.Fprintf(c.process.stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(c.process.stdin).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	if err != nil {
+		fmt.Fprintln(c.process.stderr)
+	}
+	return errDeclined
 }
 
 // writeLine writes one value as a line of JSON.
@@ -70,7 +115,7 @@ func writeLine(w io.Writer, v any) error {
 	return nil
 }
 
-// printable replaces what a terminal would act on.
+// printable replaces what a terminal would interpret.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

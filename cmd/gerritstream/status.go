@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/cobra"
-
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/spf13/cobra"
 )
 
-// statusTimeout is how long looking at the store may take.
+// statusTimeout bounds reading the store.
 const statusTimeout = 10 * time.Second
 
 func newStatus(p process) *cobra.Command {
@@ -20,27 +23,27 @@ func newStatus(p process) *cobra.Command {
 	var lostAfter string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say what the processes on a store do, and how far they are",
-		Long: `Say what the processes on a store do, and how far they are: each shard with its state, leader and position, the age of
-its last event and of its last commit; the length of the queue, the dead letters, and what may have been lost. It
-reads the store and changes nothing.
+		Short: "Show the processes and shards of a store",
+		Long: `Show the processes and shards of a store: each shard with its state, leader and position and the age of its last
+event and commit; the length of the queue, the dead letters, and records that may have been lost. Only reads the store.
 
-With --check, trouble makes the exit code 3: no process running, a shard that nobody reads or that does not go on,
-progress that was not committed for two minutes, intervals that may have been lost, events removed after their
-retention that no consumer had read. What is known already is left out with --lost-after.`,
+With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for
+two minutes, records that may have been lost, events that expired before any consumer read them. --lost-after ignores
+losses that are known already.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json
   gerritstream status --check --lost-after 2026-01-31T08:00:00Z`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			l := look{now: time.Now()}
+			in := statusInput{now: time.Now()}
 			if lostAfter != "" {
 				t, err := time.Parse(time.RFC3339, lostAfter)
 				if err != nil {
-					return &usageError{cmd.CommandPath(), fmt.Errorf("--lost-after %q is not a time such as 2026-01-31T08:00:00Z", lostAfter)}
+					err = fmt.Errorf("--lost-after %q is not a time such as 2026-01-31T08:00:00Z", lostAfter)
+					return &usageError{cmd.CommandPath(), err}
 				}
-				l.lostAfter = t
+				in.lostAfter = t
 			}
 			src := sources(cmd, p)
 			src.StoreOnly = true
@@ -48,18 +51,18 @@ retention that no consumer had read. What is known already is left out with --lo
 			if err != nil {
 				return err
 			}
-			return showStatus(cmd.Context(), p, &c, l, output, check)
+			return showStatus(cmd.Context(), p, &c, in, output, check)
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "exit with code 3 if there is trouble")
-	cmd.Flags().StringVar(&lostAfter, "lost-after", "", "overlook intervals that end before this `time`")
+	cmd.Flags().StringVar(&lostAfter, "lost-after", "", "ignore losses that ended before this `time`")
 	output.register(cmd)
 	settingFlags(cmd, config.ForStore)
 	return cmd
 }
 
-// showStatus looks at the store and prints what it finds.
-func showStatus(ctx context.Context, p process, c *config.Config, l look, output *output, check bool) error {
+// showStatus inspects the store and prints the result.
+func showStatus(ctx context.Context, p process, c *config.Config, in statusInput, output *output, check bool) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	inspection, err := c.Inspect(ctx)
@@ -69,13 +72,13 @@ func showStatus(ctx context.Context, p process, c *config.Config, l look, output
 	if err != nil {
 		return err
 	}
-	l.connection, l.store, l.inspection = c.Connection, c.Store.String(), inspection
-	v := l.view()
+	in.connection, in.store, in.inspection = c.Connection, c.Store.String(), inspection
+	v := in.view()
 	if output.is("json") {
 		enc := json.NewEncoder(p.stdout)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(&v)
-	} else if err = v.writeTable(p.stdout); !check { // a check's findings go where errors go
+	} else if err = v.writeTable(p.stdout); !check { // the findings of a check go to stderr
 		v.writeTrouble(p.stdout)
 	}
 	if err != nil {
@@ -85,4 +88,99 @@ func showStatus(ctx context.Context, p process, c *config.Config, l look, output
 		return &checkError{found}
 	}
 	return nil
+}
+
+// writeTable writes the status for people.
+func (v *statusView) writeTable(w io.Writer) error {
+	fmt.Fprintf(w, "connection   %s\nstore        %s\n", v.Connection, v.Store)
+	if o := v.Origin; o != nil {
+		fmt.Fprintf(w, "stream       %s\norigin       %s\n", o.Stream.ARN, originText(o))
+	}
+	names := make([]string, len(v.Processes))
+	for i, p := range v.Processes {
+		names[i] = p.Process
+	}
+	fmt.Fprintf(w, "processes    %s\n", dash(strings.Join(names, ", ")))
+	fmt.Fprintf(w, "queue        %d events%s\n", v.Queue, countIn(v.Expired, " (%d more expired)"))
+	fmt.Fprintf(w, "dead letters %d%s\n", v.DeadLetters, countIn(v.Discarded, " (%d more were only counted)"))
+	if len(v.Shards) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SHARD\tSTATE\tLEADER\tLAST EVENT\tLAST COMMIT\tPOSITION")
+	for i := range v.Shards {
+		s := &v.Shards[i]
+		position := "-"
+		if s.Position != nil {
+			position = s.Position.String()
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			s.Shard, s.stateText(), dash(s.Leader), ago(s.LastEventAge), ago(s.LastCommitAge), position)
+	}
+	return t.Flush()
+}
+
+// writeTrouble writes what an operator should look at.
+func (v *statusView) writeTrouble(w io.Writer) {
+	if len(v.Trouble) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, line := range v.Trouble {
+		fmt.Fprintf(w, "trouble: %s\n", line)
+	}
+}
+
+// originText writes where the stream began, and how often it was recreated.
+func originText(o *gerritstream.Origin) string {
+	from := "trim horizon"
+	if !o.From.TrimHorizon {
+		from = o.From.Time.UTC().Format(time.RFC3339)
+	}
+	switch {
+	case o.Epoch == 1:
+		return from + "; the stream was recreated since"
+	case o.Epoch > 1:
+		return fmt.Sprintf("%s; the stream was recreated %d times since", from, o.Epoch)
+	}
+	return from
+}
+
+// stateText writes the shard's state, with the parents it waits for or its lag.
+func (s *shardView) stateText() string {
+	switch {
+	case len(s.WaitingFor) > 0 && s.State == gerritstream.StateWaiting:
+		parents := make([]string, len(s.WaitingFor))
+		for i, id := range s.WaitingFor {
+			parents[i] = string(id)
+		}
+		return fmt.Sprintf("%s %s", s.State, strings.Join(parents, ", "))
+	case s.Lag != nil && *s.Lag >= 1:
+		return fmt.Sprintf("%s, %s behind", s.State, ago(s.Lag))
+	}
+	return string(s.State)
+}
+
+// ago writes seconds for people.
+func ago(seconds *float64) string {
+	if seconds == nil {
+		return "-"
+	}
+	return time.Duration(*seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+// countIn writes a count in its format, or nothing for none.
+func countIn(n int64, format string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, n)
+}
+
+// dash stands for an empty string.
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// now is the moment of every look in these tests.
+// now is the time of every status in these tests.
 var now = time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
 
-// seen is what a store holds of a stream of five shards: one split and read,
-// one waited for, one that stands by.
+// seen is what a store holds of a stream of four shards: one ended, two read,
+// one that waits for its parent.
 func seen() gerritstream.Inspection {
 	at := func(seq gerritstream.SequenceNumber, ended bool) *gerritstream.Position {
 		return &gerritstream.Position{After: seq, Arrived: now.Add(-time.Minute), Ended: ended}
@@ -47,12 +47,12 @@ func seen() gerritstream.Inspection {
 	}
 }
 
-func lookAt(in gerritstream.Inspection) *look {
-	return &look{connection: "gerrit", store: "sqlite:/g.db", inspection: in, now: now}
+func inputOf(in gerritstream.Inspection) *statusInput {
+	return &statusInput{connection: "gerrit", store: "sqlite:/g.db", inspection: in, now: now}
 }
 
 func TestStatusStates(t *testing.T) {
-	v := lookAt(seen()).view()
+	v := inputOf(seen()).view()
 	states := map[gerritstream.ShardID]gerritstream.State{}
 	for _, s := range v.Shards {
 		states[s.Shard] = s.State
@@ -65,10 +65,10 @@ func TestStatusStates(t *testing.T) {
 		t.Errorf("states %v, want %v", states, want)
 	}
 	one := v.Shards[1]
-	if one.Leader != "a-1" || *one.LastEventAge != 5 || *one.LastCommitAge != 10 || *one.BehindSeconds != 0 || one.Trouble != "" {
+	if one.Leader != "a-1" || *one.LastEventAge != 5 || *one.LastCommitAge != 10 || *one.Lag != 0 || one.Trouble != "" {
 		t.Errorf("shardId-1: %+v", one)
 	}
-	if two := v.Shards[2]; *two.LastEventAge != 60 || *two.BehindSeconds != 90 {
+	if two := v.Shards[2]; *two.LastEventAge != 60 || *two.Lag != 90 {
 		t.Errorf("shardId-2: the position is newer than the report: %+v", two)
 	}
 	if len(v.Trouble) > 0 {
@@ -80,109 +80,109 @@ func TestStatusTrouble(t *testing.T) {
 	const denied = "denied:\n  kinesis:GetRecords"
 	tests := []struct {
 		name   string
-		change func(*gerritstream.Inspection, *look)
+		change func(*gerritstream.Inspection, *statusInput)
 		want   []string
 	}{
-		{"nothing begun", func(in *gerritstream.Inspection, _ *look) { *in = gerritstream.Inspection{} },
-			[]string{"nothing has been read yet: no process has begun on this store"}},
-		{"nobody runs", func(in *gerritstream.Inspection, _ *look) {
+		{"nothing begun", func(in *gerritstream.Inspection, _ *statusInput) { *in = gerritstream.Inspection{} },
+			[]string{"nothing has been read yet: no process has run on this store"}},
+		{"nobody runs", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports = nil
 			for id, s := range in.Shards {
 				s.Leader = ""
 				in.Shards[id] = s
 			}
 		}, []string{"no process is running"}},
-		{"a burst of dead letters", func(in *gerritstream.Inspection, _ *look) {
+		{"a burst of dead letters", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{
 				Records: 200, Dead: 20, Last: now.Add(-time.Minute), Reason: "json", Detail: "it looks like gzip",
 			}
 		}, []string{"b-2: 20 of the last 200 records became dead letters: json: it looks like gzip"}},
-		{"nothing begun, by a process that runs", func(in *gerritstream.Inspection, _ *look) {
+		{"nothing begun, by a process that runs", func(in *gerritstream.Inspection, _ *statusInput) {
 			*in = gerritstream.Inspection{Reports: []gerritstream.Report{
 				{Process: "a", At: now, Status: gerritstream.Status{Began: now.Add(-time.Minute), Trouble: denied}},
 			}}
-		}, []string{"nothing has been read yet: no process has begun on this store", "a: denied: kinesis:GetRecords"}},
-		{"reports of processes that stand still", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"nothing has been read yet: no process has run on this store", "a: denied: kinesis:GetRecords"}},
+		{"reports of processes that are stuck", func(in *gerritstream.Inspection, _ *statusInput) {
 			for i := range in.Reports {
 				in.Reports[i].At = now.Add(-time.Hour)
 			}
-		}, []string{"a-1, b-2: its last report is 1h0m0s away: it stands still, or a clock is wrong"}},
-		{"a shard without a leader", func(in *gerritstream.Inspection, _ *look) { unled(in, 3*time.Minute, time.Hour) },
-			[]string{"shardId-1: nobody reads it"}},
-		{"a shard without a leader, and without a position", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"a-1, b-2: the last report is 1h0m0s off: the process is stuck, or a clock is wrong"}},
+		{"a shard without a leader", func(in *gerritstream.Inspection, _ *statusInput) { unled(in, 3*time.Minute, time.Hour) },
+			[]string{"shardId-1: no process reads it"}},
+		{"a shard without a leader, and without a position", func(in *gerritstream.Inspection, _ *statusInput) {
 			unled(in, 0, time.Hour)
 			delete(in.Shards, "shardId-1")
-		}, []string{"shardId-1: nobody reads it"}},
-		{"a position that no process knows of", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"shardId-1: no process reads it"}},
+		{"a position that no process knows of", func(in *gerritstream.Inspection, _ *statusInput) {
 			unled(in, 3*time.Minute, time.Hour)
 			in.Reports[0].Status.Shards = nil
-		}, []string{"shardId-1: nobody reads it"}},
-		{"cannot list", func(in *gerritstream.Inspection, _ *look) { in.Reports[0].Status.Trouble = denied },
+		}, []string{"shardId-1: no process reads it"}},
+		{"cannot list", func(in *gerritstream.Inspection, _ *statusInput) { in.Reports[0].Status.Trouble = denied },
 			[]string{"b-2: denied: kinesis:GetRecords"}},
-		{"another program leads and stands still", func(in *gerritstream.Inspection, _ *look) {
+		{"another program leads and has stopped", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Leader, s.Foreign = "Zuul (Python)", true
 			in.Shards["shardId-2"] = s
 			in.Reports[0].Status.Shards[1] = gerritstream.ShardStatus{
 				Shard: "shardId-2", State: gerritstream.StateStandby, Leader: gerritstream.ShardLeader{Unread: now.Add(-3 * time.Minute)},
 			}
-		}, []string{"shardId-2: Zuul (Python) leads it and stands still: what arrived since 2026-01-31T07:57:00Z is not handled; " +
-			"perhaps nobody holds its lock any more"}},
-		{"a shard that ended and is open", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"shardId-2: its leader, Zuul (Python), has stopped: records since 2026-01-31T07:57:00Z are not handled; " +
+			"its lock may be abandoned"}},
+		{"a shard that ended and is open", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[0].Status.Shards = append(in.Reports[0].Status.Shards,
 				gerritstream.ShardStatus{Shard: "shardId-0", State: gerritstream.StateEnded, OpenAfterEnd: true})
-		}, []string{"shardId-0: it ended here and is open in the stream: nothing reads it until `checkpoint set` sends it back"}},
-		{"the stream is gone", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"shardId-0: it ended here but is open in the stream: nothing reads it until `checkpoint set` moves it back"}},
+		{"the stream is gone", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Trouble = "the stream is gone: not found"
 			in.Reports[1].Status.Shards[0].Trouble = in.Reports[1].Status.Trouble
 			s := in.Shards["shardId-1"]
 			s.Committed = now.Add(-5 * time.Minute)
 			in.Shards["shardId-1"] = s
 		}, []string{"a-1, shardId-1: the stream is gone: not found"}},
-		{"a shard held up", func(in *gerritstream.Inspection, _ *look) { in.Reports[1].Status.Shards[0].Trouble = denied },
+		{"a stalled shard", func(in *gerritstream.Inspection, _ *statusInput) { in.Reports[1].Status.Shards[0].Trouble = denied },
 			[]string{"shardId-1: denied: kinesis:GetRecords"}},
-		{"halted", func(in *gerritstream.Inspection, _ *look) {
+		{"halted", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
 			in.Reports[1].Status.Shards[0].Trouble = "halted: bad position"
 		}, []string{"shardId-1: halted: bad position"}},
-		{"an old commit", func(in *gerritstream.Inspection, _ *look) {
+		{"an old commit", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Committed = now.Add(-5 * time.Minute)
 			in.Shards["shardId-2"] = s
 		}, []string{"shardId-2: nothing was committed for 5m0s"}},
-		{"an old commit, and another program leads", func(in *gerritstream.Inspection, _ *look) {
+		{"an old commit, and another program leads", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Committed, s.Leader, s.Foreign = now.Add(-5*time.Minute), "Zuul (Python)", true
 			in.Shards["shardId-2"] = s
 		}, nil},
-		{"a position nobody can read", func(in *gerritstream.Inspection, _ *look) {
+		{"an unreadable position", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
 		}, []string{"shardId-2: its position cannot be read: no JSON"}},
-		{"a long reader", func(in *gerritstream.Inspection, _ *look) {
+		{"a long reader", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Minute)}
-		}, []string{"the write-ahead log has 187 MB: readers of the file keep it from being carried over, the oldest for 5m0s at least"}},
-		{"a short reader", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"the write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5m0s"}},
+		{"a short reader", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 30e6, HeldSince: now.Add(-50 * time.Second)}
 		}, nil},
-		{"short readers without a gap", func(in *gerritstream.Inspection, _ *look) {
+		{"short readers without a gap", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Second)}
-		}, []string{"the write-ahead log has 187 MB: readers of the file keep it from being carried over, the oldest for 5s at least"}},
-		{"removed unread", func(in *gerritstream.Inspection, _ *look) {
+		}, []string{"the write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5s"}},
+		{"removed unread", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
-		}, []string{"50 events were removed after their retention, the last of them at 2026-01-31T07:00:00Z, before any consumer had read them"}},
-		{"removed, and read or known already", func(in *gerritstream.Inspection, l *look) {
+		}, []string{"50 events expired before any consumer had read them, the last at 2026-01-31T07:00:00Z"}},
+		{"removed, and read or known already", func(in *gerritstream.Inspection, l *statusInput) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
 			l.lostAfter = now.Add(-30 * time.Minute)
 		}, nil},
 		{"lost", lose, []string{
-			"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)",
-			"shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)",
+			"stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)",
+			"shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)",
 		}},
-		{"lost, and partly known already", func(in *gerritstream.Inspection, l *look) {
+		{"lost, and partly known already", func(in *gerritstream.Inspection, l *statusInput) {
 			lose(in, l)
 			l.lostAfter = now.Add(-30 * time.Hour)
-		}, []string{"stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
-		{"one cause on many shards, and losses of many", func(in *gerritstream.Inspection, l *look) {
+		}, []string{"stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
+		{"one cause on many shards, and losses of many", func(in *gerritstream.Inspection, l *statusInput) {
 			lose(in, l)
 			in.Origin.Lost = nil
 			a := &in.Reports[1].Status
@@ -198,14 +198,14 @@ func TestStatusTrouble(t *testing.T) {
 			}
 		}, []string{
 			"shardId-10, shardId-11, shardId-12 and 6 more: read shardId-10: no route (request 0)",
-			"shardId-0, shardId-10, shardId-11 and 7 more: what arrived from 2026-01-28T08:00:00Z until 2026-01-31T08:00:00Z " +
+			"shardId-0, shardId-10, shardId-11 and 7 more: records that arrived from 2026-01-28T08:00:00Z until 2026-01-31T08:00:00Z " +
 				"may be lost (trimmed, 10 intervals)",
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			in := seen()
-			l := lookAt(in)
+			l := inputOf(in)
 			tt.change(&in, l)
 			l.inspection = in
 			if got := l.view().Trouble; !slices.Equal(got, tt.want) {
@@ -215,22 +215,22 @@ func TestStatusTrouble(t *testing.T) {
 	}
 }
 
-// unled takes the leader of shardId-1 away: it was committed last so long ago,
-// and one process has stood by for so long.
-func unled(in *gerritstream.Inspection, committed, standsBy time.Duration) {
+// unled takes the leader of shardId-1 away: its last commit is committed ago,
+// and one process has been on standby for standby.
+func unled(in *gerritstream.Inspection, committed, standby time.Duration) {
 	s := in.Shards["shardId-1"]
 	s.Leader, s.Committed = "", now.Add(-committed)
 	in.Shards["shardId-1"] = s
 	in.Reports = in.Reports[:1]
-	in.Reports[0].Status.Began = now.Add(-standsBy)
-	in.Reports[0].Status.Shards[0].Since = now.Add(-standsBy)
+	in.Reports[0].Status.Began = now.Add(-standby)
+	in.Reports[0].Status.Shards[0].Since = now.Add(-standby)
 }
 
-// What is right is no finding: a probe that cries at it is switched off.
+// A healthy store gives no findings: operators switch a noisy probe off.
 func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 	leader := func(in *gerritstream.Inspection) *gerritstream.ShardStatus { return &in.Reports[1].Status.Shards[0] }
 	tests := map[string]func(*gerritstream.Inspection){
-		"leases of a stream made anew with fewer shards, or of positions that were pruned": func(in *gerritstream.Inspection) {
+		"leases of a stream recreated with fewer shards, or of positions that were pruned": func(in *gerritstream.Inspection) {
 			in.Shards["shardId-77"] = gerritstream.InspectedShard{Term: 5}
 		},
 		"a leader that has just gone": func(in *gerritstream.Inspection) { unled(in, time.Minute, time.Hour) },
@@ -293,7 +293,7 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := seen()
 			change(&in)
-			if got := lookAt(in).view().Trouble; len(got) > 0 {
+			if got := inputOf(in).view().Trouble; len(got) > 0 {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -301,7 +301,7 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 }
 
 // lose adds an interval to a shard and one to the stream.
-func lose(in *gerritstream.Inspection, _ *look) {
+func lose(in *gerritstream.Inspection, _ *statusInput) {
 	in.Shards["shardId-0"].Position.Lost = []gerritstream.Interval{
 		{From: now.Add(-72 * time.Hour), Until: now.Add(-48 * time.Hour), Why: "trimmed"},
 	}
@@ -312,7 +312,7 @@ func TestStatusTable(t *testing.T) {
 	var b strings.Builder
 	in := seen()
 	lose(&in, nil)
-	v := lookAt(in).view()
+	v := inputOf(in).view()
 	if err := v.writeTable(&b); err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestStatusTable(t *testing.T) {
 	want := `connection   gerrit
 store        sqlite:/g.db
 stream       arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
-begun        at its trim horizon
+origin       trim horizon
 processes    a-1, b-2
 queue        1234 events
 dead letters 5
@@ -331,8 +331,8 @@ shardId-1  reading                       a-1     5s          10s          after 
 shardId-2  reading, 1m30s behind         b-2     1m0s        20s          after 30
 shardId-3  waiting for parent shardId-1  -       -           -            -
 
-trouble: stream: what arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
-trouble: shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
+trouble: stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
+trouble: shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
@@ -342,7 +342,7 @@ trouble: shardId-0: what arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:0
 // TestStatusJSONHasItsLists: lists are never null, so that a script need not
 // ask.
 func TestStatusJSONHasItsLists(t *testing.T) {
-	text, err := json.Marshal(lookAt(gerritstream.Inspection{}).view())
+	text, err := json.Marshal(inputOf(gerritstream.Inspection{}).view())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,13 +141,13 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	stop(t, p)
 	c.put(t, 5)
 	_, fifteenth := c.behind(15)
-	says(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "was not handled is left out", "possibly lost (set by operator)")
+	says(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "were not handled will be skipped", "possibly lost (set by operator)")
 	c.positionIs(t, 15)
 	start(t, intoZooKeeper(c.endpoint, c.hosts)...)
 	c.takes(t, 16, 17)
 	c.positionIs(t, 17)
 	if s := readStatusOf(t, c.store()); len(s.Shards) != 1 || len(s.Shards[0].Lost) != 1 {
-		t.Errorf("what was left out is not in the status: %+v", s.Shards)
+		t.Errorf("what was skipped is not in the status: %+v", s.Shards)
 	}
 	says(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint),
 		"Nothing is to be removed.")

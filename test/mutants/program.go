@@ -54,7 +54,7 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: a burst of dead letters is no finding",
-		file: "cmd/gerritstream/statusview.go",
+		file: "cmd/gerritstream/statuscheck.go",
 		old:  "p.deadRate.Burst(p.At)",
 		new:  "p.deadRate.Records < 0",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
@@ -117,14 +117,14 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: a shard without a leader is no finding",
-		file: "cmd/gerritstream/statusview.go",
+		file: "cmd/gerritstream/statuscheck.go",
 		old:  "	return s.settled\n",
 		new:  "	return false\n",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{
 		name: "status: a leader that commits nothing is no finding",
-		file: "cmd/gerritstream/statusview.go",
+		file: "cmd/gerritstream/statuscheck.go",
 		old:  "s.Trouble == \"\" && age > staleCommit",
 		new:  "false && age > staleCommit",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",

@@ -96,9 +96,9 @@ var silentMutants = []mutant{
 	},
 	{
 		name: "stuck: a log that nobody reads is waited for",
-		file: "cmd/gerritstream/patient.go",
-		old:  "linePatience = time.Second",
-		new:  "linePatience = time.Hour",
+		file: "cmd/gerritstream/lossywriter.go",
+		old:  "writeTimeout = time.Second",
+		new:  "writeTimeout = time.Hour",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/stop_blocked",
 	},
 	{

@@ -102,9 +102,9 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "status: events removed unread are no finding",
-		file: "cmd/gerritstream/statusview.go",
-		old:  "v.Unread > 0 && !at.IsZero() && !at.Before(l.lostAfter)",
-		new:  "v.Unread < 0 && !at.IsZero() && !at.Before(l.lostAfter)",
+		file: "cmd/gerritstream/statuscheck.go",
+		old:  "v.Unread > 0 && !at.IsZero() && !at.Before(in.lostAfter)",
+		new:  "v.Unread < 0 && !at.IsZero() && !at.Before(in.lostAfter)",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{

@@ -304,16 +304,16 @@ var mutants = []mutant{
 	},
 	{
 		name: "a command that changes the store asks nobody",
-		file: "cmd/gerritstream/confirm.go",
-		old:  "if c.yes || isTerminal(c.stdin) {",
+		file: "cmd/gerritstream/operate.go",
+		old:  "if c.yes || isTerminal(c.process.stdin) {",
 		new:  "if true {",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/asking",
 	},
 	{
 		name: "a dry run is not dry",
 		file: "cmd/gerritstream/checkpoint_set.go",
-		old:  "if s.dryRun || plan.changes == 0 {",
-		new:  "if plan.changes == 0 {",
+		old:  "if s.dryRun || planned.changes == 0 {",
+		new:  "if planned.changes == 0 {",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/checkpoint_set_dry_run",
 	},
 	{

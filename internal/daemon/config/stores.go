@@ -36,8 +36,8 @@ type StoreKind struct {
 	prefix string // of addresses: "sqlite:"
 	form   string // of addresses, for errors
 
-	// Reread tells people what the queue does with events that are read once
-	// more.
+	// Reread is for people: what the queue does with events that are read
+	// again.
 	Reread string
 
 	reasons []string // for dead letters, besides the general ones
@@ -84,8 +84,7 @@ var stores = []*StoreKind{
 	{
 		prefix: "sqlite:",
 		form:   "sqlite:PATH",
-		Reread: "This queue takes each event once: those that it still holds are not queued again, those that it removed " +
-			"after their retention are. Zuul's queue, in ZooKeeper, would get all of them twice.",
+		Reread: "Events that the queue still holds are not queued again; those it has already removed are.",
 		parse: func(s *Store, address string) error {
 			if s.SQLite.Path, s.StateHome = address, ""; address == "" {
 				return errors.New("sqlite: needs the path of a file: sqlite:/var/lib/gerritstream/gerrit.db")
@@ -118,7 +117,7 @@ var stores = []*StoreKind{
 	{
 		prefix:  zookeeperPrefix,
 		form:    "zookeeper://HOST:PORT,HOST:PORT/CHROOT",
-		Reread:  "Zuul's queue knows no identities: Zuul gets each of these events once more.",
+		Reread:  "Zuul's queue does not recognise duplicates: Zuul handles each of these events again.",
 		reasons: []string{zookeeper.ReasonTooLarge},
 
 		tlsFiles:   []string{"zookeeper.tls.cert", "zookeeper.tls.key", "zookeeper.tls.ca"},
