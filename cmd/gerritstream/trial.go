@@ -1,3 +1,5 @@
+//go:build trial
+
 package main
 
 import (
@@ -12,21 +14,21 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// trial is what a process is told that takes part in a trial (test/soak): to
-// write down what it does, and to have a clock that goes wrong. Neither changes
-// what it does.
+// trial gives a process what only the trials of test/e2e and test/soak need: a
+// history of what it does, and a clock that goes wrong. The program that is
+// shipped is built without it: see trial_off.go.
 type trial struct{ history string }
 
 // clockSteps is the variable that makes a clock go wrong: "-1h@0s,20m@7s" is an
-// hour behind at first and 20 minutes ahead from the seventh second on.
+// hour slow at first and 20 minutes fast from the seventh second on.
 const clockSteps = "GERRITSTREAM_CLOCK_STEPS"
 
 func (tr *trial) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&tr.history, "history", "", "append what happens to records to this `file`, for trials")
-	_ = cmd.Flags().MarkHidden("history") // it is there
+	_ = cmd.Flags().MarkHidden("history") // the flag exists
 }
 
-// apply puts into the options what was said. end reports whether the history is
+// apply changes the options as asked. end reports whether the history is
 // complete.
 func (tr *trial) apply(p process, o *daemon.Options) (end func() error, err error) {
 	if o.Now, err = steppingClock(p.getenv(clockSteps)); err != nil {

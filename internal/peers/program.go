@@ -11,7 +11,8 @@ import (
 
 // WithProgram is a TestMain for tests that run the program as processes: it
 // builds the real binary once, has binary say where it is, and returns what
-// os.Exit is to be given. The binary is gone afterwards.
+// os.Exit is to be given. The binary is gone afterwards. It has what only
+// trials need: a history, and a clock that goes wrong.
 func WithProgram(m *testing.M, binary *string) (code int) {
 	dir, err := os.MkdirTemp("", "gerritstream-program-")
 	if err != nil {
@@ -32,7 +33,7 @@ func buildProgram(to string) error {
 	if err != nil {
 		return err
 	}
-	build := exec.CommandContext(context.Background(), "go", "build", "-o", to, "./cmd/gerritstream")
+	build := exec.CommandContext(context.Background(), "go", "build", "-tags", "trial", "-o", to, "./cmd/gerritstream")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, out)
