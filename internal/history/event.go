@@ -2,6 +2,8 @@ package history
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -74,7 +76,27 @@ type Item struct {
 	ID      string                      `json:"id,omitempty"`     // its event id
 	Outcome Outcome                     `json:"fate,omitempty"`   // of a put: the wanted one; of a commit: the one it got
 	Detail  string                      `json:"detail,omitempty"` // what else must agree, such as type and rule
-	Sum     string                      `json:"sum,omitempty"`    // of its bytes, by Sum
+	Sum     string                      `json:"sum,omitempty"`    // of its bytes: see Sum
+}
+
+// EntryItem returns the item of an entry, with its sum.
+func EntryItem(e *gerritstream.Entry) Item {
+	return Item{Shard: e.Shard, Seq: e.Seq, Sub: e.Sub, ID: e.ID.String(), Outcome: Queued, Sum: Sum(e.Payload)}
+}
+
+// DeadLetterItem returns the item of a dead letter, with the sum of its record.
+func DeadLetterItem(d *gerritstream.DeadLetter) Item {
+	sum := hex.EncodeToString(d.SHA256[:sumBytes])
+	return Item{Shard: d.Shard, Seq: d.Seq, Sub: d.Sub, ID: d.ID.String(), Outcome: DeadLetter, Sum: sum}
+}
+
+// sumBytes are the bytes of a SHA-256 digest that a sum has.
+const sumBytes = 12
+
+// Sum returns the sum of a record's bytes.
+func Sum(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:sumBytes])
 }
 
 // String describes the outcome.

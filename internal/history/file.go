@@ -2,8 +2,6 @@ package history
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,12 +102,6 @@ func (w *Writer) Add(e Event) {
 		_, err = w.out.Write(append(line, '\n'))
 	}
 	w.err = err
-}
-
-// Sum returns a digest of a record's bytes.
-func Sum(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:12])
 }
 
 // Elected notes that a term began.

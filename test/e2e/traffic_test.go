@@ -91,8 +91,7 @@ func (tr *traffic) putDirectly(t *testing.T, stream *kinesistest.Server, n int) 
 	return puts
 }
 
-// wantedPut is where an event went in the stream, and what must become of it
-// behind it.
+// wantedPut is where an event went in the stream, and what must become of it.
 type wantedPut struct {
 	peers.Put
 	Want gerrittest.Want `json:"want"`
@@ -118,7 +117,7 @@ func (tr *traffic) wanted(t *testing.T, output []byte) []wantedPut {
 	return wanted
 }
 
-// writePuts writes puts into a file for compare.py.
+// writePuts writes puts into a file for the witness.
 func writePuts(t *testing.T, puts []wantedPut) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "puts.ndjson")

@@ -3,11 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrittest"
+	"github.com/gerritstream/gerritstream/internal/history"
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
@@ -97,49 +97,38 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// checkQueue compares what was put with what Zuul was given: each event that is
-// to be queued once, byte for byte, and those of a shard in the order of their
-// sequence numbers.
+// checkQueue fails the test unless Zuul was given each event that is to be
+// queued once, byte for byte, and those of a shard in the order of their
+// sequence numbers. Zuul's queue does not say where an event was in the stream:
+// its bytes do, and of equal ones those put first come first.
 func checkQueue(t *testing.T, puts []wantedPut, events []peers.QueuedEvent) {
 	t.Helper()
-	type place struct {
-		shard string
-		seq   gerritstream.SequenceNumber
+	places := map[string][]history.Item{}
+	queuable := slices.DeleteFunc(slices.Clone(puts), func(p wantedPut) bool { return p.Want != gerrittest.Queued })
+	for i := range queuable {
+		item := queuable[i].item()
+		places[item.Sum] = append(places[item.Sum], item)
 	}
-	want := map[string][]place{} // by digest: the same bytes may have been put more than once
-	for _, put := range puts {
-		if put.Want == gerrittest.Queued {
-			want[put.SHA256] = append(want[put.SHA256], place{put.Shard, gerritstream.SequenceNumber(put.SequenceNumber)})
-		}
+	for _, equal := range places {
+		slices.SortFunc(equal, func(a, b history.Item) int { return a.Seq.Compare(b.Seq) })
 	}
-	last := map[string]gerritstream.SequenceNumber{}
 	ids := map[string]bool{}
+	var queue []history.Item
 	for _, e := range events {
-		sum := sha256.Sum256(e.Payload)
-		places := want[hex.EncodeToString(sum[:])]
-		if len(places) == 0 {
-			t.Errorf("%s was not to be queued, or is there twice, or has other bytes", e.Node)
-			continue
-		}
 		if ids[e.EventID] {
 			t.Errorf("%s has the id of another event: %s", e.Node, e.EventID)
 		}
 		ids[e.EventID] = true
-		if p := places[0]; len(places) == 1 {
-			if p.seq.Compare(last[p.shard]) <= 0 {
-				t.Errorf("%s of %s is out of order", e.Node, p.shard)
+		item := history.Item{ID: e.Node} // in no put: it was not to be queued, or has other bytes
+		if known := places[history.Sum(e.Payload)]; len(known) > 0 {
+			item = known[0]
+			if len(known) > 1 {
+				places[item.Sum] = known[1:]
 			}
-			last[p.shard] = p.seq
 		}
-		want[hex.EncodeToString(sum[:])] = places[1:]
+		queue = append(queue, item)
 	}
-	missing := 0
-	for _, places := range want {
-		missing += len(places)
-	}
-	if missing > 0 {
-		t.Errorf("%d events are missing", missing)
-	}
+	judge(t, queuable, queue, nil)
 }
 
 // checkCheckpoints compares the checkpoints, as Zuul takes them, with the last

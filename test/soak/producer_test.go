@@ -98,7 +98,7 @@ func (p *producer) put() {
 		}
 		item := history.Item{
 			Shard: gerritstream.ShardID(shard), Seq: gerritstream.SequenceNumber(seq), Sub: sub,
-			Outcome: outcomes[part.Want], Sum: history.Sum(part.Data),
+			Outcome: history.Outcome(part.Want), Sum: history.Sum(part.Data),
 		}
 		id := gerritstream.NewEventID(p.stream.identity(), item.Shard, item.Seq, sub).String()
 		item.ID = id

@@ -135,9 +135,7 @@ func (q *sqliteStore) letters() int {
 func (q *sqliteStore) record(log *history.Writer) {
 	queue := history.Event{Kind: history.KindQueue}
 	err := q.each(0, func(e sqlite.Event) {
-		queue.Items = append(queue.Items, history.Item{
-			Shard: e.Shard, Seq: e.Seq, Sub: e.Sub, ID: e.ID.String(), Sum: history.Sum(e.Payload),
-		})
+		queue.Items = append(queue.Items, history.EntryItem(&e.Entry))
 	})
 	if err != nil {
 		q.t.Fatal(err)
@@ -152,11 +150,11 @@ func (q *sqliteStore) record(log *history.Writer) {
 	if err != nil {
 		q.t.Fatal(err)
 	}
-	letters := history.Event{Kind: history.KindDeadLetters}
+	dead := history.Event{Kind: history.KindDeadLetters}
 	for i := range held {
-		letters.Items = append(letters.Items, history.Item{Shard: held[i].Shard, Seq: held[i].Seq, Sub: held[i].Sub, ID: held[i].ID.String()})
+		dead.Items = append(dead.Items, history.DeadLetterItem(&held[i]))
 	}
-	log.Add(letters)
+	log.Add(dead)
 	in, err := sqlite.Inspect(context.Background(), q.path)
 	if err != nil {
 		q.t.Fatal(err)

@@ -1,15 +1,11 @@
 package soak
 
 import (
-	"context"
-	"net"
-	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/internal/history"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
@@ -35,25 +31,12 @@ type stream struct {
 func newStream(t *testing.T, log *history.Writer) *stream {
 	s := &stream{t: t, log: log, listed: map[string]bool{}}
 	s.server = kinesistest.New(kinesistest.Options{})
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = listener.Addr().String()
-	server := &http.Server{Handler: s.server, ReadHeaderTimeout: time.Minute}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = server.Serve(listener) // until it is closed
-	}()
+	server := httptest.NewServer(s.server)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		<-served
+		server.CloseClientConnections()
+		server.Close()
 	})
+	s.addr = server.Listener.Addr().String()
 	s.create()
 	return s
 }
@@ -116,9 +99,4 @@ func (s *stream) open() (ids []string) {
 		}
 	}
 	return ids
-}
-
-// outcomes are the history's words for what gerrittest wants.
-var outcomes = map[gerrittest.Want]history.Outcome{
-	gerrittest.Queued: history.Queued, gerrittest.Filtered: history.Filtered, gerrittest.DeadLetter: history.DeadLetter,
 }

@@ -1,10 +1,13 @@
-"""Compares what a stream acknowledged with what a gerritstream database holds.
+"""The witness: compares what a stream acknowledged with what a gerritstream database holds.
 
-Usage: compare.py DATABASE PUTS
+Usage: witness.py DATABASE PUTS
 
-PUTS has a JSON object a line: shard, sequence_number and sha256 as the stream's producer got or made them, and want: "queued",
-"filtered" or "dead letter". Each put must be once where it is wanted, with its bytes, and nothing else may be there. The
-events of a shard must stand in the order of their sequence numbers. Prints one JSON object of counts.
+It shares no code with gerritstream, whose own judge is internal/history, so that no fault in that judge or in the code
+that reads a database can hide another fault.
+
+PUTS has one JSON object a line: shard, sequence_number and sha256 as the stream's producer got or made them, and want:
+"queued", "filtered" or "dead letter". Each put must be found once where it is wanted, with its bytes, and nothing else
+may be there. The events of a shard must be in the order of their sequence numbers. Prints one JSON object of counts.
 """
 
 import collections
@@ -26,17 +29,17 @@ def read_puts(path):
 
 
 def read_rows(database):
-    """The events in the order in which they were queued, and the dead letters: (shard, sequence number, SHA-256)."""
+    """The events in the order of the queue, and the dead letters: (shard, sequence number, SHA-256)."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         events = [
             (shard, int(seq), hashlib.sha256(payload).hexdigest())
             for shard, seq, payload in db.execute("SELECT shard, seq, payload FROM events ORDER BY n")
         ]
-        letters = [
+        dead_letters = [
             (shard, int(seq), digest.hex())
             for shard, seq, digest in db.execute("SELECT shard, seq, sha256 FROM dead_letters ORDER BY n")
         ]
-    return events, letters
+    return events, dead_letters
 
 
 def compare(wanted, rows):
@@ -64,12 +67,12 @@ def count_disordered(rows):
 def main():
     database, puts = sys.argv[1:]
     wanted = read_puts(puts)
-    events, letters = read_rows(database)
-    print(
-        json.dumps(
-            {"events": compare(wanted["queued"], events), "dead_letters": compare(wanted["dead letter"], letters)}
-        )
-    )
+    events, dead_letters = read_rows(database)
+    result = {
+        "events": compare(wanted["queued"], events),
+        "dead_letters": compare(wanted["dead letter"], dead_letters),
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
