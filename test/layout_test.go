@@ -20,7 +20,7 @@ func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 		heading string
 		again   func([]byte) ([]byte, error)
 	}{
-		{"### The start record", rewrite[struct {
+		{"### The origin", rewrite[struct {
 			Format int `json:"format"`
 			gerritstream.Origin
 		}]},
@@ -28,11 +28,11 @@ func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 			pos, stamp, err := storekit.DecodePosition(b)
 			return storekit.EncodePosition(pos, stamp), err
 		}},
-		{"### A process, for the others", rewrite[struct {
+		{"### A member", rewrite[struct {
 			Format int `json:"format"`
 			gerritstream.MemberInfo
 		}]},
-		{"### A process, for people", rewrite[gerritstream.Report]},
+		{"### A report", rewrite[gerritstream.Report]},
 	} {
 		examples := 0
 		for line := range strings.Lines(section(t, page, tc.heading)) {
