@@ -12,7 +12,7 @@ import (
 func (m *Memory) Inspect() (gerritstream.Inspection, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	start, err := m.startLocked()
+	start, err := m.originLocked()
 	if err != nil {
 		return gerritstream.Inspection{}, err
 	}

@@ -63,15 +63,15 @@ func events(shard gerritstream.ShardID, first, last int) []gerritstream.Entry {
 }
 
 // letter makes record n of a shard a dead letter, with every byte value in it.
-func letter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
+func deadLetter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 	payload := make([]byte, 0, 300)
 	for b := range 256 {
 		payload = append(payload, byte(b))
 	}
-	return letterWith(shard, n, strconv.AppendInt(payload, int64(n), 10))
+	return deadLetterWith(shard, n, strconv.AppendInt(payload, int64(n), 10))
 }
 
-func letterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.DeadLetter {
+func deadLetterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.DeadLetter {
 	d := gerritstream.DeadLetter{
 		ID:      gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
 		Shard:   shard,

@@ -36,7 +36,7 @@ type Memory struct {
 	changed     chan struct{}             // closed and replaced at each change: whoever waits looks again
 	hook        Hook                      //
 	once        map[Point][]Fault         // queued by FailNext, each for one write
-	start       []byte                    // as stored; nil: none
+	origin      []byte                    // as stored; nil: none
 	positions   map[positionKey]*position //
 	leases      map[gerritstream.ShardID]*lease
 	entries     []gerritstream.Entry
@@ -64,9 +64,9 @@ type position struct {
 // lease is the leadership of one shard and the line in front of it. Its number
 // outlives every holder.
 type lease struct {
-	number uint64
-	holder *term        // nil: free, or a foreign contender's who is first in line
-	line   []*candidate // in the order of succession
+	number     uint64
+	holder     *term        // nil: free, or a foreign contender's who is first in line
+	candidates []*candidate // in the order of succession
 }
 
 // NewMemory returns an empty state.
@@ -220,7 +220,7 @@ func (m *Memory) WritePosition(epoch int, shard gerritstream.ShardID, raw []byte
 func (m *Memory) WriteOrigin(raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.start = bytes.Clone(raw)
+	m.origin = bytes.Clone(raw)
 	m.changedLocked()
 }
 

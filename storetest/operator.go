@@ -31,7 +31,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 	m := o.process.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if stored.Origin, err = m.startLocked(); err != nil {
+	if stored.Origin, err = m.originLocked(); err != nil {
 		return stored, err
 	}
 	stored.Positions = map[gerritstream.ShardID]gerritstream.StoredPosition{}
@@ -87,7 +87,7 @@ func (o *Operator) CheckPosition(context.Context, int, gerritstream.ShardID, ger
 
 // currentLocked refuses an epoch that is not the current one.
 func (m *Memory) currentLocked(epoch int) error {
-	start, err := m.startLocked()
+	start, err := m.originLocked()
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (m *Memory) currentLocked(epoch int) error {
 func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
 	m := o.process.memory
 	err = o.process.write(ctx, Write{Point: PointRemovePositions}, func() error {
-		start, err := m.startLocked()
+		start, err := m.originLocked()
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 	m := o.process.memory
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := m.letterLocked(id)
+	i := m.findDeadLetterLocked(id)
 	if i < 0 {
 		return gerritstream.StoredDeadLetter{}, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoDeadLetter)
 	}
@@ -161,7 +161,7 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 }
 
 // letterLocked finds a dead letter; -1: it is not held.
-func (m *Memory) letterLocked(id gerritstream.EventID) int {
+func (m *Memory) findDeadLetterLocked(id gerritstream.EventID) int {
 	return slices.IndexFunc(m.dead, func(l gerritstream.StoredDeadLetter) bool { return l.DeadLetter.ID == id })
 }
 
@@ -170,7 +170,7 @@ func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.Event
 	m := o.process.memory
 	err = o.process.write(ctx, Write{Point: PointDropDeadLetters}, func() error {
 		for _, id := range ids {
-			if i := m.letterLocked(id); i >= 0 {
+			if i := m.findDeadLetterLocked(id); i >= 0 {
 				m.dead = slices.Delete(m.dead, i, i+1)
 				dropped++
 			}
@@ -184,7 +184,7 @@ func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.Event
 func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	m := o.process.memory
 	return o.process.write(ctx, Write{Point: PointRedrive, Shard: e.Shard}, func() error {
-		i := m.letterLocked(e.ID)
+		i := m.findDeadLetterLocked(e.ID)
 		switch {
 		case i < 0:
 			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoDeadLetter)

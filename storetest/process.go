@@ -112,7 +112,7 @@ func (m *Memory) expireLaterLocked(p *Process, terms []*term, still func() bool)
 			}
 		}
 		for _, l := range m.leases {
-			l.leaveLocked(func(c *candidate) bool { return c.process == p })
+			l.removeLocked(func(c *candidate) bool { return c.process == p })
 		}
 		delete(m.members, p.id)
 		m.changedLocked()
@@ -189,11 +189,11 @@ func (p *Process) write(ctx context.Context, w Write, apply func() error) error 
 }
 
 // startLocked reads the start record; nil: none.
-func (m *Memory) startLocked() (*gerritstream.Origin, error) {
-	if m.start == nil {
+func (m *Memory) originLocked() (*gerritstream.Origin, error) {
+	if m.origin == nil {
 		return nil, nil
 	}
-	return storekit.DecodeOrigin(m.start)
+	return storekit.DecodeOrigin(m.origin)
 }
 
 // Origin implements gerritstream.Store.
@@ -203,7 +203,7 @@ func (p *Process) Origin(ctx context.Context) (gerritstream.Origin, bool, error)
 	}
 	p.memory.mu.Lock()
 	defer p.memory.mu.Unlock()
-	start, err := p.memory.startLocked()
+	start, err := p.memory.originLocked()
 	if err != nil || start == nil {
 		return gerritstream.Origin{}, false, err
 	}
@@ -214,14 +214,14 @@ func (p *Process) Origin(ctx context.Context) (gerritstream.Origin, bool, error)
 func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	m := p.memory
 	return p.write(ctx, Write{Point: PointSetOrigin}, func() error {
-		held, err := m.startLocked()
+		held, err := m.originLocked()
 		if err != nil {
 			return err
 		}
 		if !storekit.SameOrigin(held, prev) {
 			return fmt.Errorf("set start: %w", gerritstream.ErrConflict)
 		}
-		m.start, err = storekit.EncodeOrigin(next)
+		m.origin, err = storekit.EncodeOrigin(next)
 		return err
 	})
 }

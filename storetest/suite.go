@@ -91,8 +91,8 @@ type Backend struct {
 // outside of bubbles they run in parallel, as many as -test.parallel allows.
 func Run(t *testing.T, h Harness) {
 	for _, group := range [][]test{
-		startTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, crewTests,
-		faultTests, operatorTests, letterTests, operatorFaultTests,
+		originTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, groupTests,
+		faultTests, operatorTests, deadLetterTests, operatorFaultTests,
 	} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { h.run(t, test.run) })
@@ -109,10 +109,10 @@ type test struct {
 func (h Harness) run(t *testing.T, run func(*fixture)) {
 	if !h.Bubble {
 		t.Parallel()
-		run(&fixture{T: t, Harness: h, Backend: h.New(t)})
+		run(&fixture{t: t, harness: h, state: h.New(t)})
 		return
 	}
 	synctest.Test(t, func(t *testing.T) {
-		run(&fixture{T: t, Harness: h, Backend: h.New(t)})
+		run(&fixture{t: t, harness: h, state: h.New(t)})
 	})
 }

@@ -24,7 +24,7 @@ var campaignTests = []test{
 }
 
 func campaignExcludes(f *fixture) {
-	first, second := f.Open(), f.Open()
+	first, second := f.state.Open(), f.state.Open()
 	term := f.elect(first, shardA)
 	won, _ := f.candidate(second, 0, shardA)
 	f.notYet(won, "another process leads")
@@ -35,7 +35,7 @@ func campaignExcludes(f *fixture) {
 }
 
 func campaignExcludesItself(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term := f.elect(store, shardA)
 	won, _ := f.candidate(store, 0, shardA)
 	f.notYet(won, "the process leads already")
@@ -44,7 +44,7 @@ func campaignExcludesItself(f *fixture) {
 }
 
 func campaignExcludesEpochs(f *fixture) {
-	first, second := f.Open(), f.Open()
+	first, second := f.state.Open(), f.state.Open()
 	term := f.electIn(first, 0, shardA)
 	won, _ := f.candidate(second, 1, shardA)
 	f.notYet(won, "another process leads the shard in the epoch before")
@@ -53,7 +53,7 @@ func campaignExcludesEpochs(f *fixture) {
 }
 
 func campaignShards(f *fixture) {
-	first, second := f.Open(), f.Open()
+	first, second := f.state.Open(), f.state.Open()
 	a, b := f.elect(first, shardA), f.elect(second, shardB)
 	f.commit(a, step(shardA, 1, 2))
 	f.commit(b, step(shardB, 1, 2))
@@ -61,7 +61,7 @@ func campaignShards(f *fixture) {
 }
 
 func campaignCancelled(f *fixture) {
-	leader, quitter, heir := f.Open(), f.Open(), f.Open()
+	leader, quitter, heir := f.state.Open(), f.state.Open(), f.state.Open()
 	term := f.elect(leader, shardA)
 	quit, cancel := f.candidate(quitter, 0, shardA)
 	f.notYet(quit, "another process leads")
@@ -69,10 +69,10 @@ func campaignCancelled(f *fixture) {
 	select {
 	case r := <-quit:
 		if r.term != nil || !errors.Is(r.err, context.Canceled) {
-			f.Errorf("a cancelled campaign returned term %v, error %v", r.term, r.err)
+			f.t.Errorf("a cancelled campaign returned term %v, error %v", r.term, r.err)
 		}
 	case <-f.soon().Done():
-		f.Fatal("a cancelled campaign did not return")
+		f.t.Fatal("a cancelled campaign did not return")
 	}
 	won, _ := f.candidate(heir, 0, shardA)
 	f.resign(term)
@@ -80,19 +80,19 @@ func campaignCancelled(f *fixture) {
 }
 
 func campaignOver(f *fixture) {
-	store := f.Open()
-	ctx, cancel := context.WithCancel(f.Context())
+	store := f.state.Open()
+	ctx, cancel := context.WithCancel(f.t.Context())
 	cancel()
 	if term, err := store.Campaign(ctx, 0, shardA); term != nil || !errors.Is(err, context.Canceled) {
-		f.Errorf("campaign returned term %v, error %v", term, err)
+		f.t.Errorf("campaign returned term %v, error %v", term, err)
 	}
-	f.elect(f.Open(), shardA)
+	f.elect(f.state.Open(), shardA)
 }
 
 // The end of a candidacy races with its victory. Whoever came first, the
 // leadership is had by the caller or by nobody.
 func campaignCancelRace(f *fixture) {
-	leader, racer, heir := f.Open(), f.Open(), f.Open()
+	leader, racer, heir := f.state.Open(), f.state.Open(), f.state.Open()
 	for range 15 {
 		term := f.elect(leader, shardA)
 		won, cancel := f.candidate(racer, 0, shardA)
@@ -103,14 +103,14 @@ func campaignCancelRace(f *fixture) {
 		case r.err == nil:
 			f.resign(r.term)
 		case !errors.Is(r.err, context.Canceled):
-			f.Fatalf("campaign: %v", r.err)
+			f.t.Fatalf("campaign: %v", r.err)
 		}
 		f.resign(f.elect(heir, shardA))
 	}
 }
 
 func campaignAfterResign(f *fixture) {
-	first, second := f.Open(), f.Open()
+	first, second := f.state.Open(), f.state.Open()
 	term, want := f.elect(first, shardA), after(3)
 	won, _ := f.candidate(second, 0, shardA)
 	f.commit(term, step(shardA, 1, 3))
@@ -122,15 +122,15 @@ func campaignAfterResign(f *fixture) {
 }
 
 func campaignAfterKill(f *fixture) {
-	first, second := f.Open(), f.Open()
+	first, second := f.state.Open(), f.state.Open()
 	term, want := f.elect(first, shardA), after(3)
 	won, _ := f.candidate(second, 0, shardA)
 	f.commit(term, step(shardA, 1, 3))
-	f.Kill(first)
+	f.state.Kill(first)
 	next := f.wins(won)
 	f.begins(next, &want)
 	if next.Number() <= term.Number() {
-		f.Errorf("term %d follows term %d", next.Number(), term.Number())
+		f.t.Errorf("term %d follows term %d", next.Number(), term.Number())
 	}
 	f.commit(next, step(shardA, 4, 5))
 	f.queued(events(shardA, 1, 5)...)
@@ -138,12 +138,12 @@ func campaignAfterKill(f *fixture) {
 
 func campaignQueue(f *fixture) {
 	const candidates = 5
-	leader := f.elect(f.Open(), shardA)
+	leader := f.elect(f.state.Open(), shardA)
 	results := make(chan result, candidates)
 	for range candidates {
-		store := f.Open()
+		store := f.state.Open()
 		go func() {
-			term, err := store.Campaign(f.Context(), 0, shardA)
+			term, err := store.Campaign(f.t.Context(), 0, shardA)
 			results <- result{term, err}
 		}()
 	}
@@ -152,7 +152,7 @@ func campaignQueue(f *fixture) {
 		f.resign(last)
 		next := f.wins(results)
 		if next.Number() <= last.Number() {
-			f.Errorf("term %d follows term %d", next.Number(), last.Number())
+			f.t.Errorf("term %d follows term %d", next.Number(), last.Number())
 		}
 		last = next
 	}
@@ -167,7 +167,7 @@ func campaignContention(f *fixture) {
 	errs := make(chan error, processes*terms)
 	var wg sync.WaitGroup
 	for range processes {
-		store := f.Open()
+		store := f.state.Open()
 		wg.Go(func() {
 			for range terms {
 				errs <- f.leadOnce(store, &leading)
@@ -178,7 +178,7 @@ func campaignContention(f *fixture) {
 	close(errs)
 	for err := range errs {
 		if err != nil {
-			f.Error(err)
+			f.t.Error(err)
 		}
 	}
 	f.queued(events(shardA, 1, processes*terms)...)

@@ -20,32 +20,32 @@ var commitTests = []test{
 }
 
 func commitAll(f *fixture) {
-	writer, reader := f.Open(), f.Open()
+	writer, reader := f.state.Open(), f.state.Open()
 	term, want := f.elect(writer, shardA), after(4)
 	c := gerritstream.Commit{
 		Position:    want,
 		Entries:     events(shardA, 1, 2),
-		DeadLetters: []gerritstream.DeadLetter{letter(shardA, 3), letter(shardA, 4)},
+		DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 3), deadLetter(shardA, 4)},
 	}
 	f.commit(term, c)
 	f.stored(reader, 0, shardA, &want)
 	f.queued(c.Entries...)
-	f.putAside(c.DeadLetters...)
+	f.deadLettered(c.DeadLetters...)
 }
 
 func commitPositionOnly(f *fixture) {
-	term := f.elect(f.Open(), shardA)
+	term := f.elect(f.state.Open(), shardA)
 	f.commit(term, step(shardA, 1, 1))
 	idle := after(1)
 	idle.CaughtUp = arrival(5000)
 	f.commit(term, gerritstream.Commit{Position: idle})
-	f.stored(f.Open(), 0, shardA, &idle)
+	f.stored(f.state.Open(), 0, shardA, &idle)
 	f.queued(event(shardA, 1))
-	f.putAside()
+	f.deadLettered()
 }
 
 func commitOrder(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	a, b := f.elect(store, shardA), f.elect(store, shardB)
 	for n := 1; n <= 100; n += 10 {
 		f.commit(a, step(shardA, n, n+9))
@@ -55,12 +55,12 @@ func commitOrder(f *fixture) {
 }
 
 func commitEntryAgain(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term, want := f.elect(store, shardA), after(3)
 	f.commit(term, step(shardA, 1, 2))
 	f.commit(term, step(shardA, 2, 3))
 	f.stored(store, 0, shardA, &want)
-	if f.Deduplicates {
+	if f.harness.Deduplicates {
 		f.queued(events(shardA, 1, 3)...)
 	} else {
 		f.queued(event(shardA, 1), event(shardA, 2), event(shardA, 2), event(shardA, 3))
@@ -68,22 +68,22 @@ func commitEntryAgain(f *fixture) {
 }
 
 func commitLetterAgain(f *fixture) {
-	term, want := f.elect(f.Open(), shardA), after(3)
-	first, second := letter(shardA, 1), letter(shardA, 2)
+	term, want := f.elect(f.state.Open(), shardA), after(3)
+	first, second := deadLetter(shardA, 1), deadLetter(shardA, 2)
 	f.commit(term, gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{first}})
 	f.commit(term, gerritstream.Commit{
 		Position:    want,
 		Entries:     events(shardA, 3, 3),
 		DeadLetters: []gerritstream.DeadLetter{first, second},
 	})
-	f.stored(f.Open(), 0, shardA, &want)
-	f.putAside(first, second)
+	f.stored(f.state.Open(), 0, shardA, &want)
+	f.deadLettered(first, second)
 	f.queued(event(shardA, 3))
 }
 
 func commitConcurrent(f *fixture) {
 	const shards, commits, each = 16, 12, 5
-	stores := []gerritstream.Store{f.Open(), f.Open()}
+	stores := []gerritstream.Store{f.state.Open(), f.state.Open()}
 	errs := make(chan error, shards)
 	var want []gerritstream.Entry
 	for i := range shards {
@@ -92,7 +92,7 @@ func commitConcurrent(f *fixture) {
 		term := f.elect(stores[i%2], shard)
 		go func() {
 			for n := 1; n < commits*each; n += each {
-				if err := term.Commit(f.Context(), step(shard, n, n+each-1)); err != nil {
+				if err := term.Commit(f.t.Context(), step(shard, n, n+each-1)); err != nil {
 					errs <- fmt.Errorf("commit to %s: %w", shard, err)
 					return
 				}
@@ -102,13 +102,13 @@ func commitConcurrent(f *fixture) {
 	}
 	for range shards {
 		if err := receive(f, errs); err != nil {
-			f.Error(err)
+			f.t.Error(err)
 		}
 	}
 	f.queued(want...)
 	for shard, pos := range f.positions(stores[0], 0) {
 		if !samePosition(pos, after(commits*each)) {
-			f.Errorf("position of %s is %+v", shard, pos)
+			f.t.Errorf("position of %s is %+v", shard, pos)
 		}
 	}
 }
@@ -117,20 +117,20 @@ func commitConcurrent(f *fixture) {
 // lost its leadership. A store that writes several commits in one transaction
 // must not let the one decide for the other.
 func commitNeighbour(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	good := f.elect(store, shardB)
 	var want []gerritstream.Entry
 	for round := range 10 {
 		n := round + 1
 		lost := f.elect(store, shardA)
-		f.Expire(shardA)
+		f.state.Expire(shardA)
 		want = append(want, event(shardB, n))
 		var wg sync.WaitGroup
 		wg.Go(func() { f.refused(lost, step(shardA, n, n)) })
 		err := good.Commit(f.soon(), step(shardB, n, n))
 		wg.Wait()
 		if err != nil {
-			f.Fatalf("commit beside a refused one: %v", err)
+			f.t.Fatalf("commit beside a refused one: %v", err)
 		}
 	}
 	f.queued(want...)
@@ -140,7 +140,7 @@ func commitNeighbour(f *fixture) {
 // What is beyond the limits is refused, not left to what the store happens to
 // bear.
 func commitBeyondLimits(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	limits := f.elect(store, shardB).Limits()
 	heavy := func(n int) gerritstream.Entry {
 		e := event(shardA, n)
@@ -148,7 +148,7 @@ func commitBeyondLimits(f *fixture) {
 		return e
 	}
 	mixed := step(shardA, 1, limits.Items)
-	mixed.DeadLetters = []gerritstream.DeadLetter{letter(shardA, limits.Items+1)}
+	mixed.DeadLetters = []gerritstream.DeadLetter{deadLetter(shardA, limits.Items+1)}
 	for name, c := range map[string]gerritstream.Commit{
 		"entries":                  step(shardA, 1, limits.Items+1),
 		"entries and dead letters": mixed,
@@ -156,7 +156,7 @@ func commitBeyondLimits(f *fixture) {
 	} {
 		term := f.elect(store, shardA)
 		if err := term.Commit(f.soon(), c); err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
-			f.Errorf("%s: a commit beyond the limits returned %v", name, err)
+			f.t.Errorf("%s: a commit beyond the limits returned %v", name, err)
 		} else {
 			f.ended(term)
 		}
@@ -164,5 +164,5 @@ func commitBeyondLimits(f *fixture) {
 	}
 	f.stored(store, 0, shardA, nil)
 	f.queued()
-	f.putAside()
+	f.deadLettered()
 }

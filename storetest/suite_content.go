@@ -27,7 +27,7 @@ func contentEntries(f *fixture) {
 		`{"nested":[[[[{"a":[null,true,false]}]]]]}`,
 		`{"quote":"' \" -- ; ? % $1 {{}} "}`,
 	}
-	term := f.elect(f.Open(), shardA)
+	term := f.elect(f.state.Open(), shardA)
 	var want []gerritstream.Entry
 	for i, payload := range payloads {
 		want = append(want, eventWith(shardA, i+1, []byte(payload)))
@@ -37,41 +37,41 @@ func contentEntries(f *fixture) {
 }
 
 func contentLetters(f *fixture) {
-	part := letter(shardA, 8)
+	part := deadLetter(shardA, 8)
 	part.Sub = 17
 	part.ID = gerritstream.NewEventID(stream, shardA, part.Seq, part.Sub)
 	part.Detail = ""
 	letters := []gerritstream.DeadLetter{
-		letter(shardA, 1), // every byte value
-		letterWith(shardA, 2, nil),
-		letterWith(shardA, 3, []byte{0}),
-		letterWith(shardA, 4, []byte("\xff\xfe\x00\x00' OR 1=1 --")),
-		letterWith(shardA, 5, bytes.Repeat([]byte{0xf3, 0x89, 0x9a, 0xc2}, 1000)),
+		deadLetter(shardA, 1), // every byte value
+		deadLetterWith(shardA, 2, nil),
+		deadLetterWith(shardA, 3, []byte{0}),
+		deadLetterWith(shardA, 4, []byte("\xff\xfe\x00\x00' OR 1=1 --")),
+		deadLetterWith(shardA, 5, bytes.Repeat([]byte{0xf3, 0x89, 0x9a, 0xc2}, 1000)),
 		part,
 	}
-	term := f.elect(f.Open(), shardA)
+	term := f.elect(f.state.Open(), shardA)
 	f.commit(term, gerritstream.Commit{Position: after(8), DeadLetters: letters})
-	f.putAside(letters...)
+	f.deadLettered(letters...)
 }
 
 func contentBorrowed(f *fixture) {
-	term := f.elect(f.Open(), shardA)
+	term := f.elect(f.state.Open(), shardA)
 	page := step(shardA, 1, 5)
-	page.DeadLetters = []gerritstream.DeadLetter{letter(shardA, 6)}
+	page.DeadLetters = []gerritstream.DeadLetter{deadLetter(shardA, 6)}
 	f.commit(term, page)
 	for i := range page.Entries {
 		clear(page.Entries[i].Payload)
 	}
 	clear(page.DeadLetters[0].Payload)
 	f.queued(events(shardA, 1, 5)...)
-	f.putAside(letter(shardA, 6))
+	f.deadLettered(deadLetter(shardA, 6))
 }
 
 func contentLimits(f *fixture) {
-	term := f.elect(f.Open(), shardA)
+	term := f.elect(f.state.Open(), shardA)
 	limits := term.Limits()
 	if limits.Items < 1 || limits.Weight < 1 {
-		f.Fatalf("limits are %+v", limits)
+		f.t.Fatalf("limits are %+v", limits)
 	}
 	var c gerritstream.Commit
 	for n := range limits.Items {
@@ -91,7 +91,7 @@ func padded(size int) []byte {
 }
 
 func contentLargeEntry(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term := f.elect(store, shardA)
 	f.commit(term, step(shardA, 1, 1))
 	large := eventWith(shardA, 2, padded(5<<20))
@@ -103,17 +103,17 @@ func contentLargeEntry(f *fixture) {
 }
 
 func contentLargeLetter(f *fixture) {
-	term := f.elect(f.Open(), shardA)
-	large := letterWith(shardA, 1, bytes.Repeat([]byte("\x00\xff\n"), 1<<20))
+	term := f.elect(f.state.Open(), shardA)
+	large := deadLetterWith(shardA, 1, bytes.Repeat([]byte("\x00\xff\n"), 1<<20))
 	if len(large.Payload) != gerritstream.MaxDeadLetterBytes || large.Length != 3<<20 {
-		f.Fatal("the suite's own letter is wrong")
+		f.t.Fatal("the suite's own letter is wrong")
 	}
 	f.commit(term, gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{large}})
-	f.putAside(large)
+	f.deadLettered(large)
 }
 
 func contentLetterBounds(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term := f.elect(store, shardA)
 	const extra = 7
 	var want []gerritstream.DeadLetter
@@ -122,17 +122,17 @@ func contentLetterBounds(f *fixture) {
 		var c gerritstream.Commit
 		for range min(term.Limits().Items, gerritstream.MaxDeadLetters+extra-n) {
 			n++
-			c.DeadLetters = append(c.DeadLetters, letterWith(shardA, n, []byte{byte(n)}))
+			c.DeadLetters = append(c.DeadLetters, deadLetterWith(shardA, n, []byte{byte(n)}))
 		}
 		want = append(want, c.DeadLetters...)
 		c.Position = after(n)
 		f.commit(term, c)
 	}
-	f.putAside(want[:gerritstream.MaxDeadLetters]...)
+	f.deadLettered(want[:gerritstream.MaxDeadLetters]...)
 	pos := after(n)
 	f.stored(store, 0, shardA, &pos)
 	in := f.inspect(store)
 	if in.DeadLetters != gerritstream.MaxDeadLetters || in.Discarded != extra {
-		f.Errorf("%d dead letters held and %d discarded, want %d and %d", in.DeadLetters, in.Discarded, gerritstream.MaxDeadLetters, extra)
+		f.t.Errorf("%d dead letters held and %d discarded, want %d and %d", in.DeadLetters, in.Discarded, gerritstream.MaxDeadLetters, extra)
 	}
 }

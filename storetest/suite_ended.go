@@ -22,8 +22,8 @@ func endOf(n int) gerritstream.Commit {
 
 // waiting starts a WaitEnded.
 func (f *fixture) waiting(store gerritstream.Store, epoch int, shard gerritstream.ShardID) (<-chan error, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(f.Context())
-	f.Cleanup(cancel)
+	ctx, cancel := context.WithCancel(f.t.Context())
+	f.t.Cleanup(cancel)
 	done := make(chan error, 1)
 	go func() { done <- store.WaitEnded(ctx, epoch, shard) }()
 	return done, cancel
@@ -31,19 +31,19 @@ func (f *fixture) waiting(store gerritstream.Store, epoch int, shard gerritstrea
 
 // sees waits for a WaitEnded to return nil.
 func (f *fixture) sees(done <-chan error) {
-	f.Helper()
+	f.t.Helper()
 	select {
 	case err := <-done:
 		if err != nil {
-			f.Errorf("wait for the end: %v", err)
+			f.t.Errorf("wait for the end: %v", err)
 		}
 	case <-f.soon().Done():
-		f.Error("the end of a shard was not seen")
+		f.t.Error("the end of a shard was not seen")
 	}
 }
 
 func endedSeen(f *fixture) {
-	store, other := f.Open(), f.Open()
+	store, other := f.state.Open(), f.state.Open()
 	there, _ := f.waiting(other, 0, shardA)
 	here, _ := f.waiting(store, 0, shardA)
 	term := f.elect(store, shardA)
@@ -54,34 +54,34 @@ func endedSeen(f *fixture) {
 }
 
 func endedBefore(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term := f.elect(store, shardA)
 	f.commit(term, endOf(2))
 	f.resign(term)
-	done, _ := f.waiting(f.Open(), 0, shardA)
+	done, _ := f.waiting(f.state.Open(), 0, shardA)
 	f.sees(done)
 }
 
 func endedEpoch(f *fixture) {
-	store := f.Open()
+	store := f.state.Open()
 	term := f.electIn(store, 0, shardA)
 	f.commit(term, endOf(2))
 	f.resign(term)
-	done, _ := f.waiting(f.Open(), 1, shardA)
+	done, _ := f.waiting(f.state.Open(), 1, shardA)
 	term = f.electIn(store, 1, shardA)
 	f.commit(term, endOf(1))
 	f.sees(done)
 }
 
 func endedCancelled(f *fixture) {
-	done, cancel := f.waiting(f.Open(), 0, shardA)
+	done, cancel := f.waiting(f.state.Open(), 0, shardA)
 	cancel()
 	select {
 	case err := <-done:
 		if err != nil && !errors.Is(err, context.Canceled) {
-			f.Errorf("a cancelled wait returned %v", err)
+			f.t.Errorf("a cancelled wait returned %v", err)
 		}
 	case <-f.soon().Done():
-		f.Error("a cancelled wait did not return")
+		f.t.Error("a cancelled wait did not return")
 	}
 }

@@ -40,12 +40,12 @@ func faultsAt(point Point) []Fault {
 func (fault Fault) applied() bool { return fault == ApplyButError || fault == CrashAfter }
 
 func (f *fixture) suffer(point Point, fault Fault) {
-	if f.FailNext == nil {
-		f.Skip("this store has no fault hooks")
+	if f.state.FailNext == nil {
+		f.t.Skip("this store has no fault hooks")
 	}
 	switch point {
 	case PointSetOrigin:
-		f.sufferSetStart(fault)
+		f.sufferSetOrigin(fault)
 	case PointCampaign:
 		f.sufferCampaign(fault)
 	case PointCommit:
@@ -55,70 +55,70 @@ func (f *fixture) suffer(point Point, fault Fault) {
 	case PointReport:
 		f.sufferReport(fault)
 	case PointAdvertise:
-		f.sufferAnnounce(fault)
+		f.sufferAdvertise(fault)
 	}
 }
 
-func (f *fixture) sufferSetStart(fault Fault) {
-	victim, start := f.Open(), firstStart()
-	f.FailNext(PointSetOrigin, fault)
+func (f *fixture) sufferSetOrigin(fault Fault) {
+	victim, start := f.state.Open(), firstOrigin()
+	f.state.FailNext(PointSetOrigin, fault)
 	if err := victim.SetOrigin(f.soon(), nil, start); err == nil {
-		f.Error("the fault did not show")
+		f.t.Error("the fault did not show")
 	}
-	reader := f.Open()
+	reader := f.state.Open()
 	if fault.applied() {
-		f.hasStart(reader, &start)
+		f.hasOrigin(reader, &start)
 		return
 	}
-	f.hasStart(reader, nil)
-	f.setStart(reader, nil, start)
+	f.hasOrigin(reader, nil)
+	f.setOrigin(reader, nil, start)
 }
 
 // After a failed campaign anybody can win, and the victim did not.
 func (f *fixture) sufferCampaign(fault Fault) {
-	victim := f.Open()
-	f.FailNext(PointCampaign, fault)
+	victim := f.state.Open()
+	f.state.FailNext(PointCampaign, fault)
 	if term, err := victim.Campaign(f.soon(), 0, shardA); err == nil {
 		if fault == CrashBefore || fault == CrashAfter {
-			f.Error("a dead process won")
+			f.t.Error("a dead process won")
 		}
 		f.resign(term) // a store that waits for better times may have tried again
 	}
-	f.commit(f.elect(f.Open(), shardA), step(shardA, 1, 1))
+	f.commit(f.elect(f.state.Open(), shardA), step(shardA, 1, 1))
 }
 
 // After a failed commit the next term begins either with all of it or with
 // nothing of it.
 func (f *fixture) sufferCommit(fault Fault) {
-	victim := f.Open()
+	victim := f.state.Open()
 	term := f.elect(victim, shardA)
 	f.commit(term, step(shardA, 1, 2))
 	c := step(shardA, 3, 4)
-	c.Position, c.DeadLetters = after(5), []gerritstream.DeadLetter{letter(shardA, 5)}
-	f.FailNext(PointCommit, fault)
+	c.Position, c.DeadLetters = after(5), []gerritstream.DeadLetter{deadLetter(shardA, 5)}
+	f.state.FailNext(PointCommit, fault)
 	err := term.Commit(f.soon(), c)
 	if fault == RetryLater {
 		f.retried(term, c, err)
 		return
 	}
 	if err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
-		f.Fatalf("a commit that is to fail for good returned %v", err)
+		f.t.Fatalf("a commit that is to fail for good returned %v", err)
 	}
 	f.ended(term)
 	if fault == Refuse || fault == ApplyButError {
 		f.resign(term)
 	}
-	next := f.elect(f.Open(), shardA)
+	next := f.elect(f.state.Open(), shardA)
 	if fault.applied() {
 		f.begins(next, &c.Position)
 		f.queued(events(shardA, 1, 4)...)
-		f.putAside(c.DeadLetters...)
+		f.deadLettered(c.DeadLetters...)
 		return
 	}
 	want := after(2)
 	f.begins(next, &want)
 	f.queued(events(shardA, 1, 2)...)
-	f.putAside()
+	f.deadLettered()
 	f.commit(next, c)
 	f.queued(events(shardA, 1, 4)...)
 }
@@ -127,33 +127,33 @@ func (f *fixture) sufferCommit(fault Fault) {
 // nothing, and can be tried again.
 func (f *fixture) retried(term gerritstream.Term, c gerritstream.Commit, err error) {
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
-		f.Fatalf("commit returned %v, want %v", err, gerritstream.ErrRetryLater)
+		f.t.Fatalf("commit returned %v, want %v", err, gerritstream.ErrRetryLater)
 	}
 	want := after(2)
-	f.stored(f.Open(), 0, shardA, &want)
+	f.stored(f.state.Open(), 0, shardA, &want)
 	f.queued(events(shardA, 1, 2)...)
 	if term.Context().Err() != nil {
-		f.Error("the term ended")
+		f.t.Error("the term ended")
 	}
 	f.commit(term, c)
 	f.queued(events(shardA, 1, 4)...)
-	f.putAside(c.DeadLetters...)
+	f.deadLettered(c.DeadLetters...)
 }
 
 // After a failed resignation no commit of the term succeeds, and it can be
 // repeated.
 func (f *fixture) sufferResign(fault Fault) {
-	victim := f.Open()
+	victim := f.state.Open()
 	term := f.elect(victim, shardA)
-	f.FailNext(PointResign, fault)
+	f.state.FailNext(PointResign, fault)
 	if err := term.Resign(f.soon()); err == nil {
-		f.Error("the fault did not show")
+		f.t.Error("the fault did not show")
 	}
 	f.refused(term, step(shardA, 1, 1))
 	if fault == Refuse || fault == ApplyButError {
 		f.resign(term)
 	}
-	next := f.elect(f.Open(), shardA)
+	next := f.elect(f.state.Open(), shardA)
 	f.begins(next, nil)
 	f.commit(next, step(shardA, 1, 1))
 	f.queued(event(shardA, 1))
@@ -163,39 +163,39 @@ func (f *fixture) sufferResign(fault Fault) {
 // again: a process that lives and does not lead keeps the leadership from
 // nobody.
 func (f *fixture) free(fault Fault) {
-	if f.FailNext == nil {
-		f.Skip("this store has no fault hooks")
+	if f.state.FailNext == nil {
+		f.t.Skip("this store has no fault hooks")
 	}
-	victim := f.Open()
+	victim := f.state.Open()
 	term := f.elect(victim, shardA)
-	f.FailNext(PointCommit, fault)
+	f.state.FailNext(PointCommit, fault)
 	if err := term.Commit(f.soon(), gerritstream.Commit{Position: after(1)}); err == nil {
-		f.Error("the fault did not show")
+		f.t.Error("the fault did not show")
 	}
 	for range 2 {
-		f.FailNext(PointCampaign, fault)
+		f.state.FailNext(PointCampaign, fault)
 		if term, err := victim.Campaign(f.soon(), 0, shardA); err == nil { // of a store that waits for better times
 			f.resign(term)
 		}
 	}
-	f.FailNext(PointResign, fault)
+	f.state.FailNext(PointResign, fault)
 	if err := f.elect(victim, shardA).Resign(f.soon()); err == nil {
-		f.Error("the fault did not show")
+		f.t.Error("the fault did not show")
 	}
-	f.commit(f.elect(f.Open(), shardA), step(shardA, 2, 2))
+	f.commit(f.elect(f.state.Open(), shardA), step(shardA, 2, 2))
 }
 
 func (f *fixture) sufferReport(fault Fault) {
-	victim, reader := f.Open(), f.Open()
+	victim, reader := f.state.Open(), f.state.Open()
 	term := f.elect(victim, shardA)
-	f.FailNext(PointReport, fault)
+	f.state.FailNext(PointReport, fault)
 	if err := victim.Report(f.soon(), gerritstream.Status{Process: "a process", Stream: stream, Lagging: 3}); err == nil {
-		f.Error("the fault did not show")
+		f.t.Error("the fault did not show")
 	}
 	switch fault {
 	case Refuse:
 		if n := len(f.inspect(reader).Reports); n != 0 {
-			f.Errorf("%d reports after a refused one", n)
+			f.t.Errorf("%d reports after a refused one", n)
 		}
 		f.commit(term, step(shardA, 1, 1)) // a report is for people: its failure ends nothing
 	case ApplyButError:
@@ -208,16 +208,16 @@ func (f *fixture) sufferReport(fault Fault) {
 
 // After a failed announcement the one before stands, or the new one does; the
 // process goes on as it was.
-func (f *fixture) sufferAnnounce(fault Fault) {
-	victim, id := f.joins("before")
-	watcher := f.Open()
+func (f *fixture) sufferAdvertise(fault Fault) {
+	victim, id := f.join("before")
+	watcher := f.state.Open()
 	term := f.elect(victim, shardA)
-	f.FailNext(PointAdvertise, fault)
-	if err := victim.Advertise(f.soon(), announcement("behind")); err == nil {
-		f.Error("the fault did not show")
+	f.state.FailNext(PointAdvertise, fault)
+	if err := victim.Advertise(f.soon(), memberInfo("behind")); err == nil {
+		f.t.Error("the fault did not show")
 	}
 	if fault == CrashBefore || fault == CrashAfter {
-		f.musters(watcher, "that the dead process is gone", func(m gerritstream.GroupState) bool { return len(m.Members) == 0 })
+		f.awaitGroup(watcher, "that the dead process is gone", func(m gerritstream.GroupState) bool { return len(m.Members) == 0 })
 		f.commit(f.elect(watcher, shardA), step(shardA, 1, 1))
 		return
 	}
@@ -225,9 +225,9 @@ func (f *fixture) sufferAnnounce(fault Fault) {
 	if fault.applied() {
 		want = "behind"
 	}
-	m := f.muster(watcher)
+	m := f.group(watcher)
 	if len(m.Members) != 1 || m.Members[0].ID != id || m.Members[0].Info.Process != want {
-		f.Errorf("the members are %+v, want one that is %q", m.Members, want)
+		f.t.Errorf("the members are %+v, want one that is %q", m.Members, want)
 	}
 	f.commit(term, step(shardA, 1, 1))
 }

@@ -13,15 +13,15 @@ var operatorFaultTests = func() []test {
 	for point, run := range map[Point]func(*fixture, Fault){
 		PointSetPosition:     (*fixture).sufferSetPosition,
 		PointRemovePositions: (*fixture).sufferRemovePositions,
-		PointDropDeadLetters: (*fixture).sufferDropLetters,
-		PointRedrive:         (*fixture).sufferRetryLetter,
+		PointDropDeadLetters: (*fixture).sufferDropDeadLetters,
+		PointRedrive:         (*fixture).sufferRedrive,
 	} {
 		for _, fault := range []Fault{Refuse, ApplyButError} {
 			tests = append(tests, test{
 				name: "operator: fault: " + string(point) + ": " + string(fault),
 				run: func(f *fixture) {
-					if f.FailNext == nil {
-						f.Skip("this store has no fault hooks")
+					if f.state.FailNext == nil {
+						f.t.Skip("this store has no fault hooks")
 					}
 					run(f, fault)
 				},
@@ -33,19 +33,19 @@ var operatorFaultTests = func() []test {
 
 // showed checks that a fault showed.
 func (f *fixture) showed(err error) {
-	f.Helper()
+	f.t.Helper()
 	if !errors.Is(err, ErrInjected) {
-		f.Errorf("the fault showed as %v", err)
+		f.t.Errorf("the fault showed as %v", err)
 	}
 }
 
 // After a failed change either all of it counts or nothing of it, for the
 // position and for the term alike.
 func (f *fixture) sufferSetPosition(fault Fault) {
-	o, store := f.operator(), f.Open()
+	o, store := f.operator(), f.state.Open()
 	term, old, set := f.elect(store, shardA), after(4), after(1)
 	f.commit(term, step(shardA, 1, 4))
-	f.FailNext(PointSetPosition, fault)
+	f.state.FailNext(PointSetPosition, fault)
 	f.showed(o.SetPosition(f.soon(), 0, shardA, to(set)))
 	if fault.applied() {
 		f.stored(store, 0, shardA, &set)
@@ -56,61 +56,61 @@ func (f *fixture) sufferSetPosition(fault Fault) {
 	}
 	f.set(o, shardA, set)
 	f.refused(term, step(shardA, 6, 6))
-	f.begins(f.elect(f.Open(), shardA), &set)
+	f.begins(f.elect(f.state.Open(), shardA), &set)
 }
 
 func (f *fixture) sufferRemovePositions(fault Fault) {
 	o := f.operator()
-	f.ends(f.Open(), 0, shardA)
+	f.ends(f.state.Open(), 0, shardA)
 	which := []gerritstream.PositionKey{{Epoch: 0, Shard: shardA}}
-	f.FailNext(PointRemovePositions, fault)
+	f.state.FailNext(PointRemovePositions, fault)
 	_, err := o.RemovePositions(f.soon(), which)
 	f.showed(err)
 	if _, ok := f.held(o).Positions[shardA]; ok == fault.applied() {
-		f.Errorf("the position is held: %v", ok)
+		f.t.Errorf("the position is held: %v", ok)
 	}
 	if n, err := o.RemovePositions(f.soon(), which); err != nil || (n == 0) != fault.applied() {
-		f.Errorf("%d removed by the second call, error %v", n, err)
+		f.t.Errorf("%d removed by the second call, error %v", n, err)
 	}
 }
 
-func (f *fixture) sufferDropLetters(fault Fault) {
+func (f *fixture) sufferDropDeadLetters(fault Fault) {
 	o := f.operator()
-	d := letter(shardA, 1)
-	f.aside(d)
-	f.FailNext(PointDropDeadLetters, fault)
+	d := deadLetter(shardA, 1)
+	f.commitDeadLetters(d)
+	f.state.FailNext(PointDropDeadLetters, fault)
 	_, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID})
 	f.showed(err)
 	if fault.applied() {
-		f.putAside()
+		f.deadLettered()
 	} else {
-		f.putAside(d)
+		f.deadLettered(d)
 	}
 	if n, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID}); err != nil || (n == 0) != fault.applied() {
-		f.Errorf("%d dropped by the second call, error %v", n, err)
+		f.t.Errorf("%d dropped by the second call, error %v", n, err)
 	}
-	f.putAside()
+	f.deadLettered()
 }
 
 // After a failed retry the record is either in the queue or among the dead
 // letters, never in both, never in neither.
-func (f *fixture) sufferRetryLetter(fault Fault) {
+func (f *fixture) sufferRedrive(fault Fault) {
 	o := f.operator()
-	d, e := pardon(1)
-	f.aside(d)
-	f.FailNext(PointRedrive, fault)
+	d, e := redrivable(1)
+	f.commitDeadLetters(d)
+	f.state.FailNext(PointRedrive, fault)
 	f.showed(o.RedriveDeadLetter(f.soon(), e))
 	if fault.applied() {
 		f.queued(e)
-		f.putAside()
+		f.deadLettered()
 	} else {
 		f.queued()
-		f.putAside(d)
+		f.deadLettered(d)
 	}
 	err := o.RedriveDeadLetter(f.soon(), e)
 	if fault.applied() != errors.Is(err, gerritstream.ErrNoDeadLetter) {
-		f.Errorf("the second call returned %v", err)
+		f.t.Errorf("the second call returned %v", err)
 	}
 	f.queued(e)
-	f.putAside()
+	f.deadLettered()
 }

@@ -40,7 +40,7 @@ func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.Sh
 			return nil, err
 		}
 		m.mu.Lock()
-		changed, turn := m.changed, m.lineUpLocked(shard, c)
+		changed, turn := m.changed, m.enterLocked(shard, c)
 		m.mu.Unlock()
 		if !turn {
 			p.wait(ctx, changed)
@@ -66,10 +66,10 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 	var won *term
 	err := p.write(ctx, Write{Point: PointCampaign, Epoch: epoch, Shard: shard}, func() error {
 		l := m.leaseLocked(shard)
-		if !m.lineUpLocked(shard, c) {
+		if !m.enterLocked(shard, c) {
 			return nil
 		}
-		if err := storekit.CheckEpoch(epoch, storekit.StoredEpoch(m.start)); err != nil {
+		if err := storekit.CheckEpoch(epoch, storekit.StoredEpoch(m.origin)); err != nil {
 			return err
 		}
 		t := &term{process: p, epoch: epoch, shard: shard}
@@ -80,7 +80,7 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 		t.number = l.number
 		t.ctx, t.end = context.WithCancelCause(context.WithoutCancel(ctx))
 		l.holder, won = t, t
-		l.leaveLocked(func(o *candidate) bool { return o == c })
+		l.removeLocked(func(o *candidate) bool { return o == c })
 		return nil
 	})
 	if err == nil && won != nil && ctx.Err() != nil {
@@ -138,7 +138,7 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		if m.leases[t.shard].holder != t {
 			return fmt.Errorf("commit to %s: %w", t.shard, gerritstream.ErrLeadershipLost)
 		}
-		if err := storekit.CheckEpoch(t.epoch, storekit.StoredEpoch(m.start)); err != nil {
+		if err := storekit.CheckEpoch(t.epoch, storekit.StoredEpoch(m.origin)); err != nil {
 			return fmt.Errorf("commit to %s: %w", t.shard, err)
 		}
 		if err := c.Check(m.config.Limits); err != nil {
@@ -166,7 +166,7 @@ func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
 		m.queueLocked(e)
 	}
 	for _, d := range c.DeadLetters {
-		m.putAsideLocked(d)
+		m.deadLetterLocked(d)
 	}
 }
 
@@ -188,7 +188,7 @@ func (m *Memory) queueLocked(e gerritstream.Entry) {
 }
 
 // putAsideLocked keeps a dead letter, once, within the bounds.
-func (m *Memory) putAsideLocked(d gerritstream.DeadLetter) {
+func (m *Memory) deadLetterLocked(d gerritstream.DeadLetter) {
 	room := storekit.DeadLetterRoom{Held: len(m.dead)}
 	for i := range m.dead {
 		if m.dead[i].DeadLetter.ID == d.ID {

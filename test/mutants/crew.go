@@ -210,7 +210,7 @@ var crewMutants = []mutant{
 		file: "sqlite/watcher.go",
 		old:  "w.behind(c.shard, now), now)",
 		new:  "w.behind(c.shard, now) && false, now)",
-		pkg:  "./sqlite", tests: "TestStore/crew|TestMayTake",
+		pkg:  "./sqlite", tests: "TestStore/group|TestMayTake",
 	},
 	{
 		name: "SQLite: a leader stands in its own line",
@@ -231,6 +231,6 @@ var crewMutants = []mutant{
 		file: "sqlite/crew.go",
 		old:  "return ok && now.Sub(p.since) < p.ttl",
 		new:  "return ok && now.Sub(p.since) < 10000*p.ttl",
-		pkg:  "./sqlite", tests: "TestStore/crew|TestLeavingIsNoticed",
+		pkg:  "./sqlite", tests: "TestStore/group|TestLeavingIsNoticed",
 	},
 }

@@ -19,16 +19,16 @@ type candidate struct {
 
 // lineUpLocked puts a candidate at the end of a line, unless it is in it, and
 // tells whether it is its turn.
-func (m *Memory) lineUpLocked(shard gerritstream.ShardID, c *candidate) (turn bool) {
+func (m *Memory) enterLocked(shard gerritstream.ShardID, c *candidate) (turn bool) {
 	l := m.leaseLocked(shard)
-	if !slices.Contains(l.line, c) {
+	if !slices.Contains(l.candidates, c) {
 		if c.process != nil && c.process.death.Err() != nil {
 			return false
 		}
-		l.line = append(l.line, c)
+		l.candidates = append(l.candidates, c)
 		m.changedLocked()
 	}
-	return l.holder == nil && l.line[0] == c
+	return l.holder == nil && l.candidates[0] == c
 }
 
 // leave takes a candidate out of a line. A dead process does not: its place
@@ -39,17 +39,17 @@ func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
 	if c.process != nil && c.process.death.Err() != nil {
 		return
 	}
-	if m.leaseLocked(shard).leaveLocked(func(o *candidate) bool { return o == c }) {
+	if m.leaseLocked(shard).removeLocked(func(o *candidate) bool { return o == c }) {
 		m.changedLocked()
 	}
 }
 
 // leaveLocked takes candidates out of the line and tells whether there were
 // any.
-func (l *lease) leaveLocked(goes func(*candidate) bool) bool {
-	before := len(l.line)
-	l.line = slices.DeleteFunc(l.line, goes)
-	return len(l.line) < before
+func (l *lease) removeLocked(goes func(*candidate) bool) bool {
+	before := len(l.candidates)
+	l.candidates = slices.DeleteFunc(l.candidates, goes)
+	return len(l.candidates) < before
 }
 
 // Foreign has a process of another program queue up for a shard, where it leads
@@ -58,7 +58,7 @@ func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func())
 	c := &candidate{foreign: name}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.lineUpLocked(shard, c)
+	m.enterLocked(shard, c)
 	return func() { m.leave(shard, c) }
 }
 
@@ -125,7 +125,7 @@ func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID)
 		Self: p.id, Members: m.membersLocked(), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
 	for _, shard := range shards {
-		if line := m.lineLocked(shard); len(line) > 0 {
+		if line := m.candidatesLocked(shard); len(line) > 0 {
 			muster.Candidates[shard] = line
 		}
 	}
@@ -144,7 +144,7 @@ func (m *Memory) membersLocked() []gerritstream.Member {
 }
 
 // lineLocked returns who leads a shard and who waits.
-func (m *Memory) lineLocked(shard gerritstream.ShardID) (line []gerritstream.Candidate) {
+func (m *Memory) candidatesLocked(shard gerritstream.ShardID) (line []gerritstream.Candidate) {
 	l := m.leases[shard]
 	if l == nil {
 		return nil
@@ -152,7 +152,7 @@ func (m *Memory) lineLocked(shard gerritstream.ShardID) (line []gerritstream.Can
 	if l.holder != nil {
 		line = append(line, gerritstream.Candidate{Member: l.holder.process.id})
 	}
-	for _, c := range l.line {
+	for _, c := range l.candidates {
 		if c.process == nil {
 			line = append(line, gerritstream.Candidate{Member: c.foreign, Foreign: true})
 		} else {

@@ -10,7 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-var startTests = []test{
+var originTests = []test{
 	{"start record is absent at first", startAbsent},
 	{"start record is returned as it was set", startRoundTrip},
 	{"start record is created by one of many", startCreateRace},
@@ -20,13 +20,13 @@ var startTests = []test{
 	{"start record of a newer version is refused", startNewer},
 }
 
-func firstStart() gerritstream.Origin {
+func firstOrigin() gerritstream.Origin {
 	return gerritstream.Origin{Stream: stream, From: gerritstream.StartingPosition{Time: arrival(0)}}
 }
 
 // recreated is the start record after the n-th recreation of the stream.
 func recreated(n int) gerritstream.Origin {
-	s := firstStart()
+	s := firstOrigin()
 	s.Epoch = n
 	s.Stream.Created = s.Stream.Created.Add(time.Duration(n) * time.Hour)
 	s.From = gerritstream.StartingPosition{TrimHorizon: true, Time: s.Stream.Created}
@@ -36,70 +36,70 @@ func recreated(n int) gerritstream.Origin {
 }
 
 // hasStart checks the start record as a process reads it. nil: none.
-func (f *fixture) hasStart(store gerritstream.Store, want *gerritstream.Origin) {
-	f.Helper()
+func (f *fixture) hasOrigin(store gerritstream.Store, want *gerritstream.Origin) {
+	f.t.Helper()
 	got, ok, err := store.Origin(f.soon())
 	if err != nil {
-		f.Fatalf("start: %v", err)
+		f.t.Fatalf("start: %v", err)
 	}
 	if ok != (want != nil) || ok && !storekit.SameOrigin(&got, want) {
-		f.Errorf("start record is %+v (%v), want %+v", got, ok, want)
+		f.t.Errorf("start record is %+v (%v), want %+v", got, ok, want)
 	}
 }
 
-func (f *fixture) setStart(store gerritstream.Store, prev *gerritstream.Origin, next gerritstream.Origin) {
-	f.Helper()
+func (f *fixture) setOrigin(store gerritstream.Store, prev *gerritstream.Origin, next gerritstream.Origin) {
+	f.t.Helper()
 	if err := store.SetOrigin(f.soon(), prev, next); err != nil {
-		f.Fatalf("set start: %v", err)
+		f.t.Fatalf("set start: %v", err)
 	}
 }
 
-func startAbsent(f *fixture) { f.hasStart(f.Open(), nil) }
+func startAbsent(f *fixture) { f.hasOrigin(f.state.Open(), nil) }
 
 func startRoundTrip(f *fixture) {
-	first, second := firstStart(), recreated(1)
-	writer, reader := f.Open(), f.Open()
-	f.setStart(writer, nil, first)
-	f.hasStart(reader, &first)
+	first, second := firstOrigin(), recreated(1)
+	writer, reader := f.state.Open(), f.state.Open()
+	f.setOrigin(writer, nil, first)
+	f.hasOrigin(reader, &first)
 	read, _, err := reader.Origin(f.soon())
 	if err != nil {
-		f.Fatal(err)
+		f.t.Fatal(err)
 	}
-	f.setStart(reader, &read, second) // what was read serves as the condition
-	f.hasStart(writer, &second)
-	f.hasStart(f.Open(), &second)
+	f.setOrigin(reader, &read, second) // what was read serves as the condition
+	f.hasOrigin(writer, &second)
+	f.hasOrigin(f.state.Open(), &second)
 }
 
 func startCreateRace(f *fixture) {
-	won := f.raceStart(nil, func(i int) gerritstream.Origin {
-		s := firstStart()
+	won := f.raceOrigin(nil, func(i int) gerritstream.Origin {
+		s := firstOrigin()
 		s.From.Time = arrival(i)
 		return s
 	})
-	f.hasStart(f.Open(), &won)
+	f.hasOrigin(f.state.Open(), &won)
 }
 
 func startChangeRace(f *fixture) {
-	first := firstStart()
-	f.setStart(f.Open(), nil, first)
-	won := f.raceStart(&first, func(i int) gerritstream.Origin {
+	first := firstOrigin()
+	f.setOrigin(f.state.Open(), nil, first)
+	won := f.raceOrigin(&first, func(i int) gerritstream.Origin {
 		s := recreated(1)
 		s.Lost[0].Until = arrival(i)
 		return s
 	})
-	f.hasStart(f.Open(), &won)
+	f.hasOrigin(f.state.Open(), &won)
 }
 
 // raceStart has eight processes set the start record at once and returns what
 // the one winner wrote.
-func (f *fixture) raceStart(prev *gerritstream.Origin, next func(i int) gerritstream.Origin) gerritstream.Origin {
-	f.Helper()
+func (f *fixture) raceOrigin(prev *gerritstream.Origin, next func(i int) gerritstream.Origin) gerritstream.Origin {
+	f.t.Helper()
 	const racers = 8
 	errs := make([]error, racers)
 	begin := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range racers {
-		store := f.Open()
+		store := f.state.Open()
 		wg.Go(func() {
 			<-begin
 			errs[i] = store.SetOrigin(f.soon(), prev, next(i))
@@ -110,47 +110,47 @@ func (f *fixture) raceStart(prev *gerritstream.Origin, next func(i int) gerritst
 	winner := slices.Index(errs, nil)
 	for i, err := range errs {
 		if i != winner && !errors.Is(err, gerritstream.ErrConflict) {
-			f.Errorf("racer %d got %v, racer %d won", i, err, winner)
+			f.t.Errorf("racer %d got %v, racer %d won", i, err, winner)
 		}
 	}
 	if winner < 0 {
-		f.Fatal("nobody won")
+		f.t.Fatal("nobody won")
 	}
 	return next(winner)
 }
 
 func startCreateConflict(f *fixture) {
-	first := firstStart()
-	f.setStart(f.Open(), nil, first)
-	other := f.Open()
+	first := firstOrigin()
+	f.setOrigin(f.state.Open(), nil, first)
+	other := f.state.Open()
 	if err := other.SetOrigin(f.soon(), nil, recreated(0)); !errors.Is(err, gerritstream.ErrConflict) {
-		f.Errorf("set start over another returned %v", err)
+		f.t.Errorf("set start over another returned %v", err)
 	}
-	f.hasStart(other, &first)
+	f.hasOrigin(other, &first)
 }
 
 func startCompareAndSet(f *fixture) {
-	store := f.Open()
-	first, wrong := firstStart(), recreated(7)
+	store := f.state.Open()
+	first, wrong := firstOrigin(), recreated(7)
 	if err := store.SetOrigin(f.soon(), &first, recreated(1)); !errors.Is(err, gerritstream.ErrConflict) {
-		f.Errorf("change of an absent start record returned %v", err)
+		f.t.Errorf("change of an absent start record returned %v", err)
 	}
-	f.hasStart(store, nil)
-	f.setStart(store, nil, first)
+	f.hasOrigin(store, nil)
+	f.setOrigin(store, nil, first)
 	if err := store.SetOrigin(f.soon(), &wrong, recreated(8)); !errors.Is(err, gerritstream.ErrConflict) {
-		f.Errorf("change from what it was not returned %v", err)
+		f.t.Errorf("change from what it was not returned %v", err)
 	}
-	f.hasStart(store, &first)
+	f.hasOrigin(store, &first)
 }
 
 func startNewer(f *fixture) {
-	f.setStart(f.Open(), nil, firstStart())
-	f.WriteNewerOrigin()
-	store := f.Open()
+	f.setOrigin(f.state.Open(), nil, firstOrigin())
+	f.state.WriteNewerOrigin()
+	store := f.state.Open()
 	if _, _, err := store.Origin(f.soon()); !errors.Is(err, gerritstream.ErrNewerFormat) {
-		f.Errorf("start returned %v, want %v", err, gerritstream.ErrNewerFormat)
+		f.t.Errorf("start returned %v, want %v", err, gerritstream.ErrNewerFormat)
 	}
-	if err := store.SetOrigin(f.soon(), nil, firstStart()); err == nil {
-		f.Error("a start record of a newer version was overwritten")
+	if err := store.SetOrigin(f.soon(), nil, firstOrigin()); err == nil {
+		f.t.Error("a start record of a newer version was overwritten")
 	}
 }
