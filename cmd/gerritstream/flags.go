@@ -11,36 +11,34 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// output is the flag that says how a result is written. It implements
-// pflag.Value.
+// output is the flag that chooses the format of a result.
 type output struct {
-	forms []string
-	value string
+	formats []string
+	value   string
 }
 
-// outputFlag returns the flag with its forms, the default first.
-func outputFlag(forms ...string) *output { return &output{forms: forms, value: forms[0]} }
+var _ pflag.Value = (*output)(nil)
 
-// String returns the form.
+// outputFlag returns the flag with its formats, the default first.
+func outputFlag(formats ...string) *output { return &output{formats: formats, value: formats[0]} }
+
 func (o *output) String() string { return o.value }
 
-// Set takes a form, if it is one.
 func (o *output) Set(v string) error {
-	if !slices.Contains(o.forms, v) {
-		return fmt.Errorf("there is only %s", strings.Join(o.forms, " and "))
+	if !slices.Contains(o.formats, v) {
+		return fmt.Errorf("must be %s", strings.Join(o.formats, " or "))
 	}
 	o.value = v
 	return nil
 }
 
-// Type names the flag's kind in the help.
-func (o *output) Type() string { return "form" }
+func (o *output) Type() string { return "format" }
 
-func (o *output) is(form string) bool { return o.value == form }
+func (o *output) is(format string) bool { return o.value == format }
 
 // register adds the flag to a command.
 func (o *output) register(cmd *cobra.Command) {
-	cmd.Flags().VarP(o, "output", "o", "`form` of the result: "+strings.Join(o.forms, " or "))
+	cmd.Flags().VarP(o, "output", "o", "`format` of the result: "+strings.Join(o.formats, " or "))
 }
 
 // settingFlags gives a command flags for the settings of a scope, and of
