@@ -1,22 +1,52 @@
 // Package gerritstream reads an AWS Kinesis stream with any number of processes
 // and hands each record on once.
 //
-// Per shard one process is elected to read; the others stand by. What it reads
-// goes into a [Store]: the events, the position reached and the proof of
-// leadership are one transaction, so that a crash, a partition or a late
-// process neither loses a record nor repeats one. Shards are followed through
-// splits and merges, parents before children.
+// One process is elected per shard; the others stand by. The events it reads,
+// the position it has reached and the proof of its leadership are one
+// transaction, so that no crash, partition or late process loses or repeats a
+// record. Shards are followed through splits and merges, parents first.
 //
-// A [Consumer] ties the parts together:
+// This package is the contract: what a Source, Store, Group, Sink and Operator
+// promise, and the values they exchange. Package consumer is the machine
+// between them:
 //
-//   - a [Source] lists and reads the stream (package kinesis);
-//   - a [Store] elects, keeps positions and holds the queue (package sqlite,
-//     and storetest's memory store);
-//   - a [Classifier] judges each record: queue it, filter it, or dead-letter it
-//     (package gerrit judges Gerrit's events);
-//   - a [Sink] receives what is queued as well, at least once (package sink).
+//	Source                   Consumer                             Store
+//	                                                         +--------------+
+//	List --- Listing ---> plan: which member leads which     |              |
+//	                      shard, and where it begins         |              |
+//	                        v                                |              |
+//	                      Campaign ------------------------> | election     |
+//	                        v                       Term <-- |              |
+//	Read --- Page ------> Classifier: queue, filter or       |              |
+//	                      dead-letter each record            |              |
+//	                        v                                |              |
+//	                      Sink.Deliver, at least once        |              |
+//	                        v                                |              |
+//	                      Commit ====== COMMIT POINT ======> | position     |
+//	                      all or nothing, and only           | queue        |
+//	                      while the term leads               | dead letters |
+//	                                                         +--------------+
 //
-// Use it to receive Gerrit's events, or any stream that must be read by exactly
-// one process at a time. Do not use it where every process shall see every
-// record, or where records may be handled out of order for speed.
+// Above the commit point everything may happen again, because the next leader
+// reads the same records. Below it they are handed on.
+//
+// Package kinesis has a Source, sqlite and zookeeper have a Store, package
+// gerrit judges Gerrit's events, package sink has a Sink. A whole program:
+//
+//	source, err := kinesis.New(ctx, kinesis.Config{Stream: "gerrit"})
+//	if err != nil {
+//		return err
+//	}
+//	store, err := sqlite.Open(ctx, sqlite.Config{Path: "gerrit.db"})
+//	if err != nil {
+//		return err
+//	}
+//	c, err := consumer.New(consumer.Config{Source: source, Store: store})
+//	if err == nil {
+//		err = c.Run(ctx) // until ctx ends
+//	}
+//	return errors.Join(err, store.Close(context.WithoutCancel(ctx)))
+//
+// Use it where one process must handle each record, in order; not where every
+// process needs every record, nor where order may be given up for speed.
 package gerritstream

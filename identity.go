@@ -6,32 +6,22 @@ import (
 	"strconv"
 )
 
-// EventID is an event's identity: the same on every delivery, by every process,
+// EventID identifies an event: the same on every delivery, by every process,
 // for ever.
 type EventID [16]byte
 
-// eventNamespace is the fixed namespace of all event ids (RFC 9562, version 5).
+// eventNamespace is the namespace of all event IDs (RFC 9562, version 5).
 // Changing it would deliver everything twice.
-var eventNamespace = [16]byte{0x5c, 0x1f, 0x0b, 0x52, 0x9a, 0x7e, 0x4c, 0x55, 0x8a, 0x3d, 0x2e, 0x41, 0x7b, 0x90, 0xd6, 0x13}
+const eventNamespace = "\x5c\x1f\x0b\x52\x9a\x7e\x4c\x55\x8a\x3d\x2e\x41\x7b\x90\xd6\x13"
 
-// NewEventID returns the id of a record: a UUID of version 5 over the stream's
+// NewEventID returns the ID of a record: a UUID of version 5 over the stream's
 // ARN and creation time in milliseconds, the shard, the sequence number and the
 // index within an aggregate (NoSub: none).
 func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) EventID {
-	buf := make([]byte, 0, 256)
-	buf = append(buf, eventNamespace[:]...)
-	buf = append(buf, stream.ARN...)
-	buf = append(buf, '\n')
-	buf = strconv.AppendInt(buf, stream.Created.UnixMilli(), 10)
-	buf = append(buf, '\n')
-	buf = append(buf, shard...)
-	buf = append(buf, '\n')
-	buf = append(buf, seq...)
-	buf = append(buf, '\n')
-	buf = strconv.AppendInt(buf, int64(sub), 10)
-	sum := sha1.Sum(buf) //nolint:gosec // see above
-	var id EventID
-	copy(id[:], sum[:])
+	name := eventNamespace + stream.ARN + "\n" + strconv.FormatInt(stream.Created.UnixMilli(), 10) + "\n" +
+		string(shard) + "\n" + string(seq) + "\n" + strconv.Itoa(sub)
+	sum := sha1.Sum([]byte(name)) //nolint:gosec // see above
+	id := EventID(sum[:16])
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80
 	return id
@@ -41,9 +31,8 @@ func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) Event
 // CloudEvents name the event.
 func (id EventID) String() string { return hex.EncodeToString(id[:]) }
 
-// AppendText appends what String returns. It implements encoding.TextAppender.
+// AppendText appends what String returns.
 func (id EventID) AppendText(b []byte) ([]byte, error) { return hex.AppendEncode(b, id[:]), nil }
 
-// MarshalText returns what String returns. It implements
-// encoding.TextMarshaler.
+// MarshalText returns what String returns.
 func (id EventID) MarshalText() ([]byte, error) { return id.AppendText(nil) }

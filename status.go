@@ -10,29 +10,28 @@ type State string
 
 // The states of a shard in one process.
 const (
-	StateStandby State = "standing by"        // another process leads, or is to lead, or nobody does yet
+	StateStandby State = "standing by"        // another process leads or is planned to, or none does yet
 	StateReading State = "reading"            // this process leads
 	StateWaiting State = "waiting for parent" // a parent is not handled to its end yet
 	StateEnded   State = "ended"              // handled to its end
-	StateHalted  State = "halted"             // leads and reads nothing: a bad position, and the policy is to wait for an operator
+	StateHalted  State = "halted"             // leads and reads nothing: a bad position waits for an operator
 )
 
-// Status is what one process sees, at one moment. It is a copy: nobody changes
-// it.
+// Status is what one process sees at one moment: a copy.
 type Status struct {
 	Process  string        `json:"process"`        // host, process id, and something unique
-	Began    time.Time     `json:"began,omitzero"` // when it began to run, by the local clock
+	Began    time.Time     `json:"began,omitzero"` // by the local clock
 	Stream   Stream        `json:"stream"`
 	Origin   *Origin       `json:"start"`   // nil: not known yet
-	Listed   time.Time     `json:"listed"`  // the service's time of the last complete listing; zero: none yet
+	Listed   time.Time     `json:"listed"`  // the service's time at the last complete listing; zero: none
 	Trouble  string        `json:"trouble"` // why nothing can be listed or planned; empty: all is well
 	Lagging  int           `json:"behind"`  // shards read here that are not at the tip
 	Shards   []ShardStatus `json:"shards"`  // by id
 	CaughtUp bool          `json:"caught_up"`
 
-	Members    []MemberStatus `json:"members,omitempty"`    // the processes on the store, this one included, as planned with last
+	Members    []MemberStatus `json:"members,omitempty"`    // with this process, as of the last plan
 	Unreadable bool           `json:"unreadable,omitempty"` // this process cannot read the stream while another can
-	DeadRate   *DeadRate      `json:"dead_rate,omitempty"`  // nil: no record became a dead letter since it began
+	DeadRate   *DeadRate      `json:"dead_rate,omitempty"`  // nil: no dead letter since the process began
 }
 
 // MemberStatus is one process on the store, as this one sees it.
@@ -44,10 +43,10 @@ type MemberStatus struct {
 	Version     string `json:"version,omitempty"`
 	Self        bool   `json:"self,omitempty"`
 	Readable    bool   `json:"readable"`
-	Leads       int    `json:"leads"`                  // shards
-	Planned     int    `json:"planned"`                // shards that it is to lead
+	Leads       int    `json:"leads"`                  // how many shards it leads
+	Planned     int    `json:"planned"`                // how many it is planned to lead
 	OtherConfig bool   `json:"other_config,omitempty"` // it is configured differently from this process
-	Damaged     string `json:"damaged,omitempty"`      // why what it announces cannot be understood
+	Damaged     string `json:"damaged,omitempty"`      // why its MemberInfo cannot be decoded
 }
 
 // ShardStatus is one shard of a Status. Its JSON form is flat.
@@ -61,21 +60,17 @@ type ShardStatus struct {
 	Position   Position  `json:"position"` // as committed last, as far as this process knows
 	AtTip      bool      `json:"at_tip"`   // everything that had arrived is handled and committed
 
-	// Lag is the distance from the tip. While this process reads the shard, the
-	// service reports it; once the report is older than 30 s, its age is added.
-	// Otherwise Lag is the age of the position once that exceeds 90 s.
+	// Lag is the distance from the tip as the service reports it to the reader,
+	// plus the report's age above 30 s; elsewhere the position's age above 90
+	// s.
 	Lag time.Duration `json:"behind_ns"`
 
-	// HandledUntil is a time before which everything that arrived has been
-	// handled and committed, by any process. Zero: not known.
-	HandledUntil time.Time `json:"handled_until,omitzero"`
-
-	// OpenAfterEnd: the position is marked ended, but for at least half a
-	// minute the stream has listed the shard as open and without children.
-	// Nothing reads it until its position is set.
+	// OpenAfterEnd: the position is ended, but the stream has listed the shard
+	// as open and childless for half a minute. Only setting its position helps.
 	OpenAfterEnd bool `json:"open_after_end,omitempty"`
 
-	Trouble string `json:"trouble,omitempty"` // why the shard is stalled; empty: it is not
+	HandledUntil time.Time `json:"handled_until,omitzero"` // what arrived before was committed, by any process; zero: not known
+	Trouble      string    `json:"trouble,omitempty"`      // why the shard is stalled; empty: it is not
 
 	Leader ShardLeader `json:"-"`
 	Last   ShardTimes  `json:"-"`
@@ -88,9 +83,9 @@ type ShardLeader struct {
 	Foreign bool   `json:"foreign,omitempty"`     // a foreign leader
 	Planned string `json:"planned_for,omitempty"` // the process that is planned to lead the shard, or to stand by for it
 
-	// Unread is when the first record arrived that a foreign leader has had a
-	// minute or more to handle and has not: perhaps nobody holds its lock any
-	// more. Zero: none is known. Only the process that stands by looks for it.
+	// Unread is when the first record arrived that a foreign leader has not
+	// handled in a minute or more: perhaps nobody holds its lock any more.
+	// Zero: none is known. Only the process that stands by looks for it.
 	Unread time.Time `json:"foreign_unread_since,omitzero"`
 }
 
@@ -109,8 +104,7 @@ type ShardCounts struct {
 	Dead     uint64 `json:"dead"`
 }
 
-// flat shares its memory with s, and has the fields of s's groups beside the
-// others.
+// flat returns a view of s without groups.
 func (s *ShardStatus) flat() any {
 	type rest ShardStatus // without methods
 	return &struct {
@@ -126,3 +120,13 @@ func (s ShardStatus) MarshalJSON() ([]byte, error) { return json.Marshal(s.flat(
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *ShardStatus) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, s.flat()) }
+
+// DeadRate estimates how many of the last records became dead letters; later
+// records weigh more.
+type DeadRate struct {
+	Records int       `json:"records"` // 200 at most
+	Dead    int       `json:"dead"`    // of these
+	Last    time.Time `json:"last"`    // when the newest was committed, by the local clock
+	Reason  string    `json:"reason"`  // of the newest
+	Detail  string    `json:"detail"`  // of the newest
+}

@@ -7,148 +7,131 @@ import (
 )
 
 // Store elects one leader a shard, keeps positions and holds the queue. Package
-// storetest states what follows as tests; a store that passes them may be used.
+// storetest states the contract as tests.
 //
-// A position belongs to an epoch of the stream (see [Start]): positions of
-// different epochs never meet. The methods may be called by several goroutines
-// at once. A Store does not retry for longer than a few seconds unless the
-// method says that it blocks; callers retry. Unless an error says otherwise,
-// what a method did is unknown when it fails.
+// Positions belong to an epoch of the stream (see [Origin]). Several goroutines
+// may call the methods at once. A method that does not block retries for a few
+// seconds at most; callers retry. Unless an error says otherwise, a method that
+// failed may have taken effect.
 type Store interface {
 	Group
 
-	// Start returns the start record; ok is false while there is none.
+	// Origin returns the stream's origin; ok is false while there is none.
 	// ErrNewerFormat: a newer version wrote it.
-	Origin(ctx context.Context) (start Origin, ok bool, err error)
+	Origin(ctx context.Context) (origin Origin, ok bool, err error)
 
-	// SetOrigin makes next the start record if it still is prev (nil: if there
-	// is none). ErrConflict: it is another, and nothing was written.
+	// SetOrigin replaces prev (nil: none) by next. ErrConflict: the stored
+	// origin is another one; nothing was written.
 	SetOrigin(ctx context.Context, prev *Origin, next Origin) error
 
-	// Positions returns every position of an epoch, as committed. One that
-	// cannot be understood is among them, with Unreadable set. ErrNewerFormat:
-	// a newer version wrote one of them.
+	// Positions returns every position of an epoch; those that cannot be
+	// decoded have Unreadable set. ErrNewerFormat: a newer version wrote one.
 	Positions(ctx context.Context, epoch int) (map[ShardID]Position, error)
 
-	// Campaign blocks until this process leads the shard. Ending ctx ends the
-	// candidacy and leaves no trace of it; a term that was won just then is
-	// resigned. At any moment at most one term of a shard can commit, whatever
-	// the clocks, pauses and partitions of the processes.
+	// Campaign blocks until this process leads the shard, also while the store
+	// is away. Ending ctx ends the candidacy without a trace; a term won at
+	// that moment is resigned. At most one term of a shard can commit at any
+	// time, whatever the clocks, pauses and partitions of the processes. The
+	// store frees the leadership of a term that is over, and one that a failed
+	// Campaign may have won, without another call.
 	//
-	// The leadership of a term that is over, and one that a failed Campaign may
-	// have won, is freed by the store in any case, without another call and
-	// while the process lives on.
-	//
-	// A store that is away is waited for. Errors: the context's, ErrStaleEpoch
-	// if the start record is of a later epoch, or one that will not pass.
+	// Errors: the context's, ErrStaleEpoch (the origin has a later epoch), or
+	// one that will not pass.
 	Campaign(ctx context.Context, epoch int, shard ShardID) (Term, error)
 
-	// WaitEnded returns nil once the shard's position is marked ended,
-	// whichever process marked it. It may return nil early, never late by more
-	// than a second or so: the caller reads the positions again.
+	// WaitEnded returns nil once any process has marked the shard's position
+	// ended: perhaps early, and about a second late at most.
 	WaitEnded(ctx context.Context, epoch int, shard ShardID) error
 
-	// Checkpoints returns, for those of these shards that another program may
-	// lead, the last record that it says it has handled. None is empty or not
-	// there; one that cannot be understood is none. It is for people: nothing
-	// is decided by it.
+	// Checkpoints returns what a foreign leader says it has handled last, for
+	// those of these shards that one may lead; none, or one that cannot be
+	// decoded, is empty or left out. For people: nothing is decided by it.
 	Checkpoints(ctx context.Context, shards []ShardID) (map[ShardID]SequenceNumber, error)
 
-	// Report publishes what this process sees, for Inspect; the last report of
-	// a process replaces the one before and goes when the process does. It is
-	// for people: nothing is decided by it.
+	// Report publishes this process' status for Inspect, in place of its last
+	// report, until the process ends. For people: nothing is decided by it.
 	Report(ctx context.Context, status Status) error
 
-	// Inspect returns what the store knows, without taking part in anything. A
-	// report that cannot be understood is left out.
+	// Inspect takes part in nothing, and omits reports that it cannot decode.
 	Inspect(ctx context.Context) (Inspection, error)
 }
 
-// Term is the leadership of one shard, from its election to its end. It is used
-// by one goroutine.
+// Term is the leadership of one shard, from its election to its end. One
+// goroutine uses it.
 type Term interface {
-	// Context ends, with cause ErrLeadershipLost, when the leadership is lost,
-	// may have been lost, or was resigned. Work done under the leadership uses
-	// it; the store alone decides what is committed.
+	// Context ends, with cause ErrLeadershipLost, when the leadership is or may
+	// be lost, or was resigned. The store alone decides what is committed.
 	Context() context.Context
 
 	// Number grows with each term of the shard and never repeats.
 	Number() uint64
 
-	// Beginning returns what the store found out when the term began. Commits
-	// do not change it.
+	// Beginning does not change with commits.
 	Beginning() Beginning
 
-	// Limits says how much one Commit may carry.
 	Limits() Limits
 
 	// Commit writes the next position, the entries and the dead letters: all or
 	// nothing, and only while this term leads. When it returns nil, all of it
 	// is durable. One Commit at a time.
 	//
-	// A term can commit only while no start record of a later epoch exists: the
-	// epoch is a part of the proof of leadership. A process that has not heard
-	// that the stream was recreated would otherwise write positions, events and
-	// checkpoints of one stream into another. Its term is over then, with
-	// ErrStaleEpoch among the error's causes and the Context's. A start record
+	// The epoch is part of the proof of leadership, so that nobody mixes two
+	// streams: once an origin of a later epoch exists, the term is over, with
+	// ErrStaleEpoch among the causes of the error and of the Context. An origin
 	// that changes within its epoch ends no term.
 	//
 	// ErrRetryLater: nothing was written and the term goes on; the same Commit
-	// may be tried again after a pause (the disk is full, the store is busy).
-	// Any other error: the term is over, its Context is done, and whether the
-	// commit was applied will show in the position that the next term begins
-	// with.
+	// may be tried again after a pause (disk full, store busy). Any other
+	// error: the term is over, its Context is done, and the position that the
+	// next term begins with shows whether the commit was applied.
 	Commit(ctx context.Context, c Commit) error
 
-	// Resign gives the leadership up and returns once no Commit of this term
-	// can succeed any more and another candidate can win. It may be called
-	// after the term has ended by itself, and more than once.
+	// Resign gives up the leadership. It returns once no Commit of this term
+	// can succeed and another candidate can win. It may be called more than
+	// once, and after the term has ended by itself.
 	Resign(ctx context.Context) error
 }
 
-// Beginning is what a store found out about a shard when a term began.
+// Beginning is what a store found out when a term began.
 type Beginning struct {
 	Position Position // where to go on; zero unless Stored
-	Stored   bool     // a position of the shard is stored, by this program or by a foreign leader
+	Stored   bool     // the shard has a position, from this program or from a foreign leader
 
-	// Lost, if not nil, is an interval of arrivals that may have been lost
-	// before the term began and is not among Position.Lost yet: a foreign
-	// leader had started at the tip of the shard. The caller reports it and
-	// commits it among the position's Lost before anything else. Only stores
-	// beside a foreign leader that keeps its own checkpoints find one.
+	// Lost, if not nil, may have been lost before the term began, because a
+	// foreign leader, which keeps its own checkpoints, had started at the tip.
+	// It is not in Position.Lost: the caller reports it and commits it there
+	// before anything else.
 	Lost *Interval
 }
 
-// Limits bounds one Commit. A Commit of a single entry or a single dead letter
-// is always within the limits, whatever its weight; how it is stored is the
-// store's business.
+// Limits bounds one Commit. A single entry or dead letter is always within the
+// limits, whatever its weight.
 type Limits struct {
 	Items  int // entries and dead letters together
 	Weight int // sum of their Weight()
 }
 
-// Commit is one step of a shard: what is handed on, what is put aside, and the
+// Commit is one step of a shard: what is queued, what is dead-lettered, and the
 // position that passes both.
 type Commit struct {
 	Position    Position
 	Entries     []Entry
 	DeadLetters []DeadLetter
 
-	// Now is a time that the service's clock had reached when Commit was
-	// called, and a second or two ago at most; zero: not known. A store that
-	// dates the entries by their writing uses no later time than this clock's.
+	// Now is a recent time of the service's clock, at most a second or two ago;
+	// zero: not known. A store that dates entries uses no later time.
 	Now time.Time
 }
 
-// Check reports what a Commit carries beyond the limits. Every Store asks it before
-// it writes anything.
+// Check reports what exceeds the limits. Every Store calls it before it writes
+// anything.
 func (c *Commit) Check(l Limits) error {
 	items, weight := len(c.Entries)+len(c.DeadLetters), 0
-	for i := range c.Entries {
-		weight += c.Entries[i].Weight()
+	for _, e := range c.Entries {
+		weight += e.Weight()
 	}
-	for i := range c.DeadLetters {
-		weight += c.DeadLetters[i].Weight()
+	for _, d := range c.DeadLetters {
+		weight += d.Weight()
 	}
 	if items > 1 && (items > l.Items || weight > l.Weight) {
 		return fmt.Errorf("%d items of weight %d are beyond the limits of %d and %d", items, weight, l.Items, l.Weight)
@@ -156,8 +139,7 @@ func (c *Commit) Check(l Limits) error {
 	return nil
 }
 
-// Entry is one event on its way into the queue. Payload points into the page it
-// came with.
+// Entry is one event on its way into the queue. It points into its page.
 type Entry struct {
 	ID      EventID
 	Shard   ShardID
@@ -168,15 +150,18 @@ type Entry struct {
 	Payload []byte
 }
 
-// entryOverhead is what an entry weighs besides its payload: ids, paths,
-// envelope. It is an upper bound for every store.
-const entryOverhead = 512
+const entryOverhead = 512 // what an entry weighs besides its payload, at most, in every store
 
 // Weight is what the entry counts for in Limits, in bytes.
-func (e *Entry) Weight() int { return len(e.Payload) + e.Event.weight() + entryOverhead }
+func (e *Entry) Weight() int {
+	weight := len(e.Payload) + entryOverhead
+	for name, value := range e.Event.Attributes {
+		weight += len(name) + len(value) + 8
+	}
+	return weight
+}
 
-// DeadLetter is a record that is passed without being queued, and why. Payload
-// points into the page it came with.
+// DeadLetter is a record passed without being queued. It points into its page.
 type DeadLetter struct {
 	ID      EventID
 	Shard   ShardID
@@ -184,21 +169,17 @@ type DeadLetter struct {
 	Sub     int
 	Arrived time.Time
 	Reason  string   // one of a bounded set: "json", "utf8", "shape" ...
-	Detail  string   // what is wrong, where; bounded, and free of payload
+	Detail  string   // what is wrong, and where; bounded, and free of payload
 	Payload []byte   // the first MaxDeadLetterBytes of the record
 	Length  int      // of the whole record
 	SHA256  [32]byte // of the whole record
 }
 
-// MaxDeadLetterBytes is how much of a bad record is kept. Its length and digest
-// are kept always.
-const MaxDeadLetterBytes = 64 << 10
-
-// The bounds of what a Store keeps of dead letters, all shards together. Beyond
-// either, only their number is kept: see Inspection.Discarded.
+// The bounds of what a Store keeps of dead letters.
 const (
-	MaxDeadLetters       = 1000
-	MaxDeadLetterStorage = 32 << 20 // bytes of their Payload
+	MaxDeadLetterBytes   = 64 << 10 // of one Payload
+	MaxDeadLetters       = 1000     // of all shards; beyond this or the next bound, only their number is kept
+	MaxDeadLetterStorage = 32 << 20 // bytes of all Payloads
 )
 
 // Weight is what the dead letter counts for in Limits, in bytes.
@@ -214,20 +195,16 @@ type Inspection struct {
 	Discarded   int64                      `json:"discarded"`    // dead letters of which only the count is left
 	Expired     int64                      `json:"expired"`      // events removed after their retention
 
-	// Of these, how many no consumer was known to have read, and when the last
-	// went that a consumer, of those that write down how far they are, should
-	// have read first; zero: none did.
-	ExpiredUnread   int64     `json:"expired_unread"`
-	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"`
+	ExpiredUnread   int64     `json:"expired_unread"`             // of these, how many no consumer was known to have read
+	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"` // when the last went that a known consumer had not read; zero: never
 
 	Log *WriteAheadLog `json:"write_ahead_log,omitempty"` // nil: the store has none
 }
 
-// WriteAheadLog is what a SQLite store has written and not carried over into
-// its file yet.
+// WriteAheadLog is what a store has not carried over into its file yet.
 type WriteAheadLog struct {
-	Bytes     int64     `json:"bytes"`               // of its file
-	HeldSince time.Time `json:"held_since,omitzero"` // the oldest reader keeps it from being carried over since then at least; zero: none does
+	Bytes     int64     `json:"bytes"`
+	HeldSince time.Time `json:"held_since,omitzero"` // at the latest, a reader has held it up since then; zero: none does
 }
 
 // InspectedShard is one shard of an Inspection.
@@ -235,11 +212,11 @@ type InspectedShard struct {
 	Position  *Position `json:"position"` // nil: none yet
 	Term      uint64    `json:"term"`
 	Leader    string    `json:"leader"`    // the leading process; empty: none
-	Foreign   bool      `json:"foreign"`   // the leader is another program, which keeps its own positions
+	Foreign   bool      `json:"foreign"`   // a foreign leader, which keeps its own checkpoints
 	Committed time.Time `json:"committed"` // of the last commit, by the committing process' clock; zero: never
 }
 
-// Report is what one process said last of itself.
+// Report is the last status that a process reported.
 type Report struct {
 	Process string    `json:"process"`
 	At      time.Time `json:"at"` // by that process' clock

@@ -98,7 +98,7 @@ func TestAgeWithoutAPosition(t *testing.T) {
 		child, _ := h.stream.split(s0)
 		h.memory.Foreign("zuul", s1)
 		began := time.Now() // the tip, because another program leads
-		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Hour)
 		for _, shard := range []gs.ShardID{s0, child} {
 			if s := p.shardOf(t, shard); !s.HandledUntil.Equal(began) || s.Lag < time.Hour-time.Minute {

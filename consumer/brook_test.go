@@ -79,7 +79,7 @@ func (b *brook) start(change func(*consumer.Config)) *brookProc {
 	}
 	source := sourceOf(b.t, b.srv, kinesis.Config{PollInterval: brookPoll, Observer: p.metrics})
 	p.proc = b.house.start(func(c *consumer.Config) {
-		c.Source, c.Observer, c.StartAt = source, observers{p.journal, p.metrics}, gs.StartAt{}
+		c.Source, c.Observer, c.StartAt = source, observers{p.journal, p.metrics}, gs.StartingPosition{}
 		if change != nil {
 			change(c)
 		}

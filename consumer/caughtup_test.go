@@ -148,7 +148,7 @@ func TestUntilCaughtUpEndsBehindAForeignLeader(t *testing.T) {
 		defer leave()
 		h.stream.put(s0, "good 2")
 		time.Sleep(time.Minute)
-		p := h.start(untilCaughtUp, func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		p := h.start(untilCaughtUp, func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(10 * time.Minute)
 		select {
 		case <-p.done:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // batch gathers what one commit will carry: entries and dead letters in the
@@ -202,8 +203,7 @@ func (r *reader) logDeadLetters(letters []gerritstream.DeadLetter) {
 	if len(letters) == 0 {
 		return
 	}
-	rate := r.w.c.tracker.deadRate()
-	grave := rate != nil && rate.Burst(time.Now())
+	grave := trouble.DeadLetterBurst(r.w.c.tracker.deadRate(), time.Now()) != ""
 	for i := 0; i < len(letters); {
 		d, n := &letters[i], 1
 		for i+n < len(letters) && letters[i+n].Reason == d.Reason {

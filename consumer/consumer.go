@@ -35,9 +35,12 @@ type Config struct {
 	Classify gerritstream.Classifier // nil: every record is queued as it is
 	Sinks    []gerritstream.Sink     // besides the store's queue
 
-	StartAt         gerritstream.StartAt // used only if the stream has no start record yet
-	OnBadCheckpoint BadCheckpointPolicy  // empty: BadCheckpointLatest
-	UntilCaughtUp   bool                 // end Run, with nil, once what had arrived before it began is committed
+	// StartAt is where a stream begins that has no origin yet. The zero value
+	// means about 10 s before now; beside a foreign leader, from now on.
+	StartAt gerritstream.StartingPosition
+
+	OnBadCheckpoint BadCheckpointPolicy // empty: BadCheckpointLatest
+	UntilCaughtUp   bool                // end Run, with nil, once what had arrived before it began is committed
 
 	// WaitForSetup has Run wait for what may still be in the making when it
 	// begins, instead of ending with ErrStreamNotFound or ErrUnusable: the

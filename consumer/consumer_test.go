@@ -90,7 +90,7 @@ func (h *house) start(change ...func(*consumer.Config)) *proc {
 	name := fmt.Sprintf("process-%d", len(h.procs))
 	p := &proc{store: h.memory.Process(name), done: make(chan struct{}), log: &safeBuffer{}}
 	cfg := consumer.Config{
-		Source: h.stream, Store: p.store, Classify: classify, Process: name, StartAt: gs.StartAt{TrimHorizon: true},
+		Source: h.stream, Store: p.store, Classify: classify, Process: name, StartAt: gs.StartingPosition{TrimHorizon: true},
 		Logger: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: h.level})),
 	}
 	for _, c := range change {
@@ -369,7 +369,7 @@ func TestAnchorIsCommittedBeforeTheFirstRead(t *testing.T) {
 			}
 		}
 		began := time.Now()
-		first := h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		first := h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
 		if from := h.position(s0).From.Time; !from.Equal(began.Add(-10 * time.Second)) {
 			t.Errorf("anchored at %s, want 10 s before %s", from, began)
@@ -377,7 +377,7 @@ func TestAnchorIsCommittedBeforeTheFirstRead(t *testing.T) {
 		first.kill()
 		h.traffic(s0, 10) // while nobody reads
 		time.Sleep(time.Minute)
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
 		h.check()
 		if reads != 2 {
@@ -923,7 +923,7 @@ func TestNewerFormatsAreRefused(t *testing.T) {
 
 func TestAFutureStartIsRefused(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
-		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{Time: time.Now().Add(time.Hour)} })
+		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{Time: time.Now().Add(time.Hour)} })
 		<-p.done
 		if !errors.Is(p.err, gs.ErrFutureStart) {
 			t.Errorf("run: %v", p.err)
@@ -939,7 +939,7 @@ func TestTheStartIsDecidedOnce(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.put(s0, "good")
 		time.Sleep(time.Hour)
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
 		p := h.start()
 		time.Sleep(time.Minute)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // A producer's wrong encoding makes every record a dead letter: that is a line
@@ -21,26 +23,23 @@ func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
 			time.Sleep(2 * time.Minute)
 		}
 		p := h.start()
-		burst := func() bool {
-			rate := p.Status().DeadRate
-			return rate != nil && rate.Burst(time.Now())
-		}
+		burst := func() bool { return trouble.DeadLetterBurst(p.Status().DeadRate, time.Now()) != "" }
 		put(9, "bad")
 		if burst() {
-			t.Errorf("nine are a burst: %s", p.Status().DeadRate)
+			t.Errorf("nine are a burst: %+v", p.Status().DeadRate)
 		}
 		put(300, "good")
 		if rate := p.Status().DeadRate; burst() || rate.Records != 200 || rate.Dead > 9 {
-			t.Errorf("nine of three hundred are a burst: %s", rate)
+			t.Errorf("nine of three hundred are a burst: %+v", rate)
 		}
 		put(700, "bad")
 		rate := p.Status().DeadRate
-		if !burst() || rate.Dead < 190 || !strings.Contains(rate.String(), "of the last 200 records became dead letters: test: it says so") {
-			t.Errorf("no burst: %s", rate)
+		if !burst() || rate.Dead < 190 || !strings.Contains(trouble.DeadLetterBurst(rate, time.Now()), "of the last 200 records became dead letters: test: it says so") {
+			t.Errorf("no burst: %+v", rate)
 		}
 		put(20, "good")
 		if !burst() {
-			t.Errorf("over after twenty: %s", p.Status().DeadRate)
+			t.Errorf("over after twenty: %+v", p.Status().DeadRate)
 		}
 		time.Sleep(time.Hour)
 		if burst() {
@@ -49,7 +48,7 @@ func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
 		put(30, "bad")
 		put(2000, "good")
 		if burst() {
-			t.Errorf("a burst after thousands that are sound: %s", p.Status().DeadRate)
+			t.Errorf("a burst after thousands that are sound: %+v", p.Status().DeadRate)
 		}
 		lines := p.calmLines("dead letters")
 		if n := len(lines); n < 3 || n > 5 {

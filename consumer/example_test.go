@@ -32,7 +32,7 @@ func follow(ctx context.Context, stream kinesis.Config, path string) error {
 		Source:        source,
 		Store:         store,
 		Classify:      judge,
-		StartAt:       gerritstream.StartAt{TrimHorizon: true},
+		StartAt:       gerritstream.StartingPosition{TrimHorizon: true},
 		UntilCaughtUp: true, // leave it out to go on until ctx ends
 	})
 	if err == nil {

@@ -50,8 +50,8 @@ func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
 					h.memory.WriteCheckpoint(s0, h.lastOf(s0))
 				}
 				leave := h.memory.Foreign("zuul", s0)
-				h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
-				h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+				h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+				h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 				time.Sleep(10 * time.Minute)
 				if since, behind := h.unread(s0); !since.IsZero() || behind != 0 {
 					t.Errorf("nothing has arrived: unread since %v, %v behind", since, behind)

@@ -15,7 +15,7 @@ func TestTheStartIsByTheServicesClock(t *testing.T) {
 	inHouse(t, 1, func(t *testing.T, h *house) {
 		h.stream.lag = 40 * time.Minute
 		began := time.Now()
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
 		from := h.position(s0).From.Time
 		if want := began.Add(-h.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
@@ -31,13 +31,13 @@ func TestTheStartIsByTheServicesClock(t *testing.T) {
 func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours, foreign bool // who stands in line for a shard, in this order
-		want          gs.StartAt
+		want          gs.StartingPosition
 		before        time.Duration // where the stream begins, before now
 	}{
 		"nobody":                {before: 10 * time.Second},
 		"it leads":              {foreign: true},
 		"it stands behind":      {ours: true, foreign: true, before: 10 * time.Second},
-		"it leads, with a time": {foreign: true, want: gs.StartAt{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
+		"it leads, with a time": {foreign: true, want: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inHouse(t, 2, func(t *testing.T, h *house) {
@@ -99,7 +99,7 @@ func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 			}
 			return nil
 		}
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
 		if from := h.position(child).From; !from.TrimHorizon {
 			t.Errorf("the child of a followed parent begins from %+v", from)

@@ -62,9 +62,9 @@ func (s *supervisor) settleOrigin(ctx context.Context, l gerritstream.Listing) e
 // followed. Beside another program that leads a shard it begins at the tip
 // that this one reads from, and not before: nothing older is to come after
 // what the other has queued.
-func (s *supervisor) firstOrigin(ctx context.Context, l gerritstream.Listing) (gerritstream.StartAt, error) {
+func (s *supervisor) firstOrigin(ctx context.Context, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
 	want := s.c.cfg.StartAt
-	if want != (gerritstream.StartAt{}) {
+	if want != (gerritstream.StartingPosition{}) {
 		return want, nil
 	}
 	shards := make([]gerritstream.ShardID, len(l.Shards))
@@ -73,12 +73,12 @@ func (s *supervisor) firstOrigin(ctx context.Context, l gerritstream.Listing) (g
 	}
 	m, err := s.c.cfg.Store.GroupState(ctx, shards)
 	if err != nil {
-		return gerritstream.StartAt{}, err
+		return gerritstream.StartingPosition{}, err
 	}
 	for _, line := range m.Candidates {
 		if len(line) > 0 && line[0].Foreign {
 			s.c.log.Info("another program leads: the stream begins where that reads", "leader", line[0].Member)
-			return gerritstream.StartAt{Time: l.Now}, nil
+			return gerritstream.StartingPosition{Time: l.Now}, nil
 		}
 	}
 	return want, nil

@@ -62,7 +62,7 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 		r.watch(srv)
 		for range processes {
 			source := sourceOf(t, srv, kinesis.Config{PollInterval: brookPoll})
-			h.start(func(c *consumer.Config) { c.Source, c.StartAt = source, gs.StartAt{} })
+			h.start(func(c *consumer.Config) { c.Source, c.StartAt = source, gs.StartingPosition{} })
 		}
 		time.Sleep(20 * time.Second) // less than it takes to list again
 		for _, s := range shardIDs(shards) {
@@ -99,7 +99,7 @@ func TestClosedShardsEndWithoutListings(t *testing.T) {
 			}
 			return storetest.NoFault
 		})
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartAt{} })
+		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(25 * time.Second) // less than it takes to list again
 		for _, s := range shardIDs(closed) {
 			if !h.position(s).Ended {

@@ -48,7 +48,7 @@ var troubles = map[string][]kinesistest.Action{
 // boldest policy for bad positions: nothing is reported lost, nothing is
 // missed, nothing comes twice, no position jumps.
 func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
-	for start, startAt := range map[string]gs.StartAt{
+	for start, startAt := range map[string]gs.StartingPosition{
 		"latest": {}, "trim horizon": {TrimHorizon: true}, "a time": {Time: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)},
 	} {
 		for kind, trouble := range troubles {
@@ -63,7 +63,7 @@ func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 // the other.
 type outage struct {
 	*brook
-	startAt  gs.StartAt
+	startAt  gs.StartingPosition
 	troubles []kinesistest.Action
 	p        *brookProc
 	from     int           // of what was put, the first that is to be queued
@@ -95,7 +95,7 @@ func (o *outage) birth() {
 	first := o.begin(listing...)
 	o.run()
 	o.hold(first, "before it began")
-	if o.startAt == (gs.StartAt{}) {
+	if o.startAt == (gs.StartingPosition{}) {
 		o.from = len(o.put)
 	}
 	if in, err := o.memory.Inspect(); err != nil || in.Origin != nil || len(in.Shards) != 0 {

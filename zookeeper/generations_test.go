@@ -113,7 +113,7 @@ func TestManyGenerations(t *testing.T) {
 			t.Fatal(err)
 		}
 		l, err := consumer.New(consumer.Config{
-			Source: source, Store: store, Observer: y, StartAt: gerritstream.StartAt{TrimHorizon: true}, Logger: slog.New(slog.DiscardHandler),
+			Source: source, Store: store, Observer: y, StartAt: gerritstream.StartingPosition{TrimHorizon: true}, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -41,8 +41,8 @@ func (in *statusInput) trouble(v *statusView) []string {
 			add(p.Process, "the last report is %s off: the process is stuck, or a clock is wrong",
 				age.Round(time.Second))
 		}
-		if p.deadRate != nil && p.deadRate.Burst(p.At) {
-			add(p.Process, "%s", p.deadRate)
+		if burst := trouble.DeadLetterBurst(p.deadRate, p.At); burst != "" {
+			add(p.Process, "%s", burst)
 		}
 		if p.Trouble != "" {
 			add(p.Process, "%s", p.Trouble)

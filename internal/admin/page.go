@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 //go:embed page.html
@@ -51,10 +52,10 @@ func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
 	err := page.Execute(&b, struct {
 		*gerritstream.Status
 		NotReady []string
-		Burst    bool // of dead letters
+		Burst    string // of dead letters; empty: none
 		Version  string
 		Now      time.Time
-	}{s, notReady(s), s.DeadRate != nil && s.DeadRate.Burst(time.Now()), version, time.Now()})
+	}{s, notReady(s), trouble.DeadLetterBurst(s.DeadRate, time.Now()), version, time.Now()})
 	if err != nil {
 		plain(w, http.StatusInternalServerError, "the page cannot be made: "+err.Error()+"\n")
 		return

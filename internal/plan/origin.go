@@ -17,7 +17,7 @@ const LatestSlack = 10 * time.Second
 const clockTolerance = time.Minute
 
 // startingPosition turns the wish into a position in the stream.
-func startingPosition(s gerritstream.StartAt, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
+func startingPosition(s gerritstream.StartingPosition, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
 	switch {
 	case s.TrimHorizon:
 		return gerritstream.StartingPosition{TrimHorizon: true}, nil
@@ -55,7 +55,7 @@ var ErrStaleListing = errors.New("the listing describes the stream as it was bef
 // the one there is (nil: none). It returns stored itself when nothing is to be
 // changed. A stream made anew begins at its trim horizon, in a new epoch; until
 // when the old one had been handled comes as handled (zero: unknown).
-func NextOrigin(stored *gerritstream.Origin, l gerritstream.Listing, want gerritstream.StartAt, handled time.Time) (*gerritstream.Origin, error) {
+func NextOrigin(stored *gerritstream.Origin, l gerritstream.Listing, want gerritstream.StartingPosition, handled time.Time) (*gerritstream.Origin, error) {
 	if stored == nil {
 		from, err := startingPosition(want, l)
 		if err != nil {

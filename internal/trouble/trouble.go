@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -115,4 +116,14 @@ func betweenWords(r rune) bool {
 		return false
 	}
 	return r < 0x80
+}
+
+// DeadLetterBurst describes dead letters, at a moment of the clock that dates
+// them, that suggest a producer of records of the wrong kind: at least 10, one
+// in 10 records, and one in the last 30 minutes. "": there is no such burst.
+func DeadLetterBurst(d *gerritstream.DeadRate, now time.Time) string {
+	if d == nil || d.Dead < 10 || d.Dead*10 < d.Records || now.Sub(d.Last) >= 30*time.Minute {
+		return ""
+	}
+	return fmt.Sprintf("%d of the last %d records became dead letters: %s: %s", d.Dead, d.Records, d.Reason, d.Detail)
 }

@@ -55,8 +55,8 @@ var programMutants = []mutant{
 	{
 		name: "status: a burst of dead letters is no finding",
 		file: "cmd/gerritstream/statuscheck.go",
-		old:  "p.deadRate.Burst(p.At)",
-		new:  "p.deadRate.Records < 0",
+		old:  "trouble.DeadLetterBurst(p.deadRate, p.At); burst != \"\"",
+		new:  "trouble.DeadLetterBurst(p.deadRate, p.At); burst == \"nothing\"",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{

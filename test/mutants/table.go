@@ -33,7 +33,7 @@ var mutants = []mutant{
 	{
 		name: "a first start beside a foreign leader begins before it",
 		file: "consumer/origin.go",
-		old:  "return gerritstream.StartAt{Time: l.Now}, nil",
+		old:  "return gerritstream.StartingPosition{Time: l.Now}, nil",
 		new:  "return want, nil",
 		pkg:  "./consumer", tests: "TestTheFirstStartBesideAForeignLeader",
 	},
@@ -171,8 +171,8 @@ var mutants = []mutant{
 	{
 		name: "the identity of a record is not stable",
 		file: "identity.go",
-		old:  "	buf = append(buf, eventNamespace[:]...)\n",
-		new:  "	buf = append(buf, eventNamespace[:]...)\n	buf = strconv.AppendInt(buf, int64(len(identities)), 10)\n	identities = append(identities, 1)\n",
+		old:  "	sum := sha1.Sum([]byte(name))",
+		new:  "	identities = append(identities, 1)\n	name += strconv.Itoa(len(identities))\n	sum := sha1.Sum([]byte(name))",
 		more: "\nvar identities []int\n",
 		pkg:  ".", tests: "TestEventIDsAreStable",
 	},
@@ -360,9 +360,9 @@ var mutants = []mutant{
 	},
 	{
 		name: "dead letters: no share of them is a burst",
-		file: "deadrate.go",
-		old:  "return d.Dead >= deadBurst",
-		new:  "return d.Dead > ratedRecords",
+		file: "internal/trouble/trouble.go",
+		old:  "d.Dead < 10 ||",
+		new:  "d.Dead < 201 ||",
 		pkg:  "./consumer", tests: "TestABurstOfDeadLettersIsToldOnce",
 	},
 	{

@@ -19,7 +19,7 @@ type Config struct {
 	Connection      string
 	Kinesis         kinesis.Config
 	Store           Store
-	StartAt         gerritstream.StartAt
+	StartAt         gerritstream.StartingPosition
 	OnBadCheckpoint consumer.BadCheckpointPolicy
 	Memory          int64 // bytes
 	Filter          gerrit.FilterConfig

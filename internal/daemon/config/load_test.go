@@ -85,7 +85,7 @@ func TestLoadFile(t *testing.T) {
 			},
 			TLS: zookeeper.TLS{Cert: creds, Key: creds, CA: creds, VerifyHostname: true},
 		},
-		StartAt:         gerritstream.StartAt{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		StartAt:         gerritstream.StartingPosition{Time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
 		OnBadCheckpoint: consumer.BadCheckpointHalt,
 		Memory:          1 << 30,
 		Filter: gerrit.FilterConfig{Preset: gerrit.PresetNone, Types: []string{"ref-updated", "change-merged"},

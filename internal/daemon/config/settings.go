@@ -198,7 +198,7 @@ var settings = []Setting{
 		Help: "where to begin a stream that was never followed: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
 		More: "`trim-horizon` is the oldest record that the stream still holds. The setting is used once per stream; from then " +
 			"on the stored positions count.",
-		kind: of(func(c *Config) *gerritstream.StartAt { return &c.StartAt }, parseStartAt, formatStartAt),
+		kind: of(func(c *Config) *gerritstream.StartingPosition { return &c.StartAt }, parseStartAt, formatStartAt),
 	},
 	{
 		Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: "latest",

@@ -96,22 +96,22 @@ func parseInt(v string) (int, error) {
 	return n, nil
 }
 
-func parseStartAt(v string) (gerritstream.StartAt, error) {
+func parseStartAt(v string) (gerritstream.StartingPosition, error) {
 	switch v {
 	case "latest":
-		return gerritstream.StartAt{}, nil
+		return gerritstream.StartingPosition{}, nil
 	case "trim-horizon":
-		return gerritstream.StartAt{TrimHorizon: true}, nil
+		return gerritstream.StartingPosition{TrimHorizon: true}, nil
 	}
 	t, err := time.Parse(time.RFC3339, v)
 	if err != nil || t.Year() < 2000 {
-		return gerritstream.StartAt{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
+		return gerritstream.StartingPosition{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
 			v, didYouMean(v, []string{"latest", "trim-horizon"}))
 	}
-	return gerritstream.StartAt{Time: t}, nil
+	return gerritstream.StartingPosition{Time: t}, nil
 }
 
-func formatStartAt(s gerritstream.StartAt) string {
+func formatStartAt(s gerritstream.StartingPosition) string {
 	switch {
 	case s.TrimHorizon:
 		return "trim-horizon"
