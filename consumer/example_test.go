@@ -90,7 +90,7 @@ func Example() {
 	consuming, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	err := consume(consuming, path, 0, func(e sqlite.Event) {
-		fmt.Println(e.Number, e.Event.Type, e.Event.Attributes["key"])
+		fmt.Println(e.Number, e.Entry.Event.Type, e.Entry.Event.Attributes["key"])
 		if e.Number == 2 { // a program goes on until it is stopped
 			stop()
 		}

@@ -113,7 +113,7 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 		var got []string
 		for e, err := range r.Events(t.Context(), 0) {
 			w.must(err)
-			got = append(got, fmt.Sprintf("%s %x", e.Seq, sha256.Sum256(e.Payload)))
+			got = append(got, fmt.Sprintf("%s %x", e.Entry.Seq, sha256.Sum256(e.Entry.Payload)))
 		}
 		var want []string
 		for i, r := range records {

@@ -178,17 +178,17 @@ func TestTrustCountsFromTheBeginning(t *testing.T) {
 		wait(t, 50*time.Second)
 		release()
 		<-won
-		if proof := store.LastBeat(); proof.Sub(began) > 10*time.Second {
+		if proof := store.LastHeartbeat(); proof.Sub(began) > 10*time.Second {
 			t.Errorf("the lease is trusted from %v after its taking began", proof.Sub(began))
 		}
 
 		began = time.Now()
 		release = store.Hold()
-		store.Beat() // soon
+		store.Heartbeat() // soon
 		wait(t, 30*time.Second)
 		release()
 		synctest.Wait()
-		if proof := store.LastBeat(); !proof.Equal(began) {
+		if proof := store.LastHeartbeat(); !proof.Equal(began) {
 			t.Errorf("the beat is dated %v after its beginning", proof.Sub(began))
 		}
 	})

@@ -10,37 +10,35 @@ import (
 
 // Config configures a Store. Only Path must be given.
 type Config struct {
-	// Path of the database file. It and its folder are made when they are
-	// missing, with a line in the log; the folder's own folder is not.
+	// Path of the database file. If it or its folder is missing, it is made and
+	// the log notes it; the folder's own folder is not.
 	Path string
 
 	// GroupAccess lets the group of the file's folder read the queue: the
-	// folder is made with mode 2770 and the files with 0660, or get it if they
-	// are there. They must be writable, for SQLite lets nobody read who cannot
-	// write to the files beside the database. Without it the folder is made
-	// with mode 0700 and the files with 0600.
+	// folder is made with mode 2770, and the files have 0660, instead of 0700
+	// and 0600. They must be writable, for SQLite needs that even to read.
 	GroupAccess bool
 
-	// Process is what others call this process: in Inspect, in logs. Default:
+	// Process is what others call this process, in Inspect and in logs. Empty:
 	// host name and process id.
 	Process string
 
 	// Retention is how long events are kept after they arrived or were queued,
-	// whichever is later, by the service's clock as commits tell it. Zero:
+	// whichever is later, by the service's clock as commits reveal it. Zero:
 	// DefaultRetention. Negative: for ever.
 	Retention time.Duration
 
-	// LeaseTTL is how long the leadership of a process that died stands.
-	// Shorter than a process may be paused by a busy machine, leaderships move
-	// without need. Zero: DefaultLeaseTTL. At least 100 ms.
+	// LeaseTTL is how long a process that died keeps its leaderships. If it is
+	// shorter than a busy machine may pause a process, leaderships move without
+	// need. Zero: DefaultLeaseTTL. At least 100 ms.
 	LeaseTTL time.Duration
 
-	// Logger gets what an operator should know. nil: nobody does.
+	// Logger gets what an operator should know. nil: nothing is logged.
 	Logger *slog.Logger
 
-	// Now is the local clock: commits, beats and reports are dated by it, for
-	// people. nil: time.Now. No lease is decided by it, and nothing is removed
-	// while it differs from the service's by more than an hour.
+	// Now is the local clock: it dates commits, heartbeats and reports, for
+	// people. nil: time.Now. It decides no lease, and nothing is removed while
+	// it differs from the service's by more than an hour.
 	Now func() time.Time
 }
 
@@ -50,7 +48,7 @@ const (
 	DefaultLeaseTTL  = 5 * time.Second
 )
 
-// minLeaseTTL is below what a beat through a disk can keep up with.
+// minLeaseTTL is the least for which heartbeats through a disk may keep up.
 const minLeaseTTL = 100 * time.Millisecond
 
 // complete checks the configuration and fills in what was left out.

@@ -12,29 +12,24 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-var (
-	// errClosed: the Store was closed.
-	errClosed = errors.New("the store is closed")
+// errUnknownOutcome: the transaction may have been written or not.
+var errUnknownOutcome = errors.New("unknown whether it was written")
 
-	// errUnknownOutcome: the transaction may have been written or not.
-	errUnknownOutcome = errors.New("whether it was written is not known")
-)
-
-// damaged is the error of a file that SQLite finds corrupt, or finds to be none
-// of its own.
+// damaged is the error of a file that SQLite finds corrupt, or does not
+// recognize.
 type damaged struct {
 	path string
 	err  error
 }
 
 func (e *damaged) Error() string {
-	return fmt.Sprintf("%s is damaged or no database (%v): restore a back-up, or move the file away together with its -wal and "+
-		"-shm files to begin with an empty one", e.path, e.err)
+	return fmt.Sprintf("%s is damaged or not a database (%v): restore a backup, or move the file away together with its -wal "+
+		"and -shm files to start with an empty one", e.path, e.err)
 }
 
 func (e *damaged) Unwrap() error { return e.err }
 
-// code returns SQLite's primary result code; 0 when err is none of SQLite's.
+// code returns SQLite's primary result code; 0 when err is not SQLite's.
 func code(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {
@@ -44,19 +39,19 @@ func code(err error) int {
 }
 
 // passing reports whether a statement failed for a reason that may pass:
-// another process' lock, a full disk, trouble of the disk, a file system that
-// became read-only.
+// another process' lock, a full or failing disk, a file system that became
+// read-only.
 func passing(err error) bool {
 	switch code(err) {
-	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_READONLY,
-		lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM, lib.SQLITE_INTERRUPT:
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_PROTOCOL, lib.SQLITE_FULL, lib.SQLITE_IOERR,
+		lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM, lib.SQLITE_INTERRUPT:
 		return true
 	}
 	return false
 }
 
-// explain puts what SQLite says of a statement of which nothing was written
-// into the Store's words.
+// explain turns SQLite's error for a statement that wrote nothing into the
+// Store's.
 func explain(path string, err error) error {
 	if passing(err) {
 		return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
@@ -64,8 +59,8 @@ func explain(path string, err error) error {
 	return explainRead(path, err)
 }
 
-// explainRead puts what SQLite says of a reading into words. SQLite has several
-// for a user who lacks a permission.
+// explainRead does the same for a read. SQLite has several errors for a missing
+// permission.
 func explainRead(path string, err error) error {
 	switch code(err) {
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
@@ -78,7 +73,7 @@ func explainRead(path string, err error) error {
 	return err
 }
 
-// openError names the file once.
+// openError names the file, once.
 func openError(verb, path string, err error) error {
 	var d *damaged
 	if errors.As(err, &d) {
@@ -87,22 +82,22 @@ func openError(verb, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, path, err)
 }
 
-// checkPermission reports what this user may not write to. Nobody reads a
-// database without that: SQLite locks in the -shm file, and makes it where
-// nobody else has the database open.
+// checkPermission reports what this user may not write to. Even reading needs
+// that: SQLite takes its locks in the -shm file, and makes it if nobody else
+// has the database open.
 func checkPermission(path string) error {
 	for _, p := range []string{filepath.Dir(path), path, path + beside[0], path + beside[1]} {
 		if err := writable(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s cannot be written to (%w): SQLite lets nobody read who may not write there; "+
-				"sqlite.group_access lets a group", p, err)
+			return fmt.Errorf("no write access to %s (%w): SQLite needs it even to read; "+
+				"sqlite.group_access gives it to a group", p, err)
 		}
 	}
 	return nil
 }
 
-// explainCommit does the same for a COMMIT, which a failure of the disk leaves
-// undecided: what it wrote to the WAL may count after the next crash. A full
-// disk and a lock stop it before that.
+// explainCommit does the same for a COMMIT. A failing disk leaves its outcome
+// open: what it wrote to the write-ahead log may count after the next crash. A
+// full disk and a lock stop it before that.
 func explainCommit(path string, err error) error {
 	switch code(err) {
 	case lib.SQLITE_FULL, lib.SQLITE_BUSY:

@@ -11,14 +11,14 @@ import (
 
 // Intercept makes f stand around each write of a Store. Call it before the
 // Store is used.
-func (s *Store) Intercept(f storekit.Intercept) { s.intercept = f }
+func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 
 // ID is what the file calls a Store's process.
 func (s *Store) ID() string { return s.id }
 
 // Kill ends a Store as SIGKILL would: nothing more is written, nothing is
 // resigned. It does not wait.
-func (s *Store) Kill() { s.closing.Do(func() { close(s.stop) }) }
+func (s *Store) Kill() { _ = s.closing.do(func() error { s.end(errClosed); return nil }) }
 
 // Reap waits for a killed Store and closes its file.
 func (s *Store) Reap() error {
@@ -34,16 +34,16 @@ func (s *Store) RemoveExpired(before time.Time) (int64, error) {
 
 // Say runs a statement on the writing connection, by way of the writer.
 func (s *Store) Say(statement string) error {
-	return s.writer.do(context.Background(), func(*statements) error {
-		_, err := s.writer.conn.ExecContext(context.Background(), statement)
+	return s.writer.do(context.Background(), func(tx *transaction) error {
+		_, err := tx.conn.ExecContext(context.Background(), statement)
 		return err
 	})
 }
 
 // Pragma reads a setting of the writing connection.
 func (s *Store) Pragma(name string) (value string, err error) {
-	err = s.writer.do(context.Background(), func(*statements) error {
-		return s.writer.conn.QueryRowContext(context.Background(), "PRAGMA "+name).Scan(&value)
+	err = s.writer.do(context.Background(), func(tx *transaction) error {
+		return tx.conn.QueryRowContext(context.Background(), "PRAGMA "+name).Scan(&value)
 	})
 	return value, err
 }
@@ -54,7 +54,7 @@ func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Do has the writer run a job, which writes nothing.
 func (s *Store) Do(ctx context.Context, job func()) error {
-	return s.writer.do(ctx, func(*statements) error {
+	return s.writer.do(ctx, func(*transaction) error {
 		job()
 		return nil
 	})
@@ -73,12 +73,12 @@ func (s *Store) Hold() (release func()) {
 	return func() { close(free) }
 }
 
-// Beat asks for a beat, soon.
-func (s *Store) Beat() { s.wakeKeeper.Set() }
+// Heartbeat asks for a heartbeat at once.
+func (s *Store) Heartbeat() { s.heartbeat.wake.Set() }
 
-// LastBeat is from when on the process trusts its leaderships.
-func (s *Store) LastBeat() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lastBeat
+// LastHeartbeat is since when the process trusts its leaderships.
+func (s *Store) LastHeartbeat() time.Time {
+	s.heartbeat.mu.Lock()
+	defer s.heartbeat.mu.Unlock()
+	return s.heartbeat.last
 }

@@ -3,7 +3,7 @@
 package sqlite
 
 // filesystemOf knows file systems on Linux only.
-func filesystemOf(string) (name string, f footing, err error) { return "", solid, nil }
+func filesystemOf(string) (name string, kind fsKind, err error) { return "", disk, nil }
 
 // mounted knows mounts on Linux only.
 func mounted(string) bool { return false }

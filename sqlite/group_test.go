@@ -1,149 +1,177 @@
 package sqlite_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"errors"
-	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// group is a group that users are put into for a test.
-const group = 4711
-
-// Users of the group read the queue and say what they have handled, while
-// processes have it open and while none has, whatever the umask of the
-// processes is; and what a reader leaves beside the file does not stop them.
-// Others get nothing.
-func TestGroupAccess(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can be several users")
-	}
-	path := inFolder(t)
-	must(t, os.Chown(filepath.Dir(path), nobody-1, group))
-	must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
-	as := func(user, of uint32, role string) error {
-		cmd := play(t, role, path)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{of}}}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return errors.Join(err, errors.New(string(bytes.TrimSpace(out))))
-		}
-		return nil
-	}
-	for range 2 {
-		must(t, as(nobody-1, group, "owner of a group"))
-		must(t, as(nobody, group, "member of a group"))
-	}
-	umask := syscall.Umask(0o077)
-	store := openWith(t, sqlite.Config{Path: path, GroupAccess: true})
-	syscall.Umask(umask)
-	must(t, elect(t, store, shardB).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
-	must(t, as(nobody, group, "member of a group"))
-	for _, role := range []string{"member of a group", "operator of a group"} {
-		must(t, wantError(as(nobody, nobody, role), nil, "permission denied"))
-		must(t, os.Chmod(filepath.Dir(path), 0o775|os.ModeSetgid)) //nolint:gosec // others get in, and cannot read the file
-		err := as(nobody, nobody, role)
-		must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
-		must(t, wantError(err, nil, "SQLite lets nobody read who may not write there"))
-		if strings.Contains(err.Error(), gerritstream.ErrRetryLater.Error()) {
-			t.Errorf("who may not read is told to try again: %v", err)
-		}
-	}
+func announce(t *testing.T, store *sqlite.Store) {
+	t.Helper()
+	must(t, store.Advertise(t.Context(), gerritstream.MemberInfo{Process: "process", Readable: true}))
 }
 
-func init() {
-	roles["owner of a group"] = commitOnce
-	roles["member of a group"] = readAsMember
-	roles["operator of a group"] = func(path string) error {
-		o, err := sqlite.OpenOperator(context.Background(), path)
-		if err != nil {
-			return err
+func muster(t *testing.T, store *sqlite.Store) gerritstream.GroupState {
+	t.Helper()
+	m, err := store.GroupState(t.Context(), []gerritstream.ShardID{shardA})
+	must(t, err)
+	return m
+}
+
+// While nothing changes, nothing is written about members and candidates,
+// however many look and wait.
+func TestAQuietCrewWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		leader, candidate := s.open(), s.open()
+		announce(t, leader)
+		announce(t, candidate)
+		elect(t, leader, shardA)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _, _ = candidate.Campaign(ctx, 0, shardA) }()
+		wait(t, 10*time.Second)
+		if line := muster(t, leader).Candidates[shardA]; len(line) != 2 {
+			t.Fatalf("the line is %+v", line)
 		}
-		return o.Close(context.Background())
-	}
-}
-
-// commitOnce queues an event as a process with a strict umask does.
-func commitOnce(path string) error {
-	syscall.Umask(0o077)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: path, GroupAccess: true, LeaseTTL: time.Second})
-	if err != nil {
-		return err
-	}
-	term, err := store.Campaign(ctx, 0, shardA)
-	if err == nil {
-		err = term.Commit(ctx, gerritstream.Commit{Position: position("1"), Entries: []gerritstream.Entry{entry(shardA, "1", 10)}})
-	}
-	return errors.Join(err, store.Close(ctx))
-}
-
-// readAsMember reads the queue as a consumer does.
-func readAsMember(path string) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	r, err := sqlite.OpenReader(ctx, path)
-	if err != nil {
-		return err
-	}
-	n := 0
-	for _, err := range r.Events(ctx, 0) {
-		if err != nil {
-			return errors.Join(err, r.Close(ctx))
+		s.say(`CREATE TABLE written (what TEXT)`)
+		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates", "UPDATE OF announcement ON processes"} {
+			s.say(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
 		}
-		n++
-	}
-	if err := r.Close(ctx); err != nil || n != 1 {
-		return errors.Join(err, errors.New("the queue is not read"))
-	}
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, `INSERT INTO consumers (name, n, at) VALUES ('member', 1, 0) ON CONFLICT DO UPDATE SET n = 1`)
-	return errors.Join(err, db.Close())
-}
-
-// The folder and the files get the group's modes, also where they are there
-// already with stricter ones.
-func TestGroupModes(t *testing.T) {
-	defer syscall.Umask(syscall.Umask(0o077))
-	path := filepath.Join(t.TempDir(), "folder", "store.db")
-	check := func(folder, file os.FileMode) {
-		t.Helper()
-		for p, want := range map[string]os.FileMode{filepath.Dir(path): folder | os.ModeDir, path: file, path + "-wal": file, path + "-shm": file} {
-			if info, err := os.Stat(p); err != nil || info.Mode() != want {
-				t.Errorf("%s: mode %v, %v, want %v", p, info.Mode(), err, want)
+		seen := muster(t, leader)
+		for range 60 {
+			waiting, stop := context.WithTimeout(ctx, time.Second)
+			if _, err := leader.WaitGroupChange(waiting, seen); err == nil {
+				t.Error("a wait ended, and nothing has changed")
 			}
+			stop()
+			muster(t, candidate)
+		}
+		var n int
+		must(t, s.raw.QueryRowContext(t.Context(), `SELECT count(*) FROM written`).Scan(&n))
+		if n != 0 {
+			t.Errorf("%d writes in a quiet minute", n)
+		}
+		announce(t, leader) // and the triggers do see what is written
+		must(t, s.raw.QueryRowContext(t.Context(), `SELECT count(*) FROM written`).Scan(&n))
+		if n != 1 {
+			t.Errorf("an announcement was seen %d times", n)
+		}
+	})
+}
+
+// A process that died long ago is no member to one that has just begun,
+// although it has not seen it for a TTL; one that lives is, at once.
+func TestLongDeadMembersAreNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		dead, alive := s.open(), s.open()
+		announce(t, dead)
+		announce(t, alive)
+		dead.Kill()
+		wait(t, 10*time.Minute)
+		if m := muster(t, s.open()); len(m.Members) != 1 || m.Members[0].ID != alive.ID() {
+			t.Errorf("the members are %+v, want %s", m.Members, alive.ID())
+		}
+	})
+}
+
+// A killed member is noticed within the TTL and a look; one that leaves in good
+// order at the next look.
+func TestLeavingIsNoticed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		leave  func(t *testing.T, s *sqlite.Store)
+		within time.Duration
+	}{
+		"killed": {func(_ *testing.T, s *sqlite.Store) { s.Kill() }, 6 * time.Second},
+		"closed": {func(t *testing.T, s *sqlite.Store) { t.Helper(); must(t, s.Close(t.Context())) }, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newShared(t)
+				watcher := s.open()
+				leaver := openWith(t, sqlite.Config{Path: s.path})
+				announce(t, watcher)
+				announce(t, leaver)
+				elect(t, leaver, shardA)
+				wait(t, 10*time.Second)
+				seen := muster(t, watcher)
+				began := time.Now()
+				tt.leave(t, leaver)
+				left, err := watcher.WaitGroupChange(t.Context(), seen)
+				if took := time.Since(began); err != nil || !left || took > tt.within {
+					t.Errorf("left %v, %v, after %v", left, err, took)
+				}
+				elect(t, watcher, shardA)
+				if took := time.Since(began); took > tt.within {
+					t.Errorf("its leadership was another's after %v", took)
+				}
+				if name == "killed" {
+					must(t, leaver.Reap())
+				}
+			})
+		})
+	}
+}
+
+// What a process said that is no member of the crew any more does not stay.
+func TestACrewLeavesNothingBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	first := openWith(t, sqlite.Config{Path: path})
+	second := openWith(t, sqlite.Config{Path: path})
+	announce(t, first)
+	announce(t, second)
+	elect(t, first, shardA)
+	gone := make(chan error, 1)
+	go func() { _, err := second.Campaign(t.Context(), 0, shardA); gone <- err }()
+	for deadline := time.After(30 * time.Second); len(muster(t, first).Candidates[shardA]) != 2; {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("the candidate is not in the line")
 		}
 	}
-	store := openWith(t, sqlite.Config{Path: path, GroupAccess: true})
-	check(0o770|os.ModeSetgid, 0o660)
-	must(t, store.Close(t.Context()))
-
-	must(t, os.Chmod(path, 0o600))
-	var log bytes.Buffer
-	warnings := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store = openWith(t, sqlite.Config{Path: path, GroupAccess: true, Logger: warnings})
-	check(0o770|os.ModeSetgid, 0o660)
-	must(t, store.Close(t.Context()))
-	if strings.Contains(log.String(), "others than") {
-		t.Errorf("what is wanted is warned about: %s", &log)
+	must(t, second.Close(t.Context()))
+	<-gone
+	must(t, first.Close(t.Context()))
+	db, err := sql.Open("sqlite", path)
+	must(t, err)
+	defer db.Close()
+	var rows int
+	must(t, db.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM processes) + (SELECT count(*) FROM candidates)`).Scan(&rows))
+	if rows != 0 {
+		t.Errorf("%d rows are left of processes and candidates", rows)
 	}
+}
 
-	must(t, os.Chmod(filepath.Dir(path), 0o700)) //nolint:gosec // it is a folder
-	openWith(t, sqlite.Config{Path: path, GroupAccess: true, Logger: warnings})
-	if !strings.Contains(log.String(), "the group may not use the folder") || !strings.Contains(log.String(), "mode=0700") {
-		t.Errorf("a folder that is closed to the group is not warned about: %s", &log)
-	}
+// Who wins leaves the line in the same transaction: it never stands behind
+// itself.
+func TestALeaderLeavesTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		first, second := s.open(), s.open()
+		term := elect(t, first, shardA)
+		won := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := second.Campaign(ctx, 0, shardA)
+			won <- err
+		}()
+		wait(t, 5*time.Second)
+		if line := muster(t, first).Candidates[shardA]; len(line) != 2 {
+			t.Fatalf("the line is %+v", line)
+		}
+		must(t, term.Resign(t.Context()))
+		must(t, <-won)
+		if line := muster(t, first).Candidates[shardA]; len(line) != 1 || line[0].Member != second.ID() {
+			t.Errorf("the line is %+v, want %s alone", line, second.ID())
+		}
+	})
 }

@@ -14,16 +14,16 @@ import (
 
 // Inspect implements gerritstream.Store.
 func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
-	if err := s.inPlace(); err != nil {
+	if err := s.check(); err != nil {
 		return gerritstream.Inspection{}, err
 	}
 	in, err := inspect(ctx, s.reading, s.place.real)
-	return in, explainRead(s.path, err)
+	return in, explainRead(s.place.path, err)
 }
 
-// Inspect returns what the store in a file knows, without becoming a member of
-// it: for `status`. The file may be in use; one that is missing is an error and
-// is not made.
+// Inspect returns what the store in a file knows, without taking part in it:
+// for `status`. The file may be in use; one that is missing is an error and is
+// not made.
 func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) {
 	r, err := OpenReader(ctx, path)
 	if err != nil {
@@ -38,48 +38,38 @@ func Inspect(ctx context.Context, path string) (gerritstream.Inspection, error) 
 
 // inspect reads everything at one moment. path is where the file is.
 func inspect(ctx context.Context, db *sql.DB, path string) (in gerritstream.Inspection, err error) {
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return in, err
-	}
-	defer func() { err = errors.Join(err, tx.Rollback()) }()
-	if in.Origin, err = readStart(ctx, tx); err != nil {
-		return in, err
-	}
-	size, err := walSize(path)
-	if err != nil {
-		return in, err
-	}
-	in.Log = &gerritstream.WriteAheadLog{Bytes: size}
-	if err := inspectCounts(ctx, tx, &in); err != nil {
-		return in, err
-	}
-	now := time.Now().UnixMilli()
-	if in.Shards, err = inspectShards(ctx, tx, in.Origin, now); err != nil {
-		return in, err
-	}
-	in.Reports, err = inspectReports(ctx, tx, now)
+	err = view(ctx, db, func(tx *sql.Tx) (err error) {
+		if in.Origin, err = readOrigin(ctx, tx); err != nil {
+			return err
+		}
+		size, err := walSize(path)
+		if err != nil {
+			return err
+		}
+		in.Log = &gerritstream.WriteAheadLog{Bytes: size}
+		now := time.Now().UnixMilli()
+		if err := inspectCounts(ctx, tx, &in); err != nil {
+			return err
+		}
+		if err := inspectShards(ctx, tx, &in, now); err != nil {
+			return err
+		}
+		return inspectReports(ctx, tx, &in, now)
+	})
 	return in, err
 }
 
-// inspectCounts reads how much there is, and how much was there.
+// inspectCounts reads how much the store holds, and how much it has removed.
 func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection) error {
-	err := tx.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters)`).
-		Scan(&in.Queue, &in.DeadLetters)
+	_, err := get(ctx, tx, []any{&in.Queue, &in.DeadLetters},
+		`SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM dead_letters)`)
 	if err != nil {
 		return err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT name, value FROM counters`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return each(ctx, tx, func(rows *sql.Rows) error {
 		var name string
 		var value int64
-		if err := rows.Scan(&name, &value); err != nil {
-			return err
-		}
+		err := rows.Scan(&name, &value)
 		switch name {
 		case walHeldSince:
 			if value != 0 {
@@ -94,73 +84,48 @@ func inspectCounts(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection)
 		case "expired unread at":
 			in.ExpiredUnreadAt = storekit.FromMillis(value)
 		}
-	}
-	return rows.Err()
+		return err
+	}, `SELECT name, value FROM counters`)
 }
 
-// inspectShards describes the shards that were ever led or have a position in
-// the current epoch. A process whose last beat is longer ago than its leases
-// live leads nothing.
-func inspectShards(ctx context.Context, tx *sql.Tx, start *gerritstream.Origin, now int64) (map[gerritstream.ShardID]gerritstream.InspectedShard, error) {
-	epoch := 0
-	if start != nil {
-		epoch = start.Epoch
-	}
-	rows, err := tx.QueryContext(ctx, `
-		WITH shards (shard) AS (SELECT shard FROM leases UNION SELECT shard FROM positions WHERE epoch = ?1)
+// inspectShards reads the shards that were ever led or have a position in the
+// current epoch. A process whose last heartbeat is older than its TTL leads
+// nothing.
+func inspectShards(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection, now int64) error {
+	in.Shards = map[gerritstream.ShardID]gerritstream.InspectedShard{}
+	return each(ctx, tx, func(rows *sql.Rows) error {
+		var shard gerritstream.ShardID
+		var s gerritstream.InspectedShard
+		var raw []byte
+		var committed int64
+		err := rows.Scan(&shard, &s.Term, &s.Leader, &raw, &committed)
+		if raw != nil {
+			p := storekit.StoredPosition(raw, storekit.FromMillis(committed))
+			s.Position, s.Committed = &p.Position, p.Committed
+		}
+		in.Shards[shard] = s
+		return err
+	}, `WITH shards (shard) AS (SELECT shard FROM leases UNION SELECT shard FROM positions WHERE epoch = ?1)
 		SELECT s.shard, coalesce(l.term, 0), coalesce(p.name, ''), o.position, coalesce(o.committed, 0)
 		FROM shards s LEFT JOIN leases l ON l.shard = s.shard
 			LEFT JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ?2
-			LEFT JOIN positions o ON o.shard = s.shard AND o.epoch = ?1`, epoch, now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	shards := map[gerritstream.ShardID]gerritstream.InspectedShard{}
-	for rows.Next() {
-		shard, s, err := scanShard(rows)
-		if err != nil {
-			return nil, err
-		}
-		shards[shard] = s
-	}
-	return shards, rows.Err()
+			LEFT JOIN positions o ON o.shard = s.shard AND o.epoch = ?1`,
+		(&gerritstream.Stored{Origin: in.Origin}).Epoch(), now)
 }
 
-func scanShard(rows *sql.Rows) (shard gerritstream.ShardID, s gerritstream.InspectedShard, err error) {
-	var raw []byte
-	var committed int64
-	if err := rows.Scan(&shard, &s.Term, &s.Leader, &raw, &committed); err != nil {
-		return "", s, err
-	}
-	if raw == nil {
-		return shard, s, nil
-	}
-	p := storekit.StoredPosition(raw, storekit.FromMillis(committed))
-	s.Position, s.Committed = &p.Position, p.Committed
-	return shard, s, nil
-}
-
-// inspectReports returns the reports of the processes that are alive. One that
-// cannot be understood is left out: it is another version's, and for people.
-func inspectReports(ctx context.Context, tx *sql.Tx, now int64) (reports []gerritstream.Report, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT name, reported, report FROM processes
-		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+// inspectReports reads the reports of the processes that are alive. A report
+// that cannot be understood is left out: another version wrote it, for people.
+func inspectReports(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection, now int64) error {
+	return each(ctx, tx, func(rows *sql.Rows) error {
 		var r gerritstream.Report
 		var at int64
 		var status []byte
-		if err := rows.Scan(&r.Process, &at, &status); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&r.Process, &at, &status)
 		r.At = storekit.FromMillis(at)
 		if json.Unmarshal(status, &r.Status) == nil {
-			reports = append(reports, r)
+			in.Reports = append(in.Reports, r)
 		}
-	}
-	return reports, rows.Err()
+		return err
+	}, `SELECT name, reported, report FROM processes
+		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)
 }

@@ -6,19 +6,17 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // place is where an open database lies.
 type place struct {
 	path  string // as it was given; it may be a link
 	real  string // without links: SQLite keeps the -wal and -shm files beside this one
-	files []inUse
+	files []openFile
 }
 
-// inUse is a file of the database as it was when it was opened.
-type inUse struct {
+// openFile is a file of the database as it was when it was opened.
+type openFile struct {
 	path string
 	info fs.FileInfo
 }
@@ -30,21 +28,20 @@ var beside = []string{"-wal", "-shm"}
 // note remembers the files of a database that has just been opened. main is its
 // file as it was before that.
 func (p *place) note(main fs.FileInfo) error {
-	p.files = []inUse{{p.path, main}}
+	p.files = []openFile{{p.path, main}}
 	for _, ending := range beside {
 		info, err := os.Stat(p.real + ending)
 		if err != nil {
 			return fmt.Errorf("look for the file that SQLite keeps beside it: %w", err)
 		}
-		p.files = append(p.files, inUse{p.real + ending, info})
+		p.files = append(p.files, openFile{p.real + ending, info})
 	}
 	return p.check()
 }
 
-// check reports a file that was removed or replaced by another: nobody finds
-// what is written into a file without a name. A file that cannot be looked at
-// just now is left to SQLite. Nothing is opened: closing it would give up
-// SQLite's locks.
+// check reports a file that was removed or replaced: what is written to a file
+// without a name is lost. A file that cannot be looked at for now is left to
+// SQLite. Nothing is opened: closing it would release SQLite's locks.
 func (p *place) check() error {
 	for _, f := range p.files {
 		info, err := os.Stat(f.path)
@@ -67,42 +64,4 @@ func (p *place) checkWritable() error {
 		}
 	}
 	return nil
-}
-
-// inPlace returns ErrStoreGone once the database is not where it was opened, or
-// may not be written to. The keeper asks once a beat, and so does each method
-// before it reads.
-func (s *Store) inPlace() error {
-	err := s.place.check()
-	if err == nil {
-		err = s.place.checkWritable()
-	}
-	if err != nil {
-		return s.condemn(err)
-	}
-	return s.fate()
-}
-
-// fate returns why the store cannot be used any more; nil: it can.
-func (s *Store) fate() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.doom
-}
-
-// condemn ends the use of the store for good, with its terms and all calls
-// under way. It returns why, as the first caller had it.
-func (s *Store) condemn(why error) error {
-	s.mu.Lock()
-	first := s.doom == nil
-	if first {
-		s.doom = fmt.Errorf("%w: %w", gerritstream.ErrStoreGone, why)
-		close(s.condemned)
-	}
-	doom := s.doom
-	s.mu.Unlock()
-	if first {
-		s.endAll(doom)
-	}
-	return doom
 }

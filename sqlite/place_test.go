@@ -179,7 +179,7 @@ func madeReadOnly(path string) error {
 		return err
 	}
 	_, err = sqlite.Open(ctx, sqlite.Config{Path: path})
-	return wantError(err, os.ErrPermission, "cannot be written to")
+	return wantError(err, os.ErrPermission, "no write access to")
 }
 
 // A copy that lost WAL mode gets it back before anything is written to it;
@@ -209,18 +209,18 @@ func TestMissingFolders(t *testing.T) {
 	var log recorder
 	path := filepath.Join(folder, "made", "store.db")
 	must(t, openWith(t, sqlite.Config{Path: path, Logger: log.logger()}).Close(t.Context()))
-	for _, want := range []string{"made the folder", "made the database"} {
+	for _, want := range []string{"created database folder", "created database\" "} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q:\n%s", want, log.String())
 		}
 	}
 
 	_, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(folder, "volume", "folder", "store.db")})
-	must(t, wantError(err, nil, filepath.Join(folder, "volume")+" is not there"))
+	must(t, wantError(err, nil, filepath.Join(folder, "volume")+" does not exist"))
 	link := filepath.Join(folder, "link.db")
 	must(t, os.Symlink(filepath.Join(folder, "volume", "store.db"), link))
 	_, err = sqlite.Open(t.Context(), sqlite.Config{Path: link})
-	must(t, wantError(err, nil, "link to a file that is not there"))
+	must(t, wantError(err, nil, "link to a missing file"))
 	if _, err := os.Lstat(filepath.Join(folder, "volume")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder for a volume was made: %v", err)
 	}

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/gerritstream/gerritstream"
@@ -12,53 +11,39 @@ import (
 
 // readPosition reads one position. ok is false when there is none.
 func readPosition(ctx context.Context, q querier, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
-	row := q.QueryRowContext(ctx, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`, epoch, shard)
-	return scanPosition(row)
-}
-
-// positionOf does the same in the writer's transaction.
-func positionOf(st *statements, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
-	return scanPosition(st.getPosition.QueryRowContext(context.Background(), epoch, shard))
-}
-
-func scanPosition(row *sql.Row) (pos gerritstream.Position, ok bool, err error) {
 	var raw []byte
-	err = row.Scan(&raw)
-	if errors.Is(err, sql.ErrNoRows) {
-		return gerritstream.Position{}, false, nil
-	}
-	if err == nil {
+	ok, err = get(ctx, q, []any{&raw}, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`, epoch, shard)
+	if ok {
 		pos, err = storekit.ReadPosition(raw)
 	}
-	return pos, err == nil, err
+	return pos, ok && err == nil, err
 }
 
 // Positions implements gerritstream.Store.
 func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.ShardID]gerritstream.Position, error) {
-	if err := s.inPlace(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	positions := map[gerritstream.ShardID]gerritstream.Position{}
-	rows, err := s.reading.QueryContext(ctx, `SELECT shard, position FROM positions WHERE epoch = ?`, epoch)
-	if err != nil {
-		return nil, explainRead(s.path, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	err := each(ctx, s.reading, func(rows *sql.Rows) error {
 		var shard gerritstream.ShardID
 		var raw []byte
-		if err := rows.Scan(&shard, &raw); err != nil {
-			return nil, explainRead(s.path, err)
+		err := rows.Scan(&shard, &raw)
+		if err != nil {
+			return err
 		}
 		if positions[shard], err = storekit.ReadPosition(raw); err != nil {
-			return nil, fmt.Errorf("read position of %s: %w", shard, err)
+			return fmt.Errorf("read position of %s: %w", shard, err)
 		}
+		return nil
+	}, `SELECT shard, position FROM positions WHERE epoch = ?`, epoch)
+	if err != nil {
+		return nil, explainRead(s.place.path, err)
 	}
-	return positions, explainRead(s.path, rows.Err())
+	return positions, nil
 }
 
-// Checkpoints implements gerritstream.Store: no other program leads shards in a
-// file of ours.
+// Checkpoints implements gerritstream.Store: no foreign leader uses this file.
 func (s *Store) Checkpoints(context.Context, []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
 	return nil, nil
 }

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,21 +16,21 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Reader reads a store's file without becoming a member of it. It changes
-// nothing and may be used while processes write.
+// Reader reads a store's file without taking part in it. It changes nothing and
+// may be used while processes write.
 type Reader struct {
 	db      *sql.DB
 	path    string
 	info    os.FileInfo // of the file as it was opened
 	closing closing
 
-	hasAttributes atomic.Bool // events have them; else the file is of an older version, or was when it was looked at last
+	hasAttributes atomic.Bool // the file's events have them: it is not, or no longer, of an older version
 }
 
 // Event is an event as the queue holds it.
 type Event struct {
-	gerritstream.Entry
-	Number int64     // its place in the queue: grows in the order of the commits, with gaps, and never comes twice
+	Entry  gerritstream.Entry
+	Number int64     // its place in the queue: grows in the order of the commits, with gaps, and is never used again
 	Queued time.Time // by the clock of the process that queued it, to the millisecond
 }
 
@@ -54,13 +53,9 @@ func openReader(ctx context.Context, path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dsn(path, "ro", "query_only(1)"))
+	db, err := openExisting(ctx, path, dsn(path, "ro", "query_only(1)"))
 	if err != nil {
 		return nil, err
-	}
-	db.SetMaxOpenConns(2)
-	if err := checkStore(ctx, db, path); err != nil {
-		return nil, errors.Join(err, db.Close())
 	}
 	return &Reader{db: db, path: path, info: info}, nil
 }
@@ -86,42 +81,42 @@ func existing(path string) (string, error) {
 	return path, nil
 }
 
-// checkStore refuses a file that is no store, and one of a newer version.
-func checkStore(ctx context.Context, db *sql.DB, path string) error {
+// openExisting opens a database, and refuses one that is not a store, and one
+// of a newer version.
+func openExisting(ctx context.Context, path, dsn string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(2)
 	s, err := readSchema(ctx, db)
 	switch {
 	case err != nil:
-		return explainRead(path, err)
+		err = explainRead(path, err)
 	case s.empty():
-		return errors.New("it is empty: nothing has run on it yet")
+		err = errors.New("it is empty: nothing has run on it yet")
+	default:
+		err = s.check()
 	}
-	return s.check()
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 // Close closes the file; what is ranged over fails. It waits for nothing, and
 // returns the same each time it is called.
-func (r *Reader) Close(context.Context) error { return r.closing.close(r.db) }
+func (r *Reader) Close(context.Context) error { return r.closing.do(r.db.Close) }
 
-// closing closes a database once.
-type closing struct {
-	once sync.Once
-	err  error
-}
-
-func (c *closing) close(db *sql.DB) error {
-	c.once.Do(func() { c.err = db.Close() })
-	return c.err
-}
-
-// The bounds of what one read takes: reads are short, so that the WAL can be
-// carried over into the file, and what was read is held. A single event may be
+// The bounds of one read: it is short, so that the write-ahead log can be moved
+// into the database, and what it reads is held in memory. A single event may be
 // larger.
 const (
 	readPage  = 500
 	readBytes = 4 << 20
 )
 
-// Events yields the events behind a number (0: from the oldest held), in the
+// Events yields the events after a number (0: from the oldest held), in the
 // order of their commits, to the last one there is. An error is the last pair.
 func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -147,16 +142,16 @@ func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error
 // followEvery is how often Follow looks for events once it has read all.
 const followEvery = 100 * time.Millisecond
 
-// Follow yields the events behind a number (0: from the oldest held), as Events
-// does, and goes on with those that are queued later, within about a tenth of a
-// second, until ctx ends or the caller breaks off. It holds a few MiB of events
-// at a time, or one that is larger, and nothing of the file while the caller is
-// busy or there is nothing to read.
+// Follow yields the events after a number (0: from the oldest held), as Events
+// does, and then those that are queued later, within about a tenth of a second,
+// until ctx ends or the caller breaks off. It holds a few MiB of events at a
+// time, or one that is larger, and no lock on the file while the caller is busy
+// or there is nothing to read.
 //
-// An error is the last pair: that of ctx, ErrStoreGone when another file lies
-// in the place of this one, or one of SQLite's, after which it may be tried
-// again. The Number of the last event handled is where to go on: a consumer
-// that must handle each event keeps it with its results, and writes it to the
+// An error is the last pair: that of ctx, ErrStoreGone when another file has
+// taken the place of this one, or one of SQLite's, after which Follow may be
+// called again, with the Number of the last event handled. A consumer that must
+// handle each event keeps that number with its results, and writes it to the
 // table consumers, so that events which retention removes unread are noticed.
 func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -175,14 +170,10 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error
 	}
 }
 
-// pause waits until it is time to look again. A file that is not this one any
-// more is an error: nothing will come.
+// pause waits until it is time to look again. If the file has been replaced,
+// nothing will come any more: that is an error.
 func (r *Reader) pause(ctx context.Context) error {
-	timer := time.NewTimer(followEvery)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if !storekit.Sleep(ctx, followEvery) {
 		return context.Cause(ctx)
 	}
 	info, err := os.Stat(r.path)
@@ -195,13 +186,22 @@ func (r *Reader) pause(ctx context.Context) error {
 	return nil
 }
 
-// page reads the next events.
+// page reads the next events. A file of an older version has no attributes.
 func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error) {
-	query, err := r.nextEvents(ctx)
-	if err != nil {
-		return nil, err
+	attributes := "attributes"
+	if !r.hasAttributes.Load() {
+		s, err := readSchema(ctx, r.db)
+		if err != nil {
+			return nil, err
+		}
+		if s.version < attributesSince {
+			attributes = "NULL"
+		} else {
+			r.hasAttributes.Store(true)
+		}
 	}
-	rows, err := r.db.QueryContext(ctx, query, after, readPage)
+	rows, err := r.db.QueryContext(ctx, `SELECT n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0), created,
+		queued_at, payload, `+attributes+` FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
 	if err != nil {
 		return nil, err
 	}
@@ -212,91 +212,29 @@ func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error
 			return nil, err
 		}
 		page = append(page, e)
-		size += e.Weight()
+		size += e.Entry.Weight()
 	}
 	return page, rows.Err()
 }
 
-// What nextEvents returns: events behind a number, so many of them, with the
-// columns of scanEvent.
-const (
-	eventColumns      = `SELECT n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0), created, queued_at, payload`
-	behindNumber      = ` FROM events WHERE n > ? ORDER BY n LIMIT ?`
-	withAttributes    = eventColumns + `, attributes` + behindNumber
-	withoutAttributes = eventColumns + `, NULL` + behindNumber
-)
-
-// nextEvents returns the query for the next events. A file of an older version
-// has no attributes.
-func (r *Reader) nextEvents(ctx context.Context) (string, error) {
-	if !r.hasAttributes.Load() {
-		s, err := readSchema(ctx, r.db)
-		if err != nil {
-			return "", err
-		}
-		if s.version < attributesSince {
-			return withoutAttributes, nil
-		}
-		r.hasAttributes.Store(true)
-	}
-	return withAttributes, nil
-}
-
-func scanEvent(rows *sql.Rows) (e Event, err error) {
-	var id []byte
+func scanEvent(rows *sql.Rows) (event Event, err error) {
+	var id, attributes []byte
 	var arrived, queued int64
 	var created sql.NullInt64
-	var attributes []byte
-	if err := rows.Scan(&e.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project, &e.Event.Ref,
+	e := &event.Entry
+	if err := rows.Scan(&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project, &e.Event.Ref,
 		&e.Event.Change, &created, &queued, &e.Payload, &attributes); err != nil {
-		return e, err
-	}
-	if len(attributes) > 0 {
-		if err := json.Unmarshal(attributes, &e.Event.Attributes); err != nil {
-			return e, fmt.Errorf("attributes of event %s: %w", e.ID, err)
-		}
+		return event, err
 	}
 	copy(e.ID[:], id)
-	e.Arrived, e.Queued = storekit.FromMillis(arrived), storekit.FromMillis(queued)
+	if len(attributes) > 0 {
+		if err := json.Unmarshal(attributes, &e.Event.Attributes); err != nil {
+			return event, fmt.Errorf("attributes of event %s: %w", e.ID, err)
+		}
+	}
+	e.Arrived, event.Queued = storekit.FromMillis(arrived), storekit.FromMillis(queued)
 	if created.Valid {
 		e.Event.Created = storekit.FromMillis(created.Int64)
 	}
-	return e, nil
-}
-
-// DeadLetters returns the dead letters held, oldest first. They are bounded: at
-// most 1,000, of 32 MiB together.
-func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
-	rows, err := r.db.QueryContext(ctx, `SELECT `+letterColumns+` FROM dead_letters ORDER BY n`)
-	if err != nil {
-		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, explainRead(r.path, err))
-	}
-	defer rows.Close()
-	for rows.Next() {
-		_, l, err := scanLetter(rows)
-		if err != nil {
-			return nil, err
-		}
-		letters = append(letters, l.DeadLetter)
-	}
-	return letters, rows.Err()
-}
-
-// letterColumns are what scanLetter reads.
-const letterColumns = `n, id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at`
-
-// scanner is a row, or the current one of several.
-type scanner interface{ Scan(dest ...any) error }
-
-// scanLetter reads a dead letter and its number.
-func scanLetter(row scanner) (n int64, l gerritstream.StoredDeadLetter, err error) {
-	var id, sum []byte
-	var arrived, aside int64
-	if err := row.Scan(&n, &id, &l.DeadLetter.Shard, &l.DeadLetter.Seq, &l.DeadLetter.Sub, &arrived, &l.DeadLetter.Reason, &l.DeadLetter.Detail, &l.DeadLetter.Payload, &l.DeadLetter.Length, &sum, &aside); err != nil {
-		return 0, l, err
-	}
-	copy(l.DeadLetter.ID[:], id)
-	copy(l.DeadLetter.SHA256[:], sum)
-	l.DeadLetter.Arrived, l.StoredAt = storekit.FromMillis(arrived), storekit.FromMillis(aside)
-	return n, l, nil
+	return event, nil
 }

@@ -80,7 +80,7 @@ func TestReaderOfAnOlderVersion(t *testing.T) {
 	if err = errors.Join(err, store.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if page, err := r.page(t.Context(), 0); err != nil || len(page) != 1 || page[0].Event.Attributes["a"] != "b" {
+	if page, err := r.page(t.Context(), 0); err != nil || len(page) != 1 || page[0].Entry.Event.Attributes["a"] != "b" {
 		t.Errorf("%v, %v", page, err)
 	}
 }

@@ -39,14 +39,14 @@ func TestReaderReadsBack(t *testing.T) {
 	i := 0
 	for got, err := range reader.Events(t.Context(), 0) {
 		must(t, err)
-		w := want[i]
-		if !bytes.Equal(got.Payload, w.Payload) {
-			t.Errorf("payload is %q, want %q", got.Payload, w.Payload)
+		e, w := got.Entry, want[i]
+		if !bytes.Equal(e.Payload, w.Payload) {
+			t.Errorf("payload is %q, want %q", e.Payload, w.Payload)
 		}
-		got.Payload, w.Payload = nil, nil
-		if got.ID != w.ID || got.Shard != w.Shard || got.Seq != w.Seq || got.Sub != w.Sub ||
-			!got.Arrived.Equal(w.Arrived) || !reflect.DeepEqual(got.Event, w.Event) {
-			t.Errorf("event is %+v, want %+v", got.Entry, w)
+		e.Payload, w.Payload = nil, nil
+		if e.ID != w.ID || e.Shard != w.Shard || e.Seq != w.Seq || e.Sub != w.Sub ||
+			!e.Arrived.Equal(w.Arrived) || !reflect.DeepEqual(e.Event, w.Event) {
+			t.Errorf("event is %+v, want %+v", e, w)
 		}
 		if i++; got.Number != int64(i) || time.Since(got.Queued) > time.Minute {
 			t.Errorf("event %d has number %d, queued %v", i, got.Number, got.Queued)
@@ -57,8 +57,8 @@ func TestReaderReadsBack(t *testing.T) {
 	}
 	for got, err := range reader.Events(t.Context(), 1) {
 		must(t, err)
-		if got.ID != want[1].ID {
-			t.Errorf("the event behind the first is %s", got.ID)
+		if got.Entry.ID != want[1].ID {
+			t.Errorf("the event after the first is %s", got.Entry.ID)
 		}
 	}
 }
@@ -82,8 +82,8 @@ func TestReaderTails(t *testing.T) {
 	read := 0
 	for e, err := range reader.Events(t.Context(), 0) {
 		must(t, err)
-		if read++; string(e.Seq) != strconv.Itoa(read) {
-			t.Fatalf("event %d is %s", read, e.Seq)
+		if read++; string(e.Entry.Seq) != strconv.Itoa(read) {
+			t.Fatalf("event %d is %s", read, e.Entry.Seq)
 		}
 		if read%10 == 0 && n < 900 {
 			add()
@@ -112,8 +112,8 @@ func TestReaderFollows(t *testing.T) {
 	var last int64
 	for e, err := range reader.Follow(ctx, 0) {
 		must(t, err)
-		if last++; string(e.Seq) != strconv.FormatInt(last, 10) || e.Number != last {
-			t.Fatalf("event %d is %s, number %d", last, e.Seq, e.Number)
+		if last++; string(e.Entry.Seq) != strconv.FormatInt(last, 10) || e.Number != last {
+			t.Fatalf("event %d is %s, number %d", last, e.Entry.Seq, e.Number)
 		}
 		if last == 5 {
 			break

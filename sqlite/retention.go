@@ -2,129 +2,163 @@ package sqlite
 
 import (
 	"context"
-	"errors"
+	"sync"
 	"time"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
+
+// maxSkew is how far the local clock and the service's may differ before one of
+// them must be wrong, and it is not known which.
+const maxSkew = time.Hour
+
+// clock is the service's clock, as far as commits reveal it.
+type clock struct {
+	mu      sync.Mutex
+	service time.Time // under mu: a time it had reached; zero: not known
+	at      time.Time // under mu: local, when that was
+}
+
+// saw notes a time that the service's clock has reached; zero: not known.
+func (c *clock) saw(service time.Time) {
+	if service.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.service, c.at = service, time.Now()
+}
+
+// now returns a time that the service's clock has reached by now; zero: not
+// known. The local clock only measures how long ago that was noted, and not
+// while the host sleeps.
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.service.IsZero() {
+		return time.Time{}
+	}
+	return c.service.Add(time.Since(c.at))
+}
+
+// differs reports whether the local clock and the service's cannot both be
+// right.
+func differs(service, local time.Time) bool { return service.Sub(local).Abs() > maxSkew }
+
+// dated returns the time that dates something now: the local clock's, unless
+// the service's, where known, contradicts it.
+func dated(service, local time.Time) time.Time {
+	if !service.IsZero() && differs(service, local) {
+		return service
+	}
+	return local
+}
 
 const (
 	sweepEvery = time.Minute
 	sweepBatch = 500                   // events a transaction
-	sweepPause = 20 * time.Millisecond // between transactions, so that commits of other processes find room
+	sweepPause = 20 * time.Millisecond // between transactions, so that other processes get to commit
 )
 
-// sweep removes events older than the retention until stop.
-func (s *Store) sweep() {
-	if s.config.Retention < 0 {
+// sweeper removes expired events.
+type sweeper struct {
+	store    *Store
+	differed bool // the log has it that the clocks differ
+	unread   bool // the log has it that events were removed unread
+}
+
+// run removes events for the life of the store.
+func (w *sweeper) run() {
+	if w.store.config.Retention < 0 {
 		return
 	}
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	w := sweeper{store: s}
 	for {
-		w.once()
-		select {
-		case <-tick.C:
-		case <-s.stop:
+		w.sweep()
+		if !storekit.Sleep(w.store.life, sweepEvery) {
 			return
 		}
 	}
 }
 
-// sweeper removes events and says so.
-type sweeper struct {
-	store    *Store
-	differed bool // it was said that the clocks differ
-	unread   bool // it was said that events were removed unread
-}
-
-// once removes what is older than the retention now.
-func (w *sweeper) once() {
-	log, keep := w.store.log, w.store.config.Retention
-	before, ok := w.horizon()
-	if !ok {
+// sweep removes the events that have expired by the service's clock: the local
+// one may be corrected at any moment, and what is removed is gone. Nothing is
+// removed while the service's time is not known, or the local clock contradicts
+// it: one of them is wrong then.
+func (w *sweeper) sweep() {
+	s := w.store
+	service, local := s.clock.now(), s.config.Now()
+	if service.IsZero() {
 		return
 	}
-	n, overdue, err := w.store.removeExpired(before)
-	if n > 0 {
-		log.Info("removed expired events", "events", n, "retention", keep)
-	}
-	if overdue > 0 && !w.unread {
-		w.unread = true
-		log.Warn("removed events that no consumer had read", "events", overdue, "retention", keep)
-	}
-	if err != nil && !errors.Is(err, errClosed) && w.store.fate() == nil {
-		log.Warn("cannot remove expired events", "error", err)
-	}
-}
-
-// horizon returns the time before which events have been kept for their time.
-// It is the service's: the local clock may be put right at any moment, and what
-// is removed is gone. ok is false while nobody has told that time, and while
-// the local clock contradicts it: one of them is wrong then.
-func (w *sweeper) horizon() (before time.Time, ok bool) {
-	service, known := w.store.clock.now()
-	if !known {
-		return time.Time{}, false
-	}
-	local := w.store.config.Now()
 	if differs(service, local) {
 		if !w.differed {
 			w.differed = true
-			w.store.log.Warn("no events are removed: the local clock and the service's differ by more than an hour",
-				"local", local.UTC(), "service", service.UTC())
+			s.log.Warn("clocks differ by more than an hour; not removing events", "local", local.UTC(), "service", service.UTC())
 		}
-		return time.Time{}, false
+		return
 	}
 	w.differed = false
-	return service.Add(-w.store.config.Retention), true
+	n, unread, err := s.removeExpired(service.Add(-s.config.Retention))
+	if n > 0 {
+		s.log.Info("removed expired events", "events", n, "retention", s.config.Retention.String())
+	}
+	if unread > 0 && !w.unread {
+		w.unread = true
+		s.log.Warn("removed events that no consumer had read", "events", unread, "retention", s.config.Retention.String())
+	}
+	if err != nil && s.life.Err() == nil {
+		s.log.Warn("cannot remove expired events", "err", err)
+	}
 }
 
 // removeExpired removes the events held from before a time, in batches. It
-// returns how many it removed, and how many of them the consumers that write
-// down how far they are had not read.
+// returns how many it removed, and how many of them the consumers that keep
+// their place in the file had not read.
 func (s *Store) removeExpired(before time.Time) (total, unread int64, err error) {
 	for {
 		var n, missed int64
-		err := s.writer.do(context.Background(), func(st *statements) (err error) {
-			n, missed, err = s.removeBatch(st, before.UnixMilli())
+		err := s.writer.do(context.Background(), func(tx *transaction) (err error) {
+			n, missed, err = removeBatch(tx, before.UnixMilli(), s.config.Now().UnixMilli())
 			return err
 		})
 		if err != nil {
 			return total, unread, err
 		}
 		total, unread = total+n, unread+missed
-		if n < sweepBatch {
-			return total, unread, nil
-		}
-		timer := time.NewTimer(sweepPause)
-		select {
-		case <-timer.C:
-		case <-s.stop:
-			timer.Stop()
+		if n < sweepBatch || !storekit.Sleep(s.life, sweepPause) {
 			return total, unread, nil
 		}
 	}
 }
 
+// expired selects the events held from before a time, the oldest first, up to a
+// number.
+const expired = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY max(arrived, queued_at) LIMIT ?`
+
+// The ways to write counters.
+const (
+	addToCounter = `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value`
+	setCounter   = `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`
+)
+
 // removeBatch removes some of the events held from before a time, and counts
-// them. Where no consumer writes down how far it is, nobody knows what was
-// read: that is counted as unread, and is nothing to be told of.
-func (s *Store) removeBatch(st *statements, before int64) (n, unread int64, err error) {
+// them. Where no consumer keeps its place, nobody knows what was read: such
+// events count as unread in the file, and not in the result.
+func removeBatch(tx *transaction, before, now int64) (n, unread int64, err error) {
 	var consumers bool
-	if _, err := st.get(st.countUnread, []any{before, sweepBatch}, []any{&unread, &consumers}); err != nil {
+	_, err = get(context.Background(), tx, []any{&unread, &consumers}, `SELECT count(*), EXISTS (SELECT 1 FROM consumers)
+		FROM (`+expired+`) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`, before, sweepBatch)
+	if err != nil {
 		return 0, 0, err
 	}
-	if n, err = st.changed(st.expire, before, sweepBatch); err != nil || n == 0 {
+	if n, err = tx.change(`DELETE FROM events WHERE n IN (`+expired+`)`, before, sweepBatch); err != nil || n == 0 {
 		return 0, 0, err
 	}
-	if err := st.exec(st.count, "expired", n); err != nil || unread == 0 {
-		return n, unread, err
+	if err := tx.exec(addToCounter, "expired", n); err != nil || unread == 0 {
+		return n, 0, err
 	}
-	if err := st.exec(st.count, "expired unread", unread); err != nil {
-		return 0, 0, err
+	if err := tx.exec(addToCounter, "expired unread", unread); err != nil || !consumers {
+		return n, 0, err
 	}
-	if !consumers {
-		return n, 0, nil
-	}
-	return n, unread, st.exec(st.note, "expired unread at", s.config.Now().UnixMilli())
+	return n, unread, tx.exec(setCounter, "expired unread at", now)
 }

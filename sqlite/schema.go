@@ -3,27 +3,30 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
 	lib "modernc.org/sqlite/lib"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // applicationID marks a file as ours ("GeSt"), in SQLite's header field for
 // that.
 const applicationID = 0x47655374
 
-// migrations lead from each schema version to the next; the number of them is
-// the version this program knows. A migration that was released is never
-// changed. Times are milliseconds since 1970, UTC.
+// migrations lead from each schema version to the next; their number is the
+// version this program knows. A migration that was released is never changed.
+// Times are milliseconds since 1970, UTC.
 //
-// The rows of events are numbered by an integer key, so that they lie in the
-// file in the order of their commits: appending touches the last page, and a
-// reader tails by number. AUTOINCREMENT keeps a number from coming twice after
-// the newest rows were deleted. Identity is a unique index beside it: with
-// identity as the key of the table itself (WITHOUT ROWID) each payload of some
-// kilobytes would go to a random page, and pages split.
+// The rows of events have an integer key, so that they lie in the file in the
+// order of their commits: appending touches the last page, and a reader follows
+// by number. AUTOINCREMENT keeps a number from being used again after the
+// newest rows were deleted. Identity is a unique index beside it: as the key of
+// the table itself (WITHOUT ROWID) it would put each payload of some kilobytes
+// on a random page, and split pages.
 var migrations = []string{`
 CREATE TABLE start (
 	one    INTEGER PRIMARY KEY CHECK (one = 1),
@@ -121,20 +124,20 @@ ALTER TABLE events ADD COLUMN attributes TEXT;
 // attributesSince is the schema version from which on events have attributes.
 const attributesSince = 4
 
-// prepareNew sets what lasts for the life of a file. Events of two to three
-// kilobytes fill pages of 8 KiB well, and those of SQLite's 4 KiB by half.
+// prepareNew sets what cannot be changed later. Events of two to three
+// kilobytes fill pages of 8 KiB well, and SQLite's 4 KiB by half.
 const prepareNew = "PRAGMA page_size=8192"
 
-// schema is what a file says of itself.
+// schema identifies a file.
 type schema struct {
 	application int64
 	version     int
 	objects     int
 }
 
-// setJournal sees to it that the file is in WAL mode and that its -wal file is
-// open: a copy that was restored may have lost the mode, and without it readers
-// and writers keep each other out. It changes nothing where it is.
+// setJournal ensures that the file is in WAL mode and that its -wal file is
+// open: a restored copy may have lost the mode, and without it readers and
+// writers block each other. Where the mode is set, it changes nothing.
 func setJournal(ctx context.Context, q querier) error {
 	var mode string
 	err := whileBusy(ctx, func() error { return q.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode) })
@@ -142,14 +145,9 @@ func setJournal(ctx context.Context, q querier) error {
 		err = fmt.Errorf("its journal mode is %q and cannot be made WAL", mode)
 	}
 	if err == nil {
-		_, err = readSchema(ctx, q) // the first reading opens the -wal file
+		_, err = readSchema(ctx, q) // the first read opens the -wal file
 	}
 	return err
-}
-
-// querier is a database or one connection to it.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // readSchema reads what a file is, without changing it.
@@ -160,14 +158,14 @@ func readSchema(ctx context.Context, q querier) (s schema, err error) {
 	return s, err
 }
 
-// empty: nobody has put anything into the file yet.
+// empty reports whether nobody has written to the file yet.
 func (s schema) empty() bool { return s == schema{} }
 
 // check refuses files of other programs and of newer versions of this one.
 func (s schema) check() error {
 	switch {
 	case s.application != applicationID && !s.empty():
-		return fmt.Errorf("it is another program's SQLite database: choose another file")
+		return errors.New("it is another program's SQLite database: choose another file")
 	case s.version > len(migrations):
 		return fmt.Errorf("it has schema version %d, this program knows up to %d (%w): run the newer version, or choose another file",
 			s.version, len(migrations), gerritstream.ErrNewerFormat)
@@ -176,7 +174,7 @@ func (s schema) check() error {
 }
 
 // migrate brings the file up to date. Several processes may try at once: each
-// step is taken in a transaction that looks again.
+// step is a transaction that reads the version again.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	s, err := readSchema(ctx, conn)
 	if err != nil {
@@ -193,12 +191,12 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	if err := setJournal(ctx, conn); err != nil || s.version == len(migrations) {
 		return err
 	}
-	for {
-		done, err := migrateOnce(ctx, conn)
-		if done || err != nil {
+	for done := false; !done; {
+		if done, err = migrateOnce(ctx, conn); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // migrateOnce takes one step. done: there is none left to take.
@@ -218,26 +216,19 @@ func migrateOnce(ctx context.Context, conn *sql.Conn) (done bool, err error) {
 	if err := s.check(); err != nil || s.version == len(migrations) {
 		return err == nil, err
 	}
-	step := fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		migrations[s.version], applicationID, s.version+1)
-	return false, exec(ctx, conn, step)
+	return false, exec(ctx, conn, fmt.Sprintf("%s; PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		migrations[s.version], applicationID, s.version+1))
 }
 
-// whileBusy repeats what another process' lock keeps from being done, for some
-// seconds: SQLite's own waiting does not cover every lock that a change of the
-// journal mode takes.
+// whileBusy repeats what another process' lock prevents, for some seconds:
+// SQLite's own waiting does not cover every lock that a change of the journal
+// mode takes.
 func whileBusy(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*busyTimeout)
 	defer cancel()
 	for {
 		err := do()
-		if code(err) != lib.SQLITE_BUSY {
-			return err
-		}
-		timer := time.NewTimer(10 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		if code(err) != lib.SQLITE_BUSY || !storekit.Sleep(ctx, 10*time.Millisecond) {
 			return err
 		}
 	}

@@ -64,7 +64,7 @@ func TestStopUnderALock(t *testing.T) {
 		if took := time.Since(began); took > 1100*time.Millisecond {
 			t.Errorf("Close took %v", took)
 		}
-		if !strings.Contains(log.String(), "it cannot resign") {
+		if !strings.Contains(log.String(), "cannot resign") {
 			t.Errorf("the log does not say that leases are left: %s", log.String())
 		}
 	})

@@ -48,55 +48,39 @@ func (t *term) Limits() gerritstream.Limits { return limits }
 
 // Commit implements gerritstream.Term.
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
-	err := t.commit(ctx, c)
-	switch {
-	case err == nil:
+	err := t.commit(ctx, &c)
+	if err == nil {
 		return nil
-	case !errors.Is(err, gerritstream.ErrRetryLater):
+	}
+	if !errors.Is(err, gerritstream.ErrRetryLater) {
 		t.finish(err)
 	}
 	return fmt.Errorf("commit to %s: %w", t.shard, err)
 }
 
-func (t *term) commit(ctx context.Context, c gerritstream.Commit) error {
-	if t.ctx.Err() != nil {
-		return context.Cause(t.ctx)
-	}
-	t.store.clock.saw(c.Now)
-	if err := c.Check(limits); err != nil {
-		return err
-	}
-	w := t.encode(&c)
-	if err := t.store.write(ctx, storekit.PointCommit, w.write); err != nil {
-		return err
-	}
-	t.store.discards.Log(w.discarded)
-	return nil
-}
-
 // Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
 	t.finish(errResigned)
-	err := t.store.write(ctx, storekit.PointResign, func(st *statements) error {
-		return st.exec(st.freeLease, t.shard, t.number, t.store.id)
+	err := t.store.writer.write(ctx, storekit.PointResign, func(tx *transaction) error {
+		return tx.exec(freeLease, t.shard, t.number, t.store.id)
 	})
 	if err != nil {
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
-	t.store.wakeWatcher.Set()
+	t.store.watcher.wake.Set()
 	return nil
 }
 
-// finish ends the term. The keeper frees its lease, unless a resignation does
-// so sooner.
+// finish ends the term. The next heartbeat frees its lease, unless a
+// resignation does so sooner.
 func (t *term) finish(why error) {
-	s := t.store
-	s.mu.Lock()
-	live := s.terms[t.shard] == t
+	h := t.store.heartbeat
+	h.mu.Lock()
+	live := h.terms[t.shard] == t
 	if live {
-		delete(s.terms, t.shard)
+		delete(h.terms, t.shard)
 	}
-	s.mu.Unlock()
+	h.mu.Unlock()
 	if !live {
 		return
 	}
@@ -104,18 +88,5 @@ func (t *term) finish(why error) {
 		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
 	}
 	t.cancel(why)
-	s.wakeKeeper.Set()
-}
-
-// endAll ends all terms of the process.
-func (s *Store) endAll(why error) {
-	s.mu.Lock()
-	var terms []*term
-	for _, t := range s.terms {
-		terms = append(terms, t)
-	}
-	s.mu.Unlock()
-	for _, t := range terms {
-		t.finish(why)
-	}
+	h.wake.Set()
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,96 +16,103 @@ const (
 	walWait  = 200 * time.Millisecond // how long cutting it back may hold up commits
 )
 
-// tend keeps the -wal file bounded until stop. SQLite carries commits over into
-// the database by itself, but uses the file from its beginning again only when
-// it happens to find no reader in it, and never makes it smaller.
-func (s *Store) tend() {
-	ctx, cancel := context.WithCancel(context.Background()) // carrying a large log over takes longer than a stop may
-	defer cancel()
-	s.running.Go(func() {
-		<-s.stop
-		cancel()
-	})
+// walKeeper keeps the -wal file bounded. SQLite moves commits from it into the
+// database by itself, but reuses the file from its start only when it happens
+// to find no reader in it, and never shrinks it.
+type walKeeper struct {
+	store *Store
+	db    *sql.DB // without idle connections
+	moved int64   // pages that had been moved, at the last look
+	since int64   // local, milliseconds: since when a reader has prevented more; 0: none does
+	noted int64   // what was written of that; -1: nothing yet
+}
+
+// run looks at the file for the life of the store.
+func (w *walKeeper) run() {
+	s := w.store
+	db, err := sql.Open("sqlite", dsn(s.place.real, "rw", fmt.Sprintf("busy_timeout(%d)", walWait.Milliseconds())))
+	if err != nil {
+		s.log.Warn("cannot look after the write-ahead log", "err", err)
+		return
+	}
+	defer db.Close()
+	db.SetMaxIdleConns(-1)
+	w.db, w.noted = db, -1
 	tick := time.NewTicker(walEvery)
 	defer tick.Stop()
-	w := walKeeper{store: s, said: -1}
 	for {
-		if err := w.look(ctx); err != nil && !errors.Is(err, errClosed) && s.fate() == nil {
-			s.log.Debug("look after the write-ahead log", "error", err)
+		if err := w.look(); err != nil && s.life.Err() == nil {
+			s.log.Debug("cannot look after the write-ahead log", "err", err)
 		}
 		select {
 		case <-tick.C:
-		case <-s.stop:
+		case <-s.life.Done():
 			return
 		}
 	}
 }
 
-// walKeeper looks after the -wal file.
-type walKeeper struct {
-	store   *Store
-	carried int64 // pages that had been carried over, at the last look
-	since   int64 // local, milliseconds: from when on a reader has kept more from being so; 0: none does
-	said    int64 // what was written down of that; -1: nothing yet
-}
-
-// look cuts the -wal file back if it is too large, and writes down since when a
+// look cuts the -wal file back if it is too large, and writes since when a
 // reader has prevented that. Processes that lead nothing leave it to those that
 // do.
-func (w *walKeeper) look(ctx context.Context) error {
-	if !w.store.leadsAny() {
+func (w *walKeeper) look() error {
+	h := w.store.heartbeat
+	h.mu.Lock()
+	idle := len(h.terms) == 0
+	h.mu.Unlock()
+	if idle {
 		return nil
 	}
-	size, err := w.store.walSize()
+	size, err := walSize(w.store.place.real)
 	switch {
 	case err != nil:
 		return err
 	case size <= walLimit:
 		w.since = 0
 	default:
-		err = w.cut(ctx)
+		err = w.cut()
 	}
-	if w.since != w.said && err == nil {
-		err = w.store.writer.do(context.Background(), func(st *statements) error { return st.exec(st.note, walHeldSince, w.since) })
+	if w.since != w.noted && err == nil {
+		err = w.store.writer.do(context.Background(), func(tx *transaction) error {
+			return tx.exec(setCounter, walHeldSince, w.since)
+		})
 		if err == nil {
-			w.said = w.since
+			w.noted = w.since
 		}
 	}
 	return err
 }
 
-// cut carries the log over into the database as far as readers let it, and if
-// that is all of it, makes its file small.
-func (w *walKeeper) cut(ctx context.Context) error {
-	log, carried, err := w.store.checkpoint(ctx, "PASSIVE")
+// cut moves the log into the database as far as readers permit, and if that is
+// all of it, empties the file.
+func (w *walKeeper) cut() error {
+	size, moved, err := w.checkpoint("PASSIVE")
 	switch {
-	case err != nil, log < 0: // another process is at it
-	case carried >= log:
+	case err != nil, size < 0: // another process does it
+	case moved >= size:
 		w.since = 0
-		_, _, err = w.store.checkpoint(ctx, "TRUNCATE")
-	case w.since == 0, carried != w.carried: // another reader is the oldest now
+		_, _, err = w.checkpoint("TRUNCATE")
+	case w.since == 0, moved != w.moved: // another reader is the oldest now
 		w.since = w.store.config.Now().UnixMilli()
 	}
-	w.carried = carried
+	w.moved = moved
 	return err
 }
 
-// walHeldSince is the counter that says since when a reader has kept the log
-// from being carried over; 0: none does.
-const walHeldSince = "wal held since"
-
-// checkpoint carries the log over into the database, and with TRUNCATE empties
-// its file. log is how many pages it has, carried how many of them are carried
-// over.
-func (s *Store) checkpoint(ctx context.Context, mode string) (log, carried int64, err error) {
+// checkpoint moves the log into the database. size is how many pages the log
+// has, moved how many of them are in the database. The end of the store's life
+// interrupts it: a large log takes longer than a stop may.
+func (w *walKeeper) checkpoint(mode string) (size, moved int64, err error) {
 	var busy int64
-	err = s.tending.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &log, &carried)
-	return log, carried, err
+	err = w.db.QueryRowContext(w.store.life, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &size, &moved)
+	return size, moved, err
 }
 
-// walSize returns how large the -wal file is.
-func (s *Store) walSize() (int64, error) { return walSize(s.place.real) }
+// walHeldSince is the counter that holds since when a reader has kept the log
+// from being moved into the database; 0: none does.
+const walHeldSince = "wal held since"
 
+// walSize returns the size of the -wal file of a database.
 func walSize(path string) (int64, error) {
 	info, err := os.Stat(path + beside[0])
 	switch {
@@ -114,11 +122,4 @@ func walSize(path string) (int64, error) {
 		return 0, fmt.Errorf("look at the write-ahead log: %w", err)
 	}
 	return info.Size(), nil
-}
-
-// leadsAny reports whether this process leads anything.
-func (s *Store) leadsAny() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.terms) > 0
 }

@@ -4,20 +4,19 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"sync/atomic"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // writer writes for the whole process: one goroutine, one connection. Jobs that
 // wait at the same time share a transaction.
 type writer struct {
-	store *Store
-	jobs  chan *job
-	stop  chan struct{} // closed by Close: no job is taken any more
-
-	// Of the goroutine run:
-	conn *sql.Conn // nil: to be opened
-	stmt statements
+	store     *Store
+	db        *sql.DB
+	jobs      chan *job
+	tx        *transaction       // of run; nil: to be opened
+	intercept storekit.Intercept // nil but in tests
 }
 
 // maxGroup bounds how many jobs share a transaction, and so how long the first
@@ -27,28 +26,33 @@ const maxGroup = 64
 // job is one piece of writing: done in full or not at all, whatever shares its
 // transaction.
 type job struct {
-	// run writes. It may be called again when its transaction failed, and then
-	// starts afresh.
-	run   func(*statements) error
+	// run writes. It is called again from the start if its transaction failed.
+	run   func(*transaction) error
 	taken atomic.Bool // by the writer, or by the caller who withdraws it
-	done  chan error  // buffered
+	err   error       // of the writer: why run refused to write
+	done  chan error  // of capacity 1
 }
 
-// do has run written and returns when it is durable, or was not written: an
-// error that is not errUnknownOutcome means that nothing was. Ending ctx
-// withdraws a job that has not begun; one that has is waited for, since it
-// reads its caller's bytes.
-func (w *writer) do(ctx context.Context, run func(*statements) error) error {
+// write does what do does, for the caller of a method.
+func (w *writer) write(ctx context.Context, p storekit.Point, run func(*transaction) error) error {
+	return w.intercept.Write(p, func() error { return w.do(ctx, run) })
+}
+
+// do has run written. An error other than errUnknownOutcome means that nothing
+// was written; nil, that the writing is durable. Ending ctx withdraws a job
+// that has not begun; one that has is waited for, since it reads its caller's
+// bytes.
+func (w *writer) do(ctx context.Context, run func(*transaction) error) error {
 	if ctx.Err() != nil {
-		return ctx.Err() // select would toss a coin
+		return ctx.Err() // select would choose at random
 	}
-	j := &job{run: run, done: make(chan error, 1)}
+	j, life := &job{run: run, done: make(chan error, 1)}, w.store.life
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-w.stop:
-		return errClosed
+	case <-life.Done():
+		return context.Cause(life)
 	}
 	select {
 	case err := <-j.done:
@@ -57,191 +61,165 @@ func (w *writer) do(ctx context.Context, run func(*statements) error) error {
 		if j.taken.CompareAndSwap(false, true) {
 			return ctx.Err()
 		}
-	case <-w.stop:
+	case <-life.Done():
 		if j.taken.CompareAndSwap(false, true) {
-			return errClosed
+			return context.Cause(life)
 		}
 	}
 	return <-j.done
 }
 
-// run serves jobs until stop.
+// run serves jobs for the life of the store.
 func (w *writer) run() {
 	defer w.disconnect()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	w.store.running.Go(func() {
-		<-w.stop
-		cancel()
-	})
 	for {
 		select {
 		case j := <-w.jobs:
-			w.serve(ctx, j)
-		case <-w.stop:
+			w.serve(j)
+		case <-w.store.life.Done():
 			return
 		}
 	}
 }
 
-// serve writes a job, and those that wait beside it, in one transaction. Only
-// once that has begun are they taken: while another process has the lock, they
-// can be withdrawn. When the transaction fails and nothing was written, each
-// job gets one of its own: what one of them cannot have (a page too many on a
-// full disk) does not stop the others.
-func (w *writer) serve(ctx context.Context, first *job) {
-	begun := w.begin(ctx)
-	group := w.gather(first)
+// serve writes a job, and those that wait beside it, in one transaction. They
+// are taken only once that has begun: while another process has the lock, they
+// can be withdrawn. If the transaction fails and nothing was written, each job
+// gets one of its own: a job that cannot be written (a page too many on a full
+// disk) does not stop the others.
+func (w *writer) serve(first *job) {
+	begun := w.begin()
+	group := w.takeJobs(first)
 	if begun != nil {
-		finish(group, nil, begun)
+		finish(group, begun)
 		return
 	}
-	errs, err := w.transact(group)
+	err := w.transact(group)
 	if err == nil || len(group) == 1 || errors.Is(err, errUnknownOutcome) {
-		finish(group, errs, err)
+		finish(group, err)
 		return
 	}
-	for _, j := range group {
-		if begun = w.begin(ctx); begun != nil {
-			finish([]*job{j}, nil, begun)
-			continue
+	for i := range group {
+		err := w.begin()
+		if err == nil {
+			err = w.transact(group[i : i+1])
 		}
-		errs, err := w.transact([]*job{j})
-		finish([]*job{j}, errs, err)
+		finish(group[i:i+1], err)
 	}
 }
 
-// gather takes a job and those that wait beside it.
-func (w *writer) gather(first *job) []*job {
-	group := take(nil, first)
-	for len(group) < maxGroup {
+// takeJobs takes a job and those that wait beside it, unless their callers have
+// withdrawn them.
+func (w *writer) takeJobs(j *job) (group []*job) {
+	for {
+		if j.taken.CompareAndSwap(false, true) {
+			group = append(group, j)
+		}
+		if len(group) == maxGroup {
+			return group
+		}
 		select {
-		case j := <-w.jobs:
-			group = take(group, j)
+		case j = <-w.jobs:
 		default:
 			return group
 		}
 	}
-	return group
 }
 
-// take adds a job to a group, unless its caller has withdrawn it.
-func take(group []*job, j *job) []*job {
-	if j.taken.CompareAndSwap(false, true) {
-		return append(group, j)
-	}
-	return group
-}
-
-// finish tells the jobs of a group how they ended: err, if there is one, is
-// that of all.
-func finish(group []*job, errs []error, err error) {
-	for i, j := range group {
+// finish returns the jobs' own errors to their callers, or err, if it is not
+// nil, to all of them.
+func finish(group []*job, err error) {
+	for _, j := range group {
 		if err != nil {
-			j.done <- err
-		} else {
-			j.done <- errs[i]
+			j.err = err
 		}
+		j.done <- j.err
 	}
 }
 
-// begin begins a transaction. Ending ctx ends its waiting for another process'
-// lock.
-func (w *writer) begin(ctx context.Context) error {
-	if err := w.store.fate(); err != nil {
-		return err
+// begin begins a transaction. The end of the store's life ends its waiting for
+// another process' lock.
+func (w *writer) begin() error {
+	life := w.store.life
+	if life.Err() != nil {
+		return context.Cause(life)
 	}
-	if err := w.connect(); err != nil {
-		return explain(w.store.path, err)
-	}
-	if _, err := w.stmt.begin.ExecContext(ctx); err != nil {
-		w.rollback()
-		if ctx.Err() != nil {
-			return errClosed
+	if w.tx == nil {
+		conn, err := w.db.Conn(context.Background())
+		if err != nil {
+			return explain(w.store.place.path, err)
 		}
-		return explain(w.store.path, err)
+		w.tx = newTransaction(conn)
+	}
+	begin, err := w.tx.statement(`BEGIN IMMEDIATE`)
+	if err == nil {
+		_, err = begin.ExecContext(life)
+	}
+	if err == nil {
+		return nil
+	}
+	w.rollback()
+	if life.Err() != nil {
+		return context.Cause(life)
+	}
+	return explain(w.store.place.path, err)
+}
+
+// transact runs a group in the transaction that has begun, and ends it. If it
+// returns nil, each job was written, or refused to write; otherwise none was.
+func (w *writer) transact(group []*job) error {
+	if len(group) == 0 {
+		w.rollback()
+		return nil
+	}
+	for _, j := range group {
+		if err := w.savepoint(j); err != nil {
+			w.rollback()
+			return explain(w.store.place.path, err)
+		}
+	}
+	if err := w.store.place.check(); err != nil {
+		w.rollback()
+		return w.store.fail(err)
+	}
+	if err := w.tx.exec(`COMMIT`); err != nil { // the commit point: before it nothing is written, after it everything
+		w.rollback()
+		return explainCommit(w.store.place.path, err)
 	}
 	return nil
 }
 
-// transact runs a group in the transaction that has begun, and ends that. errs
-// are what the jobs said, each of which then is written or not; err says that
-// none of them is.
-func (w *writer) transact(group []*job) (errs []error, err error) {
-	if len(group) == 0 {
-		w.rollback()
-		return nil, nil
+// savepoint runs a job so that it alone is undone if it refuses to write. The
+// error is SQLite's.
+func (w *writer) savepoint(j *job) error {
+	if err := w.tx.exec(`SAVEPOINT job`); err != nil {
+		return err
 	}
-	for _, j := range group {
-		jobErr, err := w.savepoint(j)
-		if err != nil {
-			w.rollback()
-			return nil, explain(w.store.path, err)
-		}
-		errs = append(errs, jobErr)
+	if j.err = j.run(w.tx); code(j.err) != 0 {
+		return j.err
 	}
-	if err := w.store.place.check(); err != nil {
-		w.rollback()
-		return nil, w.store.condemn(err)
-	}
-	if err := w.stmt.exec(w.stmt.commit); err != nil { // the commit point: before it nothing is written, behind it all is
-		w.rollback()
-		return nil, explainCommit(w.store.path, err)
-	}
-	return errs, nil
-}
-
-// savepoint runs a job so that it alone is undone when it refuses. jobErr is
-// its refusal; err is SQLite's failure.
-func (w *writer) savepoint(j *job) (jobErr, err error) {
-	if err := w.stmt.exec(w.stmt.savepoint); err != nil {
-		return nil, err
-	}
-	jobErr = j.run(&w.stmt)
-	if code(jobErr) != 0 {
-		return nil, jobErr
-	}
-	if jobErr != nil {
-		if err := w.stmt.exec(w.stmt.undo); err != nil {
-			return nil, err
+	if j.err != nil {
+		if err := w.tx.exec(`ROLLBACK TO job`); err != nil {
+			return err
 		}
 	}
-	return jobErr, w.stmt.exec(w.stmt.release)
+	return w.tx.exec(`RELEASE job`)
 }
 
-// rollback ends a transaction that failed. SQLite may have ended it by itself;
-// where it cannot, the connection goes.
+// rollback ends a transaction that failed. SQLite may have ended it already;
+// where that cannot be done, the connection is closed.
 func (w *writer) rollback() {
-	err := w.stmt.exec(w.stmt.rollback)
-	if err != nil && passing(err) {
+	if err := w.tx.exec(`ROLLBACK`); err != nil && passing(err) {
 		w.disconnect()
 	}
 }
 
-// connect opens the connection unless it is open.
-func (w *writer) connect() error {
-	if w.conn != nil {
-		return nil
-	}
-	ctx := context.Background()
-	conn, err := w.store.writing.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	if w.stmt, err = prepare(ctx, conn); err != nil {
-		return errors.Join(fmt.Errorf("prepare statements: %w", err), conn.Close())
-	}
-	w.conn = conn
-	return nil
-}
-
 func (w *writer) disconnect() {
-	if w.conn == nil {
+	if w.tx == nil {
 		return
 	}
-	w.stmt.close()
-	if err := w.conn.Close(); err != nil {
-		w.store.log.Warn("close the writing connection", "error", err)
+	if err := w.tx.close(); err != nil {
+		w.store.log.Warn("cannot close the writing connection", "err", err)
 	}
-	w.conn = nil
+	w.tx = nil
 }

@@ -153,7 +153,7 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 	defer m.mu.Unlock()
 	i := m.findDeadLetterLocked(id)
 	if i < 0 {
-		return gerritstream.StoredDeadLetter{}, fmt.Errorf("read letter %s: %w", id, gerritstream.ErrNoDeadLetter)
+		return gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letter %s: %w", id, gerritstream.ErrNoDeadLetter)
 	}
 	l := m.dead[i]
 	l.DeadLetter.Payload = bytes.Clone(l.DeadLetter.Payload)
@@ -187,9 +187,9 @@ func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) 
 		i := m.findDeadLetterLocked(e.ID)
 		switch {
 		case i < 0:
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrNoDeadLetter)
+			return fmt.Errorf("redrive dead letter %s: %w", e.ID, gerritstream.ErrNoDeadLetter)
 		case len(m.dead[i].DeadLetter.Payload) < m.dead[i].DeadLetter.Length:
-			return fmt.Errorf("retry letter %s: %w", e.ID, gerritstream.ErrTruncated)
+			return fmt.Errorf("redrive dead letter %s: %w", e.ID, gerritstream.ErrTruncated)
 		}
 		m.queueLocked(e)
 		m.dead = slices.Delete(m.dead, i, i+1)

@@ -160,7 +160,7 @@ func readStored(ctx context.Context, path string) (found stored, err error) {
 		if err != nil {
 			return found, err
 		}
-		found.queue = append(found.queue, history.Item{Shard: e.Shard, Seq: e.Seq, Sub: e.Sub, Detail: e.Event.Type})
+		found.queue = append(found.queue, history.Item{Shard: e.Entry.Shard, Seq: e.Entry.Seq, Sub: e.Entry.Sub, Detail: e.Entry.Event.Type})
 	}
 	dead, err := r.DeadLetters(ctx)
 	if err != nil {

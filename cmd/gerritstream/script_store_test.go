@@ -29,7 +29,7 @@ func cmdQueued(ts *testscript.TestScript, neg bool, args []string) {
 	ids, payloads, n := map[gerritstream.EventID]bool{}, map[string]bool{}, 0
 	for e, err := range r.Events(context.Background(), 0) {
 		ts.Check(err)
-		ids[e.ID], payloads[string(e.Payload)] = true, true
+		ids[e.Entry.ID], payloads[string(e.Entry.Payload)] = true, true
 		n++
 	}
 	if n != want || len(ids) != want || len(payloads) != want {

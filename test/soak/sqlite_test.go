@@ -101,7 +101,7 @@ func (q *sqliteStore) consume() (stop func()) {
 			}
 			_ = q.each(last, func(e sqlite.Event) { // the file may be locked, or not be there yet
 				last = e.Number
-				q.s.producer.seen(e.ID.String())
+				q.s.producer.seen(e.Entry.ID.String())
 			})
 		}
 	}()

@@ -31,7 +31,7 @@ func TestOpenFaults(t *testing.T) {
 			make: func(t *testing.T, path string) {
 				must(t, os.WriteFile(path, bytes.Repeat([]byte("hello\n"), 1000), 0o600))
 			},
-			says: []string{"damaged or no database", "restore a back-up"},
+			says: []string{"damaged or not a database", "restore a backup"},
 		},
 		"another program's database": {
 			make: func(t *testing.T, path string) { sayIn(t, path, `CREATE TABLE t (a)`) },
@@ -48,11 +48,11 @@ func TestOpenFaults(t *testing.T) {
 		},
 		"damaged header": {
 			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 0, 50) },
-			says: []string{"damaged or no database"},
+			says: []string{"damaged or not a database"},
 		},
 		"damaged schema": {
 			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 100, 2000) },
-			says: []string{"damaged or no database"},
+			says: []string{"damaged or not a database"},
 		},
 		"file for a folder": {
 			make: func(t *testing.T, path string) { must(t, os.WriteFile(filepath.Dir(path), nil, 0o600)) },
@@ -158,7 +158,7 @@ func TestWideModeIsWarnedAbout(t *testing.T) {
 	must(t, os.Chmod(path, 0o644)) //nolint:gosec // that is what is warned about
 	var log bytes.Buffer
 	openWith(t, sqlite.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if got := log.String(); !strings.Contains(got, "others than the owner") || !strings.Contains(got, path) {
+	if got := log.String(); !strings.Contains(got, "other users have access") || !strings.Contains(got, path) {
 		t.Errorf("the log says %q", got)
 	}
 }

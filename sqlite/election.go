@@ -1,0 +1,261 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// candidacy is one Campaign under way. watcher.mu guards all below done.
+type candidacy struct {
+	epoch int
+	shard gerritstream.ShardID
+	done  chan struct{} // closed when it was decided
+
+	decided bool // the Campaign has its result, or was withdrawn
+	term    *term
+	err     error
+	waits   bool // it could not win at once: the file is to have it as a candidate
+}
+
+// Campaign implements gerritstream.Store.
+func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
+	w, c := s.watcher, &candidacy{epoch: epoch, shard: shard, done: make(chan struct{})}
+	w.mu.Lock()
+	w.candidacies = append(w.candidacies, c)
+	w.mu.Unlock()
+	w.wake.Set()
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	case <-s.life.Done():
+	}
+	w.decide(c, nil, nil) // withdrawn, unless it has a result
+	err := c.err
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && s.life.Err() != nil {
+		err = context.Cause(s.life)
+	}
+	if err == nil {
+		return c.term, nil
+	}
+	if c.term != nil {
+		c.term.finish(errResigned)
+	}
+	return nil, fmt.Errorf("campaign for %s: %w", shard, err)
+}
+
+// decide ends a candidacy with a term, an error, or, when it is withdrawn,
+// neither. If it was decided before, a term that was won nevertheless ends.
+func (w *watcher) decide(c *candidacy, t *term, err error) {
+	w.mu.Lock()
+	first := !c.decided
+	if first {
+		c.decided, c.term, c.err = true, t, err
+		close(c.done)
+		w.candidacies = without(w.candidacies, c)
+	}
+	listed := w.listed[c.shard]
+	w.mu.Unlock()
+	if listed {
+		w.store.heartbeat.wake.Set()
+	}
+	if !first && t != nil {
+		t.finish(errResigned)
+	}
+}
+
+// lease is a shard's lease as it was read.
+type lease struct {
+	term      uint64
+	process   string // empty: free
+	heartbeat uint64 // of that process
+}
+
+// unchangedLease is a lease and since when it has been seen just so. A process'
+// heartbeats grow: a number that is seen twice was the last one throughout.
+type unchangedLease struct {
+	lease lease
+	since time.Time
+	ttl   time.Duration // the longer one of the holder's and the candidate's
+}
+
+// observe notes the lease that was read, at a moment not later than now.
+func (l unchangedLease) observe(seen lease, ttl time.Duration, now time.Time) unchangedLease {
+	if l.lease == seen && !l.since.IsZero() {
+		now = l.since
+	}
+	return unchangedLease{seen, now, ttl}
+}
+
+// mayTake reports whether a candidate of the process self may take a lease.
+// leading: that process has a term of the shard. preceded: another live
+// candidate is before it, and is left a TTL to take the lease. now is not later
+// than the moment at which the lease was last read.
+func (l unchangedLease) mayTake(self string, leading, preceded bool, now time.Time) bool {
+	var patience time.Duration
+	switch l.lease.process {
+	case "", self: // free, or of a term of ours that ended
+		if leading {
+			return false
+		}
+	default:
+		patience = l.ttl
+	}
+	if preceded {
+		patience += l.ttl
+	}
+	return now.Sub(l.since) >= patience
+}
+
+// takeLeases takes the leases that may be taken, for the oldest candidacy of
+// each shard, all at once. The other candidacies wait.
+func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
+	var takes sync.WaitGroup
+	taking, news := map[gerritstream.ShardID]bool{}, false
+	for _, c := range candidacies {
+		seen := w.leases[c.shard]
+		if taking[c.shard] || !seen.mayTake(w.store.id, w.store.heartbeat.leads(c.shard), w.preceded(c.shard, now), now) {
+			w.mu.Lock()
+			news = news || !c.waits && !c.decided
+			c.waits = true
+			w.mu.Unlock()
+			continue
+		}
+		taking[c.shard] = true
+		takes.Go(func() { w.take(c, seen.lease) })
+	}
+	takes.Wait()
+	if news {
+		w.store.heartbeat.wake.Set() // writes the candidates
+	}
+}
+
+// preceded reports whether another live process is before this one among the
+// candidates for a shard.
+func (w *watcher) preceded(shard gerritstream.ShardID, now time.Time) bool {
+	for _, id := range w.candidates[shard] {
+		if id == w.store.id {
+			return false
+		}
+		if w.store.liveness.alive(id, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// errLeaseChanged: the lease is not as it was seen.
+var errLeaseChanged = errors.New("another candidate was faster")
+
+// take tries to win a lease that was seen free or expired, and decides the
+// candidacy if it did, or cannot.
+func (w *watcher) take(c *candidacy, seen lease) {
+	s, h := w.store, w.store.heartbeat
+	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	h.mu.Lock()
+	t.number = max(seen.term, h.tried[c.shard]) + 1
+	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
+	h.mu.Unlock()
+	err := s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error { return t.take(tx, seen) })
+	h.mu.Lock()
+	delete(h.taking, c.shard)
+	if err == nil {
+		h.terms[c.shard] = t
+	}
+	h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.succeeded(t.began)
+		s.log.Debug("won leadership", "shard", c.shard, "term", t.number)
+		w.decide(c, t, nil)
+	case errors.Is(err, errLeaseChanged), errors.Is(err, gerritstream.ErrRetryLater): // look again
+	case errors.Is(err, errUnknownOutcome):
+		h.wake.Set() // to free the lease, should the process have it
+	default:
+		h.wake.Set()
+		w.decide(c, nil, err)
+	}
+}
+
+// take writes that the term has the lease, if that is still as it was seen, and
+// reads the position.
+func (t *term) take(tx *transaction, seen lease) error {
+	var now lease
+	_, err := get(context.Background(), tx, []any{&now.term, &now.process, &now.heartbeat},
+		`SELECT l.term, l.process, coalesce(p.beat, 0) FROM leases l LEFT JOIN processes p ON p.id = l.process WHERE l.shard = ?`, t.shard)
+	if err != nil {
+		return err
+	}
+	if now != seen {
+		return errLeaseChanged
+	}
+	if err := checkEpoch(tx, t.epoch); err != nil {
+		return err
+	}
+	b := &t.beginning
+	if b.Position, b.Stored, err = readPosition(context.Background(), tx, t.epoch, t.shard); err != nil {
+		return fmt.Errorf("read position of %s: %w", t.shard, err)
+	}
+	if err := t.store.heartbeat.write(tx); err != nil {
+		return err
+	}
+	if err := tx.exec(removeCandidate, t.store.id, t.shard); err != nil {
+		return err
+	}
+	return tx.exec(`INSERT INTO leases (shard, term, process) VALUES (?, ?, ?)
+		ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`, t.shard, t.number, t.store.id)
+}
+
+const removeCandidate = `DELETE FROM candidates WHERE process = ? AND shard = ?`
+
+// writeCandidates writes for which shards this process is a candidate, where
+// that differs from the file.
+func (w *watcher) writeCandidates(tx *transaction) error {
+	stored := map[gerritstream.ShardID]bool{}
+	err := each(context.Background(), tx, func(rows *sql.Rows) error {
+		var shard gerritstream.ShardID
+		err := rows.Scan(&shard)
+		stored[shard] = true
+		return err
+	}, `SELECT shard FROM candidates WHERE process = ?`, w.store.id)
+	if err != nil {
+		return err
+	}
+	waiting := map[gerritstream.ShardID]bool{}
+	w.mu.Lock()
+	for _, c := range w.candidacies {
+		if c.waits {
+			waiting[c.shard] = true
+		}
+	}
+	w.listed = waiting // if this is not written after all, the next heartbeat does it
+	w.mu.Unlock()
+	for shard := range stored {
+		if !waiting[shard] {
+			if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {
+				return err
+			}
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
+		if !stored[shard] {
+			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`, w.store.id, shard)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// process is a process as the file has it.
+type process struct {
+	id          string
+	heartbeat   uint64
+	ttl, heldAt int64          // milliseconds; the last heartbeat, by the process' clock
+	info        sql.NullString // not valid: it is not a member
+}
+
+// readProcesses reads all processes, by id.
+func readProcesses(ctx context.Context, q querier) (processes []process, err error) {
+	err = each(ctx, q, func(rows *sql.Rows) error {
+		var p process
+		err := rows.Scan(&p.id, &p.heartbeat, &p.ttl, &p.heldAt, &p.info)
+		processes = append(processes, p)
+		return err
+	}, `SELECT id, beat, ttl, beaten, announcement FROM processes ORDER BY id`)
+	return processes, err
+}
+
+// The queries of readCandidates: who waits for a shard, in the order of
+// succession, and the same with the holder of its lease first.
+const (
+	waitingCandidates = `SELECT shard, process FROM candidates ORDER BY n`
+	allCandidates     = `SELECT shard, process FROM (SELECT shard, process, n FROM candidates
+		UNION ALL SELECT shard, process, 0 FROM leases WHERE process <> '') ORDER BY n`
+)
+
+// readCandidates reads candidates, by process.
+func readCandidates(ctx context.Context, q querier, query string) (map[gerritstream.ShardID][]string, error) {
+	candidates := map[gerritstream.ShardID][]string{}
+	err := each(ctx, q, func(rows *sql.Rows) error {
+		var shard gerritstream.ShardID
+		var id string
+		err := rows.Scan(&shard, &id)
+		candidates[shard] = append(candidates[shard], id)
+		return err
+	}, query)
+	return candidates, err
+}
+
+// liveness is what this process has seen of the heartbeats of others.
+type liveness struct {
+	self string
+	ttl  time.Duration
+
+	mu   sync.Mutex
+	seen map[string]unchangedHeartbeat // under mu: as read last
+}
+
+// unchangedHeartbeat is a process' heartbeat and since when it has been seen
+// just so.
+type unchangedHeartbeat struct {
+	number uint64
+	since  time.Time
+	ttl    time.Duration // the longer one of that process' and ours
+}
+
+// observe notes the heartbeats that were read. A process that is seen for the
+// first time may have been dead for long: then, and only then, the wall clock
+// decides since when. All processes of a file share it, and the next heartbeat
+// corrects it.
+func (l *liveness) observe(processes []process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now() // after the reading: first seen then
+	seen := make(map[string]unchangedHeartbeat, len(processes))
+	for _, p := range processes {
+		h := unchangedHeartbeat{p.heartbeat, now, max(time.Duration(p.ttl)*time.Millisecond, l.ttl)}
+		was, known := l.seen[p.id]
+		switch {
+		case !known:
+			age := min(max(now.Sub(storekit.FromMillis(p.heldAt)), 0), h.ttl)
+			h.since = now.Add(-age)
+		case was.number == p.heartbeat:
+			h.since = was.since
+		}
+		seen[p.id] = h
+	}
+	l.seen = seen
+}
+
+// alive reports whether a process' heartbeat has changed within the TTL. now is
+// not later than the moment of the last reading.
+func (l *liveness) alive(id string, now time.Time) bool {
+	if id == l.self {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.seen[id]
+	return ok && now.Sub(h.since) < h.ttl
+}
+
+// members returns those of the processes that have advertised and are alive.
+func (l *liveness) members(processes []process, now time.Time) []gerritstream.Member {
+	members := make([]gerritstream.Member, 0, len(processes))
+	for _, p := range processes {
+		if p.info.Valid && l.alive(p.id, now) {
+			members = append(members, storekit.DecodeMember(p.id, []byte(p.info.String)))
+		}
+	}
+	return members
+}
+
+// Advertise implements gerritstream.Group.
+func (s *Store) Advertise(ctx context.Context, info gerritstream.MemberInfo) error {
+	text, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("encode member info: %w", err)
+	}
+	return s.publish(ctx, storekit.PointAdvertise, `UPDATE processes SET announcement = ? WHERE id = ?`, string(text), s.id)
+}
+
+// Report implements gerritstream.Store.
+func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
+	text, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	return s.publish(ctx, storekit.PointReport, `UPDATE processes SET report = ?, reported = ? WHERE id = ?`,
+		string(text), s.config.Now().UnixMilli(), s.id)
+}
+
+// publish updates the process' row, with a heartbeat: that adds the row if the
+// others have removed it.
+func (s *Store) publish(ctx context.Context, p storekit.Point, update string, args ...any) error {
+	return s.writer.write(ctx, p, func(tx *transaction) error {
+		if err := s.heartbeat.write(tx); err != nil {
+			return err
+		}
+		return tx.exec(update, args...)
+	})
+}
+
+// GroupState implements gerritstream.Group.
+func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (g gerritstream.GroupState, err error) {
+	if err := s.check(); err != nil {
+		return g, err
+	}
+	now := time.Now()
+	var processes []process
+	var candidates map[gerritstream.ShardID][]string
+	err = view(ctx, s.reading, func(tx *sql.Tx) (err error) {
+		if processes, err = readProcesses(ctx, tx); err != nil {
+			return err
+		}
+		s.liveness.observe(processes)
+		candidates, err = readCandidates(ctx, tx, allCandidates)
+		return err
+	})
+	if err != nil {
+		return g, explainRead(s.place.path, err)
+	}
+	g = gerritstream.GroupState{
+		Self: s.id, Members: s.liveness.members(processes, now), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
+	}
+	for _, shard := range shards {
+		for _, id := range candidates[shard] {
+			if s.liveness.alive(id, now) {
+				g.Candidates[shard] = append(g.Candidates[shard], gerritstream.Candidate{Member: id})
+			}
+		}
+	}
+	return g, nil
+}
