@@ -3,11 +3,11 @@ package storetest
 import (
 	"context"
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -24,11 +24,40 @@ const (
 	shardB gerritstream.ShardID = "shardId-000000000001"
 )
 
-// soon is a context for what must happen within Patience.
+// soon returns a context for what must happen within Patience.
 func (f *fixture) soon() context.Context {
 	ctx, cancel := context.WithTimeout(f.t.Context(), f.harness.Patience)
 	f.t.Cleanup(cancel)
 	return ctx
+}
+
+// begin calls do in a goroutine, with a context that cancel ends.
+func begin[T any](f *fixture, do func(context.Context) T) (result <-chan T, cancel context.CancelFunc) {
+	ctx, cancel := context.WithCancel(f.t.Context())
+	f.t.Cleanup(cancel)
+	c := make(chan T, 1)
+	go func() { c <- do(ctx) }()
+	return c, cancel
+}
+
+// receive waits for a value.
+func receive[T any](f *fixture, c <-chan T) T {
+	f.t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-f.soon().Done():
+		f.t.Fatalf("nothing was received within %v", f.harness.Patience)
+		panic("not reached")
+	}
+}
+
+// returned checks which error a call returned.
+func (f *fixture) returned(call string, err, want error) {
+	f.t.Helper()
+	if !errors.Is(err, want) {
+		f.t.Errorf("%s returned %v, want %v", call, err, want)
+	}
 }
 
 // elect has a process win a shard of epoch 0.
@@ -46,60 +75,47 @@ func (f *fixture) electIn(store gerritstream.Store, epoch int, shard gerritstrea
 	return term
 }
 
-// result is what a Campaign returned.
-type result struct {
+// campaigned is what a Campaign returned.
+type campaigned struct {
 	term gerritstream.Term
 	err  error
 }
 
-// candidate starts a Campaign that ends with cancel.
-func (f *fixture) candidate(store gerritstream.Store, epoch int, shard gerritstream.ShardID) (<-chan result, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(f.t.Context())
-	f.t.Cleanup(cancel)
-	won := make(chan result, 1)
-	go func() {
+// candidate starts a Campaign.
+func (f *fixture) candidate(store gerritstream.Store, epoch int, shard gerritstream.ShardID) (<-chan campaigned, context.CancelFunc) {
+	return begin(f, func(ctx context.Context) campaigned {
 		term, err := store.Campaign(ctx, epoch, shard)
-		won <- result{term, err}
-	}()
-	return won, cancel
+		return campaigned{term, err}
+	})
 }
 
-// notYet fails the test if anything comes within Settle.
-func (f *fixture) notYet(won <-chan result, why string) {
+// notYet fails the test if a candidate's campaign ends within Settle.
+func (f *fixture) notYet(won <-chan campaigned, why string) {
 	f.t.Helper()
 	timer := time.NewTimer(f.harness.Settle)
 	defer timer.Stop()
 	select {
-	case r := <-won:
-		f.t.Fatalf("%s: campaign returned term %v, error %v", why, r.term, r.err)
+	case c := <-won:
+		f.t.Fatalf("%s: campaign returned term %v, error %v", why, c.term, c.err)
 	case <-timer.C:
 	}
 }
 
 // wins waits for a candidate to win.
-func (f *fixture) wins(won <-chan result) gerritstream.Term {
+func (f *fixture) wins(won <-chan campaigned) gerritstream.Term {
 	f.t.Helper()
-	select {
-	case r := <-won:
-		if r.err != nil {
-			f.t.Fatalf("campaign: %v", r.err)
-		}
-		return r.term
-	case <-f.soon().Done():
-		f.t.Fatal("a candidate did not win a free leadership")
-		return nil
+	c := receive(f, won)
+	if c.err != nil {
+		f.t.Fatalf("campaign: %v", c.err)
 	}
+	return c.term
 }
 
-// receive waits for what comes by a channel.
-func receive[T any](f *fixture, c <-chan T) T {
+// follows checks that a term has a greater number than an earlier one.
+func (f *fixture) follows(term gerritstream.Term, earlier uint64) {
 	f.t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-f.soon().Done():
-		f.t.Fatal("what was waited for did not come")
-		panic("not reached")
+	if term.Number() <= earlier {
+		f.t.Errorf("term %d follows term %d", term.Number(), earlier)
 	}
 }
 
@@ -111,7 +127,7 @@ func (f *fixture) resign(term gerritstream.Term) {
 	}
 }
 
-// commit commits what must succeed.
+// commit makes a commit that must succeed.
 func (f *fixture) commit(term gerritstream.Term, c gerritstream.Commit) {
 	f.t.Helper()
 	if err := term.Commit(f.soon(), c); err != nil {
@@ -119,39 +135,36 @@ func (f *fixture) commit(term gerritstream.Term, c gerritstream.Commit) {
 	}
 }
 
-// refused commits what must fail because the term is lost.
+// leave has a process win a shard, commit a position and resign.
+func (f *fixture) leave(store gerritstream.Store, epoch int, shard gerritstream.ShardID, pos gerritstream.Position) {
+	f.t.Helper()
+	term := f.electIn(store, epoch, shard)
+	f.commit(term, gerritstream.Commit{Position: pos})
+	f.resign(term)
+}
+
+// refused makes a commit that must fail because the term is lost.
 func (f *fixture) refused(term gerritstream.Term, c gerritstream.Commit) {
 	f.t.Helper()
-	if err := term.Commit(f.soon(), c); !errors.Is(err, gerritstream.ErrLeadershipLost) {
-		f.t.Errorf("commit to a lost term returned %v, want %v", err, gerritstream.ErrLeadershipLost)
-	}
+	f.returned("commit to a lost term", term.Commit(f.soon(), c), gerritstream.ErrLeadershipLost)
 	f.ended(term)
 }
 
 // ended checks that a term's Context ends, with the right cause.
 func (f *fixture) ended(term gerritstream.Term) {
 	f.t.Helper()
-	select {
-	case <-term.Context().Done():
-	case <-f.soon().Done():
-		f.t.Fatalf("the context of term %d did not end", term.Number())
-	}
+	receive(f, term.Context().Done())
 	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
 		f.t.Errorf("the context of term %d ended with %v, want %v", term.Number(), cause, gerritstream.ErrLeadershipLost)
 	}
 }
 
-// begins checks the position that a term began with. nil: none.
+// begins checks the position that a term began with; nil: none.
 func (f *fixture) begins(term gerritstream.Term, want *gerritstream.Position) {
 	f.t.Helper()
 	got, ok := term.Beginning().Position, term.Beginning().Stored
-	switch {
-	case want == nil && ok:
-		f.t.Errorf("term %d has position %+v, want none", term.Number(), got)
-	case want != nil && !ok:
-		f.t.Errorf("term %d has no position, want %+v", term.Number(), *want)
-	case want != nil && !samePosition(got, *want):
-		f.t.Errorf("term %d has position %+v, want %+v", term.Number(), got, *want)
+	if ok != (want != nil) || ok && !samePosition(got, *want) {
+		f.t.Errorf("term %d began with position %+v (%v), want %+v", term.Number(), got, ok, want)
 	}
 }
 
@@ -165,7 +178,7 @@ func (f *fixture) positions(store gerritstream.Store, epoch int) map[gerritstrea
 	return positions
 }
 
-// stored checks one position as any process reads it. nil: none.
+// stored checks a position as any process reads it; nil: none.
 func (f *fixture) stored(store gerritstream.Store, epoch int, shard gerritstream.ShardID, want *gerritstream.Position) {
 	f.t.Helper()
 	got, ok := f.positions(store, epoch)[shard]
@@ -176,62 +189,76 @@ func (f *fixture) stored(store gerritstream.Store, epoch int, shard gerritstream
 
 // samePosition compares two positions as they would be stored.
 func samePosition(a, b gerritstream.Position) bool {
-	if a.Unreadable != nil || b.Unreadable != nil {
-		return false
-	}
-	return string(storekit.EncodePosition(a, gerritstream.Stamp{})) ==
-		string(storekit.EncodePosition(b, gerritstream.Stamp{}))
+	return a.Unreadable == nil && b.Unreadable == nil &&
+		string(storekit.EncodePosition(a, gerritstream.Stamp{})) == string(storekit.EncodePosition(b, gerritstream.Stamp{}))
 }
 
-// queued checks that the queue holds exactly these entries: each one once,
-// those of a shard in this order, byte for byte.
+// queued checks that the queue holds exactly these entries, each once, byte for
+// byte, and those of a shard in order.
 func (f *fixture) queued(want ...gerritstream.Entry) {
 	f.t.Helper()
-	shardOf := map[gerritstream.EventID]gerritstream.ShardID{}
-	wantBy := map[gerritstream.ShardID][]string{}
-	for _, e := range want {
-		shardOf[e.ID] = e.Shard
-		wantBy[e.Shard] = append(wantBy[e.Shard], e.ID.String()+" "+string(e.Payload))
+	f.queuedAgain(nil, want...)
+}
+
+// queuedAgain is queued where some entries are in the queue once more.
+func (f *fixture) queuedAgain(again []gerritstream.Entry, want ...gerritstream.Entry) {
+	f.t.Helper()
+	known := map[gerritstream.EventID]history.Item{}
+	items := func(entries []gerritstream.Entry) (items []history.Item) {
+		for i := range entries {
+			item := history.EntryItem(&entries[i])
+			known[entries[i].ID] = item
+			items = append(items, item)
+		}
+		return items
 	}
-	gotBy := map[gerritstream.ShardID][]string{}
+	wanted, wantedAgain := items(want), items(again)
+	var rows, rowsAgain []history.Item
+	seen := map[gerritstream.EventID]bool{}
 	for _, e := range f.state.Entries() {
-		shard, ok := shardOf[e.ID]
-		if !ok {
-			f.t.Errorf("the queue holds %s, which it should not", e.ID)
+		row := history.Item{ID: e.ID.String()}
+		if item, ok := known[e.ID]; ok { // of which a queue need not hold more than id and payload
+			row = item
 		}
-		gotBy[shard] = append(gotBy[shard], e.ID.String()+" "+string(e.Payload))
+		row.Sum = history.Sum(e.Payload)
+		if again != nil && seen[e.ID] {
+			rowsAgain = append(rowsAgain, row)
+		} else {
+			rows = append(rows, row)
+		}
+		seen[e.ID] = true
 	}
-	for shard, entries := range wantBy {
-		if got := gotBy[shard]; !slices.Equal(got, entries) {
-			f.t.Errorf("the queue holds for %s\n%.500q\nwant\n%.500q", shard, got, entries)
-		}
+	f.judge(history.Compare(wanted, rows, nil))
+	f.judge(history.Compare(wantedAgain, rowsAgain, nil))
+}
+
+func (f *fixture) judge(report history.Report) {
+	f.t.Helper()
+	if err := report.Err(); err != nil {
+		f.t.Error(err)
 	}
 }
 
-// putAside checks that exactly these dead letters are held, with all their
+// deadLettered checks that exactly these dead letters are held, with all their
 // fields.
 func (f *fixture) deadLettered(want ...gerritstream.DeadLetter) {
 	f.t.Helper()
-	got := map[gerritstream.EventID]gerritstream.DeadLetter{}
+	var wanted, held []history.Item
+	known := map[gerritstream.EventID]gerritstream.DeadLetter{}
+	for i := range want {
+		wanted = append(wanted, history.DeadLetterItem(&want[i]))
+		known[want[i].ID] = want[i]
+	}
 	for _, d := range f.state.DeadLetters() {
-		if _, twice := got[d.ID]; twice {
-			f.t.Errorf("dead letter %s is held twice", d.ID)
-		}
-		got[d.ID] = d
-	}
-	if len(got) != len(want) {
-		f.t.Errorf("%d dead letters are held, want %d", len(got), len(want))
-	}
-	for _, w := range want {
-		if g, ok := got[w.ID]; !ok {
-			f.t.Errorf("dead letter %s is not held", w.ID)
-		} else if !sameDeadLetter(g, w) {
-			f.t.Errorf("dead letter is held as\n%.500v\nwant\n%.500v", g, w)
+		held = append(held, history.DeadLetterItem(&d))
+		if w, ok := known[d.ID]; ok && !sameDeadLetter(d, w) {
+			f.t.Errorf("dead letter is held as\n%.500v\nwant\n%.500v", d, w)
 		}
 	}
+	f.judge(history.Compare(wanted, nil, held))
 }
 
-// sameLetter compares all fields of two dead letters.
+// sameDeadLetter compares all fields of two dead letters.
 func sameDeadLetter(a, b gerritstream.DeadLetter) bool {
 	return a.ID == b.ID && a.Shard == b.Shard && a.Seq == b.Seq && a.Sub == b.Sub && a.Arrived.Equal(b.Arrived) &&
 		a.Reason == b.Reason && a.Detail == b.Detail && string(a.Payload) == string(b.Payload) &&

@@ -26,9 +26,16 @@ func sequence(n int) gerritstream.SequenceNumber {
 	return gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575989136%06d", n))
 }
 
-// after is the position behind record n.
+// after is the position after record n.
 func after(n int) gerritstream.Position {
 	return gerritstream.Position{After: sequence(n), Arrived: arrival(n)}
+}
+
+// endedAfter is the position of a shard that ended with record n.
+func endedAfter(n int) gerritstream.Position {
+	pos := after(n)
+	pos.Ended = true
+	return pos
 }
 
 // event makes record n of a shard an entry. Its payload is JSON, as every

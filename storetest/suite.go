@@ -92,7 +92,7 @@ type Backend struct {
 func Run(t *testing.T, h Harness) {
 	for _, group := range [][]test{
 		originTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests, groupTests,
-		faultTests, operatorTests, deadLetterTests, operatorFaultTests,
+		faultTests, operatorTests, deadLetterTests,
 	} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { h.run(t, test.run) })

@@ -35,7 +35,7 @@ var house = map[string][]string{
 	"sqlite":            {"", "internal/storekit"},
 	"zookeeper":         {"", "internal/storekit"},
 	"sink":              {""},
-	"storetest":         {"", "internal/storekit"},
+	"storetest":         {"", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
 	"internal/near":     {},
 	"internal/peers":    {},
