@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -13,16 +14,18 @@ import (
 	"testing"
 )
 
-// quoted is what stands between back-ticks.
+// quoted is a text between back-ticks.
 var quoted = regexp.MustCompile("`([^`\n]+)`")
 
-// testName is a test as docs/testing.md writes it: the package's folder ("gerritstream" for the root), a dot, the function.
+// testName is a test as docs/testing.md writes it: the package's folder
+// ("gerritstream" for the root), a dot, the function.
 var testName = regexp.MustCompile(`^([a-z0-9/]+)\.((?:Test|Fuzz|Example|Benchmark)\w*)$`)
 
-// bareTestName is a test that lacks its package.
+// bareTestName is a test without its package.
 var bareTestName = regexp.MustCompile(`^(Test|Fuzz|Benchmark)[A-Z]\w*$`)
 
-// TestTestsInDocsExist reads docs/testing.md and looks for each test and each file that it names.
+// TestTestsInDocsExist looks for each test and each file that docs/testing.md
+// names.
 func TestTestsInDocsExist(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "docs", "testing.md"))
 	if err != nil {
@@ -43,14 +46,14 @@ func TestTestsInDocsExist(t *testing.T) {
 	}
 }
 
-// TestMissingTestsInDocsAreFound shows that names of nothing are refused.
+// TestMissingTestsInDocsAreFound shows that a wrong name is an error.
 func TestMissingTestsInDocsAreFound(t *testing.T) {
 	for _, name := range []string{
 		"test.TestNobodyWroteThis", "nowhere.TestTestsInDocsExist", "consumer.TestTestsInDocsExist", "TestTestsInDocsExist",
 		"test/summary.TestSkips", "cmd/gerritstream/testdata/script/nothing.txtar", "test/nothing.go",
 	} {
 		if checkNamed(name) == nil {
-			t.Errorf("%q is taken for something that exists", name)
+			t.Errorf("%q is not refused", name)
 		}
 	}
 	for _, name := range []string{"test.TestTestsInDocsExist", "test/docs_test.go", "make test", "--store sqlite:PATH"} {
@@ -60,7 +63,8 @@ func TestMissingTestsInDocsAreFound(t *testing.T) {
 	}
 }
 
-// checkNamed returns an error if name is a test or a file, and is not there. Other quoted text is none of its business.
+// checkNamed returns an error if name is a test or a file that does not exist.
+// Other text is ignored.
 func checkNamed(name string) error {
 	if m := testName.FindStringSubmatch(name); m != nil {
 		return checkTest(m[1], m[2])
@@ -77,7 +81,7 @@ func checkNamed(name string) error {
 	return nil
 }
 
-// checkTest looks for a test's function in the test files of a folder.
+// checkTest looks for a test in the test files of a folder.
 func checkTest(folder, function string) error {
 	if folder == "gerritstream" {
 		folder = "."
@@ -101,4 +105,134 @@ func checkTest(folder, function string) error {
 func isFunction(d ast.Decl, name string) bool {
 	f, ok := d.(*ast.FuncDecl)
 	return ok && f.Recv == nil && f.Name.Name == name
+}
+
+func TestOperationsListsEveryExitCode(t *testing.T) {
+	var listed, used []string
+	for _, row := range tables(section(t, readFile(t, "docs/operations.md"), "## Exit codes")) {
+		listed = append(listed, row[0])
+	}
+	code := regexp.MustCompile(`(?m)^\texit\w+\s+= (\d+)$`)
+	for _, m := range code.FindAllStringSubmatch(source(t, "cmd/gerritstream"), -1) {
+		used = append(used, m[1])
+	}
+	if len(used) == 0 || !slices.Equal(listed, used) {
+		t.Errorf("docs/operations.md lists the exit codes %v, the command has %v", listed, used)
+	}
+}
+
+func TestOperationsListsEveryMetric(t *testing.T) {
+	metric := regexp.MustCompile(`(?:counters?\(|desc\(|Name: )"([a-z_]+)"`)
+	var listed, used []string
+	for _, m := range metric.FindAllStringSubmatch(source(t, "internal/admin"), -1) {
+		used = append(used, "`gerritstream_"+m[1]+"`")
+	}
+	for _, row := range tables(section(t, readFile(t, "docs/operations.md"), "## Health and metrics")) {
+		if strings.HasPrefix(row[0], "`gerritstream_") {
+			listed = append(listed, row[0])
+		}
+	}
+	slices.Sort(listed)
+	slices.Sort(used)
+	if len(used) == 0 || !slices.Equal(listed, used) {
+		t.Errorf("docs/operations.md lists the metrics\n%v, there are\n%v", listed, used)
+	}
+}
+
+// TestPolicyIsWhatIsAsked compares the first policy with the operations that
+// package kinesis calls, and parses the others.
+func TestPolicyIsWhatIsAsked(t *testing.T) {
+	var policy struct{ Statement []struct{ Action []string } }
+	policies := blocks(readFile(t, "docs/operations.md"), "json")
+	for i, block := range policies {
+		if !json.Valid([]byte(block)) {
+			t.Errorf("docs/operations.md: block %d is not JSON", i)
+		}
+	}
+	if len(policies) == 0 || json.Unmarshal([]byte(policies[0]), &policy) != nil || len(policy.Statement) != 1 {
+		t.Fatal("docs/operations.md has no policy of one statement")
+	}
+	called := map[string]bool{}
+	operation := regexp.MustCompile(`target\{(?:operation: )?"(\w+)"`)
+	for _, m := range operation.FindAllStringSubmatch(source(t, "kinesis"), -1) {
+		called["kinesis:"+m[1]] = true
+	}
+	for _, action := range policy.Statement[0].Action {
+		if !called[action] {
+			t.Errorf("docs/operations.md allows %s, which is never called", action)
+		}
+		delete(called, action)
+	}
+	for action := range called {
+		t.Errorf("docs/operations.md: the policy lacks %s", action)
+	}
+}
+
+// TestReadmeIsShort keeps the README to a screen for each of its readers.
+func TestReadmeIsShort(t *testing.T) {
+	if n := strings.Count(readFile(t, "README.md"), "\n"); n > 250 {
+		t.Errorf("README.md has %d lines, want at most 250", n)
+	}
+}
+
+// TestReadmeExampleIsCompiled finds the README's Go code in the example that
+// is run.
+func TestReadmeExampleIsCompiled(t *testing.T) {
+	example := readFile(t, "consumer/example_test.go")
+	found := blocks(readFile(t, "README.md"), "go")
+	if len(found) == 0 {
+		t.Error("README.md has no Go")
+	}
+	for _, block := range found {
+		if !strings.Contains(example, block) {
+			t.Errorf("README.md: this is not in consumer/example_test.go as it stands:\n%s", block)
+		}
+	}
+}
+
+// TestErrorsInDocsExist finds each message of the troubleshooting tables in the
+// code. Those of AWS are in the embedded Kinesis.
+func TestErrorsInDocsExist(t *testing.T) {
+	all := source(t, ".")
+	for page, heading := range map[string]string{
+		"docs/operations.md": "## Troubleshooting",
+		"docs/zuul.md":       "### Log lines",
+	} {
+		rows := tables(section(t, readFile(t, page), heading))
+		if len(rows) == 0 {
+			t.Errorf("%s has no table of messages", page)
+		}
+		for _, row := range rows {
+			for _, text := range quoted.FindAllStringSubmatch(row[0], -1) {
+				if text[1] != "address already in use" && !strings.Contains(all, text[1]) { // of the operating system
+					t.Errorf("%s, %s: no code has %q", page, heading, text[1])
+				}
+			}
+		}
+	}
+}
+
+// link is a link to a place within the repository.
+var link = regexp.MustCompile(`\]\(([^):#]+)?(#[a-z0-9-]+)?\)`)
+
+// TestLinksLeadSomewhere looks for the file and the heading of each link.
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, page := range files(t, ".") {
+		if !strings.HasSuffix(page, ".md") {
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(readFile(t, page), -1) {
+			path := page
+			if m[1] != "" {
+				path = filepath.ToSlash(filepath.Join(filepath.Dir(page), m[1]))
+			}
+			text, err := os.ReadFile(filepath.Join("..", path))
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", page, err)
+			case m[2] != "" && !slices.Contains(anchors(string(text)), m[2]):
+				t.Errorf("%s: %s has no heading for %s", page, path, m[2])
+			}
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,8 +15,11 @@ import (
 // Outside a bubble a sleep is a guess.
 func TestSleepOnlyInBubbles(t *testing.T) {
 	sleepers, bubbles := map[string]string{}, map[string]bool{} // by folder
-	for _, path := range testFiles(t) {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	for _, path := range files(t, ".") {
+		if !strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", path), nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,28 +41,9 @@ func TestSleepOnlyInBubbles(t *testing.T) {
 }
 
 func importsSynctest(file *ast.File) bool {
-	return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing/synctest"` })
-}
-
-// testFiles returns every test file of the repository.
-func testFiles(t *testing.T) []string {
-	t.Helper()
-	var paths []string
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git"):
-			return filepath.SkipDir
-		case strings.HasSuffix(path, "_test.go"):
-			paths = append(paths, path)
-		}
-		return nil
+	return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool {
+		return i.Path.Value == `"testing/synctest"`
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return paths
 }
 
 // sleeps reports whether a file calls time.Sleep.

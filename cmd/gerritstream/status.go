@@ -156,7 +156,7 @@ func (s *shardView) stateText() string {
 		}
 		return fmt.Sprintf("%s %s", s.State, strings.Join(parents, ", "))
 	case s.Lag != nil && *s.Lag >= 1:
-		return fmt.Sprintf("%s, %s behind", s.State, ago(s.Lag))
+		return fmt.Sprintf("%s, lag %s", s.State, ago(s.Lag))
 	}
 	return string(s.State)
 }

@@ -328,7 +328,7 @@ dead letters 5
 SHARD      STATE                         LEADER  LAST EVENT  LAST COMMIT  POSITION
 shardId-0  ended                         -       1m0s        1h0m0s       after 10
 shardId-1  reading                       a-1     5s          10s          after 20
-shardId-2  reading, 1m30s behind         b-2     1m0s        20s          after 30
+shardId-2  reading, lag 1m30s            b-2     1m0s        20s          after 30
 shardId-3  waiting for parent shardId-1  -       -           -            -
 
 trouble: stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
