@@ -43,16 +43,7 @@ func (b *tracker) endHeartbeats() {
 	clear(b.heartbeats)
 }
 
-// Alive returns nil while everything that Run has started goes on, and
-// otherwise what stands still, and for how long. It is what a watchdog should
-// ask: only a new start helps.
-//
-// Waiting is not standing still: for a sink, for the store to commit, for
-// memory that others wait with, for a leadership, or for a service that fails
-// and is tried again. All of this is trouble, see Status, and passes without a
-// new start.
-func (l *Consumer) Alive() error { return l.tracker.alive() }
-
+// alive implements Consumer.Alive.
 func (b *tracker) alive() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -114,8 +114,8 @@ func TestUntilCaughtUpSaysWhatItWaitsFor(t *testing.T) {
 		if len(lines) < 9 || len(lines) > 11 {
 			t.Fatalf("%d lines in ten minutes:\n%s", len(lines), p.log)
 		}
-		for _, want := range []string{"shardId-000000000002, shardId-000000000003: it waits for its parent shardId-000000000000",
-			"shardId-000000000001: it is read here, 2h0m0s behind"} {
+		for _, want := range []string{"shardId-000000000002, shardId-000000000003: its parent shardId-000000000000 is not read to its end yet",
+			"shardId-000000000001: it is read here, lagging by 2h0m0s"} {
 			if !strings.Contains(lines[0], want) {
 				t.Errorf("%q is missing in %s", want, lines[0])
 			}
@@ -155,7 +155,7 @@ func TestUntilCaughtUpEndsBehindAForeignLeader(t *testing.T) {
 			t.Fatal("it has ended with a record behind the leader's checkpoint")
 		default:
 		}
-		if lines := p.calmLines("zuul leads it, and was not seen to have read everything yet"); len(lines) < 9 {
+		if lines := p.calmLines("zuul leads it, and may not have read everything yet"); len(lines) < 9 {
 			t.Errorf("%d lines say what it waits for:\n%s", len(lines), p.log)
 		}
 		h.memory.WriteCheckpoint(s0, h.lastOf(s0))

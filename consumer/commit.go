@@ -19,82 +19,75 @@ type batch struct {
 	dead    []gerritstream.DeadLetter
 	weight  int
 
-	// whole is how much of the chunk belongs to records that are complete, and
-	// the position behind them.
+	// whole is how much of the batch belongs to complete records, and the
+	// position after them.
 	whole struct {
 		entries, dead, weight int
 		position              gerritstream.Position
 	}
 }
 
-func (c *batch) size() int { return len(c.entries) + len(c.dead) }
+func (b *batch) size() int { return len(b.entries) + len(b.dead) }
 
 // seal notes that everything gathered so far belongs to complete records.
-func (c *batch) seal(at gerritstream.Position) {
-	c.whole.entries, c.whole.dead, c.whole.weight, c.whole.position = len(c.entries), len(c.dead), c.weight, at
+func (b *batch) seal(at gerritstream.Position) {
+	b.whole.entries, b.whole.dead, b.whole.weight, b.whole.position = len(b.entries), len(b.dead), b.weight, at
 }
 
-// drop forgets so many entries and dead letters from the front, and what
-// weighed so much; the memory is used again.
-func (c *batch) drop(entries, dead, weight int) {
-	n := copy(c.entries, c.entries[entries:])
-	clear(c.entries[n:])
-	c.entries = c.entries[:n]
-	m := copy(c.dead, c.dead[dead:])
-	clear(c.dead[m:])
-	c.dead = c.dead[:m]
-	c.weight -= weight
-	c.whole.entries, c.whole.dead, c.whole.weight = 0, 0, 0
+// drop removes the first entries and dead letters, and their weight. The memory
+// is used again.
+func (b *batch) drop(entries, dead, weight int) {
+	n := copy(b.entries, b.entries[entries:])
+	clear(b.entries[n:])
+	b.entries = b.entries[:n]
+	m := copy(b.dead, b.dead[dead:])
+	clear(b.dead[m:])
+	b.dead = b.dead[:m]
+	b.weight -= weight
+	b.whole.entries, b.whole.dead, b.whole.weight = 0, 0, 0
 }
 
-// judge takes a page's records into the chunk, committing whenever it is full.
-// What is left in it at the end is committed by the caller; every record judged
-// has moved the cursor.
-func (r *reader) judge(work context.Context, b *gerritstream.Page) error {
-	debug := r.w.log.Enabled(work, slog.LevelDebug)
+// judge takes a page's records into the batch, and commits whenever that is
+// full. The caller commits the rest. Every record judged moves the cursor.
+func (r *reader) judge(p *gerritstream.Page) error {
+	debug := r.w.log.Enabled(r.work, slog.LevelDebug)
 	r.batch.seal(r.cursor)
-	for i := range b.Records {
-		rec := &b.Records[i]
+	for i := range p.Records {
+		rec := &p.Records[i]
 		if r.cursor.Covers(rec.Seq, rec.Sub) {
 			continue
 		}
 		verdict := gerritstream.Verdict{Bad: rec.Bad, Detail: rec.Detail}
 		if rec.Bad == "" {
-			verdict = r.w.c.cfg.Classify(r.w.shard, rec)
+			verdict = r.cfg.Classify(r.w.shard, rec)
 		}
-		r.w.c.cfg.Observer.Judged(r.w.shard, rec, &verdict)
+		r.cfg.Observer.Judged(r.w.shard, rec, &verdict)
 		if debug {
 			r.logRecord(rec, &verdict)
 		}
-		if err := r.take(work, rec, &verdict); err != nil {
+		if err := r.take(rec, &verdict); err != nil {
 			return err
 		}
-		r.advance(rec)
+		if !rec.Last { // a part of an aggregate
+			r.cursor.Partial = &gerritstream.Partial{Seq: rec.Seq, Sub: rec.Sub}
+			continue
+		}
+		r.cursor.After, r.cursor.Arrived, r.cursor.Partial = rec.Seq, rec.Arrived, nil
+		r.cursor.From, r.cursor.CheckpointedAt = gerritstream.StartingPosition{}, time.Time{}
+		r.batch.seal(r.cursor)
 	}
 	return nil
 }
 
-// advance moves the cursor past a record, or past a part of an aggregate.
-func (r *reader) advance(rec *gerritstream.Record) {
-	if !rec.Last {
-		r.cursor.Partial = &gerritstream.Partial{Seq: rec.Seq, Sub: rec.Sub}
-		return
-	}
-	r.cursor.After, r.cursor.Arrived, r.cursor.Partial, r.cursor.From = rec.Seq, rec.Arrived, nil, gerritstream.StartingPosition{}
-	r.cursor.CheckpointedAt = time.Time{}
-	r.batch.seal(r.cursor)
-}
-
-// take puts a record into the chunk as its verdict says, after making room for
-// it.
-func (r *reader) take(work context.Context, rec *gerritstream.Record, v *gerritstream.Verdict) error {
+// take puts a record into the batch as its verdict says, after making room.
+func (r *reader) take(rec *gerritstream.Record, v *gerritstream.Verdict) error {
 	if v.Bad == "" && v.Filter != "" {
 		r.filtered++
 		return nil
 	}
 	if v.Bad != "" {
 		d := r.deadLetter(rec, v.Bad, v.Detail)
-		if err := r.makeRoom(work, d.Weight()); err != nil {
+		if err := r.makeRoom(d.Weight()); err != nil {
 			return err
 		}
 		r.batch.dead = append(r.batch.dead, d)
@@ -102,10 +95,9 @@ func (r *reader) take(work context.Context, rec *gerritstream.Record, v *gerrits
 		return nil
 	}
 	e := gerritstream.Entry{
-		ID: gerritstream.NewEventID(r.w.stream, r.w.shard, rec.Seq, rec.Sub), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub,
-		Arrived: rec.Arrived, Event: v.Event, Payload: rec.Data,
+		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived, Event: v.Event, Payload: rec.Data,
 	}
-	if err := r.makeRoom(work, e.Weight()); err != nil {
+	if err := r.makeRoom(e.Weight()); err != nil {
 		return err
 	}
 	r.batch.entries = append(r.batch.entries, e)
@@ -113,122 +105,104 @@ func (r *reader) take(work context.Context, rec *gerritstream.Record, v *gerrits
 	return nil
 }
 
+func (r *reader) eventID(rec *gerritstream.Record) gerritstream.EventID {
+	return gerritstream.NewEventID(r.w.origin.Stream, r.w.shard, rec.Seq, rec.Sub)
+}
+
 func (r *reader) deadLetter(rec *gerritstream.Record, reason, detail string) gerritstream.DeadLetter {
 	return gerritstream.DeadLetter{
-		ID: gerritstream.NewEventID(r.w.stream, r.w.shard, rec.Seq, rec.Sub), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub,
-		Arrived: rec.Arrived, Reason: reason, Detail: detail,
+		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived, Reason: reason, Detail: detail,
 		Payload: rec.Data[:min(len(rec.Data), gerritstream.MaxDeadLetterBytes)], Length: len(rec.Data), SHA256: sha256.Sum256(rec.Data),
 	}
 }
 
 // makeRoom commits, if it must, so that an item of this weight fits. Complete
-// records go first, so that an aggregate is committed whole if it can be; one
-// that cannot is committed in parts.
-func (r *reader) makeRoom(work context.Context, weight int) error {
-	c := &r.batch
-	for c.size() > 0 && (c.size() >= r.limits.Items || c.weight+weight > r.limits.Weight) {
-		n, m, of, at := len(c.entries), len(c.dead), c.weight, r.cursor
-		if c.whole.entries+c.whole.dead > 0 {
-			n, m, of, at = c.whole.entries, c.whole.dead, c.whole.weight, c.whole.position
+// records go first, so that an aggregate is committed whole if possible, and
+// otherwise in parts.
+func (r *reader) makeRoom(weight int) error {
+	b, limits := &r.batch, r.term.Limits()
+	for b.size() > 0 && (b.size() >= limits.Items || b.weight+weight > limits.Weight) {
+		entries, dead, weighing, at := len(b.entries), len(b.dead), b.weight, r.cursor
+		if b.whole.entries+b.whole.dead > 0 {
+			entries, dead, weighing, at = b.whole.entries, b.whole.dead, b.whole.weight, b.whole.position
 		}
-		if err := r.send(work, gerritstream.Commit{Position: at, Entries: c.entries[:n], DeadLetters: c.dead[:m]}); err != nil {
+		if err := r.send(gerritstream.Commit{Position: at, Entries: b.entries[:entries], DeadLetters: b.dead[:dead]}); err != nil {
 			return err
 		}
-		c.drop(n, m, of)
-		c.whole.position = at
+		b.drop(entries, dead, weighing)
+		b.whole.position = at
 	}
 	return nil
 }
 
 // commit sends everything gathered, with the cursor.
-func (r *reader) commit(work context.Context) error {
-	c := &r.batch
-	if err := r.send(work, gerritstream.Commit{Position: r.cursor, Entries: c.entries, DeadLetters: c.dead}); err != nil {
+func (r *reader) commit() error {
+	b := &r.batch
+	if err := r.send(gerritstream.Commit{Position: r.cursor, Entries: b.entries, DeadLetters: b.dead}); err != nil {
 		return err
 	}
-	c.drop(len(c.entries), len(c.dead), c.weight)
+	b.drop(len(b.entries), len(b.dead), b.weight)
 	return nil
 }
 
-// send delivers to the sinks and commits: the only way by which anything leaves
-// a term.
-func (r *reader) send(work context.Context, c gerritstream.Commit) error {
-	refused, err := r.deliver(work, c.Entries)
+// send delivers to the sinks and commits. Everything that leaves a term goes
+// through here.
+func (r *reader) send(c gerritstream.Commit) error {
+	refused, err := r.deliver(c.Entries)
 	if err != nil {
 		return err
 	}
-	for i := range refused { // before the position passes them; a second time they are the same dead letters
-		if err := r.store(work, gerritstream.Commit{Position: r.committed, DeadLetters: refused[i : i+1]}); err != nil {
+	for i := range refused { // before the position passes them; repeated, they are the same dead letters
+		if err := r.store(gerritstream.Commit{Position: r.committed, DeadLetters: refused[i : i+1]}); err != nil {
 			return err
 		}
 	}
-	return r.store(work, c)
+	return r.store(c)
 }
 
-// store commits, for as long as it takes while the term goes on.
-func (r *reader) store(work context.Context, c gerritstream.Commit) error {
+// store commits, and retries until the term ends.
+func (r *reader) store(c gerritstream.Commit) error {
 	retry := backoff{first: 50 * time.Millisecond, most: 5 * time.Second}
 	for {
 		began := time.Now()
-		c.Now = r.w.c.clock.now()
+		c.Now = r.c.clock.now()
 		// THE COMMIT POINT. Above it nothing has happened that may not happen
-		// again: the same records are read again by whoever leads next. Below
-		// it they are handed on. When the outcome is unknown the term is over,
-		// and the position that the next one begins with tells.
-		done := r.w.c.tracker.wait(r.w.shard, "the store to commit")
-		err := r.term.Commit(work, c)
+		// again: the next leader reads the same records again. Below it they are
+		// handed on. If the outcome is unknown, the term is over, and the position
+		// that the next term begins with decides.
+		done := r.c.tracker.wait(r.w.shard, "the store to commit")
+		err := r.term.Commit(r.work, c)
 		done()
 		if err == nil {
-			r.committed, r.stored, r.since = c.Position, true, time.Now()
-			r.w.c.tracker.committed(r.w.shard, &c, r.filtered)
+			r.committed, r.since = c.Position, time.Now()
+			r.c.tracker.committed(r.w.shard, &c, r.filtered)
 			r.w.fine()
 			r.logDeadLetters(c.DeadLetters)
 			r.filtered = 0
-			r.w.c.cfg.Observer.Committed(r.w.shard, r.term.Number(), &c, time.Since(began))
+			r.cfg.Observer.Committed(r.w.shard, r.term.Number(), &c, time.Since(began))
 			return nil
 		}
 		if !errors.Is(err, gerritstream.ErrRetryLater) {
 			return err
 		}
 		r.w.trouble(err)
-		if !retry.pause(work) {
-			return context.Cause(work)
+		if !retry.pause(r.work) {
+			return context.Cause(r.work)
 		}
 	}
 }
 
-// logDeadLetters leaves in the log what has become of bad records, a reason at a
-// time. Many of them are for a person to look at.
-func (r *reader) logDeadLetters(letters []gerritstream.DeadLetter) {
-	if len(letters) == 0 {
-		return
-	}
-	grave := trouble.DeadLetterBurst(r.w.c.tracker.deadRate(), time.Now()) != ""
-	for i := 0; i < len(letters); {
-		d, n := &letters[i], 1
-		for i+n < len(letters) && letters[i+n].Reason == d.Reason {
-			n++
-		}
-		r.w.c.book.note(event{
-			topic: deadLetterTopic, cause: d.Reason, shard: r.w.shard, times: n, grave: grave,
-			sample: []any{"reason", d.Reason, "detail", d.Detail, "seq", string(d.Seq), "id", d.ID.String()},
-		})
-		i += n
-	}
-}
-
-// deliver hands the entries to every sink, in order, for as long as it takes,
-// and returns a dead letter for each that a sink will never take. It begins
-// nothing once the term is over.
-func (r *reader) deliver(work context.Context, entries []gerritstream.Entry) (refused []gerritstream.DeadLetter, err error) {
-	for _, sink := range r.w.c.cfg.Sinks {
+// deliver hands the entries to every sink, in order, and retries until the term
+// ends. It returns a dead letter for each entry that a sink rejected.
+func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.DeadLetter, err error) {
+	for _, sink := range r.cfg.Sinks {
 		retry := backoff{first: 100 * time.Millisecond, most: 10 * time.Second}
 		for rest := entries; len(rest) > 0; {
-			if work.Err() != nil {
-				return nil, context.Cause(work)
+			if r.work.Err() != nil {
+				return nil, context.Cause(r.work)
 			}
-			done := r.w.c.tracker.wait(r.w.shard, "the sink "+sink.Name())
-			err := sink.Deliver(work, rest)
+			done := r.c.tracker.wait(r.w.shard, "the sink "+sink.Name())
+			err := sink.Deliver(r.work, rest)
 			done()
 			var rejected *gerritstream.RejectedError
 			switch {
@@ -239,8 +213,8 @@ func (r *reader) deliver(work context.Context, entries []gerritstream.Entry) (re
 				rest = rest[rejected.Index+1:]
 			default:
 				r.w.trouble(fmt.Errorf("deliver to %s: %w", sink.Name(), err))
-				if !retry.pause(work) {
-					return nil, context.Cause(work)
+				if !retry.pause(r.work) {
+					return nil, context.Cause(r.work)
 				}
 			}
 		}
@@ -248,20 +222,40 @@ func (r *reader) deliver(work context.Context, entries []gerritstream.Entry) (re
 	return refused, nil
 }
 
-// refuse adds a dead letter for an entry that a sink refused, or adds this
-// refusal to the one that it has got already.
-func (r *reader) refuse(letters []gerritstream.DeadLetter, e *gerritstream.Entry, why string) []gerritstream.DeadLetter {
-	for i := range letters {
-		if letters[i].ID == e.ID {
-			letters[i].Detail += "; " + why
-			return letters
+// refuse adds a dead letter for an entry that a sink rejected, or adds the
+// reason to the one the entry has already.
+func (r *reader) refuse(dead []gerritstream.DeadLetter, e *gerritstream.Entry, why string) []gerritstream.DeadLetter {
+	for i := range dead {
+		if dead[i].ID == e.ID {
+			dead[i].Detail += "; " + why
+			return dead
 		}
 	}
 	rec := gerritstream.Record{Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Data: e.Payload}
-	return append(letters, r.deadLetter(&rec, gerritstream.ReasonRejected, why))
+	return append(dead, r.deadLetter(&rec, gerritstream.ReasonRejected, why))
 }
 
-// logRecord writes the line that a record gets at level debug.
+// logDeadLetters logs dead letters, those of one reason in a row together. A
+// burst of them is a warning.
+func (r *reader) logDeadLetters(dead []gerritstream.DeadLetter) {
+	if len(dead) == 0 {
+		return
+	}
+	grave := trouble.DeadLetterBurst(r.c.tracker.deadRate(), time.Now()) != ""
+	for i := 0; i < len(dead); {
+		d, n := &dead[i], 1
+		for i+n < len(dead) && dead[i+n].Reason == d.Reason {
+			n++
+		}
+		r.c.logbook.note(happening{
+			topic: deadLetterTopic, cause: d.Reason, shard: r.w.shard, times: n, grave: grave,
+			sample: []any{"reason", d.Reason, "detail", d.Detail, "seq", string(d.Seq), "id", d.ID.String()},
+		})
+		i += n
+	}
+}
+
+// logRecord logs a record and its verdict, at level debug.
 func (r *reader) logRecord(rec *gerritstream.Record, v *gerritstream.Verdict) {
 	verdict := "queued"
 	switch {
@@ -271,5 +265,5 @@ func (r *reader) logRecord(rec *gerritstream.Record, v *gerritstream.Verdict) {
 		verdict = "filtered: " + v.Filter
 	}
 	r.w.log.Debug("event", "type", v.Event.Type, "project", v.Event.Project, "change", v.Event.Change,
-		"seq", string(rec.Seq), "id", gerritstream.NewEventID(r.w.stream, r.w.shard, rec.Seq, rec.Sub).String(), "verdict", verdict)
+		"seq", string(rec.Seq), "id", r.eventID(rec).String(), "verdict", verdict)
 }

@@ -13,131 +13,106 @@ import (
 	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
-// BadCheckpointPolicy says what becomes of a shard whose stored position is
-// damaged, or is not accepted by the service.
-type BadCheckpointPolicy string
-
-// The policies. What is given up is reported as a possible loss, with log,
-// metric and status.
-const (
-	BadCheckpointLatest      BadCheckpointPolicy = "latest"       // go on with what arrives from now on, as Zuul does
-	BadCheckpointTrimHorizon BadCheckpointPolicy = "trim-horizon" // read everything that is kept again
-	BadCheckpointHalt        BadCheckpointPolicy = "halt"         // keep the leadership, read nothing, and say so
-)
-
-// ErrAlreadyRun is what a second call of a Consumer's Run returns.
-var ErrAlreadyRun = errors.New("the consumer has run already")
-
-// Config says what a Consumer is made of.
-type Config struct {
-	Source   gerritstream.Source
-	Store    gerritstream.Store
-	Classify gerritstream.Classifier // nil: every record is queued as it is
-	Sinks    []gerritstream.Sink     // besides the store's queue
-
-	// StartAt is where a stream begins that has no origin yet. The zero value
-	// means about 10 s before now; beside a foreign leader, from now on.
-	StartAt gerritstream.StartingPosition
-
-	OnBadCheckpoint BadCheckpointPolicy // empty: BadCheckpointLatest
-	UntilCaughtUp   bool                // end Run, with nil, once what had arrived before it began is committed
-
-	// WaitForSetup has Run wait for what may still be in the making when it
-	// begins, instead of ending with ErrStreamNotFound or ErrUnusable: the
-	// stream, or the store's chroot or certificates.
-	WaitForSetup bool
-
-	// Self is what this process says of itself to the others. Host, PID and
-	// Version are filled in where they are empty, and what can change always
-	// (Process, Leads, Readable).
-	Self gerritstream.MemberInfo
-
-	Process  string       // names this process in Status; empty: its host and id
-	Logger   *slog.Logger // nil: nothing is logged
-	Observer Observer     // nil: NopObserver
-}
-
 // Consumer follows one stream into one store, together with other Consumers on
-// the same store.
+// the same store. Its parts share the fields below.
 type Consumer struct {
 	cfg         Config
 	log         *slog.Logger
 	tracker     *tracker
-	book        *logbook
-	readability readability
+	logbook     *logbook
 	clock       serviceClock
-	rounds      *rounds
-	beside      besides
-	tip         tip
+	readability *readability
+	surveys     *surveys
+	sideReads   *sideReads
+	caughtUp    caughtUp
+	relists     chan struct{}                       // capacity 1: list and plan again, soon
+	replans     chan struct{}                       // capacity 1: plan again, soon
 	ran         atomic.Bool                         // Run was called
-	origin      atomic.Pointer[gerritstream.Origin] // the start record; nil: not known yet
+	origin      atomic.Pointer[gerritstream.Origin] // nil: not known yet
 }
 
 // New checks the configuration. It starts nothing.
 func New(cfg Config) (*Consumer, error) {
-	if cfg.Source == nil || cfg.Store == nil {
-		return nil, errors.New("new listener: a source and a store are needed")
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
-	switch cfg.OnBadCheckpoint {
-	case "":
-		cfg.OnBadCheckpoint = BadCheckpointLatest
-	case BadCheckpointLatest, BadCheckpointTrimHorizon, BadCheckpointHalt:
-	default:
-		return nil, fmt.Errorf("new listener: unknown policy for bad positions %q", cfg.OnBadCheckpoint)
+	c := &Consumer{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		logbook:   newLogbook(cfg.Logger),
+		surveys:   newSurveys(),
+		sideReads: &sideReads{reads: map[gerritstream.ShardID]*sideRead{}},
+		caughtUp:  caughtUp{reached: make(chan struct{}), ended: make(chan struct{})},
+		relists:   make(chan struct{}, 1),
+		replans:   make(chan struct{}, 1),
 	}
-	if cfg.Classify == nil {
-		cfg.Classify = func(gerritstream.ShardID, *gerritstream.Record) gerritstream.Verdict { return gerritstream.Verdict{} }
-	}
-	if cfg.Observer == nil {
-		cfg.Observer = NopObserver{}
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	introduce(&cfg)
-	l := &Consumer{cfg: cfg, log: cfg.Logger, book: newLogbook(cfg.Logger), rounds: newRounds(), tip: newTip()}
-	l.tracker = newTracker(cfg.Process, &l.clock)
-	return l, nil
-}
-
-// reportLost is the one way by which a possible loss is reported. An empty
-// shard means the stream as a whole.
-func (l *Consumer) reportLost(log *slog.Logger, shard gerritstream.ShardID, i gerritstream.Interval) {
-	log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
-	l.cfg.Observer.Lost(shard, i)
+	c.tracker = newTracker(cfg.Process, &c.clock)
+	c.readability = newReadability(c)
+	return c, nil
 }
 
 // Status returns what this process sees now. It may be called at any time.
-func (l *Consumer) Status() gerritstream.Status { return l.tracker.status() }
+func (c *Consumer) Status() gerritstream.Status { return c.tracker.status() }
 
-// Run lists, elects, reads, judges and commits until ctx ends, and returns once
-// everything it started has ended and every leadership is given up: within a
-// second or so, if the store answers. A clean stop, and with UntilCaughtUp the
-// tip, is nil.
+// Alive returns nil while everything that Run started makes progress. Otherwise
+// it returns which parts are stuck, and for how long. A watchdog should ask it:
+// only a restart helps then.
 //
-// Trouble that may pass is waited out and shown by Status. What ends Run is
-// trouble that will not pass: ErrDenied and ErrStreamNotFound before the first
-// listing, ErrUnusable before the start record is known (but see WaitForSetup),
-// ErrOtherStream, ErrNewerFormat, ErrStoreGone, ErrFutureStart.
+// Waiting is not being stuck: for a sink, a commit, memory, a leadership, or a
+// service that fails and is retried. That is trouble, see Status, and passes
+// without a restart.
+func (c *Consumer) Alive() error { return c.tracker.alive() }
+
+// Run lists, elects, reads, judges and commits until ctx ends. It returns once
+// everything it started has ended and every leadership is given up, which takes
+// a second or so if the store answers. It returns nil after a clean stop and,
+// with UntilCaughtUp, once caught up.
 //
-// Run is called once: a further call does nothing and returns ErrAlreadyRun.
-func (l *Consumer) Run(ctx context.Context) error {
-	if l.ran.Swap(true) {
+// Run waits out trouble that may pass; Status shows it. What ends Run is
+// ErrDenied and ErrStreamNotFound before the first listing, ErrUnusable before
+// the origin is known (but see WaitForSetup), ErrOtherStream, ErrNewerFormat,
+// ErrStoreGone, and ErrFutureStart.
+//
+// Run may be called once: another call does nothing and returns ErrAlreadyRun.
+func (c *Consumer) Run(ctx context.Context) error {
+	if c.ran.Swap(true) {
 		return ErrAlreadyRun
 	}
-	defer close(l.tip.ended)
+	defer close(c.caughtUp.ended)
 	ctx, cancel := context.WithCancel(ctx)
-	l.tracker.set(func(s *gerritstream.Status) { s.Began = time.Now() })
-	var beside sync.WaitGroup
-	beside.Go(func() { l.report(ctx) })
-	beside.Go(func() { l.book.run(ctx) })
-	defer func() { cancel(); beside.Wait(); l.tracker.endHeartbeats() }()
+	c.tracker.set(func(s *gerritstream.Status) { s.Began = time.Now() })
+	var reporting sync.WaitGroup
+	reporting.Go(func() { c.report(ctx) })
+	reporting.Go(func() { c.logbook.run(ctx) })
+	defer func() { cancel(); reporting.Wait(); c.tracker.endHeartbeats() }()
 
-	err := newSupervisor(l).run(ctx)
+	err := newSupervisor(c).run(ctx)
 	if err != nil && context.Cause(ctx) == nil {
 		return err
 	}
 	return nil
+}
+
+// relist asks the supervisor to list and plan again, soon.
+func (c *Consumer) relist() { request(c.relists) }
+
+// replan asks the supervisor to plan again, soon.
+func (c *Consumer) replan() { request(c.replans) }
+
+// request leaves a request on a channel of capacity 1. A pending one stands for
+// any number.
+func request(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// reportLost reports a possible loss; every report goes through here. An empty
+// shard means the whole stream.
+func (c *Consumer) reportLost(log *slog.Logger, shard gerritstream.ShardID, i gerritstream.Interval) {
+	log.Warn("records may have been lost", "why", i.Why, "arrived_from", i.From, "arrived_until", i.Until)
+	c.cfg.Observer.Lost(shard, i)
 }
 
 const (
@@ -145,54 +120,53 @@ const (
 	summaryEvery = time.Minute
 )
 
-// report publishes the status, at once and again and again, and logs a summary,
-// each in its time, until ctx ends.
-func (l *Consumer) report(ctx context.Context) {
+// report publishes the status, first at once and then every reportEvery, and
+// logs a summary every summaryEvery, until ctx ends.
+func (c *Consumer) report(ctx context.Context) {
 	reports := time.NewTicker(reportEvery)
 	defer reports.Stop()
 	summaries := time.NewTicker(summaryEvery)
 	defer summaries.Stop()
-	before := l.Status()
-	l.tracker.heartbeat(partReport)
-	l.publish(ctx)
+	before := c.Status()
+	c.tracker.heartbeat(partReport)
+	c.publish(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-reports.C:
-			l.tellStuck()
-			l.publish(ctx)
-			l.tracker.heartbeat(partReport)
+			c.logStuck()
+			c.publish(ctx)
+			c.tracker.heartbeat(partReport)
 		case <-summaries.C:
-			now := l.Status()
-			logSummary(l.log, before, now)
+			now := c.Status()
+			logSummary(c.log, before, now)
 			before = now
 		}
 	}
 }
 
-// publish reports the status to the store. A store that does not answer does
-// not hold up the next report.
-func (l *Consumer) publish(ctx context.Context) {
-	within, cancel := context.WithTimeout(ctx, reportEvery)
+// publish reports the status to the store. A store that does not answer must
+// not delay the next report.
+func (c *Consumer) publish(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
-	if err := l.cfg.Store.Report(within, l.tracker.report()); err != nil && ctx.Err() == nil {
-		l.log.Debug("report not published", "err", err)
+	if err := c.cfg.Store.Report(limited, c.tracker.report()); err != nil && ctx.Err() == nil {
+		c.log.Debug("report not published", "err", err)
 	}
 }
 
-// tellStuck logs what holds up shards without an error: a sink that blocks, a
-// commit that does not return. That they go on again is logged with their next
-// page.
-func (l *Consumer) tellStuck() {
-	for shard, what := range l.tracker.stuck() {
-		l.book.note(event{
-			topic: troubleTopic, cause: trouble.Cause(what), shard: shard, holds: true, grave: true, sample: []any{"err", what},
+// logStuck logs what stalls shards without an error: a blocked sink, a commit
+// that does not return. The next page logs that they resume.
+func (c *Consumer) logStuck() {
+	for shard, what := range c.tracker.stuck() {
+		c.logbook.note(happening{
+			topic: stallTopic, cause: trouble.Cause(what), shard: shard, stalls: true, grave: true, sample: []any{"err", what},
 		})
 	}
 }
 
-// logSummary says in one line what happened between two looks.
+// logSummary logs in one line what happened between two statuses.
 func logSummary(log *slog.Logger, before, now gerritstream.Status) {
 	sum := func(s gerritstream.Status) (t gerritstream.ShardCounts) {
 		for _, shard := range s.Shards {
@@ -210,6 +184,64 @@ func logSummary(log *slog.Logger, before, now gerritstream.Status) {
 			reading++
 		}
 	}
-	log.Info("the last minute", "read", b.Read-a.Read, "queued", b.Queued-a.Queued, "filtered", b.Filtered-a.Filtered,
-		"dead_lettered", b.Dead-a.Dead, "shards", len(now.Shards), "reading", reading, "behind", now.Lagging)
+	log.Info("summary", "read", b.Read-a.Read, "queued", b.Queued-a.Queued, "filtered", b.Filtered-a.Filtered,
+		"dead_lettered", b.Dead-a.Dead, "shards", len(now.Shards), "reading", reading, "lagging", now.Lagging)
+}
+
+// ErrAlreadyRun is what a second call of Run returns.
+var ErrAlreadyRun = errors.New("the consumer has run already")
+
+// ErrEnded is what WaitCaughtUp returns when Run ended first.
+var ErrEnded = errors.New("the consumer has ended")
+
+// caughtUp is what WaitCaughtUp waits for.
+type caughtUp struct {
+	waiting atomic.Int32 // callers
+	once    sync.Once
+	reached chan struct{} // closed once everything is caught up
+	ended   chan struct{} // closed when Run returns
+}
+
+// note wakes the callers: everything is caught up.
+func (c *caughtUp) note() { c.once.Do(func() { close(c.reached) }) }
+
+// WaitCaughtUp returns nil once all that had arrived in any shard when Run began
+// is queued, filtered or dead-lettered: when a Consumer with UntilCaughtUp ends.
+// It notices the progress of other processes within half a minute or so.
+//
+// It may be called at any time, also before Run, and by several goroutines at
+// once; once it has returned nil it always does. It returns ErrEnded if Run
+// ended first, and otherwise the error of ctx.
+func (c *Consumer) WaitCaughtUp(ctx context.Context) error {
+	c.caughtUp.waiting.Add(1)
+	defer c.caughtUp.waiting.Add(-1)
+	c.replan()
+	select {
+	case <-c.caughtUp.reached:
+		return nil
+	case <-c.caughtUp.ended:
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.caughtUp.reached: // both happened at once
+		return nil
+	default:
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait until caught up: %w", context.Cause(ctx))
+	}
+	return fmt.Errorf("wait until caught up: %w", ErrEnded)
+}
+
+// isHurried reports whether anybody waits for WaitCaughtUp, or for UntilCaughtUp.
+func (c *Consumer) isHurried() bool {
+	if c.cfg.UntilCaughtUp {
+		return true
+	}
+	select {
+	case <-c.caughtUp.reached:
+		return false
+	default:
+		return c.caughtUp.waiting.Load() > 0
+	}
 }

@@ -946,7 +946,7 @@ func TestTheStartIsDecidedOnce(t *testing.T) {
 		if n := len(h.memory.Entries()); n != 0 {
 			t.Errorf("%d entries from before the start", n)
 		}
-		if !strings.Contains(p.log.String(), "start_at is not used") {
+		if !strings.Contains(p.log.String(), "ignoring --start-at") {
 			t.Errorf("nothing said of the start record:\n%s", p.log)
 		}
 	})

@@ -50,7 +50,7 @@ func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
 		if burst() {
 			t.Errorf("a burst after thousands that are sound: %+v", p.Status().DeadRate)
 		}
-		lines := p.calmLines("dead letters")
+		lines := p.calmLines("records dead-lettered")
 		if n := len(lines); n < 3 || n > 5 {
 			t.Fatalf("%d lines:\n%s", n, strings.Join(lines, ""))
 		}

@@ -62,7 +62,7 @@ func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
 				if since, behind := h.unread(s0); !since.Equal(arrived) || behind < 2*time.Minute {
 					t.Errorf("unread since %v, %v behind, want since %v", since, behind, arrived)
 				}
-				if !foreignReported(h) || strings.Count(h.logs(), "stands still while records arrive") != 1 {
+				if !foreignReported(h) || strings.Count(h.logs(), "foreign leader stalled while records arrive") != 1 {
 					t.Errorf("it is not reported or logged:\n%s", h.logs())
 				}
 				if n := len(h.memory.Entries()); n != 0 {

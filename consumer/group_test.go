@@ -232,7 +232,7 @@ func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 				var moving time.Time
 				h.start()
 				for h.memory.Leader(s1) == "process-0" {
-					if moving.IsZero() && strings.Contains(h.procs[0].log.String(), "handing the shard over") {
+					if moving.IsZero() && strings.Contains(h.procs[0].log.String(), "handing over the shard") {
 						moving = time.Now()
 					}
 					time.Sleep(time.Millisecond)
@@ -569,7 +569,7 @@ func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
 		h.start(config("one"))
 		h.start(config("two"))
 		time.Sleep(10 * time.Minute)
-		for what, want := range map[string]int{"configured differently": 1, "cannot be understood": 1} {
+		for what, want := range map[string]int{"configured differently": 1, "cannot parse what a member advertises": 1} {
 			if n := strings.Count(p.log.String(), what); n != want {
 				t.Errorf("%q is said %d times, want %d", what, n, want)
 			}
@@ -679,7 +679,7 @@ func (s blindStore) GroupState(ctx context.Context, shards []gs.ShardID) (gs.Gro
 // untilHandingOver waits until a process says that it hands a shard over.
 func (h *house) untilHandingOver(p *proc) {
 	h.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing the shard over"); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing over the shard"); {
 		if time.Now().After(deadline) {
 			h.t.Fatal("nothing is handed over")
 		}

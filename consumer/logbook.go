@@ -13,169 +13,167 @@ import (
 )
 
 const (
-	gatherFor = time.Second      // what comes together is told together
+	gatherFor = time.Second      // what happens within it is logged together
 	lineEvery = time.Minute      // between two lines of one cause, in the long run
-	atOnce    = 3                // lines of one cause that may come sooner: its beginning, that it is grave, its end
-	overAfter = 30 * time.Second // what did not happen for so long is over
-	maxCauses = 32               // that are told apart at once
+	burst     = 3                // lines of one cause that may come sooner: its beginning, that it is grave, its end
+	overAfter = 30 * time.Second // a cause that has not occurred for this long is over
+	maxCauses = 32               // told apart at once
 )
 
-// topic is a sort of thing that a logbook tells, with its words.
+// topic is a kind of thing that a logbook logs, with its texts.
 type topic struct {
 	begins, lasts string
-	ends          string // empty: it has no end worth a line
+	ends          string // empty: its end is not worth a line
 }
 
 // The topics. They are never written to.
 var (
-	troubleTopic = &topic{
-		begins: "in trouble, trying again", lasts: "still in trouble, trying again", ends: "the trouble is over",
-	}
-	planTopic = &topic{
-		begins: "cannot plan, trying again", lasts: "still cannot plan, trying again", ends: "planning works again",
+	stallTopic = &topic{begins: "shard stalled", lasts: "shard still stalled", ends: "shard resumed"}
+	planTopic  = &topic{
+		begins: "planning failed; retrying", lasts: "planning still fails; retrying", ends: "planning works again",
 	}
 	foreignTopic = &topic{
-		begins: "another program leads and stands still while records arrive",
-		lasts:  "another program still leads and stands still",
-		ends:   "what another program led goes on",
+		begins: "foreign leader stalled while records arrive",
+		lasts:  "foreign leader still stalled",
+		ends:   "foreign leader resumed",
 	}
-	deadLetterTopic = &topic{begins: "dead letters", lasts: "more dead letters"}
-	termTopic       = &topic{begins: "leaderships ended", lasts: "leaderships ended again"}
+	deadLetterTopic = &topic{begins: "records dead-lettered", lasts: "more records dead-lettered"}
+	termTopic       = &topic{begins: "leaderships ended", lasts: "more leaderships ended"}
 )
 
-// logbook keeps the log calm: whatever happens, however often and to however
-// many shards, each cause gets a line when it begins, one when it turns grave,
-// a summary a minute with counts, and one when it is over; in the long run a
-// line a minute. Its methods may be called by several goroutines at once.
+// logbook keeps the log quiet: however often and to however many shards
+// something happens, each cause gets a line when it begins, one when it turns
+// grave, a summary a minute with counts, and one when it is over; in the long
+// run a line a minute. Its methods may be called by several goroutines at once.
 type logbook struct {
 	log  *slog.Logger
-	wake chan struct{} // capacity 1: something is due sooner than thought
+	wake chan struct{} // capacity 1: something is due sooner than expected
 
 	mu      sync.Mutex
-	stories map[storyKey]*story             // under mu
-	holding map[gerritstream.ShardID]*story // under mu: what each shard is held up by
+	causes  map[causeKey]*cause             // under mu
+	stalled map[gerritstream.ShardID]*cause // under mu: by what
 }
 
-type storyKey struct {
+type causeKey struct {
 	topic *topic
-	cause string
+	text  string
 }
 
-// story is one cause from its beginning to its end. It is under the logbook's
-// mu.
-type story struct {
-	topic   *topic
-	began   time.Time
-	last    time.Time       // when it happened last
-	times   int             // that it happened
-	fresh   int             // of these, since the last line
-	shards  map[string]bool // to which it happened since the last line
-	holds   map[string]bool // that it holds up now
-	grave   bool            // it has been since the last line
-	sample  []any           // of the newest: keys and values
-	told    time.Time       // of the last line; zero: none
-	warned  bool            // a line said that it is grave
-	credit  time.Time       // the next line may come a minute before this
-	resting bool            // over, and told so: only its credit counts
+// cause is one cause from its beginning to its end. It is guarded by the
+// logbook's mu.
+type cause struct {
+	topic  *topic
+	began  time.Time
+	last   time.Time       // when it occurred last
+	times  int             // that it occurred
+	fresh  int             // of these, since the last line
+	shards map[string]bool // where it occurred since the last line
+	stalls map[string]bool // what it stalls now
+	grave  bool            // it was, since the last line
+	sample []any           // of the newest occurrence: keys and values
+	logged time.Time       // when its last line was written; zero: none was
+	warned bool            // a line said that it is grave
+	over   bool            // its last line was written; kept only for spaced
+	spaced time.Time       // its lines so far, spaced by lineEvery, reach until then
 }
 
 func newLogbook(log *slog.Logger) *logbook {
 	return &logbook{
-		log: log, wake: make(chan struct{}, 1), stories: map[storyKey]*story{}, holding: map[gerritstream.ShardID]*story{},
+		log: log, wake: make(chan struct{}, 1), causes: map[causeKey]*cause{}, stalled: map[gerritstream.ShardID]*cause{},
 	}
 }
 
-// event is one thing that happened.
-type event struct {
+// happening is one thing that happened.
+type happening struct {
 	topic  *topic
-	cause  string               // a bounded identity
-	shard  gerritstream.ShardID // empty: to none of them
+	cause  string               // bounded: see trouble.Cause
+	shard  gerritstream.ShardID // empty: none of them
 	times  int                  // 0: once
-	holds  bool                 // it holds the shard up, until it is settled
+	stalls bool                 // it stalls the shard, until settle
 	grave  bool                 // for a person to look at
 	sample []any                // keys and values
 }
 
-// note takes down that something happened.
-func (b *logbook) note(e event) {
+// note records something that happened.
+func (b *logbook) note(h happening) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	s := b.story(storyKey{e.topic, e.cause})
-	sooner := s.fresh == 0 || e.grave && !s.grave
-	if s.resting {
-		s.began, s.times, s.told, s.warned, s.resting = now, 0, time.Time{}, false, false
+	c := b.causeOf(causeKey{h.topic, h.cause})
+	sooner := c.fresh == 0 || h.grave && !c.grave
+	if c.over {
+		c.began, c.times, c.logged, c.warned, c.over = now, 0, time.Time{}, false, false
 	}
-	if s.began.IsZero() {
-		s.began = now
+	if c.began.IsZero() {
+		c.began = now
 	}
-	s.last, s.sample, s.grave = now, e.sample, s.grave || e.grave
-	s.times += max(1, e.times)
-	s.fresh += max(1, e.times)
-	if e.shard != "" {
-		s.shards[string(e.shard)] = true
+	c.last, c.sample, c.grave = now, h.sample, c.grave || h.grave
+	c.times += max(1, h.times)
+	c.fresh += max(1, h.times)
+	if h.shard != "" {
+		c.shards[string(h.shard)] = true
 	}
-	if e.holds {
-		b.release(e.shard)
-		b.holding[e.shard], s.holds[string(e.shard)] = s, true
+	if h.stalls {
+		b.release(h.shard)
+		b.stalled[h.shard], c.stalls[string(h.shard)] = c, true
 	}
 	if sooner {
-		ask(b.wake)
+		request(b.wake)
 	}
 }
 
-// story finds or begins a story; what is too much is told as one. The caller
-// holds mu.
-func (b *logbook) story(key storyKey) *story {
-	if s := b.stories[key]; s != nil {
-		return s
+// causeOf finds or begins a cause. Those beyond maxCauses are logged as one. The
+// caller holds mu.
+func (b *logbook) causeOf(key causeKey) *cause {
+	if c := b.causes[key]; c != nil {
+		return c
 	}
-	if len(b.stories) >= maxCauses {
-		key.cause = "others"
-		if s := b.stories[key]; s != nil {
-			return s
+	if len(b.causes) >= maxCauses {
+		key.text = "others"
+		if c := b.causes[key]; c != nil {
+			return c
 		}
 	}
-	s := &story{topic: key.topic, shards: map[string]bool{}, holds: map[string]bool{}}
-	b.stories[key] = s
-	return s
+	c := &cause{topic: key.topic, shards: map[string]bool{}, stalls: map[string]bool{}}
+	b.causes[key] = c
+	return c
 }
 
-// settle takes down that nothing holds the shard up any more.
+// settle records that nothing stalls the shard any more.
 func (b *logbook) settle(shard gerritstream.ShardID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.release(shard) {
-		ask(b.wake)
+		request(b.wake)
 	}
 }
 
-// release reports whether a story holds up nothing more without the shard. The
-// caller holds mu.
+// release takes a shard from its cause, and reports whether that stalls nothing
+// more. The caller holds mu.
 func (b *logbook) release(shard gerritstream.ShardID) bool {
-	s := b.holding[shard]
-	if s == nil {
+	c := b.stalled[shard]
+	if c == nil {
 		return false
 	}
-	delete(b.holding, shard)
-	delete(s.holds, string(shard))
-	return len(s.holds) == 0
+	delete(b.stalled, shard)
+	delete(c.stalls, string(shard))
+	return len(c.stalls) == 0
 }
 
-// run writes the lines, each in its time, until ctx ends; what was not told by
-// then is told at once.
+// run writes each line when it is due, until ctx ends. Then it writes at once
+// what has no line yet.
 func (b *logbook) run(ctx context.Context) {
 	timer := time.NewTimer(lineEvery)
 	defer timer.Stop()
 	for {
-		next := b.tell(ctx, time.Now(), false)
+		next := b.write(ctx, time.Now(), false)
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
 		select {
 		case <-ctx.Done():
-			b.tell(context.WithoutCancel(ctx), time.Now(), true)
+			b.write(context.WithoutCancel(ctx), time.Now(), true)
 			return
 		case <-b.wake:
 		case <-timer.C:
@@ -183,36 +181,36 @@ func (b *logbook) run(ctx context.Context) {
 	}
 }
 
-// entry is one line of the log.
-type entry struct {
+// line is one line of the log.
+type line struct {
 	level slog.Level
 	text  string
 	args  []any
 }
 
-// tell writes what is due, and returns when something is due next; zero:
-// nothing. last: there is no later.
-func (b *logbook) tell(ctx context.Context, now time.Time, last bool) (next time.Time) {
-	var lines []entry
+// write writes the lines that are due, and returns when the next one is; zero:
+// there is none. final: there is no later.
+func (b *logbook) write(ctx context.Context, now time.Time, final bool) (next time.Time) {
+	var lines []line
 	b.mu.Lock()
-	keys := slices.SortedFunc(maps.Keys(b.stories), func(x, y storyKey) int {
-		return b.stories[x].began.Compare(b.stories[y].began)
+	keys := slices.SortedFunc(maps.Keys(b.causes), func(x, y causeKey) int {
+		return b.causes[x].began.Compare(b.causes[y].began)
 	})
 	for _, key := range keys {
-		s := b.stories[key]
-		if last {
-			if s.told.IsZero() {
-				lines = append(lines, s.line(s.topic.begins, now))
+		c := b.causes[key]
+		if final {
+			if c.logged.IsZero() {
+				lines = append(lines, c.line(c.topic.begins, now))
 			}
 			continue
 		}
-		text, at := s.due(now)
+		text, at := c.due(now)
 		if text != "" && !at.After(now) {
-			lines = append(lines, s.line(text, now))
-			text, at = s.due(now)
+			lines = append(lines, c.line(text, now))
+			text, at = c.due(now)
 		}
 		if text == "" && !at.After(now) {
-			delete(b.stories, key)
+			delete(b.causes, key)
 			continue
 		}
 		if next.IsZero() || at.Before(next) {
@@ -226,57 +224,57 @@ func (b *logbook) tell(ctx context.Context, now time.Time, last bool) (next time
 	return next
 }
 
-// due says what the next line is and when it may come. An empty text: none any
-// more; the story may be forgotten then.
-func (s *story) due(now time.Time) (text string, at time.Time) {
-	summary, over := s.told.Add(lineEvery), s.last.Add(overAfter)
+// due returns the text of the next line and when it may be written. An empty
+// text: there is none, and the cause may be forgotten then.
+func (c *cause) due(now time.Time) (text string, at time.Time) {
+	summary, over := c.logged.Add(lineEvery), c.last.Add(overAfter)
 	switch {
-	case s.resting, !s.told.IsZero() && s.fresh == 0 && s.topic.ends == "":
-		return "", s.credit
-	case s.told.IsZero():
-		text, at = s.topic.begins, s.began.Add(gatherFor)
-	case s.grave && !s.warned:
-		text, at = s.topic.lasts, now
-	case s.topic.ends == "" || len(s.holds) > 0:
-		text, at = s.topic.lasts, summary
+	case c.over, !c.logged.IsZero() && c.fresh == 0 && c.topic.ends == "":
+		return "", c.spaced
+	case c.logged.IsZero():
+		text, at = c.topic.begins, c.began.Add(gatherFor)
+	case c.grave && !c.warned:
+		text, at = c.topic.lasts, now
+	case c.topic.ends == "" || len(c.stalls) > 0:
+		text, at = c.topic.lasts, summary
 	case over.After(now) && over.After(summary):
-		text, at = s.topic.lasts, summary
+		text, at = c.topic.lasts, summary
 	default:
-		text, at = s.topic.ends, over
+		text, at = c.topic.ends, over
 	}
-	if may := s.credit.Add(-(atOnce - 1) * lineEvery); at.Before(may) {
+	if may := c.spaced.Add(-(burst - 1) * lineEvery); at.Before(may) {
 		at = may
 	}
 	return text, at
 }
 
-// line makes a line, and begins to count for the next one.
-func (s *story) line(text string, now time.Time) entry {
-	l := entry{level: slog.LevelInfo, text: text}
-	if s.grave {
+// line makes a line, and starts counting for the next one.
+func (c *cause) line(text string, now time.Time) line {
+	l := line{level: slog.LevelInfo, text: text}
+	if c.grave {
 		l.level = slog.LevelWarn
 	}
-	times, took := s.fresh, now.Sub(s.began)
-	if text == s.topic.ends {
-		times, took, s.resting = s.times, s.last.Sub(s.began), true
+	times, took := c.fresh, now.Sub(c.began)
+	if text == c.topic.ends {
+		times, took, c.over = c.times, c.last.Sub(c.began), true
 	}
-	for shard := range s.holds {
-		s.shards[shard] = true
+	for shard := range c.stalls {
+		c.shards[shard] = true
 	}
-	delete(s.shards, "") // the process as a whole has no name
-	if shards := slices.Sorted(maps.Keys(s.shards)); len(shards) > 0 {
+	delete(c.shards, "") // the process as a whole has no name
+	if shards := slices.Sorted(maps.Keys(c.shards)); len(shards) > 0 {
 		l.args = append(l.args, "shards", trouble.SomeOf(shards))
 	}
 	l.args = append(l.args, "times", times)
-	if text != s.topic.begins {
+	if text != c.topic.begins {
 		l.args = append(l.args, "for", took.Round(time.Second))
 	}
-	l.args = append(l.args, s.sample...)
-	s.told, s.fresh, s.warned, s.grave = now, 0, s.warned || s.grave, false
-	clear(s.shards)
-	if s.credit.Before(now) {
-		s.credit = now
+	l.args = append(l.args, c.sample...)
+	c.logged, c.fresh, c.warned, c.grave = now, 0, c.warned || c.grave, false
+	clear(c.shards)
+	if c.spaced.Before(now) {
+		c.spaced = now
 	}
-	s.credit = s.credit.Add(lineEvery)
+	c.spaced = c.spaced.Add(lineEvery)
 	return l
 }

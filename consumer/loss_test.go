@@ -356,7 +356,7 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		b.wantQueued("one", "one", "one", "two")
 		b.wantLoss(p, "", nil)
 		b.wantLoss(q, "", nil)
-		for _, want := range []string{"the start record was deleted from the store", "the position was deleted from the store: the shard starts over"} {
+		for _, want := range []string{"origin was deleted from the store", "checkpoint was deleted from the store; starting the shard over"} {
 			if !strings.Contains(p.log.String(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, p.log)
 			}

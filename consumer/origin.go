@@ -9,35 +9,33 @@ import (
 	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
-// settleOrigin sees to it that the stream has a start record, and that it is the
+// settleOrigin makes sure that the store has an origin, and that it is the
 // listed stream's.
 func (s *supervisor) settleOrigin(ctx context.Context, l gerritstream.Listing) error {
 	for {
-		stored, ok, err := s.c.cfg.Store.Origin(ctx)
+		stored, ok, err := s.cfg.Store.Origin(ctx)
 		if err != nil {
 			return err
 		}
-		var prev, known *gerritstream.Origin // as stored, and as it counts
+		var prev, known *gerritstream.Origin // as stored, and the one to go by
 		var handled time.Time
 		if ok {
 			prev, known = &stored, &stored
 			if stored.Stream.ARN == l.Stream.ARN && stored.Stream.Created.Before(l.Stream.Created) {
-				positions, err := s.c.cfg.Store.Positions(ctx, stored.Epoch)
+				positions, err := s.cfg.Store.Positions(ctx, stored.Epoch)
 				if err != nil {
 					return err
 				}
 				handled = plan.HandledUntil(positions)
 			}
 		}
-		if !ok && s.origin != nil {
-			// It was deleted under a running process. One that is decided anew
-			// would pass what has arrived since the first.
-			s.c.log.Warn("the start record was deleted from the store: it is written anew, as it was")
+		if !ok && s.origin != nil { // a new decision would skip what has arrived since the first
+			s.c.log.Warn("origin was deleted from the store; writing it again")
 			known = s.origin
 		}
-		want := s.c.cfg.StartAt
+		want := s.cfg.StartAt
 		if known == nil {
-			if want, err = s.firstOrigin(ctx, l); err != nil {
+			if want, err = s.firstStart(ctx, l); err != nil {
 				return err
 			}
 		}
@@ -46,24 +44,25 @@ func (s *supervisor) settleOrigin(ctx context.Context, l gerritstream.Listing) e
 			return err
 		}
 		if next != prev {
-			if err := s.c.cfg.Store.SetOrigin(ctx, prev, *next); errors.Is(err, gerritstream.ErrConflict) {
-				continue // another process was faster: its record counts
+			if err := s.cfg.Store.SetOrigin(ctx, prev, *next); errors.Is(err, gerritstream.ErrConflict) {
+				continue // another process was faster: its origin counts
 			} else if err != nil {
 				return err
 			}
 		}
-		s.noteRetention(known, next)
+		if known != nil && known.Epoch == next.Epoch && known.Retention != 0 && known.Retention != next.Retention {
+			s.c.log.Info("stream retention changed", "was", known.Retention, "is", next.Retention, "nothing_kept_before", next.Trimmed)
+		}
 		s.adopt(next, prev == nil || prev.Epoch != next.Epoch, l)
 		return nil
 	}
 }
 
-// firstOrigin is where a stream begins that no process of this program has
-// followed. Beside another program that leads a shard it begins at the tip
-// that this one reads from, and not before: nothing older is to come after
-// what the other has queued.
-func (s *supervisor) firstOrigin(ctx context.Context, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
-	want := s.c.cfg.StartAt
+// firstStart returns where to start a stream that no process of this program has
+// followed. Beside a foreign leader it is the tip, from which that leader reads,
+// and not earlier: no older record may be queued after the leader's.
+func (s *supervisor) firstStart(ctx context.Context, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
+	want := s.cfg.StartAt
 	if want != (gerritstream.StartingPosition{}) {
 		return want, nil
 	}
@@ -71,55 +70,42 @@ func (s *supervisor) firstOrigin(ctx context.Context, l gerritstream.Listing) (g
 	for i, shard := range l.Shards {
 		shards[i] = shard.ID
 	}
-	m, err := s.c.cfg.Store.GroupState(ctx, shards)
+	group, err := s.cfg.Store.GroupState(ctx, shards)
 	if err != nil {
 		return gerritstream.StartingPosition{}, err
 	}
-	for _, line := range m.Candidates {
-		if len(line) > 0 && line[0].Foreign {
-			s.c.log.Info("another program leads: the stream begins where that reads", "leader", line[0].Member)
+	for _, candidates := range group.Candidates {
+		if len(candidates) > 0 && candidates[0].Foreign {
+			s.c.log.Info("a foreign leader reads the stream; starting where it reads", "leader", candidates[0].Member)
 			return gerritstream.StartingPosition{Time: l.Now}, nil
 		}
 	}
 	return want, nil
 }
 
-// noteRetention logs that the stream keeps its records for another time than
-// before.
-func (s *supervisor) noteRetention(was, is *gerritstream.Origin) {
-	if was == nil || was.Epoch != is.Epoch || was.Retention == 0 || was.Retention == is.Retention {
-		return
-	}
-	s.c.log.Info("the stream's retention was changed", "was", was.Retention, "is", is.Retention, "nothing_kept_before", is.Trimmed)
-}
-
-// adopt takes a start record over: one that was there (made false) or one that
-// this process just made.
-func (s *supervisor) adopt(start *gerritstream.Origin, made bool, l gerritstream.Listing) {
+// adopt takes an origin over: one that was there (made false) or one that this
+// process just made. A new epoch ends everything that belongs to the one before.
+func (s *supervisor) adopt(origin *gerritstream.Origin, made bool, l gerritstream.Listing) {
 	known := s.origin
-	s.origin = start
-	s.c.origin.Store(start)
+	s.origin = origin
+	s.c.origin.Store(origin)
+	from := any(origin.From.Time)
+	if origin.From.TrimHorizon {
+		from = "trim horizon"
+	}
 	switch {
-	case known != nil && known.Epoch == start.Epoch:
-	case start.Epoch > 0 && (made || known != nil):
-		lost := start.Lost[len(start.Lost)-1]
-		s.c.log.Warn("the stream was deleted and made anew: starting over at its trim horizon", "epoch", start.Epoch)
-		s.c.reportLost(s.c.log, "", lost)
+	case known != nil && known.Epoch == origin.Epoch:
+	case origin.Epoch > 0 && (made || known != nil):
+		s.c.log.Warn("stream was deleted and recreated; restarting from its oldest record", "epoch", origin.Epoch)
+		s.c.reportLost(s.c.log, "", origin.Lost[len(origin.Lost)-1])
 		s.endAll()
-		s.reopened, s.looks = plan.Absences{}, nil
-		s.missing, s.ends, s.tips, s.unclaimed = plan.Absences{}, map[gerritstream.ShardID]bool{}, map[gerritstream.ShardID]bool{}, nil
-		s.pauses = map[gerritstream.ShardID]*backoff{}
-	case made && !start.From.TrimHorizon:
-		unread := min(l.Retention, start.From.Time.Sub(l.Stream.Created))
-		s.c.log.Info("the stream is followed from here on", "from", start.From.Time,
-			"retained_and_left_unread", max(0, unread).Round(time.Second))
+		s.forgetShards()
+	case made && !origin.From.TrimHorizon:
+		unread := min(l.Retention, origin.From.Time.Sub(l.Stream.Created))
+		s.c.log.Info("origin recorded", "from", from, "retained_and_left_unread", max(0, unread).Round(time.Second))
 	case made:
-		s.c.log.Info("the stream is followed from its trim horizon on")
+		s.c.log.Info("origin recorded", "from", from)
 	default:
-		from := any(start.From.Time)
-		if start.From.TrimHorizon {
-			from = "trim horizon"
-		}
-		s.c.log.Info("the store says where the stream begins: start_at is not used", "epoch", start.Epoch, "from", from)
+		s.c.log.Info("origin already recorded; ignoring --start-at", "epoch", origin.Epoch, "from", from)
 	}
 }

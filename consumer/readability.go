@@ -2,8 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
-	"iter"
 	"sync"
 	"time"
 
@@ -11,122 +9,135 @@ import (
 	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
-// unreadableAfter is for how long a process must have read nothing, and tried,
-// before it calls itself unreadable.
-const unreadableAfter = 60 * time.Second
+const (
+	unreadableAfter = 60 * time.Second // how long a process must have tried to read, without a page, to call itself unreadable
+	probeLimit      = 10 * time.Second // how long a probe may take
+)
 
-// readability is whether this process can read the stream. Only what the Source says
-// counts: a page, or that it is waiting because of trouble (ErrRetrying). While
-// the Source is not asked, because a sink, a commit or the memory budget hold
-// up the shard, it says nothing, and nothing changes.
+// readability is whether this process can read the stream. Only what the Source
+// says counts: a page, or that it is retrying (ErrRetrying). While the Source is
+// not asked, because a sink, a commit or the memory budget stalls the shard,
+// nothing changes.
+//
+// An unreadable process leads nothing as long as another member is readable. It
+// probes now and then: a page makes it readable again.
 type readability struct {
+	c *Consumer
+
+	// What follows belongs to the supervisor's goroutine.
+	shown   bool               // unreadable, as shown and logged last
+	probe   context.CancelFunc // ends the probe in progress; nil: none
+	probes  int                // so far
+	probeAt time.Time          // local: when to probe next
+	retry   backoff            // between probes
+
 	mu         sync.Mutex
-	unreadable bool                           // under mu: the process has declared itself unreadable
+	unreadable bool                           // under mu
 	lastPage   time.Time                      // under mu: local, of any shard
-	troubles   map[gerritstream.ShardID]spell // under mu: of the shards that have got no page since
-	regained   func()                         // called when a page ends blindness
+	stalls     map[gerritstream.ShardID]stall // under mu: of the shards without a page since
 }
 
-// spell is when a Source said first and last, without a page in between, that
-// it is retrying.
-type spell struct{ first, last time.Time }
+// stall is when a Source reported a retry first and last, without a page in
+// between.
+type stall struct{ first, last time.Time }
+
+func newReadability(c *Consumer) *readability {
+	return &readability{
+		c: c, retry: backoff{first: time.Second, most: 30 * time.Second}, stalls: map[gerritstream.ShardID]stall{},
+	}
+}
 
 // page notes that a page was read.
-func (s *readability) page(shard gerritstream.ShardID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lastPage = time.Now()
-	delete(s.troubles, shard)
-	if s.unreadable {
-		s.unreadable = false
-		s.regained()
+func (r *readability) page(shard gerritstream.ShardID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lastPage = time.Now()
+	delete(r.stalls, shard)
+	if r.unreadable {
+		r.unreadable = false
+		r.c.replan()
 	}
 }
 
 // retrying notes that a shard cannot be read for now.
-func (s *readability) retrying(shard gerritstream.ShardID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (r *readability) retrying(shard gerritstream.ShardID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	t, ok := s.troubles[shard]
+	s, ok := r.stalls[shard]
 	if !ok {
-		t.first = now
+		s.first = now
 	}
-	t.last = now
-	if s.troubles == nil {
-		s.troubles = map[gerritstream.ShardID]spell{}
-	}
-	s.troubles[shard] = t
+	s.last = now
+	r.stalls[shard] = s
 }
 
 // forget notes that a shard is not read any more.
-func (s *readability) forget(shard gerritstream.ShardID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.troubles, shard)
+func (r *readability) forget(shard gerritstream.ShardID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.stalls, shard)
 }
 
-// stalled reports whether no page of any shard has come for as long as it
-// takes, while the Source said that it tried.
-func (s *readability) stalled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.lastPage) < unreadableAfter {
+// isStalled reports whether no page of any shard has come for unreadableAfter,
+// while the Source retried for that long.
+func (r *readability) isStalled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.lastPage) < unreadableAfter {
 		return false
 	}
-	for _, t := range s.troubles {
-		if t.last.Sub(t.first) >= unreadableAfter {
+	for _, s := range r.stalls {
+		if s.last.Sub(s.first) >= unreadableAfter {
 			return true
 		}
 	}
 	return false
 }
 
-// lose declares the process unreadable, until the next page.
-func (s *readability) lose() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unreadable = true
+func (r *readability) isUnreadable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unreadable
 }
 
-func (s *readability) isUnreadable() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unreadable
-}
-
-// watchedRead is the Source's Read, taken note of.
-func (l *Consumer) watchedRead(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
-	return func(yield func(gerritstream.Page, error) bool) {
-		defer l.readability.forget(shard)
-		for batch, err := range l.cfg.Source.Read(ctx, shard, from) {
-			switch {
-			case err == nil:
-				l.readability.page(shard)
-				l.clock.saw(batch.Now)
-			case errors.Is(err, gerritstream.ErrRetrying):
-				l.readability.retrying(shard)
-			}
-			if !yield(batch, err) {
-				return
-			}
-		}
+// judge declares this process unreadable when it is stalled and another member
+// can read, and shows each change.
+func (r *readability) judge(othersRead bool) {
+	unreadable := r.isUnreadable()
+	if !unreadable && r.isStalled() && othersRead {
+		unreadable = true
+		r.mu.Lock()
+		r.unreadable = true
+		r.mu.Unlock()
+		r.retry.reset()
+		r.probeAt = time.Now().Add(r.retry.next())
+	}
+	if unreadable == r.shown {
+		return
+	}
+	r.shown = unreadable
+	r.c.tracker.set(func(s *gerritstream.Status) { s.Unreadable = unreadable })
+	if unreadable {
+		r.c.log.Warn("cannot read from Kinesis; handing shards to other members", "for", unreadableAfter)
+	} else {
+		r.c.log.Info("reading from Kinesis works again")
 	}
 }
 
-// probeLimit is how long a probe may take.
-const probeLimit = 10 * time.Second
-
-// probe is one attempt to read, by a process that calls itself unreadable.
-type probe struct {
-	shard  gerritstream.ShardID
-	cancel context.CancelFunc
+// nextProbe returns when to probe next, by the local clock; zero: not for now.
+func (r *readability) nextProbe() time.Time {
+	if !r.shown || r.probe != nil {
+		return time.Time{}
+	}
+	return r.probeAt
 }
 
-// probe tries to read one page of a shard that nobody here reads, from its tip
-// on, and commits nothing. The page makes the process readable again.
+// startProbe tries to read one page, from its tip on, of a shard that nobody here
+// reads, and commits nothing.
 func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
-	if !s.c.readability.isUnreadable() || s.probing != nil || time.Now().Before(s.probeAt) {
+	r := s.c.readability
+	if !r.isUnreadable() || r.probe != nil || time.Now().Before(r.probeAt) {
 		return
 	}
 	var shards []gerritstream.ShardID
@@ -135,39 +146,35 @@ func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
 			shards = append(shards, step.Shard)
 		}
 	}
-	if len(shards) == 0 {
-		return // all is read here: the next page tells
+	if len(shards) == 0 { // all are read here: the next page will do
+		return
 	}
-	s.probes++
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
-	p := &probe{shard: shards[s.probes%len(shards)], cancel: cancel}
-	s.probing = p
-	from := gerritstream.Position{From: gerritstream.StartingPosition{Time: s.listing.Now.Add(time.Since(s.listed) - plan.LatestSlack)}}
-	go func() {
-		defer func() { s.probed <- p }()
-		for batch, err := range s.c.cfg.Source.Read(ctx, p.shard, from) {
+	r.probes++
+	shard := shards[r.probes%len(shards)]
+	from := gerritstream.StartingPosition{Time: s.view.listing.Now.Add(time.Since(s.view.listed) - plan.LatestSlack)}
+	ctx, cancel := context.WithCancel(ctx)
+	r.probe = cancel
+	s.tasks.start(func() {
+		ctx, end := s.c.sideReads.begin(ctx, shard, probeLimit)
+		defer end()
+		for page, err := range s.cfg.Source.Read(ctx, shard, gerritstream.Position{From: from}) {
 			if err == nil {
-				s.c.readability.page(p.shard)
+				r.page(shard)
 			}
-			if batch.Done != nil {
-				batch.Done()
-			}
+			release(&page)
 			return
 		}
-	}()
+	}, func() (time.Duration, error) {
+		cancel()
+		r.probe = nil
+		r.probeAt = time.Now().Add(r.retry.next())
+		return planDebounce, nil
+	})
 }
 
-// endProbe waits for the end of a probe.
-func (s *supervisor) endProbe() {
-	if s.probing != nil {
-		s.probing.cancel()
-		s.dropProbe(<-s.probed)
+// cancelProbe ends the probe in progress.
+func (r *readability) cancelProbe() {
+	if r.probe != nil {
+		r.probe()
 	}
-}
-
-// dropProbe takes in that a probe has ended, and sets the time for the next.
-func (s *supervisor) dropProbe(p *probe) {
-	p.cancel()
-	s.probing = nil
-	s.probeAt = time.Now().Add(s.probeRetry.next())
 }

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
 	"io"
@@ -14,293 +15,274 @@ import (
 )
 
 const (
-	planEvery       = 5 * time.Second        // whatever nobody tells of is seen by then
-	groupSettles    = 200 * time.Millisecond // members come and change in groups
-	unclaimedAtMost = 10 * time.Second       // a shard is nobody's so long before somebody else than planned takes it
+	groupSettles = 200 * time.Millisecond // members come and change in groups
+	unclaimedFor = 10 * time.Second       // how long a shard may stay unclaimed before another member takes it
+	watchRetry   = time.Second            // pause after a watch that failed; the next round starts another
 )
 
-// groupWatch is a WaitGroupChange under way.
+// membership is this process among the members on its store: what it advertises,
+// what it sees of the others, and which shards are planned for whom. It belongs
+// to the supervisor's goroutine.
+type membership struct {
+	c     *Consumer
+	store gerritstream.Store
+	tasks *tasks
+
+	advertised *gerritstream.MemberInfo // nil: nothing, or not known
+	group      gerritstream.GroupState  // as planned with last
+	watching   *groupWatch              // for changes of group; nil: none
+	warned     map[string]bool          // members that the log has warned about
+	unclaimed  map[gerritstream.ShardID]unclaimed
+	standby    []gerritstream.ShardID // led by a foreign leader, for which this process is planned to stand by
+	lookAt     time.Time              // local: when to look whether planned owners have come; zero: all have
+	pending    backoff                // between these looks
+}
+
+// groupWatch is a WaitGroupChange in progress.
 type groupWatch struct {
 	seen   gerritstream.GroupState
 	cancel context.CancelFunc
-	left   bool
-	err    error
 }
 
-// advertise publishes what this process says of itself, if that is not what it
-// said last. It goes before each muster, so that the muster's own wait is not
-// ended by it.
-func (s *supervisor) advertise(ctx context.Context, shards []gerritstream.ShardID) error {
-	a := s.c.cfg.Self
-	a.Process, a.Leads, a.Readable, a.Plan = s.c.cfg.Process, s.c.tracker.leading(), !s.c.readability.isUnreadable(), hashOf(shards)
-	if s.advertised != nil && reflect.DeepEqual(*s.advertised, a) {
-		return nil
-	}
-	s.advertised = nil // what the others see is not known until it succeeds
-	if err := s.c.cfg.Store.Advertise(ctx, a); err != nil {
-		return err
-	}
-	s.advertised = &a
-	return nil
-}
-
-// hashOf tells sets of shards apart.
-func hashOf(shards []gerritstream.ShardID) string {
-	h := fnv.New64a()
-	for _, id := range shards {
-		_, _ = io.WriteString(h, string(id)+"\n") // a hash takes everything
-	}
-	return strconv.FormatUint(h.Sum64(), 16)
-}
-
-// leave tells the others that this process will lead nothing any more,
-// before the store is closed.
-func (s *supervisor) leave(ctx context.Context) {
-	if s.advertised == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
-	defer cancel()
-	a := *s.advertised
-	a.Leads, a.Readable = nil, false
-	if err := s.c.cfg.Store.Advertise(ctx, a); err != nil {
-		s.c.log.Debug("the end of this process was not announced", "err", err)
-	}
-}
-
-// groupState returns the muster, with this process among its members.
-func (s *supervisor) groupState(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.GroupState, error) {
-	m, err := s.c.cfg.Store.GroupState(ctx, shards)
-	if err != nil {
-		return gerritstream.GroupState{}, err
-	}
-	self := slices.IndexFunc(m.Members, func(o gerritstream.Member) bool { return o.ID == m.Self })
-	if self >= 0 && m.Members[self].Damaged == nil {
-		return m, nil
-	}
-	s.advertised = nil // it was taken away, or spoilt
-	if err := s.advertise(ctx, shards); err != nil {
-		return gerritstream.GroupState{}, err
-	}
-	return s.c.cfg.Store.GroupState(ctx, shards)
-}
-
-// rebalance decides about the shards that are to be run or closed: which of them
-// are this process' business.
-func (s *supervisor) rebalance(ctx context.Context, steps []plan.Step) (plan.Actions, error) {
-	var shards []gerritstream.ShardID
-	for _, step := range steps {
-		if step.State == plan.Runnable || step.State == plan.Gone {
-			shards = append(shards, step.Shard)
-		}
-	}
-	s.judgeReadability()
-	if err := s.advertise(ctx, shards); err != nil {
-		return plan.Actions{}, err
-	}
-	m, err := s.groupState(ctx, shards)
-	if err != nil {
-		return plan.Actions{}, err
-	}
-	s.group = m
-	s.watchGroup(ctx)
-	s.warn()
-	a := plan.Assign(shards, s.dropUnresponsive(m))
-	s.noteUnclaimed(shards, a)
-	s.showAssignment(shards, a)
-	s.unsettled = a.Unsettled(shards, m)
-	s.standby = a.StandsBy(shards, m)
-	return a.Actions(shards, m), nil
-}
-
-// judgeReadability declares this process unreadable when it is, and another is not.
-func (s *supervisor) judgeReadability() {
-	blind := s.c.readability.isUnreadable()
-	if !blind && s.c.readability.stalled() && s.anotherReads() {
-		s.c.readability.lose()
-		s.probeRetry.reset()
-		s.probeAt = time.Now().Add(s.probeRetry.next())
-		blind = true
-	}
-	if blind == s.unreadable {
-		return
-	}
-	s.unreadable = blind
-	s.c.tracker.set(func(b *gerritstream.Status) { b.Unreadable = blind })
-	if blind {
-		s.c.log.Warn("nothing can be read here: another process shall lead", "for", unreadableAfter)
-	} else {
-		s.c.log.Info("the stream can be read again")
-	}
-}
-
-// anotherReads reports whether another member was readable when they were
-// looked at last.
-func (s *supervisor) anotherReads() bool {
-	return slices.ContainsFunc(s.group.Members, func(o gerritstream.Member) bool {
-		return o.ID != s.group.Self && o.Info.Readable && o.Damaged == nil
-	})
-}
-
-// watchGroup waits for the members to be others than they are now. A wait for
-// this is kept.
-func (s *supervisor) watchGroup(ctx context.Context) {
-	if s.groupWatch != nil {
-		if changed, _ := s.groupWatch.seen.Changed(s.group.Members); !changed {
-			return
-		}
-		s.groupWatch.cancel()
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	w := &groupWatch{seen: s.group, cancel: cancel}
-	s.groupWatch = w
-	s.groupWatches++
-	go func() {
-		w.left, w.err = s.c.cfg.Store.WaitGroupChange(ctx, w.seen)
-		if w.err != nil && ctx.Err() == nil {
-			sleep(ctx, waitingEvery) // the plan finds out; only not too often
-		}
-		s.groupChanges <- w
-	}()
-}
-
-// unwatchGroup takes in that a wait has ended, and tells when to plan for it.
-// ok is false when it was of no use any more.
-func (s *supervisor) unwatchGroup(w *groupWatch) (within time.Duration, ok bool) {
-	w.cancel()
-	s.groupWatches--
-	if s.groupWatch != w {
-		return 0, false
-	}
-	s.groupWatch = nil
-	if w.left {
-		return 0, true
-	}
-	return groupSettles, true
-}
-
-// warn says once of each member what an operator should know.
-func (s *supervisor) warn() {
-	there := map[string]bool{}
-	for i := range s.group.Members {
-		o := &s.group.Members[i]
-		there[o.ID] = true
-		if s.warned[o.ID] {
-			continue
-		}
-		switch {
-		case o.Damaged != nil:
-			s.c.log.Warn("what a process says of itself cannot be understood: no shard is planned for it", "member", o.ID, "err", o.Damaged)
-		case s.otherConfig(o):
-			s.c.log.Warn("a process is configured differently: what becomes of an event depends on who reads it",
-				"process", o.Info.Process, "member", o.ID)
-		default:
-			continue
-		}
-		s.warned[o.ID] = true
-	}
-	for id := range s.warned {
-		if !there[id] {
-			delete(s.warned, id)
-		}
-	}
-}
-
-// otherConfig reports whether a member is configured differently from this
-// process.
-func (s *supervisor) otherConfig(o *gerritstream.Member) bool {
-	return o.Info.Config != "" && s.c.cfg.Self.Config != "" && o.Info.Config != s.c.cfg.Self.Config
-}
-
-// unclaimed is a shard that nobody leads or waits for, and that another member is
+// unclaimed is a shard that nobody leads or waits for and that another member is
 // to lead.
 type unclaimed struct {
 	owner string
 	since time.Time
 }
 
-// dropUnresponsive returns the muster with those members as unreadable that have
-// left a shard of theirs to nobody for too long: they may not know of it, or
-// not be able to take it.
-func (s *supervisor) dropUnresponsive(m gerritstream.GroupState) gerritstream.GroupState {
-	members := slices.Clone(m.Members)
-	for i := range members {
-		for _, v := range s.unclaimed {
-			if v.owner == members[i].ID && time.Since(v.since) >= unclaimedAtMost {
-				members[i].Info.Readable = false
+func newMembership(c *Consumer, tasks *tasks) *membership {
+	return &membership{
+		c: c, store: c.cfg.Store, tasks: tasks, warned: map[string]bool{},
+		pending: backoff{first: 250 * time.Millisecond, most: planEvery},
+	}
+}
+
+// rebalance assigns the shards that can be read or closed to the members, and
+// returns what this process is to do about them.
+func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Actions, error) {
+	var shards []gerritstream.ShardID
+	for _, step := range steps {
+		if step.State == plan.Runnable || step.State == plan.Gone {
+			shards = append(shards, step.Shard)
+		}
+	}
+	m.c.readability.judge(slices.ContainsFunc(m.group.Members, func(o gerritstream.Member) bool {
+		return o.ID != m.group.Self && o.Info.Readable && o.Damaged == nil
+	}))
+	if err := m.look(ctx, shards); err != nil {
+		return plan.Actions{}, err
+	}
+	m.watch(ctx)
+	m.warn()
+	assignment := plan.Assign(shards, m.dropUnresponsive())
+	m.noteUnclaimed(shards, assignment)
+	m.show(assignment)
+	m.standby = assignment.StandsBy(shards, m.group)
+	m.lookAt = time.Time{}
+	if assignment.Unsettled(shards, m.group) {
+		m.lookAt = time.Now().Add(m.pending.next())
+	} else {
+		m.pending.reset()
+	}
+	return assignment.Actions(shards, m.group), nil
+}
+
+// look advertises this process and reads the state of the group. Advertising
+// goes first, so that it does not end this process' own watch.
+func (m *membership) look(ctx context.Context, shards []gerritstream.ShardID) error {
+	if err := m.advertise(ctx, shards); err != nil {
+		return err
+	}
+	group, err := m.store.GroupState(ctx, shards)
+	if err != nil {
+		return err
+	}
+	self := slices.IndexFunc(group.Members, func(o gerritstream.Member) bool { return o.ID == group.Self })
+	if self < 0 || group.Members[self].Damaged != nil { // what was advertised has been deleted or damaged
+		m.advertised = nil
+		if err := m.advertise(ctx, shards); err != nil {
+			return err
+		}
+		if group, err = m.store.GroupState(ctx, shards); err != nil {
+			return err
+		}
+	}
+	m.group = group
+	return nil
+}
+
+// advertise publishes what this process says of itself, if that has changed.
+func (m *membership) advertise(ctx context.Context, shards []gerritstream.ShardID) error {
+	hash := fnv.New64a()
+	for _, id := range shards {
+		_, _ = io.WriteString(hash, string(id)+"\n") // never fails
+	}
+	info := m.c.cfg.Self
+	info.Leads, info.Readable = m.c.tracker.leading(), !m.c.readability.isUnreadable()
+	info.Plan = strconv.FormatUint(hash.Sum64(), 16)
+	if m.advertised != nil && reflect.DeepEqual(*m.advertised, info) {
+		return nil
+	}
+	m.advertised = nil // unknown until it succeeds
+	if err := m.store.Advertise(ctx, info); err != nil {
+		return err
+	}
+	m.advertised = &info
+	return nil
+}
+
+// leave tells the other members, before the store is closed, that this process
+// will lead nothing any more.
+func (m *membership) leave(ctx context.Context) {
+	if m.advertised == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
+	defer cancel()
+	info := *m.advertised
+	info.Leads, info.Readable = nil, false
+	if err := m.store.Advertise(ctx, info); err != nil {
+		m.c.log.Debug("leaving was not advertised", "err", err)
+	}
+}
+
+// watch waits for the members to change. A watch for the same members is kept.
+func (m *membership) watch(ctx context.Context) {
+	if m.watching != nil {
+		if changed, _ := m.watching.seen.Changed(m.group.Members); !changed {
+			return
+		}
+		m.watching.cancel()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &groupWatch{seen: m.group, cancel: cancel}
+	m.watching = w
+	var left bool
+	m.tasks.start(func() {
+		var err error
+		if left, err = m.store.WaitGroupChange(ctx, w.seen); err != nil && ctx.Err() == nil {
+			sleep(ctx, watchRetry)
+		}
+	}, func() (time.Duration, error) {
+		w.cancel()
+		if m.watching != w { // another has replaced it
+			return planEvery, nil
+		}
+		m.watching = nil
+		if left {
+			return 0, nil
+		}
+		return groupSettles, nil
+	})
+}
+
+// unwatch ends the watch.
+func (m *membership) unwatch() {
+	if m.watching != nil {
+		m.watching.cancel()
+	}
+}
+
+// warn logs once for each member what an operator should know.
+func (m *membership) warn() {
+	there := map[string]bool{}
+	for i := range m.group.Members {
+		o := &m.group.Members[i]
+		there[o.ID] = true
+		if m.warned[o.ID] {
+			continue
+		}
+		switch {
+		case o.Damaged != nil:
+			m.c.log.Warn("cannot parse what a member advertises; no shards are planned for it", "member", o.ID, "err", o.Damaged)
+		case m.otherConfig(o):
+			m.c.log.Warn("a member is configured differently; how an event is judged depends on who reads it",
+				"process", o.Info.Process, "member", o.ID)
+		default:
+			continue
+		}
+		m.warned[o.ID] = true
+	}
+	for id := range m.warned {
+		if !there[id] {
+			delete(m.warned, id)
+		}
+	}
+}
+
+// otherConfig reports whether a member is configured differently from this
+// process.
+func (m *membership) otherConfig(o *gerritstream.Member) bool {
+	own := m.c.cfg.Self.Config
+	return o.Info.Config != "" && own != "" && o.Info.Config != own
+}
+
+// dropUnresponsive returns the group without, as unreadable, the members that
+// left a shard of theirs unclaimed for too long: they may not know of it, or not
+// be able to take it.
+func (m *membership) dropUnresponsive() gerritstream.GroupState {
+	group := m.group
+	group.Members = slices.Clone(group.Members)
+	for i := range group.Members {
+		for _, u := range m.unclaimed {
+			if u.owner == group.Members[i].ID && time.Since(u.since) >= unclaimedFor {
+				group.Members[i].Info.Readable = false
 			}
 		}
 	}
-	m.Members = members
-	return m
+	return group
 }
 
-// noteUnclaimed remembers which shards wait for whom.
-func (s *supervisor) noteUnclaimed(shards []gerritstream.ShardID, a plan.Assignment) {
-	vacant := map[gerritstream.ShardID]unclaimed{}
+// noteUnclaimed remembers which shards wait for which owner.
+func (m *membership) noteUnclaimed(shards []gerritstream.ShardID, a plan.Assignment) {
+	now := map[gerritstream.ShardID]unclaimed{}
 	for _, shard := range shards {
 		owner := a.Owner[shard]
-		if len(s.group.Candidates[shard]) > 0 || owner == s.group.Self || owner == "" {
+		if len(m.group.Candidates[shard]) > 0 || owner == m.group.Self || owner == "" {
 			continue
 		}
-		v, ok := s.unclaimed[shard]
-		if !ok || v.owner != owner {
-			v = unclaimed{owner, time.Now()}
+		u, ok := m.unclaimed[shard]
+		if !ok || u.owner != owner {
+			u = unclaimed{owner, time.Now()}
 		}
-		vacant[shard] = v
+		now[shard] = u
 	}
-	s.unclaimed = vacant
+	m.unclaimed = now
 }
 
-// showAssignment leaves in the status who is there, and whose each shard is and is
-// to be.
-func (s *supervisor) showAssignment(shards []gerritstream.ShardID, a plan.Assignment) {
-	m := &s.group
+// show puts the members, and the leader and the planned owner of each shard,
+// into the status.
+func (m *membership) show(a plan.Assignment) {
 	names, leads, planned := map[string]string{}, map[string]int{}, map[string]int{}
-	for _, shard := range shards {
-		planned[a.Owner[shard]]++
-		if line := m.Candidates[shard]; len(line) > 0 && !line[0].Foreign {
-			leads[line[0].Member]++
+	for _, owner := range a.Owner {
+		planned[owner]++
+	}
+	for _, candidates := range m.group.Candidates {
+		if len(candidates) > 0 && !candidates[0].Foreign {
+			leads[candidates[0].Member]++
 		}
 	}
-	members := make([]gerritstream.MemberStatus, len(m.Members))
-	for i := range m.Members {
-		o := &m.Members[i]
+	members := make([]gerritstream.MemberStatus, len(m.group.Members))
+	for i := range m.group.Members {
+		o := &m.group.Members[i]
 		names[o.ID] = o.Info.Process
 		members[i] = gerritstream.MemberStatus{
-			ID: o.ID, Process: o.Info.Process, Host: o.Info.Host, PID: o.Info.PID, Version: o.Info.Version, Self: o.ID == m.Self,
-			Readable: o.Info.Readable, Leads: leads[o.ID], Planned: planned[o.ID], OtherConfig: s.otherConfig(o),
+			ID: o.ID, Process: o.Info.Process, Host: o.Info.Host, PID: o.Info.PID, Version: o.Info.Version, Self: o.ID == m.group.Self,
+			Readable: o.Info.Readable, Leads: leads[o.ID], Planned: planned[o.ID], OtherConfig: m.otherConfig(o),
 		}
 		if o.Damaged != nil {
 			members[i].Damaged = o.Damaged.Error()
 		}
 	}
-	name := func(id string) string {
-		if names[id] != "" {
-			return names[id]
-		}
-		return id
-	}
-	s.c.tracker.assign(members, func(shard gerritstream.ShardID) (leader gerritstream.Candidate, plannedFor string) {
-		if line := m.Candidates[shard]; len(line) > 0 {
-			leader = line[0]
+	name := func(id string) string { return cmp.Or(names[id], id) }
+	m.c.tracker.assign(members, func(shard gerritstream.ShardID) (leader gerritstream.Candidate, plannedFor string) {
+		if candidates := m.group.Candidates[shard]; len(candidates) > 0 {
+			leader = candidates[0]
 			if !leader.Foreign {
 				leader.Member = name(leader.Member)
 			}
 		}
-		if plannedFor = a.Owner[shard]; plannedFor == "" {
-			plannedFor = a.Standby[shard]
-		}
-		return leader, name(plannedFor)
+		return leader, name(cmp.Or(a.Owner[shard], a.Standby[shard]))
 	})
-}
-
-// handOver gives a shard up to the one directly behind.
-func (s *supervisor) handOver(w *worker) {
-	if w.leaving {
-		return
-	}
-	w.leaving = true
-	w.log.Info("handing the shard over", "to", s.group.Candidates[w.shard][1].Member)
-	w.cancel(errHandOver)
 }

@@ -40,7 +40,7 @@ func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 			if s := p.shardOf(t, s1); s.OpenAfterEnd || s.State != gs.StateEnded {
 				t.Errorf("%s sees one that ended as it should: %+v", p.Status().Process, s)
 			}
-			if n := strings.Count(p.log.String(), "shards that ended here are open in the stream"); n != 1 {
+			if n := strings.Count(p.log.String(), "ended shards are open in the stream"); n != 1 {
 				t.Errorf("logged %d times", n)
 			}
 		}

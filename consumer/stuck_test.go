@@ -64,7 +64,7 @@ func TestWhatHoldsUpAShardShows(t *testing.T) {
 					t.Errorf("after %v: %+v", tc.soon, s)
 				}
 				time.Sleep(time.Minute)
-				if !strings.Contains(p.log.String(), "level=WARN") && tc.says != "" || !strings.Contains(p.log.String(), "in trouble") {
+				if !strings.Contains(p.log.String(), "level=WARN") && tc.says != "" || !strings.Contains(p.log.String(), "shard stalled") {
 					t.Errorf("it is not logged:\n%s", p.log)
 				}
 				open()
@@ -72,7 +72,7 @@ func TestWhatHoldsUpAShardShows(t *testing.T) {
 				if s := p.shardOf(t, s0); s.Trouble != "" || s.Lag != 0 || !s.AtTip {
 					t.Errorf("afterwards: %+v", s)
 				}
-				if !strings.Contains(p.log.String(), "the trouble is over") {
+				if !strings.Contains(p.log.String(), "shard resumed") {
 					t.Errorf("that it is over is not logged:\n%s", p.log)
 				}
 				h.check()

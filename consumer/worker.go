@@ -14,75 +14,66 @@ import (
 )
 
 const (
-	stopGrace   = 150 * time.Millisecond // a stop waits so long for the commit in flight
-	moveGrace   = time.Second            // a hand-over so long
-	resignGrace = 2 * time.Second        // and either so long for the store to confirm the resignation
+	stopGrace     = 150 * time.Millisecond // how long a stop waits for the commit in flight
+	handOverGrace = time.Second            // how long a hand-over does
+	resignGrace   = 2 * time.Second        // how long the store may take to confirm a resignation after either
 )
 
-// errHandOver is the cause with which a worker's context ends when its shard
-// goes to another process.
+// errHandOver is the cause with which a worker's context ends when the
+// leadership of its shard goes to another member.
 var errHandOver = errors.New("the shard goes to another process")
 
-// worker is a process' part in one shard that is planned for it: candidacy, and
-// term after term.
-//
-//	campaign -> [plan again, inside the term] -> commit the anchor -> read, judge, deliver, commit ... -> end or resign
-//	   ^                                                                                                   |
-//	   +------------------ leadership lost, outcome of a commit unknown <----------------------------------+
+// worker campaigns for one shard that is planned for this process, and serves
+// one term after another. See the package documentation for its states and
+// lifetimes.
 type worker struct {
 	c       *Consumer
+	cfg     *Config
 	log     *slog.Logger
 	shard   gerritstream.ShardID
-	closing bool // the shard is gone: only to be marked ended
-	stream  gerritstream.Stream
-	epoch   int
-	from    gerritstream.StartingPosition // of the stream
-	known   bool                          // its children were listed when the worker was made
-	relist  func()                        // asks the supervisor to list and plan anew
-	replan  func()                        // asks it to plan anew: a term has begun or ended
-	pause   *backoff                      // between the terms of the shard; kept from one worker to the next
-	stop    <-chan struct{}               // closed when the process is to stop
+	closing bool                 // the shard is gone: only mark it ended
+	known   bool                 // its children were listed when the worker started
+	origin  *gerritstream.Origin // when the worker started: its Retention may be out of date
+	began   time.Time            // the service's: not before the beginning of Run
+	pause   *backoff             // between terms; outlives the worker, so that workers that end at once are spaced
 
-	cancel    context.CancelCauseFunc // ends the worker
-	withdraw  context.CancelFunc      // ends its candidacy; a term that it has is left alone
-	leaving   bool                    // it is handing the shard over; of the supervisor's goroutine
-	dismissed bool                    // it was told to end; set once run has returned
-	err       error                   // of run, once it has returned
+	stop     <-chan struct{}         // closed when the process stops
+	cancel   context.CancelCauseFunc // ends the worker
+	withdraw context.CancelFunc      // ends its candidacy; a term already won goes on
+	leaving  bool                    // a hand-over has begun; belongs to the supervisor's goroutine
 
-	began    time.Time   // the service's, not earlier than the beginning of Run
-	wasAtTip atomic.Bool // everything that had arrived before Run began is committed
+	atTip atomic.Bool // all that had arrived before Run began is committed
 }
 
-// verdicts of a term on what comes next.
+// next is what a worker does after a term.
 type next int
 
 const (
 	campaignAgain next = iota
-	planAgain          // the shard is not for reading now
+	planAgain          // the shard need not be read for now
 )
 
-// run campaigns and leads until ctx ends, the shard has ended, or the plan has
-// to be made anew: nil. Its error ends Run. It campaigns until candidacy ends,
-// which is a part of ctx.
+// run campaigns and leads. It returns nil when ctx ends, the shard has ended, or
+// the supervisor has to plan again; an error ends Run. It campaigns until
+// candidacy ends, which ends with ctx or earlier.
 func (w *worker) run(ctx, candidacy context.Context) error {
 	for {
-		term, err := w.c.cfg.Store.Campaign(candidacy, w.epoch, w.shard)
-		if err != nil {
-			if candidacy.Err() != nil {
+		term, err := w.cfg.Store.Campaign(candidacy, w.origin.Epoch, w.shard)
+		switch {
+		case err == nil:
+		case candidacy.Err() != nil:
+			return nil
+		case errors.Is(err, gerritstream.ErrStaleEpoch): // the listing will show the new stream
+			w.c.relist()
+			w.pause.pause(candidacy)
+			return nil
+		case errors.Is(err, gerritstream.ErrUnusable):
+			w.trouble(err)
+			if !w.pause.pause(candidacy) {
 				return nil
 			}
-			if errors.Is(err, gerritstream.ErrStaleEpoch) { // the listing will show the new stream
-				w.relist()
-				w.pause.pause(candidacy)
-				return nil
-			}
-			if errors.Is(err, gerritstream.ErrUnusable) {
-				w.trouble(err)
-				if !w.pause.pause(candidacy) {
-					return nil
-				}
-				continue
-			}
+			continue
+		default:
 			return err
 		}
 		began := time.Now()
@@ -92,7 +83,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			return nil
 		case errors.Is(err, gerritstream.ErrNewerFormat):
 			return fmt.Errorf("shard %s: %w", w.shard, err)
-		case then == planAgain && w.ended():
+		case then == planAgain && w.c.tracker.position(w.shard).Ended:
 			return nil
 		}
 		if time.Since(began) > time.Minute {
@@ -104,59 +95,60 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 	}
 }
 
-// serve is one term, from its election to its confirmed resignation.
+// serve runs one term, from its election to its confirmed resignation.
 func (w *worker) serve(ctx context.Context, term gerritstream.Term) (then next, err error) {
-	began := term.Beginning()
-	pos := began.Position
-	if known := w.c.tracker.position(w.shard); !began.Stored && known.Begun() {
-		w.log.Warn("the position was deleted from the store: the shard starts over", "was", known.String(), "handled_until", known.HandledUntil())
+	began, tracker, observer := term.Beginning(), w.c.tracker, w.cfg.Observer
+	if known := tracker.position(w.shard); !began.Stored && known.Begun() {
+		w.log.Warn("checkpoint was deleted from the store; starting the shard over",
+			"was", known.String(), "handled_until", known.HandledUntil())
 	}
-	w.c.cfg.Observer.Elected(w.shard, term.Number(), pos, began.Stored)
-	w.c.tracker.elected(w.shard, term.Number(), pos)
-	w.replan()
-	w.log.Info("elected", "term", term.Number(), "position", pos.String())
+	observer.Elected(w.shard, term.Number(), began.Position, began.Stored)
+	tracker.elected(w.shard, term.Number(), began.Position)
+	w.c.replan()
+	w.log.Info("elected", "term", term.Number(), "position", began.Position.String())
 
-	w.c.beside.stop(w.shard)
-	r := newReader(w, term)
-	then, err = r.lead(ctx)
+	w.c.sideReads.stop(w.shard)
+	then, err = lead(ctx, w, term)
 	if errors.Is(err, context.Canceled) && term.Context().Err() != nil {
-		err = context.Cause(term.Context()) // what was under way says only that it was cut short
+		err = context.Cause(term.Context()) // the error only says that something was cut short
 	}
 
 	w.resign(ctx, term)
 	if ctx.Err() != nil && !errors.Is(err, gerritstream.ErrLeadershipLost) {
 		err = nil
 	}
-	w.c.tracker.resigned(w.shard)
-	w.c.book.settle(w.shard)
-	w.replan()
-	w.c.cfg.Observer.TermEnded(w.shard, term.Number(), err)
-	switch {
-	case err == nil:
+	tracker.resigned(w.shard)
+	w.c.logbook.settle(w.shard)
+	w.c.replan()
+	observer.TermEnded(w.shard, term.Number(), err)
+	if err == nil {
 		w.log.Info("resigned", "term", term.Number())
-	default:
-		w.log.Debug("the term ended", "term", term.Number(), "err", err)
-		w.c.tracker.met(w.shard, err.Error(), false)
-		w.c.tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.Trouble = err.Error() })
-		w.c.book.note(event{
-			topic: termTopic, cause: trouble.Cause(err.Error()), shard: w.shard, grave: true, sample: []any{"err", err},
-		})
+		return then, nil
 	}
+	w.log.Debug("term ended", "term", term.Number(), "err", err)
+	tracker.met(w.shard, err.Error(), false)
+	tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.Trouble = err.Error() })
+	w.c.logbook.note(happening{
+		topic: termTopic, cause: trouble.Cause(err.Error()), shard: w.shard, grave: true, sample: []any{"err", err},
+	})
 	return then, err
 }
 
-// ended reports whether the shard was handled to its end, as far as this
-// process knows.
-func (w *worker) ended() bool {
-	pos := w.c.tracker.position(w.shard)
-	return pos.Ended
+// handOver ends the worker so that the next candidate gets its leadership. It is
+// called by the supervisor.
+func (w *worker) handOver(to string) {
+	if !w.leaving {
+		w.leaving = true
+		w.log.Info("handing over the shard", "to", to)
+		w.cancel(errHandOver)
+	}
 }
 
-// drain waits, once the worker has been told to end, for as long as what is in
+// drain waits, once the worker has been told to end, for as long as the work in
 // flight may take.
 func (w *worker) drain(ctx, work context.Context) {
 	if errors.Is(context.Cause(ctx), errHandOver) {
-		timer := time.NewTimer(moveGrace)
+		timer := time.NewTimer(handOverGrace)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -169,8 +161,8 @@ func (w *worker) drain(ctx, work context.Context) {
 	sleep(work, stopGrace)
 }
 
-// resign gives a term up. What is not confirmed is tried again for a while: the
-// one whom the shard is handed to waits for it.
+// resign gives a term up. It retries for a while when the store does not
+// confirm: the next leader waits for that.
 func (w *worker) resign(ctx context.Context, term gerritstream.Term) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignGrace)
 	defer cancel()
@@ -187,83 +179,60 @@ func (w *worker) resign(ctx context.Context, term gerritstream.Term) {
 	}
 }
 
-// planInside plans again under the leadership: the stream is listed once more
-// and completely, and only then are the positions read. Terms that begin
-// together share that.
-func (w *worker) planInside(ctx context.Context) (plan.Step, error) {
-	seen, err := w.look(ctx)
-	if err != nil {
-		return plan.Step{}, err
-	}
-	if seen.listing.Stream.Created.UnixMilli() != w.stream.Created.UnixMilli() {
-		return plan.Step{Shard: w.shard, State: plan.Waiting}, nil // made anew: the supervisor starts a new epoch
-	}
-	if step, ok := seen.steps[w.shard]; ok {
-		return step, nil
-	}
-	return plan.Step{Shard: w.shard, State: plan.Waiting}, nil
+// recreated reports whether a listing shows a newer stream than the worker's.
+func (w *worker) recreated(l *gerritstream.Listing) bool {
+	return l.Stream.Created.UnixMilli() != w.origin.Stream.Created.UnixMilli()
 }
 
-// look returns a round that begins within the term, however long that takes.
+// survey returns a survey that begins within the term, however long that takes.
 // Its errors are the context's and ErrNewerFormat.
-func (w *worker) look(ctx context.Context) (round, error) {
+func (w *worker) survey(ctx context.Context) (survey, error) {
 	for {
-		seen, err := w.c.rounds.next(ctx, w.epoch, w.makeRound)
+		found, err := w.c.surveys.next(ctx, w.origin.Epoch, w.makeSurvey)
 		switch {
 		case err != nil:
-			return round{}, err
-		case errors.Is(seen.err, gerritstream.ErrNewerFormat):
-			return round{}, seen.err
-		case seen.err == nil:
-			return seen, nil
+			return survey{}, err
+		case errors.Is(found.err, gerritstream.ErrNewerFormat):
+			return survey{}, found.err
+		case found.err == nil:
+			return found, nil
+		case errors.Is(found.err, gerritstream.ErrStreamNotFound): // the supervisor logs it, once for all shards
+			w.c.tracker.met(w.shard, vanished(found.err).Error(), true)
+			w.c.tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.AtTip = false })
+		default:
+			w.trouble(found.err)
 		}
-		w.heldUp(seen.err)
 	}
 }
 
-// heldUp shows why a term cannot look. That the stream is gone is logged by
-// the supervisor, once for all shards.
-func (w *worker) heldUp(err error) {
-	if !errors.Is(err, gerritstream.ErrStreamNotFound) {
-		w.trouble(err)
-		return
-	}
-	w.c.tracker.met(w.shard, vanished(err).Error(), true)
-	w.c.tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.AtTip = false })
-}
-
-// makeRound lists, then reads the positions, and plans.
-func (w *worker) makeRound(ctx context.Context) (made round) {
-	if made.listing, made.err = w.c.cfg.Source.List(ctx); made.err != nil {
+// makeSurvey lists, then reads the positions, and plans.
+func (w *worker) makeSurvey(ctx context.Context) (made survey) {
+	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {
 		return made
 	}
-	positions, err := w.c.cfg.Store.Positions(ctx, w.epoch)
+	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)
 	if err != nil {
 		made.err = err
 		return made
 	}
 	made.steps = map[gerritstream.ShardID]plan.Step{}
-	for _, step := range plan.Steps(plan.Input{Shards: made.listing.Shards, Positions: positions, Origin: w.from}) {
+	for _, step := range plan.Steps(plan.Input{Shards: made.listing.Shards, Positions: positions, Origin: w.origin.From}) {
 		made.steps[step.Shard] = step
 	}
 	return made
 }
 
-// trouble notes why the shard does not go on: for the status once it counts
-// (see hold), and for the log.
+// trouble notes why the shard is stalled: for the status once that counts (see
+// hold), and for the log.
 func (w *worker) trouble(err error) {
 	grave := w.c.tracker.met(w.shard, err.Error(), isGrave(err))
-	w.c.book.note(event{
-		topic: troubleTopic, cause: trouble.Cause(err.Error()), shard: w.shard, holds: true, grave: grave, sample: []any{"err", err},
+	w.c.logbook.note(happening{
+		topic: stallTopic, cause: trouble.Cause(err.Error()), shard: w.shard, stalls: true, grave: grave, sample: []any{"err", err},
 	})
 }
 
 // fine takes back what trouble noted.
 func (w *worker) fine() {
 	w.c.tracker.passed(w.shard)
-	w.c.book.settle(w.shard)
+	w.c.logbook.settle(w.shard)
 }
-
-// lost reports a possible loss. That it is kept as well is the business of the
-// commit that carries it.
-func (w *worker) lost(i gerritstream.Interval) { w.c.reportLost(w.log, w.shard, i) }

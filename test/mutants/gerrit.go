@@ -76,15 +76,15 @@ var gerritMutants = []mutant{
 	{
 		name: "library: everybody is told at once that all is read",
 		file: "consumer/supervisor.go",
-		old:  "		if caughtUp {\n			s.c.tip.note()\n",
-		new:  "		if err == nil {\n			s.tip.note()\n",
+		old:  "		if caughtUp {\n			s.c.caughtUp.note()\n",
+		new:  "		if err == nil {\n			s.c.caughtUp.note()\n",
 		pkg:  "./consumer", tests: "TestWaitCaughtUp",
 	},
 	{
 		name: "library: a listener runs twice",
 		file: "consumer/consumer.go",
-		old:  "	if l.ran.Swap(true) {",
-		new:  "	if l.ran.Swap(true) && false {",
+		old:  "	if c.ran.Swap(true) {",
+		new:  "	if c.ran.Swap(true) && false {",
 		pkg:  "./consumer", tests: "TestRunTwice",
 	},
 	{

@@ -27,8 +27,8 @@ var programMutants = []mutant{
 	{
 		name: "a stream that is being made ends a process that should wait for it",
 		file: "consumer/supervisor.go",
-		old:  "return s.begun.IsZero() && !s.c.cfg.WaitForSetup",
-		new:  "return s.begun.IsZero()",
+		old:  "return s.view.began.IsZero() && !s.cfg.WaitForSetup",
+		new:  "return s.view.began.IsZero()",
 		pkg:  "./consumer", tests: "TestRunWaitsForItsSetup",
 	},
 	{
@@ -132,8 +132,8 @@ var programMutants = []mutant{
 	{
 		name: "an epoch that is over ends the process instead of a listing",
 		file: "consumer/worker.go",
-		old:  "if errors.Is(err, gerritstream.ErrStaleEpoch) {",
-		new:  "if false {",
+		old:  "case errors.Is(err, gerritstream.ErrStaleEpoch):",
+		new:  "case false:",
 		pkg:  "./consumer", tests: "TestAProcessOfAnEpochThatIsOver",
 	},
 }

@@ -300,8 +300,8 @@ var zookeeperMutants = []mutant{
 	{
 		name: "a resignation that is not confirmed is not tried again",
 		file: "consumer/worker.go",
-		old:  "		if !retry.pause(ctx) {\n			return\n		}\n	}\n}\n\n// planInside",
-		new:  "		if retry.first > 0 {\n			return\n		}\n	}\n}\n\n// planInside",
+		old:  "		if !retry.pause(ctx) {\n			return\n		}\n	}\n}\n\n// recreated",
+		new:  "		if retry.first > 0 {\n			return\n		}\n	}\n}\n\n// recreated",
 		pkg:  "./consumer", tests: "TestAResignationIsTriedAgain",
 	},
 	{

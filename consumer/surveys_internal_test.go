@@ -15,16 +15,16 @@ import (
 // meanwhile.
 func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRounds()
+		r := newSurveys()
 		made := 0
-		look := func(context.Context) round {
+		look := func(context.Context) survey {
 			made++
 			began := time.Now()
 			time.Sleep(time.Second)
-			return round{listing: gerritstream.Listing{Now: began}}
+			return survey{listing: gerritstream.Listing{Now: began}}
 		}
 		type got struct {
-			round
+			survey
 			asked time.Time
 			err   error
 		}
@@ -40,8 +40,8 @@ func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 		}
 		for range terms {
 			a := <-answers
-			if a.err != nil || a.round.err != nil || a.listing.Now.Before(a.asked) {
-				t.Errorf("asked at %v, a round that began at %v; %v, %v", a.asked, a.listing.Now, a.err, a.round.err)
+			if a.err != nil || a.survey.err != nil || a.listing.Now.Before(a.asked) {
+				t.Errorf("asked at %v, a round that began at %v; %v, %v", a.asked, a.listing.Now, a.err, a.survey.err)
 			}
 		}
 		if made != 3 {
@@ -57,16 +57,16 @@ func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 // that fails is everybody's failure, and the next one is made later and later.
 func TestRoundsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRounds()
+		r := newSurveys()
 		broken := errors.New("no route")
 		made := 0
-		look := func(ctx context.Context) round {
+		look := func(ctx context.Context) survey {
 			made++
 			if made == 1 {
 				<-ctx.Done()
-				return round{err: ctx.Err()}
+				return survey{err: ctx.Err()}
 			}
-			return round{err: broken}
+			return survey{err: broken}
 		}
 		ended, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -76,7 +76,7 @@ func TestRoundsThatFail(t *testing.T) {
 			first <- err
 		}()
 		synctest.Wait()
-		second := make(chan round)
+		second := make(chan survey)
 		go func() {
 			seen, err := r.next(t.Context(), 0, look)
 			if err != nil {

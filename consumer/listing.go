@@ -1,0 +1,160 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/trouble"
+)
+
+// listEvery is the upper bound for noticing a reshard that nobody reports.
+const listEvery = 30 * time.Second
+
+// streamView is the stream as this process has listed it. It belongs to the
+// supervisor's goroutine.
+type streamView struct {
+	listing  gerritstream.Listing
+	listed   time.Time // local: when the request for listing began
+	nextList time.Time // local
+	err      error     // of the last attempt to list
+	retry    backoff   // after it
+	began    time.Time // the service's time of the first listing
+
+	missing  plan.Absences                 // shards with a position that are not listed, and since when
+	gone     map[gerritstream.ShardID]bool // of these, for long enough
+	reopened plan.Absences                 // shards that have ended and are listed as open, and since when
+	ends     map[gerritstream.ShardID]bool // ends that the listing did not show yet and that made this process list again
+}
+
+// forgetShards drops what is known of single shards.
+func (v *streamView) forgetShards() {
+	v.missing, v.reopened, v.ends = plan.Absences{}, plan.Absences{}, map[gerritstream.ShardID]bool{}
+}
+
+// listSoon makes the next round list the stream. It does not override the
+// back-off after a listing that failed.
+func (v *streamView) listSoon() {
+	if v.err == nil {
+		v.nextList = time.Now()
+	}
+}
+
+// unlistedEnds reports whether shards have ended that were listed as open, for
+// the first time each: their children are not listed yet.
+func (v *streamView) unlistedEnds(positions map[gerritstream.ShardID]gerritstream.Position) (found bool) {
+	for _, shard := range v.listing.Shards {
+		if shard.Last == "" && positions[shard.ID].Ended && !v.ends[shard.ID] {
+			v.ends[shard.ID] = true
+			found = true
+		}
+	}
+	return found
+}
+
+// hasChildren reports whether children of a shard are listed.
+func (v *streamView) hasChildren(id gerritstream.ShardID) bool {
+	return slices.ContainsFunc(v.listing.Shards, func(s gerritstream.Shard) bool { return slices.Contains(s.Parents, id) })
+}
+
+// list lists the stream and settles its origin when that is due. After a failure
+// the listing before stays in use, so that leaders can still be elected.
+func (s *supervisor) list(ctx context.Context) (done bool, err error) {
+	v := &s.view
+	if time.Now().Before(v.nextList) && (v.err != nil || !s.c.isHurried()) {
+		return false, v.err
+	}
+	asked := time.Now()
+	listing, err := s.cfg.Source.List(ctx)
+	if errors.Is(err, gerritstream.ErrStreamNotFound) && !v.began.IsZero() {
+		err = vanished(err)
+	}
+	if err == nil {
+		s.c.clock.saw(listing.Now)
+		if v.began.IsZero() {
+			v.began = listing.Now
+		}
+		err = s.settleOrigin(ctx, listing)
+	}
+	if v.err = err; err != nil {
+		v.nextList = time.Now().Add(v.retry.next())
+		return false, err
+	}
+	v.retry.reset()
+	v.listing, v.listed, v.nextList = listing, asked, time.Now().Add(listEvery)
+	return true, nil
+}
+
+// vanished wraps ErrStreamNotFound for a stream that was there before.
+func vanished(err error) error { return fmt.Errorf("the stream is gone: %w", err) }
+
+// noteReopened finds shards that have ended here and that the stream lists as
+// open, in two listings at least 30 s apart: the reply that ended them was
+// wrong. Nothing reads them, and their records are not lost yet.
+func (s *supervisor) noteReopened(positions map[gerritstream.ShardID]gerritstream.Position) {
+	v, open, fresh := &s.view, map[gerritstream.ShardID]bool{}, []string(nil)
+	for _, shard := range v.listing.Shards {
+		if shard.Last != "" || !positions[shard.ID].Ended || v.hasChildren(shard.ID) {
+			delete(v.reopened, shard.ID)
+			continue
+		}
+		first, ok := v.reopened[shard.ID]
+		if !ok {
+			v.reopened[shard.ID] = v.listed
+			continue
+		}
+		open[shard.ID] = v.listed.Sub(first) >= plan.GoneAfter
+		if open[shard.ID] && !s.c.tracker.isReopened(shard.ID) {
+			fresh = append(fresh, string(shard.ID))
+		}
+	}
+	s.c.tracker.reopened(open)
+	if len(fresh) > 0 {
+		s.c.log.Error("ended shards are open in the stream; nothing reads them until their positions are set",
+			"shards", trouble.SomeOf(fresh))
+	}
+}
+
+// parentWatches wait for the ends of parents that other processes read and that
+// shards here wait for. They belong to the supervisor's goroutine.
+type parentWatches struct {
+	store   gerritstream.Store
+	tasks   *tasks
+	cancels map[gerritstream.ShardID]context.CancelFunc
+}
+
+// watch keeps one watch for each of these parents, and ends the others.
+func (p *parentWatches) watch(ctx context.Context, epoch int, parents map[gerritstream.ShardID]bool) {
+	for parent, cancel := range p.cancels {
+		if !parents[parent] {
+			cancel()
+		}
+	}
+	for parent := range parents {
+		if p.cancels[parent] != nil {
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		p.cancels[parent] = cancel
+		p.tasks.start(func() {
+			if err := p.store.WaitEnded(ctx, epoch, parent); err != nil && ctx.Err() == nil {
+				sleep(ctx, watchRetry)
+			}
+		}, func() (time.Duration, error) {
+			cancel()
+			delete(p.cancels, parent)
+			return planDebounce, nil
+		})
+	}
+}
+
+// cancel ends all watches.
+func (p *parentWatches) cancel() {
+	for _, cancel := range p.cancels {
+		cancel()
+	}
+}
