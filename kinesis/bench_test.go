@@ -89,7 +89,7 @@ func BenchmarkRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.credentials.used = awscredentials.NewStaticCredentialsProvider("key", "secret", "")
-	r := &reading{Source: s, shard: "shardId-000000000000", iterator: "AAAA", limit: maxRecords}
+	r := &reading{source: s, shard: "shardId-000000000000", iterator: "AAAA", limit: maxRecords}
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -16,7 +16,7 @@ import (
 // is asked again, even if they seem to have expired: a local clock that is
 // ahead would have them asked for before every request. The service refuses
 // those that have really expired, and then the chain is asked at once.
-const atLeast = time.Minute
+const minLifetime = time.Minute
 
 // chain is the SDK's default chain of credentials. The SDK reads the shared
 // files once, when it is configured; chain configures it again when they have
@@ -34,7 +34,7 @@ type chain struct {
 // again as loaded was.
 func newChain(loaded *aws.Config, load func(context.Context) (aws.Config, error)) *chain {
 	c := &chain{load: load, inner: loaded.Credentials, files: sharedFiles()}
-	c.cache = aws.NewCredentialsCache(aws.CredentialsProviderFunc(c.ask))
+	c.cache = aws.NewCredentialsCache(aws.CredentialsProviderFunc(c.retrieve))
 	return c
 }
 
@@ -50,13 +50,13 @@ func (c *chain) Invalidate() {
 // ask finds credentials; the cache lets one run at a time. Where the changed
 // files give none, those found before are kept unless the service refused them:
 // the files may just be being written.
-func (c *chain) ask(ctx context.Context) (aws.Credentials, error) {
+func (c *chain) retrieve(ctx context.Context) (aws.Credentials, error) {
 	refused := c.refused.Swap(false)
 	if refused {
 		invalidate(c.inner)
 	}
 	if now := sharedFiles(); !bytes.Equal(now, c.files) {
-		found, err := c.askAgain(ctx, now)
+		found, err := c.reload(ctx, now)
 		if err == nil || refused {
 			return found, err
 		}
@@ -65,12 +65,12 @@ func (c *chain) ask(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, err
 	}
-	return recheckable(found), nil
+	return boundLifetime(found), nil
 }
 
 // askAgain takes the credentials that the SDK finds when it is configured
 // again. Where it finds any, the files as they were by then are the ones known.
-func (c *chain) askAgain(ctx context.Context, files []byte) (aws.Credentials, error) {
+func (c *chain) reload(ctx context.Context, files []byte) (aws.Credentials, error) {
 	loaded, err := c.load(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
@@ -80,17 +80,17 @@ func (c *chain) askAgain(ctx context.Context, files []byte) (aws.Credentials, er
 		return aws.Credentials{}, err
 	}
 	c.inner, c.files = loaded.Credentials, files
-	return recheckable(found), nil
+	return boundLifetime(found), nil
 }
 
 // recheckable bounds how long credentials are used without a look at the files.
-func recheckable(found aws.Credentials) aws.Credentials {
+func boundLifetime(found aws.Credentials) aws.Credentials {
 	now := time.Now()
-	latest := now.Add(rereadFiles)
+	latest := now.Add(rereadInterval)
 	if !found.CanExpire || found.Expires.After(latest) {
 		found.CanExpire, found.Expires = true, latest
 	}
-	if earliest := now.Add(atLeast); found.Expires.Before(earliest) {
+	if earliest := now.Add(minLifetime); found.Expires.Before(earliest) {
 		found.Expires = earliest
 	}
 	return found

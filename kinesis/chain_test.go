@@ -95,10 +95,10 @@ func TestSharedFilesThatGiveNoKey(t *testing.T) {
 			inFiles(t, nil, func(t *testing.T, w *world) {
 				w.wantKey("ID1", "T")
 				write(t, dir, "credentials", content)
-				time.Sleep(rereadFiles + time.Second)
+				time.Sleep(rereadInterval + time.Second)
 				w.wantKey("ID1", "T")
 				write(t, dir, "credentials", credentialsFile("ID2"))
-				time.Sleep(rereadFiles + time.Second)
+				time.Sleep(rereadInterval + time.Second)
 				w.wantKey("ID2", "T")
 
 				w.refuse("ID2")
@@ -199,7 +199,7 @@ func TestCredentialsThatSeemToHaveExpiredAreAskedForOnceAMinute(t *testing.T) {
 			}
 		}
 		retrieve(1)
-		time.Sleep(atLeast - time.Second)
+		time.Sleep(minLifetime - time.Second)
 		retrieve(1)
 		time.Sleep(2 * time.Second)
 		retrieve(2)

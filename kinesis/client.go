@@ -29,9 +29,9 @@ const (
 // that only this ends it.
 func httpClient(transport http.RoundTripper) aws.HTTPClient {
 	if transport != nil {
-		return &http.Client{Transport: transport, Timeout: credentialsPatience}
+		return &http.Client{Transport: transport, Timeout: credentialsTimeout}
 	}
-	return awshttp.NewBuildableClient().WithTimeout(credentialsPatience).WithTransportOptions(tune)
+	return awshttp.NewBuildableClient().WithTimeout(credentialsTimeout).WithTransportOptions(tune)
 }
 
 // tune sets what differs from the SDK's habits in how connections are kept.

@@ -20,19 +20,19 @@ import (
 const (
 	// credentialsPatience bounds how long credentials are waited for: outside
 	// AWS the instance metadata service never answers.
-	credentialsPatience = 5 * time.Second
+	credentialsTimeout = 5 * time.Second
 
 	// credentialsMargin is how much longer they are waited for than each of
 	// those who are asked: who did not answer is then known.
 	credentialsMargin = 500 * time.Millisecond
 
 	// rereadFiles is how long what was read from files is used.
-	rereadFiles = 5 * time.Minute
+	rereadInterval = 5 * time.Minute
 )
 
 // credentials is where the Source's credentials come from: base, or a role
 // assumed with base.
-type credentials struct {
+type provider struct {
 	base aws.CredentialsProvider
 	used aws.CredentialsProvider // base, or the role's
 	role string
@@ -40,8 +40,8 @@ type credentials struct {
 
 // newCredentials chooses among a Config's credentials and those of loaded. It
 // asks nobody yet.
-func newCredentials(c *Credentials, loaded *aws.Config) *credentials {
-	all := &credentials{base: loaded.Credentials, role: c.RoleARN}
+func newCredentials(c *Credentials, loaded *aws.Config) *provider {
+	all := &provider{base: loaded.Credentials, role: c.RoleARN}
 	switch {
 	case !c.Keys.IsZero():
 		all.base = aws.NewCredentialsCache(c.Keys)
@@ -61,8 +61,8 @@ func newCredentials(c *Credentials, loaded *aws.Config) *credentials {
 
 // Retrieve implements [aws.CredentialsProvider]. Its error is a
 // *credentialsError, or the context's.
-func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	limited, cancel := context.WithTimeout(ctx, credentialsPatience+credentialsMargin)
+func (c *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	limited, cancel := context.WithTimeout(ctx, credentialsTimeout+credentialsMargin)
 	defer cancel()
 	found, err := c.used.Retrieve(limited)
 	switch {
@@ -76,14 +76,14 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // forget makes the next Retrieve ask again, after the service refused what
 // there is.
-func (c *credentials) forget() {
+func (c *provider) forget() {
 	invalidate(c.base)
 	invalidate(c.used)
 }
 
 // origin says in a few words where the credentials come from, without anything
 // of them.
-func (c *credentials) origin(ctx context.Context) (string, error) {
+func (c *provider) origin(ctx context.Context) (string, error) {
 	used, err := c.Retrieve(ctx)
 	if err != nil {
 		return "", err
@@ -103,7 +103,7 @@ type keyFiles struct{ id, secret, token string }
 
 // Retrieve implements [aws.CredentialsProvider].
 func (k keyFiles) Retrieve(context.Context) (found aws.Credentials, err error) {
-	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret, CanExpire: true, Expires: time.Now().Add(rereadFiles)}
+	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret, CanExpire: true, Expires: time.Now().Add(rereadInterval)}
 	if found.AccessKeyID, err = readSecret(k.id); err != nil {
 		return aws.Credentials{}, err
 	}
@@ -159,7 +159,7 @@ func (f sharedFile) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if !found.HasKeys() {
 		return aws.Credentials{}, fmt.Errorf("read credentials: profile %s of %s holds no key and secret", f.profile, f.path)
 	}
-	found.CanExpire, found.Expires = true, time.Now().Add(rereadFiles)
+	found.CanExpire, found.Expires = true, time.Now().Add(rereadInterval)
 	found.Source = "profile " + f.profile + " of " + f.path
 	return found, nil
 }
@@ -202,7 +202,7 @@ func (e *credentialsError) explain(to *Error) {
 	var send *smithyhttp.RequestSendError
 	switch text := e.err.Error(); {
 	case strings.Contains(text, "EC2 IMDS"): // the last place that the SDK looks at
-		said, class := metadataSaid(e.err)
+		said, class := metadataProblem(e.err)
 		to.class, to.Message = class, fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), "+
 			"none in profile %s of %s or %s, no web identity, no container's role, and %s", profile(),
 			sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
@@ -216,10 +216,10 @@ func (e *credentialsError) explain(to *Error) {
 			to.Operation, to.Resource = "sts:AssumeRole", e.role
 		}
 	case errors.As(e.err, &dial), errors.As(e.err, &send), errors.Is(e.err, context.DeadlineExceeded):
-		to.class = passing
-		message, cause := networkTrouble(e.err)
+		to.class = transient
+		message, cause := networkProblem(e.err)
 		if errors.Is(cause, context.DeadlineExceeded) {
-			message = fmt.Sprintf("no answer within %s", credentialsPatience)
+			message = fmt.Sprintf("no answer within %s", credentialsTimeout)
 		}
 		to.Message, to.cause = "get credentials: "+message, cause
 	default:
@@ -230,7 +230,7 @@ func (e *credentialsError) explain(to *Error) {
 // metadataSaid tells what the instance metadata service said, or that it said
 // nothing, and what has to be done about it: where there is one that does not
 // work, try again.
-func metadataSaid(err error) (string, class) {
+func metadataProblem(err error) (string, class) {
 	var reply *smithyhttp.ResponseError
 	var dial *net.OpError
 	switch {
@@ -239,11 +239,11 @@ func metadataSaid(err error) (string, class) {
 	case errors.As(err, &reply) && reply.HTTPStatusCode() < http.StatusInternalServerError:
 		return fmt.Sprintf("no instance's role (the metadata service answers with status %d)", reply.HTTPStatusCode()), denied
 	case errors.As(err, &dial) && dial.Op == "dial":
-		message, _ := networkTrouble(err)
+		message, _ := networkProblem(err)
 		return "no instance's role (there is no metadata service: " + message + ")", denied
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no sound answer of the instance's metadata service within %s", credentialsPatience), passing
+		return fmt.Sprintf("no sound answer of the instance's metadata service within %s", credentialsTimeout), transient
 	}
-	message, _ := networkTrouble(err)
-	return "no sound answer of the instance's metadata service: " + message, passing
+	message, _ := networkProblem(err)
+	return "no sound answer of the instance's metadata service: " + message, transient
 }

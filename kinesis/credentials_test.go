@@ -108,7 +108,7 @@ func TestCredentialsFileIsReadAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = path }, func(t *testing.T, w *world) {
 		w.wantKey("ID1", "T")
 		write(t, dir, "credentials", credentialsFile("ID2"))
-		time.Sleep(rereadFiles + time.Second)
+		time.Sleep(rereadInterval + time.Second)
 		w.wantKey("ID2", "T")
 	})
 }

@@ -14,7 +14,7 @@ import (
 type reply struct {
 	records  []rawRecord
 	next     string        // the next iterator; "" = none: see checkEnd
-	behind   time.Duration // from the tip; unknownBehind when the reply does not say
+	lag      time.Duration // from the tip; unknownBehind when the reply does not say
 	children []gerritstream.ShardID
 	weight   int // bytes that count against the shard's read limit: data and partition keys
 }
@@ -28,8 +28,8 @@ type rawRecord struct {
 }
 
 const (
-	noArrival     = -1
-	unknownBehind = time.Duration(-1)
+	noArrival  = -1
+	unknownLag = time.Duration(-1)
 )
 
 // decodeReply decodes a GetRecords reply in one pass. Records' data overwrite
@@ -37,20 +37,20 @@ const (
 // what is allocated beforehand, not what is accepted.
 func decodeReply(b []byte, expect int) (*reply, error) {
 	d := decoder{
-		scanner: scanner{b: b},
+		in: scanner{b: b},
 		reply: reply{
 			records: make([]rawRecord, 0, expected(len(b), expect)),
-			behind:  unknownBehind,
+			lag:     unknownLag,
 		},
 	}
-	if err := d.object(d.member); err != nil {
+	if err := d.in.object(d.member); err != nil {
 		return nil, err
 	}
 	if !d.complete {
-		return nil, d.expected("Records")
+		return nil, d.in.expected("Records")
 	}
-	if d.peek(); d.at < len(b) {
-		return nil, d.expected("nothing more")
+	if d.in.peek(); d.in.at < len(b) {
+		return nil, d.in.expected("nothing more")
 	}
 	if n := len(d.reply.records); n < cap(d.reply.records)/2 { // they were larger than expected, and may be held for long
 		d.reply.records = append(make([]rawRecord, 0, n), d.reply.records...)
@@ -66,7 +66,7 @@ func expected(bytes, limit int) int {
 }
 
 type decoder struct {
-	scanner
+	in       scanner
 	reply    reply
 	complete bool // the reply has Records
 }
@@ -76,47 +76,47 @@ func (d *decoder) member(key []byte) error {
 	switch string(key) {
 	case "Records":
 		d.reply.records, d.reply.weight, d.complete = d.reply.records[:0], 0, true
-		if d.peek() != '[' { // null is no empty page: what the iterator stands for would be passed
-			return d.expected("[")
+		if d.in.peek() != '[' { // null is no empty page: what the iterator stands for would be passed
+			return d.in.expected("[")
 		}
-		return d.array(d.record)
+		return d.in.array(d.record)
 	case "NextShardIterator":
 		return d.optional(&d.reply.next)
 	case "MillisBehindLatest":
-		return d.millisBehind()
+		return d.lag()
 	case "ChildShards":
 		d.reply.children = nil
-		return d.array(d.child)
+		return d.in.array(d.child)
 	}
-	return d.skip()
+	return d.in.skip()
 }
 
 // optional takes a string, or a null for the empty one.
 func (d *decoder) optional(to *string) error {
 	*to = ""
-	if d.null() {
+	if d.in.null() {
 		return nil
 	}
-	text, err := d.text()
+	text, err := d.in.text()
 	*to = string(text)
 	return err
 }
 
-func (d *decoder) millisBehind() error {
-	d.reply.behind = unknownBehind
-	if d.null() {
+func (d *decoder) lag() error {
+	d.reply.lag = unknownLag
+	if d.in.null() {
 		return nil
 	}
-	number, err := d.number()
+	number, err := d.in.number()
 	if err != nil {
 		return err
 	}
 	ms, err := strconv.ParseInt(string(number), 10, 64)
 	if err != nil {
-		return d.expected("a whole number of milliseconds")
+		return d.in.expected("a whole number of milliseconds")
 	}
 	if ms >= 0 {
-		d.reply.behind = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		d.reply.lag = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 	}
 	return nil
 }
@@ -124,11 +124,11 @@ func (d *decoder) millisBehind() error {
 // child takes one of ChildShards.
 func (d *decoder) child() error {
 	id := ""
-	err := d.object(func(key []byte) error {
+	err := d.in.object(func(key []byte) error {
 		if string(key) == "ShardId" {
 			return d.optional(&id)
 		}
-		return d.skip()
+		return d.in.skip()
 	})
 	if err == nil && id != "" {
 		d.reply.children = append(d.reply.children, gerritstream.ShardID(id))
@@ -140,7 +140,7 @@ func (d *decoder) child() error {
 func (d *decoder) record() error {
 	r := rawRecord{arrived: noArrival}
 	hasData := false
-	err := d.object(func(name []byte) (err error) {
+	err := d.in.object(func(name []byte) (err error) {
 		switch string(name) {
 		case "Data":
 			hasData = true
@@ -152,7 +152,7 @@ func (d *decoder) record() error {
 		case "PartitionKey":
 			r.key, err = d.key()
 		default:
-			err = d.skip()
+			err = d.in.skip()
 		}
 		return err
 	})
@@ -161,9 +161,9 @@ func (d *decoder) record() error {
 	}
 	switch {
 	case r.seq.from == r.seq.to:
-		return d.expected("a record with a sequence number")
+		return d.in.expected("a record with a sequence number")
 	case !hasData:
-		return d.expected("a record with data")
+		return d.in.expected("a record with data")
 	}
 	d.reply.weight += r.data.to - r.data.from + r.key.to - r.key.from
 	d.reply.records = append(d.reply.records, r)
@@ -173,29 +173,29 @@ func (d *decoder) record() error {
 // key takes a partition key and resolves its escapes where it is. A text that
 // is no UTF-8 may grow by that: what has no room is left out.
 func (d *decoder) key() (span, error) {
-	if d.peek() != '"' {
-		return span{}, d.skip()
+	if d.in.peek() != '"' {
+		return span{}, d.in.skip()
 	}
-	at := d.at + 1
-	text, err := d.text()
+	at := d.in.at + 1
+	text, err := d.in.text()
 	if err != nil {
 		return span{}, err
 	}
-	return span{at, at + copy(d.b[at:d.at-1], text)}, nil
+	return span{at, at + copy(d.in.b[at:d.in.at-1], text)}, nil
 }
 
 // data takes base64 and decodes it where it is.
 func (d *decoder) data() (span, error) {
-	raw, escaped, err := d.quoted()
+	raw, escaped, err := d.in.quoted()
 	if err != nil {
 		return span{}, err
 	}
 	if escaped {
 		return d.escapedData(raw)
 	}
-	n, ok := decodeInPlace(raw.of(d.b))
+	n, ok := decodeInPlace(raw.of(d.in.b))
 	if !ok {
-		return span{}, d.expected("base64")
+		return span{}, d.in.expected("base64")
 	}
 	return span{raw.from, raw.from + n}, nil
 }
@@ -203,26 +203,26 @@ func (d *decoder) data() (span, error) {
 // escapedData is for writers that escape the slashes of base64, or break its
 // lines.
 func (d *decoder) escapedData(raw span) (span, error) {
-	text, err := d.unquote(raw)
+	text, err := d.in.unquote(raw)
 	if err != nil {
 		return span{}, err
 	}
 	data, err := base64.StdEncoding.AppendDecode(nil, text)
 	if err != nil {
-		return span{}, d.expected("base64")
+		return span{}, d.in.expected("base64")
 	}
-	return span{raw.from, raw.from + copy(d.b[raw.from:raw.to], data)}, nil // it is shorter than its base64
+	return span{raw.from, raw.from + copy(d.in.b[raw.from:raw.to], data)}, nil // it is shorter than its base64
 }
 
 // sequence takes a sequence number: one that could not be stored is refused
 // here, before anything depends on it.
 func (d *decoder) sequence() (span, error) {
-	raw, escaped, err := d.quoted()
+	raw, escaped, err := d.in.quoted()
 	if err != nil {
 		return span{}, err
 	}
-	if escaped || !isSequence(raw.of(d.b)) {
-		return span{}, d.expected("a sequence number")
+	if escaped || !isSequence(raw.of(d.in.b)) {
+		return span{}, d.in.expected("a sequence number")
 	}
 	return raw, nil
 }
@@ -244,10 +244,10 @@ func isSequence(b []byte) bool {
 const maxSequenceDigits = 128
 
 func (d *decoder) arrival() (int64, error) {
-	if d.null() {
+	if d.in.null() {
 		return noArrival, nil
 	}
-	number, err := d.number()
+	number, err := d.in.number()
 	if err != nil {
 		return 0, err
 	}

@@ -39,7 +39,7 @@ func decodeOurs(body []byte) (*decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &decoded{Next: r.next, Behind: r.behind, Children: r.children}
+	out := &decoded{Next: r.next, Behind: r.lag, Children: r.children}
 	for _, rec := range r.records {
 		out.Records = append(out.Records, decodedRecord{string(rec.seq.of(b)), string(rec.data.of(b)), string(rec.key.of(b)), rec.arrived})
 	}
@@ -53,7 +53,7 @@ func decodeTheirs(body []byte) (*decoded, error) {
 	if err := strict(body, &top); err != nil {
 		return nil, err
 	}
-	out := &decoded{Behind: unknownBehind}
+	out := &decoded{Behind: unknownLag}
 	if err := optionalString(top["NextShardIterator"], &out.Next); err != nil {
 		return nil, err
 	}

@@ -27,11 +27,11 @@ type ending struct {
 
 // checkEnd returns nil if a reply without a next iterator is the shard's end.
 func (r *reading) checkEnd(ctx context.Context, p *page) error {
-	if len(p.children) > 0 {
-		r.namesChildren.Store(true)
+	if len(p.reply.children) > 0 {
+		r.source.namesChildren.Store(true)
 		return nil
 	}
-	if r.namesChildren.Load() {
+	if r.source.namesChildren.Load() {
 		return r.badEnd("and this service names the children of a shard that has ended")
 	}
 	if err := r.findEnd(ctx); err != nil {
@@ -51,10 +51,10 @@ func (r *reading) findEnd(ctx context.Context) error {
 	if r.ending.listed {
 		return nil
 	}
-	shard, err := r.findShard(ctx, r.shard)
+	shard, err := r.source.findShard(ctx, r.shard)
 	switch {
 	case err != nil:
-		return r.listingTrouble(ctx, err)
+		return r.listingError(ctx, err)
 	case shard.Last == "":
 		return r.badEnd("and the shard is listed as open")
 	}
@@ -79,6 +79,6 @@ func (s *Source) findShard(ctx context.Context, id gerritstream.ShardID) (gerrit
 }
 
 func (r *reading) badEnd(why string) *Error {
-	return &Error{Operation: "kinesis:GetRecords", Resource: r.resource(string(r.shard)),
+	return &Error{Operation: "kinesis:GetRecords", Resource: r.source.resource(string(r.shard)),
 		Message: "the reply has neither a next iterator nor child shards, " + why}
 }

@@ -13,20 +13,20 @@ import (
 // oneEndpoint has all requests sent to one kind of endpoint. By itself the SDK
 // takes the account's where a request names the stream's ARN, and the region's
 // where it does not: in the first request by name, and with a page token.
-type oneEndpoint struct {
+type fixedEndpoint struct {
 	rules awskinesis.EndpointResolverV2
 	arn   *string // the stream's; nil: the region's endpoint
 }
 
 // ResolveEndpoint implements [awskinesis.EndpointResolverV2].
-func (e oneEndpoint) ResolveEndpoint(ctx context.Context, p awskinesis.EndpointParameters) (smithyendpoints.Endpoint, error) {
+func (e fixedEndpoint) ResolveEndpoint(ctx context.Context, p awskinesis.EndpointParameters) (smithyendpoints.Endpoint, error) {
 	p.StreamARN = e.arn
 	return e.rules.ResolveEndpoint(ctx, p)
 }
 
 // newEndpoint returns the kind of endpoint that a Config asks for.
-func newEndpoint(c *Config) oneEndpoint {
-	e := oneEndpoint{rules: awskinesis.NewDefaultEndpointResolverV2()}
+func newEndpoint(c *Config) fixedEndpoint {
+	e := fixedEndpoint{rules: awskinesis.NewDefaultEndpointResolverV2()}
 	if c.AccountEndpoints {
 		e.arn = &c.Stream
 	}
@@ -47,7 +47,7 @@ var regions = []string{
 // nearRegions returns up to three regions that may be meant by one that is not
 // known: the likeliest, or else those that begin like it. known is true for a
 // region that the SDK knows, also by the old names of its FIPS endpoints.
-func nearRegions(region string) (like []string, known bool) {
+func similarRegions(region string) (like []string, known bool) {
 	plain := strings.TrimSuffix(strings.TrimPrefix(region, "fips-"), "-fips")
 	begins, _, _ := strings.Cut(plain, "-")
 	if one := near.Nearest(plain, regions); one == plain {
@@ -66,11 +66,11 @@ func nearRegions(region string) (like []string, known bool) {
 // warnOfRegion warns of a region that is not known, where its name decides
 // which host is asked. Its requests would fail as those to a host that is not
 // found, for ever.
-func (s *Source) warnOfRegion() {
+func (s *Source) warnUnknownRegion() {
 	if s.client.Options().BaseEndpoint != nil {
 		return
 	}
-	like, known := nearRegions(s.region)
+	like, known := similarRegions(s.region)
 	if known {
 		return
 	}

@@ -65,7 +65,7 @@ func (e *Error) Unwrap() []error {
 type class int
 
 const (
-	passing         class = iota // the network, the service, or something unknown: try again
+	transient       class = iota // the network, the service, or something unknown: try again
 	throttled                    // too many requests: try again, more slowly
 	denied                       // credentials or permission
 	keyDenied                    // the same for the key that the stream is encrypted with
@@ -127,13 +127,13 @@ var classes = map[string]class{
 	"ExpiredIteratorException":  iteratorExpired,
 	"ExpiredNextTokenException": iteratorExpired,
 
-	"InternalFailure":             passing,
-	"InternalFailureException":    passing,
-	"InternalServerError":         passing,
-	"ServiceUnavailable":          passing,
-	"ServiceUnavailableException": passing,
-	"SerializationException":      passing,
-	"UnknownOperationException":   passing,
+	"InternalFailure":             transient,
+	"InternalFailureException":    transient,
+	"InternalServerError":         transient,
+	"ServiceUnavailable":          transient,
+	"ServiceUnavailableException": transient,
+	"SerializationException":      transient,
+	"UnknownOperationException":   transient,
 }
 
 // classify says what has to be done about a code that came with a status of
@@ -148,7 +148,7 @@ func classify(code string, status int) class {
 	case 429:
 		return throttled
 	}
-	return passing
+	return transient
 }
 
 // sentinel is the root package's error for a class, as far as the class alone

@@ -20,13 +20,13 @@ import (
 // reply, no further byte of it. A reply may take as long and, beyond that, what
 // its bytes take at leastRate: one that trickles is as good as none.
 const (
-	patience  = 10 * time.Second
-	leastRate = 4 << 10 // bytes a second
+	progressTimeout = 10 * time.Second
+	minRate         = 4 << 10 // bytes a second
 )
 
 var (
-	errStalled  = fmt.Errorf("no progress for %s", patience)
-	errTrickles = fmt.Errorf("the reply comes at less than %d bytes a second", leastRate)
+	errStalled  = fmt.Errorf("no progress for %s", progressTimeout)
+	errTrickles = fmt.Errorf("the reply comes at less than %d bytes a second", minRate)
 )
 
 // exchange is one attempt at a request, as seen by the HTTP client. It belongs
@@ -91,7 +91,7 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		x.date = date
 	}
-	x.stalled.Reset(patience)
+	x.stalled.Reset(progressTimeout)
 	resp.Body = &watchedBody{ReadCloser: resp.Body, exchange: x}
 	return resp, nil
 }
@@ -118,10 +118,10 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && err == nil {
 		b.bytes += int64(n)
-		may := patience + time.Duration(b.bytes)*time.Second/leastRate
+		may := progressTimeout + time.Duration(b.bytes)*time.Second/minRate
 		left := time.Until(b.exchange.answered.Add(may))
-		b.exchange.trickles.Store(left < patience)
-		b.exchange.stalled.Reset(min(left, patience))
+		b.exchange.trickles.Store(left < progressTimeout)
+		b.exchange.stalled.Reset(min(left, progressTimeout))
 	}
 	return n, err
 }
@@ -150,7 +150,7 @@ func (s *Source) try(ctx context.Context, t target, send func(context.Context) e
 	watched, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x := &exchange{began: time.Now()}
-	x.stalled = time.AfterFunc(patience, func() { cancel(x.why()) })
+	x.stalled = time.AfterFunc(progressTimeout, func() { cancel(x.why()) })
 	defer x.stalled.Stop()
 
 	began := time.Now()
@@ -217,7 +217,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 	case errors.Is(cause, errStalled), errors.Is(cause, errTrickles):
 		label, e.Message, e.cause = "Timeout", cause.Error(), cause
 	default:
-		e.Message, e.cause = networkTrouble(err)
+		e.Message, e.cause = networkProblem(err)
 		e.class = classify("", e.Status)
 	}
 	e.is = e.class.sentinel()
@@ -226,7 +226,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 
 // networkTrouble finds the plain words in what the SDK and net/http wrap around
 // them.
-func networkTrouble(err error) (message string, cause error) {
+func networkProblem(err error) (message string, cause error) {
 	var at *url.Error
 	if errors.As(err, &at) {
 		host := "the URL"

@@ -108,15 +108,15 @@ func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 // findRange makes sure that the reading knows its shard's hash keys, if records
 // of others are to be marked. It lists the shards if nobody has.
 func (r *reading) findRange(ctx context.Context) error {
-	if !r.markForeign || r.own != nil {
+	if !r.source.markForeign || r.own != nil {
 		return nil
 	}
-	own, ok := r.ranges.of(r.shard)
+	own, ok := r.source.ranges.of(r.shard)
 	if !ok {
-		if _, err := r.findShard(ctx, r.shard); err != nil {
-			return r.listingTrouble(ctx, err)
+		if _, err := r.source.findShard(ctx, r.shard); err != nil {
+			return r.listingError(ctx, err)
 		}
-		own, _ = r.ranges.of(r.shard) // another listing may have come meanwhile, without it
+		own, _ = r.source.ranges.of(r.shard) // another listing may have come meanwhile, without it
 	}
 	r.own = &own
 	return nil

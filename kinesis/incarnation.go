@@ -12,7 +12,7 @@ import (
 
 // incarnation is when the stream was created, as far as it is known: the one
 // sign that it was deleted and made again under its name.
-type incarnation struct {
+type creation struct {
 	turn chan struct{} // capacity 1: who asks for it holds the only place
 
 	mu      sync.Mutex
@@ -20,10 +20,10 @@ type incarnation struct {
 	created time.Time // under mu: what it said
 }
 
-func newIncarnation() *incarnation { return &incarnation{turn: make(chan struct{}, 1)} }
+func newIncarnation() *creation { return &creation{turn: make(chan struct{}, 1)} }
 
 // note takes in a description that was asked for at a time.
-func (i *incarnation) note(asked, created time.Time) {
+func (i *creation) note(asked, created time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !asked.Before(i.asked) {
@@ -31,7 +31,7 @@ func (i *incarnation) note(asked, created time.Time) {
 	}
 }
 
-func (i *incarnation) latest() (asked, created time.Time) {
+func (i *creation) latest() (asked, created time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.asked, i.created
@@ -41,16 +41,16 @@ func (i *incarnation) latest() (asked, created time.Time) {
 // asked for at that time or later. Readings that ask together share one.
 func (s *Source) createdSince(ctx context.Context, since time.Time) (time.Time, error) {
 	select {
-	case s.incarnation.turn <- struct{}{}:
+	case s.creation.turn <- struct{}{}:
 	case <-ctx.Done():
 		return time.Time{}, ctx.Err()
 	}
-	defer func() { <-s.incarnation.turn }()
-	if asked, created := s.incarnation.latest(); !asked.Before(since) {
+	defer func() { <-s.creation.turn }()
+	if asked, created := s.creation.latest(); !asked.Before(since) {
 		return created, nil
 	}
 	d, _, err := s.describe(ctx)
-	return d.Created, err
+	return d.stream.Created, err
 }
 
 // trustedFor is how long after the stream was described a seek by time needs no
@@ -76,12 +76,12 @@ func (r *reading) checkStream(ctx context.Context) error {
 		return nil
 	}
 	now := time.Now()
-	created, err := r.createdSince(ctx, since)
+	created, err := r.source.createdSince(ctx, since)
 	switch {
 	case err != nil:
-		return r.listingTrouble(ctx, err)
+		return r.listingError(ctx, err)
 	case !created.Equal(r.created):
-		return &Error{Operation: "kinesis:DescribeStreamSummary", Resource: r.resource(""), class: notFound,
+		return &Error{Operation: "kinesis:DescribeStreamSummary", Resource: r.source.resource(""), class: notFound,
 			Message: fmt.Sprintf("the stream was deleted and created again at %s", created.Format(time.RFC3339)), is: gerritstream.ErrShardNotFound}
 	}
 	r.checked = now
@@ -91,7 +91,7 @@ func (r *reading) checkStream(ctx context.Context) error {
 // listingTrouble is what a reading says of an error of a request about the
 // stream as a whole: the context's, or an *Error that is not about the
 // reading's iterator.
-func (r *reading) listingTrouble(ctx context.Context, err error) error {
+func (r *reading) listingError(ctx context.Context, err error) error {
 	var e *Error
 	switch {
 	case ctx.Err() != nil:
@@ -99,5 +99,5 @@ func (r *reading) listingTrouble(ctx context.Context, err error) error {
 	case errors.As(err, &e) && e.class != iteratorExpired && e.class != badArgument:
 		return e
 	}
-	return &Error{Operation: "kinesis:ListShards", Resource: r.resource(""), Message: err.Error(), cause: err}
+	return &Error{Operation: "kinesis:ListShards", Resource: r.source.resource(""), Message: err.Error(), cause: err}
 }

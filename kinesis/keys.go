@@ -73,7 +73,7 @@ func (k Keys) Retrieve(context.Context) (found aws.Credentials, err error) {
 		if is, err = k.read(); err != nil {
 			return aws.Credentials{}, fmt.Errorf("read credentials: %w", err)
 		}
-		found.CanExpire, found.Expires = true, time.Now().Add(rereadFiles)
+		found.CanExpire, found.Expires = true, time.Now().Add(rereadInterval)
 	}
 	switch problem := is.problem(); {
 	case is.held == nil:

@@ -34,17 +34,17 @@ func (s *Source) List(ctx context.Context) (gerritstream.Listing, error) {
 	if err != nil {
 		return gerritstream.Listing{}, err
 	}
-	return gerritstream.Listing{Stream: stream.Stream, Retention: stream.retention, Shards: shards, Now: now}, nil
+	return gerritstream.Listing{Stream: stream.stream, Retention: stream.retention, Shards: shards, Now: now}, nil
 }
 
 // described is what DescribeStreamSummary tells.
-type described struct {
-	gerritstream.Stream
+type streamSummary struct {
+	stream    gerritstream.Stream
 	retention time.Duration
 }
 
 // describe asks for the stream. From then on its ARN is known.
-func (s *Source) describe(ctx context.Context) (described, time.Time, error) {
+func (s *Source) describe(ctx context.Context) (streamSummary, time.Time, error) {
 	var out *awskinesis.DescribeStreamSummaryOutput
 	asked := time.Now()
 	now, err := s.persist(ctx, target{operation: "DescribeStreamSummary"}, func(ctx context.Context) (err error) {
@@ -53,32 +53,32 @@ func (s *Source) describe(ctx context.Context) (described, time.Time, error) {
 		return err
 	})
 	if err != nil {
-		return described{}, time.Time{}, s.streamMissing(err)
+		return streamSummary{}, time.Time{}, s.notFoundError(err)
 	}
 	d := out.StreamDescriptionSummary
 	if d == nil || d.StreamARN == nil || d.StreamCreationTimestamp == nil || d.RetentionPeriodHours == nil {
-		return described{}, time.Time{}, fmt.Errorf("describe %s: the reply lacks the ARN, the creation time or the retention", s.resource(""))
+		return streamSummary{}, time.Time{}, fmt.Errorf("describe %s: the reply lacks the ARN, the creation time or the retention", s.resource(""))
 	}
 	if asked := s.arn.Load(); asked != nil && *asked != *d.StreamARN {
-		return described{}, time.Time{}, s.otherStream(*asked, *d.StreamARN)
+		return streamSummary{}, time.Time{}, s.otherStream(*asked, *d.StreamARN)
 	}
 	s.arn.Store(d.StreamARN)
 	switch d.StreamStatus {
 	case types.StreamStatusCreating:
-		return described{}, time.Time{}, fmt.Errorf("stream %s is still being created", *d.StreamARN)
+		return streamSummary{}, time.Time{}, fmt.Errorf("stream %s is still being created", *d.StreamARN)
 	case types.StreamStatusDeleting:
-		return described{}, time.Time{}, fmt.Errorf("stream %s is being deleted", *d.StreamARN)
+		return streamSummary{}, time.Time{}, fmt.Errorf("stream %s is being deleted", *d.StreamARN)
 	}
 	created := d.StreamCreationTimestamp.Round(time.Millisecond).UTC()
-	s.incarnation.note(asked, created)
-	return described{
-		Stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: created},
+	s.creation.note(asked, created)
+	return streamSummary{
+		stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: created},
 		retention: time.Duration(*d.RetentionPeriodHours) * time.Hour,
 	}, now, nil
 }
 
 // streamMissing says of a stream that is not found where it was looked for.
-func (s *Source) streamMissing(err error) error {
+func (s *Source) notFoundError(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.class != notFound {
 		return err
@@ -123,7 +123,7 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 			return err
 		})
 		if err != nil {
-			return nil, s.streamMissing(err)
+			return nil, s.notFoundError(err)
 		}
 		for i := range out.Shards {
 			shard, err := convertShard(&out.Shards[i])
@@ -176,7 +176,7 @@ func (s *Source) persist(ctx context.Context, t target, send func(context.Contex
 	for tried := 1; ; tried++ {
 		now, err := s.attempt(ctx, t, send)
 		c := errClass(err)
-		if err == nil || ctx.Err() != nil || c != passing && c != throttled || tried == persistTimes || time.Since(began) > persistFor {
+		if err == nil || ctx.Err() != nil || c != transient && c != throttled || tried == persistTimes || time.Since(began) > persistFor {
 			return now, err
 		}
 		s.log.Debug("trying again", "operation", t.operation, "err", err)

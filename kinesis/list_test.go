@@ -126,7 +126,7 @@ func TestListingIsComplete(t *testing.T) {
 				if errors.Is(err, gerritstream.ErrDenied) != tr.denied || errors.Is(err, gerritstream.ErrStreamNotFound) {
 					t.Errorf("%s: got %v", name, err)
 				}
-				if took := time.Since(began); took > patience+3*time.Second {
+				if took := time.Since(began); took > progressTimeout+3*time.Second {
 					t.Errorf("%s: it was tried for %s", name, took)
 				}
 			})

@@ -70,7 +70,7 @@ func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reading{Source: src, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
+	r := &reading{source: src, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
 	for range reads {
 		if p, err := r.next(t.Context()); err == nil { // the Observer sees what becomes of others
 			p.memory.room.Release()

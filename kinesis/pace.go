@@ -84,7 +84,7 @@ func (p *pacer) failed() {
 }
 
 // again plans the next request after one that has to be made in another way.
-func (p *pacer) again() { p.pause(0) }
+func (p *pacer) soon() { p.pause(0) }
 
 func (p *pacer) pause(d time.Duration) { p.due = time.Now().Add(max(d, minGap)) }
 

@@ -230,7 +230,7 @@ func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 		}
 		done := make(chan [2]int)
 		go func() {
-			r := &reading{Source: kcl, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
+			r := &reading{source: kcl, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
 			var counts [2]int
 			for sleep(ctx, time.Second) == nil {
 				if p, err := r.next(ctx); err == nil {

@@ -21,9 +21,9 @@ import (
 const (
 	maxRecords  = 10_000
 	maxBody     = 16 << 20
-	recordRoom  = int64(unsafe.Sizeof(rawRecord{}))
-	batchRoom   = int64(unsafe.Sizeof(gerritstream.Record{})) + maxSequenceDigits
-	pageReserve = maxBody + maxRecords*(recordRoom+batchRoom) + maxKeys*keyRoom
+	rawRoom     = int64(unsafe.Sizeof(rawRecord{}))
+	recordRoom  = int64(unsafe.Sizeof(gerritstream.Record{})) + maxSequenceDigits
+	pageReserve = maxBody + maxRecords*(rawRoom+recordRoom) + maxKeys*keyRoom
 )
 
 // PageReserve is how many bytes of its budget a Source reserves at most for
@@ -37,7 +37,7 @@ const PageReserve = pageReserve
 
 // leastRoom is reserved for a page at any rate: thousands of bytes of events,
 // and a thousand reads at once in the default budget.
-const leastRoom = 256 << 10
+const minReserve = 256 << 10
 
 // errTooLarge: a reply has more bytes than a page may have. errNoRoom: it has
 // more than were reserved, and no more are free.
@@ -98,7 +98,7 @@ func cutShort(err error) error {
 
 // page is a decoded reply with the memory it takes.
 type page struct {
-	*reply
+	reply  *reply
 	buf    []byte
 	total  int        // of the records, those within aggregates counted
 	own    *hashRange // the shard's; nil: records of other shards are not marked
@@ -135,7 +135,7 @@ func (m *memory) lend(more bool) (done func(), returned <-chan struct{}) {
 }
 
 // noMore says that no batch will come any more.
-func (m *memory) noMore() {
+func (m *memory) finish() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.more = false
@@ -148,11 +148,11 @@ func (m *memory) noMore() {
 // 10,000 records of it, in several, each after the one before is done. It
 // returns whether to go on, and the context's error when that ended in between.
 func (p *page) yield(ctx context.Context, yield func(gerritstream.Page, error) bool) (bool, error) {
-	defer p.memory.noMore()
+	defer p.memory.finish()
 	left := p.total
 	if left == 0 {
-		p.memory.noMore()
-		return yield(p.batch(nil, true), nil), nil
+		p.memory.finish()
+		return yield(p.part(nil, true), nil), nil
 	}
 	for u := (unpacker{page: p}); ; {
 		size := min(left, maxRecords)
@@ -161,7 +161,7 @@ func (p *page) yield(ctx context.Context, yield func(gerritstream.Page, error) b
 		if left == 0 {
 			p.memory.room.Shrink(p.needs(size))
 		}
-		batch := p.batch(records, left == 0)
+		batch := p.part(records, left == 0)
 		done, returned := p.memory.lend(left > 0)
 		batch.Done = done
 		if !yield(batch, nil) {
@@ -180,8 +180,8 @@ func (p *page) yield(ctx context.Context, yield func(gerritstream.Page, error) b
 
 // needs is how many bytes the page takes while so many of its records are out.
 func (p *page) needs(size int) int64 {
-	room := int64(cap(p.buf)) + int64(cap(p.records))*recordRoom + int64(size)*batchRoom
-	if p.total > len(p.records) { // there are aggregates
+	room := int64(cap(p.buf)) + int64(cap(p.reply.records))*rawRoom + int64(size)*recordRoom
+	if p.total > len(p.reply.records) { // there are aggregates
 		room += maxKeys * keyRoom
 	}
 	return room
@@ -189,13 +189,13 @@ func (p *page) needs(size int) int64 {
 
 // batch makes a batch of some of the page's records. Only the last one tells
 // what comes after the page.
-func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Page {
-	b := gerritstream.Page{Records: records, Now: p.now, Lag: p.behind}
-	if p.behind == unknownBehind || !last && p.behind == 0 {
+func (p *page) part(records []gerritstream.Record, last bool) gerritstream.Page {
+	b := gerritstream.Page{Records: records, Now: p.now, Lag: p.reply.lag}
+	if p.reply.lag == unknownLag || !last && p.reply.lag == 0 {
 		b.Lag = time.Millisecond // not known to be the tip
 	}
-	if last && p.next == "" {
-		b.End, b.Children = true, p.children
+	if last && p.reply.next == "" {
+		b.End, b.Children = true, p.reply.children
 	}
 	return b
 }
@@ -204,8 +204,8 @@ func (p *page) batch(records []gerritstream.Record, last bool) gerritstream.Page
 // to.
 func (p *page) count() int {
 	total := 0
-	for i := range p.records {
-		r := &p.records[i]
+	for i := range p.reply.records {
+		r := &p.reply.records[i]
 		r.subs = countAggregate(r.data.of(p.buf))
 		total += max(1, r.subs)
 	}
@@ -214,7 +214,7 @@ func (p *page) count() int {
 
 // unpacker makes Records of a page, in order.
 type unpacker struct {
-	*page
+	page    *page
 	at      int    // the record of the page that comes next
 	sub     int    // of it, if it is an aggregate
 	message []byte // what is left of it
@@ -228,8 +228,8 @@ func (u *unpacker) next(n int) []gerritstream.Record {
 	records := make([]gerritstream.Record, 0, n)
 	from := u.at
 	for len(records) < n {
-		r := &u.records[u.at]
-		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.arrival(r), Data: r.data.of(u.buf), Key: u.key(r)}
+		r := &u.page.reply.records[u.at]
+		rec := gerritstream.Record{Sub: gerritstream.NoSub, Last: true, Arrived: u.page.arrival(r), Data: r.data.of(u.page.buf), Key: u.page.key(r)}
 		switch {
 		case r.subs < 0:
 			rec.Bad, rec.Detail = gerritstream.ReasonAggregate, aggregateFaults[r.subs]
@@ -250,7 +250,7 @@ func (u *unpacker) unpack(r *rawRecord, rec *gerritstream.Record) {
 	if u.sub == 0 {
 		u.message = aggregateMessage(rec.Data)
 		u.keys.fill(keysField, u.message)
-		if u.own != nil {
+		if u.page.own != nil {
 			u.hashKeys.fill(hashKeysField, u.message)
 		}
 	}
@@ -258,8 +258,8 @@ func (u *unpacker) unpack(r *rawRecord, rec *gerritstream.Record) {
 	u.message = rest
 	rec.Data, _ = recordData(record)
 	rec.Key = u.keys.of(record)
-	if u.own != nil {
-		rec.Foreign = u.own.isForeign(rec.Key, u.hashKeys.of(record))
+	if u.page.own != nil {
+		rec.Foreign = u.page.own.isForeign(rec.Key, u.hashKeys.of(record))
 	}
 	rec.Sub, rec.Last = u.sub, u.sub == r.subs-1
 	u.sub++
@@ -288,22 +288,22 @@ func (p *page) arrival(r *rawRecord) time.Time {
 // nameAll gives the records their sequence numbers; the first belongs to the
 // page's record at from.
 func (u *unpacker) nameAll(records []gerritstream.Record, from int) {
-	size, last := 0, min(u.at, len(u.records)-1)
+	size, last := 0, min(u.at, len(u.page.reply.records)-1)
 	for i := from; i <= last; i++ {
-		size += u.records[i].seq.to - u.records[i].seq.from
+		size += u.page.reply.records[i].seq.to - u.page.reply.records[i].seq.from
 	}
 	var names strings.Builder
 	names.Grow(size)
 	for i := from; i <= last; i++ {
-		names.Write(u.records[i].seq.of(u.buf))
+		names.Write(u.page.reply.records[i].seq.of(u.page.buf))
 	}
 	all, at := names.String(), from
-	seq := u.records[at].seq
+	seq := u.page.reply.records[at].seq
 	for i := range records {
 		records[i].Seq = gerritstream.SequenceNumber(all[:seq.to-seq.from])
 		if records[i].Last && i < len(records)-1 {
 			all, at = all[seq.to-seq.from:], at+1
-			seq = u.records[at].seq
+			seq = u.page.reply.records[at].seq
 		}
 	}
 }

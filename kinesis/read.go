@@ -26,15 +26,15 @@ import (
 // is wrong, or that is empty, is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
-		r := &reading{Source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
-		r.checked, r.created = s.incarnation.latest()
+		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
+		r.checked, r.created = s.creation.latest()
 		r.run(ctx, yield)
 	}
 }
 
 // reading is one Read. It belongs to the goroutine that ranges over it.
 type reading struct {
-	*Source
+	source   *Source
 	shard    gerritstream.ShardID
 	cursor   gerritstream.Position // behind what has been yielded
 	iterator string                // for what comes next; "": to be sought
@@ -44,7 +44,7 @@ type reading struct {
 	own      *hashRange // the shard's hash keys; nil: not known, or not needed
 	pace     pacer
 	atTip    bool  // the last page came to the tip
-	lately   int64 // the bytes that pages have taken; what was long ago counts less
+	recent   int64 // the bytes that pages have taken; what was long ago counts less
 
 	created time.Time // of the stream as the reading began; zero: not known
 	checked time.Time // local: when that was looked at last
@@ -56,12 +56,12 @@ func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) 
 		p, err := r.next(ctx)
 		goOn := false
 		if err == nil {
-			r.pass(p)
+			r.advance(p)
 			goOn, err = p.yield(ctx, yield)
-			goOn = goOn && p.next != ""
+			goOn = goOn && p.reply.next != ""
 		}
 		if err != nil {
-			goOn = r.bear(ctx, err, yield)
+			goOn = r.handle(ctx, err, yield)
 		}
 		if !goOn {
 			return
@@ -76,7 +76,7 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 	}
 	// First the room, then the iterator: one that waited for room would have
 	// expired where memory is scarce for long.
-	room, err := r.budget.Reserve(ctx, r.reserve())
+	room, err := r.source.budget.Reserve(ctx, r.reserve())
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (r *reading) reserve() int64 {
 	if !r.atTip {
 		return pageReserve
 	}
-	return min(max(2*r.lately, leastRoom), pageReserve)
+	return min(max(2*r.recent, minReserve), pageReserve)
 }
 
 // fetch gets a page into a room, after an iterator if there is none.
@@ -110,7 +110,7 @@ func (r *reading) fetch(ctx context.Context, room *Reservation) (*page, error) {
 		return nil, err
 	}
 	p, err := r.getRecords(ctx, room)
-	if err == nil && p.next == "" {
+	if err == nil && p.reply.next == "" {
 		err = r.checkEnd(ctx, p)
 	}
 	return p, err
@@ -120,11 +120,11 @@ func (r *reading) fetch(ctx context.Context, room *Reservation) (*page, error) {
 // already, or free.
 func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, error) {
 	p := &page{memory: memory{room: room}, own: r.own}
-	take := func(resp *smithyhttp.Response) error { return r.take(p, resp) }
-	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.arn.Load(), Limit: &r.limit}
+	take := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
+	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.source.arn.Load(), Limit: &r.limit}
 	r.pace.reading()
-	now, err := r.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
-		_, err := r.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
+	now, err := r.source.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
+		_, err := r.source.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
 			o.Protocol = &pageProtocol{o.Protocol, take}
 		})
 		return err
@@ -133,20 +133,20 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 	case err != nil:
 		return nil, err
 	case now.IsZero():
-		return nil, &Error{Operation: "kinesis:GetRecords", Resource: r.resource(string(r.shard)), Message: "the reply has no Date"}
+		return nil, &Error{Operation: "kinesis:GetRecords", Resource: r.source.resource(string(r.shard)), Message: "the reply has no Date"}
 	}
 	p.now = now
 	return p, nil
 }
 
 // take reads and decodes a reply. Its memory is reserved before it is used.
-func (r *reading) take(p *page, resp *smithyhttp.Response) (err error) {
+func (r *reading) receive(p *page, resp *smithyhttp.Response) (err error) {
 	room := p.memory.room
 	if p.buf, err = readBody(resp.Body, resp.ContentLength, room.TryGrow); err != nil {
 		return err
 	}
-	r.observer.ReplyBytes(len(p.buf))
-	if !room.TryGrow(int64(cap(p.buf)) + int64(expected(len(p.buf), int(r.limit)))*recordRoom) {
+	r.source.observer.ReplyBytes(len(p.buf))
+	if !room.TryGrow(int64(cap(p.buf)) + int64(expected(len(p.buf), int(r.limit)))*rawRoom) {
 		return errNoRoom
 	}
 	if p.reply, err = decodeReply(p.buf, int(r.limit)); err != nil {
@@ -160,26 +160,26 @@ func (r *reading) take(p *page, resp *smithyhttp.Response) (err error) {
 }
 
 // pass moves on behind a page that is about to be yielded.
-func (r *reading) pass(p *page) {
-	r.iterator, r.ending.replies = p.next, 0
-	r.atTip = p.behind == 0
-	r.lately = max(p.needs(min(p.total, maxRecords)), r.lately-r.lately/8)
+func (r *reading) advance(p *page) {
+	r.iterator, r.ending.replies = p.reply.next, 0
+	r.atTip = p.reply.lag == 0
+	r.recent = max(p.needs(min(p.total, maxRecords)), r.recent-r.recent/8)
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
-	r.pace.succeeded(p.behind != 0, p.weight)
-	if n := len(p.records); n > 0 {
-		last := &p.records[n-1]
+	r.pace.succeeded(p.reply.lag != 0, p.reply.weight)
+	if n := len(p.reply.records); n > 0 {
+		last := &p.reply.records[n-1]
 		r.cursor = gerritstream.Position{
 			After:    gerritstream.SequenceNumber(last.seq.of(p.buf)),
 			Arrived:  p.arrival(last),
 			CaughtUp: r.cursor.CaughtUp,
 		}
-	} else if p.behind == 0 {
+	} else if p.reply.lag == 0 {
 		r.cursor.CaughtUp = p.now
 	}
 }
 
 // bear yields an error and returns whether the reading goes on after it.
-func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.Page, error) bool) bool {
+func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream.Page, error) bool) bool {
 	if ctx.Err() != nil {
 		yield(gerritstream.Page{}, ctx.Err())
 		return false
@@ -200,31 +200,31 @@ func (r *reading) bear(ctx context.Context, err error, yield func(gerritstream.P
 	case iteratorExpired:
 		r.iterator, r.refused = "", time.Now()
 		if !r.fresh {
-			r.log.Debug("the iterator has expired", "shard", string(r.shard))
-			r.pace.again()
+			r.source.log.Debug("the iterator has expired", "shard", string(r.shard))
+			r.pace.soon()
 			return true
 		}
 		r.pace.failed()
 	case tooLarge:
 		if r.limit > 1 {
 			r.limit /= 2
-			r.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
-			r.pace.again()
+			r.source.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
+			r.pace.soon()
 			return true
 		}
 		r.pace.failed()
 	case noRoom:
 		r.atTip = false // with all of the reserve it fits
-		r.log.Debug("the page is larger than pages have been: reading it again", "shard", string(r.shard))
-		r.pace.again()
+		r.source.log.Debug("the page is larger than pages have been: reading it again", "shard", string(r.shard))
+		r.pace.soon()
 		return true
 	case unconfirmed:
-		r.log.Debug("asking again whether the shard has ended", "shard", string(r.shard), "err", e)
-		r.pace.again()
+		r.source.log.Debug("asking again whether the shard has ended", "shard", string(r.shard), "err", e)
+		r.pace.soon()
 		return true
 	case throttled:
 		if !r.pace.throttled() {
-			r.log.Debug("throttled: reading more slowly", "shard", string(r.shard), "err", e)
+			r.source.log.Debug("throttled: reading more slowly", "shard", string(r.shard), "err", e)
 			return true
 		}
 	case badArgument: // the iterator is refused, though the service made it

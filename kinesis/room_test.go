@@ -102,7 +102,7 @@ func TestLargerPageWaitsForItsRoom(t *testing.T) {
 		const waits = time.Minute
 		var began time.Time
 		reads, pairs := w.bursts(func() {
-			others, err := budget.Reserve(t.Context(), total-leastRoom)
+			others, err := budget.Reserve(t.Context(), total-minReserve)
 			if err != nil {
 				t.Error(err)
 			}
@@ -133,23 +133,23 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 			budget := NewBudget(2 * PageReserve)
 			inBubble(t, kinesistest.Options{NoLimits: true}, 1, withBudget(budget), func(t *testing.T, w *world) {
 				w.put(data...)
-				r := &reading{Source: w.src, shard: shard0, cursor: trimHorizon(), limit: maxRecords, atTip: true}
+				r := &reading{source: w.src, shard: shard0, cursor: trimHorizon(), limit: maxRecords, atTip: true}
 				p, err := r.next(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				if takes := p.needs(min(p.total, maxRecords)); takes <= leastRoom || free(budget, 2*PageReserve-takes+1) {
+				if takes := p.needs(min(p.total, maxRecords)); takes <= minReserve || free(budget, 2*PageReserve-takes+1) {
 					t.Errorf("it holds less than the %d bytes that it takes", takes)
 				}
 				p.memory.room.Release()
 
 				// The same where nothing more is free: not a byte more is
 				// taken.
-				others, err := budget.Reserve(t.Context(), 2*PageReserve-leastRoom)
+				others, err := budget.Reserve(t.Context(), 2*PageReserve-minReserve)
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.iterator, r.atTip, r.lately = "", true, 0
+				r.iterator, r.atTip, r.recent = "", true, 0
 				var e *Error
 				if _, err := r.next(t.Context()); !errors.As(err, &e) || e.class != noRoom {
 					t.Errorf("got %v, want that there is no room", err)
@@ -165,15 +165,15 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 // wherever a reading is not at the tip.
 func TestReserveFollowsThePages(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-		r := &reading{Source: w.src, shard: shard0, limit: maxRecords}
+		r := &reading{source: w.src, shard: shard0, limit: maxRecords}
 		pass := func(bytes int, behind time.Duration) {
-			r.pass(&page{reply: &reply{next: "x", behind: behind}, buf: make([]byte, bytes)})
+			r.advance(&page{reply: &reply{next: "x", lag: behind}, buf: make([]byte, bytes)})
 		}
 		if got := r.reserve(); got != pageReserve {
 			t.Errorf("at the beginning %d", got)
 		}
 		pass(0, 0)
-		if got := r.reserve(); got != leastRoom {
+		if got := r.reserve(); got != minReserve {
 			t.Errorf("after an empty page at the tip %d", got)
 		}
 		pass(1<<20, 0)
@@ -186,7 +186,7 @@ func TestReserveFollowsThePages(t *testing.T) {
 		if got := r.reserve(); got < 500_000 || got > 600_000 {
 			t.Errorf("ten pages later %d", got)
 		}
-		for _, behind := range []time.Duration{time.Millisecond, unknownBehind} {
+		for _, behind := range []time.Duration{time.Millisecond, unknownLag} {
 			pass(0, behind)
 			if got := r.reserve(); got != pageReserve {
 				t.Errorf("%s behind the tip %d", behind, got)
@@ -203,7 +203,7 @@ func TestReserveFollowsThePages(t *testing.T) {
 // little more than one: all of them come through, each once.
 func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 	const shards = 32
-	for _, size := range []int64{1, PageReserve, PageReserve + 10*leastRoom} {
+	for _, size := range []int64{1, PageReserve, PageReserve + 10*minReserve} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			budget := NewBudget(size)
 			slow := func(c *Config) { c.Budget, c.PollInterval = budget, time.Minute }

@@ -95,7 +95,7 @@ func TestShortIdleShardResumesBehindItsRecord(t *testing.T) {
 		-time.Minute: "AFTER_SEQUENCE_NUMBER", 5 * time.Minute: "AFTER_SEQUENCE_NUMBER", 5*time.Minute + 1: "AT_TIMESTAMP",
 	} {
 		p := gerritstream.Position{After: "1", Arrived: now, CaughtUp: now.Add(after)}
-		if got, ok := startOf(&p); !ok || string(got.kind) != want {
+		if got, ok := seekPointOf(&p); !ok || string(got.kind) != want {
 			t.Errorf("caught up %s after the record: got %s, want %s", after, got.kind, want)
 		}
 	}
@@ -105,7 +105,7 @@ func TestCaughtUpIsNoReasonToBeginBeforeTheStart(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]time.Time{0: start, time.Minute: start, time.Hour: start.Add(55 * time.Minute)} {
 		p := gerritstream.Position{From: gerritstream.StartingPosition{Time: start}, CaughtUp: start.Add(after)}
-		if got, ok := startOf(&p); !ok || !got.at.Equal(want) {
+		if got, ok := seekPointOf(&p); !ok || !got.at.Equal(want) {
 			t.Errorf("caught up %s after the start: got %s, want %s", after, got.at, want)
 		}
 	}
@@ -159,7 +159,7 @@ func TestPositionThatSaysNothingIsBad(t *testing.T) {
 func TestRefusedTimeIsNotABadPosition(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
-		w.fail("GetShardIterator", lowerings+1, "InvalidArgumentException", "no", 0)
+		w.fail("GetShardIterator", maxLowered+1, "InvalidArgumentException", "no", 0)
 		pairs := w.read(gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now().Add(-time.Minute)}}, atTip)
 		wantRetrying(t, errorsOf(pairs), 1)
 		wantData(t, pairs, "a")

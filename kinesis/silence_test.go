@@ -139,7 +139,7 @@ func TestSilentConnectionIsReplacedWithinSeconds(t *testing.T) {
 		http2  bool
 		within time.Duration
 	}{
-		"HTTP/1.1": {false, patience + time.Second},
+		"HTTP/1.1": {false, progressTimeout + time.Second},
 		"HTTP/2":   {true, pingAfter + pingWithin + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestOnlyRequestsForCredentialsAreGivenUpByTheClient(t *testing.T) {
 		took   time.Duration
 		fails  bool
 	}{
-		"credentials": {httpClient(nil), credentialsPatience, true},
+		"credentials": {httpClient(nil), credentialsTimeout, true},
 		"Kinesis":     {withoutTimeout(httpClient(nil)), slow, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
-	credentials *credentials
+	credentials *provider
 	budget      *Budget
 	observer    Observer
 	poll        time.Duration
@@ -33,7 +33,7 @@ type Source struct {
 
 	markForeign   bool
 	ranges        ranges
-	incarnation   *incarnation
+	creation      *creation
 	namesChildren atomic.Bool // a reply has named the children of a shard that ended
 }
 
@@ -55,7 +55,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		stream:   c.Stream,
 
 		markForeign: c.MarkForeign,
-		incarnation: newIncarnation(),
+		creation:    newIncarnation(),
 	}
 	s.fillIn()
 	if parts := streamARN.FindStringSubmatch(c.Stream); parts != nil {
@@ -81,7 +81,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	if base := s.client.Options().BaseEndpoint; base != nil && strings.Contains(*base, "@") {
 		return nil, &Fault{"", "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KINESIS or endpoint_url: " + userInEndpoint}
 	}
-	s.warnOfRegion()
+	s.warnUnknownRegion()
 	return s, nil
 }
 
@@ -172,7 +172,7 @@ func (s *Source) Describe(ctx context.Context) (Description, error) {
 	if err != nil {
 		return Description{}, s.failure(ctx, err)
 	}
-	arn := summary.ARN
+	arn := summary.stream.ARN
 	return Description{StreamARN: arn, Account: accountOf(arn), Region: s.region, Credentials: origin}, nil
 }
 
@@ -212,5 +212,5 @@ func errClass(err error) class {
 	if errors.As(err, &e) {
 		return e.class
 	}
-	return passing
+	return transient
 }

@@ -315,12 +315,12 @@ func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 		took         time.Duration // zero: it is not given up
 		text         string
 	}{
-		"nothing":           {0, slow, patience, "no progress for 10s"},
-		"slow, and stops":   {5 * slow, slow, 5*9*time.Second + patience, "no progress for 10s"},
+		"nothing":           {0, slow, progressTimeout, "no progress for 10s"},
+		"slow, and stops":   {5 * slow, slow, 5*9*time.Second + progressTimeout, "no progress for 10s"},
 		"slow to its end":   {1 << 30, slow, 0, ""},
-		"trickles":          {1 << 30, 10, patience + 10*time.Second/leastRate, "less than 4096 bytes a second"},
+		"trickles":          {1 << 30, 10, progressTimeout + 10*time.Second/minRate, "less than 4096 bytes a second"},
 		"below the rate":    {1 << 30, 30_000, 0, "less than 4096 bytes a second"},
-		"slow, and trickle": {1 << 30, leastRate, patience + time.Second, "less than 4096 bytes a second"},
+		"slow, and trickle": {1 << 30, minRate, progressTimeout + time.Second, "less than 4096 bytes a second"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			network := &stalling{times: 1, bytes: c.bytes, piece: c.piece}
@@ -334,7 +334,7 @@ func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 					return
 				}
 				wantRetrying(t, errorsOf(pairs), 1)
-				if took < patience || c.took > 0 && took.Round(100*time.Millisecond) != c.took.Round(100*time.Millisecond) {
+				if took < progressTimeout || c.took > 0 && took.Round(100*time.Millisecond) != c.took.Round(100*time.Millisecond) {
 					t.Errorf("it took %s, want %s", took, c.took)
 				}
 				if !strings.Contains(pairs[0].err.Error(), c.text) || w.seen("GetRecords Timeout") != 1 {
@@ -481,7 +481,7 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 		{"https://user:SECRETTOKEN%zz@proxy.test/x", "refused", "the URL: refused"},
 		{"https://h/x", `proxyconnect tcp: "http://u:SECRETTOKEN@proxy:1" refused`, `h: proxyconnect tcp: "http://xxxxx@proxy:1" refused`},
 	} {
-		if text, _ := networkTrouble(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.said)}); text != c.want {
+		if text, _ := networkProblem(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.said)}); text != c.want {
 			t.Errorf("got %q, want %q", text, c.want)
 		}
 	}

@@ -19,8 +19,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "empty pages before data slow the reading",
 		file: "kinesis/read.go",
-		old:  "r.pace.succeeded(p.behind != 0, p.weight)",
-		new:  "r.pace.succeeded(p.behind != 0 && len(p.records) > 0, p.weight)",
+		old:  "r.pace.succeeded(p.reply.lag != 0, p.reply.weight)",
+		new:  "r.pace.succeeded(p.reply.lag != 0 && len(p.records) > 0, p.weight)",
 		pkg:  "./kinesis", tests: "TestBehindOnEmptyPages",
 	},
 	{
@@ -116,7 +116,7 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a reading goes on by time in a stream that was created again",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "	if from.seq == \"\" {\n		if err := r.checkStream",
 		new:  "	if from.seq == \"never\" {\n		if err := r.checkStream",
 		pkg:  "./kinesis", tests: "TestRecreatedStreamIsNotReadOn",
@@ -159,7 +159,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "a key that is no UTF-8 is written over what comes behind it",
 		file: "kinesis/decode.go",
-		old:  "copy(d.b[at:d.at-1], text)",
+		old:  "copy(d.in.b[at:d.in.at-1], text)",
 		new:  "copy(d.b[at:], text)",
 		pkg:  "./kinesis", tests: "TestKeyThatIsNoUTF8",
 	},
@@ -179,14 +179,14 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "any refused seek is a bad position",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "case from.seq != \"\" && refusesSequence(e):",
 		new:  "case from.kind != \"\":",
 		pkg:  "./kinesis", tests: "TestOnlyARefusedSequenceNumber",
 	},
 	{
 		name: "any invalid request by sequence number is a bad position",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "e.Code != \"ValidationException\" || ",
 		new:  "e.Code != \"\" || ",
 		pkg:  "./kinesis", tests: "TestOnlyARefusedSequenceNumber",
@@ -214,21 +214,21 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a time in the future is not lowered",
-		file: "kinesis/iterator.go",
-		old:  "from.kind == types.ShardIteratorTypeAtTimestamp && lowered < lowerings",
+		file: "kinesis/seek.go",
+		old:  "from.kind == types.ShardIteratorTypeAtTimestamp && lowered < maxLowered",
 		new:  "lowered < 0",
 		pkg:  "./kinesis", tests: "TestFutureTimeIsLowered",
 	},
 	{
 		name: "the end of a shard is a bad position",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "strings.Contains(e.Message, \"max possible value\")",
 		new:  "strings.Contains(e.Message, \"nothing\")",
 		pkg:  "./kinesis", tests: "TestPositionAtTheShardsEnd",
 	},
 	{
 		name: "an idle shard is walked through from its last record",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "case p.After != \"\" && known.After(p.Arrived):",
 		new:  "case p.After == \"never\":",
 		pkg:  "./kinesis", tests: "TestLongIdleShardResumes",
@@ -271,8 +271,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "a failed page leaves a part of a listing",
 		file: "kinesis/list.go",
-		old:  "		if err != nil {\n			return nil, s.streamMissing(err)\n		}\n		for",
-		new:  "		if err != nil && shards != nil {\n			return shards, nil\n		}\n		if err != nil {\n			return nil, s.streamMissing(err)\n		}\n		for",
+		old:  "		if err != nil {\n			return nil, s.notFoundError(err)\n		}\n		for",
+		new:  "		if err != nil && shards != nil {\n			return shards, nil\n		}\n		if err != nil {\n			return nil, s.notFoundError(err)\n		}\n		for",
 		pkg:  "./kinesis", tests: "TestListingIsComplete",
 	},
 	{
@@ -299,7 +299,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "a missing permission is tried again while somebody waits",
 		file: "kinesis/list.go",
-		old:  "c != passing && c != throttled ||",
+		old:  "c != transient && c != throttled ||",
 		new:  "c == notFound ||",
 		pkg:  "./kinesis", tests: "TestDeniedListing",
 	},
@@ -326,8 +326,8 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "requests go without the ARN",
-		file: "kinesis/iterator.go",
-		old:  "StreamName: &r.stream, StreamARN: r.arn.Load(),",
+		file: "kinesis/seek.go",
+		old:  "StreamName: &r.source.stream, StreamARN: r.source.arn.Load(),",
 		new:  "StreamName: &r.stream,",
 		pkg:  "./kinesis", tests: "TestStreamIsFoundByNameOrARN",
 	},
@@ -390,7 +390,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "an absent token service is a missing permission",
 		file: "kinesis/credentials.go",
-		old:  "		to.class = passing\n",
+		old:  "		to.class = transient\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestTroubleWithTheTokenService",
 	},
@@ -467,7 +467,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "an empty page keeps its room",
 		file: "kinesis/page.go",
-		old:  "	if left == 0 {\n		p.memory.noMore()\n",
+		old:  "	if left == 0 {\n		p.memory.finish()\n",
 		new:  "	if left == 0 {\n",
 		pkg:  "./kinesis", tests: "TestEmptyPageHoldsNothing",
 	},
@@ -488,7 +488,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "an iterator waits for room",
 		file: "kinesis/read.go",
-		old:  "	room, err := r.budget.Reserve(ctx, r.reserve())",
+		old:  "	room, err := r.source.budget.Reserve(ctx, r.reserve())",
 		new:  "	if r.iterator == \"\" {\n		if err := r.seek(ctx); err != nil {\n			return nil, err\n		}\n	}\n	room, err := r.budget.Reserve(ctx, r.reserve())",
 		pkg:  "./kinesis", tests: "TestRoomIsReserved",
 	},
@@ -516,7 +516,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "a service that names children need not name them",
 		file: "kinesis/end.go",
-		old:  "	if r.namesChildren.Load() {",
+		old:  "	if r.source.namesChildren.Load() {",
 		new:  "	if r.namesChildren.Load() && r == nil {",
 		pkg:  "./kinesis", tests: "TestServiceThatNamesChildrenIsHeldToIt",
 	},
@@ -558,29 +558,29 @@ var kinesisMutants = []mutant{
 	{
 		name: "children beside a next iterator are the end",
 		file: "kinesis/page.go",
-		old:  "	if last && p.next == \"\" {",
+		old:  "	if last && p.reply.next == \"\" {",
 		new:  "	if last && (p.next == \"\" || len(p.children) > 0) {",
 		pkg:  "./kinesis", tests: "TestChildrenBesideANextIterator",
 	},
 	{
 		name: "a shard ends without naming its children",
 		file: "kinesis/page.go",
-		old:  "b.End, b.Children = true, p.children",
+		old:  "b.End, b.Children = true, p.reply.children",
 		new:  "b.End = true",
 		pkg:  "./kinesis", tests: "TestShardEndsAfterItsLastRecords",
 	},
 	{
 		name: "the first batch of a page claims the tip",
 		file: "kinesis/page.go",
-		old:  "p.behind == unknownBehind || !last && p.behind == 0",
-		new:  "p.behind == unknownBehind",
+		old:  "p.reply.lag == unknownLag || !last && p.reply.lag == 0",
+		new:  "p.reply.lag == unknownLag",
 		pkg:  "./kinesis", tests: "TestPageOfManyRecords",
 	},
 	{
 		name: "a page that does not say is the tip",
 		file: "kinesis/page.go",
-		old:  "p.behind == unknownBehind || !last && p.behind == 0",
-		new:  "!last && p.behind == 0",
+		old:  "p.reply.lag == unknownLag || !last && p.reply.lag == 0",
+		new:  "!last && p.reply.lag == 0",
 		pkg:  "./kinesis", tests: "TestPageThatDoesNotSay",
 	},
 	{
@@ -607,7 +607,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "records of other shards are not marked",
 		file: "kinesis/page.go",
-		old:  "		rec.Foreign = u.own.isForeign(",
+		old:  "		rec.Foreign = u.page.own.isForeign(",
 		new:  "		_ = u.own.isForeign(",
 		pkg:  "./kinesis", tests: "TestForeignRecordsAreMarked",
 	},
@@ -628,7 +628,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "records are marked though nobody asked for it",
 		file: "kinesis/hashrange.go",
-		old:  "	if !r.markForeign || ",
+		old:  "	if !r.source.markForeign || ",
 		new:  "	if ",
 		pkg:  "./kinesis", tests: "TestForeignRecordsAreMarked",
 	},
@@ -671,22 +671,22 @@ var kinesisMutants = []mutant{
 	{
 		name: "a silent service is waited for",
 		file: "kinesis/exchange.go",
-		old:  "	x.stalled = time.AfterFunc(patience, ",
+		old:  "	x.stalled = time.AfterFunc(progressTimeout, ",
 		new:  "	x.stalled = time.AfterFunc(100*time.Hour, ",
 		pkg:  "./kinesis", tests: "TestTroubleIsRetried",
 	},
 	{
 		name: "a slow reply is given up",
 		file: "kinesis/exchange.go",
-		old:  "		b.exchange.stalled.Reset(min(left, patience))\n",
+		old:  "		b.exchange.stalled.Reset(min(left, progressTimeout))\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestReplyThatStops",
 	},
 	{
 		name: "a reply that trickles is waited for",
 		file: "kinesis/exchange.go",
-		old:  "		b.exchange.stalled.Reset(min(left, patience))\n",
-		new:  "		b.exchange.stalled.Reset(patience)\n",
+		old:  "		b.exchange.stalled.Reset(min(left, progressTimeout))\n",
+		new:  "		b.exchange.stalled.Reset(progressTimeout)\n",
 		pkg:  "./kinesis", tests: "TestReplyThatStops",
 	},
 	{
@@ -699,7 +699,7 @@ var kinesisMutants = []mutant{
 	{
 		name: "a reply that stops is waited for",
 		file: "kinesis/exchange.go",
-		old:  "	x.stalled.Reset(patience)\n	resp.Body",
+		old:  "	x.stalled.Reset(progressTimeout)\n	resp.Body",
 		new:  "	x.stalled.Stop()\n	resp.Body",
 		pkg:  "./kinesis", tests: "TestReplyThatStops",
 	},

@@ -27,7 +27,7 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "nothing ends a request for credentials that nobody answers",
 		file: "kinesis/client.go",
-		old:  "awshttp.NewBuildableClient().WithTimeout(credentialsPatience)",
+		old:  "awshttp.NewBuildableClient().WithTimeout(credentialsTimeout)",
 		new:  "awshttp.NewBuildableClient()",
 		pkg:  "./kinesis", tests: "TestOnlyRequestsForCredentials",
 	},
@@ -48,7 +48,7 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "the shared files are looked at once an hour",
 		file: "kinesis/chain.go",
-		old:  "	latest := now.Add(rereadFiles)",
+		old:  "	latest := now.Add(rereadInterval)",
 		new:  "	latest := now.Add(time.Hour)",
 		pkg:  "./kinesis", tests: "TestSharedFilesAreReadAgain",
 	},
@@ -118,8 +118,8 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "nobody knows who did not answer when credentials were asked for",
 		file: "kinesis/credentials.go",
-		old:  "credentialsPatience+credentialsMargin",
-		new:  "credentialsPatience-credentialsMargin",
+		old:  "credentialsTimeout+credentialsMargin",
+		new:  "credentialsTimeout-credentialsMargin",
 		pkg:  "./kinesis", tests: "TestWhatTheMetadataService",
 	},
 	{

@@ -116,7 +116,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "who may not seek has a bad position",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "		case !errors.As(err, &e) || e.class != badArgument:\n",
 		new: "		case errors.As(err, &e) && e.class == denied && from.seq != \"\":\n" +
 			"			e.class, e.is = badPosition, gerritstream.ErrBadPosition\n			return e\n" +
@@ -125,7 +125,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a shard goes on at the tip after throttling",
-		file: "kinesis/iterator.go",
+		file: "kinesis/seek.go",
 		old:  "	for lowered := 0; ; lowered++ {\n",
 		new: "	if r.pace.shared > 0 {\n		from = start{kind: types.ShardIteratorTypeLatest}\n	}\n" +
 			"	for lowered := 0; ; lowered++ {\n",

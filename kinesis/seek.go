@@ -16,7 +16,7 @@ import (
 const arrivalError = 5 * time.Minute
 
 // start is where an iterator begins.
-type start struct {
+type seekPoint struct {
 	kind types.ShardIteratorType
 	seq  gerritstream.SequenceNumber // with a kind by sequence number
 	at   time.Time                   // with AT_TIMESTAMP
@@ -26,33 +26,33 @@ type start struct {
 // shard may have been idle for days, which the service lets a reader walk
 // through in empty pages; a moment at which all was handled is a shorter way,
 // if it is a good deal later. ok is false for a position that is none.
-func startOf(p *gerritstream.Position) (_ start, ok bool) {
+func seekPointOf(p *gerritstream.Position) (_ seekPoint, ok bool) {
 	known := p.CaughtUp.Add(-arrivalError)
 	switch {
 	case p.Unreadable != nil:
-		return start{}, false
+		return seekPoint{}, false
 	case p.After != "" && known.After(p.Arrived):
-		return start{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
+		return seekPoint{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
 	case p.After != "":
-		return start{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: p.After}, true
+		return seekPoint{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: p.After}, true
 	case !p.CaughtUp.IsZero() && known.After(p.From.Time):
-		return start{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
+		return seekPoint{kind: types.ShardIteratorTypeAtTimestamp, at: known}, true
 	case p.From.TrimHorizon:
-		return start{kind: types.ShardIteratorTypeTrimHorizon}, true
+		return seekPoint{kind: types.ShardIteratorTypeTrimHorizon}, true
 	case !p.From.Time.IsZero():
-		return start{kind: types.ShardIteratorTypeAtTimestamp, at: p.From.Time}, true
+		return seekPoint{kind: types.ShardIteratorTypeAtTimestamp, at: p.From.Time}, true
 	}
-	return start{}, false
+	return seekPoint{}, false
 }
 
 // lowerings is how often a refused time is lowered before it counts as trouble.
-const lowerings = 4
+const maxLowered = 4
 
 // seek gets an iterator for where the reading has come to.
 func (r *reading) seek(ctx context.Context) error {
-	from, ok := startOf(&r.cursor)
+	from, ok := seekPointOf(&r.cursor)
 	if !ok {
-		return &Error{Operation: "kinesis:GetShardIterator", Resource: r.resource(string(r.shard)), class: badPosition,
+		return &Error{Operation: "kinesis:GetShardIterator", Resource: r.source.resource(string(r.shard)), class: badPosition,
 			is: gerritstream.ErrBadPosition, Message: "the position says nowhere to start from", cause: r.cursor.Unreadable}
 	}
 	if from.seq == "" {
@@ -70,9 +70,9 @@ func (r *reading) seek(ctx context.Context) error {
 		switch {
 		case !errors.As(err, &e) || e.class != badArgument:
 			return err
-		case from.kind == types.ShardIteratorTypeAtTimestamp && lowered < lowerings:
+		case from.kind == types.ShardIteratorTypeAtTimestamp && lowered < maxLowered:
 			from.at = lower(from.at, now)
-			r.log.Debug("the start is later than the service's clock: lowered", "to", from.at)
+			r.source.log.Debug("the start is later than the service's clock: lowered", "to", from.at)
 		case from.kind == types.ShardIteratorTypeAfterSequenceNumber && strings.Contains(e.Message, "max possible value"):
 			// The record is the last that the shard can have: from itself on
 			// the service tells how the shard ends.
@@ -104,9 +104,9 @@ func lower(refused, now time.Time) time.Time {
 }
 
 // ask makes one request for an iterator.
-func (r *reading) ask(ctx context.Context, from *start) (iterator string, now time.Time, err error) {
+func (r *reading) ask(ctx context.Context, from *seekPoint) (iterator string, now time.Time, err error) {
 	in := &awskinesis.GetShardIteratorInput{
-		StreamName: &r.stream, StreamARN: r.arn.Load(),
+		StreamName: &r.source.stream, StreamARN: r.source.arn.Load(),
 		ShardId:           (*string)(&r.shard),
 		ShardIteratorType: from.kind,
 	}
@@ -116,8 +116,8 @@ func (r *reading) ask(ctx context.Context, from *start) (iterator string, now ti
 	if !from.at.IsZero() {
 		in.Timestamp = &from.at
 	}
-	now, err = r.attempt(ctx, target{"GetShardIterator", string(r.shard)}, func(ctx context.Context) error {
-		out, err := r.client.GetShardIterator(ctx, in)
+	now, err = r.source.attempt(ctx, target{"GetShardIterator", string(r.shard)}, func(ctx context.Context) error {
+		out, err := r.source.client.GetShardIterator(ctx, in)
 		if err != nil {
 			return err
 		}

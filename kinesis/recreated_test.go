@@ -191,7 +191,7 @@ func TestReadingsShareALookAtTheStream(t *testing.T) {
 				if _, err := w.src.createdSince(t.Context(), since); err != nil {
 					t.Error(err)
 				}
-				if asked, _ := w.src.incarnation.latest(); asked.Before(since) {
+				if asked, _ := w.src.creation.latest(); asked.Before(since) {
 					t.Error("the answer is older than the question")
 				}
 			})
@@ -202,7 +202,7 @@ func TestReadingsShareALookAtTheStream(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { synctest.Wait(); cancel() }()
-		w.src.incarnation.turn <- struct{}{}
+		w.src.creation.turn <- struct{}{}
 		if _, err := w.src.createdSince(ctx, time.Now()); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
