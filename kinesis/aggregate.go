@@ -7,26 +7,32 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record that the Kinesis Producer Library put together of several ones: four
-// bytes that say so, a protobuf message, and the MD5 of the message. Of the
-// message fields 1 to 3 matter here, the keys and the records, and of each
-// record its fields 1 to 3, the keys' indexes and the data:
+// An aggregate is a record that the Kinesis Producer Library packed from
+// several: four magic bytes, a protobuf message, and the message's MD5. Of the
+// message:
 //
-//	message AggregatedRecord { repeated string partition_key_table = 1; repeated string explicit_hash_key_table = 2;
-//	                           repeated Record records = 3; }
-//	message Record { required uint64 partition_key_index = 1; optional uint64 explicit_hash_key_index = 2;
-//	                 required bytes data = 3; repeated Tag tags = 4; }
+//	message AggregatedRecord {
+//		repeated string partition_key_table = 1;
+//		repeated string explicit_hash_key_table = 2;
+//		repeated Record records = 3;
+//	}
+//	message Record {
+//		required uint64 partition_key_index = 1;
+//		optional uint64 explicit_hash_key_index = 2;
+//		required bytes data = 3;
+//		repeated Tag tags = 4; // ignored here
+//	}
 var aggregateMagic = []byte{0xF3, 0x89, 0x9A, 0xC2}
 
 const (
-	keysField     = 1 // of the message, and of a record that has such a key
+	keysField     = 1 // in the message the keys, in a record the index of its own
 	hashKeysField = 2 // likewise
 	recordsField  = 3
 	dataField     = 3
 )
 
-// What countAggregate answers for a record that is none, and, below zero, for
-// one that claims to be one and is not a sound one.
+// Results of countAggregate for a record that is no aggregate and, below zero,
+// for one that is corrupt.
 const (
 	plain = -iota
 	tooShort
@@ -38,18 +44,18 @@ const (
 
 const aggregateFrame = 4 + md5.Size
 
-// aggregateFaults says in words what is wrong with an aggregate, by
-// countAggregate's answer. It is never written to.
+// aggregateFaults describes each corruption that countAggregate returns. It is
+// never written to.
 var aggregateFaults = map[int]string{
 	tooShort:    "the aggregate is shorter than its magic number and its checksum",
-	badChecksum: "the aggregate's checksum is not that of its message",
-	badMessage:  "the aggregate's message is no sound protobuf message",
-	noData:      "a record within the aggregate has no data, or is broken",
+	badChecksum: "the aggregate's checksum does not match its message",
+	badMessage:  "the aggregate's message is not valid protobuf",
+	noData:      "a record within the aggregate has no data or is corrupt",
 	noRecords:   "the aggregate holds no record",
 }
 
-// countAggregate says how many records an aggregate holds, after checking all
-// of it. It allocates nothing.
+// countAggregate checks all of an aggregate and returns how many records it
+// holds. It allocates nothing.
 func countAggregate(data []byte) int {
 	if !bytes.HasPrefix(data, aggregateMagic) {
 		return plain
@@ -61,64 +67,49 @@ func countAggregate(data []byte) int {
 	if md5.Sum(message) != [md5.Size]byte(data[len(data)-md5.Size:]) { //nolint:gosec // see above
 		return badChecksum
 	}
-	count := 0
-	for len(message) > 0 {
-		record, rest, ok := nextField(message, recordsField)
-		if !ok {
+	for count := 0; ; count++ {
+		record, rest, ok := nextRecord(message)
+		switch {
+		case !ok:
 			return badMessage
+		case record == nil && count == 0:
+			return noRecords
+		case record == nil:
+			return count
 		}
 		message = rest
-		if record == nil {
-			continue
-		}
 		if _, ok := recordData(record); !ok {
 			return noData
 		}
-		count++
 	}
-	if count == 0 {
-		return noRecords
-	}
-	return count
 }
 
-// aggregateMessage is the message of an aggregate: what is between magic and
-// checksum.
+// aggregateMessage returns what stands between magic and checksum.
 func aggregateMessage(data []byte) []byte { return data[len(aggregateMagic) : len(data)-md5.Size] }
 
-// nextRecord returns the next record of a message that countAggregate accepted,
-// and the message behind it. more is false when there is none.
-func nextRecord(message []byte) (record, rest []byte, more bool) {
-	for len(message) > 0 {
-		record, rest, ok := nextField(message, recordsField)
-		if !ok {
-			return nil, nil, false
-		}
-		message = rest
-		if record != nil {
-			return record, message, true
-		}
+// nextRecord returns the next record of a message, nil at the end, and the rest
+// of the message. ok is false if the message is corrupt.
+func nextRecord(message []byte) (record, rest []byte, ok bool) {
+	for ok = true; ok && record == nil && len(message) > 0; {
+		record, message, ok = nextField(message, recordsField)
 	}
-	return nil, nil, false
+	return record, message, ok
 }
 
-// maxKeys is how many keys of a sort are looked up in an aggregate; those
-// behind are not known.
-const maxKeys = 10_000
+const (
+	maxKeys = 10_000 // of each kind; later ones in an aggregate stay unknown
+	keyRoom = 2 * 4  // bytes that the tables of both kinds take for each of them
+)
 
-// keyRoom is what the tables of both sorts take for each of them.
-const keyRoom = 2 * 4
-
-// keyTable says where the keys of one sort stand in the message of an
-// aggregate.
+// keyTable locates the keys of one kind in the message of an aggregate.
 type keyTable struct {
-	field   protowire.Number // of the keys in the message, and of a key's index in a record
+	field   protowire.Number // keysField or hashKeysField
 	message []byte
 	starts  []uint32
 }
 
-// fill notes the keys of a message. Every known producer writes them in front
-// of the records.
+// fill locates the keys of a message. Every known producer writes them before
+// the records.
 func (t *keyTable) fill(field protowire.Number, message []byte) {
 	t.field, t.message, t.starts = field, message, t.starts[:0]
 	for rest := message; len(rest) > 0 && len(t.starts) < maxKeys; {
@@ -133,7 +124,7 @@ func (t *keyTable) fill(field protowire.Number, message []byte) {
 	}
 }
 
-// of returns the key of a record; nil: it has none, or it is not known.
+// of returns the key of a record; nil: none, or unknown.
 func (t *keyTable) of(record []byte) []byte {
 	for len(record) > 0 {
 		number, kind, n := protowire.ConsumeTag(record)
@@ -157,8 +148,8 @@ func (t *keyTable) of(record []byte) []byte {
 	return nil
 }
 
-// nextField takes a field off a message and returns its bytes if it is the one
-// wanted, else nil. ok is false when the message is broken.
+// nextField takes a field off a message and returns its bytes if it is the
+// wanted one, else nil. ok is false if the message is corrupt.
 func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bool) {
 	number, kind, n := protowire.ConsumeTag(message)
 	if n < 0 || !number.IsValid() {
@@ -182,8 +173,8 @@ func nextField(message []byte, want protowire.Number) (value, rest []byte, ok bo
 	return value[:len(value):len(value)], message[n:], true
 }
 
-// recordData returns the data of a record inside an aggregate: of several, the
-// last, as protobuf has it.
+// recordData returns the data of a record within an aggregate: the last of
+// several, as protobuf defines.
 func recordData(record []byte) (data []byte, ok bool) {
 	for len(record) > 0 {
 		value, rest, sound := nextField(record, dataField)

@@ -33,8 +33,8 @@ func unpackPairs(data []byte) (all []string) {
 	var keys keyTable
 	keys.fill(keysField, message)
 	for {
-		record, rest, more := nextRecord(message)
-		if !more {
+		record, rest, _ := nextRecord(message)
+		if record == nil {
 			return all
 		}
 		data, _ := recordData(record)

@@ -12,10 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// atLeast is how long credentials of the SDK's chain are used before the chain
-// is asked again, even if they seem to have expired: a local clock that is
-// ahead would have them asked for before every request. The service refuses
-// those that have really expired, and then the chain is asked at once.
+// minLifetime is how long credentials of the SDK's chain are used even if they
+// seem to have expired: a local clock that is ahead would have them renewed
+// before every request. If they have really expired, the service refuses them,
+// and the chain is asked at once.
 const minLifetime = time.Minute
 
 // chain is the SDK's default chain of credentials. The SDK reads the shared
@@ -23,17 +23,16 @@ const minLifetime = time.Minute
 // changed.
 type chain struct {
 	load    func(context.Context) (aws.Config, error)
-	cache   *aws.CredentialsCache // of ask
-	refused atomic.Bool           // the service refused what ask returned last
+	cache   *aws.CredentialsCache // of retrieve
+	refused atomic.Bool           // the service refused what retrieve returned last
 
-	inner aws.CredentialsProvider // owned by the running ask
-	files []byte                  // digest of what inner was made of; owned by the running ask
+	inner aws.CredentialsProvider // owned by the running retrieve
+	files []byte                  // digest of the files behind inner; owned by the running retrieve
 }
 
-// newChain returns the chain that loaded has found. load configures the SDK
-// again as loaded was.
+// newChain returns the chain of loaded, which load made and can make again.
 func newChain(loaded *aws.Config, load func(context.Context) (aws.Config, error)) *chain {
-	c := &chain{load: load, inner: loaded.Credentials, files: sharedFiles()}
+	c := &chain{load: load, inner: loaded.Credentials, files: digestSharedFiles()}
 	c.cache = aws.NewCredentialsCache(aws.CredentialsProviderFunc(c.retrieve))
 	return c
 }
@@ -41,21 +40,21 @@ func newChain(loaded *aws.Config, load func(context.Context) (aws.Config, error)
 // Retrieve implements [aws.CredentialsProvider].
 func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) { return c.cache.Retrieve(ctx) }
 
-// Invalidate makes the next Retrieve ask everybody again.
+// Invalidate discards everything cached, after the service refused it.
 func (c *chain) Invalidate() {
 	c.refused.Store(true)
 	c.cache.Invalidate()
 }
 
-// ask finds credentials; the cache lets one run at a time. Where the changed
+// retrieve finds credentials; the cache lets one call run at a time. If changed
 // files give none, those found before are kept unless the service refused them:
-// the files may just be being written.
+// somebody may just be writing the files.
 func (c *chain) retrieve(ctx context.Context) (aws.Credentials, error) {
 	refused := c.refused.Swap(false)
 	if refused {
 		invalidate(c.inner)
 	}
-	if now := sharedFiles(); !bytes.Equal(now, c.files) {
+	if now := digestSharedFiles(); !bytes.Equal(now, c.files) {
 		found, err := c.reload(ctx, now)
 		if err == nil || refused {
 			return found, err
@@ -68,8 +67,8 @@ func (c *chain) retrieve(ctx context.Context) (aws.Credentials, error) {
 	return boundLifetime(found), nil
 }
 
-// askAgain takes the credentials that the SDK finds when it is configured
-// again. Where it finds any, the files as they were by then are the ones known.
+// reload configures the SDK again and takes the credentials that it finds.
+// files is the digest from before.
 func (c *chain) reload(ctx context.Context, files []byte) (aws.Credentials, error) {
 	loaded, err := c.load(ctx)
 	if err != nil {
@@ -83,7 +82,7 @@ func (c *chain) reload(ctx context.Context, files []byte) (aws.Credentials, erro
 	return boundLifetime(found), nil
 }
 
-// recheckable bounds how long credentials are used without a look at the files.
+// boundLifetime bounds how long credentials are used: the files may change.
 func boundLifetime(found aws.Credentials) aws.Credentials {
 	now := time.Now()
 	latest := now.Add(rereadInterval)
@@ -96,9 +95,9 @@ func boundLifetime(found aws.Credentials) aws.Credentials {
 	return found
 }
 
-// sharedFiles is a digest of the files that the SDK takes credentials from. A
-// file that cannot be read is like an empty one.
-func sharedFiles() []byte {
+// digestSharedFiles returns a digest of the files that the SDK takes
+// credentials from. A file that cannot be read counts as empty.
+func digestSharedFiles() []byte {
 	digest := sha256.New()
 	for _, path := range []string{
 		sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
@@ -109,11 +108,4 @@ func sharedFiles() []byte {
 		digest.Write(one[:])
 	}
 	return digest.Sum(nil)
-}
-
-// invalidate makes credentials be asked for again.
-func invalidate(p aws.CredentialsProvider) {
-	if cache, ok := p.(interface{ Invalidate() }); ok {
-		cache.Invalidate()
-	}
 }

@@ -72,12 +72,12 @@ type Config struct {
 }
 
 // Credentials say where the key that signs requests comes from: from
-// AccessKeyFile and SecretKeyFile, from File, or from Keys. All of them are read
-// again every five minutes, and when the service refuses the key.
+// AccessKeyFile and SecretKeyFile, from File, or from Keys. All of them are
+// read again every five minutes, and when the service refuses the key.
 //
 // The zero Credentials mean the SDK's default chain: AWS_ACCESS_KEY_ID and
-// AWS_SECRET_ACCESS_KEY, a web identity, the shared files, the container's role,
-// the instance's role. The shared files are read again likewise.
+// AWS_SECRET_ACCESS_KEY, a web identity, the shared files, the container's
+// role, the instance's role. The shared files are read again likewise.
 type Credentials struct {
 	// AccessKeyFile, SecretKeyFile and SessionTokenFile each name a file that
 	// holds nothing but the key's id, its secret, and the session token of
@@ -221,3 +221,27 @@ func (c *Config) checkKeys(f *faults) {
 		f.add("", "AWS_SECRET_ACCESS_KEY is set in the environment, and AWS_ACCESS_KEY_ID is not")
 	}
 }
+
+// Observer is shown what a Source does, for metrics. Its methods are called by
+// several goroutines at once, and must not block.
+type Observer interface {
+	// Request reports an attempt at an operation, "GetRecords", and its
+	// duration. The code is of a bounded set: "OK", one of the service's own,
+	// or "Network", "Timeout", "Canceled", "Malformed", "TooLarge", "NoRoom",
+	// "Credentials", "Other".
+	Request(operation, code string, took time.Duration)
+
+	// ReplyBytes reports the size of a GetRecords reply's body.
+	ReplyBytes(n int)
+
+	// ClockSkew reports with each reply how far the service's clock is ahead of
+	// the local one, give or take half a second and half of the request's
+	// duration. It is negative if the service's clock is late.
+	ClockSkew(ahead time.Duration)
+}
+
+type noObserver struct{}
+
+func (noObserver) Request(string, string, time.Duration) {}
+func (noObserver) ReplyBytes(int)                        {}
+func (noObserver) ClockSkew(time.Duration)               {}

@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,84 +19,90 @@ import (
 )
 
 const (
-	// credentialsPatience bounds how long credentials are waited for: outside
-	// AWS the instance metadata service never answers.
+	// credentialsTimeout bounds the wait for credentials: outside AWS the
+	// instance metadata service never answers.
 	credentialsTimeout = 5 * time.Second
 
-	// credentialsMargin is how much longer they are waited for than each of
-	// those who are asked: who did not answer is then known.
+	// credentialsMargin is how much longer Retrieve waits than each request
+	// does, so that its error names what did not answer.
 	credentialsMargin = 500 * time.Millisecond
 
-	// rereadFiles is how long what was read from files is used.
+	// rereadInterval is how long what was read from files is used.
 	rereadInterval = 5 * time.Minute
 )
 
-// credentials is where the Source's credentials come from: base, or a role
-// assumed with base.
+// provider gives the Source's credentials: those of base, or of a role assumed
+// with them.
 type provider struct {
 	base aws.CredentialsProvider
 	used aws.CredentialsProvider // base, or the role's
 	role string
 }
 
-// newCredentials chooses among a Config's credentials and those of loaded. It
-// asks nobody yet.
-func newCredentials(c *Credentials, loaded *aws.Config) *provider {
-	all := &provider{base: loaded.Credentials, role: c.RoleARN}
+// newProvider chooses among the configured credentials and those of loaded. It
+// makes no request.
+func newProvider(c *Credentials, loaded *aws.Config) *provider {
+	p := &provider{base: loaded.Credentials, role: c.RoleARN}
 	switch {
 	case !c.Keys.IsZero():
-		all.base = aws.NewCredentialsCache(c.Keys)
+		p.base = aws.NewCredentialsCache(c.Keys)
 	case c.AccessKeyFile != "":
-		all.base = aws.NewCredentialsCache(keyFiles{c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile})
+		p.base = aws.NewCredentialsCache(keyFiles{c.AccessKeyFile, c.SecretKeyFile, c.SessionTokenFile})
 	case c.File != "":
-		all.base = aws.NewCredentialsCache(sharedFile{c.File, profile()})
+		p.base = aws.NewCredentialsCache(sharedFile{c.File, profile()})
 	}
-	all.used = all.base
+	p.used = p.base
 	if c.RoleARN != "" {
 		as := loaded.Copy()
-		as.Credentials = all.base
-		all.used = newRole(c, sts.NewFromConfig(as, func(o *sts.Options) { o.HTTPClient = watchedClient{o.HTTPClient} }))
+		as.Credentials = p.base
+		p.used = newRole(c, sts.NewFromConfig(as, func(o *sts.Options) { o.HTTPClient = watchedClient{o.HTTPClient} }))
 	}
-	return all
+	return p
 }
 
 // Retrieve implements [aws.CredentialsProvider]. Its error is a
 // *credentialsError, or the context's.
-func (c *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (p *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	limited, cancel := context.WithTimeout(ctx, credentialsTimeout+credentialsMargin)
 	defer cancel()
-	found, err := c.used.Retrieve(limited)
+	found, err := p.used.Retrieve(limited)
 	switch {
 	case err == nil:
 		return found, nil
 	case ctx.Err() != nil:
 		return aws.Credentials{}, ctx.Err()
 	}
-	return aws.Credentials{}, &credentialsError{err: err, role: c.role}
+	return aws.Credentials{}, &credentialsError{err: err, role: p.role}
 }
 
-// forget makes the next Retrieve ask again, after the service refused what
-// there is.
-func (c *provider) forget() {
-	invalidate(c.base)
-	invalidate(c.used)
+// invalidate makes the next Retrieve ask again, after the service refused the
+// credentials.
+func (p *provider) invalidate() {
+	invalidate(p.base)
+	invalidate(p.used)
 }
 
-// origin says in a few words where the credentials come from, without anything
-// of them.
-func (c *provider) origin(ctx context.Context) (string, error) {
-	used, err := c.Retrieve(ctx)
+// origin names where the credentials come from, and holds nothing of them.
+func (p *provider) origin(ctx context.Context) (string, error) {
+	used, err := p.Retrieve(ctx)
 	if err != nil {
 		return "", err
 	}
-	if c.role == "" {
+	if p.role == "" {
 		return used.Source, nil
 	}
-	base, err := c.base.Retrieve(ctx)
+	base, err := p.base.Retrieve(ctx)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s, assumed with %s", c.role, base.Source), nil
+	return fmt.Sprintf("%s, assumed with %s", p.role, base.Source), nil
+}
+
+// invalidate discards what a provider has cached.
+func invalidate(p aws.CredentialsProvider) {
+	if cache, ok := p.(interface{ Invalidate() }); ok {
+		cache.Invalidate()
+	}
 }
 
 // keyFiles reads each part of a key from a file of its own.
@@ -103,7 +110,8 @@ type keyFiles struct{ id, secret, token string }
 
 // Retrieve implements [aws.CredentialsProvider].
 func (k keyFiles) Retrieve(context.Context) (found aws.Credentials, err error) {
-	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret, CanExpire: true, Expires: time.Now().Add(rereadInterval)}
+	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret,
+		CanExpire: true, Expires: time.Now().Add(rereadInterval)}
 	if found.AccessKeyID, err = readSecret(k.id); err != nil {
 		return aws.Credentials{}, err
 	}
@@ -116,12 +124,12 @@ func (k keyFiles) Retrieve(context.Context) (found aws.Credentials, err error) {
 	return found, err
 }
 
-// madeUp is a key for services that take any.
+// madeUp is a key for services that accept any.
 type madeUp struct{}
 
 // Retrieve implements [aws.CredentialsProvider].
 func (madeUp) Retrieve(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any", Source: "made up: the service takes any"}, nil
+	return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any", Source: "made up: the service accepts any"}, nil
 }
 
 // readSecret reads a file that holds one word.
@@ -146,7 +154,7 @@ type sharedFile struct{ path, profile string }
 
 // Retrieve implements [aws.CredentialsProvider].
 func (f sharedFile) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	if _, err := os.Stat(f.path); err != nil { // the SDK takes such a file for an empty one
+	if _, err := os.Stat(f.path); err != nil { // the SDK would take it for an empty file
 		return aws.Credentials{}, fmt.Errorf("read credentials: %w", err)
 	}
 	shared, err := config.LoadSharedConfigProfile(ctx, f.profile, func(o *config.LoadSharedConfigOptions) {
@@ -157,14 +165,15 @@ func (f sharedFile) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	found := shared.Credentials
 	if !found.HasKeys() {
-		return aws.Credentials{}, fmt.Errorf("read credentials: profile %s of %s holds no key and secret", f.profile, f.path)
+		return aws.Credentials{}, fmt.Errorf("read credentials: profile %s of %s has no key and secret",
+			f.profile, f.path)
 	}
 	found.CanExpire, found.Expires = true, time.Now().Add(rereadInterval)
 	found.Source = "profile " + f.profile + " of " + f.path
 	return found, nil
 }
 
-// profile is the profile of the shared files that the environment names.
+// profile returns the profile of the shared files that the environment selects.
 func profile() string {
 	for _, name := range []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE"} {
 		if p := os.Getenv(name); p != "" {
@@ -174,16 +183,10 @@ func profile() string {
 	return config.DefaultSharedConfigProfile
 }
 
-// sharedPath is the path of a shared file: what the environment says, or what
-// is usual.
-func sharedPath(variable, usual string) string {
-	if path := os.Getenv(variable); path != "" {
-		return path
-	}
-	return usual
-}
+// sharedPath returns the path of a shared file, which a variable may replace.
+func sharedPath(variable, usual string) string { return cmp.Or(os.Getenv(variable), usual) }
 
-// credentialsError: there are no credentials, or none now.
+// credentialsError reports that there are no credentials, or none now.
 type credentialsError struct {
 	err  error
 	role string
@@ -193,20 +196,21 @@ func (e *credentialsError) Error() string { return "get credentials: " + e.err.E
 
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// explain writes into an Error what is wrong with the credentials. What the
-// network did to them is passing; all else is not.
+// explain describes in an Error what is wrong with the credentials. Trouble on
+// the network is transient; all else is not.
 func (e *credentialsError) explain(to *Error) {
 	to.class = denied
 	var api smithy.APIError
 	var dial *net.OpError
 	var send *smithyhttp.RequestSendError
 	switch text := e.err.Error(); {
-	case strings.Contains(text, "EC2 IMDS"): // the last place that the SDK looks at
-		said, class := metadataProblem(e.err)
-		to.class, to.Message = class, fmt.Sprintf("no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), "+
-			"none in profile %s of %s or %s, no web identity, no container's role, and %s", profile(),
+	case strings.Contains(text, "EC2 IMDS"): // the last place where the SDK looks
+		problem, class := metadataProblem(e.err)
+		to.class, to.Message = class, fmt.Sprintf("no credentials: none in the environment "+
+			"(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile %s of %s or %s, no web identity, "+
+			"no container's role, and %s", profile(),
 			sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
-			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()), said)
+			sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()), problem)
 	case errors.As(e.err, &api):
 		to.Code, to.Message = api.ErrorCode(), firstLine(api.ErrorMessage())
 		if c := classify(to.Code, to.Status); c == throttled || to.Status >= 500 {
@@ -227,9 +231,9 @@ func (e *credentialsError) explain(to *Error) {
 	}
 }
 
-// metadataSaid tells what the instance metadata service said, or that it said
-// nothing, and what has to be done about it: where there is one that does not
-// work, try again.
+// metadataProblem describes why the instance metadata service gave no
+// credentials. If there is such a service and it does not work, that is
+// transient.
 func metadataProblem(err error) (string, class) {
 	var reply *smithyhttp.ResponseError
 	var dial *net.OpError
@@ -237,13 +241,14 @@ func metadataProblem(err error) (string, class) {
 	case strings.Contains(err.Error(), "access disabled"):
 		return "no instance's role (AWS_EC2_METADATA_DISABLED: the metadata service is not asked)", denied
 	case errors.As(err, &reply) && reply.HTTPStatusCode() < http.StatusInternalServerError:
-		return fmt.Sprintf("no instance's role (the metadata service answers with status %d)", reply.HTTPStatusCode()), denied
+		return fmt.Sprintf("no instance's role (the metadata service answers with status %d)",
+			reply.HTTPStatusCode()), denied
 	case errors.As(err, &dial) && dial.Op == "dial":
 		message, _ := networkProblem(err)
 		return "no instance's role (there is no metadata service: " + message + ")", denied
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no sound answer of the instance's metadata service within %s", credentialsTimeout), transient
+		return fmt.Sprintf("no usable answer of the metadata service within %s", credentialsTimeout), transient
 	}
 	message, _ := networkProblem(err)
-	return "no sound answer of the instance's metadata service: " + message, transient
+	return "no usable answer of the metadata service: " + message, transient
 }

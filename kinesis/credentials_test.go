@@ -172,7 +172,7 @@ func TestUnusableFilesAreNamed(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", shared)
 	t.Setenv("AWS_PROFILE", "empty")
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = shared }, func(t *testing.T, w *world) {
-		wantDenied(t, w, "no keys in it", "profile empty of "+shared+" holds no key and secret")
+		wantDenied(t, w, "no keys in it", "profile empty of "+shared+" has no key and secret")
 	})
 }
 
@@ -237,8 +237,8 @@ func TestWhatTheMetadataServiceSaidIsReported(t *testing.T) {
 		"silent": {func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
-		}, "and no sound answer of the instance's metadata service within 5s", false},
-		"broken": {status(http.StatusBadGateway), "and no sound answer of the instance's metadata service", false},
+		}, "and no usable answer of the metadata service within 5s", false},
+		"broken": {status(http.StatusBadGateway), "and no usable answer of the metadata service", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inFiles(t, func(c2 *Config) { c2.Transport = c.metadata }, func(t *testing.T, w *world) {

@@ -9,12 +9,12 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// reply is what a GetRecords reply says. Its spans are places in the buffer
-// that it was decoded from.
+// reply is a decoded GetRecords reply. Its spans are places in the buffer that
+// it was decoded from.
 type reply struct {
 	records  []rawRecord
-	next     string        // the next iterator; "" = none: see checkEnd
-	lag      time.Duration // from the tip; unknownBehind when the reply does not say
+	next     string        // the next iterator; "": none, see checkEnd
+	lag      time.Duration // MillisBehindLatest; unknownLag
 	children []gerritstream.ShardID
 	weight   int // bytes that count against the shard's read limit: data and partition keys
 }
@@ -24,25 +24,23 @@ type rawRecord struct {
 	seq, data span
 	key       span  // the partition key
 	arrived   int64 // ms; noArrival
-	subs      int   // records inside, if it is an aggregate: see unpacked
+	subs      int   // see countAggregate
 }
 
+// Values of fields that a reply lacks.
 const (
 	noArrival  = -1
 	unknownLag = time.Duration(-1)
 )
 
-// decodeReply decodes a GetRecords reply in one pass. Records' data overwrite
-// their base64 in b. expect is how many records are expected at most; it bounds
-// what is allocated beforehand, not what is accepted.
-func decodeReply(b []byte, expect int) (*reply, error) {
-	d := decoder{
-		in: scanner{b: b},
-		reply: reply{
-			records: make([]rawRecord, 0, expected(len(b), expect)),
-			lag:     unknownLag,
-		},
-	}
+// decodeReply decodes a GetRecords reply in one pass. Each record's data
+// overwrites its base64 in b. limit is how many records were asked for; it
+// bounds what is allocated beforehand, not what is accepted.
+func decodeReply(b []byte, limit int) (*reply, error) {
+	d := decoder{in: scanner{b: b}, reply: reply{
+		records: make([]rawRecord, 0, expectedRecords(len(b), limit)),
+		lag:     unknownLag,
+	}}
 	if err := d.in.object(d.member); err != nil {
 		return nil, err
 	}
@@ -52,15 +50,15 @@ func decodeReply(b []byte, expect int) (*reply, error) {
 	if d.in.peek(); d.in.at < len(b) {
 		return nil, d.in.expected("nothing more")
 	}
-	if n := len(d.reply.records); n < cap(d.reply.records)/2 { // they were larger than expected, and may be held for long
+	// Records larger than expected leave room unused, perhaps for long.
+	if n := len(d.reply.records); n < cap(d.reply.records)/2 {
 		d.reply.records = append(make([]rawRecord, 0, n), d.reply.records...)
 	}
 	return &d.reply, nil
 }
 
-// expected is for how many records there is room beforehand in a reply of so
-// many bytes, when limit were asked for.
-func expected(bytes, limit int) int {
+// expectedRecords estimates how many records a reply of so many bytes holds.
+func expectedRecords(bytes, limit int) int {
 	const smallest = 160 // bytes of a record with a few bytes of data
 	return min(limit, bytes/smallest+1)
 }
@@ -76,7 +74,7 @@ func (d *decoder) member(key []byte) error {
 	switch string(key) {
 	case "Records":
 		d.reply.records, d.reply.weight, d.complete = d.reply.records[:0], 0, true
-		if d.in.peek() != '[' { // null is no empty page: what the iterator stands for would be passed
+		if d.in.peek() != '[' { // null is not an empty page: the records at the iterator would be skipped
 			return d.in.expected("[")
 		}
 		return d.in.array(d.record)
@@ -170,8 +168,8 @@ func (d *decoder) record() error {
 	return nil
 }
 
-// key takes a partition key and resolves its escapes where it is. A text that
-// is no UTF-8 may grow by that: what has no room is left out.
+// key takes a partition key and resolves its escapes in place. A text that is
+// not UTF-8 may grow by that: what has no room is cut off.
 func (d *decoder) key() (span, error) {
 	if d.in.peek() != '"' {
 		return span{}, d.in.skip()
@@ -184,7 +182,7 @@ func (d *decoder) key() (span, error) {
 	return span{at, at + copy(d.in.b[at:d.in.at-1], text)}, nil
 }
 
-// data takes base64 and decodes it where it is.
+// data takes base64 and decodes it in place.
 func (d *decoder) data() (span, error) {
 	raw, escaped, err := d.in.quoted()
 	if err != nil {
@@ -200,8 +198,8 @@ func (d *decoder) data() (span, error) {
 	return span{raw.from, raw.from + n}, nil
 }
 
-// escapedData is for writers that escape the slashes of base64, or break its
-// lines.
+// escapedData is for producers of JSON that escape the slashes of base64, or
+// break its lines.
 func (d *decoder) escapedData(raw span) (span, error) {
 	text, err := d.in.unquote(raw)
 	if err != nil {
@@ -211,11 +209,12 @@ func (d *decoder) escapedData(raw span) (span, error) {
 	if err != nil {
 		return span{}, d.in.expected("base64")
 	}
-	return span{raw.from, raw.from + copy(d.in.b[raw.from:raw.to], data)}, nil // it is shorter than its base64
+	return span{raw.from, raw.from + copy(d.in.b[raw.from:raw.to], data)}, nil // shorter than its base64
 }
 
-// sequence takes a sequence number: one that could not be stored is refused
-// here, before anything depends on it.
+// sequence takes a sequence number. It refuses what
+// gerritstream.ParseSequenceNumber would: what could not be stored must not get
+// further.
 func (d *decoder) sequence() (span, error) {
 	raw, escaped, err := d.in.quoted()
 	if err != nil {
@@ -226,6 +225,9 @@ func (d *decoder) sequence() (span, error) {
 	}
 	return raw, nil
 }
+
+// maxSequenceDigits is what gerritstream.ParseSequenceNumber accepts.
+const maxSequenceDigits = 128
 
 // isSequence is gerritstream.ParseSequenceNumber without making a string.
 func isSequence(b []byte) bool {
@@ -240,9 +242,6 @@ func isSequence(b []byte) bool {
 	return true
 }
 
-// maxSequenceDigits is what gerritstream.ParseSequenceNumber accepts.
-const maxSequenceDigits = 128
-
 func (d *decoder) arrival() (int64, error) {
 	if d.in.null() {
 		return noArrival, nil
@@ -252,4 +251,60 @@ func (d *decoder) arrival() (int64, error) {
 		return 0, err
 	}
 	return parseSeconds(number)
+}
+
+// invalidDigit marks a byte that is not a base64 digit. A digit's value takes
+// 24 bits at its place in a group of four, so that an invalid one shows in the
+// bits above after the four are joined.
+const invalidDigit = 0xff << 24
+
+// base64Digits holds the value of every byte as the first, second, third and
+// fourth digit of a group of four. It is never written to.
+var base64Digits = func() (t [4][256]uint32) {
+	for place := range t {
+		for b := range t[place] {
+			t[place][b] = invalidDigit
+		}
+		for value, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+			t[place][b] = uint32(value) << (18 - 6*place)
+		}
+	}
+	return t
+}()
+
+// decodeInPlace decodes canonical base64, padded and without line breaks, into
+// the beginning of its own bytes, and returns how many they are. ok is false
+// for anything else; text is then partly overwritten.
+func decodeInPlace(text []byte) (n int, ok bool) {
+	if len(text)%4 != 0 {
+		return 0, false
+	}
+	whole := len(text)
+	if whole > 0 && text[whole-1] == '=' {
+		whole -= 4
+	}
+	d0, d1, d2, d3 := &base64Digits[0], &base64Digits[1], &base64Digits[2], &base64Digits[3]
+	bad := uint32(0)
+	for i := 0; i < whole; i += 4 {
+		in := text[i : i+4 : i+4]
+		v := d0[in[0]] | d1[in[1]] | d2[in[2]] | d3[in[3]]
+		bad |= v
+		out := text[n : n+3 : n+3] // n <= i: what is written has been read
+		out[0], out[1], out[2] = byte(v>>16), byte(v>>8), byte(v)
+		n += 3
+	}
+	if bad >= 1<<24 {
+		return 0, false
+	}
+	if whole == len(text) {
+		return n, true
+	}
+	v := d0[text[whole]] | d1[text[whole+1]]
+	if text[whole+2] == '=' { // two digits, one byte
+		text[n] = byte(v >> 16)
+		return n + 1, v < 1<<24
+	}
+	v |= d2[text[whole+2]]
+	text[n], text[n+1] = byte(v>>16), byte(v>>8)
+	return n + 2, v < 1<<24
 }

@@ -1,11 +1,11 @@
 package kinesis
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
-
-	"github.com/gerritstream/gerritstream"
 )
 
 // Error is a request that failed. errors.Is finds in it, where they apply,
@@ -13,19 +13,19 @@ import (
 // and what the network reported.
 type Error struct {
 	Operation string // as policies name it: "kinesis:ListShards"
-	Resource  string // what it was about: the stream's ARN, or its name while that is unknown; then "/" and the shard, if any
-	Code      string // the service's, "AccessDeniedException"; "" when the service did not answer
-	Message   string // the first line of what the service, or the network, said
-	Status    int    // of HTTP; 0 when there was no answer
-	RequestID string // the service's; "" when there was no answer
+	Resource  string // the stream's ARN, or its name while that is unknown; then "/" and the shard, if any
+	Code      string // the service's, "AccessDeniedException"; "" if it did not answer
+	Message   string // the first line of what the service or the network reported
+	Status    int    // of HTTP; 0 if there was no answer
+	RequestID string // the service's; "" if there was no answer
 
 	class   class
 	is      error  // a sentinel
 	cause   error  // of the network
-	summary string // what Error says instead
+	summary string // replaces the text that Error composes
 }
 
-// Error says what failed and why, in one line.
+// Error describes the failure in one line.
 func (e *Error) Error() string {
 	if e.summary != "" {
 		return e.summary
@@ -50,100 +50,64 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns what errors.Is and errors.As go on with.
+// Unwrap returns the sentinel and the cause, as far as there are any.
 func (e *Error) Unwrap() []error {
-	var all []error
-	for _, err := range []error{e.is, e.cause} {
-		if err != nil {
-			all = append(all, err)
-		}
-	}
-	return all
+	return slices.DeleteFunc([]error{e.is, e.cause}, func(err error) bool { return err == nil })
 }
 
-// class is what has to be done about an error.
+// class decides how an error is handled.
 type class int
 
 const (
-	transient       class = iota // the network, the service, or something unknown: try again
+	transient       class = iota // of the network, the service, or unknown: try again
 	throttled                    // too many requests: try again, more slowly
 	denied                       // credentials or permission
 	keyDenied                    // the same for the key that the stream is encrypted with
 	notFound                     // the stream or the shard
-	notReady                     // the stream is being made or changed
-	badArgument                  // the service does not accept what it was asked
-	badPosition                  // nor the position that was asked for
+	notReady                     // the stream is being created or changed
+	badArgument                  // the service refuses the request's contents
+	badPosition                  // in particular the position
 	iteratorExpired              // or a page token
-	tooLarge                     // the reply did not fit
-	noRoom                       // nor into what was reserved for it
+	tooLarge                     // the reply exceeds what a page may have
+	noRoom                       // the reply exceeds what was reserved for it
 	unconfirmed                  // the reply has to come again before it is believed
 )
 
-// classes are the codes that Kinesis and STS use, and AWS' front ends. They are
-// also the codes that an Observer is shown.
-var classes = map[string]class{
-	"ProvisionedThroughputExceededException": throttled,
-	"LimitExceededException":                 throttled,
-	"KMSThrottlingException":                 throttled,
-	"ThrottlingException":                    throttled,
-	"Throttling":                             throttled,
-	"ThrottledException":                     throttled,
-	"RequestLimitExceeded":                   throttled,
-	"RequestThrottled":                       throttled,
-	"RequestThrottledException":              throttled,
-	"TooManyRequestsException":               throttled,
+// classes holds the codes of Kinesis, STS and AWS' front ends. An Observer is
+// shown no others of the service. It is never written to.
+var classes = func() map[string]class {
+	m := map[string]class{}
+	for c, codes := range map[class]string{
+		throttled: `ProvisionedThroughputExceededException LimitExceededException KMSThrottlingException
+			ThrottlingException Throttling ThrottledException RequestLimitExceeded RequestThrottled
+			RequestThrottledException TooManyRequestsException`,
+		denied: `AccessDeniedException AccessDenied UnrecognizedClientException InvalidSignatureException
+			SignatureDoesNotMatch IncompleteSignatureException IncompleteSignature InvalidClientTokenId
+			InvalidAccessKeyId ExpiredTokenException ExpiredToken RequestExpired RequestTimeTooSkewed
+			MissingAuthenticationTokenException MissingAuthenticationToken OptInRequired NotAuthorized AuthFailure`,
+		keyDenied: `KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException
+			KMSOptInRequired`,
+		notFound:        `ResourceNotFoundException`,
+		notReady:        `ResourceInUseException`,
+		badArgument:     `InvalidArgumentException ValidationException`,
+		iteratorExpired: `ExpiredIteratorException ExpiredNextTokenException`,
+		transient: `InternalFailure InternalFailureException InternalServerError ServiceUnavailable
+			ServiceUnavailableException SerializationException UnknownOperationException`,
+	} {
+		for code := range strings.FieldsSeq(codes) {
+			m[code] = c
+		}
+	}
+	return m
+}()
 
-	"AccessDeniedException":               denied,
-	"AccessDenied":                        denied,
-	"UnrecognizedClientException":         denied,
-	"InvalidSignatureException":           denied,
-	"SignatureDoesNotMatch":               denied,
-	"IncompleteSignatureException":        denied,
-	"IncompleteSignature":                 denied,
-	"InvalidClientTokenId":                denied,
-	"InvalidAccessKeyId":                  denied,
-	"ExpiredTokenException":               denied,
-	"ExpiredToken":                        denied,
-	"RequestExpired":                      denied,
-	"RequestTimeTooSkewed":                denied,
-	"MissingAuthenticationTokenException": denied,
-	"MissingAuthenticationToken":          denied,
-	"OptInRequired":                       denied,
-	"NotAuthorized":                       denied,
-	"AuthFailure":                         denied,
-
-	"KMSAccessDeniedException": keyDenied,
-	"KMSDisabledException":     keyDenied,
-	"KMSInvalidStateException": keyDenied,
-	"KMSNotFoundException":     keyDenied,
-	"KMSOptInRequired":         keyDenied,
-
-	"ResourceNotFoundException": notFound,
-	"ResourceInUseException":    notReady,
-
-	"InvalidArgumentException": badArgument,
-	"ValidationException":      badArgument,
-
-	"ExpiredIteratorException":  iteratorExpired,
-	"ExpiredNextTokenException": iteratorExpired,
-
-	"InternalFailure":             transient,
-	"InternalFailureException":    transient,
-	"InternalServerError":         transient,
-	"ServiceUnavailable":          transient,
-	"ServiceUnavailableException": transient,
-	"SerializationException":      transient,
-	"UnknownOperationException":   transient,
-}
-
-// classify says what has to be done about a code that came with a status of
-// HTTP.
+// classify returns the class of a code that came with a status of HTTP.
 func classify(code string, status int) class {
 	if c, known := classes[code]; known {
 		return c
 	}
 	switch status {
-	case 401, 403, 407: // of something in between that does not speak the service's language
+	case 401, 403, 407: // from a proxy that does not speak the service's protocol
 		return denied
 	case 429:
 		return throttled
@@ -151,13 +115,13 @@ func classify(code string, status int) class {
 	return transient
 }
 
-// sentinel is the root package's error for a class, as far as the class alone
-// tells.
-func (c class) sentinel() error {
-	if c == denied || c == keyDenied {
-		return gerritstream.ErrDenied
+// errClass returns the class of an error of attempt.
+func errClass(err error) class {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.class
 	}
-	return nil
+	return transient
 }
 
 // maxMessage bounds what is kept of a message.
@@ -166,9 +130,9 @@ const maxMessage = 500
 // userInURL is the user, and the password, of a URL in a message.
 var userInURL = regexp.MustCompile(`//[^/\s"']*@`)
 
-// firstLine cuts a message to its first line. What follows in AWS' answers to a
-// wrong signature is the request that should have been signed, with the session
-// token in it. URLs lose their user and password.
+// firstLine cuts a message to its first line and hides the users and passwords
+// of URLs. In AWS' answers to a wrong signature the next line is the request
+// that should have been signed, with the session token in it.
 func firstLine(message string) string {
 	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
 	message, _, _ = strings.Cut(message, "The Canonical String")
@@ -179,11 +143,16 @@ func firstLine(message string) string {
 	return strings.TrimSpace(message)
 }
 
-// malformedError is a reply of a success without something that each such reply
-// has: it says what.
-type malformedError string
+// replyError is a reply with a status of success that cannot be used.
+type replyError struct {
+	label   string // for the Observer
+	class   class
+	message string
+}
 
-func (e malformedError) Error() string { return "the reply has " + string(e) }
+func (e *replyError) Error() string { return e.message }
 
-// retrying marks an error that the Source goes on after.
-func retrying(err error) error { return fmt.Errorf("%w: %w", gerritstream.ErrRetrying, err) }
+// malformed returns the error of a reply that is not what each such reply is.
+func malformed(format string, args ...any) error {
+	return &replyError{label: "Malformed", message: fmt.Sprintf(format, args...)}
+}

@@ -20,14 +20,8 @@ func (k hashKey) compare(other hashKey) int {
 	return cmp.Or(cmp.Compare(k.high, other.high), cmp.Compare(k.low, other.low))
 }
 
-// hashOf is the key that a record gets by its partition key.
-func hashOf(partitionKey []byte) hashKey {
-	sum := md5.Sum(partitionKey) //nolint:gosec // see above
-	return hashKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])}
-}
-
-// parseHashKey reads a decimal key. ok is false if it is none, or has more than
-// 128 bits.
+// parseHashKey parses a decimal key. ok is false if it is none, or has more
+// than 128 bits.
 func parseHashKey[T string | []byte](text T) (key hashKey, ok bool) {
 	for i := range len(text) {
 		digit := uint64(text[i] - '0')
@@ -49,12 +43,12 @@ func parseHashKey[T string | []byte](text T) (key hashKey, ok bool) {
 // hashRange is the keys of a shard, both ends included.
 type hashRange struct{ first, last hashKey }
 
-// allKeys is the range of a shard of which the service does not tell it.
+// allKeys is the range of a shard whose range is unknown: records not known to
+// be foreign are kept.
 var allKeys = hashRange{last: hashKey{1<<64 - 1, 1<<64 - 1}}
 
-// convertRange reads a shard's range from a listing. One that says nothing, or
-// nothing that can be understood, is that of all keys: what is not known to be
-// foreign is kept. moto's last shard ends at 2^128, which no key has.
+// convertRange converts a shard's range from a listing. moto's last shard ends
+// at 2^128, which no key has.
 func convertRange(in *types.HashKeyRange) (out hashRange) {
 	if in == nil || in.StartingHashKey == nil || in.EndingHashKey == nil {
 		return allKeys
@@ -69,32 +63,31 @@ func convertRange(in *types.HashKeyRange) (out hashRange) {
 }
 
 // isForeign reports whether a record within an aggregate belongs to another
-// shard, as the KCL decides it: by the explicit hash key if it has one, else by
-// its partition key. A record whose key is not known, or is none, is the
-// shard's own.
+// shard, as the KCL decides it: by its explicit hash key, or else by its
+// partition key. A record whose key is unknown or invalid is the shard's own.
 func (r hashRange) isForeign(partitionKey, explicit []byte) bool {
-	key, ok := hashOf(partitionKey), partitionKey != nil
+	sum := md5.Sum(partitionKey) //nolint:gosec // see above
+	key, ok := hashKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])}, partitionKey != nil
 	if explicit != nil {
 		key, ok = parseHashKey(explicit)
 	}
 	return ok && (key.compare(r.first) < 0 || key.compare(r.last) > 0)
 }
 
-// ranges are those of the shards, as they were listed last.
+// ranges holds the shards' ranges as they were last listed.
 type ranges struct {
 	mu     sync.Mutex
 	listed map[gerritstream.ShardID]hashRange // under mu
 }
 
-// note takes in a complete listing.
+// note records a complete listing.
 func (r *ranges) note(listed map[gerritstream.ShardID]hashRange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.listed = listed
 }
 
-// of returns a shard's range; of one that the last listing has not, all keys
-// and false.
+// of returns a shard's range; all keys and false if it was not listed.
 func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,7 +99,8 @@ func (r *ranges) of(shard gerritstream.ShardID) (hashRange, bool) {
 }
 
 // findRange makes sure that the reading knows its shard's hash keys, if records
-// of others are to be marked. It lists the shards if nobody has.
+// of other shards are marked. It lists the shards if the last listing did not
+// have the shard.
 func (r *reading) findRange(ctx context.Context) error {
 	if !r.source.markForeign || r.own != nil {
 		return nil

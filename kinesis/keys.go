@@ -13,11 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Keys is a key that is held in memory: its id and its secret, and a few words
-// that say where they came from. Whoever prints it, in whatever way, gets those
-// words and nothing else. The zero Keys is none.
+// Keys is a key held in memory: its id and its secret, and a few words on where
+// they came from. Those words are all that is ever printed of it, in whatever
+// way. The zero Keys is no key.
 type Keys struct {
-	held func() (id, secret, from string) // a function: what prints structs by reflection does not see what one holds
+	held func() (id, secret, from string) // a function hides its values from printing by reflection
 	read func() (Keys, error)             // nil: the key does not change
 }
 
@@ -28,17 +28,16 @@ var (
 	_ aws.CredentialsProvider = Keys{}
 )
 
-// NewKeys returns a key. from is what it is called in logs and errors, such as
+// NewKeys returns a key. from names where it came from, in logs and errors:
 // "zuul.conf [connection gerrit]".
 func NewKeys(id, secret, from string) Keys {
 	return Keys{held: func() (string, string, string) { return id, secret, from }}
 }
 
-// Reread returns the key with a way to read it again where it came from: a
-// Source does so every five minutes, and when the service refuses the key. read
-// may be called by several goroutines at once. Its error is as passing as that
-// of a file that cannot be read, and a key that is none, or unsound, is an
-// error as well.
+// Reread returns the key with a way to read it again where it came from. A
+// Source calls read every five minutes, and when the service refuses the key;
+// read may be called by several goroutines at once. An error of read, and a key
+// that is zero or incomplete, count like a key file that cannot be read.
 func (k Keys) Reread(read func() (Keys, error)) Keys {
 	k.read = read
 	return k
@@ -47,7 +46,7 @@ func (k Keys) Reread(read func() (Keys, error)) Keys {
 // IsZero reports whether there is no key.
 func (k Keys) IsZero() bool { return k.held == nil }
 
-// String says where the key came from; "" for the zero Keys.
+// String returns where the key came from; "" for the zero Keys.
 func (k Keys) String() string {
 	if k.held == nil {
 		return ""
@@ -68,20 +67,20 @@ func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // Retrieve implements [aws.CredentialsProvider]. What it returns holds the key
 // in the clear.
 func (k Keys) Retrieve(context.Context) (found aws.Credentials, err error) {
-	is := k
+	current := k
 	if k.read != nil {
-		if is, err = k.read(); err != nil {
+		if current, err = k.read(); err != nil {
 			return aws.Credentials{}, fmt.Errorf("read credentials: %w", err)
 		}
 		found.CanExpire, found.Expires = true, time.Now().Add(rereadInterval)
 	}
-	switch problem := is.problem(); {
-	case is.held == nil:
+	switch problem := current.problem(); {
+	case current.held == nil:
 		return aws.Credentials{}, fmt.Errorf("read credentials: there is no key in %s", k)
 	case problem != "":
 		return aws.Credentials{}, fmt.Errorf("read credentials: %s: %s", k, problem)
 	}
-	found.AccessKeyID, found.SecretAccessKey, found.Source = is.held()
+	found.AccessKeyID, found.SecretAccessKey, found.Source = current.held()
 	return found, nil
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
@@ -17,10 +17,10 @@ import (
 // List implements [gerritstream.Source]: DescribeStreamSummary, and ListShards
 // for every page.
 //
-// A stream that is being made or deleted is a passing error that says so. Every
-// request is tried up to three times within three seconds.
+// A stream that is being created or deleted is a transient error. Every request
+// is tried up to three times within three seconds.
 func (s *Source) List(ctx context.Context) (gerritstream.Listing, error) {
-	stream, now, err := s.describe(ctx)
+	summary, now, err := s.describe(ctx)
 	if err != nil {
 		return gerritstream.Listing{}, err
 	}
@@ -34,50 +34,58 @@ func (s *Source) List(ctx context.Context) (gerritstream.Listing, error) {
 	if err != nil {
 		return gerritstream.Listing{}, err
 	}
-	return gerritstream.Listing{Stream: stream.stream, Retention: stream.retention, Shards: shards, Now: now}, nil
+	return gerritstream.Listing{Stream: summary.stream, Retention: summary.retention, Shards: shards, Now: now}, nil
 }
 
-// described is what DescribeStreamSummary tells.
+// streamSummary is what DescribeStreamSummary returns.
 type streamSummary struct {
 	stream    gerritstream.Stream
 	retention time.Duration
 }
 
 // describe asks for the stream. From then on its ARN is known.
-func (s *Source) describe(ctx context.Context) (streamSummary, time.Time, error) {
+func (s *Source) describe(ctx context.Context) (summary streamSummary, now time.Time, err error) {
 	var out *awskinesis.DescribeStreamSummaryOutput
-	asked := time.Now()
-	now, err := s.persist(ctx, target{operation: "DescribeStreamSummary"}, func(ctx context.Context) (err error) {
+	began := time.Now()
+	now, err = s.persist(ctx, target{operation: "DescribeStreamSummary"}, func(ctx context.Context) (err error) {
 		in := &awskinesis.DescribeStreamSummaryInput{StreamName: &s.stream, StreamARN: s.arn.Load()}
 		out, err = s.client.DescribeStreamSummary(ctx, in)
 		return err
 	})
 	if err != nil {
-		return streamSummary{}, time.Time{}, s.notFoundError(err)
+		return summary, now, s.notFoundError(err)
 	}
 	d := out.StreamDescriptionSummary
 	if d == nil || d.StreamARN == nil || d.StreamCreationTimestamp == nil || d.RetentionPeriodHours == nil {
-		return streamSummary{}, time.Time{}, fmt.Errorf("describe %s: the reply lacks the ARN, the creation time or the retention", s.resource(""))
+		return summary, now, fmt.Errorf("describe %s: the reply lacks the ARN, the creation time or the retention",
+			s.resource(""))
 	}
 	if asked := s.arn.Load(); asked != nil && *asked != *d.StreamARN {
-		return streamSummary{}, time.Time{}, s.otherStream(*asked, *d.StreamARN)
+		return summary, now, &Error{
+			Operation: "kinesis:DescribeStreamSummary", Resource: *asked,
+			class: notFound, is: gerritstream.ErrStreamNotFound,
+			summary: fmt.Sprintf("stream %s not found: the service answers for %s; "+
+				"check the account and the region in the ARN, the endpoint, and whose credentials these are",
+				*asked, *d.StreamARN),
+		}
 	}
 	s.arn.Store(d.StreamARN)
 	switch d.StreamStatus {
 	case types.StreamStatusCreating:
-		return streamSummary{}, time.Time{}, fmt.Errorf("stream %s is still being created", *d.StreamARN)
+		return summary, now, fmt.Errorf("stream %s is still being created", *d.StreamARN)
 	case types.StreamStatusDeleting:
-		return streamSummary{}, time.Time{}, fmt.Errorf("stream %s is being deleted", *d.StreamARN)
+		return summary, now, fmt.Errorf("stream %s is being deleted", *d.StreamARN)
 	}
 	created := d.StreamCreationTimestamp.Round(time.Millisecond).UTC()
-	s.creation.note(asked, created)
+	s.creation.note(began, created)
 	return streamSummary{
 		stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: created},
 		retention: time.Duration(*d.RetentionPeriodHours) * time.Hour,
 	}, now, nil
 }
 
-// streamMissing says of a stream that is not found where it was looked for.
+// notFoundError makes an error ErrStreamNotFound if the stream was not found,
+// and has it name where the stream was looked for.
 func (s *Source) notFoundError(err error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.class != notFound {
@@ -93,32 +101,62 @@ func (s *Source) notFoundError(err error) error {
 		account = " under account " + account
 	}
 	e.is = gerritstream.ErrStreamNotFound
-	e.summary = fmt.Sprintf("stream %s not found in %s%s: check the stream's name, the region, and whose credentials these are",
-		s.stream, s.region, account)
+	e.summary = fmt.Sprintf("stream %s not found in %s%s: "+
+		"check the stream's name, the region, and whose credentials these are", s.stream, s.region, account)
 	return e
 }
 
-// otherStream is the error of a service that has another stream under the name,
-// in another account or region.
-func (s *Source) otherStream(asked, found string) error {
-	return &Error{
-		Operation: "kinesis:DescribeStreamSummary", Resource: asked, class: notFound, is: gerritstream.ErrStreamNotFound,
-		summary: fmt.Sprintf("stream %s not found: the service answers for %s; check the account and the region in the ARN, the endpoint, "+
-			"and whose credentials these are", asked, found),
+// creation holds when the stream was created: the one sign that a stream was
+// deleted and another was created under its name.
+type creation struct {
+	turn chan struct{} // capacity 1: full while a reading asks for it
+
+	mu      sync.Mutex
+	asked   time.Time // under mu, local: when the newest description was asked for; zero: none
+	created time.Time // under mu: what it reported
+}
+
+// note records a description that was asked for at a time.
+func (c *creation) note(asked, created time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !asked.Before(c.asked) {
+		c.asked, c.created = asked, created
 	}
+}
+
+func (c *creation) latest() (asked, created time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked, c.created
+}
+
+// createdSince returns when the stream was created, by a description asked for
+// at that time or later. Readings that ask together share one.
+func (s *Source) createdSince(ctx context.Context, since time.Time) (time.Time, error) {
+	select {
+	case s.creation.turn <- struct{}{}:
+	case <-ctx.Done():
+		return time.Time{}, ctx.Err()
+	}
+	defer func() { <-s.creation.turn }()
+	if asked, created := s.creation.latest(); !asked.Before(since) {
+		return created, nil
+	}
+	summary, _, err := s.describe(ctx)
+	return summary.stream.Created, err
 }
 
 // listShards lists all pages, or none.
 func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 	var shards []gerritstream.Shard
 	keys := map[gerritstream.ShardID]hashRange{}
-	// With a token the service refuses anything else that names the stream: the
-	// name, and the ARN as well.
+	// With a token the service refuses the stream's name, and its ARN as well.
 	for in := (&awskinesis.ListShardsInput{StreamName: &s.stream, StreamARN: s.arn.Load()}); ; {
 		var out *awskinesis.ListShardsOutput
 		_, err := s.persist(ctx, target{operation: "ListShards"}, func(ctx context.Context) (err error) {
 			if out, err = s.client.ListShards(ctx, in); err == nil && out.Shards == nil {
-				err = malformedError("no Shards")
+				err = malformed("the reply has no Shards")
 			}
 			return err
 		})
@@ -146,7 +184,8 @@ func (s *Source) listShards(ctx context.Context) ([]gerritstream.Shard, error) {
 }
 
 func convertShard(in *types.Shard) (out gerritstream.Shard, err error) {
-	if in.ShardId == nil || *in.ShardId == "" || in.SequenceNumberRange == nil || in.SequenceNumberRange.StartingSequenceNumber == nil {
+	if in.ShardId == nil || *in.ShardId == "" ||
+		in.SequenceNumberRange == nil || in.SequenceNumberRange.StartingSequenceNumber == nil {
 		return out, errors.New("a shard lacks its id or its sequence numbers")
 	}
 	out.ID = gerritstream.ShardID(*in.ShardId)
@@ -164,25 +203,18 @@ func convertShard(in *types.Shard) (out gerritstream.Shard, err error) {
 	return out, err
 }
 
-const (
-	persistFor   = 3 * time.Second
-	persistTimes = 3
-)
-
-// persist is attempt for a request that somebody waits for: what passes is
-// tried again, for a short while.
-func (s *Source) persist(ctx context.Context, t target, send func(context.Context) error) (time.Time, error) {
-	began := time.Now()
-	for tried := 1; ; tried++ {
-		now, err := s.attempt(ctx, t, send)
-		c := errClass(err)
-		if err == nil || ctx.Err() != nil || c != transient && c != throttled || tried == persistTimes || time.Since(began) > persistFor {
-			return now, err
-		}
-		s.log.Debug("trying again", "operation", t.operation, "err", err)
-		bound := firstBound << (tried - 1)
-		if err := sleep(ctx, bound/2+rand.N(bound/2)); err != nil { //nolint:gosec // jitter is no secret
-			return now, err
+// findShard finds a shard in a complete listing. Its error has the class
+// notFound if the shard is not listed.
+func (s *Source) findShard(ctx context.Context, id gerritstream.ShardID) (gerritstream.Shard, error) {
+	shards, err := s.listShards(ctx)
+	if err != nil {
+		return gerritstream.Shard{}, err
+	}
+	for _, shard := range shards {
+		if shard.ID == id {
+			return shard, nil
 		}
 	}
+	return gerritstream.Shard{}, &Error{Operation: "kinesis:ListShards", Resource: s.resource(string(id)),
+		class: notFound, Message: "the shard is not listed"}
 }

@@ -7,66 +7,59 @@ import (
 )
 
 // A shard grants five reads and 2 MiB a second to all its polling readers
-// together. A reader that has not met another one takes four of the five.
-// Readers that meet settle at fair shares, as TCP does: who is refused slows
-// down by a factor, and who is not speeds up by a constant, so that the faster
-// one gives up more and gains no more.
+// together. A reader that meets no other one takes four of the five. Readers
+// that meet settle at fair shares, as TCP does: a refused reader slows down by
+// a factor, the others speed up by a constant, so that the faster one gives up
+// more and gains no more.
 const (
 	minGap         = 200 * time.Millisecond // between requests about one shard, whatever happens
-	catchUpGap     = 250 * time.Millisecond // between reads while behind
+	catchUpGap     = 250 * time.Millisecond // between reads while the reader lags
 	readBytesASec  = 2 << 20
-	maxShared      = time.Second // the most that sharing a shard spaces reads: what the KCL does from the start
+	maxShared      = time.Second // the longest gap due to other readers; the KCL starts with it
 	sharedRelief   = 0.05        // reads a second more, each second: from one read a second to four in a minute
 	sharedPatience = 10 * time.Second
 	firstBound     = 500 * time.Millisecond
 	maxFailedBound = 30 * time.Second
 )
 
-// pacer says when the next request about a shard is due. It belongs to one
+// pacer decides when the next request about a shard is due. It belongs to one
 // reading's goroutine.
 type pacer struct {
 	poll    time.Duration // between reads at the tip
 	began   time.Time     // when the last read began
-	due     time.Time     // when the next one may
-	gap     time.Duration // between reads if nobody else reads
-	shared  time.Duration // the spacing that sharing the shard taught; zero: none
+	due     time.Time     // when the next one may begin
+	gap     time.Duration // between reads without other readers
+	shared  time.Duration // the gap learnt from refusals; zero: none
 	refused time.Time     // when the first request since the last success was throttled; zero: none
 	bound   time.Duration // of the last pause after another failure; zero: the last read succeeded
 }
 
-// wait waits until the next request is due; its error is the context's.
-func (p *pacer) wait(ctx context.Context) error { return sleep(ctx, time.Until(p.due)) }
-
-// reading notes that a read begins.
-func (p *pacer) reading() { p.began = time.Now() }
-
-// succeeded plans the read after one that gave so many bytes.
-func (p *pacer) succeeded(behind bool, bytes int) {
+// succeeded plans the read after one that returned so many bytes.
+func (p *pacer) succeeded(lagging bool, bytes int) {
 	p.bound, p.refused = 0, time.Time{}
 	p.gap = p.poll
-	if behind {
+	if lagging {
 		p.gap = catchUpGap
 	}
 	if p.shared = faster(p.shared); p.shared <= p.gap {
 		p.shared = 0
 	}
 	paid := time.Duration(bytes) * time.Second / readBytesASec
-	paid += paid/20 + time.Millisecond // the service counts from when it is reached, which varies
-	// No reader is given anything before the last page is paid for. Where
-	// others read too, each gets its turn after that.
+	paid += paid/20 + time.Millisecond // the service counts from when the request arrives, which varies
+	// The shard gives no reader anything before the last page is paid for.
+	// Other readers then get their turn.
 	p.due = p.began.Add(max(p.gap, p.shared+paid))
 }
 
-// faster is the spacing after one read at a spacing that was not refused.
-func faster(spacing time.Duration) time.Duration {
-	seconds := spacing.Seconds()
-	return time.Duration(float64(spacing) / (1 + sharedRelief*seconds*seconds))
+// faster returns the gap after a read at a gap that was not refused.
+func faster(gap time.Duration) time.Duration {
+	seconds := gap.Seconds()
+	return time.Duration(float64(gap) / (1 + sharedRelief*seconds*seconds))
 }
 
-// throttled plans the next request after one that was refused for being too
-// many: half as many again are left out, down to one read a second. It reports
-// whether that is trouble: a few refusals are how readers of a shard learn of
-// each other.
+// throttled plans the next request after a refused one: with half as long a gap
+// again, up to a second. It reports whether the refusals are trouble; a few are
+// how readers of a shard learn of each other.
 func (p *pacer) throttled() (trouble bool) {
 	if p.refused.IsZero() {
 		p.refused = time.Now()
@@ -76,14 +69,14 @@ func (p *pacer) throttled() (trouble bool) {
 	return time.Since(p.refused) >= sharedPatience
 }
 
-// failed plans the next request after one that failed otherwise: exponential
-// back-off with full jitter.
+// failed plans the next request after another failure: exponential back-off
+// with full jitter.
 func (p *pacer) failed() {
 	p.bound = min(max(2*p.bound, firstBound), maxFailedBound)
 	p.pause(rand.N(p.bound + 1)) //nolint:gosec // jitter is no secret
 }
 
-// again plans the next request after one that has to be made in another way.
+// soon plans a request that replaces the last one, made in another way.
 func (p *pacer) soon() { p.pause(0) }
 
 func (p *pacer) pause(d time.Duration) { p.due = time.Now().Add(max(d, minGap)) }

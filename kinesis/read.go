@@ -3,28 +3,30 @@ package kinesis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
 	"github.com/gerritstream/gerritstream"
 )
 
 // Read implements [gerritstream.Source] by polling.
 //
-// A page is a batch, except when aggregates make more than 10,000 records of
-// it: then it comes in several batches, and each waits for the one before to be
-// Done. Of these only the last can have End or a Behind of 0.
+// Each GetRecords reply is one Page, except when aggregates expand to more than
+// 10,000 records: then it comes in several Pages, each after the one before is
+// Done, and only the last can have End or a Lag of 0.
 //
 // A shard's reads are shared with its other readers: throttled requests slow
-// the reading down to a read a second, and are trouble only when none has
-// succeeded for 10 s. Faults of the network or the service, missing permissions
-// and unusable keys are each shown as an ErrRetrying at once and tried again,
-// and so is a reply that is not what a reply has to be; an iterator that has
-// expired is replaced without a word. An aggregate whose checksum or structure
-// is wrong, or that is empty, is one Record that is Bad.
-func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+// the reading down to a read a second, and are reported only when none has
+// succeeded for 10 s. Faults of the network or the service, missing
+// permissions, unusable keys and malformed replies are each reported as an
+// ErrRetrying at once and retried; an expired iterator is replaced silently. An
+// aggregate that is corrupt or empty is one Record that is Bad.
+func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position,
+) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
 		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
 		r.checked, r.created = s.creation.latest()
@@ -36,34 +38,34 @@ func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerr
 type reading struct {
 	source   *Source
 	shard    gerritstream.ShardID
-	cursor   gerritstream.Position // behind what has been yielded
+	cursor   gerritstream.Position // after what has been yielded
 	iterator string                // for what comes next; "": to be sought
-	fresh    bool                  // the iterator was sought for the request under way
+	fresh    bool                  // the iterator was sought for the current request
 	limit    int32                 // of records asked for
-	ending   ending
-	own      *hashRange // the shard's hash keys; nil: not known, or not needed
+	end      end
+	own      *hashRange // the shard's hash keys; nil: unknown, or not needed
 	pace     pacer
-	atTip    bool  // the last page came to the tip
-	recent   int64 // the bytes that pages have taken; what was long ago counts less
+	atTip    bool  // the last page reached the tip
+	recent   int64 // bytes that pages have taken, the latest counting most
 
-	created time.Time // of the stream as the reading began; zero: not known
-	checked time.Time // local: when that was looked at last
-	refused time.Time // local: when the last iterator was refused; zero: none
+	created time.Time // of the stream when the reading began; zero: unknown
+	checked time.Time // local: when created was last checked
+	refused time.Time // local: when the last iterator was refused; zero: never
 }
 
 func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) bool) {
 	for {
 		p, err := r.next(ctx)
-		goOn := false
+		more := false
 		if err == nil {
 			r.advance(p)
-			goOn, err = p.yield(ctx, yield)
-			goOn = goOn && p.reply.next != ""
+			more, err = p.yield(ctx, yield)
+			more = more && p.reply.next != ""
 		}
 		if err != nil {
-			goOn = r.handle(ctx, err, yield)
+			more = r.handle(ctx, err, yield)
 		}
-		if !goOn {
+		if !more {
 			return
 		}
 	}
@@ -71,11 +73,11 @@ func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) 
 
 // next waits until a read is due and makes it.
 func (r *reading) next(ctx context.Context) (*page, error) {
-	if err := r.pace.wait(ctx); err != nil {
+	if err := sleep(ctx, time.Until(r.pace.due)); err != nil {
 		return nil, err
 	}
-	// First the room, then the iterator: one that waited for room would have
-	// expired where memory is scarce for long.
+	// First the memory, then the iterator: while it waited for memory, an
+	// iterator could expire.
 	room, err := r.source.budget.Reserve(ctx, r.reserve())
 	if err != nil {
 		return nil, err
@@ -88,9 +90,8 @@ func (r *reading) next(ctx context.Context) (*page, error) {
 	return p, nil
 }
 
-// reserve is how many bytes to reserve for the next page. Readers are at the
-// tip for most of their lives, where pages are small and many shards want to be
-// read at once.
+// reserve returns how many bytes to reserve for the next page. Readers are
+// mostly at the tip, where pages are small and many shards are read at once.
 func (r *reading) reserve() int64 {
 	if !r.atTip {
 		return pageReserve
@@ -98,7 +99,7 @@ func (r *reading) reserve() int64 {
 	return min(max(2*r.recent, minReserve), pageReserve)
 }
 
-// fetch gets a page into a room, after an iterator if there is none.
+// fetch gets a page, after an iterator if there is none.
 func (r *reading) fetch(ctx context.Context, room *Reservation) (*page, error) {
 	r.fresh = r.iterator == ""
 	if r.fresh {
@@ -116,16 +117,16 @@ func (r *reading) fetch(ctx context.Context, room *Reservation) (*page, error) {
 	return p, err
 }
 
-// getRecords makes one request for a page, within memory that is reserved
-// already, or free.
+// getRecords makes one request for a page. The page takes the memory of room,
+// and more if that is free.
 func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, error) {
 	p := &page{memory: memory{room: room}, own: r.own}
-	take := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
+	receive := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.source.arn.Load(), Limit: &r.limit}
-	r.pace.reading()
+	r.pace.began = time.Now()
 	now, err := r.source.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
 		_, err := r.source.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
-			o.Protocol = &pageProtocol{o.Protocol, take}
+			o.Protocol = &pageProtocol{o.Protocol, receive}
 		})
 		return err
 	})
@@ -133,20 +134,20 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 	case err != nil:
 		return nil, err
 	case now.IsZero():
-		return nil, &Error{Operation: "kinesis:GetRecords", Resource: r.source.resource(string(r.shard)), Message: "the reply has no Date"}
+		return nil, r.badReply("the reply has no Date")
 	}
 	p.now = now
 	return p, nil
 }
 
-// take reads and decodes a reply. Its memory is reserved before it is used.
+// receive reads and decodes a reply. It reserves memory before using it.
 func (r *reading) receive(p *page, resp *smithyhttp.Response) (err error) {
 	room := p.memory.room
 	if p.buf, err = readBody(resp.Body, resp.ContentLength, room.TryGrow); err != nil {
 		return err
 	}
 	r.source.observer.ReplyBytes(len(p.buf))
-	if !room.TryGrow(int64(cap(p.buf)) + int64(expected(len(p.buf), int(r.limit)))*rawRoom) {
+	if !room.TryGrow(int64(cap(p.buf)) + int64(expectedRecords(len(p.buf), int(r.limit)))*rawRoom) {
 		return errNoRoom
 	}
 	if p.reply, err = decodeReply(p.buf, int(r.limit)); err != nil {
@@ -159,9 +160,9 @@ func (r *reading) receive(p *page, resp *smithyhttp.Response) (err error) {
 	return nil
 }
 
-// pass moves on behind a page that is about to be yielded.
+// advance moves the reading past a page that is about to be yielded.
 func (r *reading) advance(p *page) {
-	r.iterator, r.ending.replies = p.reply.next, 0
+	r.iterator, r.end.replies = p.reply.next, 0
 	r.atTip = p.reply.lag == 0
 	r.recent = max(p.needs(min(p.total, maxRecords)), r.recent-r.recent/8)
 	r.limit = min(r.limit+r.limit/4+1, maxRecords)
@@ -178,17 +179,18 @@ func (r *reading) advance(p *page) {
 	}
 }
 
-// bear yields an error and returns whether the reading goes on after it.
+// handle plans how to go on after an error, yields it unless it is part of
+// normal reading, and reports whether to go on.
 func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream.Page, error) bool) bool {
-	if ctx.Err() != nil {
-		yield(gerritstream.Page{}, ctx.Err())
-		return false
-	}
 	var e *Error
-	if !errors.As(err, &e) {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if ctx.Err() != nil || !errors.As(err, &e) {
 		yield(gerritstream.Page{}, err)
 		return false
 	}
+	log := r.source.log.With("shard", string(r.shard))
 	switch e.class {
 	case badPosition:
 		yield(gerritstream.Page{}, e)
@@ -200,7 +202,7 @@ func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream
 	case iteratorExpired:
 		r.iterator, r.refused = "", time.Now()
 		if !r.fresh {
-			r.source.log.Debug("the iterator has expired", "shard", string(r.shard))
+			log.Debug("iterator expired")
 			r.pace.soon()
 			return true
 		}
@@ -208,23 +210,23 @@ func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream
 	case tooLarge:
 		if r.limit > 1 {
 			r.limit /= 2
-			r.source.log.Debug("the page is too large: asking for fewer records", "shard", string(r.shard), "limit", r.limit)
+			log.Debug("page too large; asking for fewer records", "limit", r.limit)
 			r.pace.soon()
 			return true
 		}
 		r.pace.failed()
 	case noRoom:
 		r.atTip = false // with all of the reserve it fits
-		r.source.log.Debug("the page is larger than pages have been: reading it again", "shard", string(r.shard))
+		log.Debug("page exceeds its reservation; reading it again")
 		r.pace.soon()
 		return true
 	case unconfirmed:
-		r.source.log.Debug("asking again whether the shard has ended", "shard", string(r.shard), "err", e)
+		log.Debug("confirming the end of the shard", "err", e)
 		r.pace.soon()
 		return true
 	case throttled:
 		if !r.pace.throttled() {
-			r.source.log.Debug("throttled: reading more slowly", "shard", string(r.shard), "err", e)
+			log.Debug("throttled; reading more slowly", "err", e)
 			return true
 		}
 	case badArgument: // the iterator is refused, though the service made it
@@ -233,5 +235,56 @@ func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream
 	default:
 		r.pace.failed()
 	}
-	return yield(gerritstream.Page{}, retrying(e))
+	return yield(gerritstream.Page{}, fmt.Errorf("%w: %w", gerritstream.ErrRetrying, e))
+}
+
+// A reply without a next iterator ends a shard only with proof, because nothing
+// after the end is ever read:
+//
+//   - It names the shard's children, as AWS does. A service that has ever named
+//     children must always do so.
+//   - Or a complete listing has the shard's last number, and endReplies replies
+//     in a row end the shard. kinesalite never names children.
+//
+// Any other such reply is malformed: it is reported, and asked for again with
+// the same iterator.
+const endReplies = 3
+
+// end is what a reading knows about the end of its shard. It belongs to the
+// reading's goroutine.
+type end struct {
+	listed  bool // a complete listing had the shard's last number
+	replies int  // in a row without a next iterator and children
+}
+
+// checkEnd returns nil if a reply without a next iterator is the shard's end.
+func (r *reading) checkEnd(ctx context.Context, p *page) error {
+	if len(p.reply.children) > 0 {
+		r.source.namesChildren.Store(true)
+		return nil
+	}
+	const lacks = "the reply has neither a next iterator nor child shards, "
+	if r.source.namesChildren.Load() {
+		return r.badReply(lacks + "and this service names the children of a shard that has ended")
+	}
+	if !r.end.listed {
+		shard, err := r.source.findShard(ctx, r.shard)
+		switch {
+		case err != nil:
+			return r.listingError(ctx, err)
+		case shard.Last == "":
+			return r.badReply(lacks + "and the shard is listed as open")
+		}
+		r.end.listed = true
+	}
+	if r.end.replies++; r.end.replies < endReplies {
+		e := r.badReply(lacks + "which needs to be confirmed")
+		e.class = unconfirmed
+		return e
+	}
+	return nil
+}
+
+func (r *reading) badReply(message string) *Error {
+	return &Error{Operation: "kinesis:GetRecords", Resource: r.source.resource(string(r.shard)), Message: message}
 }

@@ -15,11 +15,12 @@ import (
 const (
 	roleSessionName = "gerritstream"
 
-	// roleFor is how long the credentials of a role are asked for: what every
-	// role grants, also one that is assumed with another role's credentials.
+	// roleFor is how long a role is assumed for: what every role grants, also
+	// if it is assumed with another role's credentials.
 	roleFor = time.Hour
 
-	// renewBefore is how long before their end they are renewed.
+	// renewBefore is how long before their end a role's credentials are
+	// renewed.
 	renewBefore = 5 * time.Minute
 )
 
@@ -34,8 +35,8 @@ func newRole(c *Credentials, client stscreds.AssumeRoleAPIClient) *aws.Credentia
 	return aws.NewCredentialsCache(assume, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })
 }
 
-// profileRole makes the SDK assume the role of a profile in the shared files as
-// newRole's is.
+// profileRole makes the SDK assume the role of a profile in the shared files
+// like newRole's.
 func profileRole(o *stscreds.AssumeRoleOptions) {
 	if o.Duration == 0 {
 		o.Duration = roleFor
@@ -45,7 +46,7 @@ func profileRole(o *stscreds.AssumeRoleOptions) {
 	}
 }
 
-// webIdentityRole is the same for a role that is assumed with a web identity.
+// webIdentityRole does the same for a role that is assumed with a web identity.
 func webIdentityRole(o *stscreds.WebIdentityRoleOptions) {
 	if o.Client != nil {
 		o.Client = webAssumer{o.Client}
@@ -53,13 +54,16 @@ func webIdentityRole(o *stscreds.WebIdentityRoleOptions) {
 }
 
 // assumer is a token service whose credentials expire by the local clock,
-// however wrong that is. Its own clock says when they do, and the SDK would
-// compare that with the local one: eleven minutes ahead, and credentials for a
-// quarter of an hour would be asked for before every request.
+// however wrong that is. The service gives their end by its own clock, and the
+// SDK compares that with the local one: with a local clock eleven minutes
+// ahead, credentials for a quarter of an hour would be renewed before every
+// request.
 type assumer struct{ next stscreds.AssumeRoleAPIClient }
 
 // AssumeRole implements [stscreds.AssumeRoleAPIClient].
-func (a assumer) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+func (a assumer) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (
+	*sts.AssumeRoleOutput, error,
+) {
 	out, err := a.next.AssumeRole(ctx, in, options...)
 	if err == nil {
 		expireLocally(out.Credentials, out.ResultMetadata)
@@ -67,14 +71,15 @@ func (a assumer) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, option
 	return out, err
 }
 
-// webAssumer is the same for web identities.
+// webAssumer does the same for web identities.
 type webAssumer struct {
 	next stscreds.AssumeRoleWithWebIdentityAPIClient
 }
 
 // AssumeRoleWithWebIdentity implements
 // [stscreds.AssumeRoleWithWebIdentityAPIClient].
-func (a webAssumer) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, options ...func(*sts.Options),
+func (a webAssumer) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput,
+	options ...func(*sts.Options),
 ) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	out, err := a.next.AssumeRoleWithWebIdentity(ctx, in, options...)
 	if err == nil {
@@ -83,8 +88,8 @@ func (a webAssumer) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.Assum
 	return out, err
 }
 
-// expireLocally turns the end of credentials from the time of the reply that
-// they came with into the local clock's.
+// expireLocally converts the end of credentials from the clock of the reply
+// that they came with to the local one.
 func expireLocally(c *types.Credentials, reply middleware.Metadata) {
 	date, ok := awsmiddleware.GetServerTime(reply)
 	if !ok || c == nil || c.Expiration == nil {

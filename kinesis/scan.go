@@ -3,7 +3,8 @@ package kinesis
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
+	"strconv"
 )
 
 // span is a part of a buffer.
@@ -11,28 +12,24 @@ type span struct{ from, to int }
 
 func (s span) of(b []byte) []byte { return b[s.from:s.to:s.to] }
 
-// scanner walks once over a JSON text and accepts what encoding/json does. Its
-// methods leave at behind what they took.
+// scanner passes once over a JSON text and accepts what encoding/json does. Its
+// methods advance past what they take.
 type scanner struct {
 	b  []byte
 	at int
 }
 
-// syntaxError says where a reply is no JSON, or not what it should be. The
-// reply itself is not in it: it holds payload.
-type syntaxError struct {
-	at   int
-	want string
+// expected returns the error of a reply that is not JSON, or not what it should
+// be. It quotes nothing of the reply, which holds payload. Inlined, it would
+// slow its callers down.
+//
+//go:noinline
+func (s *scanner) expected(what string) error {
+	return malformed("the reply is not understood at byte %d: expected %s", s.at, what)
 }
 
-func (e *syntaxError) Error() string {
-	return fmt.Sprintf("not understood at byte %d: expected %s", e.at, e.want)
-}
-
-func (s *scanner) expected(what string) error { return &syntaxError{s.at, what} }
-
-// peek skips white space and returns the next byte without taking it; 0 at the
-// end.
+// peek skips white space and returns the next byte, or 0 at the end, without
+// taking it.
 func (s *scanner) peek() byte {
 	for s.at < len(s.b) {
 		switch c := s.b[s.at]; c {
@@ -45,7 +42,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// take skips white space, and the byte c if it is next.
+// take skips white space, and reports whether it took c as the next byte.
 func (s *scanner) take(c byte) bool {
 	if s.peek() != c {
 		return false
@@ -54,7 +51,7 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// null takes a null if one is next.
+// null reports whether it took a null.
 func (s *scanner) null() bool {
 	if s.peek() != 'n' || !bytes.HasPrefix(s.b[s.at:], []byte("null")) {
 		return false
@@ -63,8 +60,7 @@ func (s *scanner) null() bool {
 	return true
 }
 
-// object takes an object and calls member with each key; member takes the
-// value.
+// object takes an object. It calls member with each key, to take the value.
 func (s *scanner) object(member func(key []byte) error) error {
 	if !s.take('{') {
 		return s.expected("{")
@@ -93,8 +89,8 @@ func (s *scanner) object(member func(key []byte) error) error {
 	}
 }
 
-// array takes an array, or a null in its place, and calls element for each
-// element, which takes it.
+// array takes an array, or a null in its place. It calls element to take each
+// element.
 func (s *scanner) array(element func() error) error {
 	if s.null() {
 		return nil
@@ -119,7 +115,7 @@ func (s *scanner) array(element func() error) error {
 	}
 }
 
-// quoted takes a string and returns what is between its quotes, as it is. It
+// quoted takes a string and returns what is written between its quotes. It
 // checks neither escapes nor characters.
 func (s *scanner) quoted() (raw span, escaped bool, err error) {
 	if !s.take('"') {
@@ -142,8 +138,8 @@ func (s *scanner) quoted() (raw span, escaped bool, err error) {
 	}
 }
 
-// text takes a string and returns what it says: a part of the buffer, or a copy
-// if there are escapes.
+// text takes a string and returns its value: a part of the buffer, or a copy if
+// there are escapes.
 func (s *scanner) text() ([]byte, error) {
 	raw, escaped, err := s.quoted()
 	if err != nil {
@@ -161,7 +157,7 @@ func (s *scanner) text() ([]byte, error) {
 	return text, nil
 }
 
-// unquote resolves the escapes of a string, into memory of its own.
+// unquote resolves the escapes of a string in newly allocated memory.
 func (s *scanner) unquote(raw span) ([]byte, error) {
 	var text string
 	if json.Unmarshal(s.b[raw.from-1:raw.to+1], &text) != nil {
@@ -223,4 +219,74 @@ func (s *scanner) skipped(from int) error {
 		return s.expected("a value")
 	}
 	return nil
+}
+
+// lastArrival is the end of the year 9999 in ms, the last that RFC 3339 can
+// write.
+const lastArrival = 253_402_300_799_999
+
+var errArrival = malformed("an arrival time is not a number of seconds between 1970 and 9999")
+
+// parseSeconds converts a JSON number of seconds to milliseconds, rounded to
+// the nearest. The service writes "1441215410.867" or, more often,
+// "1.441215410867E9".
+func parseSeconds(number []byte) (ms int64, err error) {
+	mantissa, exponent, ok := splitDecimal(number)
+	if !ok {
+		return 0, errArrival
+	}
+	exponent += 3 // seconds to milliseconds
+	for ; exponent > 0 && mantissa <= lastArrival; exponent-- {
+		mantissa *= 10
+	}
+	rest := int64(0)
+	for ; exponent < 0 && (mantissa > 0 || rest > 0); exponent++ {
+		mantissa, rest = mantissa/10, mantissa%10
+	}
+	if rest >= 5 {
+		mantissa++
+	}
+	if mantissa > lastArrival {
+		return 0, errArrival
+	}
+	return mantissa, nil
+}
+
+// maxMantissa bounds the mantissa so that one more digit fits.
+const maxMantissa = (1<<63 - 10) / 10
+
+// splitDecimal splits an unsigned JSON number into mantissa and decimal
+// exponent. Digits after the eighteenth only count for the exponent.
+func splitDecimal(number []byte) (mantissa int64, exponent int, ok bool) {
+	i, fraction := 0, false
+	for ; i < len(number); i++ {
+		c := number[i]
+		switch {
+		case c == '.':
+			fraction = true
+			continue
+		case c < '0' || c > '9':
+		case mantissa <= maxMantissa:
+			mantissa = mantissa*10 + int64(c-'0')
+			if fraction {
+				exponent--
+			}
+			continue
+		default:
+			if !fraction {
+				exponent++
+			}
+			continue
+		}
+		break
+	}
+	if i == len(number) {
+		return mantissa, exponent, true
+	}
+	if number[i]|0x20 != 'e' {
+		return 0, 0, false
+	}
+	power, err := strconv.Atoi(string(number[i+1:]))
+	power = max(-1000, min(power, 1000)) // more makes no difference
+	return mantissa, exponent + power, err == nil || errors.Is(err, strconv.ErrRange)
 }

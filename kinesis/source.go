@@ -3,7 +3,6 @@ package kinesis
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -18,8 +17,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Source reads one stream. It implements [gerritstream.Source]. It runs nothing
-// in the background.
+// Source reads one stream. It runs nothing in the background.
 type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
@@ -33,31 +31,32 @@ type Source struct {
 
 	markForeign   bool
 	ranges        ranges
-	creation      *creation
+	creation      creation
 	namesChildren atomic.Bool // a reply has named the children of a shard that ended
 }
 
 var _ gerritstream.Source = (*Source)(nil)
 
-// New checks a Config, finds the region, and says where credentials will come
-// from. It makes no request; ctx ends only the reading of configuration files.
-// Its error is *Faults joined, or about a shared configuration file that cannot
-// be used.
+// New checks a Config and finds the region and where credentials come from. It
+// makes no request; ctx ends only the reading of configuration files. Its error
+// is *Faults joined, or about a shared configuration file that cannot be used.
 func New(ctx context.Context, c Config) (*Source, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Source{
-		log:      c.Logger,
-		budget:   c.Budget,
+		log:      cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
+		budget:   cmp.Or(c.Budget, NewBudget(0)),
 		observer: c.Observer,
 		poll:     max(cmp.Or(c.PollInterval, catchUpGap), minGap),
 		stream:   c.Stream,
 
 		markForeign: c.MarkForeign,
-		creation:    newIncarnation(),
+		creation:    creation{turn: make(chan struct{}, 1)},
 	}
-	s.fillIn()
+	if s.observer == nil {
+		s.observer = noObserver{}
+	}
 	if parts := streamARN.FindStringSubmatch(c.Stream); parts != nil {
 		c.Region, s.stream = parts[1], parts[3]
 		s.arn.Store(&c.Stream)
@@ -67,13 +66,17 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		return nil, err
 	}
 	s.region = loaded.Region
-	s.credentials = newCredentials(&c.Credentials, &loaded)
-	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts are timed by their progress
+	s.credentials = newProvider(&c.Credentials, &loaded)
+	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts have a progressTimeout
+	endpoint := fixedEndpoint{rules: awskinesis.NewDefaultEndpointResolverV2()}
+	if c.AccountEndpoints {
+		endpoint.arn = &c.Stream
+	}
 	s.client = awskinesis.NewFromConfig(loaded, func(o *awskinesis.Options) {
 		o.Credentials = s.credentials
 		o.Retryer = aws.NopRetryer{}
 		o.HTTPClient = watchedClient{o.HTTPClient}
-		o.EndpointResolverV2 = newEndpoint(&c)
+		o.EndpointResolverV2 = endpoint
 		if c.Endpoint != "" {
 			o.BaseEndpoint = &c.Endpoint
 		}
@@ -85,21 +88,8 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	return s, nil
 }
 
-// fillIn puts in what the Config left out.
-func (s *Source) fillIn() {
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.budget == nil {
-		s.budget = NewBudget(0)
-	}
-	if s.observer == nil {
-		s.observer = noObserver{}
-	}
-}
-
 // load reads the environment and the shared files, as the SDK does for every
-// program.
+// program, unless the Config is isolated.
 func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 	if c.Isolated {
 		return isolated(c)
@@ -112,7 +102,7 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 			config.WithAssumeRoleCredentialOptions(profileRole),
 			config.WithWebIdentityRoleCredentialOptions(webIdentityRole),
 			config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
-				s.log.Debug("the AWS SDK says", "level", string(level), "message", fmt.Sprintf(format, args...))
+				s.log.Debug("AWS SDK message", "level", string(level), "message", fmt.Sprintf(format, args...))
 			})),
 		)
 		if err != nil {
@@ -125,16 +115,19 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 		return aws.Config{}, err
 	}
 	if loaded.Region == "" {
-		return aws.Config{}, noRegion(c.Stream)
+		return aws.Config{}, &Fault{"Region", fmt.Sprintf("no region was found: not in the configuration "+
+			"(aws.region, --region), not in the stream (%q is a name, not an ARN), not in AWS_REGION, "+
+			"not in AWS_DEFAULT_REGION, not in profile %s of %s; the instance metadata service is not asked for it",
+			c.Stream, profile(), sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))}
 	}
 	loaded.Credentials = newChain(&loaded, load)
 	return loaded, nil
 }
 
-// isolated is what a Config says by itself.
+// isolated returns a configuration that only depends on a Config.
 func isolated(c *Config) (aws.Config, error) {
 	if c.Region == "" {
-		return aws.Config{}, &Fault{"Region", "no region is given, and it is not looked for elsewhere"}
+		return aws.Config{}, &Fault{"Region", "no region is given, and an isolated Source looks nowhere else"}
 	}
 	return aws.Config{
 		Region:       c.Region,
@@ -144,16 +137,8 @@ func isolated(c *Config) (aws.Config, error) {
 	}, nil
 }
 
-// noRegion is the fault of a Config without a region: it names every place that
-// was looked at.
-func noRegion(stream string) error {
-	return &Fault{"Region", fmt.Sprintf("no region was found: not in the configuration (aws.region, --region), not in the stream "+
-		"(%q is a name, not an ARN), not in AWS_REGION, not in AWS_DEFAULT_REGION, not in profile %s of %s; the instance metadata "+
-		"service is not asked for it", stream, profile(), sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()))}
-}
-
 // Description says what a Source reads and as whom, for one line at the start.
-// There is no secret in it.
+// It holds no secret.
 type Description struct {
 	StreamARN   string
 	Account     string // twelve digits: whose stream it is
@@ -161,29 +146,23 @@ type Description struct {
 	Credentials string // where they came from: "EnvConfigCredentials", or the role that was assumed
 }
 
-// Describe asks the service for the stream, and the places of credentials for
-// theirs. Errors as List's.
+// Describe asks the service for the stream, and gets credentials. Its errors
+// are those of List.
 func (s *Source) Describe(ctx context.Context) (Description, error) {
 	summary, _, err := s.describe(ctx)
 	if err != nil {
 		return Description{}, err
 	}
-	origin, err := s.credentials.origin(ctx)
+	from, err := s.credentials.origin(ctx)
+	if err != nil && ctx.Err() != nil {
+		return Description{}, ctx.Err()
+	}
 	if err != nil {
-		return Description{}, s.failure(ctx, err)
+		e, _ := s.explain(target{operation: "DescribeStreamSummary"}, err, nil)
+		return Description{}, e
 	}
 	arn := summary.stream.ARN
-	return Description{StreamARN: arn, Account: accountOf(arn), Region: s.region, Credentials: origin}, nil
-}
-
-// failure is the *Error of a failure outside of a request; of an error of ctx,
-// that one.
-func (s *Source) failure(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	e, _ := s.explain(target{operation: "DescribeStreamSummary"}, err, nil)
-	return e
+	return Description{StreamARN: arn, Account: accountOf(arn), Region: s.region, Credentials: from}, nil
 }
 
 // accountOf returns the account in an ARN, or "".
@@ -192,25 +171,4 @@ func accountOf(arn string) string {
 		return parts[4]
 	}
 	return ""
-}
-
-// resource names the stream, or a shard of it, in errors.
-func (s *Source) resource(shard string) string {
-	name := s.stream
-	if arn := s.arn.Load(); arn != nil {
-		name = *arn
-	}
-	if shard != "" {
-		name += "/" + shard
-	}
-	return name
-}
-
-// errClass returns the class of an error of attempt.
-func errClass(err error) class {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.class
-	}
-	return transient
 }

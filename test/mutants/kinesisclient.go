@@ -7,7 +7,7 @@ var kinesisClientMutants = []mutant{
 		name: "the authorities that the user trusts do not count for Kinesis",
 		file: "kinesis/client.go",
 		old:  "		return c.WithTimeout(0)\n",
-		new:  "		return awshttp.NewBuildableClient().WithTransportOptions(tune)\n",
+		new:  "		return awshttp.NewBuildableClient()\n",
 		pkg:  "./kinesis", tests: "TestAuthoritiesOfTheUser",
 	},
 	{
@@ -41,7 +41,7 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "the shared files are read once",
 		file: "kinesis/chain.go",
-		old:  "	if now := sharedFiles(); ",
+		old:  "	if now := digestSharedFiles(); ",
 		new:  "	if now := c.files; ",
 		pkg:  "./kinesis", tests: "TestSharedFiles",
 	},
@@ -111,8 +111,8 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "a silent metadata service is taken for one without a role",
 		file: "kinesis/credentials.go",
-		old:  "	case errors.Is(err, context.DeadlineExceeded):\n		return fmt.Sprintf(\"no sound",
-		new:  "	case errors.Is(err, context.DeadlineExceeded):\n		return \"no instance's role\", denied\n	case err == nil:\n		return fmt.Sprintf(\"no sound",
+		old:  "	case errors.Is(err, context.DeadlineExceeded):\n		return fmt.Sprintf(\"no usable",
+		new:  "	case errors.Is(err, context.DeadlineExceeded):\n		return \"no instance's role\", denied\n	case err == nil:\n		return fmt.Sprintf(\"no usable",
 		pkg:  "./kinesis", tests: "TestWhatTheMetadataService",
 	},
 	{

@@ -127,7 +127,7 @@ var mutants = []mutant{
 		name: "a shard goes on at the tip after throttling",
 		file: "kinesis/seek.go",
 		old:  "	for lowered := 0; ; lowered++ {\n",
-		new: "	if r.pace.shared > 0 {\n		from = start{kind: types.ShardIteratorTypeLatest}\n	}\n" +
+		new: "	if r.pace.shared > 0 {\n		from = seekPoint{kind: types.ShardIteratorTypeLatest}\n	}\n" +
 			"	for lowered := 0; ; lowered++ {\n",
 		pkg: "./consumer", tests: "TestNothingJumpsWhateverTheTrouble",
 	},
