@@ -41,7 +41,7 @@ func follow(ctx context.Context, stream kinesis.Config, path string) error {
 	return errors.Join(err, store.Close(context.WithoutCancel(ctx)))
 }
 
-// judge queues every sound event and puts aside what is none.
+// judge queues valid events and dead-letters all other records.
 func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict {
 	event, err := gerrit.Scan(r.Data)
 	var fault *gerrit.Fault
@@ -54,7 +54,7 @@ func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict 
 	}}
 }
 
-// consume handles what is queued behind an event, and what will be, until ctx
+// consume handles the events queued after a given one, old and new, until ctx
 // ends.
 func consume(ctx context.Context, path string, after int64, handle func(sqlite.Event)) error {
 	reader, err := sqlite.OpenReader(ctx, path)
