@@ -72,7 +72,7 @@ func FuzzCheckpoint(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := bytes.Clone(raw)
-		z := zuulCheckpoint{present: true, raw: raw}
+		z := checkpointOf(node{present: true, data: raw})
 		got, err := z.sequence()
 		want, wantErr := modelCheckpoint(raw)
 		if string(got) != want || (err != nil) != (wantErr != nil) {
@@ -84,9 +84,9 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := zuulCheckpoint{present: true, raw: encodeCheckpoint(got)}
+		again := checkpointOf(node{present: true, data: encodeCheckpoint(got)})
 		if back, err := again.sequence(); back != got || err != nil {
-			t.Fatalf("%q is written as %s and read as %q, %v", got, again.raw, back, err)
+			t.Fatalf("%q is written as %s and read as %q, %v", got, again.node.data, back, err)
 		}
 		b := reconcile(shardState{position: gerritstream.Position{}, zuul: z})
 		if b.found.Stored != (got != "") || b.found.Position.After != got {

@@ -1,11 +1,11 @@
 package zookeeper
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -13,20 +13,19 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// maxRequest is the budget of what is written in one transaction besides the
-// position. What remains up to maxBytes is room for that, and for long names.
+// maxRequest bounds what is written in one transaction besides the position.
+// What remains up to maxBytes is room for the position and for long names.
 const maxRequest = 900_000
 
-// limits keep a commit below maxRequest even if all of it is dead letters,
-// whose payload grows by a third. What their texts take is bounded as they are
-// written.
+// limits keep a commit below maxRequest even if it is all dead letters, whose
+// payload grows by a third. Their texts are clipped as they are written.
 var limits = gerritstream.Limits{Items: 100, Weight: 600_000}
 
 // Commit implements gerritstream.Term.
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
-	t.state.begin()
+	t.activity.beginCommit()
 	err := t.commit(ctx, &c)
-	t.state.end(t.version)
+	t.activity.endCommit(t.version)
 	switch {
 	case err == nil:
 		t.after = c.Position.After
@@ -61,34 +60,32 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		serviceNow: c.Now, began: began,
 	}
 	a.dropPassed()
-	return t.store.write(pointCommit, func() error { return a.run(ctx) })
+	return t.store.intercept.Write(storekit.PointCommit, func() error { return a.run(ctx) })
 }
 
-// work is one commit on its way.
+// commitAttempt is one commit under way.
 type commitAttempt struct {
 	term        *term
 	position    gerritstream.Position
 	nonce       string
 	entries     []gerritstream.Entry      // without those that a Python zombie has queued
-	deadLetters []gerritstream.DeadLetter // likewise, and without those that are held already or that there is no room for
-	largeID     string                    // id of the side data that the only entry is in; empty: it is not there
-
-	discarded []gerritstream.DeadLetter // for which there is no room
+	deadLetters []gerritstream.DeadLetter // likewise, and without those already held or without room
+	discarded   []gerritstream.DeadLetter // those without room
+	largeID     string                    // the only entry is in nodes of its own under this id; empty: it is not
 
 	serviceNow time.Time // the service's clock had reached it when the commit began; zero: not known
 	began      time.Time // local
 
-	foreignWrites    int  // how often Zuul's checkpoint was written by another
-	originChanges    int  // how often the start record was found changed
-	parentsRecreated bool // parents were made anew
-	intentGone       bool // the intent was gone
+	foreignWrites    int // how often another program wrote Zuul's checkpoint
+	originChanges    int // how often the origin had changed
+	parentsRecreated bool
+	intentGone       bool
 }
 
-// writing is the timestamp of what is written now, the time of writing as in
-// Zuul's own listener: Zuul counts from it how long to hold an event back until
-// others have come that belong before it. It is the local clock's, but not
-// ahead of the service's: Zuul's scheduler stands still until a timestamp has
-// come.
+// timestamp dates the events by the time of writing, as Zuul's own listener
+// does: Zuul counts from it how long to hold an event back until others have
+// come that belong before it. It is the local clock's time, but never ahead of
+// the service's, because Zuul's scheduler stops until a timestamp has come.
 func (a *commitAttempt) timestamp() time.Time {
 	local := a.term.store.config.Now()
 	if a.serviceNow.IsZero() {
@@ -100,20 +97,30 @@ func (a *commitAttempt) timestamp() time.Time {
 	return local
 }
 
-// do writes the commit.
+// run writes the commit.
 func (a *commitAttempt) run(ctx context.Context) error {
 	t := a.term
 	if err := a.prepare(ctx); err != nil {
-		if f := outcomeOf(err); ctx.Err() == nil && (f == unknown || f == notSent) && !errors.Is(err, gerritstream.ErrLeadershipLost) {
-			err = fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err) // what there is of it, the next attempt clears away
+		o := outcomeOf(err)
+		if ctx.Err() == nil && (o == unknown || o == notSent) && !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			err = fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err) // the next attempt removes what this one wrote
 		}
 		return err
 	}
-	size := int64(min(a.size(), maxEncoded))
-	if err := t.store.encoded.Acquire(ctx, size); err != nil {
+	size := 8 << 10 // an estimate of the encoded bytes
+	for i := range a.entries {
+		if a.largeID == "" {
+			size += a.entries[i].Weight()
+		}
+	}
+	for i := range a.deadLetters {
+		size += a.deadLetters[i].Weight() * 4 / 3
+	}
+	encoding := int64(min(size, maxEncoded))
+	if err := t.store.encoding.Acquire(ctx, encoding); err != nil {
 		return context.Cause(ctx)
 	}
-	defer t.store.encoded.Release(size)
+	defer t.store.encoding.Release(encoding)
 	if err := a.submit(ctx); err != nil {
 		return err
 	}
@@ -125,9 +132,9 @@ func (a *commitAttempt) run(ctx context.Context) error {
 	return nil
 }
 
-// ready does what comes before the transaction.
+// prepare does what comes before the transaction.
 func (a *commitAttempt) prepare(ctx context.Context) error {
-	if a.term.originVersion == absent {
+	if a.term.origin == absent {
 		if err := a.term.checkEpoch(ctx); err != nil {
 			return err
 		}
@@ -138,27 +145,13 @@ func (a *commitAttempt) prepare(ctx context.Context) error {
 	return a.admitDeadLetters(ctx)
 }
 
-// size is an estimate of the bytes that the commit takes.
-func (a *commitAttempt) size() int {
-	size := 0
-	for i := range a.entries {
-		if a.largeID == "" {
-			size += a.entries[i].Weight()
-		}
-	}
-	for i := range a.deadLetters {
-		size += a.deadLetters[i].Weight() * 4 / 3
-	}
-	return size + 8<<10
-}
-
-// submit has the transaction carried out, once. A refusal is put right where it
-// can be. When the reply was lost, the position is read back: the nonce in it
-// tells whether it was. If not, the transaction is sent again, the same but for
-// its timestamps. It names the version of the position that it follows, as
-// every commit does; so of all its copies that are under way, and of any later
-// commit in their stead, at most one is ever carried out, in whatever order
-// they arrive.
+// submit has the transaction carried out, once. It recovers from a refusal
+// where it can. If the reply was lost it reads the position back: its nonce
+// shows whether the transaction was carried out. If not, the transaction is
+// sent again, the same but for its timestamps. Like every commit it names the
+// version of the position that it follows, so of all its copies under way, and
+// of any later commit in their stead, at most one is ever carried out, in
+// whatever order they arrive.
 func (a *commitAttempt) submit(ctx context.Context) error {
 	t := a.term
 	ops := a.build()
@@ -166,14 +159,14 @@ func (a *commitAttempt) submit(ctx context.Context) error {
 	for {
 		// THE COMMIT POINT.
 		failed, err := t.session.multi(ctx, ops.list...)
-		switch f := outcomeOf(err); {
-		case f == succeeded:
+		switch o := outcomeOf(err); {
+		case o == succeeded:
 			ops.free()
 			a.applied()
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		case f == unknown || f == refused && doubt && ops.kind(failed) == opPosition:
+		case o == unknown || o == refused && doubt && ops.kind(failed) == opPosition:
 			applied, e := a.readBack(ctx)
 			switch {
 			case e != nil:
@@ -181,18 +174,18 @@ func (a *commitAttempt) submit(ctx context.Context) error {
 			case applied:
 				a.applied()
 				return nil
-			case f == refused:
+			case o == refused:
 				return errMoved
 			}
 			doubt = true
 			ops = a.build() // in memory of its own: the library may yet send the copy
-		case f == refused:
+		case o == refused:
 			if err := a.recover(ctx, ops.kind(failed), err); err != nil {
 				return err
 			}
 			ops = a.build()
-		case f == notSent:
-			if !wait(ctx, 50*time.Millisecond) {
+		case o == notSent:
+			if !storekit.Sleep(ctx, retryPause) {
 				return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 			}
 		default:
@@ -201,43 +194,40 @@ func (a *commitAttempt) submit(ctx context.Context) error {
 	}
 }
 
-// readBack tells whether the commit was carried out although its reply was
+// readBack reports whether the commit was carried out although its reply was
 // lost. It waits for the connection.
 func (a *commitAttempt) readBack(ctx context.Context) (applied bool, err error) {
 	t := a.term
 	for {
 		n, err := t.session.get(ctx, t.store.at.position(t.epoch, t.shard))
-		switch f := outcomeOf(err); {
-		case f == succeeded && !n.present:
+		switch o := outcomeOf(err); {
+		case o == succeeded && !n.present:
 			return false, nil
-		case f == succeeded:
+		case o == succeeded:
 			_, stamp, err := storekit.DecodePosition(n.data)
 			return err == nil && stamp.Nonce == a.nonce, nil
-		case f == refused, f == sessionOver:
+		case o == refused, o == sessionOver:
 			return false, err
-		case !wait(ctx, 50*time.Millisecond):
+		case !storekit.Sleep(ctx, retryPause):
 			return false, context.Cause(ctx)
 		}
 	}
 }
 
-// done takes over what the transaction has changed.
+// applied notes what the transaction has changed.
 func (a *commitAttempt) applied() {
 	t := a.term
 	t.version++ // from absent to 0 as well
-	if want := a.zuulCheckpoint(); !t.knows(want) {
-		t.wroteCheckpoint(want)
+	if want := a.zuulCheckpoint(); !t.zuul.equals(want) {
+		t.zuul = t.zuul.next(want)
 	}
-	if len(a.discarded) > 0 {
-		t.discards.wrote(len(a.discarded))
+	if n := len(a.discarded); n > 0 {
+		t.discarded.count, t.discarded.version = t.discarded.count+int64(n), t.discarded.version+1
 	}
 }
 
-// knows tells whether Zuul's checkpoint says so already.
-func (t *term) knows(want []byte) bool { return t.zuul.present && bytes.Equal(t.zuul.raw, want) }
-
-// checkpoint is what Zuul's checkpoint says with this commit: never less than
-// what a Python zombie has queued.
+// zuulCheckpoint is Zuul's checkpoint with this commit: never before what a
+// Python zombie has queued.
 func (a *commitAttempt) zuulCheckpoint() []byte {
 	after := a.position.After
 	if passed := a.term.passed; after.Compare(passed) < 0 {
@@ -246,8 +236,8 @@ func (a *commitAttempt) zuulCheckpoint() []byte {
 	return encodeCheckpoint(after)
 }
 
-// putRight does what can be done about a refusal. nil: the commit is to be
-// built and sent again.
+// recover does what can be done about a refusal. It returns nil if the
+// transaction should be built and sent again.
 func (a *commitAttempt) recover(ctx context.Context, of opKind, err error) error {
 	t := a.term
 	switch {
@@ -257,24 +247,24 @@ func (a *commitAttempt) recover(ctx context.Context, of opKind, err error) error
 		t.session.forget() // in case more than the position was deleted
 		return errMoved
 	case of == opCheckpoint && isConflict(err):
-		return a.adoptForeignCheckpoint(ctx)
+		return a.handleForeignWrite(ctx)
 	case of == opOrigin && isConflict(err):
 		if a.originChanges++; a.originChanges > maxOriginChanges {
 			return errOriginChanging
 		}
 		return t.checkEpoch(ctx)
 	case of == opDiscarded && isConflict(err):
-		return t.discards.read(ctx, t)
+		return t.readDiscarded(ctx)
 	case of == opDeadLetter && errors.Is(err, zk.ErrNodeExists):
 		return a.dropHeldDeadLetters(ctx)
 	case of == opIntent && errors.Is(err, zk.ErrNoNode) && !a.intentGone:
 		a.intentGone = true
 		return nil
-	case errors.Is(err, zk.ErrNoNode) && !a.parentsRecreated: // what it is to be below is gone
+	case errors.Is(err, zk.ErrNoNode) && !a.parentsRecreated:
 		a.parentsRecreated = true
-		t.store.log.Warn("nodes were deleted under a running process: they are made anew", "shard", t.shard)
+		t.store.log.Warn("nodes were deleted under a running process; recreating them", "shard", t.shard)
 		t.session.forget()
-		if err := t.checkEpoch(ctx); err != nil { // in an epoch that is over nothing is made
+		if err := t.checkEpoch(ctx); err != nil { // in an epoch that is over nothing is created
 			return err
 		}
 		return t.ensureParents(ctx)
@@ -282,31 +272,32 @@ func (a *commitAttempt) recover(ctx context.Context, of opKind, err error) error
 	return err
 }
 
-// maxZombies is how often in one commit Zuul's checkpoint may be found changed.
-const maxZombies = 3
+// maxForeignWrites is how often in one commit Zuul's checkpoint may have
+// changed.
+const maxForeignWrites = 3
 
-// meetZombie looks at what another program has written to Zuul's checkpoint: a
-// Python process that has lost its session and does not know it yet. What it
-// has queued is not queued again, as far as that can be told: if the term began
-// from an anchor, the zombie has begun somewhere else.
-func (a *commitAttempt) adoptForeignCheckpoint(ctx context.Context) error {
+// handleForeignWrite reads what another program has written to Zuul's
+// checkpoint: a Python process that has lost its session and does not know it
+// yet. What such a zombie has queued is not queued again if this term began at
+// a sequence number. A term that began at an anchor drops nothing, because the
+// zombie has begun somewhere else.
+func (a *commitAttempt) handleForeignWrite(ctx context.Context) error {
 	t := a.term
-	if a.foreignWrites++; a.foreignWrites >= maxZombies {
+	if a.foreignWrites++; a.foreignWrites >= maxForeignWrites {
 		return errors.New("another program keeps writing Zuul's checkpoint")
 	}
 	n, err := t.session.get(ctx, t.store.at.checkpoint(t.shard))
 	if err != nil {
 		return err
 	}
-	ours := t.after
-	t.zuul = zuulCheckpoint{n.present, n.data, n.stat.Version, fromMilliseconds(n.stat.Mtime)}
+	t.zuul = checkpointOf(n)
 	theirs, err := t.zuul.sequence()
-	if err == nil && t.fromSequence && theirs.Compare(ours) > 0 {
+	if err == nil && t.beginning.Position.After != "" && theirs.Compare(t.after) > 0 {
 		t.passed = theirs
 		a.dropPassed()
 	}
-	t.store.log.Warn("Zuul's checkpoint was changed by another program while this process leads",
-		"shard", t.shard, "checkpoint", theirs, "ours", ours)
+	t.store.log.Warn("another program changed Zuul's checkpoint while this process leads",
+		"shard", t.shard, "checkpoint", theirs, "ours", t.after)
 	return nil
 }
 
@@ -316,20 +307,10 @@ func (a *commitAttempt) dropPassed() {
 	if passed == "" {
 		return
 	}
-	var entries []gerritstream.Entry
-	for i := range a.entries {
-		if a.entries[i].Seq.Compare(passed) > 0 {
-			entries = append(entries, a.entries[i])
-		}
-	}
-	a.entries = entries
-	keep := func(letters []gerritstream.DeadLetter) (kept []gerritstream.DeadLetter) {
-		for i := range letters {
-			if letters[i].Seq.Compare(passed) > 0 {
-				kept = append(kept, letters[i])
-			}
-		}
-		return kept
-	}
-	a.deadLetters, a.discarded = keep(a.deadLetters), keep(a.discarded)
+	a.entries = slices.DeleteFunc(slices.Clone(a.entries), func(e gerritstream.Entry) bool {
+		return e.Seq.Compare(passed) <= 0
+	})
+	covered := func(d gerritstream.DeadLetter) bool { return d.Seq.Compare(passed) <= 0 }
+	a.deadLetters = slices.DeleteFunc(slices.Clone(a.deadLetters), covered)
+	a.discarded = slices.DeleteFunc(slices.Clone(a.discarded), covered)
 }

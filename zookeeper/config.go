@@ -16,47 +16,47 @@ type Config struct {
 	// defaults to 2181.
 	Hosts []string
 
-	// Chroot is the node below which everything is, as the part of Zuul's
-	// `hosts` from the first slash on. It must exist. Empty: none.
+	// Chroot is the node that all paths are below: the part of Zuul's `hosts`
+	// from the first slash on. It must exist. Empty: none.
 	Chroot string
 
 	// Connection is the connection's name in zuul.conf.
 	Connection string
 
-	// SessionTimeout is asked for; the servers answer with one between 2 and 20
-	// of their ticks, which then counts and is logged. A process that dies
-	// keeps its leaderships for so long. Zero: DefaultSessionTimeout.
+	// SessionTimeout is the timeout to ask for. The servers grant one between 2
+	// and 20 of their ticks, which is logged. A process that dies keeps its
+	// leaderships for that long. Zero: DefaultSessionTimeout.
 	SessionTimeout time.Duration
 
-	// TLS is how the servers are reached. nil: in plain text.
+	// TLS connects with TLS. nil: in plain text.
 	TLS *TLS
 
-	// QueueLimit is how many events Zuul's queue may hold before commits wait:
-	// a full relist of the queue is what Zuul pays for each event. It is a soft
-	// limit. Zero: DefaultQueueLimit. Negative: none.
+	// QueueLimit is how many events Zuul's queue may hold before commits wait,
+	// because Zuul lists the whole queue for each event. It is a soft limit.
+	// Zero: DefaultQueueLimit. Negative: none.
 	QueueLimit int
 
-	// Process is what others call this process: in Inspect, in logs, in its
-	// lock nodes. Default: host name and process id.
+	// Process names this process in Inspect, in logs and in its lock nodes.
+	// Default: host name and process id.
 	Process string
 
-	// Logger gets what an operator should know. nil: nobody does.
+	// Logger gets what an operator should know. nil: nothing is logged.
 	Logger *slog.Logger
 
-	// Now is the clock that events and reports are dated by. nil: time.Now.
-	// Nothing is decided by it.
+	// Now is the clock that dates events and reports. No decision depends on
+	// it. nil: time.Now.
 	Now func() time.Time
 }
 
 // TLS names the files of a client certificate, as Zuul's tls_cert, tls_key and
-// tls_ca do. They are read at each new connection, so that they can be renewed
-// under a running process.
+// tls_ca do. They are read at each new connection, so that a running process
+// takes renewed ones.
 type TLS struct {
 	Cert, Key, CA string
 
-	// VerifyHostname has the server's certificate checked against the name it
-	// was reached by. Zuul checks only that CA has signed it, and so does a
-	// Store by default.
+	// VerifyHostname checks the server's certificate against the name by which
+	// the server was reached. By default only the CA's signature is checked, as
+	// Zuul does.
 	VerifyHostname bool
 }
 
@@ -116,14 +116,14 @@ func (c *Config) complete() error {
 // withPort adds the default port to a host that has none.
 func withPort(host string) (string, error) {
 	if host == "" || strings.ContainsAny(host, "/, \t") {
-		return "", fmt.Errorf("%q is no host", host)
+		return "", fmt.Errorf("%q is not a host", host)
 	}
 	if _, _, err := net.SplitHostPort(host); err == nil {
 		return host, nil
 	}
 	full := net.JoinHostPort(strings.Trim(host, "[]"), defaultPort)
 	if _, _, err := net.SplitHostPort(full); err != nil {
-		return "", fmt.Errorf("%q is no host: %w", host, err)
+		return "", fmt.Errorf("%q is not a host: %w", host, err)
 	}
 	return full, nil
 }

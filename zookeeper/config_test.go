@@ -47,7 +47,7 @@ func TestBadConfig(t *testing.T) {
 		"a missing CA":           {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA += "x" })}, "read the CA certificate"},
 		"a folder":               {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = filepath.Dir(garbage) })}, "is a directory"},
 		"garbage":                {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert = garbage })}, "read the client certificate"},
-		"a garbage CA":           {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = garbage })}, "no certificate in it"},
+		"a garbage CA":           {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = garbage })}, "contains no certificate"},
 		"another one's key":      {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Key = certs.Foreign.Key })}, "does not match"},
 		"an expired certificate": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert, c.Key = certs.Expired.Cert, certs.Expired.Key })}, "expired at"},
 	} {
@@ -216,10 +216,10 @@ func TestLog(t *testing.T) {
 		t.Errorf("the log says\n%s", got)
 	}
 	link.Cut()
-	eventually(t, "the log says that ZooKeeper is away", func() bool { return strings.Contains(log.String(), "ZooKeeper cannot be used") })
+	eventually(t, "the log says that ZooKeeper is away", func() bool { return strings.Contains(log.String(), "ZooKeeper unavailable") })
 	link.Restore()
-	eventually(t, "the log says that it is back", func() bool { return strings.Contains(log.String(), "answers again") })
-	if n := strings.Count(log.String(), "cannot be used"); n != 1 {
+	eventually(t, "the log says that it is back", func() bool { return strings.Contains(log.String(), "available again") })
+	if n := strings.Count(log.String(), "ZooKeeper unavailable"); n != 1 {
 		t.Errorf("it says %d times that ZooKeeper is away", n)
 	}
 	if strings.Contains(log.String(), "comment-added") {

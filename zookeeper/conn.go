@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -12,7 +11,7 @@ import (
 	"time"
 )
 
-// hosts offers the servers by turns, by name: a name is resolved anew at each
+// hosts offers the servers in turn, by name: a name is resolved at each
 // connection. It implements zk.HostProvider.
 type hosts struct {
 	mu    sync.Mutex
@@ -53,24 +52,24 @@ func (h *hosts) Connected() {
 	h.last = h.next
 }
 
-// link is one connection to one server. Its session can cut it at any moment,
+// link is a connection to a server that its session can cut at any moment,
 // whatever the library waits for.
 type link struct {
-	net.Conn
+	net.Conn              // Read, Write and Close are wrapped
 	began     time.Time   // before it was dialled
-	handshake *time.Timer // cuts it when the session is not confirmed in time: the library would wait for long
+	handshake *time.Timer // cuts it unless the session is confirmed in time; the library has no such limit
 
 	mu     sync.Mutex
-	paused chan struct{} // under mu; not nil: nothing is read before it is closed
+	paused chan struct{} // under mu; if not nil, nothing is read until it is closed
 }
 
 // pausedFor bounds a pause: the library may have no watches to set.
 const pausedFor = time.Second
 
-// pause has nothing read before the library has set its watches anew. It tells
-// the server from which transaction on it has missed something, and looks that
-// up without a lock while it reads: a reply that came first would make it miss
-// events.
+// pause holds back the server's replies until the library has set its watches
+// again. It names the last transaction that it has seen, so that the server can
+// report what it has missed since, and it looks that number up without a lock:
+// an earlier reply would raise it, and events would be missed.
 func (l *link) pause() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,8 +101,8 @@ func (l *link) Read(p []byte) (int, error) {
 // watches.
 const opSetWatches = 101
 
-// Write implements net.Conn. The library writes one request at a time: its
-// length, its number, its type, the rest.
+// Write implements net.Conn. The library writes one request at a time: length,
+// number, type, and the rest.
 func (l *link) Write(p []byte) (int, error) {
 	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
 		l.resume()
@@ -117,13 +116,13 @@ func (l *link) Close() error {
 	return l.Conn.Close()
 }
 
-// errSessionOver: the session has ended; what was asked in it is not asked in
-// another.
+// errSessionOver: the session has ended, and its requests are not repeated in
+// another one.
 var errSessionOver = errors.New("the session with ZooKeeper is over")
 
-// dial connects to a server, for the library. It refuses once the session is
-// over: the library would send what is queued in this session into the next
-// one.
+// dial connects to a server for the library. Once the session is over it
+// refuses, because the library would send queued requests into the next
+// session.
 func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) {
 	if sess.isOver() {
 		return nil, errSessionOver
@@ -131,7 +130,11 @@ func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) 
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(sess.ctx, sess.dialTimeout())
 	defer cancel()
-	conn, err := sess.store.connect(ctx, address)
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if t := sess.store.config.TLS; err == nil && t != nil {
+		conn, err = t.handshake(ctx, conn, address)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,25 +148,6 @@ func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) 
 	}
 	sess.link = l
 	return l, nil
-}
-
-// connect opens a connection, in TLS if so configured.
-func (s *Store) connect(ctx context.Context, address string) (net.Conn, error) {
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", address)
-	if err != nil || s.config.TLS == nil {
-		return raw, err
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
-	}
-	conn, err := s.config.TLS.client(ctx, raw, host)
-	if err != nil {
-		_ = raw.Close()
-		return nil, fmt.Errorf("TLS: %w", err)
-	}
-	return conn, nil
 }
 
 // cutLink closes the connection, and any later one at once.

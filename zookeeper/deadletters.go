@@ -12,14 +12,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/go-zookeeper/zk"
-	"golang.org/x/sync/errgroup"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// letterFormat is the version of the stored form of a dead letter.
+// deadLetterFormat is the version of the stored form of a dead letter.
 const deadLetterFormat = 1
 
-// storedLetter is the stored form: one JSON object.
+// storedDeadLetter is the stored form: one JSON object.
 type storedDeadLetter struct {
 	Format  int                         `json:"format"`
 	ID      string                      `json:"id"`
@@ -34,27 +33,27 @@ type storedDeadLetter struct {
 	Payload []byte                      `json:"payload"` // base64
 }
 
-// What is stored of a letter's texts, in bytes as they are written: some
-// characters take six times as many as in memory.
+// The maximum length of a dead letter's texts, in bytes of JSON: some
+// characters take six times as many there as in memory.
 const (
 	maxDetail = 1024
 	maxReason = 128
 )
 
-// clip returns as much of a text as takes no more than so many bytes in JSON.
-// What is not UTF-8 becomes question marks.
-func clip(text string, most int) string {
+// clip returns as much of a text as takes at most limit bytes in JSON. Invalid
+// UTF-8 becomes question marks.
+func clip(text string, limit int) string {
 	text = strings.ToValidUTF8(text, "?")
 	for i, r := range text {
 		switch {
 		case r < ' ', r == '<', r == '>', r == '&', r == '\u2028', r == '\u2029':
-			most -= len(`\u2028`)
+			limit -= len(`\u2028`)
 		case r == '"', r == '\\':
-			most -= 2
+			limit -= 2
 		default:
-			most -= utf8.RuneLen(r)
+			limit -= utf8.RuneLen(r)
 		}
-		if most < 0 {
+		if limit < 0 {
 			return text[:i]
 		}
 	}
@@ -77,68 +76,68 @@ func encodeDeadLetter(d *gerritstream.DeadLetter) []byte {
 	return b
 }
 
-// decodeLetter reads the stored form. Its error says what is wrong with it.
-func decodeDeadLetter(b []byte) (gerritstream.DeadLetter, error) {
+// decodeDeadLetter reads the stored form. Its error says what is wrong with it.
+func decodeDeadLetter(raw []byte) (gerritstream.DeadLetter, error) {
 	var stored storedDeadLetter
-	if err := json.Unmarshal(b, &stored); err != nil {
+	var d gerritstream.DeadLetter
+	err := storekit.CheckFormat(raw, deadLetterFormat)
+	if err == nil {
+		err = json.Unmarshal(raw, &stored)
+	}
+	if err == nil {
+		err = decodeHex(d.ID[:], stored.ID)
+	}
+	if err == nil {
+		err = decodeHex(d.SHA256[:], stored.SHA256)
+	}
+	if err != nil {
 		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
-	if stored.Format > deadLetterFormat {
-		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: format %d, known up to %d: %w",
-			stored.Format, deadLetterFormat, gerritstream.ErrNewerFormat)
-	}
-	d := gerritstream.DeadLetter{
-		Shard: stored.Shard, Seq: stored.Seq, Sub: gerritstream.NoSub, Arrived: stored.Arrived, Reason: stored.Reason,
-		Detail: stored.Detail, Length: stored.Length, Payload: stored.Payload,
-	}
+	d.Shard, d.Seq, d.Sub, d.Arrived = stored.Shard, stored.Seq, gerritstream.NoSub, stored.Arrived
+	d.Reason, d.Detail, d.Length, d.Payload = stored.Reason, stored.Detail, stored.Length, stored.Payload
 	if stored.Sub != nil {
 		d.Sub = *stored.Sub
 	}
-	id, err := hex.DecodeString(stored.ID)
-	if err != nil || len(id) != len(d.ID) {
-		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %q is no event id", stored.ID)
-	}
-	sum, err := hex.DecodeString(stored.SHA256)
-	if err != nil || len(sum) != len(d.SHA256) {
-		return gerritstream.DeadLetter{}, fmt.Errorf("read dead letter: %q is no digest", stored.SHA256)
-	}
-	copy(d.ID[:], id)
-	copy(d.SHA256[:], sum)
 	return d, nil
 }
 
-// admit sorts the dead letters into those that there is room for and the rest.
-// Those that are held already are neither.
+// decodeHex fills b from hexadecimal digits.
+func decodeHex(b []byte, digits string) error {
+	decoded, err := hex.DecodeString(digits)
+	if err != nil || len(decoded) != len(b) {
+		return fmt.Errorf("%q is not %d hexadecimal digits", digits, 2*len(b))
+	}
+	copy(b, decoded)
+	return nil
+}
+
+// admitDeadLetters leaves out the dead letters that there is no room for. Those
+// among them that are not held already are discarded: only their number is
+// kept.
 func (a *commitAttempt) admitDeadLetters(ctx context.Context) error {
 	if len(a.deadLetters) == 0 {
 		return nil
 	}
-	t := a.term
-	held, err := t.session.stat(ctx, t.store.at.deadLetters())
+	t, at := a.term, a.term.store.at
+	held, err := t.session.stat(ctx, at.deadLetters())
 	if err != nil {
 		return err
 	}
-	count, bytes := int(held.stat.NumChildren), 0
-	if roomy := gerritstream.MaxDeadLetterStorage / gerritstream.MaxDeadLetterBytes; count < gerritstream.MaxDeadLetters && count+len(a.deadLetters) > roomy {
-		if bytes, err = t.deadLetterBytes(ctx); err != nil {
+	room := storekit.DeadLetterRoom{Held: int(held.stat.NumChildren)}
+	const fitInAnyCase = gerritstream.MaxDeadLetterStorage / gerritstream.MaxDeadLetterBytes
+	if room.Held < gerritstream.MaxDeadLetters && room.Held+len(a.deadLetters) > fitInAnyCase {
+		if room.Bytes, err = t.deadLetterBytes(ctx); err != nil {
 			return err
 		}
-	}
-	room := func(d *gerritstream.DeadLetter) bool {
-		if count >= gerritstream.MaxDeadLetters || bytes+len(d.Payload) > gerritstream.MaxDeadLetterStorage {
-			return false
-		}
-		count, bytes = count+1, bytes+len(d.Payload)
-		return true
 	}
 	var beyond []gerritstream.DeadLetter
 	var paths []string
 	kept := a.deadLetters[:0:0]
 	for i := range a.deadLetters {
-		if d := &a.deadLetters[i]; room(d) {
+		if d := &a.deadLetters[i]; room.Admit(d) {
 			kept = append(kept, *d)
 		} else {
-			beyond, paths = append(beyond, *d), append(paths, t.store.at.deadLetter(d))
+			beyond, paths = append(beyond, *d), append(paths, at.deadLetter(d))
 		}
 	}
 	nodes, err := t.session.statAll(ctx, paths)
@@ -151,60 +150,44 @@ func (a *commitAttempt) admitDeadLetters(ctx context.Context) error {
 		}
 	}
 	a.deadLetters = kept
-	if len(a.discarded) > 0 && !t.discards.known {
-		return t.discards.read(ctx, t)
+	if len(a.discarded) > 0 && !t.discarded.known {
+		return t.readDiscarded(ctx)
 	}
 	return nil
 }
 
-// letterBytes estimates the payload of all dead letters held, from the sizes of
-// their nodes.
-func (t *term) deadLetterBytes(ctx context.Context) (int, error) {
-	at := t.store.at
-	names, err := t.session.children(ctx, at.deadLetters())
+// deadLetterOverhead is about what a stored dead letter has besides its
+// payload.
+const deadLetterOverhead = 400
+
+// deadLetterBytes estimates the payloads of all dead letters held, from the
+// sizes of their nodes.
+func (t *term) deadLetterBytes(ctx context.Context) (sum int, err error) {
+	dir := t.store.at.deadLetters()
+	names, err := t.session.children(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
-	sizes := make([]int, len(names))
-	all, ctx := errgroup.WithContext(ctx)
-	all.SetLimit(readsAtOnce)
-	for i, name := range names {
-		all.Go(func() error {
-			n, err := t.session.stat(ctx, at.deadLetters()+"/"+name)
-			sizes[i] = base64.StdEncoding.DecodedLen(max(0, int(n.stat.DataLength)-deadLetterOverhead))
-			return err
-		})
-	}
-	err = all.Wait()
-	sum := 0
-	for _, size := range sizes {
-		sum += size
+	nodes, err := t.session.statAll(ctx, below(dir, names))
+	for i := range nodes {
+		sum += base64.StdEncoding.DecodedLen(max(0, int(nodes[i].stat.DataLength)-deadLetterOverhead))
 	}
 	return sum, err
 }
 
-// letterOverhead is about what a stored letter has besides its payload.
-const deadLetterOverhead = 400
-
-// dropHeld leaves out the dead letters that are held already.
+// dropHeldDeadLetters leaves out the dead letters that are held already.
 func (a *commitAttempt) dropHeldDeadLetters(ctx context.Context) error {
-	t := a.term
-	held := make([]bool, len(a.deadLetters))
-	all, ctx := errgroup.WithContext(ctx)
-	all.SetLimit(readsAtOnce)
+	paths := make([]string, len(a.deadLetters))
 	for i := range a.deadLetters {
-		all.Go(func() error {
-			n, err := t.session.stat(ctx, t.store.at.deadLetter(&a.deadLetters[i]))
-			held[i] = n.present
-			return err
-		})
+		paths[i] = a.term.store.at.deadLetter(&a.deadLetters[i])
 	}
-	if err := all.Wait(); err != nil {
+	nodes, err := a.term.session.statAll(ctx, paths)
+	if err != nil {
 		return err
 	}
 	kept := a.deadLetters[:0:0]
 	for i := range a.deadLetters {
-		if !held[i] {
+		if !nodes[i].present {
 			kept = append(kept, a.deadLetters[i])
 		}
 	}
@@ -212,40 +195,25 @@ func (a *commitAttempt) dropHeldDeadLetters(ctx context.Context) error {
 	return nil
 }
 
-// counter counts the dead letters of a shard of which only the count is left.
-// Only the shard's leader writes it.
+// counter is the number of discarded dead letters of a shard, which only the
+// shard's leader writes.
 type counter struct {
 	known   bool
 	count   int64
 	version int32
 }
 
-// read reads the counter.
-func (c *counter) read(ctx context.Context, t *term) error {
+// readDiscarded reads the counter of discarded dead letters.
+func (t *term) readDiscarded(ctx context.Context) error {
 	n, err := t.session.get(ctx, t.store.at.discarded(t.shard))
 	if err != nil {
 		return err
 	}
-	*c = counter{known: true, count: decodeCount(n.data), version: absent}
-	if n.present {
-		c.version = n.stat.Version
-	}
+	t.discarded = counter{known: true, count: decodeCount(n.data), version: n.version()}
 	return t.session.ensure(ctx, t.store.at.discardedCounts())
 }
 
-// request counts more.
-func (c *counter) request(path string, more int) any {
-	data := strconv.AppendInt(nil, c.count+int64(more), 10)
-	if c.version == absent {
-		return &zk.CreateRequest{Path: path, Data: data, Acl: openACL}
-	}
-	return &zk.SetDataRequest{Path: path, Data: data, Version: c.version}
-}
-
-// wrote notes that request was carried out.
-func (c *counter) wrote(more int) { c.count, c.version = c.count+int64(more), c.version+1 }
-
-// decodeCount reads a counter. What is no number counts as none.
+// decodeCount reads a counter. What is not a number counts as 0.
 func decodeCount(data []byte) int64 {
 	n, err := strconv.ParseInt(string(data), 10, 64)
 	if err != nil {

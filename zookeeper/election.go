@@ -1,26 +1,39 @@
 package zookeeper
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
 )
+
+// leaderships are the candidacies and terms of this process. A lock node of the
+// process that belongs to neither is stale.
+type leaderships struct {
+	mu          sync.Mutex
+	candidacies map[string]bool // under mu; by name
+	terms       map[*term]bool  // under mu
+}
 
 // candidacy is one Campaign under way.
 type candidacy struct {
 	store *Store
 	epoch int
 	shard gerritstream.ShardID
-	root  string
-	name  string // of the lock node, without its turn; a new one for each attempt to make a node
-	doubt bool   // whether there is one is not known, or there may yet be one
+	root  string // of the election
+	name  string // of the lock node, without its sequence; a new one for each attempt to make a node
+	doubt bool   // there may be a lock node, or it may yet appear
 }
 
 // Campaign implements gerritstream.Store. Besides the context's, its errors are
@@ -45,68 +58,57 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 		case lasting(err):
 			return nil, fmt.Errorf("campaign for %s: %w", shard, explain(err))
 		}
-		s.log.Debug("candidacy failed: trying again", "shard", shard, "err", err)
-		if !wait(ctx, pause) {
-			return nil, fmt.Errorf("campaign for %s: %w", shard, ctx.Err())
-		}
+		s.log.Debug("candidacy failed; retrying", "shard", shard, "err", err)
+		storekit.Sleep(ctx, pause)
 		pause = min(2*pause, 2*time.Second)
 	}
 }
 
-// wait waits. false: ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// campaign queues up, waits for its turn and begins a term, all in one session.
+// campaign makes a lock node, waits until no other is before it and begins a
+// term, all in one session.
 func (c *candidacy) campaign(ctx context.Context, sess *session) (*term, error) {
 	if err := sess.ensure(ctx, c.root); err != nil {
 		return nil, err
 	}
-	if err := c.enqueue(ctx, sess); err != nil {
-		return nil, err
-	}
-	for {
-		mine, before, err := c.predecessor(ctx, sess)
-		switch {
-		case err != nil:
-			return nil, err
-		case mine == "":
+	for mine := ""; ; {
+		if mine == "" {
 			if err := c.enqueue(ctx, sess); err != nil {
 				return nil, err
 			}
-			continue
+		}
+		var before string
+		var err error
+		mine, before, err = c.predecessor(ctx, sess)
+		switch {
+		case err != nil:
+			return nil, err
+		case mine != "" && before == "":
+			return c.newTerm(ctx, sess, mine)
 		case before != "":
-			if err := c.waitForPredecessor(ctx, sess, before); err != nil {
+			n, fired, err := sess.watchPresent(ctx, c.root+"/"+before)
+			if err == nil && n.present {
+				err = sess.waitFired(ctx, fired)
+			}
+			if err != nil {
 				return nil, err
 			}
-			continue
 		}
-		return c.newTerm(ctx, sess, mine)
 	}
 }
 
-// queueUp makes a lock node. When the reply is lost, the line is asked whether
-// there is one; an earlier attempt's node that turns up later belongs to no
-// living candidacy and is removed.
+// enqueue makes a lock node. If the reply is lost it looks for the node. A node
+// of an earlier attempt that appears later belongs to no live candidacy and is
+// removed.
 func (c *candidacy) enqueue(ctx context.Context, sess *session) error {
-	c.rename()
 	c.doubt = false
-	err := c.store.write(pointCampaign, func() error { return c.makeNode(ctx, sess) })
-	switch f := outcomeOf(err); {
-	case f == succeeded:
+	err := c.makeLockNode(ctx, sess)
+	switch o := outcomeOf(err); {
+	case o == succeeded:
 		return nil
 	case errors.Is(err, zk.ErrNoNode): // the root was deleted
 		sess.forget()
 		return err
-	case f != unknown:
+	case o != unknown:
 		return err
 	}
 	c.doubt = true
@@ -121,8 +123,8 @@ func (c *candidacy) enqueue(ctx context.Context, sess *session) error {
 		if other.candidacy() != c.name {
 			continue
 		}
-		id, _ := sess.identity()
-		if n, e := sess.stat(ctx, c.root+"/"+other.name); e != nil || !n.present || n.stat.EphemeralOwner != id {
+		n, e := sess.stat(ctx, c.root+"/"+other.name)
+		if e != nil || !n.present || n.stat.EphemeralOwner != sess.currentLease().id {
 			return errors.Join(err, e)
 		}
 		c.doubt = false
@@ -131,89 +133,142 @@ func (c *candidacy) enqueue(ctx context.Context, sess *session) error {
 	return err
 }
 
-// makeNode makes the lock node. If nobody waits for the answer any more, what
-// it made is removed.
-func (c *candidacy) makeNode(ctx context.Context, sess *session) error {
-	path, root, name := c.root+"/"+c.name+"__lock__", c.root, c.name
-	_, err := writeLate(ctx, sess, func(conn *zk.Conn) (string, error) {
-		return conn.Create(path, lockData(c.store.config.Process), zk.FlagEphemeralSequential, openACL)
-	}, func(_ string, err error) {
-		if outcomeOf(err) != refused {
-			c.store.addOrphan(sess, root, name)
-		}
-	})
-	return err
-}
-
-// rename gives the candidacy a new name, which lives until it is withdrawn or
-// its term ends.
-func (c *candidacy) rename() {
+// makeLockNode makes a lock node under a new name, which is live until the
+// candidacy is withdrawn or its term ends. If the caller stops waiting for the
+// answer, the sweeper removes the node.
+func (c *candidacy) makeLockNode(ctx context.Context, sess *session) error {
 	id := make([]byte, idLength/2)
 	_, _ = rand.Read(id) // it never fails
-	s := c.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.candidacies, c.name)
+	s, l := c.store, &c.store.leaderships
+	l.mu.Lock()
+	delete(l.candidacies, c.name)
 	c.name = s.process + hex.EncodeToString(id)
-	s.candidacies[c.name] = true
+	l.candidacies[c.name] = true
+	l.mu.Unlock()
+	root, name := c.root, c.name
+	return s.intercept.Write(storekit.PointCampaign, func() error {
+		path := root + "/" + name + "__lock__"
+		_, err := writeLate(ctx, sess, func(conn *zk.Conn) (string, error) {
+			return conn.Create(path, lockData(s.config.Process), zk.FlagEphemeralSequential, openACL)
+		}, func(_ string, err error) {
+			if outcomeOf(err) != refused {
+				s.sweeper.add(sess, root, name)
+			}
+		})
+		return err
+	})
 }
 
-// look lists the line: the candidate's own node (empty: it is gone) and the one
-// before it (empty: it leads). Nodes of this process that belong to no living
-// candidacy are removed.
+// predecessor lists the candidates, and returns the candidacy's own node
+// (empty: it is gone) and the one before it (empty: there is none). Stale nodes
+// of this process are removed first.
 func (c *candidacy) predecessor(ctx context.Context, sess *session) (mine, before string, err error) {
 	for {
 		children, err := sess.children(ctx, c.root)
 		if err != nil {
 			return "", "", err
 		}
-		waiting := candidatesOf(children)
-		ghosts := c.store.staleNodes(waiting)
-		if len(ghosts) == 0 {
-			i := slices.IndexFunc(waiting, func(o candidate) bool { return o.candidacy() == c.name })
+		candidates := candidatesOf(children)
+		stale := c.store.staleNodes(candidates)
+		if len(stale) == 0 {
+			i := slices.IndexFunc(candidates, func(o candidate) bool { return o.candidacy() == c.name })
 			switch {
 			case i < 0:
 				return "", "", nil
 			case i > 0:
-				before = waiting[i-1].name
+				before = candidates[i-1].name
 			}
-			return waiting[i].name, before, nil
+			return candidates[i].name, before, nil
 		}
-		for _, ghost := range ghosts {
-			if err := sess.remove(ctx, c.root+"/"+ghost.name); err != nil {
+		for _, o := range stale {
+			if err := sess.remove(ctx, c.root+"/"+o.name); err != nil {
 				return "", "", err
 			}
 		}
 	}
 }
 
-// waitBehind waits until the node before the candidate's is gone, or it is time
-// to look again.
-func (c *candidacy) waitForPredecessor(ctx context.Context, sess *session, before string) error {
-	n, fired, err := sess.watchPresent(ctx, c.root+"/"+before)
-	if err != nil || !n.present {
-		return err
-	}
-	return sess.waitFired(ctx, fired)
-}
-
 // withdrawGrace is how long a candidate waits for the confirmation that its
-// node is gone. Later the sweeper sees to it.
+// node is gone. After that the sweeper removes it.
 const withdrawGrace = 500 * time.Millisecond
 
 // withdraw removes what an unsuccessful candidacy has left.
 func (c *candidacy) withdraw(sess *session) {
-	s := c.store
-	s.mu.Lock()
-	known := s.candidacies[c.name]
-	delete(s.candidacies, c.name)
-	s.mu.Unlock()
-	if !known || s.stopped() {
+	s, l := c.store, &c.store.leaderships
+	l.mu.Lock()
+	live := l.candidacies[c.name]
+	delete(l.candidacies, c.name)
+	l.mu.Unlock()
+	if !live || s.stopped() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawGrace)
 	defer cancel()
-	if err := s.removeNodes(ctx, sess, c.root, c.name); err != nil || c.doubt {
-		s.addOrphan(sess, c.root, c.name)
+	if err := sess.removeLockNodes(ctx, c.root, c.name); err != nil || c.doubt {
+		s.sweeper.add(sess, c.root, c.name)
 	}
+}
+
+// candidate is a lock node of a shard's leader or of a candidate, ours or
+// Zuul's.
+type candidate struct {
+	name     string // of the node
+	sequence string // the digits that ZooKeeper appended
+}
+
+// candidateName is what kazoo takes for a lock node, searched anywhere in the
+// name.
+var candidateName = regexp.MustCompile(`__lock__(-?\d{10})$`)
+
+// candidatesOf returns the lock nodes among the children of an election root,
+// in their order of succession: the first one leads.
+func candidatesOf(children []string) []candidate {
+	var candidates []candidate
+	for _, name := range children {
+		if m := candidateName.FindStringSubmatch(name); m != nil {
+			candidates = append(candidates, candidate{name, m[1]})
+		}
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(strings.Compare(a.sequence, b.sequence), strings.Compare(a.name, b.name))
+	})
+	return candidates
+}
+
+// idLength is the length of a process' and of a candidacy's id, in hexadecimal
+// digits.
+const idLength = 16
+
+// candidacy returns the process' id together with the candidacy's.
+func (c candidate) candidacy() string {
+	name, _, _ := strings.Cut(c.name, "__lock__")
+	return name
+}
+
+// process returns the id of the process that a node of ours belongs to; empty:
+// it cannot be ours. Names of kazoo's look the same: they are told apart by who
+// is a member, or by the node's data.
+func (c candidate) process() string {
+	name, _, locked := strings.Cut(c.name, "__lock__")
+	if _, err := hex.DecodeString(name); err != nil || !locked || len(name) != 2*idLength {
+		return ""
+	}
+	return name[:idLength]
+}
+
+// lockPrefix begins the data of a lock node of ours, before the process' name.
+const lockPrefix = "gerritstream "
+
+func lockData(process string) []byte { return []byte(lockPrefix + clip(process, maxDetail)) }
+
+// zuulListener is the name of Zuul's own listener.
+const zuulListener = "Zuul (Python)"
+
+// lockOwner returns who made a lock node, by its data, and whether it is one of
+// ours.
+func lockOwner(data []byte) (name string, ours bool) {
+	if name, ok := strings.CutPrefix(string(data), lockPrefix); ok {
+		return name, true
+	}
+	return zuulListener, false
 }

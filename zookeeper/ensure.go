@@ -10,58 +10,23 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// ensured remembers which nodes of the layout were seen in a session, so that
-// they are not looked for again.
+// ensured remembers which nodes of the layout a session has seen, so that each
+// is looked for once: thousands of terms that begin together need the same
+// nodes.
 type ensured struct {
-	seeing sync.Mutex
-	seen   map[string]bool          // under seeing
-	making map[string]chan struct{} // under seeing: what somebody looks for or makes; closed when that is over
+	mu     sync.Mutex
+	seen   map[string]bool          // under mu
+	making map[string]chan struct{} // under mu: looked for by a goroutine, which makes it; closed afterwards
 }
 
-// begin reports whether the caller is to look for a node, and to make it: then
-// it calls end. Otherwise the node was seen already, and other is nil, or
-// somebody else is at it until other is closed: thousands of terms that begin
-// together need the same nodes.
-func (e *ensured) begin(p string) (mine bool, other <-chan struct{}) {
-	e.seeing.Lock()
-	defer e.seeing.Unlock()
-	if e.seen[p] {
-		return false, nil
-	}
-	if busy, ok := e.making[p]; ok {
-		return false, busy
-	}
-	if e.making == nil {
-		e.making = map[string]chan struct{}{}
-	}
-	e.making[p] = make(chan struct{})
-	return true, nil
+// forget has every node looked for again, because somebody deleted something.
+func (sess *session) forget() {
+	sess.ensured.mu.Lock()
+	defer sess.ensured.mu.Unlock()
+	clear(sess.ensured.seen)
 }
 
-// end notes that a node was looked for, and whether it is there.
-func (e *ensured) end(p string, there bool) {
-	e.seeing.Lock()
-	defer e.seeing.Unlock()
-	close(e.making[p])
-	delete(e.making, p)
-	if !there {
-		return
-	}
-	if e.seen == nil {
-		e.seen = map[string]bool{}
-	}
-	e.seen[p] = true
-}
-
-// forget has everything looked for again: somebody deleted something.
-func (e *ensured) forget() {
-	e.seeing.Lock()
-	defer e.seeing.Unlock()
-	e.seen = nil
-}
-
-// ensure makes nodes that are missing, and what is missing above them, but
-// never the chroot.
+// ensure makes missing nodes and what is missing above them, except the chroot.
 func (sess *session) ensure(ctx context.Context, paths ...string) error {
 	for _, p := range paths {
 		if err := sess.ensureOne(ctx, p); err != nil {
@@ -72,18 +37,27 @@ func (sess *session) ensure(ctx context.Context, paths ...string) error {
 }
 
 func (sess *session) ensureOne(ctx context.Context, p string) error {
-	if p == sess.store.at.chroot || p == "/" {
-		return nil
-	}
-	for {
-		mine, other := sess.ensured.begin(p)
+	e := &sess.ensured
+	for p != sess.store.at.chroot && p != "/" {
+		e.mu.Lock()
+		seen, other := e.seen[p], e.making[p]
+		if !seen && other == nil {
+			e.making[p] = make(chan struct{})
+		}
+		e.mu.Unlock()
 		switch {
-		case mine:
-			err := sess.makeOne(ctx, p)
-			sess.ensured.end(p, err == nil)
-			return err
-		case other == nil:
+		case seen:
 			return nil
+		case other == nil:
+			err := sess.makeMissing(ctx, p)
+			e.mu.Lock()
+			close(e.making[p])
+			delete(e.making, p)
+			if err == nil {
+				e.seen[p] = true
+			}
+			e.mu.Unlock()
+			return err
 		}
 		select {
 		case <-other:
@@ -91,10 +65,11 @@ func (sess *session) ensureOne(ctx context.Context, p string) error {
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
-// makeOne makes a node that is missing.
-func (sess *session) makeOne(ctx context.Context, p string) error {
+// makeMissing makes a node unless it is there.
+func (sess *session) makeMissing(ctx context.Context, p string) error {
 	n, err := sess.stat(ctx, p)
 	if err != nil || n.present {
 		return err

@@ -8,9 +8,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The parts of a node of Zuul's queue around the payload and the values. They
-// are written by hand, in the order in which Zuul's own encoder writes them,
-// and nothing reads the payload.
+// The parts of a node of Zuul's queue around the payload and the values, in the
+// order in which Zuul's own encoder writes them. The payload is never parsed.
 const (
 	envelopeOpen  = `{"event_data": `
 	envelopeClose = `}`
@@ -23,7 +22,7 @@ const (
 	eventClose     = `"}`
 )
 
-// envelopeOverhead is more than an envelope's size besides its payload.
+// envelopeOverhead bounds an envelope's size besides its payload.
 const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventTimestamp) + len(eventID) +
 	len(eventClose) + 32 + 24
 
@@ -56,7 +55,8 @@ func appendTimestamp(b []byte, t time.Time) []byte {
 	return b
 }
 
-// appendSidePath appends a node of Zuul's queue whose event is elsewhere.
+// appendLargeEventPath appends a node of Zuul's queue whose event is in nodes
+// of its own.
 func appendLargeEventPath(b []byte, path string) []byte {
 	quoted, _ := json.Marshal(path) // a string never fails
 	b = append(b, pathOpen...)

@@ -176,7 +176,7 @@ func TestQueueLimit(t *testing.T) {
 		if err != nil && !errors.Is(err, gerritstream.ErrRetryLater) {
 			t.Fatal(err)
 		}
-		if err != nil && !strings.Contains(err.Error(), "limit is 20") {
+		if err != nil && !strings.Contains(err.Error(), "queue is full (20 of 20)") {
 			t.Errorf("commit to a full queue returned %q", err)
 		}
 	}

@@ -1,19 +1,21 @@
 package zookeeper
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gerritstream/gerritstream"
 )
 
-// layout is where everything is. All paths that it returns are complete: they
-// begin with the chroot.
+// layout knows the paths of all nodes. They are complete: they begin with the
+// chroot.
 type layout struct {
 	chroot string // empty, or a path without a slash at its end
-	zuul   string // what Zuul has of this connection
-	own    string // what gerritstream has of it; Zuul never looks there
+	zuul   string // Zuul's nodes of this connection
+	own    string // ours; Zuul never looks there
 }
 
 func newLayout(chroot, connection string) layout {
@@ -24,7 +26,8 @@ func newLayout(chroot, connection string) layout {
 	}
 }
 
-// The kinds of Zuul's components that say which model API they speak.
+// componentKinds are the kinds of Zuul's components that register the model API
+// that they speak.
 var componentKinds = []string{"scheduler", "executor", "merger", "fingergw", "web", "launcher"}
 
 const (
@@ -46,8 +49,8 @@ func (l layout) checkpoint(shard gerritstream.ShardID) string {
 	return l.zuul + "/" + checkpointPrefix + string(shard)
 }
 
-// unprefixed is a path as Zuul, whose client adds the chroot by itself, has to
-// read it.
+// unprefixed returns a path without the chroot, which Zuul's client adds by
+// itself.
 func (l layout) unprefixed(path string) string { return strings.TrimPrefix(path, l.chroot) }
 
 func (l layout) origin() string             { return l.own + "/start" }
@@ -72,7 +75,7 @@ func (l layout) intent(shard gerritstream.ShardID) string {
 	return l.intents() + "/" + string(shard)
 }
 
-// letter is the node of a dead letter: the same record has the same one, so
+// deadLetter is the node of a dead letter. A record always has the same one, so
 // that it is never held twice.
 func (l layout) deadLetter(d *gerritstream.DeadLetter) string {
 	path := l.deadLetters() + "/" + string(d.Shard) + "-" + string(d.Seq)
@@ -82,8 +85,8 @@ func (l layout) deadLetter(d *gerritstream.DeadLetter) string {
 	return path
 }
 
-// maxNameLength bounds chroot and connection name, each: entries' weights count
-// on paths that are not too long.
+// maxNameLength bounds the chroot and the connection name, because entries'
+// weights assume paths of a bounded length.
 const maxNameLength = 100
 
 // parseChroot returns a chroot in the form of layout.
@@ -95,7 +98,7 @@ func parseChroot(chroot string) (string, error) {
 	case chroot[0] != '/':
 		return "", fmt.Errorf("chroot %q does not begin with /", chroot)
 	case len(chroot) > maxNameLength:
-		return "", fmt.Errorf("chroot has %d bytes, more than %d", len(chroot), maxNameLength)
+		return "", fmt.Errorf("chroot has %d bytes, the maximum is %d", len(chroot), maxNameLength)
 	}
 	for name := range strings.SplitSeq(chroot[1:], "/") {
 		if err := checkName(name); err != nil {
@@ -108,9 +111,9 @@ func parseChroot(chroot string) (string, error) {
 func parseConnection(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("no connection name given")
+		return errors.New("no connection name given")
 	case len(name) > maxNameLength:
-		return fmt.Errorf("connection name has %d bytes, more than %d", len(name), maxNameLength)
+		return fmt.Errorf("connection name has %d bytes, the maximum is %d", len(name), maxNameLength)
 	}
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("connection name %q: %w", name, err)
@@ -120,20 +123,17 @@ func parseConnection(name string) error {
 
 // checkName refuses what cannot be a part of a path.
 func checkName(name string) error {
+	unfit := func(r rune) bool { // what ZooKeeper refuses in paths, and the slash
+		return r == '/' || r <= 0x1f || r >= 0x7f && r <= 0x9f || r >= 0xd800 && r <= 0xf8ff ||
+			r >= 0xfff0 && r <= 0xffff
+	}
 	switch {
 	case name == "":
-		return fmt.Errorf("an empty part of a path")
+		return errors.New("an empty part of a path")
 	case name == "." || name == "..":
-		return fmt.Errorf("%q is no part of a path", name)
-	case strings.ContainsFunc(name, unfit) || !isUTF8(name):
-		return fmt.Errorf("it has a character that ZooKeeper does not take")
+		return fmt.Errorf("%q cannot be a part of a path", name)
+	case strings.ContainsFunc(name, unfit) || !utf8.ValidString(name):
+		return errors.New("it has a character that ZooKeeper does not take")
 	}
 	return nil
-}
-
-func isUTF8(s string) bool { return strings.ToValidUTF8(s, "") == s }
-
-// unfit are the characters that ZooKeeper refuses in paths, and the slash.
-func unfit(r rune) bool {
-	return r == '/' || r <= 0x1f || r >= 0x7f && r <= 0x9f || r >= 0xd800 && r <= 0xf8ff || r >= 0xfff0 && r <= 0xffff
 }

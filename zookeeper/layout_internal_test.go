@@ -108,18 +108,18 @@ func TestCandidatesOf(t *testing.T) {
 	}
 	var got []string
 	for _, c := range candidatesOf(children) {
-		got = append(got, c.turn+" "+c.process())
+		got = append(got, c.sequence+" "+c.process())
 	}
 	want := []string{"0000000003 0011223344556677", "0000000004 ", "0000000005 ", "0000000012 ffeeddccbbaa9988"}
 	if !slices.Equal(got, want) {
-		t.Errorf("line is %q, want %q", got, want)
+		t.Errorf("the candidates are %q, want %q", got, want)
 	}
 }
 
 func TestLockOwner(t *testing.T) {
 	for data, want := range map[string]string{"": zuulListener, "host1": zuulListener, "gerritstream host-7": "host-7"} {
 		if got, ours := lockOwner([]byte(data)); got != want || ours != (want != zuulListener) {
-			t.Errorf("leaderName(%q) = %q, %v", data, got, ours)
+			t.Errorf("lockOwner(%q) = %q, %v", data, got, ours)
 		}
 	}
 	if got := string(lockData("caf\xe9")); got != "gerritstream caf?" {

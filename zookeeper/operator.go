@@ -17,27 +17,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Operator is a gerritstream.Operator on what ZooKeeper holds of a connection.
-// It has a session of its own and nothing that goes with it: no announcement,
-// no report, no lock node.
-type Operator struct {
-	store           *Store // for its session and its layout
-	deadLetterNames deadLetterNames
-}
-
 var _ gerritstream.Operator = (*Operator)(nil)
 
-// The places at which an operator writes.
-const (
-	pointSetPosition     point = "set position"
-	pointRemovePositions point = "remove positions"
-	pointDropDeadLetters point = "drop dead letters"
-	pointRedrive         point = "redrive"
-)
+// Operator is a gerritstream.Operator on what ZooKeeper holds of a connection.
+// It has a session of its own and no nodes in it: no member info, no report, no
+// lock node.
+type Operator struct {
+	store       *Store // for its session and its layout
+	deadLetters deadLetterNames
+}
 
 // OpenOperator opens what ZooKeeper holds of a connection, which may be in use.
-// It waits for a server for a few seconds. The error is one line that says what
-// is wrong and what to do.
+// It waits a few seconds for a server. The error is one line that says what is
+// wrong and what to do.
 func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 	s, err := Open(ctx, config)
 	if err != nil {
@@ -45,7 +37,7 @@ func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 	}
 	o := &Operator{store: s}
 	if err := s.call(ctx, func(context.Context, *session) error { return nil }); err != nil {
-		_ = o.Close(ctx) // there is nothing that it would leave behind
+		_ = o.Close(ctx) // nothing is left behind
 		return nil, fmt.Errorf("open ZooKeeper store: %w", err)
 	}
 	return o, nil
@@ -61,16 +53,16 @@ func (o *Operator) Close(ctx context.Context) error {
 	return o.store.Close(ctx)
 }
 
-// write has something written, trying again as long as others write meanwhile.
-func (o *Operator) write(ctx context.Context, p point, try func(context.Context, *session) error) error {
-	return o.store.write(p, func() error {
+// write retries a write while others write meanwhile.
+func (o *Operator) write(ctx context.Context, p storekit.Point, try func(context.Context, *session) error) error {
+	return o.store.intercept.Write(p, func() error {
 		return o.store.call(ctx, func(ctx context.Context, sess *session) error {
 			for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 				err := try(ctx, sess)
 				if !errors.Is(err, errAgain) {
 					return err
 				}
-				if !wait(ctx, pause/2+mathrand.N(pause)) {
+				if !storekit.Sleep(ctx, pause/2+mathrand.N(pause)) {
 					return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
 				}
 			}
@@ -78,9 +70,9 @@ func (o *Operator) write(ctx context.Context, p point, try func(context.Context,
 	})
 }
 
-// refusedFor says what a refusal of a transaction means for an operator:
-// errAgain when something was not as it was read.
-func (sess *session) refusedFor(err error) error {
+// conflict returns errAgain if a refusal says that something is not as it was
+// read.
+func (sess *session) conflict(err error) error {
 	if isConflict(err) {
 		sess.forget() // in case more was deleted
 		return fmt.Errorf("%w: %w", errAgain, err)
@@ -90,6 +82,7 @@ func (sess *session) refusedFor(err error) error {
 
 // Stored implements gerritstream.Operator. Committed is by ZooKeeper's clock.
 func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err error) {
+	at := o.store.at
 	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil {
 			return err
@@ -97,7 +90,7 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 		if stored.Origin, _, err = o.store.readOrigin(ctx, sess); err != nil {
 			return err
 		}
-		nodes, err := sess.readAll(ctx, o.store.at.positions(stored.Epoch()))
+		nodes, err := sess.readChildren(ctx, at.positions(stored.Epoch()))
 		if err != nil {
 			return err
 		}
@@ -114,7 +107,11 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 	return stored, nil
 }
 
-// earlier names the positions of the epochs before one, by epoch and shard.
+func storedPosition(n node) gerritstream.StoredPosition {
+	return storekit.StoredPosition(n.data, storekit.FromMillis(n.stat.Mtime))
+}
+
+// earlier returns the positions of the epochs before one, by epoch and shard.
 func (o *Operator) earlier(ctx context.Context, sess *session, epoch int) (keys []gerritstream.PositionKey, err error) {
 	names, err := sess.children(ctx, o.store.at.own)
 	if err != nil {
@@ -142,236 +139,235 @@ func (o *Operator) earlier(ctx context.Context, sess *session, epoch int) (keys 
 	return keys, nil
 }
 
-// storedPosition reads a position's node, which is there.
-func storedPosition(n node) (s gerritstream.StoredPosition) {
-	var err error
-	if s.Position, s.Stamp, err = storekit.DecodePosition(n.data); err != nil {
-		s.Position = gerritstream.Position{Unreadable: err}
-	}
-	s.Committed = fromMilliseconds(n.stat.Mtime)
-	return s
+// snapshot is what is read before a shard's position is set.
+type snapshot struct {
+	position, zuul, origin node
+	leader, next           lockHolder
 }
 
-// standing is what a shard's position is set beside.
-type shardStanding struct {
-	position, zuul node
-	epoch          node // of the start record; not there: the epoch is 0
-	leader, next   lockHolder
-}
-
-// heedless tells that a Python process would lead next: the one behind a leader
-// that loses its place, or that one itself. It knows records, and begins at the
-// tip where it is told of none.
-func (is *shardStanding) heedless() bool {
-	return is.next.foreign() || is.next.name == "" && is.leader.foreign()
-}
-
-// obeys tells whether whoever leads next would begin at a position.
-func (is *shardStanding) obeys(shard gerritstream.ShardID, pos *gerritstream.Position) error {
-	if pos.After == "" && is.heedless() {
-		return fmt.Errorf("%w: Zuul's own listener would lead %s next, and begin at the tip, for it knows no times: "+
-			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next", gerritstream.ErrForeignLeader, shard)
+// accepts returns ErrForeignLeader if a Python process would lead next and not
+// begin at a position, because it knows sequence numbers only and begins at the
+// tip without one. The next leader is the candidate after the leader, which
+// loses its place, or else the leader itself.
+func (is *snapshot) accepts(shard gerritstream.ShardID, pos *gerritstream.Position) error {
+	python := is.next.foreign() || is.next.name == "" && is.leader.foreign()
+	if pos.After == "" && python {
+		return fmt.Errorf("%w: Zuul's own listener would lead %s next and begin at the tip, for it knows no times: "+
+			"give a sequence number, or restart or stop the schedulers so that a process of gerritstream is next",
+			gerritstream.ErrForeignLeader, shard)
 	}
 	return nil
 }
 
 // CheckPosition implements gerritstream.Operator.
-func (o *Operator) CheckPosition(ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position) error {
+func (o *Operator) CheckPosition(
+	ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position,
+) error {
 	return o.store.call(ctx, func(ctx context.Context, sess *session) error {
-		is, err := o.look(ctx, sess, epoch, shard)
+		is, err := o.readShard(ctx, sess, epoch, shard)
 		if err != nil {
 			return err
 		}
-		return is.obeys(shard, &to)
+		return is.accepts(shard, &to)
 	})
 }
 
 // SetPosition implements gerritstream.Operator.
 //
-// Zuul's checkpoint is written even if it says so already: its version is what
-// stops a Python leader. If one of ours leads, its lock node goes, so that it
-// learns of it at once; a Python leader's stays, for Python would not notice,
-// and is stopped by its next checkpoint. Whoever stands behind the leader leads
-// next. Where that would be Python a point to start from is refused. What a
-// large event has left half written is for the next term.
+// Zuul's checkpoint is written even if it is the same already, because its
+// version is what stops a Python leader. The lock node of a leader of ours is
+// removed, so that it notices at once. A Python leader's is kept: Python would
+// not notice, and is stopped when it writes its next checkpoint. The candidate
+// after the leader leads next; where that would be Python, a point to start
+// from is refused. An unfinished large event is left to the next term.
 func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstream.ShardID,
 	change func(*gerritstream.StoredPosition) (gerritstream.Position, error),
 ) error {
-	return o.write(ctx, pointSetPosition, func(ctx context.Context, sess *session) error {
-		is, err := o.look(ctx, sess, epoch, shard)
+	return o.write(ctx, storekit.PointSetPosition, func(ctx context.Context, sess *session) error {
+		is, err := o.readShard(ctx, sess, epoch, shard)
 		if err != nil {
 			return err
 		}
 		var stored *gerritstream.StoredPosition
+		stamp := gerritstream.Stamp{Nonce: rand.Text()}
 		if is.position.present {
 			s := storedPosition(is.position)
-			stored = &s
-		}
-		if stored != nil && errors.Is(stored.Position.Unreadable, gerritstream.ErrNewerFormat) {
-			return stored.Position.Unreadable
+			stored, stamp.Term = &s, s.Stamp.Term
+			if errors.Is(s.Position.Unreadable, gerritstream.ErrNewerFormat) {
+				return s.Position.Unreadable
+			}
 		}
 		pos, err := change(stored)
 		if err != nil {
 			return err
 		}
-		if err := is.obeys(shard, &pos); err != nil {
+		if err := is.accepts(shard, &pos); err != nil {
 			return err
 		}
-		stamp := gerritstream.Stamp{Nonce: rand.Text()}
-		if stored != nil {
-			stamp.Term = stored.Stamp.Term
+		at := o.store.at
+		if err := sess.ensure(ctx, at.zuul, at.positions(epoch)); err != nil {
+			return sess.conflict(err)
 		}
-		if err := sess.ensure(ctx, o.store.at.zuul, o.store.at.positions(epoch)); err != nil {
-			return sess.refusedFor(err)
+		path := at.position(epoch, shard)
+		x := &transaction{} // the position comes first, as in a commit: see build
+		x.add(opPosition, writeAt(path, is.position.version(), storekit.EncodePosition(pos, stamp)))
+		x.add(opCheckpoint, writeAt(at.checkpoint(shard), is.zuul.version(), encodeCheckpoint(pos.After)))
+		if is.leader.term != 0 {
+			x.add(opLock, &zk.DeleteRequest{Path: is.leader.path, Version: -1})
 		}
-		return o.setPosition(ctx, sess, o.setting(is, epoch, shard, pos, stamp), stamp.Nonce)
+		if pos.After == "" && is.next.term != 0 { // it must still be there: see accepts
+			x.add(opLock, &zk.CheckVersionRequest{Path: is.next.path, Version: -1})
+		}
+		x.checkOrigin(at, is.origin.version())
+		return o.submit(ctx, sess, x, path, stamp.Nonce)
 	})
 }
 
-// look reads what a shard's position is set beside. ErrConflict: the epoch is
+// readShard reads what a shard's position depends on. ErrConflict: the epoch is
 // not the current one.
-func (o *Operator) look(ctx context.Context, sess *session, epoch int, shard gerritstream.ShardID) (is shardStanding, err error) {
+func (o *Operator) readShard(
+	ctx context.Context, sess *session, epoch int, shard gerritstream.ShardID,
+) (is snapshot, err error) {
 	at := o.store.at
 	if err := sess.sync(ctx); err != nil {
 		return is, err
 	}
 	all, reading := errgroup.WithContext(ctx)
-	for path, into := range map[string]*node{
-		at.origin(): &is.epoch, at.position(epoch, shard): &is.position, at.checkpoint(shard): &is.zuul,
-	} {
-		all.Go(func() (err error) { *into, err = sess.get(reading, path); return err })
-	}
 	all.Go(func() error {
-		front, err := sess.firstInLine(reading, at.election(shard), 2)
-		is.leader, is.next = front[0], front[1]
+		nodes, err := sess.getAll(reading, at.position(epoch, shard), at.checkpoint(shard), at.origin())
+		is.position, is.zuul, is.origin = nodes[0], nodes[1], nodes[2]
+		return err
+	})
+	all.Go(func() error {
+		holders, err := sess.lockHolders(reading, at.election(shard), 2)
+		is.leader, is.next = holders[0], holders[1]
 		return err
 	})
 	if err := all.Wait(); err != nil {
 		return is, err
 	}
-	current, err := epochOf(is.epoch)
-	if err != nil {
-		return is, fmt.Errorf("%s: %w", at.origin(), err)
+	current, err := o.epochOf(is.origin)
+	if err == nil && current != epoch {
+		err = fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, current, gerritstream.ErrConflict)
 	}
-	if current != epoch {
-		return is, fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, current, gerritstream.ErrConflict)
-	}
-	return is, nil
+	return is, err
 }
 
-// epochOf returns the epoch that a start record says.
-func epochOf(start node) (int, error) {
-	if !start.present {
+// epochOf returns the epoch of an origin's node.
+func (o *Operator) epochOf(n node) (int, error) {
+	if !n.present {
 		return 0, nil
 	}
-	record, err := decodeOrigin(start.data)
+	origin, err := storekit.DecodeOrigin(n.data)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%s: %w", o.store.at.origin(), err)
 	}
-	return record.Epoch, nil
+	return origin.Epoch, nil
 }
 
-// setting is the transaction that sets a position. The position comes first:
-// when a copy was carried out whose reply was lost, the next one is refused for
-// it and for nothing else.
-func (o *Operator) setting(is shardStanding, epoch int, shard gerritstream.ShardID, pos gerritstream.Position, s gerritstream.Stamp) *transaction {
-	at := o.store.at
-	x := &transaction{}
-	x.add(opPosition, put(at.position(epoch, shard), is.position, storekit.EncodePosition(pos, s)))
-	x.add(opCheckpoint, put(at.checkpoint(shard), is.zuul, encodeCheckpoint(pos.After)))
-	if is.leader.term != 0 {
-		x.add(opLock, &zk.DeleteRequest{Path: is.leader.path, Version: -1})
-	}
-	if pos.After == "" && is.next.term != 0 { // it must still be there: see heedless
-		x.add(opLock, &zk.CheckVersionRequest{Path: is.next.path, Version: -1})
-	}
-	o.guardEpoch(x, is.epoch)
-	return x
-}
-
-// put writes a node if it still is as it was read.
-func put(path string, was node, data []byte) any {
-	if !was.present {
-		return &zk.CreateRequest{Path: path, Data: data, Acl: openACL}
-	}
-	return &zk.SetDataRequest{Path: path, Data: data, Version: was.stat.Version}
-}
-
-// guardEpoch has a transaction refused if the start record is not the one that
-// was read. Where there was none the epoch is 0, and so is that of the first
-// one.
-func (o *Operator) guardEpoch(x *transaction, start node) {
-	if start.present {
-		x.add(opOrigin, &zk.CheckVersionRequest{Path: o.store.at.origin(), Version: start.stat.Version})
-	}
-}
-
-// setPosition has the transaction carried out, once. When the reply was lost
-// the very same one is sent again: it names the version of the position that it
-// follows, so that of all copies at most one is carried out.
-func (o *Operator) setPosition(ctx context.Context, sess *session, x *transaction, nonce string) error {
+// submit has a transaction that sets a position carried out, once. If the reply
+// was lost it sends the very same transaction again: that names the version of
+// the position that it follows, so that of all copies at most one is carried
+// out. Once a copy is refused for the position, the nonce in the position shows
+// whether another copy has written it.
+func (o *Operator) submit(ctx context.Context, sess *session, x *transaction, path, nonce string) error {
 	for doubt := false; ; {
 		failed, err := sess.multi(ctx, x.list...)
-		switch f := outcomeOf(err); {
-		case f == succeeded:
+		switch result := outcomeOf(err); {
+		case result == succeeded:
 			return nil
-		case f == refused && doubt && x.kind(failed) == opPosition:
-			return o.settle(ctx, sess, x.list[failed], nonce)
-		case f == refused:
-			return sess.refusedFor(err)
-		case f == sessionOver || ctx.Err() != nil:
+		case result == refused && doubt && x.kind(failed) == opPosition:
+			n, err := sess.get(ctx, path)
+			if err != nil {
+				return err
+			}
+			if _, stamp, err := storekit.DecodePosition(n.data); err == nil && stamp.Nonce == nonce {
+				return nil
+			}
+			return fmt.Errorf("the connection was lost, and others have written since: %w", errUnknownOutcome)
+		case result == refused:
+			return sess.conflict(err)
+		case result == sessionOver || ctx.Err() != nil:
 			return err
-		case f == unknown:
+		case result == unknown:
 			doubt = true
 		}
-		if !wait(ctx, 50*time.Millisecond) {
+		if !storekit.Sleep(ctx, retryPause) {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }
 
-// settle tells whether it was a copy of the transaction that has changed the
-// position. If it is not to be seen any more, because others have written
-// since, what became of it is not known.
-func (o *Operator) settle(ctx context.Context, sess *session, position any, nonce string) error {
-	path := ""
-	switch op := position.(type) {
-	case *zk.CreateRequest:
-		path = op.Path
-	case *zk.SetDataRequest:
-		path = op.Path
-	}
-	n, err := sess.get(ctx, path)
-	if err != nil {
-		return err
-	}
-	if _, stamp, err := storekit.DecodePosition(n.data); err == nil && stamp.Nonce == nonce {
-		return nil
-	}
-	return fmt.Errorf("the connection was lost, and others have written since: %w", errUnknownOutcome)
-}
-
-// RemovePositions implements gerritstream.Operator. Zuul's checkpoints stay: an
-// absent one would let Python write as it likes. More than fit into one
+// RemovePositions implements gerritstream.Operator. Zuul's checkpoints are
+// kept: without them Python would write unconditionally. More than fit into one
 // request, some thousands, are removed in several transactions, those of the
 // current epoch first.
-func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
+func (o *Operator) RemovePositions(
+	ctx context.Context, which []gerritstream.PositionKey,
+) (removed int, err error) {
+	at := o.store.at
 	which = slices.Clone(which)
 	slices.SortStableFunc(which, func(a, b gerritstream.PositionKey) int { return b.Epoch - a.Epoch })
-	seen := map[string]bool{}
-	err = o.write(ctx, pointRemovePositions, func(ctx context.Context, sess *session) error {
+	paths := make([]string, len(which))
+	for i, key := range which {
+		paths[i] = at.position(key.Epoch, key.Shard)
+	}
+	read := func(ctx context.Context, sess *session) (nodes []node, origin int32, err error) {
 		if err := sess.sync(ctx); err != nil {
-			return err
+			return nil, absent, err
 		}
-		start, err := sess.get(ctx, o.store.at.origin())
+		record, err := sess.get(ctx, at.origin())
+		if err != nil {
+			return nil, absent, err
+		}
+		epoch, err := o.epochOf(record)
+		if err != nil {
+			return nil, absent, err
+		}
+		nodes, err = sess.getAll(ctx, paths...)
+		for i, n := range nodes {
+			if key := which[i]; n.present && key.Epoch >= epoch && !storedPosition(n).Position.Ended {
+				return nil, absent, fmt.Errorf("remove position of %s: it is not marked ended: %w",
+					key.Shard, gerritstream.ErrConflict)
+			}
+		}
+		return nodes, record.version(), err
+	}
+	return o.remove(ctx, storekit.PointRemovePositions, paths, read)
+}
+
+// remove removes nodes, with as many in each transaction as fit into a request,
+// and returns how many of them there were. If one of them, or the origin, is no
+// longer as it was read, they are read again.
+func (o *Operator) remove(ctx context.Context, point storekit.Point, paths []string,
+	read func(context.Context, *session) (nodes []node, origin int32, err error),
+) (removed int, err error) {
+	seen := map[string]bool{}
+	err = o.write(ctx, point, func(ctx context.Context, sess *session) error {
+		nodes, origin, err := read(ctx, sess)
 		if err != nil {
 			return err
 		}
-		nodes, err := o.removable(ctx, sess, start, which)
-		if err != nil {
-			return err
+		var left []int // of the nodes
+		for i := range nodes {
+			if nodes[i].present {
+				left = append(left, i)
+			}
 		}
-		return o.remove(ctx, sess, start, nodes, seen)
+		for len(left) > 0 {
+			x := &transaction{}
+			x.checkOrigin(o.store.at, origin)
+			for size := 0; len(left) > 0 && size < maxRequest/2; left = left[1:] {
+				path := paths[left[0]]
+				x.add(opUnknown, &zk.DeleteRequest{Path: path, Version: nodes[left[0]].stat.Version})
+				size += len(path) + 64
+				seen[path] = true
+			}
+			if _, err := sess.multi(ctx, x.list...); err != nil {
+				return sess.again(ctx, err)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, err
@@ -379,89 +375,15 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	return len(seen), nil
 }
 
-// removable reads the positions that are to be removed, as far as they are
-// there. ErrConflict: one is needed for reading.
-func (o *Operator) removable(ctx context.Context, sess *session, start node, which []gerritstream.PositionKey) ([]removal, error) {
-	epoch, err := epochOf(start)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.store.at.origin(), err)
-	}
-	paths := make([]string, len(which))
-	for i, key := range which {
-		paths[i] = o.store.at.position(key.Epoch, key.Shard)
-	}
-	nodes, err := sess.getAll(ctx, paths)
-	if err != nil {
-		return nil, err
-	}
-	var found []removal
-	for i, n := range nodes {
-		if !n.present {
-			continue
-		}
-		if key := which[i]; key.Epoch >= epoch && !storedPosition(n).Position.Ended {
-			return nil, fmt.Errorf("remove position of %s: it is not marked ended: %w", key.Shard, gerritstream.ErrConflict)
-		}
-		found = append(found, removal{paths[i], n.stat.Version})
-	}
-	return found, nil
-}
-
-// removal is a node to be removed, as it was read.
-type removal struct {
-	path    string
-	version int32
-}
-
-// remove removes nodes if they are as they were read, and the epoch is: as many
-// as fit into a request in each transaction. seen gets those that there were.
-func (o *Operator) remove(ctx context.Context, sess *session, start node, nodes []removal, seen map[string]bool) error {
-	for len(nodes) > 0 {
-		x := &transaction{}
-		o.guardEpoch(x, start)
-		n := 0
-		for size := 0; n < len(nodes) && size < maxRequest/2; n++ {
-			x.add(opUnknown, &zk.DeleteRequest{Path: nodes[n].path, Version: nodes[n].version})
-			size += len(nodes[n].path) + 64
-			seen[nodes[n].path] = true
-		}
-		if _, err := sess.multi(ctx, x.list...); err != nil {
-			return sess.lookAgain(ctx, err)
-		}
-		nodes = nodes[n:]
-	}
-	return nil
-}
-
-// lookAgain says what the failure of a transaction means that removes what was
-// read: where it may have been carried out, a second look tells.
-func (sess *session) lookAgain(ctx context.Context, err error) error {
-	f := outcomeOf(err)
+// again returns errAgain if a failed transaction may have been carried out, or
+// was refused because something had changed: reading again shows which.
+func (sess *session) again(ctx context.Context, err error) error {
+	o := outcomeOf(err)
 	switch {
-	case f == refused:
-		return sess.refusedFor(err)
-	case ctx.Err() == nil && (f == unknown || f == notSent):
+	case o == refused:
+		return sess.conflict(err)
+	case ctx.Err() == nil && (o == unknown || o == notSent):
 		return fmt.Errorf("%w: %w", errAgain, err)
 	}
 	return err
-}
-
-// getAll reads nodes, a number of them at once.
-func (sess *session) getAll(ctx context.Context, paths []string) ([]node, error) {
-	return sess.eachOf(ctx, paths, sess.get)
-}
-
-// statAll looks at nodes without reading them.
-func (sess *session) statAll(ctx context.Context, paths []string) ([]node, error) {
-	return sess.eachOf(ctx, paths, sess.stat)
-}
-
-func (sess *session) eachOf(ctx context.Context, paths []string, ask func(context.Context, string) (node, error)) ([]node, error) {
-	nodes := make([]node, len(paths))
-	all, ctx := errgroup.WithContext(ctx)
-	all.SetLimit(readsAtOnce)
-	for i, path := range paths {
-		all.Go(func() (err error) { nodes[i], err = ask(ctx, path); return err })
-	}
-	return nodes, all.Wait()
 }

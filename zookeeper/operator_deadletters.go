@@ -10,23 +10,23 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
 )
 
-// letterPage is how many dead letters are read at a time: 1.4 MB at most.
+// deadLetterPage is how many dead letters are read at a time: 1.4 MB at most.
 const deadLetterPage = 16
 
-// reasonUnreadable is the Reason of what stands among the dead letters and
-// cannot be understood: damaged, or of a newer version. It is shown and dropped
-// like the others, and never queued.
+// reasonUnreadable is the Reason of a dead letter's node that cannot be
+// understood: damaged, or of a newer version. It is shown and dropped like the
+// others, and never queued.
 const reasonUnreadable = "unreadable"
 
-// letterNames are the names of the dead letters by their ids, as far as they
-// were read: a node is named after the record's place. A name belongs to the
-// same record for ever.
+// deadLetterNames are the names of the dead letters that were read, by id. A
+// node is named after the record's place in the stream, and belongs to that
+// record for ever.
 type deadLetterNames struct {
 	mu   sync.Mutex
 	byID map[gerritstream.EventID]string // under mu
@@ -42,20 +42,22 @@ func (l *deadLetterNames) put(id gerritstream.EventID, name string) {
 	l.byID[id], l.read[name] = name, true
 }
 
-// of returns the names of those that are known.
-func (l *deadLetterNames) of(ids []gerritstream.EventID) map[gerritstream.EventID]string {
+// of returns the names that are known, and whether that is all of them.
+func (l *deadLetterNames) of(ids []gerritstream.EventID) (known map[gerritstream.EventID]string, all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	known := map[gerritstream.EventID]string{}
+	known, all = map[gerritstream.EventID]string{}, true
 	for _, id := range ids {
-		if name, ok := l.byID[id]; ok {
+		name, ok := l.byID[id]
+		if ok {
 			known[id] = name
 		}
+		all = all && ok
 	}
-	return known
+	return known, all
 }
 
-// unread returns the names that have not been read.
+// unread returns the names that were not read yet.
 func (l *deadLetterNames) unread(names []string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,104 +85,95 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 	}
 }
 
-// newestLetters returns the names of the dead letters, the newest first.
+// newestDeadLetters returns the names of the dead letters, the newest first.
 func (o *Operator) newestDeadLetters(ctx context.Context) (names []string, err error) {
-	dir := o.store.at.deadLetters()
 	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
-		if err := sess.sync(ctx); err != nil {
-			return err
-		}
-		if names, err = sess.children(ctx, dir); err != nil {
+		dir := o.store.at.deadLetters()
+		if names, err = sess.syncedChildren(ctx, dir); err != nil {
 			return err
 		}
 		nodes, err := sess.statAll(ctx, below(dir, names))
 		if err != nil {
 			return err
 		}
-		made := make(map[string]int64, len(names))
+		created := make(map[string]int64, len(names))
 		for i, name := range names {
-			made[name] = nodes[i].stat.Czxid
+			created[name] = nodes[i].stat.Czxid
 		}
 		slices.SortFunc(names, func(a, b string) int {
-			return cmp.Or(cmp.Compare(made[b], made[a]), cmp.Compare(len(b), len(a)), strings.Compare(b, a))
+			return cmp.Or(cmp.Compare(created[b], created[a]), cmp.Compare(len(b), len(a)), strings.Compare(b, a))
 		})
 		return nil
 	})
 	return names, err
 }
 
-// below makes names paths.
-func below(dir string, names []string) []string {
-	paths := make([]string, len(names))
-	for i, name := range names {
-		paths[i] = dir + "/" + name
+// syncedChildren lists a node's children as they are now.
+func (sess *session) syncedChildren(ctx context.Context, dir string) ([]string, error) {
+	if err := sess.sync(ctx); err != nil {
+		return nil, err
 	}
-	return paths
+	return sess.children(ctx, dir)
 }
 
-// readLetters reads dead letters by name, and learns their ids. Those that are
-// gone are left out.
-func (o *Operator) readDeadLetters(ctx context.Context, names []string) (letters []gerritstream.StoredDeadLetter, err error) {
+// readDeadLetters reads dead letters by name, and remembers their ids. Those
+// that are gone are left out.
+func (o *Operator) readDeadLetters(
+	ctx context.Context, names []string,
+) (letters []gerritstream.StoredDeadLetter, err error) {
 	var nodes []node
 	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
-		nodes, err = sess.getAll(ctx, below(o.store.at.deadLetters(), names))
+		nodes, err = sess.getAll(ctx, below(o.store.at.deadLetters(), names)...)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for i, n := range nodes {
-		if n.present {
-			l := deadLetterOf(names[i], n)
-			o.deadLetterNames.put(l.DeadLetter.ID, names[i])
-			letters = append(letters, l)
+		if !n.present {
+			continue
 		}
+		d, err := decodeDeadLetter(n.data)
+		if err != nil { // it gets an id by its name, and is its own record
+			id := sha256.Sum256([]byte(names[i]))
+			detail := names[i] + ": " + err.Error()
+			d = gerritstream.DeadLetter{
+				ID: gerritstream.EventID(id[:len(d.ID)]), Sub: gerritstream.NoSub, Reason: reasonUnreadable,
+				Detail: strings.ToValidUTF8(detail[:min(len(detail), maxDetail)], "?"),
+			}
+			storekit.SetPayload(&d, n.data)
+		}
+		o.deadLetters.put(d.ID, names[i])
+		letters = append(letters, gerritstream.StoredDeadLetter{
+			DeadLetter: d, StoredAt: storekit.FromMillis(n.stat.Ctime),
+		})
 	}
 	return letters, nil
 }
 
-// letterOf reads a dead letter's node. One that cannot be understood gets an id
-// by its name, and is its own record.
-func deadLetterOf(name string, n node) gerritstream.StoredDeadLetter {
-	d, err := decodeDeadLetter(n.data)
-	if err != nil {
-		id := sha256.Sum256([]byte(name))
-		detail := name + ": " + err.Error()
-		d = gerritstream.DeadLetter{
-			ID: gerritstream.EventID(id[:len(gerritstream.EventID{})]), Sub: gerritstream.NoSub, Reason: reasonUnreadable,
-			Detail:  strings.ToValidUTF8(detail[:min(len(detail), maxDetail)], "?"),
-			Payload: n.data[:min(len(n.data), gerritstream.MaxDeadLetterBytes)], Length: len(n.data), SHA256: sha256.Sum256(n.data),
-		}
-	}
-	return gerritstream.StoredDeadLetter{DeadLetter: d, StoredAt: fromMilliseconds(n.stat.Ctime)}
-}
-
-// locate finds the names of dead letters. Those that are not held are left out,
-// as far as it can be known without reading them again.
-func (o *Operator) locate(ctx context.Context, ids []gerritstream.EventID) (found map[gerritstream.EventID]string, err error) {
-	wanted := map[gerritstream.EventID]bool{}
-	for _, id := range ids {
-		wanted[id] = true
-	}
-	if found = o.deadLetterNames.of(ids); len(found) == len(wanted) {
+// locate returns the names of dead letters, reading what was not read yet.
+// Those that are not held are left out, as far as is known without reading
+// again.
+func (o *Operator) locate(
+	ctx context.Context, ids []gerritstream.EventID,
+) (found map[gerritstream.EventID]string, err error) {
+	found, all := o.deadLetters.of(ids)
+	if all {
 		return found, nil
 	}
 	var names []string
 	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
-		if err := sess.sync(ctx); err != nil {
-			return err
-		}
-		names, err = sess.children(ctx, o.store.at.deadLetters())
+		names, err = sess.syncedChildren(ctx, o.store.at.deadLetters())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for page := range slices.Chunk(o.deadLetterNames.unread(names), deadLetterPage) {
+	for page := range slices.Chunk(o.deadLetters.unread(names), deadLetterPage) {
 		if _, err := o.readDeadLetters(ctx, page); err != nil {
 			return nil, err
 		}
-		if found = o.deadLetterNames.of(ids); len(found) == len(wanted) {
+		if found, all = o.deadLetters.of(ids); all {
 			break
 		}
 	}
@@ -193,48 +186,35 @@ func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (ger
 	if err == nil {
 		var letters []gerritstream.StoredDeadLetter
 		letters, err = o.readDeadLetters(ctx, slices.Collect(maps.Values(found)))
-		for _, l := range letters {
-			if l.DeadLetter.ID == id {
-				return l, nil
+		for i := range letters {
+			if letters[i].DeadLetter.ID == id {
+				return letters[i], nil
 			}
 		}
 	}
 	if err == nil {
 		err = gerritstream.ErrNoDeadLetter
 	}
-	return gerritstream.StoredDeadLetter{}, fmt.Errorf("read letter %s: %w", id, err)
+	return gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letter %s: %w", id, err)
 }
 
-// DropDeadLetters implements gerritstream.Operator. The count of those that were
-// not kept stays.
+// DropDeadLetters implements gerritstream.Operator. The number of discarded
+// dead letters is kept.
 func (o *Operator) DropDeadLetters(ctx context.Context, ids []gerritstream.EventID) (dropped int, err error) {
 	found, err := o.locate(ctx, ids)
 	if err != nil {
-		return 0, fmt.Errorf("drop letters: %w", err)
+		return 0, fmt.Errorf("drop dead letters: %w", err)
 	}
 	paths := below(o.store.at.deadLetters(), slices.Sorted(maps.Values(found)))
-	seen := map[string]bool{}
-	err = o.write(ctx, pointDropDeadLetters, func(ctx context.Context, sess *session) error {
+	read := func(ctx context.Context, sess *session) ([]node, int32, error) {
 		nodes, err := sess.statAll(ctx, paths)
-		if err != nil {
-			return err
-		}
-		var held []removal
-		for i, n := range nodes {
-			if n.present {
-				held = append(held, removal{paths[i], n.stat.Version})
-			}
-		}
-		return o.remove(ctx, sess, node{}, held, seen)
-	})
-	if err != nil {
-		return 0, err
+		return nodes, absent, err
 	}
-	return len(seen), nil
+	return o.remove(ctx, storekit.PointDropDeadLetters, paths, read)
 }
 
-// RedriveDeadLetter implements gerritstream.Operator. The queue's limit does not hold
-// it up.
+// RedriveDeadLetter implements gerritstream.Operator. The queue's limit does
+// not apply.
 func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) error {
 	found, err := o.locate(ctx, []gerritstream.EventID{e.ID})
 	if err == nil && found[e.ID] == "" {
@@ -242,28 +222,30 @@ func (o *Operator) RedriveDeadLetter(ctx context.Context, e gerritstream.Entry) 
 	}
 	if err == nil {
 		path := o.store.at.deadLetters() + "/" + found[e.ID]
-		doubt := false
-		err = o.write(ctx, pointRedrive, func(ctx context.Context, sess *session) error { return o.redrive(ctx, sess, path, &e, &doubt) })
+		doubt := false // it may have been carried out already
+		err = o.write(ctx, storekit.PointRedrive, func(ctx context.Context, sess *session) error {
+			return o.redrive(ctx, sess, path, &e, &doubt)
+		})
 	}
 	if err != nil {
-		return fmt.Errorf("retry letter %s: %w", e.ID, err)
+		return fmt.Errorf("redrive dead letter %s: %w", e.ID, err)
 	}
 	return nil
 }
 
-// retry queues an entry and removes its dead letter. doubt: it may have been
-// carried out already.
+// redrive queues an entry and removes its dead letter. doubt is set when it may
+// have been carried out.
 func (o *Operator) redrive(ctx context.Context, sess *session, path string, e *gerritstream.Entry, doubt *bool) error {
 	if err := sess.sync(ctx); err != nil {
 		return err
 	}
 	n, err := sess.get(ctx, path)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !n.present && *doubt {
-		return fmt.Errorf("the connection was lost, and it is not held any more: %w", errUnknownOutcome)
-	} else if !n.present {
+	case !n.present && *doubt:
+		return fmt.Errorf("the connection was lost, and the dead letter is no longer held: %w", errUnknownOutcome)
+	case !n.present:
 		return gerritstream.ErrNoDeadLetter
 	}
 	d, err := decodeDeadLetter(n.data)
@@ -275,29 +257,27 @@ func (o *Operator) redrive(ctx context.Context, sess *session, path string, e *g
 	case len(d.Payload) < d.Length:
 		return gerritstream.ErrTruncated
 	case len(e.Payload)+envelopeOverhead > maxInline:
-		return fmt.Errorf("%d bytes are more than fit into a node of Zuul's queue", len(e.Payload))
+		return fmt.Errorf("%d bytes do not fit into a node of Zuul's queue", len(e.Payload))
 	}
 	at := o.store.at
 	if err := sess.ensure(ctx, at.queue()); err != nil {
-		return sess.refusedFor(err)
+		return sess.conflict(err)
 	}
-	event := appendEnvelope(nil, e, redriveTimestamp(e, o.store.config.Now()))
+	// The event is dated by its arrival: an operator does not know the
+	// service's clock, Zuul waits until a timestamp has come, and it need not
+	// wait for what it counts from one that is past.
+	timestamp := o.store.config.Now()
+	if !e.Arrived.IsZero() && !timestamp.Before(e.Arrived) {
+		timestamp = e.Arrived
+	}
 	_, err = sess.multi(ctx,
 		&zk.DeleteRequest{Path: path, Version: n.stat.Version},
-		&zk.CreateRequest{Path: at.queueNode(), Data: event, Acl: openACL, Flags: zk.FlagSequence})
+		&zk.CreateRequest{
+			Path: at.queueNode(), Data: appendEnvelope(nil, e, timestamp), Acl: openACL, Flags: zk.FlagSequence,
+		})
 	if err == nil {
 		return nil
 	}
 	*doubt = *doubt || outcomeOf(err) == unknown
-	return sess.lookAgain(ctx, err)
-}
-
-// retriedAt is the timestamp of an event that is queued after all: its arrival.
-// An operator does not know the service's clock, and Zuul waits for a timestamp
-// to come; what it counts from one that is past, it need not wait for.
-func redriveTimestamp(e *gerritstream.Entry, local time.Time) time.Time {
-	if e.Arrived.IsZero() || local.Before(e.Arrived) {
-		return local
-	}
-	return e.Arrived
+	return sess.again(ctx, err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/storetest"
 	"github.com/gerritstream/gerritstream/zookeeper"
 	"github.com/go-zookeeper/zk"
 )
@@ -469,7 +470,7 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	store, link := cl.linked()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	store.Intercept(func(_ zookeeper.Point, write func() error) error {
+	store.Intercept(func(_ storetest.Point, write func() error) error {
 		err := write()
 		if err != nil {
 			if _, _, err := store.Origin(t.Context()); err != nil { // connected again: the withdrawal finds no node, and is confirmed

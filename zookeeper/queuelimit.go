@@ -7,100 +7,112 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 const (
-	// lookEvery is how often a process that commits looks at the queue's depth;
-	// between, it counts its own commits.
+	// countEvery is how often a committing process asks for the length of
+	// Zuul's queue; in between it counts its own commits.
 	countEvery = 500 * time.Millisecond
 
-	// gaugePatience is how long a commit waits for the queue to empty before it
-	// is to be tried again.
+	// queuePatience is how long a commit waits for the queue to shrink before
+	// it has to be retried.
 	queuePatience = time.Second
 )
 
-// gauge keeps the queue from growing beyond a limit by this process' doing. At
-// the limit commits of events wait, until 80 % of it is reached: so that a
-// queue at its limit moves in strides, not event by event.
+// queueLimit keeps this process from filling Zuul's queue beyond a limit. At
+// the limit commits of events wait until the queue is down to 80 %, so that a
+// full queue moves in strides and not event by event.
 type queueLimit struct {
 	limit int64 // 0 or less: none
 
 	mu          sync.Mutex // guards all below
-	count       int64      // at the last look
-	counted     time.Time  // of the last look
-	added       int64      // committed since the last look began
-	addedBefore int64      // since, as the look under way began
+	count       int64      // as asked for last
+	counted     time.Time  // when that was
+	added       int64      // committed since that count began
+	addedBefore int64      // added, when the count under way began
+	counting    bool       // a count is under way
 	full        bool
-	counting    bool
 }
 
-// wait returns nil when events may be committed. ErrRetryLater: the queue is
-// full.
-func (g *queueLimit) wait(ctx context.Context, sess *session) error {
-	if g.limit <= 0 {
+// queueFullError: a commit waited for the queue to shrink, and nothing was
+// written. It is a gerritstream.ErrRetryLater.
+type queueFullError struct{ length, limit int64 }
+
+func (e *queueFullError) Error() string {
+	return fmt.Sprintf("reading paused: Zuul's queue is full (%d of %d)", e.length, e.limit)
+}
+
+// Is makes errors.Is(err, gerritstream.ErrRetryLater) true.
+func (*queueFullError) Is(target error) bool { return target == gerritstream.ErrRetryLater }
+
+// wait returns nil when events may be committed, or ErrRetryLater.
+func (q *queueLimit) wait(ctx context.Context, sess *session) error {
+	if q.limit <= 0 {
 		return nil
 	}
 	deadline := time.Now().Add(queuePatience)
 	for {
-		if g.startCount() {
+		if q.startCount() {
 			n, err := sess.stat(ctx, sess.store.at.queue())
-			g.endCount(int64(n.stat.NumChildren), err)
+			q.endCount(int64(n.stat.NumChildren), err)
 		}
-		depth, full := g.depth()
+		length, full := q.length()
 		if !full {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%w: Zuul's queue holds %d events, the limit is %d", gerritstream.ErrRetryLater, depth, g.limit)
+			return &queueFullError{length, q.limit}
 		}
-		if !wait(ctx, countEvery/5) {
+		if !storekit.Sleep(ctx, countEvery/5) {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// due tells whether the caller is to look: one at a time.
-func (g *queueLimit) startCount() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.counting || time.Since(g.counted) < countEvery {
+// startCount reports whether the caller should count: one goroutine at a time
+// does.
+func (q *queueLimit) startCount() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.counting || time.Since(q.counted) < countEvery {
 		return false
 	}
-	g.counting, g.addedBefore = true, g.added // what is committed from here on may not be in what is seen
+	q.counting, q.addedBefore = true, q.added // what is committed from here on may not be in the count
 	return true
 }
 
-// looked takes in what was seen. A look that failed changes nothing: the commit
-// will fail by itself.
-func (g *queueLimit) endCount(depth int64, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.counting = false
+// endCount takes in a count. One that failed changes nothing: the commit itself
+// will fail.
+func (q *queueLimit) endCount(count int64, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.counting = false
 	if err == nil {
-		g.count, g.counted, g.added = depth, time.Now(), g.added-g.addedBefore
+		q.count, q.counted, q.added = count, time.Now(), q.added-q.addedBefore
 	}
-	g.updateLocked()
+	q.updateLocked()
 }
 
 // add counts what was committed.
-func (g *queueLimit) add(n int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.added += n
-	g.updateLocked()
+func (q *queueLimit) add(n int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.added += n
+	q.updateLocked()
 }
 
-func (g *queueLimit) updateLocked() {
-	switch depth := g.count + g.added; {
-	case depth >= g.limit:
-		g.full = true
-	case depth <= g.limit*4/5:
-		g.full = false
+func (q *queueLimit) updateLocked() {
+	switch length := q.count + q.added; {
+	case length >= q.limit:
+		q.full = true
+	case length <= q.limit*4/5:
+		q.full = false
 	}
 }
 
-func (g *queueLimit) depth() (depth int64, full bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.count + g.added, g.full
+func (q *queueLimit) length() (length int64, full bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count + q.added, q.full
 }

@@ -1,36 +1,52 @@
 package zookeeper
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"time"
 	"unicode/utf8"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// checkpoint is Zuul's node as read.
+// zuulCheckpoint is the node of Zuul's checkpoint.
 type zuulCheckpoint struct {
-	present bool
-	raw     []byte
-	version int32
+	node    node
 	written time.Time // by ZooKeeper's clock
+}
+
+func checkpointOf(n node) zuulCheckpoint { return zuulCheckpoint{n, storekit.FromMillis(n.stat.Mtime)} }
+
+func (z *zuulCheckpoint) version() int32 { return z.node.version() }
+
+// equals reports whether the checkpoint is there and says just that.
+func (z *zuulCheckpoint) equals(raw []byte) bool {
+	return z.node.present && bytes.Equal(z.node.data, raw)
+}
+
+// next is the checkpoint after a write of ours.
+func (z *zuulCheckpoint) next(raw []byte) zuulCheckpoint {
+	n := node{data: raw, present: true}
+	n.stat.Version = z.version() + 1 // from absent to 0 as well
+	return zuulCheckpoint{node: n}
 }
 
 // sequence returns the checkpoint's value: empty for none (absent, null). The
 // error says why it cannot be understood.
 func (z *zuulCheckpoint) sequence() (gerritstream.SequenceNumber, error) {
-	if !z.present {
+	if !z.node.present {
 		return "", nil
 	}
-	var members map[string]json.RawMessage // names count as written, and of equal ones the last, as Python has it
-	if err := json.Unmarshal(z.raw, &members); err != nil || members == nil || !utf8.Valid(z.raw) {
-		return "", fmt.Errorf("read Zuul's checkpoint: it is not what Zuul writes")
+	var members map[string]json.RawMessage // as in Python, names are case-sensitive and the last of equal ones counts
+	if err := json.Unmarshal(z.node.data, &members); err != nil || members == nil || !utf8.Valid(z.node.data) {
+		return "", errors.New("read Zuul's checkpoint: it is not what Zuul writes")
 	}
 	var value *string
 	if raw, ok := members["checkpoint"]; ok {
 		if err := json.Unmarshal(raw, &value); err != nil {
-			return "", fmt.Errorf("read Zuul's checkpoint: it is neither a sequence number nor null")
+			return "", errors.New("read Zuul's checkpoint: it is neither a sequence number nor null")
 		}
 	}
 	if value == nil {
@@ -39,8 +55,8 @@ func (z *zuulCheckpoint) sequence() (gerritstream.SequenceNumber, error) {
 	return gerritstream.ParseSequenceNumber(*value)
 }
 
-// encodeCheckpoint is what Zuul's node holds: the last record handled
-// completely. Nothing else ever goes in there.
+// encodeCheckpoint returns what Zuul's node holds: the last record handled
+// completely. Nothing else is ever stored there.
 func encodeCheckpoint(after gerritstream.SequenceNumber) []byte {
 	if after == "" {
 		return []byte(`{"checkpoint": null}`)
@@ -48,73 +64,61 @@ func encodeCheckpoint(after gerritstream.SequenceNumber) []byte {
 	return []byte(`{"checkpoint": "` + string(after) + `"}`)
 }
 
-// stored is what ZooKeeper holds of a shard as a term begins.
+// shardState is what ZooKeeper holds of a shard when a term begins.
 type shardState struct {
-	position gerritstream.Position // ours
-	ok       bool                  // there is one
-	zuul     zuulCheckpoint        // Zuul's
-	foreign  bool                  // Zuul's may be of an earlier stream of that name: nothing vouches for it
+	position      gerritstream.Position // ours
+	stored        bool                  // there is one
+	zuul          zuulCheckpoint
+	earlierStream bool // Zuul's checkpoint may be of an earlier stream of that name
 }
 
 // beginning is what a term makes of that.
 type beginning struct {
 	found   gerritstream.Beginning
-	warning string // what an operator should know; empty: nothing
-	led     bool   // a Python process led since
+	warning string // for the log; empty: none
+	led     bool   // a Python process has led since the position was written
 }
 
 // reconcile decides where a term begins: z is Zuul's value, p is ours.
 //
 //   - z = p, or z null, absent or unreadable and p an anchor or nothing: p.
 //   - z > p, or z a sequence and p an anchor, unreadable or nothing: a Python
-//     process led. Take z. It starts without a checkpoint at the tip: what
+//     process led. Take z. Without a checkpoint it starts at the tip: what
 //     arrived between an anchor and then may be lost.
 //   - z < p, null, absent or unreadable while p is a sequence: somebody wrote
 //     unconditionally, or deleted. Take p.
 func reconcile(s shardState) beginning {
 	z, err := s.zuul.sequence()
 	p := s.position
-	asIs := beginning{found: gerritstream.Beginning{Position: p, Stored: s.ok}}
+	ours := func(warning string) beginning {
+		return beginning{found: gerritstream.Beginning{Position: p, Stored: s.stored}, warning: warning}
+	}
+	readable := s.stored && p.Unreadable == nil
+	order := z.Compare(p.After)
 	switch {
 	case err != nil:
-		asIs.warning = "Zuul's checkpoint cannot be understood: it is written anew"
-		return asIs
-	case s.foreign && z != "" && (!s.ok || p.Unreadable != nil):
-		asIs.warning = "Zuul's checkpoint is from before the stream was made anew: it is written anew"
-		return asIs
-	case s.ok && p.Unreadable == nil && p.After != "":
-		return reconcileSequence(asIs, z, &s.zuul)
-	case z == "":
-		return asIs
+		return ours("Zuul's checkpoint is unreadable; overwriting it")
+	case s.earlierStream && z != "" && !readable:
+		return ours("Zuul's checkpoint predates the recreated stream; overwriting it")
+	case z == "" && readable && p.After != "":
+		return ours("Zuul's checkpoint is gone; restoring it")
+	case z == "" || readable && order == 0:
+		return ours("")
+	case readable && order < 0:
+		return ours("Zuul's checkpoint was set back by another program; restoring it")
 	}
-	b := takeOver(z, &s.zuul, p.Lost)
+	b := beginning{led: true}
+	// When the last record of a Python process arrived is not known.
+	b.found.Position = gerritstream.Position{After: z, CheckpointedAt: s.zuul.written, Lost: p.Lost}
+	b.found.Stored = true
 	switch {
-	case s.ok && p.Unreadable != nil:
-		b.warning = "the position cannot be understood: going on from Zuul's checkpoint"
-	case s.ok:
-		b.found.Lost = &gerritstream.Interval{From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyForeignLed}
+	case s.stored && !readable:
+		b.warning = "position is unreadable; continuing from Zuul's checkpoint"
+	case readable && p.After == "":
+		b.found.Lost = &gerritstream.Interval{
+			From: p.HandledUntil(), Until: s.zuul.written, Why: gerritstream.WhyForeignLed,
+		}
 		b.warning = "Zuul's listener led before anything was read here"
 	}
 	return b
-}
-
-// reconcileSequence compares z with a position that is a sequence number.
-func reconcileSequence(asIs beginning, z gerritstream.SequenceNumber, zuul *zuulCheckpoint) beginning {
-	p := asIs.found.Position
-	switch c := z.Compare(p.After); {
-	case c > 0:
-		return takeOver(z, zuul, p.Lost)
-	case c < 0 && z == "":
-		asIs.warning = "Zuul's checkpoint is gone: it is written anew"
-	case c < 0:
-		asIs.warning = "Zuul's checkpoint was set back by another program: it is written anew"
-	}
-	return asIs
-}
-
-// takeOver is the position behind what a Python process handled. When its last
-// record arrived is not known.
-func takeOver(z gerritstream.SequenceNumber, zuul *zuulCheckpoint, lost []gerritstream.Interval) beginning {
-	pos := gerritstream.Position{After: z, CheckpointedAt: zuul.written, Lost: lost}
-	return beginning{found: gerritstream.Beginning{Position: pos, Stored: true}, led: true}
 }

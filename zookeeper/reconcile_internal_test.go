@@ -14,7 +14,7 @@ func TestReconcile(t *testing.T) {
 	written := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	arrived := written.Add(-time.Hour)
 	at := func(raw string) zuulCheckpoint {
-		return zuulCheckpoint{present: true, raw: []byte(raw), written: written}
+		return zuulCheckpoint{node{present: true, data: []byte(raw)}, written}
 	}
 	null, absent, garbage := at(`{"checkpoint": null}`), zuulCheckpoint{}, at(`LATEST`)
 	seq := func(n gerritstream.SequenceNumber) gerritstream.Position {
@@ -32,15 +32,15 @@ func TestReconcile(t *testing.T) {
 
 	for name, tc := range map[string]struct {
 		ours    gerritstream.Position
-		ok      bool
+		stored  bool
 		zuul    zuulCheckpoint
-		foreign bool
+		earlier bool // of an earlier stream
 
-		after   gerritstream.SequenceNumber // empty: the position stays as it is
-		wantOK  bool
-		warn    bool
-		lost    time.Time // where the possible loss begins, with anyLoss
-		anyLoss bool
+		after      gerritstream.SequenceNumber // empty: the position stays as it is
+		wantStored bool
+		warn       bool
+		lost       time.Time // where the possible loss begins, with anyLoss
+		anyLoss    bool
 	}{
 		"nothing anywhere":                     {none, false, absent, false, "", false, false, time.Time{}, false},
 		"nothing, and null":                    {none, false, null, false, "", false, false, time.Time{}, false},
@@ -72,9 +72,9 @@ func TestReconcile(t *testing.T) {
 		"unreadable, and an earlier stream's":  {unreadable, true, at(z100), true, "", true, true, time.Time{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := reconcile(shardState{position: tc.ours, ok: tc.ok, zuul: tc.zuul, foreign: tc.foreign})
-			if b.found.Stored != tc.wantOK || (b.warning != "") != tc.warn || (b.found.Lost != nil) != tc.anyLoss {
-				t.Errorf("begins with ok %v, warning %q, loss %v", b.found.Stored, b.warning, b.found.Lost)
+			b := reconcile(shardState{position: tc.ours, stored: tc.stored, zuul: tc.zuul, earlierStream: tc.earlier})
+			if b.found.Stored != tc.wantStored || (b.warning != "") != tc.warn || (b.found.Lost != nil) != tc.anyLoss {
+				t.Errorf("begins with stored %v, warning %q, loss %v", b.found.Stored, b.warning, b.found.Lost)
 			}
 			want := tc.ours
 			if tc.after != "" {
@@ -101,7 +101,9 @@ func TestReconcile(t *testing.T) {
 func TestReconcileKeepsLosses(t *testing.T) {
 	p := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.UnixMilli(1)}}
 	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"}, {Until: time.UnixMilli(2), Why: "bad position"}}
-	b := reconcile(shardState{position: p, ok: true, zuul: zuulCheckpoint{present: true, raw: []byte(`{"checkpoint": "7"}`), written: time.UnixMilli(99)}})
+	b := reconcile(shardState{position: p, stored: true, zuul: zuulCheckpoint{
+		node{present: true, data: []byte(`{"checkpoint": "7"}`)}, time.UnixMilli(99),
+	}})
 	if !slices.Equal(b.found.Position.Lost, p.Lost) || b.found.Lost == nil {
 		t.Errorf("losses are %+v, and %v", b.found.Position.Lost, b.found.Lost)
 	}
@@ -114,7 +116,7 @@ func TestCheckpointBytes(t *testing.T) {
 		if got := string(encodeCheckpoint(seq)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
-		z := zuulCheckpoint{present: true, raw: []byte(want)}
+		z := checkpointOf(node{present: true, data: []byte(want)})
 		if got, err := z.sequence(); got != seq || err != nil {
 			t.Errorf("%s reads as %q, %v", want, got, err)
 		}

@@ -8,30 +8,21 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+	"golang.org/x/sync/errgroup"
 )
 
-// maxBytes is the largest request that the servers take: their jute.maxbuffer,
-// as it is unless somebody lowered it. They hang up on a larger one without a
-// word, so that it looks like a connection that was lost, however often it is
-// sent.
+// maxBytes is the largest request that servers take by default: their
+// jute.maxbuffer. They close the connection on a larger one without an answer,
+// so that it looks like a lost connection, however often it is sent.
 const maxBytes = 1_048_575
 
-// errTooLarge: the request was not sent, because the servers would hang up on
-// it.
+// errTooLarge: the request was not sent, because the servers would close the
+// connection on it.
 var errTooLarge = errors.New("the request is too large for ZooKeeper")
 
 // fit checks that the servers take a request of one or more operations.
 func fit(ops ...any) error {
-	if size := sizeOf(ops); size > maxBytes {
-		return fmt.Errorf("%w: %d bytes, and %d are the most", errTooLarge, size, maxBytes)
-	}
-	return nil
-}
-
-// sizeOf is how many bytes a transaction takes. A request of one operation
-// takes less.
-func sizeOf(ops []any) int {
-	size := 17
+	size := 17 // of a transaction; a request of one operation takes less
 	for _, op := range ops {
 		switch op := op.(type) {
 		case *zk.CreateRequest:
@@ -46,27 +37,30 @@ func sizeOf(ops []any) int {
 			panic(fmt.Sprintf("the size of %T is not known", op))
 		}
 	}
-	return size
+	if size > maxBytes {
+		return fmt.Errorf("%w: %d bytes, the maximum is %d", errTooLarge, size, maxBytes)
+	}
+	return nil
 }
 
-// answer is what a request came to.
+// answer is the result of a request.
 type answer[T any] struct {
 	value T
 	err   error
 }
 
-// ask makes one request. The library's have neither context nor deadline and
-// wait for as long as no server answers, so each has a goroutine of its own,
-// and ask returns when ctx ends or the session is over. What becomes of the
-// request then is unknown; late, if not nil, is told.
+// ask makes one request. The library's requests have neither context nor
+// deadline and wait until a server answers. So each has a goroutine of its own,
+// and ask returns when ctx ends or the session is over, without knowing the
+// outcome; late, if not nil, is called with it afterwards.
 func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
 	var none T
 	if err := sess.slots.Acquire(ctx, 1); err != nil {
 		return none, context.Cause(ctx)
 	}
 	answers := make(chan answer[T], 1)
-	var settled atomic.Bool // by the answer, or by the caller who does not wait for it
-	started := sess.run(func() {
+	var settled atomic.Bool // by the answer, or by a caller that no longer waits
+	started := sess.start(func() {
 		defer sess.slots.Release(1)
 		value, err := request(sess.conn)
 		if settled.CompareAndSwap(false, true) {
@@ -101,17 +95,19 @@ func read[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, 
 }
 
 // write makes a request that goes through the servers' leader: an answer proves
-// that the session lives.
+// that the session is alive.
 func write[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error)) (T, error) {
 	return writeLate(ctx, sess, request, nil)
 }
 
-// writeLate is write that tells late what becomes of a request for which its
-// caller does not wait any more.
-func writeLate[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
+// writeLate is write with a function that gets the outcome if the caller no
+// longer waits for it.
+func writeLate[T any](
+	ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error),
+) (T, error) {
 	began := time.Now()
 	value, err := ask(ctx, sess, request, late)
-	if f := outcomeOf(err); f == succeeded || f == refused {
+	if o := outcomeOf(err); o == succeeded || o == refused {
 		sess.prove(began)
 	}
 	return value, err
@@ -124,7 +120,7 @@ type node struct {
 	present bool
 }
 
-// get reads a node. One that is not there is no error.
+// get reads a node. An absent one is no error.
 func (sess *session) get(ctx context.Context, path string) (node, error) {
 	n, err := read(ctx, sess, func(c *zk.Conn) (node, error) {
 		data, stat, err := c.Get(path)
@@ -139,7 +135,7 @@ func (sess *session) get(ctx context.Context, path string) (node, error) {
 	return n, err
 }
 
-// stat looks at a node without reading it. One that is not there is no error.
+// stat is get without the data.
 func (sess *session) stat(ctx context.Context, path string) (node, error) {
 	return read(ctx, sess, func(c *zk.Conn) (node, error) {
 		present, stat, err := c.Exists(path)
@@ -150,7 +146,7 @@ func (sess *session) stat(ctx context.Context, path string) (node, error) {
 	})
 }
 
-// children lists a node's children. One that is not there has none.
+// children lists a node's children. An absent node has none.
 func (sess *session) children(ctx context.Context, path string) ([]string, error) {
 	names, err := read(ctx, sess, func(c *zk.Conn) ([]string, error) {
 		names, _, err := c.Children(path)
@@ -162,8 +158,73 @@ func (sess *session) children(ctx context.Context, path string) ([]string, error
 	return names, err
 }
 
-// sync makes later reads of this session see at least what was written, by
-// whomever, before the call.
+// readsAtOnce bounds the requests that one call has under way.
+const readsAtOnce = 100
+
+// forEach calls do for each of n indexes, many at once, until one fails.
+func forEach(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readsAtOnce)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// getAll reads nodes, many at once.
+func (sess *session) getAll(ctx context.Context, paths ...string) ([]node, error) {
+	return readAll(ctx, paths, sess.get)
+}
+
+// statAll is getAll without the data.
+func (sess *session) statAll(ctx context.Context, paths []string) ([]node, error) {
+	return readAll(ctx, paths, sess.stat)
+}
+
+func readAll(ctx context.Context, paths []string, one func(context.Context, string) (node, error)) ([]node, error) {
+	nodes := make([]node, len(paths))
+	return nodes, forEach(ctx, len(paths), func(ctx context.Context, i int) (err error) {
+		nodes[i], err = one(ctx, paths[i])
+		return err
+	})
+}
+
+// readChildren reads the children of a node, by name. Those that are removed
+// meanwhile are left out.
+func (sess *session) readChildren(ctx context.Context, dir string) (map[string]node, error) {
+	names, err := sess.children(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := sess.getAll(ctx, below(dir, names)...)
+	if err != nil {
+		return nil, err
+	}
+	return byName(names, nodes), nil
+}
+
+// byName maps the names of the nodes that are present to them.
+func byName(names []string, nodes []node) map[string]node {
+	present := make(map[string]node, len(names))
+	for i, name := range names {
+		if nodes[i].present {
+			present[name] = nodes[i]
+		}
+	}
+	return present
+}
+
+// below returns the paths of a node's children.
+func below(dir string, names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = dir + "/" + name
+	}
+	return paths
+}
+
+// sync makes later reads of this session include everything that anybody wrote
+// before the call.
 func (sess *session) sync(ctx context.Context) error {
 	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.zuul) })
 	return err
@@ -174,7 +235,9 @@ func (sess *session) create(ctx context.Context, path string, data []byte, flags
 	if err := fit(&zk.CreateRequest{Path: path, Data: data}); err != nil {
 		return err
 	}
-	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) { return c.Create(path, notNull(data), flags, openACL) })
+	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) {
+		return c.Create(path, notNull(data), flags, openACL)
+	})
 	return err
 }
 
@@ -187,8 +250,7 @@ func (sess *session) set(ctx context.Context, path string, data []byte, version 
 	return err
 }
 
-// remove deletes a node, whatever its version. One that is not there is no
-// error.
+// remove deletes a node, whatever its version. An absent one is no error.
 func (sess *session) remove(ctx context.Context, path string) error {
 	_, err := write(ctx, sess, func(c *zk.Conn) (struct{}, error) { return struct{}{}, c.Delete(path, -1) })
 	if errors.Is(err, zk.ErrNoNode) {
@@ -198,29 +260,20 @@ func (sess *session) remove(ctx context.Context, path string) error {
 }
 
 // multi carries out all the operations or none. When the server refuses, failed
-// is the index of the operation that it refused, -1 if it names none.
+// is the index of the operation that it refused, or -1 if it names none.
 func (sess *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
 	if err := fit(ops...); err != nil {
 		return -1, err
 	}
-	results, err := write(ctx, sess, func(c *zk.Conn) (result, error) {
-		responses, err := c.Multi(ops...)
-		return result{responses, outcomeOf(err)}, err
-	})
-	if results.outcome != refused {
-		return -1, err
-	}
-	for i, r := range results.responses {
-		if r.Error != nil {
-			return i, r.Error
+	responses, err := write(ctx, sess, func(c *zk.Conn) ([]zk.MultiResponse, error) { return c.Multi(ops...) })
+	if outcomeOf(err) == refused {
+		for i, r := range responses {
+			if r.Error != nil {
+				return i, r.Error
+			}
 		}
 	}
 	return -1, err
-}
-
-type result struct {
-	responses []zk.MultiResponse
-	outcome   outcome
 }
 
 // openACL is the access control list of every node, as Zuul's own have it.

@@ -11,42 +11,48 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// session is one session with ZooKeeper and the one zk.Conn that serves it.
-// When it is over, another is begun: what was asked in this one is never
-// carried out in the next.
+// session is one ZooKeeper session and the zk.Conn that serves it. When it is
+// over the store opens another one: no request of this session is ever carried
+// out in the next.
 //
-//	dialling -> standing <-> connection lost -> over
+//	dialling -> established <-> connection lost -> over
 type session struct {
-	store *Store
-	conn  *zk.Conn
-	ctx   context.Context // of dialling: ends with the session
-	slots *semaphore.Weighted
-	views views
-	ensured
+	store   *Store
+	conn    *zk.Conn
+	events  <-chan zk.Event     // closed when the library has finished
+	slots   *semaphore.Weighted // one for each request under way
+	running sync.WaitGroup      // goroutines that wait for answers and watches
+	views   views
+	ensured ensured
 
-	events  <-chan zk.Event // closed when the library has finished
-	running sync.WaitGroup  // what waits for answers and watches
-
-	established chan struct{} // closed once the session stands
-	over        chan struct{} // closed once it is over
+	ctx         context.Context // of dialling
 	cancel      context.CancelFunc
-	mu          sync.Mutex // guards all below
-	link        *link      // the newest
-	cut         bool       // no further link is wanted
-	id          int64      // 0: it does not stand yet
-	timeout     time.Duration
-	proof       time.Time // when the last request began that was answered by way of the servers' leader
-	up          bool      // connected at this moment
+	established chan struct{} // closed once a server has confirmed the session
+	over        chan struct{} // closed once the session is over
+
+	mu    sync.Mutex // guards all below
+	link  *link      // the newest
+	cut   bool       // no further link is wanted
+	lease lease
+}
+
+// lease is what is known of the session's life on the servers.
+type lease struct {
+	id        int64 // 0: not established yet
+	timeout   time.Duration
+	proof     time.Time // when the last request began that the servers' leader answered
+	connected bool
 }
 
 // maxRequests bounds the requests that are under way at once in a session.
 const maxRequests = 256
 
-// begin starts a session. It stands later, once a server has answered.
+// newSession starts to dial. The session is established once a server answers.
 func (s *Store) newSession() (*session, error) {
 	sess := &session{
 		store:       s,
 		slots:       semaphore.NewWeighted(maxRequests),
+		ensured:     ensured{seen: map[string]bool{}, making: map[string]chan struct{}{}},
 		established: make(chan struct{}),
 		over:        make(chan struct{}),
 	}
@@ -64,11 +70,11 @@ func (s *Store) newSession() (*session, error) {
 	return sess, nil
 }
 
-// notice takes in what the library says of the connection, and of nodes that
-// are watched. It must not block.
+// handleEvent is called by the library, before it reads on, for changes of the
+// connection and of watched nodes. It must not block.
 func (sess *session) handleEvent(e zk.Event) {
 	if e.Type != zk.EventSession {
-		sess.views.happened(e)
+		sess.views.handleEvent(e)
 		return
 	}
 	switch e.State {
@@ -76,19 +82,17 @@ func (sess *session) handleEvent(e zk.Event) {
 		sess.markOver()
 	case zk.StateDisconnected:
 		sess.mu.Lock()
-		sess.up = false
+		sess.lease.connected = false
 		sess.mu.Unlock()
 	}
 }
 
-// end notes that the session is over: from here on nothing is dialled.
+// markOver notes that the session is over: nothing is dialled any more.
 func (sess *session) markOver() {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	select {
-	case <-sess.over:
-	default:
-		sess.up = false
+	if !sess.isOver() {
+		sess.lease.connected = false
 		close(sess.over)
 	}
 }
@@ -102,8 +106,8 @@ func (sess *session) isOver() bool {
 	}
 }
 
-// Printf implements zk.Logger. The library tells only here which timeout the
-// servers have agreed to, and why it cannot connect.
+// Printf implements zk.Logger. The negotiated timeout and the reasons why a
+// connection failed are known only from what the library logs.
 func (sess *session) Printf(format string, args ...any) {
 	switch {
 	case strings.HasPrefix(format, "authenticated: id="):
@@ -115,20 +119,20 @@ func (sess *session) Printf(format string, args ...any) {
 			sess.store.connectionFailed(err)
 		}
 	default:
-		sess.store.log.Debug("zookeeper client", "says", fmt.Sprintf(format, args...))
+		sess.store.log.Debug("zookeeper client", "message", fmt.Sprintf(format, args...))
 	}
 }
 
-// confirmed notes that a server has confirmed the session, at its beginning or
-// after the connection was lost.
+// confirmed notes that a server has confirmed the session, when it was
+// established or after a lost connection.
 func (sess *session) confirmed(id int64, timeout time.Duration) {
 	sess.mu.Lock()
 	sess.link.handshake.Stop()
-	first, same := sess.id == 0, sess.id == id
+	first, same := sess.lease.id == 0, sess.lease.id == id
 	if first || same {
-		sess.id, sess.timeout, sess.up = id, timeout, true
-		if sess.link.began.After(sess.proof) {
-			sess.proof = sess.link.began
+		sess.lease.id, sess.lease.timeout, sess.lease.connected = id, timeout, true
+		if sess.link.began.After(sess.lease.proof) {
+			sess.lease.proof = sess.link.began
 		}
 	}
 	if !first && sess.views.watching() {
@@ -136,22 +140,23 @@ func (sess *session) confirmed(id int64, timeout time.Duration) {
 	}
 	server := sess.link.RemoteAddr().String()
 	sess.mu.Unlock()
+	log := sess.store.log.With("session", fmt.Sprintf("%#x", uint64(id)), "server", server)
 	switch {
 	case first:
-		sess.store.log.Info("session begun", "session", fmt.Sprintf("%#x", uint64(id)), "server", server,
+		log.Info("session established",
 			"timeout_asked", sess.store.config.SessionTimeout, "timeout_negotiated", timeout)
 		close(sess.established)
 	case same:
 		sess.views.expireAll()
-		sess.store.log.Info("connected again", "session", fmt.Sprintf("%#x", uint64(id)), "server", server)
+		log.Info("reconnected")
 	default: // it does not happen; another session would have none of our nodes
 		sess.markOver()
 	}
 }
 
-// start runs f, unless the session is over. Whoever closes the session waits
-// for f.
-func (sess *session) run(f func()) bool {
+// start runs f in a goroutine that close waits for. It returns false, and f is
+// not run, if the session is over.
+func (sess *session) start(f func()) bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
 	if sess.isOver() {
@@ -161,89 +166,79 @@ func (sess *session) run(f func()) bool {
 	return true
 }
 
-// identity returns the session's id and negotiated timeout.
-func (sess *session) identity() (id int64, timeout time.Duration) {
+func (sess *session) currentLease() lease {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	return sess.id, sess.timeout
+	return sess.lease
 }
 
-// patience is how long a connection may take to be made and confirmed: short
+// dialTimeout is how long a connection may take to be made and confirmed: short
 // enough to try another server in time.
 func (sess *session) dialTimeout() time.Duration {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	timeout := sess.timeout
+	timeout := sess.currentLease().timeout
 	if timeout == 0 {
 		timeout = sess.store.config.SessionTimeout
 	}
 	return min(max(timeout/3, time.Second), 10*time.Second)
 }
 
-// proved notes that a request which began then was answered by way of the
-// servers' leader: the session lived then.
+// prove notes that the servers' leader answered a request that began then: the
+// session was alive at that time.
 func (sess *session) prove(began time.Time) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	if began.After(sess.proof) {
-		sess.proof = began
+	if began.After(sess.lease.proof) {
+		sess.lease.proof = began
 	}
 }
 
 // trust is for how long after the beginning of an answered request a process
-// may believe that its session lives.
+// may believe that its session is alive.
 func trust(timeout time.Duration) time.Duration { return timeout - timeout/5 }
 
-// trustLeft is for how long that will be so if nothing more is answered.
+// trustLeft is how much of that remains if nothing more is answered.
 func (sess *session) trustLeft(now time.Time) time.Duration {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	return trust(sess.timeout) - now.Sub(sess.proof)
+	l := sess.currentLease()
+	return trust(l.timeout) - now.Sub(l.proof)
 }
 
-// keep shows the servers and this process that the session lives, until it is
-// over or the Store is closed.
+// maintain sends heartbeats, and ends the terms when the session can no longer
+// be trusted. It returns when the session is over or the Store is closed.
 func (sess *session) maintain() {
-	_, timeout := sess.identity()
-	beat := time.NewTicker(timeout / 5)
-	defer beat.Stop()
-	guard := time.NewTimer(trust(timeout))
-	defer guard.Stop()
-	beaten := make(chan struct{}, 1)
-	beating := false
+	timeout := sess.currentLease().timeout
+	heartbeat := time.NewTicker(timeout / 5)
+	defer heartbeat.Stop()
+	expiry := time.NewTimer(trust(timeout))
+	defer expiry.Stop()
+	answered := make(chan struct{}, 1)
+	waiting := false
 	for {
 		select {
-		case <-beat.C:
-			beating = beating || sess.run(func() {
-				sess.beat()
-				beaten <- struct{}{}
+		case <-heartbeat.C:
+			waiting = waiting || sess.start(func() {
+				_, _ = write(sess.ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.own) })
+				answered <- struct{}{}
 			})
-		case <-beaten:
-			beating = false
-		case <-guard.C:
+		case <-answered:
+			waiting = false
+		case <-expiry.C:
 			left := sess.trustLeft(time.Now())
 			if left <= 0 {
-				sess.store.endTerms(sess, fmt.Errorf("ZooKeeper has not answered for %v", trust(timeout)))
+				sess.store.endTerms(sess, fmt.Errorf("no answer from ZooKeeper for %v", trust(timeout)))
 				left = timeout / 5
 			}
-			guard.Reset(left)
+			expiry.Reset(left)
 		case <-sess.over:
 			sess.store.endTerms(sess, errSessionOver)
 			return
-		case <-sess.store.stop:
+		case <-sess.store.life.ctx.Done():
 			return
 		}
 	}
 }
 
-// beat asks something cheap. Sync goes through the leader: a server that is cut
-// off from it goes on answering reads for long.
-func (sess *session) beat() {
-	_, _ = write(sess.ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.own) })
-}
-
-// close ends the session: at once on the servers, if they answer within the
-// grace; and in any case here. Ending ctx ends the grace.
+// close ends the session: on the servers if they answer in time, and in any
+// case in this process. It returns early when ctx ends.
 func (sess *session) close(ctx context.Context) {
 	sess.markOver()
 	closed := make(chan struct{})
@@ -251,7 +246,7 @@ func (sess *session) close(ctx context.Context) {
 		defer close(closed)
 		sess.conn.Close() // asks the server, and waits for a second
 		sess.cutLink()
-		for range sess.events { //nolint:revive // until it is closed: then the library has finished
+		for range sess.events { //nolint:revive // closed when the library has finished
 		}
 		sess.running.Wait()
 	}()

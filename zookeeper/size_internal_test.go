@@ -16,9 +16,9 @@ func widest() (*term, gerritstream.Position) {
 	chroot, name := "/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength)
 	t := &term{
 		store: &Store{at: newLayout(chroot, name), config: Config{Now: time.Now}},
-		shard: gerritstream.ShardID(strings.Repeat("s", 128)), number: 1 << 63, version: absent,
+		shard: gerritstream.ShardID(strings.Repeat("s", 128)), lock: lockNode{number: 1 << 63}, version: absent,
 	}
-	t.lock = t.store.at.election(t.shard) + "/" + strings.Repeat("0", 32) + "__lock__0000000000"
+	t.lock.path = t.store.at.election(t.shard) + "/" + strings.Repeat("0", 32) + "__lock__0000000000"
 	pos := gerritstream.Position{After: longest, Arrived: time.Now(), CaughtUp: time.Now(), Partial: &gerritstream.Partial{Seq: longest, Sub: 1 << 30}}
 	for range 16 {
 		pos.Lost = append(pos.Lost, gerritstream.Interval{From: time.Now(), Until: time.Now(), Why: gerritstream.WhyForeignLed})
@@ -42,34 +42,34 @@ func TestCommitsWithinTheLimitsFit(t *testing.T) {
 					Reason: strings.Repeat(text, long), Detail: strings.Repeat(text, long),
 				}
 				e := gerritstream.Entry{Shard: term.shard, Seq: longest, Payload: make([]byte, payload)}
-				cl := &commitAttempt{
+				attempt := &commitAttempt{
 					term: term, position: pos, began: time.Now(),
 					deadLetters: slices.Repeat([]gerritstream.DeadLetter{d}, max(1, min(limits.Items, limits.Weight/d.Weight()))),
 				}
-				check(t, cl, fmt.Sprintf("letters of %d bytes with %d times %q", payload, long, text))
+				check(t, attempt, fmt.Sprintf("letters of %d bytes with %d times %q", payload, long, text))
 				half := limits.Weight / 2 / max(d.Weight(), e.Weight())
-				cl.deadLetters, cl.entries = cl.deadLetters[:min(len(cl.deadLetters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
-				check(t, cl, fmt.Sprintf("letters and entries of %d bytes with %d times %q", payload, long, text))
+				attempt.deadLetters, attempt.entries = attempt.deadLetters[:min(len(attempt.deadLetters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
+				check(t, attempt, fmt.Sprintf("letters and entries of %d bytes with %d times %q", payload, long, text))
 			}
 		}
 	}
 	for _, payload := range []int{0, 5_488, 60_000, maxInline - envelopeOverhead} {
 		e := gerritstream.Entry{Shard: term.shard, Seq: longest, Payload: make([]byte, payload)}
-		cl := &commitAttempt{
+		attempt := &commitAttempt{
 			term: term, position: pos, began: time.Now(),
 			entries: slices.Repeat([]gerritstream.Entry{e}, max(1, min(limits.Items, limits.Weight/e.Weight()))),
 		}
-		check(t, cl, fmt.Sprintf("entries of %d bytes", payload))
+		check(t, attempt, fmt.Sprintf("entries of %d bytes", payload))
 	}
 }
 
-func check(t *testing.T, cl *commitAttempt, what string) {
+func check(t *testing.T, attempt *commitAttempt, what string) {
 	t.Helper()
-	c := gerritstream.Commit{Entries: cl.entries, DeadLetters: cl.deadLetters}
+	c := gerritstream.Commit{Entries: attempt.entries, DeadLetters: attempt.deadLetters}
 	if err := c.Check(limits); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	if err := fit(cl.build().list...); err != nil {
+	if err := fit(attempt.build().list...); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 }

@@ -16,143 +16,125 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Store is a gerritstream.Store and a gerritstream.Group in ZooKeeper, in Zuul's
-// layout. See the package's documentation.
+var (
+	_ gerritstream.Store = (*Store)(nil)
+	_ gerritstream.Group = (*Store)(nil)
+)
+
+// Store is a gerritstream.Store and a gerritstream.Group in ZooKeeper, in
+// Zuul's layout. See the package's documentation.
 type Store struct {
-	config     Config
-	at         layout
-	process    string // id of this process, like no other's
-	log        *slog.Logger
+	config  Config
+	at      layout
+	process string // id of this process, like no other's
+	log     *slog.Logger
+	life    lifetime
+	current connection
+
+	leaderships leaderships
+	sweeper     sweeper
+	member      published // for the other processes, which watch it
+	report      published // for people
+	lockOwners  lockOwners
+
 	queueLimit queueLimit
-
-	discards *storekit.Discards
-
-	encoded    *semaphore.Weighted // bytes of commits that are encoded at this moment
-	lockOwners lockOwners
-
-	// intercept, if not nil, stands around each write: tests make it fail.
-	intercept func(p point, write func() error) error
-
-	stop     chan struct{}   // closed by Close: every goroutine returns
-	life     context.Context // ends with Close as well
-	die      context.CancelFunc
-	running  sync.WaitGroup
-	closing  sync.Once
-	farewell context.Context // of Close; set before stop is closed
-	closed   error           // of the first Close; under closing
-
-	wakeSweeper chan struct{} // of capacity 1
-	publishing  chan struct{} // of capacity 1: whoever's is in it publishes
-
-	mu          sync.Mutex    // guards all below
-	changed     chan struct{} // closed and replaced when session or fault change
-	session     *session      // nil: none stands
-	fault       error         // why the configuration does not do; nil: nothing is known against it
-	faults      int           // connections in a row of which one side did not accept the other's certificate
-	trouble     error         // of the last connection that failed
-	stoodBefore bool          // a session has stood
-	candidacies map[string]bool
-	terms       map[*term]bool
-	orphans     []*orphan
-	memberData  []byte // this process' announcement; nil: none
-	reportData  []byte // and its report
+	encoding   *semaphore.Weighted // bytes of commits that are encoded at this moment
+	discards   *storekit.Discards
+	intercept  storekit.Intercept
 }
 
-// point is a place at which the store writes for its caller.
-type point string
+// lifetime is that of a Store's goroutines.
+type lifetime struct {
+	ctx     context.Context // ended by Close: every goroutine returns
+	end     context.CancelFunc
+	running sync.WaitGroup
 
-const (
-	pointSetOrigin point = "set origin"
-	pointCampaign  point = "campaign"
-	pointCommit    point = "commit"
-	pointResign    point = "resign"
-	pointReport    point = "report"
-	pointAdvertise point = "advertise"
-)
+	closing  sync.Once
+	farewell context.Context // of Close; set before ctx is ended
+	closed   error           // of the first Close; under closing
+}
+
+// connection is what calls wait for: a session, or the reason why there is
+// none.
+type connection struct {
+	mu         sync.Mutex    // guards all below
+	changed    chan struct{} // closed and replaced when session or fault change
+	session    *session      // nil: none is established
+	fault      error         // why the configuration cannot work; nil: it may
+	mismatches int           // connections in a row that failed because of TLS
+	lastErr    error         // of the last connection that failed
+	worked     bool          // a session was established once
+}
 
 // maxEncoded bounds the memory that commits take besides the pages they come
 // from.
 const maxEncoded = 32 << 20
 
-// Open opens a store. It does not wait for ZooKeeper: a server that is away is
-// waited for by the calls that need it, as each says. What can be known before
-// is an error: one line that says what is wrong and what to do.
+// Open opens a store. It does not wait for ZooKeeper: the calls that need a
+// server wait for one, as each of them says. Its error is one line that says
+// what is wrong with the configuration and what to do.
 //
-// An open Store is a session with ZooKeeper: goroutines of its own keep it, and
-// begin another when it is over, until Close has waited for them. That is why
-// it is opened and closed, rather than made.
+// An open Store keeps a session with ZooKeeper in goroutines of its own, and
+// begins another when one is over, until Close has waited for them.
 func Open(_ context.Context, config Config) (*Store, error) {
-	s, err := newStore(config)
-	if err != nil {
-		return nil, err
-	}
-	s.running.Go(s.manage)
-	s.running.Go(s.logOutages)
-	s.running.Go(s.sweep)
-	return s, nil
-}
-
-func newStore(config Config) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, fmt.Errorf("open ZooKeeper store: %w", err)
 	}
 	id := make([]byte, idLength/2)
 	_, _ = rand.Read(id) // it never fails
-	life, die := context.WithCancel(context.Background())
-	return &Store{
-		life: life, die: die,
-		config:      config,
-		at:          newLayout(config.Chroot, config.Connection),
-		process:     hex.EncodeToString(id),
-		log:         config.Logger.With("store", "zookeeper"),
-		discards:    storekit.NewDiscards(config.Logger.With("store", "zookeeper")),
+	log := config.Logger.With("store", "zookeeper")
+	at := newLayout(config.Chroot, config.Connection)
+	s := &Store{
+		config: config, at: at, process: hex.EncodeToString(id), log: log,
+		current:     connection{changed: make(chan struct{})},
+		leaderships: leaderships{candidacies: map[string]bool{}, terms: map[*term]bool{}},
+		sweeper:     sweeper{wake: storekit.NewSignal()},
+		member:      published{dir: at.members(), turn: make(chan struct{}, 1)},
+		report:      published{dir: at.reports(), turn: make(chan struct{}, 1)},
 		queueLimit:  queueLimit{limit: int64(config.QueueLimit)},
-		encoded:     semaphore.NewWeighted(maxEncoded),
-		stop:        make(chan struct{}),
-		wakeSweeper: make(chan struct{}, 1),
-		publishing:  make(chan struct{}, 1),
-		changed:     make(chan struct{}),
-		candidacies: map[string]bool{},
-		terms:       map[*term]bool{},
-	}, nil
+		encoding:    semaphore.NewWeighted(maxEncoded),
+		discards:    storekit.NewDiscards(log),
+	}
+	s.life.ctx, s.life.end = context.WithCancel(context.Background())
+	s.life.running.Go(s.keepSession)
+	s.life.running.Go(s.logOutages)
+	s.life.running.Go(s.sweep)
+	return s, nil
 }
 
-// Close ends the session, and with it, at once, what the process leads, its
-// announcement and its report; it stops the Store's goroutines. Terms end;
-// calls under way fail. If no server answers, others wait for the session to
-// run out. It returns at the latest when ctx ends, or a few seconds later, and
-// the same each time it is called.
+// Process returns the id by which the members know this process.
+func (s *Store) Process() string { return s.process }
+
+// Close ends the session, and with it, at once, this process' leaderships, its
+// member info and its report. Terms end, and calls under way fail. If no server
+// answers, other processes wait for the session's timeout. Close returns at the
+// latest when ctx ends, or a few seconds later, and the same each time it is
+// called.
 func (s *Store) Close(ctx context.Context) error {
-	s.closing.Do(func() {
+	l := &s.life
+	l.closing.Do(func() {
 		s.endTerms(nil, errClosed)
-		s.farewell = ctx
-		close(s.stop)
-		s.die()
+		l.farewell = ctx
+		l.end()
+		s.endTerms(nil, errClosed) // that began just now
 		stopped := make(chan struct{})
-		go func() { s.running.Wait(); close(stopped) }()
+		go func() { l.running.Wait(); close(stopped) }()
 		select {
 		case <-stopped:
 		case <-ctx.Done():
-			s.closed = fmt.Errorf("close ZooKeeper store: %w", context.Cause(ctx))
+			l.closed = fmt.Errorf("close ZooKeeper store: %w", context.Cause(ctx))
 		}
 	})
-	return s.closed
+	return l.closed
 }
 
-func (s *Store) stopped() bool {
-	select {
-	case <-s.stop:
-		return true
-	default:
-		return false
-	}
-}
+func (s *Store) stopped() bool { return s.life.ctx.Err() != nil }
 
-// manage has one session after the other, until Close.
-func (s *Store) manage() {
+// keepSession runs one session after the other until Close.
+func (s *Store) keepSession() {
 	for {
 		sess, err := s.newSession()
-		if err != nil { // it is the library's way to say that the configuration is wrong; complete saw to that
+		if err != nil { // only for a bad configuration, which complete has refused
 			s.setFault(fmt.Errorf("%w: %w", ErrConfig, err))
 			return
 		}
@@ -160,39 +142,29 @@ func (s *Store) manage() {
 		case <-sess.established:
 			s.useSession(sess)
 		case <-sess.over:
-		case <-s.stop:
-			sess.cutLink() // there is nothing to say goodbye to
+		case <-s.life.ctx.Done():
+			sess.cutLink() // there is no session to end
 		}
 		if s.stopped() {
-			sess.close(s.farewell)
+			sess.close(s.life.farewell)
 			return
 		}
-		s.log.Warn("the session is over: what was led in it is lost")
-		s.running.Go(func() { sess.close(context.Background()) })
+		s.log.Warn("session over; its leaderships are lost")
+		s.life.running.Go(func() { sess.close(context.Background()) })
 	}
 }
 
-// serve has a session that stands be used, until it is over or the Store is
-// closed.
-func (s *Store) useSession(sess *session) {
-	if !s.checkChroot(sess) {
-		return
-	}
-	s.update(func() { s.session, s.fault, s.faults, s.stoodBefore = sess, nil, 0, true })
-	sess.run(func() { s.republish(sess) })
-	wake(s.wakeSweeper)
-	sess.maintain()
-	s.update(func() { s.session = nil })
-}
-
-// chrootEvery is how often a chroot that is missing is looked for.
+// chrootEvery is how often a missing chroot is looked for.
 const chrootEvery = time.Second
 
-// checkChroot returns once the chroot is there. false: the session is over, or
-// the Store is closed.
-func (s *Store) checkChroot(sess *session) bool {
+// useSession lets calls use a session, once the chroot exists, until the
+// session is over or the Store is closed.
+func (s *Store) useSession(sess *session) {
+	ctx, cancel := context.WithCancel(s.life.ctx)
+	defer cancel()
+	sess.start(func() { <-sess.over; cancel() })
 	for s.config.Chroot != "" {
-		n, err := sess.stat(sess.ctx, s.config.Chroot)
+		n, err := sess.stat(ctx, s.config.Chroot)
 		if err == nil && n.present {
 			break
 		}
@@ -200,64 +172,62 @@ func (s *Store) checkChroot(sess *session) bool {
 			s.setFault(fmt.Errorf("%w: the chroot %s does not exist on %s: create it, or correct the hosts",
 				ErrConfig, s.config.Chroot, s.hostList()))
 		}
-		timer := time.NewTimer(chrootEvery)
-		select {
-		case <-timer.C:
-		case <-sess.over:
-			timer.Stop()
-			return false
-		case <-s.stop:
-			timer.Stop()
-			return false
+		if !storekit.Sleep(ctx, chrootEvery) {
+			return
 		}
 	}
-	return true
+	s.update(func(c *connection) { c.session, c.fault, c.mismatches, c.worked = sess, nil, 0, true })
+	sess.start(func() { s.republish(sess) })
+	s.sweeper.wake.Set()
+	sess.maintain()
+	s.update(func(c *connection) { c.session = nil })
 }
 
-// set changes what calls wait for.
-func (s *Store) update(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-	close(s.changed)
-	s.changed = make(chan struct{})
+// update changes what calls wait for.
+func (s *Store) update(change func(c *connection)) {
+	c := &s.current
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(c)
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 func (s *Store) setFault(err error) {
-	s.mu.Lock()
-	news := s.fault == nil
-	s.mu.Unlock()
-	s.update(func() { s.fault = err })
-	if news {
-		s.log.Error("ZooKeeper cannot be used", "err", err)
+	first := false
+	s.update(func(c *connection) { first, c.fault = c.fault == nil, err })
+	if first {
+		s.log.Error("ZooKeeper cannot be used as configured", "err", err)
 	}
 }
 
-// notReached takes in why a connection failed.
+// connectionFailed notes why a connection failed.
 func (s *Store) connectionFailed(err error) {
-	s.mu.Lock()
-	s.trouble = err
-	if refusedTLS(err) {
-		s.faults++
+	c := &s.current
+	c.mu.Lock()
+	c.lastErr = err
+	if isTLSMismatch(err) {
+		c.mismatches++
 	} else {
-		s.faults = 0
+		c.mismatches = 0
 	}
-	unfit := s.faults >= len(s.config.Hosts) && !s.stoodBefore
-	s.mu.Unlock()
-	if unfit {
-		s.setFault(fmt.Errorf("%w: no server of %s goes along with the TLS configuration: %w", ErrConfig, s.hostList(), err))
+	everywhere := c.mismatches >= len(s.config.Hosts) && !c.worked
+	c.mu.Unlock()
+	if everywhere {
+		s.setFault(fmt.Errorf("%w: TLS handshake failed with every server of %s: %w", ErrConfig, s.hostList(), err))
 	}
 }
 
 func (s *Store) hostList() string { return strings.Join(s.config.Hosts, ",") }
 
-// await returns the session that stands, waiting for one if need be. Errors:
-// the context's, ErrConfig, errClosed.
+// await returns the established session, waiting for one if need be. Its errors
+// are the context's, ErrConfig and errClosed.
 func (s *Store) await(ctx context.Context) (*session, error) {
+	c := &s.current
 	for {
-		s.mu.Lock()
-		sess, fault, changed := s.session, s.fault, s.changed
-		s.mu.Unlock()
+		c.mu.Lock()
+		sess, fault, changed := c.session, c.fault, c.changed
+		c.mu.Unlock()
 		switch {
 		case s.stopped():
 			return nil, errClosed
@@ -271,15 +241,15 @@ func (s *Store) await(ctx context.Context) (*session, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-		case <-s.stop:
+		case <-s.life.ctx.Done():
 		}
 	}
 }
 
-// callPatience is how long a call waits that is not said to block.
+// callPatience is how long a call waits that does not block by contract.
 const callPatience = 5 * time.Second
 
-// call runs f in the session that stands, for a caller who does not wait for
+// call runs f in the established session, for a caller that does not wait for
 // long.
 func (s *Store) call(ctx context.Context, f func(ctx context.Context, sess *session) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
@@ -287,32 +257,21 @@ func (s *Store) call(ctx context.Context, f func(ctx context.Context, sess *sess
 	sess, err := s.await(ctx)
 	if err == nil {
 		err = f(ctx, sess)
-	} else if errors.Is(err, context.DeadlineExceeded) { // the caller waits for less
+	} else if errors.Is(err, context.DeadlineExceeded) { // the caller's own, sooner
 		err = fmt.Errorf("%w: %w", errAway, err)
 	}
 	if errors.Is(err, errAway) {
-		s.mu.Lock()
-		trouble := s.trouble
-		s.mu.Unlock()
-		if trouble != nil {
-			err = fmt.Errorf("%w: the last connection to %s: %w", err, s.hostList(), trouble)
+		if _, reason := s.reachable(); reason != nil {
+			err = fmt.Errorf("%w: the last connection to %s: %w", err, s.hostList(), reason)
 		}
 	}
 	return explain(err)
 }
 
-// write has run written for the caller of a method.
-func (s *Store) write(p point, run func() error) error {
-	if s.intercept == nil {
-		return run()
-	}
-	return s.intercept(p, run)
-}
-
-// complainEvery is how often the log says that ZooKeeper is away.
+// outageLogEvery is how often the log repeats that ZooKeeper is away.
 const outageLogEvery = time.Minute
 
-// complain says in the log that no server answers: once soon, and then every
+// logOutages logs that no server answers, soon after it began and then once a
 // minute.
 func (s *Store) logOutages() {
 	tick := time.NewTicker(time.Second)
@@ -321,52 +280,32 @@ func (s *Store) logOutages() {
 	for {
 		select {
 		case <-tick.C:
-		case <-s.stop:
+		case <-s.life.ctx.Done():
 			return
 		}
-		up, trouble := s.reachable()
+		up, reason := s.reachable()
 		switch {
 		case up && away > 1:
-			s.log.Info("ZooKeeper answers again", "after", time.Duration(away)*time.Second)
+			s.log.Info("ZooKeeper available again", "after", time.Duration(away)*time.Second)
 			away = 0
 		case up:
 			away = 0
 		default:
 			if away++; away%int(outageLogEvery/time.Second) == 2 {
-				s.log.Warn("ZooKeeper cannot be used: trying again", "hosts", s.hostList(), "err", trouble)
+				s.log.Warn("ZooKeeper unavailable; retrying", "hosts", s.hostList(), "err", reason)
 			}
 		}
 	}
 }
 
-// reachable tells whether a server answers at this moment, and if not, why.
+// reachable reports whether a server answers at this moment, and if not, why.
 func (s *Store) reachable() (bool, error) {
-	s.mu.Lock()
-	sess, trouble := s.session, s.trouble
-	if s.fault != nil {
-		trouble = s.fault
+	c := &s.current
+	c.mu.Lock()
+	sess, reason := s.current.session, c.lastErr
+	if c.fault != nil {
+		reason = c.fault
 	}
-	s.mu.Unlock()
-	if sess == nil {
-		return false, trouble
-	}
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	return sess.up, trouble
+	c.mu.Unlock()
+	return sess != nil && sess.currentLease().connected, reason
 }
-
-// wake lets a goroutine look again; one call stands for any number.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// Process returns the id by which the members know this process.
-func (s *Store) Process() string { return s.process }
-
-var (
-	_ gerritstream.Store = (*Store)(nil)
-	_ gerritstream.Group = (*Store)(nil)
-)

@@ -154,8 +154,8 @@ func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
 	if err != nil {
 		cl.t.Fatal(err)
 	}
-	store.Intercept(func(p zookeeper.Point, write func() error) error {
-		return injectFault(cl.fault(storetest.Point(p)), store, write)
+	store.Intercept(func(p storetest.Point, write func() error) error {
+		return injectFault(cl.fault(p), store, write)
 	})
 	cl.t.Cleanup(func() {
 		store.Kill()
@@ -172,8 +172,8 @@ func (cl *cluster) operator() *zookeeper.Operator {
 	if err != nil {
 		cl.t.Fatal(err)
 	}
-	o.Intercept(func(p zookeeper.Point, write func() error) error {
-		return injectFault(cl.fault(storetest.Point(p)), nil, write)
+	o.Intercept(func(p storetest.Point, write func() error) error {
+		return injectFault(cl.fault(p), nil, write)
 	})
 	return o
 }
@@ -361,7 +361,7 @@ func (cl *cluster) largeEvent(path string) []byte {
 func (cl *cluster) deadLetters() (letters []gerritstream.DeadLetter) {
 	cl.t.Helper()
 	for _, name := range cl.children(cl.own("/dead")) {
-		d, err := zookeeper.DecodeLetter(cl.get(cl.own("/dead/" + name)))
+		d, err := zookeeper.DecodeDeadLetter(cl.get(cl.own("/dead/" + name)))
 		if err != nil {
 			cl.t.Fatal(err)
 		}

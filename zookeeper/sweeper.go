@@ -3,115 +3,132 @@ package zookeeper
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// orphan is a lock node that nobody answers for any more and that may still be
-// there, or may yet appear: it would keep everybody else from leading the shard
-// for as long as the session lives.
+// sweeper removes the lock nodes that this process no longer answers for: they
+// would keep every other process from leading their shards for as long as this
+// session lives.
+type sweeper struct {
+	wake storekit.Signal
+
+	mu      sync.Mutex
+	orphans []*orphan // under mu
+}
+
+// orphan is a lock node that may still be there, or may yet appear.
 type orphan struct {
 	session *session
 	root    string
-	name    string    // of the candidacy
-	since   time.Time // when nobody answered for it any more
+	name    string // of the candidacy
+	since   time.Time
 }
 
 const (
 	sweepEvery = 2 * time.Second
 
-	// sweepFor is for how long an orphan is looked for after it was not there:
-	// a request whose connection was lost is carried out within moments or
-	// never.
+	// sweepFor is for how long an absent orphan is looked for: a request whose
+	// connection was lost is carried out within moments or never.
 	sweepFor = 10 * time.Second
 )
 
-// orphan has the sweeper remove a lock node.
-func (s *Store) addOrphan(sess *session, root, name string) {
-	s.mu.Lock()
-	s.orphans = append(s.orphans, &orphan{sess, root, name, time.Now()})
-	s.mu.Unlock()
-	wake(s.wakeSweeper)
+// add has a lock node removed.
+func (w *sweeper) add(sess *session, root, name string) {
+	w.mu.Lock()
+	w.orphans = append(w.orphans, &orphan{sess, root, name, time.Now()})
+	w.mu.Unlock()
+	w.wake.Set()
 }
 
-// sweep removes orphans until Close. Those of a session that is over have gone
-// with it.
+// drop forgets the lock node of a candidacy, which is known to be gone.
+func (w *sweeper) drop(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.orphans = slices.DeleteFunc(w.orphans, func(o *orphan) bool { return o.name == name })
+}
+
+// sweep removes orphans until Close. Those of a session that is over are gone
+// already.
 func (s *Store) sweep() {
+	w := &s.sweeper
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-s.wakeSweeper:
-		case <-s.stop:
+		case <-w.wake:
+		case <-s.life.ctx.Done():
 			return
 		}
-		s.mu.Lock()
-		orphans := slices.Clone(s.orphans)
-		s.mu.Unlock()
+		w.mu.Lock()
+		orphans := slices.Clone(w.orphans)
+		w.mu.Unlock()
 		for _, o := range orphans {
 			if s.removeOrphan(o) {
-				s.mu.Lock()
-				s.orphans = slices.DeleteFunc(s.orphans, func(p *orphan) bool { return p == o })
-				s.mu.Unlock()
+				w.mu.Lock()
+				w.orphans = slices.DeleteFunc(w.orphans, func(p *orphan) bool { return p == o })
+				w.mu.Unlock()
 			}
 		}
 	}
 }
 
-// swept removes an orphan and tells whether that was the last of it.
+// removeOrphan removes a lock node, and reports whether it will not come again.
 func (s *Store) removeOrphan(o *orphan) bool {
 	if o.session.isOver() {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(s.life, callPatience)
+	ctx, cancel := context.WithTimeout(s.life.ctx, callPatience)
 	defer cancel()
-	err := s.removeNodes(ctx, o.session, o.root, o.name)
+	err := o.session.removeLockNodes(ctx, o.root, o.name)
 	return err == nil && time.Since(o.since) > sweepFor
 }
 
-// removeNodes removes the lock nodes of a candidacy.
-func (s *Store) removeNodes(ctx context.Context, sess *session, root, name string) error {
+// removeLockNodes removes the lock nodes of a candidacy.
+func (sess *session) removeLockNodes(ctx context.Context, root, name string) error {
 	children, err := sess.children(ctx, root)
 	if err != nil {
 		return err
 	}
 	for _, c := range candidatesOf(children) {
-		if c.candidacy() != name {
-			continue
-		}
-		if err := sess.remove(ctx, root+"/"+c.name); err != nil {
-			return err
+		if c.candidacy() == name {
+			if err := sess.remove(ctx, root+"/"+c.name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// abandon has the sweeper remove the nodes in a line that are of this process
-// and belong to no living candidacy. There should be none; but one would keep
-// the shard from everybody for as long as this process lives.
-func (s *Store) sweepStale(sess *session, root string, waiting []candidate) {
-	for _, ghost := range s.staleNodes(waiting) {
-		if !s.isOrphan(ghost.candidacy()) {
-			s.log.Debug("a lock node that no candidacy answers for", "node", root+"/"+ghost.name)
-			s.addOrphan(sess, root, ghost.candidacy())
+// sweepStale has the sweeper remove the stale lock nodes among candidates.
+// There should be none, but one would keep the shard from every process for as
+// long as this one lives.
+func (s *Store) sweepStale(sess *session, root string, candidates []candidate) {
+	for _, c := range s.staleNodes(candidates) {
+		name := c.candidacy()
+		s.sweeper.mu.Lock()
+		known := slices.ContainsFunc(s.sweeper.orphans, func(o *orphan) bool { return o.name == name })
+		s.sweeper.mu.Unlock()
+		if !known {
+			s.log.Debug("lock node of no live candidacy", "node", root+"/"+c.name)
+			s.sweeper.add(sess, root, name)
 		}
 	}
 }
 
-func (s *Store) isOrphan(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.orphans, func(o *orphan) bool { return o.name == name })
-}
-
-// ghosts returns the nodes of this process that belong to no living candidacy.
-func (s *Store) staleNodes(waiting []candidate) (ghosts []candidate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range waiting {
-		if c.process() == s.process && !s.candidacies[c.candidacy()] {
-			ghosts = append(ghosts, c)
+// staleNodes returns the lock nodes of this process that belong to no live
+// candidacy.
+func (s *Store) staleNodes(candidates []candidate) (stale []candidate) {
+	l := &s.leaderships
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range candidates {
+		if c.process() == s.process && !l.candidacies[c.candidacy()] {
+			stale = append(stale, c)
 		}
 	}
-	return ghosts
+	return stale
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var (
@@ -17,45 +17,55 @@ var (
 	errMoved    = errors.New("the position was changed by an operator or another process")
 )
 
-// term is one leadership of one shard: as long as its lock node, which only
-// this session can keep.
+// term is one leadership of one shard. It lasts as long as its lock node, which
+// only this session can keep.
 type term struct {
 	store   *Store
 	session *session
 	epoch   int
 	shard   gerritstream.ShardID
-	root    string // of the election
-	name    string // of the candidacy
-	lock    string // the lock node's path
-	number  uint64 // the transaction that made it: they grow, and a lock node is never made twice
+	lock    lockNode
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	state state // shared with the guard
+	activity activity // shared with the guard
 
 	// What follows belongs to the goroutine that uses the term.
 
 	beginning gerritstream.Beginning
-	after     gerritstream.SequenceNumber // of the position, as committed last
+	after     gerritstream.SequenceNumber // of the position committed last
+	version   int32                       // of our position's node
+	zuul      zuulCheckpoint              // as it is known
+	origin    int32                       // version of the origin's node, which is of no later epoch
+	passed    gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
+	discarded counter
+}
 
-	version       int32          // of our position's node; absent: there is none
-	zuul          zuulCheckpoint // as we know it
-	originVersion int32          // version of the start record's node, whose epoch is not later; absent: there is none
-
-	fromSequence bool                        // the term began from a sequence number
-	passed       gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
-	discards     counter
+// lockNode is the lock node of a term.
+type lockNode struct {
+	root      string // of the election
+	candidacy string
+	path      string
+	number    uint64 // the transaction that made the node, which grows, and is never repeated
 }
 
 // absent is the version of a node that is not there.
 const absent = -1
 
+// version returns the node's version, or absent.
+func (n *node) version() int32 {
+	if !n.present {
+		return absent
+	}
+	return n.stat.Version
+}
+
 // Context implements gerritstream.Term.
 func (t *term) Context() context.Context { return t.ctx }
 
 // Number implements gerritstream.Term.
-func (t *term) Number() uint64 { return t.number }
+func (t *term) Number() uint64 { return t.lock.number }
 
 // Beginning implements gerritstream.Term.
 func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
@@ -65,43 +75,43 @@ func (t *term) Limits() gerritstream.Limits { return limits }
 
 // Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
+	s := t.store
 	t.finish(errResigned)
 	ctx, cancel := context.WithTimeoutCause(ctx, callPatience, errAway)
 	defer cancel()
-	err := t.store.write(pointResign, func() error { return t.removeLock(ctx) })
+	err := s.intercept.Write(storekit.PointResign, func() error {
+		for { // however often the connection is lost
+			err := t.session.remove(ctx, t.lock.path)
+			switch o := outcomeOf(err); {
+			case o == succeeded, o == sessionOver && !s.stopped(): // the lock node went with the session
+				return nil
+			case o == refused, o == sessionOver, !storekit.Sleep(ctx, retryPause):
+				return err
+			}
+		}
+	})
 	switch {
 	case err == nil:
-		t.store.dropOrphan(t.name)
+		s.sweeper.drop(t.lock.candidacy)
 		return nil
-	case t.store.stopped():
+	case s.stopped():
 		err = errClosed
 	}
 	return fmt.Errorf("resign %s: %w", t.shard, explain(err))
 }
 
-// removeLock deletes the lock node, however often the connection is lost
-// meanwhile.
-func (t *term) removeLock(ctx context.Context) error {
-	for {
-		err := t.session.remove(ctx, t.lock)
-		switch f := outcomeOf(err); {
-		case f == succeeded, f == sessionOver && !t.store.stopped(): // with the session the lock node went
-			return nil
-		case f == refused, f == sessionOver, !wait(ctx, 50*time.Millisecond):
-			return err
-		}
-	}
-}
+// retryPause is the pause before a request is sent again within a call.
+const retryPause = 50 * time.Millisecond
 
 // finish ends the term. The sweeper removes its lock node, unless a resignation
 // does so sooner.
 func (t *term) finish(why error) {
-	s := t.store
-	s.mu.Lock()
-	live := s.terms[t]
-	delete(s.terms, t)
-	delete(s.candidacies, t.name)
-	s.mu.Unlock()
+	l := &t.store.leaderships
+	l.mu.Lock()
+	live := l.terms[t]
+	delete(l.terms, t)
+	delete(l.candidacies, t.lock.candidacy)
+	l.mu.Unlock()
 	if !live {
 		return
 	}
@@ -109,51 +119,27 @@ func (t *term) finish(why error) {
 		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
 	}
 	t.cancel(why)
-	s.addOrphan(t.session, t.root, t.name)
-}
-
-// noOrphan notes that a lock node is known to be gone.
-func (s *Store) dropOrphan(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool { return o.name == name })
+	t.store.sweeper.add(t.session, t.lock.root, t.lock.candidacy)
 }
 
 // endTerms ends the terms of a session; nil: all terms.
 func (s *Store) endTerms(sess *session, why error) {
-	s.mu.Lock()
+	l := &s.leaderships
+	l.mu.Lock()
 	var terms []*term
-	for t := range s.terms {
+	for t := range l.terms {
 		if sess == nil || t.session == sess {
 			terms = append(terms, t)
 		}
 	}
-	s.mu.Unlock()
+	l.mu.Unlock()
 	for _, t := range terms {
 		t.finish(why)
 	}
 }
 
-// register counts the term among those that the session's end, and the end of
-// the trust in it, end.
-func (t *term) register() error {
-	s := t.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.stopped():
-		return errClosed
-	case t.session.isOver():
-		return errSessionOver
-	case t.session.trustLeft(time.Now()) <= 0:
-		return errAway
-	}
-	s.terms[t] = true
-	return nil
-}
-
-// checkEvery is how often an idle term looks whether an operator has written
-// its position. A watch tells: nothing is asked while it has not fired.
+// checkEvery is how often an idle term checks whether an operator has written
+// its position. Nothing is asked unless a watch has fired.
 const checkEvery = 2 * time.Second
 
 // guard ends the term as soon as its lock node is gone, and soon after somebody
@@ -165,7 +151,11 @@ func (t *term) guard(fired <-chan struct{}) {
 		select {
 		case <-fired:
 		case <-check.C:
-			if t.moved() {
+			moved := t.activity.differs(func() (int32, error) {
+				n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
+				return n.version(), err
+			})
+			if moved {
 				t.finish(errMoved)
 				return
 			}
@@ -173,77 +163,59 @@ func (t *term) guard(fired <-chan struct{}) {
 		case <-t.ctx.Done():
 			return
 		}
-		n, again, err := t.session.watchPresent(t.ctx, t.lock)
+		n, again, err := t.session.watchPresent(t.ctx, t.lock.path)
 		switch {
 		case err == nil && !n.present:
 			t.finish(errDeposed)
 			return
 		case err == nil:
 			fired = again
-		case !wait(t.ctx, 100*time.Millisecond):
+		case !storekit.Sleep(t.ctx, 2*retryPause):
 			return
 		}
 	}
 }
 
-// moved tells whether somebody else has written the position. A term that is
-// committing learns it from that.
-func (t *term) moved() bool {
-	return t.state.differs(func() (version int32, err error) {
-		n, _, err := t.session.watchGet(t.ctx, t.store.at.position(t.epoch, t.shard))
-		if err != nil || !n.present {
-			return absent, err
-		}
-		return n.stat.Version, nil
-	})
-}
-
-// state is what the guard knows of the goroutine that uses the term.
-type state struct {
-	mu    sync.Mutex
-	known settled // under mu
-	busy  bool    // under mu; a commit is under way
-}
-
-// settled is the term as of its last commit.
-type settled struct {
-	commits int
-	version int32 // of the position
+// activity is what the guard knows of the goroutine that uses the term.
+type activity struct {
+	mu         sync.Mutex
+	committing bool  // under mu
+	commits    int   // under mu: so far
+	version    int32 // under mu: of the position, after the last of them
 }
 
 // differs reports whether the position has another version than the term knows
-// of. A version that was looked at while the term committed, or began or ended
-// to, says nothing.
-func (s *state) differs(look func() (version int32, err error)) bool {
-	known, idle := s.get()
+// of. A version that was read while a commit was under way, began or ended
+// proves nothing.
+func (a *activity) differs(read func() (version int32, err error)) bool {
+	before, known, idle := a.state()
 	if !idle {
 		return false
 	}
-	is, err := look()
+	version, err := read()
 	if err != nil {
 		return false
 	}
-	again, idle := s.get()
-	return idle && again == known && is != known.version
+	commits, _, idle := a.state()
+	return idle && commits == before && version != known
 }
 
-func (s *state) get() (known settled, idle bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known, !s.busy
+func (a *activity) state() (commits int, version int32, idle bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.commits, a.version, !a.committing
 }
 
-// begin notes that a commit is under way.
-func (s *state) begin() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy = true
+// beginCommit notes that a commit is under way.
+func (a *activity) beginCommit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.committing = true
 }
 
-// end notes that it is over, and what the position's version is then.
-func (s *state) end(version int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy = false
-	s.known = settled{s.known.commits + 1, version}
+// endCommit notes that it is over, and the position's version.
+func (a *activity) endCommit(version int32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.committing, a.commits, a.version = false, a.commits+1, version
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// check says in one line what is wrong with the files.
+// check reports in one line what is wrong with the files.
 func (t *TLS) check(now time.Time) error {
 	cert, _, err := t.load()
 	if err != nil {
@@ -19,9 +19,10 @@ func (t *TLS) check(now time.Time) error {
 	}
 	switch leaf := cert.Leaf; {
 	case now.After(leaf.NotAfter):
-		return fmt.Errorf("the client certificate %s expired at %s: renew it", t.Cert, leaf.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("the client certificate %s expired at %s: renew it",
+			t.Cert, leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("the client certificate %s is valid only from %s on: check this host's clock",
+		return fmt.Errorf("the client certificate %s is not valid before %s: check this host's clock",
 			t.Cert, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
@@ -29,46 +30,55 @@ func (t *TLS) check(now time.Time) error {
 
 // load reads the files.
 func (t *TLS) load() (tls.Certificate, *x509.CertPool, error) {
-	var none tls.Certificate
-	for _, f := range []struct{ what, path string }{{"certificate", t.Cert}, {"key", t.Key}, {"CA certificate", t.CA}} {
+	files := []struct{ what, path string }{{"certificate", t.Cert}, {"key", t.Key}, {"CA certificate", t.CA}}
+	var content [3][]byte
+	for i, f := range files {
 		if f.path == "" {
-			return none, nil, fmt.Errorf("no file given for the %s", f.what)
+			return tls.Certificate{}, nil, fmt.Errorf("no file given for the %s", f.what)
 		}
-		if _, err := os.ReadFile(f.path); err != nil {
-			return none, nil, fmt.Errorf("read the %s: %w", f.what, err)
+		var err error
+		if content[i], err = os.ReadFile(f.path); err != nil {
+			return tls.Certificate{}, nil, fmt.Errorf("read the %s: %w", f.what, err)
 		}
 	}
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	cert, err := tls.X509KeyPair(content[0], content[1])
 	if err != nil {
-		return none, nil, fmt.Errorf("read the client certificate %s with the key %s: %w", t.Cert, t.Key, err)
-	}
-	pem, err := os.ReadFile(t.CA)
-	if err != nil {
-		return none, nil, fmt.Errorf("read the CA certificate: %w", err)
+		return tls.Certificate{}, nil, fmt.Errorf("read the client certificate %s with the key %s: %w",
+			t.Cert, t.Key, err)
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return none, nil, fmt.Errorf("read the CA certificate %s: there is no certificate in it", t.CA)
+	if !pool.AppendCertsFromPEM(content[2]) {
+		return tls.Certificate{}, nil, fmt.Errorf("read the CA certificate: %s contains no certificate", t.CA)
 	}
 	return cert, pool, nil
 }
 
-// client makes a connection one of TLS.
-func (t *TLS) client(ctx context.Context, raw net.Conn, host string) (net.Conn, error) {
+// handshake makes a TLS connection of a plain one, which it closes if that
+// fails.
+func (t *TLS) handshake(ctx context.Context, plain net.Conn, address string) (_ net.Conn, err error) {
+	defer func() {
+		if err != nil {
+			_ = plain.Close()
+			err = fmt.Errorf("TLS: %w", err)
+		}
+	}()
 	cert, pool, err := t.load()
 	if err != nil {
 		return nil, err
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: host}
-	if !t.VerifyHostname {
-		config.InsecureSkipVerify = true // the chain is verified all the same, as Zuul's client does it
-		config.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state, pool) }
-	}
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
 		return nil, err
 	}
-	return conn, nil
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, RootCAs: pool, ServerName: host,
+	}
+	if !t.VerifyHostname { // verify the chain alone, as Zuul's client does
+		config.InsecureSkipVerify = true
+		config.VerifyConnection = func(state tls.ConnectionState) error { return verifyChain(state, pool) }
+	}
+	conn := tls.Client(plain, config)
+	return conn, conn.HandshakeContext(ctx)
 }
 
 // verifyChain checks that a server's certificate is valid and signed by the CA,
@@ -87,19 +97,14 @@ func verifyChain(state tls.ConnectionState, pool *x509.CertPool) error {
 	return nil
 }
 
-// refusedTLS tells whether a connection failed because one side does not accept
-// the other's certificate, or because only one of them speaks TLS: time does
-// not heal that.
-func refusedTLS(err error) bool {
+// isTLSMismatch reports whether a connection failed because one side does not
+// accept the other's certificate, or because only one side speaks TLS: time
+// does not heal that.
+func isTLSMismatch(err error) bool {
 	var unverified *tls.CertificateVerificationError
 	var alert tls.AlertError
 	var noTLS tls.RecordHeaderError
-	return errors.As(err, &unverified) || errors.As(err, &alert) || errors.As(err, &noTLS) || isRemoteAlert(err)
-}
-
-// isRemoteAlert recognises an alert that the other side sent: Go's type for it
-// is its own.
-func isRemoteAlert(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
+	var remote *net.OpError // with an alert of the other side, whose type is not exported
+	return errors.As(err, &unverified) || errors.As(err, &alert) || errors.As(err, &noTLS) ||
+		errors.As(err, &remote) && remote.Op == "remote error"
 }

@@ -1,6 +1,7 @@
 package zookeeper
 
 import (
+	"strconv"
 	"sync"
 	"time"
 
@@ -9,8 +10,8 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// opKind says what an operation of a transaction is for: the first one that the
-// server refuses decides what is done.
+// opKind says what an operation of a transaction is for. That of the first one
+// that the server refuses decides what is done.
 type opKind int
 
 const (
@@ -25,7 +26,8 @@ const (
 	opOrigin
 )
 
-// transaction is a commit in the form in which it is sent.
+// transaction is a list of operations that are carried out together or not at
+// all.
 type transaction struct {
 	list  []any
 	kinds []opKind
@@ -44,6 +46,24 @@ func (x *transaction) kind(failed int) opKind {
 	return x.kinds[failed]
 }
 
+// checkOrigin has the transaction refused if the origin no longer has this
+// version. While there is none, the epoch is 0, and so is that of the first
+// origin.
+func (x *transaction) checkOrigin(at layout, version int32) {
+	if version != absent {
+		x.add(opOrigin, &zk.CheckVersionRequest{Path: at.origin(), Version: version})
+	}
+}
+
+// writeAt writes a node if it still has this version, or creates it if it was
+// absent.
+func writeAt(path string, version int32, data []byte) any {
+	if version == absent {
+		return &zk.CreateRequest{Path: path, Data: data, Acl: openACL}
+	}
+	return &zk.SetDataRequest{Path: path, Data: data, Version: version}
+}
+
 // arenas are used again once the server has answered. Until then the library
 // may read from them: that of a transaction whose reply was lost is left to the
 // garbage collector.
@@ -57,53 +77,49 @@ func (x *transaction) free() {
 }
 
 // build makes the transaction: proof of leadership, position, Zuul's
-// checkpoint, epoch, events, dead letters. The position comes before what may
-// have changed meanwhile: a copy that was carried out, although its reply was
-// lost, shows in the position being refused, and in nothing else.
+// checkpoint, epoch, events, dead letters. The position comes before everything
+// that may have changed meanwhile: a copy that was carried out, although its
+// reply was lost, shows in that the position is refused, and in nothing else.
 func (a *commitAttempt) build() *transaction {
 	t, at := a.term, a.term.store.at
-	x := &transaction{list: make([]any, 0, len(a.entries)+len(a.deadLetters)+5), kinds: make([]opKind, 0, len(a.entries)+len(a.deadLetters)+5)}
+	operations := len(a.entries) + len(a.deadLetters) + 5
+	x := &transaction{list: make([]any, 0, operations), kinds: make([]opKind, 0, operations)}
 	x.add(opLock, t.checkLock())
 
-	path := at.position(t.epoch, t.shard)
-	position := storekit.EncodePosition(a.position, gerritstream.Stamp{Term: t.number, Nonce: a.nonce})
-	if t.version == absent {
-		x.add(opPosition, &zk.CreateRequest{Path: path, Data: position, Acl: openACL})
-	} else {
-		x.add(opPosition, &zk.SetDataRequest{Path: path, Data: position, Version: t.version})
-	}
+	position := storekit.EncodePosition(a.position, gerritstream.Stamp{Term: t.lock.number, Nonce: a.nonce})
+	x.add(opPosition, writeAt(at.position(t.epoch, t.shard), t.version, position))
 
-	if want := a.zuulCheckpoint(); t.knows(want) {
-		x.add(opCheckpoint, &zk.CheckVersionRequest{Path: at.checkpoint(t.shard), Version: t.zuul.version})
+	if want := a.zuulCheckpoint(); t.zuul.equals(want) {
+		x.add(opCheckpoint, &zk.CheckVersionRequest{Path: at.checkpoint(t.shard), Version: t.zuul.version()})
 	} else {
-		x.add(opCheckpoint, t.setCheckpoint(want))
+		x.add(opCheckpoint, t.writeCheckpoint(want))
 	}
 	t.guardEpoch(x)
 
 	a.addEvents(x, a.timestamp())
 	for i := range a.deadLetters {
-		x.add(opDeadLetter, &zk.CreateRequest{Path: at.deadLetter(&a.deadLetters[i]), Data: encodeDeadLetter(&a.deadLetters[i]), Acl: openACL})
+		d := &a.deadLetters[i]
+		x.add(opDeadLetter, &zk.CreateRequest{Path: at.deadLetter(d), Data: encodeDeadLetter(d), Acl: openACL})
 	}
 	if len(a.discarded) > 0 {
-		x.add(opDiscarded, t.discards.request(at.discarded(t.shard), len(a.discarded)))
+		count := strconv.AppendInt(nil, t.discarded.count+int64(len(a.discarded)), 10)
+		x.add(opDiscarded, writeAt(at.discarded(t.shard), t.discarded.version, count))
 	}
 	return x
 }
 
-// addEvents adds the queue's nodes.
+// addEvents adds the nodes of the queue.
 func (a *commitAttempt) addEvents(x *transaction, written time.Time) {
 	at := a.term.store.at
-	if a.largeID != "" {
-		if len(a.entries) > 0 {
-			data := appendLargeEventPath(nil, at.unprefixed(at.largeEvent(a.largeID)))
-			x.add(opQueue, &zk.CreateRequest{Path: at.queueNode(), Data: data, Acl: openACL, Flags: zk.FlagSequence})
-			if !a.intentGone {
-				x.add(opIntent, &zk.DeleteRequest{Path: at.intent(a.term.shard), Version: -1})
-			}
-		}
+	if len(a.entries) == 0 {
 		return
 	}
-	if len(a.entries) == 0 {
+	if a.largeID != "" {
+		data := appendLargeEventPath(nil, at.unprefixed(at.largeEvent(a.largeID)))
+		x.add(opQueue, &zk.CreateRequest{Path: at.queueNode(), Data: data, Acl: openACL, Flags: zk.FlagSequence})
+		if !a.intentGone {
+			x.add(opIntent, &zk.DeleteRequest{Path: at.intent(a.term.shard), Version: -1})
+		}
 		return
 	}
 	size := 0
@@ -115,11 +131,12 @@ func (a *commitAttempt) addEvents(x *transaction, written time.Time) {
 		*x.arena = make([]byte, 0, size)
 	}
 	b := (*x.arena)[:0]
+	path := at.queueNode()
 	requests := make([]zk.CreateRequest, len(a.entries))
 	for i := range a.entries {
 		from := len(b)
 		b = appendEnvelope(b, &a.entries[i], written)
-		requests[i] = zk.CreateRequest{Path: at.queueNode(), Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
+		requests[i] = zk.CreateRequest{Path: path, Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
 		x.add(opQueue, &requests[i])
 	}
 	*x.arena = b

@@ -25,7 +25,7 @@ func bareSession() *session {
 // watching has a session watch a node.
 func watching(sess *session) (fired <-chan struct{}) {
 	key := viewKey{"/node", viewNode}
-	fired, _ = sess.views.store(key, sess.views.lookup(key).turn, seen{}, true)
+	fired, _ = sess.views.store(key, sess.views.lookup(key).generation, seen{}, true)
 	return fired
 }
 
@@ -51,8 +51,8 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 				if !errors.Is(err, tc.err) {
 					t.Errorf("write returned %v", err)
 				}
-				if tc.proves && !sess.proof.Equal(began) || !tc.proves && !sess.proof.IsZero() {
-					t.Errorf("the session is proved to have lived at %s, the request began at %s", sess.proof, began)
+				if tc.proves && !sess.lease.proof.Equal(began) || !tc.proves && !sess.lease.proof.IsZero() {
+					t.Errorf("the session is proved to have lived at %s, the request began at %s", sess.lease.proof, began)
 				}
 			})
 		})
@@ -73,8 +73,8 @@ func TestWhatProvesNothing(t *testing.T) {
 		if _, err := read(t.Context(), sess, slow); err != nil {
 			t.Error(err)
 		}
-		if !sess.proof.IsZero() {
-			t.Errorf("the session is proved to have lived at %s", sess.proof)
+		if !sess.lease.proof.IsZero() {
+			t.Errorf("the session is proved to have lived at %s", sess.lease.proof)
 		}
 		sess.running.Wait()
 	})
@@ -101,8 +101,8 @@ func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 		l, _ := connected(t, sess)
 		time.Sleep(3 * time.Second) // of shaking hands
 		sess.confirmed(7, 10*time.Second)
-		if !sess.proof.Equal(l.began) {
-			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", sess.proof, l.began)
+		if !sess.lease.proof.Equal(l.began) {
+			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", sess.lease.proof, l.began)
 		}
 	})
 }
@@ -189,31 +189,31 @@ func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 func TestOwnCommitsAreNoMove(t *testing.T) {
 	const before, behind = 4, 5
 	for name, tc := range map[string]struct {
-		looks func(s *state) int32
+		looks func(s *activity) int32
 		moved bool
 	}{
-		"as it was":                         {func(*state) int32 { return before }, false},
-		"written by another":                {func(*state) int32 { return behind }, true},
-		"written by the term meanwhile":     {func(s *state) int32 { s.begin(); s.end(behind); return behind }, false},
-		"just before the term wrote":        {func(s *state) int32 { s.begin(); s.end(behind); return before }, false},
-		"while the term is writing":         {func(s *state) int32 { s.begin(); return behind }, false},
-		"removed":                           {func(*state) int32 { return absent }, true},
-		"after a commit that wrote nothing": {func(s *state) int32 { s.begin(); s.end(before); return behind }, false},
+		"as it was":                         {func(*activity) int32 { return before }, false},
+		"written by another":                {func(*activity) int32 { return behind }, true},
+		"written by the term meanwhile":     {func(s *activity) int32 { s.beginCommit(); s.endCommit(behind); return behind }, false},
+		"just before the term wrote":        {func(s *activity) int32 { s.beginCommit(); s.endCommit(behind); return before }, false},
+		"while the term is writing":         {func(s *activity) int32 { s.beginCommit(); return behind }, false},
+		"removed":                           {func(*activity) int32 { return absent }, true},
+		"after a commit that wrote nothing": {func(s *activity) int32 { s.beginCommit(); s.endCommit(before); return behind }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var s state
-			s.end(before)
+			var s activity
+			s.endCommit(before)
 			if got := s.differs(func() (int32, error) { return tc.looks(&s), nil }); got != tc.moved {
 				t.Errorf("moved: %v, want %v", got, tc.moved)
 			}
 		})
 	}
-	var s state
-	s.begin()
+	var s activity
+	s.beginCommit()
 	if s.differs(func() (int32, error) { t.Error("it was looked at"); return behind, nil }) {
 		t.Error("a term that is writing was moved")
 	}
-	s.end(before)
+	s.endCommit(before)
 	if s.differs(func() (int32, error) { return absent, errAway }) {
 		t.Error("a look that failed was a move")
 	}
@@ -222,25 +222,25 @@ func TestOwnCommitsAreNoMove(t *testing.T) {
 // What is committed while the queue is looked at may not be in what is seen: it
 // counts besides.
 func TestCommitsDuringALookAtTheQueueCount(t *testing.T) {
-	g := queueLimit{limit: 100}
-	g.add(7)
-	if !g.startCount() {
+	q := queueLimit{limit: 100}
+	q.add(7)
+	if !q.startCount() {
 		t.Fatal("no look is due")
 	}
-	g.add(50)
-	if g.startCount() {
+	q.add(50)
+	if q.startCount() {
 		t.Error("two look at once")
 	}
-	g.endCount(60, nil)
-	if depth, full := g.depth(); depth != 110 || !full {
+	q.endCount(60, nil)
+	if depth, full := q.length(); depth != 110 || !full {
 		t.Errorf("depth %d, full %v: 60 were seen, and 50 committed since the look began", depth, full)
 	}
-	g.counted = time.Now().Add(-time.Hour)
-	if !g.startCount() {
+	q.counted = time.Now().Add(-time.Hour)
+	if !q.startCount() {
 		t.Fatal("no look is due")
 	}
-	g.endCount(0, errAway)
-	if depth, _ := g.depth(); depth != 110 {
+	q.endCount(0, errAway)
+	if depth, _ := q.length(); depth != 110 {
 		t.Errorf("depth %d after a look that failed", depth)
 	}
 }

@@ -11,18 +11,17 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// views are what a session has seen of nodes that it watches. A node is read
-// once and then taken from here until the server says that it has changed: at
-// rest nothing is asked. What is taken from here is never older than what the
-// session has been answered last, for a server sends the event of a change
-// before any answer that was made after it, and the library hands both on in
-// that order. A caller that needs to know what others have written by now calls
-// sync before.
+// views are what a session has seen of the nodes that it watches. A node is
+// read once and then taken from here until the server reports a change, so that
+// an idle process asks nothing. A view is never older than the session's last
+// answer: a server sends the event of a change before any answer that was made
+// after the change, and the library hands both on in that order. Callers that
+// need what others have written by now call sync first.
 type views struct {
-	mu    sync.Mutex
-	views map[viewKey]*view // under viewing
-	turns int               // under viewing: given out so far; a node that comes back begins with a new one
-	armed int               // under viewing: how many watches the library holds, at most
+	mu          sync.Mutex
+	views       map[viewKey]*view // under mu
+	generations int               // under mu: given out so far, so that a node that comes back gets a new one
+	armed       int               // under mu: how many watches the library holds, at most
 }
 
 type viewKey struct {
@@ -37,48 +36,50 @@ const (
 	viewChildren                 // the names below it
 )
 
-// view is one node. views.viewing guards it.
+// view is one node. views.mu guards it.
 type view struct {
-	seen    seen
-	known   bool          // seen was read, once
-	current bool          // and nothing has happened since
-	turn    int           // another one after each event, and on each new connection
-	armed   bool          // the library holds a watch that will tell of the next change
-	until   time.Time     // not taken on trust any longer
-	trust   time.Duration // for how long the next time, at least
-	fired   chan struct{} // closed when seen may not be so any more; nil: it may not
+	seen       seen
+	known      bool          // seen was read at least once
+	current    bool          // and nothing has happened since
+	generation int           // a new one after each event and on each new connection
+	armed      bool          // the library holds a watch that will report the next change
+	until      time.Time     // the view is not trusted for longer
+	trust      time.Duration // the least time for which it is trusted next time
+	fired      chan struct{} // closed when seen may be out of date; nil: it may be already
 }
 
 // seen is what was read.
 type seen struct {
-	node           // its data, or for viewChildren nothing but its state
+	node  node     // for viewChildren without data
 	names []string // of its children
 }
 
-// same compares what was read twice, one after the other.
+// same compares what was read at two times.
 func (key viewKey) same(a, b *seen) bool {
-	if key.kind == viewChildren && a.stat.Pzxid != b.stat.Pzxid || key.kind == viewNode && a.stat.Mzxid != b.stat.Mzxid {
-		return false
+	x, y := &a.node, &b.node
+	same := x.stat.Mzxid == y.stat.Mzxid
+	if key.kind == viewChildren {
+		same = x.stat.Pzxid == y.stat.Pzxid
 	}
-	return a.present == b.present && a.stat.Czxid == b.stat.Czxid
+	return same && x.present == y.present && x.stat.Czxid == y.stat.Czxid
 }
 
 const (
-	// lookAgain is for how long a watch is trusted. One that got lost would
-	// leave a shard without a leader.
-	lookAgain = 30 * time.Second
+	// recheckAfter is how long a watch is waited for. A lost one would leave a
+	// shard without a leader.
+	recheckAfter = 30 * time.Second
 
-	// trustFirst is how long a view is trusted at least. A node that did not
-	// change is trusted twice as long the next time, up to trustMost: there may
-	// be thousands of shards that have ended. The list of a node's children is
-	// not.
+	// trustFirst is how long a view is trusted at least. A node that has not
+	// changed is trusted twice as long the next time, up to trustMost: there
+	// may be thousands of ended shards. A list of children is not.
 	trustFirst = time.Minute
 	trustMost  = 8 * time.Minute
 )
 
-// happened takes in an event. The library calls it before it reads on.
-func (vs *views) happened(e zk.Event) {
-	kinds := []viewKind{viewNode, viewChildren} // made or deleted
+// handleEvent takes in a change of a node. The library calls it before it reads
+// on.
+func (vs *views) handleEvent(e zk.Event) {
+	kinds := []viewKind{viewNode, viewChildren} // created or deleted
 	switch e.Type {
 	case zk.EventNodeDataChanged:
 		kinds = kinds[:1]
@@ -105,9 +106,9 @@ func (vs *views) happened(e zk.Event) {
 	}
 }
 
-// expireAll has everybody look again, on a new connection. The library sets its
-// watches again then; should that be lost as well, it does not notice what it
-// has missed.
+// expireAll has every node read again, on a new connection. The library sets
+// its watches again then, but if that request is lost as well, it does not
+// notice what it has missed.
 func (vs *views) expireAll() {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
@@ -116,13 +117,13 @@ func (vs *views) expireAll() {
 	}
 }
 
-// stands reports whether what was seen is still so, and need not be asked.
-func (v *view) stands() bool { return v.current && time.Now().Before(v.until) }
+// valid reports whether the view can be used without asking the server.
+func (v *view) valid() bool { return v.current && time.Now().Before(v.until) }
 
-// expireLocked notes that what was seen may not be so any more.
+// expireLocked notes that a view may be out of date.
 func (vs *views) expireLocked(v *view) {
-	vs.turns++
-	v.turn = vs.turns
+	vs.generations++
+	v.generation = vs.generations
 	v.current = false
 	if v.fired != nil {
 		close(v.fired)
@@ -150,42 +151,36 @@ func (vs *views) watching() bool {
 	return vs.armed > 0
 }
 
-// looked is what a look at a view comes to.
-type looked struct {
-	seen  seen
-	fired <-chan struct{} // nil: what was seen may not be so any more
-	armed bool            // a watch stands
-	turn  int             // to hand to take
-}
-
-// taken returns what was seen, if that is still so, and what to read a node
-// with otherwise.
-func (vs *views) lookup(key viewKey) looked {
+// lookup returns a copy of the view of a node, which is made if there is none.
+// A fired that is not nil says that the view is valid; otherwise the node has
+// to be read, and stored under the view's generation.
+func (vs *views) lookup(key viewKey) view {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	v := vs.views[key]
 	if v == nil {
-		vs.turns++
-		v = &view{turn: vs.turns}
+		vs.generations++
+		v = &view{generation: vs.generations}
 		if vs.views == nil {
 			vs.views = map[viewKey]*view{}
 		}
 		vs.views[key] = v
 	}
-	if v.stands() {
-		return looked{v.seen, v.fired, true, v.turn}
+	found := *v
+	if !v.valid() {
+		found.fired = nil
 	}
-	return looked{armed: v.armed, turn: v.turn}
+	return found
 }
 
-// take takes in what was read in a turn: by setting a watch, or while one
-// stood. again: that one did not tell of a change, and the node is to be read
-// by setting another.
-func (vs *views) store(key viewKey, turn int, s seen, set bool) (fired <-chan struct{}, again bool) {
+// store takes in what was read in a generation: by setting a watch, or while
+// one was armed. again: that one did not report a change, and the node has to
+// be read by setting another.
+func (vs *views) store(key viewKey, generation int, s seen, set bool) (fired <-chan struct{}, again bool) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	v := vs.views[key]
-	if v == nil || v.turn != turn { // something has happened since it was asked for
+	if v == nil || v.generation != generation { // something happened meanwhile
 		return alreadyFired, false
 	}
 	same := v.known && key.same(&v.seen, &s)
@@ -210,28 +205,28 @@ func (vs *views) store(key viewKey, turn int, s seen, set bool) (fired <-chan st
 	return v.fired, false
 }
 
-// drop forgets a node that is not there and that nothing watches for.
-func (vs *views) drop(key viewKey, turn int) {
+// drop forgets an absent node that nothing watches.
+func (vs *views) drop(key viewKey, generation int) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
-	if v := vs.views[key]; v != nil && v.turn == turn && !v.armed {
+	if v := vs.views[key]; v != nil && v.generation == generation && !v.armed {
 		delete(vs.views, key)
 	}
 }
 
-// peek returns what a node is, if that need not be asked.
+// peek returns what is known of a node if the server need not be asked.
 func (vs *views) peek(key viewKey) (seen, bool) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	v := vs.views[key]
-	if v == nil || !v.stands() {
+	if v == nil || !v.valid() {
 		return seen{}, false
 	}
 	return v.seen, true
 }
 
-// see returns what a node is, and what is closed when it may be so no more.
-// absent: a node that is not there is watched for; otherwise fired is nil then.
+// see returns a node, and what is closed when it may have changed. absent: a
+// node that is absent is watched for; otherwise fired is nil then.
 func (sess *session) see(ctx context.Context, key viewKey, absent bool) (seen, <-chan struct{}, error) {
 	for {
 		was := sess.views.lookup(key)
@@ -243,32 +238,25 @@ func (sess *session) see(ctx context.Context, key viewKey, absent bool) (seen, <
 		case err != nil:
 			return seen{}, nil, err
 		case !was.armed && !set:
-			sess.views.drop(key, was.turn)
+			sess.views.drop(key, was.generation)
 			return s, nil, nil
 		}
-		fired, again := sess.views.store(key, was.turn, s, set)
+		fired, again := sess.views.store(key, was.generation, s, set)
 		if !again {
 			return s, fired, nil
 		}
 	}
 }
 
-// readView reads a node: plainly while a watch stands, by setting one
-// otherwise. set: one was set.
-func (sess *session) readView(ctx context.Context, key viewKey, standing, absent bool) (s seen, set bool, err error) {
-	if standing {
-		s, err = read(ctx, sess, key.get)
-		if errors.Is(err, zk.ErrNoNode) {
-			return seen{}, false, nil
-		}
-		return s, false, err
-	}
+// readView reads a node: plainly while a watch is armed, otherwise by setting
+// one. set: one was set.
+func (sess *session) readView(ctx context.Context, key viewKey, armed, absent bool) (s seen, set bool, err error) {
 	for {
-		s, err = read(ctx, sess, key.watch)
-		if !errors.Is(err, zk.ErrNoNode) {
-			return s, true, err
-		}
-		if !absent {
+		s, err = read(ctx, sess, func(c *zk.Conn) (seen, error) { return key.fetch(c, !armed) })
+		switch {
+		case !errors.Is(err, zk.ErrNoNode):
+			return s, !armed, err
+		case armed, !absent:
 			return seen{}, false, nil
 		}
 		present, err := read(ctx, sess, func(c *zk.Conn) (bool, error) {
@@ -281,57 +269,98 @@ func (sess *session) readView(ctx context.Context, key viewKey, standing, absent
 	}
 }
 
-// get reads a node.
-func (key viewKey) get(c *zk.Conn) (s seen, err error) {
+// fetch reads a node, and sets a watch if asked to, which reports to
+// handleEvent.
+func (key viewKey) fetch(c *zk.Conn, watch bool) (s seen, err error) {
 	var stat *zk.Stat
-	if key.kind == viewChildren {
-		s.names, stat, err = c.Children(key.path)
-	} else {
-		s.data, stat, err = c.Get(key.path)
-	}
-	return s.found(stat, err)
-}
-
-// watch does the same and sets a watch. What it tells comes by way of happened.
-func (key viewKey) watch(c *zk.Conn) (s seen, err error) {
-	var stat *zk.Stat
-	if key.kind == viewChildren {
+	switch {
+	case key.kind == viewChildren && watch:
 		s.names, stat, _, err = c.ChildrenW(key.path)
-	} else {
-		s.data, stat, _, err = c.GetW(key.path)
+	case key.kind == viewChildren:
+		s.names, stat, err = c.Children(key.path)
+	case watch:
+		s.node.data, stat, _, err = c.GetW(key.path)
+	default:
+		s.node.data, stat, err = c.Get(key.path)
 	}
-	return s.found(stat, err)
-}
-
-func (s *seen) found(stat *zk.Stat, err error) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	s.stat, s.present = *stat, true
-	return *s, nil
+	s.node.stat, s.node.present = *stat, true
+	return s, nil
 }
 
-// watchGet reads a node and watches it, be it there or not.
+// watchGet reads a node and watches it, whether it is there or not.
 func (sess *session) watchGet(ctx context.Context, path string) (node, <-chan struct{}, error) {
 	s, fired, err := sess.see(ctx, viewKey{path, viewNode}, true)
 	return s.node, fired, err
 }
 
-// watchPresent watches a node that is there. present is false, and nothing is
-// watched, when it is not.
-func (sess *session) watchPresent(ctx context.Context, path string) (n node, fired <-chan struct{}, err error) {
+// watchPresent reads a node and watches it if it is there.
+func (sess *session) watchPresent(ctx context.Context, path string) (node, <-chan struct{}, error) {
 	s, fired, err := sess.see(ctx, viewKey{path, viewNode}, false)
 	return s.node, fired, err
 }
 
-// watchChildren lists a node's children and watches for other ones. One that is
-// not there has none.
+// watchChildren lists a node's children and watches for others. An absent node
+// has none.
 func (sess *session) watchChildren(ctx context.Context, path string) ([]string, <-chan struct{}, error) {
 	s, fired, err := sess.see(ctx, viewKey{path, viewChildren}, true)
 	return slices.Clone(s.names), fired, err
 }
 
-// alreadyFired is a watch that has.
+// viewChildNodes returns the children of a node, by name, asking as little as
+// possible.
+func (sess *session) viewChildNodes(ctx context.Context, dir string) (map[string]node, error) {
+	names, _, err := sess.watchChildren(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	views, err := sess.viewAll(ctx, viewNode, below(dir, names))
+	if err != nil {
+		return nil, err
+	}
+	nodes := make([]node, len(names))
+	for i := range views {
+		nodes[i] = views[i].node
+	}
+	return byName(names, nodes), nil
+}
+
+// viewAll returns the views of nodes, in the order of their paths. What it has
+// read stays known if it fails before it has read all.
+func (sess *session) viewAll(ctx context.Context, kind viewKind, paths []string) ([]seen, error) {
+	found := make([]seen, len(paths))
+	var missing []int
+	for i, path := range paths {
+		var known bool
+		if found[i], known = sess.views.peek(viewKey{path, kind}); !known {
+			missing = append(missing, i)
+		}
+	}
+	return found, forEach(ctx, len(missing), func(ctx context.Context, n int) (err error) {
+		i := missing[n]
+		found[i], _, err = sess.see(ctx, viewKey{paths[i], kind}, kind == viewChildren)
+		return err
+	})
+}
+
+// waitFired waits for a watch, or until it should not be trusted any longer.
+func (sess *session) waitFired(ctx context.Context, fired <-chan struct{}) error {
+	timer := time.NewTimer(recheckAfter)
+	defer timer.Stop()
+	select {
+	case <-fired:
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-sess.over:
+		return errSessionOver
+	}
+	return nil
+}
+
+// alreadyFired is closed.
 var alreadyFired = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

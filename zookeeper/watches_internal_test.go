@@ -88,7 +88,7 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 			}
 			continue // the connection is lost
 		}
-		nodes, err := reader.viewAll(ctx, dir)
+		nodes, err := reader.viewChildNodes(ctx, dir)
 		if err != nil {
 			if ctx.Err() != nil {
 				t.Fatal(err)
@@ -236,43 +236,43 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 // An event that comes while a node is read may be of a change that the answer
 // does not have yet: what was read is not kept.
 func TestAnEventWhileANodeIsRead(t *testing.T) {
-	var cl views
+	var vs views
 	key := viewKey{"/node", viewNode}
 	old := seen{node: node{data: []byte("old"), present: true}}
 	for _, what := range []zk.EventType{zk.EventNodeDeleted, zk.EventNodeDataChanged} {
-		was := cl.lookup(key)
+		was := vs.lookup(key)
 		if was.fired != nil || was.armed {
 			t.Fatal("a node that was never read is seen")
 		}
-		cl.happened(zk.Event{Type: what, Path: key.path}) // of another's watch
-		cl.lookup(key)                                    // by somebody else
-		fired, again := cl.store(key, was.turn, old, true)
+		vs.handleEvent(zk.Event{Type: what, Path: key.path}) // of another's watch
+		vs.lookup(key)                                       // by somebody else
+		fired, again := vs.store(key, was.generation, old, true)
 		select {
 		case <-fired:
 		default:
 			t.Errorf("%v: what was read before it is taken for what is", what)
 		}
-		if _, ok := cl.peek(key); ok || again {
+		if _, ok := vs.peek(key); ok || again {
 			t.Errorf("%v: it is kept", what)
 		}
-		if cl.watching() {
+		if vs.watching() {
 			t.Errorf("%v: a watch that may have fired counts as one that stands", what)
 		}
 	}
-	fired, again := cl.store(key, cl.lookup(key).turn, old, true)
+	fired, again := vs.store(key, vs.lookup(key).generation, old, true)
 	if again {
 		t.Error("it is to be read once more")
 	}
-	if s, ok := cl.peek(key); !ok || string(s.data) != "old" || !cl.watching() {
+	if s, ok := vs.peek(key); !ok || string(s.node.data) != "old" || !vs.watching() {
 		t.Error("what was read after the event is not kept")
 	}
-	cl.expireAll()
+	vs.expireAll()
 	select {
 	case <-fired:
 	default:
 		t.Error("nobody was told that the connection is another one")
 	}
-	if _, ok := cl.peek(key); ok || !cl.watching() {
+	if _, ok := vs.peek(key); ok || !vs.watching() {
 		t.Error("on another connection nothing is asked")
 	}
 }

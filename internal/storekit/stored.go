@@ -29,8 +29,8 @@ type storedPosition struct {
 	gerritstream.Stamp
 }
 
-// checkFormat reads the version of a stored form before anything else of it.
-func checkFormat(raw []byte, known int) error {
+// CheckFormat reads the version of a stored form before anything else of it.
+func CheckFormat(raw []byte, known int) error {
 	var head struct {
 		Format int `json:"format"`
 	}
@@ -58,7 +58,7 @@ func EncodeOrigin(o gerritstream.Origin) ([]byte, error) {
 // DecodeOrigin reads the stored form. ErrNewerFormat: a newer version wrote it.
 func DecodeOrigin(raw []byte) (*gerritstream.Origin, error) {
 	var stored storedOrigin
-	err := checkFormat(raw, originFormat)
+	err := CheckFormat(raw, originFormat)
 	if err == nil {
 		err = json.Unmarshal(raw, &stored)
 	}
@@ -118,7 +118,7 @@ func EncodePosition(p gerritstream.Position, s gerritstream.Stamp) []byte {
 // it; ErrBadPosition: it is damaged.
 func DecodePosition(raw []byte) (gerritstream.Position, gerritstream.Stamp, error) {
 	var stored storedPosition
-	err := checkFormat(raw, positionFormat)
+	err := CheckFormat(raw, positionFormat)
 	if err == nil {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()

@@ -55,7 +55,7 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 	p := start(t, intoZooKeeper(endpoint, hosts, "--zookeeper-queue-limit", strconv.Itoa(limit))...)
 	reader := peers.StartReader(t, peers.KazooOptions{Hosts: hosts}, zuulRoot)
 	eventually(t, "the queue is full", func() bool {
-		return bytes.Contains(read(t, p.stderr.Name()), []byte("events, the limit is"))
+		return bytes.Contains(read(t, p.stderr.Name()), []byte("Zuul's queue is full"))
 	})
 	pages, same := "", 0
 	eventually(t, "nothing more is read, for there is no room", func() bool {
