@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
@@ -29,14 +28,12 @@ const (
 	PointRedrive         = storekit.PointRedrive
 )
 
-// points are all write points of a Store.
-var points = []Point{PointSetOrigin, PointCampaign, PointCommit, PointResign, PointReport, PointAdvertise}
+// Points returns all write points of a Store.
+func Points() []Point {
+	return []Point{PointSetOrigin, PointCampaign, PointCommit, PointResign, PointReport, PointAdvertise}
+}
 
-// Points returns all write points of a Store, for tests that go through each of
-// them.
-func Points() []Point { return slices.Clone(points) }
-
-// Fault is what befalls one write.
+// Fault is what happens to one write.
 type Fault string
 
 // The faults of a write. After Refuse and ApplyButError of a commit the term is
@@ -57,12 +54,11 @@ type Write struct {
 	Epoch   int                  // of a campaign, a commit or a position that is set
 	Shard   gerritstream.ShardID // of these and of a resignation; empty otherwise
 	Term    uint64               // of a commit or a resignation
-	Commit  *gerritstream.Commit // of a commit; nil otherwise. Its bytes are the caller's: copy what is kept.
+	Commit  *gerritstream.Commit // of a commit; nil otherwise. Its bytes are the caller's: copy what you keep.
 }
 
-// Hook decides what befalls a write. It is called once a write, by the
-// goroutine that writes, without a lock held: it may block, and it may call the
-// Memory.
+// Hook decides on the fault of a write. The goroutine that writes calls it once
+// a write, without a lock held: it may block and call the Memory.
 type Hook func(Write) Fault
 
 // Errors that only a Memory returns.
@@ -70,7 +66,7 @@ var (
 	// ErrInjected is the failure of a write that a Hook asked for.
 	ErrInjected = errors.New("injected fault")
 
-	// ErrProcessDead is what every call of a process fails with once it was
-	// killed or crashed.
+	// ErrProcessDead is the failure of every call of a process that was killed
+	// or crashed.
 	ErrProcessDead = errors.New("the process is dead")
 )

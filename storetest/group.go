@@ -11,15 +11,15 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// candidate is a place in a line.
+// candidate is a candidacy for a shard.
 type candidate struct {
 	process *Process // nil: a foreign one
-	foreign string   // what is known of a foreign one
+	foreign string   // the name of a foreign one
 }
 
-// lineUpLocked puts a candidate at the end of a line, unless it is in it, and
-// tells whether it is its turn.
-func (m *Memory) enterLocked(shard gerritstream.ShardID, c *candidate) (turn bool) {
+// enterLocked makes a candidate the last of a shard, unless it is one already,
+// and reports whether it may lead.
+func (m *Memory) enterLocked(shard gerritstream.ShardID, c *candidate) (mayLead bool) {
 	l := m.leaseLocked(shard)
 	if !slices.Contains(l.candidates, c) {
 		if c.process != nil && c.process.death.Err() != nil {
@@ -31,8 +31,8 @@ func (m *Memory) enterLocked(shard gerritstream.ShardID, c *candidate) (turn boo
 	return l.holder == nil && l.candidates[0] == c
 }
 
-// leave takes a candidate out of a line. A dead process does not: its place
-// goes with its leaderships.
+// leave ends a candidacy. A dead process stays a candidate for as long as it
+// keeps its leaderships.
 func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -44,16 +44,15 @@ func (m *Memory) leave(shard gerritstream.ShardID, c *candidate) {
 	}
 }
 
-// leaveLocked takes candidates out of the line and tells whether there were
-// any.
+// removeLocked ends candidacies and reports whether there were any.
 func (l *lease) removeLocked(goes func(*candidate) bool) bool {
 	before := len(l.candidates)
 	l.candidates = slices.DeleteFunc(l.candidates, goes)
 	return len(l.candidates) < before
 }
 
-// Foreign has a process of another program queue up for a shard, where it leads
-// once it is first. leave ends that.
+// Foreign makes a process of another program a candidate for a shard, which it
+// leads once it is first. leave ends that.
 func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func()) {
 	c := &candidate{foreign: name}
 	m.mu.Lock()
@@ -62,7 +61,7 @@ func (m *Memory) Foreign(name string, shard gerritstream.ShardID) (leave func())
 	return func() { m.leave(shard, c) }
 }
 
-// WriteCheckpoint has another program say how far it is with a shard.
+// WriteCheckpoint stores another program's checkpoint of a shard.
 func (m *Memory) WriteCheckpoint(shard gerritstream.ShardID, after gerritstream.SequenceNumber) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,11 +69,12 @@ func (m *Memory) WriteCheckpoint(shard gerritstream.ShardID, after gerritstream.
 }
 
 // Checkpoints implements gerritstream.Store.
-func (p *Process) Checkpoints(ctx context.Context, shards []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
-	if err := p.alive(ctx); err != nil {
+func (p *Process) Checkpoints(
+	ctx context.Context, shards []gerritstream.ShardID,
+) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
+	if err := p.lock(ctx); err != nil {
 		return nil, err
 	}
-	p.memory.mu.Lock()
 	defer p.memory.mu.Unlock()
 	found := map[gerritstream.ShardID]gerritstream.SequenceNumber{}
 	for _, shard := range shards {
@@ -85,7 +85,7 @@ func (p *Process) Checkpoints(ctx context.Context, shards []gerritstream.ShardID
 	return found, nil
 }
 
-// WriteMember stores raw as what a process announced, whatever it is; nil
+// WriteMember stores raw as the member info of a process, whatever it is; nil
 // removes it.
 func (m *Memory) WriteMember(p *Process, raw []byte) {
 	m.mu.Lock()
@@ -99,10 +99,10 @@ func (m *Memory) WriteMember(p *Process, raw []byte) {
 }
 
 // Advertise implements gerritstream.Group.
-func (p *Process) Advertise(ctx context.Context, a gerritstream.MemberInfo) error {
-	raw, err := json.Marshal(a)
+func (p *Process) Advertise(ctx context.Context, info gerritstream.MemberInfo) error {
+	raw, err := json.Marshal(info)
 	if err != nil {
-		return fmt.Errorf("announce: %w", err)
+		return fmt.Errorf("advertise: %w", err)
 	}
 	return p.write(ctx, Write{Point: PointAdvertise}, func() error {
 		if p.death.Err() != nil {
@@ -115,21 +115,35 @@ func (p *Process) Advertise(ctx context.Context, a gerritstream.MemberInfo) erro
 
 // GroupState implements gerritstream.Group.
 func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.GroupState, error) {
-	if err := p.alive(ctx); err != nil {
+	if err := p.lock(ctx); err != nil {
 		return gerritstream.GroupState{}, err
 	}
 	m := p.memory
-	m.mu.Lock()
 	defer m.mu.Unlock()
-	muster := gerritstream.GroupState{
+	state := gerritstream.GroupState{
 		Self: p.id, Members: m.membersLocked(), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
 	for _, shard := range shards {
-		if line := m.candidatesLocked(shard); len(line) > 0 {
-			muster.Candidates[shard] = line
+		l := m.leases[shard]
+		if l == nil {
+			continue
+		}
+		var candidates []gerritstream.Candidate
+		if l.holder != nil {
+			candidates = append(candidates, gerritstream.Candidate{Member: l.holder.process.id})
+		}
+		for _, c := range l.candidates {
+			if c.process == nil {
+				candidates = append(candidates, gerritstream.Candidate{Member: c.foreign, Foreign: true})
+			} else {
+				candidates = append(candidates, gerritstream.Candidate{Member: c.process.id})
+			}
+		}
+		if len(candidates) > 0 {
+			state.Candidates[shard] = candidates
 		}
 	}
-	return muster, nil
+	return state, nil
 }
 
 // membersLocked returns the members, by ID.
@@ -143,38 +157,17 @@ func (m *Memory) membersLocked() []gerritstream.Member {
 	return members
 }
 
-// lineLocked returns who leads a shard and who waits.
-func (m *Memory) candidatesLocked(shard gerritstream.ShardID) (line []gerritstream.Candidate) {
-	l := m.leases[shard]
-	if l == nil {
-		return nil
-	}
-	if l.holder != nil {
-		line = append(line, gerritstream.Candidate{Member: l.holder.process.id})
-	}
-	for _, c := range l.candidates {
-		if c.process == nil {
-			line = append(line, gerritstream.Candidate{Member: c.foreign, Foreign: true})
-		} else {
-			line = append(line, gerritstream.Candidate{Member: c.process.id})
-		}
-	}
-	return line
-}
-
 // WaitGroupChange implements gerritstream.Group.
 func (p *Process) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
-	m := p.memory
 	for {
-		if err := p.alive(ctx); err != nil {
+		if err := p.lock(ctx); err != nil {
 			return false, err
 		}
-		m.mu.Lock()
-		changed, now := m.changed, m.membersLocked()
-		m.mu.Unlock()
+		next, now := p.memory.changed, p.memory.membersLocked()
+		p.memory.mu.Unlock()
 		if changed, left := seen.Changed(now); changed {
 			return left, nil
 		}
-		p.wait(ctx, changed)
+		p.wait(ctx, next)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// stream is the stream that the suite's records come from.
+// stream is the stream of the suite's records.
 var stream = gerritstream.Stream{
 	ARN:     "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit",
 	Created: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
@@ -20,8 +20,7 @@ func arrival(n int) time.Time {
 	return stream.Created.Add(time.Hour + time.Duration(n)*time.Millisecond)
 }
 
-// sequence is the sequence number of record n: as long as Kinesis' own, growing
-// with n.
+// sequence is the sequence number of record n, as long as those of Kinesis.
 func sequence(n int) gerritstream.SequenceNumber {
 	return gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575989136%06d", n))
 }
@@ -38,11 +37,11 @@ func endedAfter(n int) gerritstream.Position {
 	return pos
 }
 
-// event makes record n of a shard an entry. Its payload is JSON, as every
-// entry's is that a Classifier let pass, written in a way that no encoder would
-// write it.
+// event is record n of a shard as an entry. Its payload is JSON that no encoder
+// would write.
 func event(shard gerritstream.ShardID, n int) gerritstream.Entry {
-	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) + `.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n","project":"plugins/events"}}`
+	payload := `{ "type":"ref-updated",  "n":` + strconv.Itoa(n) +
+		`.0e0, "refUpdate":{"refName":"refs/heads/ma\u0069n","project":"plugins/events"}}`
 	return eventWith(shard, n, []byte(payload))
 }
 
@@ -54,13 +53,14 @@ func eventWith(shard gerritstream.ShardID, n int, payload []byte) gerritstream.E
 		Sub:     gerritstream.NoSub,
 		Arrived: arrival(n),
 		Event: gerritstream.Event{
-			Type: "ref-updated", Project: "plugins/events", Ref: "refs/heads/main", Change: 4711, Created: arrival(n).Truncate(time.Second),
+			Type: "ref-updated", Project: "plugins/events", Ref: "refs/heads/main", Change: 4711,
+			Created: arrival(n).Truncate(time.Second),
 		},
 		Payload: payload,
 	}
 }
 
-// events makes the records from first to last of a shard entries.
+// events are the records from first to last of a shard as entries.
 func events(shard gerritstream.ShardID, first, last int) []gerritstream.Entry {
 	var entries []gerritstream.Entry
 	for n := first; n <= last; n++ {
@@ -69,7 +69,7 @@ func events(shard gerritstream.ShardID, first, last int) []gerritstream.Entry {
 	return entries
 }
 
-// letter makes record n of a shard a dead letter, with every byte value in it.
+// deadLetter is record n of a shard as a dead letter, with every byte value.
 func deadLetter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 	payload := make([]byte, 0, 300)
 	for b := range 256 {
@@ -92,8 +92,7 @@ func deadLetterWith(shard gerritstream.ShardID, n int, payload []byte) gerritstr
 	return d
 }
 
-// step is the commit of the records from first to last of a shard, all of them
-// entries.
+// step is the commit of the records from first to last of a shard as entries.
 func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
 }

@@ -17,42 +17,35 @@ type MemoryConfig struct {
 	Limits gerritstream.Limits
 
 	// TakeoverAfter is how long the leaderships of a killed or frozen process
-	// stand before another can win them, as under a lease. Zero: they are free
-	// at once.
+	// stand before another process can win them, as under a lease. Zero: they
+	// are free at once.
 	TakeoverAfter time.Duration
 
 	// Deduplicates: an entry that is held already is dropped, as by a store
-	// with identities. Otherwise it is held twice, so that a test of what uses
-	// the store sees each doubling.
+	// whose queue has identities. Otherwise it is held twice, so that tests see
+	// each doubling.
 	Deduplicates bool
 }
 
 // Memory is a state that any number of processes share, as they share a
-// database. See [Memory.Process].
+// database; [Memory.Process] makes them.
 type Memory struct {
 	config MemoryConfig
 
-	mu          sync.Mutex                // guards all below, and every Process and term of this Memory
-	changed     chan struct{}             // closed and replaced at each change: whoever waits looks again
-	hook        Hook                      //
-	once        map[Point][]Fault         // queued by FailNext, each for one write
-	origin      []byte                    // as stored; nil: none
-	positions   map[positionKey]*position //
+	mu          sync.Mutex        // guards everything below, and every Process and term of this Memory
+	changed     chan struct{}     // closed and replaced at each change
+	hook        Hook              // decides on writes
+	once        map[Point][]Fault // from FailNext, each for one write
+	origin      []byte            // as stored; nil: none
+	positions   map[gerritstream.PositionKey]*position
 	leases      map[gerritstream.ShardID]*lease
 	entries     []gerritstream.Entry
-	held        map[gerritstream.EventID]bool // ids of entries
 	dead        []gerritstream.StoredDeadLetter
 	discarded   int64
 	reports     map[string]report                                    // by id of the process
 	members     map[string]gerritstream.Member                       // by id; they do not change
 	checkpoints map[gerritstream.ShardID]gerritstream.SequenceNumber // of another program
-	processes   int                                                  // made so far
-	nonces      uint64
-}
-
-type positionKey struct {
-	epoch int
-	shard gerritstream.ShardID
+	count       uint64                                               // of processes and positions so far
 }
 
 // position is a position as stored.
@@ -61,11 +54,11 @@ type position struct {
 	committed time.Time
 }
 
-// lease is the leadership of one shard and the line in front of it. Its number
-// outlives every holder.
+// lease is the leadership of one shard and its candidates. Its number outlives
+// every holder.
 type lease struct {
 	number     uint64
-	holder     *term        // nil: free, or a foreign contender's who is first in line
+	holder     *term        // nil: free, or held by the foreign candidate that is first
 	candidates []*candidate // in the order of succession
 }
 
@@ -81,76 +74,59 @@ func NewMemory(config MemoryConfig) *Memory {
 		config:      config,
 		changed:     make(chan struct{}),
 		once:        map[Point][]Fault{},
-		positions:   map[positionKey]*position{},
+		positions:   map[gerritstream.PositionKey]*position{},
 		leases:      map[gerritstream.ShardID]*lease{},
-		held:        map[gerritstream.EventID]bool{},
 		reports:     map[string]report{},
 		members:     map[string]gerritstream.Member{},
 		checkpoints: map[gerritstream.ShardID]gerritstream.SequenceNumber{},
 	}
 }
 
-// SetHook makes hook decide over every write from now on; nil ends that.
+// SetHook makes hook decide on every write from now on; nil ends that.
 func (m *Memory) SetHook(hook Hook) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hook = hook
 }
 
-// FailNext makes the next write at point suffer fault; called again, the write
-// after it, and so on. It goes before the Hook.
+// FailNext makes the next write at a point suffer a fault; called again, the
+// write after that, and so on. It takes precedence over the Hook.
 func (m *Memory) FailNext(point Point, fault Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.once[point] = append(m.once[point], fault)
 }
 
-// fault asks what befalls a write.
-func (m *Memory) fault(w Write) Fault {
-	m.mu.Lock()
-	if queued := m.once[w.Point]; len(queued) > 0 {
-		m.once[w.Point] = queued[1:]
-		m.mu.Unlock()
-		return queued[0]
-	}
-	hook := m.hook
-	m.mu.Unlock()
-	if hook == nil {
-		return NoFault
-	}
-	return hook(w)
-}
-
 // ExpireLeadership takes the leadership of a shard away, as an expired session
-// does: the term's Context ends, the shard is free. It reports whether anybody
-// led.
+// does: the term's Context ends, the shard is free. It reports whether any
+// process led.
 func (m *Memory) ExpireLeadership(shard gerritstream.ShardID) bool { return m.expire(shard, true) }
 
-// ExpireQuietly does the same without telling the term: it learns of it from
-// its next Commit, as after a partition.
+// ExpireQuietly does the same without ending the term's Context: the term
+// notices at its next Commit, as after a partition.
 func (m *Memory) ExpireQuietly(shard gerritstream.ShardID) bool { return m.expire(shard, false) }
 
-func (m *Memory) expire(shard gerritstream.ShardID, tell bool) bool {
+func (m *Memory) expire(shard gerritstream.ShardID, notify bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.leases[shard]
 	if l == nil || l.holder == nil {
 		return false
 	}
-	m.takeAwayLocked(l, tell)
+	m.takeAwayLocked(l, notify)
 	m.changedLocked()
 	return true
 }
 
-// takeAwayLocked frees a lease that is held. The holder is told, or, while its
-// process is frozen, will be when it thaws.
-func (m *Memory) takeAwayLocked(l *lease, tell bool) {
+// takeAwayLocked frees a lease that is held. With notify the holder's term
+// ends, or will when its frozen process thaws.
+func (m *Memory) takeAwayLocked(l *lease, notify bool) {
 	holder := l.holder
 	l.holder = nil
 	switch {
-	case tell && holder.process.frozen != nil:
+	case notify && holder.process.frozen != nil:
 		holder.process.lost = append(holder.process.lost, holder)
-	case tell:
+	case notify:
 		holder.endLocked(errExpired)
 	}
 }
@@ -182,20 +158,20 @@ func (m *Memory) Entries() []gerritstream.Entry {
 func (m *Memory) DeadLetters() []gerritstream.DeadLetter {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	letters := make([]gerritstream.DeadLetter, len(m.dead))
+	dead := make([]gerritstream.DeadLetter, len(m.dead))
 	for i := range m.dead {
-		letters[i] = m.dead[i].DeadLetter
-		letters[i].Payload = bytes.Clone(letters[i].Payload)
+		dead[i] = m.dead[i].DeadLetter
+		dead[i].Payload = bytes.Clone(dead[i].Payload)
 	}
-	return letters
+	return dead
 }
 
 // Position returns a shard's position as stored; ok is false while there is
-// none. One that cannot be understood has Unreadable set.
+// none. A damaged one has Unreadable set.
 func (m *Memory) Position(epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.positions[positionKey{epoch, shard}]
+	p := m.positions[gerritstream.PositionKey{Epoch: epoch, Shard: shard}]
 	if p == nil {
 		return gerritstream.Position{}, false
 	}
@@ -203,11 +179,11 @@ func (m *Memory) Position(epoch int, shard gerritstream.ShardID) (pos gerritstre
 }
 
 // WritePosition stores raw as a shard's position, whatever it is; nil removes
-// it. Terms under way do not learn of it.
+// it. Terms do not notice.
 func (m *Memory) WritePosition(epoch int, shard gerritstream.ShardID, raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := positionKey{epoch, shard}
+	key := gerritstream.PositionKey{Epoch: epoch, Shard: shard}
 	if raw == nil {
 		delete(m.positions, key)
 	} else {
@@ -216,7 +192,7 @@ func (m *Memory) WritePosition(epoch int, shard gerritstream.ShardID, raw []byte
 	m.changedLocked()
 }
 
-// WriteStart stores raw as the start record, whatever it is; nil removes it.
+// WriteOrigin stores raw as the origin, whatever it is; nil removes it.
 func (m *Memory) WriteOrigin(raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -224,13 +200,13 @@ func (m *Memory) WriteOrigin(raw []byte) {
 	m.changedLocked()
 }
 
-// changedLocked wakes whoever waits for a change.
+// changedLocked wakes those that wait for a change.
 func (m *Memory) changedLocked() {
 	close(m.changed)
 	m.changed = make(chan struct{})
 }
 
-// leaseLocked returns the lease of a shard, making it when it is new.
+// leaseLocked returns the lease of a shard.
 func (m *Memory) leaseLocked(shard gerritstream.ShardID) *lease {
 	l := m.leases[shard]
 	if l == nil {
@@ -251,7 +227,7 @@ func (m *Memory) holdersLocked(p *Process) []*term {
 	return terms
 }
 
-// stored returns a position with what is beside it.
+// stored decodes a position and its stamp.
 func (p *position) stored() gerritstream.StoredPosition {
 	return storekit.StoredPosition(p.raw, p.committed)
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Operator is an operator's view of a Memory: a gerritstream.Operator whose
-// writes can be made to fail as a Process' can.
+// Operator is a gerritstream.Operator of a Memory whose writes can be made to
+// fail as those of a Process can.
 type Operator struct {
-	process *Process // for its writes; it is known to nobody
+	process *Process // for its writes; not a member
 }
 
 var _ gerritstream.Operator = (*Operator)(nil)
@@ -25,11 +25,10 @@ func (m *Memory) Operator() *Operator { return &Operator{m.Process("operator")} 
 
 // Stored implements gerritstream.Operator.
 func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err error) {
-	if err := o.process.alive(ctx); err != nil {
+	if err := o.process.lock(ctx); err != nil {
 		return stored, err
 	}
 	m := o.process.memory
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	if stored.Origin, err = m.originLocked(); err != nil {
 		return stored, err
@@ -37,10 +36,10 @@ func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err 
 	stored.Positions = map[gerritstream.ShardID]gerritstream.StoredPosition{}
 	for key, held := range m.positions {
 		switch {
-		case key.epoch == stored.Epoch():
-			stored.Positions[key.shard] = held.stored()
-		case key.epoch < stored.Epoch():
-			stored.Earlier = append(stored.Earlier, gerritstream.PositionKey{Epoch: key.epoch, Shard: key.shard})
+		case key.Epoch == stored.Epoch():
+			stored.Positions[key.Shard] = held.stored()
+		case key.Epoch < stored.Epoch():
+			stored.Earlier = append(stored.Earlier, key)
 		}
 	}
 	slices.SortFunc(stored.Earlier, func(a, b gerritstream.PositionKey) int {
@@ -55,16 +54,20 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 ) error {
 	m := o.process.memory
 	return o.process.write(ctx, Write{Point: PointSetPosition, Epoch: epoch, Shard: shard}, func() error {
-		if err := m.currentLocked(epoch); err != nil {
+		current, err := m.epochLocked()
+		if err == nil && epoch != current {
+			err = fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, current, gerritstream.ErrConflict)
+		}
+		if err != nil {
 			return err
 		}
+		key := gerritstream.PositionKey{Epoch: epoch, Shard: shard}
 		var stored *gerritstream.StoredPosition
-		if held := m.positions[positionKey{epoch, shard}]; held != nil {
-			s := held.stored()
-			stored = &s
-		}
-		if stored != nil && errors.Is(stored.Position.Unreadable, gerritstream.ErrNewerFormat) {
-			return fmt.Errorf("set position of %s: %w", shard, stored.Position.Unreadable)
+		if held := m.positions[key]; held != nil {
+			stored = new(held.stored())
+			if errors.Is(stored.Position.Unreadable, gerritstream.ErrNewerFormat) {
+				return fmt.Errorf("set position of %s: %w", shard, stored.Position.Unreadable)
+			}
 		}
 		pos, err := change(stored)
 		if err != nil {
@@ -72,7 +75,7 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 		}
 		l := m.leaseLocked(shard)
 		l.number++
-		m.setLocked(positionKey{epoch, shard}, pos, l.number)
+		m.setLocked(key, pos, l.number)
 		if l.holder != nil {
 			m.takeAwayLocked(l, true)
 		}
@@ -80,41 +83,34 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 	})
 }
 
-// CheckPosition implements gerritstream.Operator: nobody else keeps positions here.
+// CheckPosition implements gerritstream.Operator: any position may be set.
 func (o *Operator) CheckPosition(context.Context, int, gerritstream.ShardID, gerritstream.Position) error {
 	return nil
 }
 
-// currentLocked refuses an epoch that is not the current one.
-func (m *Memory) currentLocked(epoch int) error {
-	start, err := m.originLocked()
-	if err != nil {
-		return err
-	}
-	if now := (&gerritstream.Stored{Origin: start}).Epoch(); now != epoch {
-		return fmt.Errorf("epoch %d is not the current one, %d: %w", epoch, now, gerritstream.ErrConflict)
-	}
-	return nil
+// epochLocked returns the current epoch.
+func (m *Memory) epochLocked() (int, error) {
+	origin, err := m.originLocked()
+	return (&gerritstream.Stored{Origin: origin}).Epoch(), err
 }
 
 // RemovePositions implements gerritstream.Operator.
 func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
 	m := o.process.memory
 	err = o.process.write(ctx, Write{Point: PointRemovePositions}, func() error {
-		start, err := m.originLocked()
+		current, err := m.epochLocked()
 		if err != nil {
 			return err
 		}
-		current := (&gerritstream.Stored{Origin: start}).Epoch()
 		for _, key := range which {
-			held := m.positions[positionKey{key.Epoch, key.Shard}]
+			held := m.positions[key]
 			if held != nil && key.Epoch >= current && !held.stored().Position.Ended {
-				return fmt.Errorf("remove position of %s: it is not marked ended: %w", key.Shard, gerritstream.ErrConflict)
+				return fmt.Errorf("remove position of %s: it has not ended: %w", key.Shard, gerritstream.ErrConflict)
 			}
 		}
 		for _, key := range which {
-			if k := (positionKey{key.Epoch, key.Shard}); m.positions[k] != nil {
-				delete(m.positions, k)
+			if m.positions[key] != nil {
+				delete(m.positions, key)
 				removed++
 			}
 		}
@@ -128,15 +124,15 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
 		m := o.process.memory
 		m.mu.Lock()
-		letters := slices.Clone(m.dead)
+		dead := slices.Clone(m.dead)
 		m.mu.Unlock()
-		for _, l := range slices.Backward(letters) {
+		for _, d := range slices.Backward(dead) {
 			if err := o.process.alive(ctx); err != nil {
 				yield(gerritstream.StoredDeadLetter{}, err)
 				return
 			}
-			l.DeadLetter.Payload = bytes.Clone(l.DeadLetter.Payload)
-			if !yield(l, nil) {
+			d.DeadLetter.Payload = bytes.Clone(d.DeadLetter.Payload)
+			if !yield(d, nil) {
 				return
 			}
 		}
@@ -145,22 +141,21 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 
 // DeadLetter implements gerritstream.Operator.
 func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
-	if err := o.process.alive(ctx); err != nil {
+	if err := o.process.lock(ctx); err != nil {
 		return gerritstream.StoredDeadLetter{}, err
 	}
 	m := o.process.memory
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := m.findDeadLetterLocked(id)
 	if i < 0 {
 		return gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letter %s: %w", id, gerritstream.ErrNoDeadLetter)
 	}
-	l := m.dead[i]
-	l.DeadLetter.Payload = bytes.Clone(l.DeadLetter.Payload)
-	return l, nil
+	d := m.dead[i]
+	d.DeadLetter.Payload = bytes.Clone(d.DeadLetter.Payload)
+	return d, nil
 }
 
-// letterLocked finds a dead letter; -1: it is not held.
+// findDeadLetterLocked returns the index of a dead letter; -1: it is not held.
 func (m *Memory) findDeadLetterLocked(id gerritstream.EventID) int {
 	return slices.IndexFunc(m.dead, func(l gerritstream.StoredDeadLetter) bool { return l.DeadLetter.ID == id })
 }

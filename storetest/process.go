@@ -1,9 +1,7 @@
 package storetest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -22,31 +20,29 @@ type Process struct {
 	die    context.CancelFunc
 	frozen chan struct{} // under memory.mu; nil: not frozen; closed by Thaw
 	lost   []*term       // under memory.mu; terms taken away while frozen
-	thaws  int           // under memory.mu; counts Freeze and Thaw, so that a late timer knows that it is late
+	thaws  int           // under memory.mu; counts Freeze and Thaw, so that a timer notices a later one
 }
 
-// Process returns a new process on this state. Its name is what Inspect tells;
-// a process of the same name is another one.
+// Process returns a new process on this state. Its name is what Inspect shows;
+// two processes may have the same.
 func (m *Memory) Process(name string) *Process {
 	death, die := context.WithCancel(context.Background())
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.processes++
-	return &Process{memory: m, id: fmt.Sprintf("%s.%d", name, m.processes), name: name, death: death, die: die}
+	m.count++
+	return &Process{memory: m, id: fmt.Sprintf("%s.%d", name, m.count), name: name, death: death, die: die}
 }
 
-// ID is what a GroupState calls the process: its name and something that no other
-// process has.
+// ID returns what a GroupState calls the process: its name and a number.
 func (p *Process) ID() string { return p.id }
 
 // Kill ends the process without a word, as SIGKILL does: its calls fail with
 // ErrProcessDead, those under way included, and its terms end. After
 // MemoryConfig.TakeoverAfter its leaderships are free, its candidacies over,
-// and it is no member any more.
+// and it is no longer a member.
 func (p *Process) Kill() {
-	m := p.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
 	p.killLocked()
 }
 
@@ -66,8 +62,8 @@ func (p *Process) killLocked() {
 }
 
 // Freeze stops the process where it stands, as SIGSTOP does: its calls wait for
-// Thaw. It loses what Kill says after MemoryConfig.TakeoverAfter; it learns of
-// that when it thaws.
+// Thaw. After MemoryConfig.TakeoverAfter it loses what a killed process loses,
+// and notices when it thaws.
 func (p *Process) Freeze() {
 	m := p.memory
 	m.mu.Lock()
@@ -81,7 +77,7 @@ func (p *Process) Freeze() {
 	m.expireLaterLocked(p, m.holdersLocked(p), func() bool { return p.thaws == now })
 }
 
-// Thaw lets a frozen process go on. Terms that it lost meanwhile end.
+// Thaw resumes a frozen process. Terms that it lost meanwhile end.
 func (p *Process) Thaw() {
 	m := p.memory
 	m.mu.Lock()
@@ -100,7 +96,7 @@ func (p *Process) Thaw() {
 }
 
 // expireLaterLocked takes from a process, after TakeoverAfter, the leaderships
-// of terms, its places in lines and its membership, if still says so then.
+// of terms, its candidacies and its membership, if still returns true then.
 func (m *Memory) expireLaterLocked(p *Process, terms []*term, still func() bool) {
 	expire := func() {
 		if !still() {
@@ -152,18 +148,36 @@ func (p *Process) alive(ctx context.Context) error {
 	}
 }
 
-// write runs apply under the lock, and has befall it what the hook decides.
+// lock waits like alive and locks the Memory.
+func (p *Process) lock(ctx context.Context) error {
+	err := p.alive(ctx)
+	if err == nil {
+		p.memory.mu.Lock()
+	}
+	return err
+}
+
+// write runs apply under the lock and has it suffer the fault that FailNext or
+// the hook decides on.
 func (p *Process) write(ctx context.Context, w Write, apply func() error) error {
 	if err := p.alive(ctx); err != nil {
 		return err
 	}
 	w.Process = p.name
-	fault := p.memory.fault(w)
-	if err := p.alive(ctx); err != nil { // the hook may have frozen or killed the process
-		return err
-	}
 	m := p.memory
 	m.mu.Lock()
+	hook, queued := m.hook, m.once[w.Point]
+	m.once[w.Point] = queued[min(1, len(queued)):]
+	m.mu.Unlock()
+	fault := NoFault
+	if len(queued) > 0 {
+		fault = queued[0]
+	} else if hook != nil {
+		fault = hook(w)
+	}
+	if err := p.lock(ctx); err != nil { // the hook may have frozen or killed the process
+		return err
+	}
 	defer m.mu.Unlock()
 	switch fault {
 	case Refuse:
@@ -188,7 +202,7 @@ func (p *Process) write(ctx context.Context, w Write, apply func() error) error 
 	return nil
 }
 
-// startLocked reads the start record; nil: none.
+// originLocked reads the origin; nil: none.
 func (m *Memory) originLocked() (*gerritstream.Origin, error) {
 	if m.origin == nil {
 		return nil, nil
@@ -198,16 +212,15 @@ func (m *Memory) originLocked() (*gerritstream.Origin, error) {
 
 // Origin implements gerritstream.Store.
 func (p *Process) Origin(ctx context.Context) (gerritstream.Origin, bool, error) {
-	if err := p.alive(ctx); err != nil {
+	if err := p.lock(ctx); err != nil {
 		return gerritstream.Origin{}, false, err
 	}
-	p.memory.mu.Lock()
 	defer p.memory.mu.Unlock()
-	start, err := p.memory.originLocked()
-	if err != nil || start == nil {
+	origin, err := p.memory.originLocked()
+	if err != nil || origin == nil {
 		return gerritstream.Origin{}, false, err
 	}
-	return *start, true, nil
+	return *origin, true, nil
 }
 
 // SetOrigin implements gerritstream.Store.
@@ -219,7 +232,7 @@ func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next
 			return err
 		}
 		if !storekit.SameOrigin(held, prev) {
-			return fmt.Errorf("set start: %w", gerritstream.ErrConflict)
+			return fmt.Errorf("set origin: %w", gerritstream.ErrConflict)
 		}
 		m.origin, err = storekit.EncodeOrigin(next)
 		return err
@@ -228,20 +241,19 @@ func (p *Process) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next
 
 // Positions implements gerritstream.Store.
 func (p *Process) Positions(ctx context.Context, epoch int) (map[gerritstream.ShardID]gerritstream.Position, error) {
-	if err := p.alive(ctx); err != nil {
+	if err := p.lock(ctx); err != nil {
 		return nil, err
 	}
 	m := p.memory
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	positions := map[gerritstream.ShardID]gerritstream.Position{}
 	for key, stored := range m.positions {
-		if key.epoch != epoch {
+		if key.Epoch != epoch {
 			continue
 		}
 		var err error
-		if positions[key.shard], err = storekit.ReadPosition(stored.raw); err != nil {
-			return nil, fmt.Errorf("read position of %s: %w", key.shard, err)
+		if positions[key.Shard], err = storekit.ReadPosition(stored.raw); err != nil {
+			return nil, fmt.Errorf("read position of %s: %w", key.Shard, err)
 		}
 	}
 	return positions, nil
@@ -251,12 +263,11 @@ func (p *Process) Positions(ctx context.Context, epoch int) (map[gerritstream.Sh
 func (p *Process) WaitEnded(ctx context.Context, epoch int, shard gerritstream.ShardID) error {
 	m := p.memory
 	for {
-		if err := p.alive(ctx); err != nil {
+		if err := p.lock(ctx); err != nil {
 			return err
 		}
-		m.mu.Lock()
 		changed := m.changed
-		stored := m.positions[positionKey{epoch, shard}]
+		stored := m.positions[gerritstream.PositionKey{Epoch: epoch, Shard: shard}]
 		m.mu.Unlock()
 		if stored != nil && stored.stored().Position.Ended {
 			return nil
@@ -272,58 +283,4 @@ func (p *Process) wait(ctx context.Context, changed <-chan struct{}) {
 	case <-ctx.Done():
 	case <-p.death.Done():
 	}
-}
-
-// pause waits so long, but not past the end of ctx or the death of the process.
-func (p *Process) pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-p.death.Done():
-	}
-}
-
-// report is what a process reported, as stored. It is understood when somebody
-// asks.
-type report struct {
-	process string // its name
-	at      time.Time
-	raw     []byte
-}
-
-func (r report) decode() (gerritstream.Report, error) {
-	out := gerritstream.Report{Process: r.process, At: r.at}
-	if err := json.Unmarshal(r.raw, &out.Status); err != nil {
-		return out, fmt.Errorf("read report of %s: %w", r.process, err)
-	}
-	return out, nil
-}
-
-// Report implements gerritstream.Store.
-func (p *Process) Report(ctx context.Context, status gerritstream.Status) error {
-	raw, err := json.Marshal(status)
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return p.write(ctx, Write{Point: PointReport}, func() error {
-		p.memory.reports[p.id] = report{p.name, time.Now(), raw}
-		return nil
-	})
-}
-
-// WriteReport stores raw as what a process reported, whatever it is.
-func (m *Memory) WriteReport(p *Process, raw []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.reports[p.id] = report{p.name, time.Now(), bytes.Clone(raw)}
-}
-
-// Inspect implements gerritstream.Store.
-func (p *Process) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
-	if err := p.alive(ctx); err != nil {
-		return gerritstream.Inspection{}, err
-	}
-	return p.memory.Inspect()
 }

@@ -68,7 +68,8 @@ var groupTests = []test{
 		})
 		f.awaitCandidates(watcher, shardA, leaderID)
 		f.state.Kill(leader)
-		m := f.awaitGroup(watcher, "that all others are gone", func(m gerritstream.GroupState) bool { return len(m.Members) == 1 })
+		alone := func(m gerritstream.GroupState) bool { return len(m.Members) == 1 }
+		m := f.awaitGroup(watcher, "that all others are gone", alone)
 		if m.Members[0].ID != watcherID {
 			f.t.Errorf("the member left is %s, want %s", m.Members[0].ID, watcherID)
 		}
@@ -118,7 +119,7 @@ var groupTests = []test{
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if len(m.Candidates) != 1 || len(m.Candidates[shardB]) != 1 || m.Candidates[shardB][0] != (gerritstream.Candidate{Member: id}) {
+		if len(m.Candidates) != 1 || !slices.Equal(m.Candidates[shardB], []gerritstream.Candidate{{Member: id}}) {
 			f.t.Errorf("the candidates are %+v, want only those of %s", m.Candidates, shardB)
 		}
 	}},
@@ -297,7 +298,9 @@ type groupChange struct {
 }
 
 // waitGroupChange starts a WaitGroupChange.
-func (f *fixture) waitGroupChange(store gerritstream.Store, seen gerritstream.GroupState) (<-chan groupChange, context.CancelFunc) {
+func (f *fixture) waitGroupChange(
+	store gerritstream.Store, seen gerritstream.GroupState,
+) (<-chan groupChange, context.CancelFunc) {
 	return begin(f, func(ctx context.Context) groupChange {
 		left, err := store.WaitGroupChange(ctx, seen)
 		return groupChange{left, err}

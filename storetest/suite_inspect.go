@@ -115,8 +115,8 @@ func (f *fixture) report(store gerritstream.Store, status gerritstream.Status) {
 func (f *fixture) shows(store gerritstream.Store, lagging int) {
 	f.t.Helper()
 	reports := f.inspect(store).Reports
-	if len(reports) != 1 || reports[0].Status.Lagging != lagging || reports[0].Process == "" || reports[0].At.IsZero() ||
-		!reports[0].Status.Stream.Created.Equal(stream.Created) {
+	if len(reports) != 1 || reports[0].Status.Lagging != lagging || reports[0].Process == "" ||
+		reports[0].At.IsZero() || !reports[0].Status.Stream.Created.Equal(stream.Created) {
 		f.t.Errorf("reports are %+v, want one with %d lagging shards", reports, lagging)
 	}
 }

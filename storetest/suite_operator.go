@@ -65,8 +65,9 @@ var operatorTests = []test{
 		f.state.WritePosition(0, shardA, []byte("garbage"))
 		f.state.WritePosition(0, shardB, []byte(`{"format":1000000}`))
 		s := f.held(o)
-		wanted := map[gerritstream.ShardID]error{shardA: gerritstream.ErrBadPosition, shardB: gerritstream.ErrNewerFormat}
-		for shard, want := range wanted {
+		for shard, want := range map[gerritstream.ShardID]error{
+			shardA: gerritstream.ErrBadPosition, shardB: gerritstream.ErrNewerFormat,
+		} {
 			if got := s.Positions[shard].Position.Unreadable; !errors.Is(got, want) {
 				f.t.Errorf("%s is unreadable because of %v, want %v", shard, got, want)
 			}
@@ -136,11 +137,11 @@ var operatorTests = []test{
 		want := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 		for _, shard := range []gerritstream.ShardID{shardA, shardB} {
 			none := false
-			err := o.SetPosition(f.soon(), 0, shard, func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
+			change := func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
 				none = stored == nil
 				return want, nil
-			})
-			if err != nil || !none {
+			}
+			if err := o.SetPosition(f.soon(), 0, shard, change); err != nil || !none {
 				f.t.Errorf("set a position where there is none: %v; the change saw none: %v", err, none)
 			}
 			f.stored(store, 0, shard, &want)
@@ -152,12 +153,13 @@ var operatorTests = []test{
 		o, store := f.operator(), f.state.Open()
 		f.state.WritePosition(0, shardA, []byte("garbage"))
 		var seen error
-		err := o.SetPosition(f.soon(), 0, shardA, func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
+		change := func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
 			if stored != nil {
 				seen = stored.Position.Unreadable
 			}
 			return after(3), nil
-		})
+		}
+		err := o.SetPosition(f.soon(), 0, shardA, change)
 		if err != nil || !errors.Is(seen, gerritstream.ErrBadPosition) {
 			f.t.Errorf("set position: %v; the change saw %v", err, seen)
 		}
@@ -178,13 +180,13 @@ var operatorTests = []test{
 		term, want := f.elect(store, shardA), after(1)
 		f.commit(term, step(shardA, 1, 1))
 		errNo := errors.New("not wanted")
-		err := o.SetPosition(f.soon(), 0, shardA, func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
+		change := func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
 			if stored == nil || !samePosition(stored.Position, want) || stored.Stamp.Term != term.Number() {
 				f.t.Errorf("the change sees %+v", stored)
 			}
 			return after(9), errNo
-		})
-		f.returned("set position", err, errNo)
+		}
+		f.returned("set position", o.SetPosition(f.soon(), 0, shardA, change), errNo)
 		f.stored(store, 0, shardA, &want)
 		f.commit(term, step(shardA, 2, 2))
 	}},
@@ -192,11 +194,13 @@ var operatorTests = []test{
 		o, store := f.operator(), f.state.Open()
 		term := f.elect(store, shardA)
 		for _, epoch := range []int{-1, 1} {
-			f.returned("set position in another epoch", o.SetPosition(f.soon(), epoch, shardA, to(after(3))), gerritstream.ErrConflict)
+			err := o.SetPosition(f.soon(), epoch, shardA, to(after(3)))
+			f.returned("set position in another epoch", err, gerritstream.ErrConflict)
 		}
 		f.commit(term, step(shardA, 1, 1))
 		f.setOrigin(store, new(firstOrigin()), recreated(1))
-		f.returned("set position in the epoch before", o.SetPosition(f.soon(), 0, shardA, to(after(3))), gerritstream.ErrConflict)
+		err := o.SetPosition(f.soon(), 0, shardA, to(after(3)))
+		f.returned("set position in the epoch before", err, gerritstream.ErrConflict)
 		f.stored(store, 0, shardA, new(after(1)))
 		f.stored(store, 1, shardA, nil)
 	}},
@@ -222,19 +226,19 @@ var operatorTests = []test{
 		o := f.operator()
 		other := f.openOperator()
 		const each = 10
+		increment := func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
+			pos := after(0)
+			pos.Partial = &gerritstream.Partial{Seq: sequence(1), Sub: 1}
+			if stored != nil {
+				pos.Partial.Sub += stored.Position.Partial.Sub
+			}
+			return pos, nil
+		}
 		done := make(chan error, 4)
 		for _, op := range []gerritstream.Operator{o, o, other, other} {
 			go func() {
 				for range each {
-					err := op.SetPosition(f.soon(), 0, shardA, func(stored *gerritstream.StoredPosition) (gerritstream.Position, error) {
-						pos := after(0)
-						pos.Partial = &gerritstream.Partial{Seq: sequence(1), Sub: 1}
-						if stored != nil {
-							pos.Partial.Sub += stored.Position.Partial.Sub
-						}
-						return pos, nil
-					})
-					if err != nil {
+					if err := op.SetPosition(f.soon(), 0, shardA, increment); err != nil {
 						done <- err
 						return
 					}
@@ -260,7 +264,8 @@ var operatorTests = []test{
 		f.leave(store, 1, shardB, endedAfter(5))
 
 		which := []gerritstream.PositionKey{
-			{Epoch: 0, Shard: shardA}, {Epoch: 0, Shard: shardB}, {Epoch: 1, Shard: shardA}, {Epoch: 1, Shard: "shardId-000000000777"},
+			{Epoch: 0, Shard: shardA}, {Epoch: 0, Shard: shardB}, {Epoch: 1, Shard: shardA},
+			{Epoch: 1, Shard: "shardId-000000000777"},
 		}
 		if n, err := o.RemovePositions(f.soon(), which); err != nil || n != 3 {
 			f.t.Errorf("%d positions removed, error %v, want 3", n, err)
@@ -278,7 +283,8 @@ var operatorTests = []test{
 		f.leave(store, 0, shardA, endedAfter(5))
 		term := f.elect(store, shardB)
 		f.commit(term, gerritstream.Commit{Position: after(3)})
-		n, err := o.RemovePositions(f.soon(), []gerritstream.PositionKey{{Epoch: 0, Shard: shardA}, {Epoch: 0, Shard: shardB}})
+		which := []gerritstream.PositionKey{{Epoch: 0, Shard: shardA}, {Epoch: 0, Shard: shardB}}
+		n, err := o.RemovePositions(f.soon(), which)
 		if !errors.Is(err, gerritstream.ErrConflict) || n != 0 {
 			f.t.Errorf("%d positions removed, error %v, want %v", n, err, gerritstream.ErrConflict)
 		}
@@ -286,7 +292,7 @@ var operatorTests = []test{
 			f.t.Errorf("what is left is %+v", s.Positions)
 		}
 		f.state.WritePosition(0, shardA, []byte("garbage"))
-		_, err = o.RemovePositions(f.soon(), []gerritstream.PositionKey{{Epoch: 0, Shard: shardA}})
+		_, err = o.RemovePositions(f.soon(), which[:1])
 		f.returned("removal of a damaged position", err, gerritstream.ErrConflict)
 		f.commit(term, step(shardB, 4, 4))
 	}},

@@ -43,10 +43,12 @@ var originTests = []test{
 	{"origin is changed only from its current value", func(f *fixture) {
 		store := f.state.Open()
 		first, wrong := firstOrigin(), recreated(7)
-		f.returned("change of an absent origin", store.SetOrigin(f.soon(), &first, recreated(1)), gerritstream.ErrConflict)
+		err := store.SetOrigin(f.soon(), &first, recreated(1))
+		f.returned("change of an absent origin", err, gerritstream.ErrConflict)
 		f.hasOrigin(store, nil)
 		f.setOrigin(store, nil, first)
-		f.returned("change from another value", store.SetOrigin(f.soon(), &wrong, recreated(8)), gerritstream.ErrConflict)
+		err = store.SetOrigin(f.soon(), &wrong, recreated(8))
+		f.returned("change from another value", err, gerritstream.ErrConflict)
 		f.hasOrigin(store, &first)
 	}},
 	{"origin is changed by one of many", func(f *fixture) {

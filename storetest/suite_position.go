@@ -57,7 +57,8 @@ var positionTests = []test{
 		store := f.state.Open()
 		for _, raw := range []string{"", "{", "null", "[]", `"x"`, `{"format":1}`, `{"format":1,"after":"12x"}`, "\x00\xff"} {
 			f.state.WritePosition(0, shardA, []byte(raw))
-			if pos, ok := f.positions(store, 0)[shardA]; !ok || !errors.Is(pos.Unreadable, gerritstream.ErrBadPosition) {
+			pos, ok := f.positions(store, 0)[shardA]
+			if !ok || !errors.Is(pos.Unreadable, gerritstream.ErrBadPosition) {
 				f.t.Errorf("stored position %q reads as %+v (%v), want one with Unreadable", raw, pos, ok)
 			}
 			term := f.elect(store, shardA)
@@ -118,7 +119,9 @@ var endedTests = []test{
 }
 
 // waiting starts a WaitEnded.
-func (f *fixture) waiting(store gerritstream.Store, epoch int, shard gerritstream.ShardID) (<-chan error, context.CancelFunc) {
+func (f *fixture) waiting(
+	store gerritstream.Store, epoch int, shard gerritstream.ShardID,
+) (<-chan error, context.CancelFunc) {
 	return begin(f, func(ctx context.Context) error { return store.WaitEnded(ctx, epoch, shard) })
 }
 

@@ -2,9 +2,11 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,38 +32,43 @@ type term struct {
 	beginning gerritstream.Beginning
 }
 
-// Campaign implements gerritstream.Store. Who began first is served first.
+// Campaign implements gerritstream.Store. Candidates win in the order in which
+// they began.
 func (p *Process) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
 	m := p.memory
 	c := &candidate{process: p}
 	defer m.leave(shard, c)
 	for {
-		if err := p.alive(ctx); err != nil {
+		if err := p.lock(ctx); err != nil {
 			return nil, err
 		}
-		m.mu.Lock()
-		changed, turn := m.changed, m.enterLocked(shard, c)
+		changed, mayLead := m.changed, m.enterLocked(shard, c)
 		m.mu.Unlock()
-		if !turn {
+		if !mayLead {
 			p.wait(ctx, changed)
 			continue
 		}
 		t, err := p.take(ctx, epoch, shard, c)
-		switch {
-		case errors.Is(err, gerritstream.ErrRetryLater):
-			p.pause(ctx, retryPause)
-		case t != nil || err != nil:
+		if errors.Is(err, gerritstream.ErrRetryLater) {
+			again := make(chan struct{})
+			time.AfterFunc(retryPause, func() { close(again) })
+			p.wait(ctx, again)
+			continue
+		}
+		if t != nil || err != nil {
 			return t, err
 		}
 	}
 }
 
-// retryPause is how long a candidate waits when the store is away.
+// retryPause is how long a candidate waits before it retries.
 const retryPause = 100 * time.Millisecond
 
-// take wins the leadership, unless another was faster: then it returns nil and
-// no error.
-func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardID, c *candidate) (gerritstream.Term, error) {
+// take wins the leadership, or returns nil and no error if another candidate
+// was faster.
+func (p *Process) take(
+	ctx context.Context, epoch int, shard gerritstream.ShardID, c *candidate,
+) (gerritstream.Term, error) {
 	m := p.memory
 	var won *term
 	err := p.write(ctx, Write{Point: PointCampaign, Epoch: epoch, Shard: shard}, func() error {
@@ -73,8 +80,12 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 			return err
 		}
 		t := &term{process: p, epoch: epoch, shard: shard}
-		if err := t.beginLocked(); err != nil {
-			return err
+		if held := m.positions[t.key()]; held != nil {
+			pos, err := storekit.ReadPosition(held.raw)
+			if err != nil {
+				return fmt.Errorf("campaign for %s: %w", shard, err)
+			}
+			t.beginning = gerritstream.Beginning{Position: pos, Stored: true}
 		}
 		l.number++
 		t.number = l.number
@@ -83,51 +94,30 @@ func (p *Process) take(ctx context.Context, epoch int, shard gerritstream.ShardI
 		l.removeLocked(func(o *candidate) bool { return o == c })
 		return nil
 	})
-	if err == nil && won != nil && ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		if won != nil {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			won.failLocked(errResigned)
-		}
+	if won == nil {
 		return nil, err
 	}
-	if won == nil {
-		return nil, nil
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		won.failLocked(errResigned)
+		return nil, err
 	}
 	return won, nil
 }
 
-// beginLocked reads the position that the term begins with.
-func (t *term) beginLocked() error {
-	stored := t.process.memory.positions[positionKey{t.epoch, t.shard}]
-	if stored == nil {
-		return nil
-	}
-	pos, err := storekit.ReadPosition(stored.raw)
-	if err != nil {
-		return fmt.Errorf("campaign for %s: %w", t.shard, err)
-	}
-	t.beginning = gerritstream.Beginning{Position: pos, Stored: true}
-	return nil
+func (t *term) key() gerritstream.PositionKey {
+	return gerritstream.PositionKey{Epoch: t.epoch, Shard: t.shard}
 }
 
-// Context implements gerritstream.Term.
 func (t *term) Context() context.Context { return t.ctx }
+func (t *term) Number() uint64           { return t.number }
 
-// Number implements gerritstream.Term.
-func (t *term) Number() uint64 { return t.number }
-
-// Beginning implements gerritstream.Term. Nothing is ever found lost: no
-// foreign leader writes this store.
+// Beginning never has a Lost: no foreign leader writes this store.
 func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
 
-// Limits implements gerritstream.Term.
 func (t *term) Limits() gerritstream.Limits { return t.process.memory.config.Limits }
 
-// Commit implements gerritstream.Term.
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	m := t.process.memory
 	if t.ctx.Err() != nil {
@@ -144,50 +134,41 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		if err := c.Check(m.config.Limits); err != nil {
 			return err
 		}
-		m.applyLocked(t, &c)
+		m.setLocked(t.key(), c.Position, t.number)
+		for _, e := range c.Entries {
+			m.queueLocked(e)
+		}
+		for _, d := range c.DeadLetters {
+			m.deadLetterLocked(d)
+		}
 		return nil
 	})
-	if errors.Is(err, gerritstream.ErrRetryLater) {
-		return err
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, gerritstream.ErrRetryLater) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		t.failLocked(err)
-		return err
 	}
-	return nil
-}
-
-// applyLocked writes a commit.
-func (m *Memory) applyLocked(t *term, c *gerritstream.Commit) {
-	m.setLocked(positionKey{t.epoch, t.shard}, c.Position, t.number)
-	for _, e := range c.Entries {
-		m.queueLocked(e)
-	}
-	for _, d := range c.DeadLetters {
-		m.deadLetterLocked(d)
-	}
+	return err
 }
 
 // setLocked stores a position.
-func (m *Memory) setLocked(key positionKey, pos gerritstream.Position, term uint64) {
-	m.nonces++
-	stamp := gerritstream.Stamp{Term: term, Nonce: strconv.FormatUint(m.nonces, 10)}
+func (m *Memory) setLocked(key gerritstream.PositionKey, pos gerritstream.Position, term uint64) {
+	m.count++
+	stamp := gerritstream.Stamp{Term: term, Nonce: strconv.FormatUint(m.count, 10)}
 	m.positions[key] = &position{raw: storekit.EncodePosition(pos, stamp), committed: time.Now()}
 }
 
 // queueLocked queues an entry.
 func (m *Memory) queueLocked(e gerritstream.Entry) {
-	if m.config.Deduplicates && m.held[e.ID] {
+	same := func(o gerritstream.Entry) bool { return o.ID == e.ID }
+	if m.config.Deduplicates && slices.ContainsFunc(m.entries, same) {
 		return
 	}
-	m.held[e.ID] = true
 	e.Payload = bytes.Clone(e.Payload)
 	m.entries = append(m.entries, e)
 }
 
-// putAsideLocked keeps a dead letter, once, within the bounds.
+// deadLetterLocked keeps a dead letter, once, within the bounds.
 func (m *Memory) deadLetterLocked(d gerritstream.DeadLetter) {
 	room := storekit.DeadLetterRoom{Held: len(m.dead)}
 	for i := range m.dead {
@@ -204,7 +185,6 @@ func (m *Memory) deadLetterLocked(d gerritstream.DeadLetter) {
 	m.dead = append(m.dead, gerritstream.StoredDeadLetter{DeadLetter: d, StoredAt: time.Now()})
 }
 
-// Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
 	m := t.process.memory
 	m.mu.Lock()
@@ -214,7 +194,8 @@ func (t *term) Resign(ctx context.Context) error {
 	if !held {
 		return nil
 	}
-	err := t.process.write(ctx, Write{Point: PointResign, Epoch: t.epoch, Shard: t.shard, Term: t.number}, func() error {
+	w := Write{Point: PointResign, Epoch: t.epoch, Shard: t.shard, Term: t.number}
+	err := t.process.write(ctx, w, func() error {
 		t.releaseLocked(errResigned)
 		return nil
 	})
@@ -228,19 +209,19 @@ func (t *term) Resign(ctx context.Context) error {
 	return err
 }
 
-// freedAfter is how long a process has a leadership of which a resignation
-// failed, if nobody tries again.
+// freedAfter is how long a process keeps a leadership after a resignation
+// failed, if none is retried.
 const freedAfter = 20 * time.Second
 
-// failLocked releases the term, unless its process is dead: that frees its
-// leaderships in its own time.
+// failLocked releases the term, unless its process is dead: the leaderships of
+// those are freed after TakeoverAfter.
 func (t *term) failLocked(why error) {
 	if t.process.death.Err() == nil {
 		t.releaseLocked(why)
 	}
 }
 
-// releaseLocked ends the term and frees the leadership if it still has it.
+// releaseLocked ends the term and frees its leadership.
 func (t *term) releaseLocked(why error) {
 	m := t.process.memory
 	t.endLocked(why)
@@ -250,8 +231,7 @@ func (t *term) releaseLocked(why error) {
 	}
 }
 
-// endLocked ends the term's Context. The leadership may still stand in the
-// store.
+// endLocked ends the term's Context, which need not free the leadership.
 func (t *term) endLocked(why error) {
 	if errors.Is(why, gerritstream.ErrLeadershipLost) {
 		t.end(why)
