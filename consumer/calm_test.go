@@ -17,31 +17,6 @@ import (
 	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// The identity of a cause holds nothing that differs from one request, shard or
-// moment to the next.
-func TestCauseOfIsBounded(t *testing.T) {
-	const throttled = "retrying: kinesis:GetRecords on arn:aws:kinesis:us-east-1:%d:stream/gerrit/shardId-%012d: " +
-		"ProvisionedThroughputExceededException: Rate exceeded for shard shardId-%012d in stream gerrit under account %d. (request %x-4f2a)"
-	tests := []struct{ a, b string }{
-		{fmt.Sprintf(throttled, 1, 2, 3, 4, 0xabc), fmt.Sprintf(throttled, 5, 6, 7, 8, 0xdef1)},
-		{"dial tcp 127.0.0.1:2181: connect: refused", "dial tcp [::1]:40321: connect: refused"},
-		{"no progress for 10s", "no progress\nfor 1m2.5s"},
-		{"record 49590338271490256608559692538361571095921575989136588898 is too large", "record 495 is too large"},
-		{`disk "/var/lib/a1/g.db" is full`, `disk "/srv/b2/g.db" is full`},
-	}
-	for _, tt := range tests {
-		if a, b := trouble.Cause(tt.a), trouble.Cause(tt.b); a != b || a == "" {
-			t.Errorf("%q\n%q", a, b)
-		}
-	}
-	if trouble.Cause("access denied") == trouble.Cause("connection refused") {
-		t.Error("two causes are one")
-	}
-	if n := len(trouble.Cause(strings.Repeat("ä word ", 1000))); n > 200 {
-		t.Errorf("a cause has %d bytes", n)
-	}
-}
-
 // calmLines returns the lines of the log, without those of elections, that tell
 // of a text.
 func (p *proc) calmLines(text string) (lines []string) {

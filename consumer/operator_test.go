@@ -26,7 +26,7 @@ func (h *house) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPla
 		if stored != nil {
 			from = &stored.Position
 		}
-		if move = aim.Plan(from, moment); move.To == nil {
+		if move = plan.Reset(aim, from, moment); move.To == nil {
 			return gs.Position{}, fmt.Errorf("nothing is to be changed: %s", move.Why)
 		}
 		return *move.To, nil

@@ -147,7 +147,7 @@ func (r *reader) close(ok bool) error {
 		}
 	}
 	i := gerritstream.Interval{
-		From: r.cursor.HandledUntil(), Until: plan.HorizonOf(r.c.origin.Load(), found.listing), Why: gerritstream.WhyShardGone,
+		From: r.cursor.HandledUntil(), Until: plan.Horizon(r.c.origin.Load(), found.listing), Why: gerritstream.WhyShardGone,
 	}
 	if i.Until.Before(i.From) {
 		i.Until = found.listing.Now
@@ -208,7 +208,7 @@ func (r *reader) badCheckpoint(bad error) (then next, ready bool, err error) {
 	i := gerritstream.Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: gerritstream.WhyBadPosition}
 	from := gerritstream.StartingPosition{Time: listing.Now} // without slack: what came just before may be queued already
 	if policy == BadCheckpointTrimHorizon {
-		i.Until = plan.HorizonOf(r.c.origin.Load(), listing)
+		i.Until = plan.Horizon(r.c.origin.Load(), listing)
 		from = gerritstream.StartingPosition{TrimHorizon: true}
 	}
 	r.w.log.Error("bad checkpoint; continuing by policy", "policy", string(policy), "err", bad)

@@ -73,20 +73,3 @@ func reported(t *testing.T, h *house, shard gs.ShardID) (found bool) {
 	}
 	return found
 }
-
-// Whatever aim is taken, a shard that is open is not left at an end.
-func TestAnOpenShardIsSetFromAnEnd(t *testing.T) {
-	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
-	ended := gs.Position{After: "5", Arrived: now.Add(-time.Hour), Ended: true}
-	for name, aim := range map[string]plan.ResetTarget{
-		"a record": {After: "5"}, "the trim horizon": {TrimHorizon: true}, "now": {Latest: true}, "a time": {Time: now.Add(-time.Minute)},
-	} {
-		move := aim.Plan(&ended, plan.ResetInput{Now: now, Horizon: now.Add(-24 * time.Hour), Open: true})
-		if move.To == nil || move.To.Ended {
-			t.Errorf("%s: %+v", name, move)
-		}
-		if move.Skipped != nil != (aim.Latest || !aim.Time.IsZero()) {
-			t.Errorf("%s: skipped %+v", name, move.Skipped)
-		}
-	}
-}

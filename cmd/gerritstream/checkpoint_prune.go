@@ -87,7 +87,7 @@ func writePrune(w io.Writer, planned *plan.PrunePlan, output *output, removed st
 		views = append(views, pruneView{Epoch: key.Epoch, Shard: key.Shard, Remove: true})
 	}
 	for _, k := range planned.Keep {
-		views = append(views, pruneView{Epoch: k.Epoch, Shard: k.Shard, Why: k.Why})
+		views = append(views, pruneView{Epoch: k.Key.Epoch, Shard: k.Key.Shard, Why: k.Why})
 	}
 	for _, v := range views {
 		switch {

@@ -137,7 +137,7 @@ func (s *checkpointSet) run(ctx context.Context, o operated, c *config.Config) e
 			return s.usage("%s has %d digits, but the sequence numbers of this shard have %d",
 				s.target.After, len(s.target.After), len(stored.After))
 		}
-		reset := s.target.Plan(stored, input)
+		reset := plan.Reset(s.target, stored, input)
 		if reset.To != nil {
 			if err := o.store.CheckPosition(ctx, s.stored.Epoch(), shard, *reset.To); err != nil {
 				return fmt.Errorf("set the position of %s: %w", shard, err)
@@ -215,7 +215,7 @@ func (s *checkpointSet) input(
 		in.Open = slices.ContainsFunc(s.listing.Shards, func(l gerritstream.Shard) bool {
 			return l.ID == shard && l.Last == ""
 		})
-		in.Horizon = plan.HorizonOf(s.stored.Origin, s.listing)
+		in.Horizon = plan.Horizon(s.stored.Origin, s.listing)
 		return in, nil
 	}
 	in.Now = time.Now() // only bounds what may be lost: nothing is read from this time on
@@ -248,7 +248,7 @@ func (s *checkpointSet) set(ctx context.Context, o operated, planned *resetRepor
 					if held != nil {
 						stored = &held.Position
 					}
-					if reset = s.target.Plan(stored, input); reset.To == nil {
+					if reset = plan.Reset(s.target, stored, input); reset.To == nil {
 						return gerritstream.Position{}, errUnchanged
 					}
 					return *reset.To, nil

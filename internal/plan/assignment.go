@@ -8,130 +8,124 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Assignment says whose each shard is to be, by the IDs of members.
+// Assignment plans which member has which shard, by the IDs of members.
 type Assignment struct {
-	// Owner is the member that is to lead a shard. No entry: nobody of ours
-	// can, for a foreign process leads it.
+	// Owner is the member that leads a shard. No entry: none can, because a
+	// foreign process leads the shard.
 	Owner map[gerritstream.ShardID]string
 
-	// Standby is the member that is to queue up for a shard that a foreign
-	// process leads, or would lead next. No entry: the shard has none of these,
-	// or nobody is free for it.
+	// Standby is the member that campaigns for a shard that a foreign process
+	// leads, or would lead next. No entry: the shard needs none, or no member
+	// is free.
 	Standby map[gerritstream.ShardID]string
 }
 
-// Assign spreads shards over the members. It is a pure function, and any
-// process that sees the same muster comes to the same assignment; what has been
-// reached is a fixed point of it.
+// Assign spreads shards over the members. Processes that see the same group
+// come to the same assignment, and an assignment that has been reached stays.
 //
-//   - Those count that are readable; if nobody is, all whose announcement is
-//     sound; if there are none either, all. The others are to lead nothing, and
-//     what they do lead goes to those that count, once these have queued up for
-//     it.
-//   - Each is to lead the number of shards divided by the number of members,
-//     rounded down. What is left over goes to those who lead most, ties by ID:
-//     no assignment needs fewer moves.
-//   - Each keeps what it leads up to that number, in the order of the shards'
-//     ids. What nobody leads, and what is beyond, goes to those who lead too
-//     little, shards and members in the order of their ids.
-//   - A shard with a foreign process at the head of its line, or next, stays
-//     where it is: given up, it would be the foreign one's. Somebody of ours
-//     stands by for it: whoever is in the line already, else who is to do
-//     least. One that a foreign process leads counts for nobody; one that a
-//     member leads counts for that member.
-func Assign(shards []gerritstream.ShardID, m gerritstream.GroupState) Assignment {
-	b := assigner{
-		muster:  m,
-		load:    map[string]*load{},
-		Owner:   map[gerritstream.ShardID]string{},
-		Standby: map[gerritstream.ShardID]string{},
+//   - Eligible members are the readable ones; failing that, those with a sound
+//     MemberInfo; failing that, all. The others lead nothing: eligible members
+//     campaign for what they lead, and then receive it.
+//   - A member's quota is the number of shards divided by the number of
+//     eligible members, rounded down. The remainder goes to those that lead
+//     most, ties by ID: no assignment needs fewer moves.
+//   - Each member keeps what it leads up to its quota. Free shards, and those
+//     beyond a quota, go to members below theirs; all in the order of IDs.
+//   - A shard whose leader or next candidate is foreign is pinned: handed off,
+//     it would become the foreign process'. A member stands by for it: one that
+//     is a candidate already, else the one with the least to do. A pinned shard
+//     counts for the member that leads it; one that a foreign process leads
+//     counts for nobody.
+func Assign(shards []gerritstream.ShardID, group gerritstream.GroupState) Assignment {
+	a := assigner{
+		group: group,
+		load:  map[string]*load{},
+		plan:  Assignment{Owner: map[gerritstream.ShardID]string{}, Standby: map[gerritstream.ShardID]string{}},
 	}
-	b.count()
+	a.findEligible()
 	shards = slices.Compact(slices.Sorted(slices.Values(shards)))
-	free := b.keep(shards)
-	b.fill(free)
-	b.standBy(shards)
-	return Assignment{Owner: b.Owner, Standby: b.Standby}
+	free := a.keep(shards)
+	for _, id := range a.members {
+		for l := a.load[id]; len(free) > 0 && l.owns < l.quota; l.owns++ {
+			a.plan.Owner[free[0]], free = id, free[1:]
+		}
+	}
+	a.standBy(shards)
+	return a.plan
 }
 
-// assigner is an assignment in the making.
+// assigner makes an assignment.
 type assigner struct {
-	muster  gerritstream.GroupState
-	members []string         // those that count, by ID
-	load    map[string]*load // of these
-	Owner   map[gerritstream.ShardID]string
-	Standby map[gerritstream.ShardID]string
+	group   gerritstream.GroupState
+	members []string         // the eligible ones, by ID
+	load    map[string]*load // theirs
+	plan    Assignment
 }
 
 // load is how much a member has to do.
 type load struct {
-	leads  []gerritstream.ShardID // that may be moved, by id
-	pinned int                    // shards that it leads and that cannot be moved
-	quota  int                    // how many it is to lead
-	owns   int                    // planned for it so far
-	stands int                    // for which it is to stand by
+	leads   []gerritstream.ShardID // what it leads and may hand off, by ID
+	pinned  int                    // how many it leads and cannot hand off
+	quota   int                    // how many it may own
+	owns    int                    // how many it owns so far
+	standby int                    // for how many it stands by
 }
 
 // led is how many shards the member leads.
 func (l *load) led() int { return len(l.leads) + l.pinned }
 
-// does is how many shards the member is to lead or to stand by for.
-func (l *load) does() int { return l.owns + l.stands }
-
-// count finds the members that count.
-func (b *assigner) count() {
-	for _, counts := range []func(*gerritstream.Member) bool{
+func (a *assigner) findEligible() {
+	for _, eligible := range []func(*gerritstream.Member) bool{
 		func(m *gerritstream.Member) bool { return m.Damaged == nil && m.Info.Readable },
 		func(m *gerritstream.Member) bool { return m.Damaged == nil },
 		func(*gerritstream.Member) bool { return true },
 	} {
-		for i := range b.muster.Members {
-			if member := &b.muster.Members[i]; member.ID != "" && counts(member) {
-				b.load[member.ID] = &load{}
+		for i := range a.group.Members {
+			if member := &a.group.Members[i]; member.ID != "" && eligible(member) {
+				a.load[member.ID] = &load{}
 			}
 		}
-		if len(b.load) > 0 {
+		if len(a.load) > 0 {
 			break
 		}
 	}
-	b.members = slices.Sorted(maps.Keys(b.load))
+	a.members = slices.Sorted(maps.Keys(a.load))
 }
 
-// keep has each member keep what it leads, up to its quota, and returns the
-// shards that are free or beyond.
-func (b *assigner) keep(shards []gerritstream.ShardID) (free []gerritstream.ShardID) {
+// keep assigns to each member what it leads, up to its quota, and returns the
+// shards that are free or beyond a quota.
+func (a *assigner) keep(shards []gerritstream.ShardID) (free []gerritstream.ShardID) {
 	total := 0
 	for _, shard := range shards {
-		line := b.muster.Candidates[shard]
-		if len(line) > 0 && line[0].Foreign {
-			continue
+		candidates, leader := a.group.Candidates[shard], ""
+		if len(candidates) > 0 {
+			if candidates[0].Foreign {
+				continue
+			}
+			leader = candidates[0].Member
 		}
-		owner := ""
-		if len(line) > 0 {
-			owner = line[0].Member
-		}
-		l := b.load[owner]
-		pinned := len(line) > 1 && line[1].Foreign
+		l := a.load[leader]
+		pinned := len(candidates) > 1 && candidates[1].Foreign
 		switch {
 		case l != nil && pinned:
-			b.Owner[shard] = owner
+			a.plan.Owner[shard] = leader
 			l.pinned++
 		case l != nil:
 			l.leads = append(l.leads, shard)
-		case pinned: // by one that does not count
-			b.Owner[shard] = owner
+		case pinned: // to a member that is not eligible
+			a.plan.Owner[shard] = leader
 			continue
 		default:
 			free = append(free, shard)
 		}
 		total++
 	}
-	b.setQuotas(total)
-	for _, id := range b.members {
-		l := b.load[id]
+	a.setQuotas(total)
+	for _, id := range a.members {
+		l := a.load[id]
 		stay := min(len(l.leads), l.quota-l.pinned)
 		for _, shard := range l.leads[:stay] {
-			b.Owner[shard] = id
+			a.plan.Owner[shard] = id
 		}
 		l.owns = l.pinned + stay
 		free = append(free, l.leads[stay:]...)
@@ -140,23 +134,22 @@ func (b *assigner) keep(shards []gerritstream.ShardID) (free []gerritstream.Shar
 	return free
 }
 
-// setQuotas says how many of all the shards each member is to lead. Who has
-// more of them pinned than its share keeps these, and the rest is shared by the
-// rest.
-func (b *assigner) setQuotas(total int) {
-	rest := slices.Clone(b.members)
-	slices.SortStableFunc(rest, func(x, y string) int { return cmp.Compare(b.load[y].led(), b.load[x].led()) })
+// setQuotas shares out a number of shards. A member with more pinned shards
+// than its share keeps those, and the others share the rest.
+func (a *assigner) setQuotas(total int) {
+	rest := slices.Clone(a.members)
+	slices.SortStableFunc(rest, func(x, y string) int { return cmp.Compare(a.load[y].led(), a.load[x].led()) })
 	for len(rest) > 0 {
 		share, extras := total/len(rest), total%len(rest)
 		for i, id := range rest {
-			b.load[id].quota = share
+			a.load[id].quota = share
 			if i < extras {
-				b.load[id].quota++
+				a.load[id].quota++
 			}
 		}
 		var fits []string
 		for _, id := range rest {
-			if l := b.load[id]; l.pinned > l.quota {
+			if l := a.load[id]; l.pinned > l.quota {
 				l.quota = l.pinned
 				total -= l.pinned
 			} else {
@@ -170,100 +163,91 @@ func (b *assigner) setQuotas(total int) {
 	}
 }
 
-// fill gives free shards to members that have not reached their quota.
-func (b *assigner) fill(free []gerritstream.ShardID) {
-	for _, id := range b.members {
-		for l := b.load[id]; len(free) > 0 && l.owns < l.quota; l.owns++ {
-			b.Owner[free[0]], free = id, free[1:]
-		}
-	}
-}
-
-// standBy finds a member for each shard that has a foreign process at the head
-// of its line, or next.
-func (b *assigner) standBy(shards []gerritstream.ShardID) {
+// standBy finds a member for each shard whose leader or next candidate is
+// foreign: first those that are candidates already.
+func (a *assigner) standBy(shards []gerritstream.ShardID) {
 	var unmet []gerritstream.ShardID
 	for _, shard := range shards {
-		line := b.muster.Candidates[shard]
-		if !slices.ContainsFunc(line[:min(2, len(line))], func(c gerritstream.Candidate) bool { return c.Foreign }) {
+		candidates := a.group.Candidates[shard]
+		if !slices.ContainsFunc(candidates[:min(2, len(candidates))], func(c gerritstream.Candidate) bool { return c.Foreign }) {
 			continue
 		}
-		at := slices.IndexFunc(line, func(c gerritstream.Candidate) bool {
-			return !c.Foreign && c.Member != b.Owner[shard] && b.load[c.Member] != nil
+		at := slices.IndexFunc(candidates, func(c gerritstream.Candidate) bool {
+			return !c.Foreign && c.Member != a.plan.Owner[shard] && a.load[c.Member] != nil
 		})
 		if at < 0 {
 			unmet = append(unmet, shard)
 			continue
 		}
-		b.Standby[shard] = line[at].Member
-		b.load[line[at].Member].stands++
+		a.plan.Standby[shard] = candidates[at].Member
+		a.load[candidates[at].Member].standby++
 	}
+	does := func(id string) int { return a.load[id].owns + a.load[id].standby }
 	for _, shard := range unmet {
-		var who string
-		for _, id := range b.members {
-			if id != b.Owner[shard] && (who == "" || b.load[id].does() < b.load[who].does()) {
-				who = id
+		var least string
+		for _, id := range a.members {
+			if id != a.plan.Owner[shard] && (least == "" || does(id) < does(least)) {
+				least = id
 			}
 		}
-		if who != "" {
-			b.Standby[shard] = who
-			b.load[who].stands++
+		if least != "" {
+			a.plan.Standby[shard] = least
+			a.load[least].standby++
 		}
 	}
 }
 
-// Actions are what one process does about an assignment. Shards that are in none
-// of its lists it has nothing to do with.
+// Actions are what one process does to reach an assignment. Other shards do not
+// concern it.
 type Actions struct {
-	Campaign []gerritstream.ShardID // to be led, or stood by for
-	Keep     []gerritstream.ShardID // led, and to be led on
-	HandOff  []gerritstream.ShardID // led, planned for another, who is directly behind: to be given up now
-	Pending  []gerritstream.ShardID // led, planned for another, who is not there yet: to be led until then
+	Campaign []gerritstream.ShardID // to lead, or to stand by
+	Keep     []gerritstream.ShardID // to go on leading
+	HandOff  []gerritstream.ShardID // to resign now: the planned owner is the next candidate
+	Pending  []gerritstream.ShardID // to lead until the planned owner is the next candidate
 }
 
-// Actions returns what the process that saw the muster is to do about an
+// Actions returns what the process that saw the group does to reach the
 // assignment of these shards.
-func (a Assignment) Actions(shards []gerritstream.ShardID, m gerritstream.GroupState) Actions {
-	var o Actions
+func (a Assignment) Actions(shards []gerritstream.ShardID, group gerritstream.GroupState) Actions {
+	var actions Actions
 	for _, shard := range slices.Sorted(slices.Values(shards)) {
-		line, owner := m.Candidates[shard], a.Owner[shard]
-		leads := len(line) > 0 && is(line[0], m.Self)
+		candidates, owner := group.Candidates[shard], a.Owner[shard]
+		leads := len(candidates) > 0 && is(candidates[0], group.Self)
 		switch {
-		case leads && (owner == m.Self || owner == ""):
-			o.Keep = append(o.Keep, shard)
-		case leads && len(line) > 1 && is(line[1], owner):
-			o.HandOff = append(o.HandOff, shard)
+		case leads && (owner == group.Self || owner == ""):
+			actions.Keep = append(actions.Keep, shard)
+		case leads && len(candidates) > 1 && is(candidates[1], owner):
+			actions.HandOff = append(actions.HandOff, shard)
 		case leads:
-			o.Pending = append(o.Pending, shard)
-		case m.Self != "" && (owner == m.Self || a.Standby[shard] == m.Self):
-			o.Campaign = append(o.Campaign, shard)
+			actions.Pending = append(actions.Pending, shard)
+		case group.Self != "" && (owner == group.Self || a.Standby[shard] == group.Self):
+			actions.Campaign = append(actions.Campaign, shard)
 		}
 	}
-	return o
+	return actions
 }
 
-// is reports whether a contender is this member.
+// is reports whether a candidate is this member.
 func is(c gerritstream.Candidate, member string) bool { return !c.Foreign && c.Member == member }
 
-// StandsBy returns the shards that another program leads and that this process
-// is to stand by for.
-func (a Assignment) StandsBy(shards []gerritstream.ShardID, m gerritstream.GroupState) (all []gerritstream.ShardID) {
+// StandsBy returns the shards that a foreign process leads and this process
+// stands by for.
+func (a Assignment) StandsBy(shards []gerritstream.ShardID, group gerritstream.GroupState) (all []gerritstream.ShardID) {
 	for _, shard := range shards {
-		if line := m.Candidates[shard]; len(line) > 0 && line[0].Foreign && a.Standby[shard] == m.Self {
+		if c := group.Candidates[shard]; len(c) > 0 && c[0].Foreign && a.Standby[shard] == group.Self {
 			all = append(all, shard)
 		}
 	}
 	return all
 }
 
-// Unsettled reports whether a shard is to be led by this process, or led on by
-// another, and that has not come to pass: both sides look again soon, for
-// nobody tells of lines that change. A process that planned without knowing of
-// this one may have been faster.
-func (a Assignment) Unsettled(shards []gerritstream.ShardID, m gerritstream.GroupState) bool {
+// Unsettled reports whether this process still has to gain or give up a shard.
+// It then looks again soon: a change of candidates raises no notification, and
+// a process that planned without knowing of this one may have been faster.
+func (a Assignment) Unsettled(shards []gerritstream.ShardID, group gerritstream.GroupState) bool {
 	return slices.ContainsFunc(shards, func(shard gerritstream.ShardID) bool {
-		line, owner := m.Candidates[shard], a.Owner[shard]
-		leads := len(line) > 0 && is(line[0], m.Self)
-		return leads != (owner == m.Self) && owner != ""
+		candidates, owner := group.Candidates[shard], a.Owner[shard]
+		leads := len(candidates) > 0 && is(candidates[0], group.Self)
+		return leads != (owner == group.Self) && owner != ""
 	})
 }

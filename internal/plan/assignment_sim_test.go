@@ -10,14 +10,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// simCrew is a model of processes that each do as planned, from what they saw
+// simGroup is a model of processes that each do as planned, from what they saw
 // last.
-type simCrew struct {
-	shards  []gerritstream.ShardID
-	members map[string]*simMember // by id
-	lines   map[gerritstream.ShardID][]string
-	moves   int // leaderships that were given up for another to have
-	joined  int
+type simGroup struct {
+	shards     []gerritstream.ShardID
+	members    map[string]*simMember // by id
+	candidates map[gerritstream.ShardID][]string
+	moves      int // leaderships that were handed off
+	joined     int
 }
 
 type simMember struct {
@@ -25,67 +25,67 @@ type simMember struct {
 	view     gerritstream.GroupState // what it saw last; without Self: nothing yet
 }
 
-func newSimCrew(shards int) *simCrew {
-	c := &simCrew{members: map[string]*simMember{}, lines: map[gerritstream.ShardID][]string{}}
+func newSimGroup(shards int) *simGroup {
+	c := &simGroup{members: map[string]*simMember{}, candidates: map[gerritstream.ShardID][]string{}}
 	for i := range shards {
 		c.shards = append(c.shards, gerritstream.ShardID(fmt.Sprintf("s%02d", i)))
 	}
 	return c
 }
 
-func (c *simCrew) ids() []string { return slices.Sorted(maps.Keys(c.members)) }
+func (c *simGroup) ids() []string { return slices.Sorted(maps.Keys(c.members)) }
 
-// join adds a process. Its id is before or behind those of the others, as
-// chance will have it.
-func (c *simCrew) join(chance int) {
+// join adds a process. Its ID is before or after those of the others, by
+// chance.
+func (c *simGroup) join(chance int) {
 	c.joined++
 	c.members[fmt.Sprintf("%d-%d", chance%10, c.joined)] = &simMember{readable: true}
 }
 
-// kill ends a process: those behind it move up.
-func (c *simCrew) kill(id string) {
+// kill ends a process: those after it move up.
+func (c *simGroup) kill(id string) {
 	delete(c.members, id)
 	for _, shard := range c.shards {
 		c.leave(shard, id)
 	}
 }
 
-func (c *simCrew) leave(shard gerritstream.ShardID, id string) {
-	c.lines[shard] = slices.DeleteFunc(c.lines[shard], func(o string) bool { return o == id })
+func (c *simGroup) leave(shard gerritstream.ShardID, id string) {
+	c.candidates[shard] = slices.DeleteFunc(c.candidates[shard], func(o string) bool { return o == id })
 }
 
-// muster is the state as it is.
-func (c *simCrew) muster(self string) gerritstream.GroupState {
+// state is the group as it is.
+func (c *simGroup) state(self string) gerritstream.GroupState {
 	m := gerritstream.GroupState{Self: self, Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{}}
 	for _, id := range c.ids() {
 		m.Members = append(m.Members, gerritstream.Member{ID: id, Info: gerritstream.MemberInfo{Readable: c.members[id].readable}})
 	}
 	for _, shard := range c.shards {
-		for _, id := range c.lines[shard] {
+		for _, id := range c.candidates[shard] {
 			m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: id})
 		}
 	}
 	return m
 }
 
-func (c *simCrew) look(id string) { c.members[id].view = c.muster(id) }
+func (c *simGroup) look(id string) { c.members[id].view = c.state(id) }
 
 // act has a process do what follows from what it saw last, and reports whether
 // that was anything.
-func (c *simCrew) act(id string) (changed bool) {
+func (c *simGroup) act(id string) (changed bool) {
 	view := c.members[id].view
 	if view.Self == "" {
 		return false
 	}
 	o := Assign(c.shards, view).Actions(c.shards, view)
 	for _, shard := range c.shards {
-		line := c.lines[shard]
-		at := slices.Index(line, id)
-		switch contends := slices.Contains(o.Campaign, shard); {
-		case contends && at < 0:
-			c.lines[shard] = append(line, id)
+		candidates := c.candidates[shard]
+		at := slices.Index(candidates, id)
+		switch campaigns := slices.Contains(o.Campaign, shard); {
+		case campaigns && at < 0:
+			c.candidates[shard] = append(candidates, id)
 			changed = true
-		case !contends && at > 0:
+		case !campaigns && at > 0:
 			c.leave(shard, id)
 			changed = true
 		case at == 0 && slices.Contains(o.HandOff, shard):
@@ -99,7 +99,7 @@ func (c *simCrew) act(id string) (changed bool) {
 
 // converge has everybody look and act in turn, in an order of chance, until
 // nobody has anything to do.
-func (c *simCrew) converge(t *rapid.T) {
+func (c *simGroup) converge(t *rapid.T) {
 	for range 8 {
 		changed := false
 		for _, id := range rapid.Permutation(c.ids()).Draw(t, "order") {
@@ -110,30 +110,30 @@ func (c *simCrew) converge(t *rapid.T) {
 			return
 		}
 	}
-	t.Fatalf("no end of moving: %v", c.lines)
+	t.Fatalf("no end of moving: %v", c.candidates)
 }
 
-// check: everything is led, by who counts, as evenly as can be.
-func (c *simCrew) check(t *rapid.T) {
-	m := c.muster("")
-	checkBalance(t, c.shards, m)
+// check: everything is led by eligible members, as evenly as can be.
+func (c *simGroup) check(t *rapid.T) {
+	m := c.state("")
+	checkAssign(t, c.shards, m)
 	for shard, owner := range Assign(c.shards, m).Owner {
-		if line := c.lines[shard]; len(line) != 1 || line[0] != owner {
-			t.Fatalf("%s is planned for %s, its line is %v", shard, owner, line)
+		if candidates := c.candidates[shard]; len(candidates) != 1 || candidates[0] != owner {
+			t.Fatalf("%s is planned for %s, its candidates are %v", shard, owner, candidates)
 		}
 	}
 }
 
 // needed is how many shards must move now, whoever moves them.
-func (c *simCrew) needed() int {
-	m := c.muster("")
-	ids := counting(m)
+func (c *simGroup) needed() int {
+	m := c.state("")
+	ids := eligible(m)
 	if len(ids) == 0 {
 		return 0
 	}
 	held, away := map[string]int{}, 0
 	for _, shard := range c.shards {
-		if head := headOf(m.Candidates[shard]); slices.Contains(ids, head) {
+		if head := leaderOf(m.Candidates[shard]); slices.Contains(ids, head) {
 			held[head]++
 		} else if head != "" {
 			away++ // led by one that cannot read
@@ -142,8 +142,8 @@ func (c *simCrew) needed() int {
 	return away + fewestMoves(held, ids, len(c.shards))
 }
 
-// event has something happen to the crew.
-func (c *simCrew) event(t *rapid.T) string {
+// event has something happen to the group.
+func (c *simGroup) event(t *rapid.T) string {
 	ids := c.ids()
 	kind := rapid.IntRange(0, 3).Draw(t, "event")
 	if len(ids) == 0 || kind == 0 && len(ids) < 7 {
@@ -161,9 +161,9 @@ func (c *simCrew) event(t *rapid.T) string {
 
 // Whatever the processes saw, however old that is, and in whatever order they
 // act: once each has looked again a few times, all is balanced, and stays so.
-func TestBalanceConverges(t *testing.T) {
+func TestAssignConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := newSimCrew(rapid.IntRange(0, 20).Draw(t, "shards"))
+		c := newSimGroup(rapid.IntRange(0, 20).Draw(t, "shards"))
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			ids := c.ids()
 			switch step := rapid.IntRange(0, 9).Draw(t, "step"); {
@@ -185,9 +185,9 @@ func TestBalanceConverges(t *testing.T) {
 
 // Over hours of joins, ends and processes that can or cannot read, each event
 // moves what it must and no more.
-func TestBalanceDoesNotThrash(t *testing.T) {
+func TestAssignDoesNotThrash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := newSimCrew(32)
+		c := newSimGroup(32)
 		for range 25 {
 			what := c.event(t)
 			if len(c.members) == 0 {
@@ -205,9 +205,9 @@ func TestBalanceDoesNotThrash(t *testing.T) {
 
 // The same when each acts on what it saw a while ago: what is out of date costs
 // some moves, within a bound, and none once it is balanced.
-func TestBalanceDoesNotThrashOnStaleViews(t *testing.T) {
+func TestAssignDoesNotThrashOnStaleViews(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := newSimCrew(32)
+		c := newSimGroup(32)
 		for range 20 {
 			what := c.event(t)
 			if len(c.members) == 0 {

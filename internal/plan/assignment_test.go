@@ -12,14 +12,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// readMuster reads a muster from words: members first ("A", "-A": unreadable,
-// "?A": damaged), then lines ("s1:A,B,~Z": A leads, B and the foreign Z wait).
-// A shard without a line is written "s1:".
-func readMuster(text string) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+// readGroup reads a group from words: members first ("A", "-A": unreadable,
+// "?A": damaged), then candidates ("s1:A,B,~Z": A leads, B and the foreign Z
+// wait). A shard without candidates is "s1:".
+func readGroup(text string) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
 	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
 	for word := range strings.FieldsSeq(text) {
-		id, line, isLine := strings.Cut(word, ":")
-		if !isLine {
+		id, candidates, isShard := strings.Cut(word, ":")
+		if !isShard {
 			member := gerritstream.Member{ID: strings.TrimLeft(id, "-?"), Info: gerritstream.MemberInfo{Readable: true}}
 			switch id[0] {
 			case '-':
@@ -31,10 +31,10 @@ func readMuster(text string) (shards []gerritstream.ShardID, m gerritstream.Grou
 			continue
 		}
 		shards = append(shards, gerritstream.ShardID(id))
-		if line == "" {
+		if candidates == "" {
 			continue
 		}
-		for name := range strings.SplitSeq(line, ",") {
+		for name := range strings.SplitSeq(candidates, ",") {
 			c := gerritstream.Candidate{Member: strings.TrimPrefix(name, "~"), Foreign: name[0] == '~'}
 			m.Candidates[gerritstream.ShardID(id)] = append(m.Candidates[gerritstream.ShardID(id)], c)
 		}
@@ -56,39 +56,39 @@ func showAssignment(shards []gerritstream.ShardID, a Assignment) string {
 	return strings.Join(words, " ")
 }
 
-func TestBalance(t *testing.T) {
-	for _, tt := range []struct{ name, muster, want string }{
+func TestAssign(t *testing.T) {
+	for _, tt := range []struct{ name, group, want string }{
 		{"nobody is there", "1: 2:", "1: 2:"},
 		{"one gets all", "A 1: 2: 3:", "1:A 2:A 3:A"},
 		{"free shards go in the order of ids", "B A 3: 1: 2: 4:", "3:B 1:A 2:A 4:B"},
 		{"what is left over goes to the first", "A B 1: 2: 3:", "1:A 2:A 3:B"},
 		{"more members than shards", "A B C 1: 2:", "1:A 2:B"},
 		{"a balanced state stays", "A B 1:B 2:A 3:B 4:A", "1:B 2:A 3:B 4:A"},
-		{"what is left over stays with who has it", "A B 1:B 2:A 3:B", "1:B 2:A 3:B"},
+		{"what is left over stays where it is", "A B 1:B 2:A 3:B", "1:B 2:A 3:B"},
 		{"a member joins: the last shards go to it", "A B 1:A 2:A 3:A 4:A", "1:A 2:A 3:B 4:B"},
 		{"a member joins two: each gives up what is beyond", "A B C 1:A 2:A 3:A 4:B 5:B 6:B", "1:A 2:A 3:C 4:B 5:B 6:C"},
 		{"free shards and those beyond a quota go together, by id", "A B C 1:A 2:A 3:A 4:", "1:A 2:A 3:B 4:C"},
 		{"a member is gone: only its shards are spread", "A C 1:A 2:A 3:B 4:B 5:C 6:C", "1:A 2:A 3:A 4:C 5:C 6:C"},
-		{"what is led is not counted by who waits", "A B 1:A,B 2:B,A", "1:A 2:B"},
+		{"waiting members own nothing", "A B 1:A,B 2:B,A", "1:A 2:B"},
 		{"a stranger's shard is free", "A B 1:X 2:A", "1:B 2:A"},
-		{"an unreadable member is to lead nothing", "A -B 1:A 2:B", "1:A 2:A"},
-		{"if nobody is readable, all are", "-A -B 1:A 2:B", "1:A 2:B"},
-		{"a damaged member is to lead nothing", "A ?B 1:A 2:B", "1:A 2:A"},
-		{"an unreadable member is better than a damaged one", "-A ?B 1:A 2:B", "1:A 2:A"},
-		{"if all are damaged, all count", "?A ?B 1:A 2:B", "1:A 2:B"},
-		{"a foreign leader is stood by for, by who has less to do", "A B 1:A 2:A 3:B 4:~Z", "1:A 2:A 3:B 4:/B"},
+		{"an unreadable member owns nothing", "A -B 1:A 2:B", "1:A 2:A"},
+		{"if nobody is readable, all are eligible", "-A -B 1:A 2:B", "1:A 2:B"},
+		{"a damaged member owns nothing", "A ?B 1:A 2:B", "1:A 2:A"},
+		{"an unreadable member comes before a damaged one", "-A ?B 1:A 2:B", "1:A 2:A"},
+		{"if all are damaged, all are eligible", "?A ?B 1:A 2:B", "1:A 2:B"},
+		{"the member with less to do stands by for a foreign leader", "A B 1:A 2:A 3:B 4:~Z", "1:A 2:A 3:B 4:/B"},
 		{"a foreign leader's shard counts for nobody", "A B 1:~Z 2:~Z 3:A 4:B", "1:/A 2:/B 3:A 4:B"},
-		{"who stands by already stays", "A B 1:~Z,B 2:~Z,~Y,B 3:B 4:A", "1:/B 2:/B 3:B 4:A"},
+		{"a member that stands by already stays", "A B 1:~Z,B 2:~Z,~Y,B 3:B 4:A", "1:/B 2:/B 3:B 4:A"},
 		{"exactly one stands by", "A B 1:~Z,B,A", "1:/B"},
 		{"an unreadable member does not stand by", "A -B 1:~Z,B", "1:/A"},
 		{"a shard with a foreign process next stays", "A B 1:A,~Z 2:A,~Z 3:A,~Z 4:A", "1:A/B 2:A/B 3:A/B 4:B"},
 		{"it counts for its leader", "A B 1:A,~Z 2:A 3:A 4:A", "1:A/B 2:A 3:B 4:B"},
 		{"it stays with a leader that cannot read", "A -B 1:B,~Z 2:B", "1:B/A 2:A"},
-		{"a foreign process further back changes nothing", "A B 1:A,B,~Z 2:A", "1:A 2:B"},
+		{"a foreign process in third place changes nothing", "A B 1:A,B,~Z 2:A", "1:A 2:B"},
 		{"nobody is free to stand by", "A 1:A,~Z", "1:A"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			shards, m := readMuster(tt.muster)
+			shards, m := readGroup(tt.group)
 			if got := showAssignment(shards, Assign(shards, m)); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
@@ -96,55 +96,33 @@ func TestBalance(t *testing.T) {
 	}
 }
 
-func TestOrders(t *testing.T) {
-	for _, tt := range []struct{ name, muster, want string }{
-		{"free shards are contended for", "A B 1: 2:", "contend [1] keep [] release [] pending []"},
-		{"a waiting contender stays in the line", "A B 1:B 2:B,A", "contend [2] keep [] release [] pending []"},
-		{"what is led is kept", "A B 1:A 2:B", "contend [] keep [1] release [] pending []"},
-		{"a shard is given up to the planned owner behind", "A B 1:A 2:A,B", "contend [] keep [1] release [2] pending []"},
-		{"not before it is there", "A B 1:A 2:A", "contend [] keep [1] release [] pending [2]"},
-		{"not to another who is there first", "A B 1:A 2:A,C,B", "contend [] keep [1] release [] pending [2]"},
-		{"not to a foreign process", "A B 1:A 2:A,~B 3:A", "contend [] keep [1 2] release [] pending [3]"},
-		{"a foreign leader is stood by for", "A B 1:~Z 2:~Z", "contend [1] keep [] release [] pending []"},
-		{"who is unreadable gives up all", "-A B 1:A,B 2:A 3:", "contend [] keep [] release [1] pending [2]"},
-		{"who is not among the members contends for nothing", "B 1: 2:A", "contend [] keep [] release [] pending [2]"},
+func TestActions(t *testing.T) {
+	for _, tt := range []struct{ name, group, want string }{
+		{"free shards are campaigned for", "A B 1: 2:", "campaign [1] keep [] hand off [] pending []"},
+		{"a waiting candidate goes on waiting", "A B 1:B 2:B,A", "campaign [2] keep [] hand off [] pending []"},
+		{"what is led is kept", "A B 1:A 2:B", "campaign [] keep [1] hand off [] pending []"},
+		{"a shard is handed off to the planned owner that is next", "A B 1:A 2:A,B", "campaign [] keep [1] hand off [2] pending []"},
+		{"not before it is there", "A B 1:A 2:A", "campaign [] keep [1] hand off [] pending [2]"},
+		{"not to another that is there first", "A B 1:A 2:A,C,B", "campaign [] keep [1] hand off [] pending [2]"},
+		{"not to a foreign process", "A B 1:A 2:A,~B 3:A", "campaign [] keep [1 2] hand off [] pending [3]"},
+		{"a member stands by for a foreign leader", "A B 1:~Z 2:~Z", "campaign [1] keep [] hand off [] pending []"},
+		{"an unreadable member gives up all", "-A B 1:A,B 2:A 3:", "campaign [] keep [] hand off [1] pending [2]"},
+		{"a process that is no member campaigns for nothing", "B 1: 2:A", "campaign [] keep [] hand off [] pending [2]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			shards, m := readMuster(tt.muster)
+			shards, m := readGroup(tt.group)
 			m.Self = "A"
 			o := Assign(shards, m).Actions(shards, m)
-			if got := fmt.Sprintf("contend %v keep %v release %v pending %v", o.Campaign, o.Keep, o.HandOff, o.Pending); got != tt.want {
+			if got := fmt.Sprintf("campaign %v keep %v hand off %v pending %v", o.Campaign, o.Keep, o.HandOff, o.Pending); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestMusterChanged(t *testing.T) {
-	for _, tt := range []struct {
-		name, was, is string
-		changed, left bool
-	}{
-		{"nothing", "A B", "B A", false, false},
-		{"somebody comes", "A", "A B", true, false},
-		{"somebody goes", "A B", "A", true, true},
-		{"somebody goes, another comes", "A B", "A C", true, true},
-		{"somebody cannot read any more", "A B", "A -B", true, false},
-		{"somebody's announcement is damaged", "A B", "A ?B", true, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, was := readMuster(tt.was)
-			_, is := readMuster(tt.is)
-			if changed, left := was.Changed(is.Members); changed != tt.changed || left != tt.left {
-				t.Errorf("changed %v, left %v", changed, left)
-			}
-		})
-	}
-}
-
-// drawMuster makes up a muster of up to 6 members, up to 24 shards and lines of
-// anybody, strangers and foreign processes included.
-func drawMuster(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+// drawGroup makes up a group of up to 6 members and up to 24 shards, with any
+// candidates, strangers and foreign processes included.
+func drawGroup(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
 	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
 	names := []string{"A", "B", "C", "D", "E", "F"}[:rapid.IntRange(0, 6).Draw(t, "members")]
 	for _, name := range names {
@@ -157,12 +135,11 @@ func drawMuster(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerr
 		}
 		m.Members = append(m.Members, member)
 	}
-	contenders := append(slices.Clone(names), "X") // a stranger
+	candidates := append(slices.Clone(names), "X") // a stranger
 	for i := range rapid.IntRange(0, 24).Draw(t, "shards") {
 		shard := gerritstream.ShardID(fmt.Sprintf("s%02d", i))
 		shards = append(shards, shard)
-		line := rapid.SliceOfNDistinct(rapid.SampledFrom(contenders), 0, 3, rapid.ID[string]).Draw(t, string(shard))
-		for _, name := range line {
+		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(candidates), 0, 3, rapid.ID[string]).Draw(t, string(shard)) {
 			isForeign := foreign && rapid.IntRange(0, 3).Draw(t, "foreign") == 0
 			m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: name, Foreign: isForeign})
 		}
@@ -170,9 +147,9 @@ func drawMuster(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerr
 	return shards, m
 }
 
-// counting returns the ids of the members that a plan counts, by another way
-// than the plan's.
-func counting(m gerritstream.GroupState) []string {
+// eligible returns the IDs of the eligible members, in another way than the
+// plan does.
+func eligible(m gerritstream.GroupState) []string {
 	var readable, sound, all []string
 	for _, member := range m.Members {
 		all = append(all, member.ID)
@@ -191,18 +168,18 @@ func counting(m gerritstream.GroupState) []string {
 	return all
 }
 
-func TestBalanceProperties(t *testing.T) {
+func TestAssignProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		shards, m := drawMuster(t, rapid.Bool().Draw(t, "with foreign"))
-		checkBalance(t, shards, m)
+		shards, m := drawGroup(t, rapid.Bool().Draw(t, "with foreign"))
+		checkAssign(t, shards, m)
 	})
 }
 
-// checkBalance holds an assignment to what it promises.
-func checkBalance(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState) {
+// checkAssign holds an assignment to what it promises.
+func checkAssign(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState) {
 	t.Helper()
 	a := Assign(shards, m)
-	ids := counting(m)
+	ids := eligible(m)
 	if len(ids) == 0 {
 		if len(a.Owner) > 0 && !slices.ContainsFunc(shards, func(s gerritstream.ShardID) bool { return len(m.Candidates[s]) > 1 }) {
 			t.Fatalf("nobody is there, and %v is planned", a.Owner)
@@ -215,17 +192,17 @@ func checkBalance(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Grou
 	checkFixedPoint(t, shards, m, a)
 }
 
-func headOf(line []gerritstream.Candidate) string {
-	if len(line) == 0 {
+func leaderOf(candidates []gerritstream.Candidate) string {
+	if len(candidates) == 0 {
 		return ""
 	}
-	return line[0].Member
+	return candidates[0].Member
 }
 
-// pinnedLine: the shard cannot be moved, because it is foreign or would become
-// so.
-func pinnedLine(line []gerritstream.Candidate) bool {
-	return len(line) > 0 && line[0].Foreign || len(line) > 1 && line[1].Foreign
+// isPinned reports whether a shard cannot be moved, because it is foreign or
+// would become so.
+func isPinned(candidates []gerritstream.Candidate) bool {
+	return slices.ContainsFunc(candidates[:min(2, len(candidates))], func(c gerritstream.Candidate) bool { return c.Foreign })
 }
 
 // checkOwners: everything is led by somebody who counts, quotas are within one,
@@ -235,16 +212,16 @@ func checkOwners(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Group
 	owns, held, pinned := map[string]int{}, map[string]int{}, map[string]int{}
 	moves, movable := 0, 0
 	for _, shard := range shards {
-		line := m.Candidates[shard]
-		head := headOf(line)
+		candidates := m.Candidates[shard]
+		head := leaderOf(candidates)
 		owner := a.Owner[shard]
 		switch {
-		case len(line) > 0 && line[0].Foreign:
+		case len(candidates) > 0 && candidates[0].Foreign:
 			if owner != "" {
 				t.Fatalf("%s is a foreign process' and planned for %s", shard, owner)
 			}
 			continue
-		case pinnedLine(line):
+		case isPinned(candidates):
 			if owner != head {
 				t.Fatalf("%s would become a foreign process', and is planned for %s instead of %s", shard, owner, head)
 			}
@@ -298,9 +275,9 @@ func fewestMoves(held map[string]int, ids []string, total int) int {
 func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment, ids []string) {
 	t.Helper()
 	for _, shard := range shards {
-		line, standby := m.Candidates[shard], a.Standby[shard]
+		candidates, standby := m.Candidates[shard], a.Standby[shard]
 		others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == a.Owner[shard] })
-		if !pinnedLine(line) || len(others) == 0 {
+		if !isPinned(candidates) || len(others) == 0 {
 			if standby != "" {
 				t.Fatalf("%s stands by for %s", standby, shard)
 			}
@@ -309,9 +286,9 @@ func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Gro
 		if !slices.Contains(others, standby) {
 			t.Fatalf("%q stands by for %s", standby, shard)
 		}
-		first := slices.IndexFunc(line, func(c gerritstream.Candidate) bool { return !c.Foreign && slices.Contains(others, c.Member) })
-		if first >= 0 && line[first].Member != standby {
-			t.Fatalf("%s stands by for %s in place of %s, who does already", standby, shard, line[first].Member)
+		first := slices.IndexFunc(candidates, func(c gerritstream.Candidate) bool { return !c.Foreign && slices.Contains(others, c.Member) })
+		if first >= 0 && candidates[first].Member != standby {
+			t.Fatalf("%s stands by for %s in place of %s, who does already", standby, shard, candidates[first].Member)
 		}
 	}
 }
@@ -328,9 +305,9 @@ func checkAgreement(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Gr
 	}
 }
 
-// checkFixedPoint: a state that was reached as planned is left alone. Where
-// ours leave a line, a foreign process may move up in it: then there is a
-// second plan, and no third.
+// checkFixedPoint: a group that has done as planned is left alone. Where our
+// candidates leave, a foreign one may move up: then there is a second plan, and
+// no third.
 func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) {
 	t.Helper()
 	plans := []string{showAssignment(shards, a)}
@@ -339,47 +316,47 @@ func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.G
 		a = Assign(shards, m)
 		plans = append(plans, showAssignment(shards, a))
 	}
-	foreign := slices.ContainsFunc(slices.Collect(maps.Values(m.Candidates)), func(line []gerritstream.Candidate) bool {
-		return slices.ContainsFunc(line, func(c gerritstream.Candidate) bool { return c.Foreign })
+	foreign := slices.ContainsFunc(slices.Collect(maps.Values(m.Candidates)), func(candidates []gerritstream.Candidate) bool {
+		return slices.ContainsFunc(candidates, func(c gerritstream.Candidate) bool { return c.Foreign })
 	})
 	if plans[2] != plans[3] || !foreign && plans[0] != plans[1] {
 		t.Fatalf("no fixed point:\n%s", strings.Join(plans, "\n"))
 	}
 }
 
-// settle is the muster once everybody has done as planned.
+// settle is the group once everybody has done as planned.
 func settle(shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) gerritstream.GroupState {
-	lines := map[gerritstream.ShardID][]gerritstream.Candidate{}
+	settled := map[gerritstream.ShardID][]gerritstream.Candidate{}
 	for _, shard := range shards {
-		var line []gerritstream.Candidate
+		var candidates []gerritstream.Candidate
 		if owner := a.Owner[shard]; owner != "" {
-			line = append(line, gerritstream.Candidate{Member: owner})
+			candidates = append(candidates, gerritstream.Candidate{Member: owner})
 		}
 		for _, c := range m.Candidates[shard] {
 			if c.Foreign {
-				line = append(line, c)
+				candidates = append(candidates, c)
 			}
 		}
 		if standby := a.Standby[shard]; standby != "" {
-			line = append(line, gerritstream.Candidate{Member: standby})
+			candidates = append(candidates, gerritstream.Candidate{Member: standby})
 		}
-		lines[shard] = line
+		settled[shard] = candidates
 	}
-	return gerritstream.GroupState{Self: m.Self, Members: m.Members, Candidates: lines}
+	return gerritstream.GroupState{Self: m.Self, Members: m.Members, Candidates: settled}
 }
 
-func FuzzBalance(f *testing.F) {
+func FuzzAssign(f *testing.F) {
 	f.Add([]byte{3, 0, 0, 1, 2, 5, 1, 2, 0, 3})
 	f.Add([]byte{1, 9, 200, 201, 7, 7})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		shards, m := musterOf(b)
-		checkBalance(t, shards, m)
+		shards, m := groupOf(b)
+		checkAssign(t, shards, m)
 	})
 }
 
-// musterOf makes a muster of any bytes: a count, a byte for each member, then a
-// byte for each contender of a line.
-func musterOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+// groupOf makes a group of any bytes: a count, a byte for each member, then for
+// each shard a count and a byte for each candidate.
+func groupOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
 	take := func() (c byte) {
 		if len(b) > 0 {
 			c, b = b[0], b[1:]
@@ -403,9 +380,9 @@ func musterOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupStat
 		shards = append(shards, shard)
 		for range take() % 4 {
 			c := take()
-			who := gerritstream.Candidate{Member: string(rune('A' + c%8)), Foreign: c >= 192}
-			if !slices.Contains(m.Candidates[shard], who) {
-				m.Candidates[shard] = append(m.Candidates[shard], who)
+			candidate := gerritstream.Candidate{Member: string(rune('A' + c%8)), Foreign: c >= 192}
+			if !slices.Contains(m.Candidates[shard], candidate) {
+				m.Candidates[shard] = append(m.Candidates[shard], candidate)
 			}
 		}
 	}

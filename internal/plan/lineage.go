@@ -1,3 +1,8 @@
+// Package plan decides, without doing anything: which shards can be read and
+// from where (lineage), which member leads them (assignment), where a stream
+// begins (origin), and what an operator's commands mean (reset, prune,
+// redrive). Its functions are pure, apart from Absences, which remembers. Any
+// process that sees the same comes to the same plan.
 package plan
 
 import (
@@ -9,15 +14,15 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// State is what is to be done about a shard.
+// State is what has to be done about a shard.
 type State int
 
-// The actions of a plan.
+// The states of a plan.
 const (
-	Runnable State = iota // read it
+	Runnable State = iota // it can be read
 	Waiting               // a parent comes first
-	Gone                  // it is gone with records unread: mark it ended
-	Ended                 // nothing: it was handled to its end
+	Gone                  // it is gone with records unread, and has to be marked ended
+	Ended                 // it was handled to its end
 )
 
 // Step is the plan for one shard.
@@ -25,46 +30,44 @@ type Step struct {
 	Shard   gerritstream.ShardID
 	Parents []gerritstream.ShardID
 	State   State
-	From    gerritstream.StartingPosition // with ActionRun: where to start; zero if the shard has a position
-	WaitFor []gerritstream.ShardID        // with ActionWait: the parents that are not ended
+	From    gerritstream.StartingPosition // with Runnable: where to start; zero if the shard has a position
+	WaitFor []gerritstream.ShardID        // with Waiting: the parents that have not ended
 }
 
-// Input is what a plan is made from. The shards must have been listed,
-// completely, before the positions were read: otherwise a parent that was read
-// to its end and then trimmed, in between, would look as if nobody had followed
-// it.
+// Input is what Steps plans from. The shards must have been listed completely
+// before the positions were read: otherwise a parent that was read to its end
+// and trimmed in between would look as if it had never been followed.
 type Input struct {
 	Shards    []gerritstream.Shard
-	Gone      map[gerritstream.ShardID]bool // shards with a position that two listings at least 30 s apart did not name
+	Gone      map[gerritstream.ShardID]bool // see Absences
 	Positions map[gerritstream.ShardID]gerritstream.Position
 	Origin    gerritstream.StartingPosition // of the stream
 }
 
-// Steps says for each shard what is to be done, in the order of their ids. It is
-// a pure function; any process that sees the same comes to the same plan, and
-// stale knowledge does no harm, because no shard is ever passed over.
+// Steps plans each shard, in the order of IDs. Stale knowledge does no harm,
+// because no shard is ever passed over.
 //
-//   - A shard that ended is done; one of which something was handled runs from
-//     its position.
-//   - One of which nothing was handled waits for every parent that is listed or
-//     has a position, and has not ended: a parent that nobody followed is run
-//     first. Then it runs from its position, if it has one: its parents were
-//     ended when it got that, unless an operator sent the family back. Without
-//     one, if a parent has a position, the shard starts at its trim horizon,
-//     for all its records are news; otherwise it starts where the stream does.
-//   - One that is gone with a position, not ended, is closed, so that its
-//     children can begin.
-func Steps(v Input) []Step {
-	listed := make(map[gerritstream.ShardID]bool, len(v.Shards))
-	for _, s := range v.Shards {
+//   - A shard that has ended is done. One of which something was handled runs
+//     from its position.
+//   - Another one waits for every parent that has not ended and is listed or
+//     has a position: a parent that was never followed runs first. Then it runs
+//     from its position, if it has one: it got that after its parents' ends,
+//     unless an operator moved the whole family back. Without a position it
+//     starts at its trim horizon if a parent was followed, for all its records
+//     are new; otherwise where the stream begins.
+//   - A shard that is gone with a position, and not ended, is marked ended, so
+//     that its children can start.
+func Steps(in Input) []Step {
+	listed := make(map[gerritstream.ShardID]bool, len(in.Shards))
+	for _, s := range in.Shards {
 		listed[s.ID] = true
 	}
-	steps := make([]Step, 0, len(v.Shards))
-	for _, s := range v.Shards {
-		steps = append(steps, v.step(s, listed))
+	steps := make([]Step, 0, len(in.Shards))
+	for _, s := range in.Shards {
+		steps = append(steps, in.step(s, listed))
 	}
-	for id, pos := range v.Positions {
-		if v.Gone[id] && !listed[id] && !pos.Ended {
+	for id, pos := range in.Positions {
+		if in.Gone[id] && !listed[id] && !pos.Ended {
 			steps = append(steps, Step{Shard: id, State: Gone})
 		}
 	}
@@ -73,9 +76,9 @@ func Steps(v Input) []Step {
 }
 
 // step plans one listed shard.
-func (v *Input) step(s gerritstream.Shard, listed map[gerritstream.ShardID]bool) Step {
+func (in *Input) step(s gerritstream.Shard, listed map[gerritstream.ShardID]bool) Step {
 	step := Step{Shard: s.ID, Parents: s.Parents, State: Runnable}
-	own, positioned := v.Positions[s.ID]
+	own, positioned := in.Positions[s.ID]
 	switch {
 	case positioned && own.Ended:
 		step.State = Ended
@@ -86,7 +89,7 @@ func (v *Input) step(s gerritstream.Shard, listed map[gerritstream.ShardID]bool)
 	followed := false
 	var since time.Time
 	for _, parent := range s.Parents {
-		pos, ok := v.Positions[parent]
+		pos, ok := in.Positions[parent]
 		switch {
 		case ok && !pos.Ended, !ok && listed[parent]:
 			step.WaitFor = append(step.WaitFor, parent)
@@ -104,22 +107,24 @@ func (v *Input) step(s gerritstream.Shard, listed map[gerritstream.ShardID]bool)
 	case followed:
 		step.From = gerritstream.StartingPosition{TrimHorizon: true, Time: since}
 	default:
-		step.From = v.Origin
+		step.From = in.Origin
 	}
 	return step
 }
 
 // GoneAfter is how far apart two complete listings without a shard must be for
-// it to count as gone.
+// the shard to count as gone.
 const GoneAfter = 30 * time.Second
 
 // Absences remembers since when shards have been missing from the listings, or
-// are listed as they should not be. It is owned by the goroutine of Run.
+// have been listed although they should not be. One goroutine uses it.
 type Absences map[gerritstream.ShardID]time.Time
 
-// Note takes in a complete listing and the positions read after it, and returns
-// the shards that are gone. now is the local monotonic clock at the listing.
-func (a Absences) Note(shards []gerritstream.Shard, positions map[gerritstream.ShardID]gerritstream.Position, now time.Time) map[gerritstream.ShardID]bool {
+// Note takes in a complete listing, made at now by the local monotonic clock,
+// and the positions read after it. It returns the shards that are gone.
+func (a Absences) Note(
+	shards []gerritstream.Shard, positions map[gerritstream.ShardID]gerritstream.Position, now time.Time,
+) map[gerritstream.ShardID]bool {
 	listed := make(map[gerritstream.ShardID]bool, len(shards))
 	for _, s := range shards {
 		listed[s.ID] = true

@@ -23,8 +23,8 @@ func at(after gerritstream.SequenceNumber, minutes int) gerritstream.Position {
 
 func ended(p gerritstream.Position) gerritstream.Position { p.Ended = true; return p }
 
-// show renders a plan as "id:action" with the start point or the parents waited
-// for.
+// show renders a plan as "id:state" with the starting position or the parents
+// it waits for.
 func show(steps []Step) string {
 	var b strings.Builder
 	for _, s := range steps {
@@ -49,13 +49,13 @@ func show(steps []Step) string {
 	return b.String()
 }
 
-func TestPlan(t *testing.T) {
+func TestSteps(t *testing.T) {
 	const start = "from 2026-05-01T12:00:00Z"
 	split := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "a", Parents: []gerritstream.ShardID{"P"}}, {ID: "b", Parents: []gerritstream.ShardID{"P"}}}
 	merge := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "Q", Last: "9"}, {ID: "c", Parents: []gerritstream.ShardID{"P", "Q"}}}
 	for _, tt := range []struct {
 		name string
-		view Input
+		in   Input
 		want string
 	}{
 		{"nothing listed", Input{}, ""},
@@ -97,25 +97,25 @@ func TestPlan(t *testing.T) {
 		}, "P:close\ng:run " + start + "\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.view.Origin = startAt
-			if got := show(Steps(tt.view)); got != tt.want {
+			tt.in.Origin = startAt
+			if got := show(Steps(tt.in)); got != tt.want {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
 			}
 		})
 	}
 }
 
-// FuzzPlan grows a family of shards by random splits and merges, gives random
+// FuzzSteps grows a family of shards by random splits and merges, gives random
 // shards random positions and trims random ones, and checks what must hold of
 // every plan.
-func FuzzPlan(f *testing.F) {
+func FuzzSteps(f *testing.F) {
 	for seed := range uint64(16) {
 		f.Add(seed, uint8(seed))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		v := randomView(rng, int(steps%40))
-		plan := Steps(v)
+		in := randomInput(rng, int(steps%40))
+		plan := Steps(in)
 		byID := map[gerritstream.ShardID]Step{}
 		for _, s := range plan {
 			if _, twice := byID[s.Shard]; twice {
@@ -124,11 +124,11 @@ func FuzzPlan(f *testing.F) {
 			byID[s.Shard] = s
 		}
 		listed := map[gerritstream.ShardID]gerritstream.Shard{}
-		for _, s := range v.Shards {
+		for _, s := range in.Shards {
 			listed[s.ID] = s
 		}
 		for id, shard := range listed {
-			checkStep(t, v, listed, shard, byID[id])
+			checkStep(t, in, listed, shard, byID[id])
 		}
 		if len(listed) > 0 && !slices.ContainsFunc(plan, func(s Step) bool { return s.State != Waiting }) {
 			absent := slices.ContainsFunc(plan, func(s Step) bool {
@@ -138,8 +138,8 @@ func FuzzPlan(f *testing.F) {
 				t.Errorf("everybody waits:\n%s", show(plan))
 			}
 		}
-		slices.SortFunc(v.Shards, func(a, b gerritstream.Shard) int { return -cmp.Compare(a.ID, b.ID) })
-		if again := show(Steps(v)); again != show(plan) {
+		slices.SortFunc(in.Shards, func(a, b gerritstream.Shard) int { return -cmp.Compare(a.ID, b.ID) })
+		if again := show(Steps(in)); again != show(plan) {
 			t.Errorf("the plan depends on the order of the listing:\n%s\n%s", show(plan), again)
 		}
 	})
@@ -147,12 +147,12 @@ func FuzzPlan(f *testing.F) {
 
 // checkStep holds one step against the rules, written the other way round from
 // the code.
-func checkStep(t *testing.T, v Input, listed map[gerritstream.ShardID]gerritstream.Shard, shard gerritstream.Shard, step Step) {
+func checkStep(t *testing.T, in Input, listed map[gerritstream.ShardID]gerritstream.Shard, shard gerritstream.Shard, step Step) {
 	t.Helper()
-	pos, has := v.Positions[shard.ID]
+	pos, has := in.Positions[shard.ID]
 	open, followed := 0, false
 	for _, p := range shard.Parents {
-		parent, known := v.Positions[p]
+		parent, known := in.Positions[p]
 		_, there := listed[p]
 		if known && !parent.Ended || there && !known {
 			open++
@@ -167,7 +167,7 @@ func checkStep(t *testing.T, v Input, listed map[gerritstream.ShardID]gerritstre
 		want = Waiting
 	}
 	if step.State != want {
-		t.Errorf("%s: action %d, want %d", shard.ID, step.State, want)
+		t.Errorf("%s: state %d, want %d", shard.ID, step.State, want)
 	}
 	if step.State == Waiting && len(step.WaitFor) != open {
 		t.Errorf("%s waits for %v, want %d parents", shard.ID, step.WaitFor, open)
@@ -179,48 +179,48 @@ func checkStep(t *testing.T, v Input, listed map[gerritstream.ShardID]gerritstre
 		if followed != step.From.TrimHorizon {
 			t.Errorf("%s starts at %+v, followed %v", shard.ID, step.From, followed)
 		}
-		if !followed && step.From != v.Origin {
+		if !followed && step.From != in.Origin {
 			t.Errorf("%s starts at %+v, not with the stream", shard.ID, step.From)
 		}
 	}
 }
 
-func randomView(rng *rand.Rand, steps int) Input {
-	v := Input{Positions: map[gerritstream.ShardID]gerritstream.Position{}, Gone: map[gerritstream.ShardID]bool{}, Origin: startAt}
+func randomInput(rng *rand.Rand, steps int) Input {
+	in := Input{Positions: map[gerritstream.ShardID]gerritstream.Position{}, Gone: map[gerritstream.ShardID]bool{}, Origin: startAt}
 	next := 0
 	add := func(parents ...gerritstream.ShardID) {
-		v.Shards = append(v.Shards, gerritstream.Shard{ID: gerritstream.ShardID(fmt.Sprintf("s%03d", next)), Parents: parents})
+		in.Shards = append(in.Shards, gerritstream.Shard{ID: gerritstream.ShardID(fmt.Sprintf("s%03d", next)), Parents: parents})
 		next++
 	}
 	add()
 	add()
 	for range steps {
-		a := rng.IntN(len(v.Shards))
-		if b := rng.IntN(len(v.Shards)); rng.IntN(2) == 0 && a != b {
-			add(v.Shards[a].ID, v.Shards[b].ID)
-			v.Shards[a].Last, v.Shards[b].Last = "9", "9"
+		a := rng.IntN(len(in.Shards))
+		if b := rng.IntN(len(in.Shards)); rng.IntN(2) == 0 && a != b {
+			add(in.Shards[a].ID, in.Shards[b].ID)
+			in.Shards[a].Last, in.Shards[b].Last = "9", "9"
 		} else {
-			add(v.Shards[a].ID)
-			add(v.Shards[a].ID)
-			v.Shards[a].Last = "9"
+			add(in.Shards[a].ID)
+			add(in.Shards[a].ID)
+			in.Shards[a].Last = "9"
 		}
 	}
-	for _, s := range v.Shards {
+	for _, s := range in.Shards {
 		switch rng.IntN(5) {
 		case 2:
-			v.Positions[s.ID] = gerritstream.Position{From: startAt}
+			in.Positions[s.ID] = gerritstream.Position{From: startAt}
 		case 0:
-			v.Positions[s.ID] = at("5", rng.IntN(60))
+			in.Positions[s.ID] = at("5", rng.IntN(60))
 		case 1:
-			v.Positions[s.ID] = ended(at("9", rng.IntN(60)))
+			in.Positions[s.ID] = ended(at("9", rng.IntN(60)))
 		}
 	}
-	v.Shards = slices.DeleteFunc(v.Shards, func(s gerritstream.Shard) bool {
+	in.Shards = slices.DeleteFunc(in.Shards, func(s gerritstream.Shard) bool {
 		gone := rng.IntN(4) == 0
-		v.Gone[s.ID] = gone && rng.IntN(2) == 0
+		in.Gone[s.ID] = gone && rng.IntN(2) == 0
 		return gone
 	})
-	return v
+	return in
 }
 
 func TestAbsencesAreGoneAfterTwoListings30sApart(t *testing.T) {
@@ -240,7 +240,7 @@ func TestAbsencesAreGoneAfterTwoListings30sApart(t *testing.T) {
 	}
 	look(0, both) // it was there after all
 	if gone := look(2*time.Second, both[:1]); len(gone) != 0 {
-		t.Errorf("missing anew: gone %v", gone)
+		t.Errorf("missing again: gone %v", gone)
 	}
 	if gone := look(30*time.Second, both[:1]); !gone["Q"] || gone["P"] {
 		t.Errorf("missing for 30 s: gone %v, want Q alone", gone)

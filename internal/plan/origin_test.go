@@ -11,7 +11,7 @@ import (
 
 // The trim horizon, by the start record and a listing: what had expired before
 // the retention was raised stays gone.
-func TestHorizonOf(t *testing.T) {
+func TestHorizon(t *testing.T) {
 	const day = 24 * time.Hour
 	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
 	stream := gs.Stream{ARN: "arn", Created: now.Add(-100 * day)}
@@ -42,7 +42,7 @@ func TestHorizonOf(t *testing.T) {
 				}
 				before = string(text)
 			}
-			if got := plan.HorizonOf(tc.start, gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
+			if got := plan.Horizon(tc.start, gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
 				t.Errorf("horizon %s ago, want %s ago", now.Sub(got), now.Sub(tc.want))
 			}
 			if text, err := json.Marshal(tc.start); tc.start != nil && (err != nil || string(text) != before) {

@@ -9,8 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// PrunePlan says which stored positions nobody needs any more, and why shards that
-// are not listed keep theirs.
+// PrunePlan is which stored positions are not needed any more, and why shards
+// that are not listed keep theirs.
 type PrunePlan struct {
 	Remove []gerritstream.PositionKey // by epoch and shard
 	Keep   []KeptPosition
@@ -19,23 +19,22 @@ type PrunePlan struct {
 // KeptPosition is the position of a shard that is not listed any more, and
 // still needed.
 type KeptPosition struct {
-	gerritstream.PositionKey
+	Key gerritstream.PositionKey
 	Why string
 }
 
-// Prune plans a removal of positions. It is a pure function. The shards
-// must have been listed, completely, before the positions were read.
+// Prune plans a removal of positions. The shards must have been listed
+// completely before the positions were read.
 //
-// The positions of earlier epochs go, for shards of those do not exist any
+// The positions of earlier epochs go, because their shards do not exist any
 // more. So do those of shards that have ended and are not listed any more,
-// unless a listed shard without a position is their child: that they were
-// followed is then all that makes it start with its first record. A shard that
-// should be listed by what its position tells keeps its position: a listing may
-// be wrong once, and the shard would be read again from its start if it came
-// back.
+// unless a child of theirs is listed without a position: only that they were
+// followed makes the child start with its first record. A shard that should be
+// listed, by what its position says, keeps its position: the listing may be
+// wrong once, and the shard would be read from its start if it came back.
 func Prune(stored gerritstream.Stored, l gerritstream.Listing) PrunePlan {
 	p := PrunePlan{Remove: slices.Clone(stored.Earlier)}
-	horizon := HorizonOf(stored.Origin, l)
+	horizon := Horizon(stored.Origin, l)
 	for _, id := range slices.Sorted(maps.Keys(stored.Positions)) {
 		if slices.ContainsFunc(l.Shards, func(s gerritstream.Shard) bool { return s.ID == id }) {
 			continue
@@ -50,15 +49,15 @@ func Prune(stored gerritstream.Stored, l gerritstream.Listing) PrunePlan {
 	return p
 }
 
-// neededFor says why the position of a shard that is not listed is still
+// neededFor returns why the position of a shard that is not listed is still
 // needed; "": it is not.
 func neededFor(id gerritstream.ShardID, stored gerritstream.Stored, listed []gerritstream.Shard, horizon time.Time) string {
 	pos := stored.Positions[id].Position
 	switch {
 	case pos.Unreadable != nil:
-		return "it cannot be understood"
+		return "it cannot be decoded"
 	case !pos.Ended:
-		return "it is not marked ended: a process does that"
+		return "no process has marked it ended yet"
 	case pos.HandledUntil().After(horizon.Add(gerritstream.ArrivalError)):
 		return "the stream should still list the shard: look again later"
 	}

@@ -6,30 +6,27 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// StillRefusedError says why a dead letter cannot be queued.
+// StillRefusedError is why a dead letter cannot be queued.
 type StillRefusedError struct {
 	ID     gerritstream.EventID
-	Reason string // as in DeadLetter and Verdict, or "filtered"
+	Reason string // as in DeadLetter and Verdict, or ReasonFiltered
 	Detail string // free of payload
 }
 
-// Error implements error.
 func (e *StillRefusedError) Error() string {
 	return fmt.Sprintf("dead letter %s is not queued: %s: %s", e.ID, e.Reason, e.Detail)
 }
 
-// ReasonFiltered is the Reason of a StillRefusedError for what the filter
-// drops.
+// ReasonFiltered is the Reason of a StillRefusedError for what a filter drops.
 const ReasonFiltered = "filtered"
 
-// Redrive judges a dead letter once more and returns the entry that its
-// record makes now: for Operator.RedriveDeadLetter. It is a pure function.
+// Redrive judges a dead letter again and returns its entry, for
+// Operator.RedriveDeadLetter.
 //
-// What is still bad is refused, and so is what the filter drops. So is what a
-// sink refused (ReasonRejected): that entry is in the queue, or was, and
-// queuing it again would hand it on twice. An aggregate that could not be taken
-// apart is no event. The errors are *StillRefusedError, and ErrTruncated for a record
-// of which only the beginning is held.
+// A *StillRefusedError refuses what is still bad, what a filter drops, an
+// aggregate that cannot be split, and what a sink refused (ReasonRejected):
+// that entry was queued, and queuing it again would hand it on twice.
+// ErrTruncated: only the beginning of the record is held.
 func Redrive(d *gerritstream.DeadLetter, classify gerritstream.Classifier) (gerritstream.Entry, error) {
 	refuse := func(reason, detail string) (gerritstream.Entry, error) {
 		return gerritstream.Entry{}, &StillRefusedError{ID: d.ID, Reason: reason, Detail: detail}

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -11,14 +10,14 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// minutes is t0 and so many minutes.
+// minutes is t0 and a number of minutes.
 func minutes(n int) time.Time { return t0.Add(time.Duration(n) * time.Minute) }
 
-// showMove renders a move as "position; again FROM-UNTIL; skipped FROM-UNTIL"
+// showReset renders a plan as "position; again FROM-UNTIL; skipped FROM-UNTIL"
 // in minutes.
-func showMove(m ResetPlan) string {
-	if m.To == nil {
-		return "stay: " + m.Why
+func showReset(r ResetPlan) string {
+	if r.To == nil {
+		return "stay: " + r.Why
 	}
 	clock := func(t time.Time) string {
 		if t.IsZero() {
@@ -26,28 +25,28 @@ func showMove(m ResetPlan) string {
 		}
 		return fmt.Sprint(t.Sub(t0).Minutes())
 	}
-	where := "after " + string(m.To.After)
+	where := "after " + string(r.To.After)
 	switch {
-	case m.To.After != "":
-		where += "@" + clock(m.To.Arrived)
-	case m.To.From.TrimHorizon:
-		where = "horizon+" + clock(m.To.From.Time)
+	case r.To.After != "":
+		where += "@" + clock(r.To.Arrived)
+	case r.To.From.TrimHorizon:
+		where = "horizon+" + clock(r.To.From.Time)
 	default:
-		where = "from " + clock(m.To.From.Time)
+		where = "from " + clock(r.To.From.Time)
 	}
-	if i := m.Again; i != nil {
+	if i := r.Again; i != nil {
 		where += "; again " + clock(i.From) + ".." + clock(i.Until)
 	}
-	if i := m.Skipped; i != nil {
+	if i := r.Skipped; i != nil {
 		where += "; skipped " + clock(i.From) + ".." + clock(i.Until)
 	}
 	return where
 }
 
-func TestMove(t *testing.T) {
+func TestReset(t *testing.T) {
 	// By the service's clock it is minute 100, and the stream keeps what
 	// arrived from minute -100 on.
-	moment := ResetInput{Now: minutes(100), Horizon: minutes(-100), Earliest: minutes(-10)}
+	in := ResetInput{Now: minutes(100), Horizon: minutes(-100), Earliest: minutes(-10)}
 	behind := at("500", 50)
 	tip := behind
 	tip.CaughtUp = minutes(99).Add(55 * time.Second)
@@ -59,7 +58,7 @@ func TestMove(t *testing.T) {
 	const done = "stay: it has ended, and was handled to its end"
 	for _, tt := range []struct {
 		name   string
-		aim    ResetTarget
+		target ResetTarget
 		stored *gerritstream.Position
 		want   string
 	}{
@@ -101,63 +100,63 @@ func TestMove(t *testing.T) {
 		{"an ended shard ahead behind a record", ResetTarget{After: "1000"}, new(ended(behind)), done},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := tt.aim.Plan(tt.stored, moment)
-			if got := showMove(m); got != tt.want {
+			r := Reset(tt.target, tt.stored, in)
+			if got := showReset(r); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
-			checkMove(t, tt.stored, m)
+			checkReset(t, tt.stored, r)
 		})
 	}
-	moment.Arrived = minutes(5)
-	if got, want := showMove(ResetTarget{After: "499"}.Plan(&behind, moment)), "after 499@50; again 5..50"; got != want {
+	in.Arrived = minutes(5)
+	if got, want := showReset(Reset(ResetTarget{After: "499"}, &behind, in)), "after 499@50; again 5..50"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
-	moment.Arrived = minutes(60)
-	if got, want := showMove(ResetTarget{After: "1000"}.Plan(&behind, moment)), "after 1000@60; skipped 50..60"; got != want {
+	in.Arrived = minutes(60)
+	if got, want := showReset(Reset(ResetTarget{After: "1000"}, &behind, in)), "after 1000@60; skipped 50..60"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
 }
 
-// checkMove holds what must be true of every move.
-func checkMove(t *testing.T, stored *gerritstream.Position, m ResetPlan) {
+// checkReset checks what holds of every plan.
+func checkReset(t *testing.T, stored *gerritstream.Position, r ResetPlan) {
 	t.Helper()
-	if (m.To == nil) != (m.Why != "") {
-		t.Errorf("a move to %v has the reason %q", m.To, m.Why)
+	if (r.To == nil) != (r.Why != "") {
+		t.Errorf("a reset to %v has the reason %q", r.To, r.Why)
 	}
-	if m.To == nil {
+	if r.To == nil {
 		return
 	}
-	if m.Again != nil && m.Skipped != nil {
+	if r.Again != nil && r.Skipped != nil {
 		t.Error("it goes back and ahead at once")
 	}
-	back, _, err := storekit.DecodePosition(storekit.EncodePosition(*m.To, gerritstream.Stamp{}))
+	back, _, err := storekit.DecodePosition(storekit.EncodePosition(*r.To, gerritstream.Stamp{}))
 	if err != nil {
 		t.Fatalf("the position cannot be stored: %v", err)
 	}
 	if back.Ended || back.Partial != nil || !back.CaughtUp.IsZero() {
 		t.Errorf("the position is %+v", back)
 	}
-	lost := len(m.To.Lost)
-	if m.Skipped != nil {
+	lost := len(r.To.Lost)
+	if r.Skipped != nil {
 		lost--
-		if m.To.Lost[lost] != *m.Skipped || m.Skipped.Why != gerritstream.WhySetByOperator {
-			t.Errorf("what is skipped is not recorded last: %+v", m.To.Lost)
+		if r.To.Lost[lost] != *r.Skipped || r.Skipped.Why != gerritstream.WhySetByOperator {
+			t.Errorf("what is skipped is not recorded last: %+v", r.To.Lost)
 		}
 	}
 	if stored != nil && lost != len(stored.Lost) {
-		t.Errorf("intervals that were recorded are forgotten: %+v", m.To.Lost)
+		t.Errorf("intervals that were recorded are forgotten: %+v", r.To.Lost)
 	}
 }
 
-// FuzzMove: nothing that was not handled is left out without being recorded,
-// whatever the position and the aim.
-func FuzzMove(f *testing.F) {
+// FuzzReset: nothing that was not handled is left out without being recorded,
+// whatever the position and the target.
+func FuzzReset(f *testing.F) {
 	for seed := range uint64(32) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 2))
-		moment := ResetInput{Now: minutes(rng.IntN(100) + 1), Horizon: minutes(-rng.IntN(200))}
+		in := ResetInput{Now: minutes(rng.IntN(100) + 1), Horizon: minutes(-rng.IntN(200))}
 		stored := at(gerritstream.SequenceNumber(fmt.Sprint(rng.IntN(1000)+1)), rng.IntN(100)-100)
 		if rng.IntN(2) == 0 {
 			stored = gerritstream.Position{From: gerritstream.StartingPosition{Time: minutes(rng.IntN(100) - 100)}}
@@ -167,123 +166,42 @@ func FuzzMove(f *testing.F) {
 		}
 		stored.Ended = rng.IntN(4) == 0
 		stored.Lost = []gerritstream.Interval{{Until: t0, Why: "trimmed"}}
-		aim := []ResetTarget{
+		target := []ResetTarget{
 			{After: gerritstream.SequenceNumber(fmt.Sprint(rng.IntN(1000) + 1))}, {TrimHorizon: true}, {Latest: true}, {Time: minutes(rng.IntN(200) - 199)},
 		}[rng.IntN(4)]
-		m := aim.Plan(&stored, moment)
-		checkMove(t, &stored, m)
-		if m.To == nil {
+		r := Reset(target, &stored, in)
+		checkReset(t, &stored, r)
+		if r.To == nil {
 			return
 		}
 		handled := stored.HandledUntil()
-		passed := m.To.From.Time // nothing before is read, if the position is a time
-		if m.To.After != "" && m.To.After.Compare(stored.After) > 0 {
-			passed = moment.Now
+		passed := r.To.From.Time // nothing before is read, if the position is a time
+		if r.To.After != "" && r.To.After.Compare(stored.After) > 0 {
+			passed = in.Now
 		}
-		if !m.To.From.TrimHorizon && handled.Before(passed) && (m.Skipped == nil || !m.Skipped.From.Equal(handled) || m.Skipped.Until.Before(passed)) {
-			t.Errorf("%+v from %+v: what arrived from %v to %v is left out, recorded is %+v", aim, stored, handled, passed, m.Skipped)
+		if !r.To.From.TrimHorizon && handled.Before(passed) && (r.Skipped == nil || !r.Skipped.From.Equal(handled) || r.Skipped.Until.Before(passed)) {
+			t.Errorf("%+v from %+v: what arrived from %v to %v is left out, recorded is %+v", target, stored, handled, passed, r.Skipped)
 		}
-		if m.To.From.TrimHorizon && m.To.From.Time.After(handled) {
-			t.Errorf("the trim horizon is said to be reached by %v, handled is %v", m.To.From.Time, handled)
-		}
-	})
-}
-
-func TestPlanPrune(t *testing.T) {
-	now := minutes(0)
-	listing := gerritstream.Listing{Now: now, Retention: time.Hour, Shards: []gerritstream.Shard{
-		{ID: "c", Parents: []gerritstream.ShardID{"old", "waited"}}, {ID: "d", Parents: []gerritstream.ShardID{"begun"}}, {ID: "e", Last: "9"},
-	}}
-	stored := gerritstream.Stored{
-		Origin: &gerritstream.Origin{Epoch: 2},
-		Positions: map[gerritstream.ShardID]gerritstream.StoredPosition{
-			"old":    {Position: ended(at("9", -120))},
-			"waited": {Position: ended(at("9", -120))},
-			"begun":  {Position: ended(at("9", -120))},
-			"alone":  {Position: ended(at("9", -120))},
-			"empty":  {Position: ended(gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}})},
-			"open":   {Position: at("9", -120)},
-			"fresh":  {Position: ended(at("9", -30))},
-			"edge":   {Position: ended(at("9", -56))},
-			"bad":    {Position: gerritstream.Position{Unreadable: gerritstream.ErrBadPosition}},
-			"d":      {Position: at("9", -1)},
-			"e":      {Position: ended(at("9", -120))},
-		},
-		Earlier: []gerritstream.PositionKey{{Epoch: 0, Shard: "x"}, {Epoch: 1, Shard: "d"}},
-	}
-	p := Prune(stored, listing)
-	if got, want := fmt.Sprint(p.Remove), "[{0 x} {1 d} {2 alone} {2 begun} {2 edge} {2 empty}]"; got != want {
-		t.Errorf("removed would be %s, want %s", got, want)
-	}
-	want := "[{{2 bad} it cannot be understood} {{2 fresh} the stream should still list the shard: look again later} " +
-		"{{2 old} its child c has not begun yet} {{2 open} it is not marked ended: a process does that} {{2 waited} its child c has not begun yet}]"
-	if got := fmt.Sprint(p.Keep); got != want {
-		t.Errorf("kept would be\n%s, want\n%s", got, want)
-	}
-}
-
-// Whatever Prune removes, no listed shard is planned otherwise afterwards.
-func FuzzPlanPrune(f *testing.F) {
-	for seed := range uint64(16) {
-		f.Add(seed, uint8(seed))
-	}
-	f.Fuzz(func(t *testing.T, seed uint64, steps uint8) {
-		v := randomView(rand.New(rand.NewPCG(seed, 3)), int(steps%40))
-		v.Gone = nil
-		stored := gerritstream.Stored{Origin: &gerritstream.Origin{}, Positions: map[gerritstream.ShardID]gerritstream.StoredPosition{}}
-		for id, pos := range v.Positions {
-			stored.Positions[id] = gerritstream.StoredPosition{Position: pos}
-		}
-		before := show(Steps(v))
-		for _, key := range Prune(stored, gerritstream.Listing{Shards: v.Shards, Now: minutes(120), Retention: time.Hour}).Remove {
-			delete(v.Positions, key.Shard)
-		}
-		if after := show(Steps(v)); after != before {
-			t.Errorf("before\n%safter\n%s", before, after)
+		if r.To.From.TrimHorizon && r.To.From.Time.After(handled) {
+			t.Errorf("the trim horizon is said to be reached by %v, handled is %v", r.To.From.Time, handled)
 		}
 	})
 }
 
-func TestReconsider(t *testing.T) {
-	classify := func(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict {
-		data := r.Data
-		switch string(data) {
-		case "bad":
-			return gerritstream.Verdict{Bad: "json", Detail: "byte 0 is wrong"}
-		case "drop":
-			return gerritstream.Verdict{Filter: "type"}
-		}
-		return gerritstream.Verdict{Event: gerritstream.Event{Type: "t"}}
-	}
-	letter := func(reason, payload string, length int) *gerritstream.DeadLetter {
-		return &gerritstream.DeadLetter{ID: gerritstream.EventID{1}, Shard: "s", Seq: "7", Sub: 2, Arrived: t0, Reason: reason, Detail: "as it was",
-			Payload: []byte(payload), Length: length}
-	}
-	e, err := Redrive(letter("json", "good", 4), classify)
-	if err != nil || e.ID != (gerritstream.EventID{1}) || e.Shard != "s" || e.Seq != "7" || e.Sub != 2 || !e.Arrived.Equal(t0) ||
-		string(e.Payload) != "good" || e.Event.Type != "t" {
-		t.Errorf("entry %+v, error %v", e, err)
-	}
-	for _, tt := range []struct {
-		letter *gerritstream.DeadLetter
-		reason string
-	}{
-		{letter("json", "bad", 3), "json"},
-		{letter("json", "drop", 4), ReasonFiltered},
-		{letter(gerritstream.ReasonRejected, "good", 4), gerritstream.ReasonRejected},
-		{letter(gerritstream.ReasonAggregate, "good", 4), gerritstream.ReasonAggregate},
+// Whatever the target, a shard that is open is not left at an end.
+func TestResetMovesAnOpenShardFromItsEnd(t *testing.T) {
+	stored := ended(at("5", -60))
+	for name, target := range map[string]ResetTarget{
+		"a record": {After: "5"}, "the trim horizon": {TrimHorizon: true}, "now": {Latest: true}, "a time": {Time: minutes(-1)},
 	} {
-		var refused *StillRefusedError
-		if _, err := Redrive(tt.letter, classify); !errors.As(err, &refused) || refused.Reason != tt.reason {
-			t.Errorf("%s: got %v, want a refusal because of %s", tt.letter.Payload, err, tt.reason)
+		r := Reset(target, &stored, ResetInput{Now: t0, Horizon: minutes(-24 * 60), Open: true})
+		if r.To == nil || r.To.Ended || r.Skipped != nil != (target.Latest || !target.Time.IsZero()) {
+			t.Errorf("%s: %+v", name, r)
 		}
-	}
-	if _, err := Redrive(letter("json", "good", 5), classify); !errors.Is(err, gerritstream.ErrTruncated) {
-		t.Errorf("a letter that was cut: got %v", err)
 	}
 }
 
-func TestBegan(t *testing.T) {
+func TestEarliestArrival(t *testing.T) {
 	stored := gerritstream.Stored{Origin: &gerritstream.Origin{From: gerritstream.StartingPosition{Time: minutes(-50)}}, Positions: map[gerritstream.ShardID]gerritstream.StoredPosition{
 		"P": {Position: at("5", 10)}, "Q": {Position: ended(at("9", 5))},
 	}}
