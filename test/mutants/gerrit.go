@@ -55,8 +55,8 @@ var gerritMutants = []mutant{
 	{
 		name: "config: a space in front of a list's entry counts",
 		file: "internal/daemon/config/load.go",
-		old:  "if text = strings.TrimSpace(text); text != \"\" {",
-		new:  "if text != \"\" {",
+		old:  "text = strings.TrimSpace(text)",
+		new:  "text += \"\"",
 		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsNoMatter",
 	},
 	{

@@ -17,25 +17,18 @@ import (
 // maxFile is the largest configuration file that is read.
 const maxFile = 1 << 20
 
-// value is what one source says about one setting: one text, or several for a
-// list, each with its place.
-type value struct {
-	texts  []string
-	places []Place
-}
-
-// readFile reads a configuration file into values by key. What is wrong with
-// its form becomes faults; nil: it could not be read at all.
-func readFile(name string, faults *Faults) map[string]value {
+// readFile reads a configuration file into values by key. Mistakes in its form
+// become faults; nil: it could not be read at all.
+func readFile(name string, settings []Setting, faults *Faults) map[string]given {
 	raw, err := readAtMost(name, maxFile)
 	if err != nil {
 		faults.add(Place{}, "", "%v", err)
 		return nil
 	}
-	return parseFile(name, raw, faults)
+	return parseFile(name, raw, settings, faults)
 }
 
-// readAtMost reads a file unless it is larger than max bytes.
+// readAtMost reads a file of at most limit bytes.
 func readAtMost(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -52,9 +45,9 @@ func readAtMost(name string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// parseFile reads a file's text into values by key; nil: it is no YAML.
-func parseFile(name string, raw []byte, faults *Faults) map[string]value {
-	r := fileReader{name: name, values: map[string]value{}, faults: faults}
+// parseFile reads a file's text into values by key; nil: it is not YAML.
+func parseFile(name string, raw []byte, settings []Setting, faults *Faults) map[string]given {
+	r := fileReader{name: name, settings: settings, values: map[string]given{}, faults: faults}
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // Windows' editors write it
 	if bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.HasPrefix(raw, []byte("\xfe\xff")) {
 		faults.add(Place{Name: name}, "", "it is UTF-16; save it as UTF-8")
@@ -78,9 +71,10 @@ func parseFile(name string, raw []byte, faults *Faults) map[string]value {
 
 // fileReader walks a file's syntax tree.
 type fileReader struct {
-	name   string
-	values map[string]value
-	faults *Faults
+	name     string
+	settings []Setting
+	values   map[string]given
+	faults   *Faults
 }
 
 // place returns where a node begins.
@@ -95,24 +89,19 @@ func (r *fileReader) fault(n ast.Node, key, format string, args ...any) {
 	r.faults.add(r.place(n), key, format, args...)
 }
 
-// syntax reports text that is no YAML.
+// syntax reports text that is not YAML.
 func (r *fileReader) syntax(err error) {
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil || at.GetToken().Position == nil {
-		r.faults.add(Place{Name: r.name}, "", "not YAML: %s", firstLine(err.Error()))
-		return
+	at, problem := Place{Name: r.name}, "not YAML: "+err.Error()
+	var fault yaml.Error
+	if errors.As(err, &fault) && fault.GetToken() != nil && fault.GetToken().Position != nil {
+		pos := fault.GetToken().Position
+		at.Line, at.Column, problem = pos.Line, pos.Column, fault.GetMessage()
 	}
-	pos := at.GetToken().Position
-	r.faults.add(Place{Name: r.name, Line: pos.Line, Column: pos.Column}, "", "%s", firstLine(at.GetMessage()))
+	line, _, _ := strings.Cut(problem, "\n")
+	r.faults.add(at, "", "%s", line)
 }
 
-// firstLine keeps an error of several lines to its first.
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}
-
-// section reads a mapping whose keys stand under prefix: "" or "aws.".
+// section reads a mapping whose keys stand under a prefix: "" or "aws.".
 func (r *fileReader) section(prefix string, n ast.Node) {
 	var pairs []*ast.MappingValueNode
 	switch n := n.(type) {
@@ -136,20 +125,20 @@ func (r *fileReader) section(prefix string, n ast.Node) {
 	}
 }
 
-// pair reads one key with what stands under it.
+// pair reads one key and its value.
 func (r *fileReader) pair(prefix string, name *ast.StringNode, n ast.Node) {
 	key := prefix + name.Value
-	s := lookup(key)
+	s := lookup(r.settings, key)
 	switch {
-	case s == nil && isSection(key):
+	case s == nil && slices.ContainsFunc(r.settings, func(s Setting) bool { return strings.HasPrefix(s.Key, key+".") }):
 		r.section(key+".", n)
 	case s == nil:
-		r.fault(name, "", "%s", unknownKey(prefix, name.Value))
+		r.fault(name, "", "%s", r.unknownKey(prefix, name.Value))
 	case s.IsList():
 		r.list(s, n)
 	default:
 		if v, ok := r.scalar(key, n); ok && v != "" {
-			r.values[key] = value{texts: []string{v}, places: []Place{r.place(n)}}
+			r.values[key] = given{[]string{v}, []Place{r.place(n)}}
 		}
 	}
 }
@@ -164,7 +153,7 @@ func (r *fileReader) list(s *Setting, n ast.Node) {
 		r.fault(n, s.Key, "expected a list, as in [one, two]")
 		return
 	}
-	var v value
+	var v given
 	for _, item := range seq.Values {
 		if text, ok := r.scalar(s.Key, item); ok {
 			v.texts, v.places = append(v.texts, strings.TrimSpace(text)), append(v.places, r.place(item))
@@ -193,27 +182,14 @@ func (r *fileReader) scalar(key string, n ast.Node) (string, bool) {
 	return "", false
 }
 
-// lookup returns a setting by its key; nil: there is none.
-func lookup(key string) *Setting {
-	if i := slices.IndexFunc(settings, func(s Setting) bool { return s.Key == key }); i >= 0 {
-		return &settings[i]
-	}
-	return nil
-}
-
-// isSection reports whether settings stand under the key.
-func isSection(key string) bool {
-	return slices.ContainsFunc(settings, func(s Setting) bool { return strings.HasPrefix(s.Key, key+".") })
-}
-
-// unknownKey says what is wrong with a key that is none of ours, and which one
-// may have been meant.
-func unknownKey(prefix, name string) string {
+// unknownKey returns the problem with a key that is none of ours, with the one
+// that was probably meant.
+func (r *fileReader) unknownKey(prefix, name string) string {
 	if prefix == "" && name == "zuul_conf" {
-		return "a zuul.conf is named outside of this file: with --zuul-conf or $GERRITSTREAM_ZUUL_CONF"
+		return "name a zuul.conf outside of this file, with --zuul-conf or $GERRITSTREAM_ZUUL_CONF"
 	}
 	var siblings []string
-	for _, s := range settings {
+	for _, s := range r.settings {
 		if rest, ok := strings.CutPrefix(s.Key, prefix); ok {
 			first, _, _ := strings.Cut(rest, ".")
 			siblings = append(siblings, first)

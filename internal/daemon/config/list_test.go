@@ -26,7 +26,7 @@ func listSettings() map[string][2]string {
 // takes several values, from each source.
 func TestSpaceInListsIsNoMatter(t *testing.T) {
 	for key, v := range listSettings() {
-		s := lookup(key)
+		s := lookup(Settings(), key)
 		want := []string{v[0]}
 		if v[1] != "" {
 			want = append(want, v[1])
@@ -50,7 +50,7 @@ func TestSpaceInListsIsNoMatter(t *testing.T) {
 				t.Errorf("%s by %s: %v", key, source, err)
 				continue
 			}
-			if got := *s.kind.list(&c); !reflect.DeepEqual(got, want) {
+			if got := *lookup(settingsOf(&c), key).value.list; !reflect.DeepEqual(got, want) {
 				t.Errorf("%s by %s: %q, want %q", key, source, got, want)
 			}
 		}

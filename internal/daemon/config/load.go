@@ -4,186 +4,219 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// Sources are where a configuration is read from, the weakest first.
+// Sources are where a configuration is read from.
 type Sources struct {
+	// ZuulConf is the path of a zuul.conf; empty: none. It is the weakest
+	// source. Only its ZooKeeper and its connections are read.
+	ZuulConf string
+
 	// File is the path of a YAML file; empty: none.
 	File string
 
-	// ZuulConf is the path of a zuul.conf; empty: none. What it says of
-	// ZooKeeper and of the connection is weaker than all the others. Nothing
-	// else in it is looked at.
-	ZuulConf string
-
-	// Environ is the environment, as os.Environ gives it. Variables that are no
-	// settings are left alone, for Kubernetes injects some that begin like
-	// ours; those that were probably meant to be settings get a note.
+	// Environ is the environment, as os.Environ returns it. Other variables
+	// than those of settings are ignored, for Kubernetes injects some that
+	// begin like ours; those that were probably meant to be settings get a
+	// note.
 	Environ []string
 
-	// Flags are the flags that were given, by name without dashes.
+	// Flags are the flags that were given, by name without dashes. They are the
+	// strongest source.
 	Flags map[string][]string
 
-	// StoreOnly: nothing but the store is of interest. A stream need not be
-	// named.
+	// StoreOnly: only the store is needed. No stream need be named.
 	StoreOnly bool
 }
 
 // Load returns the configuration that the sources give. Its error is of type
-// Faults and holds everything that is wrong, in every source: a wrong value is
-// a fault also where a stronger source overrides it. An empty value counts as
-// not given.
+// Faults and holds all that is wrong in every source, also where a stronger
+// source overrides it. An empty value counts as not given.
 func Load(src Sources) (Config, error) {
 	c := Defaults()
-	l := loader{config: &c, places: map[string][]Place{}}
-	env := environment(src.Environ)
-	ours := []map[string]value{nil, fromEnviron(env), fromFlags(src.Flags)}
+	l := loader{config: &c, settings: settingsOf(&c), src: src, places: map[string][]Place{}}
+	env := make(map[string]string, len(src.Environ))
+	for _, line := range src.Environ {
+		if name, v, ok := strings.Cut(line, "="); ok {
+			env[name] = v
+		}
+	}
+	ours := []map[string]given{
+		nil,
+		l.collect(func(s *Setting) ([]string, string) {
+			if s.IsList() {
+				return strings.Split(env[s.Env()], ","), "$" + s.Env()
+			}
+			return []string{env[s.Env()]}, "$" + s.Env()
+		}),
+		l.collect(func(s *Setting) ([]string, string) { return src.Flags[s.Flag], "--" + s.Flag }),
+	}
 	if src.File != "" {
-		ours[0] = readFile(src.File, &l.faults)
+		ours[0] = readFile(src.File, l.settings, &l.faults)
 		l.unread = ours[0] == nil
 	}
 	if src.ZuulConf != "" {
-		l.readZuul(src, ours)
+		l.readZuul(ours)
 	}
 	for _, values := range ours {
 		l.apply(values)
 	}
-	l.crossCheck(src)
-	if c.Store.Kind == nil && !l.faulty("store") && !l.zuulFailed {
+	if !src.StoreOnly {
+		l.checkKinesis()
+	}
+	l.checkFilter()
+	aboutStore := func(f Fault) bool { return f.Key == "store" }
+	if c.Store.Kind == nil && !l.zuulFailed && !slices.ContainsFunc(l.faults, aboutStore) {
 		l.defaultStore(env)
 	}
 	l.checkStore()
-	c.Notes = append(c.Notes, strayVariables(env)...)
+	c.Notes = append(c.Notes, l.strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
 }
 
-// byPlace puts what files are blamed for first, in their order.
-func byPlace(a, b Fault) int {
-	if a.Place.Line == 0 || b.Place.Line == 0 {
-		return cmp.Compare(min(b.Place.Line, 1), min(a.Place.Line, 1))
-	}
-	return cmp.Or(cmp.Compare(a.Place.Name, b.Place.Name), cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Place.Column, b.Place.Column))
+// given is what one source says about one setting: one text, or several for a
+// list, each with its place.
+type given struct {
+	texts  []string
+	places []Place
 }
 
 // loader gathers values and what is wrong with them.
 type loader struct {
 	config     *Config
+	settings   []Setting // of config
+	src        Sources
 	places     map[string][]Place // where the value in force came from, by key; one for each element of a list
-	unread     bool               // there is a file, and it is not known what it says of the stream
-	zuulFailed bool               // there is a zuul.conf, and it is not known what it says of the store
+	unread     bool               // a source that may name the stream could not be read
+	zuulFailed bool               // the zuul.conf may name the store and could not be read
 	faults     Faults
 }
 
-// apply sets what one source says, over what the sources before it said.
-func (l *loader) apply(values map[string]value) {
-	for i := range settings {
-		s := &settings[i]
+// collect takes the settings from a source that is not a file.
+func (l *loader) collect(from func(*Setting) (texts []string, place string)) map[string]given {
+	values := map[string]given{}
+	for i := range l.settings {
+		s := &l.settings[i]
+		texts, place := from(s)
+		var kept []string
+		for _, text := range texts {
+			if s.IsList() { // people write "a, b" and "a,"
+				text = strings.TrimSpace(text)
+			}
+			if text != "" {
+				kept = append(kept, text)
+			}
+		}
+		if len(kept) > 0 {
+			values[s.Key] = given{kept, slices.Repeat([]Place{{Name: place}}, len(kept))}
+		}
+	}
+	return values
+}
+
+// apply sets what one source gives, over what weaker sources gave.
+func (l *loader) apply(values map[string]given) {
+	for i := range l.settings {
+		s := &l.settings[i]
 		v, ok := values[s.Key]
 		if !ok {
 			continue
 		}
 		if s.IsList() {
-			*s.kind.list(l.config) = nil
+			*s.value.list = nil
 		}
 		l.places[s.Key] = v.places
 		seen := make(map[string]bool, len(v.texts))
 		for j, text := range v.texts {
-			err := s.kind.set(l.config, text)
+			err := s.value.set(text)
 			if s.IsList() && seen[text] {
 				err = fmt.Errorf("%q is there twice", text)
 			}
 			seen[text] = true
-			if err != nil {
-				for _, err := range each(err) {
-					l.faults.add(v.places[j], s.Key, "%v", err)
-				}
+			for _, err := range each(err) {
+				l.faults.add(v.places[j], s.Key, "%v", err)
 			}
 		}
 	}
 }
 
-// environment turns "NAME=value" lines into a map.
-func environment(environ []string) map[string]string {
-	env := make(map[string]string, len(environ))
-	for _, line := range environ {
-		if name, v, ok := strings.Cut(line, "="); ok {
-			env[name] = v
-		}
+// place returns where a setting's value came from; zero: it has its default.
+func (l *loader) place(key string) Place {
+	if places := l.places[key]; len(places) > 0 {
+		return places[0]
 	}
-	return env
+	return Place{}
 }
 
-// fromEnviron takes the settings from the environment. Lists are separated by
-// commas.
-func fromEnviron(env map[string]string) map[string]value {
-	values := map[string]value{}
-	for i := range settings {
-		s := &settings[i]
-		text := env[s.Env()]
-		if text == "" {
-			continue
-		}
-		texts := []string{text}
-		if s.IsList() {
-			texts = items(strings.Split(text, ","))
-		}
-		if len(texts) > 0 {
-			values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "$" + s.Env()}}, len(texts))}
-		}
-	}
-	return values
-}
+// show returns a setting's value in force.
+func (l *loader) show(key string) string { return lookup(l.settings, key).value.show() }
 
-// items returns the elements of a list without the white space around them, and
-// without those that are nothing else: people write "a, b" and "a,".
-func items(list []string) []string {
-	var kept []string
-	for _, text := range list {
-		if text = strings.TrimSpace(text); text != "" {
-			kept = append(kept, text)
-		}
-	}
-	return kept
-}
+// keyFiles are the settings that name files with a key.
+var keyFiles = []string{"aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file"}
 
-// fromFlags takes the settings from the flags that were given.
-func fromFlags(flags map[string][]string) map[string]value {
-	values := map[string]value{}
-	for i := range settings {
-		s := &settings[i]
-		texts := slices.DeleteFunc(slices.Clone(flags[s.Flag]), func(t string) bool { return t == "" })
-		if s.IsList() {
-			texts = items(texts)
+// checkKinesis asks package kinesis, which knows the rules of AWS' names and
+// how keys and files go together, and reports its answers under our keys and
+// places. It looks at the AWS_* variables of this process as well.
+func (l *loader) checkKinesis() {
+	if l.config.Kinesis.Stream == "" {
+		if !l.unread {
+			l.faults.add(Place{}, "stream", "not set; %s", l.howToSet("stream"))
 		}
-		if len(texts) > 0 {
-			values[s.Key] = value{texts: texts, places: slices.Repeat([]Place{{Name: "--" + s.Flag}}, len(texts))}
-		}
-	}
-	return values
-}
-
-// crossCheck looks at what no single value shows.
-func (l *loader) crossCheck(src Sources) {
-	if !src.StoreOnly {
-		l.checkAWS(src)
-	}
-	l.checkFilter()
-}
-
-// checkFilter blames each pattern that cannot be understood.
-func (l *loader) checkFilter() {
-	_, err := gerrit.NewFilter(l.config.Filter)
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
 		return
 	}
-	for _, err := range joined.Unwrap() {
+	l.checkReadable(keyFiles...)
+	for _, err := range each(l.config.Kinesis.Validate()) {
+		if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
+			key := keyOf(fault.Field)
+			l.faults.add(l.place(key), key, "%s", fault.Problem)
+		}
+	}
+}
+
+// KinesisFault returns a fault of Config.Kinesis under the name of its setting.
+func KinesisFault(f *kinesis.Fault) Fault { return Fault{Key: keyOf(f.Field), Problem: f.Problem} }
+
+// keyOf returns the key of the setting behind a field of kinesis.Config; "":
+// there is none. Settings are named like their fields: aws.endpoint is
+// Endpoint, aws.role_arn is Credentials.RoleARN, aws.credentials_file
+// Credentials.File.
+func keyOf(field string) string {
+	short := field[strings.LastIndexByte(field, '.')+1:]
+	for _, s := range Settings() {
+		name := strings.ReplaceAll(strings.TrimPrefix(s.Key, "aws."), "_", "")
+		if strings.EqualFold(name, short) || strings.EqualFold(name, strings.ReplaceAll(field, ".", "")) {
+			return s.Key
+		}
+	}
+	return ""
+}
+
+// checkReadable checks that the files that settings name can be read.
+func (l *loader) checkReadable(keys ...string) {
+	for _, key := range keys {
+		if name := l.show(key); name != "" {
+			f, err := os.Open(name)
+			if err != nil {
+				l.faults.add(l.place(key), key, "%v", err)
+				continue
+			}
+			_ = f.Close() // opened only to see that it can be
+		}
+	}
+}
+
+// checkFilter reports each pattern that cannot be understood.
+func (l *loader) checkFilter() {
+	_, err := gerrit.NewFilter(l.config.Filter)
+	for _, err := range each(err) {
 		var fault *gerrit.ConfigError
 		if errors.As(err, &fault) && fault.Index >= 0 { // the preset is checked where it is set
 			key := "filter." + fault.Field
@@ -192,38 +225,60 @@ func (l *loader) checkFilter() {
 	}
 }
 
-// place returns where a setting's value came from; nowhere if it has its
-// default.
-func (l *loader) place(key string) Place {
-	if places := l.places[key]; len(places) > 0 {
-		return places[0]
+// howToSet names the ways to give a setting.
+func (l *loader) howToSet(key string) string {
+	s := lookup(l.settings, key)
+	if l.src.File != "" {
+		return "give --" + s.Flag + ", $" + s.Env() + " or " + key + ": in the file"
 	}
-	return Place{}
+	return "give --" + s.Flag + " or $" + s.Env()
 }
 
-// faulty reports whether the setting has a fault already.
-func (l *loader) faulty(key string) bool {
-	return slices.ContainsFunc(l.faults, func(f Fault) bool { return f.Key == key })
-}
-
-// defaultStore settles where the store is when nothing says so: in the folder
-// systemd keeps for the service, else in the user's state folder as the XDG
-// base directory specification has it.
+// defaultStore puts the store into the folder that systemd keeps for the
+// service, or else into the user's state folder as the XDG base directory
+// specification has it.
 func (l *loader) defaultStore(env map[string]string) {
 	folder, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":")
-	home := ""
+	state := ""
 	if folder == "" {
-		if home = env["XDG_STATE_HOME"]; !filepath.IsAbs(home) {
-			if env["HOME"] == "" {
-				l.faults.add(Place{}, "store", "not set, and there is no home folder for a default; give --store sqlite:PATH")
-				return
-			}
-			home = filepath.Join(env["HOME"], ".local", "state")
+		home := env["HOME"]
+		if state = env["XDG_STATE_HOME"]; !filepath.IsAbs(state) {
+			state = filepath.Join(home, ".local", "state")
 		}
-		folder = filepath.Join(home, "gerritstream")
+		if !filepath.IsAbs(state) {
+			l.faults.add(Place{}, "store",
+				"not set, and there is no home folder for a default; give --store sqlite:PATH")
+			return
+		}
+		folder = filepath.Join(state, "gerritstream")
 	}
 	if err := l.config.Store.Set("sqlite:" + filepath.Join(folder, l.config.Connection+".db")); err != nil {
 		l.faults.add(Place{}, "store", "%v", err)
 	}
-	l.config.Store.StateHome = home
+	l.config.Store.StateHome = state
+}
+
+// byPlace puts the faults of files first, in their order.
+func byPlace(a, b Fault) int {
+	if a.Place.Line == 0 || b.Place.Line == 0 {
+		return cmp.Compare(min(b.Place.Line, 1), min(a.Place.Line, 1))
+	}
+	return cmp.Or(cmp.Compare(a.Place.Name, b.Place.Name), cmp.Compare(a.Place.Line, b.Place.Line),
+		cmp.Compare(a.Place.Column, b.Place.Column))
+}
+
+// each returns the errors that err joins, at any depth; nil: none.
+func each(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
+	}
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, each(err)...)
+	}
+	return all
 }

@@ -102,9 +102,10 @@ func TestLoadFile(t *testing.T) {
 		t.Errorf("%s is read as %+v, %v", &got.Store, again, err)
 	}
 	defaults := Defaults()
-	for _, s := range Settings() {
+	unset := settingsOf(&defaults)
+	for i, s := range settingsOf(&got) {
 		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.kind.show(&got) == s.kind.show(&defaults) && !excluded { // by the endpoint, by the credentials file
+		if s.value.show() == unset[i].value.show() && !excluded { // by the endpoint, by the credentials file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}
@@ -289,7 +290,7 @@ F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?
 F:15:10: filter.types: expected a list, as in [one, two]
 F:16:10: filter.refs: expected a single value
 F:17:17: sinks: "stdout" is there twice
-F:17:25: sinks: "kafka" is not known; there is only stdout
+F:17:25: sinks: "kafka" is unknown; there is only stdout
 F:18:6: log: expected keys and values here, as in "connection: gerrit"
 F:19:1: only plain keys are understood here
 $GERRITSTREAM_ADMIN: admin: "9419" is not an address such as 127.0.0.1:9419, nor off
@@ -364,7 +365,7 @@ func TestOtherFaults(t *testing.T) {
 			"F:2:36: zookeeper.tls.verify_hostname: given, but the store is sqlite:/home/gerrit/.local/state/gerritstream/gerrit.db; "},
 		{"TLS is no text", "stream: s\nstore: zookeeper://zk1\nzookeeper: {tls: true}", nil,
 			"F:3:18: zookeeper.tls: expected keys and values here"},
-		{"zuul.conf in the file", "stream: s\nzuul_conf: zuul.conf", nil, "F:2:1: a zuul.conf is named outside of this file: with --zuul-conf or "},
+		{"zuul.conf in the file", "stream: s\nzuul_conf: zuul.conf", nil, "F:2:1: name a zuul.conf outside of this file, with --zuul-conf or "},
 		{"connection", "stream: s\nconnection: ../x", nil, "F:2:13: connection: "},
 		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
 		{"host with a port", "stream: s\nadmin_hosts: [a.svc, 'a.svc:9419']", nil, `F:2:22: admin_hosts: "a.svc:9419" is not the name of a host`},
@@ -447,7 +448,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	c.Kinesis.Endpoint = "http://user:hunter2@127.0.0.1:4567/"
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("configuration", "config", &c)
-	for _, got := range []string{c.String(), log.String()} {
+	for _, got := range []string{c.LogValue().String(), log.String()} {
 		if strings.Contains(got, "hunter2") || !strings.Contains(got, "xxxxx@127.0.0.1:4567") {
 			t.Errorf("printed: %s", got)
 		}
@@ -464,8 +465,8 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			if err == nil || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("--%s %s: got %v", flag, form, err)
 			}
-			if strings.Contains(c.String(), "hunter2") {
-				t.Errorf("--%s %s: printed: %s", flag, form, &c)
+			if strings.Contains(c.LogValue().String(), "hunter2") {
+				t.Errorf("--%s %s: printed: %s", flag, form, c.LogValue())
 			}
 		}
 	}
@@ -480,20 +481,21 @@ func TestTableIsSound(t *testing.T) {
 			}
 			seen[name] = true
 		}
-		if s.kind.set == nil || s.kind.show == nil || strings.Count(s.Help, "`") == 2 == s.IsBool() || strings.HasSuffix(s.Help, ".") {
+		if s.value.set == nil || s.value.show == nil || strings.Count(s.Help, "`") == 2 == s.IsBool() || strings.HasSuffix(s.Help, ".") {
 			t.Errorf("%s: incomplete", s.Key)
 		}
 	}
 }
 
-// FuzzParseFile: whatever a file holds, reading it ends in values or faults with a place.
+// FuzzParseFile: whatever a file holds, reading it ends in values or faults
+// with a place.
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte(everything))
 	f.Add([]byte("a: [b, {c: d}]\n? x\n: y\n--- !t &a\n*a : |\n  text\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var faults Faults
-		for key, v := range parseFile("F", raw, &faults) {
-			if lookup(key) == nil || len(v.texts) != len(v.places) {
+		for key, v := range parseFile("F", raw, Settings(), &faults) {
+			if lookup(Settings(), key) == nil || len(v.texts) != len(v.places) {
 				t.Errorf("key %q: %+v", key, v)
 			}
 		}

@@ -231,7 +231,7 @@ func (l *loader) checkStore() {
 func (l *loader) checkTLS(kind *StoreKind) {
 	var given, missing []string
 	for _, key := range kind.tlsFiles {
-		if lookup(key).kind.show(l.config) != "" {
+		if l.show(key) != "" {
 			given = append(given, key)
 		} else {
 			missing = append(missing, key)
@@ -242,7 +242,7 @@ func (l *loader) checkTLS(kind *StoreKind) {
 			strings.Join(missing, " and "), strings.Join(kind.tlsFiles, ", "))
 	}
 	for _, key := range kind.tlsOptions {
-		if len(given) == 0 && lookup(key).kind.show(l.config) == "true" {
+		if len(given) == 0 && l.show(key) == "true" {
 			l.faults.add(l.place(key), key, "given without TLS; also give %s", strings.Join(kind.tlsFiles, ", "))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,14 +16,112 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// unit is a unit of bytes.
-type unit struct {
-	name  string
-	bytes int64
+// of is a value that a pair of functions reads and writes.
+func of[T any](at *T, parse func(string) (T, error), show func(T) string) value {
+	return value{
+		set: func(v string) error {
+			parsed, err := parse(v)
+			if err == nil {
+				*at = parsed
+			}
+			return err
+		},
+		show: func() string { return show(*at) },
+	}
+}
+
+// bounded is a value between two bounds. A high bound of zero is none.
+func bounded[T int | int64 | time.Duration](
+	at *T, parse func(string) (T, error), show func(T) string, low, high T,
+) value {
+	bounds := of(at, func(v string) (T, error) {
+		n, err := parse(v)
+		switch {
+		case err != nil:
+		case n < low:
+			err = fmt.Errorf("%s is below the minimum of %s", v, show(low))
+		case high != 0 && n > high:
+			err = fmt.Errorf("%s is above the maximum of %s", v, show(high))
+		}
+		return n, err
+	}, show)
+	if bounds.allowed = show(low) + " to " + show(high); high == 0 {
+		bounds.allowed = "at least " + show(low)
+	}
+	return bounds
+}
+
+func duration(at *time.Duration, low, high time.Duration) value {
+	return bounded(at, parseDuration, formatDuration, low, high)
+}
+
+// text is a text that obeys a rule; nil: any, or one whose rule package kinesis
+// knows (see checkKinesis).
+func text(at *string, rule func(string) error) value {
+	return of(at, func(v string) (string, error) {
+		if rule == nil {
+			return v, nil
+		}
+		return v, rule(v)
+	}, redactURL)
+}
+
+// choice is one of a few words.
+func choice[T ~string](at *T, choices ...T) value {
+	words := make([]string, len(choices))
+	for i, c := range choices {
+		words[i] = string(c)
+	}
+	v := of(at, func(v string) (T, error) { return T(v), oneOf(v, words) }, func(v T) string { return string(v) })
+	v.words = words
+	return v
+}
+
+func level(at *slog.Level) value {
+	words := []string{"debug", "info", "warn", "error"}
+	v := of(at, func(v string) (level slog.Level, err error) {
+		if err := oneOf(v, words); err != nil {
+			return level, err
+		}
+		return level, level.UnmarshalText([]byte(v))
+	}, func(l slog.Level) string { return strings.ToLower(l.String()) })
+	v.words = words
+	return v
+}
+
+func boolean(at *bool) value {
+	v := of(at, func(v string) (bool, error) {
+		v = strings.ToLower(v) // YAML has True and TRUE as well
+		return v == "true", oneOf(v, []string{"true", "false"})
+	}, strconv.FormatBool)
+	v.flag = true
+	return v
+}
+
+// list is several texts: any that obey a rule, or a few words.
+func list(at *[]string, rule func(string) error, words ...string) value {
+	return value{
+		set: func(v string) error {
+			*at = append(*at, v) // also a wrong one: faults are found by its index
+			switch {
+			case words != nil:
+				return oneOf(v, words)
+			case rule != nil:
+				return rule(v)
+			}
+			return nil
+		},
+		show:  func() string { return strings.Join(*at, ",") },
+		list:  at,
+		words: words,
+	}
 }
 
 // units are those that sizes are written in, the largest of a kind first.
-var units = []unit{
+var units = []struct {
+	name  string
+	bytes int64
+}{
 	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
 	{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
 }
@@ -30,14 +129,14 @@ var units = []unit{
 // parseSize reads a number of bytes: "256MiB", "1.5GB", "4096".
 func parseSize(v string) (int64, error) {
 	digits := strings.TrimRight(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-	name := v[len(digits):]
-	factor := int64(1)
-	if name != "" {
-		i := slices.IndexFunc(units, func(u unit) bool { return strings.EqualFold(u.name, name) })
-		if i < 0 {
-			return 0, fmt.Errorf("%q is not a size: %q is none of KiB, MiB, GiB, KB, MB, GB", v, name)
+	name, factor := v[len(digits):], int64(0)
+	for _, u := range units {
+		if strings.EqualFold(u.name, name) || name == "" && u.name == "B" {
+			factor = u.bytes
 		}
-		factor = units[i].bytes
+	}
+	if factor == 0 {
+		return 0, fmt.Errorf("%q is not a size: %q is none of KiB, MiB, GiB, KB, MB, GB", v, name)
 	}
 	n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
 	if err != nil || n < 0 || math.IsNaN(n) || n*float64(factor) >= math.MaxInt64 {
@@ -57,12 +156,14 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// parseDuration reads a length of time as Go writes it, and whole days:
-// "250ms", "1h30m", "7d".
+const day = 24 * time.Hour
+
+// parseDuration reads a duration as Go writes it, or whole days: "250ms",
+// "1h30m", "7d".
 func parseDuration(v string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
+			return time.Duration(n) * day, nil
 		}
 	}
 	d, err := time.ParseDuration(v)
@@ -74,7 +175,6 @@ func parseDuration(v string) (time.Duration, error) {
 
 // formatDuration writes a duration as parseDuration reads it: "7d", "1m".
 func formatDuration(d time.Duration) string {
-	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}
@@ -105,8 +205,9 @@ func parseStartAt(v string) (gerritstream.StartingPosition, error) {
 	}
 	t, err := time.Parse(time.RFC3339, v)
 	if err != nil || t.Year() < 2000 {
-		return gerritstream.StartingPosition{}, fmt.Errorf("%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s",
-			v, didYouMean(v, []string{"latest", "trim-horizon"}))
+		near := didYouMean(v, []string{"latest", "trim-horizon"})
+		return gerritstream.StartingPosition{}, fmt.Errorf(
+			"%q is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z%s", v, near)
 	}
 	return gerritstream.StartingPosition{Time: t}, nil
 }
@@ -130,36 +231,13 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// each returns the errors that err joins, and those that they join.
-func each(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, err := range joined.Unwrap() {
-		all = append(all, each(err)...)
-	}
-	return all
-}
-
-// levels are the log levels, the lowest first.
-var levels = []string{"debug", "info", "warn", "error"}
-
-func parseLevel(v string) (level slog.Level, err error) {
-	if err := oneOf(v, levels); err != nil {
-		return level, err
-	}
-	return level, level.UnmarshalText([]byte(v))
-}
-
 // oneOf checks that v is one of the words.
 func oneOf(v string, words []string) error {
-	if slices.Contains(words, v) {
+	switch {
+	case slices.Contains(words, v):
 		return nil
-	}
-	if len(words) == 1 {
-		return fmt.Errorf("%q is not known; there is only %s", v, words[0])
+	case len(words) == 1:
+		return fmt.Errorf("%q is unknown; there is only %s", v, words[0])
 	}
 	return fmt.Errorf("%q is not one of %s%s", v, strings.Join(words, ", "), didYouMean(v, words))
 }
@@ -169,7 +247,7 @@ var connectionRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
 func checkConnection(v string) error {
 	if !connectionRule.MatchString(v) {
-		return fmt.Errorf("%q is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash", v)
+		return fmt.Errorf("%q is not a connection's name: at most 128 letters, digits and ._-; no dot or dash first", v)
 	}
 	return nil
 }
@@ -177,8 +255,7 @@ func checkConnection(v string) error {
 // hostNameRule: a name without scheme, port, path and wildcard.
 var hostNameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// checkHostName refuses what is compared with no Host header: requests for such
-// a name would be refused for ever, and nothing would say why.
+// checkHostName refuses what no Host header can match.
 func checkHostName(v string) error {
 	if _, err := netip.ParseAddr(v); err != nil && !hostNameRule.MatchString(v) {
 		return fmt.Errorf("%q is not the name of a host, such as events.ci.svc", redactURL(v))
@@ -198,4 +275,19 @@ func checkAdmin(v string) error {
 		return fmt.Errorf("%q has no port between 0 and 65535", v)
 	}
 	return nil
+}
+
+// redactURL returns a URL without its user name and password. It also removes
+// what stands before an "@" in a text that url.Parse does not take for a URL
+// with a user ("u:password@host").
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	switch at := strings.LastIndexByte(raw, '@'); {
+	case err == nil && u.User != nil:
+		u.User = url.User("xxxxx")
+		return u.String()
+	case at >= 0 && (err != nil || strings.Contains(u.Opaque, "@")):
+		return "xxxxx" + raw[at:]
+	}
+	return raw
 }

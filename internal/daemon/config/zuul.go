@@ -13,27 +13,23 @@ import (
 
 // zuulReader takes settings from a zuul.conf.
 type zuulReader struct {
-	*loader
-	src    Sources
-	ours   []map[string]value // what our own sources say, the weakest first
+	l      *loader
+	ours   []map[string]given // what the other sources give, the weakest first
 	file   *zuulconf.File
-	values map[string]value // what the file says, by our keys
+	values map[string]given // what the file gives, by our keys
 }
 
-// readZuul applies what a zuul.conf says. It needs to know what the stronger
-// sources say: they choose the connection, and with another store its ZooKeeper
-// is none of our business.
-func (l *loader) readZuul(src Sources, ours []map[string]value) {
-	r := zuulReader{loader: l, src: src, ours: ours, values: map[string]value{}}
-	raw, err := readAtMost(src.ZuulConf, maxFile)
+// readZuul applies a zuul.conf. What stronger sources give matters: they choose
+// the connection, and with another store the file's ZooKeeper is not used.
+func (l *loader) readZuul(ours []map[string]given) {
+	r := zuulReader{l: l, ours: ours, values: map[string]given{}}
+	raw, err := readAtMost(l.src.ZuulConf, maxFile)
 	if err != nil {
 		l.faults.add(Place{}, "", "%v", err)
-		l.unread, l.zuulFailed = true, true
-		return
+	} else if r.file, err = zuulconf.Parse(l.src.ZuulConf, raw, l.src.Environ); err != nil {
+		r.report(err)
 	}
-	r.file, err = zuulconf.Parse(src.ZuulConf, raw, src.Environ)
 	if err != nil {
-		r.wrong(err)
 		l.unread, l.zuulFailed = true, true
 		return
 	}
@@ -44,9 +40,9 @@ func (l *loader) readZuul(src Sources, ours []map[string]value) {
 	l.apply(r.values)
 }
 
-// said returns what the strongest of our sources says about a setting that is
-// one text; nothing: ok is false.
-func (r *zuulReader) said(key string) (text string, at Place, ok bool) {
+// given returns what the strongest other source gives for a setting that is one
+// text; ok is false when none does.
+func (r *zuulReader) given(key string) (text string, at Place, ok bool) {
 	for _, values := range slices.Backward(r.ours) {
 		if v := values[key]; len(v.texts) > 0 {
 			return v.texts[0], v.places[0], true
@@ -55,48 +51,48 @@ func (r *zuulReader) said(key string) (text string, at Place, ok bool) {
 	return "", Place{}, false
 }
 
-// wrong takes over the faults that err joins; nil: none.
-func (r *zuulReader) wrong(err error) {
-	if err == nil {
-		return
-	}
+// report adds the faults that err joins.
+func (r *zuulReader) report(err error) {
 	for _, err := range each(err) {
-		var fault *zuulconf.Fault
-		if errors.As(err, &fault) {
-			r.faults.add(r.at(fault.Place), "", "%s", fault.Problem)
+		if fault, ok := errors.AsType[*zuulconf.Fault](err); ok {
+			r.l.faults.add(r.at(fault.Place), "", "%s", fault.Problem)
 		}
 	}
 }
 
 // at returns a place in the zuul.conf.
 func (r *zuulReader) at(p zuulconf.Place) Place {
-	return Place{Name: r.src.ZuulConf, Line: p.Line, Column: p.Column}
+	return Place{Name: r.l.src.ZuulConf, Line: p.Line, Column: p.Column}
 }
 
 // set notes the value of a setting, unless it is empty.
 func (r *zuulReader) set(key, text string, at zuulconf.Place) {
 	if text != "" {
-		r.values[key] = value{texts: []string{text}, places: []Place{r.at(at)}}
+		r.values[key] = given{[]string{text}, []Place{r.at(at)}}
 	}
 }
 
+func (r *zuulReader) note(format string, args ...any) {
+	r.l.config.Notes = append(r.l.config.Notes, fmt.Sprintf(format, args...))
+}
+
 // zookeeper takes the section [zookeeper], unless a store of another kind is
-// asked for.
+// configured.
 func (r *zuulReader) zookeeper() {
-	store, at, given := r.said("store")
+	store, at, given := r.given("store")
 	if given && !strings.HasPrefix(store, zookeeperPrefix) {
-		r.config.Notes = append(r.config.Notes,
-			fmt.Sprintf("the ZooKeeper of %s is not used: %s asks for another store", r.src.ZuulConf, at))
+		r.note("the ZooKeeper of %s is not used: %s names another store", r.l.src.ZuulConf, at)
 		return
 	}
 	z, err := r.file.ZooKeeper()
 	switch {
 	case err != nil:
-		r.wrong(err)
-		r.zuulFailed = true
+		r.report(err)
+		r.l.zuulFailed = true
 	case given:
 	case len(z.Servers) == 0:
-		r.faults.add(r.at(zuulconf.Place{}), "store", "it names no ZooKeeper (hosts in [zookeeper]); %s", howToSet("store", r.src.File != ""))
+		r.l.faults.add(r.at(zuulconf.Place{}), "store", "no ZooKeeper is named (hosts in [zookeeper]); %s",
+			r.l.howToSet("store"))
 	default:
 		r.set("store", zookeeperPrefix+strings.Join(z.Servers, ",")+z.Chroot, z.At["hosts"])
 	}
@@ -108,64 +104,60 @@ func (r *zuulReader) zookeeper() {
 	}
 }
 
-// connection chooses the connection: the one that our sources name, or the only
-// one that gets its events from Kinesis. nil: our sources say what it would, or
-// a fault.
+// connection chooses the connection: the one that another source names, or the
+// only one that gets its events from Kinesis. nil: nothing is to be taken from
+// it, or there was a fault.
 func (r *zuulReader) connection() *zuulconf.Connection {
-	name, at, given := r.said("connection")
+	name, at, given := r.given("connection")
 	if !given {
 		if name = r.onlyConnection(); name == "" {
+			r.l.unread = true // the stream may be there
 			return nil
 		}
 	}
+	path := r.l.src.ZuulConf
 	c, err := r.file.Kinesis(name)
-	switch _, _, stream := r.said("stream"); {
+	switch _, _, stream := r.given("stream"); {
 	case err != nil:
-		r.wrong(err)
-		r.unread = true // the stream may be there
+		r.report(err)
 	case c != nil:
 		return c
 	case !slices.Contains(r.file.Connections(), name):
-		r.faults.add(at, "connection", "%s has no [connection %s]%s", r.src.ZuulConf, name, r.choices())
-		r.unread = true
-	case !stream && !r.src.StoreOnly:
-		r.faults.add(at, "connection", "[connection %s] of %s does not get its events from Kinesis: it has no %s; %s",
-			name, r.src.ZuulConf, zuulconf.KeyRegion, howToSet("stream", r.src.File != ""))
-		r.unread = true
+		choices := ""
+		if names, err := r.file.KinesisConnections(); err == nil && len(names) > 0 {
+			choices = "; those that get their events from Kinesis: " + strings.Join(names, ", ")
+		}
+		r.l.faults.add(at, "connection", "%s has no [connection %s]%s", path, name, choices)
+	case !stream && !r.l.src.StoreOnly:
+		r.l.faults.add(at, "connection", "[connection %s] of %s has no %s and gets no events from Kinesis; %s",
+			name, path, zuulconf.KeyRegion, r.l.howToSet("stream"))
+	default:
+		return nil
 	}
+	r.l.unread = true
 	return nil
 }
 
 // onlyConnection returns the only connection that gets its events from Kinesis;
-// "": a fault.
+// "": there was a fault.
 func (r *zuulReader) onlyConnection() string {
 	names, err := r.file.KinesisConnections()
 	switch {
 	case err != nil:
-		r.wrong(err)
+		r.report(err)
 	case len(names) == 0:
-		r.faults.add(r.at(zuulconf.Place{}), "connection", "no [connection ...] in it gets its events from Kinesis: none has %s",
-			zuulconf.KeyRegion)
+		r.l.faults.add(r.at(zuulconf.Place{}), "connection",
+			"no [connection ...] in it gets its events from Kinesis: none has %s", zuulconf.KeyRegion)
 	case len(names) > 1:
-		r.faults.add(r.at(zuulconf.Place{}), "connection", "%d connections in it get their events from Kinesis: %s; %s",
-			len(names), strings.Join(names, ", "), howToSet("connection", r.src.File != ""))
+		r.l.faults.add(r.at(zuulconf.Place{}), "connection",
+			"%d connections in it get their events from Kinesis: %s; %s", len(names), strings.Join(names, ", "), r.l.howToSet("connection"))
 	default:
 		return names[0]
 	}
-	r.unread = true // so much for the stream
 	return ""
 }
 
-// choices names the connections that can be chosen, in half a sentence.
-func (r *zuulReader) choices() string {
-	names, err := r.file.KinesisConnections()
-	if err != nil || len(names) == 0 {
-		return ""
-	}
-	return "; those that get their events from Kinesis: " + strings.Join(names, ", ")
-}
-
-// kinesis takes what a connection says.
+// kinesis takes the settings of a connection.
 func (r *zuulReader) kinesis(c *zuulconf.Connection) {
 	r.set("connection", c.Name, c.Place)
 	r.set("stream", c.Stream, c.At[zuulconf.KeyStream])
@@ -176,24 +168,25 @@ func (r *zuulReader) kinesis(c *zuulconf.Connection) {
 	if c.AccessKey == "" {
 		return
 	}
-	for _, key := range []string{"aws.access_key_file", "aws.secret_key_file", "aws.session_token_file", "aws.credentials_file"} {
-		if _, at, given := r.said(key); given {
-			r.config.Notes = append(r.config.Notes,
-				fmt.Sprintf("the key of %s [%s] is not used: %s names another", r.src.ZuulConf, c.Section, at))
+	src := r.l.src
+	for _, key := range keyFiles {
+		if _, at, given := r.given(key); given {
+			r.note("the key of %s [%s] is not used: %s names another", src.ZuulConf, c.Section, at)
 			return
 		}
 	}
-	r.config.Kinesis.Credentials.Keys = zuulKeys(r.src.ZuulConf, c).Reread(func() (kinesis.Keys, error) { return rereadZuulKeys(r.src, c.Name) })
+	r.l.config.Kinesis.Credentials.Keys = zuulKeys(src.ZuulConf, c).
+		Reread(func() (kinesis.Keys, error) { return rereadZuulKeys(src, c.Name) })
 }
 
-// zuulKeys is the key that a connection names.
+// zuulKeys returns the key of a connection.
 func zuulKeys(path string, c *zuulconf.Connection) kinesis.Keys {
 	return kinesis.NewKeys(string(c.AccessKey), string(c.SecretKey), fmt.Sprintf("%s [%s]", path, c.Section))
 }
 
-// rereadZuulKeys reads the key of a connection again, as it may have been
-// changed while we run. A file that is gone, half written, or without the key
-// is an error: whoever asked tries again.
+// rereadZuulKeys reads the key of a connection again; it may have changed. A
+// file that is gone, half written, or without the key is an error, and the
+// caller tries again.
 func rereadZuulKeys(src Sources, connection string) (kinesis.Keys, error) {
 	raw, err := readAtMost(src.ZuulConf, maxFile)
 	if err != nil {

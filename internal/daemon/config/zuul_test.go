@@ -138,7 +138,7 @@ func TestZuulConfWithAnotherStore(t *testing.T) {
 	if c.Store.String() != "sqlite:g.db" || c.Kinesis.Stream != "events" || !reflect.DeepEqual(c.Store.ZooKeeper, Defaults().Store.ZooKeeper) {
 		t.Errorf("got %+v", c)
 	}
-	if want := []string{"the ZooKeeper of " + file + " is not used: --store asks for another store"}; !reflect.DeepEqual(c.Notes, want) {
+	if want := []string{"the ZooKeeper of " + file + " is not used: --store names another store"}; !reflect.DeepEqual(c.Notes, want) {
 		t.Errorf("notes %q", c.Notes)
 	}
 }
@@ -155,7 +155,7 @@ func TestZuulConfKeysAreNotPrinted(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 		fmt.Fprintf(&b, verb+"\n", c)
 	}
-	b.WriteString(c.String())
+	b.WriteString(c.LogValue().String())
 	slog.New(slog.NewTextHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
 	slog.New(slog.NewJSONHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
 	_, err = Load(Sources{ZuulConf: file, Environ: home}) // without the variable that holds the secret
@@ -199,19 +199,19 @@ func TestZuulConfChoice(t *testing.T) {
 		{"not there", several, map[string][]string{"connection": {"gerit"}},
 			"--connection: connection: Z has no [connection gerit]; those that get their events from Kinesis: gerrit, review"},
 		{"not on Kinesis", several, map[string][]string{"connection": {"ssh"}},
-			"--connection: connection: [connection ssh] of Z does not get its events from Kinesis: it has no aws_kinesis_region; " +
+			"--connection: connection: [connection ssh] of Z has no aws_kinesis_region and gets no events from Kinesis; " +
 				"give --stream or $GERRITSTREAM_STREAM"},
 		{"not on Kinesis, with our own stream", several, map[string][]string{"connection": {"ssh"}, "stream": {"own"}}, "ssh own "},
 		{"none", "[zookeeper]\nhosts=zk\n[connection ssh]\ndriver=gerrit\n", nil,
 			"Z: connection: no [connection ...] in it gets its events from Kinesis: none has aws_kinesis_region"},
-		{"empty file", "", nil, "Z: store: it names no ZooKeeper (hosts in [zookeeper]); give --store or $GERRITSTREAM_STORE\n" +
+		{"empty file", "", nil, "Z: store: no ZooKeeper is named (hosts in [zookeeper]); give --store or $GERRITSTREAM_STORE\n" +
 			"Z: connection: no [connection ...] in it gets its events from Kinesis: none has aws_kinesis_region"},
 		{"broken, but not chosen", several + "[connection broken]\naws_kinesis_region=%(none)s\n", map[string][]string{"connection": {"review"}},
 			"review review us-east-1"},
 		{"broken", several + "[connection broken]\naws_kinesis_region=5%\n", nil,
 			"Z:13:1: [connection broken] aws_kinesis_region: a percent sign must be written as %%"},
 		{"the name is no path", "[zookeeper]\nhosts=zk\n[connection a/b]\naws_kinesis_region=us-west-2\n", nil,
-			`Z:3:1: connection: "a/b" is not a connection's name: letters, digits and ._- only, at most 128, not beginning with a dot or dash`},
+			`Z:3:1: connection: "a/b" is not a connection's name: at most 128 letters, digits and ._-; no dot or dash first`},
 		{"region and stream", "[zookeeper]\nhosts=zk\n[gerrit]\naws_kinesis_region=US West\naws_kinesis_stream=a b\n", nil,
 			`Z:4:1: aws.region: "US West" is not a region's name, such as us-west-2
 Z:5:1: stream: "a b" is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'`},
