@@ -21,7 +21,6 @@ const maxRequest = 900_000
 // payload grows by a third. Their texts are clipped as they are written.
 var limits = gerritstream.Limits{Items: 100, Weight: 600_000}
 
-// Commit implements gerritstream.Term.
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	t.activity.beginCommit()
 	err := t.commit(ctx, &c)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// hosts offers the servers in turn, by name: a name is resolved at each
-// connection. It implements zk.HostProvider.
+// hosts is a zk.HostProvider that offers the servers in turn, by name: a name
+// is resolved at each connection.
 type hosts struct {
 	mu    sync.Mutex
 	names []string // under mu
@@ -26,14 +26,11 @@ func newHosts(names []string) *hosts {
 	return &hosts{names: names, next: -1, last: -1}
 }
 
-// Init implements zk.HostProvider. The names are known already.
-func (h *hosts) Init([]string) error { return nil }
+func (h *hosts) Init([]string) error { return nil } // the names are known already
+func (h *hosts) Len() int            { return len(h.names) }
 
-// Len implements zk.HostProvider.
-func (h *hosts) Len() int { return len(h.names) }
-
-// Next implements zk.HostProvider: all is set when every server was offered
-// since the last one that worked.
+// Next returns the next server; all is set when every server was offered since
+// the last one that worked.
 func (h *hosts) Next() (name string, all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -45,7 +42,7 @@ func (h *hosts) Next() (name string, all bool) {
 	return h.names[h.next], all
 }
 
-// Connected implements zk.HostProvider.
+// Connected notes that the server offered last works.
 func (h *hosts) Connected() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,7 +83,6 @@ func (l *link) resume() {
 	}
 }
 
-// Read implements net.Conn.
 func (l *link) Read(p []byte) (int, error) {
 	l.mu.Lock()
 	paused := l.paused
@@ -101,7 +97,7 @@ func (l *link) Read(p []byte) (int, error) {
 // watches.
 const opSetWatches = 101
 
-// Write implements net.Conn. The library writes one request at a time: length,
+// Write takes one request at a time, as the library writes them: length,
 // number, type, and the rest.
 func (l *link) Write(p []byte) (int, error) {
 	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
@@ -110,7 +106,6 @@ func (l *link) Write(p []byte) (int, error) {
 	return l.Conn.Write(p)
 }
 
-// Close implements net.Conn.
 func (l *link) Close() error {
 	l.resume()
 	return l.Conn.Close()

@@ -303,7 +303,7 @@ func (s *Store) compareMembers(
 	forward(fired)
 	nodes := make(map[string]node, len(names))
 	for _, name := range names {
-		n, fired, err := sess.watchPresent(ctx, s.at.member(name))
+		n, fired, err := sess.watchPresent(ctx, s.at.members()+"/"+name)
 		if err != nil {
 			return false, false, err
 		}

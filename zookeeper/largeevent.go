@@ -186,7 +186,6 @@ type chunker struct {
 	chunk []byte
 }
 
-// Write implements io.Writer.
 func (c *chunker) Write(p []byte) (int, error) {
 	for written := 0; ; {
 		if c.chunk == nil {

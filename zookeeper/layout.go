@@ -55,9 +55,7 @@ func (l layout) unprefixed(path string) string { return strings.TrimPrefix(path,
 
 func (l layout) origin() string             { return l.own + "/start" }
 func (l layout) members() string            { return l.own + "/members" }
-func (l layout) member(id string) string    { return l.members() + "/" + id }
 func (l layout) reports() string            { return l.own + "/reports" }
-func (l layout) report(id string) string    { return l.reports() + "/" + id }
 func (l layout) deadLetters() string        { return l.own + "/dead" }
 func (l layout) discardedCounts() string    { return l.own + "/discarded" }
 func (l layout) intents() string            { return l.own + "/intents" }

@@ -35,7 +35,9 @@ func OpenOperator(ctx context.Context, config Config) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Operator{store: s}
+	o := &Operator{store: s, deadLetters: deadLetterNames{
+		byID: map[gerritstream.EventID]string{}, read: map[string]bool{},
+	}}
 	if err := s.call(ctx, func(context.Context, *session) error { return nil }); err != nil {
 		_ = o.Close(ctx) // nothing is left behind
 		return nil, fmt.Errorf("open ZooKeeper store: %w", err)

@@ -33,15 +33,6 @@ type deadLetterNames struct {
 	read map[string]bool                 // under mu; the names in byID
 }
 
-func (l *deadLetterNames) put(id gerritstream.EventID, name string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.byID == nil {
-		l.byID, l.read = map[gerritstream.EventID]string{}, map[string]bool{}
-	}
-	l.byID[id], l.read[name] = name, true
-}
-
 // of returns the names that are known, and whether that is all of them.
 func (l *deadLetterNames) of(ids []gerritstream.EventID) (known map[gerritstream.EventID]string, all bool) {
 	l.mu.Lock()
@@ -57,24 +48,17 @@ func (l *deadLetterNames) of(ids []gerritstream.EventID) (known map[gerritstream
 	return known, all
 }
 
-// unread returns the names that were not read yet.
-func (l *deadLetterNames) unread(names []string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.DeleteFunc(names, func(name string) bool { return l.read[name] })
-}
-
 // DeadLetters implements gerritstream.Operator.
 func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.StoredDeadLetter, error] {
 	return func(yield func(gerritstream.StoredDeadLetter, error) bool) {
 		names, err := o.newestDeadLetters(ctx)
-		for page := range slices.Chunk(names, deadLetterPage) {
-			var letters []gerritstream.StoredDeadLetter
-			if letters, err = o.readDeadLetters(ctx, page); err != nil {
+		for some := range slices.Chunk(names, deadLetterPage) {
+			var page []gerritstream.StoredDeadLetter
+			if page, err = o.readDeadLetters(ctx, some); err != nil {
 				break
 			}
-			for i := range letters {
-				if !yield(letters[i], nil) {
+			for i := range page {
+				if !yield(page[i], nil) {
 					return
 				}
 			}
@@ -120,7 +104,7 @@ func (sess *session) syncedChildren(ctx context.Context, dir string) ([]string, 
 // that are gone are left out.
 func (o *Operator) readDeadLetters(
 	ctx context.Context, names []string,
-) (letters []gerritstream.StoredDeadLetter, err error) {
+) (found []gerritstream.StoredDeadLetter, err error) {
 	var nodes []node
 	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
 		nodes, err = sess.getAll(ctx, below(o.store.at.deadLetters(), names)...)
@@ -129,6 +113,9 @@ func (o *Operator) readDeadLetters(
 	if err != nil {
 		return nil, err
 	}
+	known := &o.deadLetters
+	known.mu.Lock()
+	defer known.mu.Unlock()
 	for i, n := range nodes {
 		if !n.present {
 			continue
@@ -143,12 +130,12 @@ func (o *Operator) readDeadLetters(
 			}
 			storekit.SetPayload(&d, n.data)
 		}
-		o.deadLetters.put(d.ID, names[i])
-		letters = append(letters, gerritstream.StoredDeadLetter{
+		known.byID[d.ID], known.read[names[i]] = names[i], true
+		found = append(found, gerritstream.StoredDeadLetter{
 			DeadLetter: d, StoredAt: storekit.FromMillis(n.stat.Ctime),
 		})
 	}
-	return letters, nil
+	return found, nil
 }
 
 // locate returns the names of dead letters, reading what was not read yet.
@@ -169,11 +156,15 @@ func (o *Operator) locate(
 	if err != nil {
 		return nil, err
 	}
-	for page := range slices.Chunk(o.deadLetters.unread(names), deadLetterPage) {
+	known := &o.deadLetters
+	known.mu.Lock()
+	names = slices.DeleteFunc(names, func(name string) bool { return known.read[name] })
+	known.mu.Unlock()
+	for page := range slices.Chunk(names, deadLetterPage) {
 		if _, err := o.readDeadLetters(ctx, page); err != nil {
 			return nil, err
 		}
-		if found, all = o.deadLetters.of(ids); all {
+		if found, all = known.of(ids); all {
 			break
 		}
 	}
@@ -184,11 +175,11 @@ func (o *Operator) locate(
 func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
 	found, err := o.locate(ctx, []gerritstream.EventID{id})
 	if err == nil {
-		var letters []gerritstream.StoredDeadLetter
-		letters, err = o.readDeadLetters(ctx, slices.Collect(maps.Values(found)))
-		for i := range letters {
-			if letters[i].DeadLetter.ID == id {
-				return letters[i], nil
+		var held []gerritstream.StoredDeadLetter
+		held, err = o.readDeadLetters(ctx, slices.Collect(maps.Values(found)))
+		for i := range held {
+			if held[i].DeadLetter.ID == id {
+				return held[i], nil
 			}
 		}
 	}

@@ -108,7 +108,9 @@ func writeLate[T any](
 	began := time.Now()
 	value, err := ask(ctx, sess, request, late)
 	if o := outcomeOf(err); o == succeeded || o == refused {
-		sess.prove(began)
+		sess.mu.Lock()
+		defer sess.mu.Unlock()
+		sess.lease.prove(began)
 	}
 	return value, err
 }

@@ -131,9 +131,7 @@ func (sess *session) confirmed(id int64, timeout time.Duration) {
 	first, same := sess.lease.id == 0, sess.lease.id == id
 	if first || same {
 		sess.lease.id, sess.lease.timeout, sess.lease.connected = id, timeout, true
-		if sess.link.began.After(sess.lease.proof) {
-			sess.lease.proof = sess.link.began
-		}
+		sess.lease.prove(sess.link.began)
 	}
 	if !first && sess.views.watching() {
 		sess.link.pause()
@@ -184,11 +182,9 @@ func (sess *session) dialTimeout() time.Duration {
 
 // prove notes that the servers' leader answered a request that began then: the
 // session was alive at that time.
-func (sess *session) prove(began time.Time) {
-	sess.mu.Lock()
-	defer sess.mu.Unlock()
-	if began.After(sess.lease.proof) {
-		sess.lease.proof = began
+func (l *lease) prove(began time.Time) {
+	if began.After(l.proof) {
+		l.proof = began
 	}
 }
 

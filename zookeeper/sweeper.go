@@ -43,11 +43,11 @@ func (w *sweeper) add(sess *session, root, name string) {
 	w.wake.Set()
 }
 
-// drop forgets the lock node of a candidacy, which is known to be gone.
-func (w *sweeper) drop(name string) {
+// forget drops orphans that will not come again.
+func (w *sweeper) forget(gone func(*orphan) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.orphans = slices.DeleteFunc(w.orphans, func(o *orphan) bool { return o.name == name })
+	w.orphans = slices.DeleteFunc(w.orphans, gone)
 }
 
 // sweep removes orphans until Close. Those of a session that is over are gone
@@ -67,24 +67,17 @@ func (s *Store) sweep() {
 		orphans := slices.Clone(w.orphans)
 		w.mu.Unlock()
 		for _, o := range orphans {
-			if s.removeOrphan(o) {
-				w.mu.Lock()
-				w.orphans = slices.DeleteFunc(w.orphans, func(p *orphan) bool { return p == o })
-				w.mu.Unlock()
+			if !o.session.isOver() {
+				ctx, cancel := context.WithTimeout(s.life.ctx, callPatience)
+				err := o.session.removeLockNodes(ctx, o.root, o.name)
+				cancel()
+				if err != nil || time.Since(o.since) <= sweepFor {
+					continue
+				}
 			}
+			w.forget(func(p *orphan) bool { return p == o })
 		}
 	}
-}
-
-// removeOrphan removes a lock node, and reports whether it will not come again.
-func (s *Store) removeOrphan(o *orphan) bool {
-	if o.session.isOver() {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(s.life.ctx, callPatience)
-	defer cancel()
-	err := o.session.removeLockNodes(ctx, o.root, o.name)
-	return err == nil && time.Since(o.since) > sweepFor
 }
 
 // removeLockNodes removes the lock nodes of a candidacy.

@@ -17,6 +17,8 @@ var (
 	errMoved    = errors.New("the position was changed by an operator or another process")
 )
 
+var _ gerritstream.Term = (*term)(nil)
+
 // term is one leadership of one shard. It lasts as long as its lock node, which
 // only this session can keep.
 type term struct {
@@ -61,19 +63,11 @@ func (n *node) version() int32 {
 	return n.stat.Version
 }
 
-// Context implements gerritstream.Term.
-func (t *term) Context() context.Context { return t.ctx }
-
-// Number implements gerritstream.Term.
-func (t *term) Number() uint64 { return t.lock.number }
-
-// Beginning implements gerritstream.Term.
+func (t *term) Context() context.Context          { return t.ctx }
+func (t *term) Number() uint64                    { return t.lock.number }
 func (t *term) Beginning() gerritstream.Beginning { return t.beginning }
+func (t *term) Limits() gerritstream.Limits       { return limits }
 
-// Limits implements gerritstream.Term.
-func (t *term) Limits() gerritstream.Limits { return limits }
-
-// Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
 	s := t.store
 	t.finish(errResigned)
@@ -92,7 +86,7 @@ func (t *term) Resign(ctx context.Context) error {
 	})
 	switch {
 	case err == nil:
-		s.sweeper.drop(t.lock.candidacy)
+		s.sweeper.forget(func(o *orphan) bool { return o.name == t.lock.candidacy })
 		return nil
 	case s.stopped():
 		err = errClosed

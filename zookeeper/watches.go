@@ -54,16 +54,6 @@ type seen struct {
 	names []string // of its children
 }
 
-// same compares what was read at two times.
-func (key viewKey) same(a, b *seen) bool {
-	x, y := &a.node, &b.node
-	same := x.stat.Mzxid == y.stat.Mzxid
-	if key.kind == viewChildren {
-		same = x.stat.Pzxid == y.stat.Pzxid
-	}
-	return same && x.present == y.present && x.stat.Czxid == y.stat.Czxid
-}
-
 const (
 	// recheckAfter is how long a watch is waited for. A lost one would leave a
 	// shard without a leader.
@@ -183,7 +173,13 @@ func (vs *views) store(key viewKey, generation int, s seen, set bool) (fired <-c
 	if v == nil || v.generation != generation { // something happened meanwhile
 		return alreadyFired, false
 	}
-	same := v.known && key.same(&v.seen, &s)
+	was, is := &v.seen.node, &s.node
+	same := v.known && was.present == is.present && was.stat.Czxid == is.stat.Czxid
+	if key.kind == viewChildren {
+		same = same && was.stat.Pzxid == is.stat.Pzxid
+	} else {
+		same = same && was.stat.Mzxid == is.stat.Mzxid
+	}
 	if !same {
 		vs.expireLocked(v)
 		v.trust = 0

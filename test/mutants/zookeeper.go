@@ -117,8 +117,8 @@ var zookeeperMutants = []mutant{
 	{
 		name: "ZooKeeper: a session is trusted from when its connection was confirmed",
 		file: "zookeeper/session.go",
-		old:  "			sess.lease.proof = sess.link.began\n",
-		new:  "			sess.lease.proof = time.Now()\n",
+		old:  "		sess.lease.prove(sess.link.began)\n",
+		new:  "		sess.lease.prove(time.Now())\n",
 		pkg:  "./zookeeper", tests: "TestAConnectionProvesFromItsBeginning",
 	},
 	{
