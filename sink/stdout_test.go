@@ -188,7 +188,7 @@ func TestShardsDoNotMix(t *testing.T) {
 	}
 }
 
-// failing takes so many bytes and then fails once for each limit.
+// failing fails once for each limit, after that many bytes.
 type failing struct {
 	limits []int
 	out    bytes.Buffer
@@ -284,8 +284,8 @@ func TestLargeDeliveries(t *testing.T) {
 	}
 }
 
-// TestReaderThatDoesNotRead: Deliver and Close end with their context, and what
-// was under way keeps its own copy.
+// TestReaderThatDoesNotRead: Deliver and Close end with their context, and a
+// write that is under way has its own copy of the bytes.
 func TestReaderThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()
@@ -357,7 +357,7 @@ func TestReaderIsGone(t *testing.T) {
 	}
 }
 
-// TestOtherErrorsPass: a full disk is not the end.
+// TestOtherErrorsPass: a full disk is not final.
 func TestOtherErrorsPass(t *testing.T) {
 	f := &failing{limits: []int{5}}
 	s := sink.NewStdout(f, "gerrit")
@@ -405,8 +405,8 @@ func TestAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	// It is a channel and a goroutine a write; the race detector makes
-	// encoding/json allocate for some entries as well.
+	// A write needs a channel and a goroutine; with the race detector
+	// encoding/json allocates for some entries as well.
 	if allocated >= 100 {
 		t.Errorf("%v allocations for 100 entries", allocated)
 	}

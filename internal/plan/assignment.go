@@ -169,7 +169,8 @@ func (a *assigner) standBy(shards []gerritstream.ShardID) {
 	var unmet []gerritstream.ShardID
 	for _, shard := range shards {
 		candidates := a.group.Candidates[shard]
-		if !slices.ContainsFunc(candidates[:min(2, len(candidates))], func(c gerritstream.Candidate) bool { return c.Foreign }) {
+		isForeign := func(c gerritstream.Candidate) bool { return c.Foreign }
+		if !slices.ContainsFunc(candidates[:min(2, len(candidates))], isForeign) {
 			continue
 		}
 		at := slices.IndexFunc(candidates, func(c gerritstream.Candidate) bool {
@@ -232,7 +233,9 @@ func is(c gerritstream.Candidate, member string) bool { return !c.Foreign && c.M
 
 // StandsBy returns the shards that a foreign process leads and this process
 // stands by for.
-func (a Assignment) StandsBy(shards []gerritstream.ShardID, group gerritstream.GroupState) (all []gerritstream.ShardID) {
+func (a Assignment) StandsBy(
+	shards []gerritstream.ShardID, group gerritstream.GroupState,
+) (all []gerritstream.ShardID) {
 	for _, shard := range shards {
 		if c := group.Candidates[shard]; len(c) > 0 && c[0].Foreign && a.Standby[shard] == group.Self {
 			all = append(all, shard)

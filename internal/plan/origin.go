@@ -67,7 +67,9 @@ func NextOrigin(
 }
 
 // startingPosition turns the wish of an operator into a position in the stream.
-func startingPosition(want gerritstream.StartingPosition, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
+func startingPosition(
+	want gerritstream.StartingPosition, l gerritstream.Listing,
+) (from gerritstream.StartingPosition, err error) {
 	at := want.Time
 	switch {
 	case want.TrimHorizon:
@@ -75,7 +77,7 @@ func startingPosition(want gerritstream.StartingPosition, l gerritstream.Listing
 	case at.IsZero():
 		return gerritstream.StartingPosition{Time: l.Now.Add(-LatestSlack)}, nil
 	case at.After(l.Now.Add(clockTolerance)):
-		return gerritstream.StartingPosition{}, FutureStart(at, l.Now)
+		return from, FutureStart(at, l.Now)
 	}
 	if at.Before(l.Stream.Created) {
 		at = l.Stream.Created

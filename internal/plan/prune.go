@@ -51,7 +51,9 @@ func Prune(stored gerritstream.Stored, l gerritstream.Listing) PrunePlan {
 
 // neededFor returns why the position of a shard that is not listed is still
 // needed; "": it is not.
-func neededFor(id gerritstream.ShardID, stored gerritstream.Stored, listed []gerritstream.Shard, horizon time.Time) string {
+func neededFor(
+	id gerritstream.ShardID, stored gerritstream.Stored, listed []gerritstream.Shard, horizon time.Time,
+) string {
 	pos := stored.Positions[id].Position
 	switch {
 	case pos.Unreadable != nil:

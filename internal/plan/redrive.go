@@ -37,9 +37,11 @@ func Redrive(d *gerritstream.DeadLetter, classify gerritstream.Classifier) (gerr
 	case d.Reason == gerritstream.ReasonAggregate:
 		return refuse(d.Reason, d.Detail)
 	case len(d.Payload) < d.Length:
-		return gerritstream.Entry{}, fmt.Errorf("dead letter %s: %w: %d of %d bytes", d.ID, gerritstream.ErrTruncated, len(d.Payload), d.Length)
+		return gerritstream.Entry{},
+			fmt.Errorf("dead letter %s: %w: %d of %d bytes", d.ID, gerritstream.ErrTruncated, len(d.Payload), d.Length)
 	}
-	v := classify(d.Shard, &gerritstream.Record{Seq: d.Seq, Sub: d.Sub, Last: true, Arrived: d.Arrived, Data: d.Payload})
+	r := gerritstream.Record{Seq: d.Seq, Sub: d.Sub, Last: true, Arrived: d.Arrived, Data: d.Payload}
+	v := classify(d.Shard, &r)
 	switch {
 	case v.Bad != "":
 		return refuse(v.Bad, v.Detail)

@@ -147,7 +147,8 @@ func EarliestArrival(
 }
 
 func earliestArrival(
-	shard gerritstream.ShardID, stored gerritstream.Stored, listed []gerritstream.Shard, seen map[gerritstream.ShardID]bool,
+	shard gerritstream.ShardID, stored gerritstream.Stored, listed []gerritstream.Shard,
+	seen map[gerritstream.ShardID]bool,
 ) (earliest time.Time) {
 	i := slices.IndexFunc(listed, func(s gerritstream.Shard) bool { return s.ID == shard })
 	if i < 0 || len(listed[i].Parents) == 0 || seen[shard] {
