@@ -47,16 +47,16 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	a, b := cl.open(zookeeper.Config{Process: "ours-1"}), cl.open(zookeeper.Config{Process: "ours-2"})
-	election, lock := peers.StartContender(t, cl.kazoo()), peers.StartContender(t, cl.kazoo())
+	election, lock := peers.StartCandidate(t, cl.kazoo()), peers.StartCandidate(t, cl.kazoo())
 
 	first := elect(t, a, shardA)
-	election.Contend(t, pythonElection, "")
+	election.Campaign(t, pythonElection, "")
 	eventually(t, "Python is in line", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
 	second := campaign(t, cl, b)
-	lock.ContendByLock(t, pythonElection, "zuul-2")
+	lock.CampaignByLock(t, pythonElection, "zuul-2")
 	eventually(t, "all are in line", func() bool { return len(cl.children(cl.election(shardA))) == 4 })
 	want := []string{"gerritstream ours-1", "", "gerritstream ours-2", "zuul-2"}
-	if got := election.Contenders(t, pythonElection); !slices.Equal(got, want) {
+	if got := election.Candidates(t, pythonElection); !slices.Equal(got, want) {
 		t.Errorf("kazoo sees %q, want %q", got, want)
 	}
 	line := groupState(t, a, shardA).Candidates[shardA]
@@ -127,8 +127,8 @@ func TestRealPythonZombie(t *testing.T) {
 			if tc.begin > 0 {
 				cl.python(shardA, quoted(tc.begin))
 			}
-			zombie := peers.StartContender(t, cl.kazoo())
-			zombie.Contend(t, pythonElection, "")
+			zombie := peers.StartCandidate(t, cl.kazoo())
+			zombie.Campaign(t, pythonElection, "")
 			zombie.AwaitLead(t, pythonElection)
 			if _, err := zombie.ReadCheckpoint(t, pythonState); err != nil {
 				t.Fatal(err)
@@ -249,7 +249,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = store.Close(t.Context()) }()
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: ensemble.Hosts() + cl.chroot, SessionTimeout: steady})
+	python := peers.StartCandidate(t, peers.KazooOptions{Hosts: ensemble.Hosts() + cl.chroot, SessionTimeout: steady})
 
 	stop := make(chan struct{})
 	var committing sync.WaitGroup
@@ -258,7 +258,7 @@ func TestRollingRestart(t *testing.T) {
 	for i := range shards {
 		ids[i] = gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))
 		term := elect(t, store, ids[i])
-		python.Contend(t, zuulRoot+"/election-aws_kinesis_"+string(ids[i]), "")
+		python.Campaign(t, zuulRoot+"/election-aws_kinesis_"+string(ids[i]), "")
 		committing.Go(func() {
 			pace := time.NewTicker(10 * time.Millisecond)
 			defer pace.Stop()

@@ -105,8 +105,8 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 	cl := newCluster(t, single)
 	o := openOperator(t, cl.config(zookeeper.Config{}))
 	cl.python(shardA, quoted(3))
-	python := peers.StartContender(t, cl.kazoo())
-	python.Contend(t, pythonElection, "")
+	python := peers.StartCandidate(t, cl.kazoo())
+	python.Campaign(t, pythonElection, "")
 	lock := python.AwaitLead(t, pythonElection)
 	if _, err := python.ReadCheckpoint(t, pythonState); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@
 //
 // # kazoo
 //
-// [StartContender] starts a Python process that stands in elections with kazoo,
+// [StartCandidate] starts a Python process that campaigns with kazoo,
 // leads, writes checkpoints as Zuul's listener does, and becomes a zombie.
 // [StartReader] starts one that consumes the queue as Zuul's scheduler does and
 // stumbles over whatever that would. Both are written from what Zuul was seen

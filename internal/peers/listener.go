@@ -6,7 +6,7 @@ import (
 )
 
 //go:embed python/listener.py
-var listenerProgram string
+var listenerScript string
 
 // ListenerOptions says what a Listener listens to.
 type ListenerOptions struct {
@@ -24,7 +24,7 @@ type ListenerOptions struct {
 // checkpoint by the steps of Zuul's Python listener, with that one's mistakes:
 // its history tells which. It ends with the test. Its methods are for one
 // goroutine at a time.
-type Listener struct{ program *program }
+type Listener struct{ program *script }
 
 // StartListener starts a listener, which stands in the election soon after. It
 // needs [Kazoo] and [Boto3].
@@ -33,7 +33,7 @@ func StartListener(tb testing.TB, opts ListenerOptions) *Listener {
 	Require(tb, Kazoo, Boto3)
 	args := append(opts.Kazoo.args(), "--root", opts.Root, "--shard", opts.Shard, "--stream", opts.Stream,
 		"--endpoint", opts.Endpoint, "--process", opts.Process, "--history", opts.History)
-	return &Listener{startProgram(tb, "listener", listenerProgram, args...)}
+	return &Listener{startScript(tb, "listener", listenerScript, args...)}
 }
 
 // Freeze stops the process where it stands: its session expires, and it will

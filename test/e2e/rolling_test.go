@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestZooKeeperIsRestartedNodeByNode under traffic, with a Python contender
-// queued behind each shard: nothing changes hands, and Zuul gets each event
+// TestZooKeeperIsRestartedNodeByNode under traffic, with a Python candidate
+// waiting for each shard: nothing changes hands, and Zuul gets each event
 // once.
 func TestZooKeeperIsRestartedNodeByNode(t *testing.T) {
 	t.Parallel()
@@ -38,9 +38,9 @@ func TestZooKeeperIsRestartedNodeByNode(t *testing.T) {
 		return n
 	}
 	eventually(t, "all shards are led", func() bool { return len(elections()) == 4 })
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: hosts, SessionTimeout: session})
+	python := peers.StartCandidate(t, peers.KazooOptions{Hosts: hosts, SessionTimeout: session})
 	for shard := range elections() {
-		python.Contend(t, zuulRoot+"/election-aws_kinesis_"+string(shard), "zuul01")
+		python.Campaign(t, zuulRoot+"/election-aws_kinesis_"+string(shard), "zuul01")
 	}
 	flow := startFlow(t, newTraffic(5), peers.Putter{Endpoint: endpoint, Stream: streamName, Batch: 10, Pause: 50 * time.Millisecond})
 	for _, server := range ensemble.Servers {

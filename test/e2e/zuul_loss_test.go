@@ -26,7 +26,7 @@ func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	})
 	stop(t, first)
 	c.put(t, 2) // the first is passed by Python, the second is handled
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: c.hosts})
+	python := peers.StartCandidate(t, peers.KazooOptions{Hosts: c.hosts})
 	shard, second := c.behind(2)
 	if err := python.WriteCheckpoint(t, zuulRoot+"/checkpoint-aws_kinesis_"+shard, second); err != nil {
 		t.Fatal(err)

@@ -216,9 +216,9 @@ func (c *cluster) putAside(t *testing.T, payload []byte) gerritstream.EventID {
 func TestStatusTellsZuulApart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	python := peers.StartContender(t, peers.KazooOptions{Hosts: c.hosts})
+	python := peers.StartCandidate(t, peers.KazooOptions{Hosts: c.hosts})
 	const election = zuulRoot + "/election-aws_kinesis_shardId-000000000000"
-	python.Contend(t, election, "")
+	python.Campaign(t, election, "")
 	python.AwaitLead(t, election)
 	for range 3 {
 		python.Put(t, zuulRoot, json.RawMessage(`{"type":"change-merged"}`))
@@ -228,7 +228,7 @@ func TestStatusTellsZuulApart(t *testing.T) {
 	var s status
 	eventually(t, "the process shows and stands in line", func() bool {
 		s = readStatusOf(t, c.store())
-		return len(s.Processes) == 1 && len(python.Contenders(t, election)) == 2
+		return len(s.Processes) == 1 && len(python.Candidates(t, election)) == 2
 	})
 	if len(s.Shards) != 1 || s.Shards[0].Leader != "Zuul (Python)" || !s.Shards[0].Foreign || s.Queue != 3 || s.leads(p) != 0 {
 		t.Errorf("the status is %+v", s)
@@ -244,8 +244,8 @@ func TestStatusTellsZuulApart(t *testing.T) {
 		t.Errorf("the status is %+v", s)
 	}
 
-	python.Contend(t, election, "") // it would be next, and is told of no time
-	eventually(t, "Python stands in line", func() bool { return len(python.Contenders(t, election)) == 2 })
+	python.Campaign(t, election, "") // it would be next, and is told of no time
+	eventually(t, "Python stands in line", func() bool { return len(python.Candidates(t, election)) == 2 })
 	c.gerritstream(t, 1, "checkpoint", "set", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint,
 		"--all", "--to", "trim-horizon", "--dry-run")
 }

@@ -1,4 +1,4 @@
-"""What contender.py, listener.py and reader.py begin with: a kazoo session, commands and answers.
+"""What candidate.py, listener.py and reader.py begin with: a kazoo session, commands and answers.
 
 Standard input: a command a line, a JSON object whose "do" names it. Its end ends the program.
 Standard output: a JSON object a line, whose "is" says what it is. Every command is answered by one line; others come by

@@ -18,7 +18,7 @@ import (
 )
 
 //go:embed python/put.py
-var putProgram string
+var putScript string
 
 // Event is what a Putter puts: the bytes of one record and the key that chooses
 // its shard. The key has no tab or newline.
@@ -67,7 +67,7 @@ func (p Putter) Put(tb testing.TB, events []Event) []Put {
 func (p Putter) PutTo(ctx context.Context, events iter.Seq[Event], out io.Writer) error {
 	lines := newLines(events)
 	defer lines.stop()
-	cmd := PythonCommand(ctx, putProgram, p.args()...)
+	cmd := PythonCommand(ctx, putScript, p.args()...)
 	cmd.Stdin = lines
 	cmd.Stdout = out
 	var stderr bytes.Buffer

@@ -1,5 +1,5 @@
-"""Contends for shards as Zuul's Python listener does, with kazoo's own Election or Lock, and does what that one does while it
-leads, on command: also when it only believes that it leads.
+"""Campaigns for shards as Zuul's Python listener does, with kazoo's own Election or Lock. While it leads, or only believes
+that it leads, it does what that listener does, on command.
 """
 
 import time
@@ -9,7 +9,7 @@ from kazoo.exceptions import CancelledError, KazooException, NoNodeError
 
 
 class Candidacy:
-    """Stands for one election in a thread of its own, and leads until it is told to resign."""
+    """A campaign in a thread of its own, which leads until it is told to resign."""
 
     def __init__(self, client, path, identifier, how):
         self.path = path
@@ -81,21 +81,21 @@ class Checkpoint:
             self.version = 0
 
 
-class Contender:
+class Candidate:
     def __init__(self, client):
         self.client = client
         self.candidacies = {}
         self.checkpoints = {}
 
-    def contend(self, path, identifier, how):
+    def campaign(self, path, identifier, how):
         if path in self.candidacies:
-            raise ValueError("contends already for " + path)
+            raise ValueError("campaigns already for " + path)
         self.candidacies[path] = Candidacy(self.client, path, identifier, how)
 
     def resign(self, path):
         self.candidacies.pop(path).resign()
 
-    def contenders(self, path):
+    def candidates(self, path):
         return {"identifiers": self.client.Lock(path).contenders()}
 
     def read(self, path):
@@ -129,10 +129,10 @@ class Contender:
 def main():
     args = arguments().parse_args()
     client = connect(args)
-    contender = Contender(client)
+    candidate = Candidate(client)
     say("ready")
     for command in commands():
-        do = getattr(contender, command.pop("do"))
+        do = getattr(candidate, command.pop("do"))
         try:
             say("done", **(do(**command) or {}))
         except (KazooException, ValueError, KeyError, TypeError) as error:

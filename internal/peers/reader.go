@@ -22,7 +22,7 @@ var payloadScript string
 // drop an event, keep it for ever, or stop. It ends with the test. Its methods
 // are for one goroutine at a time; their error is a [Stumble] where it
 // stumbled, after which the reader has ended, with exit code 1.
-type Reader struct{ program *program }
+type Reader struct{ program *script }
 
 // Stumble is what Zuul would not get past.
 type Stumble struct {
@@ -61,13 +61,13 @@ type ZuulCheckpoint struct {
 // what it needs below that. It needs [Kazoo].
 func StartReader(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startProgram(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root)...)}
+	return &Reader{startScript(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root)...)}
 }
 
 // StartObserver starts a reader that creates nothing.
 func StartObserver(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startProgram(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root, "--touch-nothing")...)}
+	return &Reader{startScript(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root, "--touch-nothing")...)}
 }
 
 // Read reads all events that are queued and leaves them there.

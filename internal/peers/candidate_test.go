@@ -49,23 +49,23 @@ func (q *queue) get(t *testing.T, path string) string {
 	return string(data)
 }
 
-func TestContendersLeadOneAfterTheOther(t *testing.T) {
+func TestCandidatesLeadOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	first, second := peers.StartContender(t, q.kazoo), peers.StartContender(t, q.kazoo)
-	first.Contend(t, electionPath, "first")
+	first, second := peers.StartCandidate(t, q.kazoo), peers.StartCandidate(t, q.kazoo)
+	first.Campaign(t, electionPath, "first")
 	if node := first.AwaitLead(t, electionPath); !slices.Equal(q.lockNodes(t), []string{node}) {
 		t.Errorf("%s leads, the nodes are %q", node, q.lockNodes(t))
 	}
-	second.ContendByLock(t, electionPath, "second")
+	second.CampaignByLock(t, electionPath, "second")
 	q.awaitLockNodes(t, 2)
-	first.Contend(t, electionPath+"9", "another shard")
+	first.Campaign(t, electionPath+"9", "another shard")
 	first.AwaitLead(t, electionPath+"9")
 	if second.Leads(t, electionPath) || !first.Leads(t, electionPath) {
 		t.Error("the second leads beside the first")
 	}
-	if got := first.Contenders(t, electionPath); !slices.Equal(got, []string{"first", "second"}) {
-		t.Errorf("contenders: %q", got)
+	if got := first.Candidates(t, electionPath); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("candidates: %q", got)
 	}
 	first.Resign(t, electionPath)
 	second.AwaitLead(t, electionPath)
@@ -73,7 +73,7 @@ func TestContendersLeadOneAfterTheOther(t *testing.T) {
 		t.Error("the first believes that it leads after it resigned")
 	}
 	// One that waits resigns as well, and comes again behind all others.
-	first.Contend(t, electionPath, "first again")
+	first.Campaign(t, electionPath, "first again")
 	q.awaitLockNodes(t, 2)
 	first.Resign(t, electionPath)
 	q.awaitLockNodes(t, 1)
@@ -81,10 +81,10 @@ func TestContendersLeadOneAfterTheOther(t *testing.T) {
 	q.awaitLockNodes(t, 0)
 }
 
-func TestContenderWritesCheckpointsAsPythonDoes(t *testing.T) {
+func TestCandidateWritesCheckpointsAsPythonDoes(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	c := peers.StartContender(t, q.kazoo)
+	c := peers.StartCandidate(t, q.kazoo)
 	shard := 0
 	for _, test := range []struct {
 		name   string
@@ -140,18 +140,18 @@ func TestContenderWritesCheckpointsAsPythonDoes(t *testing.T) {
 	}
 }
 
-func TestAFrozenContenderBecomesAZombie(t *testing.T) {
+func TestAFrozenCandidateBecomesAZombie(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	q.kazoo.SessionTimeout = time.Second
 	q.create(t, checkpointPath, `{"checkpoint": "1"}`)
-	zombie, heir := peers.StartContender(t, q.kazoo), peers.StartContender(t, q.kazoo)
-	zombie.Contend(t, electionPath, "zombie")
+	zombie, heir := peers.StartCandidate(t, q.kazoo), peers.StartCandidate(t, q.kazoo)
+	zombie.Campaign(t, electionPath, "zombie")
 	zombie.AwaitLead(t, electionPath)
 	if _, err := zombie.ReadCheckpoint(t, checkpointPath); err != nil {
 		t.Fatal(err)
 	}
-	heir.Contend(t, electionPath, "heir")
+	heir.Campaign(t, electionPath, "heir")
 	q.awaitLockNodes(t, 2)
 	zombie.Freeze(t)
 	heir.AwaitLead(t, electionPath)
@@ -179,12 +179,12 @@ func TestAFrozenContenderBecomesAZombie(t *testing.T) {
 	}
 }
 
-func TestAKilledContendersSessionOutlivesIt(t *testing.T) {
+func TestAKilledCandidatesSessionOutlivesIt(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	q.kazoo.SessionTimeout = time.Second
-	c := peers.StartContender(t, q.kazoo)
-	c.Contend(t, electionPath, "killed")
+	c := peers.StartCandidate(t, q.kazoo)
+	c.Campaign(t, electionPath, "killed")
 	c.AwaitLead(t, electionPath)
 	c.Kill()
 	if n := len(q.lockNodes(t)); n != 1 {
@@ -201,8 +201,8 @@ func TestKazooConnectsOverTLSBelowAChroot(t *testing.T) {
 	conn := connect(t, server.Hosts())
 	chroot := peers.Chroot(t, server)
 	opts := peers.KazooOptions{Hosts: server.SecureHosts() + chroot, CA: certs.CA, Client: certs.Client}
-	c := peers.StartContender(t, opts)
-	c.Contend(t, electionPath, "over TLS")
+	c := peers.StartCandidate(t, opts)
+	c.Campaign(t, electionPath, "over TLS")
 	c.AwaitLead(t, electionPath)
 	if exists, _, err := conn.Exists(chroot + electionPath); !exists || err != nil {
 		t.Errorf("the election below the chroot: %v, %v", exists, err)

@@ -2,20 +2,20 @@ package peers
 
 import (
 	"context"
-	_ "embed" // contender.py
+	_ "embed" // candidate.py
 	"encoding/json"
 	"fmt"
 	"testing"
 )
 
-//go:embed python/contender.py
-var contenderProgram string
+//go:embed python/candidate.py
+var candidateScript string
 
 // Candidate is a Python process with one kazoo session that stands for
 // leaderships and does what Zuul's Python listener does with them. It ends with
 // the test. Its methods are for one goroutine at a time.
 type Candidate struct {
-	program *program
+	program *script
 	leads   map[string]string // lock nodes by path
 	failed  error
 }
@@ -29,30 +29,30 @@ type Refusal struct {
 // Error implements error.
 func (r *Refusal) Error() string { return r.Exception + ": " + r.Detail }
 
-// StartContender starts a contender that contends for nothing yet. It needs
+// StartCandidate starts a candidate that campaigns for nothing yet. It needs
 // [Kazoo].
-func StartContender(tb testing.TB, opts KazooOptions) *Candidate {
+func StartCandidate(tb testing.TB, opts KazooOptions) *Candidate {
 	tb.Helper()
-	return &Candidate{program: startProgram(tb, "contender", contenderProgram, opts.args()...), leads: map[string]string{}}
+	return &Candidate{program: startScript(tb, "candidate", candidateScript, opts.args()...), leads: map[string]string{}}
 }
 
-// Contend joins the kazoo Election at a path,
+// Campaign joins the kazoo Election at a path,
 // "R/election-aws_kinesis_<ShardId>", under an identifier, and does not wait.
 // Once elected it leads until Resign, whatever becomes of its session: it is
 // for Zuul's own checks to stop a zombie, and there are none.
-func (c *Candidate) Contend(tb testing.TB, path, identifier string) {
+func (c *Candidate) Campaign(tb testing.TB, path, identifier string) {
 	tb.Helper()
-	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "election"})
+	c.must(tb, "campaign", map[string]any{"path": path, "identifier": identifier, "how": "election"})
 }
 
-// ContendByLock is Contend with a kazoo Lock, which is what an Election is made
+// CampaignByLock is Campaign with a kazoo Lock, which is what an Election is made
 // of.
-func (c *Candidate) ContendByLock(tb testing.TB, path, identifier string) {
+func (c *Candidate) CampaignByLock(tb testing.TB, path, identifier string) {
 	tb.Helper()
-	c.must(tb, "contend", map[string]any{"path": path, "identifier": identifier, "how": "lock"})
+	c.must(tb, "campaign", map[string]any{"path": path, "identifier": identifier, "how": "lock"})
 }
 
-// AwaitLead returns once the contender has been elected at a path, with the
+// AwaitLead returns once the candidate has been elected at a path, with the
 // name of its lock node.
 func (c *Candidate) AwaitLead(tb testing.TB, path string) (node string) {
 	tb.Helper()
@@ -69,7 +69,7 @@ func (c *Candidate) AwaitLead(tb testing.TB, path string) (node string) {
 	return c.leads[path]
 }
 
-// Leads reports whether the contender believes, now, that it leads at a path.
+// Leads reports whether the candidate believes, now, that it leads at a path.
 func (c *Candidate) Leads(tb testing.TB, path string) bool {
 	tb.Helper()
 	c.must(tb, "session", nil) // all that came before its answer has been said
@@ -84,12 +84,12 @@ func (c *Candidate) Resign(tb testing.TB, path string) {
 	delete(c.leads, path)
 }
 
-// Contenders returns the identifiers of all who contend at a path, as kazoo
+// Candidates returns the identifiers of all candidates at a path, as kazoo
 // sees them, the leader first.
-func (c *Candidate) Contenders(tb testing.TB, path string) []string {
+func (c *Candidate) Candidates(tb testing.TB, path string) []string {
 	tb.Helper()
 	var reply struct{ Identifiers []string }
-	c.decode(tb, c.must(tb, "contenders", map[string]any{"path": path}), &reply)
+	c.decode(tb, c.must(tb, "candidates", map[string]any{"path": path}), &reply)
 	return reply.Identifiers
 }
 
@@ -131,7 +131,7 @@ func (c *Candidate) Put(tb testing.TB, root string, payload json.RawMessage) {
 func (c *Candidate) Freeze(tb testing.TB) {
 	tb.Helper()
 	if err := freeze(c.program.child.cmd.Process); err != nil {
-		tb.Fatalf("freeze contender: %v", err)
+		tb.Fatalf("freeze candidate: %v", err)
 	}
 }
 
@@ -139,7 +139,7 @@ func (c *Candidate) Freeze(tb testing.TB) {
 func (c *Candidate) Thaw(tb testing.TB) {
 	tb.Helper()
 	if err := c.program.child.signal(thawSignal); err != nil {
-		tb.Fatalf("thaw contender: %v", err)
+		tb.Fatalf("thaw candidate: %v", err)
 	}
 }
 
@@ -148,7 +148,7 @@ func (c *Candidate) Thaw(tb testing.TB) {
 func (c *Candidate) Stop(tb testing.TB) {
 	tb.Helper()
 	if code, err := c.program.end(); err != nil || code != 0 {
-		tb.Fatalf("stop contender: exit code %d, %v", code, err)
+		tb.Fatalf("stop candidate: exit code %d, %v", code, err)
 	}
 }
 
@@ -160,12 +160,12 @@ func (c *Candidate) must(tb testing.TB, name string, args map[string]any) messag
 	tb.Helper()
 	m, err := c.do(tb, name, args)
 	if err != nil {
-		tb.Fatalf("contender: %s: %v", name, err)
+		tb.Fatalf("candidate: %s: %v", name, err)
 	}
 	return m
 }
 
-// do has the contender do something. The error is a *Refusal; all others fail
+// do has the candidate do something. The error is a *Refusal; all others fail
 // the test.
 func (c *Candidate) do(tb testing.TB, name string, args map[string]any) (message, error) {
 	tb.Helper()
@@ -177,7 +177,7 @@ func (c *Candidate) do(tb testing.TB, name string, args map[string]any) (message
 	}
 	m, err := c.program.do(ctx, command, c.note)
 	if err != nil {
-		tb.Fatalf("contender: %s: %v", name, err)
+		tb.Fatalf("candidate: %s: %v", name, err)
 	}
 	c.check(tb)
 	if m.Is == "refused" {
@@ -186,7 +186,7 @@ func (c *Candidate) do(tb testing.TB, name string, args map[string]any) (message
 	return m, nil
 }
 
-// note keeps what the contender says by itself.
+// note keeps what the candidate says by itself.
 func (c *Candidate) note(m message) {
 	var at struct{ Path, Node string }
 	if err := json.Unmarshal(m.line, &at); err != nil {
@@ -204,13 +204,13 @@ func (c *Candidate) note(m message) {
 func (c *Candidate) check(tb testing.TB) {
 	tb.Helper()
 	if c.failed != nil {
-		tb.Fatalf("contender: %v", c.failed)
+		tb.Fatalf("candidate: %v", c.failed)
 	}
 }
 
 func (c *Candidate) decode(tb testing.TB, m message, into any) {
 	tb.Helper()
 	if err := json.Unmarshal(m.line, into); err != nil {
-		tb.Fatalf("contender: %v", err)
+		tb.Fatalf("candidate: %v", err)
 	}
 }

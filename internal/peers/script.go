@@ -15,7 +15,7 @@ import (
 )
 
 //go:embed python/session.py
-var sessionProgram string
+var sessionScript string
 
 // KazooOptions says how a program with kazoo connects to ZooKeeper.
 type KazooOptions struct {
@@ -42,7 +42,7 @@ func (o KazooOptions) args() []string {
 // program is a Python program that takes a command a line and answers each with
 // one: session.py has the protocol. It is for one goroutine at a time, and none
 // belongs to it.
-type program struct {
+type script struct {
 	name  string
 	child *child // nil: it has ended
 	in    *os.File
@@ -65,10 +65,10 @@ type message struct {
 
 // startProgram starts a program, which ends with the test, and waits for its
 // session.
-func startProgram(tb testing.TB, name, text string, args ...string) *program {
+func startScript(tb testing.TB, name, text string, args ...string) *script {
 	tb.Helper()
 	Require(tb, Kazoo)
-	p := &program{name: name, log: filepath.Join(tb.TempDir(), name+".log")}
+	p := &script{name: name, log: filepath.Join(tb.TempDir(), name+".log")}
 	if err := p.start(text, args); err != nil {
 		tb.Fatalf("start %s: %v", name, err)
 	}
@@ -86,7 +86,7 @@ func startProgram(tb testing.TB, name, text string, args ...string) *program {
 	return p
 }
 
-func (p *program) start(text string, args []string) error {
+func (p *script) start(text string, args []string) error {
 	log, err := os.Create(p.log)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
@@ -103,7 +103,7 @@ func (p *program) start(text string, args []string) error {
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	defer func() { _ = childOut.Close() }()
-	cmd := PythonCommand(context.Background(), sessionProgram+text, args...)
+	cmd := PythonCommand(context.Background(), sessionScript+text, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, log
 	child, err := startChild(cmd, "")
 	if err != nil {
@@ -116,14 +116,14 @@ func (p *program) start(text string, args []string) error {
 
 // do sends a command and returns the line that answers it. Those that come by
 // themselves before are handed to other.
-func (p *program) do(ctx context.Context, command map[string]any, other func(message)) (message, error) {
+func (p *script) do(ctx context.Context, command map[string]any, other func(message)) (message, error) {
 	if err := p.send(command); err != nil {
 		return message{}, err
 	}
 	return p.answer(ctx, other)
 }
 
-func (p *program) send(command map[string]any) error {
+func (p *script) send(command map[string]any) error {
 	if p.child == nil {
 		return fmt.Errorf("%s has ended", p.name)
 	}
@@ -137,7 +137,7 @@ func (p *program) send(command map[string]any) error {
 	return nil
 }
 
-func (p *program) answer(ctx context.Context, other func(message)) (message, error) {
+func (p *script) answer(ctx context.Context, other func(message)) (message, error) {
 	for {
 		m, err := p.next(ctx)
 		if err != nil || m.Is == "done" || m.Is == "refused" {
@@ -148,7 +148,7 @@ func (p *program) answer(ctx context.Context, other func(message)) (message, err
 }
 
 // next waits for the next line.
-func (p *program) next(ctx context.Context) (message, error) {
+func (p *script) next(ctx context.Context) (message, error) {
 	for p.child != nil {
 		if line, ok := p.cutLine(); ok {
 			m := message{line: line}
@@ -168,7 +168,7 @@ func (p *program) next(ctx context.Context) (message, error) {
 }
 
 // cutLine takes one line out of what was read.
-func (p *program) cutLine() ([]byte, bool) {
+func (p *script) cutLine() ([]byte, bool) {
 	i := bytes.IndexByte(p.rest[p.seen:], '\n')
 	if i < 0 {
 		p.seen = len(p.rest) // a large event comes in many parts
@@ -180,7 +180,7 @@ func (p *program) cutLine() ([]byte, bool) {
 }
 
 // fill reads more, for as long as a poll.
-func (p *program) fill() error {
+func (p *script) fill() error {
 	if err := p.out.SetReadDeadline(time.Now().Add(poll)); err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (p *program) fill() error {
 
 // end lets the program end by itself, its session closed, and returns its exit
 // code.
-func (p *program) end() (int, error) {
+func (p *script) end() (int, error) {
 	_ = p.in.Close()
 	if !p.child.ended(startTimeout) {
 		return 0, fmt.Errorf("%s does not end", p.name)
@@ -205,7 +205,7 @@ func (p *program) end() (int, error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-func (p *program) kill() {
+func (p *script) kill() {
 	if p.child == nil {
 		return
 	}
