@@ -57,7 +57,7 @@ type mutant struct {
 	old, new string // old is there exactly once
 	imports  string // added to its imports
 	more     string // added at its end
-	pkg      string // whose tests are run, "./sqlite"
+	pkg      string // whose tests are run: one or more, "./sqlite"
 	tests    string // which of them, as -run takes it
 }
 
@@ -177,8 +177,8 @@ func (m *mutant) runTests(ctx context.Context, folder string) (failed string, ou
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-failfast", "-vet=off", "-timeout=2m",
-		"-run", m.tests, m.pkg) //nolint:gosec // from the table
+	args := []string{"test", "-overlay", overlay, "-count=1", "-failfast", "-vet=off", "-timeout=2m", "-run", m.tests}
+	cmd := exec.CommandContext(ctx, "go", append(args, strings.Fields(m.pkg)...)...) //nolint:gosec // from the table
 	out, err = cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
