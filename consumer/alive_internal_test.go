@@ -19,7 +19,7 @@ func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 		b := newTracker("process", &serviceClock{})
 		page := func(i int) {
 			b.heartbeat(partPlan)
-			b.read(gerritstream.ShardID(fmt.Sprint(i)), func(*gerritstream.ShardStatus) {})
+			b.read(gerritstream.ShardID(fmt.Sprint(i)), &gerritstream.Page{})
 		}
 		for i := range shards {
 			b.elected(gerritstream.ShardID(fmt.Sprint(i)), 1, gerritstream.Position{})
@@ -35,7 +35,7 @@ func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 			time.Sleep(time.Second)
 			b.heartbeat(partPlan)
 		}
-		if err := b.alive(); err == nil || strings.Count(err.Error(), "stands still") != shards {
+		if err := b.alive(); err == nil || strings.Count(err.Error(), "no progress") != shards {
 			t.Errorf("after six minutes without a page: %v", err)
 		}
 		for range shards * int(lastsFor/time.Second) {
@@ -45,7 +45,7 @@ func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 		for i := range shards - 1 {
 			page(i)
 		}
-		if err := b.alive(); err == nil || !strings.HasPrefix(err.Error(), "the reading of 599 stands still") || strings.Contains(err.Error(), "\n") {
+		if err := b.alive(); err == nil || !strings.HasPrefix(err.Error(), "reading 599 has made no progress for") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("one has had no page for hours: %v", err)
 		}
 	})

@@ -58,7 +58,7 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 // What stands still for good is told from what waits: planning, reports and
 // reading each show that they go on.
 func TestAliveTellsWhatStandsStill(t *testing.T) {
-	for _, says := range []string{"planning stands still", "reporting to the store stands still", "the reading of shardId-000000000000 stands still"} {
+	for _, says := range []string{"planning has made no progress", "reporting to the store has made no progress", "reading shardId-000000000000 has made no progress"} {
 		t.Run(says, func(t *testing.T) {
 			inHouse(t, 1, func(t *testing.T, h *house) {
 				h.level = slog.LevelInfo

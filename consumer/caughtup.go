@@ -20,11 +20,11 @@ const (
 //
 // Certain is what was read here to the tip, or past the beginning of Run. Of
 // shards read elsewhere it is what a position handled after that beginning
-// shows, or a record so much later that arrival times cannot be that wrong, or a
-// look beyond a foreign leader's checkpoint that found nothing. A shard that has
-// ended but was listed as open has children that are not listed yet. The reason
-// is empty where only the reading is waited for: see readingOf.
-func (s *supervisor) waitsFor(steps []plan.Step, positions map[gerritstream.ShardID]gerritstream.Position) (waits []trouble.Trouble) {
+// shows, or a record so much later that arrival times cannot be that wrong, or
+// a look beyond a foreign leader's checkpoint that found nothing. A shard that
+// has ended but was listed as open has children that are not listed yet. The
+// reason is empty where only the reading is waited for: see readingOf.
+func (s *supervisor) waitsFor(steps []plan.Step, positions storedPositions) (waits []trouble.Trouble) {
 	add := func(shard gerritstream.ShardID, format string, args ...any) {
 		waits = append(waits, trouble.Trouble{Of: []string{string(shard)}, Text: fmt.Sprintf(format, args...)})
 	}
@@ -46,7 +46,7 @@ func (s *supervisor) waitsFor(steps []plan.Step, positions map[gerritstream.Shar
 		default:
 			w, pos := s.workers[step.Shard], positions[step.Shard]
 			here := s.atTip[step.Shard] || w != nil && w.atTip.Load()
-			if !here && !s.c.tracker.foreignClear(step.Shard).After(began) && !pos.CaughtUp.After(began) &&
+			if !here && !s.c.tracker.known(step.Shard).foreign.clear.After(began) && !pos.CaughtUp.After(began) &&
 				!pos.Arrived.After(began.Add(gerritstream.ArrivalError)) {
 				add(step.Shard, "")
 			}

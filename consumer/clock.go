@@ -1,28 +1,28 @@
 package consumer
 
 import (
+	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
 
-// clockTrust is how long a time of the service is carried on by the local clock
-// before a newer one replaces it in any case: clocks drift apart, and not every
-// host of a service has the same time.
+// clockTrust is how long the local clock extends a time of the service before a
+// newer one replaces it in any case: clocks drift apart, and not every host of
+// a service has the same time.
 const clockTrust = time.Minute
 
-// serviceClock is the service's clock between its replies. Each reply tells a
+// serviceClock is the service's clock between its replies. Each reply holds a
 // time that the clock has reached; the local clock, which need not be right,
-// measures only how long ago that was. Of the times of the last minute the
-// furthest counts, which is the most exact: all of them are lower bounds, and
-// each is too early by up to two seconds.
+// only measures how long ago that was. All of these times are lower bounds, up
+// to two seconds early, so the latest one of the last minute counts.
 type serviceClock struct {
 	mu   sync.Mutex
 	time time.Time // under mu: the service's; zero: not known
 	at   time.Time // under mu: local, when the service's clock had reached it
 }
 
-// saw takes in a time that the service's clock has reached; zero: the service
-// did not tell.
+// saw takes in a time that the service's clock has reached; zero: not known.
 func (c *serviceClock) saw(now time.Time) {
 	if now.IsZero() {
 		return
@@ -44,4 +44,35 @@ func (c *serviceClock) now() time.Time {
 		return time.Time{}
 	}
 	return c.time.Add(time.Since(c.at))
+}
+
+// backoff spaces attempts: each pause is drawn between half of a bound and the
+// bound, which doubles from first to most.
+type backoff struct {
+	first, most time.Duration
+	bound       time.Duration // of the pause before; owned by the caller's goroutine
+}
+
+// next draws the next pause.
+func (b *backoff) next() time.Duration {
+	b.bound = min(max(b.first, 2*b.bound), b.most)
+	return b.bound/2 + rand.N(b.bound/2+1) //nolint:gosec // jitter is no secret
+}
+
+// pause waits and reports whether to continue: false when ctx ended first.
+func (b *backoff) pause(ctx context.Context) bool { return sleep(ctx, b.next()) }
+
+// reset forgets the failures so far.
+func (b *backoff) reset() { b.bound = 0 }
+
+// sleep waits for d and reports true, or false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }

@@ -95,7 +95,8 @@ func (r *reader) take(rec *gerritstream.Record, v *gerritstream.Verdict) error {
 		return nil
 	}
 	e := gerritstream.Entry{
-		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived, Event: v.Event, Payload: rec.Data,
+		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived,
+		Event: v.Event, Payload: rec.Data,
 	}
 	if err := r.makeRoom(e.Weight()); err != nil {
 		return err
@@ -111,8 +112,9 @@ func (r *reader) eventID(rec *gerritstream.Record) gerritstream.EventID {
 
 func (r *reader) deadLetter(rec *gerritstream.Record, reason, detail string) gerritstream.DeadLetter {
 	return gerritstream.DeadLetter{
-		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived, Reason: reason, Detail: detail,
-		Payload: rec.Data[:min(len(rec.Data), gerritstream.MaxDeadLetterBytes)], Length: len(rec.Data), SHA256: sha256.Sum256(rec.Data),
+		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived,
+		Reason: reason, Detail: detail, Payload: rec.Data[:min(len(rec.Data), gerritstream.MaxDeadLetterBytes)],
+		Length: len(rec.Data), SHA256: sha256.Sum256(rec.Data),
 	}
 }
 
@@ -126,7 +128,8 @@ func (r *reader) makeRoom(weight int) error {
 		if b.whole.entries+b.whole.dead > 0 {
 			entries, dead, weighing, at = b.whole.entries, b.whole.dead, b.whole.weight, b.whole.position
 		}
-		if err := r.send(gerritstream.Commit{Position: at, Entries: b.entries[:entries], DeadLetters: b.dead[:dead]}); err != nil {
+		c := gerritstream.Commit{Position: at, Entries: b.entries[:entries], DeadLetters: b.dead[:dead]}
+		if err := r.send(c); err != nil {
 			return err
 		}
 		b.drop(entries, dead, weighing)
@@ -167,9 +170,9 @@ func (r *reader) store(c gerritstream.Commit) error {
 		began := time.Now()
 		c.Now = r.c.clock.now()
 		// THE COMMIT POINT. Above it nothing has happened that may not happen
-		// again: the next leader reads the same records again. Below it they are
-		// handed on. If the outcome is unknown, the term is over, and the position
-		// that the next term begins with decides.
+		// again: the next leader reads the same records again. Below it they
+		// are handed on. If the outcome is unknown, the term is over, and the
+		// position that the next term begins with decides.
 		done := r.c.tracker.wait(r.w.shard, "the store to commit")
 		err := r.term.Commit(r.work, c)
 		done()

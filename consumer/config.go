@@ -20,7 +20,7 @@ type BadCheckpointPolicy string
 // The policies. Records given up are reported as a possible loss, in the log,
 // the metrics and the status.
 const (
-	BadCheckpointLatest      BadCheckpointPolicy = "latest"       // continue with what arrives from now on, as Zuul does
+	BadCheckpointLatest      BadCheckpointPolicy = "latest"       // continue with what arrives from now on
 	BadCheckpointTrimHorizon BadCheckpointPolicy = "trim-horizon" // read everything the stream still keeps again
 	BadCheckpointHalt        BadCheckpointPolicy = "halt"         // keep the leadership, read nothing, and report it
 )
@@ -67,7 +67,7 @@ func (cfg *Config) complete() error {
 		return fmt.Errorf("new consumer: unknown policy for bad checkpoints %q", cfg.OnBadCheckpoint)
 	}
 	if cfg.Classify == nil {
-		cfg.Classify = func(gerritstream.ShardID, *gerritstream.Record) gerritstream.Verdict { return gerritstream.Verdict{} }
+		cfg.Classify = func(gerritstream.ShardID, *gerritstream.Record) (queued gerritstream.Verdict) { return queued }
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = NopObserver{}

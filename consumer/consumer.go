@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // Consumer follows one stream into one store, together with other Consumers on
@@ -160,9 +159,7 @@ func (c *Consumer) publish(ctx context.Context) {
 // that does not return. The next page logs that they resume.
 func (c *Consumer) logStuck() {
 	for shard, what := range c.tracker.stuck() {
-		c.logbook.note(happening{
-			topic: stallTopic, cause: trouble.Cause(what), shard: shard, stalls: true, grave: true, sample: []any{"err", what},
-		})
+		c.logbook.noteStall(stallTopic, shard, what, true)
 	}
 }
 
@@ -205,9 +202,10 @@ type caughtUp struct {
 // note wakes the callers: everything is caught up.
 func (c *caughtUp) note() { c.once.Do(func() { close(c.reached) }) }
 
-// WaitCaughtUp returns nil once all that had arrived in any shard when Run began
-// is queued, filtered or dead-lettered: when a Consumer with UntilCaughtUp ends.
-// It notices the progress of other processes within half a minute or so.
+// WaitCaughtUp returns nil once all that had arrived in any shard when Run
+// began is queued, filtered or dead-lettered: when a Consumer with
+// UntilCaughtUp ends. It notices the progress of other processes within half a
+// minute or so.
 //
 // It may be called at any time, also before Run, and by several goroutines at
 // once; once it has returned nil it always does. It returns ErrEnded if Run
@@ -233,7 +231,8 @@ func (c *Consumer) WaitCaughtUp(ctx context.Context) error {
 	return fmt.Errorf("wait until caught up: %w", ErrEnded)
 }
 
-// isHurried reports whether anybody waits for WaitCaughtUp, or for UntilCaughtUp.
+// isHurried reports whether anybody waits for WaitCaughtUp, or for
+// UntilCaughtUp.
 func (c *Consumer) isHurried() bool {
 	if c.cfg.UntilCaughtUp {
 		return true

@@ -14,10 +14,10 @@ const (
 	foreignLate  = time.Minute      // how long a record may wait for a foreign leader
 )
 
-// foreignWatch looks, every foreignEvery, at the shards that foreign leaders lead
-// and for which this process stands by. A lock that nobody holds any more looks
-// like a leader; it shows in a checkpoint that stays while records arrive. The
-// watch belongs to the supervisor's goroutine.
+// foreignWatch looks, every foreignEvery, at the shards that foreign leaders
+// lead and for which this process stands by. A lock that nobody holds any more
+// looks like a leader; it shows in a checkpoint that stays while records
+// arrive. The watch belongs to the supervisor's goroutine.
 type foreignWatch struct {
 	c     *Consumer
 	tasks *tasks
@@ -30,7 +30,7 @@ type foreignWatch struct {
 type foreignLook struct {
 	checkpoint gerritstream.SequenceNumber
 	at         time.Time // the service's: of the look that found this checkpoint first
-	clear      time.Time // the service's: no record after the checkpoint arrived before, as far as was read; zero: not known
+	clear      time.Time // the service's: no record after the checkpoint arrived before; zero: not known
 	unread     time.Time // arrival of the first record after it; zero: none is known
 }
 
@@ -97,12 +97,13 @@ func (f *foreignWatch) show(shard gerritstream.ShardID, l *foreignLook, now time
 		return
 	}
 	f.c.logbook.note(happening{
-		topic: foreignTopic, cause: "foreign", shard: shard, stalls: true, grave: true, sample: []any{"unread_since", late},
+		topic: foreignTopic, cause: "foreign", shard: shard, stalls: true, grave: true,
+		sample: []any{"unread_since", late},
 	})
 }
 
-// read reads on from the checkpoint until a record comes, or the tip. It commits
-// nothing, and ends when this process begins to lead the shard.
+// read reads on from the checkpoint until a record comes, or the tip. It
+// commits nothing, and ends when this process begins to lead the shard.
 func (f *foreignWatch) read(ctx context.Context, shard gerritstream.ShardID, l *foreignLook) {
 	ctx, end := f.c.sideReads.begin(ctx, shard, foreignRead)
 	defer end()

@@ -25,15 +25,15 @@ type streamView struct {
 	retry    backoff   // after it
 	began    time.Time // the service's time of the first listing
 
-	missing  plan.Absences                 // shards with a position that are not listed, and since when
-	gone     map[gerritstream.ShardID]bool // of these, for long enough
-	reopened plan.Absences                 // shards that have ended and are listed as open, and since when
-	ends     map[gerritstream.ShardID]bool // ends that the listing did not show yet and that made this process list again
+	missing  plan.Absences // shards with a position that are not listed, and since when
+	gone     shardSet      // of these, for long enough
+	reopened plan.Absences // shards that have ended and are listed as open, and since when
+	ends     shardSet      // not in the listing yet, which was repeated for them
 }
 
 // forgetShards drops what is known of single shards.
 func (v *streamView) forgetShards() {
-	v.missing, v.reopened, v.ends = plan.Absences{}, plan.Absences{}, map[gerritstream.ShardID]bool{}
+	v.missing, v.reopened, v.ends = plan.Absences{}, plan.Absences{}, shardSet{}
 }
 
 // listSoon makes the next round list the stream. It does not override the
@@ -46,7 +46,7 @@ func (v *streamView) listSoon() {
 
 // unlistedEnds reports whether shards have ended that were listed as open, for
 // the first time each: their children are not listed yet.
-func (v *streamView) unlistedEnds(positions map[gerritstream.ShardID]gerritstream.Position) (found bool) {
+func (v *streamView) unlistedEnds(positions storedPositions) (found bool) {
 	for _, shard := range v.listing.Shards {
 		if shard.Last == "" && positions[shard.ID].Ended && !v.ends[shard.ID] {
 			v.ends[shard.ID] = true
@@ -58,11 +58,14 @@ func (v *streamView) unlistedEnds(positions map[gerritstream.ShardID]gerritstrea
 
 // hasChildren reports whether children of a shard are listed.
 func (v *streamView) hasChildren(id gerritstream.ShardID) bool {
-	return slices.ContainsFunc(v.listing.Shards, func(s gerritstream.Shard) bool { return slices.Contains(s.Parents, id) })
+	return slices.ContainsFunc(v.listing.Shards, func(s gerritstream.Shard) bool {
+		return slices.Contains(s.Parents, id)
+	})
 }
 
-// list lists the stream and settles its origin when that is due. After a failure
-// the listing before stays in use, so that leaders can still be elected.
+// list lists the stream and settles its origin when that is due. After a
+// failure the listing before stays in use, so that leaders can still be
+// elected.
 func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	v := &s.view
 	if time.Now().Before(v.nextList) && (v.err != nil || !s.c.isHurried()) {
@@ -95,8 +98,8 @@ func vanished(err error) error { return fmt.Errorf("the stream is gone: %w", err
 // noteReopened finds shards that have ended here and that the stream lists as
 // open, in two listings at least 30 s apart: the reply that ended them was
 // wrong. Nothing reads them, and their records are not lost yet.
-func (s *supervisor) noteReopened(positions map[gerritstream.ShardID]gerritstream.Position) {
-	v, open, fresh := &s.view, map[gerritstream.ShardID]bool{}, []string(nil)
+func (s *supervisor) noteReopened(positions storedPositions) {
+	v, open, fresh := &s.view, shardSet{}, []string(nil)
 	for _, shard := range v.listing.Shards {
 		if shard.Last != "" || !positions[shard.ID].Ended || v.hasChildren(shard.ID) {
 			delete(v.reopened, shard.ID)
@@ -108,7 +111,7 @@ func (s *supervisor) noteReopened(positions map[gerritstream.ShardID]gerritstrea
 			continue
 		}
 		open[shard.ID] = v.listed.Sub(first) >= plan.GoneAfter
-		if open[shard.ID] && !s.c.tracker.isReopened(shard.ID) {
+		if open[shard.ID] && !s.c.tracker.known(shard.ID).status.OpenAfterEnd {
 			fresh = append(fresh, string(shard.ID))
 		}
 	}
@@ -127,8 +130,12 @@ type parentWatches struct {
 	cancels map[gerritstream.ShardID]context.CancelFunc
 }
 
+func newParentWatches(store gerritstream.Store, tasks *tasks) *parentWatches {
+	return &parentWatches{store: store, tasks: tasks, cancels: map[gerritstream.ShardID]context.CancelFunc{}}
+}
+
 // watch keeps one watch for each of these parents, and ends the others.
-func (p *parentWatches) watch(ctx context.Context, epoch int, parents map[gerritstream.ShardID]bool) {
+func (p *parentWatches) watch(ctx context.Context, epoch int, parents shardSet) {
 	for parent, cancel := range p.cancels {
 		if !parents[parent] {
 			cancel()

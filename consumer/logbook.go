@@ -79,7 +79,8 @@ type cause struct {
 
 func newLogbook(log *slog.Logger) *logbook {
 	return &logbook{
-		log: log, wake: make(chan struct{}, 1), causes: map[causeKey]*cause{}, stalled: map[gerritstream.ShardID]*cause{},
+		log: log, wake: make(chan struct{}, 1),
+		causes: map[causeKey]*cause{}, stalled: map[gerritstream.ShardID]*cause{},
 	}
 }
 
@@ -122,8 +123,15 @@ func (b *logbook) note(h happening) {
 	}
 }
 
-// causeOf finds or begins a cause. Those beyond maxCauses are logged as one. The
-// caller holds mu.
+// noteStall records what stalls a shard, or the whole process (empty).
+func (b *logbook) noteStall(t *topic, shard gerritstream.ShardID, text string, grave bool) {
+	b.note(happening{
+		topic: t, cause: trouble.Cause(text), shard: shard, stalls: true, grave: grave, sample: []any{"err", text},
+	})
+}
+
+// causeOf finds or begins a cause. Those beyond maxCauses are logged as one.
+// The caller holds mu.
 func (b *logbook) causeOf(key causeKey) *cause {
 	if c := b.causes[key]; c != nil {
 		return c

@@ -280,7 +280,8 @@ func logTime(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z07:0
 // about allows for what passes between two looks at a clock.
 func about(a, b time.Time) bool { d := a.Sub(b); return -5*time.Minute < d && d < 5*time.Minute }
 
-// earliestArrival is when a start of ours stood, in a test of what Python did since.
+// earliestArrival is when a start of ours stood, in a test of what Python did
+// since.
 var earliestArrival = time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
 
 // foundLost is a Store that finds out, once, that Zuul's own listener led from

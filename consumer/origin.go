@@ -51,16 +51,17 @@ func (s *supervisor) settleOrigin(ctx context.Context, l gerritstream.Listing) e
 			}
 		}
 		if known != nil && known.Epoch == next.Epoch && known.Retention != 0 && known.Retention != next.Retention {
-			s.c.log.Info("stream retention changed", "was", known.Retention, "is", next.Retention, "nothing_kept_before", next.Trimmed)
+			s.c.log.Info("stream retention changed",
+				"was", known.Retention, "is", next.Retention, "nothing_kept_before", next.Trimmed)
 		}
 		s.adopt(next, prev == nil || prev.Epoch != next.Epoch, l)
 		return nil
 	}
 }
 
-// firstStart returns where to start a stream that no process of this program has
-// followed. Beside a foreign leader it is the tip, from which that leader reads,
-// and not earlier: no older record may be queued after the leader's.
+// firstStart returns where to start a stream that no process of this program
+// has followed. Beside a foreign leader it is the tip, from which that leader
+// reads, and not earlier: no older record may be queued after the leader's.
 func (s *supervisor) firstStart(ctx context.Context, l gerritstream.Listing) (gerritstream.StartingPosition, error) {
 	want := s.cfg.StartAt
 	if want != (gerritstream.StartingPosition{}) {
@@ -84,7 +85,8 @@ func (s *supervisor) firstStart(ctx context.Context, l gerritstream.Listing) (ge
 }
 
 // adopt takes an origin over: one that was there (made false) or one that this
-// process just made. A new epoch ends everything that belongs to the one before.
+// process just made. A new epoch ends everything that belongs to the one
+// before.
 func (s *supervisor) adopt(origin *gerritstream.Origin, made bool, l gerritstream.Listing) {
 	known := s.origin
 	s.origin = origin

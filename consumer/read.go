@@ -12,7 +12,9 @@ import (
 
 // read is the Source's Read; what it yields is noted for readability and the
 // service's clock.
-func (c *Consumer) read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+func (c *Consumer) read(
+	ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position,
+) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
 		defer c.readability.forget(shard)
 		for page, err := range c.cfg.Source.Read(ctx, shard, from) {
@@ -100,7 +102,9 @@ func (r *sideRead) stop() {
 
 // begin registers a read that uses the context returned, and calls end in the
 // end.
-func (s *sideReads) begin(ctx context.Context, shard gerritstream.ShardID, limit time.Duration) (_ context.Context, end func()) {
+func (s *sideReads) begin(
+	ctx context.Context, shard gerritstream.ShardID, limit time.Duration,
+) (_ context.Context, end func()) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	r := &sideRead{cancel, make(chan struct{})}
 	s.mu.Lock()

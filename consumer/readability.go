@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	unreadableAfter = 60 * time.Second // how long a process must have tried to read, without a page, to call itself unreadable
+	unreadableAfter = 60 * time.Second // how long a process tries to read, without a page, before it is unreadable
 	probeLimit      = 10 * time.Second // how long a probe may take
 )
 
 // readability is whether this process can read the stream. Only what the Source
-// says counts: a page, or that it is retrying (ErrRetrying). While the Source is
-// not asked, because a sink, a commit or the memory budget stalls the shard,
+// says counts: a page, or that it is retrying (ErrRetrying). While the Source
+// is not asked, because a sink, a commit or the memory budget stalls the shard,
 // nothing changes.
 //
 // An unreadable process leads nothing as long as another member is readable. It
@@ -32,18 +32,18 @@ type readability struct {
 	retry   backoff            // between probes
 
 	mu         sync.Mutex
-	unreadable bool                           // under mu
-	lastPage   time.Time                      // under mu: local, of any shard
-	stalls     map[gerritstream.ShardID]stall // under mu: of the shards without a page since
+	unreadable bool                             // under mu
+	lastPage   time.Time                        // under mu: local, of any shard
+	retries    map[gerritstream.ShardID]retries // under mu: of the shards without a page since
 }
 
-// stall is when a Source reported a retry first and last, without a page in
+// retries is when a Source reported a retry first and last, without a page in
 // between.
-type stall struct{ first, last time.Time }
+type retries struct{ first, last time.Time }
 
 func newReadability(c *Consumer) *readability {
 	return &readability{
-		c: c, retry: backoff{first: time.Second, most: 30 * time.Second}, stalls: map[gerritstream.ShardID]stall{},
+		c: c, retry: backoff{first: time.Second, most: 30 * time.Second}, retries: map[gerritstream.ShardID]retries{},
 	}
 }
 
@@ -52,7 +52,7 @@ func (r *readability) page(shard gerritstream.ShardID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lastPage = time.Now()
-	delete(r.stalls, shard)
+	delete(r.retries, shard)
 	if r.unreadable {
 		r.unreadable = false
 		r.c.replan()
@@ -64,19 +64,19 @@ func (r *readability) retrying(shard gerritstream.ShardID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	s, ok := r.stalls[shard]
+	s, ok := r.retries[shard]
 	if !ok {
 		s.first = now
 	}
 	s.last = now
-	r.stalls[shard] = s
+	r.retries[shard] = s
 }
 
 // forget notes that a shard is not read any more.
 func (r *readability) forget(shard gerritstream.ShardID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.stalls, shard)
+	delete(r.retries, shard)
 }
 
 // isStalled reports whether no page of any shard has come for unreadableAfter,
@@ -87,7 +87,7 @@ func (r *readability) isStalled() bool {
 	if time.Since(r.lastPage) < unreadableAfter {
 		return false
 	}
-	for _, s := range r.stalls {
+	for _, s := range r.retries {
 		if s.last.Sub(s.first) >= unreadableAfter {
 			return true
 		}
@@ -133,8 +133,8 @@ func (r *readability) nextProbe() time.Time {
 	return r.probeAt
 }
 
-// startProbe tries to read one page, from its tip on, of a shard that nobody here
-// reads, and commits nothing.
+// startProbe tries to read one page, from its tip on, of a shard that nobody
+// here reads, and commits nothing.
 func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
 	r := s.c.readability
 	if !r.isUnreadable() || r.probe != nil || time.Now().Before(r.probeAt) {

@@ -35,8 +35,8 @@ type reader struct {
 	absent    backoff   // while the shard is listed and cannot be found
 }
 
-// lead does the work of a term. It returns nil when the term came to its natural
-// end: the shard has ended, there is nothing to do, or ctx ended.
+// lead does the work of a term. It returns nil when the term came to its
+// natural end: the shard has ended, there is nothing to do, or ctx ended.
 func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) {
 	work, cancel := context.WithCancelCause(term.Context())
 	defer cancel(nil)
@@ -52,8 +52,8 @@ func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) 
 
 	from := term.Beginning().Position
 	r := &reader{
-		c: w.c, cfg: w.cfg, w: w, term: term, work: work, reading: reading, committed: from, cursor: from, since: time.Now(),
-		absent: backoff{first: time.Second, most: 30 * time.Second},
+		c: w.c, cfg: w.cfg, w: w, term: term, work: work, reading: reading,
+		committed: from, cursor: from, since: time.Now(), absent: backoff{first: time.Second, most: 30 * time.Second},
 	}
 	if then, ready, err := r.prepare(); !ready {
 		return then, err
@@ -90,8 +90,8 @@ func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) 
 	}
 }
 
-// prepare commits a position that can be read from. ready is false when there is
-// nothing to read in this term.
+// prepare commits a position that can be read from. ready is false when there
+// is nothing to read in this term.
 func (r *reader) prepare() (then next, ready bool, err error) {
 	began := r.term.Beginning()
 	if began.Lost != nil {
@@ -125,7 +125,7 @@ func (r *reader) prepare() (then next, ready bool, err error) {
 		return planAgain, false, nil
 	case ok:
 		return campaignAgain, true, nil
-	case step.From == gerritstream.StartingPosition{}: // an operator has just set a position: the next term begins with it
+	case step.From == gerritstream.StartingPosition{}: // an operator has just set the position of the next term
 		return campaignAgain, false, nil
 	}
 	// The anchor is committed before the first read: from here on no change of
@@ -147,7 +147,8 @@ func (r *reader) close(ok bool) error {
 		}
 	}
 	i := gerritstream.Interval{
-		From: r.cursor.HandledUntil(), Until: plan.Horizon(r.c.origin.Load(), found.listing), Why: gerritstream.WhyShardGone,
+		From: r.cursor.HandledUntil(), Until: plan.Horizon(r.c.origin.Load(), found.listing),
+		Why: gerritstream.WhyShardGone,
 	}
 	if i.Until.Before(i.From) {
 		i.Until = found.listing.Now
@@ -206,7 +207,7 @@ func (r *reader) badCheckpoint(bad error) (then next, ready bool, err error) {
 		return campaignAgain, false, r.halt(bad)
 	}
 	i := gerritstream.Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: gerritstream.WhyBadPosition}
-	from := gerritstream.StartingPosition{Time: listing.Now} // without slack: what came just before may be queued already
+	from := gerritstream.StartingPosition{Time: listing.Now} // no earlier: that may be queued already
 	if policy == BadCheckpointTrimHorizon {
 		i.Until = plan.Horizon(r.c.origin.Load(), listing)
 		from = gerritstream.StartingPosition{TrimHorizon: true}
@@ -289,7 +290,8 @@ func (r *reader) handle(p *gerritstream.Page) error {
 	}
 	r.notePage(p)
 	// On a shard where records come all the time no page is empty. One that
-	// reaches the tip and ends with a record that arrived after Run began will do.
+	// reaches the tip and ends with a record that arrived after Run began will
+	// do.
 	n := len(p.Records)
 	caughtUp := atTip || n > 0 && p.Lag == 0 && !p.End && p.Records[n-1].Arrived.After(r.w.began)
 	var err error
@@ -337,16 +339,7 @@ func (r *reader) noteTrimmed(p *gerritstream.Page) bool {
 
 // notePage shows a page in the status, and logs when the shard starts to lag.
 func (r *reader) notePage(p *gerritstream.Page) {
-	r.c.tracker.read(r.w.shard, func(s *gerritstream.ShardStatus) {
-		s.Lag, s.Last.Page = p.Lag, time.Now()
-		s.Counts.Read += uint64(len(p.Records))
-		if n := len(p.Records); n > 0 {
-			s.Last.Event = p.Records[n-1].Arrived
-		}
-		if p.Lag > 0 {
-			s.AtTip = false
-		}
-	})
+	r.c.tracker.read(r.w.shard, p)
 	if p.Lag >= laggingFrom && !r.lagging {
 		r.lagging = true
 		r.w.log.Info("shard lagging", "lag", p.Lag.Round(time.Second))

@@ -20,9 +20,9 @@ const (
 	watchRetry   = time.Second            // pause after a watch that failed; the next round starts another
 )
 
-// membership is this process among the members on its store: what it advertises,
-// what it sees of the others, and which shards are planned for whom. It belongs
-// to the supervisor's goroutine.
+// membership is this process among the members on its store: what it
+// advertises, what it sees of the others, and which shards are planned for
+// whom. It belongs to the supervisor's goroutine.
 type membership struct {
 	c     *Consumer
 	store gerritstream.Store
@@ -44,8 +44,8 @@ type groupWatch struct {
 	cancel context.CancelFunc
 }
 
-// unclaimed is a shard that nobody leads or waits for and that another member is
-// to lead.
+// unclaimed is a shard that nobody leads or waits for and that another member
+// is to lead.
 type unclaimed struct {
 	owner string
 	since time.Time
@@ -195,7 +195,8 @@ func (m *membership) warn() {
 		}
 		switch {
 		case o.Damaged != nil:
-			m.c.log.Warn("cannot parse what a member advertises; no shards are planned for it", "member", o.ID, "err", o.Damaged)
+			m.c.log.Warn("cannot parse what a member advertises; no shards are planned for it",
+				"member", o.ID, "err", o.Damaged)
 		case m.otherConfig(o):
 			m.c.log.Warn("a member is configured differently; how an event is judged depends on who reads it",
 				"process", o.Info.Process, "member", o.ID)
@@ -219,8 +220,8 @@ func (m *membership) otherConfig(o *gerritstream.Member) bool {
 }
 
 // dropUnresponsive returns the group without, as unreadable, the members that
-// left a shard of theirs unclaimed for too long: they may not know of it, or not
-// be able to take it.
+// left a shard of theirs unclaimed for too long: they may not know of it, or
+// not be able to take it.
 func (m *membership) dropUnresponsive() gerritstream.GroupState {
 	group := m.group
 	group.Members = slices.Clone(group.Members)
@@ -268,8 +269,9 @@ func (m *membership) show(a plan.Assignment) {
 		o := &m.group.Members[i]
 		names[o.ID] = o.Info.Process
 		members[i] = gerritstream.MemberStatus{
-			ID: o.ID, Process: o.Info.Process, Host: o.Info.Host, PID: o.Info.PID, Version: o.Info.Version, Self: o.ID == m.group.Self,
-			Readable: o.Info.Readable, Leads: leads[o.ID], Planned: planned[o.ID], OtherConfig: m.otherConfig(o),
+			ID: o.ID, Self: o.ID == m.group.Self, Process: o.Info.Process, Host: o.Info.Host, PID: o.Info.PID,
+			Version: o.Info.Version, Readable: o.Info.Readable,
+			Leads: leads[o.ID], Planned: planned[o.ID], OtherConfig: m.otherConfig(o),
 		}
 		if o.Damaged != nil {
 			members[i].Damaged = o.Damaged.Error()

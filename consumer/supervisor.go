@@ -9,21 +9,21 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
-	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
 	planEvery    = 5 * time.Second        // upper bound for noticing changes that raise no notification
 	planDebounce = 200 * time.Millisecond // the two shards of a merge end together, and terms begin and end in groups
-	hurriedEvery = time.Second            // how often positions of shards led elsewhere are read while somebody waits to be caught up
+	hurriedEvery = time.Second            // the same while somebody waits to be caught up
 )
 
-// supervisor decides which shards have a worker. Everything in it belongs to the
-// goroutine of run.
+// supervisor decides which shards have a worker. Everything in it belongs to
+// the goroutine of run.
 //
-//	list the whole stream -> settle the origin              every 30 s; at once when a shard ended
-//	   -> read the positions -> plan the shards             every 5 s; soon when a member came, left
-//	   -> assign them to members -> start and end workers   or changed, or a term or a parent ended
+//	list the whole stream -> settle the origin     every 30 s, or a shard ended
+//	   -> read the positions -> plan the shards    every 5 s, or a member came,
+//	   -> assign them to members                   left or changed, or a term or
+//	   -> start and end workers                    a parent ended
 type supervisor struct {
 	c       *Consumer
 	cfg     *Config
@@ -36,10 +36,15 @@ type supervisor struct {
 
 	workers map[gerritstream.ShardID]*worker
 	pauses  map[gerritstream.ShardID]*backoff // between the terms of a shard
-	atTip   map[gerritstream.ShardID]bool     // shards whose worker had caught up and has ended
+	atTip   shardSet                          // shards whose worker had caught up and has ended
 	retry   backoff                           // after a round that failed
-	waitLog time.Time                         // local: when what UntilCaughtUp waits for was logged last, or the first round
+	waitLog time.Time                         // local: when logWaits logged last, or ran first
 }
+
+// storedPositions are the positions of an epoch, as the store has them.
+type storedPositions = map[gerritstream.ShardID]gerritstream.Position
+
+type shardSet = map[gerritstream.ShardID]bool
 
 func newSupervisor(c *Consumer) *supervisor {
 	tasks := &tasks{ended: make(chan func() (time.Duration, error))}
@@ -47,7 +52,7 @@ func newSupervisor(c *Consumer) *supervisor {
 		c:       c,
 		cfg:     &c.cfg,
 		members: newMembership(c, tasks),
-		parents: &parentWatches{store: c.cfg.Store, tasks: tasks, cancels: map[gerritstream.ShardID]context.CancelFunc{}},
+		parents: newParentWatches(c.cfg.Store, tasks),
 		foreign: &foreignWatch{c: c, tasks: tasks},
 		tasks:   tasks,
 		workers: map[gerritstream.ShardID]*worker{},
@@ -63,11 +68,11 @@ func newSupervisor(c *Consumer) *supervisor {
 func (s *supervisor) forgetShards() {
 	s.view.forgetShards()
 	s.foreign.looks, s.members.unclaimed = nil, nil
-	s.atTip, s.pauses = map[gerritstream.ShardID]bool{}, map[gerritstream.ShardID]*backoff{}
+	s.atTip, s.pauses = shardSet{}, map[gerritstream.ShardID]*backoff{}
 }
 
-// run does one round after another until ctx ends, the tip is reached where that
-// is wanted, or an error will not pass.
+// run does one round after another until ctx ends, the tip is reached where
+// that is wanted, or an error will not pass.
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.shutdown(ctx)
 	for {
@@ -90,8 +95,8 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 }
 
-// pause returns how long to wait until the next round, after one that ended with
-// err.
+// pause returns how long to wait until the next round, after one that ended
+// with err.
 func (s *supervisor) pause(err error) time.Duration {
 	d := planEvery
 	if err == nil {
@@ -103,9 +108,7 @@ func (s *supervisor) pause(err error) time.Duration {
 		}
 	} else {
 		grave := s.c.tracker.met("", err.Error(), isGrave(err))
-		s.c.logbook.note(happening{
-			topic: planTopic, cause: trouble.Cause(err.Error()), stalls: true, grave: grave, sample: []any{"err", err},
-		})
+		s.c.logbook.noteStall(planTopic, "", err.Error(), grave)
 		d = s.retry.next()
 	}
 	for _, at := range []time.Time{s.view.nextList, s.members.lookAt, s.c.readability.nextProbe()} {
@@ -137,7 +140,7 @@ func (s *supervisor) fatal(err error) bool {
 // is committed.
 func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	var listed bool
-	var positions map[gerritstream.ShardID]gerritstream.Position
+	var positions storedPositions
 	for {
 		listed, err = s.list(ctx)
 		if err != nil && (s.origin == nil || s.fatal(err)) {
@@ -156,7 +159,9 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 		s.view.gone = s.view.missing.Note(listing.Shards, positions, s.view.listed)
 		s.noteReopened(positions)
 	}
-	steps := plan.Steps(plan.Input{Shards: listing.Shards, Gone: s.view.gone, Positions: positions, Origin: s.origin.From})
+	steps := plan.Steps(plan.Input{
+		Shards: listing.Shards, Gone: s.view.gone, Positions: positions, Origin: s.origin.From,
+	})
 	s.c.tracker.plan(steps, positions, func(id gerritstream.ShardID) bool { return s.workers[id] != nil })
 	actions, err := s.members.rebalance(ctx, steps)
 	if err != nil {
@@ -175,8 +180,8 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 // act starts workers for shards planned for this process, and ends those of
 // shards that have ended or are planned for another. A shard missing from the
 // listing keeps its worker until it is known to be gone.
-func (s *supervisor) act(ctx context.Context, steps []plan.Step, positions map[gerritstream.ShardID]gerritstream.Position, actions plan.Actions) {
-	mine, runs, awaited := map[gerritstream.ShardID]bool{}, map[gerritstream.ShardID]bool{}, map[gerritstream.ShardID]bool{}
+func (s *supervisor) act(ctx context.Context, steps []plan.Step, positions storedPositions, actions plan.Actions) {
+	mine, runs, awaited := shardSet{}, shardSet{}, shardSet{}
 	for _, id := range slices.Concat(actions.Campaign, actions.Keep) {
 		mine[id] = true
 	}

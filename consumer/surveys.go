@@ -11,18 +11,18 @@ import (
 
 const (
 	// surveyGap bounds how closely surveys follow one another: the first comes
-	// at once, and while more terms begin the gap grows to the second bound. The
-	// service answers 20 listings a second, for the whole account.
+	// at once, and while more terms begin the gap grows to the second bound.
+	// The service answers 20 listings a second, for the whole account.
 	surveyGap, surveyGapMost = 100 * time.Millisecond, 500 * time.Millisecond
 
 	// surveyQuiet is how long after a survey the next one counts as the first.
 	surveyQuiet = 10 * time.Second
 )
 
-// surveys are what terms plan by: the stream is listed completely, and only then
-// the positions are read, both within the term. Terms that begin together share
-// a survey: a term takes one that began after the term asked for it, never one
-// that was in progress.
+// surveys are what terms plan by: the stream is listed completely, and only
+// then the positions are read, both within the term. Terms that begin together
+// share a survey: a term takes one that began after the term asked for it,
+// never one that was in progress.
 type surveys struct {
 	turn chan struct{} // capacity 1: held by the term that makes a survey, or looks whether the last one will do
 

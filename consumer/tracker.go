@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -10,191 +11,93 @@ import (
 	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
-// tracker is where everything a Consumer does leaves its state, for Status to
-// copy.
-type tracker struct {
-	mu         sync.Mutex
-	head       gerritstream.Status                                // under mu; without its shards
-	shards     map[gerritstream.ShardID]*gerritstream.ShardStatus // under mu
-	holds      map[gerritstream.ShardID]*hold                     // under mu; "": of the process as a whole
-	paged      map[gerritstream.ShardID]time.Time                 // under mu: local, when a shard that is led here got its last page, or its term
-	busy       map[gerritstream.ShardID]activity                  // under mu: what the reader of a shard that is led here waits for
-	heartbeats map[string]time.Time                               // under mu: local, when each part that runs showed last that it goes on
-	clock      *serviceClock
-	rate       rate // under mu: of dead letters
+const (
+	silentFor    = 30 * time.Second // how long a shard that is led may get no page before its lag grows by the clock
+	freshFor     = 90 * time.Second // how old a position at the tip may be: it is committed every 30 s
+	ratedRecords = 200              // how many of the last records a deadRate is about
+)
 
-	foreigners map[gerritstream.ShardID]foreignSeen // under mu: what is known of shards that other programs lead
+// tracker holds the state of everything that a Consumer does, for Status to
+// copy. Its methods may be called by several goroutines at once.
+type tracker struct {
+	clock *serviceClock
+
+	mu         sync.Mutex
+	head       gerritstream.Status                    // under mu; without its shards
+	shards     map[gerritstream.ShardID]*trackedShard // under mu
+	stall      stall                                  // under mu: of the whole process
+	heartbeats map[string]time.Time                   // under mu: local, when each part that runs last made progress
+	rate       deadRate                               // under mu
 }
 
-// foreignSeen is how far another program is with a shard that it leads.
+// trackedShard is what is known of a shard. It is guarded by the tracker's mu.
+type trackedShard struct {
+	status     gerritstream.ShardStatus
+	stall      stall
+	paged      time.Time   // local: when the last page came, or the term began; zero: not led here
+	waitsFor   string      // what the reader waits for; empty: nothing
+	waitsSince time.Time   // local
+	foreign    foreignSeen // while a foreign leader leads it
+}
+
+// isLed reports whether this process leads the shard.
+func (s *trackedShard) isLed() bool { return !s.paged.IsZero() }
+
+// foreignSeen is how far a foreign leader is with a shard.
 type foreignSeen struct {
 	until time.Time // what arrived before is handled; zero: not known
 	late  time.Time // since when a record waits for too long; zero: none does
-	clear time.Time // the service's: nothing was behind its checkpoint then; zero: not known
-}
-
-// activity is a call that a reader waits for.
-type activity struct {
-	what  string
-	since time.Time // local
+	clear time.Time // the service's: no record was after the checkpoint then; zero: not known
 }
 
 func newTracker(process string, clock *serviceClock) *tracker {
 	return &tracker{
-		head: gerritstream.Status{Process: process}, shards: map[gerritstream.ShardID]*gerritstream.ShardStatus{}, holds: map[gerritstream.ShardID]*hold{},
-		paged: map[gerritstream.ShardID]time.Time{}, busy: map[gerritstream.ShardID]activity{}, heartbeats: map[string]time.Time{}, clock: clock,
-		foreigners: map[gerritstream.ShardID]foreignSeen{},
+		clock: clock, head: gerritstream.Status{Process: process},
+		shards: map[gerritstream.ShardID]*trackedShard{}, heartbeats: map[string]time.Time{},
 	}
 }
 
 // status returns a copy.
-func (b *tracker) status() gerritstream.Status {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s, now := b.head, time.Now()
-	s.DeadRate = b.rate.status()
-	if h := b.holds[""]; h != nil && (s.Listed.IsZero() && !h.since.IsZero() || h.counts(0, now)) {
-		s.Trouble = h.text
+func (t *tracker) status() gerritstream.Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	status, now := t.head, time.Now()
+	status.DeadRate = t.rate.status()
+	if status.Listed.IsZero() && !t.stall.since.IsZero() || t.stall.counts(0, now) {
+		status.Trouble = t.stall.text
 	}
-	s.Shards = make([]gerritstream.ShardStatus, 0, len(b.shards))
-	for _, id := range slices.Sorted(maps.Keys(b.shards)) {
-		shard := *b.shards[id]
-		b.age(&shard, now)
-		if shard.State == gerritstream.StateReading && !shard.AtTip {
-			s.Lagging++
+	status.Shards = make([]gerritstream.ShardStatus, 0, len(t.shards))
+	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
+		s := t.shards[id]
+		shard := s.status
+		switch { // a shard that nothing is heard of lags more and more
+		case shard.State == gerritstream.StateEnded:
+		case s.isLed() && now.Sub(s.paged) >= silentFor:
+			shard.Lag += now.Sub(s.paged)
+			shard.AtTip = false
+		case !s.isLed():
+			shard.Lag = t.distance(shard.HandledUntil)
 		}
-		if h := b.holds[id]; h != nil && (shard.Term != 0 || h.isRecent(now)) && h.counts(shard.Lag, now) {
-			shard.Trouble = h.text
+		if shard.State == gerritstream.StateReading && !shard.AtTip {
+			status.Lagging++
+		}
+		if (shard.Term != 0 || s.stall.isRecent(now)) && s.stall.counts(shard.Lag, now) {
+			shard.Trouble = s.stall.text
 		}
 		if shard.Trouble == "" {
-			shard.Trouble = b.heldUp(id, now)
+			shard.Trouble = s.silentStall(now)
 		}
-		s.Shards = append(s.Shards, shard)
+		status.Shards = append(status.Shards, shard)
 	}
-	return s
+	return status
 }
 
-const (
-	// silentFor is how long a shard that is led may get no page before its
-	// distance from the tip grows by the clock.
-	silentFor = 30 * time.Second
-
-	// freshFor is how old the position of a shard at its tip may be: progress
-	// is committed every 30 s, and others look at it then.
-	freshFor = 90 * time.Second
-)
-
-// age moves what was seen of a shard on to now, so that a shard of which
-// nothing is heard falls behind. The caller holds mu.
-func (b *tracker) age(s *gerritstream.ShardStatus, now time.Time) {
-	switch paged, led := b.paged[s.Shard]; {
-	case s.State == gerritstream.StateEnded:
-	case led && now.Sub(paged) >= silentFor:
-		s.Lag += now.Sub(paged)
-		s.AtTip = false
-	case !led:
-		s.Lag = b.distance(s.HandledUntil)
-	}
-}
-
-// pageWithin is how long a healthy source takes for a page at the most: the
-// longest poll interval and a retry.
-const pageWithin = 90 * time.Second
-
-// heldUp says what holds up a shard that is led here, without an error, for so
-// long that it counts; empty: nothing. The caller holds mu.
-func (b *tracker) heldUp(id gerritstream.ShardID, now time.Time) string {
-	if a, ok := b.busy[id]; ok && now.Sub(a.since) >= lastsFor {
-		return "waiting for " + a.what
-	}
-	if paged, led := b.paged[id]; led && now.Sub(paged) >= pageWithin {
-		return "waiting for a page: the source is silent, or there is no memory for one"
-	}
-	return ""
-}
-
-// wait notes that the reader of a shard waits for something, until done is
-// called.
-func (b *tracker) wait(id gerritstream.ShardID, what string) (done func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.busy[id] = activity{what, time.Now()}
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.busy, id)
-	}
-}
-
-// stuck returns what holds up the shards that are led here, without an error.
-func (b *tracker) stuck() map[gerritstream.ShardID]string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now, all := time.Now(), map[gerritstream.ShardID]string{}
-	for id := range b.paged {
-		if h := b.holds[id]; h != nil && !h.since.IsZero() || b.shards[id].Trouble != "" {
-			continue // it says itself why it does not go on
-		}
-		if what := b.heldUp(id, now); what != "" {
-			all[id] = what
-		}
-	}
-	return all
-}
-
-// distance is how far a shard is behind its tip as far as its position tells.
-func (b *tracker) distance(handled time.Time) time.Duration {
-	now := b.clock.now()
-	if handled.IsZero() || now.IsZero() || now.Sub(handled) < freshFor {
-		return 0
-	}
-	return now.Sub(handled)
-}
-
-// read notes a page of a shard.
-func (b *tracker) read(id gerritstream.ShardID, change func(*gerritstream.ShardStatus)) {
-	now := time.Now()
-	b.shard(id, func(s *gerritstream.ShardStatus) {
-		b.paged[id] = now
-		change(s)
-	})
-}
-
-// met notes trouble of a shard, or of the process as a whole (empty), and
-// returns whether it counts.
-func (b *tracker) met(id gerritstream.ShardID, text string, grave bool) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	h := b.holds[id]
-	if h == nil {
-		h = &hold{}
-		b.holds[id] = h
-	}
-	var behind time.Duration
-	if s := b.shards[id]; s != nil {
-		behind = s.Lag
-	}
-	now := time.Now()
-	h.met(text, grave, behind, now)
-	return h.counts(behind, now)
-}
-
-// passed notes that nothing holds a shard up any more, or the process as a
-// whole.
-func (b *tracker) passed(id gerritstream.ShardID) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if h := b.holds[id]; h != nil {
-		h.passed()
-	}
-}
-
-// report returns what the other processes do not say: the shards that this one
-// leads, those that are planned for it, and, by the first of the members, those
-// that nobody leads and that are planned for nobody, for they wait. What has
-// ended is told by its position.
-func (b *tracker) report() gerritstream.Status {
-	s := b.status()
+// report returns what the other processes do not report: the shards that this
+// one leads, those planned for it and, if it is the first member, those that
+// nobody leads and that are planned for nobody, because they wait. The
+// positions show what has ended.
+func (t *tracker) report() gerritstream.Status {
+	s := t.status()
 	first := len(s.Members) == 0 || s.Members[0].Self
 	s.Shards = slices.DeleteFunc(s.Shards, func(shard gerritstream.ShardStatus) bool {
 		switch {
@@ -208,46 +111,78 @@ func (b *tracker) report() gerritstream.Status {
 	return s
 }
 
-// set changes the head.
-func (b *tracker) set(change func(*gerritstream.Status)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	change(&b.head)
-}
-
-// shard changes one shard, which is made if need be.
-func (b *tracker) shard(id gerritstream.ShardID, change func(*gerritstream.ShardStatus)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s, ok := b.shards[id]
-	if !ok {
-		s = &gerritstream.ShardStatus{Shard: id}
-		become(s, gerritstream.StateStandby)
-		b.shards[id] = s
+// distance returns how far a shard is from its tip, as far as its position
+// shows.
+func (t *tracker) distance(handledUntil time.Time) time.Duration {
+	now := t.clock.now()
+	if handledUntil.IsZero() || now.IsZero() || now.Sub(handledUntil) < freshFor {
+		return 0
 	}
-	change(s)
+	return now.Sub(handledUntil)
 }
 
-// plan takes in a plan and the positions it was made from: states of shards
-// that nothing is done about here, and shards that are no more. What a running
-// worker says of its own shard is left alone.
-func (b *tracker) plan(steps []plan.Step, positions map[gerritstream.ShardID]gerritstream.Position, working func(gerritstream.ShardID) bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	seen := make(map[gerritstream.ShardID]bool, len(steps))
+// set changes the head.
+func (t *tracker) set(change func(*gerritstream.Status)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.head)
+}
+
+// shard changes one shard, which is added if need be.
+func (t *tracker) shard(id gerritstream.ShardID, change func(*gerritstream.ShardStatus)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.shardLocked(id).status)
+}
+
+func (t *tracker) shardLocked(id gerritstream.ShardID) *trackedShard {
+	s, ok := t.shards[id]
+	if !ok {
+		s = &trackedShard{status: gerritstream.ShardStatus{Shard: id}}
+		become(&s.status, gerritstream.StateStandby)
+		t.shards[id] = s
+	}
+	return s
+}
+
+// become changes the State of a shard.
+func become(s *gerritstream.ShardStatus, state gerritstream.State) {
+	if s.State != state {
+		s.State, s.Since = state, time.Now()
+	}
+}
+
+// known returns what is known of a shard; the zero value if nothing is.
+func (t *tracker) known(id gerritstream.ShardID) trackedShard {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s, ok := t.shards[id]; ok {
+		return *s
+	}
+	return trackedShard{}
+}
+
+// position returns a shard's position as this process knows it; the zero value
+// for none.
+func (t *tracker) position(id gerritstream.ShardID) gerritstream.Position {
+	s := t.known(id)
+	return s.status.Position
+}
+
+// plan takes in a plan and the positions it was made from. It leaves alone what
+// a running worker reports of its own shard, and drops shards that are no more.
+func (t *tracker) plan(steps []plan.Step, positions storedPositions, working func(gerritstream.ShardID) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seen := make(shardSet, len(steps))
 	for _, step := range steps {
 		seen[step.Shard] = true
-		s, ok := b.shards[step.Shard]
-		if !ok {
-			s = &gerritstream.ShardStatus{Shard: step.Shard}
-			become(s, gerritstream.StateStandby)
-			b.shards[step.Shard] = s
-		}
+		s := &t.shardLocked(step.Shard).status
 		s.Parents, s.WaitingFor = step.Parents, step.WaitFor
 		if s.Term == 0 { // another process may be moving it
 			s.Position = positions[step.Shard]
-			if !s.Leader.Foreign { // who leads it is looked up next, and that may take a while
-				s.HandledUntil = b.handledUntil(step, positions)
+			if !s.Leader.Foreign { // who leads it now is looked up next, and that may take a while
+				s.HandledUntil = t.handledUntil(step, positions)
 			}
 		}
 		runs := step.State == plan.Runnable || step.State == plan.Gone
@@ -266,91 +201,80 @@ func (b *tracker) plan(steps []plan.Step, positions map[gerritstream.ShardID]ger
 			s.Lag, s.AtTip = 0, true
 		}
 	}
-	for id := range b.shards {
-		if !seen[id] && !working(id) {
-			delete(b.shards, id)
-			delete(b.holds, id)
-		}
-	}
+	maps.DeleteFunc(t.shards, func(id gerritstream.ShardID, _ *trackedShard) bool { return !seen[id] && !working(id) })
 }
 
-// handledUntil returns until when what arrived in a shard has been handled, as
-// far as its position tells, or, if it has none, what it comes from. Zero: not
-// known. The caller holds mu.
-func (b *tracker) handledUntil(step plan.Step, positions map[gerritstream.ShardID]gerritstream.Position) time.Time {
+// handledUntil returns the time before which everything that arrived in a shard
+// has been handled, as its position shows or, if it has none, what it comes
+// from. Zero: not known. The caller holds mu.
+func (t *tracker) handledUntil(step plan.Step, positions storedPositions) time.Time {
 	if own, ok := positions[step.Shard]; ok {
 		return own.HandledUntil()
 	}
 	until := step.From.Time
 	for _, id := range step.WaitFor { // the shard opened when they closed
-		parent := b.shards[id] // planned before its children: ids grow
-		if parent != nil && (until.IsZero() || !parent.HandledUntil.IsZero() && parent.HandledUntil.Before(until)) {
-			until = parent.HandledUntil
+		parent := t.shards[id] // planned before its children: ids grow
+		if parent == nil {
+			continue
+		}
+		if handled := parent.status.HandledUntil; until.IsZero() || !handled.IsZero() && handled.Before(until) {
+			until = handled
 		}
 	}
 	return until
 }
 
 // reopened takes in which shards have ended here and are open in the stream.
-func (b *tracker) reopened(open map[gerritstream.ShardID]bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for id, s := range b.shards {
-		s.OpenAfterEnd = open[id]
+func (t *tracker) reopened(open shardSet) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, s := range t.shards {
+		s.status.OpenAfterEnd = open[id]
 	}
 }
 
-// isReopened reports whether a shard was said to have ended here and to be
-// open.
-func (b *tracker) isReopened(id gerritstream.ShardID) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s, ok := b.shards[id]
-	return ok && s.OpenAfterEnd
-}
-
-// assign takes in whose the shards are and are to be, and the members.
-func (b *tracker) assign(members []gerritstream.MemberStatus, whose func(gerritstream.ShardID) (leader gerritstream.Candidate, planned string)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.head.Members = members
-	for id, s := range b.shards {
+// assign takes in the members, and who leads each shard and is planned to.
+func (t *tracker) assign(
+	members []gerritstream.MemberStatus,
+	whose func(gerritstream.ShardID) (leader gerritstream.Candidate, planned string),
+) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head.Members = members
+	for id, s := range t.shards {
 		leader, planned := whose(id)
-		s.Leader = gerritstream.ShardLeader{Process: leader.Member, Foreign: leader.Foreign, Planned: planned}
-		if !s.Leader.Foreign || s.Term != 0 || planned != b.head.Process {
-			delete(b.foreigners, id)
+		s.status.Leader = gerritstream.ShardLeader{Process: leader.Member, Foreign: leader.Foreign, Planned: planned}
+		if !leader.Foreign || s.status.Term != 0 || planned != t.head.Process {
+			s.foreign = foreignSeen{}
 		}
-		if s.Leader.Foreign && s.Term == 0 { // it keeps its own position
-			s.HandledUntil, s.Leader.Unread = b.foreigners[id].until, b.foreigners[id].late
-		}
+		s.showForeign()
 	}
 }
 
-// foreignClear returns when nothing was left to read for another program that
-// leads a shard, by the service's clock; zero: not known.
-func (b *tracker) foreignClear(id gerritstream.ShardID) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.foreigners[id].clear
+// foreign notes how far a foreign leader is with a shard.
+func (t *tracker) foreign(id gerritstream.ShardID, seen foreignSeen) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.shards[id]; s != nil {
+		s.foreign = seen
+		s.showForeign()
+	}
 }
 
-// foreign notes how far another program is with a shard.
-func (b *tracker) foreign(id gerritstream.ShardID, seen foreignSeen) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.foreigners[id] = seen
-	if s, ok := b.shards[id]; ok && s.Leader.Foreign && s.Term == 0 {
-		s.HandledUntil, s.Leader.Unread = seen.until, seen.late
+// showForeign shows how far a foreign leader is: it keeps its own position.
+func (s *trackedShard) showForeign() {
+	if s.status.Leader.Foreign && s.status.Term == 0 {
+		s.status.HandledUntil, s.status.Leader.Unread = s.foreign.until, s.foreign.late
 	}
 }
 
 // leading returns the shards that this process leads, by id.
-func (b *tracker) leading() []gerritstream.ShardID {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (t *tracker) leading() []gerritstream.ShardID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var leads []gerritstream.ShardID
-	for id, s := range b.shards {
-		if s.Term != 0 {
+	for id, s := range t.shards {
+		if s.status.Term != 0 {
 			leads = append(leads, id)
 		}
 	}
@@ -358,73 +282,114 @@ func (b *tracker) leading() []gerritstream.ShardID {
 	return leads
 }
 
-// position returns a shard's position as this process knows it; the zero value
-// for none.
-func (b *tracker) position(id gerritstream.ShardID) gerritstream.Position {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s, ok := b.shards[id]; ok {
-		return s.Position
+// elected notes the beginning of a term.
+func (t *tracker) elected(id gerritstream.ShardID, term uint64, pos gerritstream.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, now := t.shardLocked(id), time.Now()
+	if !s.stall.isRecent(now) {
+		s.stall = stall{} // of a term long ago
 	}
-	return gerritstream.Position{}
+	status := &s.status
+	status.State, status.Since, status.Term = gerritstream.StateReading, now, term
+	status.Position, status.Trouble, status.AtTip = pos, "", false
+	if until := pos.HandledUntil(); !until.IsZero() {
+		status.HandledUntil = until
+	}
+	status.Lag = t.distance(status.HandledUntil)
+	s.paged = now
 }
 
-// elected notes the beginning of a term.
-func (b *tracker) elected(id gerritstream.ShardID, term uint64, pos gerritstream.Position) {
-	now := time.Now()
-	b.shard(id, func(s *gerritstream.ShardStatus) {
-		if h := b.holds[id]; h != nil && !h.isRecent(time.Now()) {
-			delete(b.holds, id) // of a term long ago
-		}
-		s.State, s.Since = gerritstream.StateReading, time.Now()
-		s.Term, s.Position, s.Trouble, s.AtTip = term, pos, "", false
-		if until := pos.HandledUntil(); !until.IsZero() {
-			s.HandledUntil = until
-		}
-		s.Lag = b.distance(s.HandledUntil)
-		b.paged[id] = now
-	})
+// read notes a page of a shard.
+func (t *tracker) read(id gerritstream.ShardID, p *gerritstream.Page) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, now := t.shardLocked(id), time.Now()
+	s.paged = now
+	status := &s.status
+	status.Lag, status.Last.Page = p.Lag, now
+	status.Counts.Read += uint64(len(p.Records))
+	if n := len(p.Records); n > 0 {
+		status.Last.Event = p.Records[n-1].Arrived
+	}
+	if p.Lag > 0 {
+		status.AtTip = false
+	}
 }
 
 // committed notes a durable commit.
-func (b *tracker) committed(id gerritstream.ShardID, c *gerritstream.Commit, filtered uint64) {
-	now := time.Now()
-	b.shard(id, func(s *gerritstream.ShardStatus) {
-		s.Position, s.Last.Commit = c.Position, now
-		if until := c.Position.HandledUntil(); !until.IsZero() {
-			s.HandledUntil = until
-		}
-		s.Counts.Queued += uint64(len(c.Entries))
-		s.Counts.Dead += uint64(len(c.DeadLetters))
-		s.Counts.Filtered += filtered
-		b.rate.add(len(c.Entries)+len(c.DeadLetters)+int(filtered), c.DeadLetters, now) //nolint:gosec // a commit's worth
-	})
+func (t *tracker) committed(id gerritstream.ShardID, c *gerritstream.Commit, filtered uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	status, now := &t.shardLocked(id).status, time.Now()
+	status.Position, status.Last.Commit = c.Position, now
+	if until := c.Position.HandledUntil(); !until.IsZero() {
+		status.HandledUntil = until
+	}
+	status.Counts.Queued += uint64(len(c.Entries))
+	status.Counts.Dead += uint64(len(c.DeadLetters))
+	status.Counts.Filtered += filtered
+	t.rate.add(len(c.Entries)+len(c.DeadLetters)+int(filtered), c.DeadLetters, now) //nolint:gosec // small
+}
+
+// resigned notes the end of a term.
+func (t *tracker) resigned(id gerritstream.ShardID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.shardLocked(id)
+	s.paged = time.Time{}
+	status := &s.status
+	status.Term, status.Lag, status.AtTip = 0, 0, status.Position.Ended
+	if status.Position.Ended {
+		become(status, gerritstream.StateEnded)
+	} else {
+		become(status, gerritstream.StateStandby)
+	}
 }
 
 // deadRate returns how many of the last records became dead letters; nil: none
 // ever did.
-func (b *tracker) deadRate() *gerritstream.DeadRate {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.rate.status()
+func (t *tracker) deadRate() *gerritstream.DeadRate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rate.status()
 }
 
-// resigned notes the end of a term.
-func (b *tracker) resigned(id gerritstream.ShardID) {
-	b.shard(id, func(s *gerritstream.ShardStatus) {
-		s.Term, s.Lag, s.AtTip = 0, 0, s.Position.Ended
-		delete(b.paged, id)
-		if s.Position.Ended {
-			become(s, gerritstream.StateEnded)
-		} else {
-			become(s, gerritstream.StateStandby)
-		}
-	})
+// deadRate counts records and the dead letters among them, and forgets the
+// older ones in proportion.
+type deadRate struct {
+	records, dead  float64
+	last           time.Time
+	reason, detail string
 }
 
-// become changes the State of a shard.
-func become(s *gerritstream.ShardStatus, state gerritstream.State) {
-	if s.State != state {
-		s.State, s.Since = state, time.Now()
+// add takes in the records of one commit.
+func (r *deadRate) add(records int, dead []gerritstream.DeadLetter, now time.Time) {
+	if records == 0 {
+		return
+	}
+	all, bad := float64(max(records, len(dead))), float64(len(dead))
+	if all > ratedRecords {
+		all, bad = ratedRecords, bad*ratedRecords/all
+	}
+	if keep := ratedRecords - all; r.records > keep {
+		r.dead *= keep / r.records
+		r.records = keep
+	}
+	r.records += all
+	r.dead += bad
+	if i := len(dead) - 1; i >= 0 {
+		r.last, r.reason, r.detail = now, dead[i].Reason, dead[i].Detail
+	}
+}
+
+// status returns the rate for Status; nil: there were no dead letters.
+func (r *deadRate) status() *gerritstream.DeadRate {
+	if r.last.IsZero() {
+		return nil
+	}
+	return &gerritstream.DeadRate{
+		Records: int(math.Round(r.records)), Dead: int(math.Round(r.dead)),
+		Last: r.last, Reason: r.reason, Detail: r.detail,
 	}
 }

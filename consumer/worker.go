@@ -53,8 +53,8 @@ const (
 	planAgain          // the shard need not be read for now
 )
 
-// run campaigns and leads. It returns nil when ctx ends, the shard has ended, or
-// the supervisor has to plan again; an error ends Run. It campaigns until
+// run campaigns and leads. It returns nil when ctx ends, the shard has ended,
+// or the supervisor has to plan again; an error ends Run. It campaigns until
 // candidacy ends, which ends with ctx or earlier.
 func (w *worker) run(ctx, candidacy context.Context) error {
 	for {
@@ -134,8 +134,8 @@ func (w *worker) serve(ctx context.Context, term gerritstream.Term) (then next, 
 	return then, err
 }
 
-// handOver ends the worker so that the next candidate gets its leadership. It is
-// called by the supervisor.
+// handOver ends the worker so that the next candidate gets its leadership. It
+// is called by the supervisor.
 func (w *worker) handOver(to string) {
 	if !w.leaving {
 		w.leaving = true
@@ -216,7 +216,8 @@ func (w *worker) makeSurvey(ctx context.Context) (made survey) {
 		return made
 	}
 	made.steps = map[gerritstream.ShardID]plan.Step{}
-	for _, step := range plan.Steps(plan.Input{Shards: made.listing.Shards, Positions: positions, Origin: w.origin.From}) {
+	input := plan.Input{Shards: made.listing.Shards, Positions: positions, Origin: w.origin.From}
+	for _, step := range plan.Steps(input) {
 		made.steps[step.Shard] = step
 	}
 	return made
@@ -226,9 +227,7 @@ func (w *worker) makeSurvey(ctx context.Context) (made survey) {
 // hold), and for the log.
 func (w *worker) trouble(err error) {
 	grave := w.c.tracker.met(w.shard, err.Error(), isGrave(err))
-	w.c.logbook.note(happening{
-		topic: stallTopic, cause: trouble.Cause(err.Error()), shard: w.shard, stalls: true, grave: grave, sample: []any{"err", err},
-	})
+	w.c.logbook.noteStall(stallTopic, w.shard, err.Error(), grave)
 }
 
 // fine takes back what trouble noted.
