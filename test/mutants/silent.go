@@ -82,9 +82,9 @@ var silentMutants = []mutant{
 	},
 	{
 		name: "stuck: no page for lack of memory is not seen",
-		file: "consumer/tracker.go",
-		old:  "led && now.Sub(paged) >= pageWithin {",
-		new:  "led && now.Sub(paged) >= 1000*pageWithin {",
+		file: "consumer/stall.go",
+		old:  "s.isLed() && now.Sub(s.paged) >= pageWithin:",
+		new:  "s.isLed() && now.Sub(s.paged) >= 1000*pageWithin:",
 		pkg:  "./consumer", tests: "TestWhatHoldsUpAShardShows",
 	},
 	{
@@ -111,14 +111,14 @@ var silentMutants = []mutant{
 	{
 		name: "age: the lag stays as it is while Kinesis is away",
 		file: "consumer/tracker.go",
-		old:  "	case led && now.Sub(paged) >= silentFor:\n",
-		new:  "	case led && now.Sub(paged) >= 1000*silentFor:\n",
+		old:  "		case s.isLed() && now.Sub(s.paged) >= silentFor:\n",
+		new:  "		case s.isLed() && now.Sub(s.paged) >= 1000*silentFor:\n",
 		pkg:  "./consumer", tests: "TestAgeAndLagGrowWhenNothingIsHeard",
 	},
 	{
 		name: "age: a shard that is led elsewhere has no lag",
 		file: "consumer/tracker.go",
-		old:  "	case !led:\n		s.Lag = b.distance(s.HandledUntil)\n",
+		old:  "	case !s.isLed():\n			shard.Lag = t.distance(shard.HandledUntil)\n",
 		new:  "",
 		pkg:  "./consumer", tests: "TestAgeAndLagGrowWhenNothingIsHeard|TestAgeWithoutAPosition",
 	},
