@@ -2,6 +2,7 @@ package kinesistest
 
 import (
 	"crypto/md5" //nolint:gosec // the format has it
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -13,9 +14,8 @@ type UserRecord struct {
 	Data            []byte
 }
 
-// Aggregate packs records the way the Kinesis Producer Library does, to be put
-// as one record: four magic bytes, a protobuf with tables of the keys, and the
-// MD5 of that protobuf.
+// Aggregate packs records into one as the Kinesis Producer Library does: four
+// magic bytes, a protobuf message with tables of the keys, and its MD5.
 func Aggregate(records ...UserRecord) []byte {
 	var keys, hashKeys keyTable
 	var list []byte
@@ -42,13 +42,12 @@ func Aggregate(records ...UserRecord) []byte {
 type keyTable struct{ keys []string }
 
 func (t *keyTable) index(key string) uint64 {
-	for i, k := range t.keys {
-		if k == key {
-			return uint64(i)
-		}
+	i := slices.Index(t.keys, key)
+	if i < 0 {
+		i = len(t.keys)
+		t.keys = append(t.keys, key)
 	}
-	t.keys = append(t.keys, key)
-	return uint64(len(t.keys) - 1)
+	return uint64(i) //nolint:gosec // not negative
 }
 
 func (t *keyTable) append(buf []byte, field protowire.Number) []byte {

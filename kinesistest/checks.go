@@ -3,6 +3,7 @@ package kinesistest
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,8 +14,40 @@ var (
 	hashKeyPattern = regexp.MustCompile(`^(0|([1-9]\d{0,38}))$`)
 )
 
-// checks collects what is wrong with the members of a request, the way AWS
-// reports it: all at once, before anything is looked at.
+// input is a request's JSON: it checks itself, and names the stream it is
+// about.
+type input interface {
+	check(c *checks)
+	ref() *streamRef // nil: no stream, or one that is named in another way
+}
+
+// streamRef is how requests name a stream: by name, by ARN, or both. Inputs
+// embed it for their JSON.
+type streamRef struct {
+	StreamName *string
+	StreamARN  *string
+}
+
+func (r *streamRef) ref() *streamRef { return r }
+
+func (r *streamRef) check(c *checks) { c.stream(r) }
+
+// name returns the stream's name, or "" if none is given.
+func (r *streamRef) name() string {
+	switch {
+	case r == nil:
+		return ""
+	case r.StreamName != nil:
+		return *r.StreamName
+	case r.StreamARN != nil:
+		_, name, _ := strings.Cut(*r.StreamARN, ":stream/")
+		return name
+	}
+	return ""
+}
+
+// checks collects what is wrong with the members of a request, as AWS does: all
+// at once, before the request is looked at otherwise.
 type checks struct{ found []string }
 
 func (c *checks) add(value, member, constraint string) {
@@ -22,7 +55,13 @@ func (c *checks) add(value, member, constraint string) {
 		value, member, constraint))
 }
 
-// fault is the ValidationException, or nil.
+// tooLong reports a value that AWS does not quote.
+func (c *checks) tooLong(member string, most int) {
+	c.found = append(c.found, fmt.Sprintf(
+		"Value at '%s' failed to satisfy constraint: Member must have length less than or equal to %d", member, most))
+}
+
+// fault returns the ValidationException, or nil.
 func (c *checks) fault() *Fault {
 	switch len(c.found) {
 	case 0:
@@ -33,14 +72,13 @@ func (c *checks) fault() *Fault {
 	return fault("ValidationException", "%d validation errors detected: %s", len(c.found), strings.Join(c.found, "; "))
 }
 
-// text checks a string: its presence, its length in characters (0 = any), its
-// pattern (nil = any), shown as AWS shows it.
+// text describes a valid string.
 type text struct {
 	member   string
 	required bool
-	most     int
-	pattern  *regexp.Regexp
-	shown    string
+	most     int            // characters; 0: any number
+	pattern  *regexp.Regexp // nil: any
+	shown    string         // the pattern as AWS shows it
 }
 
 func (c *checks) text(value *string, t text) {
@@ -62,7 +100,7 @@ func (c *checks) text(value *string, t text) {
 	}
 }
 
-// stream checks the two ways to name a stream.
+// stream checks both ways to name a stream.
 func (c *checks) stream(ref *streamRef) {
 	c.name(ref.StreamName, "streamName", false)
 	c.text(ref.StreamARN, text{member: "streamARN", most: 2048, pattern: arnPattern,
@@ -82,7 +120,14 @@ func (c *checks) sequenceNumber(value *string, member string) {
 	c.text(value, text{member: member, pattern: sequencePattern, shown: `0|([1-9]\d{0,128})`})
 }
 
-// number checks an optional number's range.
+func (c *checks) requiredNumber(value *int, member string, least, most int) {
+	if value == nil {
+		c.add("null", member, "not be null")
+	}
+	c.number(value, member, least, most)
+}
+
+// number checks an optional number.
 func (c *checks) number(value *int, member string, least, most int) {
 	switch {
 	case value == nil:
@@ -99,10 +144,7 @@ func (c *checks) oneOf(value *string, member string, choices ...string) {
 		c.add("null", member, "not be null")
 		return
 	}
-	for _, choice := range choices {
-		if *value == choice {
-			return
-		}
+	if !slices.Contains(choices, *value) {
+		c.add("'"+*value+"'", member, "satisfy enum value set: ["+strings.Join(choices, ", ")+"]")
 	}
-	c.add("'"+*value+"'", member, "satisfy enum value set: ["+strings.Join(choices, ", ")+"]")
 }

@@ -1,30 +1,30 @@
 package kinesistest
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// What tests do to a stream directly: at once, past the limits, the delays and
-// the hooks. Their errors hold a *Fault.
+// The following methods serve tests. They take effect at once, without limits,
+// delays and hooks. Their errors wrap a *Fault.
 
-// CreateStream makes a stream with so many shards, 1 at least, and returns its
-// ARN.
+// CreateStream creates a stream with so many shards, at least 1, and returns
+// its ARN.
 func (s *Server) CreateStream(name string, shards int) (arn string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
-	s.settleAll(now)
+	now := s.settle()
 	if s.streams[name] != nil {
-		return "", fault("ResourceInUseException", "Stream %s under account %s already exists.", name, s.opts.Account)
+		return "", s.streamExists(name)
 	}
 	st := s.addStream(name, now)
 	st.fill(max(1, shards), now)
 	return st.arn, nil
 }
 
-// Created returns when a stream was made, to the millisecond: the other half of
+// Created returns when a stream was created, to the millisecond: with the ARN,
 // its identity.
 func (s *Server) Created(streamName string) (at time.Time, err error) {
 	err = s.with(streamName, func(st *stream, _ time.Time) error {
@@ -42,7 +42,7 @@ func (s *Server) DeleteStream(name string) error {
 	})
 }
 
-// Put stores a record and says where.
+// Put stores a record and returns where.
 func (s *Server) Put(streamName, partitionKey string, data []byte) (shard, sequenceNumber string, err error) {
 	err = s.with(streamName, func(st *stream, now time.Time) error {
 		sh := st.shardFor(hashOf(partitionKey))
@@ -85,16 +85,9 @@ func (s *Server) Split(streamName, shard string) (left, right string, err error)
 // Merge merges two adjacent open shards and returns their child.
 func (s *Server) Merge(streamName, shard, adjacentShard string) (child string, err error) {
 	err = s.with(streamName, func(st *stream, now time.Time) error {
-		a, f := s.resharded(st, shard)
+		a, b, f := s.adjacentPair(st, shard, adjacentShard)
 		if f != nil {
 			return f
-		}
-		b, f := s.resharded(st, adjacentShard)
-		if f != nil {
-			return f
-		}
-		if !adjacent(a, b) {
-			return invalid("Shards %s and %s are not adjacent.", shard, adjacentShard)
 		}
 		child = st.merge(a, b, now).id
 		return nil
@@ -102,8 +95,8 @@ func (s *Server) Merge(streamName, shard, adjacentShard string) (child string, e
 	return child, err
 }
 
-// SetRetention sets any retention, unlike the operations; what is older is
-// gone, and stays so when the retention is raised.
+// SetRetention sets any retention, unlike the operations. Older records are
+// gone, and stay so when the retention is raised.
 func (s *Server) SetRetention(streamName string, d time.Duration) error {
 	return s.with(streamName, func(st *stream, now time.Time) error {
 		st.setRetention(d, now)
@@ -111,35 +104,48 @@ func (s *Server) SetRetention(streamName string, d time.Duration) error {
 	})
 }
 
-// Records returns what a listed shard holds within retention, in order.
-func (s *Server) Records(streamName, shard string) ([]Record, error) {
-	stored, err := s.stored(streamName, shard)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Record, 0, len(stored))
-	for i := range stored {
-		r, err := stored[i].decode(shard)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-	}
-	return out, nil
+// Record is a stored record.
+type Record struct {
+	Shard          string
+	SequenceNumber string
+	PartitionKey   string
+	Arrived        time.Time // to the millisecond
+	Data           []byte
 }
 
-// stored returns a copy of a shard's list of records.
-func (s *Server) stored(streamName, shard string) (records []record, err error) {
-	err = s.with(streamName, func(st *stream, now time.Time) error {
+// Records returns what a listed shard holds within retention, in order.
+func (s *Server) Records(streamName, shard string) ([]Record, error) {
+	var stored []record
+	err := s.with(streamName, func(st *stream, now time.Time) error {
 		sh := st.find(shard)
 		if sh == nil {
 			return s.shardNotFound(shard, st)
 		}
 		sh.trim(st.horizon(now))
-		records = slices.Clone(sh.records)
+		stored = slices.Clone(sh.records)
 		return nil
 	})
-	return records, err
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Record, 0, len(stored))
+	for _, r := range stored {
+		var rendered struct {
+			SequenceNumber, PartitionKey string
+			Data                         []byte
+		}
+		if err := json.Unmarshal(r.json, &rendered); err != nil {
+			return nil, fmt.Errorf("decode stored record: %w", err)
+		}
+		out = append(out, Record{
+			Shard:          shard,
+			SequenceNumber: rendered.SequenceNumber,
+			PartitionKey:   rendered.PartitionKey,
+			Arrived:        time.UnixMilli(r.at.ms).UTC(),
+			Data:           rendered.Data,
+		})
+	}
+	return out, nil
 }
 
 // Shard is a listed shard.
@@ -161,12 +167,11 @@ func (s *Server) Shards(streamName string) (shards []Shard, err error) {
 	return shards, err
 }
 
-// with does something to a stream that is there, brought up to date.
+// with calls do with an existing stream, brought up to date.
 func (s *Server) with(name string, do func(st *stream, now time.Time) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
-	s.settleAll(now)
+	now := s.settle()
 	st := s.streams[name]
 	if st == nil || !st.serving() {
 		return fmt.Errorf("find stream: %w", s.streamNotFound(name, s.opts.Account))

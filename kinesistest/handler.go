@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -21,15 +23,15 @@ const (
 	maxRequestBody = 32 << 20
 )
 
-// ServeHTTP answers one request. It implements [http.Handler].
+// ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := readAll(http.MaxBytesReader(w, r.Body, maxRequestBody), r.ContentLength)
 	if err != nil && !isTooLarge(err) {
-		panic(http.ErrAbortHandler) // the client is gone
+		panic(http.ErrAbortHandler) // the client has gone
 	}
 	reply, err := s.answer(r.Context(), r, body, err)
 	if err != nil {
-		panic(http.ErrAbortHandler) // breaks the connection, as net/http has it
+		panic(http.ErrAbortHandler) // net/http then breaks the connection
 	}
 	s.setHeader(w.Header(), reply)
 	w.WriteHeader(reply.Status)
@@ -38,8 +40,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer takes a request through the hooks to its operation. tooLarge is not
-// nil when the body was.
+// answer takes a request through the hooks to its operation. tooLarge is the
+// error of a body that was too large.
 func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLarge error) (*Reply, error) {
 	if f := refuse(r); f != nil {
 		return NewFault(f), nil
@@ -61,26 +63,26 @@ func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLa
 	return s.hooks.wrap(hooks, req, s.perform)(ctx, req)
 }
 
-// perform applies the operation. It is the last handler.
+// perform applies the operation. It is the last handler after all hooks.
 func (s *Server) perform(_ context.Context, r *Request) (*Reply, error) {
 	do := s.operations[r.Operation]
 	if do == nil {
 		return NewFault(&Fault{Code: "UnknownOperationException", Status: http.StatusBadRequest}), nil
 	}
-	reply, f := do(s, r.Body)
+	reply, f := do(s, r)
 	if f != nil {
 		return NewFault(f), nil
 	}
 	return reply, nil
 }
 
-// refuse says what keeps a request from being looked at.
+// refuse returns what is wrong with a request's header.
 func refuse(r *http.Request) *Fault {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case strings.HasPrefix(kind, "application/x-amz-cbor"):
 		return &Fault{Code: "UnsupportedMediaTypeException", Status: http.StatusUnsupportedMediaType,
-			Message: "CBOR is not spoken here, only AWS JSON 1.1: the AWS SDK for Java has the switch AWS_CBOR_DISABLE=true"}
+			Message: "CBOR is not supported, only AWS JSON 1.1: set AWS_CBOR_DISABLE=true for the AWS SDK for Java"}
 	case r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("X-Amz-Target"), targetPrefix) ||
 		kind != contentType && kind != "application/json":
 		return &Fault{Code: "UnknownOperationException", Status: http.StatusNotFound}
@@ -90,14 +92,14 @@ func refuse(r *http.Request) *Fault {
 	return nil
 }
 
-// identify fills in what a request is about, for hooks.
+// identify fills in which stream and shard a request is about, for hooks.
 func (s *Server) identify(r *Request) {
 	var in struct {
 		streamRef
 		ShardId, ShardToSplit, ShardToMerge, ShardIterator string //nolint:revive,staticcheck // as in the request
 	}
 	if json.Unmarshal(r.Body, &in) != nil {
-		return // whoever answers says what is wrong with it
+		return // the operation reports the fault
 	}
 	r.Stream, r.Shard = in.name(), in.ShardId+in.ShardToSplit+in.ShardToMerge
 	var it iterator
@@ -106,10 +108,10 @@ func (s *Server) identify(r *Request) {
 	}
 }
 
-// setHeader writes what every reply has: the service's clock above all.
+// setHeader writes the header that every reply has, with the service's time.
 func (s *Server) setHeader(h http.Header, reply *Reply) {
 	var id [16]byte
-	_, _ = rand.Read(id[:]) // it does not fail
+	_, _ = rand.Read(id[:]) // never fails
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.FormatInt(reply.length(), 10))
 	h.Set("Date", s.Now().Format(http.TimeFormat))
@@ -121,8 +123,8 @@ func isTooLarge(err error) bool {
 	return errors.As(err, &tooLarge)
 }
 
-// readAll reads a body of which the length is known, or -1. Large ones are
-// common: they are not to grow by copying.
+// readAll reads a body of known length, or -1. Large ones are common, and must
+// not grow by copying.
 func readAll(r io.Reader, length int64) ([]byte, error) {
 	var buf bytes.Buffer
 	if length > 0 && length <= maxRequestBody {
@@ -130,4 +132,40 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 	}
 	_, err := buf.ReadFrom(r)
 	return buf.Bytes(), err
+}
+
+// transport reaches a server without a network.
+type transport struct{ server *Server }
+
+// RoundTrip answers a request in the calling goroutine.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	var err error
+	if r.Body != nil {
+		body, err = readAll(http.MaxBytesReader(nil, r.Body, maxRequestBody), r.ContentLength)
+		err = errors.Join(err, r.Body.Close()) // a RoundTripper must close it
+	}
+	if err != nil && !isTooLarge(err) {
+		return nil, err
+	}
+	reply, err := t.server.answer(r.Context(), r, body, err)
+	switch {
+	case errors.Is(err, ErrTruncated):
+		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	case err != nil:
+		return nil, err
+	case r.Context().Err() != nil:
+		return nil, r.Context().Err()
+	}
+	header := http.Header{}
+	t.server.setHeader(header, reply)
+	return &http.Response{
+		Status:     fmt.Sprintf("%d %s", reply.Status, http.StatusText(reply.Status)),
+		StatusCode: reply.Status,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        header,
+		Body:          io.NopCloser(reply.reader()),
+		ContentLength: reply.length(),
+		Request:       r,
+	}, nil
 }

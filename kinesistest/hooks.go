@@ -16,33 +16,36 @@ var ErrTruncated = errors.New("connection cut")
 // connection, without a reply.
 type Handler func(ctx context.Context, r *Request) (*Reply, error)
 
-// Action is what a hook does with a request: it returns a handler that stands
-// in front of next, and may ask next or not. Any function of this form will do;
-// the ones most wanted are [Fail], [Delay], [CutRequest], [CutReply], [CutBody]
-// and [Observe].
+// Action wraps a handler: it returns one that may call next or not. [Fail],
+// [Delay], [CutRequest], [CutReply], [CutBody] and [Observe] make the usual
+// ones; any other function of this type will do.
 type Action func(next Handler) Handler
 
-// Hook chooses requests and says what to do with them.
+// Hook applies an Action to chosen requests.
 type Hook struct {
-	Operation string              // "" chooses every operation
-	Match     func(*Request) bool // nil chooses every request
-	Times     int                 // how many requests it acts on before it is spent; 0: it is kept
+	Operation string              // "": every operation
+	Match     func(*Request) bool // nil: every request
+	Times     int                 // how many requests it acts on before it is spent; 0: any number
 	Do        Action
 }
 
-// On installs a hook until it is spent or removed. When several choose a
-// request, the one installed first sees it first and its reply last. remove may
-// be called more than once.
+// On installs a hook until it is spent or removed. If several choose a request,
+// the one installed first sees it first and its reply last. remove may be
+// called more than once.
 func (s *Server) On(h Hook) (remove func()) {
-	installed := &installedHook{Hook: h}
+	installed := &installedHook{hook: h}
 	s.hooks.mu.Lock()
 	defer s.hooks.mu.Unlock()
 	s.hooks.list = append(s.hooks.list, installed)
-	return func() { s.hooks.remove(installed) }
+	return func() {
+		s.hooks.mu.Lock()
+		defer s.hooks.mu.Unlock()
+		s.hooks.removeLocked(installed)
+	}
 }
 
 type installedHook struct {
-	Hook
+	hook Hook
 	used int // under hooks.mu
 }
 
@@ -51,49 +54,48 @@ type hooks struct {
 	list []*installedHook // under mu
 }
 
-func (h *hooks) remove(hook *installedHook) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.list = slices.DeleteFunc(h.list, func(o *installedHook) bool { return o == hook })
+func (h *hooks) removeLocked(installed *installedHook) {
+	h.list = slices.DeleteFunc(h.list, func(o *installedHook) bool { return o == installed })
 }
 
 // of returns the hooks that may choose a request of that operation.
 func (h *hooks) of(operation string) (list []*installedHook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, hook := range h.list {
-		if hook.Operation == "" || hook.Operation == operation {
-			list = append(list, hook)
+	for _, installed := range h.list {
+		if o := installed.hook.Operation; o == "" || o == operation {
+			list = append(list, installed)
 		}
 	}
 	return list
 }
 
-// use counts a request against a hook; false: it is spent.
-func (h *hooks) use(hook *installedHook) bool {
+// use counts a request against a hook, and reports whether the hook acts on it.
+func (h *hooks) use(installed *installedHook) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if hook.Times == 0 {
+	times := installed.hook.Times
+	if times == 0 {
 		return true
 	}
-	hook.used++
-	if hook.used == hook.Times {
-		h.list = slices.DeleteFunc(h.list, func(o *installedHook) bool { return o == hook })
+	installed.used++
+	if installed.used == times {
+		h.removeLocked(installed)
 	}
-	return hook.used <= hook.Times
+	return installed.used <= times
 }
 
-// wrap puts those hooks of a list that choose the request in front of a
-// handler. Match runs without a lock held.
+// wrap puts the hooks that choose the request before a handler. It calls Match
+// without a lock held.
 func (h *hooks) wrap(list []*installedHook, r *Request, next Handler) Handler {
-	var chosen []*installedHook
-	for _, hook := range list {
-		if (hook.Match == nil || hook.Match(r)) && h.use(hook) {
-			chosen = append(chosen, hook)
+	var actions []Action
+	for _, installed := range list {
+		if match := installed.hook.Match; (match == nil || match(r)) && h.use(installed) {
+			actions = append(actions, installed.hook.Do)
 		}
 	}
-	for _, hook := range slices.Backward(chosen) {
-		next = hook.Do(next)
+	for _, do := range slices.Backward(actions) {
+		next = do(next)
 	}
 	return next
 }
@@ -107,8 +109,8 @@ func Fail(code, message string, status int) Action {
 	}
 }
 
-// Delay applies the operation after a while. A request whose context ends
-// meanwhile is not applied.
+// Delay applies the operation after a while, unless the request's context ends
+// meanwhile.
 func Delay(d time.Duration) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {
@@ -129,8 +131,7 @@ func CutRequest(Handler) Handler {
 	return func(context.Context, *Request) (*Reply, error) { return nil, ErrTruncated }
 }
 
-// CutReply applies the operation and breaks the connection before any of the
-// reply.
+// CutReply applies the operation and breaks the connection before the reply.
 func CutReply(next Handler) Handler {
 	return func(ctx context.Context, r *Request) (*Reply, error) {
 		if _, err := next(ctx, r); err != nil {
@@ -156,8 +157,8 @@ func CutBody(after int64) Action {
 	}
 }
 
-// Observe shows each request with its reply, after the operation was applied.
-// It is not called when there is no reply.
+// Observe calls see with each request and its reply, after the operation was
+// applied. It does not if there is no reply.
 func Observe(see func(*Request, *Reply)) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {

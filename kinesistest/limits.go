@@ -2,7 +2,7 @@ package kinesistest
 
 import "time"
 
-// Limits of size, which hold always.
+// Limits of size, which always apply.
 const (
 	maxPageBytes      = 10 << 20
 	maxPageRecords    = 10000
@@ -14,7 +14,7 @@ const (
 	iteratorLife      = 5 * time.Minute
 	tokenLife         = 300 * time.Second
 	resizesADay       = 10
-	maxShards         = 10000 // open ones of the account, whatever Options say: a stream's at AWS
+	maxShards         = 10000 // open ones of the account, even with Options.NoLimits: a stream's at AWS
 )
 
 // Rates of a shard, which Options.NoLimits switches off.
@@ -26,13 +26,13 @@ const (
 	writeBytesASecond = 1 << 20
 )
 
-// callMeter lets so many calls a second pass.
+// callMeter limits the calls a second.
 type callMeter struct {
-	passed []time.Time // the newest ones, oldest first
+	passed []time.Time // the latest ones, oldest first
 }
 
-// allow counts a call when there is room for it in the second that ends now.
-// Refused calls do not count.
+// allow reports whether the second that ends now has room for a call, and
+// counts it if so.
 func (m *callMeter) allow(now time.Time, rate int) bool {
 	if len(m.passed) >= rate && now.Sub(m.passed[len(m.passed)-rate]) < time.Second {
 		return false
@@ -44,12 +44,12 @@ func (m *callMeter) allow(now time.Time, rate int) bool {
 	return true
 }
 
-// byteDebt meters what is read. A read is allowed before its size is known, so
-// it may overdraw; what follows waits until the whole of it is paid off: a page
-// of 10 MiB costs five seconds.
+// byteDebt limits the bytes read a second. A read is allowed before its size is
+// known, so it may overdraw; later ones wait until all of it is paid off: a
+// page of 10 MiB costs five seconds.
 type byteDebt struct {
-	paid  time.Time // when all that was read so far is paid off
-	spent int       // since the last time nothing was owed
+	paid  time.Time // when everything read so far is paid off
+	spent int       // since nothing was owed
 }
 
 func (d *byteDebt) allow(now time.Time, rate int) bool {
@@ -64,10 +64,10 @@ func (d *byteDebt) charge(now time.Time, n, rate int) {
 	d.paid = d.paid.Add(time.Duration(n) * time.Second / time.Duration(rate))
 }
 
-// bucket meters what is written: one second's worth may come at once, and a
-// single record larger than that when nothing came before it.
+// bucket limits what is written a second: one second's worth may come at once,
+// and a single record larger than that if nothing came before it.
 type bucket struct {
-	level float64 // what is in use of one second's worth
+	level float64 // used of one second's worth
 	at    time.Time
 }
 
@@ -79,13 +79,48 @@ func (b *bucket) room(now time.Time, n, rate int) bool {
 
 func (b *bucket) take(n int) { b.level += float64(n) }
 
-// allowWrite reports whether a shard takes one more record, and counts it if
+// meters apply a shard's rates.
+type meters struct {
+	reads     callMeter
+	iterators callMeter
+	readBytes byteDebt
+	writes    bucket
+	writeRate bucket
+}
+
+// allowRead reports whether the shard may be read now, and counts the call if
 // so.
-func (sh *shard) allowWrite(now time.Time, size int) bool {
-	if !sh.writeRate.room(now, 1, writesASecond) || !sh.writes.room(now, size, writeBytesASecond) {
+func (m *meters) allowRead(now time.Time) bool {
+	return m.readBytes.allow(now, readBytesASecond) && m.reads.allow(now, readsASecond)
+}
+
+// allowWrite reports whether the shard accepts one more record, and counts it
+// if so.
+func (m *meters) allowWrite(now time.Time, size int) bool {
+	if !m.writeRate.room(now, 1, writesASecond) || !m.writes.room(now, size, writeBytesASecond) {
 		return false
 	}
-	sh.writeRate.take(1)
-	sh.writes.take(size)
+	m.writeRate.take(1)
+	m.writes.take(size)
 	return true
+}
+
+// checkShardLimit refuses more open shards than the account may have. mu is
+// held.
+func (s *Server) checkShardLimit(more int) *Fault {
+	limit := maxShards
+	if !s.opts.NoLimits {
+		limit = min(limit, s.opts.ShardLimit)
+	}
+	open := 0
+	for _, st := range s.streams {
+		open += len(st.open)
+	}
+	if open+more <= limit {
+		return nil
+	}
+	return fault("LimitExceededException", "This request would exceed the shard limit for the account %s in %s. "+
+		"Current shard count for the account: %d. Limit: %d. Number of additional shards that would have resulted from "+
+		"this request: %d. Refer to the AWS Service Limits page for current limits and how to request higher limits.",
+		s.opts.Account, s.opts.Region, open, limit, more)
 }

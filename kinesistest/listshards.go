@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// ListShards: shards by id, closed ones within retention included, 1000 a page
-// at most. A NextToken stands for everything else: it goes without the stream's
-// name, lasts 300 seconds, and keeps the filter. A filter chooses by when a
-// shard was open.
+// ListShards: shards by id, closed ones within retention included, at most 1000
+// a page. A NextToken replaces everything else, the stream's name and the
+// filter included, and lasts 300 seconds. A filter selects shards by when they
+// were open.
 
 type listShardsInput struct {
 	streamRef
@@ -26,7 +26,7 @@ type shardFilter struct {
 	Timestamp *epoch  `json:",omitempty"`
 }
 
-// epoch is a time in a request, in ms; on the wire it is in seconds, with a
+// epoch is a time in a request, in ms; in JSON it is in seconds, with a
 // fraction.
 type epoch int64
 
@@ -40,7 +40,7 @@ func (e *epoch) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// MarshalJSON is the inverse, for tokens.
+// MarshalJSON does the inverse, for tokens.
 func (e epoch) MarshalJSON() ([]byte, error) { return appendSeconds(nil, int64(e)), nil }
 
 func (in *listShardsInput) check(c *checks) {
@@ -48,8 +48,8 @@ func (in *listShardsInput) check(c *checks) {
 	c.name(in.ExclusiveStartShardId, "exclusiveStartShardId", false)
 	c.number(in.MaxResults, "maxResults", 1, 10000)
 	if in.ShardFilter != nil {
-		c.oneOf(in.ShardFilter.Type, "shardFilter.type", "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "AT_LATEST", "AT_TIMESTAMP",
-			"FROM_TIMESTAMP", "AFTER_SHARD_ID")
+		c.oneOf(in.ShardFilter.Type, "shardFilter.type", "AT_TRIM_HORIZON", "FROM_TRIM_HORIZON", "AT_LATEST",
+			"AT_TIMESTAMP", "FROM_TIMESTAMP", "AFTER_SHARD_ID")
 		c.name(in.ShardFilter.ShardId, "shardFilter.shardId", false)
 	}
 }
@@ -80,11 +80,11 @@ func (s *Server) listShards(in *listShardsInput, now time.Time) (any, *Fault) {
 	return out, nil
 }
 
-// listPoint finds the stream, and from where and how to list it: from the
-// request, or from its token.
+// listPoint finds the stream, and in the request or its token where and how to
+// list it.
 func (s *Server) listPoint(in *listShardsInput, now time.Time) (*stream, pageToken, *Fault) {
 	if in.NextToken != nil {
-		return s.listPointOf(in, now)
+		return s.nextListPoint(in, now)
 	}
 	st, f := s.lookup(in.ref())
 	if f != nil {
@@ -96,38 +96,41 @@ func (s *Server) listPoint(in *listShardsInput, now time.Time) (*stream, pageTok
 	if at := in.StreamCreationTimestamp; at != nil && int64(*at)/1000 != st.created.Unix() {
 		return nil, pageToken{}, s.streamNotFound(st.name, s.opts.Account)
 	}
-	token := pageToken{Stream: st.name, Born: st.created.UnixMilli(), Filter: in.ShardFilter}
+	token := pageToken{Stream: st.name, Created: st.created.UnixMilli(), Filter: in.ShardFilter}
 	if in.ExclusiveStartShardId != nil {
 		token.After = *in.ExclusiveStartShardId
 	}
 	return st, token, nil
 }
 
-// listPointOf is listPoint for a request that goes on.
-func (s *Server) listPointOf(in *listShardsInput, now time.Time) (*stream, pageToken, *Fault) {
+// nextListPoint is listPoint for a request with a NextToken.
+func (s *Server) nextListPoint(in *listShardsInput, now time.Time) (*stream, pageToken, *Fault) {
 	var token pageToken
+	other := ""
 	switch {
 	case in.StreamName != nil:
-		return nil, token, invalid("NextToken and StreamName cannot be provided together.")
+		other = "StreamName"
 	case in.StreamCreationTimestamp != nil:
-		return nil, token, invalid("NextToken and StreamCreationTimestamp cannot be provided together.")
+		other = "StreamCreationTimestamp"
 	case in.ExclusiveStartShardId != nil:
-		return nil, token, invalid("NextToken and ExclusiveStartShardId cannot be provided together.")
+		other = "ExclusiveStartShardId"
 	case in.ShardFilter != nil:
-		return nil, token, invalid("NextToken and ShardFilter cannot be provided together.")
-	case !s.open(*in.NextToken, &token):
-		return nil, token, invalid("NextToken is invalid.")
-	case now.Sub(time.UnixMilli(token.Issued)) > tokenLife:
-		return nil, token, s.tokenExpired()
+		other = "ShardFilter"
+	}
+	if other != "" {
+		return nil, token, invalid("NextToken and %s cannot be provided together.", other)
+	}
+	if f := s.openToken(*in.NextToken, &token, now); f != nil {
+		return nil, token, f
 	}
 	st := s.streams[token.Stream]
-	if st == nil || st.created.UnixMilli() != token.Born {
+	if st == nil || st.created.UnixMilli() != token.Created {
 		return nil, token, s.streamNotFound(token.Stream, s.opts.Account)
 	}
 	return st, token, nil
 }
 
-// filtered keeps the shards that a filter wants.
+// filtered returns the shards that a filter selects.
 func (st *stream) filtered(shards []*shard, filter *shardFilter, now time.Time) ([]*shard, *Fault) {
 	if filter == nil {
 		return shards, nil
@@ -138,12 +141,9 @@ func (st *stream) filtered(shards []*shard, filter *shardFilter, now time.Time) 
 	case "FROM_TRIM_HORIZON":
 		return shards, nil
 	case "AT_TRIM_HORIZON":
-		began := horizon == st.created.UnixMilli() // nothing is trimmed yet: those the stream began with, though it was resharded at once
-		keep = func(sh *shard) bool {
-			if began {
-				return len(sh.parents) == 0
-			}
-			return sh.openAt(horizon)
+		keep = func(sh *shard) bool { return sh.openAt(horizon) }
+		if horizon == st.created.UnixMilli() { // nothing is trimmed yet: the first shards, even if resharded at once
+			keep = func(sh *shard) bool { return len(sh.parents) == 0 }
 		}
 	case "AT_LATEST":
 		keep = func(sh *shard) bool { return !sh.closed }
@@ -163,4 +163,45 @@ func (st *stream) filtered(shards []*shard, filter *shardFilter, now time.Time) 
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(shards), func(sh *shard) bool { return !keep(sh) }), nil
+}
+
+type hashKeyRange struct{ StartingHashKey, EndingHashKey string }
+
+func (sh *shard) hashKeys() hashKeyRange { return hashKeyRange{sh.first.String(), sh.last.String()} }
+
+// shardDescription is a shard in a listing; an open one has no ending sequence
+// number.
+type shardDescription struct {
+	ShardId               string `json:"ShardId"` //nolint:revive,staticcheck // as in the reply
+	ParentShardId         string `json:"ParentShardId,omitempty"`
+	AdjacentParentShardId string `json:"AdjacentParentShardId,omitempty"`
+	HashKeyRange          hashKeyRange
+	SequenceNumberRange   sequenceRange
+}
+
+type sequenceRange struct {
+	StartingSequenceNumber string
+	EndingSequenceNumber   string `json:",omitempty"`
+}
+
+func describeShards(shards []*shard) []shardDescription {
+	out := make([]shardDescription, 0, len(shards))
+	for _, sh := range shards {
+		d := shardDescription{
+			ShardId:             sh.id,
+			HashKeyRange:        sh.hashKeys(),
+			SequenceNumberRange: sequenceRange{StartingSequenceNumber: sh.sequenceAt(place{ms: sh.created})},
+		}
+		if len(sh.parents) > 0 {
+			d.ParentShardId = sh.parents[0]
+		}
+		if len(sh.parents) > 1 {
+			d.AdjacentParentShardId = sh.parents[1]
+		}
+		if sh.closed {
+			d.SequenceNumberRange.EndingSequenceNumber = sh.sequenceAt(sh.endPlace())
+		}
+		out = append(out, d)
+	}
+	return out
 }

@@ -6,52 +6,44 @@ import (
 	"time"
 )
 
-// input is a request's JSON: it says what is wrong with itself, and which
-// stream it is about.
-type input interface {
-	check(c *checks)
-	ref() *streamRef // nil: no stream, or one that is named in another way
-}
-
 // operation answers one kind of request.
-type operation func(s *Server, body []byte) (*Reply, *Fault)
+type operation func(s *Server, r *Request) (*Reply, *Fault)
 
 // renderer is an output that writes its own JSON.
 type renderer interface{ render() [][]byte }
 
-// operations names all that the server knows, with the calls a second that AWS
-// lets an account make for one stream.
+// operations returns all operations, with the calls a second that AWS allows an
+// account for one stream.
 func operations() map[string]operation {
 	return map[string]operation{
-		"CreateStream":                  op("CreateStream", 5, (*Server).createStream),
-		"DeleteStream":                  op("DeleteStream", 5, (*Server).deleteStream),
-		"DescribeStream":                op("DescribeStream", 10, (*Server).describeStream),
-		"DescribeStreamSummary":         op("DescribeStreamSummary", 20, (*Server).describeStreamSummary),
-		"ListStreams":                   op("ListStreams", 5, (*Server).listStreams),
-		"ListShards":                    op("ListShards", 1000, (*Server).listShards),
-		"PutRecord":                     op("PutRecord", 0, (*Server).putRecord),
-		"PutRecords":                    op("PutRecords", 0, (*Server).putRecords),
-		"GetShardIterator":              op("GetShardIterator", 0, (*Server).getShardIterator),
-		"GetRecords":                    op("GetRecords", 0, (*Server).getRecords),
-		"SplitShard":                    op("SplitShard", 5, (*Server).splitShard),
-		"MergeShards":                   op("MergeShards", 5, (*Server).mergeShards),
-		"UpdateShardCount":              op("UpdateShardCount", 10, (*Server).updateShardCount),
-		"IncreaseStreamRetentionPeriod": op("IncreaseStreamRetentionPeriod", 5, (*Server).increaseRetention),
-		"DecreaseStreamRetentionPeriod": op("DecreaseStreamRetentionPeriod", 5, (*Server).decreaseRetention),
-		"UpdateMaxRecordSize":           op("UpdateMaxRecordSize", 5, (*Server).updateMaxRecordSize),
+		"CreateStream":                  op(5, (*Server).createStream),
+		"DeleteStream":                  onStream(5, (*Server).lookup, (*Server).deleteStream),
+		"DescribeStream":                onStream(10, (*Server).lookup, (*Server).describeStream),
+		"DescribeStreamSummary":         onStream(20, (*Server).lookup, (*Server).describeStreamSummary),
+		"ListStreams":                   op(5, (*Server).listStreams),
+		"ListShards":                    op(1000, (*Server).listShards),
+		"PutRecord":                     onStream(0, (*Server).serving, (*Server).putRecord),
+		"PutRecords":                    onStream(0, (*Server).serving, (*Server).putRecords),
+		"GetShardIterator":              onStream(0, (*Server).serving, (*Server).getShardIterator),
+		"GetRecords":                    op(0, (*Server).getRecords),
+		"SplitShard":                    onStream(5, (*Server).active, (*Server).splitShard),
+		"MergeShards":                   onStream(5, (*Server).active, (*Server).mergeShards),
+		"UpdateShardCount":              onStream(10, (*Server).active, (*Server).updateShardCount),
+		"IncreaseStreamRetentionPeriod": op(5, (*Server).increaseRetention),
+		"DecreaseStreamRetentionPeriod": op(5, (*Server).decreaseRetention),
+		"UpdateMaxRecordSize":           onStream(5, (*Server).active, (*Server).updateMaxRecordSize),
 	}
 }
 
-// op makes an operation of a method: decode, check, lock, bring up to date,
-// meter, do, encode. rate is in calls a second; 0 means that none is counted
-// here.
+// op makes an operation of a method: decode, check, lock, settle, meter, do,
+// encode. rate is in calls a second; 0: not limited here.
 func op[T any, In interface {
 	*T
 	input
-}](name string, rate int, do func(*Server, In, time.Time) (any, *Fault)) operation {
-	return func(s *Server, body []byte) (*Reply, *Fault) {
+}](rate int, do func(*Server, In, time.Time) (any, *Fault)) operation {
+	return func(s *Server, r *Request) (*Reply, *Fault) {
 		in := In(new(T))
-		if err := json.Unmarshal(body, in); err != nil {
+		if err := json.Unmarshal(r.Body, in); err != nil {
 			return nil, fault("SerializationException", "%s", err)
 		}
 		var c checks
@@ -62,9 +54,8 @@ func op[T any, In interface {
 		out, f := func() (any, *Fault) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			now := s.now()
-			s.settleAll(now)
-			if f := s.meterCall(name, in.ref(), rate, now); f != nil {
+			now := s.settle()
+			if f := s.meterCall(r.Operation, in.ref(), rate, now); f != nil {
 				return nil, f
 			}
 			return do(s, in, now)
@@ -74,6 +65,22 @@ func op[T any, In interface {
 		}
 		return encode(out)
 	}
+}
+
+// onStream makes an operation of a method on a stream, which find finds.
+func onStream[T any, In interface {
+	*T
+	input
+}](rate int, find func(*Server, *streamRef) (*stream, *Fault),
+	do func(*Server, *stream, In, time.Time) (any, *Fault),
+) operation {
+	return op(rate, func(s *Server, in In, now time.Time) (any, *Fault) {
+		st, f := find(s, in.ref())
+		if f != nil {
+			return nil, f
+		}
+		return do(s, st, in, now)
+	})
 }
 
 // meterCall counts a call against its rate. mu is held.
@@ -99,7 +106,7 @@ func (s *Server) meterCall(name string, ref *streamRef, rate int, now time.Time)
 	return fault("LimitExceededException", "Rate exceeded for stream %s under account %s.", stream, s.opts.Account)
 }
 
-// encode makes a reply of an operation's output; nil is an empty one.
+// encode turns an operation's output into a reply; nil makes an empty one.
 func encode(out any) (*Reply, *Fault) {
 	if out == nil {
 		return &Reply{Status: http.StatusOK}, nil

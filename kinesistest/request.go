@@ -5,16 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 )
 
-// Request is a call as it arrived.
+// Request is a call that a client made.
 type Request struct {
 	Operation string      // "GetRecords"
-	Stream    string      // the name of the stream it is about, as far as it names one
-	Shard     string      // the shard it is about, as far as it names one; for GetRecords, the iterator's
-	Header    http.Header // not to be changed
-	Body      []byte      // JSON; not to be changed
+	Stream    string      // the stream's name, or "" if the call names none
+	Shard     string      // likewise; for GetRecords, the iterator's
+	Header    http.Header // read-only
+	Body      []byte      // JSON; read-only
 }
 
 // Decode reads the request's JSON into v.
@@ -25,8 +27,8 @@ func (r *Request) Decode(v any) error {
 	return nil
 }
 
-// Reply is what goes back. It may be large: its parts are written one after the
-// other.
+// Reply is the answer to a Request. It may be large: its parts are written one
+// after the other.
 type Reply struct {
 	Status int
 	parts  [][]byte
@@ -34,12 +36,12 @@ type Reply struct {
 	keep   int64
 }
 
-// NewReply is a reply with a JSON body.
+// NewReply returns a reply with a JSON body.
 func NewReply(status int, body []byte) *Reply { return &Reply{Status: status, parts: [][]byte{body}} }
 
-// NewFault is the reply that reports a fault.
+// NewFault returns the reply that reports a fault.
 func NewFault(f *Fault) *Reply {
-	body, _ := json.Marshal(struct { // two strings always can be
+	body, _ := json.Marshal(struct { // strings can always be marshalled
 		Type    string `json:"__type"`
 		Message string `json:"message,omitempty"`
 	}{f.Code, f.Message})
@@ -61,7 +63,7 @@ func (r *Reply) Decode(v any) error {
 	return nil
 }
 
-// length is that of the whole body, cut or not.
+// length returns the length of the whole body, cut or not.
 func (r *Reply) length() int64 {
 	n := 0
 	for _, p := range r.parts {
@@ -70,37 +72,61 @@ func (r *Reply) length() int64 {
 	return int64(n)
 }
 
-// reader yields the body, and io.ErrUnexpectedEOF where it is cut.
+// reader reads the body, and returns io.ErrUnexpectedEOF where it is cut.
 func (r *Reply) reader() io.Reader {
-	parts := bodyReader{parts: r.parts}
+	parts := net.Buffers(slices.Clone(r.parts)) // which it consumes
 	if !r.cut || r.keep >= r.length() {
 		return &parts
 	}
 	return io.MultiReader(io.LimitReader(&parts, r.keep), brokenReader{})
 }
 
-// bodyReader reads parts without joining them. It leaves the parts as they are.
-type bodyReader struct {
-	parts [][]byte
-	off   int // within the first part
-}
-
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && len(b.parts) > 0 {
-		k := copy(p[n:], b.parts[0][b.off:])
-		n += k
-		b.off += k
-		if b.off == len(b.parts[0]) {
-			b.parts, b.off = b.parts[1:], 0
-		}
-	}
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// Fault is an error as the service reports it.
+type Fault struct {
+	Code    string // "ResourceNotFoundException"
+	Message string
+	Status  int // of HTTP; 0 means 400
+}
+
+// Error returns the code and the message.
+func (f *Fault) Error() string { return f.Code + ": " + f.Message }
+
+func fault(code, format string, args ...any) *Fault {
+	return &Fault{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusBadRequest}
+}
+
+func invalid(format string, args ...any) *Fault {
+	return fault("InvalidArgumentException", format, args...)
+}
+
+func (s *Server) streamNotFound(name, account string) *Fault {
+	return fault("ResourceNotFoundException", "Stream %s under account %s not found.", name, account)
+}
+
+func (s *Server) shardNotFound(id string, st *stream) *Fault {
+	return fault("ResourceNotFoundException", "Could not find shard %s in stream %s under account %s.",
+		id, st.name, s.opts.Account)
+}
+
+func (s *Server) noSuchShard(id string, st *stream) *Fault {
+	return fault("ResourceNotFoundException", "Shard %s in stream %s under account %s does not exist",
+		id, st.name, s.opts.Account)
+}
+
+func (s *Server) streamExists(name string) *Fault {
+	return fault("ResourceInUseException", "Stream %s under account %s already exists.", name, s.opts.Account)
+}
+
+func (s *Server) notActive(st *stream) *Fault {
+	return fault("ResourceInUseException", "Stream %s under account %s not ACTIVE, instead in state %s",
+		st.name, s.opts.Account, st.status())
+}
+
+func (s *Server) rateExceeded(sh *shard) *Fault {
+	return fault("ProvisionedThroughputExceededException", "Rate exceeded for shard %s in stream %s under account %s.",
+		sh.id, sh.stream.name, s.opts.Account)
+}

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// Options shape a Server. The zero value is a region like AWS', whose changes
-// take effect at once.
+// Options configure a Server. The zero value is a region like AWS', except that
+// changes take effect at once.
 type Options struct {
 	Region  string // default "us-east-1"
 	Account string // twelve digits; default "000000000000"
 
-	// NoLimits switches the rates off: reads, writes and calls a second, bytes
-	// a second, the ShardLimit, the steps of UpdateShardCount. The sizes of
-	// pages, records and requests stay limited.
+	// NoLimits turns off the rates, the ShardLimit and the steps of
+	// UpdateShardCount. The sizes of pages, records and requests stay limited.
 	NoLimits bool
 
 	// ShardLimit is how many open shards the account may have, 10,000 at most;
@@ -30,18 +29,17 @@ type Options struct {
 	// end of its UPDATING. Zero: at once.
 	CreateDelay, UpdateDelay, DeleteDelay time.Duration
 
-	// ScanSpan, if not zero, is how much arrival time one GetRecords looks
-	// through for a record: a reader whose next record, or whose tip, is
-	// further away walks there over empty pages with MillisBehindLatest above
-	// zero, as it does at AWS.
+	// ScanSpan, if not zero, is how much arrival time one GetRecords scans for
+	// a record. As at AWS, a reader whose next record or whose tip is further
+	// away reads empty pages with MillisBehindLatest above zero before.
 	ScanSpan time.Duration
 
-	// EmptyLastPage makes the last page of a closed shard one of its own,
-	// without records. Otherwise the last records come with it.
+	// EmptyLastPage ends a closed shard with a page without records. Otherwise
+	// the page of the last records is the last one.
 	EmptyLastPage bool
 }
 
-// Server is the embedded Kinesis. All its methods may be called by several
+// Server is the embedded Kinesis. Its methods may be called by several
 // goroutines at once.
 type Server struct {
 	opts       Options
@@ -52,7 +50,7 @@ type Server struct {
 	mu      sync.Mutex
 	offset  time.Duration         // under mu: of the service's clock
 	streams map[string]*stream    // under mu: by name
-	born    map[string]int64      // under mu: when a stream of that name was made last, in ms
+	created map[string]int64      // under mu: by name, when the last such stream was created, in ms
 	calls   map[string]*callMeter // under mu: by operation and stream
 }
 
@@ -67,36 +65,32 @@ func New(opts Options) *Server {
 	if opts.ShardLimit == 0 {
 		opts.ShardLimit = 1000
 	}
-	return &Server{
-		opts:       opts,
-		operations: operations(),
-		seal:       newSeal(),
-		streams:    map[string]*stream{},
-		born:       map[string]int64{},
-		calls:      map[string]*callMeter{},
-	}
-}
-
-// newSeal returns a cipher under a key of its own. Neither step can fail:
-// crypto/rand does not, and the key has a length AES takes.
-func newSeal() cipher.AEAD {
+	// No step can fail: crypto/rand never does, and AES accepts the key's
+	// length.
 	var key [32]byte
 	_, _ = rand.Read(key[:])
 	block, _ := aes.NewCipher(key[:])
 	seal, _ := cipher.NewGCMWithRandomNonce(block)
-	return seal
+	return &Server{
+		opts:       opts,
+		operations: operations(),
+		seal:       seal,
+		streams:    map[string]*stream{},
+		created:    map[string]int64{},
+		calls:      map[string]*callMeter{},
+	}
 }
 
-// AdvanceClock moves the service's clock by d from where it is: for tests of
-// retention, expiry and skew outside a bubble. It goes on from there with the
-// real clock, or with the bubble's.
+// AdvanceClock moves the service's clock by d, for tests of retention, expiry
+// and skew outside a bubble. It then goes on with the real clock, or with the
+// bubble's.
 func (s *Server) AdvanceClock(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.offset += d
 }
 
-// Now is the service's clock, to the millisecond.
+// Now returns the service's time, to the millisecond.
 func (s *Server) Now() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,29 +101,26 @@ func (s *Server) now() time.Time {
 	return time.Now().Add(s.offset).UTC().Truncate(time.Millisecond)
 }
 
-// Transport returns the way to the server without a network. Each request is
-// answered in the goroutine that makes it; a request whose context ends while a
-// hook delays it fails with the context's error.
+// Transport returns a transport to the server without a network. Each request
+// is answered in the goroutine that makes it; a request whose context ends
+// while a hook delays it fails with the context's error.
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
 
 func (s *Server) arn(name string) string {
 	return fmt.Sprintf("arn:aws:kinesis:%s:%s:stream/%s", s.opts.Region, s.opts.Account, name)
 }
 
-// settle brings a stream up to date: changes whose time has come take place,
-// what is past retention goes. mu is held.
-func (s *Server) settle(st *stream, now time.Time) {
-	if st.pending != nil && !now.Before(st.pending.due) {
-		change := st.pending
-		st.pending = nil
-		change.apply(change.due)
-	}
-	st.trimShards(now)
-}
-
-// settleAll is settle for every stream. mu is held.
-func (s *Server) settleAll(now time.Time) {
+// settle brings all streams up to date and returns the time: it applies the
+// changes that are due, and removes the shards past retention. mu is held.
+func (s *Server) settle() time.Time {
+	now := s.now()
 	for _, st := range s.streams {
-		s.settle(st, now)
+		if st.pending != nil && !now.Before(st.pending.due) {
+			change := st.pending
+			st.pending = nil
+			change.apply(change.due)
+		}
+		st.trimShards(now)
 	}
+	return now
 }

@@ -1,13 +1,16 @@
 package kinesistest
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/md5" //nolint:gosec // Kinesis routes by it
+	"math/big"
 	"slices"
 	"sort"
 	"time"
 )
 
-// shard is one shard, open or closed. The server's mutex owns it. Times are in
+// shard is a shard, open or closed. The server's mutex owns it. Times are in
 // ms.
 type shard struct {
 	stream      *stream
@@ -20,37 +23,29 @@ type shard struct {
 	closed      bool
 	closedAt    int64
 
-	clock   int64    // no record arrives before it, nor before a time that a reader has passed
+	clock   int64    // no record arrives earlier, nor before a time that a reader has passed
 	count   int64    // of records ever stored
 	records []record // those kept, in order
-
-	reads     callMeter
-	iterators callMeter
-	readBytes byteDebt
-	writes    bucket
-	writeRate bucket
+	meters  meters
 }
 
 // record is a stored record. Its JSON is rendered once, when it is put, so that
 // reading it is copying.
 type record struct {
-	place
+	at   place
 	size int // of data and partition key, in bytes
 	json []byte
 }
 
-// place is a point in a shard: every record has one, and a reader stands at
-// one, in front of the first record at or behind it.
+// place is a point in a shard. Every record has one; a reader at a place gets
+// the first record at or after it.
 type place struct {
 	ms int64
 	n  int64
 }
 
 func (p place) compare(other place) int {
-	if c := cmp.Compare(p.ms, other.ms); c != 0 {
-		return c
-	}
-	return cmp.Compare(p.n, other.n)
+	return cmp.Or(cmp.Compare(p.ms, other.ms), cmp.Compare(p.n, other.n))
 }
 
 func (p place) next() place { return place{p.ms, p.n + 1} }
@@ -68,11 +63,11 @@ func (sh *shard) put(e entry, now time.Time) string {
 	sh.count++
 	at := place{sh.clock, sh.count}
 	seq := sh.sequenceAt(at)
-	sh.records = append(sh.records, record{place: at, size: e.size(), json: e.render(seq, at.ms)})
+	sh.records = append(sh.records, record{at: at, size: e.size(), json: e.render(seq, at.ms)})
 	return seq
 }
 
-// trim drops what arrived before the horizon.
+// trim drops the records that arrived before the horizon.
 func (sh *shard) trim(horizon int64) {
 	if i := sh.search(place{ms: horizon}); i > 0 {
 		clear(sh.records[:i])
@@ -80,18 +75,18 @@ func (sh *shard) trim(horizon int64) {
 	}
 }
 
-// search returns the index of the first record at or behind a place.
+// search returns the index of the first record at or after a place.
 func (sh *shard) search(p place) int {
-	return sort.Search(len(sh.records), func(i int) bool { return sh.records[i].compare(p) >= 0 })
+	return sort.Search(len(sh.records), func(i int) bool { return sh.records[i].at.compare(p) >= 0 })
 }
 
-// tip is the place behind everything stored, for a reader that has seen it all:
-// no later record will be in front of it.
+// tip returns the place after everything stored. All later records will be at
+// or after it too.
 func (sh *shard) tip(now time.Time) place {
 	sh.clock = max(sh.clock, now.UnixMilli())
 	tip := place{ms: sh.clock}
 	if last := len(sh.records) - 1; last >= 0 {
-		tip = later(tip, sh.records[last].next())
+		tip = later(tip, sh.records[last].at.next())
 	}
 	return tip
 }
@@ -100,30 +95,24 @@ func (sh *shard) sequenceAt(p place) string {
 	return sequence{stream: sh.stream.created.UnixMilli(), ms: p.ms, n: p.n, shard: sh.index}.String()
 }
 
-func (sh *shard) startingSequence() string { return sh.sequenceAt(place{ms: sh.created}) }
-
-// endingSequence is behind every record's of a closed shard.
-func (sh *shard) endingSequence() string { return sh.sequenceAt(sh.endPlace()) }
-
+// endPlace is after every record of a closed shard.
 func (sh *shard) endPlace() place { return place{sh.closedAt, maxCount} }
 
-// openAt reports whether the shard took records at a time.
-func (sh *shard) openAt(ms int64) bool {
-	return sh.created <= ms && (!sh.closed || sh.closedAt > ms)
-}
+// openAt reports whether the shard accepted records at a time.
+func (sh *shard) openAt(ms int64) bool { return sh.created <= ms && sh.openSince(ms) }
 
-// openSince reports whether it took records at that time or later.
+// openSince reports whether it accepted records at that time or later.
 func (sh *shard) openSince(ms int64) bool { return !sh.closed || sh.closedAt > ms }
 
-// page is what one read of a shard gives.
+// page is the result of one read of a shard.
 type page struct {
 	records []record
 	next    place
 	end     bool
-	behind  int64 // ms
+	behind  int64 // ms: MillisBehindLatest
 }
 
-// read collects the records from a place on, up to limit and the page size.
+// read returns the records from a place on, up to limit and the page size.
 func (sh *shard) read(from place, limit int, opts *Options, now time.Time) page {
 	horizon := sh.stream.horizon(now)
 	sh.trim(horizon)
@@ -132,12 +121,17 @@ func (sh *shard) read(from place, limit int, opts *Options, now time.Time) page 
 	if i == len(sh.records) {
 		return sh.readNothing(from, opts, now)
 	}
-	if step := opts.ScanSpan.Milliseconds(); step > 0 && sh.records[i].ms-from.ms > step {
+	if step := opts.ScanSpan.Milliseconds(); step > 0 && sh.records[i].at.ms-from.ms > step {
 		return emptyStep(from, step, now)
 	}
-	count := pageLength(sh.records[i:], limit)
+	count, size := 1, sh.records[i].size
+	for ; count < min(limit, len(sh.records)-i); count++ {
+		if size += sh.records[i+count].size; size > maxPageBytes {
+			break
+		}
+	}
 	p := page{records: slices.Clone(sh.records[i : i+count])}
-	last := p.records[count-1]
+	last := p.records[count-1].at
 	p.next = last.next()
 	if i+count < len(sh.records) {
 		p.behind = max(1, now.UnixMilli()-last.ms)
@@ -148,7 +142,7 @@ func (sh *shard) read(from place, limit int, opts *Options, now time.Time) page 
 	return p
 }
 
-// readNothing is the page of a reader that has no record in front of it.
+// readNothing is read for a place without later records.
 func (sh *shard) readNothing(from place, opts *Options, now time.Time) page {
 	until := now.UnixMilli()
 	if sh.closed {
@@ -163,20 +157,59 @@ func (sh *shard) readNothing(from place, opts *Options, now time.Time) page {
 	return page{next: later(from, sh.tip(now))}
 }
 
-// emptyStep is an empty page with more to look through behind it.
+// emptyStep returns an empty page with more to look through after it.
 func emptyStep(from place, step int64, now time.Time) page {
 	next := place{ms: from.ms + step}
 	return page{next: next, behind: max(1, now.UnixMilli()-next.ms)}
 }
 
-// pageLength says how many of the records fit on a page: one at least.
-func pageLength(records []record, limit int) int {
-	bytes := 0
-	for i := range records {
-		bytes += records[i].size
-		if i == limit || (i > 0 && bytes > maxPageBytes) {
-			return i
-		}
+// hashKey is a 128-bit key, most significant byte first.
+type hashKey [16]byte
+
+// maxHashKey returns the last key: 2^128-1.
+func maxHashKey() hashKey { return hashKey(bytes.Repeat([]byte{0xff}, len(hashKey{}))) }
+
+func hashOf(partitionKey string) hashKey {
+	return md5.Sum([]byte(partitionKey)) //nolint:gosec // see above
+}
+
+// parseHashKey parses a decimal key; ok is false if it is none or too large.
+func parseHashKey(s string) (key hashKey, ok bool) {
+	n, ok := new(big.Int).SetString(s, 10)
+	if !ok || n.Sign() < 0 || n.BitLen() > 8*len(key) {
+		return hashKey{}, false
 	}
-	return len(records)
+	return keyOf(n), true
+}
+
+func keyOf(n *big.Int) hashKey {
+	var k hashKey
+	n.FillBytes(k[:])
+	return k
+}
+
+func (k hashKey) int() *big.Int             { return new(big.Int).SetBytes(k[:]) }
+func (k hashKey) String() string            { return k.int().String() }
+func (k hashKey) compare(other hashKey) int { return bytes.Compare(k[:], other[:]) }
+
+// before returns the key before k, which is not the first.
+func (k hashKey) before() hashKey { return keyOf(new(big.Int).Sub(k.int(), big.NewInt(1))) }
+
+// evenStarts divides all keys into n ranges of equal size, the last one taking
+// the rest, and returns where each starts.
+func evenStarts(n int) []hashKey {
+	size := new(big.Int).Lsh(big.NewInt(1), 128)
+	size.Div(size, big.NewInt(int64(n)))
+	starts := make([]hashKey, n)
+	for i := range starts {
+		starts[i] = keyOf(new(big.Int).Mul(size, big.NewInt(int64(i))))
+	}
+	return starts
+}
+
+// middle returns the key that divides a range into halves.
+func middle(first, last hashKey) hashKey {
+	sum := new(big.Int).Add(first.int(), last.int())
+	sum.Add(sum, big.NewInt(1))
+	return keyOf(sum.Rsh(sum, 1))
 }
