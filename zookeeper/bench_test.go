@@ -11,7 +11,7 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// BenchmarkCommit commits events of 2.1 KB, so many at a time, to one real
+// BenchmarkCommit commits events of 2.1 KB, several at a time, to one real
 // server that does not wait for its disk.
 func BenchmarkCommit(b *testing.B) {
 	for _, each := range []int{1, 10, 50, 100} {
@@ -61,9 +61,8 @@ func benchmarkCommit(b *testing.B, each, shards int) {
 	b.ReportMetric(float64(n*each*shards)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkHandOver hands a shard over from one process to another that waits
-// behind it: from the beginning of the resignation to the next term's
-// beginning.
+// BenchmarkHandOver hands a shard over to a waiting candidate: from the
+// beginning of the resignation to the next term's beginning.
 func BenchmarkHandOver(b *testing.B) {
 	ensemble := peers.SharedZooKeeper(b, peers.ZooKeeperOptions{})
 	chroot := peers.Chroot(b, ensemble)

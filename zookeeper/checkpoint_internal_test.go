@@ -12,12 +12,12 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// errModel is what the model says of what it does not take.
+// errModel is the model's error for what it does not accept.
 var errModel = errors.New("no checkpoint")
 
-// modelCheckpoint reads what Zuul's node holds token by token, as Python's json
-// does: one object in UTF-8, names as they are written, of equal ones the last;
-// in "checkpoint" null or the digits of an integer as Kinesis writes it. Empty:
+// modelCheckpoint reads Zuul's node token by token, as Python's json does: one
+// object in UTF-8; names are case-sensitive, and the last of equal ones counts;
+// "checkpoint" is null or the digits of an integer as Kinesis writes it. Empty:
 // none.
 func modelCheckpoint(raw []byte) (string, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -58,8 +58,8 @@ func modelCheckpoint(raw []byte) (string, error) {
 	return "", errModel
 }
 
-// FuzzCheckpoint holds the reading of Zuul's checkpoint against a model, and
-// everything read against what is written for it.
+// FuzzCheckpoint compares the reading of Zuul's checkpoint with a model, and
+// checks that what is read is written the same again.
 func FuzzCheckpoint(f *testing.F) {
 	for _, raw := range []string{
 		``, `null`, `{}`, `[]`, `{"checkpoint": null}`, `{"checkpoint": "49590338271490256608559692538361571095921575989136588898"}`,
@@ -76,7 +76,7 @@ func FuzzCheckpoint(f *testing.F) {
 		got, err := z.sequence()
 		want, wantErr := modelCheckpoint(raw)
 		if string(got) != want || (err != nil) != (wantErr != nil) {
-			t.Fatalf("read as %q, %v; the model says %q, %v", got, err, want, wantErr)
+			t.Fatalf("read as %q, %v; the model reads %q, %v", got, err, want, wantErr)
 		}
 		if !bytes.Equal(raw, before) {
 			t.Fatal("the node's bytes were written to")

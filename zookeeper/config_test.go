@@ -18,7 +18,7 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// What is wrong with a configuration is said at once, in one line a fault.
+// Open reports every fault of a configuration at once, one line each.
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	certs := peers.MakeCertificates(t)
@@ -105,8 +105,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A port that does not speak TLS looks like a server that is away. What there
-// is to know is said.
+// A port that does not speak TLS looks like a server that is away. The error
+// says what is known.
 func TestTLSToAPlainPort(t *testing.T) {
 	t.Parallel()
 	certs := peers.MakeCertificates(t)
@@ -116,7 +116,7 @@ func TestTLSToAPlainPort(t *testing.T) {
 	}
 }
 
-// A chroot that does not exist is named, not made; once it is there the store
+// A missing chroot is named in the error and not made; once it exists the store
 // works.
 func TestMissingChroot(t *testing.T) {
 	t.Parallel()
@@ -139,14 +139,14 @@ func TestMissingChroot(t *testing.T) {
 		}
 	}
 	if len(cl.children(cl.chroot)) != 0 {
-		t.Error("it was made")
+		t.Error("the chroot was made")
 	}
 	cl.put(c.Chroot, []byte{})
 	eventually(t, "the store works", func() bool { _, _, err := store.Origin(soon(t)); return err == nil })
 }
 
-// Nodes that this process may not write are named as such, and the campaign
-// gives up: that does not pass.
+// A campaign that access control denies gives up, because waiting does not
+// help.
 func TestRefusedByAccessControl(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -160,7 +160,7 @@ func TestRefusedByAccessControl(t *testing.T) {
 	}
 }
 
-// A garbage start record, or one of a newer version, is refused and left alone.
+// A damaged origin, or one of a newer version, is refused and not overwritten.
 func TestGarbageOrigin(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -168,18 +168,18 @@ func TestGarbageOrigin(t *testing.T) {
 	for _, garbage := range []string{"", "{", "null", "[]", "{}", `{"format": 1}`, `{"format": 2, "x": 1}`, "\xff"} {
 		cl.put(cl.own("/start"), []byte(garbage))
 		if _, _, err := store.Origin(soon(t)); err == nil || strings.Contains(err.Error(), "\n") {
-			t.Errorf("start record %q: %v", garbage, err)
+			t.Errorf("origin %q: %v", garbage, err)
 		}
 		if err := store.SetOrigin(soon(t), nil, gerritstream.Origin{Stream: stream}); err == nil {
-			t.Errorf("start record %q was overwritten", garbage)
+			t.Errorf("origin %q was overwritten", garbage)
 		}
 		if got := string(cl.get(cl.own("/start"))); got != garbage {
-			t.Errorf("start record %q became %q", garbage, got)
+			t.Errorf("origin %q became %q", garbage, got)
 		}
 	}
 }
 
-// lines collects what is logged.
+// logBuffer collects what is logged.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer // under mu
@@ -197,8 +197,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// The negotiated timeout is logged, and so is an absence; neither says what is
-// in the queue.
+// The negotiated timeout is logged, and so is an outage; no payload is.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -213,22 +212,22 @@ func TestLog(t *testing.T) {
 	defer func() { _ = store.Close(context.Background()) }()
 	commit(t, elect(t, store, shardA), step(shardA, 1, 2))
 	if got := log.String(); !strings.Contains(got, "timeout_asked=1h0m0s timeout_negotiated=1m0s") {
-		t.Errorf("the log says\n%s", got)
+		t.Errorf("the log is\n%s", got)
 	}
 	link.Cut()
-	eventually(t, "the log says that ZooKeeper is away", func() bool { return strings.Contains(log.String(), "ZooKeeper unavailable") })
+	eventually(t, "the outage is logged", func() bool { return strings.Contains(log.String(), "ZooKeeper unavailable") })
 	link.Restore()
-	eventually(t, "the log says that it is back", func() bool { return strings.Contains(log.String(), "available again") })
+	eventually(t, "the end of the outage is logged", func() bool { return strings.Contains(log.String(), "available again") })
 	if n := strings.Count(log.String(), "ZooKeeper unavailable"); n != 1 {
-		t.Errorf("it says %d times that ZooKeeper is away", n)
+		t.Errorf("the outage is logged %d times", n)
 	}
 	if strings.Contains(log.String(), "comment-added") {
-		t.Error("it tells payloads")
+		t.Error("a payload is logged")
 	}
 }
 
-// A server that is there and answers nothing does not keep a process from the
-// others.
+// A server that accepts connections but never answers does not keep a process
+// from the other servers.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
 	ensemble := peers.ZooKeeper(t, peers.ZooKeeperOptions{Servers: 3, MaxSessionTimeout: steady})

@@ -8,20 +8,20 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// A stream that has gone bad altogether: what there is no room for is counted,
-// each once, however many are held already. Those that are held and come again
-// are not, events pass as ever, and the operator sees what is held.
+// A stream of nothing but bad records: dead letters without room are counted,
+// each once, however many are held already. Held ones that come again are not
+// counted, events pass as ever, and the operator sees what is held.
 func TestManyDeadLetters(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	store := cl.open(zookeeper.Config{Logger: slog.New(slog.DiscardHandler)})
 	term := elect(t, store, shardA)
 	const held, many, each = 1000, 3000, 100
-	letters := func(first int) (letters []gerritstream.DeadLetter) {
+	deadLetters := func(first int) (deadLetters []gerritstream.DeadLetter) {
 		for n := first; n < first+each; n++ {
-			letters = append(letters, deadLetter(shardA, n))
+			deadLetters = append(deadLetters, deadLetter(shardA, n))
 		}
-		return letters
+		return deadLetters
 	}
 	counted := func(want int64) {
 		t.Helper()
@@ -31,10 +31,10 @@ func TestManyDeadLetters(t *testing.T) {
 		}
 	}
 	for first := 1; first < many; first += each {
-		commit(t, term, gerritstream.Commit{Position: after(first + each - 1), DeadLetters: letters(first)})
+		commit(t, term, gerritstream.Commit{Position: after(first + each - 1), DeadLetters: deadLetters(first)})
 	}
 	counted(many - held)
-	again := append(letters(held - each/2 + 1)[:each/2], deadLetter(shardA, many+1)) // held, but for the last one
+	again := append(deadLetters(held - each/2 + 1)[:each/2], deadLetter(shardA, many+1)) // held, but for the last one
 	c := step(shardA, many+2, many+3)
 	c.DeadLetters = again
 	commit(t, term, c)
@@ -51,7 +51,7 @@ func TestManyDeadLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want := deadLetter(shardA, held-seen).ID; l.DeadLetter.ID != want {
-			t.Fatalf("letter %d of the list is %s, want %s", seen, l.DeadLetter.ID, want)
+			t.Fatalf("dead letter %d of the list is %s, want %s", seen, l.DeadLetter.ID, want)
 		}
 		seen++
 	}

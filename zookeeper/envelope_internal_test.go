@@ -41,13 +41,13 @@ func TestEnvelope(t *testing.T) {
 				t.Errorf("\n%s\nwant\n%s", got, want)
 			}
 			if overhead := len(tc.want) - len(tc.payload); overhead > envelopeOverhead {
-				t.Errorf("an overhead of %d is more than the %d that are counted on", overhead, envelopeOverhead)
+				t.Errorf("an overhead of %d is more than %d", overhead, envelopeOverhead)
 			}
 		})
 	}
 }
 
-// Python, encoding what it decoded from our bytes as Zuul encodes, comes to the
+// Python, encoding as Zuul does what it decoded from our bytes, produces the
 // same bytes.
 func TestPythonWritesTheSameEnvelope(t *testing.T) {
 	peers.Require(t, peers.Python)
@@ -92,7 +92,7 @@ func TestLargeEventPath(t *testing.T) {
 }
 
 // An entry's weight is an upper bound of what its node takes in the
-// transaction, by the formula that was measured.
+// transaction.
 func TestWeightIsAnUpperBound(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	e := testEntry(`{}`)
@@ -102,8 +102,8 @@ func TestWeightIsAnUpperBound(t *testing.T) {
 	}
 }
 
-// A commit of dead letters alone, as heavy as the limits allow, is within the
-// budget.
+// A commit of dead letters alone, as heavy as the limits allow, fits into a
+// transaction.
 func TestDeadLettersFitIntoATransaction(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	for _, each := range []int{1, limits.Weight/limits.Items - 512, gerritstream.MaxDeadLetterBytes} {
@@ -113,7 +113,7 @@ func TestDeadLettersFitIntoATransaction(t *testing.T) {
 			Arrived: time.Now(), Reason: "utf8", Payload: make([]byte, each), Length: 10 << 20,
 		}
 		if size := n * (48 + len(at.deadLetter(&d)) + len(encodeDeadLetter(&d))); size > maxRequest {
-			t.Errorf("%d letters of %d bytes take %d bytes, the budget is %d", n, each, size, maxRequest)
+			t.Errorf("%d dead letters of %d bytes take %d bytes, the maximum is %d", n, each, size, maxRequest)
 		}
 	}
 }
@@ -145,8 +145,8 @@ func TestDeadLetterRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever the sizes of the writes, the chunks put together are what was
-// written, and all but the last are full.
+// Whatever the sizes of the writes, the chunks together are what was written,
+// and all but the last are full.
 func TestChunks(t *testing.T) {
 	for _, writes := range [][]int{{}, {0}, {1}, {chunkSize}, {chunkSize + 1}, {3 * chunkSize}, {chunkSize - 1, 2, chunkSize, 5}} {
 		var chunks [][]byte
@@ -212,7 +212,7 @@ func TestUUID(t *testing.T) {
 	}
 	for _, s := range []string{"", "x", strings.Repeat("0", 36), "00000000-0000-4000-8000-00000000000/", "../000000000-0000-4000-8000-0000000000"} {
 		if isUUID(s) {
-			t.Errorf("%q passes for an id", s)
+			t.Errorf("%q counts as an id", s)
 		}
 	}
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// setStart makes or changes the start record, as another process does: of an
-// epoch, with a retention.
+// setOrigin makes or changes the origin, as another process does.
 func (cl *cluster) setOrigin(epoch int, retention time.Duration) {
 	cl.t.Helper()
 	store := cl.open(zookeeper.Config{})
@@ -37,8 +36,8 @@ func (cl *cluster) setOrigin(epoch int, retention time.Duration) {
 	}
 }
 
-// nodes is what stands in ZooKeeper, by path, but for lock nodes: what was
-// written last, and when.
+// nodes describes all nodes but lock nodes, by path: their data, and when it
+// was written.
 func (cl *cluster) nodes() map[string]string {
 	cl.t.Helper()
 	all := map[string]string{}
@@ -64,7 +63,7 @@ func (cl *cluster) nodes() map[string]string {
 	return all
 }
 
-// unchanged checks that nothing was written since.
+// unchanged checks that nothing was written since was was read.
 func (cl *cluster) unchanged(was map[string]string) {
 	cl.t.Helper()
 	if now := cl.nodes(); !maps.Equal(was, now) {
@@ -72,16 +71,16 @@ func (cl *cluster) unchanged(was map[string]string) {
 	}
 }
 
-// answered returns once a store has been told of everything that was written
-// before: a term that knows of no start record learns of one by a watch.
-func succeeded(t *testing.T, store gerritstream.Store) {
+// catchUp returns once a store has heard of everything that was written before:
+// a term that knows of no origin learns of one by a watch.
+func catchUp(t *testing.T, store gerritstream.Store) {
 	t.Helper()
 	if _, _, err := store.Origin(soon(t)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// stale checks that something was refused because its epoch is over.
+// stale checks that an error says that the epoch is over.
 func stale(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, gerritstream.ErrStaleEpoch) || errors.Is(err, gerritstream.ErrRetryLater) {
@@ -89,7 +88,7 @@ func stale(t *testing.T, err error) {
 	}
 }
 
-// staleTerm checks that a term is over because its epoch is.
+// staleTerm checks that a term has ended because its epoch is over.
 func staleTerm(t *testing.T, term gerritstream.Term) {
 	t.Helper()
 	ended(t, term)
@@ -98,9 +97,9 @@ func staleTerm(t *testing.T, term gerritstream.Term) {
 	}
 }
 
-// A candidate of an epoch that is over is refused when its turn comes, and
-// writes nothing: neither Zuul's checkpoint, though it is gone, nor what a
-// large event has left.
+// A candidate of an epoch that is over is refused when it is first, and writes
+// nothing: it neither restores Zuul's checkpoint nor removes an unfinished
+// large event.
 func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -116,12 +115,12 @@ func TestACandidateOfAnEpochThatIsOverLeavesNothing(t *testing.T) {
 	_, err := store.Campaign(soon(t), 0, shardA)
 	stale(t, err)
 	cl.unchanged(was)
-	if line := cl.children(cl.election(shardA)); len(line) != 0 {
-		t.Errorf("the line is %q", line)
+	if candidates := cl.children(cl.election(shardA)); len(candidates) != 0 {
+		t.Errorf("the candidates are %q", candidates)
 	}
 }
 
-// A term that begins just as the stream is found recreated writes nothing into
+// A term that begins just as the stream is found recreated does not write
 // Zuul's checkpoint.
 func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	t.Parallel()
@@ -146,30 +145,29 @@ func TestAnEpochEndsAsATermBegins(t *testing.T) {
 	if was == nil {
 		t.Fatal("Zuul's checkpoint was not to be written")
 	}
-	eventually(t, "nobody is in line", func() bool { return len(cl.children(cl.election(shardA))) == 0 })
+	eventually(t, "there is no candidate", func() bool { return len(cl.children(cl.election(shardA))) == 0 })
 	cl.unchanged(was)
 }
 
 // A leader that has not heard that the stream was recreated writes nothing
-// more, whatever it has to write and in whatever state it is, and its term
-// ends.
+// more, whatever it has to write, and its term ends.
 func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
-	letters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 2)}}
+	deadLetters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 2)}}
 	for name, tc := range map[string]struct {
 		c     gerritstream.Commit
 		first bool // the very first commit of the shard
-		none  bool // there was no start record when the term began
+		none  bool // there was no origin when the term began
 		lose  func(*peers.Link, func([]byte) bool) <-chan struct{}
 	}{
 		"events":           {c: step(shardA, 2, 3)},
 		"first position":   {c: step(shardA, 2, 3), first: true},
 		"position":         {c: gerritstream.Commit{Position: after(2)}},
-		"dead letters":     {c: letters},
+		"dead letters":     {c: deadLetters},
 		"large event":      {c: large},
 		"request lost":     {c: step(shardA, 2, 3), lose: (*peers.Link).LoseNextRequest},
 		"reply lost":       {c: step(shardA, 2, 3), lose: (*peers.Link).LoseNextReply},
-		"no record before": {c: step(shardA, 2, 3), none: true},
+		"no origin before": {c: step(shardA, 2, 3), none: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +186,7 @@ func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 			}
 			was := cl.nodes()
 			if tc.none {
-				succeeded(t, store)
+				catchUp(t, store)
 			}
 			stale(t, term.Commit(soon(t), tc.c))
 			staleTerm(t, term)
@@ -198,8 +196,8 @@ func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	}
 }
 
-// A start record that changes within its epoch, is deleted or comes back ends
-// no term, and stops no commit. The term heeds the next epoch all the same.
+// An origin that changes within its epoch, is deleted or comes back ends no
+// term and stops no commit. The term still heeds the next epoch.
 func TestAnOriginThatChangesWithinItsEpoch(t *testing.T) {
 	t.Parallel()
 	large := gerritstream.Commit{Position: after(9), Entries: []gerritstream.Entry{event(shardA, 9, 2_000_000)}}
@@ -211,7 +209,7 @@ func TestAnOriginThatChangesWithinItsEpoch(t *testing.T) {
 		"retention, a large event": {func(cl *cluster) { cl.setOrigin(0, time.Hour) }, large},
 		"deleted":                  {func(cl *cluster) { cl.remove(cl.own("/start")) }, step(shardA, 2, 3)},
 		"deleted, a large event":   {func(cl *cluster) { cl.remove(cl.own("/start")) }, large},
-		"deleted and made again":   {func(cl *cluster) { cl.remove(cl.own("/start")); cl.setOrigin(0, 0); cl.setOrigin(0, time.Hour) }, step(shardA, 2, 3)},
+		"deleted and recreated":    {func(cl *cluster) { cl.remove(cl.own("/start")); cl.setOrigin(0, 0); cl.setOrigin(0, time.Hour) }, step(shardA, 2, 3)},
 		"garbage":                  {func(cl *cluster) { cl.put(cl.own("/start"), []byte("garbage")) }, step(shardA, 2, 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -228,16 +226,16 @@ func TestAnOriginThatChangesWithinItsEpoch(t *testing.T) {
 			cl.checkpoint(shardA, sequence(12))
 			cl.remove(cl.own("/start"))
 			cl.setOrigin(1, 0)
-			succeeded(t, store)
+			catchUp(t, store)
 			stale(t, term.Commit(soon(t), step(shardA, 13, 13)))
 			staleTerm(t, term)
 		})
 	}
 }
 
-// A commit whose reply or request is lost while the start record changes is
-// carried out once at most. Within the epoch it is carried out, and the term
-// goes on; in one that is over it counts if it was carried out before.
+// A commit whose reply or request is lost while the origin changes is carried
+// out at most once. Within the epoch it is carried out, and the term goes on;
+// if the epoch is over, it counts if it was carried out before.
 func TestALostCommitAndAnOriginThatChanges(t *testing.T) {
 	for loss, lose := range losses {
 		for epoch := range 2 {
@@ -284,9 +282,9 @@ func TestALostCommitAndAnOriginThatChanges(t *testing.T) {
 	}
 }
 
-// What a term of an earlier epoch has written into Zuul's checkpoint, after the
-// new stream was made and before anybody had heard of it, is no place in the
-// new one. What Zuul's own listener has written there meanwhile is.
+// What a term of an earlier epoch wrote into Zuul's checkpoint, after the new
+// stream was created and before any process had heard of it, is not a position
+// of the new stream. What Zuul's own listener wrote there meanwhile is.
 func TestCheckpointThatAnEarlierEpochWroteLate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		python string

@@ -38,7 +38,7 @@ func anchor() gerritstream.Position {
 	return gerritstream.Position{From: gerritstream.StartingPosition{Time: arrival}}
 }
 
-// event makes record n of a shard an entry of about so many bytes.
+// event makes an entry of about size bytes of record n of a shard.
 func event(shard gerritstream.ShardID, n, size int) gerritstream.Entry {
 	head := `{"type": "comment-added", "n": ` + strconv.Itoa(n) + `, "text": "`
 	return gerritstream.Entry{
@@ -55,7 +55,7 @@ func noise(seed, size int) string {
 	return hex.EncodeToString(raw)[:size]
 }
 
-// events makes the records from first to last entries.
+// events makes entries of the records from first to last.
 func events(shard gerritstream.ShardID, first, last int) (entries []gerritstream.Entry) {
 	for n := first; n <= last; n++ {
 		entries = append(entries, event(shard, n, 100))
@@ -63,7 +63,7 @@ func events(shard gerritstream.ShardID, first, last int) (entries []gerritstream
 	return entries
 }
 
-// step is the commit of the records from first to last.
+// step returns the commit of the records from first to last.
 func step(shard gerritstream.ShardID, first, last int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(last), Entries: events(shard, first, last)}
 }
@@ -77,7 +77,7 @@ func deadLetter(shard gerritstream.ShardID, n int) gerritstream.DeadLetter {
 	}
 }
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that must happen.
 const patience = 2 * time.Minute
 
 func soon(tb testing.TB) context.Context {
@@ -110,14 +110,14 @@ func resign(tb testing.TB, term gerritstream.Term) {
 	}
 }
 
-// receive waits for what comes by a channel, or for its closing.
+// receive waits for a value of a channel, or for its closing.
 func receive[T any](tb testing.TB, c <-chan T) T {
 	tb.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(patience):
-		tb.Fatal("what was waited for did not come")
+		tb.Fatal("timed out waiting for a channel")
 		panic("not reached")
 	}
 }
@@ -132,7 +132,7 @@ func ended(tb testing.TB, term gerritstream.Term) {
 	}
 }
 
-// begins checks where a term begins.
+// begins checks where a term begins; empty: without a sequence number.
 func begins(tb testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
 	tb.Helper()
 	if pos, ok := term.Beginning().Position, term.Beginning().Stored; pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
@@ -146,7 +146,7 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 	within(tb, patience, what, holds)
 }
 
-// within waits so long at most until a condition holds.
+// within waits until a condition holds, at most for limit.
 func within(tb testing.TB, limit time.Duration, what string, holds func() bool) {
 	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -154,7 +154,7 @@ func within(tb testing.TB, limit time.Duration, what string, holds func() bool) 
 	deadline := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(deadline) {
-			tb.Fatalf("it never came about that %s", what)
+			tb.Fatalf("timed out waiting until %s", what)
 		}
 		<-tick.C
 	}
@@ -188,13 +188,14 @@ func (cl *cluster) checkpoint(shard gerritstream.ShardID, want gerritstream.Sequ
 	}
 }
 
-// noSideData checks that nothing is left of large events that were not queued.
+// noLargeEvents checks that only the queued large events have nodes, and that
+// no intent is left.
 func (cl *cluster) noLargeEvents(queued int) {
 	cl.t.Helper()
 	if left := cl.children(cl.zuul("/events/data")); len(left) != queued {
-		cl.t.Errorf("side data: %q, want %d", left, queued)
+		cl.t.Errorf("large events: %q, want %d", left, queued)
 	}
 	if left := cl.children(cl.own("/intents")); len(left) != 0 {
-		cl.t.Errorf("intents are left: %q", left)
+		cl.t.Errorf("intents left: %q", left)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// tally counts what terms come to, and what Kinesis is asked.
+// termCounts counts how terms end, and what Kinesis is asked.
 type termCounts struct {
 	consumer.NopObserver
 	mu       sync.Mutex
@@ -84,9 +84,9 @@ func reshard(t *testing.T, srv *kinesistest.Server, open []string, most int) ([]
 	return open, closed
 }
 
-// A stream whose closed shards, many generations of them, are all still listed,
-// read for the first time by two processes within the limits of the service: no
-// term is lost over it, and nothing is asked that is refused.
+// Two processes read a stream for the first time whose closed shards, many
+// generations of them, are all still listed. They stay within the limits of the
+// service: no term is lost, and no request is refused.
 func TestManyGenerations(t *testing.T) {
 	t.Parallel()
 	srv := kinesistest.New(kinesistest.Options{})

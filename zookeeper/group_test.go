@@ -39,7 +39,7 @@ func TestGroupState(t *testing.T) {
 	advertise(t, a, first)
 	advertise(t, b, gerritstream.MemberInfo{Host: "i"})
 	elect(t, a, shardA)
-	cl.candidate(shardA) // a third process, not announced
+	cl.candidate(shardA) // a third process, not advertised
 	cl.put(cl.own("/members/garbage"), []byte("{"))
 	cl.put(cl.own("/members/newer"), []byte(`{"format": 99, "host": 7}`))
 
@@ -57,15 +57,15 @@ func TestGroupState(t *testing.T) {
 	if byID["garbage"].Damaged == nil || !errors.Is(byID["newer"].Damaged, gerritstream.ErrNewerFormat) {
 		t.Errorf("damaged members are %+v and %+v", byID["garbage"], byID["newer"])
 	}
-	if line := m.Candidates[shardA]; len(line) != 2 || line[0] != (gerritstream.Candidate{Member: a.Process()}) || line[1].Foreign || line[1].Member == "" {
-		t.Errorf("the line is %+v", line)
+	if candidates := m.Candidates[shardA]; len(candidates) != 2 || candidates[0] != (gerritstream.Candidate{Member: a.Process()}) || candidates[1].Foreign || candidates[1].Member == "" {
+		t.Errorf("the candidates are %+v", candidates)
 	}
 	if _, ok := m.Candidates[shardB]; ok {
-		t.Error("there is a line where nobody is")
+		t.Error("there are candidates for a shard without any")
 	}
 }
 
-// Python's contenders are told from ours although their names look the same.
+// Python's candidates are told from ours although their names look alike.
 func TestGroupStateWithPython(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -78,9 +78,9 @@ func TestGroupStateWithPython(t *testing.T) {
 		}
 	}
 	for range 2 { // the second time from memory
-		line := groupState(t, store, shardA).Candidates[shardA]
-		if len(line) != 2 || !line[0].Foreign || !line[1].Foreign {
-			t.Errorf("the line is %+v", line)
+		candidates := groupState(t, store, shardA).Candidates[shardA]
+		if len(candidates) != 2 || !candidates[0].Foreign || !candidates[1].Foreign {
+			t.Errorf("the candidates are %+v", candidates)
 		}
 	}
 	in, err := store.Inspect(soon(t))
@@ -95,7 +95,7 @@ func TestWaitGroupChange(t *testing.T) {
 	watcher, other := cl.open(zookeeper.Config{}), cl.open(zookeeper.Config{})
 	advertise(t, watcher, gerritstream.MemberInfo{Readable: true})
 
-	// changes waits for a change that do makes.
+	// changes checks that WaitGroupChange returns after do.
 	changes := func(what string, wantLeft bool, do func()) {
 		t.Helper()
 		seen := groupState(t, watcher)
@@ -125,7 +125,7 @@ func TestWaitGroupChange(t *testing.T) {
 	changes("a member comes", false, func() { advertise(t, other, gerritstream.MemberInfo{Readable: true}) })
 	changes("it cannot read", false, func() { advertise(t, other, gerritstream.MemberInfo{}) })
 	changes("its configuration is another", false, func() { advertise(t, other, gerritstream.MemberInfo{Config: "x"}) })
-	changes("what it says is garbage", false, func() { cl.put(cl.own("/members/"+other.Process()), []byte("{")) })
+	changes("its info is garbage", false, func() { cl.put(cl.own("/members/"+other.Process()), []byte("{")) })
 	changes("it goes", true, func() {
 		if err := other.Close(soon(t)); err != nil {
 			t.Error(err)
@@ -135,7 +135,7 @@ func TestWaitGroupChange(t *testing.T) {
 	advertise(t, killed, gerritstream.MemberInfo{})
 	changes("a member is killed", true, killed.Kill)
 
-	// What is not for planning changes nothing.
+	// What does not matter to a plan does not end the wait.
 	seen := groupState(t, watcher)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -143,14 +143,14 @@ func TestWaitGroupChange(t *testing.T) {
 	advertise(t, watcher, gerritstream.MemberInfo{Readable: true, Leads: []gerritstream.ShardID{shardA}})
 	select {
 	case err := <-done:
-		t.Errorf("it returned %v for what is no matter of planning", err)
+		t.Errorf("it returned %v for a change that does not matter to a plan", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	cancel()
 	if err := receive(t, done); !errors.Is(err, context.Canceled) && err != nil {
 		t.Errorf("a cancelled wait returned %v", err)
 	}
-	// What has changed already is seen at once.
+	// What has changed already ends the wait at once.
 	if left, err := watcher.WaitGroupChange(soon(t), gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
 		t.Errorf("a member that is gone already: %v, %v", left, err)
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// kazoo is how Python reaches the world. Paths are then without the chroot.
+// kazoo returns how Python reaches the cluster; its paths are without the
+// chroot.
 func (cl *cluster) kazoo() peers.KazooOptions {
 	return peers.KazooOptions{Hosts: strings.Join(cl.hosts, ",") + cl.chroot, SessionTimeout: brief}
 }
@@ -27,7 +28,7 @@ const (
 	pythonState    = zuulRoot + "/checkpoint-aws_kinesis_" + string(shardA)
 )
 
-// campaign has a store stand for a shard.
+// campaign has a store campaign for a shard.
 func campaign(t *testing.T, cl *cluster, store *zookeeper.Store) <-chan gerritstream.Term {
 	t.Helper()
 	before := len(cl.children(cl.election(shardA)))
@@ -37,12 +38,12 @@ func campaign(t *testing.T, cl *cluster, store *zookeeper.Store) <-chan gerritst
 			won <- term
 		}
 	}()
-	eventually(t, "a candidate is in line", func() bool { return len(cl.children(cl.election(shardA))) > before })
+	eventually(t, "there is another candidate", func() bool { return len(cl.children(cl.election(shardA))) > before })
 	return won
 }
 
-// Python's contenders and ours take turns in one line, whoever leads, resigns
-// or dies; each knows all of them.
+// Python's candidates and ours succeed each other in one order, whichever
+// leads, resigns or dies; each side sees all of them.
 func TestPythonAndWeTakeTurns(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -51,17 +52,17 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 
 	first := elect(t, a, shardA)
 	election.Campaign(t, pythonElection, "")
-	eventually(t, "Python is in line", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
+	eventually(t, "Python is a candidate", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
 	second := campaign(t, cl, b)
 	lock.CampaignByLock(t, pythonElection, "zuul-2")
-	eventually(t, "all are in line", func() bool { return len(cl.children(cl.election(shardA))) == 4 })
+	eventually(t, "all are candidates", func() bool { return len(cl.children(cl.election(shardA))) == 4 })
 	want := []string{"gerritstream ours-1", "", "gerritstream ours-2", "zuul-2"}
 	if got := election.Candidates(t, pythonElection); !slices.Equal(got, want) {
 		t.Errorf("kazoo sees %q, want %q", got, want)
 	}
-	line := groupState(t, a, shardA).Candidates[shardA]
-	if len(line) != 4 || line[0].Foreign || !line[1].Foreign || line[2].Foreign || !line[3].Foreign {
-		t.Errorf("we see %+v", line)
+	candidates := groupState(t, a, shardA).Candidates[shardA]
+	if len(candidates) != 4 || candidates[0].Foreign || !candidates[1].Foreign || candidates[2].Foreign || !candidates[3].Foreign {
+		t.Errorf("we see %+v", candidates)
 	}
 	commit(t, first, step(shardA, 1, 2))
 	if election.Leads(t, pythonElection) {
@@ -103,9 +104,10 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 	commit(t, term, step(shardA, 5, 5))
 }
 
-// A Python process whose session has expired goes on, and does not know it. Its
-// checkpoint stops it where it read one before; where it found none it
-// overwrites ours, and nothing is lost by that or queued twice by us.
+// A Python process does not notice at once that its session has expired. If it
+// had read a checkpoint, its next one is refused and stops it. If it had found
+// none, it overwrites ours, but nothing is lost by that, and we queue nothing
+// twice.
 func TestRealPythonZombie(t *testing.T) {
 	for name, tc := range map[string]struct {
 		begin       int  // what Python finds; 0: nothing
@@ -177,8 +179,8 @@ func TestRealPythonZombie(t *testing.T) {
 	}
 }
 
-// What we queue, Zuul reads: every event once, in order, byte for byte, large
-// ones too, and it stumbles over nothing.
+// Zuul reads what we queue: every event once, in order, byte for byte, large
+// ones too.
 func TestZuulReadsWhatWeQueue(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -221,7 +223,7 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		}
 	}
 	if pass.SideData != 0 {
-		t.Errorf("%d side data are left", pass.SideData)
+		t.Errorf("%d large events are left", pass.SideData)
 	}
 	checkpoints, err := reader.Checkpoints(soon(t))
 	if err != nil {
@@ -236,8 +238,8 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 }
 
 // The servers restart one after the other, under traffic, with a Python
-// contender behind each of our leaders: nothing changes hands, nothing is lost
-// or doubled.
+// candidate after each of our leaders: no leadership changes hands, no event is
+// lost or doubled.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	const shards = 6
@@ -284,8 +286,8 @@ func TestRollingRestart(t *testing.T) {
 	committing.Wait()
 	m := groupState(t, store, ids...)
 	for i, shard := range ids {
-		if line := m.Candidates[shard]; len(line) != 2 || line[0].Member != store.Process() || !line[1].Foreign {
-			t.Errorf("the line for %s is %+v", shard, line)
+		if candidates := m.Candidates[shard]; len(candidates) != 2 || candidates[0].Member != store.Process() || !candidates[1].Foreign {
+			t.Errorf("the candidates for %s are %+v", shard, candidates)
 		}
 		if counts[i] == 0 {
 			t.Errorf("nothing was committed to %s", shard)

@@ -19,8 +19,8 @@ func large(n int) gerritstream.Commit {
 	return gerritstream.Commit{Position: after(n), Entries: []gerritstream.Entry{event(shardA, n, 2_000_000)}}
 }
 
-// A process that dies between the steps of a large event leaves nothing behind
-// for longer than until the next term.
+// What a process leaves that dies between the steps of a large event is removed
+// by the next term.
 func TestKilledWithinALargeEvent(t *testing.T) {
 	for _, at := range []string{"/intents/", "/events/data/", "/0000000000", "/0000000001", "event_data_path"} {
 		t.Run(strings.Trim(at, "/"), func(t *testing.T) {
@@ -52,8 +52,7 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 	}
 }
 
-// Leaderships that are lost between the steps of a large event, fifty times,
-// leave nothing behind either.
+// The same for leaderships that are lost between the steps, fifty times.
 func TestDeposedWithinALargeEvent(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -80,7 +79,7 @@ func TestDeposedWithinALargeEvent(t *testing.T) {
 	cl.queued()
 }
 
-// What an intent names is removed, and nothing else, whatever stands in it.
+// What an intent names is removed, and nothing else, whatever its data is.
 func TestIntents(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -96,25 +95,25 @@ func TestIntents(t *testing.T) {
 		cl.put(cl.own("/intents/"+string(shardA)), []byte(intent))
 		resign(t, elect(t, store, shardA))
 		if names := cl.children(cl.zuul("/events/data")); len(names) != 1 || names[0] != others {
-			t.Errorf("intent %q: side data %q", intent, names)
+			t.Errorf("intent %q: large events %q", intent, names)
 		}
 		if names := cl.children(cl.own("/intents")); len(names) != 0 {
-			t.Errorf("intent %q: it is left", intent)
+			t.Errorf("intent %q was not removed", intent)
 		}
 	}
 }
 
-// A cluster with an old component gets no event that it could not read, and
-// loses none without a trace.
+// A Zuul with an old component gets no event that it could not read, but a dead
+// letter.
 func TestLargeEventAndAnOldComponent(t *testing.T) {
 	for name, tc := range map[string]struct {
 		components map[string]string
-		letter     bool
+		deadLetter bool
 	}{
 		"no components":         {nil, false},
 		"new ones":              {map[string]string{"scheduler/a": `{"model_api": 31}`, "web/b": `{"model_api": 35}`}, false},
 		"one old one":           {map[string]string{"scheduler/a": `{"model_api": 34}`, "executor/b": `{"model_api": 30}`}, true},
-		"one that does not say": {map[string]string{"scheduler/a": `{"hostname": "x"}`}, true},
+		"one without a version": {map[string]string{"scheduler/a": `{"hostname": "x"}`}, true},
 		"garbage":               {map[string]string{"scheduler/a": `{`, "merger/b": ``}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,15 +127,15 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 			commit(t, term, c)
 			commit(t, term, step(shardA, 2, 2)) // one that fits is none of its business
 			want := append(c.Entries, events(shardA, 2, 2)...)
-			letters := cl.deadLetters()
-			if tc.letter {
+			deadLetters := cl.deadLetters()
+			if tc.deadLetter {
 				want = want[1:]
-				if len(letters) != 1 || letters[0].Reason != zookeeper.ReasonTooLarge || letters[0].ID != c.Entries[0].ID ||
-					letters[0].Length != len(c.Entries[0].Payload) || len(letters[0].Payload) != gerritstream.MaxDeadLetterBytes {
-					t.Errorf("dead letters: %.300v", letters)
+				if len(deadLetters) != 1 || deadLetters[0].Reason != zookeeper.ReasonTooLarge || deadLetters[0].ID != c.Entries[0].ID ||
+					deadLetters[0].Length != len(c.Entries[0].Payload) || len(deadLetters[0].Payload) != gerritstream.MaxDeadLetterBytes {
+					t.Errorf("dead letters: %.300v", deadLetters)
 				}
-			} else if len(letters) != 0 {
-				t.Errorf("dead letters: %.300v", letters)
+			} else if len(deadLetters) != 0 {
+				t.Errorf("dead letters: %.300v", deadLetters)
 			}
 			cl.queued(want...)
 			cl.noLargeEvents(len(want) - 1)
@@ -145,7 +144,7 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 	}
 }
 
-// Events of every size around the bounds pass, in order.
+// Events of every size around the bounds are queued, in order.
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -160,8 +159,8 @@ func TestSizes(t *testing.T) {
 	cl.queued(want...)
 }
 
-// At its limit the queue takes no events and everything else; below four fifths
-// it takes events again.
+// At its limit the queue takes no events, but everything else is committed;
+// below four fifths it takes events again.
 func TestQueueLimit(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -199,7 +198,7 @@ func TestQueueLimit(t *testing.T) {
 	}
 }
 
-// Two processes see each other's events: the limit is the queue's.
+// Two processes see each other's events: the limit is that of the queue.
 func TestQueueLimitCountsEverybody(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)

@@ -58,7 +58,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, name := range []string{"", ".", "..", "a/b", "a\n", "\xff", strings.Repeat("x", 101)} {
 		if parseConnection(name) == nil {
-			t.Errorf("connection name %q passes", name)
+			t.Errorf("connection name %q is accepted", name)
 		}
 	}
 }
@@ -79,8 +79,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// Every server is offered once before any is offered again, and all is said
-// when a round is complete.
+// Every server is offered once before any is offered again, and all is set when
+// a round is complete.
 func TestHostsByTurns(t *testing.T) {
 	h := newHosts([]string{"a:1", "b:1", "c:1"})
 	for round := range 3 {
@@ -99,7 +99,7 @@ func TestHostsByTurns(t *testing.T) {
 	}
 }
 
-// kazoo looks for its marks anywhere in a name and sorts by what follows.
+// kazoo looks for its mark anywhere in a name and sorts by what follows.
 func TestCandidatesOf(t *testing.T) {
 	const ours, zuuls = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
 	children := []string{

@@ -19,7 +19,7 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// crowd is a stream of many shards on which nothing happens unless it is poked,
+// deployment is a stream of many shards without records but those of putRecord,
 // and the processes that follow it.
 type deployment struct {
 	consumer.NopObserver
@@ -46,8 +46,7 @@ func (c *deployment) TermEnded(shard gerritstream.ShardID, _ uint64, cause error
 	}
 }
 
-// newCrowd makes a stream of open shards and of closed ones, whose children
-// they are.
+// newDeployment makes a stream of open shards and of their closed parents.
 func newDeployment(tb testing.TB, ensemble *peers.Ensemble, closed, open int) *deployment {
 	tb.Helper()
 	c := &deployment{
@@ -110,7 +109,7 @@ func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID, from 
 	}
 }
 
-// poke puts a record on each open shard.
+// putRecord puts a record on each open shard.
 func (c *deployment) putRecord() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,11 +145,11 @@ func (c *deployment) start() {
 	})
 }
 
-// connections are what the server says of each: how many packets it has
-// received from it, pings included, and of which session.
+// connections matches what the server reports of each connection: how many
+// packets it has received, pings included, and the session.
 var connections = regexp.MustCompile(`recved=(\d+),sent=\d+,sid=0x([0-9a-f]+)`)
 
-// requests is how many packets the server has received from the processes.
+// requests returns how many packets the server has received from the processes.
 func (c *deployment) requests() (total int) {
 	c.tb.Helper()
 	ours := map[string]bool{}
@@ -178,8 +177,8 @@ func (c *deployment) requests() (total int) {
 	return total
 }
 
-// led is how many shards are led, and at their tips with so many records behind
-// them.
+// led returns how many shards are led and at their tips, after this many
+// records.
 func (c *deployment) led(records int) (led int) {
 	for _, l := range c.all {
 		for _, s := range l.Status().Shards {
@@ -191,21 +190,20 @@ func (c *deployment) led(records int) (led int) {
 	return led
 }
 
-// read is how many shards have been read.
+// read returns how many shards have been read.
 func (c *deployment) read() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.pages)
 }
 
-// goal is how many requests a second a shard may cost a process while nothing
-// happens.
+// goal is how many requests a second an idle shard may cost a process.
 const goal = 0.1
 
-// At rest ZooKeeper is asked for next to nothing, whatever is stored. An idle
-// shard is committed every half minute: what a commit of each shard costs, with
-// two rounds of planning and two reports, is within what half a minute may
-// cost, with a third of it to spare.
+// An idle deployment asks next to nothing of ZooKeeper, whatever is stored. An
+// idle shard is committed every half minute: a commit of each shard, with two
+// rounds of planning and two reports, costs at most two thirds of what half a
+// minute may cost.
 func TestRest(t *testing.T) {
 	t.Parallel()
 	const shards, processes, endedOnes = 100, 2, 1000
@@ -227,7 +225,7 @@ func TestRest(t *testing.T) {
 	}
 	eventually(t, "all shards are led", func() bool { return c.led(0) == shards })
 	quiet := c.requests()
-	eventually(t, "nothing more is asked than a few times a second", func() bool { // the rest of the start
+	eventually(t, "there are only a few requests a second", func() bool { // the rest of the start
 		before := quiet
 		<-time.After(time.Second)
 		quiet = c.requests()
@@ -252,7 +250,7 @@ func TestRest(t *testing.T) {
 }
 
 // Hundreds of closed shards that were never read are read once, and each costs
-// what a term costs, however many the others are.
+// what a term costs, however many there are.
 func TestManyClosedShards(t *testing.T) {
 	t.Parallel()
 	const closed, open, processes, each = 300, 4, 2, 25
@@ -273,9 +271,8 @@ func TestManyClosedShards(t *testing.T) {
 	}
 }
 
-// BenchmarkRest counts what ZooKeeper is asked by processes that have nothing
-// to do, from half a minute after their start on, for a minute; its log has
-// what the start took.
+// BenchmarkRest counts the requests of idle processes for a minute, from half a
+// minute after their start; it logs what the start took.
 func BenchmarkRest(b *testing.B) {
 	for _, size := range []struct{ closed, open, processes int }{{0, 100, 1}, {0, 500, 2}, {0, 500, 4}, {1500, 8, 2}, {5000, 8, 1}} {
 		b.Run(fmt.Sprintf("closed=%d/open=%d/processes=%d", size.closed, size.open, size.processes), func(b *testing.B) {

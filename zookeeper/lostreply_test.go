@@ -31,13 +31,13 @@ func request(op uint32, text string) func([]byte) bool {
 	}
 }
 
-// linked opens a store that reaches the server by a link.
+// linked opens a store that reaches the server by way of a link.
 func (cl *cluster) linked() (*zookeeper.Store, *peers.Link) {
 	cl.t.Helper()
 	return cl.linkedFor(steady)
 }
 
-// linkedFor is linked with a session that lasts so long.
+// linkedFor is linked with a session timeout.
 func (cl *cluster) linkedFor(timeout time.Duration) (*zookeeper.Store, *peers.Link) {
 	cl.t.Helper()
 	return cl.linkedWith(zookeeper.Config{SessionTimeout: timeout})
@@ -60,28 +60,28 @@ func (cl *cluster) linkedWith(c zookeeper.Config) (*zookeeper.Store, *peers.Link
 	return store, link
 }
 
-// losses are the two ways in which nobody learns what became of a request.
+// losses are the two ways in which a request's outcome becomes unknown.
 var losses = map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 	"reply lost":   (*peers.Link).LoseNextReply,
 	"request lost": (*peers.Link).LoseNextRequest,
 }
 
-// A commit during which the connection is lost, whatever it was doing, is
-// carried out once, and the leadership stays, with others queued behind.
+// A commit during which the connection is lost, at whichever step, is carried
+// out once, and the leadership is kept although others wait for it.
 func TestCommitSurvivesALostConnection(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
-	letters := step(shardA, 2, 3)
-	letters.Position, letters.DeadLetters = after(4), []gerritstream.DeadLetter{deadLetter(shardA, 4)}
+	deadLetters := step(shardA, 2, 3)
+	deadLetters.Position, deadLetters.DeadLetters = after(4), []gerritstream.DeadLetter{deadLetter(shardA, 4)}
 	for name, tc := range map[string]struct {
 		match func([]byte) bool
 		first bool // the very first commit of the shard
 		c     gerritstream.Commit
-		after func([]byte) bool // another loss, behind the first
+		after func([]byte) bool // another loss, after the first
 	}{
 		"first position":           {request(opMulti, "/positions/"), true, step(shardA, 2, 3), nil},
 		"next position":            {request(opMulti, "/positions/"), false, step(shardA, 2, 3), nil},
 		"nothing but the position": {request(opMulti, "/positions/"), false, gerritstream.Commit{Position: after(2)}, nil},
-		"dead letters":             {request(opMulti, "/dead/"), false, letters, nil},
+		"dead letters":             {request(opMulti, "/dead/"), false, deadLetters, nil},
 		"twice":                    {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opMulti, "/positions/")},
 		"and reading back":         {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opGet, "/positions/")},
 		"intent":                   {request(opMulti, "/intents/"), false, large, nil},
@@ -101,8 +101,8 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 					commit(t, term, step(shardA, 1, 1))
 					want = events(shardA, 1, 1)
 				}
-				behind := cl.candidate(shardA)
-				line := cl.children(cl.election(shardA))
+				next := cl.candidate(shardA)
+				candidates := cl.children(cl.election(shardA))
 
 				lost := lose(link, tc.match)
 				if tc.after != nil {
@@ -119,18 +119,18 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 				if got := len(cl.deadLetters()); got != len(tc.c.DeadLetters) {
 					t.Errorf("%d dead letters are held", got)
 				}
-				side := 0
+				largeEvents := 0
 				if tc.c.Entries != nil && len(tc.c.Entries[0].Payload) > 1_000_000 {
-					side = 1
+					largeEvents = 1
 				}
-				cl.noLargeEvents(side)
-				if got := cl.children(cl.election(shardA)); len(got) != 2 || got[0] != line[0] || got[1] != line[1] {
-					t.Errorf("the line was %q and is %q", line, got)
+				cl.noLargeEvents(largeEvents)
+				if got := cl.children(cl.election(shardA)); len(got) != 2 || got[0] != candidates[0] || got[1] != candidates[1] {
+					t.Errorf("the candidates were %q and are %q", candidates, got)
 				}
 				commit(t, term, step(shardA, 10, 12)) // and the term goes on
 				cl.queued(append(append(want, tc.c.Entries...), events(shardA, 10, 12)...)...)
 				select {
-				case <-behind:
+				case <-next:
 					t.Error("the leadership changed hands")
 				default:
 				}
@@ -139,7 +139,8 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// candidate has another process queue up for a shard, and returns once it has.
+// candidate has another process campaign for a shard, and returns once it is a
+// candidate.
 func (cl *cluster) candidate(shard gerritstream.ShardID) <-chan gerritstream.Term {
 	cl.t.Helper()
 	before := len(cl.children(cl.election(shard)))
@@ -150,11 +151,11 @@ func (cl *cluster) candidate(shard gerritstream.ShardID) <-chan gerritstream.Ter
 			won <- term
 		}
 	}()
-	eventually(cl.t, "a candidate is in line", func() bool { return len(cl.children(cl.election(shard))) > before })
+	eventually(cl.t, "there is another candidate", func() bool { return len(cl.children(cl.election(shard))) > before })
 	return won
 }
 
-// wins waits for a candidate.
+// wins waits until a candidate leads.
 func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 	t.Helper()
 	select {
@@ -166,8 +167,8 @@ func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 	}
 }
 
-// A candidate that does not know whether it is in line is in line once, keeps
-// the place that it has got, and leads.
+// A candidate that does not know whether it has a lock node has exactly one,
+// keeps its place, and leads.
 func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -185,10 +186,10 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			}()
 			receive(t, lost)
 			cl.candidate(shardA)
-			eventually(t, "both are in line", func() bool { return len(cl.children(cl.election(shardA))) == 3 })
-			line := groupState(t, store, shardA).Candidates[shardA]
-			if first := line[1].Member == store.Process(); first != (loss == "reply lost") {
-				t.Errorf("the line is %+v, ours is %s", line, store.Process())
+			eventually(t, "there are two more candidates", func() bool { return len(cl.children(cl.election(shardA))) == 3 })
+			candidates := groupState(t, store, shardA).Candidates[shardA]
+			if first := candidates[1].Member == store.Process(); first != (loss == "reply lost") {
+				t.Errorf("the candidates are %+v, ours is %s", candidates, store.Process())
 			}
 			if loss == "request lost" {
 				return
@@ -197,15 +198,15 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			term := wins(t, won)
 			commit(t, term, step(shardA, 1, 2))
 			resign(t, term)
-			if line := cl.children(cl.election(shardA)); len(line) != 1 {
-				t.Errorf("after the resignation the line is %q", line)
+			if candidates := cl.children(cl.election(shardA)); len(candidates) != 1 {
+				t.Errorf("after the resignation the candidates are %q", candidates)
 			}
 		})
 	}
 }
 
-// A cancelled candidate whose connection is lost at that moment is gone from
-// the line in the end, though nobody asks.
+// A lock node is removed in the end if its candidacy is cancelled just as the
+// connection is lost.
 func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -216,20 +217,20 @@ func TestWithdrawalSurvivesALostConnection(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { _, err := store.Campaign(ctx, 0, shardA); done <- err }()
-			eventually(t, "the candidate is in line", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
+			eventually(t, "there is a candidate", func() bool { return len(cl.children(cl.election(shardA))) == 2 })
 			lost := lose(link, request(opDelete, "__lock__"))
 			cancel()
 			if err := receive(t, done); !errors.Is(err, context.Canceled) {
 				t.Errorf("campaign returned %v", err)
 			}
 			receive(t, lost)
-			eventually(t, "only the leader is in line", func() bool { return len(cl.children(cl.election(shardA))) == 1 })
+			eventually(t, "only the leader is left", func() bool { return len(cl.children(cl.election(shardA))) == 1 })
 			commit(t, leader, step(shardA, 1, 1))
 		})
 	}
 }
 
-// A resignation during which the connection is lost takes place, even if its
+// A resignation during which the connection is lost is carried out, even if its
 // caller does not wait for it.
 func TestResignationSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
@@ -241,8 +242,8 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 			lost := lose(link, request(opDelete, string(shardA)))
 			resign(t, a)
 			receive(t, lost)
-			if line := cl.children(cl.election(shardA)); len(line) != 0 {
-				t.Errorf("the line is %q", line)
+			if candidates := cl.children(cl.election(shardA)); len(candidates) != 0 {
+				t.Errorf("the candidates are %q", candidates)
 			}
 			lost = lose(link, request(opDelete, string(shardB)))
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -256,8 +257,8 @@ func TestResignationSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// A start record whose reply is lost is there or is not; whoever asks learns
-// it.
+// An origin whose reply is lost is stored or is not, and reading it shows
+// which.
 func TestSetOriginAndALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -272,7 +273,7 @@ func TestSetOriginAndALostConnection(t *testing.T) {
 			receive(t, lost)
 			_, ok, err := store.Origin(soon(t))
 			if want := loss == "reply lost"; err != nil || ok != want {
-				t.Errorf("start record: %v, %v, want %v", ok, err, want)
+				t.Errorf("origin: %v, %v, want %v", ok, err, want)
 			}
 			err = store.SetOrigin(soon(t), nil, start)
 			if ok && !errors.Is(err, gerritstream.ErrConflict) || !ok && err != nil {
@@ -282,9 +283,9 @@ func TestSetOriginAndALostConnection(t *testing.T) {
 	}
 }
 
-// A process that ZooKeeper does not answer stops to trust its leadership before
-// another can have it, ends what it is asked to end, and what it had sent
-// counts no more when it arrives at last.
+// A process that gets no answer from ZooKeeper stops trusting its leadership
+// before another process can have it. Its calls end with their contexts, and
+// what it had sent has no effect when it arrives at last.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -332,8 +333,8 @@ func TestSilence(t *testing.T) {
 	begins(t, wins(t, again), sequence(6))
 }
 
-// An idle leader's trust ends in time: before its session can have run out on
-// the servers.
+// An idle leader's trust ends before its session can have expired on the
+// servers.
 func TestTrustEnds(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -350,8 +351,8 @@ func TestTrustEnds(t *testing.T) {
 	}
 }
 
-// While no server answers, calls that do not block fail within seconds, those
-// that do wait, and Close keeps to its context.
+// While no server answers, calls that do not block fail within seconds, calls
+// that block wait, and Close returns with its context.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -410,7 +411,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// A report that may not be read, or says nothing, hides nothing else.
+// A report that may not be read, or is garbage, hides nothing else.
 func TestUnreadableReports(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -431,7 +432,7 @@ func TestUnreadableReports(t *testing.T) {
 	}
 }
 
-// Close frees what was led at once, and leaves nothing behind.
+// Close frees the leaderships at once, and leaves no nodes.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)

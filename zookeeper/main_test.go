@@ -10,8 +10,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// atOnce is how many tests run side by side: they wait for servers and sessions
-// most of the time.
+// atOnce is how many tests run in parallel: most of the time they wait for
+// servers and sessions.
 const atOnce = "10"
 
 func TestMain(m *testing.M) {
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// leaks reports goroutines that go on. Those of a session that a test has killed
-// take up to a second for their goodbye, more on a busy machine.
+// leaks reports leaked goroutines. Those of a killed session take up to a
+// second to end, more on a busy machine.
 func leaks() (err error) {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		if err = goleak.Find(); err == nil { // each look lasts a second or two

@@ -44,7 +44,7 @@ func (cl *cluster) positionPath(shard gerritstream.ShardID) string {
 	return cl.own("/e0/positions/" + string(shard))
 }
 
-// version of a node; -1: it is not there.
+// version returns the version of a node; -1: it is absent.
 func (cl *cluster) version(path string) int32 {
 	cl.t.Helper()
 	if _, err := cl.raw.Sync(path); err != nil {
@@ -60,8 +60,8 @@ func (cl *cluster) version(path string) int32 {
 	return stat.Version
 }
 
-// Zuul's checkpoint goes along, back and ahead, whatever was in it, so that the
-// next term begins where it was told to.
+// SetPosition sets Zuul's checkpoint, back and ahead, whatever was in it, so
+// that the next term begins at the position that was set.
 func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -87,19 +87,19 @@ func TestOperatorSetsZuulsCheckpoint(t *testing.T) {
 			cl.checkpoint(shardA, to.z)
 			term := elect(t, store, shardA)
 			if got := term.Beginning().Position; got.String() != to.pos.String() {
-				t.Errorf("behind %q the term begins with %s, want %s", found, got, to.pos)
+				t.Errorf("after %q the term begins with %s, want %s", found, got, to.pos)
 			}
 			resign(t, term)
 		}
 	}
-	// It is made where it is not, and what is above it.
+	// A missing checkpoint is made, and what is above it.
 	cl.remove(cl.chroot + "/zuul")
 	set(t, o, after(4))
 	cl.checkpoint(shardA, sequence(4))
 }
 
-// A Python leader is left in its place. What it writes next is refused, even
-// where its checkpoint has the same value.
+// A Python leader keeps its lock node. Its next checkpoint is refused, even one
+// of the same value.
 func TestOperatorStopsAPythonLeader(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -112,8 +112,8 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(t, o, after(3))
-	if line := cl.children(cl.election(shardA)); !slices.Equal(line, []string{lock}) {
-		t.Errorf("the line is %q, want %q", line, lock)
+	if candidates := cl.children(cl.election(shardA)); !slices.Equal(candidates, []string{lock}) {
+		t.Errorf("the candidates are %q, want %q", candidates, lock)
 	}
 	var refusal *peers.Refusal
 	if err := python.WriteCheckpoint(t, pythonState, string(sequence(4))); !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
@@ -124,18 +124,18 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 	begins(t, elect(t, cl.open(zookeeper.Config{}), shardA), sequence(3))
 }
 
-// A point to start from is set only where one of ours leads next: Python would
-// begin at the tip. A record is set in any case.
+// A point to start from is set only where one of ours leads next, because
+// Python would begin at the tip. A sequence number is set in any case.
 func TestOperatorMindsWhoIsNext(t *testing.T) {
-	for line, refused := range map[string]bool{
+	for candidates, refused := range map[string]bool{
 		"": false, "ours": false, "ours ours": false, "ours ours python": false, "python ours": false, "python ours python": false,
 		"python": true, "ours python": true, "ours python ours": true, "python python ours": true,
 	} {
-		t.Run(line, func(t *testing.T) {
+		t.Run(candidates, func(t *testing.T) {
 			t.Parallel()
 			cl := newCluster(t, single)
 			o := openOperator(t, cl.config(zookeeper.Config{}))
-			for _, who := range strings.Fields(line) {
+			for _, who := range strings.Fields(candidates) {
 				if who == "ours" {
 					cl.candidate(shardA)
 				} else {
@@ -144,10 +144,10 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 			}
 			before := cl.children(cl.election(shardA))
 			if err := o.CheckPosition(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
-				t.Errorf("it is foreseen that set returns %v, refused: want %v", err, refused)
+				t.Errorf("check returned %v, refused: want %v", err, refused)
 			}
 			if err := o.CheckPosition(soon(t), 0, shardA, after(1)); err != nil {
-				t.Errorf("it is foreseen that a record is refused: %v", err)
+				t.Errorf("check of a sequence number returned %v", err)
 			}
 			err := o.SetPosition(soon(t), 0, shardA, setTo(anchor()))
 			if refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
@@ -155,7 +155,7 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 			}
 			if refused {
 				if after := cl.children(cl.election(shardA)); !slices.Equal(before, after) || cl.version(cl.positionPath(shardA)) != -1 {
-					t.Errorf("the line was %q and is %q; or something was written", before, after)
+					t.Errorf("the candidates were %q and are %q, or something was written", before, after)
 				}
 			}
 			set(t, o, after(1))
@@ -164,7 +164,7 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 	}
 }
 
-// The one of ours that would lead next goes between the look and the
+// The candidate of ours that would lead next leaves between the read and the
 // transaction, and Python is next.
 func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	t.Parallel()
@@ -174,27 +174,27 @@ func TestOperatorMindsThatTheNextOneGoes(t *testing.T) {
 	leader := cl.children(cl.election(shardA))[0]
 	cl.candidate(shardA)
 	cl.kazooCandidate(shardA)
-	looks := 0
+	reads := 0
 	err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
 		for _, name := range cl.children(cl.election(shardA)) {
-			if looks == 0 && name != leader && !strings.HasPrefix(name, foreignName) {
+			if reads == 0 && name != leader && !strings.HasPrefix(name, foreignName) {
 				cl.remove(cl.election(shardA) + "/" + name)
 			}
 		}
-		looks++
+		reads++
 		return anchor(), nil
 	})
-	if !errors.Is(err, gerritstream.ErrForeignLeader) || looks != 2 {
-		t.Errorf("after %d looks set returned %v", looks, err)
+	if !errors.Is(err, gerritstream.ErrForeignLeader) || reads != 2 {
+		t.Errorf("after %d reads set returned %v", reads, err)
 	}
 }
 
-// What changes between a look and the transaction has it looked again, or
-// refused.
+// If something changes between the read and the transaction, SetPosition reads
+// again or refuses.
 func TestOperatorMeetsOthers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		meanwhile func(*testing.T, *cluster, gerritstream.Term)
-		looks     int
+		reads     int
 		err       error
 	}{
 		"nothing":            {func(*testing.T, *cluster, gerritstream.Term) {}, 1, nil},
@@ -220,15 +220,15 @@ func TestOperatorMeetsOthers(t *testing.T) {
 			}
 			term := elect(t, store, shardA)
 			commit(t, term, step(shardA, 1, 1))
-			looks := 0
+			reads := 0
 			err := o.SetPosition(soon(t), 0, shardA, func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
-				if looks++; looks == 1 {
+				if reads++; reads == 1 {
 					tc.meanwhile(t, cl, term)
 				}
 				return after(7), nil
 			})
-			if !errors.Is(err, tc.err) || looks != tc.looks {
-				t.Errorf("%d looks, error %v, want %d and %v", looks, err, tc.looks, tc.err)
+			if !errors.Is(err, tc.err) || reads != tc.reads {
+				t.Errorf("%d reads, error %v, want %d and %v", reads, err, tc.reads, tc.err)
 			}
 			if tc.err != nil {
 				cl.checkpoint(shardA, sequence(1))
@@ -240,7 +240,7 @@ func TestOperatorMeetsOthers(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the connection, what an operator does is done once.
+// What an operator does is done once, even if the connection is lost.
 func TestOperatorSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -268,8 +268,8 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			gone := lose(link, request(opMulti, "/positions/"))
 			version := cl.version(cl.positionPath(shardA))
 			set(t, o, after(1))
-			if line := cl.children(cl.election(shardA)); len(line) != 0 {
-				t.Errorf("the leader's place %q is not free at once", line)
+			if candidates := cl.children(cl.election(shardA)); len(candidates) != 0 {
+				t.Errorf("the leader's lock node %q is still there", candidates)
 			}
 			lost(gone)
 			if v := cl.version(cl.positionPath(shardA)); v != version+1 {
@@ -311,8 +311,8 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 	}
 }
 
-// An operator leaves alone what it is not told to change, and nothing of itself
-// behind.
+// An operator changes only what it is asked to change, and leaves no nodes of
+// its own.
 func TestOperatorTakesPartInNothing(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -348,23 +348,23 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 		return found
 	}
 	if found := ephemerals(); len(found) != 0 {
-		t.Errorf("of the operator's session there are %q", found)
+		t.Errorf("the operator's session has the nodes %q", found)
 	}
 	if err := o.Close(soon(t)); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	if got := string(cl.get(cl.own("/discarded/" + string(shardA)))); got != "17" {
-		t.Errorf("the count of those that were not kept is %q", got)
+		t.Errorf("the number of discarded dead letters is %q", got)
 	}
 	if got := cl.children(cl.zuul("/events/data")); len(got) != 1 || string(cl.get(cl.own("/intents/"+string(shardA)))) != intent {
-		t.Errorf("what a large event has left was touched: %q", got)
+		t.Errorf("the unfinished large event was touched: %q", got)
 	}
 	elect(t, cl.open(zookeeper.Config{}), shardA)
 	cl.noLargeEvents(0)
 }
 
-// What is no dead letter is shown like the others, can be dropped, and is never
-// queued.
+// An unreadable dead letter is listed like the others, can be dropped, and is
+// never queued.
 func TestUnreadableDeadLetters(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -408,8 +408,7 @@ func TestUnreadableDeadLetters(t *testing.T) {
 	}
 }
 
-// More dead letters than are ever kept are found by their ids without reading
-// them again and again.
+// Dead letters are found by their ids without reading all of them for each.
 func TestOperatorFindsDeadLetters(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -441,15 +440,15 @@ func TestOperatorFindsDeadLetters(t *testing.T) {
 		}
 	}
 	if n := reads.Load(); n != 2*many {
-		t.Errorf("%d reads for %d letters one by one, want each twice", n, many)
+		t.Errorf("%d reads for %d dead letters one by one, want each twice", n, many)
 	}
 	if n, err := o.DropDeadLetters(soon(t), ids); err != nil || n != many {
 		t.Errorf("%d dropped, %v", n, err)
 	}
 }
 
-// Without a server, a chroot or a certificate that does, there is one line,
-// within the caller's time.
+// Without a server, a chroot or a valid certificate, opening fails with one
+// line, within the caller's deadline.
 func TestOperatorWithoutZooKeeper(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -478,7 +477,7 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 				t.Errorf("open: %v, want one line with %q", err, tc.says)
 			}
 			if errors.Is(err, zookeeper.ErrConfig) != tc.unusual {
-				t.Errorf("is %v to be changed: want %v", err, tc.unusual)
+				t.Errorf("is it a matter of configuration: %v, want %v", err, tc.unusual)
 			}
 			if took := time.Since(began); took > min(tc.limit, 5*time.Second)+5*time.Second {
 				t.Errorf("it took %v", took)
@@ -487,8 +486,8 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 	}
 }
 
-// What an operator queues Zuul reads as if it had been queued at once, under
-// the same id.
+// Zuul reads a redriven event as if it had been queued at once, under the same
+// id.
 func TestRedrivenDeadLetterIsReadByZuul(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)

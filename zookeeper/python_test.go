@@ -15,8 +15,8 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// python writes Zuul's checkpoint as Python's listener does: unconditionally
-// when it found none, or a broken one.
+// python writes Zuul's checkpoint as Python's listener does that found none, or
+// a damaged one: unconditionally.
 func (cl *cluster) python(shard gerritstream.ShardID, value string) {
 	cl.t.Helper()
 	cl.put(cl.checkpointPath(shard), []byte(value))
@@ -24,8 +24,8 @@ func (cl *cluster) python(shard gerritstream.ShardID, value string) {
 
 func quoted(n int) string { return `{"checkpoint": "` + string(sequence(n)) + `"}` }
 
-// A Python process that led before is believed; its last record's arrival is
-// not known, and when it wrote is the hint.
+// A term goes on after what a Python process handled. The arrival of its last
+// record is not known; the time of its checkpoint is a hint.
 func TestTakingOverFromPython(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -44,7 +44,7 @@ func TestTakingOverFromPython(t *testing.T) {
 }
 
 // A Python process starts at the tip when it finds no checkpoint: what had
-// arrived since the anchor may be lost, and is said to be.
+// arrived since the anchor is reported as possibly lost.
 func TestPythonLedFromLatest(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -74,8 +74,8 @@ func TestPythonLedFromLatest(t *testing.T) {
 	}
 }
 
-// Whatever stands in Zuul's node, a term begins with our own position, and the
-// node is right before anything is queued.
+// Whatever Zuul's node holds, a term begins with our own position, and the node
+// is repaired before anything is queued.
 func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -98,7 +98,7 @@ func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	cl.queued(events(shardA, 1, 7)...)
 }
 
-// An unreadable position of ours gives way to Zuul's checkpoint, if there is
+// An unreadable position of ours is replaced by Zuul's checkpoint, if there is
 // one.
 func TestUnreadablePosition(t *testing.T) {
 	t.Parallel()
@@ -115,9 +115,9 @@ func TestUnreadablePosition(t *testing.T) {
 }
 
 // A Python process that has lost its leadership and does not know it writes its
-// checkpoint while we lead. Conditional: after our transaction it fails, before
-// it we find the version changed. Unconditional: the same, only that ours may
-// be gone.
+// checkpoint while we lead. A conditional write fails after our transaction;
+// before it we find the version changed. The same holds for an unconditional
+// write, except that our checkpoint may be gone.
 func TestPythonZombie(t *testing.T) {
 	type zombie func(cl *cluster, value string)
 	unconditional := func(cl *cluster, value string) { cl.python(shardA, value) }
@@ -130,17 +130,17 @@ func TestPythonZombie(t *testing.T) {
 		write zombie
 		value string
 		want  []gerritstream.Entry // of records 3 to 6
-		z     int                  // what Zuul's checkpoint says then
+		z     int                  // Zuul's checkpoint then
 	}{
 		"ahead: what it has queued is dropped":  {nil, unconditional, quoted(4), events(shardA, 5, 6), 6},
 		"ahead of all of it: all is dropped":    {nil, unconditional, quoted(9), nil, 9},
-		"behind: nothing is dropped":            {nil, unconditional, quoted(1), events(shardA, 3, 6), 6},
+		"before ours: nothing is dropped":       {nil, unconditional, quoted(1), events(shardA, 3, 6), 6},
 		"the same: nothing is dropped":          {nil, unconditional, quoted(2), events(shardA, 3, 6), 6},
 		"null: nothing is dropped":              {nil, unconditional, `{"checkpoint": null}`, events(shardA, 3, 6), 6},
 		"garbage: nothing is dropped":           {nil, unconditional, `[`, events(shardA, 3, 6), 6},
-		"deleted and made anew, ahead":          {nil, deleting, quoted(4), events(shardA, 5, 6), 6},
+		"deleted and recreated, ahead":          {nil, deleting, quoted(4), events(shardA, 5, 6), 6},
 		"from an anchor it began elsewhere":     {new(anchor()), unconditional, quoted(4), events(shardA, 3, 6), 6},
-		"from an anchor, deleted and made anew": {new(anchor()), deleting, quoted(4), events(shardA, 3, 6), 6},
+		"from an anchor, deleted and recreated": {new(anchor()), deleting, quoted(4), events(shardA, 3, 6), 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,14 +162,14 @@ func TestPythonZombie(t *testing.T) {
 			commit(t, term, c)
 			cl.queued(append(queued, tc.want...)...)
 			cl.checkpoint(shardA, sequence(tc.z))
-			letters := 0
+			deadLetters := 0
 			for _, d := range c.DeadLetters {
 				if len(tc.want) > 0 && d.Seq.Compare(tc.want[0].Seq) >= 0 {
-					letters++
+					deadLetters++
 				}
 			}
-			if got := len(cl.deadLetters()); got != letters {
-				t.Errorf("%d dead letters, want %d", got, letters)
+			if got := len(cl.deadLetters()); got != deadLetters {
+				t.Errorf("%d dead letters, want %d", got, deadLetters)
 			}
 			commit(t, term, step(shardA, 7, 12)) // what the zombie had queued stays dropped
 			var rest []gerritstream.Entry
@@ -184,8 +184,8 @@ func TestPythonZombie(t *testing.T) {
 	}
 }
 
-// A zombie that stops before our first commit has been there is noticed even if
-// Zuul's checkpoint was not to be changed by it.
+// A zombie that wrote before our first commit is noticed even if that commit
+// does not change Zuul's checkpoint.
 func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -202,8 +202,8 @@ func TestZombieBehindAnUnchangedCheckpoint(t *testing.T) {
 	cl.queued(events(shardA, 1, 2)...)
 }
 
-// Our transaction fences a Python zombie: it names the version that it has
-// read, and that is not the version any more.
+// Our transaction fences a Python zombie: the version that the zombie has read
+// is outdated.
 func TestPythonIsFenced(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -218,13 +218,13 @@ func TestPythonIsFenced(t *testing.T) {
 	if _, err := cl.raw.Set(cl.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err, zk.ErrBadVersion) {
 		t.Errorf("the zombie's write returned %v", err)
 	}
-	// and one that found no checkpoint, and would create it
+	// a zombie that found no checkpoint would create it
 	if _, err := cl.raw.Create(cl.checkpointPath(shardA), []byte(quoted(3)), 0, zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
 		t.Errorf("the zombie's creation returned %v", err)
 	}
 }
 
-// A program that keeps writing is no zombie: the term ends.
+// A program that keeps writing is not a zombie: the term ends.
 func TestAnotherProgramKeepsWriting(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -265,7 +265,8 @@ func TestAnotherProgramKeepsWriting(t *testing.T) {
 	cl.queued(events(shardA, 1, 2)...)
 }
 
-// An operator who writes a position ends the term, and the next one obeys.
+// An operator who writes a position ends the term, and the next one begins with
+// it.
 func TestOperatorSetsAPosition(t *testing.T) {
 	for name, tamper := range map[string]func(*cluster, string){
 		"sets": func(cl *cluster, path string) {
@@ -295,7 +296,7 @@ func TestOperatorSetsAPosition(t *testing.T) {
 	}
 }
 
-// A leader that has nothing to commit learns of it all the same.
+// An idle leader notices that, too.
 func TestIdleTermObeysTheOperator(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -308,8 +309,7 @@ func TestIdleTermObeysTheOperator(t *testing.T) {
 	ended(t, b) // it had none
 }
 
-// A leader whose lock node somebody deletes learns of it at once, without being
-// asked for anything.
+// A leader whose lock node is deleted notices at once, even if it is idle.
 func TestLockNodeDeleted(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -318,15 +318,15 @@ func TestLockNodeDeleted(t *testing.T) {
 	cl.expire(shardA)
 	ended(t, term)
 	if took := time.Since(began); took > steady/2 {
-		t.Errorf("it learned after %v", took)
+		t.Errorf("the leader noticed after %v", took)
 	}
 	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
 		t.Errorf("the term ended with %v", cause)
 	}
 }
 
-// State that is deleted under a running process is made anew; what is known
-// elsewhere is not lost.
+// State that is deleted under a running process is recreated, as far as it is
+// known elsewhere.
 func TestStateDeleted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		remove []string
@@ -375,7 +375,7 @@ func TestStateDeleted(t *testing.T) {
 	}
 }
 
-// All state gone: nothing is known, and a term begins with nothing.
+// If all state is deleted, a term begins without a position.
 func TestAllStateDeleted(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -391,8 +391,8 @@ func TestAllStateDeleted(t *testing.T) {
 	cl.queued(events(shardA, 4, 5)...)
 }
 
-// A checkpoint that is left of an earlier stream of the same name counts for
-// nothing in the epoch of the next.
+// Zuul's checkpoint of an earlier stream of the same name is ignored in the
+// next epoch.
 func TestCheckpointOfAnEarlierStream(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -422,48 +422,47 @@ func TestCheckpointOfAnEarlierStream(t *testing.T) {
 	}
 }
 
-// The lock nodes that a process has left by failing at the wrong moment do not
-// keep anybody waiting.
+// Stale lock nodes of a process do not keep its candidates waiting.
 func TestStaleLockNodesAreRemoved(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	store := cl.open(zookeeper.Config{})
 	resign(t, elect(t, store, shardA))
-	ghost := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardA), store.Process(), strings.Repeat("0", 16))
-	if _, err := cl.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+	stale := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardA), store.Process(), strings.Repeat("0", 16))
+	if _, err := cl.raw.Create(stale, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if _, err := store.Campaign(ctx, 0, shardA); err != nil {
-		t.Fatalf("campaign behind a ghost: %v", err)
+		t.Fatalf("campaign after a stale lock node: %v", err)
 	}
-	if line := cl.children(cl.election(shardA)); len(line) != 1 {
-		t.Errorf("the line is %q", line)
+	if candidates := cl.children(cl.election(shardA)); len(candidates) != 1 {
+		t.Errorf("the candidates are %q", candidates)
 	}
 }
 
-// A node of a process that belongs to no living candidacy of it is removed when
-// the process looks who stands in line, though it does not want that shard
-// itself: it would keep the shard from all others.
+// A stale lock node is removed when its process lists the candidates, even of a
+// shard that the process does not campaign for: the node would keep the shard
+// from all others.
 func TestStaleLockNodesOfOtherShardsAreRemoved(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	resign(t, elect(t, store, shardB))
-	ghost := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardB), store.Process(), strings.Repeat("0", 16))
-	if _, err := cl.raw.Create(ghost, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
+	stale := fmt.Sprintf("%s/%s%s__lock__", cl.election(shardB), store.Process(), strings.Repeat("0", 16))
+	if _, err := cl.raw.Create(stale, []byte{}, zk.FlagSequence, zk.WorldACL(zk.PermAll)); err != nil {
 		t.Fatal(err)
 	}
 	groupState(t, store, shardA, shardB)
-	within(t, 20*time.Second, "the ghost is gone", func() bool { return len(cl.children(cl.election(shardB))) == 0 })
+	within(t, 20*time.Second, "the stale lock node is gone", func() bool { return len(cl.children(cl.election(shardB))) == 0 })
 	commit(t, elect(t, cl.open(zookeeper.Config{}), shardB), step(shardB, 1, 1))
 	commit(t, term, step(shardA, 1, 1))
 }
 
-// A candidacy that ends just as its request's connection is lost is looked for
-// until nothing can come of the request any more.
+// The lock node of a candidacy that ends just as its request's connection is
+// lost is looked for until the request can have no effect any more.
 func TestCancelledWithTheConnectionLost(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -491,19 +490,18 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	}
 }
 
-// TestCheckpointsAreZuuls: what its listener says of shards that it leads, as
-// far as that can be understood.
+// Checkpoints returns Zuul's checkpoints that can be understood.
 func TestCheckpointsAreZuuls(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	store := cl.open(zookeeper.Config{})
 	for shard, raw := range map[gerritstream.ShardID]string{
-		"said": quoted(7), "null": `{"checkpoint": null}`, "garbage": "{",
+		"readable": quoted(7), "null": `{"checkpoint": null}`, "garbage": "{",
 	} {
 		cl.put(cl.checkpointPath(shard), []byte(raw))
 	}
-	got, err := store.Checkpoints(t.Context(), []gerritstream.ShardID{"said", "null", "garbage", "absent"})
-	if err != nil || len(got) != 1 || got["said"] != sequence(7) {
-		t.Errorf("%v, %v; want only what was said", got, err)
+	got, err := store.Checkpoints(t.Context(), []gerritstream.ShardID{"readable", "null", "garbage", "absent"})
+	if err != nil || len(got) != 1 || got["readable"] != sequence(7) {
+		t.Errorf("%v, %v; want only the readable one", got, err)
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that must happen.
 const patience = 2 * time.Minute
 
-// twoWays opens a store that reaches one server by two links.
+// openThroughLinks opens a store that reaches one server by two links.
 func openThroughLinks(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, opts)
@@ -32,8 +32,8 @@ func openThroughLinks(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout 
 	return s, links
 }
 
-// A server that takes connections and says nothing is given up in time to try
-// another one, within the session.
+// A server that accepts connections but never answers is given up in time to
+// try another one within the session.
 func TestSilentServerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, links := openThroughLinks(t, peers.ZooKeeperOptions{}, 10*time.Second)
@@ -68,8 +68,8 @@ func TestSilentServerIsGivenUp(t *testing.T) {
 	}
 }
 
-// What was asked in a session is not carried out in the next, although the
-// library keeps it.
+// Requests of a session are not carried out in the next one, although the
+// library keeps them.
 func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	t.Parallel()
 	s, links := openThroughLinks(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond}, time.Second)
@@ -85,8 +85,8 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 	for _, link := range links {
 		link.Cut()
 	}
-	// Until the session is over, and after the links are there again, something
-	// is always queued.
+	// Until the session is over, and after the links are restored, a request is
+	// always queued.
 	asking, stop := context.WithCancel(soon)
 	defer stop()
 	asked := make(chan int)
@@ -105,20 +105,20 @@ func TestNothingIsCarriedIntoTheNextSession(t *testing.T) {
 		link.Restore()
 	}
 	if n := <-asked; n == 0 {
-		t.Fatal("nothing was asked")
+		t.Fatal("no request was made")
 	}
 	next, err := s.await(soon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if next == sess {
-		t.Fatal("the session did not run out")
+		t.Fatal("the session did not expire")
 	}
 	if err := next.sync(soon); err != nil {
 		t.Fatal(err)
 	}
 	strays, err := next.children(soon, s.at.own)
 	if err != nil || len(strays) != 0 {
-		t.Errorf("requests of the session before were carried out: %q, %v", strays, err)
+		t.Errorf("requests of the previous session were carried out: %q, %v", strays, err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// widest is a term of a Store whose names are as long as they may be, behind a
-// position as large as there are.
+// widest returns a term of a Store whose names are as long as they may be, and
+// the largest position.
 func widest() (*term, gerritstream.Position) {
 	chroot, name := "/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength)
 	t := &term{
@@ -29,8 +29,8 @@ func widest() (*term, gerritstream.Position) {
 // longest is a sequence number that has as many digits as there may be.
 var longest = gerritstream.SequenceNumber(strings.Repeat("9", 128))
 
-// A commit within the limits is within what the servers take, whatever stands
-// in it.
+// A commit within the limits is within what the servers take, whatever it
+// holds.
 func TestCommitsWithinTheLimitsFit(t *testing.T) {
 	term, pos := widest()
 	texts := []string{"", "a", "<", "\x00", "\u2028", "\"", "\xff", "\U0001F600"}
@@ -46,10 +46,10 @@ func TestCommitsWithinTheLimitsFit(t *testing.T) {
 					term: term, position: pos, began: time.Now(),
 					deadLetters: slices.Repeat([]gerritstream.DeadLetter{d}, max(1, min(limits.Items, limits.Weight/d.Weight()))),
 				}
-				check(t, attempt, fmt.Sprintf("letters of %d bytes with %d times %q", payload, long, text))
+				check(t, attempt, fmt.Sprintf("dead letters of %d bytes with %d times %q", payload, long, text))
 				half := limits.Weight / 2 / max(d.Weight(), e.Weight())
 				attempt.deadLetters, attempt.entries = attempt.deadLetters[:min(len(attempt.deadLetters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
-				check(t, attempt, fmt.Sprintf("letters and entries of %d bytes with %d times %q", payload, long, text))
+				check(t, attempt, fmt.Sprintf("dead letters and entries of %d bytes with %d times %q", payload, long, text))
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func check(t *testing.T, attempt *commitAttempt, what string) {
 	}
 }
 
-// A text is cut to what it takes in JSON, and stays a text.
+// A text is clipped by its length in JSON, and stays valid UTF-8.
 func TestClip(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"", ""}, {"12345678", "12345678"}, {"123456789", "12345678"}, {"<<", "<"}, {"1\"\\\"2", "1\"\\\"2"}, {"1\"\\\"\"", "1\"\\\""},
@@ -86,7 +86,7 @@ func TestClip(t *testing.T) {
 	}
 }
 
-// A report that would not fit tells of as many shards as do.
+// A report that would not fit lists as many shards as do.
 func TestALargeReportIsCut(t *testing.T) {
 	r := gerritstream.Report{Process: "p"}
 	for i := range 5_000 {

@@ -9,14 +9,15 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// What the servers would hang up on is refused before it is sent, and one byte
-// less is taken: by a node alone and by a transaction.
+// A request that the servers would close the connection on is refused before it
+// is sent, and one that is a byte smaller is taken: of a single node and of a
+// transaction.
 func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
-	line := cl.children(cl.election(shardA))
+	candidates := cl.children(cl.election(shardA))
 	path := cl.own("/large")
 	for name, write := range map[string]func(data []byte) error{
 		"transaction": func(data []byte) error { return store.PutAll(soon(t), path+"1", path+"2", data) },
@@ -38,36 +39,34 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 		}
 	}
 	commit(t, term, step(shardA, 1, 1))
-	if now := cl.children(cl.election(shardA)); len(now) != 1 || now[0] != line[0] {
-		t.Errorf("the line was %q and is %q", line, now)
+	if now := cl.children(cl.election(shardA)); len(now) != 1 || now[0] != candidates[0] {
+		t.Errorf("the candidates were %q and are %q", candidates, now)
 	}
 }
 
-// Dead letters whose texts take six times as many bytes as they have characters
-// are put aside, as many as the limits allow; so is one whose texts have no
-// end.
+// Dead letters whose texts take six bytes for each character are committed, as
+// many as the limits allow; so is one with endless texts.
 func TestDeadLettersWithTextsThatGrow(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	term := elect(t, cl.open(zookeeper.Config{}), shardA)
-	var letters []gerritstream.DeadLetter
+	var deadLetters []gerritstream.DeadLetter
 	for n := range term.Limits().Items {
 		d := deadLetter(shardA, n+1)
 		d.Payload = make([]byte, 4_000)
 		d.Detail = strings.Repeat("<", term.Limits().Weight/term.Limits().Items-len(d.Payload)-512)
-		letters = append(letters, d)
+		deadLetters = append(deadLetters, d)
 	}
-	commit(t, term, gerritstream.Commit{Position: after(len(letters)), DeadLetters: letters})
-	d := deadLetter(shardA, len(letters)+1)
+	commit(t, term, gerritstream.Commit{Position: after(len(deadLetters)), DeadLetters: deadLetters})
+	d := deadLetter(shardA, len(deadLetters)+1)
 	d.Reason, d.Detail = strings.Repeat("<", 2<<20), strings.Repeat("\x00", 2<<20)
-	commit(t, term, gerritstream.Commit{Position: after(len(letters) + 1), DeadLetters: []gerritstream.DeadLetter{d}})
-	if got := cl.deadLetters(); len(got) != len(letters)+1 {
-		t.Errorf("%d dead letters are held, want %d", len(got), len(letters)+1)
+	commit(t, term, gerritstream.Commit{Position: after(len(deadLetters) + 1), DeadLetters: []gerritstream.DeadLetter{d}})
+	if got := cl.deadLetters(); len(got) != len(deadLetters)+1 {
+		t.Errorf("%d dead letters are held, want %d", len(got), len(deadLetters)+1)
 	}
 }
 
-// A commit that does not fit, whatever stands in it, ends its term and is not
-// sent again and again.
+// A commit that does not fit ends its term, and is not sent again and again.
 func TestACommitThatDoesNotFitIsAnError(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// brief is how long a session lasts where a test waits for its end.
+	// brief is the session timeout where a test waits for the end of a session.
 	brief = 5 * time.Second
 
-	// steady is how long it lasts elsewhere: a busy machine stands still for
+	// steady is the session timeout elsewhere: a busy machine stalls for
 	// seconds.
 	steady = time.Minute
 )
@@ -48,8 +48,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// world is a chroot of its own, the stores opened on it, and a session to look
-// at it and tamper with it.
+// cluster is a chroot of its own on shared servers, the stores opened on it,
+// and a session to inspect it and to tamper with it.
 type cluster struct {
 	t      *testing.T
 	hosts  []string
@@ -73,7 +73,7 @@ func newCluster(t *testing.T, opts peers.ZooKeeperOptions) *cluster {
 	return cl
 }
 
-// rawConn is a session that belongs to no Store.
+// rawConn opens a session that belongs to no Store.
 func rawConn(t *testing.T, hosts []string) *zk.Conn {
 	t.Helper()
 	raw, _, err := zk.Connect(hosts, 10*time.Second, zk.WithLogger(quiet{}))
@@ -119,7 +119,7 @@ func (cl *cluster) backend() storetest.Backend {
 	}
 }
 
-// foreign stands in a shard's line as kazoo does.
+// kazooCandidate makes a lock node as kazoo does.
 func (cl *cluster) kazooCandidate(shard gerritstream.ShardID) (leave func()) {
 	cl.t.Helper()
 	cl.put(cl.election(shard), nil)
@@ -131,7 +131,7 @@ func (cl *cluster) kazooCandidate(shard gerritstream.ShardID) (leave func()) {
 	return func() { cl.remove(path) }
 }
 
-// foreignName is what kazoo might have called a contender.
+// foreignName is a name that kazoo might give a lock node.
 const foreignName = "00112233445566778899aabbccddeeff"
 
 func (cl *cluster) own(path string) string { return cl.chroot + "/gerritstream/" + connection + path }
@@ -147,7 +147,7 @@ func (cl *cluster) config(c zookeeper.Config) zookeeper.Config {
 	return c
 }
 
-// open opens a store whose writes suffer the faults that were asked for.
+// open opens a store whose writes get the queued faults.
 func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
 	cl.t.Helper()
 	store, err := zookeeper.Open(cl.t.Context(), cl.config(c))
@@ -155,7 +155,7 @@ func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
 		cl.t.Fatal(err)
 	}
 	store.Intercept(func(p storetest.Point, write func() error) error {
-		return injectFault(cl.fault(p), store, write)
+		return injectFault(cl.nextFault(p), store, write)
 	})
 	cl.t.Cleanup(func() {
 		store.Kill()
@@ -164,8 +164,8 @@ func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
 	return store
 }
 
-// operator opens an operator whose writes suffer the faults that were asked
-// for. It is closed by whoever uses it.
+// operator opens an operator whose writes get the queued faults. The caller
+// closes it.
 func (cl *cluster) operator() *zookeeper.Operator {
 	cl.t.Helper()
 	o, err := zookeeper.OpenOperator(cl.t.Context(), cl.config(zookeeper.Config{}))
@@ -173,12 +173,12 @@ func (cl *cluster) operator() *zookeeper.Operator {
 		cl.t.Fatal(err)
 	}
 	o.Intercept(func(p storetest.Point, write func() error) error {
-		return injectFault(cl.fault(p), nil, write)
+		return injectFault(cl.nextFault(p), nil, write)
 	})
 	return o
 }
 
-func (cl *cluster) fault(p storetest.Point) storetest.Fault {
+func (cl *cluster) nextFault(p storetest.Point) storetest.Fault {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	queued := cl.faults[p]
@@ -189,7 +189,7 @@ func (cl *cluster) fault(p storetest.Point) storetest.Fault {
 	return queued[0]
 }
 
-// suffer has a fault befall a write.
+// injectFault applies a fault to a write.
 func injectFault(fault storetest.Fault, store *zookeeper.Store, write func() error) error {
 	switch fault {
 	case storetest.Refuse:
@@ -274,18 +274,18 @@ func (cl *cluster) checkpointPath(shard gerritstream.ShardID) string {
 	return cl.zuul("/checkpoint-aws_kinesis_" + string(shard))
 }
 
-// expire removes the lock node of whoever leads a shard.
+// expire removes the lock node of a shard's leader.
 func (cl *cluster) expire(shard gerritstream.ShardID) {
 	cl.t.Helper()
-	line := cl.children(cl.election(shard))
-	slices.SortFunc(line, func(a, b string) int { return strings.Compare(turn(a), turn(b)) })
-	if len(line) == 0 {
+	candidates := cl.children(cl.election(shard))
+	slices.SortFunc(candidates, func(a, b string) int { return strings.Compare(sequenceOf(a), sequenceOf(b)) })
+	if len(candidates) == 0 {
 		cl.t.Fatalf("nobody leads %s", shard)
 	}
-	cl.remove(cl.election(shard) + "/" + line[0])
+	cl.remove(cl.election(shard) + "/" + candidates[0])
 }
 
-func turn(name string) string { return name[max(0, len(name)-10):] }
+func sequenceOf(name string) string { return name[max(0, len(name)-10):] }
 
 // queueNode is a node of Zuul's queue.
 type queueNode struct {
@@ -349,23 +349,23 @@ func (cl *cluster) largeEvent(path string) []byte {
 	}
 	r, err := zlib.NewReader(bytes.NewReader(all))
 	if err != nil {
-		cl.t.Fatalf("side data: %v", err)
+		cl.t.Fatalf("large event: %v", err)
 	}
 	value, err := io.ReadAll(r)
 	if err != nil {
-		cl.t.Fatalf("side data: %v", err)
+		cl.t.Fatalf("large event: %v", err)
 	}
 	return value
 }
 
-func (cl *cluster) deadLetters() (letters []gerritstream.DeadLetter) {
+func (cl *cluster) deadLetters() (deadLetters []gerritstream.DeadLetter) {
 	cl.t.Helper()
 	for _, name := range cl.children(cl.own("/dead")) {
 		d, err := zookeeper.DecodeDeadLetter(cl.get(cl.own("/dead/" + name)))
 		if err != nil {
 			cl.t.Fatal(err)
 		}
-		letters = append(letters, d)
+		deadLetters = append(deadLetters, d)
 	}
-	return letters
+	return deadLetters
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
-// timestamps returns the timestamps of the events that are queued.
+// timestamps returns the timestamps of the queued events.
 func (cl *cluster) timestamps() (stamps []time.Time) {
 	cl.t.Helper()
 	for _, name := range cl.children(cl.zuul("/events/queue")) {
@@ -29,8 +29,8 @@ func (cl *cluster) timestamps() (stamps []time.Time) {
 }
 
 // An event's timestamp is the time of its writing, however long ago it arrived:
-// by the local clock, but never ahead of the service's. Zuul counts from it,
-// and waits for one that has not come.
+// by the local clock, but never ahead of the service's, because Zuul waits
+// until a timestamp has come.
 func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_500)
 	for name, tc := range map[string]struct {
@@ -39,7 +39,7 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	}{
 		"clocks agree":           {now, now, now},
 		"local clock ahead":      {now.Add(time.Hour), now, now},
-		"local clock behind":     {now.Add(-time.Hour), now, now.Add(-time.Hour)},
+		"local clock slow":       {now.Add(-time.Hour), now, now.Add(-time.Hour)},
 		"service's is not known": {now, time.Time{}, now},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,9 +50,9 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 			backlog := step(shardA, 1, 2)
 			backlog.Now = tc.service
 			commit(t, term, backlog)
-			side := large(3)
-			side.Now = tc.service
-			commit(t, term, side)
+			largeEvents := large(3)
+			largeEvents.Now = tc.service
+			commit(t, term, largeEvents)
 			took := time.Since(began)
 			for i, got := range cl.timestamps() {
 				if got.Before(tc.want) || got.After(tc.want.Add(took)) {
@@ -63,8 +63,7 @@ func TestTimestampIsTheTimeOfWriting(t *testing.T) {
 	}
 }
 
-// A commit that has to be sent again says when that was. The clock goes on when
-// the first copy is lost.
+// A commit that is sent again has the time of the second copy.
 func TestTimestampOfACommitSentAgain(t *testing.T) {
 	for name, lose := range map[string]func(*peers.Link, func([]byte) bool) <-chan struct{}{
 		"reply lost": (*peers.Link).LoseNextReply, "request lost": (*peers.Link).LoseNextRequest,
@@ -98,8 +97,8 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 	}
 }
 
-// A dead letter that is queued after all has its arrival for a timestamp: an
-// operator's clock may be ahead, and nothing waits for it.
+// A redriven event has its arrival as its timestamp: an operator's clock may be
+// ahead, and Zuul need not wait for the event.
 func TestTimestampOfARedrivenDeadLetter(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// bareSession is a session without a connection, for what needs none.
+// bareSession returns a session without a connection.
 func bareSession() *session {
 	return &session{
 		store: &Store{log: slog.New(slog.DiscardHandler)},
@@ -22,16 +22,15 @@ func bareSession() *session {
 	}
 }
 
-// watching has a session watch a node.
+// watching makes a session watch a node.
 func watching(sess *session) (fired <-chan struct{}) {
 	key := viewKey{"/node", viewNode}
 	fired, _ = sess.views.store(key, sess.views.lookup(key).generation, seen{}, true)
 	return fired
 }
 
-// What proves that a session lived is the moment at which a request began,
-// however late its answer came: the servers may have let it run out the moment
-// after.
+// An answered request proves that the session was alive when the request began,
+// however late the answer came: it may have expired the moment after.
 func TestProofIsDatedFromTheBeginning(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
@@ -52,15 +51,15 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 					t.Errorf("write returned %v", err)
 				}
 				if tc.proves && !sess.lease.proof.Equal(began) || !tc.proves && !sess.lease.proof.IsZero() {
-					t.Errorf("the session is proved to have lived at %s, the request began at %s", sess.lease.proof, began)
+					t.Errorf("the session is proved alive at %s, the request began at %s", sess.lease.proof, began)
 				}
 			})
 		})
 	}
 }
 
-// A request for which its caller did not wait proves nothing, and neither does
-// a read.
+// A request whose caller did not wait for the answer proves nothing, and
+// neither does a read.
 func TestWhatProvesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sess := bareSession()
@@ -74,14 +73,13 @@ func TestWhatProvesNothing(t *testing.T) {
 			t.Error(err)
 		}
 		if !sess.lease.proof.IsZero() {
-			t.Errorf("the session is proved to have lived at %s", sess.lease.proof)
+			t.Errorf("the session is proved alive at %s", sess.lease.proof)
 		}
 		sess.running.Wait()
 	})
 }
 
-// connected is a connection on which a session was just confirmed; peer is the
-// server's end of it.
+// connected gives a session a new connection; peer is the server's end of it.
 func connected(t *testing.T, sess *session) (l *link, peer net.Conn) {
 	t.Helper()
 	ours, peer := net.Pipe()
@@ -93,8 +91,8 @@ func connected(t *testing.T, sess *session) (l *link, peer net.Conn) {
 	return l, peer
 }
 
-// A session that is confirmed on a new connection lived when that connection
-// was begun.
+// A session that is confirmed on a new connection was alive when dialling
+// began.
 func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sess := bareSession()
@@ -102,13 +100,13 @@ func TestAConnectionProvesFromItsBeginning(t *testing.T) {
 		time.Sleep(3 * time.Second) // of shaking hands
 		sess.confirmed(7, 10*time.Second)
 		if !sess.lease.proof.Equal(l.began) {
-			t.Errorf("the session is proved to have lived at %s, the connection was begun at %s", sess.lease.proof, l.began)
+			t.Errorf("the session is proved alive at %s, dialling began at %s", sess.lease.proof, l.began)
 		}
 	})
 }
 
-// When a connection is lost and another is made everybody who waits for a watch
-// looks again, for the library may not notice what it has missed.
+// A new connection fires all watches, because the library may not notice what
+// it has missed.
 func TestANewConnectionFiresAllWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sess := bareSession()
@@ -120,15 +118,15 @@ func TestANewConnectionFiresAllWatches(t *testing.T) {
 		select {
 		case <-fired:
 		default:
-			t.Error("the watch stands")
+			t.Error("the watch has not fired")
 		}
 	})
 }
 
 // On a new connection nothing is read before the library has set its watches:
-// it says from which transaction on it has missed something, and would say too
-// late a one if a reply came first. Where it has none to set nothing waits, and
-// never for long.
+// it names the last transaction that it has seen, and would name too late a one
+// if a reply came first. Without watches to set, reading does not wait; it
+// never waits for long.
 func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 	setWatches := binary.BigEndian.AppendUint32(make([]byte, 8), opSetWatches)
 	for name, tc := range map[string]struct {
@@ -175,72 +173,72 @@ func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 				<-read
 				switch {
 				case !tc.waits && after > 0, tc.waits && after == 0:
-					t.Errorf("it was read after %v", after)
+					t.Errorf("the read took %v", after)
 				case name == "watches are set" && after != 100*time.Millisecond, after > pausedFor:
-					t.Errorf("it was read after %v, the watches were set after 100ms", after)
+					t.Errorf("the read took %v, the watches were set after 100ms", after)
 				}
 			})
 		})
 	}
 }
 
-// A position that the term itself writes while it is looked at was not moved by
-// another.
+// A position that the term itself writes while the guard reads it was not
+// written by another.
 func TestOwnCommitsAreNoMove(t *testing.T) {
-	const before, behind = 4, 5
+	const before, later = 4, 5
 	for name, tc := range map[string]struct {
-		looks func(s *activity) int32
+		reads func(s *activity) int32
 		moved bool
 	}{
 		"as it was":                         {func(*activity) int32 { return before }, false},
-		"written by another":                {func(*activity) int32 { return behind }, true},
-		"written by the term meanwhile":     {func(s *activity) int32 { s.beginCommit(); s.endCommit(behind); return behind }, false},
-		"just before the term wrote":        {func(s *activity) int32 { s.beginCommit(); s.endCommit(behind); return before }, false},
-		"while the term is writing":         {func(s *activity) int32 { s.beginCommit(); return behind }, false},
+		"written by another":                {func(*activity) int32 { return later }, true},
+		"written by the term meanwhile":     {func(s *activity) int32 { s.beginCommit(); s.endCommit(later); return later }, false},
+		"just before the term wrote":        {func(s *activity) int32 { s.beginCommit(); s.endCommit(later); return before }, false},
+		"while the term is writing":         {func(s *activity) int32 { s.beginCommit(); return later }, false},
 		"removed":                           {func(*activity) int32 { return absent }, true},
-		"after a commit that wrote nothing": {func(s *activity) int32 { s.beginCommit(); s.endCommit(before); return behind }, false},
+		"after a commit that wrote nothing": {func(s *activity) int32 { s.beginCommit(); s.endCommit(before); return later }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s activity
 			s.endCommit(before)
-			if got := s.differs(func() (int32, error) { return tc.looks(&s), nil }); got != tc.moved {
+			if got := s.differs(func() (int32, error) { return tc.reads(&s), nil }); got != tc.moved {
 				t.Errorf("moved: %v, want %v", got, tc.moved)
 			}
 		})
 	}
 	var s activity
 	s.beginCommit()
-	if s.differs(func() (int32, error) { t.Error("it was looked at"); return behind, nil }) {
+	if s.differs(func() (int32, error) { t.Error("the position was read"); return later, nil }) {
 		t.Error("a term that is writing was moved")
 	}
 	s.endCommit(before)
 	if s.differs(func() (int32, error) { return absent, errAway }) {
-		t.Error("a look that failed was a move")
+		t.Error("a failed read was a move")
 	}
 }
 
-// What is committed while the queue is looked at may not be in what is seen: it
-// counts besides.
-func TestCommitsDuringALookAtTheQueueCount(t *testing.T) {
+// What is committed while the queue is counted may not be in the count: it is
+// added.
+func TestCommitsWhileTheQueueIsCounted(t *testing.T) {
 	q := queueLimit{limit: 100}
 	q.add(7)
 	if !q.startCount() {
-		t.Fatal("no look is due")
+		t.Fatal("no count is due")
 	}
 	q.add(50)
 	if q.startCount() {
-		t.Error("two look at once")
+		t.Error("two goroutines count at once")
 	}
 	q.endCount(60, nil)
 	if depth, full := q.length(); depth != 110 || !full {
-		t.Errorf("depth %d, full %v: 60 were seen, and 50 committed since the look began", depth, full)
+		t.Errorf("length %d, full %v: 60 were counted, and 50 committed since the count began", depth, full)
 	}
 	q.counted = time.Now().Add(-time.Hour)
 	if !q.startCount() {
-		t.Fatal("no look is due")
+		t.Fatal("no count is due")
 	}
 	q.endCount(0, errAway)
 	if depth, _ := q.length(); depth != 110 {
-		t.Errorf("depth %d after a look that failed", depth)
+		t.Errorf("length %d after a failed count", depth)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// A commit for which nobody waits any more is still the library's to send: its
-// bytes are not used again for another.
+// The library may still send a commit whose caller has stopped waiting: its
+// bytes are not used again.
 func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -65,8 +65,8 @@ func TestACommitUnderWayKeepsItsBytes(t *testing.T) {
 	}
 }
 
-// A process that dies while it removes what a large event has left still has it
-// on record: the next one finds the rest.
+// If a process dies while it removes an unfinished large event, the next term
+// finds the rest by the intent.
 func TestKilledWithinRemovingALargeEvent(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -92,7 +92,7 @@ func TestKilledWithinRemovingALargeEvent(t *testing.T) {
 	cl.noLargeEvents(0)
 }
 
-// full makes the dead letters of a connection as many as are kept.
+// full stores as many dead letters as are kept.
 func (cl *cluster) full() {
 	cl.t.Helper()
 	const many = 1000
@@ -106,8 +106,8 @@ func (cl *cluster) full() {
 	}
 }
 
-// Dead letters that there is no room for are counted once, though a reply is
-// lost, or their commit is sent again.
+// Dead letters without room are counted once, even if a reply is lost or their
+// commit is sent again.
 func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -132,12 +132,12 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 }
 
 // Dead letters are kept up to a number of bytes, however few they are; beyond
-// it they are counted.
+// that they are only counted.
 func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	term := elect(t, cl.open(zookeeper.Config{}), shardA)
-	const bound, small = 32 << 20, 512 // below so many letters the bound cannot be reached by letters of ours, and is not looked at
+	const bound, small = 32 << 20, 512 // with fewer dead letters the bound cannot be reached, and is not checked
 	ops := make([]any, small)
 	for i := range ops {
 		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
@@ -152,13 +152,13 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	held := len(cl.children(cl.own("/dead")))
 	put := 0
 	for put < 60 {
-		letters := make([]gerritstream.DeadLetter, 6)
-		for i := range letters {
+		deadLetters := make([]gerritstream.DeadLetter, 6)
+		for i := range deadLetters {
 			put++
-			letters[i] = deadLetter(shardA, put)
-			letters[i].Payload = make([]byte, gerritstream.MaxDeadLetterBytes)
+			deadLetters[i] = deadLetter(shardA, put)
+			deadLetters[i].Payload = make([]byte, gerritstream.MaxDeadLetterBytes)
 		}
-		commit(t, term, gerritstream.Commit{Position: after(put), DeadLetters: letters})
+		commit(t, term, gerritstream.Commit{Position: after(put), DeadLetters: deadLetters})
 	}
 	kept := len(cl.children(cl.own("/dead"))) - held
 	if discarded := string(cl.get(cl.own("/discarded/" + string(shardA)))); kept == 0 || discarded != fmt.Sprint(put-kept) || kept > 30 {
@@ -166,8 +166,7 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	}
 }
 
-// Lock nodes that nobody answers for are looked for now and then, not all the
-// time.
+// Orphans are looked for now and then, not all the time.
 func TestSweepsPause(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
@@ -192,10 +191,10 @@ func TestSweepsPause(t *testing.T) {
 		case now := <-sweeps:
 			at = append(at, now)
 		case <-time.After(patience):
-			t.Fatalf("the line was looked at %d times", len(at))
+			t.Fatalf("the candidates were listed %d times", len(at))
 		}
 	}
 	if between := at[2].Sub(at[1]); between < time.Second {
-		t.Errorf("the line was looked at again after %v", between)
+		t.Errorf("the candidates were listed again after %v", between)
 	}
 }

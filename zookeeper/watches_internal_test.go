@@ -12,13 +12,13 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// observed are two sessions with different servers of three.
+// observed are two sessions on different servers of three.
 type observed struct {
 	reader, writer *session
 	link           *peers.Link // by which the reader goes
 }
 
-// watched opens two stores, and returns their sessions and a folder.
+// watched opens two stores, and returns their sessions and a parent node.
 func watched(t *testing.T) (o *observed, dir string) {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond, MaxSessionTimeout: time.Minute, Servers: 3})
@@ -42,9 +42,9 @@ func watched(t *testing.T) (o *observed, dir string) {
 	return &observed{sessions[0], sessions[1], link}, dir
 }
 
-// What was written anywhere before a sync is seen after it, though hardly
-// anything is asked: a node's data, and which nodes there are; and though the
-// connection is lost again and again.
+// What was written anywhere before a sync is seen after it, although hardly
+// anything is asked and the connection is lost again and again: a node's data,
+// and a list of children.
 func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
@@ -76,8 +76,8 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 			}
 		}
 	}()
-	for looks, drops := 0, 0; written.Load() < 200; looks++ {
-		if looks%100 == 99 && drops < 5 {
+	for reads, drops := 0, 0; written.Load() < 200; reads++ {
+		if reads%100 == 99 && drops < 5 {
 			drops++
 			link.Drop()
 		}
@@ -96,10 +96,10 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 			continue
 		}
 		if n, err := strconv.ParseInt(string(nodes["data"].data), 10, 64); err != nil || n < before {
-			t.Fatalf("after %d was written %q is seen, %v", before, nodes["data"].data, err)
+			t.Fatalf("after %d was written the view is %q, %v", before, nodes["data"].data, err)
 		}
 		if n := int64(len(nodes)) - 1; n < before {
-			t.Fatalf("after %d nodes were made %d are seen", before, n)
+			t.Fatalf("after %d nodes were made the view has %d", before, n)
 		}
 	}
 	close(stop)
@@ -108,9 +108,9 @@ func TestWhatIsSeenIsNeverOlderThanASync(t *testing.T) {
 	}
 }
 
-// A node that was deleted and made again, a node that was not there, and one
-// that goes: whoever waits is told.
-func TestWhoWatchesIsTold(t *testing.T) {
+// A watch fires for a node that is created, deleted or changed, even while the
+// connection is lost.
+func TestWatchesFire(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
 	reader, writer, link := o.reader, o.writer, o.link
@@ -155,14 +155,14 @@ func TestWhoWatchesIsTold(t *testing.T) {
 		select {
 		case <-fired:
 		case <-ctx.Done():
-			t.Fatalf("%s: nobody was told", what)
+			t.Fatalf("%s: the watch has not fired", what)
 		}
 		for err = errAway; err != nil && ctx.Err() == nil; { // the connection may be away yet
 			if err = reader.sync(ctx); err == nil {
 				var is node
 				is, _, err = reader.watchGet(ctx, path)
 				if err == nil && is.present == was.present && is.stat.Mzxid == was.stat.Mzxid {
-					t.Errorf("%s: it is seen as it was", what)
+					t.Errorf("%s: the view is the same as before", what)
 				}
 			}
 		}
@@ -172,8 +172,7 @@ func TestWhoWatchesIsTold(t *testing.T) {
 	}
 }
 
-// A watch that got lost, in whatever way, is not trusted for ever; whoever
-// waits is told when it is found out.
+// A lost watch is not trusted for ever; it fires when the loss is found out.
 func TestALostWatchIsFoundOut(t *testing.T) {
 	t.Parallel()
 	o, dir := watched(t)
@@ -209,18 +208,18 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 	}
 	views.mu.Unlock()
 	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != string(was.data) {
-		t.Fatalf("%q is seen, %v: the event was not lost", n.data, err)
+		t.Fatalf("the view is %q, %v: the event was not lost", n.data, err)
 	}
 	views.mu.Lock()
 	held.until = time.Now()
 	views.mu.Unlock()
 	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != "new" {
-		t.Errorf("%q is seen, %v", n.data, err)
+		t.Errorf("the view is %q, %v", n.data, err)
 	}
 	select {
 	case <-fired:
 	default:
-		t.Error("who waited for a change was not told")
+		t.Error("the watch has not fired")
 	}
 	if err := writer.set(ctx, path, []byte("newest"), -1); err != nil {
 		t.Fatal(err)
@@ -229,12 +228,12 @@ func TestALostWatchIsFoundOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, _, err := reader.watchGet(ctx, path); err != nil || string(n.data) != "newest" {
-		t.Errorf("after that %q is seen, %v: nothing is watched any more", n.data, err)
+		t.Errorf("after that the view is %q, %v: nothing is watched any more", n.data, err)
 	}
 }
 
-// An event that comes while a node is read may be of a change that the answer
-// does not have yet: what was read is not kept.
+// An event during a read may be of a change that the answer does not have yet,
+// so the answer is not kept.
 func TestAnEventWhileANodeIsRead(t *testing.T) {
 	var vs views
 	key := viewKey{"/node", viewNode}
@@ -242,7 +241,7 @@ func TestAnEventWhileANodeIsRead(t *testing.T) {
 	for _, what := range []zk.EventType{zk.EventNodeDeleted, zk.EventNodeDataChanged} {
 		was := vs.lookup(key)
 		if was.fired != nil || was.armed {
-			t.Fatal("a node that was never read is seen")
+			t.Fatal("there is a view of a node that was never read")
 		}
 		vs.handleEvent(zk.Event{Type: what, Path: key.path}) // of another's watch
 		vs.lookup(key)                                       // by somebody else
@@ -250,18 +249,18 @@ func TestAnEventWhileANodeIsRead(t *testing.T) {
 		select {
 		case <-fired:
 		default:
-			t.Errorf("%v: what was read before it is taken for what is", what)
+			t.Errorf("%v: what was read before it counts", what)
 		}
 		if _, ok := vs.peek(key); ok || again {
-			t.Errorf("%v: it is kept", what)
+			t.Errorf("%v: what was read is kept", what)
 		}
 		if vs.watching() {
-			t.Errorf("%v: a watch that may have fired counts as one that stands", what)
+			t.Errorf("%v: a watch that may have fired counts as armed", what)
 		}
 	}
 	fired, again := vs.store(key, vs.lookup(key).generation, old, true)
 	if again {
-		t.Error("it is to be read once more")
+		t.Error("the node has to be read once more")
 	}
 	if s, ok := vs.peek(key); !ok || string(s.node.data) != "old" || !vs.watching() {
 		t.Error("what was read after the event is not kept")
@@ -270,9 +269,9 @@ func TestAnEventWhileANodeIsRead(t *testing.T) {
 	select {
 	case <-fired:
 	default:
-		t.Error("nobody was told that the connection is another one")
+		t.Error("a new connection fired no watch")
 	}
 	if _, ok := vs.peek(key); ok || !vs.watching() {
-		t.Error("on another connection nothing is asked")
+		t.Error("on a new connection the view is still valid")
 	}
 }

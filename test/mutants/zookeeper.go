@@ -70,7 +70,7 @@ var zookeeperMutants = []mutant{
 		file: "zookeeper/watches.go",
 		old:  "		v.trust = 0\n		vs.expireLocked(v)\n		if e.Type",
 		new:  "		if e.Type",
-		pkg:  "./zookeeper", tests: "TestWhatIsSeenIsNeverOlderThanASync|TestWhoWatchesIsTold",
+		pkg:  "./zookeeper", tests: "TestWhatIsSeenIsNeverOlderThanASync|TestWatchesFire",
 	},
 	{
 		name: "ZooKeeper: what was read before an event counts as read after it",
@@ -105,7 +105,7 @@ var zookeeperMutants = []mutant{
 		file: "zookeeper/watches.go",
 		old:  "	if v.fired != nil {\n		close(v.fired)\n		v.fired = nil\n	}\n",
 		new:  "	v.fired = nil\n",
-		pkg:  "./zookeeper", tests: "TestWhoWatchesIsTold",
+		pkg:  "./zookeeper", tests: "TestWatchesFire",
 	},
 	{
 		name: "ZooKeeper: a session is trusted from an answer on",
@@ -162,7 +162,7 @@ var zookeeperMutants = []mutant{
 		file: "zookeeper/queuelimit.go",
 		old:  "time.Now(), q.added-q.addedBefore",
 		new:  "time.Now(), 0",
-		pkg:  "./zookeeper", tests: "TestCommitsDuringALookAtTheQueueCount",
+		pkg:  "./zookeeper", tests: "TestCommitsWhileTheQueueIsCounted",
 	},
 	{
 		name: "ZooKeeper: dead letters without room are counted as if they were the first",
