@@ -46,7 +46,8 @@ var house = map[string][]string{
 		"", "consumer", "internal/plan", "gerrit", "kinesis", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near",
 	},
 	"internal/daemon": {
-		"", "consumer", "internal/plan", "internal/daemon/config", "gerrit", "kinesis", "sink", "internal/admin",
+		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "sink",
+		"internal/admin",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",

@@ -7,33 +7,34 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
 )
 
 const namespace = "gerritstream"
 
-// MetricsOptions say what the metrics are told about the process.
+// MetricsOptions say what the metrics need to know about the process.
 type MetricsOptions struct {
 	Version string
 
-	// TypeLabel returns an event type's label: one of a bounded set, since
-	// whoever writes an event chooses its type.
+	// TypeLabel returns the label of an event type: one of a bounded set, since
+	// the author of an event chooses its type.
 	TypeLabel func(eventType string) string
 
-	// Reasons and Rules are all values that the labels of those names can have:
-	// their counters exist from the start, at 0.
+	// Reasons and Rules are all values of the labels with these names. Their
+	// counters exist from the start, at 0.
 	Reasons, Rules []string
 }
 
-// Metrics counts what a Consumer does, as its Observer, in a registry of its
-// own. What can be seen in the status is taken from there when it is asked for
-// (see Follow). All methods may be called by several goroutines at once.
+// Metrics counts what a Consumer does, as its Observer and as that of package
+// kinesis, in a registry of its own. What the status shows is taken from there
+// when metrics are asked for (see Follow). All methods may be called by several
+// goroutines at once.
 type Metrics struct {
-	consumer.NopObserver
 	registry  *prometheus.Registry
 	typeLabel func(string) string
 
@@ -48,56 +49,63 @@ type Metrics struct {
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
 	bytes       prometheus.Counter
-	skew        skew
+	skew        atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
 }
+
+var _ consumer.Observer = (*Metrics)(nil)
+
+// The values of the label end.
+const (
+	endResigned = "resigned"
+	endLost     = "lost"
+	endFailed   = "failed"
+)
 
 // NewMetrics returns metrics at zero.
 func NewMetrics(o MetricsOptions) *Metrics {
 	m := &Metrics{
 		registry:  prometheus.NewRegistry(),
 		typeLabel: o.TypeLabel,
-		read:      counter("records_read_total", "Records read from the stream; those read again count again."),
+		read:      counter("records_read_total", "Records read from the stream; a record read again counts again."),
 		queued:    counters("events_queued_total", "Events committed to the queue.", "type"),
-		filtered:  counters("events_filtered_total", "Events dropped by a rule of the filter, as they were judged.", "rule"),
-		dead:      counters("dead_letters_total", "Records put aside, by the reason.", "reason"),
-		lost:      counters("possibly_lost_intervals_total", "Intervals in which records may have gone unread, by the cause.", "why"),
+		filtered:  counters("events_filtered_total", "Events that a rule of the filter dropped.", "rule"),
+		dead:      counters("dead_letters_total", "Records that became dead letters, by reason.", "reason"),
+		lost: counters("possibly_lost_intervals_total",
+			"Intervals in which records may have gone unread, by cause.", "why"),
+		terms:    counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
+		requests: counters("kinesis_requests_total", "Requests to Kinesis, by outcome.", "operation", "code"),
+		bytes:    counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "commit_seconds", Help: "Time that a commit took in the store.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+			Namespace: namespace, Name: "commit_seconds", Buckets: buckets,
+			Help: "Time that a commit took in the store.",
 		}),
-		terms: counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
-
-		requests: counters("kinesis_requests_total", "Requests to Kinesis, by operation and outcome.", "operation", "code"),
 		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "kinesis_request_seconds", Help: "Time that a request to Kinesis took.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+			Namespace: namespace, Name: "kinesis_request_seconds", Buckets: buckets,
+			Help: "Time that a request to Kinesis took.",
 		}, []string{"operation"}),
-		bytes: counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the version in the labels.",
 		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime, m.bytes,
-		build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, end := range []string{endResigned, endLost, endFailed} {
-		m.terms.WithLabelValues(end)
-	}
-	for _, why := range []string{
-		gerritstream.WhyTrimmed, gerritstream.WhyBadPosition, gerritstream.WhyRecreated, gerritstream.WhyShardGone, gerritstream.WhyForeignLed,
+	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime,
+		m.bytes, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for vec, labels := range map[*prometheus.CounterVec][]string{
+		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,
+		m.lost: {
+			gerritstream.WhyTrimmed, gerritstream.WhyBadPosition, gerritstream.WhyRecreated, gerritstream.WhyShardGone,
+			gerritstream.WhyForeignLed,
+		},
 	} {
-		m.lost.WithLabelValues(why)
-	}
-	for _, reason := range o.Reasons {
-		m.dead.WithLabelValues(reason)
-	}
-	for _, rule := range o.Rules {
-		m.filtered.WithLabelValues(rule)
+		for _, label := range labels {
+			vec.WithLabelValues(label)
+		}
 	}
 	return m
 }
+
+var buckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
@@ -107,10 +115,13 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-// Handler answers with everything there is, in the form the client asks for.
+// Handler answers with all metrics, in the format that the client asks for.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
+
+// Elected counts nothing: the status shows who leads.
+func (m *Metrics) Elected(gerritstream.ShardID, uint64, gerritstream.Position, bool) {}
 
 // PageRead counts records.
 func (m *Metrics) PageRead(_ gerritstream.ShardID, page *gerritstream.Page) {
@@ -127,7 +138,7 @@ func (m *Metrics) Judged(_ gerritstream.ShardID, _ *gerritstream.Record, v *gerr
 // Committed counts what is durable, and how long that took.
 func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Commit, took time.Duration) {
 	m.commit.Observe(took.Seconds())
-	for i := 0; i < len(c.Entries); { // a shard has few types, so that they come in runs
+	for i := 0; i < len(c.Entries); { // a shard has few types, so they come in runs
 		eventType, n := c.Entries[i].Event.Type, 1
 		for i+n < len(c.Entries) && c.Entries[i+n].Event.Type == eventType {
 			n++
@@ -145,13 +156,6 @@ func (m *Metrics) Lost(_ gerritstream.ShardID, i gerritstream.Interval) {
 	m.lost.WithLabelValues(i.Why).Inc()
 }
 
-// How a term ends.
-const (
-	endResigned = "resigned"
-	endLost     = "lost"
-	endFailed   = "failed"
-)
-
 // TermEnded counts terms.
 func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	end := endFailed
@@ -164,9 +168,8 @@ func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 	m.terms.WithLabelValues(end).Inc()
 }
 
-// Request counts a request to Kinesis: its operation, and "OK" or the code of
-// its error. Both come from bounded sets. With ReplyBytes and ClockSkew it
-// makes Metrics an observer of package kinesis.
+// Request counts a request to Kinesis by its operation and by "OK" or the code
+// of its error. Both come from bounded sets.
 func (m *Metrics) Request(operation, code string, took time.Duration) {
 	m.requests.WithLabelValues(operation, code).Inc()
 	m.requestTime.WithLabelValues(operation).Observe(took.Seconds())
@@ -176,16 +179,4 @@ func (m *Metrics) Request(operation, code string, took time.Duration) {
 func (m *Metrics) ReplyBytes(n int) { m.bytes.Add(float64(n)) }
 
 // ClockSkew notes how far the service's clock is ahead of the local one.
-func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.set(ahead) }
-
-// skew is a difference of clocks, unknown at first.
-type skew struct{ p atomic.Pointer[time.Duration] }
-
-func (s *skew) set(d time.Duration) { s.p.Store(&d) }
-
-func (s *skew) get() (d time.Duration, known bool) {
-	if p := s.p.Load(); p != nil {
-		return *p, true
-	}
-	return 0, false
-}
+func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.Store(&ahead) }

@@ -92,10 +92,9 @@ func TestGauges(t *testing.T) {
 	m := newMetrics()
 	m.Follow(Gauges{
 		Status: fixed(status),
-		Queue:  func() (int64, bool) { return 12, true },
-		Stored: func() (gerritstream.Inspection, bool) {
+		Inspect: func() (gerritstream.Inspection, bool) {
 			return gerritstream.Inspection{
-				Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
+				Queue: 12, Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
 			}, true
 		},
 	})
@@ -174,8 +173,8 @@ func TestCountersAreThereFromTheStart(t *testing.T) {
 func TestGaugesOfWhatIsNotKnown(t *testing.T) {
 	m := newMetrics()
 	m.Follow(Gauges{
-		Status: fixed(gerritstream.Status{}),
-		Queue:  func() (int64, bool) { return 0, false },
+		Status:  fixed(gerritstream.Status{}),
+		Inspect: func() (gerritstream.Inspection, bool) { return gerritstream.Inspection{}, false },
 	})
 	for line := range scrape(t, m) {
 		for _, name := range []string{"clock_skew", "queue_depth", "shard_", "position_", "retention_"} {

@@ -14,50 +14,42 @@ import (
 //go:embed page.html
 var pageText string
 
-// page is the status page. Everything it shows is escaped by html/template.
+// page is the status page. html/template escapes everything it shows.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"age":  age,
-	"when": when,
-	"join": join,
+	"age": func(now, t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return now.Sub(t).Round(time.Second).String()
+	},
+	"when": func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	},
+	"join": func(ids []gerritstream.ShardID) string {
+		texts := make([]string, len(ids))
+		for i, id := range ids {
+			texts[i] = string(id)
+		}
+		return strings.Join(texts, ", ")
+	},
 }).Parse(pageText))
-
-// age says how long ago something was, or nothing if it never was.
-func age(now, t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return now.Sub(t).Round(time.Second).String()
-}
-
-// when writes a time as UTC, or nothing if there is none.
-func when(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func join(ids []gerritstream.ShardID) string {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = string(id)
-	}
-	return strings.Join(texts, ", ")
-}
 
 // servePage answers with the status as a page without scripts or parts from
 // elsewhere.
 func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
 	var b strings.Builder
 	err := page.Execute(&b, struct {
-		*gerritstream.Status
+		Status   *gerritstream.Status
 		NotReady []string
 		Burst    string // of dead letters; empty: none
 		Version  string
 		Now      time.Time
 	}{s, notReady(s), trouble.DeadLetterBurst(s.DeadRate, time.Now()), version, time.Now()})
 	if err != nil {
-		plain(w, http.StatusInternalServerError, "the page cannot be made: "+err.Error()+"\n")
+		plain(w, http.StatusInternalServerError, "cannot make the page: "+err.Error()+"\n")
 		return
 	}
 	h := w.Header()
@@ -65,5 +57,20 @@ func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write([]byte(b.String())) // whoever asked has gone
+	_, _ = w.Write([]byte(b.String())) // the client has gone
+}
+
+// notReady returns why a process is not ready, a line for each cause; none: it
+// is ready. A process is ready when it has listed the stream and nothing stalls
+// the shards it leads. Standing by is ready: the process can take over at any
+// moment.
+func notReady(s *gerritstream.Status) []string {
+	var reasons []string
+	if s.Trouble == "" && s.Listed.IsZero() {
+		reasons = append(reasons, "the stream has not been listed yet")
+	}
+	for _, t := range trouble.Of(s) {
+		reasons = append(reasons, t.String())
+	}
+	return reasons
 }

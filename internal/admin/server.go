@@ -1,3 +1,6 @@
+// Package admin shows a running process to people and machines over HTTP:
+// /healthz, /readyz, /metrics, and a plain page at /. It sees the process only
+// through functions that return its state, and can change nothing.
 package admin
 
 import (
@@ -8,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -20,19 +25,19 @@ type Options struct {
 	Address string                     // HOST:PORT; port 0: any free one
 	Hosts   []string                   // names that requests may carry besides loopback's and the address' own
 	Status  func() gerritstream.Status // called for each request, by several goroutines at once
-	Alive   func() error               // returns what stands still for good; likewise. nil: nothing ever does
+	Alive   func() error               // likewise; returns what is stuck. nil: nothing ever is
 	Metrics *Metrics
 	Version string       // for the page
 	Logger  *slog.Logger // nil: nothing is logged
 }
 
-// Server serves the pages. It is made by New and runs in Run.
+// Server serves the pages. New creates it, Run runs it.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
 }
 
-// The bounds on one request. What is served is small and made in memory.
+// The bounds on one request. Answers are small and made in memory.
 const (
 	headerTimeout = 5 * time.Second
 	totalTimeout  = 15 * time.Second
@@ -41,12 +46,12 @@ const (
 
 	// maxConnections are served at once; further ones wait to be accepted.
 	maxConnections = 64
-	stopTimeout    = 500 * time.Millisecond // for requests under way when it stops
+	stopTimeout    = 500 * time.Millisecond // for requests in flight at the end
 )
 
-// New binds the address; from then on connections queue up, and Run serves
-// them. The error says which address could not be bound and why;
-// syscall.EADDRINUSE is found in it.
+// New binds the address. From then on connections queue up; Run serves them.
+// The error names an address that cannot be bound; errors.Is finds
+// syscall.EADDRINUSE in it.
 func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -55,8 +60,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve health and metrics: %w", err)
 	}
-	if !isLoopback(l.Addr()) {
-		o.Logger.Warn("health, metrics and status page can be read by other hosts", "address", l.Addr().String())
+	if ap, err := netip.ParseAddrPort(l.Addr().String()); err != nil || !ap.Addr().Unmap().IsLoopback() {
+		o.Logger.Warn("other hosts can read health, metrics and status page", "address", l.Addr().String())
 	}
 	return &Server{
 		listener: netutil.LimitListener(l, maxConnections),
@@ -72,17 +77,11 @@ func New(o Options) (*Server, error) {
 	}, nil
 }
 
-// isLoopback reports whether only this host can reach the address.
-func isLoopback(a net.Addr) bool {
-	ap, err := netip.ParseAddrPort(a.String())
-	return err == nil && ap.Addr().Unmap().IsLoopback()
-}
-
 // Addr returns the address it is bound to.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Run serves until ctx ends, and returns once no request is under way any more.
-// A stop is nil.
+// Run serves until ctx ends, and returns once no request is in flight. A stop
+// is nil.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
@@ -93,7 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if s.http.Shutdown(stop) != nil { // a request that does not end is cut
+	if s.http.Shutdown(stop) != nil { // it cuts requests that do not end
 		_ = s.http.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
@@ -102,8 +101,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close gives the address back if Run was not called. After Run it does
-// nothing.
+// Close releases the address if Run was not called. After Run it does nothing.
 func (s *Server) Close() error {
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
@@ -111,19 +109,14 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// alive returns what stands still.
-func (o *Options) alive() error {
-	if o.Alive == nil {
-		return nil
-	}
-	return o.Alive()
-}
-
 // handler returns what answers the requests.
 func handler(o Options) http.Handler {
+	if o.Alive == nil {
+		o.Alive = func() error { return nil }
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := o.alive(); err != nil {
+		if err := o.Alive(); err != nil {
 			plain(w, http.StatusServiceUnavailable, err.Error()+"\n")
 			return
 		}
@@ -132,7 +125,7 @@ func handler(o Options) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		status := o.Status()
 		if reasons := notReady(&status); len(reasons) > 0 {
-			plain(w, http.StatusServiceUnavailable, lines(reasons))
+			plain(w, http.StatusServiceUnavailable, strings.Join(reasons, "\n")+"\n")
 			return
 		}
 		plain(w, http.StatusOK, "ready\n")
@@ -151,5 +144,50 @@ func plain(w http.ResponseWriter, code int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write([]byte(text)) // whoever asked has gone
+	_, _ = w.Write([]byte(text)) // the client has gone
+}
+
+// hosts are the names for which requests are answered: lower case, without a
+// port. With DNS rebinding, a web page from elsewhere could make its own name
+// resolve to this address and have a visitor's browser read what is served
+// here. Such a request carries the page's name, so names are checked and
+// addresses are not.
+type hosts []string
+
+// newHosts returns the names for a server with a given address.
+func newHosts(address string, more []string) hosts {
+	names := slices.Clone(more)
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		names = append(names, host)
+	}
+	for i, name := range names {
+		names[i] = strings.ToLower(strings.TrimSuffix(name, "."))
+	}
+	return names
+}
+
+// allow reports whether a request with this Host header is answered: one for an
+// IP address, a loopback name or one of the names, and one without a name,
+// which HTTP/1.0 allows and no browser sends.
+func (h hosts) allow(header string) bool {
+	host := header
+	if name, _, err := net.SplitHostPort(header); err == nil {
+		host = name
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || header == "" {
+		return true
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || slices.Contains(h, name)
+}
+
+// guard answers requests for other names with 421, and passes the rest to next.
+func (h hosts) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.allow(r.Host) {
+			plain(w, http.StatusMisdirectedRequest, "this name is not served: use an address, or set --admin-host\n")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

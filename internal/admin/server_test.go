@@ -173,7 +173,7 @@ func TestOpenAddressIsLogged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(log.String(), "can be read by other hosts"); got != logged {
+		if got := strings.Contains(log.String(), "other hosts can read"); got != logged {
 			t.Errorf("%s: logged: %v", address, got)
 		}
 		if err := s.Close(); err != nil {

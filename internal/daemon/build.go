@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"os"
-	"strings"
+	"runtime/debug"
+	"sync"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
@@ -17,17 +22,133 @@ import (
 	"github.com/gerritstream/gerritstream/sink"
 )
 
-// outputWithin is how long a reader of the output is waited for.
-const outputWithin = 250 * time.Millisecond
+const (
+	listTimeout   = 30 * time.Second       // for a listing with all its pages, in a command
+	probeTimeout  = 10 * time.Second       // for a first listing, before a queue is created for the stream
+	closeTimeout  = time.Second            // for a store: others then wait for leases or a session to expire
+	outputTimeout = 250 * time.Millisecond // for the reader of standard output
+)
 
-// makeListener joins source, store, classifier and sinks.
-func (d *Daemon) makeListener(context.Context) error {
+// makeSource creates the metrics and the source.
+func (d *Daemon) makeSource(ctx context.Context) error {
+	d.metrics = admin.NewMetrics(admin.MetricsOptions{
+		Version:   d.options.Version,
+		TypeLabel: func(eventType string) string { return gerrit.Label([]byte(eventType)) },
+		Reasons:   deadLetterReasons(),
+		Rules:     append(gerrit.Rules(), RuleForeign),
+	})
+	c := d.options.Config.Kinesis
+	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
+	c.Logger = d.log
+	c.Observer = d.metrics
+	c.Transport, c.Isolated = d.options.Transport, d.options.Transport != nil
+	source, err := kinesis.New(ctx, c)
+	if err != nil {
+		return sourceFault(err)
+	}
+	d.source = &loggedSource{Source: source, first: func(ctx context.Context) { d.logFollowing(ctx, source) }}
+	return nil
+}
+
+// sourceFault returns a ConfigError, under the name of the setting if it is
+// about one.
+func sourceFault(err error) error {
+	if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
+		err = config.KinesisFault(fault)
+	}
+	return &ConfigError{err}
+}
+
+// loggedSource is a Source that calls first after its first listing.
+type loggedSource struct {
+	gerritstream.Source
+	first func(context.Context)
+	once  sync.Once
+}
+
+// List passes a listing on.
+func (s *loggedSource) List(ctx context.Context) (gerritstream.Listing, error) {
+	listing, err := s.Source.List(ctx)
+	if err == nil {
+		s.once.Do(func() { s.first(ctx) })
+	}
+	return listing, err
+}
+
+// logFollowing logs which stream is followed, with whose credentials, and into
+// which store.
+func (d *Daemon) logFollowing(ctx context.Context, source *kinesis.Source) {
+	is, err := source.Describe(ctx)
+	if err != nil { // it was listed a moment ago: a lasting error shows again
+		d.log.Debug("cannot describe the stream", "err", err)
+		return
+	}
+	d.log.Info("following", "account", is.Account, "stream", is.StreamARN, "region", is.Region,
+		"store", d.options.Config.Store.String(), "credentials", is.Credentials)
+}
+
+// ListStream lists the configured stream once, for commands that do not read
+// it. Its errors are those of gerritstream.Source.List, and *ConfigError.
+func ListStream(ctx context.Context, c *config.Config) (gerritstream.Listing, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	source, err := kinesis.New(ctx, c.Kinesis)
+	if err != nil {
+		return gerritstream.Listing{}, sourceFault(err)
+	}
+	listing, err := source.List(ctx)
+	if err != nil {
+		return gerritstream.Listing{}, fmt.Errorf("list the stream: %w", err)
+	}
+	return listing, nil
+}
+
+// probeStream lists the stream before a new file is created for its queue, so
+// that a mistake which ends Run at its first listing leaves no file behind. All
+// other errors are retried later.
+func (d *Daemon) probeStream(ctx context.Context) error {
+	if underSystemd() || !d.options.Config.Store.Absent() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	_, err := d.source.Source.List(ctx)
+	if errors.Is(err, gerritstream.ErrDenied) || errors.Is(err, gerritstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
+}
+
+// openStore opens the configured store.
+func (d *Daemon) openStore(ctx context.Context) error {
+	store, err := d.options.Config.OpenStore(ctx, config.Runtime{Process: d.process, Logger: d.log, Now: d.options.Now})
+	switch {
+	case errors.Is(err, gerritstream.ErrRetryLater), err != nil && ctx.Err() != nil:
+		return err
+	case err != nil:
+		return &ConfigError{err}
+	}
+	d.store = store
+	d.cleanup.add("close the store", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		return store.Close(ctx)
+	})
+	return nil
+}
+
+// makeConsumer joins source, store, classifier and sinks.
+func (d *Daemon) makeConsumer(context.Context) error {
 	c := &d.options.Config
 	filter, err := gerrit.NewFilter(c.Filter)
 	if err != nil {
 		return &ConfigError{fmt.Errorf("make filter: %w", err)}
 	}
-	d.listener, err = consumer.New(consumer.Config{
+	var observer consumer.Observer = d.metrics
+	if d.options.Observer != nil {
+		observer = observers{d.metrics, d.options.Observer}
+	}
+	d.consumer, err = consumer.New(consumer.Config{
 		Source:          d.source,
 		Store:           d.store,
 		Classify:        NewClassifier(filter, d.warnUnused),
@@ -36,45 +157,28 @@ func (d *Daemon) makeListener(context.Context) error {
 		OnBadCheckpoint: c.OnBadCheckpoint,
 		UntilCaughtUp:   d.options.UntilCaughtUp,
 		WaitForSetup:    underSystemd() && !d.options.UntilCaughtUp,
-		Self:            d.self(),
-		Process:         d.process,
-		Logger:          d.log,
-		Observer:        d.observer(),
+		Self: gerritstream.MemberInfo{
+			Host: hostname(), PID: os.Getpid(), Version: d.options.Version, Config: c.Hash(),
+		},
+		Process:  d.process,
+		Logger:   d.log,
+		Observer: observer,
 	})
 	return err
 }
 
-// observer is who is told what the listener does.
-func (d *Daemon) observer() consumer.Observer {
-	if d.options.Observer == nil {
-		return d.metrics
-	}
-	return observers{d.metrics, d.options.Observer}
-}
-
-// self is what the process says of itself to the others on the store.
-func (d *Daemon) self() gerritstream.MemberInfo {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	return gerritstream.MemberInfo{
-		Host: host, PID: os.Getpid(), Version: d.options.Version, Config: d.options.Config.Hash(),
-	}
-}
-
-// makeSinks makes the sinks that the configuration names.
+// makeSinks creates the configured sinks.
 func (d *Daemon) makeSinks() []gerritstream.Sink {
 	var sinks []gerritstream.Sink
 	for _, name := range d.options.Config.Sinks {
 		if name == config.SinkStdout {
 			out := sink.NewStdout(d.options.Stdout, d.options.Config.Kinesis.Stream)
-			d.gone = out.Gone()
-			d.cleanup.add("end the output", func() error {
-				ctx, cancel := context.WithTimeout(context.Background(), outputWithin)
+			d.readerGone = out.Gone()
+			d.cleanup.add("close standard output", func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), outputTimeout)
 				defer cancel()
 				if err := out.Close(ctx); err != nil { // what it did not take is not committed either
-					d.log.Warn("the output is blocked: its last line may be cut", "err", err)
+					d.log.Warn("standard output is blocked; its last line may be cut", "err", err)
 				}
 				return nil
 			})
@@ -86,16 +190,15 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
-	queue := &queueDepth{store: d.store}
-	d.metrics.Follow(admin.Gauges{Status: d.listener.Status, Queue: queue.events, Stored: queue.look})
+	d.metrics.Follow(admin.Gauges{Status: d.consumer.Status, Inspect: (&inspector{store: d.store}).inspect})
 	if d.options.Config.Admin == config.AdminOff {
 		return nil
 	}
 	server, err := admin.New(admin.Options{
 		Address: d.options.Config.Admin,
 		Hosts:   d.options.Config.AdminHosts,
-		Status:  d.listener.Status,
-		Alive:   d.listener.Alive,
+		Status:  d.consumer.Status,
+		Alive:   d.consumer.Alive,
 		Metrics: d.metrics,
 		Version: d.options.Version,
 		Logger:  d.log,
@@ -104,48 +207,32 @@ func (d *Daemon) serve(context.Context) error {
 		return err
 	}
 	d.admin = server
-	d.cleanup.add("give the admin address back", server.Close)
+	d.cleanup.add("release the admin address", server.Close)
 	return nil
 }
 
-// makeSource makes the source, in the process' budget.
-func (d *Daemon) makeSource(ctx context.Context) error {
-	d.metrics = admin.NewMetrics(admin.MetricsOptions{
-		Version: d.options.Version, TypeLabel: typeLabel, Reasons: deadLetterReasons(), Rules: rules(),
-	})
-	c := d.options.Config.Kinesis
-	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
-	c.Logger = d.log
-	c.Observer = d.metrics
-	c.Transport, c.Isolated = d.options.Transport, d.options.Transport != nil
-	source, err := kinesis.New(ctx, c)
+// besidesPages is the memory that a process may use besides pages before the
+// garbage collector works harder: 64 shards hold about 20 MiB, and the rest is
+// garbage between two collections.
+const besidesPages = 64 << 20
+
+// limitMemory makes the garbage collector respect the cgroup's memory limit,
+// unless $GOMEMLIMIT sets another, and warns when the budget for pages leaves
+// too little for everything else. Without a limit, or with a generous one, the
+// collector respects the budget: pages are large, and by its own rule as much
+// garbage as there are pages in use could pile up.
+func limitMemory(budget int64, log *slog.Logger) {
+	limit, err := memlimit.Set()
 	if err != nil {
-		return sourceFault(err)
-	}
-	d.source = &watchedSource{Source: source, first: func(ctx context.Context) { d.logFollowing(ctx, source) }}
-	return nil
-}
-
-// sourceFault makes a ConfigError of what is wrong with a source, under the
-// name of the setting where it is about one.
-func sourceFault(err error) error {
-	if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
-		err = config.KinesisFault(fault)
-	}
-	return &ConfigError{err}
-}
-
-// logFollowing says in one line whose stream is followed, as whom, and into
-// which store.
-func (d *Daemon) logFollowing(ctx context.Context, source *kinesis.Source) {
-	is, err := source.Describe(ctx)
-	if err != nil { // it has just been listed: what is wrong will show again
-		d.log.Debug("the stream cannot be described", "err", err)
+		log.Warn("cannot read the cgroup's memory limit", "err", err)
 		return
 	}
-	d.log.Info("following", "account", is.Account, "stream", is.StreamARN, "region", is.Region,
-		"store", d.options.Config.Store.String(), "credentials", is.Credentials)
+	if limit != math.MaxInt64 && budget > limit/2 {
+		log.Warn("memory setting is more than half of the process' limit", "memory", budget, "limit", limit)
+	}
+	if own := budget + besidesPages; own < limit && os.Getenv("GOMEMLIMIT") == "" {
+		limit = own
+		debug.SetMemoryLimit(limit)
+	}
+	log.Debug("memory limit", "bytes", limit)
 }
-
-// oneLine puts an error of several lines on one.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

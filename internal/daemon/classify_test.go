@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -116,7 +117,7 @@ func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 }
 
 func TestInterner(t *testing.T) {
-	in := newInterner()
+	in := &interner{seed: maphash.MakeSeed()}
 	a, b := in.text([]byte("ref-updated")), in.text([]byte("ref-updated"))
 	if a != "ref-updated" || unsafe.StringData(a) != unsafe.StringData(b) {
 		t.Errorf("%q and %q are two strings", a, b)
@@ -134,7 +135,7 @@ func TestInterner(t *testing.T) {
 // TestInternerIsSafe has many goroutines remember more texts than there are
 // slots.
 func TestInternerIsSafe(t *testing.T) {
-	in := newInterner()
+	in := &interner{seed: maphash.MakeSeed()}
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -166,7 +167,7 @@ func BenchmarkClassify(b *testing.B) {
 func TestForeignRecordsAreDropped(t *testing.T) {
 	for _, data := range []string{merged, "no event"} {
 		v := classifier(t)("shardId-000000000000", &gerritstream.Record{Data: []byte(data), Foreign: true})
-		if v.Bad != "" || v.Filter != RuleForeign || !slices.Contains(rules(), v.Filter) {
+		if v.Bad != "" || v.Filter != RuleForeign || !slices.Contains(append(gerrit.Rules(), RuleForeign), v.Filter) {
 			t.Errorf("%s: got %+v", data, v)
 		}
 	}

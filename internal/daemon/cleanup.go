@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// cleanup is what is to be undone at the end: each resource adds its own step
-// as it is made.
+// cleanup holds what is to be undone at the end: each resource adds its own
+// step when it is created.
 type cleanup struct {
 	once  sync.Once
 	err   error // under once
@@ -21,14 +21,14 @@ type step struct {
 	undo func() error
 }
 
-// add notes a step. It is not called once run has been.
+// add adds a step. It is not called after run.
 func (c *cleanup) add(name string, undo func() error) {
 	c.steps = append(c.steps, step{name, undo})
 }
 
-// run undoes everything, the newest first, in limit altogether, and joins the
-// errors, each with its step's name. A step that takes longer is left behind
-// and named. Further calls return what the first did.
+// run undoes everything, the newest first, within a limit for all steps, and
+// joins the errors, each with its step's name. A step that takes longer is
+// abandoned and named. Further calls return the result of the first.
 func (c *cleanup) run(limit time.Duration) error {
 	c.once.Do(func() {
 		deadline := time.Now().Add(limit)
@@ -43,19 +43,19 @@ func (c *cleanup) run(limit time.Duration) error {
 	return c.err
 }
 
-// errNotInTime: something did not end within its time, and was left behind.
-var errNotInTime = errors.New("it does not end in time")
+// errTimeout: something did not end in time and was abandoned.
+var errTimeout = errors.New("timed out")
 
-// within runs something and waits for it, so long.
+// within runs a function and waits for it, but no longer than limit.
 func within(limit time.Duration, do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
-	timer := time.NewTimer(max(limit, 10*time.Millisecond)) // also a late step gets its chance
+	timer := time.NewTimer(max(limit, 10*time.Millisecond)) // late steps get a chance too
 	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return errNotInTime
+		return errTimeout
 	}
 }

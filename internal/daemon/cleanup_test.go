@@ -30,7 +30,7 @@ func TestCleanup(t *testing.T) {
 		if got := strings.Join(order, ", "); got != "close fourth, close second, close first" {
 			t.Errorf("order: %s", got)
 		}
-		want := "close fourth: broken\nclose third: it does not end in time\nclose second: broken"
+		want := "close fourth: broken\nclose third: timed out\nclose second: broken"
 		if err == nil || err.Error() != want || !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}

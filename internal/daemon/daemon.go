@@ -1,3 +1,11 @@
+// Package daemon turns a configuration into a running process: it builds every
+// part, joins them, runs them, and takes them apart again. It is the only place
+// that knows all of them.
+//
+//   - New builds and binds; nothing reads yet.
+//   - Run reads until its context ends, then commits what is in flight, gives
+//     up its leaderships and closes everything.
+//   - Stop releases what New made, for a daemon that is never run.
 package daemon
 
 import (
@@ -20,52 +28,46 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// Options say what a Daemon is made of.
+// Options are the parts of a Daemon that are not settings.
 type Options struct {
 	Config        config.Config
-	UntilCaughtUp bool      // end Run, with nil, once what had arrived before is queued
-	Version       string    // for metrics, logs and the status page
-	Stdout        io.Writer // where the sink of that name writes
-	Logger        *slog.Logger
-
-	// Observer, if not nil, is told what the Consumer does, after the metrics
-	// are.
-	Observer consumer.Observer
+	UntilCaughtUp bool              // end Run, with nil, once everything that had arrived before it began is queued
+	Version       string            // for metrics, logs and the status page
+	Stdout        io.Writer         // where the sink of that name writes
+	Logger        *slog.Logger      // nil: nothing is logged
+	Observer      consumer.Observer // called after the metrics; nil: none
+	Now           func() time.Time  // dates events and commits; nil: time.Now
 
 	// Transport, if not nil, answers every request to Kinesis: an embedded one.
-	// Nothing that the user has set up for AWS is then looked at; the
-	// configuration names the region.
+	// The user's setup for AWS is then ignored, and the configuration names the
+	// region.
 	Transport http.RoundTripper
-
-	// Now is the clock that events and commits are dated by. nil: time.Now.
-	Now func() time.Time
 }
 
-// The bounds of a stop. A process that was told to stop is gone within 5 s.
+// The bounds of a stop. A process ends within 5 s of a signal.
 const (
-	stopListener = 3 * time.Second         // for commits in flight and resignations
+	stopConsumer = 3 * time.Second         // for commits in flight and resignations
 	stopAll      = 4800 * time.Millisecond // for these and everything else
 )
 
 // Daemon is one process' part in one stream.
 type Daemon struct {
-	options  Options
-	log      *slog.Logger
-	process  string
-	cleanup  cleanup
-	store    gerritstream.Store
-	source   *watchedSource
-	metrics  *admin.Metrics
-	admin    *admin.Server // nil: switched off
-	gone     <-chan struct{}
-	listener *consumer.Consumer
+	options    Options
+	log        *slog.Logger
+	process    string // names this process for people
+	cleanup    cleanup
+	store      gerritstream.Store
+	source     *loggedSource
+	metrics    *admin.Metrics
+	admin      *admin.Server   // nil: switched off
+	readerGone <-chan struct{} // closed when nobody reads standard output; nil: nothing writes to it
+	consumer   *consumer.Consumer
 }
 
-// ConfigError is an error that goes back to how the process was set up: trying
-// again does not help.
+// ConfigError is a mistake in how the process was set up. Trying again does not
+// help.
 type ConfigError struct{ Err error }
 
-// Error implements error.
 func (e *ConfigError) Error() string { return e.Err.Error() }
 
 // Unwrap returns what is wrong.
@@ -76,9 +78,12 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{options: o, log: o.Logger, process: processName()}
+	start := strings.ToLower(rand.Text()[:4]) // tells this start from others with the same process id
+	d := &Daemon{options: o, log: o.Logger, process: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), start)}
 	limitMemory(o.Config.Memory, d.log)
-	for _, build := range []func(context.Context) error{d.makeSource, d.lookFirst, d.openStore, d.makeListener, d.serve} {
+	for _, build := range []func(context.Context) error{
+		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.serve,
+	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, d.Stop())
 		}
@@ -86,18 +91,15 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	return d, nil
 }
 
-// processName names this process for people: the host, the process id, and
-// something that no other start of it had.
-func processName() string {
+func hostname() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "localhost"
+		return "localhost"
 	}
-	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:4]))
+	return host
 }
 
-// Addr returns where health and metrics are served; "" when they are switched
-// off.
+// Addr returns where health and metrics are served; "": they are switched off.
 func (d *Daemon) Addr() string {
 	if d.admin == nil {
 		return ""
@@ -105,13 +107,11 @@ func (d *Daemon) Addr() string {
 	return d.admin.Addr().String()
 }
 
-// Stop gives back everything that New made, the newest first, in bounded time.
-// Run does it at its end; further calls return what the first did.
-func (d *Daemon) Stop() error {
-	return d.stop(time.Now())
-}
+// Stop releases everything that New made, the newest first, in bounded time.
+// Run does so at its end; further calls return the result of the first.
+func (d *Daemon) Stop() error { return d.stop(time.Now()) }
 
-// stop is Stop for a process that began to stop at some time before.
+// stop is Stop for a process that has been stopping since began.
 func (d *Daemon) stop(began time.Time) error {
 	if err := d.cleanup.run(stopAll - time.Since(began)); err != nil {
 		return fmt.Errorf("stop: %w", err)
@@ -119,28 +119,29 @@ func (d *Daemon) stop(began time.Time) error {
 	return nil
 }
 
-// Run reads until ctx ends, the tip is reached where that is wanted, or
-// something happens that will not pass; then it stops and takes everything
-// apart, within 5 s of the end of ctx. A clean stop is nil. It is called once.
+// Run reads until ctx ends, the tip is reached where UntilCaughtUp asks for
+// that, or a permanent error occurs. It then stops everything, within 5 s of
+// the end of ctx. A clean stop is nil. It is called once.
 func (d *Daemon) Run(ctx context.Context) error {
-	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", d.options.Config.Connection,
-		"stream", d.options.Config.Kinesis.Stream, "store", d.options.Config.Store.String(), "admin", d.Addr())
-	for _, note := range d.options.Config.Notes {
+	c := &d.options.Config
+	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", c.Connection,
+		"stream", c.Kinesis.Stream, "store", c.Store.String(), "admin", d.Addr())
+	for _, note := range c.Notes {
 		d.log.Info("a setting is not used", "why", note)
 	}
-	for _, doubt := range d.options.Config.Doubts() {
+	for _, doubt := range c.Doubts() {
 		d.log.Warn("a setting may be a mistake", "why", doubt)
 	}
-	d.log.Debug("configuration", "config", &d.options.Config)
-	work, cancel := context.WithCancelCause(ctx)
-	manager := systemd{status: d.listener.Status, alive: d.listener.Alive, log: d.log}
+	d.log.Debug("configuration", "config", c)
+	run, cancel := context.WithCancelCause(ctx)
+	manager := systemd{status: d.consumer.Status, alive: d.consumer.Alive, log: d.log}
 	var beside sync.WaitGroup
-	beside.Go(func() { manager.run(work) })
-	d.runBeside(work, cancel, &beside)
-	manager.tell(daemon.SdNotifyReady)
+	beside.Go(func() { manager.run(run) })
+	d.runBeside(run, cancel, &beside)
+	manager.notify(daemon.SdNotifyReady)
 
-	began, err := d.listen(work, &manager)
-	if cause := context.Cause(work); err == nil && ctx.Err() == nil && cause != nil {
+	began, err := d.consume(run, &manager)
+	if cause := context.Cause(run); err == nil && ctx.Err() == nil && cause != nil {
 		err = cause
 	}
 	cancel(nil)
@@ -151,40 +152,40 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// listen runs the listener, and after a stop waits for it for so long and no
-// longer. It returns when the stop began.
-func (d *Daemon) listen(ctx context.Context, manager *systemd) (began time.Time, err error) {
+// consume runs the consumer, and waits for it after ctx has ended, but no
+// longer than stopConsumer. It returns when the stop began.
+func (d *Daemon) consume(ctx context.Context, manager *systemd) (began time.Time, err error) {
 	done := make(chan error, 1)
-	go func() { done <- d.listener.Run(ctx) }()
+	go func() { done <- d.consumer.Run(ctx) }()
 	select {
 	case err := <-done:
-		manager.tell(daemon.SdNotifyStopping)
+		manager.notify(daemon.SdNotifyStopping)
 		return time.Now(), err
 	case <-ctx.Done():
 	}
 	began = time.Now()
 	d.log.Info("stopping")
-	manager.tell(daemon.SdNotifyStopping)
-	if err := within(stopListener, func() error { return <-done }); err != nil {
-		return began, fmt.Errorf("stop the listener: %w", err)
+	manager.notify(daemon.SdNotifyStopping)
+	if err := within(stopConsumer, func() error { return <-done }); err != nil {
+		return began, fmt.Errorf("stop the consumer: %w", err)
 	}
 	return began, nil
 }
 
-// runBeside runs what is not the listener until ctx ends. When a part of it
-// cannot go on, it ends the work with the cause.
-func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, running *sync.WaitGroup) {
+// runBeside runs what is not the consumer until ctx ends. If a part of it
+// fails, it ends the run with the cause.
+func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, beside *sync.WaitGroup) {
 	if d.admin != nil {
-		running.Go(func() {
+		beside.Go(func() {
 			if err := d.admin.Run(ctx); err != nil {
 				end(err)
 			}
 		})
 	}
-	if d.gone != nil {
-		running.Go(func() {
+	if d.readerGone != nil {
+		beside.Go(func() {
 			select {
-			case <-d.gone:
+			case <-d.readerGone:
 				end(errReaderGone)
 			case <-ctx.Done():
 			}
@@ -192,5 +193,5 @@ func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, run
 	}
 }
 
-// errReaderGone ends a process whose output nobody reads any more.
-var errReaderGone = errors.New("nobody reads standard output any more: what was not delivered is not committed either")
+// errReaderGone ends a process whose standard output is no longer read.
+var errReaderGone = errors.New("nobody reads standard output any more; what was not delivered is not committed either")

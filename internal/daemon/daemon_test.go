@@ -52,7 +52,7 @@ func TestEmbeddedKinesis(t *testing.T) {
 		t.Errorf("the observer was told of %d records, not of 3", n)
 	}
 	var read uint64
-	for _, shard := range d.listener.Status().Shards {
+	for _, shard := range d.consumer.Status().Shards {
 		read += shard.Counts.Queued
 	}
 	if read != 3 {

@@ -10,64 +10,64 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
-// systemd tells the service manager how the process does, if there is one: see
-// sd_notify(3). Without $NOTIFY_SOCKET it does nothing.
+// systemd notifies the service manager, if there is one, of the process' state:
+// see sd_notify(3). Without $NOTIFY_SOCKET it does nothing.
 type systemd struct {
 	status func() gerritstream.Status
-	alive  func() error // nil while nothing stands still for good
+	alive  func() error // nil while nothing is stuck
 	log    *slog.Logger
 
-	failing atomic.Bool // the last state could not be sent, and the log says so
+	failing atomic.Bool // the last state could not be sent, and the log has a line about it
 }
 
-// underSystemd reports whether a service manager waits to be told of readiness.
-// Nobody then looks at the process as it starts, and a unit that is not to be
-// restarted after a wrong configuration stays down.
+// underSystemd reports whether a service manager waits to be notified. Nobody
+// then watches the process start, and a unit that is not restarted after a
+// wrong configuration stays down.
 func underSystemd() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// tell sends a state. States follow each other every few seconds; that they
-// cannot be sent is logged when it begins.
-func (s *systemd) tell(state string) {
+// notify sends a state. States follow each other every few seconds, so that
+// only the first of several failures is logged.
+func (s *systemd) notify(state string) {
 	_, err := daemon.SdNotify(false, state)
 	if failed := s.failing.Swap(err != nil); err != nil && !failed {
-		s.log.Warn("systemd cannot be told", "err", err)
+		s.log.Warn("cannot notify systemd", "err", err)
 	}
 }
 
-// statusEvery is how old the status line may be.
+// statusEvery is the age at which the status line is written again.
 const statusEvery = 2 * time.Second
 
 // run keeps the status line fresh, and the watchdog if the service has one,
 // until ctx ends.
 func (s *systemd) run(ctx context.Context) {
-	every, state := statusEvery, ""
+	every, feed := statusEvery, ""
 	limit, err := daemon.SdWatchdogEnabled(false)
 	switch {
 	case err != nil:
-		s.log.Warn("the watchdog's settings cannot be understood", "err", err)
+		s.log.Warn("invalid watchdog settings", "err", err)
 	case limit > 0:
-		every, state = min(limit/3, every), "\n"+daemon.SdNotifyWatchdog
+		every, feed = min(limit/3, every), "\n"+daemon.SdNotifyWatchdog
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	said, dead := "", false
+	sent, stalled := "", false
 	for {
-		status, beat := s.status(), state
+		status, watchdog := s.status(), feed
 		line := "STATUS=" + statusLine(&status)
-		if err := s.alive(); err != nil { // the watchdog starts the process again
-			line, beat = "STATUS=stands still: "+oneLine(err.Error()), ""
-			if !dead {
-				s.log.Error("the process stands still", "err", err)
+		err := s.alive()
+		if err != nil { // without a sign of life the watchdog restarts the process
+			line, watchdog = "STATUS=stalled: "+trouble.OneLine(err.Error()), ""
+			if !stalled {
+				s.log.Error("process stalled", "err", err)
 			}
-			dead = true
-		} else {
-			dead = false
 		}
-		if line != said || beat != "" {
-			s.tell(line + beat)
-			said = line
+		stalled = err != nil
+		if line != sent || watchdog != "" {
+			s.notify(line + watchdog)
+			sent = line
 		}
 		select {
 		case <-ctx.Done():
@@ -77,12 +77,12 @@ func (s *systemd) run(ctx context.Context) {
 	}
 }
 
-// statusLine says in a line what the process does.
+// statusLine sums up the process in a line.
 func statusLine(s *gerritstream.Status) string {
-	if s.Trouble != "" {
-		return "trouble: " + oneLine(s.Trouble)
-	}
-	if s.Listed.IsZero() {
+	switch {
+	case s.Trouble != "":
+		return "trouble: " + trouble.OneLine(s.Trouble)
+	case s.Listed.IsZero():
 		return "listing the stream"
 	}
 	reading := 0
@@ -93,7 +93,7 @@ func statusLine(s *gerritstream.Status) string {
 	}
 	line := fmt.Sprintf("reading %d of %d shards", reading, len(s.Shards))
 	if s.Lagging > 0 {
-		return line + fmt.Sprintf(", %d of them behind", s.Lagging)
+		line += fmt.Sprintf(", %d of them lagging", s.Lagging)
 	}
 	return line
 }

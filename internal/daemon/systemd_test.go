@@ -17,9 +17,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// The watchdog is fed while everything goes on, and not once something stands
-// still: then systemd starts the process again.
-func TestTheWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
+// The watchdog is fed while everything goes on, and not once something has
+// stalled: systemd then restarts the process.
+func TestWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -63,10 +63,10 @@ func TestTheWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 		}
 	}
 	dead.Store(true)
-	for !strings.HasPrefix(next(), "STATUS=stands still: planning") && ctx.Err() == nil {
+	for !strings.HasPrefix(next(), "STATUS=stalled: planning") && ctx.Err() == nil {
 	}
 	for range 3 {
-		if got := next(); strings.Contains(got, "WATCHDOG") || !strings.HasPrefix(got, "STATUS=stands still: planning") {
+		if got := next(); strings.Contains(got, "WATCHDOG") || !strings.HasPrefix(got, "STATUS=stalled: planning") {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -75,7 +75,7 @@ func TestTheWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-	if n := strings.Count(log.String(), "the process stands still"); n != 1 || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if n := strings.Count(log.String(), "process stalled"); n != 1 || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		t.Errorf("%d lines in the log:\n%s", n, &log)
 	}
 }
@@ -84,10 +84,10 @@ func TestStatusLineSaysWhatIsRead(t *testing.T) {
 	shards := []gerritstream.ShardStatus{{State: gerritstream.StateReading}, {State: gerritstream.StateStandby}}
 	listed := time.Unix(1, 0)
 	for want, s := range map[string]gerritstream.Status{
-		"listing the stream":                      {},
-		"trouble: a b":                            {Listed: listed, Trouble: "a\nb"},
-		"reading 1 of 2 shards":                   {Listed: listed, Shards: shards},
-		"reading 1 of 2 shards, 1 of them behind": {Listed: listed, Shards: shards, Lagging: 1},
+		"listing the stream":                       {},
+		"trouble: a b":                             {Listed: listed, Trouble: "a\nb"},
+		"reading 1 of 2 shards":                    {Listed: listed, Shards: shards},
+		"reading 1 of 2 shards, 1 of them lagging": {Listed: listed, Shards: shards, Lagging: 1},
 	} {
 		if got := statusLine(&s); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -95,29 +95,29 @@ func TestStatusLineSaysWhatIsRead(t *testing.T) {
 	}
 }
 
-// TestSystemdThatCannotBeToldIsLoggedOnce: each time when that begins, not with
-// each state.
-func TestSystemdThatCannotBeToldIsLoggedOnce(t *testing.T) {
+// TestSystemdThatCannotBeNotifiedIsLoggedOnce: each time when that begins, not
+// with each state.
+func TestSystemdThatCannotBeNotifiedIsLoggedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	t.Setenv("NOTIFY_SOCKET", path)
 	var log bytes.Buffer
 	s := &systemd{log: slog.New(slog.NewTextHandler(&log, nil))}
-	tell := func(want int) {
+	notify := func(want int) {
 		t.Helper()
-		s.tell("STATUS=a")
-		s.tell("STATUS=b")
-		if n := strings.Count(log.String(), "systemd cannot be told"); n != want {
+		s.notify("STATUS=a")
+		s.notify("STATUS=b")
+		if n := strings.Count(log.String(), "cannot notify systemd"); n != want {
 			t.Errorf("%d lines, want %d: %s", n, want, &log)
 		}
 	}
-	tell(1)
+	notify(1)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tell(1)
+	notify(1)
 	if err := socket.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tell(2)
+	notify(2)
 }

@@ -5,7 +5,7 @@ package main
 var programMutants = []mutant{
 	{
 		name: "health, metrics and page are served under any name",
-		file: "internal/admin/hosts.go",
+		file: "internal/admin/server.go",
 		old:  "if !h.allow(r.Host) {",
 		new:  "if false {",
 		pkg:  "./internal/admin", tests: "TestStrangeHostIsRefused",
@@ -62,16 +62,16 @@ var programMutants = []mutant{
 	{
 		name: "health: what stands still is healthy",
 		file: "internal/admin/server.go",
-		old:  "if err := o.alive(); err != nil {",
-		new:  "if err := o.alive(); err != nil && false {",
+		old:  "if err := o.Alive(); err != nil {",
+		new:  "if err := o.Alive(); err != nil && false {",
 		pkg:  "./internal/admin", tests: "TestHealthIsProgress",
 	},
 	{
 		name: "health: the watchdog is fed whatever stands still",
 		file: "internal/daemon/systemd.go",
-		old:  "oneLine(err.Error()), \"\"",
-		new:  "oneLine(err.Error()), state",
-		pkg:  "./internal/daemon", tests: "TestTheWatchdogIsFedOnlyWhileEverythingGoesOn",
+		old:  "trouble.OneLine(err.Error()), \"\"",
+		new:  "trouble.OneLine(err.Error()), feed",
+		pkg:  "./internal/daemon", tests: "TestWatchdogIsFedOnlyWhileEverythingGoesOn",
 	},
 	{
 		name: "health: planning need not go on",

@@ -150,7 +150,8 @@ func (r *zuulReader) onlyConnection() string {
 			"no [connection ...] in it gets its events from Kinesis: none has %s", zuulconf.KeyRegion)
 	case len(names) > 1:
 		r.l.faults.add(r.at(zuulconf.Place{}), "connection",
-			"%d connections in it get their events from Kinesis: %s; %s", len(names), strings.Join(names, ", "), r.l.howToSet("connection"))
+			"%d connections in it get their events from Kinesis: %s; %s",
+			len(names), strings.Join(names, ", "), r.l.howToSet("connection"))
 	default:
 		return names[0]
 	}

@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/consumer"
+)
+
+// observers passes what happens to several Observers, in their order.
+type observers []consumer.Observer
+
+func (all observers) Elected(shard gerritstream.ShardID, term uint64, from gerritstream.Position, ok bool) {
+	for _, o := range all {
+		o.Elected(shard, term, from, ok)
+	}
+}
+
+func (all observers) PageRead(shard gerritstream.ShardID, page *gerritstream.Page) {
+	for _, o := range all {
+		o.PageRead(shard, page)
+	}
+}
+
+func (all observers) Judged(shard gerritstream.ShardID, record *gerritstream.Record, verdict *gerritstream.Verdict) {
+	for _, o := range all {
+		o.Judged(shard, record, verdict)
+	}
+}
+
+func (all observers) Committed(
+	shard gerritstream.ShardID, term uint64, commit *gerritstream.Commit, took time.Duration,
+) {
+	for _, o := range all {
+		o.Committed(shard, term, commit, took)
+	}
+}
+
+func (all observers) Lost(shard gerritstream.ShardID, interval gerritstream.Interval) {
+	for _, o := range all {
+		o.Lost(shard, interval)
+	}
+}
+
+func (all observers) TermEnded(shard gerritstream.ShardID, term uint64, cause error) {
+	for _, o := range all {
+		o.TermEnded(shard, term, cause)
+	}
+}
+
+const (
+	inspectEvery   = 10 * time.Second // counting a queue is expensive
+	inspectTimeout = 2 * time.Second
+)
+
+// inspector inspects a store, at most every ten seconds.
+type inspector struct {
+	store gerritstream.Store
+
+	mu    sync.Mutex
+	at    time.Time               // under mu: of the last attempt
+	last  gerritstream.Inspection // under mu: the last that succeeded
+	known bool                    // under mu: there is one
+}
+
+// inspect returns the last inspection that succeeded; ok is false if none has.
+func (i *inspector) inspect() (in gerritstream.Inspection, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.at.IsZero() || time.Since(i.at) >= inspectEvery {
+		ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
+		defer cancel()
+		if in, err := i.store.Inspect(ctx); err == nil {
+			i.last, i.known = in, true
+		}
+		i.at = time.Now()
+	}
+	return i.last, i.known
+}
