@@ -20,10 +20,9 @@ import (
 // group is a group that users are put into for a test.
 const group = 4711
 
-// Users of the group read the queue and say what they have handled, while
-// processes have it open and while none has, whatever the umask of the
-// processes is; and what a reader leaves beside the file does not stop them.
-// Others get nothing.
+// Users of the group read the queue and note what they have handled, whether or
+// not processes have it open, and whatever the umask of the processes is. What a
+// reader leaves beside the file does not stop them. Other users get nothing.
 func TestGroupAccess(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
@@ -55,7 +54,7 @@ func TestGroupAccess(t *testing.T) {
 		must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
 		must(t, wantError(err, nil, "SQLite needs it even to read"))
 		if strings.Contains(err.Error(), gerritstream.ErrRetryLater.Error()) {
-			t.Errorf("who may not read is told to try again: %v", err)
+			t.Errorf("a user who may not read is asked to try again: %v", err)
 		}
 	}
 }
@@ -72,7 +71,7 @@ func init() {
 	}
 }
 
-// commitOnce queues an event as a process with a strict umask does.
+// commitOnce queues an event in a process with a strict umask.
 func commitOnce(path string) error {
 	syscall.Umask(0o077)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -88,7 +87,7 @@ func commitOnce(path string) error {
 	return errors.Join(err, store.Close(ctx))
 }
 
-// readAsMember reads the queue as a consumer does.
+// readAsMember reads the queue and notes its place, as a consumer does.
 func readAsMember(path string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -114,8 +113,8 @@ func readAsMember(path string) (err error) {
 	return errors.Join(err, db.Close())
 }
 
-// The folder and the files get the group's modes, also where they are there
-// already with stricter ones.
+// The folder and the files get the group's modes, even if they exist with
+// stricter ones.
 func TestGroupModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	path := filepath.Join(t.TempDir(), "folder", "store.db")
@@ -138,12 +137,12 @@ func TestGroupModes(t *testing.T) {
 	check(0o770|os.ModeSetgid, 0o660)
 	must(t, store.Close(t.Context()))
 	if strings.Contains(log.String(), "other users have access") {
-		t.Errorf("what is wanted is warned about: %s", &log)
+		t.Errorf("the configured access is warned about: %s", &log)
 	}
 
 	must(t, os.Chmod(filepath.Dir(path), 0o700)) //nolint:gosec // it is a folder
 	openWith(t, sqlite.Config{Path: path, GroupAccess: true, Logger: warnings})
 	if !strings.Contains(log.String(), "group has no access to the database folder") || !strings.Contains(log.String(), "mode=0700") {
-		t.Errorf("a folder that is closed to the group is not warned about: %s", &log)
+		t.Errorf("no warning about a folder that is closed to the group: %s", &log)
 	}
 }

@@ -17,15 +17,15 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-func letter(seq gerritstream.SequenceNumber, size int) gerritstream.DeadLetter {
+func deadLetter(seq gerritstream.SequenceNumber, size int) gerritstream.DeadLetter {
 	return gerritstream.DeadLetter{
 		ID:    gerritstream.NewEventID(gerritstream.Stream{}, shardA, seq, gerritstream.NoSub),
 		Shard: shardA, Seq: seq, Sub: gerritstream.NoSub, Payload: make([]byte, size), Length: size,
 	}
 }
 
-// Dead letters are kept up to 32 MiB of payload, whatever their number; beyond
-// that a shorter one still has room.
+// Dead letters are kept up to 32 MiB of payload, whatever their number. Where one
+// has no room, a shorter one may have.
 func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
@@ -38,7 +38,7 @@ func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	}{{1001, 1, 1}, {900, 2, 1}, {101, 2, 2}, {100, 3, 2}, {1, 3, 3}} {
 		seq := gerritstream.SequenceNumber(fmt.Sprint(i + 1))
 		must(t, term.Commit(t.Context(), gerritstream.Commit{
-			Position: position(seq), DeadLetters: []gerritstream.DeadLetter{letter(seq, tc.size)},
+			Position: position(seq), DeadLetters: []gerritstream.DeadLetter{deadLetter(seq, tc.size)},
 		}))
 		in, err := store.Inspect(t.Context())
 		must(t, err)
@@ -49,9 +49,9 @@ func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	}
 }
 
-// A commit that shares a transaction with one that fails is written again; what
-// it has no room for is counted and logged once.
-func TestDiscardedLettersAreCountedOnce(t *testing.T) {
+// A commit that shares a transaction with one that fails is written again. The
+// dead letters that it has no room for are counted and logged once.
+func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		var log recorder
@@ -68,7 +68,7 @@ func TestDiscardedLettersAreCountedOnce(t *testing.T) {
 		var both sync.WaitGroup
 		both.Go(func() {
 			err := a.Commit(t.Context(), gerritstream.Commit{
-				Position: position("2"), DeadLetters: []gerritstream.DeadLetter{letter("2", 10), letter("3", 10)},
+				Position: position("2"), DeadLetters: []gerritstream.DeadLetter{deadLetter("2", 10), deadLetter("3", 10)},
 			})
 			if err != nil {
 				t.Errorf("the commit with dead letters returned %v", err)
@@ -117,7 +117,7 @@ func TestCommitLimits(t *testing.T) {
 			term := elect(t, s.open(), shardA)
 			c := gerritstream.Commit{Position: position("1000"), Entries: tc.entries}
 			for range tc.letters {
-				c.DeadLetters = append(c.DeadLetters, letter("1000", 1))
+				c.DeadLetters = append(c.DeadLetters, deadLetter("1000", 1))
 			}
 			err := term.Commit(t.Context(), c)
 			if refused := err != nil; refused != tc.refused || errors.Is(err, gerritstream.ErrRetryLater) {
@@ -134,8 +134,8 @@ func TestCommitLimits(t *testing.T) {
 	}
 }
 
-// A caller whose context ends waits for a commit that has begun, for it reads
-// the caller's bytes.
+// A caller whose context ends waits for a commit that has begun, because the
+// commit reads the caller's bytes.
 func TestACommitThatHasBegunIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -165,8 +165,8 @@ func TestACommitThatHasBegunIsWaitedFor(t *testing.T) {
 	})
 }
 
-// Trust counts from when a beat, or the taking of a lease, began: how long it
-// was under way others may have counted already.
+// Trust counts from when a heartbeat, or the taking of a lease, began: other
+// processes may count from then.
 func TestTrustCountsFromTheBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -189,25 +189,24 @@ func TestTrustCountsFromTheBeginning(t *testing.T) {
 		release()
 		synctest.Wait()
 		if proof := store.LastHeartbeat(); !proof.Equal(began) {
-			t.Errorf("the beat is dated %v after its beginning", proof.Sub(began))
+			t.Errorf("the heartbeat is dated %v after it began", proof.Sub(began))
 		}
 	})
 }
 
-// When the disk fails in a COMMIT, nobody knows what the disk has: the term is
-// over, the commit is not simply tried again, and the next term begins with
-// what is there.
+// When the disk fails in a COMMIT, the outcome is unknown: the term ends, the
+// commit is not retried, and the next term begins with what is stored.
 func TestCommitOnAFailingDisk(t *testing.T) { ends(t, play(t, "failing disk", inFolder(t))) }
 
 func init() { roles["failing disk"] = failingDisk }
 
-// failingDisk makes the kernel refuse that any file grows, with an error that
-// is not "full".
+// failingDisk has the kernel refuse to let any file grow, with an error that is
+// not "full".
 func failingDisk(path string) error {
 	signal.Ignore(syscall.SIGXFSZ)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: path, LeaseTTL: time.Minute}) // no beat meets the failure
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: path, LeaseTTL: time.Minute}) // no heartbeat meets the failure
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// commit writes a commit if the term still has its lease. Whatever takes time is
-// done before the transaction. The events' payloads are not copied.
+// commit writes a commit if the term still has its lease. All that takes time
+// is done before the transaction. The events' payloads are not copied.
 func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	if t.ctx.Err() != nil {
 		return context.Cause(t.ctx)

@@ -15,7 +15,9 @@ import (
 
 // addDeadLetters writes the dead letters that are not held yet, as far as there
 // is room, and returns the rest.
-func addDeadLetters(tx *transaction, letters []gerritstream.DeadLetter, now int64) (discarded []gerritstream.DeadLetter, err error) {
+func addDeadLetters(
+	tx *transaction, letters []gerritstream.DeadLetter, now int64,
+) (discarded []gerritstream.DeadLetter, err error) {
 	if len(letters) == 0 {
 		return nil, nil
 	}
@@ -54,13 +56,17 @@ func addDeadLetters(tx *transaction, letters []gerritstream.DeadLetter, now int6
 // deadLetterColumns are those that scanDeadLetter reads.
 const deadLetterColumns = `n, id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at`
 
-// scanDeadLetter reads a dead letter and its number from a row, or the current
-// one of several.
-func scanDeadLetter(row interface{ Scan(dest ...any) error }) (n int64, stored gerritstream.StoredDeadLetter, err error) {
+// scanner is a row, or the current one of several.
+type scanner interface{ Scan(dest ...any) error }
+
+// scanDeadLetter reads a dead letter and its number.
+func scanDeadLetter(row scanner) (n int64, stored gerritstream.StoredDeadLetter, err error) {
 	var id, sum []byte
 	var arrived, storedAt int64
 	d := &stored.DeadLetter
-	if err := row.Scan(&n, &id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum, &storedAt); err != nil {
+	err = row.Scan(&n, &id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum,
+		&storedAt)
+	if err != nil {
 		return 0, stored, err
 	}
 	copy(d.ID[:], id)
@@ -97,7 +103,8 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 				return err
 			}, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE n < ? ORDER BY n DESC LIMIT ?`, before, deadLetterPage)
 			if err != nil {
-				yield(gerritstream.StoredDeadLetter{}, fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err)))
+				err = fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err))
+				yield(gerritstream.StoredDeadLetter{}, err)
 				return
 			}
 			for i := range page {

@@ -8,11 +8,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// All the dead letters that a file holds, of the largest size, are listed a few
-// at a time: memory does not grow with them.
-func TestLettersAreListedAFewAtATime(t *testing.T) {
+// The dead letters of a full file, all of the largest size, are listed a few at
+// a time: memory does not grow with their number.
+func TestDeadLettersAreListedAFewAtATime(t *testing.T) {
 	s := newShared(t)
-	const many = 512 // of 64 KiB: what a file holds of them
+	const many = 512 // of 64 KiB: as many as a file holds
 	s.say(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
 		INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 		SELECT randomblob(16), 'shardId-000000000000', cast(i AS TEXT), -1, 0, 'utf8', '', zeroblob(?2), ?2, zeroblob(32), 0 FROM n`,
@@ -24,15 +24,15 @@ func TestLettersAreListedAFewAtATime(t *testing.T) {
 		must(t, err)
 		if n++; n%64 == 0 {
 			if took := reachable() - idle; took > 4<<20 {
-				t.Errorf("%d MiB are in use at the %dth of %d letters", took>>20, n, many)
+				t.Errorf("%d MiB are in use at the %dth of %d dead letters", took>>20, n, many)
 			}
 		}
 		if len(l.DeadLetter.Payload) != gerritstream.MaxDeadLetterBytes {
-			t.Errorf("a letter has %d bytes", len(l.DeadLetter.Payload))
+			t.Errorf("a dead letter has %d bytes", len(l.DeadLetter.Payload))
 		}
 	}
 	if n != many {
-		t.Errorf("%d letters were listed, want %d", n, many)
+		t.Errorf("%d dead letters were listed, want %d", n, many)
 	}
 }
 

@@ -48,7 +48,7 @@ package sqlite
 // Layout of the package:
 //
 //	config.go, store.go  configuration; opening and closing
-//	file.go, place.go    the file and its folder, and whether they still are there
+//	file.go, place.go    the file and its folder, and whether they are there
 //	schema.go            tables, migrations, whose file it is
 //	transaction.go       running statements; errors.go what SQLite's errors mean
 //	writer.go            one goroutine writes: group commit
@@ -57,5 +57,5 @@ package sqlite
 //	group.go             members, candidates, reports
 //	term.go, commit.go   a leadership and what it writes
 //	origin.go, positions.go, deadletters.go, inspect.go
-//	retention.go         removes expired events; wal.go bounds the write-ahead log
-//	reader.go            reads events, and operator.go changes positions, without taking part
+//	retention.go         removes expired events; wal.go bounds the log
+//	reader.go            reads events; operator.go changes positions

@@ -124,8 +124,8 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	var takes sync.WaitGroup
 	taking, news := map[gerritstream.ShardID]bool{}, false
 	for _, c := range candidacies {
-		seen := w.leases[c.shard]
-		if taking[c.shard] || !seen.mayTake(w.store.id, w.store.heartbeat.leads(c.shard), w.preceded(c.shard, now), now) {
+		seen, leading := w.leases[c.shard], w.store.heartbeat.leads(c.shard)
+		if taking[c.shard] || !seen.mayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
 			w.mu.Lock()
 			news = news || !c.waits && !c.decided
 			c.waits = true
@@ -168,7 +168,9 @@ func (w *watcher) take(c *candidacy, seen lease) {
 	t.number = max(seen.term, h.tried[c.shard]) + 1
 	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
 	h.mu.Unlock()
-	err := s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error { return t.take(tx, seen) })
+	err := s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error {
+		return t.take(tx, seen)
+	})
 	h.mu.Lock()
 	delete(h.taking, c.shard)
 	if err == nil {

@@ -23,8 +23,8 @@ type damaged struct {
 }
 
 func (e *damaged) Error() string {
-	return fmt.Sprintf("%s is damaged or not a database (%v): restore a backup, or move the file away together with its -wal "+
-		"and -shm files to start with an empty one", e.path, e.err)
+	return fmt.Sprintf("%s is damaged or not a database (%v): restore a backup, or move the file away together with "+
+		"its -wal and -shm files to start with an empty one", e.path, e.err)
 }
 
 func (e *damaged) Unwrap() error { return e.err }

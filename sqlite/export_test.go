@@ -9,15 +9,14 @@ import (
 
 // For tests in package sqlite_test.
 
-// Intercept makes f stand around each write of a Store. Call it before the
-// Store is used.
+// Intercept wraps each write of a Store. Call it before the Store is used.
 func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 
 // ID is what the file calls a Store's process.
 func (s *Store) ID() string { return s.id }
 
-// Kill ends a Store as SIGKILL would: nothing more is written, nothing is
-// resigned. It does not wait.
+// Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
+// does not wait.
 func (s *Store) Kill() { _ = s.closing.do(func() error { s.end(errClosed); return nil }) }
 
 // Reap waits for a killed Store and closes its file.
@@ -32,7 +31,7 @@ func (s *Store) RemoveExpired(before time.Time) (int64, error) {
 	return n, err
 }
 
-// Say runs a statement on the writing connection, by way of the writer.
+// Say runs a statement on the writing connection, in a job of the writer.
 func (s *Store) Say(statement string) error {
 	return s.writer.do(context.Background(), func(tx *transaction) error {
 		_, err := tx.conn.ExecContext(context.Background(), statement)
@@ -48,8 +47,7 @@ func (s *Store) Pragma(name string) (value string, err error) {
 	return value, err
 }
 
-// Intercept makes f stand around each write of an Operator. Call it before the
-// Operator is used.
+// Intercept wraps each write of an Operator. Call it before the Operator is used.
 func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Do has the writer run a job, which writes nothing.

@@ -36,7 +36,7 @@ func prepareFile(c *Config) (p place, main fs.FileInfo, err error) {
 		return p, nil, err
 	}
 	if err := writable(folder); err != nil {
-		return p, nil, fmt.Errorf("no write access to its folder %s (%w): SQLite makes files beside the database", folder, err)
+		return p, nil, fmt.Errorf("no write access to its folder %s (%w): SQLite makes files there", folder, err)
 	}
 	// A file that is there is not opened: closing it would release the locks
 	// that other connections of this process hold on it.
@@ -91,7 +91,7 @@ func realPath(path string) (string, error) {
 	}
 	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("it is a link to a missing file: create the file, or mount the volume that belongs there (%w)", err)
+		return "", fmt.Errorf("it is a link to a missing file: create it, or mount its volume (%w)", err)
 	}
 	return resolved, err
 }
@@ -140,7 +140,7 @@ func octal(mode fs.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
 // and would be gone with the container.
 func checkMount(path string, log *slog.Logger) error {
 	if mounted(path) {
-		return errors.New("it is mounted by itself, without the -wal and -shm files that belong to it: mount its folder")
+		return errors.New("it is mounted by itself, without its -wal and -shm files: mount its folder")
 	}
 	return checkFilesystem(path, log)
 }
@@ -162,7 +162,8 @@ func checkFilesystem(path string, log *slog.Logger) error {
 	case err != nil:
 		return err
 	case kind == remote:
-		return fmt.Errorf("%s is on %s: SQLite cannot share a file over a network file system; use a local disk", path, name)
+		return fmt.Errorf("%s is on %s: SQLite cannot share a file over a network file system; use a local disk",
+			path, name)
 	case kind == volatile:
 		log.Warn("the database will not survive a restart", "path", path, "filesystem", name)
 	}

@@ -18,8 +18,8 @@ func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int
 	}
 }
 
-// A full disk holds commits back and ends no leadership; what needs no room
-// goes on meanwhile.
+// A full disk delays commits and ends no leadership. Commits that need no room
+// succeed meanwhile.
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -60,7 +60,7 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// wait lets the bubble's time pass.
+// wait lets time pass in the bubble.
 func wait(t *testing.T, d time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()

@@ -147,14 +147,15 @@ func (s *Store) publish(ctx context.Context, p storekit.Point, update string, ar
 }
 
 // GroupState implements gerritstream.Group.
-func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (g gerritstream.GroupState, err error) {
+func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (gerritstream.GroupState, error) {
+	var g gerritstream.GroupState
 	if err := s.check(); err != nil {
 		return g, err
 	}
 	now := time.Now()
 	var processes []process
 	var candidates map[gerritstream.ShardID][]string
-	err = view(ctx, s.reading, func(tx *sql.Tx) (err error) {
+	err := view(ctx, s.reading, func(tx *sql.Tx) (err error) {
 		if processes, err = readProcesses(ctx, tx); err != nil {
 			return err
 		}
@@ -165,9 +166,8 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 	if err != nil {
 		return g, explainRead(s.place.path, err)
 	}
-	g = gerritstream.GroupState{
-		Self: s.id, Members: s.liveness.members(processes, now), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
-	}
+	g.Self, g.Members = s.id, s.liveness.members(processes, now)
+	g.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
 	for _, shard := range shards {
 		for _, id := range candidates[shard] {
 			if s.liveness.alive(id, now) {

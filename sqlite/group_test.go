@@ -12,12 +12,12 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-func announce(t *testing.T, store *sqlite.Store) {
+func advertise(t *testing.T, store *sqlite.Store) {
 	t.Helper()
 	must(t, store.Advertise(t.Context(), gerritstream.MemberInfo{Process: "process", Readable: true}))
 }
 
-func muster(t *testing.T, store *sqlite.Store) gerritstream.GroupState {
+func groupState(t *testing.T, store *sqlite.Store) gerritstream.GroupState {
 	t.Helper()
 	m, err := store.GroupState(t.Context(), []gerritstream.ShardID{shardA})
 	must(t, err)
@@ -25,65 +25,65 @@ func muster(t *testing.T, store *sqlite.Store) gerritstream.GroupState {
 }
 
 // While nothing changes, nothing is written about members and candidates,
-// however many look and wait.
-func TestAQuietCrewWritesNothing(t *testing.T) {
+// however many processes look and wait.
+func TestAQuietGroupWritesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		leader, candidate := s.open(), s.open()
-		announce(t, leader)
-		announce(t, candidate)
+		advertise(t, leader)
+		advertise(t, candidate)
 		elect(t, leader, shardA)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { _, _ = candidate.Campaign(ctx, 0, shardA) }()
 		wait(t, 10*time.Second)
-		if line := muster(t, leader).Candidates[shardA]; len(line) != 2 {
-			t.Fatalf("the line is %+v", line)
+		if candidates := groupState(t, leader).Candidates[shardA]; len(candidates) != 2 {
+			t.Fatalf("the candidates are %+v", candidates)
 		}
 		s.say(`CREATE TABLE written (what TEXT)`)
 		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates", "UPDATE OF announcement ON processes"} {
 			s.say(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
 		}
-		seen := muster(t, leader)
+		seen := groupState(t, leader)
 		for range 60 {
 			waiting, stop := context.WithTimeout(ctx, time.Second)
 			if _, err := leader.WaitGroupChange(waiting, seen); err == nil {
-				t.Error("a wait ended, and nothing has changed")
+				t.Error("a wait ended though nothing changed")
 			}
 			stop()
-			muster(t, candidate)
+			groupState(t, candidate)
 		}
 		var n int
 		must(t, s.raw.QueryRowContext(t.Context(), `SELECT count(*) FROM written`).Scan(&n))
 		if n != 0 {
 			t.Errorf("%d writes in a quiet minute", n)
 		}
-		announce(t, leader) // and the triggers do see what is written
+		advertise(t, leader) // which the triggers see
 		must(t, s.raw.QueryRowContext(t.Context(), `SELECT count(*) FROM written`).Scan(&n))
 		if n != 1 {
-			t.Errorf("an announcement was seen %d times", n)
+			t.Errorf("advertising was seen %d times", n)
 		}
 	})
 }
 
-// A process that died long ago is no member to one that has just begun,
-// although it has not seen it for a TTL; one that lives is, at once.
+// To a process that has just started, one that died long ago is not a member,
+// although it has not been watched for a TTL. One that lives is a member at once.
 func TestLongDeadMembersAreNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		dead, alive := s.open(), s.open()
-		announce(t, dead)
-		announce(t, alive)
+		advertise(t, dead)
+		advertise(t, alive)
 		dead.Kill()
 		wait(t, 10*time.Minute)
-		if m := muster(t, s.open()); len(m.Members) != 1 || m.Members[0].ID != alive.ID() {
+		if m := groupState(t, s.open()); len(m.Members) != 1 || m.Members[0].ID != alive.ID() {
 			t.Errorf("the members are %+v, want %s", m.Members, alive.ID())
 		}
 	})
 }
 
-// A killed member is noticed within the TTL and a look; one that leaves in good
-// order at the next look.
+// The loss of a killed member is noticed within the TTL and one look, that of a
+// member that leaves in order at the next look.
 func TestLeavingIsNoticed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		leave  func(t *testing.T, s *sqlite.Store)
@@ -97,11 +97,11 @@ func TestLeavingIsNoticed(t *testing.T) {
 				s := newShared(t)
 				watcher := s.open()
 				leaver := openWith(t, sqlite.Config{Path: s.path})
-				announce(t, watcher)
-				announce(t, leaver)
+				advertise(t, watcher)
+				advertise(t, leaver)
 				elect(t, leaver, shardA)
 				wait(t, 10*time.Second)
-				seen := muster(t, watcher)
+				seen := groupState(t, watcher)
 				began := time.Now()
 				tt.leave(t, leaver)
 				left, err := watcher.WaitGroupChange(t.Context(), seen)
@@ -110,7 +110,7 @@ func TestLeavingIsNoticed(t *testing.T) {
 				}
 				elect(t, watcher, shardA)
 				if took := time.Since(began); took > tt.within {
-					t.Errorf("its leadership was another's after %v", took)
+					t.Errorf("its leadership was taken over after %v", took)
 				}
 				if name == "killed" {
 					must(t, leaver.Reap())
@@ -120,21 +120,21 @@ func TestLeavingIsNoticed(t *testing.T) {
 	}
 }
 
-// What a process said that is no member of the crew any more does not stay.
-func TestACrewLeavesNothingBehind(t *testing.T) {
+// Of processes that have left the group nothing is left in the file.
+func TestAGroupLeavesNothingBehind(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	first := openWith(t, sqlite.Config{Path: path})
 	second := openWith(t, sqlite.Config{Path: path})
-	announce(t, first)
-	announce(t, second)
+	advertise(t, first)
+	advertise(t, second)
 	elect(t, first, shardA)
 	gone := make(chan error, 1)
 	go func() { _, err := second.Campaign(t.Context(), 0, shardA); gone <- err }()
-	for deadline := time.After(30 * time.Second); len(muster(t, first).Candidates[shardA]) != 2; {
+	for deadline := time.After(30 * time.Second); len(groupState(t, first).Candidates[shardA]) != 2; {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
-			t.Fatal("the candidate is not in the line")
+			t.Fatal("there is no candidate")
 		}
 	}
 	must(t, second.Close(t.Context()))
@@ -150,9 +150,9 @@ func TestACrewLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// Who wins leaves the line in the same transaction: it never stands behind
-// itself.
-func TestALeaderLeavesTheLine(t *testing.T) {
+// A candidate that wins is removed in the same transaction: it is never a
+// candidate after itself.
+func TestALeaderIsNoCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		first, second := s.open(), s.open()
@@ -165,13 +165,13 @@ func TestALeaderLeavesTheLine(t *testing.T) {
 			won <- err
 		}()
 		wait(t, 5*time.Second)
-		if line := muster(t, first).Candidates[shardA]; len(line) != 2 {
-			t.Fatalf("the line is %+v", line)
+		if candidates := groupState(t, first).Candidates[shardA]; len(candidates) != 2 {
+			t.Fatalf("the candidates are %+v", candidates)
 		}
 		must(t, term.Resign(t.Context()))
 		must(t, <-won)
-		if line := muster(t, first).Candidates[shardA]; len(line) != 1 || line[0].Member != second.ID() {
-			t.Errorf("the line is %+v, want %s alone", line, second.ID())
+		if candidates := groupState(t, first).Candidates[shardA]; len(candidates) != 1 || candidates[0].Member != second.ID() {
+			t.Errorf("the candidates are %+v, want %s alone", candidates, second.ID())
 		}
 	})
 }

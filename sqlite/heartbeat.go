@@ -34,13 +34,6 @@ type heartbeat struct {
 	tried  map[gerritstream.ShardID]uint64 // under mu: the last term number tried: none is tried twice
 }
 
-func newHeartbeat(s *Store) *heartbeat {
-	return &heartbeat{
-		store: s, trust: s.config.LeaseTTL - s.config.LeaseTTL/5, wake: storekit.NewSignal(),
-		terms: map[gerritstream.ShardID]*term{}, taking: map[gerritstream.ShardID]uint64{}, tried: map[gerritstream.ShardID]uint64{},
-	}
-}
-
 // run writes a heartbeat five times within the TTL, and whenever woken.
 func (h *heartbeat) run() {
 	s := h.store
@@ -181,31 +174,25 @@ func (h *heartbeat) succeeded(began time.Time) {
 // taken their leases.
 func (h *heartbeat) guard() {
 	for wait := h.trust; storekit.Sleep(h.store.life, wait); {
-		wait = h.endUntrusted(time.Now())
-	}
-}
-
-// endUntrusted ends the terms whose trust has run out and returns when to look
-// again.
-func (h *heartbeat) endUntrusted(now time.Time) time.Duration {
-	h.mu.Lock()
-	next, over := h.trust, []*term(nil)
-	for _, t := range h.terms {
-		proof := t.began
-		if h.last.After(proof) {
-			proof = h.last
+		var over []*term
+		wait = h.trust
+		h.mu.Lock()
+		for _, t := range h.terms {
+			proof := t.began
+			if h.last.After(proof) {
+				proof = h.last
+			}
+			if left := h.trust - time.Since(proof); left <= 0 {
+				over = append(over, t)
+			} else {
+				wait = min(wait, left)
+			}
 		}
-		if left := h.trust - now.Sub(proof); left <= 0 {
-			over = append(over, t)
-		} else {
-			next = min(next, left)
+		h.mu.Unlock()
+		for _, t := range over {
+			t.finish(fmt.Errorf("no heartbeat succeeded for %v", h.trust))
 		}
 	}
-	h.mu.Unlock()
-	for _, t := range over {
-		t.finish(fmt.Errorf("no heartbeat succeeded for %v", h.trust))
-	}
-	return next
 }
 
 // endAll ends all terms of the process.

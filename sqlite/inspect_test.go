@@ -7,7 +7,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// A process goes on beside a newer one that has added columns to every table.
+// A process keeps working beside a newer one that added columns to every table.
 func TestBesideANewerSchema(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
@@ -17,14 +17,14 @@ func TestBesideANewerSchema(t *testing.T) {
 		s.say(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
 	}
 	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:1:stream/s"}}))
-	announce(t, store)
+	advertise(t, store)
 	term := elect(t, store, shardA)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go func() { _, _ = store.Campaign(ctx, 0, shardA) }() // it stands in the line
+	go func() { _, _ = store.Campaign(ctx, 0, shardA) }() // a candidate
 	must(t, term.Commit(t.Context(), gerritstream.Commit{
 		Position: position("1"), Entries: []gerritstream.Entry{entry(shardA, "1", 10)},
-		DeadLetters: []gerritstream.DeadLetter{letter("1", 10)},
+		DeadLetters: []gerritstream.DeadLetter{deadLetter("1", 10)},
 	}))
 	must(t, store.Report(t.Context(), gerritstream.Status{}))
 	must(t, openOperator(t, s.path).SetPosition(t.Context(), 0, shardB, setTo(position("1"))))

@@ -32,7 +32,7 @@ func elect(t *testing.T, store gerritstream.Store, shard gerritstream.ShardID) g
 	return term
 }
 
-// over waits for a term's end.
+// over waits for the end of a term.
 func over(t *testing.T, term gerritstream.Term) {
 	t.Helper()
 	select {
@@ -52,8 +52,8 @@ func openWith(t *testing.T, config sqlite.Config) *sqlite.Store {
 	return store
 }
 
-// The lease of a dead process stands for its TTL, and for no more than a look
-// longer.
+// The lease of a dead process stands for its TTL and no longer than one look
+// after it.
 func TestTakeoverTakesTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -68,7 +68,7 @@ func TestTakeoverTakesTheTTL(t *testing.T) {
 	})
 }
 
-// A clean resignation is noticed within a look.
+// A clean resignation is noticed at the next look.
 func TestTakeoverAfterResignation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -95,8 +95,7 @@ func TestTakeoverAfterResignation(t *testing.T) {
 	})
 }
 
-// A candidate in more of a hurry than the holder waits for the holder's TTL all
-// the same.
+// A candidate with a shorter TTL than the holder's waits for the holder's.
 func TestHolderDecidesTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -114,8 +113,7 @@ func TestHolderDecidesTheTTL(t *testing.T) {
 	})
 }
 
-// What the holder's clock says does not matter, neither for the living nor for
-// the dead.
+// The holder's clock does not matter, whether the holder is alive or dead.
 func TestClocksDoNotMatter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -124,28 +122,28 @@ func TestClocksDoNotMatter(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		stopped := make(chan struct{})
-		go func() { // the holder's clock is years behind
+		go func() { // the holder's clock is years late
 			defer close(stopped)
 			for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 				s.say(`UPDATE processes SET beaten = 0`)
 			}
 		}()
 		if _, err := second.Campaign(ctx, 0, shardA); err == nil {
-			t.Error("a living holder was robbed because of its clock")
+			t.Error("a living holder lost its lease because of its clock")
 		}
 		<-stopped
 		if err := term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}); err != nil {
 			t.Errorf("commit of a living holder: %v", err)
 		}
 		first.Kill()
-		s.say(`UPDATE processes SET beaten = beaten + 1000000000000`) // and the dead holder's is years ahead
+		s.say(`UPDATE processes SET beaten = beaten + 1000000000000`) // the dead holder's clock is years early
 		elect(t, second, shardA)
 	})
 }
 
-// A process whose beats cannot be written trusts itself for less than the TTL,
-// from when its last one began.
-func TestTrustEndsWithoutBeats(t *testing.T) {
+// A process whose heartbeats cannot be written trusts itself for less than the
+// TTL, from when its last heartbeat began.
+func TestTrustEndsWithoutHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		term := elect(t, s.open(), shardA)
@@ -179,8 +177,8 @@ func TestTrustEndsWithoutBeats(t *testing.T) {
 	})
 }
 
-// A term that ends by itself leaves no lease behind, although its process lives
-// on and nobody resigns it.
+// The lease of a term that ended is freed, although its process lives on and
+// nobody resigns it.
 func TestEndedTermIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -196,9 +194,9 @@ func TestEndedTermIsFreed(t *testing.T) {
 	})
 }
 
-// A lease that belongs to no living term is freed by the next beat that
-// succeeds, though its process has tried since to take it in another term and
-// that was not written.
+// A lease that belongs to no living term is freed by the next heartbeat that
+// succeeds, even if its process has since tried to take it in another term and
+// failed to write that.
 func TestALeaseWithoutATermIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -209,7 +207,7 @@ func TestALeaseWithoutATermIsFreed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil { // no beat succeeds
+		if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil { // no heartbeat succeeds
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -221,27 +219,27 @@ func TestALeaseWithoutATermIsFreed(t *testing.T) {
 		if _, err := first.Campaign(t.Context(), 0, shardA); !errors.Is(err, storetest.ErrInjected) {
 			t.Errorf("campaign returned %v", err)
 		}
-		time.Sleep(time.Minute) // beats that had begun before fail
+		time.Sleep(time.Minute) // heartbeats that had begun before fail
 		if _, err := conn.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 			t.Fatal(err)
 		}
 		freed := time.Now()
 		elect(t, second, shardA)
 		if took := time.Since(freed); took > 5*time.Second {
-			t.Errorf("the lease was had after %v", took)
+			t.Errorf("the lease was taken after %v", took)
 		}
 	})
 }
 
-// A lease that is being taken is nobody else's: beats meanwhile leave it alone.
-func TestABeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
+// Heartbeats do not free a lease that is being taken.
+func TestAHeartbeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		store := s.open()
 		slow := func(p storetest.Point, write func() error) error {
 			err := write()
 			if p == storetest.PointCampaign {
-				time.Sleep(3 * time.Second) // three beats between its writing and its taker's notice of that
+				time.Sleep(3 * time.Second) // three heartbeats between the write and its return
 			}
 			return err
 		}
@@ -253,7 +251,7 @@ func TestABeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
 	})
 }
 
-// Close frees what was led, at once, and ends what was under way.
+// Close frees leaderships at once, and ends calls under way.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -295,8 +293,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// A holder that commits nothing learns all the same that its lease is
-// another's.
+// A holder that commits nothing learns nevertheless that it has lost its lease.
 func TestIdleHolderLearns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -305,7 +302,7 @@ func TestIdleHolderLearns(t *testing.T) {
 		lost := time.Now()
 		over(t, term)
 		if after := time.Since(lost); after > 2*time.Second {
-			t.Errorf("the holder learned after %v", after)
+			t.Errorf("the holder learned of it after %v", after)
 		}
 		if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrLeadershipLost) {
 			t.Errorf("the term ended with %v", cause)

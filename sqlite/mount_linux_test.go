@@ -16,8 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// A file that is mounted without its folder is refused: what SQLite keeps
-// beside it would lie elsewhere.
+// A file that is mounted without its folder is refused: the files that SQLite
+// keeps beside it would lie elsewhere.
 func TestMountedByItself(t *testing.T) {
 	path := inFolder(t)
 	makeStore(t, path)
@@ -42,8 +42,7 @@ func mountedByItself(path string) error {
 	return wantError(err, nil, "mount its folder")
 }
 
-// inNamespace plays a role where it may mount what it likes, and nobody else
-// sees that.
+// inNamespace plays a role in a mount namespace of its own.
 func inNamespace(t *testing.T, role, path string) {
 	t.Helper()
 	cmd := play(t, role, path)
@@ -64,8 +63,7 @@ func inNamespace(t *testing.T, role, path string) {
 // bindMount shows a file in a second place.
 func bindMount(path, at string) error { return unix.Mount(path, at, "", unix.MS_BIND, "") }
 
-// On a full disk a commit is to be tried again, and a stop is in order and
-// quick.
+// On a full disk a commit returns ErrRetryLater, and a stop is clean and quick.
 func TestStopOnAFullDisk(t *testing.T) {
 	inNamespace(t, "full disk", inFolder(t))
 }

@@ -201,9 +201,11 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 				continue
 			}
 			if key.Epoch >= current && !stored.Position.Ended {
-				return fmt.Errorf("remove position of %s: it is not marked ended: %w", key.Shard, gerritstream.ErrConflict)
+				return fmt.Errorf("remove position of %s: it is not marked ended: %w",
+					key.Shard, gerritstream.ErrConflict)
 			}
-			if err := tx.exec(`DELETE FROM positions WHERE epoch = ? AND shard = ?`, key.Epoch, string(key.Shard)); err != nil {
+			err = tx.exec(`DELETE FROM positions WHERE epoch = ? AND shard = ?`, key.Epoch, string(key.Shard))
+			if err != nil {
 				return err
 			}
 			removed++

@@ -25,7 +25,7 @@ func setTo(pos gerritstream.Position) func(*gerritstream.StoredPosition) (gerrit
 	return func(*gerritstream.StoredPosition) (gerritstream.Position, error) { return pos, nil }
 }
 
-// What fails half-way through a transaction leaves nothing of it.
+// A transaction that fails half-way leaves no trace.
 func TestOperatorWritesAllOrNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -36,13 +36,13 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 
 		s.say(`CREATE TRIGGER kept BEFORE DELETE ON dead_letters WHEN old.seq = '2' BEGIN SELECT RAISE(ABORT, 'kept'); END`)
 		if err := o.RedriveDeadLetter(t.Context(), gerritstream.Entry{ID: e.ID, Shard: shardA, Seq: "2"}); err == nil {
-			t.Error("the retry succeeded")
+			t.Error("the redrive succeeded")
 		}
 		if n, err := o.DropDeadLetters(t.Context(), []gerritstream.EventID{d.ID, e.ID}); err == nil || n != 0 {
 			t.Errorf("%d dropped, error %v", n, err)
 		}
-		if queued, aside := len(s.entries()), len(s.deadLetters()); queued != 0 || aside != 2 {
-			t.Errorf("%d entries and %d dead letters, want 0 and 2", queued, aside)
+		if queued, dead := len(s.entries()), len(s.deadLetters()); queued != 0 || dead != 2 {
+			t.Errorf("%d entries and %d dead letters, want 0 and 2", queued, dead)
 		}
 
 		s.say(`CREATE TRIGGER fixed BEFORE UPDATE ON positions WHEN new.position LIKE '%"7"%' BEGIN SELECT RAISE(ABORT, 'fixed'); END`)
@@ -54,8 +54,7 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 	})
 }
 
-// An operator changes what it is told to, and nothing else: it is no member,
-// and leaves no mark.
+// An operator changes only what it is asked to: it is not a process of the file.
 func TestOperatorIsNoMember(t *testing.T) {
 	s := newShared(t)
 	o := openOperator(t, s.path)
@@ -67,8 +66,8 @@ func TestOperatorIsNoMember(t *testing.T) {
 	}
 }
 
-// An operator waits a while for whoever writes, and then says that nothing was
-// written.
+// An operator waits a while for another writer, and then reports that nothing
+// was written.
 func TestOperatorWaitsForWriters(t *testing.T) {
 	s := newShared(t)
 	o := openOperator(t, s.path)
@@ -85,7 +84,7 @@ func TestOperatorWaitsForWriters(t *testing.T) {
 	must(t, o.SetPosition(t.Context(), 0, shardA, setTo(position("1"))))
 }
 
-// Only a store that is there is opened.
+// Only an existing store is opened.
 func TestOperatorOpensWhatIsThere(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "store.db")
 	if _, err := sqlite.OpenOperator(t.Context(), missing); !errors.Is(err, os.ErrNotExist) {

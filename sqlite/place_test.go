@@ -15,8 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// losses are the ways in which a database can be taken away under an open
-// store. Each says what the error names.
+// losses are the ways in which an open store can lose its database, each with
+// what the error says.
 var losses = map[string]struct {
 	take func(t *testing.T, path string)
 	says string
@@ -57,22 +57,22 @@ func inFolder(t *testing.T) string {
 	return path
 }
 
-// What is taken away under an open store ends its terms within a beat, and
-// everything that waits or comes, with what happened.
+// Losing its database ends an open store's terms within a heartbeat, and every
+// call that waits or comes, with what happened.
 func TestTakenAway(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				path := inFolder(t)
 				store := openWith(t, sqlite.Config{Path: path})
-				announce(t, store)
+				advertise(t, store)
 				term := elect(t, store, shardA)
-				seen := muster(t, store)
+				seen := groupState(t, store)
 				errs := make(chan error, 3)
 				go func() { _, err := store.Campaign(t.Context(), 0, shardA); errs <- err }()
 				go func() { errs <- store.WaitEnded(t.Context(), 0, shardA) }()
 				go func() { _, err := store.WaitGroupChange(t.Context(), seen); errs <- err }()
-				wait(t, 1100*time.Millisecond) // no beat is under way
+				wait(t, 1100*time.Millisecond) // no heartbeat is under way
 				loss.take(t, path)
 				taken := time.Now()
 				select {
@@ -87,7 +87,7 @@ func TestTakenAway(t *testing.T) {
 				_, inspected := store.Inspect(t.Context())
 				for _, err := range []error{context.Cause(term.Context()), <-errs, <-errs, <-errs, positions, inspected} {
 					if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), loss.says) {
-						t.Errorf("%v is not said to be gone because %q", err, loss.says)
+						t.Errorf("%v does not say that the store is gone because %q", err, loss.says)
 					}
 				}
 			})
@@ -95,14 +95,14 @@ func TestTakenAway(t *testing.T) {
 	}
 }
 
-// A commit behind the loss is not said to be durable, though no beat has
-// noticed the loss yet; and what lies there now is left alone.
+// A commit after the loss is not confirmed, even if no heartbeat has noticed the
+// loss yet; and the file that has taken the place is left alone.
 func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				path := inFolder(t)
-				store := openWith(t, sqlite.Config{Path: path, LeaseTTL: time.Hour}) // the next beat is far away
+				store := openWith(t, sqlite.Config{Path: path, LeaseTTL: time.Hour}) // the next heartbeat is far away
 				term := elect(t, store, shardA)
 				must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 				loss.take(t, path)
@@ -120,8 +120,8 @@ func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	}
 }
 
-// A store named by a link is kept where the link leads, and notices that it
-// leads elsewhere.
+// A store named by a link is kept where the link leads, and notices when the link
+// is changed.
 func TestLinkToTheFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := inFolder(t)
@@ -145,8 +145,8 @@ func TestLinkToTheFile(t *testing.T) {
 	})
 }
 
-// A database made read-only under an open store ends it; a new start says what
-// is wrong. Nothing is read-only for root, so that another user tries.
+// An open store whose database becomes read-only ends, and a new start reports
+// what is wrong. Nothing is read-only for root, so another user tries.
 func TestMadeReadOnly(t *testing.T) {
 	asAnother(t, "made read-only", inFolder(t))
 }
@@ -182,8 +182,7 @@ func madeReadOnly(path string) error {
 	return wantError(err, os.ErrPermission, "no write access to")
 }
 
-// A copy that lost WAL mode gets it back before anything is written to it;
-// where that cannot be, it is refused.
+// A copy that lost WAL mode gets it back before anything is written to it.
 func TestCopyInAnotherJournalMode(t *testing.T) {
 	path := inFolder(t)
 	makeStore(t, path)
@@ -202,8 +201,8 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	}
 }
 
-// A folder that is missing is made, and said to be; one above it is not: it may
-// be where a volume is to be mounted. Nor is what a link leads to.
+// A missing folder is made, and logged. One above it is not made: it may be where
+// a volume is to be mounted. Nor is the target of a link.
 func TestMissingFolders(t *testing.T) {
 	folder := t.TempDir()
 	var log recorder

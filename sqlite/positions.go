@@ -10,7 +10,9 @@ import (
 )
 
 // readPosition reads one position. ok is false when there is none.
-func readPosition(ctx context.Context, q querier, epoch int, shard gerritstream.ShardID) (pos gerritstream.Position, ok bool, err error) {
+func readPosition(
+	ctx context.Context, q querier, epoch int, shard gerritstream.ShardID,
+) (pos gerritstream.Position, ok bool, err error) {
 	var raw []byte
 	ok, err = get(ctx, q, []any{&raw}, `SELECT position FROM positions WHERE epoch = ? AND shard = ?`, epoch, shard)
 	if ok {
@@ -44,6 +46,8 @@ func (s *Store) Positions(ctx context.Context, epoch int) (map[gerritstream.Shar
 }
 
 // Checkpoints implements gerritstream.Store: no foreign leader uses this file.
-func (s *Store) Checkpoints(context.Context, []gerritstream.ShardID) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
+func (s *Store) Checkpoints(
+	context.Context, []gerritstream.ShardID,
+) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
 	return nil, nil
 }

@@ -41,12 +41,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// childTTL is short, and longer than a busy machine keeps a process from
-// running.
+// childTTL is short, but longer than a busy machine pauses a process.
 const childTTL = 2 * time.Second
 
-// child leads whenever it can, committing one record after the other, and tells
-// its terms, until its input ends.
+// child leads whenever it can, commits one record after the other, and prints its
+// terms, until its input ends.
 func child(path string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -63,15 +62,15 @@ func child(path string) error {
 		}
 	}
 	// SQLite's lock is not fair: on a busy machine others may keep it. Then the
-	// lease runs out.
+	// lease expires.
 	if err := store.Close(context.Background()); !errors.Is(err, gerritstream.ErrRetryLater) {
 		return err
 	}
 	return nil
 }
 
-// lead leads for one term. Each record's id has the term in it: a record that
-// two terms commit is then there twice.
+// lead leads for one term. Each record's id includes the term, so that a record
+// which two terms commit is stored twice.
 func lead(ctx context.Context, store *sqlite.Store) error {
 	term, err := store.Campaign(ctx, 0, shardA)
 	if err != nil {
@@ -107,7 +106,7 @@ type fleet struct {
 	readers  sync.WaitGroup
 }
 
-// line is what a child said.
+// line is what a child printed.
 type line struct {
 	pid  int
 	word string
@@ -118,7 +117,7 @@ type line struct {
 func (f *fleet) add() {
 	f.t.Helper()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
-	// They do not linger under the race detector.
+	// Under the race detector, they exit at once.
 	cmd.Env = append(os.Environ(), childPath+"="+f.path, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
@@ -137,8 +136,8 @@ func (f *fleet) add() {
 	})
 }
 
-// next waits until a child says a word, or has said it while something else was
-// waited for, and returns what it said.
+// next waits until a child prints a line with a word, unless one has already, and
+// returns the line.
 func (f *fleet) next(word string, says func(line) bool) line {
 	f.t.Helper()
 	for _, l := range f.said {
@@ -164,23 +163,23 @@ func (f *fleet) next(word string, says func(line) bool) line {
 	}
 }
 
-// leads waits for a leader in a term behind a given one.
+// leads waits for a leader in a term after a given one.
 func (f *fleet) leads(after uint64) line {
 	f.t.Helper()
 	return f.next("leads", func(l line) bool { return l.term > after })
 }
 
-// kill ends a child without a word.
+// kill kills a child.
 func (f *fleet) kill(pid int) {
 	f.t.Helper()
 	cmd := f.children[pid]
 	must(f.t, cmd.Process.Kill())
-	_ = cmd.Wait() // it says that it was killed
+	_ = cmd.Wait() // returns that it was killed
 	delete(f.children, pid)
 	delete(f.inputs, pid)
 }
 
-// dismiss has a child stop by itself.
+// dismiss has a child stop in order.
 func (f *fleet) dismiss(pid int) {
 	f.t.Helper()
 	must(f.t, f.inputs[pid].Close())
@@ -192,8 +191,8 @@ func (f *fleet) dismiss(pid int) {
 }
 
 // Processes of one host share the file. Whatever happens to a leader (killed,
-// stopped and continued, dismissed), another goes on; a stopped one that goes
-// on commits nothing; and in the end each record is there once, in order.
+// stopped and continued, dismissed), another takes over; a stopped one that
+// continues commits nothing; and in the end each record is stored once, in order.
 func TestProcesses(t *testing.T) {
 	f := &fleet{
 		t: t, path: filepath.Join(t.TempDir(), "store.db"), lines: make(chan line, 1000),
@@ -236,14 +235,14 @@ func (f *fleet) stopAndContinue(leader line) line {
 	must(f.t, syscall.Kill(leader.pid, syscall.SIGCONT))
 	ended := f.next("ended", func(l line) bool { return l.pid == leader.pid && l.term == leader.term })
 	if !strings.Contains(ended.text, gerritstream.ErrLeadershipLost.Error()) {
-		f.t.Errorf("a process that was stopped says %q", ended.text)
+		f.t.Errorf("a process that was stopped printed %q", ended.text)
 	}
 	return next
 }
 
-// stop stops a child at a moment at which it has not got the file's write lock:
-// a process that is frozen with it holds everybody up until it goes on or dies,
-// as SQLite will have it.
+// stop stops a child at a moment at which it does not hold the file's write lock:
+// with SQLite, a process that is frozen with the lock blocks everybody until it
+// continues or dies.
 func (f *fleet) stop(pid int) {
 	f.t.Helper()
 	db, err := sql.Open("sqlite", f.path+"?_pragma=busy_timeout(100)")
@@ -251,7 +250,7 @@ func (f *fleet) stop(pid int) {
 	defer db.Close()
 	for range 1000 {
 		must(f.t, syscall.Kill(pid, syscall.SIGSTOP))
-		// A thread that runs on the other processor goes on for a moment yet,
+		// A thread that runs on the other processor continues for a moment,
 		// long enough to take the lock.
 		var status syscall.WaitStatus
 		if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
@@ -261,13 +260,13 @@ func (f *fleet) stop(pid int) {
 			return
 		}
 		must(f.t, syscall.Kill(pid, syscall.SIGCONT))
-		for !lockFree(f.t, db) { // it gets to run until it has let go
+		for !lockFree(f.t, db) { // it runs until it has released the lock
 		}
 	}
-	f.t.Fatal("the process never lets go of the file")
+	f.t.Fatal("the process never releases the file")
 }
 
-// lockFree has the file's write lock for a moment, or says that others keep it.
+// lockFree reports whether the file's write lock can be taken.
 func lockFree(t *testing.T, db *sql.DB) bool {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
@@ -278,7 +277,7 @@ func lockFree(t *testing.T, db *sql.DB) bool {
 }
 
 // checkHistory checks that records 1 to the stored position are there, each
-// once, in order, under terms that only grow.
+// once and in order.
 func checkHistory(t *testing.T, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)

@@ -37,27 +37,18 @@ type Event struct {
 // OpenReader opens a file that is there. The error is one line that says what
 // is wrong and what to do.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
-	r, err := openReader(ctx, path)
+	r := &Reader{}
+	var err error
+	if r.path, err = existing(path); err == nil {
+		r.info, err = os.Stat(r.path)
+	}
+	if err == nil {
+		r.db, err = openExisting(ctx, r.path, dsn(r.path, "ro", "query_only(1)"))
+	}
 	if err != nil {
 		return nil, openError("read store", path, err)
 	}
 	return r, nil
-}
-
-func openReader(ctx context.Context, path string) (*Reader, error) {
-	path, err := existing(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	db, err := openExisting(ctx, path, dsn(path, "ro", "query_only(1)"))
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{db: db, path: path, info: info}, nil
 }
 
 // existing returns the absolute path, without links, of a file that is there.
@@ -162,28 +153,20 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error
 				}
 				after = e.Number
 			}
-			if err := r.pause(ctx); err != nil {
-				yield(Event{}, fmt.Errorf("follow events of %s: %w", r.path, err))
+			var end error
+			if !storekit.Sleep(ctx, followEvery) {
+				end = context.Cause(ctx)
+			} else if info, err := os.Stat(r.path); errors.Is(err, os.ErrNotExist) {
+				end = fmt.Errorf("%w: the file was removed while it was read", gerritstream.ErrStoreGone)
+			} else if err == nil && !os.SameFile(info, r.info) {
+				end = fmt.Errorf("%w: the file was replaced by another while it was read", gerritstream.ErrStoreGone)
+			}
+			if end != nil {
+				yield(Event{}, fmt.Errorf("follow events of %s: %w", r.path, end))
 				return
 			}
 		}
 	}
-}
-
-// pause waits until it is time to look again. If the file has been replaced,
-// nothing will come any more: that is an error.
-func (r *Reader) pause(ctx context.Context) error {
-	if !storekit.Sleep(ctx, followEvery) {
-		return context.Cause(ctx)
-	}
-	info, err := os.Stat(r.path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%w: the file was removed while it was read", gerritstream.ErrStoreGone)
-	case err == nil && !os.SameFile(info, r.info):
-		return fmt.Errorf("%w: the file was replaced by another while it was read", gerritstream.ErrStoreGone)
-	}
-	return nil
 }
 
 // page reads the next events. A file of an older version has no attributes.
@@ -222,8 +205,9 @@ func scanEvent(rows *sql.Rows) (event Event, err error) {
 	var arrived, queued int64
 	var created sql.NullInt64
 	e := &event.Entry
-	if err := rows.Scan(&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project, &e.Event.Ref,
-		&e.Event.Change, &created, &queued, &e.Payload, &attributes); err != nil {
+	err = rows.Scan(&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project,
+		&e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes)
+	if err != nil {
 		return event, err
 	}
 	copy(e.ID[:], id)

@@ -10,7 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// What a reader holds is bounded by bytes, whatever the size of the events.
+// What a reader holds in memory is bounded in bytes, whatever the size of the
+// events.
 func TestPagesOfAReaderAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	store, err := Open(t.Context(), Config{Path: path})
@@ -54,8 +55,8 @@ func TestPagesOfAReaderAreBounded(t *testing.T) {
 	}
 }
 
-// A file of an older version is read as it is, and with attributes once it has
-// been brought up to date.
+// A file of an older version is read as it is, and with attributes after its
+// migration.
 func TestReaderOfAnOlderVersion(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	makeOld(t, path, attributesSince-1)

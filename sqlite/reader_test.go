@@ -16,7 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// Everything that is known of an event is read back, whatever its bytes, from a
+// All that is known of an event is read back, whatever its bytes, from a given
 // place on.
 func TestReaderReadsBack(t *testing.T) {
 	s := newShared(t)
@@ -63,7 +63,7 @@ func TestReaderReadsBack(t *testing.T) {
 	}
 }
 
-// More events than one read takes come in order, while others are committed.
+// Events that do not fit into one read come in order, while more are committed.
 func TestReaderTails(t *testing.T) {
 	s := newShared(t)
 	term := elect(t, s.open(), shardA)
@@ -94,7 +94,7 @@ func TestReaderTails(t *testing.T) {
 	}
 }
 
-// Follow waits for what is queued later, ends with its context, and does so
+// Follow waits for events that are queued later, and ends with its context, or
 // when the caller breaks off.
 func TestReaderFollows(t *testing.T) {
 	s := newShared(t)
@@ -129,8 +129,8 @@ func TestReaderFollows(t *testing.T) {
 	}
 }
 
-// A file that is removed or replaced under a follower is told: nothing will
-// ever come in it.
+// A follower gets an error when its file is removed or replaced: no more events
+// will come.
 func TestFollowedFileIsGone(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"removed":  os.Remove,
@@ -156,8 +156,8 @@ func TestFollowedFileIsGone(t *testing.T) {
 	}
 }
 
-// Looking at a file that is not there makes none; a file in use, and one that
-// was left, can be looked at.
+// Inspecting a missing file does not make one. A file can be inspected in use and
+// after.
 func TestInspectFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	if _, err := sqlite.Inspect(t.Context(), path); !errors.Is(err, os.ErrNotExist) {

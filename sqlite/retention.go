@@ -93,7 +93,8 @@ func (w *sweeper) sweep() {
 	if differs(service, local) {
 		if !w.differed {
 			w.differed = true
-			s.log.Warn("clocks differ by more than an hour; not removing events", "local", local.UTC(), "service", service.UTC())
+			s.log.Warn("clocks differ by more than an hour; not removing events",
+				"local", local.UTC(), "service", service.UTC())
 		}
 		return
 	}
@@ -104,7 +105,7 @@ func (w *sweeper) sweep() {
 	}
 	if unread > 0 && !w.unread {
 		w.unread = true
-		s.log.Warn("removed events that no consumer had read", "events", unread, "retention", s.config.Retention.String())
+		s.log.Warn("removed unread events", "events", unread, "retention", s.config.Retention.String())
 	}
 	if err != nil && s.life.Err() == nil {
 		s.log.Warn("cannot remove expired events", "err", err)

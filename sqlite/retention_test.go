@@ -12,8 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// sweeping is a store with a retention of an hour, one of whose clocks can be
-// put wrong, and its leader.
+// sweeping is a store with a retention of an hour, whose local clock can be set
+// wrong, and its leader.
 type sweeping struct {
 	*shared
 	t     *testing.T
@@ -35,8 +35,7 @@ func newSweeping(t *testing.T) *sweeping {
 	return w
 }
 
-// commit queues so many events that have just arrived, and tells the service's
-// time.
+// commit queues n events that have just arrived, with the service's time.
 func (w *sweeping) commit(n int) {
 	w.t.Helper()
 	c := gerritstream.Commit{Position: position("1"), Now: time.Now()}
@@ -60,7 +59,7 @@ func (w *sweeping) expect(queue, expired int64) gerritstream.Inspection {
 	return in
 }
 
-// Events go when their time is over, not before, and are counted; dead letters
+// Events are removed when they expire, not before, and are counted. Dead letters
 // stay.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -84,8 +83,8 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// A local clock that is wrong, or was when an event was queued, removes
-// nothing: neither put right nor put wrong.
+// A local clock that is wrong, or was when an event was queued, removes nothing,
+// neither when it is corrected nor when it goes wrong.
 func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	const day = 24 * time.Hour
 	for name, off := range map[string]time.Duration{"behind": -10 * day, "ahead": 10 * day, "two hours ahead": 2 * time.Hour} {
@@ -104,9 +103,9 @@ func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 				wait(t, 10*time.Minute)
 				w.expect(150, 0)
 				wait(t, time.Hour)
-				w.expect(150, 0) // their time is over, and the clocks contradict each other
+				w.expect(150, 0) // they have expired, and the clocks contradict each other
 				if n := strings.Count(w.log.String(), "not removing events"); n != 2 {
-					t.Errorf("it is said %d times that nothing is removed, want once for each time that the clock was wrong", n)
+					t.Errorf("logged %d times that nothing is removed, want once for each time that the clock was wrong", n)
 				}
 				w.off.Store(0)
 				wait(t, 2*time.Minute)
@@ -116,9 +115,9 @@ func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	}
 }
 
-// Whose time counts from its arrival or from its queueing, whichever is later:
-// a backlog is kept as long as what is new, and one process' wrong clock does
-// not shorten the time.
+// Retention counts from an event's arrival or its queueing, whichever is later: a
+// backlog is kept as long as new events are, and a process with a wrong clock does
+// not shorten that.
 func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -145,7 +144,8 @@ func TestRetentionWaitsForTheServicesTime(t *testing.T) {
 	})
 }
 
-// What no consumer was known to have read is counted apart, and said once.
+// Removed events that no consumer was known to have read are counted apart, and
+// logged once.
 func TestExpiredUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -168,13 +168,13 @@ func TestExpiredUnread(t *testing.T) {
 		if in := w.expect(0, 30); in.ExpiredUnread != 13 || !in.ExpiredUnreadAt.Equal(last) {
 			t.Errorf("%d unread, want 13; the last that a consumer missed at %v, want %v", in.ExpiredUnread, in.ExpiredUnreadAt, last)
 		}
-		if n := strings.Count(w.log.String(), "no consumer had read"); n != 1 {
-			t.Errorf("it is said %d times that events went unread", n)
+		if n := strings.Count(w.log.String(), "removed unread events"); n != 1 {
+			t.Errorf("logged %d times that events went unread", n)
 		}
 	})
 }
 
-// Between its transactions the sweep leaves room for those of others.
+// Between its transactions the sweep lets others write.
 func TestSweepLeavesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -190,7 +190,7 @@ func TestSweepLeavesRoom(t *testing.T) {
 	})
 }
 
-// Numbers do not come twice, not even after the newest events were removed: a
+// Numbers are not reused, not even after the newest events were removed: a
 // reader's place stays valid.
 func TestNumbersAreNotReused(t *testing.T) {
 	s := newShared(t)

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// roles are what the test binary does as another process, by name: with a path,
-// and its result as its exit code.
+// roles are what the test binary does as another process, by name. The result
+// becomes its exit code.
 var roles = map[string]func(path string) error{}
 
 // childRole is the environment variable that gives the test binary a role, on
@@ -41,8 +41,8 @@ func asAnother(t *testing.T, role, path string) {
 	ends(t, cmd)
 }
 
-// play returns a call of the test binary in a role. A copy of it is called, for
-// others may not reach where it lies.
+// play returns a call of the test binary in a role. It calls a copy, since other
+// users may not reach the original.
 func play(t *testing.T, role, path string) *exec.Cmd {
 	t.Helper()
 	binary, err := os.ReadFile(os.Args[0])
@@ -65,7 +65,7 @@ func ends(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// wantError reports how an error is not what it should be.
+// wantError returns an error unless err has the text and is the target.
 func wantError(err, is error, says string) error {
 	if err == nil || !strings.Contains(err.Error(), says) || is != nil && !errors.Is(err, is) {
 		return fmt.Errorf("the error is %q, want %q, as %v", fmt.Sprint(err), says, is)

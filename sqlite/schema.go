@@ -167,8 +167,8 @@ func (s schema) check() error {
 	case s.application != applicationID && !s.empty():
 		return errors.New("it is another program's SQLite database: choose another file")
 	case s.version > len(migrations):
-		return fmt.Errorf("it has schema version %d, this program knows up to %d (%w): run the newer version, or choose another file",
-			s.version, len(migrations), gerritstream.ErrNewerFormat)
+		return fmt.Errorf("it has schema version %d, this program knows up to %d (%w): run the newer version, "+
+			"or choose another file", s.version, len(migrations), gerritstream.ErrNewerFormat)
 	}
 	return nil
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// A file of each older version is brought up to date with what it holds, and
-// works.
+// A file of each older version is migrated with what it holds, and works.
 func TestMigrations(t *testing.T) {
 	for version := 1; version < len(migrations); version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// lock keeps everybody else from writing until the test ends.
+// lock prevents all others from writing until the test ends.
 func (s *shared) lock() {
 	s.t.Helper()
 	conn, err := s.raw.Conn(s.t.Context())
@@ -27,8 +27,8 @@ func (s *shared) lock() {
 	})
 }
 
-// Another program's lock holds up a stop for no longer than its contexts allow,
-// and is no error of it.
+// Another program's lock delays a stop for no longer than its contexts allow, and
+// is not an error.
 func TestStopUnderALock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -39,7 +39,7 @@ func TestStopUnderALock(t *testing.T) {
 			terms = append(terms, elect(t, store, gerritstream.ShardID(fmt.Sprint(i))))
 		}
 		s.lock()
-		wait(t, 1500*time.Millisecond) // a beat waits for the lock
+		wait(t, 1500*time.Millisecond) // a heartbeat waits for the lock
 		began := time.Now()
 		var all sync.WaitGroup
 		for _, term := range terms {

@@ -49,9 +49,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, openError("open store", config.Path, err)
 	}
-	for _, run := range []func(){
-		s.writer.run, s.heartbeat.run, s.heartbeat.guard, s.watcher.run, (&sweeper{store: s}).run, (&walKeeper{store: s}).run,
-	} {
+	h, sweeper, wal := s.heartbeat, &sweeper{store: s}, &walKeeper{store: s}
+	for _, run := range []func(){s.writer.run, h.run, h.guard, s.watcher.run, sweeper.run, wal.run} {
 		s.running.Go(run)
 	}
 	return s, nil
@@ -70,7 +69,11 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.discards = storekit.NewDiscards(s.log)
 	s.writer = &writer{store: s, jobs: make(chan *job, maxGroup)}
-	s.heartbeat = newHeartbeat(s)
+	s.heartbeat = &heartbeat{
+		store: s, trust: config.LeaseTTL - config.LeaseTTL/5, wake: storekit.NewSignal(),
+		terms: map[gerritstream.ShardID]*term{}, taking: map[gerritstream.ShardID]uint64{},
+		tried: map[gerritstream.ShardID]uint64{},
+	}
 	s.liveness = &liveness{self: s.id, ttl: config.LeaseTTL}
 	s.watcher = &watcher{store: s, wake: storekit.NewSignal()}
 	if err = s.connect(ctx); err == nil {

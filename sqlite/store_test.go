@@ -16,7 +16,8 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// Each fault of a file is one line that says what is wrong and what to do.
+// Each fault of a file is reported in one line with what is wrong and what to
+// do.
 func TestOpenFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		make func(t *testing.T, path string)
@@ -78,7 +79,7 @@ func TestOpenFaults(t *testing.T) {
 				t.Errorf("%q is more than a line", err)
 			}
 			if tc.is != nil && !errors.Is(err, tc.is) {
-				t.Errorf("%q is no %q", err, tc.is)
+				t.Errorf("%q is not %q", err, tc.is)
 			}
 		})
 	}
@@ -116,8 +117,8 @@ func overwrite(t *testing.T, path string, offset int64, n int) {
 	must(t, f.Close())
 }
 
-// A file that is damaged where Open does not look ends what needs it, with the
-// same clear line.
+// Damage that Open does not see is reported in the same line by the calls that
+// meet it.
 func TestDamageFoundLater(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	makeStore(t, path)
@@ -137,7 +138,7 @@ func TestDamageFoundLater(t *testing.T) {
 	must(t, store.Reap())
 }
 
-// The file and what SQLite puts beside it are the owner's alone.
+// Only the owner has access to the file and what SQLite puts beside it.
 func TestModes(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "folder")
 	path := filepath.Join(folder, "odd name ? % #.db")
@@ -155,7 +156,7 @@ func TestModes(t *testing.T) {
 func TestWideModeIsWarnedAbout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	makeStore(t, path)
-	must(t, os.Chmod(path, 0o644)) //nolint:gosec // that is what is warned about
+	must(t, os.Chmod(path, 0o644)) //nolint:gosec // to be warned about
 	var log bytes.Buffer
 	openWith(t, sqlite.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if got := log.String(); !strings.Contains(got, "other users have access") || !strings.Contains(got, path) {
@@ -163,7 +164,7 @@ func TestWideModeIsWarnedAbout(t *testing.T) {
 	}
 }
 
-// Many that open a new file at once make it once.
+// A new file that many open at once is made once.
 func TestOpenAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	var wg sync.WaitGroup
@@ -187,8 +188,8 @@ func TestConfigFaultsAllAtOnce(t *testing.T) {
 	}
 }
 
-// What a commit returned nil for is on the disk: these settings promise it, and
-// no test that kills processes can show it.
+// A commit that returned nil is on the disk. These settings promise that; a test
+// that kills processes cannot show it.
 func TestDurable(t *testing.T) {
 	store := openWith(t, sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")})
 	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "page_size": "8192"} {

@@ -28,7 +28,7 @@ func TestStore(t *testing.T) {
 }
 
 // shared is one file, the stores opened on it, and a connection of its own to
-// look at it and tamper with it.
+// read and change it.
 type shared struct {
 	t    *testing.T
 	path string
@@ -104,8 +104,8 @@ func (s *shared) open() *sqlite.Store {
 	return store
 }
 
-// operator opens an operator whose writes suffer the faults that were asked
-// for. It is closed by whoever uses it.
+// operator opens an operator whose writes suffer the faults that were asked for.
+// The caller closes it.
 func (s *shared) operator() *sqlite.Operator {
 	s.t.Helper()
 	o, err := sqlite.OpenOperator(s.t.Context(), s.path)
@@ -129,7 +129,7 @@ func (s *shared) fault(p storetest.Point) storetest.Fault {
 	return queued[0]
 }
 
-// suffer has a fault befall a write.
+// suffer applies a fault to a write.
 func suffer(fault storetest.Fault, store *sqlite.Store, write func() error) error {
 	switch fault {
 	case storetest.Refuse:

@@ -16,7 +16,7 @@ import (
 // commit needs.
 const walLimit = 17 << 20
 
-// fill commits so many megabytes of events.
+// fill commits megabytes of events.
 func fill(t *testing.T, term gerritstream.Term, from, megabytes int) {
 	t.Helper()
 	for i := range megabytes {
@@ -34,9 +34,9 @@ func walSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// A reader that stays keeps the log from being carried over. It is said since
-// when, and the log is cut back once the reader has gone: by the next commits
-// or, without any, by a look at it.
+// A reader that stays keeps the log from being moved into the database. The store
+// shows since when, and the log is cut back once the reader has gone: by the next
+// commits or, without any, by a look at it.
 func TestLogIsBounded(t *testing.T) {
 	for name, idle := range map[string]bool{"by commits": false, "by a look": true} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestLogIsBounded(t *testing.T) {
 				if in.Log == nil || in.Log.Bytes < 24<<20 {
 					t.Fatalf("the log is %+v", in.Log)
 				}
-				if late := in.Log.HeldSince.Sub(began); late < 0 || late > 2*time.Minute { // it is called no older than it is
+				if late := in.Log.HeldSince.Sub(began); late < 0 || late > 2*time.Minute { // no older than it is
 					t.Errorf("the reader came at %v, the log is held since %v", began, in.Log.HeldSince)
 				}
 				must(t, reader.Rollback())
@@ -79,7 +79,7 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-// Of readers that come one after the other none is called older than it is.
+// Of successive readers, none is shown as older than it is.
 func TestTheOldestReaderIsNoOlderThanItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -102,8 +102,7 @@ func TestTheOldestReaderIsNoOlderThanItIs(t *testing.T) {
 	})
 }
 
-// Short reads that leave no gap between them do not keep the log from being cut
-// back either.
+// Short reads that overlap do not keep the log from being cut back either.
 func TestLogIsBoundedUnderReadersWithoutAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)

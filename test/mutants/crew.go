@@ -203,7 +203,7 @@ var crewMutants = []mutant{
 		file: "sqlite/election.go",
 		old:  "		if !stored[shard] {\n",
 		new:  "		if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {\n			return err\n		}\n		if shard != \"\" {\n",
-		pkg:  "./sqlite", tests: "TestAQuietCrewWritesNothing",
+		pkg:  "./sqlite", tests: "TestAQuietGroupWritesNothing",
 	},
 	{
 		name: "SQLite: the first candidate is not left the lease",
@@ -217,14 +217,14 @@ var crewMutants = []mutant{
 		file: "sqlite/election.go",
 		old:  "	if err := tx.exec(removeCandidate, t.store.id, t.shard); err != nil {\n		return err\n	}\n",
 		new:  "",
-		pkg:  "./sqlite", tests: "TestALeaderLeavesTheLine",
+		pkg:  "./sqlite", tests: "TestALeaderIsNoCandidate",
 	},
 	{
 		name: "SQLite: candidates of a closed process stay",
 		file: "sqlite/store.go",
 		old:  "			tx.exec(`DELETE FROM candidates WHERE process = ?`, s.id),\n",
 		new:  "",
-		pkg:  "./sqlite", tests: "TestACrewLeavesNothingBehind",
+		pkg:  "./sqlite", tests: "TestAGroupLeavesNothingBehind",
 	},
 	{
 		name: "SQLite: a dead process is a member for ever",

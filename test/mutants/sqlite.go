@@ -140,7 +140,7 @@ var sqliteMutants = []mutant{
 		file: "sqlite/commit.go",
 		old:  "		discarded, err = addDeadLetters(tx, c.DeadLetters, now.UnixMilli())\n		return err\n",
 		new:  "		more, err := addDeadLetters(tx, c.DeadLetters, now.UnixMilli())\n		discarded = append(discarded, more...)\n		return err\n",
-		pkg:  "./sqlite", tests: "TestDiscardedLettersAreCountedOnce",
+		pkg:  "./sqlite", tests: "TestDiscardedDeadLettersAreCountedOnce",
 	},
 	{
 		name: "SQLite: a commit has no limits",

@@ -221,7 +221,7 @@ var mutants = []mutant{
 		file: "sqlite/heartbeat.go",
 		old:  " || h.taking[shard] == number",
 		new:  "",
-		pkg:  "./sqlite", tests: "TestABeatLeavesALeaseThatIsBeingTaken",
+		pkg:  "./sqlite", tests: "TestAHeartbeatLeavesALeaseThatIsBeingTaken",
 	},
 	{
 		name: "SQLite: a lease is taken though its process has a heartbeat",
@@ -235,7 +235,7 @@ var mutants = []mutant{
 		file: "sqlite/heartbeat.go",
 		old:  "left <= 0 {",
 		new:  "left <= -time.Hour {",
-		pkg:  "./sqlite", tests: "TestTrustEndsWithoutBeats",
+		pkg:  "./sqlite", tests: "TestTrustEndsWithoutHeartbeats",
 	},
 	{
 		name: "a shard that is sent back with its parents does not wait for them",
