@@ -138,7 +138,7 @@ func (l *loader) apply(values map[string]given) {
 		for j, text := range v.texts {
 			err := s.value.set(text)
 			if s.IsList() && seen[text] {
-				err = fmt.Errorf("%q is there twice", text)
+				err = fmt.Errorf("%q is given twice", text)
 			}
 			seen[text] = true
 			for _, err := range each(err) {

@@ -289,7 +289,7 @@ F:12:16: poll_interval: 1ms is below the minimum of 200ms
 F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?
 F:15:10: filter.types: expected a list, as in [one, two]
 F:16:10: filter.refs: expected a single value
-F:17:17: sinks: "stdout" is there twice
+F:17:17: sinks: "stdout" is given twice
 F:17:25: sinks: "kafka" is unknown; there is only stdout
 F:18:6: log: expected keys and values here, as in "connection: gerrit"
 F:19:1: only plain keys are understood here

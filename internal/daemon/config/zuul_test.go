@@ -217,14 +217,14 @@ func TestZuulConfChoice(t *testing.T) {
 Z:5:1: stream: "a b" is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'`},
 		{"ZooKeeper", "[zookeeper]\nhosts=zk:x,/a/..\nsession_timeout=0.5\ntls_cert=/dev/null\n[gerrit]\naws_kinesis_region=r\n", nil,
 			`Z:2:1: [zookeeper] hosts: "zk:x": the port is not a number from 1 to 65535
-Z:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
+Z:2:1: [zookeeper] hosts: a server is missing before or after a comma
 Z:2:1: [zookeeper] hosts: the chroot "/a/.." has a relative part
 Z:3:1: zookeeper.session_timeout: 500ms is below the minimum of 1s`},
 		{"certificate without key", "[zookeeper]\nhosts=zk\ntls_cert=/dev/null\ntls_ca=/no/such/file\n[gerrit]\naws_kinesis_region=r\n", nil,
 			`Z:3:1: zookeeper.tls.cert: given without zookeeper.tls.key; TLS needs all of zookeeper.tls.cert, zookeeper.tls.key, zookeeper.tls.ca
 Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
-		{"not ConfigParser's", "zookeeper:\n  hosts: zk\n", nil, "Z:1:1: no [section] stands above this line"},
-		{"twice", several + "[zookeeper]\n", nil, "Z:12:1: [zookeeper] is there already, at line 1"},
+		{"not ConfigParser's", "zookeeper:\n  hosts: zk\n", nil, "Z:1:1: a line before the first [section]"},
+		{"twice", several + "[zookeeper]\n", nil, "Z:12:1: [zookeeper] is already defined at line 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestZuulConfAndFile(t *testing.T) {
 	want := []string{
 		"F:3:9: memory: 1 is below the minimum of 64MiB",
 		`F:24:8: admin: "x" is not an address such as 127.0.0.1:9419, nor off`,
-		"Z:12:1: [connection ssh] is there already, at line 10",
+		"Z:12:1: [connection ssh] is already defined at line 10",
 		`--log-level: log.level: "x" is not one of debug, info, warn, error`,
 	}
 	if strings.Compare(file, zuul) > 0 { // the folders' names are made up

@@ -1,6 +1,7 @@
 package zuulconf
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,7 +9,7 @@ import (
 	"strings"
 )
 
-// The names of keys that a configuration has to look up in At.
+// Keys of a connection, to look up in At.
 const (
 	KeyRegion      = "aws_kinesis_region"
 	KeyStream      = "aws_kinesis_stream"
@@ -17,46 +18,38 @@ const (
 	KeyReplication = "replication_timeout"
 )
 
-// defaultStream is the stream that Zuul follows when none is named.
-const defaultStream = "gerrit"
+const (
+	defaultStream = "gerrit" // the stream that Zuul follows when none is named
+	legacySection = "gerrit" // a connection's section without the word, from the days when there was only one
+)
 
-// Connection is a connection of Zuul's that gets its events from Kinesis.
+// Connection is a connection of Zuul that gets its events from Kinesis.
 type Connection struct {
-	Name    string // without quotes; of a [gerrit] section, as old files have it, "gerrit"
-	Section string // as it stands in the file: "connection gerrit"
-	Place   Place  // of the section
-	Region  string
-	Stream  string
-
-	// AccessKey and SecretKey are both given, or neither. As in Zuul, a secret
-	// without a key's id counts for nothing.
-	AccessKey Secret
-	SecretKey Secret
-
-	// Replication: Zuul waits for replication, and wants to see the events that
-	// tell of it.
-	Replication bool
-
-	At map[string]Place // where each key stands, by its name in the file
+	Name        string // without quotes; "gerrit" for a [gerrit] section, as in old files
+	Section     string // as in the file: "connection gerrit"
+	Place       Place  // of the section
+	Region      string
+	Stream      string
+	AccessKey   Secret // with SecretKey, or neither; as in Zuul, a secret without a key's id is ignored
+	SecretKey   Secret
+	Replication bool             // Zuul waits for replication and needs its events
+	At          map[string]Place // the places of the keys, by name
 }
 
-// Secret is a text that does not appear where something is printed. Convert it
-// to a string to use it.
+// Secret is a text that is never printed. Convert it to a string to use it.
 type Secret string
 
-// Format implements [fmt.Formatter]: whatever the verb, nothing of the text is
-// written.
+// Format writes nothing of the text, whatever the verb.
 func (s Secret) Format(f fmt.State, _ rune) {
 	if s != "" {
-		_, _ = io.WriteString(f, "xxxxx") // as the formatter of any text
+		_, _ = io.WriteString(f, "xxxxx")
 	}
 }
 
-// LogValue implements [slog.LogValuer].
+// LogValue keeps the text out of logs.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }
 
-// MarshalText implements [encoding.TextMarshaler]; JSON has nothing of the text
-// either.
+// MarshalText keeps the text out of JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(fmt.Sprint(s)), nil }
 
 // Connections returns the names of all connections of any kind, in the file's
@@ -74,11 +67,7 @@ func (f *File) Connections() []string {
 	return names
 }
 
-// legacySection is a connection without the word, of the days when there was
-// one.
-const legacySection = "gerrit"
-
-// connectionName returns the name of a connection by that of its section.
+// connectionName returns the name of the connection in a section.
 func connectionName(section string) (name string, ok bool) {
 	const word = "connection "
 	if len(section) < len(word) || !strings.EqualFold(section[:len(word)], word) {
@@ -91,8 +80,8 @@ func connectionName(section string) (name string, ok bool) {
 	return name, true
 }
 
-// connection returns a connection's section. Of several the last counts, as it
-// does in Zuul; nil: there is none.
+// connection returns a connection's section, the last of several as in Zuul;
+// nil: there is none.
 func (f *File) connection(name string) *section {
 	for _, s := range slices.Backward(f.sections) {
 		if n, ok := connectionName(s.name); ok && n == name {
@@ -107,11 +96,10 @@ func (f *File) connection(name string) *section {
 
 // KinesisConnections returns the names of the connections that get their events
 // from Kinesis, in the file's order: those of Zuul's gerrit driver that have an
-// aws_kinesis_region. Its error joins a *Fault for each where that cannot be
-// told.
+// aws_kinesis_region. Its error joins a *Fault for each that cannot be read.
 func (f *File) KinesisConnections() ([]string, error) {
 	var names []string
-	var all faults
+	var all []error
 	for _, name := range f.Connections() {
 		r := reader{file: f, section: f.connection(name), at: map[string]Place{}}
 		if r.region() != "" {
@@ -119,7 +107,7 @@ func (f *File) KinesisConnections() ([]string, error) {
 		}
 		all = append(all, r.faults...)
 	}
-	return names, all.err()
+	return names, errors.Join(all...)
 }
 
 // region returns the region of a connection's stream; "": it does not get its
@@ -130,14 +118,13 @@ func (r *reader) region() string {
 		return ""
 	}
 	if driver, ok := r.text("driver"); ok && driver != "gerrit" && r.section.name != legacySection {
-		return "" // it has the key from [DEFAULT]
+		return "" // the key comes from [DEFAULT]
 	}
 	return region
 }
 
 // Kinesis reads a connection; nil: there is none of that name, or it does not
-// get its events from Kinesis. Its error joins a *Fault for each key that is
-// wrong.
+// get its events from Kinesis. Its error joins a *Fault for each invalid key.
 func (f *File) Kinesis(name string) (*Connection, error) {
 	s := f.connection(name)
 	if s == nil {
@@ -146,11 +133,11 @@ func (f *File) Kinesis(name string) (*Connection, error) {
 	r := reader{file: f, section: s, at: map[string]Place{}}
 	c := &Connection{Name: name, Section: s.name, Place: s.place, Region: r.region(), Stream: defaultStream}
 	if c.Region == "" {
-		return nil, r.faults.err()
+		return nil, errors.Join(r.faults...)
 	}
 	if stream, ok := r.text(KeyStream); ok {
 		if c.Stream = stream; stream == "" {
-			r.fault(KeyStream, "it is empty; without the key the stream is %q", defaultStream)
+			r.fault(KeyStream, "empty; without the key the stream is %q", defaultStream)
 		}
 	}
 	r.keys(c)
@@ -162,11 +149,11 @@ func (f *File) Kinesis(name string) (*Connection, error) {
 		c.Replication = timeout > 0
 	}
 	c.At = r.at
-	return c, r.faults.err()
+	return c, errors.Join(r.faults...)
 }
 
-// keys reads the key that Zuul signs its requests with, if it has one of its
-// own.
+// keys reads the key that Zuul signs its requests with, if the connection has
+// one.
 func (r *reader) keys(c *Connection) {
 	known := len(r.faults)
 	c.AccessKey = r.secret(KeyAccess)
@@ -177,10 +164,10 @@ func (r *reader) keys(c *Connection) {
 	switch {
 	case len(r.faults) > known:
 	case c.SecretKey == "":
-		r.fault(KeyAccess, "it is given without %s", KeySecret)
+		r.fault(KeyAccess, "given without %s", KeySecret)
 	case strings.ContainsFunc(string(c.AccessKey), isSpace):
-		r.fault(KeyAccess, "it is more than one word")
+		r.fault(KeyAccess, "more than one word")
 	case strings.ContainsFunc(string(c.SecretKey), isSpace):
-		r.fault(KeySecret, "it is more than one word")
+		r.fault(KeySecret, "more than one word")
 	}
 }

@@ -12,28 +12,22 @@ const (
 	maxValue      = 1 << 20 // ours, in bytes
 )
 
-// value is what a key of a section says, with what it refers to filled in.
-type value struct {
-	text  string
-	place Place
-	there bool // the section, or [DEFAULT], has the key
-}
-
-// get returns a key's value. Its fault quotes names of keys, but nothing of the
-// value, and for a secret not even those.
-func (f *File) get(s *section, key string, secret bool) (value, *Fault) {
-	e, ok := f.raw(s, key)
+// get returns a key's value with its references resolved; ok is false if
+// neither the section nor [DEFAULT] has the key. The fault quotes names of keys
+// but nothing of the value, and for a secret not even those.
+func (f *File) get(s *section, key string, secret bool) (e entry, ok bool, fault *Fault) {
+	e, ok = f.raw(s, key)
 	if !ok {
-		return value{}, nil
+		return e, false, nil
 	}
 	i := interpolation{file: f, section: s}
 	if problem := i.expand(e.text, 1); problem != "" {
 		if secret {
-			problem = "a reference in it leads nowhere, or a percent sign is not written as %%"
+			problem = "it has an unknown reference, or a percent sign that is not written as %%"
 		}
-		return value{}, f.fault(e.place, "[%s] %s: %s", s.name, key, problem)
+		return e, false, f.fault(e.place, "[%s] %s: %s", s.name, key, problem)
 	}
-	return value{i.text.String(), e.place, true}, nil
+	return entry{i.text.String(), e.place}, true, nil
 }
 
 // raw returns a key's value before interpolation.
@@ -45,7 +39,7 @@ func (f *File) raw(s *section, key string) (entry, bool) {
 	return e, ok
 }
 
-// interpolation is the work on one value.
+// interpolation resolves the references of one value.
 type interpolation struct {
 	file       *File
 	section    *section
@@ -53,28 +47,28 @@ type interpolation struct {
 	references int
 }
 
-// expand appends a text with its references filled in. It returns what is
-// wrong, or "".
+// expand appends a text with its references resolved. It returns the problem,
+// or "".
 func (i *interpolation) expand(text string, depth int) (problem string) {
 	if depth > maxDepth {
-		return fmt.Sprintf("its references lead more than %d values deep, perhaps in a circle", maxDepth)
+		return fmt.Sprintf("its references are more than %d levels deep; perhaps they are circular", maxDepth)
 	}
 	for {
 		plain, rest, found := strings.Cut(text, "%")
 		i.text.WriteString(plain)
 		switch {
 		case i.text.Len() > maxValue:
-			return "with its references it is longer than 1 MiB"
+			return "longer than 1 MiB with its references"
 		case !found:
 			return ""
 		case strings.HasPrefix(rest, "%"):
 			i.text.WriteByte('%')
 			text = rest[1:]
 		case strings.HasPrefix(rest, "("):
-			name, behind, _ := strings.Cut(rest[1:], ")")
-			after, ok := strings.CutPrefix(behind, "s")
+			name, after, _ := strings.Cut(rest[1:], ")")
+			after, ok := strings.CutPrefix(after, "s")
 			if !ok || name == "" {
-				return "a reference that begins with \"%(\" does not go on with a name and \")s\""
+				return "a reference begins with \"%(\" but lacks a name or \")s\""
 			}
 			if problem = i.refer(lower(name), depth); problem != "" {
 				return problem
@@ -90,12 +84,12 @@ func (i *interpolation) expand(text string, depth int) (problem string) {
 func (i *interpolation) refer(name string, depth int) (problem string) {
 	e, ok := i.file.raw(i.section, name)
 	if !ok {
-		return fmt.Sprintf("%%(%s)s: there is no such key in the section, in [DEFAULT] or among the ZUUL_* variables", name)
+		return fmt.Sprintf("%%(%s)s: no such key in the section, in [DEFAULT] or among the ZUUL_* variables", name)
 	}
 	if i.references++; i.references > maxReferences {
-		return fmt.Sprintf("it leads to more than %d references", maxReferences)
+		return fmt.Sprintf("more than %d references", maxReferences)
 	}
-	if !strings.Contains(e.text, "%") { // as deep as it likes
+	if !strings.Contains(e.text, "%") { // at any depth
 		i.text.WriteString(e.text)
 		return ""
 	}

@@ -187,7 +187,7 @@ func (f *File) all(s *section) map[string]*string {
 	keys := maps.Clone(f.defaults)
 	maps.Copy(keys, s.values)
 	for key := range keys {
-		if v, fault := f.get(s, key, false); fault == nil {
+		if v, _, fault := f.get(s, key, false); fault == nil {
 			found[key] = &v.text
 		} else {
 			found[key] = nil

@@ -140,16 +140,16 @@ func TestFaults(t *testing.T) {
 	const head = "[connection a]\ndriver=gerrit\naws_kinesis_region=r\n"
 	tests := []struct{ name, file, want string }{
 		{"not UTF-8", "[a]\nb = é\xff", "F:2:6: not UTF-8"},
-		{"byte order mark", "\ufeff[a]\nb", "F:1:1: a byte order mark, with which Zuul does not read the file either; save it without one\n" +
-			"F:2:1: neither a [section] nor a \"key = value\", and not indented to go on with the value above"},
-		{"no section", "# x\n  a = 1\nb = 2\n[a]\n[a]", "F:2:3: no [section] stands above this line\nF:5:1: [a] is there already, at line 4"},
-		{"a key twice", "[a]\nb = 1\nB: 2", "F:3:1: [a] b is there already, at line 2"},
-		{"a key twice in defaults", "[DEFAULT]\nb = 1\n[DEFAULT]\nb = 2", "F:4:1: [DEFAULT] b is there already, at line 2"},
-		{"no key", "[a]\n = hunter2", `F:2:2: no key stands before the '='`},
-		{"no delimiter", "[a]\nhunter2", "F:2:1: neither a [section] nor a \"key = value\", and not indented to go on with the value above"},
+		{"byte order mark", "\ufeff[a]\nb", "F:1:1: it begins with a byte order mark, and Zuul does not read it either; save it without one\n" +
+			"F:2:1: neither a [section] nor a \"key = value\", nor indented to continue the value above"},
+		{"no section", "# x\n  a = 1\nb = 2\n[a]\n[a]", "F:2:3: a line before the first [section]\nF:5:1: [a] is already defined at line 4"},
+		{"a key twice", "[a]\nb = 1\nB: 2", "F:3:1: [a] b is already defined at line 2"},
+		{"a key twice in defaults", "[DEFAULT]\nb = 1\n[DEFAULT]\nb = 2", "F:4:1: [DEFAULT] b is already defined at line 2"},
+		{"no key", "[a]\n = hunter2", `F:2:2: no key before the '='`},
+		{"no delimiter", "[a]\nhunter2", "F:2:1: neither a [section] nor a \"key = value\", nor indented to continue the value above"},
 		{"hosts", "[zookeeper]\nhosts=zk1:x,,zk 2,::1,[zk]:1/a/../b\nsession_timeout=0",
 			`F:2:1: [zookeeper] hosts: "zk1:x": the port is not a number from 1 to 65535
-F:2:1: [zookeeper] hosts: a server's name is missing before or behind a comma
+F:2:1: [zookeeper] hosts: a server is missing before or after a comma
 F:2:1: [zookeeper] hosts: "zk 2" is not a host's name or address
 F:2:1: [zookeeper] hosts: "::1": several colons; an IPv6 address goes in brackets: [::1]:2181
 F:2:1: [zookeeper] hosts: "[zk]:1" is not an IPv6 address in brackets, such as [::1]:2181
@@ -158,26 +158,26 @@ F:3:1: [zookeeper] session_timeout: "0" is not a number of seconds`},
 		{"no hosts", "[zookeeper]\nhosts=", "F:2:1: [zookeeper] hosts: no server is named"},
 		{"only a chroot", "[zookeeper]\nhosts=/zuul", "F:2:1: [zookeeper] hosts: no server is named"},
 		{"references", "[zookeeper]\nhosts=%(none)s\ntls_ca=5%\ntls_key=%(x\ntls_cert=%(tls_cert)s",
-			`F:2:1: [zookeeper] hosts: %(none)s: there is no such key in the section, in [DEFAULT] or among the ZUUL_* variables
-F:5:1: [zookeeper] tls_cert: its references lead more than 10 values deep, perhaps in a circle
-F:4:1: [zookeeper] tls_key: a reference that begins with "%(" does not go on with a name and ")s"
+			`F:2:1: [zookeeper] hosts: %(none)s: no such key in the section, in [DEFAULT] or among the ZUUL_* variables
+F:5:1: [zookeeper] tls_cert: its references are more than 10 levels deep; perhaps they are circular
+F:4:1: [zookeeper] tls_key: a reference begins with "%(" but lacks a name or ")s"
 F:3:1: [zookeeper] tls_ca: a percent sign must be written as %%`},
 		{"a reference to a broken variable", "[zookeeper]\nhosts=%(zuul_bad)s", "F:2:1: [zookeeper] hosts: a percent sign must be written as %%"},
 		{"session timeout", "[zookeeper]\nsession_timeout=10s", `F:2:1: [zookeeper] session_timeout: "10s" is not a number of seconds`},
 		{"secret with a percent sign", head + "aws_kinesis_access_key=id\naws_kinesis_secret_key=hunter2%x",
-			"F:5:1: [connection a] aws_kinesis_secret_key: a reference in it leads nowhere, or a percent sign is not written as %%"},
+			"F:5:1: [connection a] aws_kinesis_secret_key: it has an unknown reference, or a percent sign that is not written as %%"},
 		{"secret with a reference", head + "aws_kinesis_access_key=id\naws_kinesis_secret_key=%(hunter2)s",
-			"F:5:1: [connection a] aws_kinesis_secret_key: a reference in it leads nowhere, or a percent sign is not written as %%"},
+			"F:5:1: [connection a] aws_kinesis_secret_key: it has an unknown reference, or a percent sign that is not written as %%"},
 		{"id without secret", head + "aws_kinesis_access_key=hunter2",
-			"F:4:1: [connection a] aws_kinesis_access_key: it is given without aws_kinesis_secret_key"},
+			"F:4:1: [connection a] aws_kinesis_access_key: given without aws_kinesis_secret_key"},
 		{"id of two words", head + "aws_kinesis_access_key=hunter2 x\naws_kinesis_secret_key=y",
-			"F:4:1: [connection a] aws_kinesis_access_key: it is more than one word"},
+			"F:4:1: [connection a] aws_kinesis_access_key: more than one word"},
 		{"secret of two lines", head + "aws_kinesis_access_key=x\naws_kinesis_secret_key=hunter2\n  y",
-			"F:5:1: [connection a] aws_kinesis_secret_key: it is more than one word"},
-		{"empty stream", head + "aws_kinesis_stream=", `F:4:1: [connection a] aws_kinesis_stream: it is empty; without the key the stream is "gerrit"`},
+			"F:5:1: [connection a] aws_kinesis_secret_key: more than one word"},
+		{"empty stream", head + "aws_kinesis_stream=", `F:4:1: [connection a] aws_kinesis_stream: empty; without the key the stream is "gerrit"`},
 		{"replication timeout", head + "replication_timeout=soon", `F:4:1: [connection a] replication_timeout: "soon" is not a number of seconds`},
 		{"driver", "[connection a]\ndriver=%(x)s\naws_kinesis_region=r",
-			"F:2:1: [connection a] driver: %(x)s: there is no such key in the section, in [DEFAULT] or among the ZUUL_* variables"},
+			"F:2:1: [connection a] driver: %(x)s: no such key in the section, in [DEFAULT] or among the ZUUL_* variables"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -247,11 +247,11 @@ func TestEnvironment(t *testing.T) {
 	if z, err := f.ZooKeeper(); err != nil || !reflect.DeepEqual(z.Servers, []string{"zk1:2181"}) {
 		t.Errorf("%+v, %v", z, err)
 	}
-	if v, fault := f.get(f.find("zookeeper"), "zuul_over", false); fault != nil || v.text != "file" {
+	if v, _, fault := f.get(f.find("zookeeper"), "zuul_over", false); fault != nil || v.text != "file" {
 		t.Errorf("%+v, %v: the file is stronger", v, fault)
 	}
 	_, err = Parse("F", []byte(text), []string{"ZUUL_ZK=zk1", "ZUUL_zk=zk2"})
-	if err == nil || err.Error() != "F: the environment has $ZUUL_ZK and $ZUUL_zk, which are one key in it" {
+	if err == nil || err.Error() != "F: the environment has $ZUUL_ZK and $ZUUL_zk, which are the same key" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -265,12 +265,12 @@ func TestInterpolationEnds(t *testing.T) {
 		fmt.Fprintf(&b, "k%d = %s\n", i+1, strings.Repeat(fmt.Sprintf("%%(k%d)s", i+2), 10_000))
 	}
 	_, err := parse(t, b.String()+"k9 = %%\n").ZooKeeper()
-	if want := "F:2:1: [zookeeper] hosts: it leads to more than 10000 references"; err == nil || err.Error() != want {
+	if want := "F:2:1: [zookeeper] hosts: more than 10000 references"; err == nil || err.Error() != want {
 		t.Errorf("got %.200v", err)
 	}
 	long := strings.Repeat("x", maxValue/2)
 	_, err = parse(t, "[zookeeper]\nhosts = %(l)s%(l)s%(l)s\nl="+long).ZooKeeper()
-	if want := "F:2:1: [zookeeper] hosts: with its references it is longer than 1 MiB"; err == nil || err.Error() != want {
+	if want := "F:2:1: [zookeeper] hosts: longer than 1 MiB with its references"; err == nil || err.Error() != want {
 		t.Errorf("got %.200v", err)
 	}
 }
@@ -332,7 +332,7 @@ func TestWrittenIsRead(t *testing.T) {
 		}
 		got := map[string]string{}
 		for k := range f.sections[0].values {
-			v, fault := f.get(f.sections[0], k, false)
+			v, _, fault := f.get(f.sections[0], k, false)
 			if fault != nil {
 				t.Fatal(fault)
 			}
