@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -212,8 +213,15 @@ func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.D
 			case err == nil:
 				rest = nil
 			case errors.As(err, &rejected) && rejected.Index >= 0 && rejected.Index < len(rest):
-				refused = r.refuse(refused, &rest[rejected.Index], sink.Name()+": "+rejected.Reason)
+				e, why := &rest[rejected.Index], sink.Name()+": "+rejected.Reason
 				rest = rest[rejected.Index+1:]
+				i := slices.IndexFunc(refused, func(d gerritstream.DeadLetter) bool { return d.ID == e.ID })
+				if i >= 0 { // by another sink
+					refused[i].Detail += "; " + why
+					continue
+				}
+				rec := gerritstream.Record{Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Data: e.Payload}
+				refused = append(refused, r.deadLetter(&rec, gerritstream.ReasonRejected, why))
 			default:
 				r.w.trouble(fmt.Errorf("deliver to %s: %w", sink.Name(), err))
 				if !retry.pause(r.work) {
@@ -223,19 +231,6 @@ func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.D
 		}
 	}
 	return refused, nil
-}
-
-// refuse adds a dead letter for an entry that a sink rejected, or adds the
-// reason to the one the entry has already.
-func (r *reader) refuse(dead []gerritstream.DeadLetter, e *gerritstream.Entry, why string) []gerritstream.DeadLetter {
-	for i := range dead {
-		if dead[i].ID == e.ID {
-			dead[i].Detail += "; " + why
-			return dead
-		}
-	}
-	rec := gerritstream.Record{Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Data: e.Payload}
-	return append(dead, r.deadLetter(&rec, gerritstream.ReasonRejected, why))
 }
 
 // logDeadLetters logs dead letters, those of one reason in a row together. A

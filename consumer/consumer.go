@@ -46,7 +46,9 @@ func New(cfg Config) (*Consumer, error) {
 		replans:   make(chan struct{}, 1),
 	}
 	c.tracker = newTracker(cfg.Process, &c.clock)
-	c.readability = newReadability(c)
+	c.readability = &readability{
+		c: c, retry: backoff{first: time.Second, most: 30 * time.Second}, retries: map[gerritstream.ShardID]retries{},
+	}
 	return c, nil
 }
 
@@ -134,7 +136,9 @@ func (c *Consumer) report(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-reports.C:
-			c.logStuck()
+			for shard, what := range c.tracker.stuck() { // the next page logs that it has resumed
+				c.logbook.noteStall(stallTopic, shard, what, true)
+			}
 			c.publish(ctx)
 			c.tracker.heartbeat(partReport)
 		case <-summaries.C:
@@ -152,14 +156,6 @@ func (c *Consumer) publish(ctx context.Context) {
 	defer cancel()
 	if err := c.cfg.Store.Report(limited, c.tracker.report()); err != nil && ctx.Err() == nil {
 		c.log.Debug("report not published", "err", err)
-	}
-}
-
-// logStuck logs what stalls shards without an error: a blocked sink, a commit
-// that does not return. The next page logs that they resume.
-func (c *Consumer) logStuck() {
-	for shard, what := range c.tracker.stuck() {
-		c.logbook.noteStall(stallTopic, shard, what, true)
 	}
 }
 

@@ -32,11 +32,12 @@
 //
 //	Run          ended by the caller, or by Run as it returns
 //	|
-//	+- worker    ended by the supervisor: the shard has ended elsewhere, or its
-//	|  |         leadership goes to another member (cause errHandOver)
-//	|  +- candidacy  ended by the supervisor too: the shard is planned for
-//	|                another member; a term already won goes on
-//	+- watches, probes, looks at foreign leaders: ended by the supervisor
+//	+- tasks     ended with Run, or when the stream was recreated: watches of the
+//	   |         group and of parents, probes, looks at foreign leaders, workers
+//	   +- worker     ended by the supervisor too: the shard has ended elsewhere,
+//	      |          or its leadership goes to another member (errHandOver)
+//	      +- candidacy   ended by the supervisor too: the shard is planned for
+//	                     another member; a term already won goes on
 //
 //	term         ended by the store: lost, perhaps lost, or resigned
 //	|

@@ -21,7 +21,7 @@ const (
 type foreignWatch struct {
 	c     *Consumer
 	tasks *tasks
-	stop  context.CancelFunc                    // ends the round in progress; nil: none
+	busy  bool                                  // a round is in progress
 	next  time.Time                             // local: when to look next
 	looks map[gerritstream.ShardID]*foreignLook // of the last round, or the one in progress
 }
@@ -35,27 +35,18 @@ type foreignLook struct {
 }
 
 // start begins a round over these shards when it is due.
-func (f *foreignWatch) start(ctx context.Context, shards []gerritstream.ShardID) {
-	if f.stop != nil || time.Now().Before(f.next) || len(shards) == 0 {
+func (f *foreignWatch) start(shards []gerritstream.ShardID) {
+	if f.busy || time.Now().Before(f.next) || len(shards) == 0 {
 		return
 	}
-	f.next = time.Now().Add(foreignEvery)
-	ctx, f.stop = context.WithCancel(ctx)
+	f.next, f.busy = time.Now().Add(foreignEvery), true
 	looks := f.looks
 	f.tasks.start(
-		func() { looks = f.round(ctx, shards, looks) },
+		func() { looks = f.round(f.tasks.ctx, shards, looks) },
 		func() (time.Duration, error) {
-			f.cancel()
-			f.stop, f.looks = nil, looks
+			f.busy, f.looks = false, looks
 			return planDebounce, nil
 		})
-}
-
-// cancel ends the round in progress.
-func (f *foreignWatch) cancel() {
-	if f.stop != nil {
-		f.stop()
-	}
 }
 
 // round compares the checkpoints with those of the round before. Where one has

@@ -31,11 +31,6 @@ type streamView struct {
 	ends     shardSet      // not in the listing yet, which was repeated for them
 }
 
-// forgetShards drops what is known of single shards.
-func (v *streamView) forgetShards() {
-	v.missing, v.reopened, v.ends = plan.Absences{}, plan.Absences{}, shardSet{}
-}
-
 // listSoon makes the next round list the stream. It does not override the
 // back-off after a listing that failed.
 func (v *streamView) listSoon() {
@@ -99,24 +94,19 @@ func vanished(err error) error { return fmt.Errorf("the stream is gone: %w", err
 // open, in two listings at least 30 s apart: the reply that ended them was
 // wrong. Nothing reads them, and their records are not lost yet.
 func (s *supervisor) noteReopened(positions storedPositions) {
-	v, open, fresh := &s.view, shardSet{}, []string(nil)
+	v, open := &s.view, shardSet{}
 	for _, shard := range v.listing.Shards {
 		if shard.Last != "" || !positions[shard.ID].Ended || v.hasChildren(shard.ID) {
 			delete(v.reopened, shard.ID)
 			continue
 		}
-		first, ok := v.reopened[shard.ID]
-		if !ok {
+		if first, ok := v.reopened[shard.ID]; !ok {
 			v.reopened[shard.ID] = v.listed
-			continue
-		}
-		open[shard.ID] = v.listed.Sub(first) >= plan.GoneAfter
-		if open[shard.ID] && !s.c.tracker.known(shard.ID).status.OpenAfterEnd {
-			fresh = append(fresh, string(shard.ID))
+		} else {
+			open[shard.ID] = v.listed.Sub(first) >= plan.GoneAfter
 		}
 	}
-	s.c.tracker.reopened(open)
-	if len(fresh) > 0 {
+	if fresh := s.c.tracker.reopened(open); len(fresh) > 0 {
 		s.c.log.Error("ended shards are open in the stream; nothing reads them until their positions are set",
 			"shards", trouble.SomeOf(fresh))
 	}
@@ -130,12 +120,8 @@ type parentWatches struct {
 	cancels map[gerritstream.ShardID]context.CancelFunc
 }
 
-func newParentWatches(store gerritstream.Store, tasks *tasks) *parentWatches {
-	return &parentWatches{store: store, tasks: tasks, cancels: map[gerritstream.ShardID]context.CancelFunc{}}
-}
-
 // watch keeps one watch for each of these parents, and ends the others.
-func (p *parentWatches) watch(ctx context.Context, epoch int, parents shardSet) {
+func (p *parentWatches) watch(epoch int, parents shardSet) {
 	for parent, cancel := range p.cancels {
 		if !parents[parent] {
 			cancel()
@@ -145,7 +131,7 @@ func (p *parentWatches) watch(ctx context.Context, epoch int, parents shardSet) 
 		if p.cancels[parent] != nil {
 			continue
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(p.tasks.ctx)
 		p.cancels[parent] = cancel
 		p.tasks.start(func() {
 			if err := p.store.WaitEnded(ctx, epoch, parent); err != nil && ctx.Err() == nil {
@@ -156,12 +142,5 @@ func (p *parentWatches) watch(ctx context.Context, epoch int, parents shardSet) 
 			delete(p.cancels, parent)
 			return planDebounce, nil
 		})
-	}
-}
-
-// cancel ends all watches.
-func (p *parentWatches) cancel() {
-	for _, cancel := range p.cancels {
-		cancel()
 	}
 }

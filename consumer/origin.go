@@ -54,7 +54,7 @@ func (s *supervisor) settleOrigin(ctx context.Context, l gerritstream.Listing) e
 			s.c.log.Info("stream retention changed",
 				"was", known.Retention, "is", next.Retention, "nothing_kept_before", next.Trimmed)
 		}
-		s.adopt(next, prev == nil || prev.Epoch != next.Epoch, l)
+		s.adopt(ctx, next, prev == nil || prev.Epoch != next.Epoch, l)
 		return nil
 	}
 }
@@ -87,7 +87,7 @@ func (s *supervisor) firstStart(ctx context.Context, l gerritstream.Listing) (ge
 // adopt takes an origin over: one that was there (made false) or one that this
 // process just made. A new epoch ends everything that belongs to the one
 // before.
-func (s *supervisor) adopt(origin *gerritstream.Origin, made bool, l gerritstream.Listing) {
+func (s *supervisor) adopt(ctx context.Context, origin *gerritstream.Origin, made bool, l gerritstream.Listing) {
 	known := s.origin
 	s.origin = origin
 	s.c.origin.Store(origin)
@@ -100,8 +100,7 @@ func (s *supervisor) adopt(origin *gerritstream.Origin, made bool, l gerritstrea
 	case origin.Epoch > 0 && (made || known != nil):
 		s.c.log.Warn("stream was deleted and recreated; restarting from its oldest record", "epoch", origin.Epoch)
 		s.c.reportLost(s.c.log, "", origin.Lost[len(origin.Lost)-1])
-		s.endAll()
-		s.forgetShards()
+		s.beginEpoch(ctx)
 	case made && !origin.From.TrimHorizon:
 		unread := min(l.Retention, origin.From.Time.Sub(l.Stream.Created))
 		s.c.log.Info("origin recorded", "from", from, "retained_and_left_unread", max(0, unread).Round(time.Second))

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -25,11 +24,11 @@ type readability struct {
 	c *Consumer
 
 	// What follows belongs to the supervisor's goroutine.
-	shown   bool               // unreadable, as shown and logged last
-	probe   context.CancelFunc // ends the probe in progress; nil: none
-	probes  int                // so far
-	probeAt time.Time          // local: when to probe next
-	retry   backoff            // between probes
+	shown   bool      // unreadable, as shown and logged last
+	probing bool      // a probe is in progress
+	probes  int       // so far
+	probeAt time.Time // local: when to probe next
+	retry   backoff   // between probes
 
 	mu         sync.Mutex
 	unreadable bool                             // under mu
@@ -40,12 +39,6 @@ type readability struct {
 // retries is when a Source reported a retry first and last, without a page in
 // between.
 type retries struct{ first, last time.Time }
-
-func newReadability(c *Consumer) *readability {
-	return &readability{
-		c: c, retry: backoff{first: time.Second, most: 30 * time.Second}, retries: map[gerritstream.ShardID]retries{},
-	}
-}
 
 // page notes that a page was read.
 func (r *readability) page(shard gerritstream.ShardID) {
@@ -127,7 +120,7 @@ func (r *readability) judge(othersRead bool) {
 
 // nextProbe returns when to probe next, by the local clock; zero: not for now.
 func (r *readability) nextProbe() time.Time {
-	if !r.shown || r.probe != nil {
+	if !r.shown || r.probing {
 		return time.Time{}
 	}
 	return r.probeAt
@@ -135,9 +128,9 @@ func (r *readability) nextProbe() time.Time {
 
 // startProbe tries to read one page, from its tip on, of a shard that nobody
 // here reads, and commits nothing.
-func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
+func (s *supervisor) startProbe(steps []plan.Step) {
 	r := s.c.readability
-	if !r.isUnreadable() || r.probe != nil || time.Now().Before(r.probeAt) {
+	if !r.isUnreadable() || r.probing || time.Now().Before(r.probeAt) {
 		return
 	}
 	var shards []gerritstream.ShardID
@@ -152,10 +145,9 @@ func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
 	r.probes++
 	shard := shards[r.probes%len(shards)]
 	from := gerritstream.StartingPosition{Time: s.view.listing.Now.Add(time.Since(s.view.listed) - plan.LatestSlack)}
-	ctx, cancel := context.WithCancel(ctx)
-	r.probe = cancel
+	r.probing = true
 	s.tasks.start(func() {
-		ctx, end := s.c.sideReads.begin(ctx, shard, probeLimit)
+		ctx, end := s.c.sideReads.begin(s.tasks.ctx, shard, probeLimit)
 		defer end()
 		for page, err := range s.cfg.Source.Read(ctx, shard, gerritstream.Position{From: from}) {
 			if err == nil {
@@ -165,16 +157,8 @@ func (s *supervisor) startProbe(ctx context.Context, steps []plan.Step) {
 			return
 		}
 	}, func() (time.Duration, error) {
-		cancel()
-		r.probe = nil
+		r.probing = false
 		r.probeAt = time.Now().Add(r.retry.next())
 		return planDebounce, nil
 	})
-}
-
-// cancelProbe ends the probe in progress.
-func (r *readability) cancelProbe() {
-	if r.probe != nil {
-		r.probe()
-	}
 }

@@ -288,7 +288,11 @@ func (r *reader) handle(p *gerritstream.Page) error {
 	if p.End {
 		r.cursor.Ended, r.cursor.Partial = true, nil
 	}
-	r.notePage(p)
+	r.c.tracker.read(r.w.shard, p)
+	if p.Lag >= laggingFrom && !r.lagging {
+		r.lagging = true
+		r.w.log.Info("shard lagging", "lag", p.Lag.Round(time.Second))
+	}
 	// On a shard where records come all the time no page is empty. One that
 	// reaches the tip and ends with a record that arrived after Run began will
 	// do.
@@ -335,15 +339,6 @@ func (r *reader) noteTrimmed(p *gerritstream.Page) bool {
 	r.seen = horizon.Add(gerritstream.ArrivalError) // once is enough while the reading gets away from the horizon
 	r.lost(gerritstream.Interval{From: handled, Until: horizon, Why: gerritstream.WhyTrimmed})
 	return true
-}
-
-// notePage shows a page in the status, and logs when the shard starts to lag.
-func (r *reader) notePage(p *gerritstream.Page) {
-	r.c.tracker.read(r.w.shard, p)
-	if p.Lag >= laggingFrom && !r.lagging {
-		r.lagging = true
-		r.w.log.Info("shard lagging", "lag", p.Lag.Round(time.Second))
-	}
 }
 
 // noteTip shows that the tip was reached. caughtUp: all that had arrived before

@@ -51,13 +51,6 @@ type unclaimed struct {
 	since time.Time
 }
 
-func newMembership(c *Consumer, tasks *tasks) *membership {
-	return &membership{
-		c: c, store: c.cfg.Store, tasks: tasks, warned: map[string]bool{},
-		pending: backoff{first: 250 * time.Millisecond, most: planEvery},
-	}
-}
-
 // rebalance assigns the shards that can be read or closed to the members, and
 // returns what this process is to do about them.
 func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Actions, error) {
@@ -73,7 +66,7 @@ func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Act
 	if err := m.look(ctx, shards); err != nil {
 		return plan.Actions{}, err
 	}
-	m.watch(ctx)
+	m.watch()
 	m.warn()
 	assignment := plan.Assign(shards, m.dropUnresponsive())
 	m.noteUnclaimed(shards, assignment)
@@ -148,14 +141,14 @@ func (m *membership) leave(ctx context.Context) {
 }
 
 // watch waits for the members to change. A watch for the same members is kept.
-func (m *membership) watch(ctx context.Context) {
+func (m *membership) watch() {
 	if m.watching != nil {
 		if changed, _ := m.watching.seen.Changed(m.group.Members); !changed {
 			return
 		}
 		m.watching.cancel()
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(m.tasks.ctx)
 	w := &groupWatch{seen: m.group, cancel: cancel}
 	m.watching = w
 	var left bool
@@ -175,13 +168,6 @@ func (m *membership) watch(ctx context.Context) {
 		}
 		return groupSettles, nil
 	})
-}
-
-// unwatch ends the watch.
-func (m *membership) unwatch() {
-	if m.watching != nil {
-		m.watching.cancel()
-	}
 }
 
 // warn logs once for each member what an operator should know.

@@ -49,32 +49,49 @@ type shardSet = map[gerritstream.ShardID]bool
 func newSupervisor(c *Consumer) *supervisor {
 	tasks := &tasks{ended: make(chan func() (time.Duration, error))}
 	s := &supervisor{
-		c:       c,
-		cfg:     &c.cfg,
-		members: newMembership(c, tasks),
-		parents: newParentWatches(c.cfg.Store, tasks),
+		c:   c,
+		cfg: &c.cfg,
+		members: &membership{
+			c: c, store: c.cfg.Store, tasks: tasks, warned: map[string]bool{},
+			pending: backoff{first: 250 * time.Millisecond, most: planEvery},
+		},
+		parents: &parentWatches{
+			store: c.cfg.Store, tasks: tasks, cancels: map[gerritstream.ShardID]context.CancelFunc{},
+		},
 		foreign: &foreignWatch{c: c, tasks: tasks},
 		tasks:   tasks,
 		workers: map[gerritstream.ShardID]*worker{},
 		retry:   backoff{first: 250 * time.Millisecond, most: planEvery},
 	}
 	s.view.retry = backoff{first: 250 * time.Millisecond, most: 15 * time.Second}
-	s.forgetShards()
 	return s
 }
 
-// forgetShards drops what is known of single shards: their ids begin again when
-// a stream is recreated.
-func (s *supervisor) forgetShards() {
-	s.view.forgetShards()
+// beginEpoch begins to follow a stream, or another one after it was recreated:
+// nothing of the one before goes on, and the ids of its shards may return.
+func (s *supervisor) beginEpoch(ctx context.Context) {
+	s.endTasks()
+	s.tasks.ctx, s.tasks.cancel = context.WithCancel(ctx)
+	s.view.missing, s.view.reopened, s.view.ends = plan.Absences{}, plan.Absences{}, shardSet{}
 	s.foreign.looks, s.members.unclaimed = nil, nil
 	s.atTip, s.pauses = shardSet{}, map[gerritstream.ShardID]*backoff{}
+}
+
+// endTasks ends every task and waits for it.
+func (s *supervisor) endTasks() {
+	if s.tasks.cancel != nil {
+		s.tasks.cancel()
+	}
+	for s.tasks.running > 0 {
+		_, _ = s.tasks.end(<-s.tasks.ended)
+	}
 }
 
 // run does one round after another until ctx ends, the tip is reached where
 // that is wanted, or an error will not pass.
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.shutdown(ctx)
+	s.beginEpoch(ctx)
 	for {
 		s.c.tracker.heartbeat(partPlan)
 		caughtUp, err := s.round(ctx)
@@ -167,7 +184,7 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.act(ctx, steps, positions, actions)
+	s.act(steps, positions, actions)
 	waits := s.waitsFor(steps, positions)
 	caughtUp = len(waits) == 0
 	s.logWaits(waits)
@@ -180,7 +197,7 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 // act starts workers for shards planned for this process, and ends those of
 // shards that have ended or are planned for another. A shard missing from the
 // listing keeps its worker until it is known to be gone.
-func (s *supervisor) act(ctx context.Context, steps []plan.Step, positions storedPositions, actions plan.Actions) {
+func (s *supervisor) act(steps []plan.Step, positions storedPositions, actions plan.Actions) {
 	mine, runs, awaited := shardSet{}, shardSet{}, shardSet{}
 	for _, id := range slices.Concat(actions.Campaign, actions.Keep) {
 		mine[id] = true
@@ -190,7 +207,7 @@ func (s *supervisor) act(ctx context.Context, steps []plan.Step, positions store
 		case plan.Runnable, plan.Gone:
 			runs[step.Shard] = true
 			if s.workers[step.Shard] == nil && mine[step.Shard] {
-				s.startWorker(ctx, step)
+				s.startWorker(step)
 			}
 		case plan.Waiting:
 			for _, parent := range step.WaitFor {
@@ -208,18 +225,17 @@ func (s *supervisor) act(ctx context.Context, steps []plan.Step, positions store
 			w.withdraw()
 		}
 	}
-	s.parents.watch(ctx, s.origin.Epoch, awaited)
-	s.startProbe(ctx, steps)
-	s.foreign.start(ctx, s.members.standby)
+	s.parents.watch(s.origin.Epoch, awaited)
+	s.startProbe(steps)
+	s.foreign.start(s.members.standby)
 }
 
 // startWorker gives a shard its worker.
-func (s *supervisor) startWorker(ctx context.Context, step plan.Step) {
+func (s *supervisor) startWorker(step plan.Step) {
 	if s.pauses[step.Shard] == nil {
 		s.pauses[step.Shard] = &backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	}
-	stop := ctx.Done()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(s.tasks.ctx)
 	candidacy, withdraw := context.WithCancel(ctx)
 	w := &worker{
 		c:        s.c,
@@ -231,7 +247,7 @@ func (s *supervisor) startWorker(ctx context.Context, step plan.Step) {
 		began:    s.view.began.Add(beganError),
 		known:    s.view.hasChildren(step.Shard),
 		pause:    s.pauses[step.Shard],
-		stop:     stop,
+		stop:     s.tasks.ctx.Done(),
 		cancel:   cancel,
 		withdraw: withdraw,
 	}
@@ -288,27 +304,15 @@ func (s *supervisor) shutdown(ctx context.Context) {
 		defer close(left)
 		s.members.leave(ctx)
 	}()
-	s.endAll()
+	s.endTasks()
 	<-left
-}
-
-// endAll ends every task and waits for it.
-func (s *supervisor) endAll() {
-	for _, w := range s.workers {
-		w.cancel(nil)
-	}
-	s.parents.cancel()
-	s.foreign.cancel()
-	s.members.unwatch()
-	s.c.readability.cancelProbe()
-	for s.tasks.running > 0 {
-		_, _ = s.tasks.end(<-s.tasks.ended)
-	}
 }
 
 // tasks are the goroutines that the supervisor has started. Everything but the
 // sending on ended belongs to the supervisor's goroutine.
 type tasks struct {
+	ctx     context.Context // of all tasks: ends with Run, or with the epoch
+	cancel  context.CancelFunc
 	running int
 	ended   chan func() (time.Duration, error)
 }

@@ -224,13 +224,19 @@ func (t *tracker) handledUntil(step plan.Step, positions storedPositions) time.T
 	return until
 }
 
-// reopened takes in which shards have ended here and are open in the stream.
-func (t *tracker) reopened(open shardSet) {
+// reopened takes in which shards have ended here and are open in the stream,
+// and returns those that were not before.
+func (t *tracker) reopened(open shardSet) (fresh []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, s := range t.shards {
+		if open[id] && !s.status.OpenAfterEnd {
+			fresh = append(fresh, string(id))
+		}
 		s.status.OpenAfterEnd = open[id]
 	}
+	slices.Sort(fresh)
+	return fresh
 }
 
 // assign takes in the members, and who leads each shard and is planned to.
