@@ -145,7 +145,7 @@ var crewMutants = []mutant{
 	{
 		name: "balance: an unreadable process does not probe",
 		file: "consumer/supervisor.go",
-		old:  "	s.startProbe(ctx, steps)\n",
+		old:  "	s.startProbe(steps)\n",
 		new:  "",
 		pkg:  "./consumer", tests: "TestAnUnreadableProcessIsPlannedNothing",
 	},

@@ -6,7 +6,7 @@ var silentMutants = []mutant{
 	{
 		name: "foreign: one that stands still is not looked at",
 		file: "consumer/supervisor.go",
-		old:  "	s.foreign.start(ctx, s.members.standby)\n",
+		old:  "	s.foreign.start(s.members.standby)\n",
 		new:  "",
 		pkg:  "./consumer", tests: "TestAForeignLeaderThatStandsStillIsFound",
 	},
@@ -27,8 +27,8 @@ var silentMutants = []mutant{
 	{
 		name: "foreign: the shard is read again and again",
 		file: "consumer/foreign.go",
-		old:  "	f.next = time.Now().Add(foreignEvery)\n",
-		new:  "",
+		old:  "	f.next, f.busy = time.Now().Add(foreignEvery), true\n",
+		new:  "	f.busy = true\n",
 		pkg:  "./consumer", tests: "TestAForeignLeaderThatMovesIsLeftAlone",
 	},
 	{
@@ -41,8 +41,8 @@ var silentMutants = []mutant{
 	{
 		name: "reopened: one listing is enough",
 		file: "consumer/listing.go",
-		old:  "v.listed.Sub(first) >= plan.GoneAfter\n		if open",
-		new:  "v.listed.Sub(first) >= 0\n		if open",
+		old:  "open[shard.ID] = v.listed.Sub(first) >= plan.GoneAfter",
+		new:  "open[shard.ID] = v.listed.Sub(first) >= 0",
 		pkg:  "./consumer", tests: "TestAShardThatEndedAndIsOpenIsFound",
 	},
 	{
@@ -76,8 +76,8 @@ var silentMutants = []mutant{
 	{
 		name: "stuck: what is stuck is not logged",
 		file: "consumer/consumer.go",
-		old:  "			c.logStuck()\n",
-		new:  "",
+		old:  "c.logbook.noteStall(stallTopic, shard, what, true)",
+		new:  "_, _ = shard, what",
 		pkg:  "./consumer", tests: "TestWhatHoldsUpAShardShows",
 	},
 	{
