@@ -215,46 +215,38 @@ func (s *Store) owner(
 		return gerritstream.Candidate{Member: process}, nil
 	}
 	path := root + "/" + c.name
-	if owner, ok := s.lockOwners.get(path); ok {
+	s.lockOwners.mu.Lock()
+	owner, known := s.lockOwners.byPath[path]
+	s.lockOwners.mu.Unlock()
+	if known {
 		return owner, nil
 	}
 	n, err := sess.get(ctx, path)
 	if err != nil || !n.present {
 		return gerritstream.Candidate{}, err
 	}
-	owner := gerritstream.Candidate{Member: process}
+	owner.Member = process
 	if name, ours := lockOwner(n.data); !ours || process == "" {
 		owner.Member = strings.TrimSpace(name + " " + strings.ToValidUTF8(string(n.data), "?"))
 		owner.Foreign = true
 	}
-	s.lockOwners.put(path, owner)
+	s.lockOwners.mu.Lock()
+	defer s.lockOwners.mu.Unlock()
+	if len(s.lockOwners.byPath) >= maxOwners {
+		clear(s.lockOwners.byPath)
+	}
+	s.lockOwners.byPath[path] = owner
 	return owner, nil
 }
 
 // lockOwners remembers the owners of lock nodes, whose data never changes.
 type lockOwners struct {
 	mu     sync.Mutex
-	owners map[string]gerritstream.Candidate // under mu; by path
+	byPath map[string]gerritstream.Candidate // under mu
 }
 
 // maxOwners bounds what is remembered; beyond it everything is forgotten.
 const maxOwners = 10_000
-
-func (l *lockOwners) get(path string) (gerritstream.Candidate, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	owner, ok := l.owners[path]
-	return owner, ok
-}
-
-func (l *lockOwners) put(path string, owner gerritstream.Candidate) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.owners == nil || len(l.owners) >= maxOwners {
-		l.owners = map[string]gerritstream.Candidate{}
-	}
-	l.owners[path] = owner
-}
 
 // WaitGroupChange implements gerritstream.Group. It waits for a ZooKeeper that
 // is away.

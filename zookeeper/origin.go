@@ -40,12 +40,11 @@ func (s *Store) Origin(ctx context.Context) (origin gerritstream.Origin, ok bool
 // SetOrigin implements gerritstream.Store.
 func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
 	raw, err := storekit.EncodeOrigin(next)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.call(ctx, func(ctx context.Context, sess *session) error {
+			return s.intercept.Write(storekit.PointSetOrigin, func() error { return s.setOrigin(ctx, sess, prev, raw) })
+		})
 	}
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
-		return s.intercept.Write(storekit.PointSetOrigin, func() error { return s.setOrigin(ctx, sess, prev, raw) })
-	})
 	if err != nil {
 		return fmt.Errorf("set origin: %w", err)
 	}

@@ -43,28 +43,26 @@ func fit(ops ...any) error {
 	return nil
 }
 
-// answer is the result of a request.
-type answer[T any] struct {
-	value T
-	err   error
-}
-
 // ask makes one request. The library's requests have neither context nor
 // deadline and wait until a server answers. So each has a goroutine of its own,
 // and ask returns when ctx ends or the session is over, without knowing the
 // outcome; late, if not nil, is called with it afterwards.
 func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error), late func(T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
 	var none T
 	if err := sess.slots.Acquire(ctx, 1); err != nil {
 		return none, context.Cause(ctx)
 	}
-	answers := make(chan answer[T], 1)
+	answers := make(chan answer, 1)
 	var settled atomic.Bool // by the answer, or by a caller that no longer waits
 	started := sess.start(func() {
 		defer sess.slots.Release(1)
 		value, err := request(sess.conn)
 		if settled.CompareAndSwap(false, true) {
-			answers <- answer[T]{value, err}
+			answers <- answer{value, err}
 		} else if late != nil {
 			late(value, err)
 		}

@@ -91,6 +91,7 @@ func Open(_ context.Context, config Config) (*Store, error) {
 		sweeper:     sweeper{wake: storekit.NewSignal()},
 		member:      published{dir: at.members(), turn: make(chan struct{}, 1)},
 		report:      published{dir: at.reports(), turn: make(chan struct{}, 1)},
+		lockOwners:  lockOwners{byPath: map[string]gerritstream.Candidate{}},
 		queueLimit:  queueLimit{limit: int64(config.QueueLimit)},
 		encoding:    semaphore.NewWeighted(maxEncoded),
 		discards:    storekit.NewDiscards(log),
