@@ -1,14 +1,14 @@
-// Package gerrit knows one Gerrit event: [Scan] validates its bytes and takes
-// out what events are told apart by, and a [Filter] says whether anybody needs
-// it. Both are pure, keep nothing, and allocate nothing on the way of a good
-// event.
+// Package gerrit knows one Gerrit event: [Scan] validates its bytes and
+// extracts what events are told apart by, and a [Filter] decides whether
+// anybody needs it. Both are pure, keep nothing, and do not allocate for a
+// valid event.
 //
-// A record that passes Scan is safe for every consumer that is known to us,
-// Zuul in the first place: no parser in use refuses it, and none of its members
-// has a shape that stops Zuul's queue. What does not pass is put aside by the
-// caller with the [Fault]'s reason; it never stops what comes behind it.
+// A record that passes Scan is safe for every known consumer, above all Zuul:
+// no parser in use refuses it, and no member has a type that stops Zuul's
+// queue. The caller dead-letters what does not pass, with the [Fault]'s reason;
+// it never stops the records after it.
 //
 // Nothing here ever changes the bytes of an event. Gerrit's writer escapes < >
-// & = and ' as \u003c and so on, so that an event that is parsed and written
-// again is another one.
+// & = and ' as \u003c and so on, so parsing an event and writing it again gives
+// different bytes.
 package gerrit

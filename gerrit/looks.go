@@ -2,22 +2,23 @@ package gerrit
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"unicode/utf8"
 )
 
-// A producer that encodes wrongly does it with every record. What a bad record
-// looks like says where to search; it is a guess, made from the record's first
-// bytes, and names nothing of its contents.
+// A producer that encodes wrongly does so with every record. What a bad record
+// looks like helps to find it. It is a guess from the record's first bytes, and
+// quotes nothing of them.
 
-// maxLook is how much of a record is looked at, in bytes.
+// maxLook is how many bytes of a record are examined.
 const maxLook = 64 << 10
 
-// magic is what a form begins with.
+// magic is a format and the bytes that it begins with.
 type magic struct{ begins, name string }
 
-// compressions are looked for within other encodings too.
+// compressions may also occur within other encodings.
 var compressions = []magic{
 	{"\x1f\x8b", "gzip"},
 	{"x\x01", "zlib"}, {"x\x9c", "zlib"}, {"x\xda", "zlib"},
@@ -28,10 +29,10 @@ var compressions = []magic{
 	{"\xfd7zXZ\x00", "xz"},
 }
 
-// magics are further forms that say what they are. None begins as an event
-// does.
+// magics are further formats. None begins as an event does.
 var magics = []magic{
-	{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"{\x00\x00\x00", "UTF-32"}, {"\x00\x00\x00{", "UTF-32"},
+	{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"},
+	{"{\x00\x00\x00", "UTF-32"}, {"\x00\x00\x00{", "UTF-32"},
 	{"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"}, {"{\x00", "UTF-16"}, {"\x00{", "UTF-16"},
 	{"\xef\xbb\xbf", "a byte-order mark before it"},
 	{"Obj\x01", "Avro"}, {"\xc3\x01", "Avro"},
@@ -41,11 +42,12 @@ var magics = []magic{
 	{"<", "XML or HTML"},
 	{"\x1e", "a JSON text sequence"},
 	{"%7B", "URL-encoded JSON"}, {"%7b", "URL-encoded JSON"},
-	{"{'", "a dictionary as Python prints it"}, {"{u'", "a dictionary as Python prints it"}, {"b'{", "bytes as Python prints them"},
+	{"{'", "a dictionary as Python prints it"}, {"{u'", "a dictionary as Python prints it"},
+	{"b'{", "bytes as Python prints them"},
 }
 
-// looksLike returns what a record that is refused seems to be, in a few words;
-// "": nothing that is known.
+// looksLike returns what a refused record seems to be, in a few words; "":
+// unknown.
 func looksLike(data []byte, f *Fault) string {
 	data = data[:min(len(data), maxLook)]
 	trimmed := bytes.TrimLeft(data, " \t\r\n")
@@ -67,34 +69,23 @@ func looksLike(data []byte, f *Fault) string {
 	case trimmed[0] == '{' && f.Reason != ReasonJSON && f.Reason != ReasonUTF8:
 		return ""
 	}
-	if name := formOf(data); name != "" {
+	if name := cmp.Or(begins(data, compressions), begins(data, magics)); name != "" {
 		return name
 	}
-	if name := encoded(trimmed, 0); name != "JSON" {
-		return name
-	}
-	return ""
-}
-
-// formOf names a form by its first bytes.
-func formOf(data []byte) string {
-	if name := begins(data, compressions); name != "" {
-		return name
-	}
-	if name := begins(data, magics); name != "" {
-		return name
-	}
-	switch {
+	switch name := encoded(trimmed, 0); {
 	case isProtobuf(data):
 		return "Protobuf"
 	case isMap(data, 0x80, 0xa1, 0xbf):
 		return "MessagePack"
 	case isMap(data, 0xa0, 0x61, 0x77):
 		return "CBOR"
+	case name != "JSON":
+		return name
 	}
 	return ""
 }
 
+// begins names the format that data begins with; "": none.
 func begins(data []byte, forms []magic) string {
 	for _, m := range forms {
 		if bytes.HasPrefix(data, []byte(m.begins)) {
@@ -104,17 +95,18 @@ func begins(data []byte, forms []magic) string {
 	return ""
 }
 
-// encodings is how often text is taken for something encoded as text.
-const encodings = 3
+const (
+	encodings = 3  // how many encodings are removed, one within the other
+	probe     = 64 // how many characters of text are decoded
+)
 
-// encoded names what text stands for: JSON, or a form that it was encoded from;
-// "": neither.
+// encoded names what text encodes, or JSON; "": unknown.
 func encoded(data []byte, times int) string {
 	data = bytes.TrimSpace(data)
 	switch {
 	case len(data) == 0 || times == encodings:
 		return ""
-	case beginsJSON(data):
+	case beginsObject(data):
 		return "JSON"
 	}
 	if name := begins(data, compressions); name != "" && times > 0 {
@@ -133,15 +125,12 @@ func encoded(data []byte, times int) string {
 	return ""
 }
 
-// beginsJSON reports whether text begins as an object or an array of objects
-// does. One byte is too little: "example" is base64 of a brace.
-func beginsJSON(text []byte) bool {
+// beginsObject reports whether text begins like an object or an array of
+// objects. One byte is not enough: "example" is base64 of a brace.
+func beginsObject(text []byte) bool {
 	rest := bytes.TrimLeft(text[1:], " \t\r\n")
 	return text[0] == '{' && bytes.HasPrefix(rest, []byte(`"`)) || text[0] == '[' && bytes.HasPrefix(rest, []byte("{"))
 }
-
-// probe is how many characters of text are decoded to see what they stand for.
-const probe = 64
 
 func fromHex(text []byte) ([]byte, bool) {
 	text = text[:min(len(text), probe)&^1]
@@ -163,8 +152,8 @@ func fromBase64(text []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// inString returns the beginning of what a string stands for that data begins
-// with, closed or not.
+// inString returns the beginning of the value of the string that data begins
+// with, whether it ends or not.
 func inString(data []byte) []byte {
 	raw := data[1:min(len(data), 1+6*probe)]
 	end := 0
@@ -184,8 +173,8 @@ func inString(data []byte) []byte {
 	return unescape(make([]byte, 0, end), raw[:end])
 }
 
-// isAnother reports whether a value ends in front of an offset and another
-// object begins there.
+// isAnother reports whether one object ends before an offset and another begins
+// there.
 func isAnother(data []byte, offset int) bool {
 	if offset == 0 || offset >= len(data) {
 		return false
@@ -193,21 +182,15 @@ func isAnother(data []byte, offset int) bool {
 	before := bytes.TrimRight(data[:offset], " \t\r\n")
 	switch data[offset] {
 	case '{', ',', '\x1e': // with nothing, a newline or a comma between, or as JSON text sequences
-		return len(before) > 0 && before[len(before)-1] == '}' && closes(before)
+		s := scanner{data: before}
+		i := s.space(0)
+		return s.at(i) == '{' && s.value(i, 0, noMember) == len(before)
 	}
 	return false
 }
 
-// closes reports whether data is one whole object.
-func closes(data []byte) bool {
-	s := scanner{data: data}
-	i := s.space(0)
-	return s.at(i) == '{' && s.value(i, 0, noMember) == len(data)
-}
-
-// isWrapped reports whether an object within an object, of valid JSON, says
-// that it is an event of a known type, or a text in it begins as an object
-// does.
+// isWrapped reports whether an object within valid JSON has the type of a known
+// event, or whether a string in it begins like an object.
 func isWrapped(data []byte) bool {
 	s := scanner{data: data}
 	for i, depth := 0, 0; i < len(data); {
@@ -233,8 +216,8 @@ func isWrapped(data []byte) bool {
 	return false
 }
 
-// wraps reports whether a member, whose value begins at i, shows that an event
-// is within.
+// wraps reports whether a member, whose value begins at i, shows that its
+// object or its string is an event.
 func wraps(s *scanner, name []byte, i, depth int) bool {
 	if s.at(i) != '"' {
 		return false
@@ -247,8 +230,8 @@ func wraps(s *scanner, name []byte, i, depth int) bool {
 	return depth > 1 && string(name) == "type" && Label(value) != OtherType || bytes.HasPrefix(value, []byte(`{\"`))
 }
 
-// isProtobuf reports whether data begins with a field of text and another
-// field: what a message of events would.
+// isProtobuf reports whether data begins with a text field and another field,
+// as a message with an event might.
 func isProtobuf(data []byte) bool {
 	if len(data) < 4 || data[0]&7 != 2 || data[0]>>3 == 0 || data[0] > 0x7a || data[0] >= ' ' && data[0] != '"' {
 		return false
@@ -262,8 +245,8 @@ func isProtobuf(data []byte) bool {
 }
 
 // isMap reports whether data begins with a small map whose first name is a
-// short text, in a form that writes the length of maps into the low four bits
-// of a byte and that of texts into a byte from first to last.
+// short text, in a format that has the length of a map in the low four bits of
+// a byte and that of a text in a byte from first to last.
 func isMap(data []byte, maps, first, last byte) bool {
 	if len(data) < 3 || data[0]&0xf0 != maps || data[0] == maps || data[1] < first || data[1] > last {
 		return false

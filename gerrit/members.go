@@ -1,7 +1,5 @@
 package gerrit
 
-import "slices"
-
 // kinds is a set of JSON's types.
 type kinds uint8
 
@@ -16,26 +14,25 @@ const (
 	anything = aText | aNumber | aBoolean | anObject | anArray | aNull
 )
 
-// row is one member of an event that somebody reads, and what it may be.
+// row is a member of an event that a consumer reads, and its types.
 type row struct {
 	path  string   // "change.project"; "approvals[]": each element; "refUpdates[0]": the first alone
-	kinds kinds    // what it may be when it is there
+	kinds kinds    // what it may be if it is present
 	of    []string // only in events of these types; nil: in all of them
-	field field    // where its value is noted; noField: only its kind counts
+	field field    // where its value is recorded; noField: only its kind counts
 }
 
-// table is the one place that says which types the members of an event may
-// have: each member that Zuul reads, of any release, has the type that Gerrit
-// writes. null stands where Zuul makes no difference between it and nothing.
-// The rows are in depth-first order.
+// members are the members of events that Zuul reads, in any release, with the
+// types that Gerrit writes. A member may be null if Zuul treats that like an
+// absent one. The rows are in depth-first order.
 //
-// What the wrong type does to Zuul (each tried with its own modules): an array
-// or an object as newRev, project, ref or refName is used as a key of a
-// dictionary and stops the whole queue, some of them only with a
-// replication_timeout; what its handler looks into, and is of another type,
-// stays in the queue for ever with releases before summer 2025; and what its
-// filters compare loses the event for every tenant.
-var table = [...]row{
+// What the wrong type does to Zuul, each tried with its own modules: an array
+// or an object as newRev, project, ref or refName becomes a key of a dictionary
+// and stops the whole queue, in some cases only with a replication_timeout; a
+// wrong type where its handler looks inside keeps the event in the queue for
+// ever, in releases before summer 2025; and one that its filters compare loses
+// the event for every tenant.
+var members = [...]row{
 	noMember: {kinds: anything},
 	top:      {kinds: anything}, // not an object: found where the document is checked
 
@@ -92,53 +89,30 @@ var table = [...]row{
 	{path: "added[]", kinds: aText},
 	{path: "removed", kinds: anArray | anObject},
 	{path: "removed[]", kinds: aText},
-
-	// Accounts. A plugin's event may mean something else by the name.
-	{path: "uploader", kinds: anObject | aNull, of: gerritTypes},
-	{path: "uploader.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "uploader.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "uploader.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "author", kinds: anObject | aNull, of: gerritTypes},
-	{path: "author.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "author.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "author.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "submitter", kinds: anObject | aNull, of: gerritTypes},
-	{path: "submitter.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "submitter.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "submitter.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "abandoner", kinds: anObject | aNull, of: gerritTypes},
-	{path: "abandoner.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "abandoner.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "abandoner.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "restorer", kinds: anObject | aNull, of: gerritTypes},
-	{path: "restorer.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "restorer.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "restorer.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "reviewer", kinds: anObject | aNull, of: gerritTypes},
-	{path: "reviewer.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "reviewer.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "reviewer.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "changer", kinds: anObject | aNull, of: gerritTypes},
-	{path: "changer.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "changer.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "changer.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "editor", kinds: anObject | aNull, of: gerritTypes},
-	{path: "editor.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "editor.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "editor.username", kinds: aText | aNull, of: gerritTypes},
-	{path: "deleter", kinds: anObject | aNull, of: gerritTypes},
-	{path: "deleter.name", kinds: aText | aNull, of: gerritTypes},
-	{path: "deleter.email", kinds: aText | aNull, of: gerritTypes},
-	{path: "deleter.username", kinds: aText | aNull, of: gerritTypes},
 }
 
-// appliesTo reports whether the row counts in an event of a type.
-func (r *row) appliesTo(eventType []byte) bool {
-	return r.of == nil || slices.Contains(r.of, string(eventType))
+// accounts are the members of Gerrit's own events that hold an account; in a
+// plugin's event the name may mean something else. It is never written to.
+var accounts = [...]string{
+	"uploader", "author", "submitter", "abandoner", "restorer", "reviewer", "changer", "editor", "deleter",
 }
 
-// words names what the member must be.
-func (r *row) words() string {
+// table alone defines which types the members of an event may have: members,
+// then those of accounts. It is never written to.
+var table = func() (t [len(members) + 4*len(accounts)]row) {
+	at := copy(t[:], members[:])
+	for _, account := range accounts {
+		t[at] = row{path: account, kinds: anObject | aNull, of: gerritTypes}
+		for i, name := range []string{"name", "email", "username"} {
+			t[at+1+i] = row{path: account + "." + name, kinds: aText | aNull, of: gerritTypes}
+		}
+		at += 4
+	}
+	return t
+}()
+
+// must describes what the member must be.
+func (r *row) must() string {
 	switch r.kinds &^ aNull {
 	case aText:
 		return "a string"
@@ -158,13 +132,13 @@ func (r *row) words() string {
 type member uint8
 
 const (
-	noMember member = iota // nothing that is taken note of
+	noMember member = iota // any member without a row
 	top                    // the event itself
 )
 
-// field is a member whose value is noted: an Event is made of it, or a rule
-// that is about more than its type. They are in the order of the table, so that
-// those within a member follow each other.
+// field is a member whose value is recorded, for an Event or for a rule on more
+// than its type. Fields are in the order of the table, so that those within a
+// member follow each other.
 type field uint8
 
 const (
@@ -187,16 +161,14 @@ const (
 	fieldCount
 )
 
-// span is where a value stands. The zero span means that it is absent: no value
-// stands at offset 0 but the event itself.
+// span is the place of a value. The zero span means that it is absent: only the
+// event itself stands at offset 0.
 type span struct{ start, end int }
 
-// wrong holds, of each member, where a value stands that is of another kind
-// than its row says; 0: nowhere.
+// wrong holds for each member the offset of a value of a wrong kind; 0: none.
 type wrong [len(table)]int
 
-// note keeps what is known of a member's value, instead of what was known of
-// it.
+// note records a member's value, and replaces what was recorded.
 func (s *scanner) note(m member, n *node, start, end int) {
 	s.seen[n.field] = span{start, end}
 	if n.kinds&kindOf[s.data[start]] == 0 {
@@ -209,8 +181,8 @@ func (s *scanner) note(m member, n *node, start, end int) {
 	}
 }
 
-// forget drops what was noted within a member: of two members with one name the
-// last counts, and it counts whole.
+// forget drops what was recorded within a member: of two members with one name
+// the last counts, and counts as a whole.
 func (s *scanner) forget(n *node) {
 	for f := n.fields[0]; f < n.fields[1]; f++ {
 		s.seen[f] = span{}
@@ -218,12 +190,6 @@ func (s *scanner) forget(n *node) {
 	if s.wrong != nil {
 		clear(s.wrong[n.scope+1 : n.last+1])
 	}
-}
-
-// anyWrong reports whether a member, or one within, has a value of another kind
-// than its row says.
-func (s *scanner) anyWrong(m member) bool {
-	return s.wrong != nil && slices.ContainsFunc(s.wrong[m:tree[m].last+1], func(at int) bool { return at > 0 })
 }
 
 // kindOf is the kind of the value that begins with a byte.

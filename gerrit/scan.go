@@ -1,59 +1,65 @@
 package gerrit
 
-// Limits of what Scan lets pass. Zuul's Python fails at a nesting of about
-// 1,000 and at integers of more than 4,300 digits.
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// Limits of Scan. Zuul's Python fails at a nesting of about 1,000 and at
+// integers of more than 4,300 digits.
 const (
 	MaxDepth  = 200  // containers within each other, the event itself included
 	MaxNumber = 4000 // characters of a number
 )
 
-// Scan validates a record in one pass over its bytes and takes out what an
-// Event holds. The error is always a *Fault.
+// Scan validates a record in one pass over its bytes and extracts an Event. The
+// error is always a *Fault.
 //
-// What passes is one JSON object (RFC 8259) in valid UTF-8, without unpaired
-// surrogate escapes, NaN or Infinity, within MaxDepth and MaxNumber, in which:
+// A record passes if it is one JSON object (RFC 8259) in valid UTF-8, without
+// unpaired surrogate escapes, NaN or Infinity, within MaxDepth and MaxNumber,
+// in which:
 //
 //   - `type` is a string;
-//   - each member that Zuul reads has, when present, the type that Gerrit
-//     writes, down to the leaf: `change` and `refUpdate` are objects,
-//     `change.project` and `newRev` strings, `approvals` an array of objects,
-//     and so on (see members.go). null is no object and no array: Gerrit leaves
-//     out what is null, and Zuul's handler trips over some of them. A number
-//     may be a string, as it has been. `project` may be an object, as it has
-//     been, unless the event has a `ref` or is one of replication;
+//   - each member that Zuul reads has, if present, the type that Gerrit writes,
+//     down to the leaf: `change` and `refUpdate` are objects, `change.project`
+//     and `newRev` strings, `approvals` an array of objects, and so on (see
+//     members.go). null is not an object or an array: Gerrit leaves out what is
+//     null, and Zuul's handler fails on some of them. A number may be a string,
+//     as in old releases. `project` may be an object, as in old releases,
+//     unless the event has a `ref` or is one of replication;
 //   - a ref-updated has a string refUpdate.refName and, if that is a branch, a
 //     string refUpdate.project; a project-head-updated has a string newHead and
 //     a string projectName.
 //
 // A number with a fraction or an exponent that is too large for a float64 is
-// refused, for Python makes an infinity of it; an integer stays exact there and
-// is only bound by MaxNumber. Of members with one name the last counts, whole,
-// and escaped names are decoded, as every known parser does. Anything else may
-// have any shape: members that are only read when they have the right one are
-// ignored otherwise.
+// refused because Python makes an infinity of it; an integer stays exact there
+// and is only bound by MaxNumber. Of members with one name the last counts, as
+// a whole, and escaped names are decoded, as in every known parser. Anything
+// else may have any type: consumers ignore those members if the type is wrong.
 //
-// Scan allocates when a field of the Event has escapes in it, when a change
-// event names its branch in no other way than by its short name, and for
-// faults.
+// Scan allocates for faults, for a field of the Event with escapes, and for a
+// change event that only has the short name of its branch.
 func Scan(data []byte) (Event, error) {
 	s := scanner{data: data}
 	if s.document(); s.fault != nil {
-		return Event{}, s.fault.looked(data)
+		return Event{}, s.fault.withLooks(data)
 	}
 	e := s.event()
 	if s.checkShape(&e); s.fault != nil {
-		return Event{}, s.fault.looked(data)
+		return Event{}, s.fault.withLooks(data)
 	}
 	return e, nil
 }
 
-// scanner is one pass over a record. Its methods take the index to go on from
-// and return the index behind what they checked, or -1 with fault set.
+// scanner is one pass over a record. Its methods take the index to start at and
+// return the index after what they checked, or -1 with fault set.
 type scanner struct {
 	data  []byte
 	fault *Fault
 	seen  [fieldCount]span // the last value of every field
-	wrong *wrong           // nil: nothing is
+	wrong *wrong           // nil: no member is
 }
 
 // document checks the whole record.
@@ -68,7 +74,7 @@ func (s *scanner) document() {
 		return
 	}
 	if i = s.space(i); i != len(s.data) {
-		s.unexpected(i, "behind the end of the value")
+		s.unexpected(i, "after the end of the value")
 		return
 	}
 	if s.data[start] != '{' {
@@ -76,8 +82,8 @@ func (s *scanner) document() {
 	}
 }
 
-// value checks the value at i, within depth containers. The members of an
-// object are taken note of as scope says.
+// value checks the value at i, within depth containers. scope selects the rows
+// for the members of an object.
 func (s *scanner) value(i, depth int, scope member) int {
 	switch s.at(i) {
 	case '"':
@@ -121,7 +127,7 @@ func (s *scanner) object(i, depth int, scope member) int {
 		case '}':
 			return i + 1
 		default:
-			return s.unexpected(i, "behind a member of an object")
+			return s.unexpected(i, "after a member of an object")
 		}
 	}
 }
@@ -140,7 +146,7 @@ func (s *scanner) pair(i, depth int, scope member) int {
 		m = s.named(scope, s.data[i+1:end-1], escaped)
 	}
 	if i = s.space(end); s.at(i) != ':' {
-		return s.unexpected(i, "behind the name of a member")
+		return s.unexpected(i, "after the name of a member")
 	}
 	start := s.space(i + 1)
 	if m == noMember {
@@ -156,12 +162,12 @@ func (s *scanner) pair(i, depth int, scope member) int {
 	return i
 }
 
-// named returns the member that a name as written stands for.
+// named returns the member for a name as written.
 func (s *scanner) named(scope member, name []byte, escaped bool) member {
 	if !escaped {
 		return lookUp(scope, name)
 	}
-	var buf [128]byte // six times the longest name that is looked for, and more
+	var buf [128]byte // more than six times the longest name
 	if len(name) > len(buf) {
 		return noMember
 	}
@@ -184,8 +190,8 @@ func (s *scanner) array(i, depth int, scope member) int {
 		}
 		if element != noMember {
 			s.note(element, n, start, i)
-			if tree[scope].first || s.anyWrong(element) {
-				element = noMember // what is wrong in one element is not right because of the next
+			if tree[scope].first || s.wrong != nil && slices.Max(s.wrong[element:n.last+1]) > 0 {
+				element = noMember // a later element must not hide what is wrong in this one
 			}
 		}
 		switch i = s.space(i); s.at(i) {
@@ -194,7 +200,7 @@ func (s *scanner) array(i, depth int, scope member) int {
 		case ']':
 			return i + 1
 		default:
-			return s.unexpected(i, "behind an element of an array")
+			return s.unexpected(i, "after an element of an array")
 		}
 	}
 }
@@ -207,8 +213,8 @@ func (s *scanner) literal(i int, word string) int {
 	return end
 }
 
-// at returns the byte at i, and 0, which nothing outside strings allows, behind
-// the end.
+// at returns the byte at i, or 0 after the end, which is allowed nowhere
+// outside strings.
 func (s *scanner) at(i int) byte {
 	if i < len(s.data) {
 		return s.data[i]
@@ -225,4 +231,79 @@ func (s *scanner) space(i int) int {
 		i++
 	}
 	return i
+}
+
+// number checks the number at i.
+func (s *scanner) number(i int) int {
+	start := i
+	if s.data[i] == '-' {
+		i++
+	}
+	first := i
+	switch c := s.at(i); {
+	case c == '0':
+		i++
+	case '1' <= c && c <= '9':
+		i = s.digits(i)
+	case c == 'I':
+		return s.notFinite(start, "-Infinity")
+	default:
+		return s.unexpected(i, "where a digit must be")
+	}
+	whole := i - first
+	i, inexact, exponent := s.fraction(i)
+	if i < 0 {
+		return i
+	}
+	if i-start > MaxNumber {
+		return s.fail(ReasonNumber, start, fmt.Sprintf("a number of more than %d characters", MaxNumber))
+	}
+	// 308 digits and no exponent are less than the largest float64.
+	if inexact && (exponent || whole > 308) {
+		f, err := strconv.ParseFloat(string(s.data[start:i]), 64)
+		if err != nil && math.IsInf(f, 0) {
+			return s.fail(ReasonNumber, start, "a number that is too large for a float64")
+		}
+	}
+	return i
+}
+
+// fraction checks what may follow a number's whole part. It reports whether the
+// number is not an integer and whether it has an exponent.
+func (s *scanner) fraction(i int) (end int, inexact, exponent bool) {
+	if s.at(i) == '.' {
+		inexact = true
+		if end = s.digits(i + 1); end == i+1 {
+			return s.unexpected(end, "where a digit must be"), false, false
+		}
+		i = end
+	}
+	if c := s.at(i); c == 'e' || c == 'E' {
+		inexact, exponent = true, true
+		i++
+		if c := s.at(i); c == '+' || c == '-' {
+			i++
+		}
+		if end = s.digits(i); end == i {
+			return s.unexpected(end, "where a digit must be"), false, false
+		}
+		i = end
+	}
+	return i, inexact, exponent
+}
+
+func (s *scanner) digits(i int) int {
+	for i < len(s.data) && s.data[i]-'0' <= 9 {
+		i++
+	}
+	return i
+}
+
+// notFinite reports a word that Python writes and reads for a number which JSON
+// does not have.
+func (s *scanner) notFinite(i int, word string) int {
+	if end := s.literal(i, word); end < 0 {
+		return end
+	}
+	return s.fail(ReasonNumber, i, "NaN or Infinity")
 }

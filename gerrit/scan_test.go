@@ -18,7 +18,7 @@ func TestFaultNamesThePlace(t *testing.T) {
 		text   string
 	}{
 		{``, 0, "json: byte 0: the record is empty"},
-		{`{"a":1`, 6, "json: byte 6: the record ends behind a member of an object"},
+		{`{"a":1`, 6, "json: byte 6: the record ends after a member of an object"},
 		{`{"a":tru}`, 5, "json: byte 5: a literal that JSON does not have"},
 		{"{\"a\":\"x\xffy\"}", 7, "utf8: byte 7: not UTF-8, within a string"},
 		{`{"a":"\ud800"}`, 6, "surrogate: byte 6: a surrogate escape without its other half"},

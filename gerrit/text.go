@@ -3,12 +3,13 @@ package gerrit
 import (
 	"encoding/binary"
 	"math/bits"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// text checks a string from behind its opening quote to behind its closing one,
-// and says whether it has escapes.
+// text checks a string whose opening quote is before i. It returns the index
+// after the closing quote, and whether the string has escapes.
 func (s *scanner) text(i int) (end int, escaped bool) {
 	data := s.data
 	for {
@@ -47,9 +48,9 @@ const (
 // a character beyond ASCII. It looks at eight bytes at once.
 //
 // Subtracting 1 sets the high bit of a byte that is 0, as a quote xor a quote
-// is, and subtracting a space that of a control character. A byte beyond ASCII
-// has its high bit after the first subtraction, but for A2, which has it after
-// the last. A borrow can only spoil bytes above one that was found, so that the
+// is; subtracting a space sets that of a control character. A byte beyond ASCII
+// has its high bit after the first subtraction, except A2, which has it after
+// the last. A borrow can only spoil bytes above one that was found, so the
 // lowest find is exact.
 func plain(data []byte, i int) int {
 	for ; i+8 <= len(data); i += 8 {
@@ -94,22 +95,18 @@ func (s *scanner) escape(i int) int {
 	if !utf16.IsSurrogate(first) {
 		return i + 6
 	}
-	if utf16.DecodeRune(first, s.unitAt(i+6)) == utf8.RuneError {
+	second := rune(-1)
+	if s.at(i+6) == '\\' && s.at(i+7) == 'u' {
+		second = unit(s.data, i+6)
+	}
+	if utf16.DecodeRune(first, second) == utf8.RuneError {
 		return s.fail(ReasonSurrogate, i, "a surrogate escape without its other half")
 	}
 	return i + 12
 }
 
-// unitAt returns the code unit of the \u escape at i, or -1 if there is none.
-func (s *scanner) unitAt(i int) rune {
-	if s.at(i) != '\\' || s.at(i+1) != 'u' {
-		return -1
-	}
-	return unit(s.data, i)
-}
-
-// unit returns the four hexadecimal digits behind the \u at i as a number, or
-// -1 if they are not that.
+// unit returns the code unit of the four hexadecimal digits after the \u at i,
+// or -1 if they are none.
 func unit(data []byte, i int) rune {
 	if i+6 > len(data) {
 		return -1
@@ -131,7 +128,7 @@ func unit(data []byte, i int) rune {
 	return r
 }
 
-// unescape appends what the inside of a string that was checked stands for.
+// unescape appends the value of a checked string, given without its quotes.
 func unescape(dst, raw []byte) []byte {
 	for i := 0; i < len(raw); {
 		if raw[i] != '\\' {
@@ -140,7 +137,11 @@ func unescape(dst, raw []byte) []byte {
 			continue
 		}
 		if raw[i+1] != 'u' {
-			dst = append(dst, short(raw[i+1]))
+			c := raw[i+1]
+			if at := strings.IndexByte("bfnrt", c); at >= 0 {
+				c = "\b\f\n\r\t"[at]
+			}
+			dst = append(dst, c)
 			i += 2
 			continue
 		}
@@ -153,21 +154,4 @@ func unescape(dst, raw []byte) []byte {
 		dst = utf8.AppendRune(dst, r)
 	}
 	return dst
-}
-
-// short returns what an escape of one letter stands for.
-func short(c byte) byte {
-	switch c {
-	case 'b':
-		return '\b'
-	case 'f':
-		return '\f'
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	}
-	return c
 }

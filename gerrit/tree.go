@@ -2,29 +2,29 @@ package gerrit
 
 import "strings"
 
-// node is a row of the table as it is needed while a record is scanned.
+// node is a row of the table prepared for scanning.
 type node struct {
 	name    string
 	kinds   kinds
 	field   field
-	scope   member   // the node's own member if there are others within, else noMember
-	last    member   // the last one within; those within follow it without a gap
-	fields  [2]field // the fields noted within: the first, and the first behind them
-	element member   // each element of an array; noMember: they are not taken note of
-	first   bool     // only the first element is taken note of
+	scope   member   // the node's own member if others have rows within it, else noMember
+	last    member   // the last one within; those within follow the node without a gap
+	fields  [2]field // the fields within: the first, and the one after the last
+	element member   // each element of an array; noMember: elements have no row
+	first   bool     // only the first element counts
 
 	// The members within, by a hash of their names that is free of collisions.
 	seed  uint32
 	slots [slotCount]member
 }
 
-// slotCount is a power of two, several times the members of one object.
+// slotCount is a power of two, several times the members of any object.
 const (
 	slotBits  = 7
 	slotCount = 1 << slotBits
 )
 
-// tree is the table made ready. It is never written to.
+// tree is the table prepared for scanning. It is never written to.
 var tree = grow()
 
 // grow makes the nodes of the table's rows.
@@ -47,9 +47,13 @@ func grow() *[len(table)]node {
 		} else {
 			within[parent] = append(within[parent], m)
 		}
-		for path := r.path; path != ""; {
+		for path := r.path; path != ""; { // widen every node that it stands in
 			path, _ = split(path)
-			nodes[byPath[path]].include(m, r.field)
+			n := &nodes[byPath[path]]
+			n.last = m
+			if r.field != noField {
+				n.fields = [2]field{min(n.fields[0], r.field), r.field + 1}
+			}
 		}
 	}
 	for path, members := range within {
@@ -60,22 +64,14 @@ func grow() *[len(table)]node {
 	return &nodes
 }
 
-// split cuts a path into that of the value it stands in and its own name; ""
-// for an element.
+// split divides a path into the path around it and its own name; "" for an
+// element.
 func split(path string) (parent, name string) {
 	if strings.HasSuffix(path, "]") {
 		return path[:strings.LastIndexByte(path, '[')], ""
 	}
 	dot := strings.LastIndexByte(path, '.')
 	return path[:max(dot, 0)], path[dot+1:]
-}
-
-// include widens the node by a member that stands within.
-func (n *node) include(m member, f field) {
-	n.last = m
-	if f != noField {
-		n.fields = [2]field{min(n.fields[0], f), f + 1}
-	}
 }
 
 // place finds a seed with which no two names share a slot.
@@ -94,15 +90,16 @@ func (n *node) place(members []member, nodes *[len(table)]node) {
 	}
 }
 
-// hash returns the slot of a name, which is not empty. It looks at the length
-// and three bytes: enough for no two names of one object to be alike.
+// hash returns the slot of a name, which is not empty. The length and three
+// bytes are enough to tell apart the names of any one object.
 func hash(name []byte, seed uint32) uint32 {
 	n := len(name)
-	h := uint32(name[0]) | uint32(name[n/2])<<8 | uint32(name[n-1])<<16 | uint32(n)<<24 //nolint:gosec // a long name only wraps around
+	h := uint32(name[0]) | uint32(name[n/2])<<8 | uint32(name[n-1])<<16
+	h |= uint32(n) << 24 //nolint:gosec // a long name only wraps around
 	return h * seed >> (32 - slotBits)
 }
 
-// lookUp returns the member that a key names within a scope.
+// lookUp returns the member for a name within a scope.
 func lookUp(scope member, key []byte) member {
 	if len(key) == 0 {
 		return noMember

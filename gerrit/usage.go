@@ -15,17 +15,15 @@ type Entry struct {
 	Text  string
 }
 
-// Doubt is an entry of FilterConfig.Types that keeps nothing of what Gerrit and
-// its known plugins write. It may be right: a plugin of one's own has types of
-// its own.
+// Doubt is an entry of FilterConfig.Types that keeps no event of Gerrit and its
+// known plugins. It may be right: other plugins have types of their own.
 type Doubt struct {
 	Entry   Entry
-	Dropped bool // there are such types, and the preset or Drop drops all of them; otherwise there are none
+	Dropped bool // there are such types, but the preset or Drop drops them all; otherwise there are none
 }
 
 // Doubts returns the entries of Types that match no known type, or only types
-// that are dropped before. Those that cannot be understood are left to
-// NewFilter.
+// that are dropped before. It ignores mistakes, which NewFilter reports.
 func (c FilterConfig) Doubts() []Doubt {
 	f, err := NewFilter(FilterConfig{Preset: c.Preset, Drop: c.Drop, Replication: c.Replication})
 	if err != nil {
@@ -50,35 +48,37 @@ func (c FilterConfig) Doubts() []Doubt {
 	return doubts
 }
 
-// Usage finds out which entries of a filter match nothing that comes. It may be
-// used by several goroutines at once.
+// Usage finds the entries of a filter that match no event. It may be used by
+// several goroutines at once.
 type Usage struct {
 	done atomic.Bool
 
-	mu     sync.Mutex // guards what follows
-	left   int        // events that are still looked at
-	unused [3]patterns
+	mu     sync.Mutex
+	left   int         // under mu: events still to be seen
+	unused [3]patterns // under mu: by usageFields
 }
 
-// usageFields are the lists that a Usage looks at, in its order.
+// usageFields are the lists of a filter, in a Usage's order.
 var usageFields = [3]string{"types", "projects", "refs"}
 
-// Usage returns one that looks at a number of events, or nil if the filter
-// keeps everything that its preset does not drop.
+// Usage returns a Usage that sees a number of events, or nil if the filter has
+// no patterns.
 func (f *Filter) Usage(events int) *Usage {
 	if f.types == nil && f.projects == nil && f.refs == nil {
 		return nil
 	}
 	u := &Usage{left: events}
 	for i, p := range []*patterns{f.types, f.projects, f.refs} {
-		u.unused[i] = p.clone()
+		if p != nil {
+			u.unused[i] = patterns{maps.Clone(p.names), slices.Clone(p.beginnings), slices.Clone(p.expressions)}
+		}
 	}
 	return u
 }
 
-// See looks at an event. With the last one that is looked at it returns the
-// entries that none of them matched, by list and text; otherwise nothing. It
-// costs next to nothing afterwards.
+// See counts an event. With the last one it returns the entries that no event
+// matched, by list and text; otherwise nothing. Later calls cost next to
+// nothing.
 func (u *Usage) See(e *Event) []Entry {
 	if u.done.Load() {
 		return nil
@@ -90,7 +90,7 @@ func (u *Usage) See(e *Event) []Entry {
 	}
 	for i, value := range [3][]byte{e.Type, e.Project, e.Ref} {
 		if len(value) > 0 {
-			u.unused[i].withoutMatches(value)
+			u.unused[i].removeMatches(value)
 		}
 	}
 	if u.left--; u.left > 0 {
@@ -107,22 +107,14 @@ func (u *Usage) See(e *Event) []Entry {
 	return entries
 }
 
-// clone returns patterns that may be taken from. p may be nil.
-func (p *patterns) clone() patterns {
-	if p == nil {
-		return patterns{}
-	}
-	return patterns{names: maps.Clone(p.names), beginnings: slices.Clone(p.beginnings), expressions: slices.Clone(p.expressions)}
-}
-
-// withoutMatches takes out the patterns that match.
-func (p *patterns) withoutMatches(b []byte) {
+// removeMatches removes the patterns that match.
+func (p *patterns) removeMatches(b []byte) {
 	delete(p.names, string(b))
 	p.beginnings = slices.DeleteFunc(p.beginnings, func(beginning []byte) bool { return bytes.HasPrefix(b, beginning) })
 	p.expressions = slices.DeleteFunc(p.expressions, func(re *regexp.Regexp) bool { return re.Match(b) })
 }
 
-// texts returns the patterns as they were written, in order.
+// texts returns the patterns as they were written, sorted.
 func (p *patterns) texts() []string {
 	texts := slices.Collect(maps.Keys(p.names))
 	for _, beginning := range p.beginnings {

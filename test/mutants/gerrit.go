@@ -20,8 +20,8 @@ var gerritMutants = []mutant{
 	{
 		name: "gerrit: the last element of an array decides",
 		file: "gerrit/scan.go",
-		old:  "if tree[scope].first || s.anyWrong(element) {",
-		new:  "if tree[scope].first {",
+		old:  "if tree[scope].first || s.wrong != nil && slices.Max(s.wrong[element:n.last+1]) > 0 {",
+		new:  "if tree[scope].first || s.wrong != nil && slices.Max(s.wrong[element:n.last+1]) > len(s.data) {",
 		pkg:  "./gerrit", tests: "TestWhatCountsOfAWrongMember",
 	},
 	{
@@ -33,14 +33,14 @@ var gerritMutants = []mutant{
 	},
 	{
 		name: "gerrit: a branch's ref-updated needs no project",
-		file: "gerrit/extract.go",
-		old:  "if s.fault == nil && isBranch(e.Ref) {",
-		new:  "if false {",
+		file: "gerrit/event.go",
+		old:  "if s.fault == nil && branch {",
+		new:  "if s.fault == nil && branch && s.data == nil {",
 		pkg:  "./gerrit", tests: "TestHostile",
 	},
 	{
 		name: "gerrit: an object as the project of a replication passes",
-		file: "gerrit/extract.go",
+		file: "gerrit/event.go",
 		old:  "		s.forbidProjectObject(\"project of an event of replication\")\n",
 		new:  "",
 		pkg:  "./gerrit", tests: "TestHostile",
@@ -96,7 +96,7 @@ var gerritMutants = []mutant{
 	},
 	{
 		name: "gerrit: 309 digits are taken for few",
-		file: "gerrit/number.go",
+		file: "gerrit/scan.go",
 		old:  "(exponent || whole > 308)",
 		new:  "(exponent || whole > 309)",
 		pkg:  "./gerrit", tests: "TestHostile",
