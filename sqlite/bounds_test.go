@@ -30,7 +30,7 @@ func TestDeadLettersAreBoundedByTheirBytes(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
 	term := elect(t, store, shardA)
-	s.say(`INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
+	s.exec(`INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 		VALUES (randomblob(16), 's', '1', -1, 0, '', '', zeroblob(33554432 - 1000), 1, zeroblob(32), 0)`)
 	for i, tc := range []struct {
 		size            int
@@ -59,10 +59,10 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 		a, b := elect(t, store, shardA), elect(t, store, shardB)
 		must(t, a.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 		must(t, b.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
-		s.say(`WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+		s.exec(`WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
 			INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 			SELECT randomblob(16), 's', n, -1, 0, '', '', x'', 0, zeroblob(32), 0 FROM n`)
-		must(t, store.Say(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
+		must(t, store.Exec(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
 
 		release := store.Hold()
 		var both sync.WaitGroup
@@ -103,7 +103,7 @@ func TestCommitLimits(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		entries []gerritstream.Entry
-		letters int
+		dead    int
 		refused bool
 	}{
 		"as many as may be":     {entries(499, 1), 1, false},
@@ -116,7 +116,7 @@ func TestCommitLimits(t *testing.T) {
 			s := newShared(t)
 			term := elect(t, s.open(), shardA)
 			c := gerritstream.Commit{Position: position("1000"), Entries: tc.entries}
-			for range tc.letters {
+			for range tc.dead {
 				c.DeadLetters = append(c.DeadLetters, deadLetter("1000", 1))
 			}
 			err := term.Commit(t.Context(), c)

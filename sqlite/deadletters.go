@@ -16,9 +16,9 @@ import (
 // addDeadLetters writes the dead letters that are not held yet, as far as there
 // is room, and returns the rest.
 func addDeadLetters(
-	tx *transaction, letters []gerritstream.DeadLetter, now int64,
+	tx *transaction, dead []gerritstream.DeadLetter, now int64,
 ) (discarded []gerritstream.DeadLetter, err error) {
-	if len(letters) == 0 {
+	if len(dead) == 0 {
 		return nil, nil
 	}
 	ctx := context.Background()
@@ -27,8 +27,8 @@ func addDeadLetters(
 	if err != nil {
 		return nil, err
 	}
-	for i := range letters {
-		d := &letters[i]
+	for i := range dead {
+		d := &dead[i]
 		held, err := get(ctx, tx, []any{new(int)}, `SELECT 1 FROM dead_letters WHERE id = ?`, d.ID[:])
 		if err != nil {
 			return nil, err
@@ -77,16 +77,16 @@ func scanDeadLetter(row scanner) (n int64, stored gerritstream.StoredDeadLetter,
 
 // DeadLetters returns the dead letters held, oldest first. They are bounded: at
 // most 1,000, of 32 MiB together.
-func (r *Reader) DeadLetters(ctx context.Context) (letters []gerritstream.DeadLetter, err error) {
+func (r *Reader) DeadLetters(ctx context.Context) (dead []gerritstream.DeadLetter, err error) {
 	err = each(ctx, r.db, func(rows *sql.Rows) error {
 		_, d, err := scanDeadLetter(rows)
-		letters = append(letters, d.DeadLetter)
+		dead = append(dead, d.DeadLetter)
 		return err
 	}, `SELECT `+deadLetterColumns+` FROM dead_letters ORDER BY n`)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters of %s: %w", r.path, explainRead(r.path, err))
 	}
-	return letters, nil
+	return dead, nil
 }
 
 // deadLetterPage is how many dead letters one read takes: a megabyte at most.

@@ -13,7 +13,7 @@ import (
 func TestDeadLettersAreListedAFewAtATime(t *testing.T) {
 	s := newShared(t)
 	const many = 512 // of 64 KiB: as many as a file holds
-	s.say(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+	s.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
 		INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 		SELECT randomblob(16), 'shardId-000000000000', cast(i AS TEXT), -1, 0, 'utf8', '', zeroblob(?2), ?2, zeroblob(32), 0 FROM n`,
 		many, gerritstream.MaxDeadLetterBytes)

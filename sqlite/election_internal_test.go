@@ -15,18 +15,18 @@ func TestMayTake(t *testing.T) {
 		preceded bool
 		want     bool
 	}{
-		"never held":                       {lease{}, 0, false, false, true},
-		"resigned":                         {lease{term: 7}, 0, false, false, true},
-		"resigned, we are about to know":   {lease{term: 7}, 0, true, false, false},
-		"another's, just seen":             {lease{7, "other", 1}, 0, false, false, false},
-		"another's, seen for nearly a TTL": {lease{7, "other", 1}, ttl - time.Nanosecond, false, false, false},
-		"another's, seen for a TTL":        {lease{7, "other", 1}, ttl, false, false, true},
-		"ours, and we lead":                {lease{7, "self", 1}, time.Hour, true, false, false},
-		"ours, from a term that ended":     {lease{7, "self", 1}, 0, false, false, true},
-		"resigned, and another is first":   {lease{term: 7}, ttl - time.Nanosecond, false, true, false},
-		"left by who was first":            {lease{term: 7}, ttl, false, true, true},
-		"another's, and another is first":  {lease{7, "other", 1}, 2*ttl - time.Nanosecond, false, true, false},
-		"another's, left by who was first": {lease{7, "other", 1}, 2 * ttl, false, true, true},
+		"never held":                             {lease{}, 0, false, false, true},
+		"resigned":                               {lease{term: 7}, 0, false, false, true},
+		"resigned, we are about to know":         {lease{term: 7}, 0, true, false, false},
+		"another's, just seen":                   {lease{7, "other", 1}, 0, false, false, false},
+		"another's, seen for nearly a TTL":       {lease{7, "other", 1}, ttl - time.Nanosecond, false, false, false},
+		"another's, seen for a TTL":              {lease{7, "other", 1}, ttl, false, false, true},
+		"ours, and we lead":                      {lease{7, "self", 1}, time.Hour, true, false, false},
+		"ours, from a term that ended":           {lease{7, "self", 1}, 0, false, false, true},
+		"resigned, and another precedes":         {lease{term: 7}, ttl - time.Nanosecond, false, true, false},
+		"left by the first candidate":            {lease{term: 7}, ttl, false, true, true},
+		"another's, and another precedes":        {lease{7, "other", 1}, 2*ttl - time.Nanosecond, false, true, false},
+		"another's, left by the first candidate": {lease{7, "other", 1}, 2 * ttl, false, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := unchangedLease{tc.lease, now.Add(-tc.seenFor), ttl}

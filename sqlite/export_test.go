@@ -31,8 +31,8 @@ func (s *Store) RemoveExpired(before time.Time) (int64, error) {
 	return n, err
 }
 
-// Say runs a statement on the writing connection, in a job of the writer.
-func (s *Store) Say(statement string) error {
+// Exec runs a statement on the writing connection, in a job of the writer.
+func (s *Store) Exec(statement string) error {
 	return s.writer.do(context.Background(), func(tx *transaction) error {
 		_, err := tx.conn.ExecContext(context.Background(), statement)
 		return err

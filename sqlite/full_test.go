@@ -27,7 +27,7 @@ func TestDiskFull(t *testing.T) {
 		a, b := elect(t, store, shardA), elect(t, store, shardB)
 		must(t, a.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 		must(t, b.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
-		must(t, store.Say(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
+		must(t, store.Exec(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
 
 		large := gerritstream.Commit{Position: position("2"), Entries: []gerritstream.Entry{entry(shardA, "2", 1<<20)}}
 		for range 10 {
@@ -52,7 +52,7 @@ func TestDiskFull(t *testing.T) {
 		if pos := positions[shardA]; err != nil || pos.After != "1" || len(s.entries()) != 0 {
 			t.Errorf("position %+v, %d entries after refused commits, %v", pos, len(s.entries()), err)
 		}
-		must(t, store.Say(`PRAGMA max_page_count = 1000000`))
+		must(t, store.Exec(`PRAGMA max_page_count = 1000000`))
 		must(t, a.Commit(t.Context(), large))
 		if n := len(s.entries()); n != 1 {
 			t.Errorf("%d entries, want 1", n)

@@ -40,9 +40,9 @@ func TestAQuietGroupWritesNothing(t *testing.T) {
 		if candidates := groupState(t, leader).Candidates[shardA]; len(candidates) != 2 {
 			t.Fatalf("the candidates are %+v", candidates)
 		}
-		s.say(`CREATE TABLE written (what TEXT)`)
+		s.exec(`CREATE TABLE written (what TEXT)`)
 		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates", "UPDATE OF announcement ON processes"} {
-			s.say(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
+			s.exec(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
 		}
 		seen := groupState(t, leader)
 		for range 60 {

@@ -43,7 +43,7 @@ func (h *heartbeat) run() {
 	for {
 		err := s.check()
 		if err == nil {
-			err = h.beat()
+			err = h.renew()
 		}
 		if err != nil && !failed && s.life.Err() == nil && !h.leaving.Load() {
 			s.log.Warn("cannot write heartbeat", "err", err)
@@ -58,10 +58,10 @@ func (h *heartbeat) run() {
 	}
 }
 
-// beat writes a heartbeat and for which shards the process is a candidate,
+// renew writes a heartbeat and for which shards the process is a candidate,
 // frees the leases that it has and does not use, and ends terms whose leases
 // others have.
-func (h *heartbeat) beat() error {
+func (h *heartbeat) renew() error {
 	s, began := h.store, time.Now()
 	h.mu.Lock()
 	live := maps.Clone(h.terms)

@@ -14,7 +14,7 @@ func TestBesideANewerSchema(t *testing.T) {
 	for _, table := range []string{
 		"start", "positions", "leases", "processes", "events", "dead_letters", "counters", "candidates", "consumers",
 	} {
-		s.say(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
+		s.exec(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
 	}
 	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:1:stream/s"}}))
 	advertise(t, store)

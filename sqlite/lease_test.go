@@ -125,7 +125,7 @@ func TestClocksDoNotMatter(t *testing.T) {
 		go func() { // the holder's clock is years late
 			defer close(stopped)
 			for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-				s.say(`UPDATE processes SET beaten = 0`)
+				s.exec(`UPDATE processes SET beaten = 0`)
 			}
 		}()
 		if _, err := second.Campaign(ctx, 0, shardA); err == nil {
@@ -136,7 +136,7 @@ func TestClocksDoNotMatter(t *testing.T) {
 			t.Errorf("commit of a living holder: %v", err)
 		}
 		first.Kill()
-		s.say(`UPDATE processes SET beaten = beaten + 1000000000000`) // the dead holder's clock is years early
+		s.exec(`UPDATE processes SET beaten = beaten + 1000000000000`) // the dead holder's clock is years early
 		elect(t, second, shardA)
 	})
 }
@@ -298,7 +298,7 @@ func TestIdleHolderLearns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		term := elect(t, s.open(), shardA)
-		s.say(`UPDATE leases SET term = term + 1, process = 'another'`)
+		s.exec(`UPDATE leases SET term = term + 1, process = 'another'`)
 		lost := time.Now()
 		over(t, term)
 		if after := time.Since(lost); after > 2*time.Second {

@@ -34,7 +34,7 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 		e := gerritstream.DeadLetter{ID: gerritstream.EventID{2}, Shard: shardA, Seq: "2"}
 		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), DeadLetters: []gerritstream.DeadLetter{d, e}}))
 
-		s.say(`CREATE TRIGGER kept BEFORE DELETE ON dead_letters WHEN old.seq = '2' BEGIN SELECT RAISE(ABORT, 'kept'); END`)
+		s.exec(`CREATE TRIGGER kept BEFORE DELETE ON dead_letters WHEN old.seq = '2' BEGIN SELECT RAISE(ABORT, 'kept'); END`)
 		if err := o.RedriveDeadLetter(t.Context(), gerritstream.Entry{ID: e.ID, Shard: shardA, Seq: "2"}); err == nil {
 			t.Error("the redrive succeeded")
 		}
@@ -45,7 +45,7 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 			t.Errorf("%d entries and %d dead letters, want 0 and 2", queued, dead)
 		}
 
-		s.say(`CREATE TRIGGER fixed BEFORE UPDATE ON positions WHEN new.position LIKE '%"7"%' BEGIN SELECT RAISE(ABORT, 'fixed'); END`)
+		s.exec(`CREATE TRIGGER fixed BEFORE UPDATE ON positions WHEN new.position LIKE '%"7"%' BEGIN SELECT RAISE(ABORT, 'fixed'); END`)
 		if err := o.SetPosition(t.Context(), 0, shardA, setTo(position("7"))); err == nil {
 			t.Error("the position was set")
 		}
@@ -94,7 +94,7 @@ func TestOperatorOpensWhatIsThere(t *testing.T) {
 		t.Errorf("it was made: %v", err)
 	}
 	s := newShared(t)
-	s.say(`PRAGMA user_version = 999`)
+	s.exec(`PRAGMA user_version = 999`)
 	if _, err := sqlite.OpenOperator(t.Context(), s.path); !errors.Is(err, gerritstream.ErrNewerFormat) {
 		t.Errorf("a newer file: %v", err)
 	}

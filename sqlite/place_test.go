@@ -19,7 +19,7 @@ import (
 // what the error says.
 var losses = map[string]struct {
 	take func(t *testing.T, path string)
-	says string
+	text string
 }{
 	"the file is removed": {
 		func(t *testing.T, path string) { must(t, os.Remove(path)) }, "store.db was removed",
@@ -86,8 +86,8 @@ func TestTakenAway(t *testing.T) {
 				_, positions := store.Positions(t.Context(), 0)
 				_, inspected := store.Inspect(t.Context())
 				for _, err := range []error{context.Cause(term.Context()), <-errs, <-errs, <-errs, positions, inspected} {
-					if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), loss.says) {
-						t.Errorf("%v does not say that the store is gone because %q", err, loss.says)
+					if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), loss.text) {
+						t.Errorf("%v does not say that the store is gone because %q", err, loss.text)
 					}
 				}
 			})
@@ -186,7 +186,7 @@ func madeReadOnly(path string) error {
 func TestCopyInAnotherJournalMode(t *testing.T) {
 	path := inFolder(t)
 	makeStore(t, path)
-	sayIn(t, path, `PRAGMA journal_mode = DELETE`)
+	execIn(t, path, `PRAGMA journal_mode = DELETE`)
 	store := openWith(t, sqlite.Config{Path: path})
 	if mode, err := store.Pragma("journal_mode"); err != nil || mode != "wal" {
 		t.Errorf("journal mode %q, %v", mode, err)
@@ -194,7 +194,7 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	must(t, elect(t, store, shardA).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
 	must(t, store.Close(t.Context()))
 
-	sayIn(t, path, `PRAGMA journal_mode = DELETE`)
+	execIn(t, path, `PRAGMA journal_mode = DELETE`)
 	must(t, openOperator(t, path).SetPosition(t.Context(), 0, shardA, setTo(position("2"))))
 	if _, err := os.Stat(path + "-wal"); err != nil {
 		t.Errorf("an operator wrote without WAL: %v", err)

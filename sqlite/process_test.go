@@ -96,10 +96,10 @@ func lead(ctx context.Context, store *sqlite.Store) error {
 
 // fleet is a number of child processes on one file.
 type fleet struct {
-	t     *testing.T
-	path  string
-	lines chan line
-	said  []line // that next has passed over
+	t      *testing.T
+	path   string
+	lines  chan line
+	passed []line // by next
 
 	children map[int]*exec.Cmd // by process id
 	inputs   map[int]io.Closer
@@ -138,10 +138,10 @@ func (f *fleet) add() {
 
 // next waits until a child prints a line with a word, unless one has already, and
 // returns the line.
-func (f *fleet) next(word string, says func(line) bool) line {
+func (f *fleet) next(word string, match func(line) bool) line {
 	f.t.Helper()
-	for _, l := range f.said {
-		if l.word == word && says(l) {
+	for _, l := range f.passed {
+		if l.word == word && match(l) {
 			return l
 		}
 	}
@@ -153,12 +153,12 @@ func (f *fleet) next(word string, says func(line) bool) line {
 			if l.word == "failed" {
 				f.t.Fatalf("process %d: %s", l.pid, l.text)
 			}
-			f.said = append(f.said, l)
-			if l.word == word && says(l) {
+			f.passed = append(f.passed, l)
+			if l.word == word && match(l) {
 				return l
 			}
 		case <-timeout.C:
-			f.t.Fatalf("no process says %q", word)
+			f.t.Fatalf("no process prints %q", word)
 		}
 	}
 }

@@ -87,7 +87,7 @@ func TestRetention(t *testing.T) {
 // neither when it is corrected nor when it goes wrong.
 func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	const day = 24 * time.Hour
-	for name, off := range map[string]time.Duration{"behind": -10 * day, "ahead": 10 * day, "two hours ahead": 2 * time.Hour} {
+	for name, off := range map[string]time.Duration{"late": -10 * day, "early": 10 * day, "two hours early": 2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newSweeping(t)
@@ -122,9 +122,9 @@ func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
 		w.commit(3)
-		w.say(`UPDATE events SET queued_at = queued_at - 1000000000 WHERE n = 1`)
-		w.say(`UPDATE events SET arrived = arrived - 1000000000 WHERE n = 2`)
-		w.say(`UPDATE events SET arrived = arrived - 1000000000, queued_at = queued_at - 1000000000 WHERE n = 3`)
+		w.exec(`UPDATE events SET queued_at = queued_at - 1000000000 WHERE n = 1`)
+		w.exec(`UPDATE events SET arrived = arrived - 1000000000 WHERE n = 2`)
+		w.exec(`UPDATE events SET arrived = arrived - 1000000000, queued_at = queued_at - 1000000000 WHERE n = 3`)
 		wait(t, 10*time.Minute)
 		w.expect(2, 1)
 	})
@@ -134,7 +134,7 @@ func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
 func TestRetentionWaitsForTheServicesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
-		w.say(`INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, queued_at, payload)
+		w.exec(`INSERT INTO events (id, shard, seq, sub, arrived, type, project, ref, queued_at, payload)
 			VALUES (zeroblob(16), 's', '1', -1, 0, '', '', '', 0, x'')`)
 		wait(t, time.Hour)
 		w.expect(1, 0)
@@ -150,18 +150,18 @@ func TestExpiredUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
 		w.commit(10)
-		w.say(`INSERT INTO consumers (name, n, at) VALUES ('slow', 2, 0), ('fast', 7, 0)`)
+		w.exec(`INSERT INTO consumers (name, n, at) VALUES ('slow', 2, 0), ('fast', 7, 0)`)
 		wait(t, 70*time.Minute)
 		if in := w.expect(0, 10); in.ExpiredUnread != 3 || time.Since(in.ExpiredUnreadAt) > 15*time.Minute {
 			t.Errorf("%d unread, the last at %v", in.ExpiredUnread, in.ExpiredUnreadAt)
 		}
 		w.commit(10)
-		w.say(`UPDATE consumers SET n = 20`)
+		w.exec(`UPDATE consumers SET n = 20`)
 		wait(t, 70*time.Minute)
 		if in := w.expect(0, 20); in.ExpiredUnread != 3 {
 			t.Errorf("%d unread, want 3 as before", in.ExpiredUnread)
 		}
-		w.say(`DELETE FROM consumers`)
+		w.exec(`DELETE FROM consumers`)
 		last := w.expect(0, 20).ExpiredUnreadAt
 		w.commit(10)
 		wait(t, 70*time.Minute)

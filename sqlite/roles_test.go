@@ -66,9 +66,9 @@ func ends(t *testing.T, cmd *exec.Cmd) {
 }
 
 // wantError returns an error unless err has the text and is the target.
-func wantError(err, is error, says string) error {
-	if err == nil || !strings.Contains(err.Error(), says) || is != nil && !errors.Is(err, is) {
-		return fmt.Errorf("the error is %q, want %q, as %v", fmt.Sprint(err), says, is)
+func wantError(err, is error, text string) error {
+	if err == nil || !strings.Contains(err.Error(), text) || is != nil && !errors.Is(err, is) {
+		return fmt.Errorf("the error is %q, want %q, as %v", fmt.Sprint(err), text, is)
 	}
 	return nil
 }

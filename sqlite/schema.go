@@ -36,7 +36,7 @@ CREATE TABLE start (
 CREATE TABLE positions (
 	epoch     INTEGER NOT NULL,
 	shard     TEXT NOT NULL,
-	position  TEXT NOT NULL,    -- gerritstream.EncodePosition
+	position  TEXT NOT NULL,    -- storekit.EncodePosition
 	committed INTEGER NOT NULL, -- by the committing process' clock
 	PRIMARY KEY (epoch, shard)
 ) STRICT, WITHOUT ROWID;
@@ -44,7 +44,7 @@ CREATE TABLE positions (
 CREATE TABLE leases (
 	shard   TEXT PRIMARY KEY NOT NULL,
 	term    INTEGER NOT NULL, -- of the last leadership; grows for ever
-	process TEXT NOT NULL     -- processes.id of who has it; '': free
+	process TEXT NOT NULL     -- processes.id of the holder; '': free
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE processes (
@@ -52,7 +52,7 @@ CREATE TABLE processes (
 	name     TEXT NOT NULL,
 	beat     INTEGER NOT NULL,
 	ttl      INTEGER NOT NULL, -- of its leases
-	beaten   INTEGER NOT NULL, -- the last beat by the process' clock: for people, no leadership is decided by it
+	beaten   INTEGER NOT NULL, -- the last heartbeat, by the process' clock: for people, no leadership is decided by it
 	report   TEXT,
 	reported INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -95,10 +95,10 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO counters VALUES ('expired', 0), ('discarded', 0);
 `, `
--- What a process says of itself to the others (gerritstream.MemberInfo); NULL: it has not.
+-- gerritstream.MemberInfo as a JSON object; NULL: not advertised.
 ALTER TABLE processes ADD COLUMN announcement TEXT;
 
--- Who waits for a shard that another leads, in the order of succession.
+-- Processes that wait for a shard which another leads, in the order of succession.
 CREATE TABLE candidates (
 	n       INTEGER PRIMARY KEY AUTOINCREMENT,
 	process TEXT NOT NULL, -- processes.id
@@ -106,11 +106,11 @@ CREATE TABLE candidates (
 	UNIQUE (process, shard)
 ) STRICT;
 `, `
--- When an event's time is over: its own clock's, or its process', whichever is later.
+-- When an event expires counts from its arrival or its queueing, whichever is later.
 CREATE INDEX events_held_from ON events (max(arrived, queued_at));
 DROP INDEX events_queued_at;
 
--- What programs that read the queue have handled. They write it themselves.
+-- How far the programs that read the queue are. They write it themselves.
 CREATE TABLE consumers (
 	name TEXT PRIMARY KEY NOT NULL,
 	n    INTEGER NOT NULL, -- of the last event handled

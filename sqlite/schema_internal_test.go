@@ -52,15 +52,15 @@ func makeOld(t *testing.T, path string, version int) {
 	}
 	defer db.Close()
 	for _, step := range migrations[:version] {
-		say(t, db, step)
+		run(t, db, step)
 	}
 	position := storekit.EncodePosition(gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}, gerritstream.Stamp{})
-	say(t, db, fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d`, applicationID, version))
-	say(t, db, `INSERT INTO positions VALUES (0, 'shardId-000000000000', ?, 0)`, string(position))
-	say(t, db, `INSERT INTO processes (id, name, beat, ttl, beaten) VALUES ('old', 'old', 1, 5000, 0)`)
+	run(t, db, fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d`, applicationID, version))
+	run(t, db, `INSERT INTO positions VALUES (0, 'shardId-000000000000', ?, 0)`, string(position))
+	run(t, db, `INSERT INTO processes (id, name, beat, ttl, beaten) VALUES ('old', 'old', 1, 5000, 0)`)
 }
 
-func say(t *testing.T, db *sql.DB, statement string, args ...any) {
+func run(t *testing.T, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)

@@ -20,44 +20,44 @@ import (
 // do.
 func TestOpenFaults(t *testing.T) {
 	for name, tc := range map[string]struct {
-		make func(t *testing.T, path string)
-		is   error
-		says []string
+		make  func(t *testing.T, path string)
+		is    error
+		texts []string
 	}{
 		"folder": {
-			make: func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
-			says: []string{"folder", "name a file in it"},
+			make:  func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o700)) },
+			texts: []string{"folder", "name a file in it"},
 		},
 		"text": {
 			make: func(t *testing.T, path string) {
 				must(t, os.WriteFile(path, bytes.Repeat([]byte("hello\n"), 1000), 0o600))
 			},
-			says: []string{"damaged or not a database", "restore a backup"},
+			texts: []string{"damaged or not a database", "restore a backup"},
 		},
 		"another program's database": {
-			make: func(t *testing.T, path string) { sayIn(t, path, `CREATE TABLE t (a)`) },
-			says: []string{"another program's", "choose another file"},
+			make:  func(t *testing.T, path string) { execIn(t, path, `CREATE TABLE t (a)`) },
+			texts: []string{"another program's", "choose another file"},
 		},
 		"another application's id": {
-			make: func(t *testing.T, path string) { sayIn(t, path, `PRAGMA application_id = 12345`) },
-			says: []string{"another program's", "choose another file"},
+			make:  func(t *testing.T, path string) { execIn(t, path, `PRAGMA application_id = 12345`) },
+			texts: []string{"another program's", "choose another file"},
 		},
 		"newer schema": {
-			make: func(t *testing.T, path string) { makeStore(t, path); sayIn(t, path, `PRAGMA user_version = 1000`) },
-			is:   gerritstream.ErrNewerFormat,
-			says: []string{"schema version 1000", "run the newer version"},
+			make:  func(t *testing.T, path string) { makeStore(t, path); execIn(t, path, `PRAGMA user_version = 1000`) },
+			is:    gerritstream.ErrNewerFormat,
+			texts: []string{"schema version 1000", "run the newer version"},
 		},
 		"damaged header": {
-			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 0, 50) },
-			says: []string{"damaged or not a database"},
+			make:  func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 0, 50) },
+			texts: []string{"damaged or not a database"},
 		},
 		"damaged schema": {
-			make: func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 100, 2000) },
-			says: []string{"damaged or not a database"},
+			make:  func(t *testing.T, path string) { makeStore(t, path); overwrite(t, path, 100, 2000) },
+			texts: []string{"damaged or not a database"},
 		},
 		"file for a folder": {
-			make: func(t *testing.T, path string) { must(t, os.WriteFile(filepath.Dir(path), nil, 0o600)) },
-			says: []string{"folder"},
+			make:  func(t *testing.T, path string) { must(t, os.WriteFile(filepath.Dir(path), nil, 0o600)) },
+			texts: []string{"folder"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestOpenFaults(t *testing.T) {
 			if err == nil {
 				t.Fatal(store.Close(t.Context()), "opened")
 			}
-			for _, want := range append(tc.says, path) {
+			for _, want := range append(tc.texts, path) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%q does not say %q", err, want)
 				}
@@ -99,7 +99,7 @@ func makeStore(t *testing.T, path string) {
 	must(t, store.Close(t.Context()))
 }
 
-func sayIn(t *testing.T, path, statement string) {
+func execIn(t *testing.T, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	must(t, err)

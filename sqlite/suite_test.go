@@ -63,21 +63,21 @@ func (s *shared) backend() storetest.Backend {
 		Entries:     s.entries,
 		DeadLetters: s.deadLetters,
 		WritePosition: func(epoch int, shard gerritstream.ShardID, raw []byte) {
-			s.say(`DELETE FROM positions WHERE epoch = ? AND shard = ?`, epoch, string(shard))
+			s.exec(`DELETE FROM positions WHERE epoch = ? AND shard = ?`, epoch, string(shard))
 			if raw != nil {
-				s.say(`INSERT INTO positions VALUES (?, ?, ?, 0)`, epoch, string(shard), string(raw))
+				s.exec(`INSERT INTO positions VALUES (?, ?, ?, 0)`, epoch, string(shard), string(raw))
 			}
 		},
-		WriteNewerOrigin: func() { s.say(`UPDATE start SET record = '{"format":1000000}'`) },
+		WriteNewerOrigin: func() { s.exec(`UPDATE start SET record = '{"format":1000000}'`) },
 		Expire: func(shard gerritstream.ShardID) {
-			s.say(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
+			s.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
 		},
 		Operator: func() gerritstream.Operator { return s.operator() },
 		DamageReport: func(store gerritstream.Store) {
-			s.say(`UPDATE processes SET report = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+			s.exec(`UPDATE processes SET report = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
 		},
 		DamageMember: func(store gerritstream.Store) {
-			s.say(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+			s.exec(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
 		},
 		FailNext: func(p storetest.Point, f storetest.Fault) {
 			s.mu.Lock()
@@ -149,7 +149,7 @@ func suffer(fault storetest.Fault, store *sqlite.Store, write func() error) erro
 	return write()
 }
 
-func (s *shared) say(statement string, args ...any) {
+func (s *shared) exec(statement string, args ...any) {
 	s.t.Helper()
 	if _, err := s.raw.ExecContext(s.t.Context(), statement, args...); err != nil {
 		s.t.Fatal(err)
@@ -186,7 +186,7 @@ func (s *shared) entries() (entries []gerritstream.Entry) {
 	return entries
 }
 
-func (s *shared) deadLetters() (letters []gerritstream.DeadLetter) {
+func (s *shared) deadLetters() (dead []gerritstream.DeadLetter) {
 	const query = `SELECT id, shard, seq, sub, arrived, reason, detail, payload, length, sha256 FROM dead_letters`
 	s.each(query, func(rows *sql.Rows) error {
 		var id, sum []byte
@@ -194,8 +194,8 @@ func (s *shared) deadLetters() (letters []gerritstream.DeadLetter) {
 		var d gerritstream.DeadLetter
 		err := rows.Scan(&id, &d.Shard, &d.Seq, &d.Sub, &arrived, &d.Reason, &d.Detail, &d.Payload, &d.Length, &sum)
 		d.ID, d.SHA256, d.Arrived = gerritstream.EventID(id), [32]byte(sum), time.UnixMilli(arrived)
-		letters = append(letters, d)
+		dead = append(dead, d)
 		return err
 	})
-	return letters
+	return dead
 }

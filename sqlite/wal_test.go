@@ -51,7 +51,7 @@ func TestLogIsBounded(t *testing.T) {
 				must(t, reader.QueryRowContext(t.Context(), `SELECT count(*) FROM events`).Scan(&n))
 				fill(t, term, 2, 24)
 				began := time.Now()
-				wait(t, 5*time.Minute+5500*time.Millisecond) // between two looks and two beats
+				wait(t, 5*time.Minute+5500*time.Millisecond) // between two looks and two heartbeats
 
 				in, err := store.Inspect(t.Context())
 				must(t, err)
