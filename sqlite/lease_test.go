@@ -215,7 +215,7 @@ func TestALeaseWithoutATermIsFreed(t *testing.T) {
 		if err := term.Commit(ctx, gerritstream.Commit{Position: position("1")}); !errors.Is(err, context.Canceled) {
 			t.Errorf("commit with an ended context returned %v", err)
 		}
-		s.faults[storetest.PointCampaign] = []storetest.Fault{storetest.Refuse}
+		s.faults.FailNext(storetest.PointCampaign, storetest.Refuse)
 		if _, err := first.Campaign(t.Context(), 0, shardA); !errors.Is(err, storetest.ErrInjected) {
 			t.Errorf("campaign returned %v", err)
 		}

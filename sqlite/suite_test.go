@@ -2,10 +2,8 @@ package sqlite_test
 
 import (
 	"database/sql"
-	"errors"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,12 +32,11 @@ type shared struct {
 	path string
 	raw  *sql.DB
 
-	mu     sync.Mutex
-	faults map[storetest.Point][]storetest.Fault // under mu
+	faults storetest.Faults
 }
 
 func newShared(t *testing.T) *shared {
-	s := &shared{t: t, path: filepath.Join(t.TempDir(), "store.db"), faults: map[storetest.Point][]storetest.Fault{}}
+	s := &shared{t: t, path: filepath.Join(t.TempDir(), "store.db")}
 	makeStore(t, s.path)
 	raw, err := sql.Open("sqlite", s.path+"?_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -79,11 +76,7 @@ func (s *shared) backend() storetest.Backend {
 		DamageMember: func(store gerritstream.Store) {
 			s.exec(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
 		},
-		FailNext: func(p storetest.Point, f storetest.Fault) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.faults[p] = append(s.faults[p], f)
-		},
+		FailNext: s.faults.FailNext,
 	}
 }
 
@@ -94,9 +87,7 @@ func (s *shared) open() *sqlite.Store {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	store.Intercept(func(p storetest.Point, write func() error) error {
-		return suffer(s.fault(p), store, write)
-	})
+	store.Intercept(s.faults.Intercept(store.Kill))
 	s.t.Cleanup(func() {
 		store.Kill()
 		closed(s.t, store.Reap())
@@ -112,41 +103,8 @@ func (s *shared) operator() *sqlite.Operator {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	o.Intercept(func(p storetest.Point, write func() error) error {
-		return suffer(s.fault(p), nil, write)
-	})
+	o.Intercept(s.faults.Intercept(nil))
 	return o
-}
-
-func (s *shared) fault(p storetest.Point) storetest.Fault {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	queued := s.faults[p]
-	if len(queued) == 0 {
-		return storetest.NoFault
-	}
-	s.faults[p] = queued[1:]
-	return queued[0]
-}
-
-// suffer applies a fault to a write.
-func suffer(fault storetest.Fault, store *sqlite.Store, write func() error) error {
-	switch fault {
-	case storetest.Refuse:
-		return storetest.ErrInjected
-	case storetest.RetryLater:
-		return gerritstream.ErrRetryLater
-	case storetest.ApplyButError:
-		return errors.Join(write(), storetest.ErrInjected)
-	case storetest.CrashBefore:
-		store.Kill()
-		return write()
-	case storetest.CrashAfter:
-		err := write()
-		store.Kill()
-		return errors.Join(err, storetest.ErrProcessDead)
-	}
-	return write()
 }
 
 func (s *shared) exec(statement string, args ...any) {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
@@ -61,9 +62,64 @@ type Write struct {
 // a write, without a lock held: it may block and call the Memory.
 type Hook func(Write) Fault
 
-// Errors that only a Memory returns.
+// Faults are faults that writes are to suffer, each one once. Its methods may be
+// called by several goroutines at once.
+type Faults struct {
+	mu   sync.Mutex
+	next map[Point][]Fault // under mu
+}
+
+// FailNext makes the next write at a point suffer a fault; called again, the
+// write after that, and so on.
+func (f *Faults) FailNext(p Point, fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == nil {
+		f.next = map[Point][]Fault{}
+	}
+	f.next[p] = append(f.next[p], fault)
+}
+
+// take returns the fault of a write.
+func (f *Faults) take(p Point) Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	queued := f.next[p]
+	if len(queued) == 0 {
+		return NoFault
+	}
+	f.next[p] = queued[1:]
+	return queued[0]
+}
+
+// Intercept returns a function to wrap the writes of a process, whose Kill is
+// kill; nil: an operator's.
+func (f *Faults) Intercept(kill func()) func(p Point, write func() error) error {
+	return func(p Point, write func() error) error {
+		fault := f.take(p)
+		switch fault {
+		case Refuse:
+			return ErrInjected
+		case RetryLater:
+			return gerritstream.ErrRetryLater
+		case CrashBefore:
+			kill()
+		}
+		err := write()
+		switch fault {
+		case ApplyButError:
+			err = errors.Join(err, ErrInjected)
+		case CrashAfter:
+			kill()
+			err = errors.Join(err, ErrProcessDead)
+		}
+		return err
+	}
+}
+
+// The errors of faults.
 var (
-	// ErrInjected is the failure of a write that a Hook asked for.
+	// ErrInjected is the failure of a write that suffered a fault.
 	ErrInjected = errors.New("injected fault")
 
 	// ErrProcessDead is the failure of every call of a process that was killed

@@ -31,12 +31,12 @@ type MemoryConfig struct {
 // database; [Memory.Process] makes them.
 type Memory struct {
 	config MemoryConfig
+	faults Faults
 
-	mu          sync.Mutex        // guards everything below, and every Process and term of this Memory
-	changed     chan struct{}     // closed and replaced at each change
-	hook        Hook              // decides on writes
-	once        map[Point][]Fault // from FailNext, each for one write
-	origin      []byte            // as stored; nil: none
+	mu          sync.Mutex    // guards everything below, and every Process and term of this Memory
+	changed     chan struct{} // closed and replaced at each change
+	hook        Hook          // decides on writes
+	origin      []byte        // as stored; nil: none
 	positions   map[gerritstream.PositionKey]*position
 	leases      map[gerritstream.ShardID]*lease
 	entries     []gerritstream.Entry
@@ -73,7 +73,6 @@ func NewMemory(config MemoryConfig) *Memory {
 	return &Memory{
 		config:      config,
 		changed:     make(chan struct{}),
-		once:        map[Point][]Fault{},
 		positions:   map[gerritstream.PositionKey]*position{},
 		leases:      map[gerritstream.ShardID]*lease{},
 		reports:     map[string]report{},
@@ -91,11 +90,7 @@ func (m *Memory) SetHook(hook Hook) {
 
 // FailNext makes the next write at a point suffer a fault; called again, the
 // write after that, and so on. It takes precedence over the Hook.
-func (m *Memory) FailNext(point Point, fault Fault) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.once[point] = append(m.once[point], fault)
-}
+func (m *Memory) FailNext(point Point, fault Fault) { m.faults.FailNext(point, fault) }
 
 // ExpireLeadership takes the leadership of a shard away, as an expired session
 // does: the term's Context ends, the shard is free. It reports whether any

@@ -166,13 +166,10 @@ func (p *Process) write(ctx context.Context, w Write, apply func() error) error 
 	w.Process = p.name
 	m := p.memory
 	m.mu.Lock()
-	hook, queued := m.hook, m.once[w.Point]
-	m.once[w.Point] = queued[min(1, len(queued)):]
+	hook := m.hook
 	m.mu.Unlock()
-	fault := NoFault
-	if len(queued) > 0 {
-		fault = queued[0]
-	} else if hook != nil {
+	fault := m.faults.take(w.Point)
+	if fault == NoFault && hook != nil {
 		fault = hook(w)
 	}
 	if err := p.lock(ctx); err != nil { // the hook may have frozen or killed the process
