@@ -27,62 +27,57 @@ var _ gerritstream.Operator = (*Operator)(nil)
 // OpenOperator opens a file that is there, which may be in use. The error is
 // one line that says what is wrong and what to do.
 func OpenOperator(ctx context.Context, path string) (*Operator, error) {
-	o, err := openOperator(ctx, path)
+	o := &Operator{}
+	var err error
+	if o.path, err = existing(path); err == nil {
+		err = checkMount(o.path, slog.New(slog.DiscardHandler))
+	}
+	if err == nil {
+		err = checkPermission(o.path)
+	}
+	if err == nil {
+		o.db, err = openExisting(ctx, o.path, dsn(o.path, "rw", "synchronous(FULL)"))
+	}
+	if err == nil {
+		if err = setJournal(ctx, o.db); err != nil {
+			err = errors.Join(explain(o.path, err), o.db.Close())
+		}
+	}
 	if err != nil {
 		return nil, openError("open store", path, err)
 	}
 	return o, nil
 }
 
-func openOperator(ctx context.Context, path string) (*Operator, error) {
-	path, err := existing(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMount(path, slog.New(slog.DiscardHandler)); err != nil {
-		return nil, err
-	}
-	if err := checkPermission(path); err != nil {
-		return nil, err
-	}
-	db, err := openExisting(ctx, path, dsn(path, "rw", "synchronous(FULL)"))
-	if err != nil {
-		return nil, err
-	}
-	if err := setJournal(ctx, db); err != nil {
-		return nil, errors.Join(explain(path, err), db.Close())
-	}
-	return &Operator{db: db, path: path}, nil
-}
-
 // Close implements gerritstream.Operator.
 func (o *Operator) Close(context.Context) error { return o.closing.do(o.db.Close) }
 
-// write runs a transaction: all of it is written, or nothing.
+// write runs a transaction: all of it is written, or nothing. Once it has begun,
+// the end of ctx does not stop it: it takes milliseconds.
 func (o *Operator) write(ctx context.Context, p storekit.Point, run func(*transaction) error) error {
-	return o.intercept.Write(p, func() error {
+	return o.intercept.Write(p, func() (err error) {
 		conn, err := o.db.Conn(ctx)
 		if err != nil {
 			return explain(o.path, err)
 		}
 		tx := newTransaction(conn)
-		return errors.Join(o.transact(ctx, tx, run), tx.close())
+		defer func() {
+			if err != nil {
+				_ = tx.exec("ROLLBACK") // SQLite may have done so already
+			}
+			err = errors.Join(err, tx.close())
+		}()
+		if err := whileBusy(ctx, func() error { return tx.exec("BEGIN IMMEDIATE") }); err != nil {
+			return explain(o.path, err)
+		}
+		if err := run(tx); err != nil {
+			return explain(o.path, err)
+		}
+		if err := tx.exec("COMMIT"); err != nil { // the commit point
+			return explainCommit(o.path, err)
+		}
+		return nil
 	})
-}
-
-func (o *Operator) transact(ctx context.Context, tx *transaction, run func(*transaction) error) error {
-	if err := whileBusy(ctx, func() error { return tx.exec("BEGIN IMMEDIATE") }); err != nil {
-		return explain(o.path, err)
-	}
-	if err := run(tx); err != nil { // a matter of milliseconds, whether or not ctx ends
-		_ = tx.exec("ROLLBACK") // SQLite may have done so already
-		return explain(o.path, err)
-	}
-	if err := tx.exec("COMMIT"); err != nil { // the commit point
-		_ = tx.exec("ROLLBACK")
-		return explainCommit(o.path, err)
-	}
-	return nil
 }
 
 // Stored implements gerritstream.Operator.
