@@ -39,8 +39,8 @@ const (
 	// memory, about two kilobytes an event.
 	maxDemoEvents = 500_000
 
-	// maxDemoShards is how many shards one process can poll quickly, with a read
-	// under way for each.
+	// maxDemoShards is how many shards one process can poll quickly, with a
+	// read under way for each.
 	maxDemoShards = 64
 
 	// demoSeed makes every demonstration the same.

@@ -73,7 +73,8 @@ func (p *producer) publish(ctx context.Context, count int) error {
 	return nil
 }
 
-// batch takes what was refused, then new records, as many as are wanted and fit.
+// batch takes what was refused, then new records, as many as are wanted and
+// fit.
 func (p *producer) batch(wanted int) (batch []refusedRecord, fresh int) {
 	bytes := 0
 	for len(p.refused) > 0 && bytes < putMostBytes {

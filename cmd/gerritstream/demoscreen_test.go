@@ -28,9 +28,9 @@ var (
 	broken = gerritstream.Verdict{Bad: "utf8", Detail: "byte 9: not UTF-8"}
 )
 
-// TestVerdictIsShownOnceItIsFinal: what is queued or
-// dead-lettered once that is committed, what is filtered at once, but not before
-// earlier records of its shard, and nothing twice when a term judges again.
+// TestVerdictIsShownOnceItIsFinal: what is queued or dead-lettered once that is
+// committed, what is filtered at once, but not before earlier records of its
+// shard, and nothing twice when a term judges again.
 func TestVerdictIsShownOnceItIsFinal(t *testing.T) {
 	const shard, other = "shardId-000000000003", "shardId-000000000012"
 	var shown []string

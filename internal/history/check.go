@@ -181,7 +181,7 @@ func (c *checker) take(e *Event) {
 	case KindCommitted:
 		c.report.Commits++
 		c.checkIDs(e)
-	case KindForeignElected, KindForeignQueues, KindForeignWrites, KindForeignWrote, KindForeignRefused, KindForeignEnded:
+	case KindForeignElected, KindForeignQueues, KindForeignWrites, KindForeignWrote, KindForeignRefused:
 		c.foreign.take(e)
 	case KindQueue, KindDeadLetters, KindFiltered:
 		c.filters = c.filters || e.Kind == KindFiltered

@@ -35,11 +35,11 @@ const (
 // ours, such as Zuul's Python listener; [Foreign] describes how it is judged.
 // Its terms have no numbers: those of one shard and process follow each other.
 const (
-	KindForeignElected Kind = "foreign elected" // it leads from its checkpoint (Position nil: from the tip); At is before it looked
-	KindForeignQueues  Kind = "foreign queues"  // it is about to queue records, each under an id of its own
-	KindForeignWrites  Kind = "foreign writes"  // it is about to move its checkpoint to Position; Count 1: unconditionally
-	KindForeignWrote   Kind = "foreign wrote"   // the checkpoint was written
-	KindForeignRefused Kind = "foreign refused" // the write was refused, because someone else wrote first
+	KindForeignElected Kind = "foreign elected" // before it looked for its checkpoint, Position (nil: none)
+	KindForeignQueues  Kind = "foreign queues"  // before it queues records, each under an id of its own
+	KindForeignWrites  Kind = "foreign writes"  // before it moves its checkpoint to Position; Count 1: unconditionally
+	KindForeignWrote   Kind = "foreign wrote"   // its checkpoint was written
+	KindForeignRefused Kind = "foreign refused" // the write was refused: someone else wrote first
 	KindForeignEnded   Kind = "foreign ended"
 )
 

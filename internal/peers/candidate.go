@@ -2,25 +2,29 @@ package peers
 
 import (
 	"context"
-	_ "embed" // candidate.py
+	_ "embed" // candidate.py, listener.py
 	"encoding/json"
 	"fmt"
+	"maps"
 	"testing"
 )
 
 //go:embed python/candidate.py
 var candidateScript string
 
-// Candidate is a Python process with one kazoo session that stands for
+//go:embed python/listener.py
+var listenerScript string
+
+// Candidate is a Python process with one kazoo session that campaigns for
 // leaderships and does what Zuul's Python listener does with them. It ends with
 // the test. Its methods are for one goroutine at a time.
 type Candidate struct {
-	program *script
-	leads   map[string]string // lock nodes by path
-	failed  error
+	script *script
+	leads  map[string]string // lock nodes by path
+	failed error
 }
 
-// Refusal is an exception of kazoo's, or of Python's.
+// Refusal is an exception of kazoo or Python.
 type Refusal struct {
 	Exception string // its class: "BadVersionError"
 	Detail    string
@@ -33,33 +37,33 @@ func (r *Refusal) Error() string { return r.Exception + ": " + r.Detail }
 // [Kazoo].
 func StartCandidate(tb testing.TB, opts KazooOptions) *Candidate {
 	tb.Helper()
-	return &Candidate{program: startScript(tb, "candidate", candidateScript, opts.args()...), leads: map[string]string{}}
+	script := startScript(tb, "candidate", candidateScript, opts.args()...)
+	return &Candidate{script: script, leads: map[string]string{}}
 }
 
 // Campaign joins the kazoo Election at a path,
 // "R/election-aws_kinesis_<ShardId>", under an identifier, and does not wait.
-// Once elected it leads until Resign, whatever becomes of its session: it is
-// for Zuul's own checks to stop a zombie, and there are none.
+// Once elected it leads until Resign, whatever becomes of its session: like
+// Zuul's listener, it does not check.
 func (c *Candidate) Campaign(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "campaign", map[string]any{"path": path, "identifier": identifier, "how": "election"})
 }
 
-// CampaignByLock is Campaign with a kazoo Lock, which is what an Election is made
-// of.
+// CampaignByLock is Campaign with a kazoo Lock, on which an Election is built.
 func (c *Candidate) CampaignByLock(tb testing.TB, path, identifier string) {
 	tb.Helper()
 	c.must(tb, "campaign", map[string]any{"path": path, "identifier": identifier, "how": "lock"})
 }
 
-// AwaitLead returns once the candidate has been elected at a path, with the
+// AwaitLead waits until the candidate is elected at a path, and returns the
 // name of its lock node.
 func (c *Candidate) AwaitLead(tb testing.TB, path string) (node string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
 	for c.leads[path] == "" {
-		m, err := c.program.next(ctx)
+		m, err := c.script.next(ctx)
 		if err != nil {
 			tb.Fatalf("wait to be elected at %s: %v", path, err)
 		}
@@ -72,7 +76,7 @@ func (c *Candidate) AwaitLead(tb testing.TB, path string) (node string) {
 // Leads reports whether the candidate believes, now, that it leads at a path.
 func (c *Candidate) Leads(tb testing.TB, path string) bool {
 	tb.Helper()
-	c.must(tb, "session", nil) // all that came before its answer has been said
+	c.must(tb, "session", nil) // every earlier message comes before its answer
 	return c.leads[path] != ""
 }
 
@@ -84,8 +88,8 @@ func (c *Candidate) Resign(tb testing.TB, path string) {
 	delete(c.leads, path)
 }
 
-// Candidates returns the identifiers of all candidates at a path, as kazoo
-// sees them, the leader first.
+// Candidates returns the identifiers of all candidates at a path, as kazoo sees
+// them, the leader first.
 func (c *Candidate) Candidates(tb testing.TB, path string) []string {
 	tb.Helper()
 	var reply struct{ Identifiers []string }
@@ -96,7 +100,7 @@ func (c *Candidate) Candidates(tb testing.TB, path string) []string {
 // ReadCheckpoint reads the checkpoint at a path,
 // "R/checkpoint-aws_kinesis_<ShardId>", as a Python leader does once. The
 // sequence is "" where Python takes it for none. An error is a [Refusal]:
-// Python would fail so time and again.
+// Python would fail in the same way each time.
 func (c *Candidate) ReadCheckpoint(tb testing.TB, path string) (sequence string, err error) {
 	tb.Helper()
 	m, err := c.do(tb, "read", map[string]any{"path": path})
@@ -108,52 +112,42 @@ func (c *Candidate) ReadCheckpoint(tb testing.TB, path string) (sequence string,
 	return reply.Checkpoint, nil
 }
 
-// WriteCheckpoint writes a checkpoint as a Python leader does, at whatever
-// time: at the version it last read or wrote, which it creates when the node is
-// gone; unconditionally when it has read nothing, or what it took for none
-// because it was absent or undecodable. The error is a [Refusal]:
-// BadVersionError where another one wrote meanwhile.
+// WriteCheckpoint writes a checkpoint as a Python leader does, whether it leads
+// or not: at the version it last read or wrote, creating the node if that is
+// gone; unconditionally if it has read nothing, or a checkpoint that was absent
+// or undecodable. The error is a [Refusal], such as BadVersionError where
+// someone else wrote meanwhile.
 func (c *Candidate) WriteCheckpoint(tb testing.TB, path, sequence string) error {
 	tb.Helper()
 	_, err := c.do(tb, "write", map[string]any{"path": path, "sequence": sequence})
 	return err
 }
 
-// Put queues an event below a connection's root, as Python does whether it
-// leads or not.
+// Put queues an event of a connection's root, as Python does whether it leads
+// or not.
 func (c *Candidate) Put(tb testing.TB, root string, payload json.RawMessage) {
 	tb.Helper()
 	c.must(tb, "put", map[string]any{"root": root, "payload": payload})
 }
 
-// Freeze stops the process where it stands: its session expires, and it will
-// not know when it thaws. That makes a zombie.
-func (c *Candidate) Freeze(tb testing.TB) {
-	tb.Helper()
-	if err := freeze(c.program.child.cmd.Process); err != nil {
-		tb.Fatalf("freeze candidate: %v", err)
-	}
-}
+// Freeze stops the process where it stands: its session expires, and it does
+// not notice when it thaws. That makes a zombie.
+func (c *Candidate) Freeze(tb testing.TB) { tb.Helper(); c.script.freeze(tb) }
 
-// Thaw lets a frozen process go on.
-func (c *Candidate) Thaw(tb testing.TB) {
-	tb.Helper()
-	if err := c.program.child.signal(thawSignal); err != nil {
-		tb.Fatalf("thaw candidate: %v", err)
-	}
-}
+// Thaw resumes a frozen process.
+func (c *Candidate) Thaw(tb testing.TB) { tb.Helper(); c.script.thaw(tb) }
 
-// Stop closes the session, which ends all that it led and waited for, and the
+// Stop closes the session, which ends all leaderships and candidacies, and the
 // process.
 func (c *Candidate) Stop(tb testing.TB) {
 	tb.Helper()
-	if code, err := c.program.end(); err != nil || code != 0 {
+	if code, err := c.script.end(); err != nil || code != 0 {
 		tb.Fatalf("stop candidate: exit code %d, %v", code, err)
 	}
 }
 
 // Kill ends the process, frozen or not. Its session lasts until it expires.
-func (c *Candidate) Kill() { c.program.kill() }
+func (c *Candidate) Kill() { c.script.kill() }
 
 // must is do for what is never refused.
 func (c *Candidate) must(tb testing.TB, name string, args map[string]any) message {
@@ -165,40 +159,45 @@ func (c *Candidate) must(tb testing.TB, name string, args map[string]any) messag
 	return m
 }
 
-// do has the candidate do something. The error is a *Refusal; all others fail
-// the test.
+// do runs a command. The error is a *Refusal; all others fail the test.
 func (c *Candidate) do(tb testing.TB, name string, args map[string]any) (message, error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
 	command := map[string]any{"do": name}
-	for k, v := range args {
-		command[k] = v
+	maps.Copy(command, args)
+	err := c.script.send(command)
+	for err == nil {
+		var m message
+		if m, err = c.script.next(ctx); err != nil {
+			break
+		}
+		switch m.Is {
+		case "done":
+			c.check(tb)
+			return m, nil
+		case "refused":
+			c.check(tb)
+			return m, &Refusal{m.Error, m.Detail}
+		}
+		c.note(m)
 	}
-	m, err := c.program.do(ctx, command, c.note)
-	if err != nil {
-		tb.Fatalf("candidate: %s: %v", name, err)
-	}
-	c.check(tb)
-	if m.Is == "refused" {
-		return m, &Refusal{m.Error, m.Detail}
-	}
-	return m, nil
+	tb.Fatalf("candidate: %s: %v", name, err)
+	panic("not reached")
 }
 
-// note keeps what the candidate says by itself.
+// note keeps an unsolicited message.
 func (c *Candidate) note(m message) {
 	var at struct{ Path, Node string }
 	if err := json.Unmarshal(m.line, &at); err != nil {
 		c.failed = err
 		return
 	}
-	switch m.Is {
-	case "leads":
-		c.leads[at.Path] = at.Node
-	default:
+	if m.Is != "leads" {
 		c.failed = fmt.Errorf("%s at %s: %s", m.Is, at.Path, m.Error)
+		return
 	}
+	c.leads[at.Path] = at.Node
 }
 
 func (c *Candidate) check(tb testing.TB) {
@@ -214,3 +213,50 @@ func (c *Candidate) decode(tb testing.TB, m message, into any) {
 		tb.Fatalf("candidate: %v", err)
 	}
 }
+
+// ListenerOptions configures a Listener.
+type ListenerOptions struct {
+	Kazoo    KazooOptions
+	Root     string // of Zuul's connection: "/zuul/events/connection/<name>"
+	Shard    string
+	Stream   string
+	Endpoint string // of Kinesis
+	Process  string // its name in its history
+	History  string // the file to which it appends its history, in the form of internal/history
+}
+
+// Listener is a Python process that campaigns for a shard with kazoo. While it
+// leads it reads the shard with boto3, queues events and writes its checkpoint
+// in the steps of Zuul's Python listener, mistakes included; its history shows
+// them. It ends with the test. Its methods are for one goroutine at a time.
+type Listener struct{ script *script }
+
+// StartListener starts a listener, which campaigns soon after. It needs [Kazoo]
+// and [Boto3].
+func StartListener(tb testing.TB, opts ListenerOptions) *Listener {
+	tb.Helper()
+	Require(tb, Boto3)
+	args := append(opts.Kazoo.args(), "--root", opts.Root, "--shard", opts.Shard, "--stream", opts.Stream,
+		"--endpoint", opts.Endpoint, "--process", opts.Process, "--history", opts.History)
+	return &Listener{startScript(tb, "listener", listenerScript, args...)}
+}
+
+// Freeze stops the process where it stands: its session expires, and it does
+// not notice when it thaws.
+func (l *Listener) Freeze(tb testing.TB) { tb.Helper(); l.script.freeze(tb) }
+
+// Thaw resumes a frozen process.
+func (l *Listener) Thaw(tb testing.TB) { tb.Helper(); l.script.thaw(tb) }
+
+// GiveBack has the listener finish its page, resign, and end. If it cannot,
+// because ZooKeeper is away, it is killed.
+func (l *Listener) GiveBack(tb testing.TB) {
+	tb.Helper()
+	if _, err := l.script.end(); err != nil {
+		tb.Logf("the listener is killed: %v", err)
+		l.Kill()
+	}
+}
+
+// Kill ends the process, frozen or not. Its session lasts until it expires.
+func (l *Listener) Kill() { l.script.kill() }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -16,15 +15,14 @@ import (
 	"time"
 )
 
-// Certificates are files in PEM for a server and clients that know each other
-// by one authority, and what such a server must refuse. They are made anew for
-// each test and go with its folder.
+// Certificates are PEM files for a server and clients that trust one authority,
+// and some that such a server must refuse. They are in the test's folder.
 type Certificates struct {
-	CA      string  // the authority's certificate
-	OtherCA string  // the certificate of another authority
-	Server  KeyPair // for "localhost" and 127.0.0.1, or for the names that were asked for
+	CA      string // the authority's certificate
+	OtherCA string // the certificate of another authority
+	Server  KeyPair
 	Client  KeyPair
-	Expired KeyPair // a client's, which ended an hour ago
+	Expired KeyPair // a client's, which expired an hour ago
 	Foreign KeyPair // a client's, of the other authority
 }
 
@@ -35,8 +33,8 @@ type KeyPair struct {
 	Both string // the key and the certificate in one file, as ZooKeeper wants it
 }
 
-// MakeCertificates makes certificates in the test's folder. The server's is for
-// the names and addresses given, and for "localhost" and 127.0.0.1 without any.
+// MakeCertificates makes certificates. The server's is for the names and
+// addresses given; without any, for "localhost" and 127.0.0.1.
 func MakeCertificates(tb testing.TB, serverNames ...string) *Certificates {
 	tb.Helper()
 	if len(serverNames) == 0 {
@@ -74,18 +72,19 @@ func newAuthority(tb testing.TB, dir, name string) *authority {
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	template.ExtKeyUsage = nil
-	key := newKey(tb)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		tb.Fatalf("make authority %s: %v", name, err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		tb.Fatalf("make authority %s: %v", name, err)
-	}
-	a := &authority{dir: dir, cert: cert, key: key, file: filepath.Join(dir, name+".pem")}
-	writeFile(tb, a.file, pemBlock("CERTIFICATE", der))
+	a := &authority{dir: dir, cert: template, key: newKey(tb), file: filepath.Join(dir, name+".pem")}
+	writeFile(tb, a.file, pemBlock("CERTIFICATE", a.sign(tb, template, a.key)))
 	return a
+}
+
+// sign returns a certificate for a key, signed by the authority.
+func (a *authority) sign(tb testing.TB, template *x509.Certificate, key *ecdsa.PrivateKey) (der []byte) {
+	tb.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		tb.Fatalf("make certificate %s: %v", template.Subject.CommonName, err)
+	}
+	return der
 }
 
 // issue makes a certificate of the authority and writes its files.
@@ -100,15 +99,11 @@ func (a *authority) issue(tb testing.TB, name string, valid period, hosts ...str
 		}
 	}
 	key := newKey(tb)
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		tb.Fatalf("make certificate %s: %v", name, err)
-	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		tb.Fatalf("make certificate %s: %v", name, err)
 	}
-	certPEM, keyPEM := pemBlock("CERTIFICATE", der), pemBlock("PRIVATE KEY", pkcs8)
+	certPEM, keyPEM := pemBlock("CERTIFICATE", a.sign(tb, template, key)), pemBlock("PRIVATE KEY", pkcs8)
 	file := func(suffix string) string { return filepath.Join(a.dir, name+suffix) }
 	pair := KeyPair{Cert: file("-cert.pem"), Key: file("-key.pem"), Both: file(".pem")}
 	writeFile(tb, pair.Cert, certPEM)
@@ -118,10 +113,7 @@ func (a *authority) issue(tb testing.TB, name string, valid period, hosts ...str
 }
 
 func template(name string, valid period) *x509.Certificate {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		panic(fmt.Sprintf("read random bytes: %v", err))
-	}
+	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // its Reader never fails
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name},

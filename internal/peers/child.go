@@ -12,10 +12,9 @@ import (
 	"time"
 )
 
-// child is a running process that cannot outlive this one: a guard, a shell
-// that waits for the end of its input, kills the process when this one is gone,
-// however it went, and removes the process' folder. No goroutine belongs to a
-// child.
+// child is a running process that cannot outlive this one: when this one ends,
+// in whatever way, a guard kills the child and removes its folder. No goroutine
+// belongs to a child.
 type child struct {
 	cmd   *exec.Cmd
 	alive *os.File // at its end when the process is
@@ -23,47 +22,40 @@ type child struct {
 	hold  io.Closer // the guard's input
 }
 
-// guardProgram does nothing before its input ends, which is when the process
-// that started it ends.
+// guardProgram waits for the end of its input, which ends with the process that
+// started it.
 const guardProgram = `read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"`
 
-// startChild runs a command, which has no context of its own. When this process
-// ends, the command is killed and the folder, unless it is "", removed.
+// startChild runs a command, whose context must never end, with a guard that
+// removes the folder unless it is "".
 func startChild(cmd *exec.Cmd, folder string) (*child, error) {
 	alive, aliveIn, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
-	cmd.ExtraFiles = []*os.File{aliveIn}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, aliveIn)
 	err = cmd.Start()
-	_ = aliveIn.Close() // the child has its own, and nobody else
+	_ = aliveIn.Close() // only the child has it
 	if err != nil {
 		_ = alive.Close()
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	c := &child{cmd: cmd, alive: alive}
-	if err := c.startGuard(folder); err != nil {
-		c.kill()
-		return nil, err
+	pid := strconv.Itoa(cmd.Process.Pid)
+	guard := exec.CommandContext(context.Background(), "/bin/sh", "-c", guardProgram, "guard", pid, folder)
+	hold, err := guard.StdinPipe()
+	if err == nil {
+		err = guard.Start()
 	}
+	if err != nil {
+		c.kill()
+		return nil, fmt.Errorf("start guard: %w", err)
+	}
+	c.guard, c.hold = guard, hold
 	return c, nil
 }
 
-func (c *child) startGuard(folder string) error {
-	pid := strconv.Itoa(c.cmd.Process.Pid)
-	guard := exec.CommandContext(context.Background(), "/bin/sh", "-c", guardProgram, "guard", pid, folder)
-	hold, err := guard.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("start guard: %w", err)
-	}
-	if err := guard.Start(); err != nil {
-		return fmt.Errorf("start guard: %w", err)
-	}
-	c.guard, c.hold = guard, hold
-	return nil
-}
-
-// ended waits for at most d and reports whether the process has ended.
+// ended reports whether the process ends within d.
 func (c *child) ended(d time.Duration) bool {
 	if err := c.alive.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return true
@@ -82,7 +74,7 @@ func (c *child) signal(s os.Signal) error {
 
 // kill ends the process at once, frozen or not, and waits for it.
 func (c *child) kill() {
-	if c.guard != nil { // first, so that it never kills another process of the same id
+	if c.guard != nil { // first, so that it never kills another process with the same id
 		_ = c.guard.Process.Kill()
 		_ = c.hold.Close()
 		_ = c.guard.Wait()
@@ -92,16 +84,15 @@ func (c *child) kill() {
 	_ = c.alive.Close()
 }
 
-// poll is the pause between two looks at what another process does.
+// poll is the pause between two checks of what another process does.
 const poll = 20 * time.Millisecond
 
-// logTail is how much of a log a failed test shows.
-const logTail = 4 << 10
-
+// tail returns the end of a file, for a failed test to show.
 func tail(path string) []byte {
+	const most = 4 << 10
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return []byte(err.Error())
 	}
-	return bytes.ToValidUTF8(b[max(0, len(b)-logTail):], nil)
+	return bytes.ToValidUTF8(b[max(0, len(b)-most):], nil)
 }

@@ -12,33 +12,31 @@ import (
 	"time"
 )
 
-// Chroot creates a node for one test alone and returns its path, "/t-...": the
-// ensemble's hosts and it, in one string, are what zuul.conf has as `hosts`. It
-// goes with the test, and all that is below it.
+// Chroot creates a node for one test and returns its path, "/t-...". The
+// ensemble's hosts followed by the path are what zuul.conf has as `hosts`. The
+// node and all below it are removed after the test.
 func Chroot(tb testing.TB, zk *Ensemble) string {
 	tb.Helper()
 	path := fmt.Sprintf("/t-%08x", rand.Uint32())
 	if err := withSession(tb.Context(), zk, func(s *session) error { return s.create(path) }); err != nil {
 		tb.Fatalf("create chroot: %v", err)
 	}
-	if !zk.shared { // it ends with the test, in whatever state that left it
-		return path
+	if zk.shared { // another one ends with the test
+		tb.Cleanup(func() { // what cannot be removed harms nobody
+			_ = withSession(context.Background(), zk, func(s *session) error { return s.removeAll(path) })
+		})
 	}
-	tb.Cleanup(func() {
-		// What cannot be removed is in nobody's way.
-		_ = withSession(context.Background(), zk, func(s *session) error { return s.removeAll(path) })
-	})
 	return path
 }
 
-// session speaks ZooKeeper's protocol, one request at a time: as much of it as
-// Chroot needs. No goroutine belongs to it.
+// session speaks as much of ZooKeeper's protocol as Chroot needs, one request
+// at a time. It has no goroutine.
 type session struct {
 	conn net.Conn
 	xid  int32
 }
 
-// sessionTimeout is what a session asks for, and bounds its whole life.
+// sessionTimeout is requested, and bounds the session's life.
 const sessionTimeout = 30 * time.Second
 
 // Operations and errors of the protocol.
@@ -57,7 +55,7 @@ type protocolError int32
 
 func (e protocolError) Error() string { return fmt.Sprintf("ZooKeeper error %d", int32(e)) }
 
-// withSession calls f with a session at the first server that answers.
+// withSession calls f with a session of the first server that answers.
 func withSession(ctx context.Context, zk *Ensemble, f func(*session) error) error {
 	errs := []error{errors.New("no ZooKeeper server runs")}
 	for _, server := range zk.Servers {
@@ -69,7 +67,7 @@ func withSession(ctx context.Context, zk *Ensemble, f func(*session) error) erro
 			errs = append(errs, err)
 			continue
 		}
-		defer func() { _ = s.conn.Close() }()
+		defer s.conn.Close()
 		if err := f(s); err != nil {
 			return err
 		}
@@ -98,7 +96,7 @@ func newSession(ctx context.Context, addr string) (*session, error) {
 	return s, nil
 }
 
-// create creates a persistent, empty node that anyone may do anything with.
+// create creates a persistent, empty node that is open to all.
 func (s *session) create(path string) error {
 	body := appendString(appendString(nil, path), "")
 	body = binary.BigEndian.AppendUint32(body, 1)  // one ACL
@@ -109,7 +107,7 @@ func (s *session) create(path string) error {
 	return err
 }
 
-// removeAll removes a node and all below it, also what is created meanwhile.
+// removeAll removes a node and all below it, including what appears meanwhile.
 func (s *session) removeAll(path string) error {
 	for {
 		children, err := s.children(path)
@@ -176,18 +174,18 @@ func (s *session) exchange(frame []byte) ([]byte, error) {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	var length [4]byte
-	if _, err := io.ReadFull(s.conn, length[:]); err != nil {
-		return nil, fmt.Errorf("read reply: %w", err)
-	}
+	_, err := io.ReadFull(s.conn, length[:])
 	reply := make([]byte, binary.BigEndian.Uint32(length[:]))
-	if _, err := io.ReadFull(s.conn, reply); err != nil {
+	if err == nil {
+		_, err = io.ReadFull(s.conn, reply)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read reply: %w", err)
 	}
 	return reply, nil
 }
 
-// appendString appends what the protocol has for a string, for bytes and for a
-// frame: the length, then the bytes.
+// appendString appends a string, bytes or a frame: the length, then the bytes.
 func appendString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }

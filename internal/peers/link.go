@@ -23,10 +23,10 @@ const (
 	Both     = Requests | Replies
 )
 
-// Link is a TCP proxy before a server, for tests of what networks do. What it
-// does to bytes a network can do: they come late, or never, but no byte is
-// missing between two others of a connection. Its methods may be called by
-// several goroutines, and from within match functions.
+// Link is a TCP proxy before a server, for tests of network faults. It does
+// what a network can do: bytes arrive late or never, but none is missing
+// between two others of a connection. Its methods may be called by several
+// goroutines, and by match functions.
 type Link struct {
 	listener net.Listener
 	target   string
@@ -35,16 +35,15 @@ type Link struct {
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
-	changed chan struct{} // closed when one of the next three changes; guarded by mu, as all that follows
+	changed chan struct{} // closed when one of the next three changes; all that follows is under mu
 	cut     bool
 	held    Direction
 	delay   time.Duration
 	losses  []*loss
-	lines   map[*line]struct{}
+	conns   map[*connection]struct{}
 }
 
-// loss is a request that is waited for, which will be lost itself or whose
-// reply will.
+// loss waits for a request that, or whose reply, is to be lost.
 type loss struct {
 	match func([]byte) bool
 	what  Direction
@@ -52,18 +51,17 @@ type loss struct {
 }
 
 // NewLink listens on a free loopback port and forwards to target, "HOST:PORT",
-// until the test's end. It takes what passes as it comes: a request is what one
-// read gives, so a match function sees an HTTP request's head.
+// until the test's end. A request is what one read returns: a match function
+// sees the head of an HTTP request.
 func NewLink(tb testing.TB, target string) *Link {
 	tb.Helper()
 	return newLink(tb, target, false)
 }
 
-// NewZooKeeperLink is a link that knows where ZooKeeper's requests and replies
-// begin and end, and which belong together. A match function sees one whole
-// request after the connection's first, without its length: 4 bytes of number,
-// 4 bytes of type (14 is a multi), the rest. Four-letter words and TLS do not
-// pass.
+// NewZooKeeperLink returns a link that understands ZooKeeper's frames and which
+// replies belong to which requests. A match function sees each whole request
+// after the connection's first, without its length: 4 bytes of number, 4 bytes
+// of type (14 is a multi), the rest. Four-letter words and TLS do not pass.
 func NewZooKeeperLink(tb testing.TB, target string) *Link {
 	tb.Helper()
 	return newLink(tb, target, true)
@@ -78,7 +76,7 @@ func newLink(tb testing.TB, target string, frames bool) *Link {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	l := &Link{
 		listener: listener, target: target, frames: frames, ctx: ctx,
-		changed: make(chan struct{}), lines: map[*line]struct{}{},
+		changed: make(chan struct{}), conns: map[*connection]struct{}{},
 	}
 	l.running.Go(l.accept)
 	tb.Cleanup(func() {
@@ -93,8 +91,8 @@ func newLink(tb testing.TB, target string, frames bool) *Link {
 // Addr returns where the link listens: "127.0.0.1:PORT".
 func (l *Link) Addr() string { return l.listener.Addr().String() }
 
-// Cut closes all connections, with what is on its way, and new ones as soon as
-// they are made, until Restore.
+// Cut closes all connections, with everything in flight, and new ones as soon
+// as they are made, until Restore.
 func (l *Link) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,16 +101,16 @@ func (l *Link) Cut() {
 	l.changeLocked()
 }
 
-// Drop closes all connections, with what is on its way. New ones pass.
+// Drop closes all connections, with everything in flight. New ones pass.
 func (l *Link) Drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropLocked()
 }
 
-// Hold lets nothing more pass in a direction, on all connections and new ones,
-// and nobody is told: a black hole. What is held passes after Restore, and is
-// lost with Cut or Drop.
+// Hold silently stops everything in a direction, on all connections and new
+// ones: a black hole. What is held passes after Restore, and is lost with Cut
+// or Drop.
 func (l *Link) Hold(d Direction) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,8 +118,7 @@ func (l *Link) Hold(d Direction) {
 	l.changeLocked()
 }
 
-// Delay lets everything pass so much later, in both directions, from now on. 0
-// ends that.
+// Delay delays everything in both directions from now on; 0 ends that.
 func (l *Link) Delay(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,17 +134,17 @@ func (l *Link) Restore() {
 	l.changeLocked()
 }
 
-// LoseNextReply lets the next request that matches go to the server, takes the
-// server's reply, and closes the connection instead of passing it on: the
-// request was carried out and nobody knows. Replies to earlier requests pass.
-// The channel is closed just before the connection is.
+// LoseNextReply passes the next request that matches to the server, and closes
+// the connection instead of passing the reply on: the request was carried out
+// and the client does not know. Replies to earlier requests pass. The channel
+// is closed just before the connection is.
 func (l *Link) LoseNextReply(match func(request []byte) bool) <-chan struct{} {
 	return l.lose(match, Replies)
 }
 
-// LoseNextRequest closes the connection instead of passing the next request on
-// that matches: it was never carried out and nobody knows. Earlier requests
-// pass. The channel is closed just before the connection is.
+// LoseNextRequest closes the connection instead of passing on the next request
+// that matches: it was not carried out and the client does not know. Earlier
+// requests pass. The channel is closed just before the connection is.
 func (l *Link) LoseNextRequest(match func(request []byte) bool) <-chan struct{} {
 	return l.lose(match, Requests)
 }
@@ -166,8 +163,8 @@ func (l *Link) changeLocked() {
 }
 
 func (l *Link) dropLocked() {
-	for line := range l.lines {
-		line.close()
+	for c := range l.conns {
+		c.close()
 	}
 }
 
@@ -191,31 +188,21 @@ func (l *Link) serve(client net.Conn) {
 		return
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
-	n := &line{link: l, client: client, server: server, ctx: ctx, cancel: cancel}
-	defer n.close()
-	if !l.add(n) {
-		return
+	c := &connection{link: l, client: client, server: server, ctx: ctx, cancel: cancel}
+	defer c.close()
+	l.mu.Lock()
+	l.conns[c] = struct{}{}
+	cut := l.cut
+	l.mu.Unlock()
+	if !cut {
+		c.run()
 	}
-	defer l.remove(n)
-	n.run()
-}
-
-// add reports whether new connections pass.
-func (l *Link) add(n *line) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines[n] = struct{}{}
-	return !l.cut
+	delete(l.conns, c)
+	l.mu.Unlock()
 }
 
-func (l *Link) remove(n *line) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.lines, n)
-}
-
-// wanted returns the loss that waits for a request, which is not waited for any
-// more.
+// wanted returns the loss that waits for a request, and forgets it.
 func (l *Link) wanted(request []byte) *loss {
 	l.mu.Lock()
 	losses := slices.Clone(l.losses)
@@ -260,20 +247,20 @@ func (l *Link) pass(ctx context.Context, d Direction, read time.Time) error {
 	}
 }
 
-// line is one connection through a link.
-type line struct {
+// connection is one through a link.
+type connection struct {
 	link           *Link
 	client, server net.Conn
 	ctx            context.Context // the connection's life
 	cancel         context.CancelFunc
 
 	mu      sync.Mutex
-	awaited []awaited // replies to be lost; guarded by mu
+	awaited []awaited // replies to be lost; under mu
 }
 
 // awaited is a reply to be lost.
 type awaited struct {
-	number uint32 // of its request; any, where there are no frames
+	number uint32 // of its request; 0 without frames
 	loss   *loss
 }
 
@@ -284,69 +271,69 @@ type unit struct {
 	loss  *loss // not nil: the connection ends here instead
 }
 
-// queueLength is how many units may be on their way in one direction before the
-// sender is made to wait.
+// queueLength is how many units may be in flight in one direction before the
+// sender has to wait.
 const queueLength = 1024
 
 // close ends the connection at once. It may be called more than once.
-func (n *line) close() {
-	n.cancel()
-	_ = n.client.Close()
-	_ = n.server.Close()
+func (c *connection) close() {
+	c.cancel()
+	_ = c.client.Close()
+	_ = c.server.Close()
 }
 
 // run forwards both ways and returns when both have ended.
-func (n *line) run() {
+func (c *connection) run() {
 	var ways sync.WaitGroup
 	for _, way := range []struct {
 		d        Direction
 		from, to net.Conn
-	}{{Requests, n.client, n.server}, {Replies, n.server, n.client}} {
+	}{{Requests, c.client, c.server}, {Replies, c.server, c.client}} {
 		queue := make(chan unit, queueLength)
-		ways.Go(func() { n.receive(way.d, way.from, queue) })
-		ways.Go(func() { n.send(way.d, way.to, queue) })
+		ways.Go(func() { c.receive(way.d, way.from, queue) })
+		ways.Go(func() { c.send(way.d, way.to, queue) })
 	}
 	ways.Wait()
 }
 
-// receive queues what comes until there is no more.
-func (n *line) receive(d Direction, from io.Reader, queue chan<- unit) {
+// receive queues what arrives until the end.
+func (c *connection) receive(d Direction, from io.Reader, queue chan<- unit) {
 	defer close(queue)
 	r := bufio.NewReaderSize(from, 32<<10)
 	for first := true; ; first = false {
-		b, err := n.link.next(r)
+		b, err := c.link.next(r)
 		if err != nil {
 			return
 		}
 		u := unit{bytes: b, read: time.Now()}
-		if !n.link.frames || !first {
-			u.loss = n.lost(d, b)
+		if !c.link.frames || !first {
+			u.loss = c.lost(d, b)
 		}
 		select {
 		case queue <- u:
-		case <-n.ctx.Done():
+		case <-c.ctx.Done():
 			return
 		}
 	}
 }
 
-// send passes on what is queued, when it may, and then that there is no more.
-func (n *line) send(d Direction, to net.Conn, queue <-chan unit) {
+// send passes on what is queued, when it may, and then the end.
+func (c *connection) send(d Direction, to net.Conn, queue <-chan unit) {
 	for u := range queue {
-		if n.link.pass(n.ctx, d, u.read) != nil {
+		if c.link.pass(c.ctx, d, u.read) != nil {
 			return
 		}
 		if u.loss != nil {
 			close(u.loss.done)
-			n.close()
+			c.close()
 			return
 		}
 		if _, err := to.Write(u.bytes); err != nil {
-			n.close()
+			c.close()
 			return
 		}
 	}
-	if n.link.pass(n.ctx, d, time.Now()) != nil {
+	if c.link.pass(c.ctx, d, time.Now()) != nil {
 		return
 	}
 	if tcp, ok := to.(*net.TCPConn); ok {
@@ -354,27 +341,27 @@ func (n *line) send(d Direction, to net.Conn, queue <-chan unit) {
 	}
 }
 
-// lost returns the loss that a unit falls to.
-func (n *line) lost(d Direction, b []byte) *loss {
-	if d == Replies {
-		return n.lostReply(b)
+// lost returns the loss of a unit, if it is to be lost.
+func (c *connection) lost(d Direction, b []byte) *loss {
+	var number uint32 // what a request and its reply have in common
+	if c.link.frames {
+		if b = b[lengthBytes:]; len(b) >= 4 {
+			number = binary.BigEndian.Uint32(b)
+		}
 	}
-	request := n.link.body(b)
-	loss := n.link.wanted(request)
-	if loss == nil || loss.what == Requests {
-		return loss
+	if d == Requests {
+		loss := c.link.wanted(b)
+		if loss == nil || loss.what == Requests {
+			return loss
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.awaited = append(c.awaited, awaited{number, loss})
+		return nil
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.awaited = append(n.awaited, awaited{n.link.number(request), loss})
-	return nil
-}
-
-func (n *line) lostReply(b []byte) *loss {
-	number := n.link.number(n.link.body(b))
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, a := range n.awaited {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.awaited {
 		if a.number == number {
 			return a.loss
 		}
@@ -382,11 +369,10 @@ func (n *line) lostReply(b []byte) *loss {
 	return nil
 }
 
-// lengthBytes precede each of ZooKeeper's frames.
-const lengthBytes = 4
-
-// maxFrame is far more than ZooKeeper takes. What is longer is no frame.
-const maxFrame = 64 << 20
+const (
+	lengthBytes = 4        // before each of ZooKeeper's frames
+	maxFrame    = 64 << 20 // far more than ZooKeeper takes: what is longer is no frame
+)
 
 // next reads the next unit.
 func (l *Link) next(r *bufio.Reader) ([]byte, error) {
@@ -409,20 +395,4 @@ func (l *Link) next(r *bufio.Reader) ([]byte, error) {
 	b := make([]byte, lengthBytes+int(length))
 	_, err = io.ReadFull(r, b)
 	return b, err
-}
-
-// body returns what a match function sees of a unit.
-func (l *Link) body(b []byte) []byte {
-	if l.frames {
-		return b[lengthBytes:]
-	}
-	return b
-}
-
-// number returns what a request and its reply have in common.
-func (l *Link) number(body []byte) uint32 {
-	if !l.frames || len(body) < 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(body)
 }

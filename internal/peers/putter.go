@@ -20,14 +20,14 @@ import (
 //go:embed python/put.py
 var putScript string
 
-// Event is what a Putter puts: the bytes of one record and the key that chooses
-// its shard. The key has no tab or newline.
+// Event is a record that a Putter puts: its bytes and its partition key, which
+// has no tab or newline.
 type Event struct {
 	Key  string
 	Data []byte
 }
 
-// Put is where an event went, by the stream's own answer to boto3.
+// Put is where an event went, as the stream answered boto3.
 type Put struct {
 	Shard          string `json:"shard"`
 	SequenceNumber string `json:"sequence_number"`
@@ -39,14 +39,14 @@ type Put struct {
 type Putter struct {
 	Endpoint string
 	Stream   string
-	Create   int           // shards of the stream, which is then created first; 0: it is there
-	Reshard  int           // split one shard and merge two others while putting so many events; 0: do not
+	Create   int           // shards of the stream to create first; 0: it exists
+	Reshard  int           // number of events during which one shard is split and two are merged; 0: neither
 	Batch    int           // events a request; 0: 100
 	Pause    time.Duration // between requests
 }
 
-// Put puts all the events, in order, and returns where each went, in the order
-// of the stream's answers.
+// Put puts all events, in order, and returns where they went, in the order of
+// the stream's answers.
 func (p Putter) Put(tb testing.TB, events []Event) []Put {
 	tb.Helper()
 	Require(tb, Boto3)
@@ -62,23 +62,10 @@ func (p Putter) Put(tb testing.TB, events []Event) []Put {
 }
 
 // PutTo puts the events as they come, in order, until there are no more, and
-// writes to out, as it goes on, one JSON object a line: a [Put] each. The
-// caller has asked Require for [Boto3].
+// writes each [Put] to out as one line of JSON. The caller has asked Require
+// for
+// [Boto3].
 func (p Putter) PutTo(ctx context.Context, events iter.Seq[Event], out io.Writer) error {
-	lines := newLines(events)
-	defer lines.stop()
-	cmd := PythonCommand(ctx, putScript, p.args()...)
-	cmd.Stdin = lines
-	cmd.Stdout = out
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("put events with boto3: %w: %s", err, &stderr)
-	}
-	return nil
-}
-
-func (p Putter) args() []string {
 	args := []string{"--endpoint", p.Endpoint, "--stream", p.Stream}
 	if p.Create > 0 {
 		args = append(args, "--create", strconv.Itoa(p.Create))
@@ -92,21 +79,23 @@ func (p Putter) args() []string {
 	if p.Pause > 0 {
 		args = append(args, "--pause", strconv.FormatFloat(p.Pause.Seconds(), 'f', -1, 64))
 	}
-	return args
+	next, stop := iter.Pull(events)
+	defer stop()
+	cmd := PythonCommand(ctx, putScript, args...)
+	cmd.Stdin = &lines{next: next}
+	cmd.Stdout = out
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("put events with boto3: %w: %s", err, &stderr)
+	}
+	return nil
 }
 
-// lines is a Reader of what put.py reads. It takes an event when it has nothing
-// left of the one before.
+// lines is the input of put.py. It takes an event when the one before was read.
 type lines struct {
 	next func() (Event, bool)
-	stop func()
 	rest []byte
-}
-
-func newLines(events iter.Seq[Event]) *lines {
-	l := &lines{}
-	l.next, l.stop = iter.Pull(events)
-	return l
 }
 
 func (l *lines) Read(b []byte) (int, error) {
@@ -123,7 +112,7 @@ func (l *lines) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// ReadPuts reads what a Putter wrote.
+// ReadPuts reads the output of a Putter.
 func ReadPuts(r io.Reader) ([]Put, error) {
 	var puts []Put
 	for dec := json.NewDecoder(r); ; {
@@ -140,8 +129,7 @@ func ReadPuts(r io.Reader) ([]Put, error) {
 }
 
 // PythonCommand returns a command that runs a program's text with Debian's
-// python3, cut off from everything a user may have installed. Its environment
-// is [Environment].
+// python3, isolated from the user's packages and in the [Environment].
 func PythonCommand(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, pythonCommand, append([]string{"-I", "-c", program}, args...)...)
 	cmd.Env = Environment()

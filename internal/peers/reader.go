@@ -18,13 +18,13 @@ var readerScript string
 var payloadScript string
 
 // Reader is a Python process that consumes a connection's event queue as Zuul's
-// scheduler does, and stumbles over whatever would make any release of Zuul
-// drop an event, keep it for ever, or stop. It ends with the test. Its methods
-// are for one goroutine at a time; their error is a [Stumble] where it
-// stumbled, after which the reader has ended, with exit code 1.
-type Reader struct{ program *script }
+// scheduler does. It stumbles, with exit code 1, over anything that would make
+// any release of Zuul drop an event, keep it for ever, or stop; the error is
+// then a [Stumble]. It ends with the test. Its methods are for one goroutine at
+// a time.
+type Reader struct{ script *script }
 
-// Stumble is what Zuul would not get past.
+// Stumble is something that Zuul would not get past.
 type Stumble struct {
 	Node   string // of the queue
 	Reason string
@@ -43,10 +43,10 @@ type QueuedEvent struct {
 	SideData  string  `json:"side_data"`
 }
 
-// Pass is what one look at the queue, or a series of them, found.
+// Pass is the result of one pass over the queue, or of a series.
 type Pass struct {
 	Events   []QueuedEvent // in the queue's order
-	SideData int           // large events whose data lies beside the queue afterwards, in the queue or orphaned
+	SideData int           // large events whose data is beside the queue afterwards, still queued or orphaned
 }
 
 // ZuulCheckpoint is a checkpoint as Zuul takes it: one of the three is set.
@@ -57,35 +57,37 @@ type ZuulCheckpoint struct {
 }
 
 // StartReader starts a reader of the connection whose node is root,
-// "/zuul/events/connection/<name>", below the chroot. As Zuul does, it creates
-// what it needs below that. It needs [Kazoo].
+// "/zuul/events/connection/<name>", in the chroot. As Zuul does, it creates the
+// nodes that it needs. It needs [Kazoo].
 func StartReader(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startScript(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root)...)}
+	args := append(opts.args(), "--root", root)
+	return &Reader{startScript(tb, "reader", payloadScript+readerScript, args...)}
 }
 
-// StartObserver starts a reader that creates nothing.
+// StartObserver starts a reader that creates no nodes.
 func StartObserver(tb testing.TB, opts KazooOptions, root string) *Reader {
 	tb.Helper()
-	return &Reader{startScript(tb, "reader", payloadScript+readerScript, append(opts.args(), "--root", root, "--touch-nothing")...)}
+	args := append(opts.args(), "--root", root, "--touch-nothing")
+	return &Reader{startScript(tb, "reader", payloadScript+readerScript, args...)}
 }
 
 // Read reads all events that are queued and leaves them there.
 func (r *Reader) Read(ctx context.Context) (Pass, error) { return r.pass(ctx, "read", nil) }
 
-// Drain reads all events that are queued and acknowledges them: they go, with
-// their side data.
+// Drain reads all events that are queued and acknowledges them, which removes
+// them and their side data.
 func (r *Reader) Drain(ctx context.Context) (Pass, error) { return r.pass(ctx, "drain", nil) }
 
 // Follow drains the queue as events come, until enough returns true or the
-// context ends, which is an error. The events that were drained before the
-// reader took notice are returned, too, in both cases.
+// context ends, which is an error. In both cases it returns every event that
+// was drained.
 func (r *Reader) Follow(ctx context.Context, enough func(QueuedEvent) bool) (Pass, error) {
 	return r.pass(ctx, "follow", enough)
 }
 
-// Judge has the reader look at bytes that are in no node, as if they were a
-// queue node's. A stumble does not end it.
+// Judge has the reader judge bytes as if they were a queue node's. A stumble
+// does not end it.
 func (r *Reader) Judge(ctx context.Context, data []byte) (QueuedEvent, error) {
 	var e QueuedEvent
 	m, err := r.do(ctx, map[string]any{"do": "judge_bytes", "data": data})
@@ -102,7 +104,7 @@ func (r *Reader) Judge(ctx context.Context, data []byte) (QueuedEvent, error) {
 }
 
 // Checkpoints returns every checkpoint of the connection, by shard, as Zuul's
-// listener would take it.
+// listener understands it.
 func (r *Reader) Checkpoints(ctx context.Context) (map[string]ZuulCheckpoint, error) {
 	m, err := r.do(ctx, map[string]any{"do": "checkpoints"})
 	if err != nil {
@@ -118,16 +120,16 @@ func (r *Reader) Checkpoints(ctx context.Context) (map[string]ZuulCheckpoint, er
 // Stop closes the reader's session and ends it.
 func (r *Reader) Stop(tb testing.TB) {
 	tb.Helper()
-	if code, err := r.program.end(); err != nil || code != 0 {
+	if code, err := r.script.end(); err != nil || code != 0 {
 		tb.Fatalf("stop reader: exit code %d, %v", code, err)
 	}
 }
 
-// pass has the reader go through the queue. With enough it is following, and
-// halted when that says so.
+// pass has the reader go through the queue. With enough it follows the queue
+// until that returns true.
 func (r *Reader) pass(ctx context.Context, how string, enough func(QueuedEvent) bool) (Pass, error) {
 	var pass Pass
-	if err := r.program.send(map[string]any{"do": how}); err != nil {
+	if err := r.script.send(map[string]any{"do": how}); err != nil {
 		return pass, err
 	}
 	m, err := r.events(ctx, &pass, enough)
@@ -136,7 +138,7 @@ func (r *Reader) pass(ctx context.Context, how string, enough func(QueuedEvent) 
 	}
 	switch {
 	case err != nil:
-		r.program.kill() // it is somewhere in the middle of something
+		r.script.kill() // it is in the middle of something
 		return pass, err
 	case m.Is == "done":
 		return pass, errors.Join(r.finish(m, &pass), ctx.Err())
@@ -145,9 +147,9 @@ func (r *Reader) pass(ctx context.Context, how string, enough func(QueuedEvent) 
 	}
 }
 
-// halt ends following and takes the events that come until then.
+// halt ends following and takes the events that arrive until then.
 func (r *Reader) halt(ctx context.Context, pass *Pass, last *message) error {
-	if err := r.program.send(map[string]any{"do": "halt"}); err != nil {
+	if err := r.script.send(map[string]any{"do": "halt"}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
@@ -157,11 +159,11 @@ func (r *Reader) halt(ctx context.Context, pass *Pass, last *message) error {
 	return err
 }
 
-// events takes events until one is enough, and returns that one's line or the
-// first that is no event's.
+// events takes events until one is enough, and returns its message or the first
+// that is no event.
 func (r *Reader) events(ctx context.Context, pass *Pass, enough func(QueuedEvent) bool) (message, error) {
 	for {
-		m, err := r.program.next(ctx)
+		m, err := r.script.next(ctx)
 		if err != nil || m.Is != "event" {
 			return m, err
 		}
@@ -176,8 +178,7 @@ func (r *Reader) events(ctx context.Context, pass *Pass, enough func(QueuedEvent
 	}
 }
 
-// finish takes over what the reader says at the end of a pass, and holds its
-// count against the events that came.
+// finish takes the reader's result of a pass, and checks its count of events.
 func (r *Reader) finish(m message, pass *Pass) error {
 	var reply struct {
 		Events   int
@@ -193,30 +194,29 @@ func (r *Reader) finish(m message, pass *Pass) error {
 	return nil
 }
 
-// do is for commands that print nothing but their answer.
+// do runs a command that prints only its answer.
 func (r *Reader) do(ctx context.Context, command map[string]any) (message, error) {
-	if err := r.program.send(command); err != nil {
+	if err := r.script.send(command); err != nil {
 		return message{}, err
 	}
-	m, err := r.program.next(ctx)
+	m, err := r.script.next(ctx)
 	if err == nil && m.Is != "done" {
 		err = r.stumbled(m)
 	}
 	return m, err
 }
 
-// stumbled returns the error for a line that ends the reader.
+// stumbled returns the error for a message that ends the reader.
 func (r *Reader) stumbled(m message) error {
 	if m.Is != "stumble" {
-		return fmt.Errorf("the reader says %q: %s", m.Is, m.Error)
+		return fmt.Errorf("unexpected message %q of the reader: %s", m.Is, m.Error)
 	}
-	stumble := &Stumble{Reason: m.Error}
 	var at struct{ Node string }
 	if err := json.Unmarshal(m.line, &at); err != nil {
 		return fmt.Errorf("read reader's stumble: %w", err)
 	}
-	stumble.Node = at.Node
-	if code, err := r.program.end(); err != nil || code != 1 {
+	stumble := &Stumble{Node: at.Node, Reason: m.Error}
+	if code, err := r.script.end(); err != nil || code != 1 {
 		return fmt.Errorf("the reader's exit code is %d after: %s", code, stumble.Reason)
 	}
 	return stumble

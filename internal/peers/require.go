@@ -1,20 +1,25 @@
 package peers
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
 // Component is something from outside the module that a test needs.
 type Component struct {
 	name    string
-	install string // the command that installs it, from the root of the repository
+	install string // a command, run in the root of the repository
 	missing func() error
 }
+
+const apt = "apt-get install -y --no-install-recommends "
 
 // The components. `make deps` installs all of them where it may.
 var (
@@ -23,78 +28,70 @@ var (
 	NPM = Component{"kinesalite and kinesis-local", "npm ci --prefix internal/peers/npm", missingNPM}
 
 	// Boto3 is Debian's boto3 for Debian's python3.
-	Boto3 = Component{"boto3", "apt-get install -y --no-install-recommends python3-boto3", missingModule("boto3")}
+	Boto3 = Component{"boto3", apt + "python3-boto3", missingModule("boto3")}
 
 	// AWSCLI is Debian's AWS command line.
-	AWSCLI = Component{"the AWS command line", "apt-get install -y --no-install-recommends awscli", missingFile(awsCommand)}
+	AWSCLI = Component{"the AWS command line", apt + "awscli", missingFile(awsCommand)}
 
 	// SQLite is Debian's sqlite3.
-	SQLite = Component{"sqlite3", "apt-get install -y --no-install-recommends sqlite3", missingFile("/usr/bin/sqlite3")}
+	SQLite = Component{"sqlite3", apt + "sqlite3", missingFile("/usr/bin/sqlite3")}
 
 	// DebianZooKeeper is Debian's ZooKeeper: its jars and a Java to run them.
-	// Debian's own service is not started.
-	DebianZooKeeper = Component{"ZooKeeper", "apt-get install -y --no-install-recommends zookeeper", missingZooKeeper}
+	DebianZooKeeper = Component{"ZooKeeper", apt + "zookeeper", missingZooKeeper}
 
-	// Kazoo is Debian's kazoo, ZooKeeper's client that Zuul uses, for Debian's
-	// python3.
-	Kazoo = Component{"kazoo", "apt-get install -y --no-install-recommends python3-kazoo", missingModule("kazoo")}
+	// Kazoo is Debian's kazoo, Zuul's ZooKeeper client, for Debian's python3.
+	Kazoo = Component{"kazoo", apt + "python3-kazoo", missingModule("kazoo")}
 
 	// Python is Debian's python3, which has sqlite3 built in.
-	Python = Component{"python3", "apt-get install -y --no-install-recommends python3", missingFile(pythonCommand)}
+	Python = Component{"python3", apt + "python3", missingFile(pythonCommand)}
+
+	// Systemd is Debian's systemd: its user manager runs units without being
+	// the system's. It needs namespaces, and so root.
+	Systemd = Component{"systemd", apt + "systemd", missingFile(systemdCommand)}
 )
 
-// Debian's own, by path: a `python3` or an `aws` found on PATH may be another
-// one, without boto3.
+// Debian's own, by path: a `python3` or an `aws` on PATH may be another one,
+// without boto3.
 const (
-	pythonCommand = "/usr/bin/python3"
-	awsCommand    = "/usr/bin/aws"
+	pythonCommand  = "/usr/bin/python3"
+	awsCommand     = "/usr/bin/aws"
+	systemdCommand = "/lib/systemd/systemd"
 )
 
-// Require lets a test go on only with all the components. One that is missing
-// is named together with the command that installs it, and the test is skipped;
-// with CI=true and for root, who can install it, the test fails instead.
+// Require skips a test that lacks a component, naming the command that installs
+// it. With CI=true, and for root, who can install it, the test fails instead.
 func Require(tb testing.TB, components ...Component) {
 	tb.Helper()
-	for _, c := range components {
-		err := c.missing()
-		if err == nil {
-			continue
-		}
-		report := tb.Skipf
-		if skipForbidden() {
-			report = tb.Fatalf
-		}
-		report("%s: %v; install with: %s", c.name, err, c.install)
+	report := tb.Skipf
+	if os.Getenv("CI") == "true" || os.Geteuid() == 0 {
+		report = tb.Fatalf
 	}
-}
-
-// skipForbidden says that what is missing is a failure.
-func skipForbidden() bool {
-	return os.Getenv("CI") == "true" || os.Geteuid() == 0
+	for _, c := range components {
+		if err := c.missing(); err != nil {
+			report("%s: %v; install with: %s", c.name, err, c.install)
+		}
+	}
 }
 
 func missingNPM() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return fmt.Errorf("find node: %w", err)
 	}
-	for _, p := range []peer{kinesalite, kinesisLocal} {
-		main, err := p.path(p.main)
+	for _, e := range []emulator{kinesalite, kinesisLocal} {
+		main, err := e.path()
 		if err != nil {
 			return err
 		}
-		if err := missingFile(main)(); err != nil {
+		if _, err := os.Stat(main); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// missingModule says whether Debian's python3 finds a module.
+// missingModule checks that Debian's python3 finds a module.
 func missingModule(name string) func() error {
 	return func() error {
-		if err := missingFile(pythonCommand)(); err != nil {
-			return err
-		}
 		out, err := PythonCommand(context.Background(), "import "+name).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("import %s with %s: %w: %s", name, pythonCommand, err, out)
@@ -110,8 +107,38 @@ func missingFile(path string) func() error {
 	}
 }
 
-// moduleRoot returns the folder of go.mod: tests run in their package's folder,
-// somewhere below it.
+// Environment returns this process' environment for a program that talks to an
+// emulator: made-up credentials and a region, no configuration of the user's,
+// no metadata service, and no proxy for the loopback interface.
+func Environment() []string {
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "AWS_") })
+	return append(env,
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=us-east-1", "AWS_REGION=us-east-1",
+		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true",
+		"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1",
+	)
+}
+
+// AWS runs Debian's AWS command line, `aws kinesis ARGS`, against an endpoint
+// and returns its output: JSON. It needs [AWSCLI]. A command that fails fails
+// the test.
+func AWS(tb testing.TB, endpoint string, args ...string) []byte {
+	tb.Helper()
+	Require(tb, AWSCLI)
+	args = append([]string{"--endpoint-url", endpoint, "--output", "json", "kinesis"}, args...)
+	cmd := exec.CommandContext(tb.Context(), awsCommand, args...)
+	cmd.Env = append(Environment(), "AWS_PAGER=")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatalf("aws %q: %v: %s", args, err, &stderr)
+	}
+	return out
+}
+
+// moduleRoot returns the folder of go.mod, somewhere above the folder of the
+// package whose tests run.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

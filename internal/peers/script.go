@@ -17,10 +17,10 @@ import (
 //go:embed python/session.py
 var sessionScript string
 
-// KazooOptions says how a program with kazoo connects to ZooKeeper.
+// KazooOptions configures how a program with kazoo connects to ZooKeeper.
 type KazooOptions struct {
 	Hosts          string        // as in zuul.conf: "HOST:PORT,HOST:PORT/CHROOT"
-	SessionTimeout time.Duration // 0: 10 s; the server has the last word
+	SessionTimeout time.Duration // 0: 10 s; the server may choose another one
 
 	// CA and Client are files for TLS, as [MakeCertificates] makes them.
 	// Without a client's certificate the session is plain.
@@ -39,64 +39,64 @@ func (o KazooOptions) args() []string {
 	return args
 }
 
-// program is a Python program that takes a command a line and answers each with
-// one: session.py has the protocol. It is for one goroutine at a time, and none
-// belongs to it.
+// script is a running Python program that takes one command a line and answers
+// each with a line; session.py has the protocol. It is for one goroutine at a
+// time, and has none of its own.
 type script struct {
 	name  string
 	child *child // nil: it has ended
 	in    *os.File
 	out   *os.File
 	rest  []byte // read and not yet returned
-	seen  int    // bytes of rest, from its start, that hold no line's end
+	seen  int    // bytes at the start of rest that hold no newline
 	log   string
 }
 
-// message is a line of a program's, decoded as far as all of them go.
+// message is a line of a script, decoded as far as all of them agree.
 type message struct {
-	Is string `json:"is"` // "ready", "done", "refused", or what came by itself
-	// Error is the name of the exception for what was refused, and says what is
-	// wrong for the others.
+	Is string `json:"is"` // "ready", "done", "refused", or an unsolicited one
+	// Error is the name of the exception if refused, and a description
+	// otherwise.
 	Error  string `json:"error"`
 	Detail string `json:"detail"`
 
 	line []byte
 }
 
-// startProgram starts a program, which ends with the test, and waits for its
+// startScript starts a script, which ends with the test, and waits for its
 // session.
 func startScript(tb testing.TB, name, text string, args ...string) *script {
 	tb.Helper()
 	Require(tb, Kazoo)
-	p := &script{name: name, log: filepath.Join(tb.TempDir(), name+".log")}
-	if err := p.start(text, args); err != nil {
+	s := &script{name: name, log: filepath.Join(tb.TempDir(), name+".log")}
+	if err := s.start(text, args); err != nil {
 		tb.Fatalf("start %s: %v", name, err)
 	}
 	tb.Cleanup(func() {
-		p.kill()
+		s.kill()
 		if tb.Failed() {
-			tb.Logf("%s, the end of its log:\n%s", name, tail(p.log))
+			tb.Logf("%s, the end of its log:\n%s", name, tail(s.log))
 		}
 	})
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
 	defer cancel()
-	if m, err := p.next(ctx); err != nil || m.Is != "ready" {
-		tb.Fatalf("start %s: %q, %v: %s", name, m.Is, err, tail(p.log))
+	if m, err := s.next(ctx); err != nil || m.Is != "ready" {
+		tb.Fatalf("start %s: %q, %v: %s", name, m.Is, err, tail(s.log))
 	}
-	return p
+	return s
 }
 
-func (p *script) start(text string, args []string) error {
-	log, err := os.Create(p.log)
+func (s *script) start(text string, args []string) error {
+	log, err := os.Create(s.log)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	defer func() { _ = log.Close() }()
+	defer log.Close() // the child has its own
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make pipe: %w", err)
 	}
-	defer func() { _ = childIn.Close() }()
+	defer childIn.Close() // likewise
 	out, childOut, err := os.Pipe()
 	if err != nil {
 		_ = in.Close()
@@ -110,106 +110,91 @@ func (p *script) start(text string, args []string) error {
 		_, _ = in.Close(), out.Close()
 		return err
 	}
-	p.child, p.in, p.out = child, in, out
+	s.child, s.in, s.out = child, in, out
 	return nil
 }
 
-// do sends a command and returns the line that answers it. Those that come by
-// themselves before are handed to other.
-func (p *script) do(ctx context.Context, command map[string]any, other func(message)) (message, error) {
-	if err := p.send(command); err != nil {
-		return message{}, err
-	}
-	return p.answer(ctx, other)
-}
-
-func (p *script) send(command map[string]any) error {
-	if p.child == nil {
-		return fmt.Errorf("%s has ended", p.name)
+// send sends a command.
+func (s *script) send(command map[string]any) error {
+	if s.child == nil {
+		return fmt.Errorf("%s has ended", s.name)
 	}
 	b, err := json.Marshal(command)
-	if err != nil {
-		return fmt.Errorf("tell %s: %w", p.name, err)
+	if err == nil {
+		_, err = s.in.Write(append(b, '\n'))
 	}
-	if _, err := p.in.Write(append(b, '\n')); err != nil {
-		return fmt.Errorf("tell %s: %w", p.name, err)
+	if err != nil {
+		return fmt.Errorf("send a command to %s: %w", s.name, err)
 	}
 	return nil
-}
-
-func (p *script) answer(ctx context.Context, other func(message)) (message, error) {
-	for {
-		m, err := p.next(ctx)
-		if err != nil || m.Is == "done" || m.Is == "refused" {
-			return m, err
-		}
-		other(m)
-	}
 }
 
 // next waits for the next line.
-func (p *script) next(ctx context.Context) (message, error) {
-	for p.child != nil {
-		if line, ok := p.cutLine(); ok {
+func (s *script) next(ctx context.Context) (message, error) {
+	for s.child != nil {
+		if line, ok := s.cutLine(); ok {
 			m := message{line: line}
 			if err := json.Unmarshal(line, &m); err != nil {
-				return m, fmt.Errorf("read what %s says: %w", p.name, err)
+				return m, fmt.Errorf("read a line of %s: %w", s.name, err)
 			}
 			return m, nil
 		}
 		if err := ctx.Err(); err != nil {
-			return message{}, fmt.Errorf("wait for %s: %w", p.name, err)
+			return message{}, fmt.Errorf("wait for %s: %w", s.name, err)
 		}
-		if err := p.fill(); err != nil {
-			return message{}, fmt.Errorf("wait for %s: %w: %s", p.name, err, tail(p.log))
+		_ = s.out.SetReadDeadline(time.Now().Add(poll))
+		b := make([]byte, 64<<10)
+		n, err := s.out.Read(b)
+		s.rest = append(s.rest, b[:n]...)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return message{}, fmt.Errorf("wait for %s: %w: %s", s.name, err, tail(s.log))
 		}
 	}
-	return message{}, fmt.Errorf("%s has ended", p.name)
+	return message{}, fmt.Errorf("%s has ended", s.name)
 }
 
-// cutLine takes one line out of what was read.
-func (p *script) cutLine() ([]byte, bool) {
-	i := bytes.IndexByte(p.rest[p.seen:], '\n')
+// cutLine takes one line from what was read.
+func (s *script) cutLine() ([]byte, bool) {
+	i := bytes.IndexByte(s.rest[s.seen:], '\n')
 	if i < 0 {
-		p.seen = len(p.rest) // a large event comes in many parts
+		s.seen = len(s.rest) // a large event comes in many parts
 		return nil, false
 	}
-	line := p.rest[:p.seen+i]
-	p.rest, p.seen = p.rest[p.seen+i+1:], 0
+	line := s.rest[:s.seen+i]
+	s.rest, s.seen = s.rest[s.seen+i+1:], 0
 	return line, true
 }
 
-// fill reads more, for as long as a poll.
-func (p *script) fill() error {
-	if err := p.out.SetReadDeadline(time.Now().Add(poll)); err != nil {
-		return err
+func (s *script) freeze(tb testing.TB) {
+	tb.Helper()
+	if err := freeze(s.child.cmd.Process); err != nil {
+		tb.Fatalf("freeze %s: %v", s.name, err)
 	}
-	b := make([]byte, 64<<10)
-	n, err := p.out.Read(b)
-	p.rest = append(p.rest, b[:n]...)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
-	return err
 }
 
-// end lets the program end by itself, its session closed, and returns its exit
-// code.
-func (p *script) end() (int, error) {
-	_ = p.in.Close()
-	if !p.child.ended(startTimeout) {
-		return 0, fmt.Errorf("%s does not end", p.name)
+func (s *script) thaw(tb testing.TB) {
+	tb.Helper()
+	if err := s.child.signal(thawSignal); err != nil {
+		tb.Fatalf("thaw %s: %v", s.name, err)
 	}
-	cmd := p.child.cmd
-	p.kill()
+}
+
+// end lets the script close its session and end, and returns its exit code.
+func (s *script) end() (int, error) {
+	_ = s.in.Close()
+	if !s.child.ended(startTimeout) {
+		return 0, fmt.Errorf("%s does not end", s.name)
+	}
+	cmd := s.child.cmd
+	s.kill()
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-func (p *script) kill() {
-	if p.child == nil {
+func (s *script) kill() {
+	if s.child == nil {
 		return
 	}
-	p.child.kill()
-	p.child = nil
-	_, _ = p.in.Close(), p.out.Close()
+	s.child.kill()
+	s.child = nil
+	_, _ = s.in.Close(), s.out.Close()
 }

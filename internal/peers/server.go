@@ -19,7 +19,7 @@ type Server struct {
 	id                                       int
 	port, securePort, peerPort, electionPort int
 	folder                                   string
-	tls                                      bool // it listens at securePort, too
+	tls                                      bool // it listens on securePort, too
 
 	child  *child // nil: it does not run
 	frozen bool
@@ -28,14 +28,13 @@ type Server struct {
 // Addr returns the server's plain address: "127.0.0.1:PORT".
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// SecureAddr returns the server's address for TLS. Nothing listens there
-// without [ZooKeeperOptions].TLS.
+// SecureAddr returns the server's address for TLS, where it listens only with
+// [ZooKeeperOptions].TLS.
 func (s *Server) SecureAddr() string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.securePort))
 }
 
-// Start starts a stopped server and does not wait for it: [Ensemble.Await]
-// does.
+// Start starts a stopped server without waiting for it; [Ensemble.Await] waits.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
 	if s.child != nil {
@@ -46,7 +45,7 @@ func (s *Server) Start(tb testing.TB) {
 	}
 }
 
-// Stop ends the server as an operator does, with SIGTERM, and waits for its
+// Stop ends the server with SIGTERM, as an operator does, and waits for its
 // end.
 func (s *Server) Stop(tb testing.TB) {
 	tb.Helper()
@@ -69,8 +68,8 @@ func (s *Server) Kill(tb testing.TB) {
 	s.kill()
 }
 
-// Restart stops the server, unless it is stopped, starts it, and waits until it
-// serves clients: in an ensemble, more than half of the servers must run.
+// Restart stops the server, if it runs, starts it, and waits until it serves
+// clients, for which more than half of the servers must run.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	s.Stop(tb)
@@ -80,8 +79,8 @@ func (s *Server) Restart(tb testing.TB) {
 	}
 }
 
-// Freeze stops the server where it stands: its connections stay open and
-// nothing answers.
+// Freeze stops the server where it stands: its connections stay open, and it
+// does not answer.
 func (s *Server) Freeze(tb testing.TB) {
 	tb.Helper()
 	if s.child == nil {
@@ -93,7 +92,7 @@ func (s *Server) Freeze(tb testing.TB) {
 	s.frozen = true
 }
 
-// Thaw lets a frozen server go on. It is none the wiser, until its clock tells.
+// Thaw resumes a frozen server, which notices nothing but its clock.
 func (s *Server) Thaw(tb testing.TB) {
 	tb.Helper()
 	if !s.frozen {
@@ -105,8 +104,8 @@ func (s *Server) Thaw(tb testing.TB) {
 	s.frozen = false
 }
 
-// Mode asks the server what it is: "standalone", "leader", "follower" or
-// "observer". One that serves no clients is an error.
+// Mode returns "standalone", "leader", "follower" or "observer", or an error if
+// the server serves no clients.
 func (s *Server) Mode(ctx context.Context) (string, error) {
 	answer, err := s.Ask(ctx, "srvr")
 	if err != nil {
@@ -120,36 +119,33 @@ func (s *Server) Mode(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("ZooKeeper server %d does not serve: %s", s.id, strings.TrimSpace(answer))
 }
 
-// askTimeout bounds how long a server may take to answer a four-letter word,
-// unless the context's deadline comes first.
+// askTimeout bounds how long a server may take to answer a four-letter word.
 const askTimeout = 5 * time.Second
 
 // Ask sends one of ZooKeeper's four-letter words to the server's plain port and
 // returns the answer.
 func (s *Server) Ask(ctx context.Context, word string) (string, error) {
-	dialer := net.Dialer{Timeout: askTimeout}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", s.Addr())
 	if err != nil {
 		return "", fmt.Errorf("ask ZooKeeper server %d: %w", s.id, err)
 	}
-	defer func() { _ = conn.Close() }()
-	deadline := time.Now().Add(askTimeout)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
 	_ = conn.SetDeadline(deadline)
-	if _, err := io.WriteString(conn, word); err != nil {
-		return "", fmt.Errorf("ask ZooKeeper server %d: %w", s.id, err)
+	var answer []byte
+	if _, err = io.WriteString(conn, word); err == nil {
+		answer, err = io.ReadAll(conn)
 	}
-	answer, err := io.ReadAll(conn)
 	if err != nil {
 		return "", fmt.Errorf("ask ZooKeeper server %d: %w", s.id, err)
 	}
 	return string(answer), nil
 }
 
-// await returns once the server serves clients, at once for one that does not
-// run or is frozen.
+// await waits until the server serves clients, unless it is stopped or frozen.
 func (s *Server) await(ctx context.Context, deadline time.Time) error {
 	for s.child != nil && !s.frozen {
 		err := s.serves(ctx)
@@ -166,8 +162,8 @@ func (s *Server) await(ctx context.Context, deadline time.Time) error {
 	return nil
 }
 
-// serves returns an error unless the server answers, and can be reached over
-// TLS where it is to be: that port comes later.
+// serves returns an error unless the server answers, and is reachable over TLS
+// if configured: that port opens later.
 func (s *Server) serves(ctx context.Context) error {
 	if _, err := s.Mode(ctx); err != nil || !s.tls {
 		return err
@@ -185,9 +181,15 @@ func (s *Server) start() error {
 	if err != nil {
 		return fmt.Errorf("start ZooKeeper server %d: %w", s.id, err)
 	}
-	defer func() { _ = log.Close() }() // the child has its own
-	argv := s.command()
-	cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
+	defer log.Close() // the child has its own
+	// This is the server itself, not Debian's script for it, with only the
+	// quick one of Java's compilers. The heap holds the last 500 transactions,
+	// some of nearly a megabyte.
+	cmd := exec.CommandContext(context.Background(),
+		"java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dzookeeper.jmx.log4j.disable=true",
+		"-cp", javaFolder+strings.Join(jars, ":"+javaFolder),
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.folder, log, log
 	child, err := startChild(cmd, s.folder)
 	if err != nil {
@@ -207,29 +209,13 @@ func (s *Server) kill() {
 // javaFolder is where Debian keeps jars.
 const javaFolder = "/usr/share/java/"
 
-// jars are what the server runs with. ZooKeeper's own names most of what it
-// needs in its manifest; Netty's, for TLS, and the log are not among that. Java
-// ignores those that a release does not have.
+// jars are the server's class path. ZooKeeper's own manifest names most of what
+// it needs, but not the log and, for TLS, Netty. Java ignores missing ones.
 var jars = []string{
 	"zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-simple.jar", "metrics-core.jar", "snappy-java.jar",
-	"netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar", "netty-resolver.jar", "netty-tcnative.jar",
-	"netty-transport.jar", "netty-transport-native-epoll.jar", "netty-transport-native-unix-common.jar",
-}
-
-// command starts the server itself, not Debian's script for it, with only the
-// quick one of Java's compilers. The heap holds its last 500 transactions, of
-// which large events make some of nearly a megabyte.
-func (s *Server) command() []string {
-	classPath := make([]string, len(jars))
-	for i, jar := range jars {
-		classPath[i] = javaFolder + jar
-	}
-	return []string{
-		"java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
-		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dzookeeper.jmx.log4j.disable=true",
-		"-cp", strings.Join(classPath, ":"),
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.config(),
-	}
+	"netty-buffer.jar", "netty-codec.jar", "netty-common.jar", "netty-handler.jar", "netty-resolver.jar",
+	"netty-tcnative.jar", "netty-transport.jar", "netty-transport-native-epoll.jar",
+	"netty-transport-native-unix-common.jar",
 }
 
 func missingZooKeeper() error {

@@ -4,8 +4,7 @@ package peers
 
 import "os"
 
-// Elsewhere the only signal kills. What would need the others needs Debian's
-// packages anyway.
+// Elsewhere the only signal kills. Tests that need others need Debian anyway.
 var thawSignal, endSignal = os.Kill, os.Kill
 
 func freeze(p *os.Process) error { return p.Kill() }

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// What lets a frozen process go on, and what asks it to end.
+// The signals that resume a frozen process and ask a process to end.
 var thawSignal, endSignal os.Signal = syscall.SIGCONT, syscall.SIGTERM
 
 // freezeLimit is how long a process may take to stand still.
 const freezeLimit = 10 * time.Second
 
-// freeze stops a child where it stands, and returns when it does: a thread that
-// runs on another processor goes on for a moment, in which it may well answer.
-// Nobody else waits for the child meanwhile, and it is not frozen yet.
+// freeze stops a child, which is not frozen, and waits until it has stopped: a
+// thread on another processor continues for a moment, and may even answer.
+// Nobody else may wait for the child meanwhile.
 func freeze(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("send %s: %w", syscall.SIGSTOP, err)
@@ -28,7 +28,7 @@ func freeze(p *os.Process) error {
 		changed, err := syscall.Wait4(p.Pid, &status, syscall.WUNTRACED|syscall.WNOHANG, nil)
 		switch {
 		case err != nil:
-			return fmt.Errorf("wait until it stands: %w", err)
+			return fmt.Errorf("wait until it stops: %w", err)
 		case changed == 0:
 		case status.Stopped():
 			return nil

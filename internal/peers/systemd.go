@@ -12,15 +12,9 @@ import (
 	"time"
 )
 
-// Systemd is Debian's systemd: its user manager runs units without being the
-// system's. It needs namespaces, and so root.
-var Systemd = Component{"systemd", "apt-get install -y --no-install-recommends systemd", missingFile(systemdCommand)}
-
-const systemdCommand = "/lib/systemd/systemd"
-
-// A user manager refuses to start where systemd has not booted, and wants a
-// control group of its own. Both are made up within namespaces: its processes
-// see a /run and a control group that nobody else does, and end with it.
+// A user manager needs a system that systemd has booted, and a control group of
+// its own. Namespaces pretend both: the manager's processes see a /run and a
+// control group of their own, and end with it.
 const systemdProgram = `set -e
 mount -t tmpfs none /run
 mkdir -p /run/systemd/system "$1/cgroup"
@@ -30,19 +24,18 @@ echo 0 > "$1/cgroup/$2/cgroup.procs"
 exec unshare --cgroup sh -c 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; ` + systemdCommand + ` --user & wait'
 `
 
-// systemdRemoval removes the control groups that a manager leaves behind.
+// systemdRemoval removes the control groups that a manager leaves.
 const systemdRemoval = `mount -t cgroup2 none "$1/cgroup" && find "$1/cgroup/$2" -depth -type d -exec rmdir {} +`
 
-// UserManager is a running `systemd --user`. It is used by the test's
-// goroutine.
+// UserManager is a running `systemd --user`, for the test's goroutine.
 type UserManager struct {
-	folder string // of its units, in systemd/user, and of what they keep
+	folder string // of its units, in systemd/user, and of their files
 	env    []string
-	outer  int // process id of what made the namespaces: its child is within them
+	outer  int // id of the process that made the namespaces: its child is in them
 }
 
-// SystemdUser starts a user manager. The test's end kills it with everything
-// that it runs.
+// SystemdUser starts a user manager. The test's end kills it and all that it
+// runs.
 func SystemdUser(tb testing.TB) *UserManager {
 	tb.Helper()
 	Require(tb, Systemd)
@@ -63,8 +56,8 @@ func SystemdUser(tb testing.TB) *UserManager {
 		tb.Fatal(err)
 	}
 	group := fmt.Sprintf("gerritstream-%d", os.Getpid())
-	cmd := exec.CommandContext(context.Background(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"sh", "-c", systemdProgram, "sh", m.folder, group)
+	cmd := exec.CommandContext(context.Background(), "unshare", "--mount", "--pid", "--fork", "--kill-child",
+		"--mount-proc", "sh", "-c", systemdProgram, "sh", m.folder, group)
 	cmd.Env, cmd.Stdout, cmd.Stderr = m.env, log, log
 	manager, err := startChild(cmd, "")
 	_ = log.Close() // the child has its own
@@ -74,7 +67,15 @@ func SystemdUser(tb testing.TB) *UserManager {
 	m.outer = cmd.Process.Pid
 	tb.Cleanup(func() {
 		manager.kill()
-		if err := within(10*time.Second, func() error { return m.removeGroup(group) }); err != nil { // its last processes are going
+		err := within(10*time.Second, func() error { // its last processes take a moment to end
+			out, err := exec.CommandContext(context.Background(),
+				"unshare", "--mount", "sh", "-c", systemdRemoval, "sh", m.folder, group).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
+		if err != nil {
 			tb.Errorf("remove the control group of systemd: %v", err)
 		}
 		if tb.Failed() {
@@ -91,7 +92,7 @@ func SystemdUser(tb testing.TB) *UserManager {
 	return m
 }
 
-// within tries until it succeeds or the time is over, and returns the last
+// within retries until try succeeds or the time is over, and returns the last
 // error.
 func within(limit time.Duration, try func() error) error {
 	for deadline := time.Now().Add(limit); ; <-time.After(poll) {
@@ -102,19 +103,10 @@ func within(limit time.Duration, try func() error) error {
 	}
 }
 
-func (m *UserManager) removeGroup(group string) error {
-	out, err := exec.CommandContext(context.Background(),
-		"unshare", "--mount", "sh", "-c", systemdRemoval, "sh", m.folder, group).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
-}
-
 func (m *UserManager) unitFolder() string { return filepath.Join(m.folder, "systemd", "user") }
 
-// Install writes a unit, and settings that count over what the unit says, and
-// has the manager read them.
+// Install writes a unit, and settings that override it, and has the manager
+// read them.
 func (m *UserManager) Install(tb testing.TB, name, unit, override string) {
 	tb.Helper()
 	path := filepath.Join(m.unitFolder(), name)
@@ -134,7 +126,7 @@ func (m *UserManager) Do(tb testing.TB, args ...string) {
 	}
 }
 
-// Show returns what the manager says of a unit: its properties by name.
+// Show returns the properties of a unit, by name.
 func (m *UserManager) Show(tb testing.TB, unit string) map[string]string {
 	tb.Helper()
 	out, err := m.systemctl("show", unit)
@@ -149,8 +141,8 @@ func (m *UserManager) Show(tb testing.TB, unit string) map[string]string {
 	return properties
 }
 
-// systemctl runs `systemctl --user ARGS` in the manager's namespaces: it hangs
-// up on processes that it cannot see.
+// systemctl runs `systemctl --user ARGS` in the manager's namespaces: the
+// manager talks only to processes that it can see.
 func (m *UserManager) systemctl(args ...string) (string, error) {
 	inner, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", m.outer, m.outer))
 	if err != nil {

@@ -1,6 +1,5 @@
-// Preloaded into each peer (node --require). Whatever port it is told to listen on, it listens on a free one of the loopback
-// interface and says on descriptor 3 which: a line "TOLD FREE" for each. It ends with its standard input, so that no peer
-// outlives the test that started it.
+// Preloaded into each emulator (node --require). Whatever port it is told to listen on, it listens on a free one of the
+// loopback interface and reports that on descriptor 3, as a line "TOLD FREE".
 'use strict'
 
 const fs = require('node:fs')
@@ -14,5 +13,3 @@ net.Server.prototype.listen = function (...args) {
   this.once('listening', () => fs.writeSync(3, `${told} ${this.address().port}\n`))
   return listen.call(this, { host: '127.0.0.1', port: 0 }, callback)
 }
-
-process.stdin.on('end', () => process.exit(0)).resume()
