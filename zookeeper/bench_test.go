@@ -16,7 +16,8 @@ import (
 func BenchmarkCommit(b *testing.B) {
 	for _, each := range []int{1, 10, 50, 100} {
 		for _, shards := range []int{1, 8} {
-			b.Run(fmt.Sprintf("events=%d/shards=%d", each, shards), func(b *testing.B) { benchmarkCommit(b, each, shards) })
+			b.Run(fmt.Sprintf("events=%d/shards=%d", each, shards),
+				func(b *testing.B) { benchmarkCommit(b, each, shards) })
 		}
 	}
 }
@@ -24,7 +25,8 @@ func BenchmarkCommit(b *testing.B) {
 func benchmarkCommit(b *testing.B, each, shards int) {
 	ensemble := peers.SharedZooKeeper(b, peers.ZooKeeperOptions{})
 	store, err := zookeeper.Open(b.Context(), zookeeper.Config{
-		Hosts: strings.Split(ensemble.Hosts(), ","), Chroot: peers.Chroot(b, ensemble), Connection: connection, QueueLimit: -1,
+		Hosts: strings.Split(ensemble.Hosts(), ","), Chroot: peers.Chroot(b, ensemble), Connection: connection,
+		QueueLimit: -1,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -62,11 +62,16 @@ func modelCheckpoint(raw []byte) (string, error) {
 // checks that what is read is written the same again.
 func FuzzCheckpoint(f *testing.F) {
 	for _, raw := range []string{
-		``, `null`, `{}`, `[]`, `{"checkpoint": null}`, `{"checkpoint": "49590338271490256608559692538361571095921575989136588898"}`,
-		`{"checkpoint": 7}`, `{"checkpoint": "07"}`, `{"checkpoint": ""}`, `{"checkpoint": "-1"}`, `{"checkpoint": "7"} x`, `{"checkpoint": "7"`,
-		`{"Checkpoint": "7"}`, `{"checkpoint": "7", "CHECKPOINT": "8"}`, `{"checkpoint": "7", "checkpoint": "8"}`, `{"checkpoint": {}, "checkpoint": "8"}`,
-		`{"checkpoint": "7", "checkpoint": null}`, `{"\u0063heckpoint": "\u0037"}`, `{"x": {"checkpoint": "7"}}`, `{"x": 1e999, "checkpoint": "7"}`,
-		"{\"x\": \"\xff\", \"checkpoint\": \"7\"}", ` {"checkpoint" : "0"} `, `{"checkpoint": "LATEST"}`, `{"checkpoint": ["7"]}`,
+		``, `null`, `{}`, `[]`, `{"checkpoint": null}`,
+		`{"checkpoint": "49590338271490256608559692538361571095921575989136588898"}`,
+		`{"checkpoint": 7}`, `{"checkpoint": "07"}`, `{"checkpoint": ""}`, `{"checkpoint": "-1"}`,
+		`{"checkpoint": "7"} x`, `{"checkpoint": "7"`,
+		`{"Checkpoint": "7"}`, `{"checkpoint": "7", "CHECKPOINT": "8"}`, `{"checkpoint": "7", "checkpoint": "8"}`,
+		`{"checkpoint": {}, "checkpoint": "8"}`,
+		`{"checkpoint": "7", "checkpoint": null}`, `{"\u0063heckpoint": "\u0037"}`, `{"x": {"checkpoint": "7"}}`,
+		`{"x": 1e999, "checkpoint": "7"}`,
+		"{\"x\": \"\xff\", \"checkpoint\": \"7\"}", ` {"checkpoint" : "0"} `, `{"checkpoint": "LATEST"}`,
+		`{"checkpoint": ["7"]}`,
 	} {
 		f.Add([]byte(raw))
 	}

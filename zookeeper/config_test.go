@@ -36,20 +36,31 @@ func TestBadConfig(t *testing.T) {
 		config zookeeper.Config
 		want   string
 	}{
-		"no hosts":               {zookeeper.Config{Connection: "c"}, "no hosts"},
-		"no connection":          {zookeeper.Config{Hosts: []string{"h"}}, "no connection"},
-		"a host with a chroot":   {zookeeper.Config{Hosts: []string{"h/c"}, Connection: "c"}, `"h/c"`},
-		"a relative chroot":      {zookeeper.Config{Hosts: []string{"h"}, Connection: "c", Chroot: "x"}, `"x"`},
-		"a session of no length": {zookeeper.Config{Hosts: []string{"h"}, Connection: "c", SessionTimeout: 1}, "too short"},
-		"no certificate":         {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert = "" })}, "no file given for the certificate"},
-		"a missing certificate":  {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert += "x" })}, "no such file"},
-		"a missing key":          {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Key += "x" })}, "read the key"},
-		"a missing CA":           {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA += "x" })}, "read the CA certificate"},
-		"a folder":               {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = filepath.Dir(garbage) })}, "is a directory"},
-		"garbage":                {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert = garbage })}, "read the client certificate"},
-		"a garbage CA":           {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = garbage })}, "contains no certificate"},
-		"another one's key":      {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Key = certs.Foreign.Key })}, "does not match"},
-		"an expired certificate": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert, c.Key = certs.Expired.Cert, certs.Expired.Key })}, "expired at"},
+		"no hosts":             {zookeeper.Config{Connection: "c"}, "no hosts"},
+		"no connection":        {zookeeper.Config{Hosts: []string{"h"}}, "no connection"},
+		"a host with a chroot": {zookeeper.Config{Hosts: []string{"h/c"}, Connection: "c"}, `"h/c"`},
+		"a relative chroot":    {zookeeper.Config{Hosts: []string{"h"}, Connection: "c", Chroot: "x"}, `"x"`},
+		"a session of no length": {zookeeper.Config{Hosts: []string{"h"}, Connection: "c", SessionTimeout: 1},
+			"too short"},
+		"no certificate": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert = "" })},
+			"no file given for the certificate"},
+		"a missing certificate": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert += "x" })},
+			"no such file"},
+		"a missing key": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Key += "x" })},
+			"read the key"},
+		"a missing CA": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA += "x" })},
+			"read the CA certificate"},
+		"a folder": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = filepath.Dir(garbage) })},
+			"is a directory"},
+		"garbage": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Cert = garbage })},
+			"read the client certificate"},
+		"a garbage CA": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.CA = garbage })},
+			"contains no certificate"},
+		"another one's key": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) { c.Key = certs.Foreign.Key })},
+			"does not match"},
+		"an expired certificate": {zookeeper.Config{TLS: with(func(c *zookeeper.TLS) {
+			c.Cert, c.Key = certs.Expired.Cert, certs.Expired.Key
+		})}, "expired at"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.config.TLS != nil {
@@ -75,17 +86,23 @@ func TestTLS(t *testing.T) {
 		config *zookeeper.TLS
 		want   string // of the error; empty: it works
 	}{
-		"as Zuul does":             {host, &good, ""},
-		"with the name checked":    {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: good.CA, VerifyHostname: true}, ""},
-		"another name, unchecked":  {"localhost:" + port, &good, ""},
-		"another name, checked":    {"localhost:" + port, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: good.CA, VerifyHostname: true}, "localhost"},
-		"a wrong CA":               {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: certs.OtherCA}, "unknown authority"},
-		"a wrong CA, name checked": {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: certs.OtherCA, VerifyHostname: true}, "unknown authority"},
-		"an unknown client":        {host, &zookeeper.TLS{Cert: certs.Foreign.Cert, Key: certs.Foreign.Key, CA: certs.CA}, "tls"},
+		"as Zuul does": {host, &good, ""},
+		"with the name checked": {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: good.CA,
+			VerifyHostname: true}, ""},
+		"another name, unchecked": {"localhost:" + port, &good, ""},
+		"another name, checked": {"localhost:" + port, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: good.CA,
+			VerifyHostname: true}, "localhost"},
+		"a wrong CA": {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: certs.OtherCA},
+			"unknown authority"},
+		"a wrong CA, name checked": {host, &zookeeper.TLS{Cert: good.Cert, Key: good.Key, CA: certs.OtherCA,
+			VerifyHostname: true}, "unknown authority"},
+		"an unknown client": {host, &zookeeper.TLS{Cert: certs.Foreign.Cert, Key: certs.Foreign.Key,
+			CA: certs.CA}, "tls"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store, err := zookeeper.Open(t.Context(), zookeeper.Config{Hosts: []string{tc.host}, Connection: "c", TLS: tc.config})
+			store, err := zookeeper.Open(t.Context(), zookeeper.Config{Hosts: []string{tc.host}, Connection: "c",
+				TLS: tc.config})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,8 +127,10 @@ func TestTLS(t *testing.T) {
 func TestTLSToAPlainPort(t *testing.T) {
 	t.Parallel()
 	certs := peers.MakeCertificates(t)
-	c := newCluster(t, single).config(zookeeper.Config{TLS: &zookeeper.TLS{Cert: certs.Client.Cert, Key: certs.Client.Key, CA: certs.CA}})
-	if _, err := zookeeper.Inspect(soon(t), c); err == nil || !strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), c.Hosts[0]) {
+	c := newCluster(t, single).config(zookeeper.Config{TLS: &zookeeper.TLS{Cert: certs.Client.Cert,
+		Key: certs.Client.Key, CA: certs.CA}})
+	if _, err := zookeeper.Inspect(soon(t), c); err == nil || !strings.Contains(err.Error(), "TLS") ||
+		!strings.Contains(err.Error(), c.Hosts[0]) {
 		t.Errorf("inspect returned %v", err)
 	}
 }
@@ -203,7 +222,8 @@ func TestLog(t *testing.T) {
 	cl := newCluster(t, single)
 	log := &logBuffer{}
 	link := peers.NewZooKeeperLink(t, cl.hosts[0])
-	c := cl.config(zookeeper.Config{SessionTimeout: time.Hour, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c := cl.config(zookeeper.Config{SessionTimeout: time.Hour,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	c.Hosts = []string{link.Addr()}
 	store, err := zookeeper.Open(t.Context(), c)
 	if err != nil {
@@ -215,9 +235,13 @@ func TestLog(t *testing.T) {
 		t.Errorf("the log is\n%s", got)
 	}
 	link.Cut()
-	eventually(t, "the outage is logged", func() bool { return strings.Contains(log.String(), "ZooKeeper unavailable") })
+	eventually(t, "the outage is logged", func() bool {
+		return strings.Contains(log.String(), "ZooKeeper unavailable")
+	})
 	link.Restore()
-	eventually(t, "the end of the outage is logged", func() bool { return strings.Contains(log.String(), "available again") })
+	eventually(t, "the end of the outage is logged", func() bool {
+		return strings.Contains(log.String(), "available again")
+	})
 	if n := strings.Count(log.String(), "ZooKeeper unavailable"); n != 1 {
 		t.Errorf("the outage is logged %d times", n)
 	}

@@ -27,7 +27,8 @@ func TestManyDeadLetters(t *testing.T) {
 		t.Helper()
 		in, err := store.Inspect(soon(t))
 		if err != nil || in.DeadLetters != held || in.Discarded != want {
-			t.Errorf("%d dead letters held and %d counted, %v; want %d and %d", in.DeadLetters, in.Discarded, err, held, want)
+			t.Errorf("%d dead letters held and %d counted, %v; want %d and %d", in.DeadLetters, in.Discarded, err,
+				held, want)
 		}
 	}
 	for first := 1; first < many; first += each {

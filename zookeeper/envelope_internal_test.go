@@ -18,7 +18,8 @@ import (
 func testEntry(payload string) *gerritstream.Entry {
 	id := gerritstream.EventID{0x0f, 0xa0, 15: 0xff}
 	return &gerritstream.Entry{
-		ID: id, Shard: "shardId-000000000000", Seq: "49", Sub: gerritstream.NoSub, Arrived: time.UnixMilli(1), Payload: []byte(payload),
+		ID: id, Shard: "shardId-000000000000", Seq: "49", Sub: gerritstream.NoSub, Arrived: time.UnixMilli(1),
+		Payload: []byte(payload),
 	}
 }
 
@@ -57,7 +58,8 @@ for line in sys.stdin.buffer:
     assert isinstance(value["event_data"]["timestamp"], float), value
     sys.stdout.buffer.write(json.dumps(value, sort_keys=True).encode("utf8") + b"\n")`
 	var in bytes.Buffer
-	for _, ms := range []int64{0, 1, 999, 1000, 1_732_500, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_999, 4_102_444_799_123} {
+	for _, ms := range []int64{0, 1, 999, 1000, 1_732_500, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_999,
+		4_102_444_799_123} {
 		e := testEntry(`{"change": {"number": 7, "subject": "a \u00e9"}, "type": "comment-added"}`)
 		in.Write(append(appendEnvelope(nil, e, time.UnixMilli(ms)), '\n'))
 	}
@@ -120,14 +122,17 @@ func TestDeadLettersFitIntoATransaction(t *testing.T) {
 
 func TestDeadLetterRoundTrip(t *testing.T) {
 	d := gerritstream.DeadLetter{
-		ID: gerritstream.EventID{1, 2}, Shard: "shardId-000000000000", Seq: "49", Sub: 3, Arrived: time.UnixMilli(5).UTC(),
-		Reason: "json", Detail: "a \"quote\" and \u2028", Payload: []byte{0, 0xff, '\n'}, Length: 3, SHA256: [32]byte{9},
+		ID: gerritstream.EventID{1, 2}, Shard: "shardId-000000000000", Seq: "49", Sub: 3,
+		Arrived: time.UnixMilli(5).UTC(),
+		Reason:  "json", Detail: "a \"quote\" and \u2028", Payload: []byte{0, 0xff, '\n'}, Length: 3,
+		SHA256: [32]byte{9},
 	}
 	got, err := decodeDeadLetter(encodeDeadLetter(&d))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.ID != d.ID || got.Sub != d.Sub || got.Detail != d.Detail || !bytes.Equal(got.Payload, d.Payload) || got.SHA256 != d.SHA256 ||
+	if got.ID != d.ID || got.Sub != d.Sub || got.Detail != d.Detail || !bytes.Equal(got.Payload, d.Payload) ||
+		got.SHA256 != d.SHA256 ||
 		!got.Arrived.Equal(d.Arrived) || got.Length != d.Length {
 		t.Errorf("%+v reads as %+v", d, got)
 	}
@@ -148,7 +153,8 @@ func TestDeadLetterRoundTrip(t *testing.T) {
 // Whatever the sizes of the writes, the chunks together are what was written,
 // and all but the last are full.
 func TestChunks(t *testing.T) {
-	for _, writes := range [][]int{{}, {0}, {1}, {chunkSize}, {chunkSize + 1}, {3 * chunkSize}, {chunkSize - 1, 2, chunkSize, 5}} {
+	for _, writes := range [][]int{{}, {0}, {1}, {chunkSize}, {chunkSize + 1}, {3 * chunkSize},
+		{chunkSize - 1, 2, chunkSize, 5}} {
 		var chunks [][]byte
 		c := &chunker{write: func(n int, chunk []byte) error {
 			if n != len(chunks) {
@@ -193,8 +199,9 @@ func TestChunkerStopsAtAnError(t *testing.T) {
 
 func TestModelAPI(t *testing.T) {
 	for data, want := range map[string]int{
-		`{"model_api": 34, "hostname": "x"}`: 34, `{"model_api": 30}`: 30, `{"hostname": "x"}`: 0, `{"model_api": "old"}`: 0,
-		``: -1, `null`: -1, `[]`: -1, `{`: -1,
+		`{"model_api": 34, "hostname": "x"}`: 34, `{"model_api": 30}`: 30, `{"hostname": "x"}`: 0,
+		`{"model_api": "old"}`: 0,
+		``:                     -1, `null`: -1, `[]`: -1, `{`: -1,
 	} {
 		api, ok := decodeModelAPI([]byte(data))
 		if !ok {
@@ -210,7 +217,8 @@ func TestUUID(t *testing.T) {
 	if a, b := newUUID(), newUUID(); a == b || !isUUID(a) || !isUUID(b) || a[14] != '4' {
 		t.Errorf("%s and %s", a, b)
 	}
-	for _, s := range []string{"", "x", strings.Repeat("0", 36), "00000000-0000-4000-8000-00000000000/", "../000000000-0000-4000-8000-0000000000"} {
+	for _, s := range []string{"", "x", strings.Repeat("0", 36), "00000000-0000-4000-8000-00000000000/",
+		"../000000000-0000-4000-8000-0000000000"} {
 		if isUUID(s) {
 			t.Errorf("%q counts as an id", s)
 		}

@@ -27,7 +27,8 @@ func (cl *cluster) setOrigin(epoch int, retention time.Duration) {
 	if !ok {
 		prev = nil
 	}
-	next := gerritstream.Origin{Epoch: epoch, Stream: stream, From: gerritstream.StartingPosition{Time: arrival}, Retention: retention}
+	next := gerritstream.Origin{Epoch: epoch, Stream: stream, From: gerritstream.StartingPosition{Time: arrival},
+		Retention: retention}
 	if err := store.SetOrigin(soon(cl.t), prev, next); err != nil {
 		cl.t.Fatal(err)
 	}
@@ -92,7 +93,8 @@ func stale(t *testing.T, err error) {
 func staleTerm(t *testing.T, term gerritstream.Term) {
 	t.Helper()
 	ended(t, term)
-	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrStaleEpoch) || !errors.Is(cause, gerritstream.ErrLeadershipLost) {
+	if cause := context.Cause(term.Context()); !errors.Is(cause, gerritstream.ErrStaleEpoch) ||
+		!errors.Is(cause, gerritstream.ErrLeadershipLost) {
 		t.Errorf("the term ended with %v", cause)
 	}
 }
@@ -153,7 +155,9 @@ func TestAnEpochEndsAsATermBegins(t *testing.T) {
 // more, whatever it has to write, and its term ends.
 func TestATermOfAnEpochThatIsOverCommitsNothing(t *testing.T) {
 	large := gerritstream.Commit{Position: after(2), Entries: []gerritstream.Entry{event(shardA, 2, 2_000_000)}}
-	deadLetters := gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 2)}}
+	deadLetters := gerritstream.Commit{
+		Position: after(2), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 2)},
+	}
 	for name, tc := range map[string]struct {
 		c     gerritstream.Commit
 		first bool // the very first commit of the shard
@@ -209,8 +213,13 @@ func TestAnOriginThatChangesWithinItsEpoch(t *testing.T) {
 		"retention, a large event": {func(cl *cluster) { cl.setOrigin(0, time.Hour) }, large},
 		"deleted":                  {func(cl *cluster) { cl.remove(cl.own("/start")) }, step(shardA, 2, 3)},
 		"deleted, a large event":   {func(cl *cluster) { cl.remove(cl.own("/start")) }, large},
-		"deleted and recreated":    {func(cl *cluster) { cl.remove(cl.own("/start")); cl.setOrigin(0, 0); cl.setOrigin(0, time.Hour) }, step(shardA, 2, 3)},
-		"garbage":                  {func(cl *cluster) { cl.put(cl.own("/start"), []byte("garbage")) }, step(shardA, 2, 3)},
+		"deleted and recreated": {func(cl *cluster) {
+			cl.remove(cl.own("/start"))
+			cl.setOrigin(0, 0)
+			cl.setOrigin(0, time.Hour)
+		}, step(shardA, 2, 3)},
+		"garbage": {func(cl *cluster) { cl.put(cl.own("/start"), []byte("garbage")) },
+			step(shardA, 2, 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

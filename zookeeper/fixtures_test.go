@@ -21,7 +21,8 @@ const (
 )
 
 var (
-	stream  = gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit", Created: time.UnixMilli(1_700_000_000_000).UTC()}
+	stream = gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit",
+		Created: time.UnixMilli(1_700_000_000_000).UTC()}
 	arrival = stream.Created.Add(time.Hour)
 )
 
@@ -43,7 +44,8 @@ func event(shard gerritstream.ShardID, n, size int) gerritstream.Entry {
 	head := `{"type": "comment-added", "n": ` + strconv.Itoa(n) + `, "text": "`
 	return gerritstream.Entry{
 		ID:    gerritstream.NewEventID(stream, shard, sequence(n), gerritstream.NoSub),
-		Shard: shard, Seq: sequence(n), Sub: gerritstream.NoSub, Arrived: arrival.Add(time.Duration(n) * time.Millisecond),
+		Shard: shard, Seq: sequence(n), Sub: gerritstream.NoSub,
+		Arrived: arrival.Add(time.Duration(n) * time.Millisecond),
 		Payload: []byte(head + noise(n, max(0, size-len(head)-2)) + `"}`),
 	}
 }
@@ -135,7 +137,8 @@ func ended(tb testing.TB, term gerritstream.Term) {
 // begins checks where a term begins; empty: without a sequence number.
 func begins(tb testing.TB, term gerritstream.Term, want gerritstream.SequenceNumber) {
 	tb.Helper()
-	if pos, ok := term.Beginning().Position, term.Beginning().Stored; pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
+	pos, ok := term.Beginning().Position, term.Beginning().Stored
+	if pos.After != want || ok != (want != "") && pos.From.Time.IsZero() {
 		tb.Errorf("the term begins with %+v (%v), want after %q", pos, ok, want)
 	}
 }

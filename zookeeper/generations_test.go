@@ -93,7 +93,8 @@ func TestManyGenerations(t *testing.T) {
 	if _, err := srv.CreateStream("gerrit", 3); err != nil {
 		t.Fatal(err)
 	}
-	open, closed := reshard(t, srv, []string{"shardId-000000000000", "shardId-000000000001", "shardId-000000000002"}, 48)
+	open, closed := reshard(t, srv, []string{"shardId-000000000000", "shardId-000000000001", "shardId-000000000002"},
+		48)
 	y := &termCounts{asked: map[string]int{}, refusals: map[string]int{}}
 	srv.On(kinesistest.Hook{Do: kinesistest.Observe(y.watch)})
 	ensemble := peers.SharedZooKeeper(t, single)
@@ -101,7 +102,8 @@ func TestManyGenerations(t *testing.T) {
 	var all []*consumer.Consumer
 	for range 2 {
 		source, err := kinesis.New(t.Context(), kinesis.Config{
-			Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: srv.Transport(), Isolated: true,
+			Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: srv.Transport(),
+			Isolated: true,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -113,7 +115,8 @@ func TestManyGenerations(t *testing.T) {
 			t.Fatal(err)
 		}
 		l, err := consumer.New(consumer.Config{
-			Source: source, Store: store, Observer: y, StartAt: gerritstream.StartingPosition{TrimHorizon: true}, Logger: slog.New(slog.DiscardHandler),
+			Source: source, Store: store, Observer: y, StartAt: gerritstream.StartingPosition{TrimHorizon: true},
+			Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -35,7 +35,8 @@ func TestGroupState(t *testing.T) {
 	if m := groupState(t, a, shardA); len(m.Members) != 0 || len(m.Candidates) != 0 || m.Self == "" {
 		t.Errorf("at first: %+v", m)
 	}
-	first := gerritstream.MemberInfo{Host: "h", PID: 7, Version: "v", Process: "h-7", Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
+	first := gerritstream.MemberInfo{Host: "h", PID: 7, Version: "v", Process: "h-7",
+		Leads: []gerritstream.ShardID{shardA}, Readable: true, Config: "c"}
 	advertise(t, a, first)
 	advertise(t, b, gerritstream.MemberInfo{Host: "i"})
 	elect(t, a, shardA)
@@ -48,7 +49,8 @@ func TestGroupState(t *testing.T) {
 	for _, member := range m.Members {
 		byID[member.ID] = member
 	}
-	if got := byID[a.Process()]; got.Damaged != nil || got.Info.Host != "h" || got.Info.PID != 7 || !got.Info.Readable || got.Info.Config != "c" || !slices.Equal(got.Info.Leads, first.Leads) {
+	if got := byID[a.Process()]; got.Damaged != nil || got.Info.Host != "h" || got.Info.PID != 7 ||
+		!got.Info.Readable || got.Info.Config != "c" || !slices.Equal(got.Info.Leads, first.Leads) {
 		t.Errorf("a is %+v", got)
 	}
 	if m.Self != b.Process() || byID[m.Self].Info.Host != "i" || len(m.Members) != 4 {
@@ -57,7 +59,9 @@ func TestGroupState(t *testing.T) {
 	if byID["garbage"].Damaged == nil || !errors.Is(byID["newer"].Damaged, gerritstream.ErrNewerFormat) {
 		t.Errorf("damaged members are %+v and %+v", byID["garbage"], byID["newer"])
 	}
-	if candidates := m.Candidates[shardA]; len(candidates) != 2 || candidates[0] != (gerritstream.Candidate{Member: a.Process()}) || candidates[1].Foreign || candidates[1].Member == "" {
+	if candidates := m.Candidates[shardA]; len(candidates) != 2 ||
+		candidates[0] != (gerritstream.Candidate{Member: a.Process()}) || candidates[1].Foreign ||
+		candidates[1].Member == "" {
 		t.Errorf("the candidates are %+v", candidates)
 	}
 	if _, ok := m.Candidates[shardB]; ok {
@@ -73,7 +77,8 @@ func TestGroupStateWithPython(t *testing.T) {
 	resign(t, elect(t, store, shardA))
 	for _, identifier := range []string{"", "host-of-zuul"} {
 		name := cl.election(shardA) + "/00112233445566778899aabbccddeeff__lock__"
-		if _, err := cl.raw.Create(name, []byte(identifier), zk.FlagEphemeralSequential, zk.WorldACL(zk.PermAll)); err != nil {
+		if _, err := cl.raw.Create(name, []byte(identifier), zk.FlagEphemeralSequential,
+			zk.WorldACL(zk.PermAll)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +89,8 @@ func TestGroupStateWithPython(t *testing.T) {
 		}
 	}
 	in, err := store.Inspect(soon(t))
-	if err != nil || in.Shards[shardA].Leader != "Zuul (Python)" || !in.Shards[shardA].Foreign || in.Shards[shardA].Position != nil {
+	if err != nil || in.Shards[shardA].Leader != "Zuul (Python)" || !in.Shards[shardA].Foreign ||
+		in.Shards[shardA].Position != nil {
 		t.Errorf("inspection: %+v, %v", in.Shards[shardA], err)
 	}
 }
@@ -151,7 +157,8 @@ func TestWaitGroupChange(t *testing.T) {
 		t.Errorf("a cancelled wait returned %v", err)
 	}
 	// What has changed already ends the wait at once.
-	if left, err := watcher.WaitGroupChange(soon(t), gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
+	if left, err := watcher.WaitGroupChange(soon(t),
+		gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
 		t.Errorf("a member that is gone already: %v, %v", left, err)
 	}
 }

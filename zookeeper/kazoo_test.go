@@ -61,7 +61,8 @@ func TestPythonAndWeTakeTurns(t *testing.T) {
 		t.Errorf("kazoo sees %q, want %q", got, want)
 	}
 	candidates := groupState(t, a, shardA).Candidates[shardA]
-	if len(candidates) != 4 || candidates[0].Foreign || !candidates[1].Foreign || candidates[2].Foreign || !candidates[3].Foreign {
+	if len(candidates) != 4 || candidates[0].Foreign || !candidates[1].Foreign || candidates[2].Foreign ||
+		!candidates[3].Foreign {
 		t.Errorf("we see %+v", candidates)
 	}
 	commit(t, first, step(shardA, 1, 2))
@@ -200,7 +201,8 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		e.Payload = []byte(payload)
 		want = append(want, e)
 	}
-	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want, DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 3)}})
+	commit(t, term, gerritstream.Commit{Position: after(3), Entries: want,
+		DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 3)}})
 	for i, size := range []int{700_000, 899_000, 1_100_000, 2 << 20, 5 << 20} {
 		e := event(shardA, 4+i, size)
 		e.Payload = bytes.Replace(e.Payload, []byte(`{"type"`), []byte(`{"project": "a", "type"`), 1)
@@ -215,7 +217,8 @@ func TestZuulReadsWhatWeQueue(t *testing.T) {
 		t.Fatalf("Zuul reads %d events, want %d", len(pass.Events), len(want))
 	}
 	for i, e := range pass.Events {
-		if e.EventID != want[i].ID.String() || !bytes.Equal(bytes.TrimSpace(e.Payload), bytes.TrimSpace(want[i].Payload)) {
+		if e.EventID != want[i].ID.String() || !bytes.Equal(bytes.TrimSpace(e.Payload),
+			bytes.TrimSpace(want[i].Payload)) {
 			t.Errorf("event %d is %s %.100q, want %s %.100q", i, e.EventID, e.Payload, want[i].ID, want[i].Payload)
 		}
 		if ms := written.UnixMilli(); int64(e.Timestamp*1000+0.5) != ms {
@@ -286,7 +289,8 @@ func TestRollingRestart(t *testing.T) {
 	committing.Wait()
 	m := groupState(t, store, ids...)
 	for i, shard := range ids {
-		if candidates := m.Candidates[shard]; len(candidates) != 2 || candidates[0].Member != store.Process() || !candidates[1].Foreign {
+		if candidates := m.Candidates[shard]; len(candidates) != 2 || candidates[0].Member != store.Process() ||
+			!candidates[1].Foreign {
 			t.Errorf("the candidates for %s are %+v", shard, candidates)
 		}
 		if counts[i] == 0 {

@@ -110,9 +110,11 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 		components map[string]string
 		deadLetter bool
 	}{
-		"no components":         {nil, false},
-		"new ones":              {map[string]string{"scheduler/a": `{"model_api": 31}`, "web/b": `{"model_api": 35}`}, false},
-		"one old one":           {map[string]string{"scheduler/a": `{"model_api": 34}`, "executor/b": `{"model_api": 30}`}, true},
+		"no components": {nil, false},
+		"new ones": {map[string]string{"scheduler/a": `{"model_api": 31}`, "web/b": `{"model_api": 35}`},
+			false},
+		"one old one": {map[string]string{"scheduler/a": `{"model_api": 34}`,
+			"executor/b": `{"model_api": 30}`}, true},
 		"one without a version": {map[string]string{"scheduler/a": `{"hostname": "x"}`}, true},
 		"garbage":               {map[string]string{"scheduler/a": `{`, "merger/b": ``}, false},
 	} {
@@ -130,8 +132,10 @@ func TestLargeEventAndAnOldComponent(t *testing.T) {
 			deadLetters := cl.deadLetters()
 			if tc.deadLetter {
 				want = want[1:]
-				if len(deadLetters) != 1 || deadLetters[0].Reason != zookeeper.ReasonTooLarge || deadLetters[0].ID != c.Entries[0].ID ||
-					deadLetters[0].Length != len(c.Entries[0].Payload) || len(deadLetters[0].Payload) != gerritstream.MaxDeadLetterBytes {
+				if len(deadLetters) != 1 || deadLetters[0].Reason != zookeeper.ReasonTooLarge ||
+					deadLetters[0].ID != c.Entries[0].ID ||
+					deadLetters[0].Length != len(c.Entries[0].Payload) ||
+					len(deadLetters[0].Payload) != gerritstream.MaxDeadLetterBytes {
 					t.Errorf("dead letters: %.300v", deadLetters)
 				}
 			} else if len(deadLetters) != 0 {
@@ -150,7 +154,8 @@ func TestSizes(t *testing.T) {
 	cl := newCluster(t, single)
 	term := elect(t, cl.open(zookeeper.Config{}), shardA)
 	var want []gerritstream.Entry
-	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000, 1_048_576, 10 << 20} {
+	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000,
+		1_048_576, 10 << 20} {
 		e := event(shardA, i+1, min(size, 3<<20))
 		e.Payload = append(e.Payload, bytes.Repeat([]byte(" "), size-len(e.Payload))...) // the largest record; noise costs time
 		want = append(want, e)
@@ -183,7 +188,9 @@ func TestQueueLimit(t *testing.T) {
 	if len(full) != 20 {
 		t.Errorf("the queue holds %d events", len(full))
 	}
-	commit(t, term, gerritstream.Commit{Position: after(20), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 20)}})
+	commit(t, term, gerritstream.Commit{
+		Position: after(20), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 20)},
+	})
 
 	for _, name := range full[:3] { // 17 are left: more than four fifths
 		cl.remove(cl.zuul("/events/queue/" + name))
@@ -192,7 +199,9 @@ func TestQueueLimit(t *testing.T) {
 		t.Errorf("commit to a queue that has not emptied enough returned %v", err)
 	}
 	cl.remove(cl.zuul("/events/queue/" + full[3]))
-	eventually(t, "the queue takes events again", func() bool { return term.Commit(soon(t), step(shardA, 21, 21)) == nil })
+	eventually(t, "the queue takes events again", func() bool {
+		return term.Commit(soon(t), step(shardA, 21, 21)) == nil
+	})
 	if term.Context().Err() != nil {
 		t.Error("the term ended")
 	}

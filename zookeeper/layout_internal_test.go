@@ -46,7 +46,8 @@ func TestNames(t *testing.T) {
 			t.Errorf("parseChroot(%q) = %q, %v", chroot, got, err)
 		}
 	}
-	for _, chroot := range []string{"a", "/a//b", "/a/../b", "/./a", "/\x00", "/\x7f", "/a\u2029\uf000", "/" + strings.Repeat("x", 101)} {
+	for _, chroot := range []string{"a", "/a//b", "/a/../b", "/./a", "/\x00", "/\x7f", "/a\u2029\uf000",
+		"/" + strings.Repeat("x", 101)} {
 		if got, err := parseChroot(chroot); err == nil {
 			t.Errorf("parseChroot(%q) = %q", chroot, got)
 		}
@@ -65,7 +66,8 @@ func TestNames(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	for host, want := range map[string]string{
-		"zk1": "zk1:2181", "zk1:2281": "zk1:2281", "10.0.0.1": "10.0.0.1:2181", "[::1]:2281": "[::1]:2281", "::1": "[::1]:2181",
+		"zk1": "zk1:2181", "zk1:2281": "zk1:2281", "10.0.0.1": "10.0.0.1:2181", "[::1]:2281": "[::1]:2281",
+		"::1":       "[::1]:2181",
 		"[fe80::2]": "[fe80::2]:2181",
 	} {
 		if got, err := withPort(host); err != nil || got != want {
@@ -117,7 +119,8 @@ func TestCandidatesOf(t *testing.T) {
 }
 
 func TestLockOwner(t *testing.T) {
-	for data, want := range map[string]string{"": zuulListener, "host1": zuulListener, "gerritstream host-7": "host-7"} {
+	for data, want := range map[string]string{"": zuulListener, "host1": zuulListener,
+		"gerritstream host-7": "host-7"} {
 		if got, ours := lockOwner([]byte(data)); got != want || ours != (want != zuulListener) {
 			t.Errorf("lockOwner(%q) = %q, %v", data, got, ours)
 		}

@@ -77,7 +77,8 @@ func (c *deployment) List(context.Context) (gerritstream.Listing, error) {
 
 // Read implements gerritstream.Source: what was put, then empty pages at the
 // tip, one each poll; or the end of a closed shard.
-func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID,
+	from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
 	i := slices.IndexFunc(c.listing.Shards, func(s gerritstream.Shard) bool { return s.ID == shard })
 	closed := c.listing.Shards[i].Last != ""
 	return func(yield func(gerritstream.Page, error) bool) {
@@ -90,7 +91,8 @@ func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID, from 
 			for ; next <= put && !closed; next++ {
 				if from.After == "" || sequence(next).Compare(from.After) > 0 {
 					batch.Records = append(batch.Records, gerritstream.Record{
-						Seq: sequence(next), Sub: gerritstream.NoSub, Last: true, Arrived: time.Now(), Data: []byte(`{"type":"ref-updated"}`),
+						Seq: sequence(next), Sub: gerritstream.NoSub, Last: true, Arrived: time.Now(),
+						Data: []byte(`{"type":"ref-updated"}`),
 					})
 				}
 			}
@@ -210,7 +212,8 @@ func TestRest(t *testing.T) {
 	cl := newCluster(t, single)
 	c := newDeployment(t, peers.SharedZooKeeper(t, single), 0, shards)
 	cl.chroot = c.chroot
-	ended := storekit.EncodePosition(gerritstream.Position{After: sequence(1), Ended: true}, gerritstream.Stamp{Term: 1})
+	ended := storekit.EncodePosition(gerritstream.Position{After: sequence(1), Ended: true},
+		gerritstream.Stamp{Term: 1})
 	cl.put(cl.own("/e0/positions"), nil)
 	var create []any
 	for i := range endedOnes {
@@ -274,40 +277,44 @@ func TestManyClosedShards(t *testing.T) {
 // BenchmarkRest counts the requests of idle processes for a minute, from half a
 // minute after their start; it logs what the start took.
 func BenchmarkRest(b *testing.B) {
-	for _, size := range []struct{ closed, open, processes int }{{0, 100, 1}, {0, 500, 2}, {0, 500, 4}, {1500, 8, 2}, {5000, 8, 1}} {
-		b.Run(fmt.Sprintf("closed=%d/open=%d/processes=%d", size.closed, size.open, size.processes), func(b *testing.B) {
-			c := newDeployment(b, peers.ZooKeeper(b, peers.ZooKeeperOptions{}), size.closed, size.open)
-			began := time.Now()
-			for range size.processes {
-				c.start()
-			}
-			most, last, at := 0.0, c.requests(), time.Now()
-			wait := func(what string, until func() bool) {
-				tick := time.NewTicker(500 * time.Millisecond)
-				defer tick.Stop()
-				for !until() {
-					<-tick.C
-					n, now := c.requests(), time.Now()
-					most = max(most, float64(n-last)/now.Sub(at).Seconds())
-					last, at = n, now
-					if time.Since(began) > 5*time.Minute {
-						b.Fatalf("not %s after %v: %d of %d were read", what, time.Since(began), c.read(), len(c.listing.Shards))
-					}
+	for _, size := range []struct{ closed, open, processes int }{{0, 100, 1}, {0, 500, 2}, {0, 500, 4}, {1500, 8, 2},
+		{5000, 8, 1}} {
+		b.Run(fmt.Sprintf("closed=%d/open=%d/processes=%d", size.closed, size.open, size.processes),
+			func(b *testing.B) {
+				c := newDeployment(b, peers.ZooKeeper(b, peers.ZooKeeperOptions{}), size.closed, size.open)
+				began := time.Now()
+				for range size.processes {
+					c.start()
 				}
-				b.Logf("%s after %.1f s and %d requests, at most %.0f a second", what, time.Since(began).Seconds(), last, most)
-			}
-			wait("read", func() bool { return c.read() == len(c.listing.Shards) })
-			wait("led", func() bool { return c.led(0) == size.open })
-			led := time.Now()
-			wait("at rest", func() bool { return time.Since(led) > 30*time.Second })
-			before, from := c.requests(), time.Now()
-			for b.Loop() {
-				<-time.After(time.Minute)
-			}
-			rate := float64(c.requests()-before) / time.Since(from).Seconds()
-			b.ReportMetric(rate, "requests/s")
-			b.ReportMetric(rate/float64((size.open+size.closed)*size.processes), "requests/s/shard/process")
-			b.ReportMetric(0, "ns/op")
-		})
+				most, last, at := 0.0, c.requests(), time.Now()
+				wait := func(what string, until func() bool) {
+					tick := time.NewTicker(500 * time.Millisecond)
+					defer tick.Stop()
+					for !until() {
+						<-tick.C
+						n, now := c.requests(), time.Now()
+						most = max(most, float64(n-last)/now.Sub(at).Seconds())
+						last, at = n, now
+						if time.Since(began) > 5*time.Minute {
+							b.Fatalf("not %s after %v: %d of %d were read", what, time.Since(began), c.read(),
+								len(c.listing.Shards))
+						}
+					}
+					b.Logf("%s after %.1f s and %d requests, at most %.0f a second", what, time.Since(began).Seconds(),
+						last, most)
+				}
+				wait("read", func() bool { return c.read() == len(c.listing.Shards) })
+				wait("led", func() bool { return c.led(0) == size.open })
+				led := time.Now()
+				wait("at rest", func() bool { return time.Since(led) > 30*time.Second })
+				before, from := c.requests(), time.Now()
+				for b.Loop() {
+					<-time.After(time.Minute)
+				}
+				rate := float64(c.requests()-before) / time.Since(from).Seconds()
+				b.ReportMetric(rate, "requests/s")
+				b.ReportMetric(rate/float64((size.open+size.closed)*size.processes), "requests/s/shard/process")
+				b.ReportMetric(0, "ns/op")
+			})
 	}
 }

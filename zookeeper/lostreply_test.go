@@ -78,17 +78,21 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 		c     gerritstream.Commit
 		after func([]byte) bool // another loss, after the first
 	}{
-		"first position":           {request(opMulti, "/positions/"), true, step(shardA, 2, 3), nil},
-		"next position":            {request(opMulti, "/positions/"), false, step(shardA, 2, 3), nil},
-		"nothing but the position": {request(opMulti, "/positions/"), false, gerritstream.Commit{Position: after(2)}, nil},
-		"dead letters":             {request(opMulti, "/dead/"), false, deadLetters, nil},
-		"twice":                    {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opMulti, "/positions/")},
-		"and reading back":         {request(opMulti, "/positions/"), false, step(shardA, 2, 3), request(opGet, "/positions/")},
-		"intent":                   {request(opMulti, "/intents/"), false, large, nil},
-		"first chunk":              {request(opMulti, "/0000000000"), false, large, nil},
-		"second chunk":             {request(opMulti, "/0000000001"), false, large, nil},
-		"large event":              {request(opMulti, "event_data_path"), false, large, nil},
-		"large event, twice":       {request(opMulti, "event_data_path"), false, large, request(opMulti, "event_data_path")},
+		"first position": {request(opMulti, "/positions/"), true, step(shardA, 2, 3), nil},
+		"next position":  {request(opMulti, "/positions/"), false, step(shardA, 2, 3), nil},
+		"nothing but the position": {request(opMulti, "/positions/"), false, gerritstream.Commit{Position: after(2)},
+			nil},
+		"dead letters": {request(opMulti, "/dead/"), false, deadLetters, nil},
+		"twice": {request(opMulti, "/positions/"), false, step(shardA, 2, 3),
+			request(opMulti, "/positions/")},
+		"and reading back": {request(opMulti, "/positions/"), false, step(shardA, 2, 3),
+			request(opGet, "/positions/")},
+		"intent":       {request(opMulti, "/intents/"), false, large, nil},
+		"first chunk":  {request(opMulti, "/0000000000"), false, large, nil},
+		"second chunk": {request(opMulti, "/0000000001"), false, large, nil},
+		"large event":  {request(opMulti, "event_data_path"), false, large, nil},
+		"large event, twice": {request(opMulti, "event_data_path"), false, large,
+			request(opMulti, "event_data_path")},
 	} {
 		for loss, lose := range losses {
 			t.Run(name+", "+loss, func(t *testing.T) {
@@ -124,7 +128,8 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 					largeEvents = 1
 				}
 				cl.noLargeEvents(largeEvents)
-				if got := cl.children(cl.election(shardA)); len(got) != 2 || got[0] != candidates[0] || got[1] != candidates[1] {
+				if got := cl.children(cl.election(shardA)); len(got) != 2 || got[0] != candidates[0] ||
+					got[1] != candidates[1] {
 					t.Errorf("the candidates were %q and are %q", candidates, got)
 				}
 				commit(t, term, step(shardA, 10, 12)) // and the term goes on
@@ -186,7 +191,8 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			}()
 			receive(t, lost)
 			cl.candidate(shardA)
-			eventually(t, "there are two more candidates", func() bool { return len(cl.children(cl.election(shardA))) == 3 })
+			eventually(t, "there are two more candidates",
+				func() bool { return len(cl.children(cl.election(shardA))) == 3 })
 			candidates := groupState(t, store, shardA).Candidates[shardA]
 			if first := candidates[1].Member == store.Process(); first != (loss == "reply lost") {
 				t.Errorf("the candidates are %+v, ours is %s", candidates, store.Process())

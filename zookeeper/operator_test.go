@@ -116,7 +116,8 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 		t.Errorf("the candidates are %q, want %q", candidates, lock)
 	}
 	var refusal *peers.Refusal
-	if err := python.WriteCheckpoint(t, pythonState, string(sequence(4))); !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
+	if err := python.WriteCheckpoint(t, pythonState, string(sequence(4))); !errors.As(err, &refusal) ||
+		refusal.Exception != "BadVersionError" {
 		t.Errorf("Python's write: %v", err)
 	}
 	cl.checkpoint(shardA, sequence(3))
@@ -128,8 +129,9 @@ func TestOperatorStopsAPythonLeader(t *testing.T) {
 // Python would begin at the tip. A sequence number is set in any case.
 func TestOperatorMindsWhoIsNext(t *testing.T) {
 	for candidates, refused := range map[string]bool{
-		"": false, "ours": false, "ours ours": false, "ours ours python": false, "python ours": false, "python ours python": false,
-		"python": true, "ours python": true, "ours python ours": true, "python python ours": true,
+		"": false, "ours": false, "ours ours": false, "ours ours python": false, "python ours": false,
+		"python ours python": false,
+		"python":             true, "ours python": true, "ours python ours": true, "python python ours": true,
 	} {
 		t.Run(candidates, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +145,8 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 				}
 			}
 			before := cl.children(cl.election(shardA))
-			if err := o.CheckPosition(soon(t), 0, shardA, anchor()); refused != errors.Is(err, gerritstream.ErrForeignLeader) || !refused && err != nil {
+			if err := o.CheckPosition(soon(t), 0, shardA, anchor()); refused != errors.Is(err,
+				gerritstream.ErrForeignLeader) || !refused && err != nil {
 				t.Errorf("check returned %v, refused: want %v", err, refused)
 			}
 			if err := o.CheckPosition(soon(t), 0, shardA, after(1)); err != nil {
@@ -154,7 +157,8 @@ func TestOperatorMindsWhoIsNext(t *testing.T) {
 				t.Errorf("set returned %v, refused: want %v", err, refused)
 			}
 			if refused {
-				if after := cl.children(cl.election(shardA)); !slices.Equal(before, after) || cl.version(cl.positionPath(shardA)) != -1 {
+				if after := cl.children(cl.election(shardA)); !slices.Equal(before, after) ||
+					cl.version(cl.positionPath(shardA)) != -1 {
 					t.Errorf("the candidates were %q and are %q, or something was written", before, after)
 				}
 			}
@@ -197,17 +201,23 @@ func TestOperatorMeetsOthers(t *testing.T) {
 		reads     int
 		err       error
 	}{
-		"nothing":            {func(*testing.T, *cluster, gerritstream.Term) {}, 1, nil},
-		"the leader commits": {func(t *testing.T, _ *cluster, term gerritstream.Term) { commit(t, term, step(shardA, 2, 3)) }, 2, nil},
+		"nothing": {func(*testing.T, *cluster, gerritstream.Term) {}, 1, nil},
+		"the leader commits": {func(t *testing.T, _ *cluster, term gerritstream.Term) {
+			commit(t, term, step(shardA, 2, 3))
+		}, 2, nil},
 		"the leader resigns": {func(t *testing.T, _ *cluster, term gerritstream.Term) { resign(t, term) }, 2, nil},
-		"Python writes":      {func(_ *testing.T, cl *cluster, _ gerritstream.Term) { cl.python(shardA, quoted(9)) }, 2, nil},
-		"somebody sets it":   {func(_ *testing.T, cl *cluster, _ gerritstream.Term) { cl.put(cl.positionPath(shardA), []byte("x")) }, 2, nil},
+		"Python writes": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) { cl.python(shardA, quoted(9)) },
+			2, nil},
+		"somebody sets it": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) {
+			cl.put(cl.positionPath(shardA), []byte("x"))
+		}, 2, nil},
 		"all is deleted": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) {
 			cl.remove(cl.own("/e0"))
 			cl.remove(cl.chroot + "/zuul")
 		}, 2, nil},
 		"another epoch": {func(_ *testing.T, cl *cluster, _ gerritstream.Term) {
-			cl.put(cl.own("/start"), []byte(strings.Replace(string(cl.get(cl.own("/start"))), `"epoch":0`, `"epoch":1`, 1)))
+			cl.put(cl.own("/start"), []byte(strings.Replace(string(cl.get(cl.own("/start"))), `"epoch":0`,
+				`"epoch":1`, 1)))
 		}, 1, gerritstream.ErrConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,9 +263,11 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			term := elect(t, store, shardA)
 			e := event(shardA, 1, 100)
 			d := gerritstream.DeadLetter{
-				ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
+				ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: "shape",
+				Payload: e.Payload, Length: len(e.Payload),
 			}
-			commit(t, term, gerritstream.Commit{Position: after(2), DeadLetters: []gerritstream.DeadLetter{d, deadLetter(shardA, 2)}})
+			commit(t, term, gerritstream.Commit{Position: after(2),
+				DeadLetters: []gerritstream.DeadLetter{d, deadLetter(shardA, 2)}})
 
 			lost := func(c <-chan struct{}) {
 				t.Helper()
@@ -287,7 +299,8 @@ func TestOperatorSurvivesALostConnection(t *testing.T) {
 			}
 			cl.queued(e)
 			gone = lose(link, request(opMulti, "/dead/"))
-			if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{deadLetter(shardA, 2).ID}); n != 1 || err != nil {
+			if n, err := o.DropDeadLetters(soon(t), []gerritstream.EventID{deadLetter(shardA, 2).ID}); n != 1 ||
+				err != nil {
 				t.Errorf("%d dropped, %v", n, err)
 			}
 			lost(gone)
@@ -356,7 +369,8 @@ func TestOperatorTakesPartInNothing(t *testing.T) {
 	if got := string(cl.get(cl.own("/discarded/" + string(shardA)))); got != "17" {
 		t.Errorf("the number of discarded dead letters is %q", got)
 	}
-	if got := cl.children(cl.zuul("/events/data")); len(got) != 1 || string(cl.get(cl.own("/intents/"+string(shardA)))) != intent {
+	if got := cl.children(cl.zuul("/events/data")); len(got) != 1 ||
+		string(cl.get(cl.own("/intents/"+string(shardA)))) != intent {
 		t.Errorf("the unfinished large event was touched: %q", got)
 	}
 	elect(t, cl.open(zookeeper.Config{}), shardA)
@@ -370,7 +384,8 @@ func TestUnreadableDeadLetters(t *testing.T) {
 	cl := newCluster(t, single)
 	o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
 	sound := deadLetter(shardA, 1)
-	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{sound}})
+	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1),
+		DeadLetters: []gerritstream.DeadLetter{sound}})
 	garbage := []string{"", "{", `{"format":1}`, `{"format":1000000}`, "\xff", `{"type":"change-merged"}`}
 	for i, data := range garbage {
 		cl.put(cl.own("/dead/"+string('a'+rune(i))), []byte(data))
@@ -388,10 +403,12 @@ func TestUnreadableDeadLetters(t *testing.T) {
 		if l.DeadLetter.Reason != "unreadable" || l.DeadLetter.Length != len(l.DeadLetter.Payload) {
 			t.Errorf("%q is shown as %+v", l.DeadLetter.Payload, l)
 		}
-		if one, err := o.DeadLetter(soon(t), l.DeadLetter.ID); err != nil || one.DeadLetter.Detail != l.DeadLetter.Detail {
+		if one, err := o.DeadLetter(soon(t), l.DeadLetter.ID); err != nil ||
+			one.DeadLetter.Detail != l.DeadLetter.Detail {
 			t.Errorf("one by one it is %+v, %v", one, err)
 		}
-		if err := o.RedriveDeadLetter(soon(t), gerritstream.Entry{ID: l.DeadLetter.ID, Payload: l.DeadLetter.Payload}); err == nil {
+		if err := o.RedriveDeadLetter(soon(t), gerritstream.Entry{ID: l.DeadLetter.ID,
+			Payload: l.DeadLetter.Payload}); err == nil {
 			t.Errorf("%q was queued", l.DeadLetter.Payload)
 		}
 	}
@@ -460,10 +477,14 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 		says    string
 		unusual bool // an operator has to change something
 	}{
-		"away":                            {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} }, patience, "ZooKeeper cannot be reached: the last connection to ", false},
-		"away, and the caller in a hurry": {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} }, 1500 * time.Millisecond, "ZooKeeper cannot be reached: ", false},
-		"no chroot":                       {func(c *zookeeper.Config) { c.Chroot += "-not" }, patience, "does not exist", true},
-		"no connection":                   {func(c *zookeeper.Config) { c.Connection = "" }, patience, "no connection name given", false},
+		"away": {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} }, patience,
+			"ZooKeeper cannot be reached: the last connection to ", false},
+		"away, and the caller in a hurry": {func(c *zookeeper.Config) { c.Hosts = []string{link.Addr()} },
+			1500 * time.Millisecond, "ZooKeeper cannot be reached: ", false},
+		"no chroot": {func(c *zookeeper.Config) { c.Chroot += "-not" }, patience,
+			"does not exist", true},
+		"no connection": {func(c *zookeeper.Config) { c.Connection = "" }, patience,
+			"no connection name given", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -494,9 +515,11 @@ func TestRedrivenDeadLetterIsReadByZuul(t *testing.T) {
 	o, store := openOperator(t, cl.config(zookeeper.Config{})), cl.open(zookeeper.Config{})
 	e := event(shardA, 1, gerritstream.MaxDeadLetterBytes)
 	d := gerritstream.DeadLetter{
-		ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: 7, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload, Length: len(e.Payload),
+		ID: e.ID, Shard: shardA, Seq: e.Seq, Sub: 7, Arrived: e.Arrived, Reason: "shape", Payload: e.Payload,
+		Length: len(e.Payload),
 	}
-	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
+	commit(t, elect(t, store, shardA), gerritstream.Commit{Position: after(1),
+		DeadLetters: []gerritstream.DeadLetter{d}})
 	cl.remove(cl.zuul("/events")) // Zuul's delete-state
 	if err := o.RedriveDeadLetter(soon(t), e); err != nil {
 		t.Fatal(err)
@@ -505,7 +528,8 @@ func TestRedrivenDeadLetterIsReadByZuul(t *testing.T) {
 	if err != nil || len(pass.Events) != 1 {
 		t.Fatalf("%d events, %v", len(pass.Events), err)
 	}
-	if got := pass.Events[0]; got.EventID != e.ID.String() || string(got.Payload) != string(e.Payload) || !json.Valid(got.Payload) {
+	if got := pass.Events[0]; got.EventID != e.ID.String() || string(got.Payload) != string(e.Payload) ||
+		!json.Valid(got.Payload) {
 		t.Errorf("Zuul reads %s, %d bytes", got.EventID, len(got.Payload))
 	}
 }

@@ -33,7 +33,8 @@ func TestTakingOverFromPython(t *testing.T) {
 	cl.python(shardA, quoted(7))
 	term := elect(t, store, shardA)
 	pos := term.Beginning().Position
-	if pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute || len(pos.Lost) != 0 {
+	if pos.After != sequence(7) || !pos.Arrived.IsZero() || time.Since(pos.CheckpointedAt) > time.Minute ||
+		len(pos.Lost) != 0 {
 		t.Errorf("the term begins with %+v", pos)
 	}
 	commit(t, term, step(shardA, 8, 9))
@@ -58,7 +59,8 @@ func TestPythonLedFromLatest(t *testing.T) {
 	begins(t, term, sequence(30))
 	began := term.Beginning()
 	pos, lost := began.Position, began.Lost
-	if lost == nil || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute || lost.Why != gerritstream.WhyForeignLed {
+	if lost == nil || !lost.From.Equal(arrival) || time.Since(lost.Until) > time.Minute ||
+		lost.Why != gerritstream.WhyForeignLed {
 		t.Errorf("possibly lost: %+v", lost)
 	}
 	pos = pos.WithLost(*lost)
@@ -82,7 +84,8 @@ func TestGarbageInZuulsCheckpoint(t *testing.T) {
 	store := cl.open(zookeeper.Config{})
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 1, 5))
-	for _, garbage := range []string{"", "null", "{}", "[]", `"x"`, "{", "\x00\xff", `{"checkpoint": null}`, `{"checkpoint": 7}`, `{"checkpoint": "seven"}`, quoted(3)} {
+	for _, garbage := range []string{"", "null", "{}", "[]", `"x"`, "{", "\x00\xff", `{"checkpoint": null}`,
+		`{"checkpoint": 7}`, `{"checkpoint": "seven"}`, quoted(3)} {
 		resign(t, term)
 		cl.python(shardA, garbage)
 		term = elect(t, store, shardA)
@@ -215,11 +218,13 @@ func TestPythonIsFenced(t *testing.T) {
 	}
 	term := elect(t, store, shardA)
 	commit(t, term, step(shardA, 3, 4))
-	if _, err := cl.raw.Set(cl.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err, zk.ErrBadVersion) {
+	if _, err := cl.raw.Set(cl.checkpointPath(shardA), []byte(quoted(3)), stat.Version); !errors.Is(err,
+		zk.ErrBadVersion) {
 		t.Errorf("the zombie's write returned %v", err)
 	}
 	// a zombie that found no checkpoint would create it
-	if _, err := cl.raw.Create(cl.checkpointPath(shardA), []byte(quoted(3)), 0, zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
+	if _, err := cl.raw.Create(cl.checkpointPath(shardA), []byte(quoted(3)), 0,
+		zk.WorldACL(zk.PermAll)); !errors.Is(err, zk.ErrNodeExists) {
 		t.Errorf("the zombie's creation returned %v", err)
 	}
 }
@@ -285,7 +290,8 @@ func TestOperatorSetsAPosition(t *testing.T) {
 			term := elect(t, store, shardA)
 			commit(t, term, step(shardA, 1, 3))
 			tamper(cl, cl.own("/e0/positions/"+string(shardA)))
-			if err := term.Commit(soon(t), step(shardA, 4, 5)); err == nil || errors.Is(err, gerritstream.ErrRetryLater) {
+			if err := term.Commit(soon(t), step(shardA, 4, 5)); err == nil ||
+				errors.Is(err, gerritstream.ErrRetryLater) {
 				t.Errorf("commit returned %v", err)
 			}
 			ended(t, term)
@@ -303,9 +309,11 @@ func TestIdleTermObeysTheOperator(t *testing.T) {
 	store := cl.open(zookeeper.Config{})
 	a, b := elect(t, store, shardA), elect(t, store, shardB)
 	commit(t, a, step(shardA, 1, 3))
-	cl.put(cl.own("/e0/positions/"+string(shardA)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	cl.put(cl.own("/e0/positions/"+string(shardA)), storekit.EncodePosition(after(1),
+		gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, a)
-	cl.put(cl.own("/e0/positions/"+string(shardB)), storekit.EncodePosition(after(1), gerritstream.Stamp{Nonce: "operator"}))
+	cl.put(cl.own("/e0/positions/"+string(shardB)), storekit.EncodePosition(after(1),
+		gerritstream.Stamp{Nonce: "operator"}))
 	ended(t, b) // it had none
 }
 
@@ -406,7 +414,8 @@ func TestCheckpointOfAnEarlierStream(t *testing.T) {
 			t.Parallel()
 			cl := newCluster(t, single)
 			store := cl.open(zookeeper.Config{})
-			start := gerritstream.Origin{Epoch: 1, Stream: stream, From: gerritstream.StartingPosition{TrimHorizon: true}}
+			start := gerritstream.Origin{Epoch: 1, Stream: stream,
+				From: gerritstream.StartingPosition{TrimHorizon: true}}
 			start.Stream.Created = time.Now().Add(tc.created)
 			if err := store.SetOrigin(soon(t), nil, start); err != nil {
 				t.Fatal(err)
@@ -456,7 +465,8 @@ func TestStaleLockNodesOfOtherShardsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	groupState(t, store, shardA, shardB)
-	within(t, 20*time.Second, "the stale lock node is gone", func() bool { return len(cl.children(cl.election(shardB))) == 0 })
+	within(t, 20*time.Second, "the stale lock node is gone",
+		func() bool { return len(cl.children(cl.election(shardB))) == 0 })
 	commit(t, elect(t, cl.open(zookeeper.Config{}), shardB), step(shardB, 1, 1))
 	commit(t, term, step(shardA, 1, 1))
 }

@@ -28,7 +28,8 @@ func TestReconcile(t *testing.T) {
 	horizon := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
 	unreadable := gerritstream.Position{Unreadable: gerritstream.ErrBadPosition}
 	none := gerritstream.Position{}
-	const z100, z99, z101, zLong = `{"checkpoint": "100"}`, `{"checkpoint": "99"}`, `{"checkpoint": "101"}`, `{"checkpoint": "1000", "x": 1}`
+	const z100, z99, z101, zLong = `{"checkpoint": "100"}`, `{"checkpoint": "99"}`, `{"checkpoint": "101"}`,
+		`{"checkpoint": "1000", "x": 1}`
 
 	for name, tc := range map[string]struct {
 		ours    gerritstream.Position
@@ -42,34 +43,42 @@ func TestReconcile(t *testing.T) {
 		lost       time.Time // where the possible loss begins, with anyLoss
 		anyLoss    bool
 	}{
-		"nothing anywhere":                     {none, false, absent, false, "", false, false, time.Time{}, false},
-		"nothing, and null":                    {none, false, null, false, "", false, false, time.Time{}, false},
-		"nothing, and garbage":                 {none, false, garbage, false, "", false, true, time.Time{}, false},
-		"nothing, and Zuul's":                  {none, false, at(z100), false, "100", true, false, time.Time{}, false},
-		"nothing, and an earlier stream's":     {none, false, at(z100), true, "", false, true, time.Time{}, false},
-		"the same":                             {seq("100"), true, at(z100), false, "", true, false, time.Time{}, false},
-		"Zuul is ahead":                        {seq("100"), true, at(z101), false, "101", true, false, time.Time{}, false},
-		"Zuul is ahead by a digit":             {seq("999"), true, at(zLong), false, "1000", true, false, time.Time{}, false},
-		"Zuul is before, by a digit":           {seq("100"), true, at(z99), false, "", true, true, time.Time{}, false},
-		"Zuul's is gone":                       {seq("100"), true, absent, false, "", true, true, time.Time{}, false},
-		"Zuul's is null":                       {seq("100"), true, null, false, "", true, true, time.Time{}, false},
-		"Zuul's is garbage":                    {seq("100"), true, garbage, false, "", true, true, time.Time{}, false},
-		"Zuul's has no such key":               {seq("100"), true, at(`{}`), false, "", true, true, time.Time{}, false},
-		"Zuul's is a list":                     {seq("100"), true, at(`["100"]`), false, "", true, true, time.Time{}, false},
-		"Zuul's is a number":                   {seq("100"), true, at(`{"checkpoint": 101}`), false, "", true, true, time.Time{}, false},
-		"Zuul's is no number":                  {seq("100"), true, at(`{"checkpoint": "1x1"}`), false, "", true, true, time.Time{}, false},
-		"ended, the same":                      {ended, true, at(z100), false, "", true, false, time.Time{}, false},
-		"ended, and Zuul went on":              {ended, true, at(z101), false, "101", true, false, time.Time{}, false},
-		"ended, and Zuul is before":            {ended, true, at(z99), false, "", true, true, time.Time{}, false},
-		"an anchor, and null":                  {anchor, true, null, false, "", true, false, time.Time{}, false},
-		"an anchor, and nothing":               {anchor, true, absent, false, "", true, false, time.Time{}, false},
-		"an anchor, and Python led":            {anchor, true, at(z100), false, "100", true, true, arrived, true},
-		"an anchor, caught up, and Python led": {idle, true, at(z100), false, "100", true, true, arrived.Add(time.Minute), true},
-		"a trim horizon, and Python led":       {horizon, true, at(z100), false, "100", true, true, time.Time{}, true},
-		"an anchor, and garbage":               {anchor, true, garbage, false, "", true, true, time.Time{}, false},
-		"unreadable, and nothing":              {unreadable, true, null, false, "", true, false, time.Time{}, false},
-		"unreadable, and Zuul's":               {unreadable, true, at(z100), false, "100", true, true, time.Time{}, false},
-		"unreadable, and an earlier stream's":  {unreadable, true, at(z100), true, "", true, true, time.Time{}, false},
+		"nothing anywhere":                 {none, false, absent, false, "", false, false, time.Time{}, false},
+		"nothing, and null":                {none, false, null, false, "", false, false, time.Time{}, false},
+		"nothing, and garbage":             {none, false, garbage, false, "", false, true, time.Time{}, false},
+		"nothing, and Zuul's":              {none, false, at(z100), false, "100", true, false, time.Time{}, false},
+		"nothing, and an earlier stream's": {none, false, at(z100), true, "", false, true, time.Time{}, false},
+		"the same": {seq("100"), true, at(z100), false, "", true, false, time.Time{},
+			false},
+		"Zuul is ahead": {seq("100"), true, at(z101), false, "101", true, false, time.Time{},
+			false},
+		"Zuul is ahead by a digit": {seq("999"), true, at(zLong), false, "1000", true, false, time.Time{},
+			false},
+		"Zuul is before, by a digit": {seq("100"), true, at(z99), false, "", true, true, time.Time{}, false},
+		"Zuul's is gone":             {seq("100"), true, absent, false, "", true, true, time.Time{}, false},
+		"Zuul's is null":             {seq("100"), true, null, false, "", true, true, time.Time{}, false},
+		"Zuul's is garbage":          {seq("100"), true, garbage, false, "", true, true, time.Time{}, false},
+		"Zuul's has no such key":     {seq("100"), true, at(`{}`), false, "", true, true, time.Time{}, false},
+		"Zuul's is a list": {seq("100"), true, at(`["100"]`), false, "", true, true, time.Time{},
+			false},
+		"Zuul's is a number": {seq("100"), true, at(`{"checkpoint": 101}`), false, "", true, true,
+			time.Time{}, false},
+		"Zuul's is no number": {seq("100"), true, at(`{"checkpoint": "1x1"}`), false, "", true, true,
+			time.Time{}, false},
+		"ended, the same":           {ended, true, at(z100), false, "", true, false, time.Time{}, false},
+		"ended, and Zuul went on":   {ended, true, at(z101), false, "101", true, false, time.Time{}, false},
+		"ended, and Zuul is before": {ended, true, at(z99), false, "", true, true, time.Time{}, false},
+		"an anchor, and null":       {anchor, true, null, false, "", true, false, time.Time{}, false},
+		"an anchor, and nothing":    {anchor, true, absent, false, "", true, false, time.Time{}, false},
+		"an anchor, and Python led": {anchor, true, at(z100), false, "100", true, true, arrived, true},
+		"an anchor, caught up, and Python led": {idle, true, at(z100), false, "100", true, true,
+			arrived.Add(time.Minute), true},
+		"a trim horizon, and Python led": {horizon, true, at(z100), false, "100", true, true, time.Time{}, true},
+		"an anchor, and garbage":         {anchor, true, garbage, false, "", true, true, time.Time{}, false},
+		"unreadable, and nothing":        {unreadable, true, null, false, "", true, false, time.Time{}, false},
+		"unreadable, and Zuul's": {unreadable, true, at(z100), false, "100", true, true, time.Time{},
+			false},
+		"unreadable, and an earlier stream's": {unreadable, true, at(z100), true, "", true, true, time.Time{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := reconcile(shardState{position: tc.ours, stored: tc.stored, zuul: tc.zuul, earlierStream: tc.earlier})
@@ -81,16 +90,20 @@ func TestReconcile(t *testing.T) {
 				want = gerritstream.Position{After: tc.after, CheckpointedAt: written}
 			}
 			if b.found.Lost != nil {
-				if !b.found.Lost.From.Equal(tc.lost) || !b.found.Lost.Until.Equal(written) || b.found.Lost.Why != gerritstream.WhyForeignLed {
+				if !b.found.Lost.From.Equal(tc.lost) || !b.found.Lost.Until.Equal(written) ||
+					b.found.Lost.Why != gerritstream.WhyForeignLed {
 					t.Errorf("possibly lost: %+v", *b.found.Lost)
 				}
 			}
-			if got := b.found.Position; got.After != want.After || !got.Arrived.Equal(want.Arrived) || !got.CheckpointedAt.Equal(want.CheckpointedAt) ||
-				got.Ended != want.Ended || got.From != want.From || !got.CaughtUp.Equal(want.CaughtUp) || !errors.Is(got.Unreadable, want.Unreadable) {
+			if got := b.found.Position; got.After != want.After || !got.Arrived.Equal(want.Arrived) ||
+				!got.CheckpointedAt.Equal(want.CheckpointedAt) ||
+				got.Ended != want.Ended || got.From != want.From || !got.CaughtUp.Equal(want.CaughtUp) ||
+				!errors.Is(got.Unreadable, want.Unreadable) {
 				t.Errorf("begins with %+v, want %+v", got, want)
 			}
 			if b.found.Position.Unreadable == nil && b.found.Stored {
-				if _, _, err := storekit.DecodePosition(storekit.EncodePosition(b.found.Position, gerritstream.Stamp{})); err != nil {
+				if _, _, err := storekit.DecodePosition(storekit.EncodePosition(b.found.Position,
+					gerritstream.Stamp{})); err != nil {
 					t.Errorf("the position cannot be stored: %v", err)
 				}
 			}
@@ -100,7 +113,8 @@ func TestReconcile(t *testing.T) {
 
 func TestReconcileKeepsLosses(t *testing.T) {
 	p := gerritstream.Position{From: gerritstream.StartingPosition{Time: time.UnixMilli(1)}}
-	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"}, {Until: time.UnixMilli(2), Why: "bad position"}}
+	p.Lost = []gerritstream.Interval{{Until: time.UnixMilli(1), Why: "trimmed"},
+		{Until: time.UnixMilli(2), Why: "bad position"}}
 	b := reconcile(shardState{position: p, stored: true, zuul: zuulCheckpoint{
 		node{present: true, data: []byte(`{"checkpoint": "7"}`)}, time.UnixMilli(99),
 	}})

@@ -14,7 +14,8 @@ import (
 const patience = 2 * time.Minute
 
 // openThroughLinks opens a store that reaches one server by two links.
-func openThroughLinks(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store, map[string]*peers.Link) {
+func openThroughLinks(t *testing.T, opts peers.ZooKeeperOptions, sessionTimeout time.Duration) (*Store,
+	map[string]*peers.Link) {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, opts)
 	links := map[string]*peers.Link{}

@@ -19,9 +19,11 @@ func widest() (*term, gerritstream.Position) {
 		shard: gerritstream.ShardID(strings.Repeat("s", 128)), lock: lockNode{number: 1 << 63}, version: absent,
 	}
 	t.lock.path = t.store.at.election(t.shard) + "/" + strings.Repeat("0", 32) + "__lock__0000000000"
-	pos := gerritstream.Position{After: longest, Arrived: time.Now(), CaughtUp: time.Now(), Partial: &gerritstream.Partial{Seq: longest, Sub: 1 << 30}}
+	pos := gerritstream.Position{After: longest, Arrived: time.Now(), CaughtUp: time.Now(),
+		Partial: &gerritstream.Partial{Seq: longest, Sub: 1 << 30}}
 	for range 16 {
-		pos.Lost = append(pos.Lost, gerritstream.Interval{From: time.Now(), Until: time.Now(), Why: gerritstream.WhyForeignLed})
+		pos.Lost = append(pos.Lost, gerritstream.Interval{From: time.Now(), Until: time.Now(),
+			Why: gerritstream.WhyForeignLed})
 	}
 	return t, pos
 }
@@ -38,18 +40,22 @@ func TestCommitsWithinTheLimitsFit(t *testing.T) {
 		for _, long := range []int{0, 100, 171, 1024, 6000, 1 << 20} {
 			for _, payload := range []int{0, 1, 4_000, 5_488, gerritstream.MaxDeadLetterBytes} {
 				d := gerritstream.DeadLetter{
-					Shard: term.shard, Seq: longest, Sub: 1 << 30, Arrived: time.Now(), Length: 10 << 20, Payload: make([]byte, payload),
-					Reason: strings.Repeat(text, long), Detail: strings.Repeat(text, long),
+					Shard: term.shard, Seq: longest, Sub: 1 << 30, Arrived: time.Now(), Length: 10 << 20,
+					Payload: make([]byte, payload),
+					Reason:  strings.Repeat(text, long), Detail: strings.Repeat(text, long),
 				}
 				e := gerritstream.Entry{Shard: term.shard, Seq: longest, Payload: make([]byte, payload)}
 				attempt := &commitAttempt{
 					term: term, position: pos, began: time.Now(),
-					deadLetters: slices.Repeat([]gerritstream.DeadLetter{d}, max(1, min(limits.Items, limits.Weight/d.Weight()))),
+					deadLetters: slices.Repeat([]gerritstream.DeadLetter{d},
+						max(1, min(limits.Items, limits.Weight/d.Weight()))),
 				}
 				check(t, attempt, fmt.Sprintf("dead letters of %d bytes with %d times %q", payload, long, text))
 				half := limits.Weight / 2 / max(d.Weight(), e.Weight())
-				attempt.deadLetters, attempt.entries = attempt.deadLetters[:min(len(attempt.deadLetters), half, limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
-				check(t, attempt, fmt.Sprintf("dead letters and entries of %d bytes with %d times %q", payload, long, text))
+				attempt.deadLetters, attempt.entries = attempt.deadLetters[:min(len(attempt.deadLetters), half,
+					limits.Items/2)], slices.Repeat([]gerritstream.Entry{e}, min(half, limits.Items/2))
+				check(t, attempt, fmt.Sprintf("dead letters and entries of %d bytes with %d times %q", payload, long,
+					text))
 			}
 		}
 	}
@@ -77,8 +83,10 @@ func check(t *testing.T, attempt *commitAttempt, what string) {
 // A text is clipped by its length in JSON, and stays valid UTF-8.
 func TestClip(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
-		{"", ""}, {"12345678", "12345678"}, {"123456789", "12345678"}, {"<<", "<"}, {"1\"\\\"2", "1\"\\\"2"}, {"1\"\\\"\"", "1\"\\\""},
-		{"1\xff2", "1?2"}, {"éééééé", "éééé"}, {"1\U0001F600\U0001F600", "1\U0001F600"}, {"\x00\x00", "\x00"}, {"12\u2028", "12\u2028"}, {"123\u2028", "123"},
+		{"", ""}, {"12345678", "12345678"}, {"123456789", "12345678"}, {"<<", "<"}, {"1\"\\\"2", "1\"\\\"2"},
+		{"1\"\\\"\"", "1\"\\\""},
+		{"1\xff2", "1?2"}, {"éééééé", "éééé"}, {"1\U0001F600\U0001F600", "1\U0001F600"}, {"\x00\x00", "\x00"},
+		{"12\u2028", "12\u2028"}, {"123\u2028", "123"},
 	} {
 		if got := clip(tc.text, 8); got != tc.want {
 			t.Errorf("%q is cut to %q, want %q", tc.text, got, tc.want)

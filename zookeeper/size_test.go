@@ -60,7 +60,8 @@ func TestDeadLettersWithTextsThatGrow(t *testing.T) {
 	commit(t, term, gerritstream.Commit{Position: after(len(deadLetters)), DeadLetters: deadLetters})
 	d := deadLetter(shardA, len(deadLetters)+1)
 	d.Reason, d.Detail = strings.Repeat("<", 2<<20), strings.Repeat("\x00", 2<<20)
-	commit(t, term, gerritstream.Commit{Position: after(len(deadLetters) + 1), DeadLetters: []gerritstream.DeadLetter{d}})
+	commit(t, term, gerritstream.Commit{Position: after(len(deadLetters) + 1),
+		DeadLetters: []gerritstream.DeadLetter{d}})
 	if got := cl.deadLetters(); len(got) != len(deadLetters)+1 {
 		t.Errorf("%d dead letters are held, want %d", len(got), len(deadLetters)+1)
 	}
@@ -75,7 +76,8 @@ func TestACommitThatDoesNotFitIsAnError(t *testing.T) {
 	for range 5_000 {
 		c.Position.Lost = append(c.Position.Lost, gerritstream.Interval{Why: strings.Repeat("<", 100)})
 	}
-	if err := term.Commit(soon(t), c); !errors.Is(err, zookeeper.ErrTooLarge) || errors.Is(err, gerritstream.ErrRetryLater) {
+	if err := term.Commit(soon(t), c); !errors.Is(err, zookeeper.ErrTooLarge) ||
+		errors.Is(err, gerritstream.ErrRetryLater) {
 		t.Errorf("commit returned %v", err)
 	}
 	ended(t, term)

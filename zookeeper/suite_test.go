@@ -214,7 +214,8 @@ func (cl *cluster) put(path string, data []byte) {
 	cl.t.Helper()
 	for i := 1; i < len(path); i++ {
 		if path[i] == '/' {
-			if _, err := cl.raw.Create(path[:i], []byte{}, 0, zk.WorldACL(zk.PermAll)); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+			if _, err := cl.raw.Create(path[:i], []byte{}, 0, zk.WorldACL(zk.PermAll)); err != nil &&
+				!errors.Is(err, zk.ErrNodeExists) {
 				cl.t.Fatalf("create %s: %v", path[:i], err)
 			}
 		}
@@ -318,7 +319,8 @@ func (cl *cluster) entries() (entries []gerritstream.Entry) {
 		}
 		// encoding/json compacts nothing in a RawMessage, but leaves out the
 		// blanks around it.
-		entries = append(entries, gerritstream.Entry{ID: gerritstream.EventID(id), Payload: payloadOf(value, e.Payload)})
+		entries = append(entries, gerritstream.Entry{ID: gerritstream.EventID(id),
+			Payload: payloadOf(value, e.Payload)})
 	}
 	return entries
 }

@@ -103,7 +103,8 @@ func TestTimestampOfARedrivenDeadLetter(t *testing.T) {
 	t.Parallel()
 	cl := newCluster(t, single)
 	d := deadLetter(shardA, 1)
-	commit(t, elect(t, cl.open(zookeeper.Config{}), shardA), gerritstream.Commit{Position: after(1), DeadLetters: []gerritstream.DeadLetter{d}})
+	commit(t, elect(t, cl.open(zookeeper.Config{}), shardA), gerritstream.Commit{Position: after(1),
+		DeadLetters: []gerritstream.DeadLetter{d}})
 	o := cl.operator()
 	defer func() { _ = o.Close(soon(t)) }()
 	e := event(shardA, 1, 100)

@@ -36,8 +36,9 @@ func TestProofIsDatedFromTheBeginning(t *testing.T) {
 		err    error
 		proves bool
 	}{
-		"answered": {nil, true}, "refused": {zk.ErrBadVersion, true}, "connection lost": {zk.ErrConnectionClosed, false},
-		"never sent": {zk.ErrNoServer, false},
+		"answered": {nil, true}, "refused": {zk.ErrBadVersion, true},
+		"connection lost": {zk.ErrConnectionClosed, false},
+		"never sent":      {zk.ErrNoServer, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -99,7 +99,8 @@ func (cl *cluster) full() {
 	cl.put(cl.own("/dead"), nil)
 	ops := make([]any, many)
 	for i := range ops {
-		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/other-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/other-%d", i)), Data: []byte("{}"),
+			Acl: zk.WorldACL(zk.PermAll)}
 	}
 	if _, err := cl.raw.Multi(ops...); err != nil {
 		cl.t.Fatal(err)
@@ -122,7 +123,8 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 	} {
 		lose()
 		n += 2
-		c := gerritstream.Commit{Position: after(n), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, n-1), deadLetter(shardA, n)}}
+		c := gerritstream.Commit{Position: after(n), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, n-1),
+			deadLetter(shardA, n)}}
 		commit(t, term, c)
 		in, err := store.Inspect(soon(t))
 		if err != nil || in.Discarded != int64(n) {
@@ -140,7 +142,8 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 	const bound, small = 32 << 20, 512 // with fewer dead letters the bound cannot be reached, and is not checked
 	ops := make([]any, small)
 	for i := range ops {
-		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"), Acl: zk.WorldACL(zk.PermAll)}
+		ops[i] = &zk.CreateRequest{Path: cl.own(fmt.Sprintf("/dead/small-%d", i)), Data: []byte("{}"),
+			Acl: zk.WorldACL(zk.PermAll)}
 	}
 	if _, err := cl.raw.Multi(ops...); err != nil {
 		t.Fatal(err)
@@ -161,7 +164,8 @@ func TestDeadLettersAreKeptUpToABoundInBytes(t *testing.T) {
 		commit(t, term, gerritstream.Commit{Position: after(put), DeadLetters: deadLetters})
 	}
 	kept := len(cl.children(cl.own("/dead"))) - held
-	if discarded := string(cl.get(cl.own("/discarded/" + string(shardA)))); kept == 0 || discarded != fmt.Sprint(put-kept) || kept > 30 {
+	if discarded := string(cl.get(cl.own("/discarded/" + string(shardA)))); kept == 0 ||
+		discarded != fmt.Sprint(put-kept) || kept > 30 {
 		t.Errorf("%d of %d dead letters are kept, %q counted", kept, put, discarded)
 	}
 }

@@ -21,12 +21,14 @@ type observed struct {
 // watched opens two stores, and returns their sessions and a parent node.
 func watched(t *testing.T) (o *observed, dir string) {
 	t.Helper()
-	ensemble := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond, MaxSessionTimeout: time.Minute, Servers: 3})
+	ensemble := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{Tick: 250 * time.Millisecond,
+		MaxSessionTimeout: time.Minute, Servers: 3})
 	chroot := peers.Chroot(t, ensemble)
 	link := peers.NewZooKeeperLink(t, ensemble.Servers[1].Addr())
 	sessions := make([]*session, 2)
 	for i, host := range []string{link.Addr(), ensemble.Servers[2].Addr()} {
-		s, err := Open(t.Context(), Config{Hosts: []string{host}, Chroot: chroot, Connection: "gerrit", SessionTimeout: time.Minute})
+		s, err := Open(t.Context(), Config{Hosts: []string{host}, Chroot: chroot, Connection: "gerrit",
+			SessionTimeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
