@@ -16,7 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// emulation is what `emulate` is told.
+// emulation holds the flags of `emulate`.
 type emulation struct {
 	addr     string
 	stream   string
@@ -25,18 +25,18 @@ type emulation struct {
 	account  string
 	noLimits bool
 	cert     string // a PEM file; "": without TLS
-	key      string // the same, of its key
+	key      string // the certificate's key, likewise
 }
 
 func newEmulate(p process) *cobra.Command {
 	var e emulation
 	cmd := &cobra.Command{
 		Use:   "emulate",
-		Short: "Serve an embedded Kinesis, for trying things out and for tests",
-		Long: `Serve an embedded Kinesis, usable by the AWS command line, by the SDKs and by "gerritstream run --endpoint".
-It has the limits and habits of the real one and keeps everything in memory. Any credentials are accepted.
+		Short: "Serve an embedded Kinesis, for experiments and tests",
+		Long: `Serve an embedded Kinesis for the AWS command line, the SDKs and "gerritstream run --endpoint". It has the limits
+and quirks of the real one, keeps everything in memory and accepts any credentials.
 
-One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.`,
+It prints one line on standard output when it is ready, and ends on SIGINT or SIGTERM.`,
 		Example: `  gerritstream emulate --addr 127.0.0.1:4567 --stream gerrit --shards 4
 
   export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
@@ -54,19 +54,18 @@ One line on standard output says when it is ready. It ends on SIGINT or SIGTERM.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&e.addr, "addr", "127.0.0.1:4567", "`address` to serve at, HOST:PORT; port 0: any free one")
-	f.StringVar(&e.stream, "stream", "", "make a stream of this `name`")
+	f.StringVar(&e.addr, "addr", "127.0.0.1:4567", "`address` to serve at, HOST:PORT; with port 0 at any free one")
+	f.StringVar(&e.stream, "stream", "", "create a stream of this `name`")
 	f.IntVar(&e.shards, "shards", 1, "`number` of its shards")
-	f.StringVar(&e.region, "region", "us-east-1", "`region` to stand for, in ARNs")
-	f.StringVar(&e.account, "account", "000000000000", "`account` to stand for, in ARNs")
-	f.StringVar(&e.cert, "tls-cert", "", "serve over TLS, HTTP/2 included, with the certificate of this PEM `file`")
+	f.StringVar(&e.region, "region", "us-east-1", "`region` in ARNs")
+	f.StringVar(&e.account, "account", "000000000000", "`account` in ARNs")
+	f.StringVar(&e.cert, "tls-cert", "", "PEM `file` with a certificate: serve over TLS, HTTP/2 included")
 	f.StringVar(&e.key, "tls-key", "", "PEM `file` with the certificate's key")
-	f.BoolVar(&e.noLimits, "no-limits", false, "serve as fast as it goes: no limits of calls and bytes a second")
+	f.BoolVar(&e.noLimits, "no-limits", false, "do not limit calls and bytes per second")
 	return cmd
 }
 
-// maxShards is how many shards a stream is made with at most: AWS' largest
-// quota.
+// maxShards is AWS' largest quota.
 const maxShards = 20_000
 
 var (
@@ -74,7 +73,7 @@ var (
 	accountRule = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
-// check looks at what a real Kinesis would refuse.
+// check refuses what a real Kinesis would refuse.
 func (e *emulation) check() error {
 	_, _, err := net.SplitHostPort(e.addr)
 	switch {
@@ -85,9 +84,9 @@ func (e *emulation) check() error {
 	case e.shards < 1 || e.shards > maxShards:
 		return fmt.Errorf("--shards %d is not between 1 and %d", e.shards, maxShards)
 	case !accountRule.MatchString(e.account):
-		return fmt.Errorf("--account %q has not twelve digits", e.account)
+		return fmt.Errorf("--account %q is not twelve digits", e.account)
 	case (e.cert == "") != (e.key == ""):
-		return errors.New("--tls-cert and --tls-key need each other")
+		return errors.New("--tls-cert and --tls-key must be given together")
 	}
 	return nil
 }
@@ -109,24 +108,25 @@ func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("load the certificate: %w", err)
 		}
-		server.TLSConfig, scheme = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, "https"
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		scheme = "https"
 	}
 	l, err := net.Listen("tcp", e.addr)
 	if err != nil {
 		return fmt.Errorf("serve the embedded Kinesis: %w", err)
 	}
 	url := scheme + "://" + l.Addr().String()
-	_, err = fmt.Fprintf(stdout, "ready at %s: try AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --region %s --endpoint-url %s kinesis list-streams\n",
-		url, e.region, url)
+	_, err = fmt.Fprintf(stdout, "ready at %s: try AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any "+
+		"aws --region %s --endpoint-url %s kinesis list-streams\n", url, e.region, url)
 	if err != nil {
 		_ = l.Close()
-		return fmt.Errorf("say that it is ready: %w", err)
+		return fmt.Errorf("report readiness: %w", err)
 	}
 	return serveUntil(ctx, l, server)
 }
 
 // serveUntil serves until ctx ends, over TLS if the server has a certificate,
-// and then waits a second for what is under way.
+// and then waits a second for requests in flight.
 func serveUntil(ctx context.Context, l net.Listener, server *http.Server) error {
 	served := make(chan error, 1)
 	go func() {
@@ -143,7 +143,7 @@ func serveUntil(ctx context.Context, l net.Listener, server *http.Server) error 
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if server.Shutdown(grace) != nil { // a request that does not end is cut
+	if server.Shutdown(grace) != nil { // it cuts requests that do not end
 		_ = server.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {

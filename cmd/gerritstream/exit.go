@@ -13,8 +13,8 @@ import (
 )
 
 // The exit codes. Supervisors act on them: 64 and 78 are EX_USAGE and EX_CONFIG
-// of sysexits.h, which systemd knows by name. 2 is none of ours: Go exits with
-// it on a panic and on SIGABRT, which the watchdog of systemd sends.
+// of sysexits.h, which systemd knows by name. 2 is not used: Go exits with it
+// on a panic and on SIGABRT, which systemd's watchdog sends.
 const (
 	exitFine        = 0
 	exitFailed      = 1
@@ -25,7 +25,7 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is a command line that cannot be understood.
+// usageError is a mistake in a command line.
 type usageError struct {
 	command string
 	err     error
@@ -35,17 +35,16 @@ func (e *usageError) Error() string { return e.err.Error() }
 
 func (e *usageError) Unwrap() error { return e.err }
 
-// checkError is a check that failed, with what it found.
+// checkError is a failed check, with its findings.
 type checkError struct{ found error }
 
 func (e *checkError) Error() string { return e.found.Error() }
 
 func (e *checkError) Unwrap() error { return e.found }
 
-// explain prints an error as a person wants it, a line each for what is wrong
-// and one for what to do about it, and returns the exit code that goes with it.
-// It is the only place where errors become words for people and codes for
-// machines.
+// explain prints an error for people, a line for each problem and one for what
+// to do about it, and returns the exit code. No other place turns errors into
+// hints and codes.
 func explain(w io.Writer, err error) int {
 	if err == nil {
 		return exitFine
@@ -62,8 +61,8 @@ func explain(w io.Writer, err error) int {
 	return code
 }
 
-// judge returns an error's exit code, and what may help; "": nothing that the
-// error does not say itself.
+// judge returns an error's exit code, and a hint that the error itself does not
+// give; "": none.
 func judge(err error) (code int, hint string) {
 	var (
 		usage  *usageError
@@ -76,26 +75,21 @@ func judge(err error) (code int, hint string) {
 		return exitUsage, "see " + usage.command + " --help"
 	case errors.As(err, &check):
 		return exitCheck, ""
-	case errors.As(err, &faults):
-		return exitConfig, ""
-	case errors.As(err, &setup) && !errors.Is(err, gerritstream.ErrNewerFormat):
+	case errors.As(err, &faults), errors.As(err, &setup) && !errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrDenied):
-		return exitDenied, "docs/operations.md lists the permissions that are needed; credentials are looked for where AWS' tools look"
-	case errors.Is(err, gerritstream.ErrStreamNotFound):
-		return exitConfig, ""
+		return exitDenied, "docs/operations.md lists the permissions needed, and where credentials are looked for"
 	case errors.Is(err, gerritstream.ErrOtherStream):
-		return exitConfig, "each stream needs its own --connection, or its own --store"
-	case errors.Is(err, gerritstream.ErrUnusable):
+		return exitConfig, "each stream needs its own --connection or its own --store"
+	case errors.Is(err, gerritstream.ErrStreamNotFound), errors.Is(err, gerritstream.ErrUnusable),
+		errors.Is(err, gerritstream.ErrFutureStart):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, "use the version that wrote it, or a newer one"
-	case errors.Is(err, gerritstream.ErrFutureStart):
-		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrStoreGone):
-		return exitFailed, "a new start takes what is there then; what was written last is in what was taken away"
+		return exitFailed, "a restart uses the store that is there now; the last writes are in the one that was removed"
 	case errors.Is(err, syscall.EADDRINUSE):
-		return exitFailed, "another process listens there; choose another address, or port 0 for any that is free"
+		return exitFailed, "another process listens there; choose another address, or port 0 for any free one"
 	}
 	return exitFailed, ""
 }

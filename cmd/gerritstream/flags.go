@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,8 +47,8 @@ func (o *output) register(cmd *cobra.Command) {
 func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
-	cmd.Flags().String("zuul-conf", "", "`file` to read Zuul's ZooKeeper and connection from, weaker than all else (or $"+
-		config.EnvPrefix+"ZUUL_CONF)")
+	cmd.Flags().String("zuul-conf", "",
+		"zuul.conf `file` with ZooKeeper and the connection; other sources override it (or $"+config.EnvPrefix+"ZUUL_CONF)")
 	for _, s := range config.Settings() {
 		inSection := func(section string) bool { return strings.HasPrefix(s.Key, section) }
 		switch {
@@ -77,7 +78,7 @@ func usage(s *config.Setting) string {
 	return line
 }
 
-// sources returns where a command's configuration is read from.
+// sources returns the sources of a command's configuration.
 func sources(cmd *cobra.Command, p process) config.Sources {
 	src := config.Sources{Environ: p.environ, Flags: map[string][]string{}}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -87,21 +88,15 @@ func sources(cmd *cobra.Command, p process) config.Sources {
 		}
 		src.Flags[f.Name] = []string{f.Value.String()}
 	})
-	src.File = fileOf(cmd, p, "config", "CONFIG")
-	src.ZuulConf = fileOf(cmd, p, "zuul-conf", "ZUUL_CONF")
+	path := func(flag, variable string) string {
+		name, _ := cmd.Flags().GetString(flag) // settingFlags created it
+		return cmp.Or(name, p.getenv(config.EnvPrefix+variable))
+	}
+	src.File, src.ZuulConf = path("config", "CONFIG"), path("zuul-conf", "ZUUL_CONF")
 	return src
 }
 
-// fileOf returns the path that a flag of settingFlags names, or else a
-// variable; "": neither.
-func fileOf(cmd *cobra.Command, p process, flag, variable string) string {
-	if name, _ := cmd.Flags().GetString(flag); name != "" { // it is there: settingFlags made it
-		return name
-	}
-	return p.getenv(config.EnvPrefix + variable)
-}
-
-// getenv returns the value of an environment variable, "" if it is not set.
+// getenv returns the value of an environment variable; "": it is not set.
 func (p process) getenv(name string) string {
 	for _, line := range p.environ {
 		if v, ok := strings.CutPrefix(line, name+"="); ok {

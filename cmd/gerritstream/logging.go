@@ -23,9 +23,8 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// readable writes values for people, in JSON as in text: a duration as "10s", a
-// file's mode in octal, other values that can print themselves as they do, and
-// nothing at all for none.
+// readable writes values for people, in JSON as in text: durations as "10s",
+// file modes in octal, Stringers as their String, and no attribute for nil.
 func readable(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindDuration:
@@ -39,7 +38,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 		return slog.Attr{}
 	case fs.FileMode:
 		return slog.String(a.Key, fmt.Sprintf("%#o", uint32(v)))
-	case error, json.Marshaler, encoding.TextMarshaler: // which slog knows to write
+	case error, json.Marshaler, encoding.TextMarshaler: // slog knows these
 		return a
 	case fmt.Stringer:
 		if p := reflect.ValueOf(v); p.Kind() != reflect.Pointer || !p.IsNil() {
@@ -49,8 +48,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// isTerminal reports whether a person sits at the other end of an input or
-// output.
+// isTerminal reports whether an input or output is a terminal.
 func isTerminal(end any) bool {
 	f, ok := end.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())

@@ -18,17 +18,17 @@ func newRun(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Read a stream into the store, until interrupted",
-		Long: `Read a stream into the store: elect a reader for each shard among all processes on the same store, queue every
-event once, and go on until interrupted. SIGINT or SIGTERM commits what is in flight, gives every leadership up and
-ends with exit code 0 within 5 seconds; a second one ends it at once.
+		Long: `Read a stream into the store: elect a reader for each shard among all processes on the same store, and queue
+every event once, until interrupted. On SIGINT or SIGTERM the process commits what is in flight, gives up its
+leaderships and exits with code 0 within 5 seconds; a second signal ends it at once.
 
-Settings come from flags, over environment variables, over the file that --config names, over the zuul.conf that
---zuul-conf names, over defaults. A setting's variable is ` + config.EnvPrefix + ` and its key in the file in capitals:
+Flags override environment variables, which override the file named by --config, which overrides the zuul.conf
+named by --zuul-conf. The variable of a setting is ` + config.EnvPrefix + ` and its key in the file, in capitals:
 aws.region is $` + config.EnvPrefix + `AWS_REGION. Of a zuul.conf only ZooKeeper and one connection with
-aws_kinesis_region are read; where it has several, --connection chooses. It is read where --zuul-conf says, not
-looked for where Zuul looks.
+aws_kinesis_region are read; --connection chooses among several. No zuul.conf is read unless it is named.
 Credentials are looked for where AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws,
-web identity, container, instance. They are never given as flags, for flags can be seen by every user of a host.`,
+web identity, container, instance. They are never given as flags, because every user of a host can see flags.
+docs/configuration.md explains each setting.`,
 		Example: `  gerritstream run --stream gerrit --region us-west-2
   gerritstream run --config /etc/gerritstream/gerrit.yaml
   gerritstream run --zuul-conf /etc/zuul/zuul.conf --connection gerrit
@@ -45,15 +45,15 @@ web identity, container, instance. They are never given as flags, for flags can 
 			return runDaemon(ctx, p, &c, untilCaughtUp, trial)
 		},
 	}
-	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once what had arrived before is queued")
+	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once all that had arrived before is queued")
 	trial.register(cmd)
 	settingFlags(cmd, config.ForRun)
 	return cmd
 }
 
-// runDaemon runs a daemon from its making to its end.
+// runDaemon builds a daemon and runs it to its end.
 func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp bool, trial trial) (err error) {
-	signal.Ignore(syscall.SIGPIPE) // a reader of standard output that goes away ends the daemon in order
+	signal.Ignore(syscall.SIGPIPE) // when the reader of standard output goes away the daemon stops in order
 	o := daemon.Options{
 		Config:        *c,
 		UntilCaughtUp: untilCaughtUp,
@@ -69,7 +69,7 @@ func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp b
 	d, err := daemon.New(ctx, o)
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return nil // stopped before it began
+		return nil // interrupted before it began
 	case err != nil:
 		return err
 	}

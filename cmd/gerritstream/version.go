@@ -10,10 +10,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// build says what this binary is.
+// build identifies the binary.
 type build struct {
 	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"` // of the repository
+	Revision string `json:"revision,omitempty"` // of the source
 	Time     string `json:"time,omitempty"`     // of the revision
 	Modified bool   `json:"modified,omitempty"` // built from more than the revision
 	Go       string `json:"go"`
@@ -29,9 +29,8 @@ func readBuild() build {
 	return buildOf(version, info)
 }
 
-// buildOf returns the build with the version that the linker was given, else
-// that of the module, else that of the repository as git describe has it
-// without a tag.
+// buildOf returns the build. Its version is the linker's, else the module's,
+// else made of the revision, as git describe does without a tag.
 func buildOf(linked string, info *debug.BuildInfo) build {
 	b := build{Version: linked, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	for _, s := range info.Settings {
@@ -48,17 +47,12 @@ func buildOf(linked string, info *debug.BuildInfo) build {
 	if module == "(devel)" { // Go's word for none
 		module = ""
 	}
-	b.Version = cmp.Or(b.Version, module, b.described(), "unknown")
-	return b
-}
-
-// described is the revision, shortened; "": it is not known.
-func (b build) described() string {
-	short := b.Revision[:min(len(b.Revision), 12)]
-	if short != "" && b.Modified {
-		short += "-dirty"
+	revision := b.Revision[:min(len(b.Revision), 12)]
+	if revision != "" && b.Modified {
+		revision += "-dirty"
 	}
-	return short
+	b.Version = cmp.Or(b.Version, module, revision, "unknown")
+	return b
 }
 
 // String returns the build in one line.
@@ -77,7 +71,7 @@ func newVersion(p process) *cobra.Command {
 	output := outputFlag("text", "json")
 	cmd := &cobra.Command{
 		Use:     "version",
-		Short:   "Say which version this is",
+		Short:   "Print the version",
 		Example: "  gerritstream version -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
