@@ -9,7 +9,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/plan"
 )
 
-// The trim horizon, by the start record and a listing: what had expired before
+// The trim horizon, by the origin and a listing: what had expired before
 // the retention was raised stays gone.
 func TestHorizon(t *testing.T) {
 	const day = 24 * time.Hour
@@ -17,12 +17,12 @@ func TestHorizon(t *testing.T) {
 	stream := gs.Stream{ARN: "arn", Created: now.Add(-100 * day)}
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	for name, tc := range map[string]struct {
-		start  *gs.Origin
+		origin *gs.Origin
 		listed time.Duration
 		want   time.Time
 	}{
-		"no record":                      {nil, day, ago(day)},
-		"a record without a retention":   {&gs.Origin{Stream: stream}, day, ago(day)},
+		"no origin":                      {nil, day, ago(day)},
+		"an origin without a retention":  {&gs.Origin{Stream: stream}, day, ago(day)},
 		"unchanged":                      {&gs.Origin{Stream: stream, Retention: day}, day, ago(day)},
 		"raised":                         {&gs.Origin{Stream: stream, Retention: day}, 7 * day, ago(day)},
 		"lowered":                        {&gs.Origin{Stream: stream, Retention: 7 * day}, day, ago(day)},
@@ -35,18 +35,18 @@ func TestHorizon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before string
-			if tc.start != nil {
-				text, err := json.Marshal(tc.start)
+			if tc.origin != nil {
+				text, err := json.Marshal(tc.origin)
 				if err != nil {
 					t.Fatal(err)
 				}
 				before = string(text)
 			}
-			if got := plan.Horizon(tc.start, gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
+			if got := plan.Horizon(tc.origin, gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
 				t.Errorf("horizon %s ago, want %s ago", now.Sub(got), now.Sub(tc.want))
 			}
-			if text, err := json.Marshal(tc.start); tc.start != nil && (err != nil || string(text) != before) {
-				t.Errorf("the record was changed: %s, was %s", text, before)
+			if text, err := json.Marshal(tc.origin); tc.origin != nil && (err != nil || string(text) != before) {
+				t.Errorf("the origin was changed: %s, was %s", text, before)
 			}
 		})
 	}

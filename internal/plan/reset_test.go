@@ -47,10 +47,10 @@ func TestReset(t *testing.T) {
 	// By the service's clock it is minute 100, and the stream keeps what
 	// arrived from minute -100 on.
 	in := ResetInput{Now: minutes(100), Horizon: minutes(-100), Earliest: minutes(-10)}
-	behind := at("500", 50)
-	tip := behind
+	lagging := at("500", 50)
+	tip := lagging
 	tip.CaughtUp = minutes(99).Add(55 * time.Second)
-	partial := behind
+	partial := lagging
 	partial.Partial = &gerritstream.Partial{Seq: "501", Sub: 3}
 	anchor := gerritstream.Position{From: gerritstream.StartingPosition{Time: minutes(20)}}
 	horizon := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
@@ -62,42 +62,42 @@ func TestReset(t *testing.T) {
 		stored *gerritstream.Position
 		want   string
 	}{
-		{"back to a time", ResetTarget{Time: minutes(10)}, &behind, "from 10; again 10..50"},
-		{"ahead to a time", ResetTarget{Time: minutes(70)}, &behind, "from 70; skipped 50..70"},
+		{"back to a time", ResetTarget{Time: minutes(10)}, &lagging, "from 10; again 10..50"},
+		{"ahead to a time", ResetTarget{Time: minutes(70)}, &lagging, "from 70; skipped 50..70"},
 		{"ahead to a time that was reached in empty pages", ResetTarget{Time: minutes(70)}, &tip, "from 70; again 70..99.91666666666667"},
-		{"back to a time before what is kept", ResetTarget{Time: minutes(-200)}, &behind, "horizon+50; again -100..50"},
+		{"back to a time before what is kept", ResetTarget{Time: minutes(-200)}, &lagging, "horizon+50; again -100..50"},
 		{"back from an anchor", ResetTarget{Time: minutes(10)}, &anchor, "from 10; again 10..20"},
 		{"ahead from an anchor", ResetTarget{Time: minutes(30)}, &anchor, "from 30; skipped 20..30"},
 		{"ahead from a trim horizon of which nothing is known", ResetTarget{Time: minutes(30)}, &horizon, "from 30; skipped ?..30"},
 		{"from a damaged position to a time", ResetTarget{Time: minutes(30)}, &bad, "from 30; skipped ?..30"},
 		{"a time for a shard that has not begun", ResetTarget{Time: minutes(30)}, nil, "from 30; skipped -10..30"},
 		{"a time before a shard began", ResetTarget{Time: minutes(-30)}, nil, "from -30"},
-		{"an ended shard back to a time", ResetTarget{Time: minutes(10)}, new(ended(behind)), "from 10; again 10..50"},
-		{"an ended shard back to its last record", ResetTarget{Time: minutes(50)}, new(ended(behind)), "from 50"},
-		{"an ended shard ahead to a time", ResetTarget{Time: minutes(51)}, new(ended(behind)), "stay: it has ended, and nothing in it arrived then or later"},
+		{"an ended shard back to a time", ResetTarget{Time: minutes(10)}, new(ended(lagging)), "from 10; again 10..50"},
+		{"an ended shard back to its last record", ResetTarget{Time: minutes(50)}, new(ended(lagging)), "from 50"},
+		{"an ended shard ahead to a time", ResetTarget{Time: minutes(51)}, new(ended(lagging)), "stay: it has ended, and nothing in it arrived then or later"},
 
-		{"latest", ResetTarget{Latest: true}, &behind, "from 99.83333333333333; skipped 50..99.83333333333333"},
+		{"latest", ResetTarget{Latest: true}, &lagging, "from 99.83333333333333; skipped 50..99.83333333333333"},
 		{"latest at the tip", ResetTarget{Latest: true}, &tip, "stay: it is at the tip already"},
-		{"latest of an ended shard", ResetTarget{Latest: true}, new(ended(behind)), done},
+		{"latest of an ended shard", ResetTarget{Latest: true}, new(ended(lagging)), done},
 		{"latest from a damaged position", ResetTarget{Latest: true}, &bad, "from 99.83333333333333; skipped ?..99.83333333333333"},
 
-		{"trim horizon", ResetTarget{TrimHorizon: true}, &behind, "horizon+50; again -100..50"},
+		{"trim horizon", ResetTarget{TrimHorizon: true}, &lagging, "horizon+50; again -100..50"},
 		{"trim horizon after what is kept was passed over", ResetTarget{TrimHorizon: true}, new(at("500", -150)), "horizon+-150"},
 		{"trim horizon of a shard that has not begun", ResetTarget{TrimHorizon: true}, nil, "horizon+-10"},
-		{"trim horizon of an ended shard", ResetTarget{TrimHorizon: true}, new(ended(behind)), "horizon+50; again -100..50"},
+		{"trim horizon of an ended shard", ResetTarget{TrimHorizon: true}, new(ended(lagging)), "horizon+50; again -100..50"},
 		{"trim horizon of an ended shard that was trimmed", ResetTarget{TrimHorizon: true}, new(ended(at("5", -101))), "stay: it has ended, and the stream keeps nothing of it"},
 
-		{"back behind a record", ResetTarget{After: "499"}, &behind, "after 499@50; again ?..50"},
-		{"back behind a record, all caught up", ResetTarget{After: "499"}, &tip, "after 499@99.91666666666667; again ?..99.91666666666667"},
-		{"the record it is behind", ResetTarget{After: "500"}, &behind, "stay: it is there already"},
+		{"back to after a record", ResetTarget{After: "499"}, &lagging, "after 499@50; again ?..50"},
+		{"back to after a record, when caught up", ResetTarget{After: "499"}, &tip, "after 499@99.91666666666667; again ?..99.91666666666667"},
+		{"after the record that it is after", ResetTarget{After: "500"}, &lagging, "stay: it is there already"},
 		{"back to the beginning of an aggregate", ResetTarget{After: "500"}, &partial, "after 500@50; again ?..50"},
-		{"ahead behind a record", ResetTarget{After: "1000"}, &behind, "after 1000@50; skipped 50..100"},
+		{"ahead to after a record", ResetTarget{After: "1000"}, &lagging, "after 1000@50; skipped 50..100"},
 		{"a record from an anchor", ResetTarget{After: "7"}, &anchor, "after 7@20; skipped 20..100"},
 		{"a record for a shard that has not begun", ResetTarget{After: "7"}, nil, "after 7@-10; skipped -10..100"},
 		{"a record over a damaged position", ResetTarget{After: "7"}, &bad, "after 7@100; skipped ?..100"},
-		{"an ended shard back behind a record", ResetTarget{After: "7"}, new(ended(behind)), "after 7@50; again ?..50"},
-		{"an ended shard behind its last record", ResetTarget{After: behind.After}, new(ended(behind)), "after " + string(behind.After) + "@50"},
-		{"an ended shard ahead behind a record", ResetTarget{After: "1000"}, new(ended(behind)), done},
+		{"an ended shard back to after a record", ResetTarget{After: "7"}, new(ended(lagging)), "after 7@50; again ?..50"},
+		{"an ended shard after its last record", ResetTarget{After: lagging.After}, new(ended(lagging)), "after " + string(lagging.After) + "@50"},
+		{"an ended shard ahead to after a record", ResetTarget{After: "1000"}, new(ended(lagging)), done},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := Reset(tt.target, tt.stored, in)
@@ -108,11 +108,11 @@ func TestReset(t *testing.T) {
 		})
 	}
 	in.Arrived = minutes(5)
-	if got, want := showReset(Reset(ResetTarget{After: "499"}, &behind, in)), "after 499@50; again 5..50"; got != want {
+	if got, want := showReset(Reset(ResetTarget{After: "499"}, &lagging, in)), "after 499@50; again 5..50"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
 	in.Arrived = minutes(60)
-	if got, want := showReset(Reset(ResetTarget{After: "1000"}, &behind, in)), "after 1000@60; skipped 50..60"; got != want {
+	if got, want := showReset(Reset(ResetTarget{After: "1000"}, &lagging, in)), "after 1000@60; skipped 50..60"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
 }
@@ -183,7 +183,7 @@ func FuzzReset(f *testing.F) {
 			t.Errorf("%+v from %+v: what arrived from %v to %v is left out, recorded is %+v", target, stored, handled, passed, r.Skipped)
 		}
 		if r.To.From.TrimHorizon && r.To.From.Time.After(handled) {
-			t.Errorf("the trim horizon is said to be reached by %v, handled is %v", r.To.From.Time, handled)
+			t.Errorf("the trim horizon is reached by %v, handled is %v", r.To.From.Time, handled)
 		}
 	})
 }
