@@ -21,8 +21,8 @@ import (
 const group = 4711
 
 // Users of the group read the queue and note what they have handled, whether or
-// not processes have it open, and whatever the umask of the processes is. What a
-// reader leaves beside the file does not stop them. Other users get nothing.
+// not processes have it open, and whatever the umask of the processes is. What
+// a reader leaves beside the file does not stop them. Other users get nothing.
 func TestGroupAccess(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
@@ -45,7 +45,7 @@ func TestGroupAccess(t *testing.T) {
 	umask := syscall.Umask(0o077)
 	store := openWith(t, sqlite.Config{Path: path, GroupAccess: true})
 	syscall.Umask(umask)
-	must(t, elect(t, store, shardB).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+	must(t, elect(t, store, shardB).Commit(t.Context(), queue("1")))
 	must(t, as(nobody, group, "member of a group"))
 	for _, role := range []string{"member of a group", "operator of a group"} {
 		must(t, wantError(as(nobody, nobody, role), nil, "permission denied"))
@@ -82,7 +82,7 @@ func commitOnce(path string) error {
 	}
 	term, err := store.Campaign(ctx, 0, shardA)
 	if err == nil {
-		err = term.Commit(ctx, gerritstream.Commit{Position: position("1"), Entries: []gerritstream.Entry{entry(shardA, "1", 10)}})
+		err = term.Commit(ctx, queue("1", entry(shardA, "1", 10)))
 	}
 	return errors.Join(err, store.Close(ctx))
 }
@@ -120,7 +120,9 @@ func TestGroupModes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "folder", "store.db")
 	check := func(folder, file os.FileMode) {
 		t.Helper()
-		for p, want := range map[string]os.FileMode{filepath.Dir(path): folder | os.ModeDir, path: file, path + "-wal": file, path + "-shm": file} {
+		for p, want := range map[string]os.FileMode{
+			filepath.Dir(path): folder | os.ModeDir, path: file, path + "-wal": file, path + "-shm": file,
+		} {
 			if info, err := os.Stat(p); err != nil || info.Mode() != want {
 				t.Errorf("%s: mode %v, %v, want %v", p, info.Mode(), err, want)
 			}
@@ -142,7 +144,8 @@ func TestGroupModes(t *testing.T) {
 
 	must(t, os.Chmod(filepath.Dir(path), 0o700)) //nolint:gosec // it is a folder
 	openWith(t, sqlite.Config{Path: path, GroupAccess: true, Logger: warnings})
-	if !strings.Contains(log.String(), "group has no access to the database folder") || !strings.Contains(log.String(), "mode=0700") {
+	text := log.String()
+	if !strings.Contains(text, "group has no access to the database folder") || !strings.Contains(text, "mode=0700") {
 		t.Errorf("no warning about a folder that is closed to the group: %s", &log)
 	}
 }

@@ -33,7 +33,8 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		// The fence: without the lease in this term, or in an epoch that is
 		// over, there is nothing to select, and nothing is written.
 		n, err := tx.change(`INSERT INTO positions (epoch, shard, position, committed)
-			SELECT ?1, shard, ?2, ?3 FROM leases WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= `+currentEpoch+`
+			SELECT ?1, shard, ?2, ?3 FROM leases
+			WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= `+currentEpoch+`
 			ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`,
 			t.epoch, position, now.UnixMilli(), t.shard, t.number, s.id)
 		if err != nil {

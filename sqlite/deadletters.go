@@ -23,7 +23,8 @@ func addDeadLetters(
 	}
 	ctx := context.Background()
 	var room storekit.DeadLetterRoom
-	_, err = get(ctx, tx, []any{&room.Held, &room.Bytes}, `SELECT count(*), coalesce(sum(length(payload)), 0) FROM dead_letters`)
+	_, err = get(ctx, tx, []any{&room.Held, &room.Bytes},
+		`SELECT count(*), coalesce(sum(length(payload)), 0) FROM dead_letters`)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +41,10 @@ func addDeadLetters(
 			discarded = append(discarded, *d)
 			continue
 		}
-		err = tx.exec(`INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, d.ID[:], string(d.Shard), string(d.Seq), d.Sub, d.Arrived.UnixMilli(),
+		err = tx.exec(`INSERT INTO dead_letters
+			(id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			d.ID[:], string(d.Shard), string(d.Seq), d.Sub, d.Arrived.UnixMilli(),
 			d.Reason, d.Detail, notNull(d.Payload), d.Length, d.SHA256[:], now)
 		if err != nil {
 			return nil, err
@@ -101,7 +104,8 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 				n, d, err := scanDeadLetter(rows)
 				page, before = append(page, d), n
 				return err
-			}, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE n < ? ORDER BY n DESC LIMIT ?`, before, deadLetterPage)
+			}, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE n < ? ORDER BY n DESC LIMIT ?`,
+				before, deadLetterPage)
 			if err != nil {
 				err = fmt.Errorf("read dead letters of %s: %w", o.path, explainRead(o.path, err))
 				yield(gerritstream.StoredDeadLetter{}, err)
@@ -121,7 +125,8 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 
 // DeadLetter implements gerritstream.Operator.
 func (o *Operator) DeadLetter(ctx context.Context, id gerritstream.EventID) (gerritstream.StoredDeadLetter, error) {
-	_, d, err := scanDeadLetter(o.db.QueryRowContext(ctx, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE id = ?`, id[:]))
+	row := o.db.QueryRowContext(ctx, `SELECT `+deadLetterColumns+` FROM dead_letters WHERE id = ?`, id[:])
+	_, d, err := scanDeadLetter(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = gerritstream.ErrNoDeadLetter
 	}

@@ -196,7 +196,8 @@ func (w *watcher) take(c *candidacy, seen lease) {
 func (t *term) take(tx *transaction, seen lease) error {
 	var now lease
 	_, err := get(context.Background(), tx, []any{&now.term, &now.process, &now.heartbeat},
-		`SELECT l.term, l.process, coalesce(p.beat, 0) FROM leases l LEFT JOIN processes p ON p.id = l.process WHERE l.shard = ?`, t.shard)
+		`SELECT l.term, l.process, coalesce(p.beat, 0)
+		FROM leases l LEFT JOIN processes p ON p.id = l.process WHERE l.shard = ?`, t.shard)
 	if err != nil {
 		return err
 	}
@@ -253,7 +254,8 @@ func (w *watcher) writeCandidates(tx *transaction) error {
 	}
 	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
 		if !stored[shard] {
-			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`, w.store.id, shard)
+			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+				w.store.id, shard)
 			if err != nil {
 				return err
 			}

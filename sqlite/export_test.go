@@ -47,7 +47,8 @@ func (s *Store) Pragma(name string) (value string, err error) {
 	return value, err
 }
 
-// Intercept wraps each write of an Operator. Call it before the Operator is used.
+// Intercept wraps each write of an Operator. Call it before the Operator is
+// used.
 func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Do has the writer run a job, which writes nothing.

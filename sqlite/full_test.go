@@ -18,6 +18,11 @@ func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int
 	}
 }
 
+// queue is the commit of a position and entries.
+func queue(seq gerritstream.SequenceNumber, entries ...gerritstream.Entry) gerritstream.Commit {
+	return gerritstream.Commit{Position: position(seq), Entries: entries}
+}
+
 // A full disk delays commits and ends no leadership. Commits that need no room
 // succeed meanwhile.
 func TestDiskFull(t *testing.T) {
@@ -25,11 +30,11 @@ func TestDiskFull(t *testing.T) {
 		s := newShared(t)
 		store := s.open()
 		a, b := elect(t, store, shardA), elect(t, store, shardB)
-		must(t, a.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
-		must(t, b.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+		must(t, a.Commit(t.Context(), queue("1")))
+		must(t, b.Commit(t.Context(), queue("1")))
 		must(t, store.Exec(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
 
-		large := gerritstream.Commit{Position: position("2"), Entries: []gerritstream.Entry{entry(shardA, "2", 1<<20)}}
+		large := queue("2", entry(shardA, "2", 1<<20))
 		for range 10 {
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -38,7 +43,7 @@ func TestDiskFull(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				if err := b.Commit(t.Context(), gerritstream.Commit{Position: position("2")}); err != nil {
+				if err := b.Commit(t.Context(), queue("2")); err != nil {
 					t.Errorf("commit beside it returned %v", err)
 				}
 			})

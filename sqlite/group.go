@@ -122,7 +122,8 @@ func (s *Store) Advertise(ctx context.Context, info gerritstream.MemberInfo) err
 	if err != nil {
 		return fmt.Errorf("encode member info: %w", err)
 	}
-	return s.publish(ctx, storekit.PointAdvertise, `UPDATE processes SET announcement = ? WHERE id = ?`, string(text), s.id)
+	return s.publish(ctx, storekit.PointAdvertise, `UPDATE processes SET announcement = ? WHERE id = ?`,
+		string(text), s.id)
 }
 
 // Report implements gerritstream.Store.

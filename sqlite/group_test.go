@@ -67,7 +67,8 @@ func TestAQuietGroupWritesNothing(t *testing.T) {
 }
 
 // To a process that has just started, one that died long ago is not a member,
-// although it has not been watched for a TTL. One that lives is a member at once.
+// although it has not been watched for a TTL. One that lives is a member at
+// once.
 func TestLongDeadMembersAreNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -170,7 +171,8 @@ func TestALeaderIsNoCandidate(t *testing.T) {
 		}
 		must(t, term.Resign(t.Context()))
 		must(t, <-won)
-		if candidates := groupState(t, first).Candidates[shardA]; len(candidates) != 1 || candidates[0].Member != second.ID() {
+		candidates := groupState(t, first).Candidates[shardA]
+		if len(candidates) != 1 || candidates[0].Member != second.ID() {
 			t.Errorf("the candidates are %+v, want %s alone", candidates, second.ID())
 		}
 	})

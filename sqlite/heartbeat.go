@@ -112,7 +112,8 @@ func (h *heartbeat) write(tx *transaction) error {
 		return errClosed
 	}
 	now := s.config.Now()
-	forgotten, err := tx.change(`DELETE FROM processes WHERE beaten < ? AND id <> ? AND id NOT IN (SELECT process FROM leases)`,
+	forgotten, err := tx.change(`DELETE FROM processes
+		WHERE beaten < ? AND id <> ? AND id NOT IN (SELECT process FROM leases)`,
 		now.Add(-forgetAfter).UnixMilli(), s.id)
 	if err == nil && forgotten > 0 {
 		err = tx.exec(`DELETE FROM candidates WHERE process NOT IN (SELECT id FROM processes)`)

@@ -16,7 +16,8 @@ func TestBesideANewerSchema(t *testing.T) {
 	} {
 		s.exec(`ALTER TABLE ` + table + ` ADD COLUMN later TEXT`)
 	}
-	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:1:stream/s"}}))
+	stream := gerritstream.Stream{ARN: "arn:aws:kinesis:us-west-2:1:stream/s"}
+	must(t, store.SetOrigin(t.Context(), nil, gerritstream.Origin{Stream: stream}))
 	advertise(t, store)
 	term := elect(t, store, shardA)
 	ctx, cancel := context.WithCancel(t.Context())

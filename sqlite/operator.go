@@ -52,8 +52,8 @@ func OpenOperator(ctx context.Context, path string) (*Operator, error) {
 // Close implements gerritstream.Operator.
 func (o *Operator) Close(context.Context) error { return o.closing.do(o.db.Close) }
 
-// write runs a transaction: all of it is written, or nothing. Once it has begun,
-// the end of ctx does not stop it: it takes milliseconds.
+// write runs a transaction: all of it is written, or nothing. Once it has
+// begun, the end of ctx does not stop it: it takes milliseconds.
 func (o *Operator) write(ctx context.Context, p storekit.Point, run func(*transaction) error) error {
 	return o.intercept.Write(p, func() (err error) {
 		conn, err := o.db.Conn(ctx)
@@ -158,7 +158,8 @@ func (o *Operator) SetPosition(ctx context.Context, epoch int, shard gerritstrea
 		if err != nil {
 			return err
 		}
-		if err := tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard)); err != nil {
+		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
+		if err != nil {
 			return err
 		}
 		var term uint64

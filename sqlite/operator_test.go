@@ -50,11 +50,12 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 			t.Error("the position was set")
 		}
 		wait(t, time.Minute)
-		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("3")})) // it still leads
+		must(t, term.Commit(t.Context(), queue("3"))) // it still leads
 	})
 }
 
-// An operator changes only what it is asked to: it is not a process of the file.
+// An operator changes only what it is asked to: it is not a process of the
+// file.
 func TestOperatorIsNoMember(t *testing.T) {
 	s := newShared(t)
 	o := openOperator(t, s.path)

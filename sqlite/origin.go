@@ -43,13 +43,15 @@ func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next g
 		if !storekit.SameOrigin(held, prev) {
 			return fmt.Errorf("set origin: %w", gerritstream.ErrConflict)
 		}
-		return tx.exec(`INSERT INTO start (one, record) VALUES (1, ?) ON CONFLICT DO UPDATE SET record = excluded.record`, string(raw))
+		return tx.exec(`INSERT INTO start (one, record) VALUES (1, ?)
+			ON CONFLICT DO UPDATE SET record = excluded.record`, string(raw))
 	})
 }
 
 // currentEpoch is the epoch of the origin; 0 while there is none that can be
 // read.
-const currentEpoch = `(SELECT coalesce(max(json_extract(CASE WHEN json_valid(record) THEN record END, '$.epoch')), 0) FROM start)`
+const currentEpoch = `(SELECT coalesce(max(json_extract(CASE WHEN json_valid(record) THEN record END, '$.epoch')), 0)
+	FROM start)`
 
 // checkEpoch returns ErrStaleEpoch if the origin is of a later epoch.
 func checkEpoch(tx *transaction, epoch int) error {

@@ -95,8 +95,8 @@ func TestTakenAway(t *testing.T) {
 	}
 }
 
-// A commit after the loss is not confirmed, even if no heartbeat has noticed the
-// loss yet; and the file that has taken the place is left alone.
+// A commit after the loss is not confirmed, even if no heartbeat has noticed
+// the loss yet; and the file that has taken the place is left alone.
 func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -104,9 +104,9 @@ func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 				path := inFolder(t)
 				store := openWith(t, sqlite.Config{Path: path, LeaseTTL: time.Hour}) // the next heartbeat is far away
 				term := elect(t, store, shardA)
-				must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+				must(t, term.Commit(t.Context(), queue("1")))
 				loss.take(t, path)
-				err := term.Commit(t.Context(), gerritstream.Commit{Position: position("2")})
+				err := term.Commit(t.Context(), queue("2"))
 				if !errors.Is(err, gerritstream.ErrStoreGone) || errors.Is(err, gerritstream.ErrRetryLater) {
 					t.Errorf("the commit returned %v", err)
 				}
@@ -120,8 +120,8 @@ func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 	}
 }
 
-// A store named by a link is kept where the link leads, and notices when the link
-// is changed.
+// A store named by a link is kept where the link leads, and notices when the
+// link is changed.
 func TestLinkToTheFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := inFolder(t)
@@ -130,15 +130,15 @@ func TestLinkToTheFile(t *testing.T) {
 		must(t, os.Symlink(path, link))
 		store := openWith(t, sqlite.Config{Path: link})
 		term := elect(t, store, shardA)
-		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+		must(t, term.Commit(t.Context(), queue("1")))
 		wait(t, time.Minute)
-		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2")}))
+		must(t, term.Commit(t.Context(), queue("2")))
 
 		other := filepath.Join(t.TempDir(), "other.db")
 		makeStore(t, other)
 		must(t, os.Remove(link))
 		must(t, os.Symlink(other, link))
-		err := term.Commit(t.Context(), gerritstream.Commit{Position: position("3")})
+		err := term.Commit(t.Context(), queue("3"))
 		if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), "link.db was replaced") {
 			t.Errorf("commit through a link that leads elsewhere returned %v", err)
 		}
@@ -191,7 +191,7 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	if mode, err := store.Pragma("journal_mode"); err != nil || mode != "wal" {
 		t.Errorf("journal mode %q, %v", mode, err)
 	}
-	must(t, elect(t, store, shardA).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+	must(t, elect(t, store, shardA).Commit(t.Context(), queue("1")))
 	must(t, store.Close(t.Context()))
 
 	execIn(t, path, `PRAGMA journal_mode = DELETE`)
@@ -201,8 +201,8 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	}
 }
 
-// A missing folder is made, and logged. One above it is not made: it may be where
-// a volume is to be mounted. Nor is the target of a link.
+// A missing folder is made, and logged. One above it is not made: it may be
+// where a volume is to be mounted. Nor is the target of a link.
 func TestMissingFolders(t *testing.T) {
 	folder := t.TempDir()
 	var log recorder

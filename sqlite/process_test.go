@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 // childTTL is short, but longer than a busy machine pauses a process.
 const childTTL = 2 * time.Second
 
-// child leads whenever it can, commits one record after the other, and prints its
-// terms, until its input ends.
+// child leads whenever it can, commits one record after the other, and prints
+// its terms, until its input ends.
 func child(path string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -85,7 +85,7 @@ func lead(ctx context.Context, store *sqlite.Store) error {
 		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
 		e := entry(shardA, seq, 100)
 		e.ID = gerritstream.NewEventID(gerritstream.Stream{}, shardA, seq, int(term.Number()))
-		err = term.Commit(ctx, gerritstream.Commit{Position: position(seq), Entries: []gerritstream.Entry{e}})
+		err = term.Commit(ctx, queue(seq, e))
 	}
 	fmt.Println("ended", term.Number(), err)
 	if !errors.Is(err, gerritstream.ErrLeadershipLost) && ctx.Err() == nil {
@@ -136,8 +136,8 @@ func (f *fleet) add() {
 	})
 }
 
-// next waits until a child prints a line with a word, unless one has already, and
-// returns the line.
+// next waits until a child prints a line with a word, unless one has already,
+// and returns the line.
 func (f *fleet) next(word string, match func(line) bool) line {
 	f.t.Helper()
 	for _, l := range f.passed {
@@ -192,7 +192,8 @@ func (f *fleet) dismiss(pid int) {
 
 // Processes of one host share the file. Whatever happens to a leader (killed,
 // stopped and continued, dismissed), another takes over; a stopped one that
-// continues commits nothing; and in the end each record is stored once, in order.
+// continues commits nothing; and in the end each record is stored once, in
+// order.
 func TestProcesses(t *testing.T) {
 	f := &fleet{
 		t: t, path: filepath.Join(t.TempDir(), "store.db"), lines: make(chan line, 1000),
@@ -240,9 +241,9 @@ func (f *fleet) stopAndContinue(leader line) line {
 	return next
 }
 
-// stop stops a child at a moment at which it does not hold the file's write lock:
-// with SQLite, a process that is frozen with the lock blocks everybody until it
-// continues or dies.
+// stop stops a child at a moment at which it does not hold the file's write
+// lock: with SQLite, a process that is frozen with the lock blocks everybody
+// until it continues or dies.
 func (f *fleet) stop(pid int) {
 	f.t.Helper()
 	db, err := sql.Open("sqlite", f.path+"?_pragma=busy_timeout(100)")

@@ -26,8 +26,13 @@ func TestPagesOfAReaderAreBounded(t *testing.T) {
 	const size = 1 << 20
 	for i := range 12 {
 		seq := gerritstream.SequenceNumber(fmt.Sprint(i + 1))
-		e := gerritstream.Entry{ID: gerritstream.EventID{byte(i)}, Shard: "shard", Seq: seq, Payload: bytes.Repeat([]byte("x"), size)}
-		if err := term.Commit(t.Context(), gerritstream.Commit{Position: gerritstream.Position{After: seq}, Entries: []gerritstream.Entry{e}}); err != nil {
+		err := term.Commit(t.Context(), gerritstream.Commit{
+			Position: gerritstream.Position{After: seq},
+			Entries: []gerritstream.Entry{
+				{ID: gerritstream.EventID{byte(i)}, Shard: "shard", Seq: seq, Payload: bytes.Repeat([]byte("x"), size)},
+			},
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,8 +81,11 @@ func TestReaderOfAnOlderVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := gerritstream.Entry{ID: gerritstream.EventID{1}, Shard: "shard", Seq: "1", Event: gerritstream.Event{Attributes: map[string]string{"a": "b"}}}
-	err = term.Commit(t.Context(), gerritstream.Commit{Position: gerritstream.Position{After: "1"}, Entries: []gerritstream.Entry{e}})
+	e := gerritstream.Entry{ID: gerritstream.EventID{1}, Shard: "shard", Seq: "1"}
+	e.Event.Attributes = map[string]string{"a": "b"}
+	err = term.Commit(t.Context(), gerritstream.Commit{
+		Position: gerritstream.Position{After: "1"}, Entries: []gerritstream.Entry{e},
+	})
 	if err = errors.Join(err, store.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}

@@ -138,8 +138,8 @@ const expired = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY
 
 // The ways to write counters.
 const (
-	addToCounter = `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value`
 	setCounter   = `INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value`
+	addToCounter = setCounter + ` + value`
 )
 
 // removeBatch removes some of the events held from before a time, and counts
@@ -147,7 +147,8 @@ const (
 // events count as unread in the file, and not in the result.
 func removeBatch(tx *transaction, before, now int64) (n, unread int64, err error) {
 	var consumers bool
-	_, err = get(context.Background(), tx, []any{&unread, &consumers}, `SELECT count(*), EXISTS (SELECT 1 FROM consumers)
+	_, err = get(context.Background(), tx, []any{&unread, &consumers},
+		`SELECT count(*), EXISTS (SELECT 1 FROM consumers)
 		FROM (`+expired+`) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`, before, sweepBatch)
 	if err != nil {
 		return 0, 0, err

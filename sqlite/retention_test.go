@@ -59,8 +59,8 @@ func (w *sweeping) expect(queue, expired int64) gerritstream.Inspection {
 	return in
 }
 
-// Events are removed when they expire, not before, and are counted. Dead letters
-// stay.
+// Events are removed when they expire, not before, and are counted. Dead
+// letters stay.
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -83,8 +83,8 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// A local clock that is wrong, or was when an event was queued, removes nothing,
-// neither when it is corrected nor when it goes wrong.
+// A local clock that is wrong, or was when an event was queued, removes
+// nothing, neither when it is corrected nor when it goes wrong.
 func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	const day = 24 * time.Hour
 	for name, off := range map[string]time.Duration{"late": -10 * day, "early": 10 * day, "two hours early": 2 * time.Hour} {
@@ -115,9 +115,9 @@ func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	}
 }
 
-// Retention counts from an event's arrival or its queueing, whichever is later: a
-// backlog is kept as long as new events are, and a process with a wrong clock does
-// not shorten that.
+// Retention counts from an event's arrival or its queueing, whichever is later:
+// a backlog is kept as long as new events are, and a process with a wrong clock
+// does not shorten that.
 func TestRetentionCountsFromTheLaterOfArrivalAndQueueing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
@@ -166,7 +166,8 @@ func TestExpiredUnread(t *testing.T) {
 		w.commit(10)
 		wait(t, 70*time.Minute)
 		if in := w.expect(0, 30); in.ExpiredUnread != 13 || !in.ExpiredUnreadAt.Equal(last) {
-			t.Errorf("%d unread, want 13; the last that a consumer missed at %v, want %v", in.ExpiredUnread, in.ExpiredUnreadAt, last)
+			t.Errorf("%d unread, want 13; the last that a consumer missed at %v, want %v",
+				in.ExpiredUnread, in.ExpiredUnreadAt, last)
 		}
 		if n := strings.Count(w.log.String(), "removed unread events"); n != 1 {
 			t.Errorf("logged %d times that events went unread", n)
@@ -196,13 +197,13 @@ func TestNumbersAreNotReused(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
 	term := elect(t, store, shardA)
-	must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("1"), Entries: []gerritstream.Entry{entry(shardA, "1", 1)}}))
+	must(t, term.Commit(t.Context(), queue("1", entry(shardA, "1", 1))))
 	n, err := store.RemoveExpired(time.Now().Add(time.Hour))
 	must(t, err)
 	if n != 1 {
 		t.Errorf("%d removed, want 1", n)
 	}
-	must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), Entries: []gerritstream.Entry{entry(shardA, "2", 1)}}))
+	must(t, term.Commit(t.Context(), queue("2", entry(shardA, "2", 1))))
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
 	must(t, err)
 	defer reader.Close(t.Context())

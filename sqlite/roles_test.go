@@ -41,8 +41,8 @@ func asAnother(t *testing.T, role, path string) {
 	ends(t, cmd)
 }
 
-// play returns a call of the test binary in a role. It calls a copy, since other
-// users may not reach the original.
+// play returns a call of the test binary in a role. It calls a copy, since
+// other users may not reach the original.
 func play(t *testing.T, role, path string) *exec.Cmd {
 	t.Helper()
 	binary, err := os.ReadFile(os.Args[0])

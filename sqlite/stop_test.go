@@ -27,8 +27,8 @@ func (s *shared) lock() {
 	})
 }
 
-// Another program's lock delays a stop for no longer than its contexts allow, and
-// is not an error.
+// Another program's lock delays a stop for no longer than its contexts allow,
+// and is not an error.
 func TestStopUnderALock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
@@ -84,7 +84,7 @@ func TestALockHoldsUpAllJobsAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for _, term := range terms {
 			all.Go(func() {
-				err := term.Commit(t.Context(), gerritstream.Commit{Position: position("1")})
+				err := term.Commit(t.Context(), queue("1"))
 				if !errors.Is(err, gerritstream.ErrRetryLater) {
 					t.Errorf("commit to a locked file returned %v", err)
 				}

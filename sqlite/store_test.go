@@ -143,7 +143,7 @@ func TestModes(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "folder")
 	path := filepath.Join(folder, "odd name ? % #.db")
 	store := openWith(t, sqlite.Config{Path: path})
-	must(t, elect(t, store, shardA).Commit(t.Context(), gerritstream.Commit{Position: position("1")}))
+	must(t, elect(t, store, shardA).Commit(t.Context(), queue("1")))
 	for p, want := range map[string]os.FileMode{
 		folder: 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
 	} {
@@ -158,7 +158,8 @@ func TestWideModeIsWarnedAbout(t *testing.T) {
 	makeStore(t, path)
 	must(t, os.Chmod(path, 0o644)) //nolint:gosec // to be warned about
 	var log bytes.Buffer
-	openWith(t, sqlite.Config{Path: path, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	warnings := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	openWith(t, sqlite.Config{Path: path, Logger: warnings})
 	if got := log.String(); !strings.Contains(got, "other users have access") || !strings.Contains(got, path) {
 		t.Errorf("the log says %q", got)
 	}
@@ -188,8 +189,8 @@ func TestConfigFaultsAllAtOnce(t *testing.T) {
 	}
 }
 
-// A commit that returned nil is on the disk. These settings promise that; a test
-// that kills processes cannot show it.
+// A commit that returned nil is on the disk. These settings promise that; a
+// test that kills processes cannot show it.
 func TestDurable(t *testing.T) {
 	store := openWith(t, sqlite.Config{Path: filepath.Join(t.TempDir(), "store.db")})
 	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "page_size": "8192"} {

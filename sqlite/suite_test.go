@@ -95,8 +95,8 @@ func (s *shared) open() *sqlite.Store {
 	return store
 }
 
-// operator opens an operator whose writes suffer the faults that were asked for.
-// The caller closes it.
+// operator opens an operator whose writes suffer the faults that were asked
+// for. The caller closes it.
 func (s *shared) operator() *sqlite.Operator {
 	s.t.Helper()
 	o, err := sqlite.OpenOperator(s.t.Context(), s.path)

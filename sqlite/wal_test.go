@@ -34,9 +34,9 @@ func walSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// A reader that stays keeps the log from being moved into the database. The store
-// shows since when, and the log is cut back once the reader has gone: by the next
-// commits or, without any, by a look at it.
+// A reader that stays keeps the log from being moved into the database. The
+// store shows since when, and the log is cut back once the reader has gone: by
+// the next commits or, without any, by a look at it.
 func TestLogIsBounded(t *testing.T) {
 	for name, idle := range map[string]bool{"by commits": false, "by a look": true} {
 		t.Run(name, func(t *testing.T) {
