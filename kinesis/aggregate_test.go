@@ -13,7 +13,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// unpackAll returns what is in an aggregate; nil if it is none or not sound.
+// unpackAll returns the records of an aggregate; nil if it is none or invalid.
 func unpackAll(data []byte) (all []string) {
 	for _, pair := range unpackPairs(data) {
 		_, record, _ := strings.Cut(pair, "=")
@@ -22,8 +22,8 @@ func unpackAll(data []byte) (all []string) {
 	return all
 }
 
-// unpackPairs returns what is in an aggregate as key=data, as the page does it;
-// keys hold no "=".
+// unpackPairs returns the records of an aggregate as key=data, unpacked as for
+// a page; it removes "=" from keys.
 func unpackPairs(data []byte) (all []string) {
 	n := countAggregate(data)
 	if n <= 0 {
@@ -48,7 +48,7 @@ func seal(message []byte) []byte {
 	return append(append(bytes.Clone(aggregateMagic), message...), sum[:]...)
 }
 
-func TestAggregateIsTakenApart(t *testing.T) {
+func TestAggregateIsUnpacked(t *testing.T) {
 	data := kinesistest.Aggregate(
 		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")},
 		kinesistest.UserRecord{PartitionKey: "b", ExplicitHashKey: "7", Data: nil},
@@ -67,7 +67,7 @@ func TestRecordWithoutTheMagicIsPlain(t *testing.T) {
 	}
 }
 
-func TestUnsoundAggregateIsBad(t *testing.T) {
+func TestInvalidAggregateIsBad(t *testing.T) {
 	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")})
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-1] ^= 1
@@ -93,8 +93,8 @@ func TestUnsoundAggregateIsBad(t *testing.T) {
 	}
 }
 
-// FuzzAggregate: whatever the bytes, counting agrees with unpacking, and
-// neither takes more than is there.
+// FuzzAggregate: for any bytes, counting agrees with unpacking, and neither
+// reads past the end.
 func FuzzAggregate(f *testing.F) {
 	f.Add([]byte{}, true)
 	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")}, kinesistest.UserRecord{PartitionKey: "b"})
@@ -121,8 +121,8 @@ func FuzzAggregate(f *testing.F) {
 	})
 }
 
-// TestKeysOfAnAggregate: an index beyond the table, a table behind the records
-// and one of more keys than are looked up.
+// TestKeysOfAnAggregate: an index past the table, a table after the records,
+// and a table of too many keys.
 func TestKeysOfAnAggregate(t *testing.T) {
 	key := func(k string) []byte {
 		return protowire.AppendString(protowire.AppendTag(nil, keysField, protowire.BytesType), k)

@@ -35,8 +35,8 @@ func benchBody() []byte {
 	return b.Bytes()
 }
 
-// BenchmarkPage is what this package does with a reply: reading it, decoding
-// it, making Records of it.
+// BenchmarkPage measures what this package does with a reply: reading it,
+// decoding it, making Records of it.
 func BenchmarkPage(b *testing.B) {
 	body := benchBody()
 	b.SetBytes(int64(len(body)))
@@ -80,8 +80,8 @@ func benchClient(body []byte) *awskinesis.Client {
 	})
 }
 
-// BenchmarkRequest is a whole GetRecords through the SDK with this package's
-// decoding; BenchmarkSDK is the SDK alone.
+// BenchmarkRequest measures a whole GetRecords through the SDK with this
+// package's decoding; BenchmarkSDK measures the SDK alone.
 func BenchmarkRequest(b *testing.B) {
 	body := benchBody()
 	s, err := New(b.Context(), Config{Stream: "s", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: constant{body}})
@@ -101,7 +101,7 @@ func BenchmarkRequest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := p.yield(b.Context(), func(batch gerritstream.Page, _ error) bool { batch.Done(); return true }); err != nil {
+		if _, err := p.yield(b.Context(), func(page gerritstream.Page, _ error) bool { page.Done(); return true }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -33,8 +33,8 @@ func withBudget(b *Budget) func(*Config) {
 	return func(c *Config) { c.Budget = b }
 }
 
-// The worst case is reserved before the service is asked for anything: when
-// less is free, nothing is asked.
+// The worst case is reserved before the first request: if less is free, no
+// request is made.
 func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
 	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
@@ -53,23 +53,23 @@ func TestRoomIsReservedBeforeAnythingIsAskedFor(t *testing.T) {
 		others.Release()
 		pairs := <-done
 		wantData(t, pairs, "a")
-		// The iterator was sought when there was room, not an hour earlier.
+		// The iterator was sought once there was room, not an hour earlier.
 		if n := len(w.sent("GetShardIterator")); n != 1 {
 			t.Errorf("%d iterators were asked for", n)
 		}
 	})
 }
 
-// What a page does not need is free as soon as it is there, and the rest when
-// it is done: not earlier.
+// What a page does not need is free as soon as the page has come, and the rest
+// when it is done.
 func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 	const total = 4 * PageReserve
 	budget := NewBudget(total)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put(strings.Repeat("x", 1_000_000))
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
-			if err != nil || len(batch.Records) != 1 {
-				t.Fatalf("got %+v, %v", batch, err)
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+			if err != nil || len(page.Records) != 1 {
+				t.Fatalf("got %+v, %v", page, err)
 			}
 			const body = 1_333_336 // in base64
 			if !free(budget, total-body-10_000) {
@@ -82,7 +82,7 @@ func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 			if free(budget, total-body) {
 				t.Error("the page's room was given back before it is done")
 			}
-			batch.Done()
+			page.Done()
 			if !free(budget, total) {
 				t.Error("the page's room was not given back when it was done")
 			}
@@ -95,9 +95,9 @@ func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 func TestEmptyPageHoldsNothing(t *testing.T) {
 	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
-			if err != nil || batch.Done != nil {
-				t.Fatalf("got %+v, %v", batch, err)
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+			if err != nil || page.Done != nil {
+				t.Fatalf("got %+v, %v", page, err)
 			}
 			if !free(budget, PageReserve) {
 				t.Error("an empty page holds room")
@@ -107,7 +107,7 @@ func TestEmptyPageHoldsNothing(t *testing.T) {
 	})
 }
 
-// Nothing is held between reads, nor while trouble is waited out.
+// Nothing is held between reads, nor during the pause after trouble.
 func TestNothingIsHeldWhileWaiting(t *testing.T) {
 	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
@@ -134,12 +134,12 @@ func TestStoppedReadingLeavesOnlyWhatIsOut(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("a")
 		var held []func()
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if batch.Done != nil {
-				held = append(held, batch.Done)
+			if page.Done != nil {
+				held = append(held, page.Done)
 				w.put("b")
 			}
 			if len(held) == 2 {
@@ -157,18 +157,18 @@ func TestStoppedReadingLeavesOnlyWhatIsOut(t *testing.T) {
 	})
 }
 
-// ahead ranges over a Read in a goroutine of its own and hands on, as the loop
-// does: one page is handled, and one is waiting.
+// ahead ranges over a Read in a goroutine of its own and passes pages on like
+// the consumer: one page is handled, and one is waiting.
 func ahead(ctx context.Context, src *Source, shard gerritstream.ShardID) <-chan pair {
 	ch := make(chan pair)
 	go func() {
 		defer close(ch)
-		for batch, err := range src.Read(ctx, shard, trimHorizon()) {
+		for page, err := range src.Read(ctx, shard, trimHorizon()) {
 			select {
-			case ch <- pair{Page: batch, err: err}:
+			case ch <- pair{Page: page, err: err}:
 			case <-ctx.Done():
-				if batch.Done != nil {
-					batch.Done()
+				if page.Done != nil {
+					page.Done()
 				}
 				return
 			}
@@ -177,9 +177,9 @@ func ahead(ctx context.Context, src *Source, shard gerritstream.ShardID) <-chan 
 	return ch
 }
 
-// Sixty-four shards, each read one page ahead of a slow consumer, in the room
-// for a single page, and less: all get on. One of them has aggregates that make
-// several batches of a page, of which each waits for the one before.
+// Sixty-four shards, each read one page ahead of a slow consumer, share room
+// for a single page or less: all make progress. One of them has aggregates that
+// expand a page to several parts, each of which waits for the one before.
 func TestManyShardsOnTheLeastBudgetDoNotDeadlock(t *testing.T) {
 	const shards, rounds = 64, 5
 	for _, size := range []int64{1, PageReserve, PageReserve + PageReserve/2} {
@@ -259,10 +259,9 @@ func (w *world) drainSlowly(ctx context.Context, shard string, want []string) {
 	}
 }
 
-// Where room is scarce for longer than an iterator lives, a reading waits, and
-// then goes on: it does not come back for ever with an iterator that has
-// expired.
-func TestRoomThatIsScarceForLongDoesNotStarveAReading(t *testing.T) {
+// While room is scarce for longer than an iterator lives, a reading waits, and
+// then goes on. It does not come back for ever with an expired iterator.
+func TestScarceRoomDoesNotStarveAReading(t *testing.T) {
 	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
 		w.put("a")
@@ -298,7 +297,7 @@ func TestRoomThatIsScarceForLongDoesNotStarveAReading(t *testing.T) {
 	})
 }
 
-// A page's bytes stay as they are until it is done, whatever is read meanwhile.
+// A page's bytes do not change until it is done, whatever is read meanwhile.
 func TestBytesStayUntilDone(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
 		type held struct {
@@ -315,15 +314,15 @@ func TestBytesStayUntilDone(t *testing.T) {
 			w.put(string(packed))
 		}
 		put(0)
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if batch.Done == nil {
+			if page.Done == nil {
 				continue
 			}
-			h := held{records: batch.Records, done: batch.Done}
-			for _, r := range batch.Records {
+			h := held{records: page.Records, done: page.Done}
+			for _, r := range page.Records {
 				h.copies, h.seqs = append(h.copies, bytes.Clone(r.Data)), append(h.seqs, strings.Clone(string(r.Seq)))
 			}
 			out = append(out, h)
@@ -346,23 +345,23 @@ func TestBytesStayUntilDone(t *testing.T) {
 	})
 }
 
-// Data cannot be appended to into the record behind it.
+// Appending to a record's data does not write into the next record.
 func TestRecordsDoNotReachIntoEachOther(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a", string(kinesistest.Aggregate(kinesistest.UserRecord{Data: []byte("b")}, kinesistest.UserRecord{Data: []byte("c")})), "d")
-		for batch := range w.src.Read(t.Context(), shard0, trimHorizon()) {
-			for _, r := range batch.Records {
+		for page := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+			for _, r := range page.Records {
 				if cap(r.Data) != len(r.Data) {
 					t.Errorf("%q has room for %d more bytes", r.Data, cap(r.Data)-len(r.Data))
 				}
 			}
-			batch.Done()
+			page.Done()
 			break
 		}
 	})
 }
 
-// chunked gives bytes piece by piece, without saying how many there are.
+// chunked yields bytes in pieces, without telling how many there are.
 type chunked struct{ left int }
 
 func (c *chunked) Read(p []byte) (int, error) {
@@ -374,7 +373,7 @@ func (c *chunked) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A reply of unknown length is read up to the most there is room for, counting
+// A reply of unknown length is read up to the room there is at most, including
 // the buffers that it outgrows.
 func TestReplyOfUnknownLengthStaysWithinTheRoom(t *testing.T) {
 	for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 5 << 20, maxUnknownBody - 1} {

@@ -33,8 +33,8 @@ const credentialsWait = 20 * time.Second
 
 const role = "arn:aws:iam::123456789012:role/reader"
 
-// waits are all the places where a reading waits, each with what brings it
-// there within a second.
+// waits are all places where a reading waits, each with a change that makes it
+// wait there within a second.
 var waits = map[string]struct {
 	change  func(*Config)
 	prepare func(*world)
@@ -52,7 +52,7 @@ var waits = map[string]struct {
 	"after being throttled": {nil, func(w *world) { w.fail("GetRecords", 0, "ProvisionedThroughputExceededException", "", 0) }},
 	"after a failure":       {nil, func(w *world) { w.fail("GetRecords", 0, "InternalFailure", "", 500) }},
 	"after a failed seek":   {nil, func(w *world) { w.fail("GetShardIterator", 0, "AccessDeniedException", "", 0) }},
-	"for a batch to be done": {nil, func(w *world) {
+	"for a page to be done": {nil, func(w *world) {
 		w.put(aggregateOf(make([]string, maxRecords+1)...))
 	}},
 	"for credentials": {func(c *Config) {
@@ -60,14 +60,14 @@ var waits = map[string]struct {
 	}, func(*world) {}},
 }
 
-// delay makes the requests of an operation hang.
+// delay makes an operation's requests hang.
 func (w *world) delay(operation string) {
 	w.srv.On(kinesistest.Hook{Operation: operation, Do: kinesistest.Delay(time.Hour)})
 }
 
-// A reading ends at once when its context does, wherever it waits; the
-// context's error is its last pair, and nothing stays behind: no goroutine (the
-// bubble and goleak look), no room.
+// A reading ends at once when its context does, wherever it waits. The
+// context's error is its last pair, and nothing is left: no goroutine (the
+// bubble and goleak check), no room.
 func TestReadingEndsAtOnceWhereverItWaits(t *testing.T) {
 	for name, c := range waits {
 		t.Run(name, func(t *testing.T) {
@@ -80,12 +80,12 @@ func TestReadingEndsAtOnceWhereverItWaits(t *testing.T) {
 				var held []func()
 				var last error
 				ended := false
-				for batch, err := range w.src.Read(ctx, shard0, trimHorizon()) {
+				for page, err := range w.src.Read(ctx, shard0, trimHorizon()) {
 					if ended {
 						t.Errorf("a pair came after the last one: %v", err)
 					}
-					if batch.Done != nil {
-						held = append(held, batch.Done)
+					if page.Done != nil {
+						held = append(held, page.Done)
 					}
 					last, ended = err, errors.Is(err, context.Canceled)
 				}
@@ -116,10 +116,10 @@ func TestConsumerMayStopAtAnyPair(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, kinesistest.Options{}, 1, c.change, func(t *testing.T, w *world) {
 				c.prepare(w)
-				for batch := range w.src.Read(t.Context(), shard0, trimHorizon()) {
-					if batch.Done != nil {
+				for page := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+					if page.Done != nil {
 						defer w.wantFree()
-						defer batch.Done()
+						defer page.Done()
 					}
 					break
 				}
@@ -129,7 +129,7 @@ func TestConsumerMayStopAtAnyPair(t *testing.T) {
 	}
 }
 
-func TestReadingOfAnEndedContextAsksNothing(t *testing.T) {
+func TestReadingOfAnEndedContextMakesNoRequest(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// withoutKeys takes the keys out of the environment that other tests find
-// there, and lets the SDK find files in a folder of the test's own.
+// withoutKeys removes the keys that inBubble puts into the environment, and
+// points the SDK to files in a folder of the test's own.
 func withoutKeys(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -23,8 +23,7 @@ func withoutKeys(t *testing.T) (dir string) {
 	return dir
 }
 
-// inFiles is inBubble for a Source that finds its key in the shared files,
-// which the SDK reads.
+// inFiles is inBubble for a Source whose key the SDK finds in the shared files.
 func inFiles(t *testing.T, change func(*Config), test func(*testing.T, *world)) {
 	t.Helper()
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
@@ -71,7 +70,7 @@ func TestSharedFilesAreReadAgain(t *testing.T) {
 	}
 }
 
-// They are read again at once when the key is refused.
+// They are read again at once if the key is refused.
 func TestSharedFilesAreReadAgainWhenTheKeyIsRefused(t *testing.T) {
 	dir := withoutKeys(t)
 	write(t, dir, "credentials", credentialsFile("ID1"))
@@ -85,8 +84,8 @@ func TestSharedFilesAreReadAgainWhenTheKeyIsRefused(t *testing.T) {
 	})
 }
 
-// A file that is just being written takes nothing away; a key that was taken
-// out of it and is refused is not used any more.
+// A file in the middle of being written takes no key away. A key that was
+// removed from the file and is refused is not used again.
 func TestSharedFilesThatGiveNoKey(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "broken": "[default\naws_access"} {
 		t.Run(name, func(t *testing.T) {
@@ -114,8 +113,7 @@ func TestSharedFilesThatGiveNoKey(t *testing.T) {
 	}
 }
 
-// A role of a profile is assumed with the profile's key as it is by then, and
-// once for an hour.
+// A profile's role is assumed with the profile's current key, once an hour.
 func TestRoleOfAProfileIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	dir := withoutKeys(t)
 	write(t, dir, "config", "[default]\nrole_arn = "+role+"\nsource_profile = other\n")
@@ -136,8 +134,8 @@ func TestRoleOfAProfileIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	})
 }
 
-// The token of a web identity is read again when what it gave is refused, and
-// when that ends.
+// The token of a web identity is read again when its credentials are refused,
+// and when they end.
 func TestTokenOfAWebIdentityIsReadAgain(t *testing.T) {
 	dir := withoutKeys(t)
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, dir, "token", "WEB1"))
@@ -162,9 +160,9 @@ func TestTokenOfAWebIdentityIsReadAgain(t *testing.T) {
 	})
 }
 
-// The role's own service says when its credentials end, by a clock that need
-// not agree with the local one.
-func TestRoleIsAssumedOncePerHourWhateverTheClocksSay(t *testing.T) {
+// The token service gives the end of credentials by its own clock, which may
+// differ from the local one.
+func TestRoleIsAssumedOncePerHourWhateverTheClocks(t *testing.T) {
 	for _, ahead := range []time.Duration{-11 * time.Minute, -3 * time.Hour, 11 * time.Minute, 3 * time.Hour} {
 		tokens := tokenService{clock: ahead}
 		inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
@@ -182,8 +180,7 @@ func TestRoleIsAssumedOncePerHourWhateverTheClocksSay(t *testing.T) {
 }
 
 // Credentials that seem to have expired, by a local clock that is ahead, are
-// not asked for before every request. Those that were refused are asked for at
-// once.
+// not asked for before every request. Refused ones are asked for at once.
 func TestCredentialsThatSeemToHaveExpiredAreAskedForOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0

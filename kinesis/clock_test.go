@@ -13,7 +13,7 @@ import (
 
 // All times are the service's, and not later than when a request began, however
 // wrong the local clock is and however long the request took.
-func TestTimesAreTheServicesWhateverTheLocalClockSays(t *testing.T) {
+func TestTimesAreTheServicesWhateverTheLocalClock(t *testing.T) {
 	for _, wrong := range []time.Duration{0, -72 * time.Hour, -10 * time.Second, 10 * time.Second, 72 * time.Hour} {
 		for _, took := range []time.Duration{0, 700 * time.Millisecond, 7 * time.Second} {
 			t.Run(wrong.String()+" wrong, "+took.String()+" long", func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestTimesAreTheServicesWhateverTheLocalClockSays(t *testing.T) {
 }
 
 // wantTime fails unless now is before the moment at which the request began by
-// the service's clock, and by no more than it has to.
+// the service's clock, and no earlier than necessary.
 func (w *world) wantTime(what string, now, began time.Time, took time.Duration) {
 	w.t.Helper()
 	if now.After(began) || now.Before(began.Add(-took-2*time.Second)) || now.Location() != time.UTC {
@@ -62,8 +62,7 @@ func wantSkew(t *testing.T, w *world, wrong, took time.Duration) {
 	}
 }
 
-// Where to begin is never taken from the local clock: a wrong one does not move
-// it.
+// A wrong local clock does not change where a seek begins.
 func TestExpiredIteratorIsSoughtByTheServicesTime(t *testing.T) {
 	for _, wrong := range []time.Duration{-5 * time.Hour, 5 * time.Hour} {
 		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
@@ -98,8 +97,8 @@ func dataPairs(pairs []pair) (out []pair) {
 	return out
 }
 
-// A signature with a wrong time is refused. The right time is learnt from the
-// refusal.
+// A signature with a wrong time is refused. The SDK learns the right time from
+// the refusal.
 func TestSignaturesAreRightThoughTheLocalClockIsWrong(t *testing.T) {
 	for _, wrong := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
@@ -134,7 +133,7 @@ func (w *world) checkSignatureTime(next kinesistest.Handler) kinesistest.Handler
 	}
 }
 
-// dateless is a service that does not tell the time.
+// dateless is a service whose replies have no Date.
 type dateless struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -146,8 +145,7 @@ func (d *dateless) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A reply that does not tell the time is not used: the local clock does not
-// stand in.
+// A reply without a Date is not used: the local clock does not replace it.
 func TestReplyWithoutADateIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Transport = &dateless{c.Transport} }, func(t *testing.T, w *world) {
 		w.put("a")

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// faultsOf returns what is wrong with a Config, by field.
+// faultsOf returns the mistakes in a Config, by field.
 func faultsOf(c *Config) map[string]string {
 	out := map[string]string{}
-	joined, ok := c.Validate().(interface{ Unwrap() []error }) //nolint:errorlint // what is joined is taken apart
+	joined, ok := c.Validate().(interface{ Unwrap() []error }) //nolint:errorlint // splits what is joined
 	if !ok {
 		return out
 	}
@@ -28,7 +28,7 @@ func keyed(c Credentials) Config { return Config{Stream: "s", Region: "r", Crede
 
 const testARN = "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit"
 
-func TestConfigsThatAreSound(t *testing.T) {
+func TestValidConfigs(t *testing.T) {
 	for name, c := range map[string]Config{
 		"a name":              {Stream: "gerrit"},
 		"an ARN":              {Stream: testARN},
@@ -90,13 +90,13 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	got := faultsOf(&c)
 	for _, field := range []string{"Stream", "Region", "Endpoint", "Credentials.SecretKeyFile", "Credentials.RoleARN"} {
 		if got[field] == "" {
-			t.Errorf("nothing is said about %s: %q", field, got)
+			t.Errorf("no fault of %s: %q", field, got)
 		}
 	}
 }
 
-// Half a key in the environment would be passed over by the SDK, which would
-// then complain about another place.
+// The SDK would ignore half a key in the environment, and then complain about
+// another place.
 func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
 	for _, c := range []struct{ set, lacks string }{
 		{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY is not"}, {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID is not"},
@@ -118,7 +118,7 @@ func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
 	}
 }
 
-func TestMissingRegionSaysWhereItWasLookedFor(t *testing.T) {
+func TestMissingRegionNamesThePlacesSearched(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "")
 	t.Setenv("AWS_CONFIG_FILE", "/nonexistent/config")
 	_, err := New(t.Context(), Config{Stream: "gerrit"})
@@ -170,7 +170,7 @@ func TestRegionIsFoundInEveryPlace(t *testing.T) {
 	}
 }
 
-// What is wrong with the shared files is one line, without their content.
+// The error about a shared file is one line, without the file's content.
 func TestUnusableSharedFileIsAFault(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "nobody")
 	_, err := New(t.Context(), Config{Stream: "s", Region: "eu-west-1"})
@@ -179,8 +179,7 @@ func TestUnusableSharedFileIsAFault(t *testing.T) {
 	}
 }
 
-// Each of the endpoint's places is used: what is configured before what the
-// environment says.
+// Each place for the endpoint is used: the Config before the environment.
 func TestEndpointIsFoundInEveryPlace(t *testing.T) {
 	for _, c := range []struct{ configured, service, all, want string }{
 		{"http://a.test", "http://b.test", "http://c.test", "a.test"},
@@ -206,7 +205,7 @@ func TestEndpointIsFoundInEveryPlace(t *testing.T) {
 	}
 }
 
-// A password in an endpoint of the environment is refused without being shown.
+// A password in an endpoint of the environment is refused and not shown.
 func TestUserInAnEndpointOfTheEnvironmentIsAFault(t *testing.T) {
 	for _, variable := range []string{"AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"} {
 		t.Run(variable, func(t *testing.T) {

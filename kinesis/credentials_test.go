@@ -23,7 +23,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// hostsSeen is a network without anybody on it.
+// hostsSeen is a network without hosts. It records those that were asked for.
 type hostsSeen struct{ seen []string }
 
 // RoundTrip implements http.RoundTripper.
@@ -47,7 +47,7 @@ func write(t *testing.T, dir, name, content string) string {
 	return path
 }
 
-// lastRequest returns the newest request of all.
+// lastRequest returns the latest request.
 func (w *world) lastRequest() request {
 	w.t.Helper()
 	w.mu.Lock()
@@ -58,8 +58,8 @@ func (w *world) lastRequest() request {
 	return w.requests[len(w.requests)-1]
 }
 
-// wantKey lists the stream, and fails unless that was done with a key and a
-// session token.
+// wantKey lists the stream, and fails unless the request was signed with a key
+// and a session token.
 func (w *world) wantKey(id, token string) {
 	w.t.Helper()
 	if _, err := w.src.List(w.t.Context()); err != nil {
@@ -76,8 +76,8 @@ func TestKeyOfTheEnvironment(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(_ *testing.T, w *world) { w.wantKey("key", "temporary") })
 }
 
-// The files are read again every five minutes: a key that was changed there is
-// used from then on.
+// The files are read again every five minutes, and a changed key is used from
+// then on.
 func TestKeyFilesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	id, secret, token := write(t, dir, "id", " ID1\n"), write(t, dir, "secret", "S1\n"), write(t, dir, "token", "T1\n")
@@ -96,7 +96,7 @@ func TestKeyFilesAreReadAgain(t *testing.T) {
 	})
 }
 
-// credentialsFile is a file in the format of the shared one.
+// credentialsFile returns a file in the format of the shared credentials file.
 func credentialsFile(id string) string {
 	return "[default]\naws_access_key_id = " + id + "\naws_secret_access_key = S\naws_session_token = T\n" +
 		"[other]\naws_access_key_id = OTHER\naws_secret_access_key = S\n[empty]\nregion = eu-west-1\n"
@@ -148,8 +148,8 @@ func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
 	}
 }
 
-// Files that hold no key are a matter of permission, in one line that names the
-// file, and nothing of what is in it.
+// Files without a usable key are a denial, in one line that names the file and
+// quotes nothing of it.
 func TestUnusableFilesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	good, empty, two := write(t, dir, "good", "HUSH"), write(t, dir, "empty", " \n"), write(t, dir, "two", "HUSH HUSH")
@@ -194,7 +194,7 @@ func wantDenied(t *testing.T, w *world, name, want string) {
 	}
 }
 
-func TestNoCredentialsSaysWhereTheyWereLookedFor(t *testing.T) {
+func TestMissingCredentialsNameThePlacesSearched(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
@@ -209,16 +209,15 @@ func TestNoCredentialsSaysWhereTheyWereLookedFor(t *testing.T) {
 	})
 }
 
-// metadata is a network on which there is nothing but an instance's metadata
-// service.
+// metadata is a network with nothing but an instance's metadata service.
 type metadata func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.
 func (m metadata) RoundTrip(r *http.Request) (*http.Response, error) { return m(r) }
 
-// An instance's metadata service that is there and does not work is passing
-// trouble, and its silence is not taken for an answer.
-func TestWhatTheMetadataServiceSaidIsReported(t *testing.T) {
+// An instance's metadata service that exists and does not work is transient
+// trouble. Its silence is not taken for an answer.
+func TestProblemOfTheMetadataServiceIsReported(t *testing.T) {
 	withoutKeys(t)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 	status := func(code int) metadata {
@@ -252,19 +251,19 @@ func TestWhatTheMetadataServiceSaidIsReported(t *testing.T) {
 	}
 }
 
-// tokenService is a token service in front of a network: it hands out keys for
-// a role, each good for as long as it is asked for, by the service's own clock.
+// tokenService is a token service before a network. It issues keys for a role,
+// each valid for as long as requested by the service's own clock.
 type tokenService struct {
 	next  http.RoundTripper
-	deny  func(form url.Values) (code, message string, status int) // nil: nobody
-	clock time.Duration                                            // how far it is ahead of the local one
+	deny  func(form url.Values) (code, message string, status int) // nil: nothing is denied
+	clock time.Duration                                            // how far ahead of the local one
 
 	mu    sync.Mutex
 	asked []url.Values // under mu
-	keys  []string     // under mu: ids that it was asked with
+	keys  []string     // under mu: ids that signed its requests
 }
 
-// tokenHost is where the token service is.
+// tokenHost is the token service's host.
 const tokenHost = "sts.us-east-1.amazonaws.com"
 
 // RoundTrip implements http.RoundTripper.
@@ -302,7 +301,7 @@ func (s *tokenService) RoundTrip(r *http.Request) (*http.Response, error) {
 	return reply, nil
 }
 
-// times is how often it was asked.
+// times returns how often the service was asked.
 func (s *tokenService) times() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -314,7 +313,7 @@ func answer(r *http.Request, status int, body string) *http.Response {
 		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r}
 }
 
-// assuming makes a test's Source assume the role through a token service.
+// assuming makes a test's Source assume the role through the token service.
 func (s *tokenService) assuming(c *Config) {
 	s.next, c.Transport = c.Transport, s
 	c.Credentials.RoleARN, c.Credentials.ExternalID = role, "outside"
@@ -331,7 +330,7 @@ func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
 		w.wantKey("ASSUMED1", "T1")
 		time.Sleep(54 * time.Minute)
 		w.wantKey("ASSUMED1", "T1")
-		time.Sleep(2 * time.Minute) // it is renewed in time, not when it has run out
+		time.Sleep(2 * time.Minute) // the credentials are renewed before they end
 		w.wantKey("ASSUMED2", "T2")
 		got, err := w.src.Describe(t.Context())
 		if want := role + ", assumed with EnvConfigCredentials"; err != nil || got.Credentials != want {
@@ -340,7 +339,7 @@ func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
 	})
 }
 
-// The role is assumed with the key of the files, as they are by then.
+// The role is assumed with the current key of the files.
 func TestRoleIsAssumedWithTheKeyOfTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	id, secret := write(t, dir, "id", "ID1"), write(t, dir, "secret", "S")
@@ -394,16 +393,16 @@ func TestKeyThatTheTokenServiceRefusesIsReadAgain(t *testing.T) {
 }
 
 func TestRoleThatMayNotBeAssumedIsDenied(t *testing.T) {
-	const said = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: sts:AssumeRole on resource: " + role
-	tokens := tokenService{deny: func(url.Values) (string, string, int) { return "AccessDenied", said, 403 }}
+	const message = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: sts:AssumeRole on resource: " + role
+	tokens := tokenService{deny: func(url.Values) (string, string, int) { return "AccessDenied", message, 403 }}
 	inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
-		wantDenied(t, w, "role", "sts:AssumeRole on "+role+": AccessDenied: "+said)
+		wantDenied(t, w, "role", "sts:AssumeRole on "+role+": AccessDenied: "+message)
 	})
 }
 
-// Trouble with the token service is passing, and no reason to give up, or to
-// end with the exit code of a missing permission.
-func TestTroubleWithTheTokenServiceIsPassing(t *testing.T) {
+// Trouble with the token service is transient: no reason to give up, or to exit
+// with the code of a missing permission.
+func TestTroubleWithTheTokenServiceIsTransient(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Config)
 		want   string
@@ -430,7 +429,7 @@ func TestTroubleWithTheTokenServiceIsPassing(t *testing.T) {
 	}
 }
 
-// unreachable is a network on which the token service is not.
+// unreachable is a network without the token service.
 type unreachable struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -441,8 +440,7 @@ func (u *unreachable) RoundTrip(r *http.Request) (*http.Response, error) {
 	return u.next.RoundTrip(r)
 }
 
-// A token service that did not answer once does not keep those waiting who come
-// later.
+// A token service that once did not answer does not keep later callers waiting.
 func TestTokenServiceThatWasSilentIsAskedAgain(t *testing.T) {
 	tokens := &tokenService{}
 	var silent *switched

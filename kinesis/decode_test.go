@@ -18,7 +18,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// decoded is a reply in a form that can be compared.
+// decoded is a reply in a comparable form.
 type decoded struct {
 	Records  []decodedRecord
 	Next     string
@@ -181,8 +181,8 @@ var replySeeds = []string{
 	`{"Records":[{"SequenceNumber":"1","Data":"","ApproximateArrivalTimestamp":1e30}]}`,
 }
 
-// FuzzReplyIsReadLikeEncodingJSON: what one accepts the other accepts, and they
-// read the same.
+// FuzzReplyIsReadLikeEncodingJSON: both decoders accept the same replies, with
+// the same result.
 func FuzzReplyIsReadLikeEncodingJSON(f *testing.F) {
 	for _, seed := range replySeeds {
 		f.Add([]byte(seed))
@@ -197,10 +197,10 @@ func FuzzReplyIsReadLikeEncodingJSON(f *testing.F) {
 			return
 		}
 		if err != nil && theirErr == nil && repeatsAKey(t, body) {
-			return // encoding/json, used like this, does not look at a value that another one follows
+			return // encoding/json, used like this, ignores a value if another one follows
 		}
 		if (err == nil) != (theirErr == nil) {
-			t.Fatalf("we say %v, encoding/json says %v", err, theirErr)
+			t.Fatalf("got %v, encoding/json %v", err, theirErr)
 		}
 		if err == nil && !equal(ours, theirs) {
 			t.Fatalf("we read\n%+v\nencoding/json reads\n%+v", ours, theirs)
@@ -251,9 +251,9 @@ func equal(a, b *decoded) bool {
 	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind && slices.Equal(a.Children, b.Children)
 }
 
-// Each byte that is not UTF-8 becomes a character of three bytes. They are not
-// written over what comes behind the key, which would be refused then, again
-// and again.
+// Each byte that is not UTF-8 becomes a character of three bytes. These are not
+// written over what follows the key: that would be refused then, again and
+// again.
 func TestKeyThatIsNoUTF8SpoilsNothing(t *testing.T) {
 	key := `\/` + strings.Repeat("\xff", 50)
 	got, err := decodeOurs([]byte(`{"Records":[{"PartitionKey":"` + key + `","SequenceNumber":"1","Data":"QQ=="},` +

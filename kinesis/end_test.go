@@ -13,7 +13,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// answered replies with a body, whatever was asked.
+// answered replies with a body to any request.
 func answered(body string) kinesistest.Action {
 	return func(kinesistest.Handler) kinesistest.Handler {
 		return func(context.Context, *kinesistest.Request) (*kinesistest.Reply, error) {
@@ -22,7 +22,7 @@ func answered(body string) kinesistest.Action {
 	}
 }
 
-// without takes members out of a reply.
+// without removes members from a reply.
 func without(members ...string) kinesistest.Action {
 	return edited(func(out map[string]any) {
 		maps.DeleteFunc(out, func(name string, _ any) bool {
@@ -41,7 +41,7 @@ func with(name string, value any) kinesistest.Action {
 	return edited(func(out map[string]any) { out[name] = value })
 }
 
-// badReplies are replies of a success that GetRecords never gives.
+// badReplies are successful replies that GetRecords never gives.
 var badReplies = map[string]kinesistest.Action{
 	"nothing":                          answered(""),
 	"an empty object":                  answered("{}"),
@@ -73,8 +73,8 @@ var badReplies = map[string]kinesistest.Action{
 	"children of a wrong type, no next": edited(func(out map[string]any) { out["ChildShards"] = "none"; delete(out, "NextShardIterator") }),
 }
 
-// A reply that is none does not end an open shard, nor pass what it should have
-// held: it is trouble, and asked for again with the same iterator.
+// A malformed reply neither ends an open shard nor skips records: it is
+// reported, and asked for again with the same iterator.
 func TestBadReplyIsAskedForAgainWithTheSameIterator(t *testing.T) {
 	const times = 4
 	for name, bad := range badReplies {
@@ -107,7 +107,7 @@ func TestBadReplyIsAskedForAgainWithTheSameIterator(t *testing.T) {
 	}
 }
 
-// A service that goes on with such replies is asked more and more rarely.
+// A service that keeps sending such replies is asked less and less often.
 func TestBadRepliesAreBackedOffFrom(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: without("NextShardIterator")})
@@ -121,7 +121,8 @@ func TestBadRepliesAreBackedOffFrom(t *testing.T) {
 	})
 }
 
-// A bad reply or two do not end a closed shard that is not read to its end.
+// One or two malformed replies do not end a closed shard that was not read to
+// its end.
 func TestBadReplyDoesNotEndAClosedShard(t *testing.T) {
 	for _, times := range []int{1, 2} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
@@ -140,7 +141,7 @@ func TestBadReplyDoesNotEndAClosedShard(t *testing.T) {
 	}
 }
 
-// A service that names children is not believed when it once does not, however
+// A service that has named children is not believed when it does not, however
 // often.
 func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
@@ -158,10 +159,10 @@ func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 		}
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 2 * endReplies, Do: answered(`{"Records":[],"MillisBehindLatest":0}`)})
 		var pairs []pair
-		for batch, err := range w.src.Read(t.Context(), gerritstream.ShardID(left), trimHorizon()) {
-			p := pair{Page: batch, err: err}
-			if batch.Done != nil {
-				defer batch.Done()
+		for page, err := range w.src.Read(t.Context(), gerritstream.ShardID(left), trimHorizon()) {
+			p := pair{Page: page, err: err}
+			if page.Done != nil {
+				defer page.Done()
 			}
 			pairs = append(pairs, p)
 		}
@@ -170,8 +171,8 @@ func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 	})
 }
 
-// A service that never names children, as kinesalite, ends a shard that is
-// listed with its last number: one listing is made for that.
+// A service that never names children, like kinesalite, ends a shard that is
+// listed with its last number, after one listing.
 func TestServiceThatNeverNamesChildrenEndsAListedShard(t *testing.T) {
 	for _, separate := range []bool{false, true} {
 		inBubble(t, kinesistest.Options{EmptyLastPage: separate}, 1, nil, func(t *testing.T, w *world) {
@@ -198,9 +199,9 @@ func TestServiceThatNeverNamesChildrenEndsAListedShard(t *testing.T) {
 	}
 }
 
-// What keeps a listing from being made is trouble like any other, and one that
-// does not have the shard says that it is gone.
-func TestEndThatCannotBeToldIsTrouble(t *testing.T) {
+// A failed listing is trouble like any other. A listing without the shard means
+// that the shard is gone.
+func TestUnprovenEndIsTrouble(t *testing.T) {
 	for name, do := range map[string]kinesistest.Action{
 		"failing": failWith("InternalFailure", "", 500), "denied": failWith("AccessDeniedException", "", 0),
 		"without shards": answered("{}"), "empty": answered(`{"Shards":[]}`), "of halves": answered(`{"Shards":[{}]}`),
@@ -232,7 +233,7 @@ func TestEndThatCannotBeToldIsTrouble(t *testing.T) {
 	})
 }
 
-// Children beside a next iterator are no end.
+// Children beside a next iterator do not end the shard.
 func TestChildrenBesideANextIteratorAreNoEnd(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -252,8 +253,8 @@ func TestChildrenBesideANextIteratorAreNoEnd(t *testing.T) {
 	})
 }
 
-// A distance below zero says nothing: it is not the tip.
-func TestDistanceBelowZeroIsNotTheTip(t *testing.T) {
+// A negative MillisBehindLatest is an unknown lag, not the tip.
+func TestNegativeLagIsNotTheTip(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: with("MillisBehindLatest", -1)})
 		for _, p := range w.read(trimHorizon(), after(3)) {
@@ -264,8 +265,8 @@ func TestDistanceBelowZeroIsNotTheTip(t *testing.T) {
 	})
 }
 
-// Replies of the other operations that lack what each has are trouble as well,
-// and are called malformed.
+// Replies of the other operations that lack what each of them has are reported
+// too, as malformed.
 func TestReplyWithoutItsOnePartIsMalformed(t *testing.T) {
 	for _, body := range []string{"{}", `{"ShardIterator":null}`, `{"ShardIterator":""}`} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {

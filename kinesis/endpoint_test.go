@@ -16,7 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// hosts notes the host of each request.
+// hosts records the host of each request.
 type hosts struct {
 	next http.RoundTripper
 
@@ -35,8 +35,8 @@ func (h *hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return h.next.RoundTrip(r)
 }
 
-// From the first request on all go to one kind of endpoint: before and after
-// the stream's ARN is known, and with a page token as well.
+// All requests, from the first on, go to one kind of endpoint: before and after
+// the stream's ARN is known, and with a page token.
 func TestAllRequestsGoToOneKindOfEndpoint(t *testing.T) {
 	const arn = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
 	all := []string{"DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords"}
@@ -85,7 +85,7 @@ type partitions struct {
 	}
 }
 
-// The SDK shows its list of regions to nobody; this one has to keep up with it.
+// The SDK does not export its list of regions; this copy must match it.
 func TestRegionsAreThoseOfTheSDK(t *testing.T) {
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
 	if err != nil {
@@ -113,7 +113,7 @@ func TestRegionsAreThoseOfTheSDK(t *testing.T) {
 	}
 }
 
-func TestUnknownRegionIsWarnedAboutWithThoseNearIt(t *testing.T) {
+func TestUnknownRegionIsWarnedAboutWithSimilarOnes(t *testing.T) {
 	for name, c := range map[string]struct {
 		Config
 		want string // "": nothing

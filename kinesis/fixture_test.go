@@ -30,7 +30,7 @@ type world struct {
 	bytes    int
 }
 
-// request is one that arrived at the service, whatever became of it.
+// request is one that reached the service, whatever the reply.
 type request struct {
 	at        time.Time
 	operation string
@@ -38,7 +38,7 @@ type request struct {
 	header    http.Header
 }
 
-// key is the id of the key that a request is signed with.
+// key returns the id of the key that signed the request.
 func (r request) key() string {
 	_, rest, _ := strings.Cut(r.header.Get("Authorization"), "Credential=")
 	id, _, _ := strings.Cut(rest, "/")
@@ -60,7 +60,7 @@ func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*C
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(90 * time.Minute) // so that there is a past: the bubble's clock starts at midnight, the stream later
+		time.Sleep(90 * time.Minute) // the bubble's clock starts at midnight, the stream later: there is a past
 		w := &world{t: t, srv: kinesistest.New(opts), budget: NewBudget(0)}
 		if shards > 0 {
 			if _, err := w.srv.CreateStream("gerrit", shards); err != nil {
@@ -81,7 +81,7 @@ func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*C
 	})
 }
 
-// watch is a hook that notes every request.
+// watch is a hook that records every request.
 func (w *world) watch(next kinesistest.Handler) kinesistest.Handler {
 	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
 		var in requestInput
@@ -128,7 +128,7 @@ func (w *world) sent(operation string) (out []request) {
 	return out
 }
 
-// gaps are the times between one request of an operation and the next.
+// gaps returns the times between the requests of an operation.
 func (w *world) gaps(operation string) (out []time.Duration) {
 	all := w.sent(operation)
 	for i := 1; i < len(all); i++ {
@@ -182,7 +182,7 @@ func (p pair) data() (all []string) {
 	return all
 }
 
-// read ranges over a Read until stop says so, and returns everything that came.
+// read ranges over a Read until stop returns true, and returns all pairs.
 func (w *world) read(from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Hour)
 	defer cancel()
@@ -197,15 +197,15 @@ func (w *world) readFor(d time.Duration, from gerritstream.Position) []pair {
 }
 
 func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
-	for batch, err := range w.src.Read(ctx, shard0, from) {
-		p := pair{batch, err, time.Now()}
+	for page, err := range w.src.Read(ctx, shard0, from) {
+		p := pair{page, err, time.Now()}
 		p.Records = nil
-		for _, r := range batch.Records {
+		for _, r := range page.Records {
 			r.Data = append([]byte(nil), r.Data...)
 			p.Records = append(p.Records, r)
 		}
-		if batch.Done != nil {
-			batch.Done()
+		if page.Done != nil {
+			page.Done()
 		}
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			return pairs
@@ -221,7 +221,7 @@ func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop 
 // atTip stops at the tip.
 func atTip(p pair) bool { return p.err == nil && len(p.Records) == 0 && p.Lag == 0 }
 
-// never lets the reading end by itself.
+// never does not stop the reading.
 func never(pair) bool { return false }
 
 // after stops after so many pairs.
@@ -247,8 +247,8 @@ func errorsOf(pairs []pair) (all []error) {
 	return all
 }
 
-// wantRetrying fails unless all errors are passing for the Source, and there
-// are so many.
+// wantRetrying fails unless there are n errors and the Source retries after
+// each.
 func wantRetrying(t *testing.T, errs []error, n int) {
 	t.Helper()
 	if len(errs) != n {
@@ -261,7 +261,7 @@ func wantRetrying(t *testing.T, errs []error, n int) {
 	}
 }
 
-// wantFree fails when a part of the budget is still reserved.
+// wantFree fails if a part of the budget is still reserved.
 func (w *world) wantFree() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)

@@ -17,10 +17,10 @@ import (
 
 func marking(c *Config) { c.MarkForeign = true }
 
-// Records within aggregates whose hash key belongs to another shard are marked,
-// where that is asked for, as the KCL decides it: by the explicit hash key,
-// else by the partition key. What has no key that can be understood is not, nor
-// what is no aggregate.
+// Records within aggregates whose hash key belongs to another shard are marked
+// if the Config asks for it, decided as by the KCL: by the explicit hash key,
+// or else by the partition key. Records without a valid key and plain records
+// are not marked.
 func TestForeignRecordsAreMarked(t *testing.T) {
 	half := new(big.Int).Lsh(big.NewInt(1), 127) // where the second of two shards begins
 	before := new(big.Int).Sub(half, big.NewInt(1))
@@ -77,11 +77,11 @@ func TestForeignRecordsAreMarked(t *testing.T) {
 	}
 }
 
-// What the KPL puts again after a split: the container of the old shard lies in
-// one child with the records of both, and the records of the other lie in that
-// once more. Each is marked in all places but one. A listing that was made
-// already is used.
-func TestRecordsPutAgainAfterASplitAreMarkedOnce(t *testing.T) {
+// What the KPL stores again after a split: the old shard's aggregate lies in
+// one child with the records of both children, and the records of the other
+// child lie in that one as well. Each is marked everywhere but in one place. A
+// listing that was made before is used.
+func TestRecordsStoredAgainAfterASplitAreMarkedOnce(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, marking, func(t *testing.T, w *world) {
 		left, right, err := w.srv.Split("gerrit", string(shard0))
 		if err != nil {
@@ -100,16 +100,16 @@ func TestRecordsPutAgainAfterASplitAreMarkedOnce(t *testing.T) {
 			if _, err := w.srv.PutTo("gerrit", shard, "k", kinesistest.Aggregate(records...)); err != nil {
 				t.Fatal(err)
 			}
-			for batch, err := range w.src.Read(t.Context(), gerritstream.ShardID(shard), trimHorizon()) {
+			for page, err := range w.src.Read(t.Context(), gerritstream.ShardID(shard), trimHorizon()) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, r := range batch.Records {
+				for _, r := range page.Records {
 					if !r.Foreign {
 						own[string(r.Data)]++
 					}
 				}
-				batch.Done()
+				page.Done()
 				break
 			}
 		}
@@ -124,7 +124,8 @@ func TestRecordsPutAgainAfterASplitAreMarkedOnce(t *testing.T) {
 	})
 }
 
-// Without the shard's range nothing is read: trouble with the listing is shown.
+// Without the shard's range nothing is read: trouble with the listing is
+// reported.
 func TestRangeThatCannotBeListedIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, marking, func(t *testing.T, w *world) {
 		w.put("a")
@@ -165,8 +166,8 @@ func TestHashKeysAreReadAsNumbersOf128Bits(t *testing.T) {
 	}
 }
 
-// A range that cannot be understood keeps nobody from reading: nothing is
-// foreign to it. moto lists the last shard's end as 2^128.
+// An invalid range does not prevent reading: no record is foreign to it. moto
+// lists the last shard's end as 2^128.
 func TestRangeOfAShard(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for _, in := range []*types.HashKeyRange{

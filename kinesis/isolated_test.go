@@ -8,7 +8,7 @@ import (
 )
 
 // TestIsolatedTakesNothingOfTheEnvironment: what is set up for AWS, rightly or
-// wrongly, changes nothing.
+// wrongly, has no effect.
 func TestIsolatedTakesNothingOfTheEnvironment(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "half a key", "AWS_PROFILE": "missing", "AWS_CA_BUNDLE": "/missing.pem",

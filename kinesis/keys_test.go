@@ -14,7 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// TestKeysAreNotPrinted whatever prints them, also inside of something else.
+// TestKeysAreNotPrinted in any way, also within other values.
 func TestKeysAreNotPrinted(t *testing.T) {
 	c := Config{Credentials: Credentials{Keys: NewKeys("AKIDhunter2", "hunter2", "zuul.conf [connection gerrit]")}}
 	within := struct{ hidden Config }{c}
@@ -41,8 +41,8 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	}
 }
 
-// TestKeysAreUsed: requests are signed with them, whatever the environment
-// holds, and it is known where they came from.
+// TestKeysAreUsed: they sign requests, whatever the environment holds, and
+// Describe names where they came from.
 func TestKeysAreUsed(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, func(c *Config) {
 		c.Credentials.Keys = NewKeys("AKIDOFZUUL", "secret", "zuul.conf [connection gerrit]")
@@ -60,14 +60,14 @@ func TestKeysAreUsed(t *testing.T) {
 
 func TestKeysAreChecked(t *testing.T) {
 	const from = "zuul.conf [connection gerrit]"
-	t.Setenv("AWS_ACCESS_KEY_ID", "half") // counts for nothing where there are Keys
+	t.Setenv("AWS_ACCESS_KEY_ID", "half") // is ignored if there are Keys
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	tests := []struct {
 		name        string
 		credentials Credentials
 		want        string
 	}{
-		{"sound", Credentials{Keys: NewKeys("a", "hunter2", from)}, ""},
+		{"valid", Credentials{Keys: NewKeys("a", "hunter2", from)}, ""},
 		{"no secret", Credentials{Keys: NewKeys("hunter2", "", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
 		{"no id", Credentials{Keys: NewKeys("", "hunter2", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
 		{"two lines", Credentials{Keys: NewKeys("a", "hunter2\nb", from)}, "Credentials.Keys: " + from + ": a key's id or secret is more than one word"},
@@ -88,9 +88,9 @@ func TestKeysAreChecked(t *testing.T) {
 	}
 }
 
-// A key that says how it is read again is read every five minutes, and at once
-// when the service refuses it; what cannot be read is a matter of permission,
-// in one line, and passes.
+// A key with a way to read it again is read every five minutes, and at once if
+// the service refuses it. Failing to read it is a denial, in one line, and ends
+// when it can be read again.
 func TestKeysAreReadAgain(t *testing.T) {
 	const from = "zuul.conf [connection gerrit]"
 	var is atomic.Pointer[Keys]

@@ -14,7 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// laterPages chooses the requests for pages behind the first.
+// laterPages matches requests for pages after the first.
 func laterPages(r *kinesistest.Request) bool {
 	var in requestInput
 	return r.Decode(&in) == nil && in.NextToken != ""
@@ -103,7 +103,7 @@ func TestListingIsComplete(t *testing.T) {
 			}
 		})
 	})
-	t.Run("a page that fails passingly", func(t *testing.T) {
+	t.Run("a page that fails for a while", func(t *testing.T) {
 		for name, tr := range troubles {
 			if tr.denied || name == "stream is changing" || name == "no answer" { // the last takes too long for a second try
 				continue
@@ -155,7 +155,7 @@ func wantListing(t *testing.T, w *world, name string, n int) {
 	}
 }
 
-// A page token lasts 300 seconds. The listing then begins again, and is
+// A page token lasts 300 seconds. The listing then starts again, and is
 // complete or an error.
 func TestExpiredPageTokenStartsTheListingAgain(t *testing.T) {
 	for times, complete := range map[int]bool{1: true, 2: false} {
@@ -175,7 +175,7 @@ func TestExpiredPageTokenStartsTheListingAgain(t *testing.T) {
 	}
 }
 
-// A shard or a stream that is described by halves is no listing.
+// A shard or a stream with missing parts is refused.
 func TestListingOfHalvesIsRefused(t *testing.T) {
 	shard := func(change func(map[string]any)) (string, kinesistest.Action) {
 		return "ListShards", edited(func(out map[string]any) {
@@ -209,8 +209,9 @@ func TestListingOfHalvesIsRefused(t *testing.T) {
 	}
 }
 
-// A stream in the making is neither there nor missing: the caller tries again.
-func TestStreamThatIsNotActiveYetIsPassing(t *testing.T) {
+// A stream that is being created is neither usable nor missing: the caller
+// tries again.
+func TestStreamThatIsNotActiveIsTransient(t *testing.T) {
 	for status, want := range map[string]string{"CREATING": "is still being created", "DELETING": "is being deleted", "UPDATING": ""} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 			w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamStatus"] = status })})
@@ -222,13 +223,13 @@ func TestStreamThatIsNotActiveYetIsPassing(t *testing.T) {
 			case err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "stream/gerrit"):
 				t.Errorf("%s: got %v", status, err)
 			case errors.Is(err, gerritstream.ErrStreamNotFound) || errors.Is(err, gerritstream.ErrDenied):
-				t.Errorf("%s: %v is not passing", status, err)
+				t.Errorf("%s: %v is not transient", status, err)
 			}
 		})
 	}
 }
 
-// The stream by its name, by its ARN, and by those of nothing.
+// The stream by its name, by its ARN, and by names and ARNs of no stream.
 func TestStreamIsFoundByNameOrARN(t *testing.T) {
 	const arn = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
 	for _, c := range []struct{ stream, region, missing string }{
@@ -265,7 +266,7 @@ func TestStreamIsFoundByNameOrARN(t *testing.T) {
 	}
 }
 
-// A shard can be read before anything was listed.
+// A shard can be read before anything is listed.
 func TestReadByNameBeforeTheARNIsKnown(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -276,8 +277,8 @@ func TestReadByNameBeforeTheARNIsKnown(t *testing.T) {
 	})
 }
 
-// A service that has another stream under the name is not believed: events' ids
-// are made of the ARN.
+// A reply about another stream of the name is refused: the ids of events are
+// derived from the ARN.
 func TestAnswerForAnotherARNIsRefused(t *testing.T) {
 	const asked, found = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", "arn:aws:kinesis:us-east-1:333333333333:stream/gerrit"
 	other := kinesistest.Hook{Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamARN"] = found })}
@@ -298,19 +299,19 @@ func TestAnswerForAnotherARNIsRefused(t *testing.T) {
 	})
 }
 
-// The first request of all: an error that says what was not permitted, on what,
-// and to whom.
+// If the first request is denied, the error names the action, the stream and
+// the user.
 func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
-	const said = "User: arn:aws:iam::000000000000:user/u is not authorized to perform: kinesis:ListShards on resource: " +
+	const message = "User: arn:aws:iam::000000000000:user/u is not authorized to perform: kinesis:ListShards on resource: " +
 		"arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
 	for _, operation := range []string{"DescribeStreamSummary", "ListShards"} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-			w.fail(operation, 0, "AccessDeniedException", said, 0)
+			w.fail(operation, 0, "AccessDeniedException", message, 0)
 			_, err := w.src.List(t.Context())
 			if !errors.Is(err, gerritstream.ErrDenied) {
 				t.Fatalf("got %v", err)
 			}
-			for _, want := range []string{"kinesis:" + operation + " on ", "stream/gerrit", "AccessDeniedException", said} {
+			for _, want := range []string{"kinesis:" + operation + " on ", "stream/gerrit", "AccessDeniedException", message} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%q does not have %q", err, want)
 				}
@@ -322,7 +323,7 @@ func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
 	}
 }
 
-func TestDescribeSaysWhoseStreamItIs(t *testing.T) {
+func TestDescribeNamesTheAccount(t *testing.T) {
 	inBubble(t, kinesistest.Options{Account: "123456789012"}, 1, nil, func(t *testing.T, w *world) {
 		got, err := w.src.Describe(t.Context())
 		want := Description{"arn:aws:kinesis:us-east-1:123456789012:stream/gerrit", "123456789012", "us-east-1", "EnvConfigCredentials"}

@@ -30,8 +30,8 @@ func (*tally) ReplyBytes(int) {}
 
 func (*tally) ClockSkew(time.Duration) {}
 
-// busyConn is a connection of a busy machine: by the time that the writer of a
-// request's body goes on, the reply is there.
+// busyConn is a connection of a busy machine: when the writer of a request's
+// body goes on, the reply has come.
 type busyConn struct{ net.Conn }
 
 func (c busyConn) Write(p []byte) (int, error) {
@@ -42,9 +42,9 @@ func (c busyConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// net/http looks once more at a request's body after it was sent, and the SDK
-// closes it as soon as the reply begins. Neither may break the connection,
-// under the reply or after it.
+// net/http looks at a request's body once more after sending it, and the SDK
+// closes the body as soon as the reply begins. Neither may break the
+// connection, during the reply or after it.
 func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 	const reads = 100
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain takes everything of AWS out of the environment, so that no test
-// depends on whose machine it runs on.
+// TestMain removes everything of AWS from the environment, so that no test
+// depends on the machine it runs on.
 func TestMain(m *testing.M) {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {

@@ -12,8 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// wantGaps fails unless there are so many gaps at least, and each is exactly as
-// long as wanted.
+// wantGaps fails unless there are at least so many gaps, each exactly as long
+// as wanted.
 func wantGaps(t *testing.T, gaps []time.Duration, least int, want time.Duration) {
 	t.Helper()
 	if len(gaps) < least {
@@ -42,9 +42,9 @@ func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
 	}
 }
 
-// A shard that was idle for long is a walk over empty pages, each of them
-// behind: it goes at four reads a second, however slow the polling at the tip.
-func TestBehindOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
+// After a long idle time a reader gets many empty pages before the tip: it
+// reads four times a second, however slow the polling at the tip is.
+func TestLaggingOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
 	slow := func(c *Config) { c.PollInterval = 20 * time.Second }
 	inBubble(t, kinesistest.Options{ScanSpan: time.Minute}, 1, slow, func(t *testing.T, w *world) {
 		time.Sleep(10 * time.Hour)
@@ -52,14 +52,14 @@ func TestBehindOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
 		pairs := w.read(trimHorizon(), func(p pair) bool { return len(p.Records) > 0 })
 		wantData(t, pairs, "a")
 		if len(pairs) < 500 {
-			t.Fatalf("it took %d pages: there was nothing to walk over", len(pairs))
+			t.Fatalf("it took %d pages: there was no empty pages", len(pairs))
 		}
 		wantGaps(t, w.gaps("GetRecords"), 500, 250*time.Millisecond)
 	})
 }
 
-// A page of 10 MiB uses up what a shard gives in five seconds. Reading on
-// earlier would only be refused.
+// A page of 10 MiB uses up five seconds of the shard's rate. An earlier read
+// would only be refused.
 func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		var want []string
@@ -82,9 +82,9 @@ func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 	})
 }
 
-// While it is throttled a reader tries after half a second at most, and then
-// between half a second and a second: never in step with others, never slower.
-// What throttling taught is unlearnt slowly. It is trouble only when it lasts.
+// A throttled reader tries again within half a second, and then every half
+// second to second: never in step with others, never slower. The gap shrinks
+// slowly afterwards. Only lasting throttling is trouble.
 func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	inBubble(t, kinesistest.Options{ScanSpan: time.Second}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(10 * time.Hour)
@@ -115,8 +115,8 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 	})
 }
 
-// What counts is the time since the first refusal after the last success: a
-// shard that gives a read now and then is no trouble, however long that lasts.
+// The time counts since the first refusal after the last success: a shard that
+// allows a read now and then is no trouble, however long that lasts.
 func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		began := time.Now()
@@ -132,8 +132,8 @@ func TestThrottlingWithASuccessNowAndThenIsNoTrouble(t *testing.T) {
 	})
 }
 
-// beside reads the same shard with Sources of their own for as long as test
-// takes, and returns what each of them read.
+// beside reads the same shard with so many Sources for a while, and returns
+// what each of them read.
 func (w *world) beside(n int, d time.Duration) (all [][]pair) {
 	all = make([][]pair, n)
 	var group sync.WaitGroup
@@ -150,21 +150,20 @@ func (w *world) beside(n int, d time.Duration) (all [][]pair) {
 	return all
 }
 
-// network delays a request by up to 30 ms, as a way through the internet does:
-// without that, clocks of a bubble can keep two readers in step for minutes.
+// network delays a request by up to 30 ms, as the internet does: without that,
+// the clock of a bubble can keep two readers in step for minutes.
 func network(next kinesistest.Handler) kinesistest.Handler {
 	return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
 		return kinesistest.Delay(rand.N(30*time.Millisecond))(next)(ctx, r)
 	}
 }
 
-// Readers of one shard ask for more than the five reads a second that it gives
-// to all of them. They settle at equal shares without trouble, and leave little
-// unused.
+// Together, the readers of one shard ask for more than its five reads a second.
+// They settle at equal shares without trouble, and leave little unused.
 func TestReadersOfOneShardShareItFairly(t *testing.T) {
 	const lasts = 10 * time.Minute
 	for readers := 2; readers <= 5; readers++ {
-		for _, opts := range []kinesistest.Options{{}, {ScanSpan: time.Second}} { // at the tip, and far behind
+		for _, opts := range []kinesistest.Options{{}, {ScanSpan: time.Second}} { // at the tip, and with a lag
 			t.Run(fmt.Sprintf("%d readers, %+v", readers, opts.ScanSpan), func(t *testing.T) {
 				inBubble(t, opts, 1, nil, func(t *testing.T, w *world) {
 					time.Sleep(opts.ScanSpan * 10_000)
@@ -200,9 +199,8 @@ func TestReadersOfOneShardShareItFairly(t *testing.T) {
 	}
 }
 
-// A page of 10 MiB uses the shard up for five seconds. A reader that knows of
-// others leaves them time between two such pages, in which each of them tries
-// once.
+// A page of 10 MiB uses up five seconds of the shard's rate. A reader that
+// knows of others leaves them time between two such pages, for one try each.
 func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 	var p pacer
 	for range 10 {
@@ -216,7 +214,8 @@ func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 	}
 }
 
-// The KCL reads once a second, whoever else reads. It is not shut out.
+// The KCL reads once a second, whoever else reads. Our readers do not shut it
+// out.
 func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		for range 3 { // one reader's start
@@ -258,8 +257,8 @@ func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 }
 
 // Full jitter below a bound that doubles from half a second to thirty: a long
-// outage costs a request every fifteen seconds on average, and is noticed to be
-// over within thirty.
+// outage costs a request every fifteen seconds on average, and its end is
+// noticed within thirty.
 func TestOutageIsRetriedMoreAndMoreSlowlyWithJitter(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -287,10 +286,10 @@ func TestOutageIsRetriedMoreAndMoreSlowlyWithJitter(t *testing.T) {
 	})
 }
 
-// After a failure is over the next one is met as if it were the first.
+// After a success the next failure counts as the first.
 func TestBackOffIsForgottenAfterASuccess(t *testing.T) {
 	var p pacer
-	for range 20 { // pauses are drawn
+	for range 20 { // pauses are random
 		for range 10 {
 			p.failed()
 		}

@@ -20,9 +20,9 @@ func aggregateOf(data ...string) string {
 	return string(kinesistest.Aggregate(records...))
 }
 
-// Aggregates, sound and corrupt, among plain records: each sound one is taken
-// apart, each corrupt one is a single bad record as it was received, and the
-// neighbours are what they are.
+// Valid and corrupt aggregates among plain records: each valid one is unpacked,
+// each corrupt one is a single bad record as received, and their neighbours are
+// unharmed.
 func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 	corrupt := aggregateOf("x", "y")
 	corrupt = corrupt[:len(corrupt)-1] + string(corrupt[len(corrupt)-1]^1)
@@ -60,9 +60,9 @@ func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 	})
 }
 
-// A page of aggregates can be more than 10,000 records. It comes in batches;
-// only the last says that the tip, or the end, is reached.
-func TestPageOfManyRecordsComesInBatches(t *testing.T) {
+// A page of aggregates can expand to more than 10,000 records. It comes in
+// parts; only the last shows that the tip, or the end, is reached.
+func TestPageOfManyRecordsComesInParts(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		var want []string
 		add := func(n int) (packed []string) {
@@ -88,11 +88,11 @@ func TestPageOfManyRecordsComesInBatches(t *testing.T) {
 			sizes = append(sizes, len(p.Records))
 			last := i == len(pairs)-1
 			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Lag == 0) != last || p.Now.IsZero() {
-				t.Errorf("batch %d of %d: end %v, children %v, behind %s, %v", i, len(pairs), p.End, p.Children, p.Lag, p.err)
+				t.Errorf("part %d of %d: end %v, children %v, lag %s, %v", i, len(pairs), p.End, p.Children, p.Lag, p.err)
 			}
 		}
 		if !slices.Equal(sizes, []int{10_000, 10_000, 5_002}) {
-			t.Errorf("got batches of %d", sizes)
+			t.Errorf("got parts of %d", sizes)
 		}
 		wantSubs(t, pairs)
 		if n := len(w.sent("GetRecords")); n != 1 {
@@ -102,8 +102,8 @@ func TestPageOfManyRecordsComesInBatches(t *testing.T) {
 	})
 }
 
-// wantSubs fails unless the records inside each aggregate are numbered from 0
-// without gaps, and the last one says so.
+// wantSubs fails unless the records within each aggregate are numbered from 0
+// without gaps, and the last one is marked.
 func wantSubs(t *testing.T, pairs []pair) {
 	t.Helper()
 	next, seq := 0, gerritstream.SequenceNumber("")
@@ -125,32 +125,32 @@ func wantSubs(t *testing.T, pairs []pair) {
 	}
 }
 
-// Batches of one page share its room: each waits until the one before is done.
-func TestBatchWaitsForTheOneBeforeToBeDone(t *testing.T) {
+// The parts of a page share its room: each waits until the one before is done.
+func TestPartWaitsForTheOneBeforeToBeDone(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put(aggregateOf(make([]string, maxRecords+1)...))
 		var began time.Time
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			if began.IsZero() {
 				began = time.Now()
-				time.AfterFunc(time.Minute, batch.Done)
+				time.AfterFunc(time.Minute, page.Done)
 				continue
 			}
 			if waited := time.Since(began); waited != time.Minute {
-				t.Errorf("the second batch came after %s", waited)
+				t.Errorf("the second part came after %s", waited)
 			}
-			batch.Done()
+			page.Done()
 			break
 		}
 		w.wantFree()
 	})
 }
 
-// At the end of a closed shard its last records come before, or with, the end,
-// and the children are named.
+// A closed shard's last records come before or with its end, and its children
+// are named.
 func TestShardEndsAfterItsLastRecordsAndNamesItsChildren(t *testing.T) {
 	for _, separate := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a last page of its own %v", separate), func(t *testing.T) {
@@ -177,8 +177,8 @@ func TestShardEndsAfterItsLastRecordsAndNamesItsChildren(t *testing.T) {
 	}
 }
 
-// Closing does not hurry a reader past what it has not read.
-func TestShardClosedWhileFarBehindIsReadToItsEnd(t *testing.T) {
+// Closing a shard does not make a reader skip records.
+func TestShardClosedUnderALaggingReaderIsReadToItsEnd(t *testing.T) {
 	inBubble(t, kinesistest.Options{ScanSpan: time.Minute}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
 		time.Sleep(2 * time.Hour)
@@ -195,9 +195,9 @@ func TestShardClosedWhileFarBehindIsReadToItsEnd(t *testing.T) {
 	})
 }
 
-// A reply that does not say how far behind it is, or not when a record arrived,
+// A reply without MillisBehindLatest, or with records without an arrival time,
 // is not taken for the tip.
-func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
+func TestPageOfUnknownLagIsNotTheTip(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: edited(func(out map[string]any) { delete(out, "MillisBehindLatest") })})
@@ -209,9 +209,9 @@ func TestPageThatDoesNotSayHowFarItIsIsNotTheTip(t *testing.T) {
 	})
 }
 
-// An iterator that expires between the batches of a page, or behind it, does
-// not repeat any of it.
-func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
+// An iterator that expires between the parts of a page, or after it, does not
+// repeat any of it.
+func TestExpiredIteratorAfterAnAggregateRepeatsNothing(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put(aggregateOf("one", "two"))
 		pairs := w.read(trimHorizon(), func(p pair) bool {
@@ -228,51 +228,51 @@ func TestExpiredIteratorBehindAnAggregateRepeatsNothing(t *testing.T) {
 	})
 }
 
-// An aggregate of a million entries, as many as go into a record, comes in
-// batches: never more than a page's room is in use, whatever the entries are.
-// One that only claims to have them is one bad record.
+// An aggregate of a million entries, the most that fit into a record, comes in
+// parts: never more than a page's room is in use, whatever the entries are. One
+// that only claims to have them is one bad record.
 func TestAggregateOfAMillionEntries(t *testing.T) {
 	const entries = 1_000_000
 	entry := []byte{recordsField<<3 | 2, 2, dataField<<3 | 2, 0}
 	message := bytes.Repeat(entry, entries)
 	budget := NewBudget(PageReserve)
 	inBubble(t, kinesistest.Options{}, 1, withBudget(budget), func(t *testing.T, w *world) {
-		w.put("before", string(seal(message)), string(seal(message[:len(message)-1])), "behind")
-		count, batches, bad := 0, 0, 0
+		w.put("before", string(seal(message)), string(seal(message[:len(message)-1])), "after")
+		count, parts, bad := 0, 0, 0
 		idle := heapInUse()
-		for batch, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
+		for page, err := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if batches%25 == 0 {
+			if parts%25 == 0 {
 				if took := heapInUse() - idle; took > PageReserve+4<<20 {
-					t.Errorf("batch %d: %d MiB are in use, more than a page's room of %d", batches, took>>20, PageReserve>>20)
+					t.Errorf("part %d: %d MiB are in use, more than a page's room of %d", parts, took>>20, PageReserve>>20)
 				}
 			}
-			for i := range batch.Records {
-				r := &batch.Records[i]
+			for i := range page.Records {
+				r := &page.Records[i]
 				if r.Bad != "" {
 					bad++
 				} else if r.Sub >= 0 {
 					count++
 				}
 			}
-			batches++
-			if batch.Done != nil {
-				batch.Done()
+			parts++
+			if page.Done != nil {
+				page.Done()
 			}
-			if batch.Lag == 0 {
+			if page.Lag == 0 {
 				break
 			}
 		}
-		if count != entries || bad != 1 || batches < entries/maxRecords {
-			t.Errorf("%d entries and %d bad records in %d batches, want %d and 1", count, bad, batches, entries)
+		if count != entries || bad != 1 || parts < entries/maxRecords {
+			t.Errorf("%d entries and %d bad records in %d parts, want %d and 1", count, bad, parts, entries)
 		}
 		w.wantFree()
 	})
 }
 
-// heapInUse is what is reachable.
+// heapInUse returns the size of the reachable heap.
 func heapInUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats

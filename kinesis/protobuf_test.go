@@ -50,20 +50,20 @@ func newAggregatedRecord() protoreflect.MessageDescriptor {
 	return file.Messages().ByName("AggregatedRecord")
 }
 
-// unpackTheirs is what protobuf's unmarshaller finds in a message, and nil
-// where a record, or an aggregate, is none by the rules of this package: it
-// holds nothing, or has a field of interest in a form that protobuf puts aside
+// unpackTheirs returns the records that protobuf's unmarshaller finds in a
+// message; nil if a record or the aggregate is invalid by the rules of this
+// package: it is empty, or has a field of ours with a type that protobuf keeps
 // as unknown.
 func unpackTheirs(message []byte) (all []string) {
 	m := dynamicpb.NewMessage(aggregatedRecord)
-	if (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(message, m) != nil || putAside(m, recordsField) {
+	if (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(message, m) != nil || isUnknownField(m, recordsField) {
 		return nil
 	}
 	records := m.Get(aggregatedRecord.Fields().ByNumber(recordsField)).List()
 	for i := range records.Len() {
 		r := records.Get(i).Message()
 		data := r.Descriptor().Fields().ByNumber(dataField)
-		if !r.Has(data) || putAside(r, dataField) {
+		if !r.Has(data) || isUnknownField(r, dataField) {
 			return nil
 		}
 		all = append(all, string(r.Get(data).Bytes()))
@@ -71,8 +71,9 @@ func unpackTheirs(message []byte) (all []string) {
 	return all
 }
 
-// putAside reports whether a field is among the unknown ones of a message.
-func putAside(m protoreflect.Message, field protowire.Number) bool {
+// isUnknownField reports whether a field is among the unknown ones of a
+// message.
+func isUnknownField(m protoreflect.Message, field protowire.Number) bool {
 	for unknown := []byte(m.GetUnknown()); len(unknown) > 0; {
 		number, _, n := protowire.ConsumeField(unknown)
 		if number == field || n < 0 {
@@ -83,8 +84,8 @@ func putAside(m protoreflect.Message, field protowire.Number) bool {
 	return false
 }
 
-// FuzzAggregateIsReadLikeProtobuf: what is taken apart here, protobuf takes
-// apart in the same way, and the other way round.
+// FuzzAggregateIsReadLikeProtobuf: this package and protobuf unpack the same
+// messages, with the same result.
 func FuzzAggregateIsReadLikeProtobuf(f *testing.F) {
 	bytesField := func(number protowire.Number, value []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), value)

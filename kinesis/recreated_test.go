@@ -12,15 +12,14 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// refusals are what a service may say of an iterator of a stream that is no
-// more.
+// refusals are what a service may reply to an iterator of a deleted stream.
 var refusals = map[string]kinesistest.Action{
 	"invalid": failWith("InvalidArgumentException", "Invalid ShardIterator.", 0),
 	"expired": failWith("ExpiredIteratorException", "Iterator expired.", 0),
 }
 
 // idle reads from a position until the reading has been at the tip for ten
-// minutes, and does what then is to be done.
+// minutes, and then calls a function.
 func (w *world) idle(from gerritstream.Position, then func()) []pair {
 	w.t.Helper()
 	if _, err := w.src.List(w.t.Context()); err != nil {
@@ -38,10 +37,10 @@ func (w *world) idle(from gerritstream.Position, then func()) []pair {
 	})
 }
 
-// A stream is deleted and created again under a reader that has been idle, and
-// the old iterator is refused. The reader does not go on in the new stream, by
-// time or at its trim horizon: what it read there would be read once more when
-// the listing shows that the stream is another one.
+// A stream is deleted and recreated under an idle reader, and the old iterator
+// is refused. The reader does not go on in the new stream, by time or at its
+// trim horizon: it would read events that are read once more when the listing
+// shows the new stream.
 func TestRecreatedStreamIsNotReadOnByTime(t *testing.T) {
 	for refusal, refuse := range refusals {
 		for _, empty := range []bool{false, true} {
@@ -52,7 +51,7 @@ func TestRecreatedStreamIsNotReadOnByTime(t *testing.T) {
 					want = append(want, "old")
 				}
 				pairs := w.idle(trimHorizon(), func() {
-					if _, err := w.src.List(t.Context()); err != nil { // which is no proof of what comes after
+					if _, err := w.src.List(t.Context()); err != nil { // proves nothing about the time after
 						t.Fatal(err)
 					}
 					time.Sleep(20 * time.Second)
@@ -101,8 +100,7 @@ func TestRecreatedStreamIsNotReadOnByAFreshDescription(t *testing.T) {
 	})
 }
 
-// The same where the stream is the same: the reading goes on after one look at
-// it.
+// If the stream is the same, the reading goes on after describing it once.
 func TestSameStreamIsReadOnByTime(t *testing.T) {
 	for refusal, refuse := range refusals {
 		inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
@@ -119,9 +117,9 @@ func TestSameStreamIsReadOnByTime(t *testing.T) {
 	}
 }
 
-// A seek that is tried again until long after the stream was described is
-// looked at too; trouble with that is trouble like any other.
-func TestSeekTriedForLongMindsTheStream(t *testing.T) {
+// A seek that is retried until long after the stream was described has it
+// described again; trouble with that is trouble like any other.
+func TestLongSeekChecksTheStream(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		if _, err := w.src.List(t.Context()); err != nil {
 			t.Fatal(err)
@@ -149,11 +147,10 @@ func TestSeekTriedForLongMindsTheStream(t *testing.T) {
 	})
 }
 
-// A stream is deleted and created again after the last listing, and nobody
-// reads it meanwhile: its leader has died. Whoever leads next has no iterator
-// that would be refused, and does not begin in the new stream by the old one's
-// time.
-func TestNewReadingMindsTheStream(t *testing.T) {
+// A stream is deleted and recreated after the last listing, while nobody reads
+// it: its leader has died. The next leader has no iterator that could be
+// refused, and must not begin in the new stream at the old one's time.
+func TestNewReadingChecksTheStream(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		time.Sleep(time.Hour)
 		listed, err := w.src.List(t.Context())
@@ -178,9 +175,9 @@ func TestNewReadingMindsTheStream(t *testing.T) {
 	})
 }
 
-// Many readings that lose their iterators together share a look at the stream,
-// which is made after the last of them lost its own.
-func TestReadingsShareALookAtTheStream(t *testing.T) {
+// Many readings that lose their iterators together share one description of the
+// stream, asked for after the last of them lost its own.
+func TestReadingsShareADescription(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: kinesistest.Delay(time.Second)})
 		var group sync.WaitGroup

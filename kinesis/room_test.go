@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// At the tip many shards are read at once in room that is enough for one page
-// at worst: none waits for another's request.
+// At the tip, many shards are read at once in the room for one page at worst:
+// none waits for another's request.
 func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 	const shards, takes = 64, 100 * time.Millisecond
 	budget := NewBudget(PageReserve)
@@ -30,9 +30,9 @@ func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 				began := time.Now()
 				var last time.Time
 				longest, reads := time.Duration(0), 0
-				for batch, err := range w.src.Read(t.Context(), gerritstream.ShardID(s.ID), trimHorizon()) {
-					if err != nil || batch.Done != nil {
-						t.Errorf("got %+v, %v", batch, err)
+				for page, err := range w.src.Read(t.Context(), gerritstream.ShardID(s.ID), trimHorizon()) {
+					if err != nil || page.Done != nil {
+						t.Errorf("got %+v, %v", page, err)
 						return
 					}
 					if now := time.Now(); now.Sub(began) > 10*time.Second { // the first page of each needs all the room
@@ -56,8 +56,8 @@ func TestShardsAtTheTipAreReadAtOnceInLittleRoom(t *testing.T) {
 	})
 }
 
-// bursts puts a large page where small ones have been, and calls prepare before
-// it is read. It returns the number of reads that the page took.
+// bursts puts a large page after small ones, and calls prepare before it is
+// read. It returns how many reads the page took.
 func (w *world) bursts(prepare func()) (reads int, pairs []pair) {
 	const large = 3
 	before := 0
@@ -82,7 +82,7 @@ func (w *world) bursts(prepare func()) (reads int, pairs []pair) {
 	return reads, pairs
 }
 
-// A page that is larger than pages have been takes more room if it is free.
+// A page larger than earlier ones takes more room if that is free.
 func TestLargerPageTakesWhatIsFree(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		if reads, _ := w.bursts(func() {}); reads != 1 {
@@ -92,9 +92,9 @@ func TestLargerPageTakesWhatIsFree(t *testing.T) {
 	})
 }
 
-// Where nothing is free a larger page is dropped, and read again when its worst
-// case is reserved: nothing is held meanwhile, nothing is lost, and the budget
-// is kept.
+// If no room is free, a larger page is dropped, and read again with the worst
+// case reserved: nothing is held meanwhile, nothing is lost, and the budget is
+// kept.
 func TestLargerPageWaitsForItsRoom(t *testing.T) {
 	const total = 2 * PageReserve
 	budget := NewBudget(total)
@@ -161,38 +161,38 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 	}
 }
 
-// What pages have taken is forgotten slowly, and the worst case is reserved
-// wherever a reading is not at the tip.
+// The reservation at the tip follows the sizes of pages slowly; a reading that
+// lags reserves the worst case.
 func TestReserveFollowsThePages(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		r := &reading{source: w.src, shard: shard0, limit: maxRecords}
-		pass := func(bytes int, behind time.Duration) {
-			r.advance(&page{reply: &reply{next: "x", lag: behind}, buf: make([]byte, bytes)})
+		advance := func(bytes int, lag time.Duration) {
+			r.advance(&page{reply: &reply{next: "x", lag: lag}, buf: make([]byte, bytes)})
 		}
 		if got := r.reserve(); got != pageReserve {
 			t.Errorf("at the beginning %d", got)
 		}
-		pass(0, 0)
+		advance(0, 0)
 		if got := r.reserve(); got != minReserve {
 			t.Errorf("after an empty page at the tip %d", got)
 		}
-		pass(1<<20, 0)
+		advance(1<<20, 0)
 		if got := r.reserve(); got != 2<<20 {
 			t.Errorf("after a page of a MiB %d", got)
 		}
 		for range 10 {
-			pass(0, 0)
+			advance(0, 0)
 		}
 		if got := r.reserve(); got < 500_000 || got > 600_000 {
 			t.Errorf("ten pages later %d", got)
 		}
-		for _, behind := range []time.Duration{time.Millisecond, unknownLag} {
-			pass(0, behind)
+		for _, lag := range []time.Duration{time.Millisecond, unknownLag} {
+			advance(0, lag)
 			if got := r.reserve(); got != pageReserve {
-				t.Errorf("%s behind the tip %d", behind, got)
+				t.Errorf("with a lag of %s %d", lag, got)
 			}
 		}
-		pass(maxBody, 0)
+		advance(maxBody, 0)
 		if got := r.reserve(); got != pageReserve {
 			t.Errorf("after the largest page %d", got)
 		}
@@ -200,7 +200,7 @@ func TestReserveFollowsThePages(t *testing.T) {
 }
 
 // Sixty-four shards at the tip get large pages all at once, in the room for
-// little more than one: all of them come through, each once.
+// little more than one: all pages arrive, each once.
 func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 	const shards = 32
 	for _, size := range []int64{1, PageReserve, PageReserve + 10*minReserve} {
@@ -233,8 +233,8 @@ func TestBurstsOnManyShardsDoNotDeadlock(t *testing.T) {
 
 var large = strings.Repeat("x", 300_000)
 
-// A reply is not read into memory that is not reserved: of a known length
-// nothing, of an unknown one what fits.
+// A reply is not read into memory that is not reserved: nothing of one with a
+// known length, and what fits of another.
 func TestReplyIsNotReadWithoutRoom(t *testing.T) {
 	const room = 1 << 20
 	fits := func(n int64) bool { return n <= room }

@@ -75,7 +75,8 @@ func (r *reading) seek(ctx context.Context) error {
 				from.at = now
 			}
 			r.source.log.Debug("lowering a seek time in the future", "shard", string(r.shard), "to", from.at)
-		case from.kind == types.ShardIteratorTypeAfterSequenceNumber && strings.Contains(e.Message, "max possible value"):
+		case from.kind == types.ShardIteratorTypeAfterSequenceNumber &&
+			strings.Contains(e.Message, "max possible value"):
 			// The record is the last that the shard can have: reading from the
 			// record itself shows how the shard ends.
 			from.kind = types.ShardIteratorTypeAtSequenceNumber

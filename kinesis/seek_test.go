@@ -48,7 +48,7 @@ func TestTimeReadsFromTheFirstRecordThen(t *testing.T) {
 	})
 }
 
-func TestPositionBehindARecordReadsFromTheNext(t *testing.T) {
+func TestPositionAfterARecordReadsFromTheNext(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b", "c")
 		from := gerritstream.Position{After: seqs[0], Arrived: time.Now()}
@@ -59,8 +59,8 @@ func TestPositionBehindARecordReadsFromTheNext(t *testing.T) {
 	})
 }
 
-// The record of which a beginning was handled is read again, whole: the caller
-// drops what it has.
+// A partly handled record is read again as a whole: the caller drops what it
+// has.
 func TestPartialRecordIsReadAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b", "c")
@@ -88,8 +88,8 @@ func TestLongIdleShardResumesFiveMinutesBeforeItWasCaughtUp(t *testing.T) {
 	})
 }
 
-// Within five minutes of the record a time is no shorter way than the record.
-func TestShortIdleShardResumesBehindItsRecord(t *testing.T) {
+// Within five minutes of the record, a time is no shortcut.
+func TestShortIdleShardResumesAfterItsRecord(t *testing.T) {
 	now := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]string{
 		-time.Minute: "AFTER_SEQUENCE_NUMBER", 5 * time.Minute: "AFTER_SEQUENCE_NUMBER", 5*time.Minute + 1: "AT_TIMESTAMP",
@@ -101,7 +101,7 @@ func TestShortIdleShardResumesBehindItsRecord(t *testing.T) {
 	}
 }
 
-func TestCaughtUpIsNoReasonToBeginBeforeTheStart(t *testing.T) {
+func TestCaughtUpDoesNotBeginBeforeTheOrigin(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]time.Time{0: start, time.Minute: start, time.Hour: start.Add(55 * time.Minute)} {
 		p := gerritstream.Position{From: gerritstream.StartingPosition{Time: start}, CaughtUp: start.Add(after)}
@@ -125,8 +125,8 @@ func TestFutureTimeIsLoweredToTheServicesClock(t *testing.T) {
 	})
 }
 
-// Only a position that the service does not accept is bad, and it is the end of
-// the reading.
+// Only a position that the service does not accept is bad, and ends the
+// reading.
 func TestPositionOfAnotherStreamIsBad(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a")
@@ -144,7 +144,7 @@ func TestPositionOfAnotherStreamIsBad(t *testing.T) {
 	})
 }
 
-func TestPositionThatSaysNothingIsBad(t *testing.T) {
+func TestEmptyPositionIsBad(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		for _, p := range []gerritstream.Position{{}, {Unreadable: errors.New("torn")}} {
 			pairs := w.read(p, never)
@@ -155,7 +155,7 @@ func TestPositionThatSaysNothingIsBad(t *testing.T) {
 	})
 }
 
-// A time that is refused for good is trouble, never a bad position.
+// A time that is always refused is trouble, never a bad position.
 func TestRefusedTimeIsNotABadPosition(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -221,8 +221,8 @@ func TestExpiredIteratorIsSoughtFromTheLastRecordYielded(t *testing.T) {
 // slowly makes hours pass in fewer reads.
 func slowly(c *Config) { c.PollInterval = 5 * time.Second }
 
-// What was learnt of an idle shard before the iterator expired shortens the way
-// as well.
+// What was known of an idle shard before the iterator expired is a shortcut
+// too.
 func TestExpiredIteratorOfAnIdleShardIsSoughtFromWhereItWasCaughtUp(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 		w.put("a")

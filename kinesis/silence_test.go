@@ -17,9 +17,9 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// pipes is a network of pipes, as between a client and a proxy that forgets a
-// connection without a word: those that stand can fall silent, new ones work.
-// It keeps to a bubble's time. It is the server's listener.
+// pipes is a network of pipes, as between a client and a proxy that silently
+// forgets connections: existing ones can fall silent, new ones work. It uses a
+// bubble's time, and is the server's listener.
 type pipes struct {
 	accepted chan net.Conn
 	closed   chan struct{}
@@ -88,7 +88,7 @@ func (n *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// silence makes the connections fall silent that were dialled so far.
+// silence makes all connections dialled so far fall silent.
 func (n *pipes) silence() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,8 +97,8 @@ func (n *pipes) silence() {
 	}
 }
 
-// readingOverPipes starts a world whose Source reads over pipes, by the client
-// that a Source has where it is given none.
+// readingOverPipes starts a world whose Source reads over pipes with its
+// default client.
 func readingOverPipes(t *testing.T, http2 bool) (*world, *pipes) {
 	t.Helper()
 	w := &world{t: t, srv: aStream(t), budget: NewBudget(0)}
@@ -129,9 +129,8 @@ func readingOverPipes(t *testing.T, http2 bool) (*world, *pipes) {
 	return w, network
 }
 
-// A connection that has fallen silent is given up within seconds, whatever is
-// spoken on it: requests that are given up end it with HTTP/1.1, and pings that
-// nobody answers with HTTP/2.
+// A silent connection is given up within seconds: with HTTP/1.1 when a request
+// times out, with HTTP/2 when a ping does.
 func TestSilentConnectionIsReplacedWithinSeconds(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -164,9 +163,9 @@ func TestSilentConnectionIsReplacedWithinSeconds(t *testing.T) {
 	}
 }
 
-// A request for credentials that nobody answers is given up by the client
-// itself, since the SDK waits for it in a goroutine that knows of no other end.
-// One for Kinesis may take its time.
+// The client itself gives up a request for credentials without an answer,
+// because the SDK waits for it in a goroutine that nothing else ends. A request
+// to Kinesis may take longer.
 func TestOnlyRequestsForCredentialsAreGivenUpByTheClient(t *testing.T) {
 	const slow = time.Hour
 	for name, c := range map[string]struct {

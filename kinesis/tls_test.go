@@ -20,8 +20,8 @@ type secured struct {
 	came   [3]atomic.Int64 // requests, by HTTP's major version
 }
 
-// serveTLS serves a handler over TLS until the test ends: over HTTP/2 to those
-// who speak it, or over HTTP/1.1 alone.
+// serveTLS serves a handler over TLS until the test ends: over HTTP/2 and
+// HTTP/1.1, or over HTTP/1.1 alone.
 func serveTLS(t *testing.T, h http.Handler, http2 bool) *secured {
 	t.Helper()
 	s := &secured{}
@@ -37,8 +37,8 @@ func serveTLS(t *testing.T, h http.Handler, http2 bool) *secured {
 	return s
 }
 
-// aStream is an embedded Kinesis with a stream "gerrit" of one shard, which
-// holds one record.
+// aStream returns an embedded Kinesis with a stream "gerrit" of one shard with
+// one record.
 func aStream(t *testing.T) *kinesistest.Server {
 	t.Helper()
 	srv := kinesistest.New(kinesistest.Options{})
@@ -61,21 +61,21 @@ func readOne(t *testing.T, c *Config) error {
 	if _, err := src.List(t.Context()); err != nil {
 		return err
 	}
-	for batch, err := range src.Read(t.Context(), shard0, trimHorizon()) {
+	for page, err := range src.Read(t.Context(), shard0, trimHorizon()) {
 		if err != nil {
 			return err
 		}
-		if len(batch.Records) != 1 || string(batch.Records[0].Data) != "a" {
-			t.Errorf("got %v", batch.Records)
+		if len(page.Records) != 1 || string(page.Records[0].Data) != "a" {
+			t.Errorf("got %v", page.Records)
 		}
-		batch.Done()
+		page.Done()
 		break
 	}
 	return nil
 }
 
-// The authorities that the user has named for AWS count for Kinesis, over
-// HTTP/1.1 and HTTP/2; no others do.
+// The authorities that the user has configured for AWS count for Kinesis, over
+// HTTP/1.1 and HTTP/2, and no others do.
 func TestAuthoritiesOfTheUserAreTrusted(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -112,7 +112,7 @@ func TestAuthoritiesOfTheUserAreTrusted(t *testing.T) {
 	}
 }
 
-// The authorities count for the token service as well.
+// The authorities count for the token service too.
 func TestAuthoritiesOfTheUserAreTrustedForARole(t *testing.T) {
 	tokens := &tokenService{}
 	served := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

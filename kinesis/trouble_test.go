@@ -17,13 +17,13 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// trouble is something that can come in the way of any request.
+// trouble is something that can disturb any request.
 type trouble struct {
 	do     kinesistest.Action
 	denied bool   // errors.Is finds ErrDenied
 	text   string // that the error contains
 	code   string // that the Observer is shown
-	quiet  bool   // it is shown to nobody else unless it lasts
+	quiet  bool   // not reported unless it lasts
 }
 
 // shown is how many errors a reading yields when this happens so many times.
@@ -73,9 +73,9 @@ var troubles = map[string]trouble{
 	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout", false},
 }
 
-// Whatever comes in the way of seeking or of reading is shown, retried, and
-// over when it is over: the reading goes on where it was, with nothing lost or
-// doubled, and never counts the position as bad.
+// Whatever disturbs seeking or reading is reported and retried until it ends:
+// the reading then goes on where it was, with nothing lost or doubled, and the
+// position never counts as bad.
 func TestTroubleIsRetriedFromWhereTheReadingWas(t *testing.T) {
 	const times = 3
 	for _, operation := range []string{"GetShardIterator", "GetRecords"} {
@@ -124,7 +124,7 @@ func (tr *trouble) check(t *testing.T, operation string, err error) {
 }
 
 // In the middle of a shard the same holds, and the iterator is kept: a failed
-// read is made again, not sought again.
+// read is repeated without a new seek.
 func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
 	for name, tr := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -156,25 +156,25 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 		shardName   = "1 validation error detected: Value 'x' at 'shardId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
 	)
 	now := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
-	behind := gerritstream.Position{After: "12345", Arrived: now}
+	after := gerritstream.Position{After: "12345", Arrived: now}
 	for name, c := range map[string]struct {
 		from          gerritstream.Position
 		code, message string
 		bad           bool
 	}{
-		"another stream's":           {behind, "InvalidArgumentException", otherStream, true},
-		"corrupt":                    {behind, "ValidationException", corrupt, true},
-		"another part of it":         {behind, "ValidationException", shardName, false},
+		"another stream's":           {after, "InvalidArgumentException", otherStream, true},
+		"corrupt":                    {after, "ValidationException", corrupt, true},
+		"another part of it":         {after, "ValidationException", shardName, false},
 		"a time":                     {gerritstream.Position{From: gerritstream.StartingPosition{Time: now}}, "InvalidArgumentException", "no", false},
 		"a time caught up at":        {gerritstream.Position{After: "12345", Arrived: now.Add(-time.Hour), CaughtUp: now}, "InvalidArgumentException", "no", false},
 		"the trim horizon":           {trimHorizon(), "InvalidArgumentException", "no", false},
-		"denied":                     {behind, "AccessDeniedException", otherStream, false},
-		"throttled":                  {behind, "ProvisionedThroughputExceededException", otherStream, false},
-		"KMS":                        {behind, "KMSAccessDeniedException", otherStream, false},
-		"a fault of the service":     {behind, "InternalFailure", otherStream, false},
-		"a fault nobody knows":       {behind, "SurpriseException", otherStream, false},
-		"something between us two":   {behind, "", otherStream, false},
-		"an iterator that is no one": {behind, "ExpiredIteratorException", otherStream, false},
+		"denied":                     {after, "AccessDeniedException", otherStream, false},
+		"throttled":                  {after, "ProvisionedThroughputExceededException", otherStream, false},
+		"KMS":                        {after, "KMSAccessDeniedException", otherStream, false},
+		"a fault of the service":     {after, "InternalFailure", otherStream, false},
+		"a fault nobody knows":       {after, "SurpriseException", otherStream, false},
+		"something between us two":   {after, "", otherStream, false},
+		"an iterator that is no one": {after, "ExpiredIteratorException", otherStream, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
@@ -205,8 +205,8 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 	}
 }
 
-// A refusal of an iterator that the service made is trouble as well: it is
-// sought again, from the same place.
+// A refusal of an iterator that the service made is trouble too: a new one is
+// sought from the same place.
 func TestRefusedIteratorIsSoughtAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b")
@@ -239,7 +239,7 @@ func TestShardThatIsGoneWhileReadingIsNotFound(t *testing.T) {
 }
 
 // Iterators that expire at once, as those of a service with a broken clock, are
-// shown. Those of a slow consumer are not.
+// reported. Those of a slow consumer are not.
 func TestIteratorThatExpiresUnreadIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -251,7 +251,7 @@ func TestIteratorThatExpiresUnreadIsTrouble(t *testing.T) {
 }
 
 // The SDK's own retries stay off, whatever the environment asks for: they would
-// take reads that are not paced, and hide trouble.
+// make reads that are not paced, and hide trouble.
 func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 	t.Setenv("AWS_MAX_ATTEMPTS", "5")
 	t.Setenv("AWS_RETRY_MODE", "adaptive")
@@ -266,8 +266,8 @@ func TestEnvironmentDoesNotTurnTheSDKsRetriesOn(t *testing.T) {
 	})
 }
 
-// stalling is a network on which replies come piece by piece, one every nine
-// seconds, and stop after some bytes, until their request is given up.
+// stalling is a network where replies come in pieces, one every nine seconds,
+// and stop after some bytes until their request is given up.
 type stalling struct {
 	next  http.RoundTripper
 	times int
@@ -297,7 +297,7 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 		<-b.ctx.Done()
 		return 0, b.ctx.Err()
 	}
-	if err := sleep(b.ctx, 9*time.Second); err != nil { // slow is not stalled
+	if err := sleep(b.ctx, 9*time.Second); err != nil { // slow, not stalled
 		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left, b.piece)])
@@ -305,9 +305,8 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A reply may be slow. It is given up when nothing more comes for ten seconds,
-// and when it has come for ten seconds more than its bytes take at the least
-// rate.
+// A slow reply is allowed. It is given up when nothing comes for ten seconds,
+// or when it takes ten seconds more than its bytes at the minimum rate.
 func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	const slow = 40_000 // in nine seconds
 	for name, c := range map[string]struct {
@@ -345,8 +344,8 @@ func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	}
 }
 
-// After a page that was too large the limit of records grows again, to all that
-// a page can have.
+// After a page that was too large, the limit of records grows back to the
+// maximum.
 func TestLimitGrowsAgainAfterAPageThatWasTooLarge(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
 		for i := range 40 {
@@ -371,7 +370,7 @@ func TestLimitGrowsAgainAfterAPageThatWasTooLarge(t *testing.T) {
 	})
 }
 
-// A reply larger than the room for a page is asked for with fewer records,
+// A reply that exceeds what a page may have is asked for with fewer records,
 // until it fits.
 func TestPageTooLargeIsAskedForInParts(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
@@ -388,7 +387,8 @@ func TestPageTooLargeIsAskedForInParts(t *testing.T) {
 	})
 }
 
-// One record that does not fit is shown, not asked for in silence for ever.
+// A single record that does not fit is reported, not asked for silently for
+// ever.
 func TestRecordTooLargeIsTrouble(t *testing.T) {
 	inBubble(t, kinesistest.Options{NoLimits: true}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
@@ -404,7 +404,7 @@ func TestRecordTooLargeIsTrouble(t *testing.T) {
 	})
 }
 
-// padded makes replies too large that have more than so many records.
+// padded makes replies with more than so many records too large.
 func padded(most int) kinesistest.Action {
 	return func(next kinesistest.Handler) kinesistest.Handler {
 		return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
@@ -418,7 +418,7 @@ func padded(most int) kinesistest.Action {
 	}
 }
 
-// Faults of every kind, at random, and a consumer that pauses now and then for
+// Faults of every kind at random, and a consumer that sometimes pauses for
 // longer than an iterator lives: every record comes once, in order.
 func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
 	names := make([]string, 0, len(troubles))
@@ -475,13 +475,13 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 		}
 	})
 	for _, c := range []struct {
-		url, said, want string
+		url, message, want string
 	}{
 		{"https://user:SECRETTOKEN@proxy.test/x", "refused", "proxy.test: refused"},
 		{"https://user:SECRETTOKEN%zz@proxy.test/x", "refused", "the URL: refused"},
 		{"https://h/x", `proxyconnect tcp: "http://u:SECRETTOKEN@proxy:1" refused`, `h: proxyconnect tcp: "http://xxxxx@proxy:1" refused`},
 	} {
-		if text, _ := networkProblem(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.said)}); text != c.want {
+		if text, _ := networkProblem(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.message)}); text != c.want {
 			t.Errorf("got %q, want %q", text, c.want)
 		}
 	}

@@ -21,7 +21,7 @@ var kinesisMutants = []mutant{
 		file: "kinesis/read.go",
 		old:  "r.pace.succeeded(p.reply.lag != 0, p.reply.weight)",
 		new:  "r.pace.succeeded(p.reply.lag != 0 && len(p.reply.records) > 0, p.reply.weight)",
-		pkg:  "./kinesis", tests: "TestBehindOnEmptyPages",
+		pkg:  "./kinesis", tests: "TestLaggingOnEmptyPagesReadsComeFourTimesASecond",
 	},
 	{
 		name: "what a page weighs does not space the reads",
@@ -133,14 +133,14 @@ var kinesisMutants = []mutant{
 		file: "kinesis/seek.go",
 		old:  "const trustedFor = 5 * time.Second",
 		new:  "const trustedFor = 100 * time.Hour",
-		pkg:  "./kinesis", tests: "TestSeekTriedForLong",
+		pkg:  "./kinesis", tests: "TestLongSeekChecksTheStream",
 	},
 	{
 		name: "a new reading believes a look at the stream for as long as it takes to make it again",
 		file: "kinesis/seek.go",
 		old:  "const trustedFor = 5 * time.Second",
 		new:  "const trustedFor = time.Minute",
-		pkg:  "./kinesis", tests: "TestNewReadingMindsTheStream",
+		pkg:  "./kinesis", tests: "TestNewReadingChecksTheStream",
 	},
 	{
 		name: "a range that cannot be understood makes all records foreign",
@@ -315,7 +315,7 @@ var kinesisMutants = []mutant{
 		file: "kinesis/list.go",
 		old:  "	case types.StreamStatusCreating:",
 		new:  "	case \"never\":",
-		pkg:  "./kinesis", tests: "TestStreamThatIsNotActiveYet",
+		pkg:  "./kinesis", tests: "TestStreamThatIsNotActiveIsTransient",
 	},
 	{
 		name: "a merged shard has one parent",
@@ -476,7 +476,7 @@ var kinesisMutants = []mutant{
 		file: "kinesis/page.go",
 		old:  "		case <-returned:\n",
 		new:  "		case <-returned:\n		default:\n",
-		pkg:  "./kinesis", tests: "TestBatchWaits",
+		pkg:  "./kinesis", tests: "TestPartWaitsForTheOneBeforeToBeDone",
 	},
 	{
 		name: "a batch that is not done cannot be cancelled",
@@ -581,7 +581,7 @@ var kinesisMutants = []mutant{
 		file: "kinesis/page.go",
 		old:  "p.reply.lag == unknownLag || !last && p.reply.lag == 0",
 		new:  "!last && p.reply.lag == 0",
-		pkg:  "./kinesis", tests: "TestPageThatDoesNotSay",
+		pkg:  "./kinesis", tests: "TestPageOfUnknownLagIsNotTheTip",
 	},
 	{
 		name: "a corrupt aggregate is handed on as an event",

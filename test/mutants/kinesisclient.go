@@ -113,14 +113,14 @@ var kinesisClientMutants = []mutant{
 		file: "kinesis/credentials.go",
 		old:  "	case errors.Is(err, context.DeadlineExceeded):\n		return fmt.Sprintf(\"no usable",
 		new:  "	case errors.Is(err, context.DeadlineExceeded):\n		return \"no instance's role\", denied\n	case err == nil:\n		return fmt.Sprintf(\"no usable",
-		pkg:  "./kinesis", tests: "TestWhatTheMetadataService",
+		pkg:  "./kinesis", tests: "TestProblemOfTheMetadataServiceIsReported",
 	},
 	{
 		name: "nobody knows who did not answer when credentials were asked for",
 		file: "kinesis/credentials.go",
 		old:  "credentialsTimeout+credentialsMargin",
 		new:  "credentialsTimeout-credentialsMargin",
-		pkg:  "./kinesis", tests: "TestWhatTheMetadataService",
+		pkg:  "./kinesis", tests: "TestProblemOfTheMetadataServiceIsReported",
 	},
 	{
 		name: "requests that name the ARN go to other hosts than those that do not",

@@ -200,7 +200,7 @@ var mutants = []mutant{
 		file: "kinesis/aggregate.go",
 		old:  "	if md5.Sum(message) != [md5.Size]byte(data[len(data)-md5.Size:]) {",
 		new:  "	if len(message) < 0 {",
-		pkg:  "./kinesis", tests: "TestUnsoundAggregateIsBad",
+		pkg:  "./kinesis", tests: "TestInvalidAggregateIsBad",
 	},
 	{
 		name: "SQLite: a commit does not ask for the lease",
