@@ -14,10 +14,33 @@ import (
 )
 
 // Inspect implements gerritstream.Store. A shard that Zuul's own listener leads
-// is led by "Zuul (Python)".
+// is led by "Zuul (Python)". Other processes may go on writing while it reads.
 func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
-		in, err = s.inspect(ctx, sess)
+	err = s.call(ctx, func(ctx context.Context, sess *session) (err error) {
+		if err := sess.sync(ctx); err != nil {
+			return err
+		}
+		epoch := 0
+		if in.Origin, _, err = s.readOrigin(ctx, sess); err != nil {
+			return err
+		} else if in.Origin != nil {
+			epoch = in.Origin.Epoch
+		}
+		if in.Shards, err = s.inspectShards(ctx, sess, epoch); err != nil {
+			return err
+		}
+		if in.Reports, err = s.inspectReports(ctx, sess); err != nil {
+			return err
+		}
+		dirs, err := sess.statAll(ctx, []string{s.at.queue(), s.at.deadLetters()})
+		if err != nil {
+			return err
+		}
+		in.Queue, in.DeadLetters = int64(dirs[0].stat.NumChildren), int64(dirs[1].stat.NumChildren)
+		counts, err := sess.readChildren(ctx, s.at.discardedCounts())
+		for _, n := range counts {
+			in.Discarded += decodeCount(n.data)
+		}
 		return err
 	})
 	if err != nil {
@@ -35,36 +58,6 @@ func Inspect(ctx context.Context, config Config) (in gerritstream.Inspection, er
 	}
 	in, err = s.Inspect(ctx)
 	return in, errors.Join(err, s.Close(ctx))
-}
-
-// inspect reads everything, while other processes go on writing.
-func (s *Store) inspect(ctx context.Context, sess *session) (in gerritstream.Inspection, err error) {
-	if err := sess.sync(ctx); err != nil {
-		return in, err
-	}
-	if in.Origin, _, err = s.readOrigin(ctx, sess); err != nil {
-		return in, err
-	}
-	epoch := 0
-	if in.Origin != nil {
-		epoch = in.Origin.Epoch
-	}
-	if in.Shards, err = s.inspectShards(ctx, sess, epoch); err != nil {
-		return in, err
-	}
-	if in.Reports, err = s.inspectReports(ctx, sess); err != nil {
-		return in, err
-	}
-	dirs, err := sess.statAll(ctx, []string{s.at.queue(), s.at.deadLetters()})
-	if err != nil {
-		return in, err
-	}
-	in.Queue, in.DeadLetters = int64(dirs[0].stat.NumChildren), int64(dirs[1].stat.NumChildren)
-	counts, err := sess.readChildren(ctx, s.at.discardedCounts())
-	for _, n := range counts {
-		in.Discarded += decodeCount(n.data)
-	}
-	return in, err
 }
 
 // inspectShards describes the shards that have a position in the epoch, or a
