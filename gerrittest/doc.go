@@ -1,10 +1,9 @@
-// Package gerrittest makes up Gerrit's traffic: every type of event, in
-// lifelike proportions and sizes, written as Gerrit writes it, with a few bad
-// records among them, each beside the verdict it must get. It is for tests and
-// demonstrations of whatever reads such a stream. The same seed and options
-// make the same records.
+// Package gerrittest generates Gerrit traffic for tests and demonstrations:
+// every type of event, in lifelike proportions and sizes, as Gerrit writes it,
+// and a few bad records, each with the verdict that it must get. The same seed
+// and options generate the same records.
 //
-// Half to two thirds of the records are ref-updated, most of them of a change's
-// notes: an upload makes two and a patchset-created, a comment makes one and a
-// comment-added. All people, projects and hosts are fictional.
+// Half to two thirds of the records are ref-updated, most of them for a
+// change's notes: an upload makes two and a patchset-created, a comment one and
+// a comment-added. All people, projects and hosts are fictional.
 package gerrittest

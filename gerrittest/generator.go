@@ -21,50 +21,49 @@ const (
 type Record struct {
 	Key  string // partition key
 	Data []byte
-	Type string // of the event; of a bad record: the type it has, or would have
+	Type string // of the event; of a bad record: the type that it has, or would have
 	Want Want
-	Why  string // the rule that drops it (gerrit.Rules), or the reason it is refused for (gerrit.Reasons); empty when queued
+	Why  string // the rule that drops it (gerrit.Rules) or the reason to refuse it (gerrit.Reasons)
 }
 
-// Options shape the traffic. The zero value is the ordinary one.
+// Options shape the traffic. The zero value is useful.
 type Options struct {
-	// SpreadKeys makes partition keys of project and change instead of the
-	// event's type, as Gerrit's plugin does. With the type, two thirds of a
-	// stream go to one shard, however many there are.
+	// SpreadKeys derives partition keys from project and change. By default the
+	// key is the event's type, as with Gerrit's plugin, and two thirds of a
+	// stream go to one shard.
 	SpreadKeys bool
 
-	// Within is the number of records among the first of which every type and
-	// every bad kind comes at least once; 0 means 2,000. What is less than
-	// MinWithin counts as MinWithin.
+	// Within is the number of records within which every type and every kind of
+	// bad record comes; 0: 2,000. Less than MinWithin counts as MinWithin.
 	Within int
 
 	// BadEvery is the number of records of which one is bad, after the first
-	// Within; 0 means 400, less than 0 means that no record is bad.
+	// Within; 0: 400, negative: no record is bad.
 	BadEvery int
 
-	// Clock tells eventCreatedOn. nil: a clock that begins with the year 2026
-	// and goes on by a second or so an action.
+	// Clock sets eventCreatedOn. nil: a clock that begins with the year 2026
+	// and advances by a second or so an action.
 	Clock func() time.Time
 
-	// InstanceID is the server's name in every event. Empty: the member is
-	// absent, as with a single server.
+	// InstanceID is the server's name in every event. Empty: absent, as with a
+	// single server.
 	InstanceID string
 }
 
 // MinWithin is the least Options.Within.
 const MinWithin = 250
 
-// Generator makes records up. It is used by one goroutine.
+// Generator generates records. It is for one goroutine.
 type Generator struct {
 	world   *world
 	rng     *rand.Rand
 	within  int
-	every   int      // records from one bad one to the next, on average; less than 0: none
+	every   int      // records from one bad one to the next, on average; negative: none
 	made    int      // records returned so far
-	nextBad int      // the record from which on another bad one is due
-	due     []scene  // what must come within the first records, in a random order
+	nextBad int      // the number of the record at which the next bad one is due
+	due     []scene  // what must come among the first records, in a random order
 	dueDone int      // how many of due have come
-	pending []Record // of the scene that is going on
+	pending []Record // of the current scene
 }
 
 // New returns a generator.
@@ -87,7 +86,7 @@ func New(seed uint64, o Options) *Generator {
 	return g
 }
 
-// Next returns the next record. There is always one.
+// Next returns the next record; there is always one.
 func (g *Generator) Next() Record {
 	for len(g.pending) == 0 {
 		g.pending = g.nextScene()(g.world)
@@ -98,8 +97,8 @@ func (g *Generator) Next() Record {
 	return r
 }
 
-// nextScene returns one that must come early and is due, else a bad one if it
-// is time for it, else any by its weight.
+// nextScene returns a scene that is due early, else a bad one if that is due,
+// else one by weight.
 func (g *Generator) nextScene() scene {
 	each := g.within / (len(g.due) + 2)
 	if g.dueDone < len(g.due) && g.made >= each*g.dueDone {
@@ -110,7 +109,11 @@ func (g *Generator) nextScene() scene {
 		g.nextBad = g.made + 1 + g.rng.IntN(2*g.every)
 		return badScenes[g.rng.IntN(len(badScenes))]
 	}
-	n := g.rng.IntN(sceneWeights())
+	sum := 0
+	for _, w := range scenes {
+		sum += w.weight
+	}
+	n := g.rng.IntN(sum)
 	for _, w := range scenes {
 		if n -= w.weight; n < 0 {
 			return w.scene

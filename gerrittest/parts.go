@@ -1,13 +1,71 @@
 package gerrittest
 
-import "fmt"
+import (
+	"fmt"
 
-// The parts that events are put together from, as Gerrit puts them: what an
-// event adds comes first, its base fields last.
+	"github.com/gerritstream/gerritstream/gerrit"
+)
 
-// tail returns the members every event ends with.
-func (w *world) tail(eventType string) object {
-	o := object{{"type", eventType}, {"eventCreatedOn", w.clock().Unix()}}
+// queued returns the record of an event that must be queued. c is the change
+// that it is about; nil: none.
+func (w *world) queued(event object, c *change) Record {
+	r := w.record(event, c)
+	r.Want = Queued
+	return r
+}
+
+// record returns the record of an event.
+func (w *world) record(event object, c *change) Record {
+	r := Record{Data: appendJSON(nil, event), Type: event.text("type")}
+	r.Key = w.key(event, r.Type, c)
+	return r
+}
+
+// key returns the partition key: that of Gerrit's plugin, or one that spreads
+// over the shards and keeps a change together.
+func (w *world) key(event object, eventType string, c *change) string {
+	switch {
+	case !w.spread:
+		return eventType
+	case c != nil:
+		return fmt.Sprintf("%s~%d", c.project, c.number)
+	}
+	for _, name := range []string{"project", "projectName"} {
+		if project := event.text(name); project != "" {
+			return project
+		}
+	}
+	return fmt.Sprintf("%s-%d", eventType, w.rng.IntN(64))
+}
+
+// text returns a member if it is a string.
+func (o object) text(name string) string {
+	for _, m := range o {
+		if s, ok := m.value.(string); ok && m.name == name {
+			return s
+		}
+	}
+	return ""
+}
+
+// meta returns the record of an update of a change's notes.
+func (w *world) meta(c *change, by object) Record {
+	r := w.record(w.refUpdated(c.project, metaRef(c), by), c)
+	r.Want, r.Why = Filtered, gerrit.RuleMeta
+	return r
+}
+
+// dropped returns the record of an event of an unneeded type.
+func (w *world) dropped(event object) Record {
+	r := w.record(event, nil)
+	r.Want, r.Why = Filtered, gerrit.RuleType
+	return r
+}
+
+// end appends the members with which every event ends: Gerrit writes the base
+// fields last.
+func (w *world) end(o object, eventType string) object {
+	o = append(o, object{{"type", eventType}, {"eventCreatedOn", w.clock().Unix()}}...)
 	if w.instanceID != "" {
 		o = append(o, member{"instanceId", w.instanceID})
 	}
@@ -16,15 +74,12 @@ func (w *world) tail(eventType string) object {
 
 // changeEvent returns an event about a change.
 func (w *world) changeEvent(eventType, status string, c *change, extras object) object {
-	var o object
-	o = append(o, extras...)
-	o = append(o, object{
+	return w.end(append(extras, object{
 		{"change", w.changePart(c, status)},
 		{"project", c.project},
 		{"refName", fullName(c.branch)},
 		{"changeKey", object{{"id", c.id}}},
-	}...)
-	return append(o, w.tail(eventType)...)
+	}...), eventType)
 }
 
 func (w *world) changePart(c *change, status string) object {
@@ -58,7 +113,10 @@ func (w *world) patchSetPart(c *change, withFiles bool) object {
 	if withFiles {
 		var list []object
 		for _, i := range w.rng.Perm(len(files))[:1+w.rng.IntN(len(files)-1)] {
-			list = append(list, object{{"file", files[i]}, {"type", "MODIFIED"}, {"insertions", w.rng.IntN(80)}, {"deletions", -w.rng.IntN(40)}})
+			insertions, deletions := w.rng.IntN(80), -w.rng.IntN(40)
+			list = append(list, object{
+				{"file", files[i]}, {"type", "MODIFIED"}, {"insertions", insertions}, {"deletions", deletions},
+			})
 		}
 		o = append(o, member{"files", list})
 	}
@@ -72,12 +130,9 @@ func (w *world) approvals() []object {
 	}
 }
 
-// refUpdated returns the event of a ref that moved.
+// refUpdated returns the event of an updated ref.
 func (w *world) refUpdated(project, ref string, by object) object {
-	return append(object{
-		{"submitter", by},
-		{"refUpdate", w.refUpdatePart(project, ref)},
-	}, w.tail("ref-updated")...)
+	return w.end(object{{"submitter", by}, {"refUpdate", w.refUpdatePart(project, ref)}}, "ref-updated")
 }
 
 func (w *world) refUpdatePart(project, ref string) object {

@@ -6,18 +6,17 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// scene is something that happens on the server, and the records that tell of
-// it.
+// scene is something that happens on the server; it returns the records of it.
 type scene func(w *world) []Record
 
-// weighted is a scene and how often it happens, compared with others.
+// weighted is a scene and its relative frequency.
 type weighted struct {
 	weight int
 	scene  scene
 }
 
-// scenes are all that may happen. The weights make up a busy server's day:
-// mostly robots that comment, then people.
+// scenes are all scenes. The weights are those of a busy server: mostly
+// comments of robots, then people.
 var scenes = []weighted{
 	{330, build},
 	{170, review},
@@ -43,7 +42,10 @@ var scenes = []weighted{
 		return object{{"changer", w.person()}, {"oldTopic", pick(w.rng, words)}}
 	})},
 	{6, onChange("hashtags-changed", "NEW", func(w *world, _ *change) object {
-		return object{{"editor", w.person()}, {"added", []string{"gate"}}, {"removed", []string{}}, {"hashtags", []string{"gate", "q1"}}}
+		return object{
+			{"editor", w.person()}, {"added", []string{"gate"}}, {"removed", []string{}},
+			{"hashtags", []string{"gate", "q1"}},
+		}
 	})},
 	{2, onChange("custom-keyed-values-changed", "NEW", func(w *world, _ *change) object {
 		values := object{{"ticket", fmt.Sprintf("WID-%d", w.rng.IntN(1000))}}
@@ -61,23 +63,14 @@ var scenes = []weighted{
 	{5, otherPlugin},
 }
 
-// sceneWeights is the sum of all weights.
-func sceneWeights() int {
-	sum := 0
-	for _, w := range scenes {
-		sum += w.weight
-	}
-	return sum
-}
-
-// pluginType is a type that no program but its plugin knows.
+// pluginType is the event type of an unknown plugin.
 const pluginType = "example-scan-finished"
 
-// Types returns every type that a Generator makes: the known ones and one of an
-// unknown plugin.
+// Types returns every type that a Generator generates: the known ones and one
+// of an unknown plugin.
 func Types() []string { return append(gerrit.Types(), pluginType) }
 
-// upload: a new change or another patch set moves two refs.
+// upload: a new change or another patch set updates two refs.
 func upload(w *world) []Record {
 	c := w.change()
 	if w.rng.IntN(3) == 0 {
@@ -85,7 +78,8 @@ func upload(w *world) []Record {
 	} else {
 		c.upload(w)
 	}
-	created := w.changeEvent("patchset-created", "NEW", c, object{{"uploader", c.owner}, {"patchSet", w.patchSetPart(c, true)}})
+	extras := object{{"uploader", c.owner}, {"patchSet", w.patchSetPart(c, true)}}
+	created := w.changeEvent("patchset-created", "NEW", c, extras)
 	return []Record{
 		w.queued(w.refUpdated(c.project, patchSetRef(c), c.owner), c),
 		w.meta(c, c.owner),
@@ -103,25 +97,26 @@ func review(w *world) []Record {
 	return w.commented(c, w.person(), w.comment(c))
 }
 
-// commented: a comment is kept in the change's notes, which moves their ref.
+// commented: a comment is kept in the change's notes, which updates their ref.
 func (w *world) commented(c *change, by object, text string) []Record {
 	extras := object{{"author", by}, {"approvals", w.approvals()}, {"comment", text}}
 	if w.rng.IntN(3) == 0 {
-		said := []object{{{"message", w.sentence(6)}}}
-		extras = append(extras, member{"patchSetComments", object{{"/PATCHSET_LEVEL", said}}})
+		comments := []object{{{"message", w.sentence(6)}}}
+		extras = append(extras, member{"patchSetComments", object{{"/PATCHSET_LEVEL", comments}}})
 	}
 	extras = append(extras, member{"patchSet", w.patchSetPart(c, false)})
 	return []Record{w.meta(c, by), w.queued(w.changeEvent("comment-added", "NEW", c, extras), c)}
 }
 
-// notes: attention sets, drafts that were published and the like move a
-// change's notes and tell nothing else.
+// notes: attention sets, published drafts and the like update only a change's
+// notes.
 func notes(w *world) []Record { return []Record{w.meta(w.change(), w.person())} }
 
-// push: a ref is written past review.
+// push: a ref is updated without review.
 func push(w *world) []Record {
 	by := pick(w.rng, robots)
-	ref := pick(w.rng, []string{"refs/heads/main", "refs/meta/config", "refs/heads/periodic", fmt.Sprintf("refs/tags/v%d", w.rng.IntN(1000))})
+	tag := fmt.Sprintf("refs/tags/v%d", w.rng.IntN(1000))
+	ref := pick(w.rng, []string{"refs/heads/main", "refs/meta/config", "refs/heads/periodic", tag})
 	return []Record{w.queued(w.refUpdated(pick(w.rng, projects), ref, by), nil)}
 }
 
@@ -135,7 +130,7 @@ func merge(w *world) []Record {
 	}
 }
 
-// onChange returns the scene of an event about a change, behind that of its
+// onChange returns the scene of an event about a change, after one about its
 // notes.
 func onChange(eventType, status string, extras func(*world, *change) object) scene {
 	return func(w *world) []Record {
@@ -146,8 +141,8 @@ func onChange(eventType, status string, extras func(*world, *change) object) sce
 
 func withVotes(w *world, c *change) object {
 	return object{
-		{"reviewer", w.person()}, {"remover", w.person()}, {"approvals", w.approvals()}, {"comment", "Removed Code-Review+1"},
-		{"patchSet", w.patchSetPart(c, false)},
+		{"reviewer", w.person()}, {"remover", w.person()}, {"approvals", w.approvals()},
+		{"comment", "Removed Code-Review+1"}, {"patchSet", w.patchSetPart(c, false)},
 	}
 }
 
@@ -155,7 +150,7 @@ func changed(w *world, c *change) object {
 	return object{{"changer", w.person()}, {"patchSet", w.patchSetPart(c, false)}}
 }
 
-// changeDeleted: the notes are gone, so that no ref of theirs moves.
+// changeDeleted: the notes are gone, so that their ref is not updated.
 func changeDeleted(w *world) []Record {
 	c := w.change()
 	return []Record{w.queued(w.changeEvent("change-deleted", "NEW", c, object{{"deleter", w.person()}}), c)}
@@ -164,15 +159,80 @@ func changeDeleted(w *world) []Record {
 func projectCreated(w *world) []Record {
 	w.projects++
 	o := object{{"projectName", fmt.Sprintf("example/new/project-%d", w.projects)}, {"headName", "refs/heads/main"}}
-	return []Record{w.queued(append(o, w.tail("project-created")...), nil)}
+	return []Record{w.queued(w.end(o, "project-created"), nil)}
 }
 
 func headUpdated(w *world) []Record {
-	o := object{{"projectName", pick(w.rng, projects)}, {"oldHead", "refs/heads/master"}, {"newHead", "refs/heads/main"}}
-	return []Record{w.queued(append(o, w.tail("project-head-updated")...), nil)}
+	project := pick(w.rng, projects)
+	o := object{{"projectName", project}, {"oldHead", "refs/heads/master"}, {"newHead", "refs/heads/main"}}
+	return []Record{w.queued(w.end(o, "project-head-updated"), nil)}
 }
 
 func otherPlugin(w *world) []Record {
-	o := object{{"project", pick(w.rng, projects)}, {"findings", w.rng.IntN(9)}, {"score", raw("0.97")}, {"rules", object{}}}
-	return []Record{w.queued(append(o, w.tail(pluginType)...), nil)}
+	project := pick(w.rng, projects)
+	o := object{{"project", project}, {"findings", w.rng.IntN(9)}, {"score", raw("0.97")}, {"rules", object{}}}
+	return []Record{w.queued(w.end(o, pluginType), nil)}
+}
+
+// Nothing of the next scenes reaches a queue for Zuul.
+
+// replicate: a ref is pushed to two mirrors.
+func replicate(w *world) []Record {
+	project, ref := pick(w.rng, projects), fullName(pick(w.rng, branches))
+	var records []Record
+	nodes := []string{"mirror-1.example.com", "mirror-2.example.com"}
+	for _, node := range nodes {
+		records = append(records, w.dropped(w.end(target(project, ref, node), "ref-replication-scheduled")))
+	}
+	for _, node := range nodes {
+		o := append(target(project, ref, node), object{{"status", "succeeded"}, {"refStatus", "OK"}}...)
+		records = append(records, w.dropped(w.end(o, "ref-replicated")))
+	}
+	done := object{{"project", project}, {"ref", ref}, {"nodesCount", len(nodes)}}
+	return append(records, w.dropped(w.end(done, "ref-replication-done")))
+}
+
+func target(project, ref, node string) object {
+	return object{
+		{"project", project}, {"ref", ref}, {"targetUri", "ssh://" + node + "/" + project + ".git"},
+		{"targetNode", node},
+	}
+}
+
+// fetch: a mirror fetches a ref.
+func fetch(w *world) []Record {
+	project := pick(w.rng, projects)
+	uri := "https://review.example.com/" + project
+	o := object{{"project", project}, {"ref", fullName(pick(w.rng, branches))}, {"targetUri", uri}}
+	return []Record{
+		w.dropped(w.end(o.with("status", "SCHEDULED"), "fetch-ref-replication-scheduled")),
+		w.dropped(w.end(o.with("status", "SUCCEEDED"), "fetch-ref-replicated")),
+	}
+}
+
+func cacheEviction(w *world) []Record {
+	cache := pick(w.rng, []string{"project_list", "groups", "accounts"})
+	o := object{{"pluginName", "gerrit"}, {"cacheName", cache}, {"key", object{}}}
+	return []Record{w.dropped(w.end(o, "cache-eviction"))}
+}
+
+const (
+	largeEvery = 20   // one batch of so many is large, not the first ones
+	largeBatch = 5000 // refs of the largest batch: nearly the 1 MiB that a record may have
+)
+
+// batch: a script pushes tags at once.
+func batch(w *world) []Record {
+	w.batches++
+	count := 2 + w.rng.IntN(60)
+	if w.batches%largeEvery == 0 {
+		count = largeBatch/2 + w.rng.IntN(largeBatch/2)
+	}
+	project := pick(w.rng, projects)
+	updates := make([]object, count)
+	for i := range updates {
+		updates[i] = w.refUpdatePart(project, fmt.Sprintf("refs/tags/%d.%d", w.batches, i))
+	}
+	o := object{{"submitter", w.person()}, {"refUpdates", updates}}
+	return []Record{w.dropped(w.end(o, "batch-ref-updated"))}
 }

@@ -3,11 +3,12 @@ package gerrittest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
-// world is the made-up server: its people, projects and open changes, as far as
-// events show them.
+// world is the fictional server: its people, projects and open changes, as far
+// as events show them.
 type world struct {
 	rng        *rand.Rand
 	spread     bool
@@ -33,7 +34,7 @@ type change struct {
 	created  int64
 }
 
-// maxOpen is how many changes are open at once; older ones are forgotten.
+// maxOpen bounds the open changes; the oldest are forgotten.
 const maxOpen = 200
 
 func newWorld(rng *rand.Rand, o Options) *world {
@@ -82,7 +83,7 @@ func (c *change) upload(w *world) {
 // change returns an open change.
 func (w *world) change() *change { return pick(w.rng, w.changes) }
 
-// sha returns a made-up revision.
+// sha returns a random revision.
 func (w *world) sha() string {
 	return fmt.Sprintf("%016x%016x%08x", w.rng.Uint64(), w.rng.Uint64(), w.rng.Uint32())
 }
@@ -91,33 +92,91 @@ func (w *world) person() object { return pick(w.rng, people) }
 
 func pick[T any](rng *rand.Rand, list []T) T { return list[rng.IntN(len(list))] }
 
-// Everything here is fictional. example.com is nobody's by RFC 2606.
+// Everything here is fictional; RFC 2606 reserves example.com.
 var (
 	projects = []string{
-		"example/widgets", "example/gadgets", "example/gizmos", "example/docs", "example/infra/deploy", "example/infra/images",
-		"example/lib/sprockets", "example/lib/cogs", "example/lib/q&a", "example/apps/orrery", "example/apps/abacus", "example/sandbox",
+		"example/widgets", "example/gadgets", "example/gizmos", "example/docs", "example/infra/deploy",
+		"example/infra/images", "example/lib/sprockets", "example/lib/cogs", "example/lib/q&a", "example/apps/orrery",
+		"example/apps/abacus", "example/sandbox",
 	}
 	branches = []string{"main", "main", "main", "main", "stable/2026.1", "stable/2025.2", "feature/cog-wheels"}
 	people   = []object{
-		person("Ada Example", "ada.example"), person("Ben GroupState", "ben.muster"), person("Zoë Beispiel", "zoe.beispiel"),
-		person("Chiara d'Esempio", "chiara.desempio"), person("Иван Примеров", "ivan.primerov"), person("例 太郎", "taro.rei"),
+		person("Ada Example", "ada.example"), person("Ben Sample", "ben.sample"),
+		person("Zoë Beispiel", "zoe.beispiel"), person("Chiara d'Esempio", "chiara.desempio"),
+		person("Иван Примеров", "ivan.primerov"), person("例 太郎", "taro.rei"),
 		person("Max Mustermann", "max.mustermann"), person("Fulana de Tal", "fulana.detal"),
 	}
 	robots = []object{
 		person("Fictional CI", "fictional-ci").with("tags", []string{"SERVICE_USER"}),
 		person("Imaginary Gate", "imaginary-gate").with("tags", []string{"SERVICE_USER"}),
 	}
-	words = []string{
-		"queue", "widget", "order", "retry", "sort", "cache", "timeout", "index", "shard", "merge", "review", "builder", "config",
-		"schema", "parser", "token", "when", "the", "a", "of", "to", "for", "without", "jobs", "state", "lock", "names", "path",
-		"rework", "remove", "keep", "wait", "i<j", "a=b", "it's", "x->y", "\"quoted\"", "R&D", "naïve", "→", "😀",
-	}
-	files = []string{
-		"/COMMIT_MSG", "queue/order.go", "queue/order_test.go", "doc/queue.rst", "lib/cogs/wheel.c", "lib/cogs/wheel.h", "Makefile",
-		"images/base/Dockerfile", "web/src/components/review-panel.ts", "tests/integration/test_order_of_arrival.py",
-	}
+	words = strings.Fields(`queue widget order retry sort cache timeout index shard merge review builder config schema
+		parser token when the a of to for without jobs state lock names path rework remove keep wait i<j a=b it's x->y
+		"quoted" R&D naïve → 😀`)
+	files = strings.Fields(`/COMMIT_MSG queue/order.go queue/order_test.go doc/queue.rst lib/cogs/wheel.c
+		lib/cogs/wheel.h Makefile images/base/Dockerfile web/src/components/review-panel.ts
+		tests/integration/test_order_of_arrival.py`)
 )
 
 func person(name, user string) object {
 	return object{{"name", name}, {"email", user + "@example.com"}, {"username", user}}
+}
+
+// sentence returns n words.
+func (w *world) sentence(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(pick(w.rng, words))
+	}
+	return b.String()
+}
+
+// commitMessage returns a message with a change's subject and footer.
+func (w *world) commitMessage(c *change) string {
+	var b strings.Builder
+	b.WriteString(c.subject + "\n\n")
+	for range 1 + w.rng.IntN(4) {
+		b.WriteString(w.sentence(10) + ".\n")
+	}
+	fmt.Fprintf(&b, "\nChange-Id: %s\n", c.id)
+	return b.String()
+}
+
+// maxComment is the length of the longest comment that Gerrit accepts.
+const maxComment = 16 << 10
+
+// comment returns what a reviewer writes: mostly a few lines, rarely pages.
+func (w *world) comment(c *change) string {
+	lines := 1 + w.rng.IntN(8)
+	if w.rng.IntN(60) == 0 {
+		lines = 300
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Patch Set %d:\n\n", c.patchSet)
+	for range lines {
+		b.WriteString(w.sentence(4+w.rng.IntN(12)) + "\n")
+	}
+	return clip(b.String(), maxComment)
+}
+
+// buildReport returns what a robot writes.
+func (w *world) buildReport(c *change) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Patch Set %d: Verified+1\n\nBuild succeeded (check pipeline).\n\n", c.patchSet)
+	for i := range 2 + w.rng.IntN(10) {
+		fmt.Fprintf(&b, "- unit-%d https://ci.example.com/t/example/build/%016x?a=1&b=2 : SUCCESS in %dm %02ds\n",
+			i, w.rng.Uint64(), w.rng.IntN(60), w.rng.IntN(60))
+	}
+	return b.String()
+}
+
+// clip truncates a string between characters.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "")
 }

@@ -15,7 +15,7 @@ type member struct {
 	value any // string, int, int64, raw, object, []object or []string
 }
 
-// raw is JSON as it stands, sound or not.
+// raw is JSON as it is, valid or not.
 type raw string
 
 // with returns the object with a member replaced, or added at its end.
@@ -35,8 +35,8 @@ func (o object) without(name string) object {
 	return slices.DeleteFunc(slices.Clone(o), func(m member) bool { return m.name == name })
 }
 
-// appendJSON appends a value as Gson writes it: without white space, and with <
-// > & = ' escaped.
+// appendJSON appends a value as Gson writes it: without white space, and with
+// < > & = ' escaped.
 func appendJSON(dst []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:
