@@ -9,12 +9,13 @@ func TestGroupStateChanged(t *testing.T) {
 	member := func(id string) Member {
 		return Member{ID: id, Info: MemberInfo{Readable: true, Config: "c", Plan: "p"}}
 	}
-	with := func(change func(*MemberInfo)) Member {
-		m := member("B")
-		change(&m.Info)
-		return m
+	with := func(change func(*MemberInfo)) []Member {
+		b := member("B")
+		change(&b.Info)
+		return []Member{member("A"), b}
 	}
-	was := GroupState{Members: []Member{member("A"), member("B")}}
+	was := GroupState{Members: with(func(*MemberInfo) {})}
+	damaged := Member{ID: "B", Damaged: errors.New("garbage")}
 	for name, tt := range map[string]struct {
 		now           []Member
 		changed, left bool
@@ -23,11 +24,11 @@ func TestGroupStateChanged(t *testing.T) {
 		"a member comes":                     {[]Member{member("A"), member("B"), member("C")}, true, false},
 		"a member goes":                      {[]Member{member("A")}, true, true},
 		"a member goes, another comes":       {[]Member{member("A"), member("C")}, true, true},
-		"a member cannot read any more":      {[]Member{member("A"), with(func(i *MemberInfo) { i.Readable = false })}, true, false},
-		"a member has another plan":          {[]Member{member("A"), with(func(i *MemberInfo) { i.Plan = "q" })}, true, false},
-		"a member has another config":        {[]Member{member("A"), with(func(i *MemberInfo) { i.Config = "d" })}, true, false},
-		"a member leads another shard":       {[]Member{member("A"), with(func(i *MemberInfo) { i.Leads = []ShardID{"s"} })}, false, false},
-		"what a member advertises is broken": {[]Member{member("A"), {ID: "B", Damaged: errors.New("garbage")}}, true, false},
+		"a member cannot read any more":      {with(func(i *MemberInfo) { i.Readable = false }), true, false},
+		"a member has another plan":          {with(func(i *MemberInfo) { i.Plan = "q" }), true, false},
+		"a member has another config":        {with(func(i *MemberInfo) { i.Config = "d" }), true, false},
+		"a member leads another shard":       {with(func(i *MemberInfo) { i.Leads = []ShardID{"s"} }), false, false},
+		"what a member advertises is broken": {[]Member{member("A"), damaged}, true, false},
 	} {
 		if changed, left := was.Changed(tt.now); changed != tt.changed || left != tt.left {
 			t.Errorf("%s: changed %v, left %v", name, changed, left)

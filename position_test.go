@@ -93,7 +93,8 @@ func TestEventIDsAreStable(t *testing.T) {
 		"plain":     NewEventID(stream, "shardId-000000000000", "495903", NoSub),
 		"aggregate": NewEventID(stream, "shardId-000000000000", "495903", 0),
 		"shard":     NewEventID(stream, "shardId-000000000001", "495903", NoSub),
-		"recreated": NewEventID(Stream{ARN: stream.ARN, Created: t0.Add(time.Millisecond)}, "shardId-000000000000", "495903", NoSub),
+		"recreated": NewEventID(Stream{ARN: stream.ARN, Created: t0.Add(time.Millisecond)}, "shardId-000000000000",
+			"495903", NoSub),
 	} {
 		got[name] = id.String()
 	}

@@ -19,23 +19,23 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/sink"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var _ gerritstream.Sink = (*sink.Stdout)(nil)
+var _ gs.Sink = (*sink.Stdout)(nil)
 
 // entry returns the n-th entry of a shard.
-func entry(shard string, n int, payload string) gerritstream.Entry {
-	return gerritstream.Entry{
-		ID:      gerritstream.EventID{byte(n >> 8), byte(n)},
-		Shard:   gerritstream.ShardID(shard),
-		Seq:     gerritstream.SequenceNumber(fmt.Sprint(1000 + n)),
-		Sub:     gerritstream.NoSub,
+func entry(shard string, n int, payload string) gs.Entry {
+	return gs.Entry{
+		ID:      gs.EventID{byte(n >> 8), byte(n)},
+		Shard:   gs.ShardID(shard),
+		Seq:     gs.SequenceNumber(fmt.Sprint(1000 + n)),
+		Sub:     gs.NoSub,
 		Arrived: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
-		Event:   gerritstream.Event{Type: "ref-updated"},
+		Event:   gs.Event{Type: "ref-updated"},
 		Payload: []byte(payload),
 	}
 }
@@ -63,37 +63,39 @@ func lines(t *testing.T, output []byte) []line {
 }
 
 // with returns an entry with attributes.
-func with(e gerritstream.Entry, attributes map[string]string) gerritstream.Entry {
+func with(e gs.Entry, attributes map[string]string) gs.Entry {
 	e.Event.Attributes = attributes
 	return e
 }
 
 func TestLine(t *testing.T) {
 	arrived := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("east", 3600))
-	full := gerritstream.Entry{
-		ID: gerritstream.EventID{0xab, 0xcd}, Shard: "shardId-000000000001", Seq: "4965", Sub: 3, Arrived: arrived,
-		Event: gerritstream.Event{
-			Type: "comment-added", Project: `example/"q\a"`, Ref: "refs/heads/main", Change: 48213, Created: time.Unix(1767225601, 0),
+	full := gs.Entry{
+		ID: gs.EventID{0xab, 0xcd}, Shard: "shardId-000000000001", Seq: "4965", Sub: 3, Arrived: arrived,
+		Event: gs.Event{
+			Type: "comment-added", Project: `example/"q\a"`, Ref: "refs/heads/main", Change: 48213,
+			Created: time.Unix(1767225601, 0),
 		},
 	}
-	bare := gerritstream.Entry{Sub: gerritstream.NoSub, Arrived: arrived}
+	bare := gs.Entry{Sub: gs.NoSub, Arrived: arrived}
 	const (
 		id       = `"specversion":"1.0","id":"abcd0000000000000000000000000000","source":"arn:aws:kinesis:x"`
-		fullHead = `{` + id + `,"type":"comment-added","time":"2026-01-01T00:00:01Z","shard":"shardId-000000000001","seq":"4965","sub":3,` +
-			`"arrived":"2026-01-02T02:04:05.678Z","project":"example/\"q\\a\"","ref":"refs/heads/main","change":48213,`
-		bareHead = `{"specversion":"1.0","id":"00000000000000000000000000000000","source":"arn:aws:kinesis:x","type":"record",` +
-			`"time":"2026-01-02T02:04:05.678Z","shard":"","seq":"","arrived":"2026-01-02T02:04:05.678Z",`
+		fullHead = `{` + id + `,"type":"comment-added","time":"2026-01-01T00:00:01Z",` +
+			`"shard":"shardId-000000000001","seq":"4965","sub":3,"arrived":"2026-01-02T02:04:05.678Z","project":"example/\"q\\a\"","ref":"refs/heads/main","change":48213,`
+		bareHead = `{"specversion":"1.0","id":"00000000000000000000000000000000","source":"arn:aws:kinesis:x",` +
+			`"type":"record","time":"2026-01-02T02:04:05.678Z","shard":"","seq":"","arrived":"2026-01-02T02:04:05.678Z",`
 		binary = `"datacontenttype":"application/octet-stream","data_base64":`
 	)
 	for _, c := range []struct {
 		name    string
-		entry   gerritstream.Entry
+		entry   gs.Entry
 		payload string
 		want    string
 	}{
 		{"everything", full, `{"a":"\u003c", "b":1.50}`, fullHead + `"data":{"a":"\u003c", "b":1.50}}`},
 		{"attributes", with(bare, map[string]string{
-			"tenant": "a\"b", "key": "", "Key": "x", "a b": "x", "": "x", "seq": "x", "subject": "x", "data_base64": "x", "n1": "2",
+			"tenant": "a\"b", "key": "", "Key": "x", "a b": "x", "": "x", "seq": "x", "subject": "x",
+			"data_base64": "x", "n1": "2",
 		}), `{}`, bareHead + `"key":"","n1":"2","tenant":"a\"b","data":{}}`},
 		{"nothing known", bare, `{}`, bareHead + `"data":{}}`},
 		{"line breaks", bare, "\r\n{\n\t\"a\" :\r\n[1,\n2]\n}\n", bareHead + "\"data\":  { \t\"a\" :  [1, 2] } }"},
@@ -106,7 +108,7 @@ func TestLine(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
 			c.entry.Payload = []byte(c.payload)
-			if err := sink.NewStdout(&out, "arn:aws:kinesis:x").Deliver(t.Context(), []gerritstream.Entry{c.entry}); err != nil {
+			if err := sink.NewStdout(&out, "arn:aws:kinesis:x").Deliver(t.Context(), []gs.Entry{c.entry}); err != nil {
 				t.Fatal(err)
 			}
 			if got := out.String(); got != c.want+"\n" {
@@ -127,14 +129,15 @@ func TestStrangeNames(t *testing.T) {
 		e := entry("s", 1, `{}`)
 		e.Event.Type, e.Event.Project, e.Event.Ref, e.Event.Change = name, name, name, 1<<40
 		var out bytes.Buffer
-		if err := sink.NewStdout(&out, name).Deliver(t.Context(), []gerritstream.Entry{e}); err != nil {
+		if err := sink.NewStdout(&out, name).Deliver(t.Context(), []gs.Entry{e}); err != nil {
 			t.Fatal(err)
 		}
 		var l map[string]any
 		if err := json.Unmarshal(out.Bytes(), &l); err != nil || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
 			t.Errorf("%q: %v: %q", name, err, out.Bytes())
 		}
-		if want := strings.ToValidUTF8(name, "\ufffd\ufffd"); want != "" && (l["type"] != want || l["project"] != want || l["ref"] != want) {
+		if want := strings.ToValidUTF8(name, "\ufffd\ufffd"); want != "" &&
+			(l["type"] != want || l["project"] != want || l["ref"] != want) {
 			t.Errorf("%q became %q, %q, %q", name, l["type"], l["project"], l["ref"])
 		}
 		if l["type"] == "" || l["source"] == "" || l["change"] != nil {
@@ -164,7 +167,7 @@ func TestShardsDoNotMix(t *testing.T) {
 	for shard := range shards {
 		group.Go(func() {
 			for b := range batches {
-				var entries []gerritstream.Entry
+				var entries []gs.Entry
 				for i := range each {
 					entries = append(entries, entry(fmt.Sprint(shard), b*each+i, `{"x":1}`))
 				}
@@ -211,8 +214,8 @@ func (f *failing) Write(b []byte) (int, error) {
 // shard's delivery in between: the output still consists of whole lines, and
 // nothing is missing.
 func TestLinesAreNeverCut(t *testing.T) {
-	mine := []gerritstream.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
-	other := []gerritstream.Entry{entry("b", 3, `{"b":3}`)}
+	mine := []gs.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
+	other := []gs.Entry{entry("b", 3, `{"b":3}`)}
 	var whole bytes.Buffer
 	if err := sink.NewStdout(&whole, "gerrit").Deliver(t.Context(), mine); err != nil {
 		t.Fatal(err)
@@ -221,12 +224,12 @@ func TestLinesAreNeverCut(t *testing.T) {
 	for first := range whole.Len() {
 		f := &failing{limits: []int{first, rng.IntN(150)}}
 		s := sink.NewStdout(f, "gerrit")
-		for _, entries := range [][]gerritstream.Entry{mine, other} {
-			if err := s.Deliver(t.Context(), entries); err == nil || errors.As(err, new(*gerritstream.RejectedError)) {
+		for _, entries := range [][]gs.Entry{mine, other} {
+			if err := s.Deliver(t.Context(), entries); err == nil || errors.As(err, new(*gs.RejectedError)) {
 				t.Fatalf("cut at %d: %v", first, err)
 			}
 		}
-		for _, entries := range [][]gerritstream.Entry{other, mine} {
+		for _, entries := range [][]gs.Entry{other, mine} {
 			if err := s.Deliver(t.Context(), entries); err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +244,7 @@ func TestLinesAreNeverCut(t *testing.T) {
 // TestFailureBetweenLines: a write that fails at the end of a line leaves
 // nothing to complete.
 func TestFailureBetweenLines(t *testing.T) {
-	entries := []gerritstream.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
+	entries := []gs.Entry{entry("a", 1, `{"a":1}`), entry("a", 2, `{"a":2}`)}
 	var first bytes.Buffer
 	if err := sink.NewStdout(&first, "gerrit").Deliver(t.Context(), entries[:1]); err != nil {
 		t.Fatal(err)
@@ -266,7 +269,7 @@ func TestFailureBetweenLines(t *testing.T) {
 // TestLargeDeliveries are divided at line ends.
 func TestLargeDeliveries(t *testing.T) {
 	var out writes
-	var entries []gerritstream.Entry
+	var entries []gs.Entry
 	for n := range 40 {
 		entries = append(entries, entry("s", n, `"`+strings.Repeat("x", 100<<10)+`"`))
 	}
@@ -290,17 +293,17 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, writer := io.Pipe()
 		s := sink.NewStdout(writer, "gerrit")
-		entries := []gerritstream.Entry{entry("s", 1, `{"n":1}`)}
+		entries := []gs.Entry{entry("s", 1, `{"n":1}`)}
 		for range 2 { // the first is in the write, the second waits for its turn
-			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gerritstream.ErrLeadershipLost)
-			if err := s.Deliver(ctx, entries); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gs.ErrLeadershipLost)
+			if err := s.Deliver(ctx, entries); !errors.Is(err, gs.ErrLeadershipLost) {
 				t.Errorf("got %v, want the context's cause", err)
 			}
 			cancel()
 		}
 		for range 2 {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gerritstream.ErrLeadershipLost)
-			if err := s.Close(ctx); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gs.ErrLeadershipLost)
+			if err := s.Close(ctx); !errors.Is(err, gs.ErrLeadershipLost) {
 				t.Errorf("got %v, want the context's cause", err)
 			}
 			if err := s.Deliver(t.Context(), entries); err != sink.ErrClosed {
@@ -332,7 +335,7 @@ func TestReaderIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := sink.NewStdout(writer, "gerrit")
-	entries := []gerritstream.Entry{entry("s", 1, `{}`)}
+	entries := []gs.Entry{entry("s", 1, `{}`)}
 	if err := s.Deliver(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +364,7 @@ func TestReaderIsGone(t *testing.T) {
 func TestOtherErrorsPass(t *testing.T) {
 	f := &failing{limits: []int{5}}
 	s := sink.NewStdout(f, "gerrit")
-	entries := []gerritstream.Entry{entry("s", 1, `{}`)}
+	entries := []gs.Entry{entry("s", 1, `{}`)}
 	if err := s.Deliver(t.Context(), entries); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, sink.ErrReaderGone) {
 		t.Fatalf("got %v", err)
 	}
@@ -381,7 +384,8 @@ func TestEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out writes
-	if err := sink.NewStdout(&out, "gerrit").Deliver(ctx, []gerritstream.Entry{entry("s", 1, `{}`)}); !errors.Is(err, context.Canceled) {
+	if err := sink.NewStdout(&out, "gerrit").Deliver(ctx, []gs.Entry{entry("s", 1, `{}`)}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if out.Len() > 0 {
@@ -389,10 +393,11 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-func batchOf(n int) []gerritstream.Entry {
-	var entries []gerritstream.Entry
+func batchOf(n int) []gs.Entry {
+	var entries []gs.Entry
 	for i := range n {
-		entries = append(entries, entry("shardId-000000000000", i, `{"comment":"`+strings.Repeat("lifelike ", 240)+`"}`))
+		entries = append(entries, entry("shardId-000000000000", i,
+			`{"comment":"`+strings.Repeat("lifelike ", 240)+`"}`))
 	}
 	return entries
 }

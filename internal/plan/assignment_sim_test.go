@@ -6,29 +6,29 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 	"pgregory.net/rapid"
 )
 
 // simGroup is a model of processes that each do as planned, from what they saw
 // last.
 type simGroup struct {
-	shards     []gerritstream.ShardID
+	shards     []gs.ShardID
 	members    map[string]*simMember // by id
-	candidates map[gerritstream.ShardID][]string
+	candidates map[gs.ShardID][]string
 	moves      int // leaderships that were handed off
 	joined     int
 }
 
 type simMember struct {
 	readable bool
-	view     gerritstream.GroupState // what it saw last; without Self: nothing yet
+	view     gs.GroupState // what it saw last; without Self: nothing yet
 }
 
 func newSimGroup(shards int) *simGroup {
-	c := &simGroup{members: map[string]*simMember{}, candidates: map[gerritstream.ShardID][]string{}}
+	c := &simGroup{members: map[string]*simMember{}, candidates: map[gs.ShardID][]string{}}
 	for i := range shards {
-		c.shards = append(c.shards, gerritstream.ShardID(fmt.Sprintf("s%02d", i)))
+		c.shards = append(c.shards, gs.ShardID(fmt.Sprintf("s%02d", i)))
 	}
 	return c
 }
@@ -50,19 +50,19 @@ func (c *simGroup) kill(id string) {
 	}
 }
 
-func (c *simGroup) leave(shard gerritstream.ShardID, id string) {
+func (c *simGroup) leave(shard gs.ShardID, id string) {
 	c.candidates[shard] = slices.DeleteFunc(c.candidates[shard], func(o string) bool { return o == id })
 }
 
 // state is the group as it is.
-func (c *simGroup) state(self string) gerritstream.GroupState {
-	m := gerritstream.GroupState{Self: self, Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{}}
+func (c *simGroup) state(self string) gs.GroupState {
+	m := gs.GroupState{Self: self, Candidates: map[gs.ShardID][]gs.Candidate{}}
 	for _, id := range c.ids() {
-		m.Members = append(m.Members, gerritstream.Member{ID: id, Info: gerritstream.MemberInfo{Readable: c.members[id].readable}})
+		m.Members = append(m.Members, gs.Member{ID: id, Info: gs.MemberInfo{Readable: c.members[id].readable}})
 	}
 	for _, shard := range c.shards {
 		for _, id := range c.candidates[shard] {
-			m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: id})
+			m.Candidates[shard] = append(m.Candidates[shard], gs.Candidate{Member: id})
 		}
 	}
 	return m

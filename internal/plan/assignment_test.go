@@ -8,35 +8,35 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 	"pgregory.net/rapid"
 )
 
 // readGroup reads a group from words: members first ("A", "-A": unreadable,
 // "?A": damaged), then candidates ("s1:A,B,~Z": A leads, B and the foreign Z
 // wait). A shard without candidates is "s1:".
-func readGroup(text string) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
-	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+func readGroup(text string) (shards []gs.ShardID, m gs.GroupState) {
+	m.Candidates = map[gs.ShardID][]gs.Candidate{}
 	for word := range strings.FieldsSeq(text) {
 		id, candidates, isShard := strings.Cut(word, ":")
 		if !isShard {
-			member := gerritstream.Member{ID: strings.TrimLeft(id, "-?"), Info: gerritstream.MemberInfo{Readable: true}}
+			member := gs.Member{ID: strings.TrimLeft(id, "-?"), Info: gs.MemberInfo{Readable: true}}
 			switch id[0] {
 			case '-':
 				member.Info.Readable = false
 			case '?':
-				member.Info, member.Damaged = gerritstream.MemberInfo{}, errors.New("garbage")
+				member.Info, member.Damaged = gs.MemberInfo{}, errors.New("garbage")
 			}
 			m.Members = append(m.Members, member)
 			continue
 		}
-		shards = append(shards, gerritstream.ShardID(id))
+		shards = append(shards, gs.ShardID(id))
 		if candidates == "" {
 			continue
 		}
 		for name := range strings.SplitSeq(candidates, ",") {
-			c := gerritstream.Candidate{Member: strings.TrimPrefix(name, "~"), Foreign: name[0] == '~'}
-			m.Candidates[gerritstream.ShardID(id)] = append(m.Candidates[gerritstream.ShardID(id)], c)
+			c := gs.Candidate{Member: strings.TrimPrefix(name, "~"), Foreign: name[0] == '~'}
+			m.Candidates[gs.ShardID(id)] = append(m.Candidates[gs.ShardID(id)], c)
 		}
 	}
 	return shards, m
@@ -44,7 +44,7 @@ func readGroup(text string) (shards []gerritstream.ShardID, m gerritstream.Group
 
 // showAssignment renders an assignment as "s1:A s2:B/C": B is to lead, C to
 // stand by.
-func showAssignment(shards []gerritstream.ShardID, a Assignment) string {
+func showAssignment(shards []gs.ShardID, a Assignment) string {
 	var words []string
 	for _, shard := range shards {
 		word := string(shard) + ":" + a.Owner[shard]
@@ -66,7 +66,8 @@ func TestAssign(t *testing.T) {
 		{"a balanced state stays", "A B 1:B 2:A 3:B 4:A", "1:B 2:A 3:B 4:A"},
 		{"what is left over stays where it is", "A B 1:B 2:A 3:B", "1:B 2:A 3:B"},
 		{"a member joins: the last shards go to it", "A B 1:A 2:A 3:A 4:A", "1:A 2:A 3:B 4:B"},
-		{"a member joins two: each gives up what is beyond", "A B C 1:A 2:A 3:A 4:B 5:B 6:B", "1:A 2:A 3:C 4:B 5:B 6:C"},
+		{"a member joins two: each gives up what is beyond", "A B C 1:A 2:A 3:A 4:B 5:B 6:B",
+			"1:A 2:A 3:C 4:B 5:B 6:C"},
 		{"free shards and those beyond a quota go together, by id", "A B C 1:A 2:A 3:A 4:", "1:A 2:A 3:B 4:C"},
 		{"a member is gone: only its shards are spread", "A C 1:A 2:A 3:B 4:B 5:C 6:C", "1:A 2:A 3:A 4:C 5:C 6:C"},
 		{"waiting members own nothing", "A B 1:A,B 2:B,A", "1:A 2:B"},
@@ -101,19 +102,22 @@ func TestActions(t *testing.T) {
 		{"free shards are campaigned for", "A B 1: 2:", "campaign [1] keep [] hand off [] pending []"},
 		{"a waiting candidate goes on waiting", "A B 1:B 2:B,A", "campaign [2] keep [] hand off [] pending []"},
 		{"what is led is kept", "A B 1:A 2:B", "campaign [] keep [1] hand off [] pending []"},
-		{"a shard is handed off to the planned owner that is next", "A B 1:A 2:A,B", "campaign [] keep [1] hand off [2] pending []"},
+		{"a shard is handed off to the planned owner that is next", "A B 1:A 2:A,B",
+			"campaign [] keep [1] hand off [2] pending []"},
 		{"not before it is there", "A B 1:A 2:A", "campaign [] keep [1] hand off [] pending [2]"},
 		{"not to another that is there first", "A B 1:A 2:A,C,B", "campaign [] keep [1] hand off [] pending [2]"},
 		{"not to a foreign process", "A B 1:A 2:A,~B 3:A", "campaign [] keep [1 2] hand off [] pending [3]"},
 		{"a member stands by for a foreign leader", "A B 1:~Z 2:~Z", "campaign [1] keep [] hand off [] pending []"},
 		{"an unreadable member gives up all", "-A B 1:A,B 2:A 3:", "campaign [] keep [] hand off [1] pending [2]"},
-		{"a process that is no member campaigns for nothing", "B 1: 2:A", "campaign [] keep [] hand off [] pending [2]"},
+		{"a process that is no member campaigns for nothing", "B 1: 2:A",
+			"campaign [] keep [] hand off [] pending [2]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			shards, m := readGroup(tt.group)
 			m.Self = "A"
 			o := Assign(shards, m).Actions(shards, m)
-			if got := fmt.Sprintf("campaign %v keep %v hand off %v pending %v", o.Campaign, o.Keep, o.HandOff, o.Pending); got != tt.want {
+			got := fmt.Sprintf("campaign %v keep %v hand off %v pending %v", o.Campaign, o.Keep, o.HandOff, o.Pending)
+			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
@@ -122,26 +126,27 @@ func TestActions(t *testing.T) {
 
 // drawGroup makes up a group of up to 6 members and up to 24 shards, with any
 // candidates, strangers and foreign processes included.
-func drawGroup(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
-	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+func drawGroup(t *rapid.T, foreign bool) (shards []gs.ShardID, m gs.GroupState) {
+	m.Candidates = map[gs.ShardID][]gs.Candidate{}
 	names := []string{"A", "B", "C", "D", "E", "F"}[:rapid.IntRange(0, 6).Draw(t, "members")]
 	for _, name := range names {
-		member := gerritstream.Member{ID: name, Info: gerritstream.MemberInfo{Readable: true}}
+		member := gs.Member{ID: name, Info: gs.MemberInfo{Readable: true}}
 		switch rapid.IntRange(0, 7).Draw(t, name) {
 		case 0:
 			member.Info.Readable = false
 		case 1:
-			member.Info, member.Damaged = gerritstream.MemberInfo{}, errors.New("garbage")
+			member.Info, member.Damaged = gs.MemberInfo{}, errors.New("garbage")
 		}
 		m.Members = append(m.Members, member)
 	}
 	candidates := append(slices.Clone(names), "X") // a stranger
 	for i := range rapid.IntRange(0, 24).Draw(t, "shards") {
-		shard := gerritstream.ShardID(fmt.Sprintf("s%02d", i))
+		shard := gs.ShardID(fmt.Sprintf("s%02d", i))
 		shards = append(shards, shard)
-		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(candidates), 0, 3, rapid.ID[string]).Draw(t, string(shard)) {
+		some := rapid.SliceOfNDistinct(rapid.SampledFrom(candidates), 0, 3, rapid.ID[string])
+		for _, name := range some.Draw(t, string(shard)) {
 			isForeign := foreign && rapid.IntRange(0, 3).Draw(t, "foreign") == 0
-			m.Candidates[shard] = append(m.Candidates[shard], gerritstream.Candidate{Member: name, Foreign: isForeign})
+			m.Candidates[shard] = append(m.Candidates[shard], gs.Candidate{Member: name, Foreign: isForeign})
 		}
 	}
 	return shards, m
@@ -149,7 +154,7 @@ func drawGroup(t *rapid.T, foreign bool) (shards []gerritstream.ShardID, m gerri
 
 // eligible returns the IDs of the eligible members, in another way than the
 // plan does.
-func eligible(m gerritstream.GroupState) []string {
+func eligible(m gs.GroupState) []string {
 	var readable, sound, all []string
 	for _, member := range m.Members {
 		all = append(all, member.ID)
@@ -176,12 +181,13 @@ func TestAssignProperties(t *testing.T) {
 }
 
 // checkAssign holds an assignment to what it promises.
-func checkAssign(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState) {
+func checkAssign(t rapid.TB, shards []gs.ShardID, m gs.GroupState) {
 	t.Helper()
 	a := Assign(shards, m)
 	ids := eligible(m)
 	if len(ids) == 0 {
-		if len(a.Owner) > 0 && !slices.ContainsFunc(shards, func(s gerritstream.ShardID) bool { return len(m.Candidates[s]) > 1 }) {
+		waited := func(s gs.ShardID) bool { return len(m.Candidates[s]) > 1 }
+		if len(a.Owner) > 0 && !slices.ContainsFunc(shards, waited) {
 			t.Fatalf("nobody is there, and %v is planned", a.Owner)
 		}
 		return
@@ -192,7 +198,7 @@ func checkAssign(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Group
 	checkFixedPoint(t, shards, m, a)
 }
 
-func leaderOf(candidates []gerritstream.Candidate) string {
+func leaderOf(candidates []gs.Candidate) string {
 	if len(candidates) == 0 {
 		return ""
 	}
@@ -201,13 +207,13 @@ func leaderOf(candidates []gerritstream.Candidate) string {
 
 // isPinned reports whether a shard cannot be moved, because it is foreign or
 // would become so.
-func isPinned(candidates []gerritstream.Candidate) bool {
-	return slices.ContainsFunc(candidates[:min(2, len(candidates))], func(c gerritstream.Candidate) bool { return c.Foreign })
+func isPinned(candidates []gs.Candidate) bool {
+	return slices.ContainsFunc(candidates[:min(2, len(candidates))], func(c gs.Candidate) bool { return c.Foreign })
 }
 
 // checkOwners: everything is led by somebody who counts, quotas are within one,
 // and no more moves than needed.
-func checkOwners(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment, ids []string) {
+func checkOwners(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignment, ids []string) {
 	t.Helper()
 	owns, held, pinned := map[string]int{}, map[string]int{}, map[string]int{}
 	moves, movable := 0, 0
@@ -272,7 +278,7 @@ func fewestMoves(held map[string]int, ids []string, total int) int {
 
 // checkStandbys: one of ours, and only one, stands by where a foreign process
 // leads or would.
-func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment, ids []string) {
+func checkStandbys(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignment, ids []string) {
 	t.Helper()
 	for _, shard := range shards {
 		candidates, standby := m.Candidates[shard], a.Standby[shard]
@@ -286,7 +292,8 @@ func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Gro
 		if !slices.Contains(others, standby) {
 			t.Fatalf("%q stands by for %s", standby, shard)
 		}
-		first := slices.IndexFunc(candidates, func(c gerritstream.Candidate) bool { return !c.Foreign && slices.Contains(others, c.Member) })
+		first := slices.IndexFunc(candidates,
+			func(c gs.Candidate) bool { return !c.Foreign && slices.Contains(others, c.Member) })
 		if first >= 0 && candidates[first].Member != standby {
 			t.Fatalf("%s stands by for %s in place of %s, who does already", standby, shard, candidates[first].Member)
 		}
@@ -294,9 +301,9 @@ func checkStandbys(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Gro
 }
 
 // checkAgreement: whoever looks, in whatever order, comes to the same.
-func checkAgreement(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) {
+func checkAgreement(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignment) {
 	t.Helper()
-	other := gerritstream.GroupState{Self: "Z", Candidates: maps.Clone(m.Candidates), Members: slices.Clone(m.Members)}
+	other := gs.GroupState{Self: "Z", Candidates: maps.Clone(m.Candidates), Members: slices.Clone(m.Members)}
 	slices.Reverse(other.Members)
 	reversed := slices.Clone(shards)
 	slices.Reverse(reversed)
@@ -308,7 +315,7 @@ func checkAgreement(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.Gr
 // checkFixedPoint: a group that has done as planned is left alone. Where our
 // candidates leave, a foreign one may move up: then there is a second plan, and
 // no third.
-func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) {
+func checkFixedPoint(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignment) {
 	t.Helper()
 	plans := []string{showAssignment(shards, a)}
 	for range 3 {
@@ -316,8 +323,8 @@ func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.G
 		a = Assign(shards, m)
 		plans = append(plans, showAssignment(shards, a))
 	}
-	foreign := slices.ContainsFunc(slices.Collect(maps.Values(m.Candidates)), func(candidates []gerritstream.Candidate) bool {
-		return slices.ContainsFunc(candidates, func(c gerritstream.Candidate) bool { return c.Foreign })
+	foreign := slices.ContainsFunc(slices.Collect(maps.Values(m.Candidates)), func(candidates []gs.Candidate) bool {
+		return slices.ContainsFunc(candidates, func(c gs.Candidate) bool { return c.Foreign })
 	})
 	if plans[2] != plans[3] || !foreign && plans[0] != plans[1] {
 		t.Fatalf("no fixed point:\n%s", strings.Join(plans, "\n"))
@@ -325,12 +332,12 @@ func checkFixedPoint(t rapid.TB, shards []gerritstream.ShardID, m gerritstream.G
 }
 
 // settle is the group once everybody has done as planned.
-func settle(shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignment) gerritstream.GroupState {
-	settled := map[gerritstream.ShardID][]gerritstream.Candidate{}
+func settle(shards []gs.ShardID, m gs.GroupState, a Assignment) gs.GroupState {
+	settled := map[gs.ShardID][]gs.Candidate{}
 	for _, shard := range shards {
-		var candidates []gerritstream.Candidate
+		var candidates []gs.Candidate
 		if owner := a.Owner[shard]; owner != "" {
-			candidates = append(candidates, gerritstream.Candidate{Member: owner})
+			candidates = append(candidates, gs.Candidate{Member: owner})
 		}
 		for _, c := range m.Candidates[shard] {
 			if c.Foreign {
@@ -338,11 +345,11 @@ func settle(shards []gerritstream.ShardID, m gerritstream.GroupState, a Assignme
 			}
 		}
 		if standby := a.Standby[shard]; standby != "" {
-			candidates = append(candidates, gerritstream.Candidate{Member: standby})
+			candidates = append(candidates, gs.Candidate{Member: standby})
 		}
 		settled[shard] = candidates
 	}
-	return gerritstream.GroupState{Self: m.Self, Members: m.Members, Candidates: settled}
+	return gs.GroupState{Self: m.Self, Members: m.Members, Candidates: settled}
 }
 
 func FuzzAssign(f *testing.F) {
@@ -356,17 +363,17 @@ func FuzzAssign(f *testing.F) {
 
 // groupOf makes a group of any bytes: a count, a byte for each member, then for
 // each shard a count and a byte for each candidate.
-func groupOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupState) {
+func groupOf(b []byte) (shards []gs.ShardID, m gs.GroupState) {
 	take := func() (c byte) {
 		if len(b) > 0 {
 			c, b = b[0], b[1:]
 		}
 		return c
 	}
-	m.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	m.Candidates = map[gs.ShardID][]gs.Candidate{}
 	n := int(take() % 8)
 	for i := range n {
-		member := gerritstream.Member{ID: string(rune('A' + i))}
+		member := gs.Member{ID: string(rune('A' + i))}
 		switch c := take(); c % 4 {
 		case 0, 1:
 			member.Info.Readable = true
@@ -376,11 +383,11 @@ func groupOf(b []byte) (shards []gerritstream.ShardID, m gerritstream.GroupState
 		m.Members = append(m.Members, member)
 	}
 	for len(b) > 0 && len(shards) < 64 {
-		shard := gerritstream.ShardID(fmt.Sprintf("s%02d", len(shards)))
+		shard := gs.ShardID(fmt.Sprintf("s%02d", len(shards)))
 		shards = append(shards, shard)
 		for range take() % 4 {
 			c := take()
-			candidate := gerritstream.Candidate{Member: string(rune('A' + c%8)), Foreign: c >= 192}
+			candidate := gs.Candidate{Member: string(rune('A' + c%8)), Foreign: c >= 192}
 			if !slices.Contains(m.Candidates[shard], candidate) {
 				m.Candidates[shard] = append(m.Candidates[shard], candidate)
 			}

@@ -9,19 +9,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 )
 
 var (
 	t0      = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	startAt = gerritstream.StartingPosition{Time: t0}
+	startAt = gs.StartingPosition{Time: t0}
 )
 
-func at(after gerritstream.SequenceNumber, minutes int) gerritstream.Position {
-	return gerritstream.Position{After: after, Arrived: t0.Add(time.Duration(minutes) * time.Minute)}
+type (
+	ids       = []gs.ShardID
+	positions = map[gs.ShardID]gs.Position
+)
+
+func at(after gs.SequenceNumber, minutes int) gs.Position {
+	return gs.Position{After: after, Arrived: t0.Add(time.Duration(minutes) * time.Minute)}
 }
 
-func ended(p gerritstream.Position) gerritstream.Position { p.Ended = true; return p }
+func ended(p gs.Position) gs.Position { p.Ended = true; return p }
 
 // show renders a plan as "id:state" with the starting position or the parents
 // it waits for.
@@ -31,8 +36,8 @@ func show(steps []Step) string {
 		switch s.State {
 		case Runnable:
 			from := "position"
-			if s.From != (gerritstream.StartingPosition{}) {
-				from = gerritstream.Position{From: s.From}.String()
+			if s.From != (gs.StartingPosition{}) {
+				from = gs.Position{From: s.From}.String()
 			}
 			if s.From.TrimHorizon && !s.From.Time.IsZero() {
 				from += fmt.Sprintf("+%dm", int(s.From.Time.Sub(t0).Minutes()))
@@ -51,49 +56,69 @@ func show(steps []Step) string {
 
 func TestSteps(t *testing.T) {
 	const start = "from 2026-05-01T12:00:00Z"
-	split := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "a", Parents: []gerritstream.ShardID{"P"}}, {ID: "b", Parents: []gerritstream.ShardID{"P"}}}
-	merge := []gerritstream.Shard{{ID: "P", Last: "9"}, {ID: "Q", Last: "9"}, {ID: "c", Parents: []gerritstream.ShardID{"P", "Q"}}}
+	split := []gs.Shard{{ID: "P", Last: "9"}, {ID: "a", Parents: ids{"P"}}, {ID: "b", Parents: ids{"P"}}}
+	merge := []gs.Shard{{ID: "P", Last: "9"}, {ID: "Q", Last: "9"}, {ID: "c", Parents: ids{"P", "Q"}}}
 	for _, tt := range []struct {
 		name string
 		in   Input
 		want string
 	}{
 		{"nothing listed", Input{}, ""},
-		{"a fresh stream starts where the stream does", Input{Shards: []gerritstream.Shard{{ID: "P"}, {ID: "Q"}}}, "P:run " + start + "\nQ:run " + start + "\n"},
-		{"a position is run from", Input{Shards: []gerritstream.Shard{{ID: "P"}}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}}, "P:run position\n"},
-		{"an anchor is a position", Input{Shards: []gerritstream.Shard{{ID: "P"}}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {From: startAt}}}, "P:run position\n"},
-		{"a damaged position is a position", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {Unreadable: gerritstream.ErrBadPosition}}},
+		{"a fresh stream starts where the stream does", Input{Shards: []gs.Shard{{ID: "P"}, {ID: "Q"}}},
+			"P:run " + start + "\nQ:run " + start + "\n"},
+		{"a position is run from", Input{Shards: []gs.Shard{{ID: "P"}}, Positions: positions{"P": at("5", 1)}},
+			"P:run position\n"},
+		{"an anchor is a position", Input{Shards: []gs.Shard{{ID: "P"}}, Positions: positions{"P": {From: startAt}}},
+			"P:run position\n"},
+		{"a damaged position is a position",
+			Input{Shards: split, Positions: positions{"P": {Unreadable: gs.ErrBadPosition}}},
 			"P:run position\na:wait [P]\nb:wait [P]\n"},
-		{"a listed parent nobody followed is run first", Input{Shards: split}, "P:run " + start + "\na:wait [P]\nb:wait [P]\n"},
-		{"children wait for a parent that is read", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+		{"a listed parent nobody followed is run first", Input{Shards: split},
+			"P:run " + start + "\na:wait [P]\nb:wait [P]\n"},
+		{"children wait for a parent that is read", Input{Shards: split, Positions: positions{"P": at("5", 1)}},
 			"P:run position\na:wait [P]\nb:wait [P]\n"},
-		{"children of an ended parent start at the trim horizon", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 7))}},
+		{"children of an ended parent start at the trim horizon",
+			Input{Shards: split, Positions: positions{"P": ended(at("9", 7))}},
 			"P:ended\na:run trim horizon+7m\nb:run trim horizon+7m\n"},
-		{"a child that runs already is not held up by its parent", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "a": at("12", 9)}},
+		{"a child that runs already is not held up by its parent",
+			Input{Shards: split, Positions: positions{"P": at("5", 1), "a": at("12", 9)}},
 			"P:run position\na:run position\nb:wait [P]\n"},
-		{"a child sent back with its parent waits for it", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": {From: startAt}, "a": {From: startAt}, "b": at("12", 9)}},
+		{"a child sent back with its parent waits for it",
+			Input{Shards: split, Positions: positions{"P": {From: startAt}, "a": {From: startAt}, "b": at("12", 9)}},
 			"P:run position\na:wait [P]\nb:run position\n"},
-		{"a child sent back runs from its position once its parent has ended", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 7)), "a": {From: startAt}}},
+		{"a child sent back runs from its position once its parent has ended",
+			Input{Shards: split, Positions: positions{"P": ended(at("9", 7)), "a": {From: startAt}}},
 			"P:ended\na:run position\nb:run trim horizon+7m\n"},
-		{"a child that was read in vain has begun", Input{Shards: split, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "a": {From: startAt, CaughtUp: t0}}},
+		{"a child that was read in vain has begun",
+			Input{Shards: split, Positions: positions{"P": at("5", 1), "a": {From: startAt, CaughtUp: t0}}},
 			"P:run position\na:run position\nb:wait [P]\n"},
-		{"a merged shard waits for both parents", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 1)), "Q": at("3", 1)}},
+		{"a merged shard waits for both parents",
+			Input{Shards: merge, Positions: positions{"P": ended(at("9", 1)), "Q": at("3", 1)}},
 			"P:ended\nQ:run position\nc:wait [Q]\n"},
-		{"a merged shard waits for the parent nobody followed", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 1))}},
+		{"a merged shard waits for the parent nobody followed",
+			Input{Shards: merge, Positions: positions{"P": ended(at("9", 1))}},
 			"P:ended\nQ:run " + start + "\nc:wait [Q]\n"},
-		{"a merged shard starts after the parent handled least far", Input{Shards: merge, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 8)), "Q": ended(at("9", 3))}},
+		{"a merged shard starts after the parent handled least far",
+			Input{Shards: merge, Positions: positions{"P": ended(at("9", 8)), "Q": ended(at("9", 3))}},
 			"P:ended\nQ:ended\nc:run trim horizon+3m\n"},
-		{"a trimmed parent that ended counts as followed", Input{Shards: split[1:], Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("9", 2))}},
+		{"a trimmed parent that ended counts as followed",
+			Input{Shards: split[1:], Positions: positions{"P": ended(at("9", 2))}},
 			"a:run trim horizon+2m\nb:run trim horizon+2m\n"},
-		{"a trimmed parent nobody followed does not count", Input{Shards: split[1:]}, "a:run " + start + "\nb:run " + start + "\n"},
-		{"an absent parent with a position is waited for", Input{Shards: split[1:], Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+		{"a trimmed parent nobody followed does not count", Input{Shards: split[1:]},
+			"a:run " + start + "\nb:run " + start + "\n"},
+		{"an absent parent with a position is waited for",
+			Input{Shards: split[1:], Positions: positions{"P": at("5", 1)}},
 			"a:wait [P]\nb:wait [P]\n"},
-		{"a gone parent is closed first", Input{Shards: split[1:], Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)}},
+		{"a gone parent is closed first",
+			Input{Shards: split[1:], Gone: map[gs.ShardID]bool{"P": true}, Positions: positions{"P": at("5", 1)}},
 			"P:close\na:wait [P]\nb:wait [P]\n"},
-		{"a gone shard that ended is done with", Input{Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": ended(at("5", 1))}}, ""},
-		{"one trimmed parent followed, the other not", Input{Shards: merge[2:], Positions: map[gerritstream.ShardID]gerritstream.Position{"Q": ended(at("9", 4))}}, "c:run trim horizon+4m\n"},
+		{"a gone shard that ended is done with",
+			Input{Gone: map[gs.ShardID]bool{"P": true}, Positions: positions{"P": ended(at("5", 1))}}, ""},
+		{"one trimmed parent followed, the other not",
+			Input{Shards: merge[2:], Positions: positions{"Q": ended(at("9", 4))}}, "c:run trim horizon+4m\n"},
 		{"down for two generations: the grandchild starts with the stream", Input{
-			Shards: []gerritstream.Shard{{ID: "g", Parents: []gerritstream.ShardID{"c"}}}, Gone: map[gerritstream.ShardID]bool{"P": true}, Positions: map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1)},
+			Shards: []gs.Shard{{ID: "g", Parents: ids{"c"}}}, Gone: map[gs.ShardID]bool{"P": true},
+			Positions: positions{"P": at("5", 1)},
 		}, "P:close\ng:run " + start + "\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -116,14 +141,14 @@ func FuzzSteps(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		in := randomInput(rng, int(steps%40))
 		plan := Steps(in)
-		byID := map[gerritstream.ShardID]Step{}
+		byID := map[gs.ShardID]Step{}
 		for _, s := range plan {
 			if _, twice := byID[s.Shard]; twice {
 				t.Fatalf("%s is planned twice", s.Shard)
 			}
 			byID[s.Shard] = s
 		}
-		listed := map[gerritstream.ShardID]gerritstream.Shard{}
+		listed := map[gs.ShardID]gs.Shard{}
 		for _, s := range in.Shards {
 			listed[s.ID] = s
 		}
@@ -132,13 +157,13 @@ func FuzzSteps(f *testing.F) {
 		}
 		if len(listed) > 0 && !slices.ContainsFunc(plan, func(s Step) bool { return s.State != Waiting }) {
 			absent := slices.ContainsFunc(plan, func(s Step) bool {
-				return slices.ContainsFunc(s.WaitFor, func(p gerritstream.ShardID) bool { _, ok := listed[p]; return !ok })
+				return slices.ContainsFunc(s.WaitFor, func(p gs.ShardID) bool { _, ok := listed[p]; return !ok })
 			})
 			if !absent {
 				t.Errorf("everybody waits:\n%s", show(plan))
 			}
 		}
-		slices.SortFunc(in.Shards, func(a, b gerritstream.Shard) int { return -cmp.Compare(a.ID, b.ID) })
+		slices.SortFunc(in.Shards, func(a, b gs.Shard) int { return -cmp.Compare(a.ID, b.ID) })
 		if again := show(Steps(in)); again != show(plan) {
 			t.Errorf("the plan depends on the order of the listing:\n%s\n%s", show(plan), again)
 		}
@@ -147,7 +172,7 @@ func FuzzSteps(f *testing.F) {
 
 // checkStep holds one step against the rules, written the other way round from
 // the code.
-func checkStep(t *testing.T, in Input, listed map[gerritstream.ShardID]gerritstream.Shard, shard gerritstream.Shard, step Step) {
+func checkStep(t *testing.T, in Input, listed map[gs.ShardID]gs.Shard, shard gs.Shard, step Step) {
 	t.Helper()
 	pos, has := in.Positions[shard.ID]
 	open, followed := 0, false
@@ -172,7 +197,7 @@ func checkStep(t *testing.T, in Input, listed map[gerritstream.ShardID]gerritstr
 	if step.State == Waiting && len(step.WaitFor) != open {
 		t.Errorf("%s waits for %v, want %d parents", shard.ID, step.WaitFor, open)
 	}
-	if step.State == Runnable && has && step.From != (gerritstream.StartingPosition{}) {
+	if step.State == Runnable && has && step.From != (gs.StartingPosition{}) {
 		t.Errorf("%s has a position and is to start at %+v", shard.ID, step.From)
 	}
 	if step.State == Runnable && !has {
@@ -186,10 +211,10 @@ func checkStep(t *testing.T, in Input, listed map[gerritstream.ShardID]gerritstr
 }
 
 func randomInput(rng *rand.Rand, steps int) Input {
-	in := Input{Positions: map[gerritstream.ShardID]gerritstream.Position{}, Gone: map[gerritstream.ShardID]bool{}, Origin: startAt}
+	in := Input{Positions: positions{}, Gone: map[gs.ShardID]bool{}, Origin: startAt}
 	next := 0
-	add := func(parents ...gerritstream.ShardID) {
-		in.Shards = append(in.Shards, gerritstream.Shard{ID: gerritstream.ShardID(fmt.Sprintf("s%03d", next)), Parents: parents})
+	add := func(parents ...gs.ShardID) {
+		in.Shards = append(in.Shards, gs.Shard{ID: gs.ShardID(fmt.Sprintf("s%03d", next)), Parents: parents})
 		next++
 	}
 	add()
@@ -208,14 +233,14 @@ func randomInput(rng *rand.Rand, steps int) Input {
 	for _, s := range in.Shards {
 		switch rng.IntN(5) {
 		case 2:
-			in.Positions[s.ID] = gerritstream.Position{From: startAt}
+			in.Positions[s.ID] = gs.Position{From: startAt}
 		case 0:
 			in.Positions[s.ID] = at("5", rng.IntN(60))
 		case 1:
 			in.Positions[s.ID] = ended(at("9", rng.IntN(60)))
 		}
 	}
-	in.Shards = slices.DeleteFunc(in.Shards, func(s gerritstream.Shard) bool {
+	in.Shards = slices.DeleteFunc(in.Shards, func(s gs.Shard) bool {
 		gone := rng.IntN(4) == 0
 		in.Gone[s.ID] = gone && rng.IntN(2) == 0
 		return gone
@@ -226,11 +251,11 @@ func randomInput(rng *rand.Rand, steps int) Input {
 func TestAbsencesAreGoneAfterTwoListings30sApart(t *testing.T) {
 	now := t0
 	a := Absences{}
-	positions := map[gerritstream.ShardID]gerritstream.Position{"P": at("5", 1), "Q": at("5", 1)}
-	both := []gerritstream.Shard{{ID: "P"}, {ID: "Q"}}
-	look := func(after time.Duration, shards []gerritstream.Shard) map[gerritstream.ShardID]bool {
+	known := positions{"P": at("5", 1), "Q": at("5", 1)}
+	both := []gs.Shard{{ID: "P"}, {ID: "Q"}}
+	look := func(after time.Duration, shards []gs.Shard) map[gs.ShardID]bool {
 		now = now.Add(after)
-		return a.Note(shards, positions, now)
+		return a.Note(shards, known, now)
 	}
 	if gone := look(0, both[:1]); len(gone) != 0 {
 		t.Errorf("missing once: gone %v", gone)
@@ -245,7 +270,7 @@ func TestAbsencesAreGoneAfterTwoListings30sApart(t *testing.T) {
 	if gone := look(30*time.Second, both[:1]); !gone["Q"] || gone["P"] {
 		t.Errorf("missing for 30 s: gone %v, want Q alone", gone)
 	}
-	delete(positions, "Q")
+	delete(known, "Q")
 	look(0, nil)
 	if _, ok := a["Q"]; ok {
 		t.Error("a shard without a position is still remembered")

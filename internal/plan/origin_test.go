@@ -21,17 +21,23 @@ func TestHorizon(t *testing.T) {
 		listed time.Duration
 		want   time.Time
 	}{
-		"no origin":                      {nil, day, ago(day)},
-		"an origin without a retention":  {&gs.Origin{Stream: stream}, day, ago(day)},
-		"unchanged":                      {&gs.Origin{Stream: stream, Retention: day}, day, ago(day)},
-		"raised":                         {&gs.Origin{Stream: stream, Retention: day}, 7 * day, ago(day)},
-		"lowered":                        {&gs.Origin{Stream: stream, Retention: 7 * day}, day, ago(day)},
-		"raised before":                  {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)}, 7 * day, ago(2 * day)},
-		"raised long ago":                {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(9 * day)}, 7 * day, ago(7 * day)},
-		"raised before, and raised":      {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)}, 30 * day, ago(2 * day)},
-		"raised long before, and raised": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(9 * day)}, 30 * day, ago(7 * day)},
-		"raised before, then lowered":    {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)}, day, ago(day)},
-		"of a stream that was recreated": {&gs.Origin{Stream: gs.Stream{ARN: "arn"}, Retention: day}, 7 * day, ago(7 * day)},
+		"no origin":                     {nil, day, ago(day)},
+		"an origin without a retention": {&gs.Origin{Stream: stream}, day, ago(day)},
+		"unchanged":                     {&gs.Origin{Stream: stream, Retention: day}, day, ago(day)},
+		"raised":                        {&gs.Origin{Stream: stream, Retention: day}, 7 * day, ago(day)},
+		"lowered":                       {&gs.Origin{Stream: stream, Retention: 7 * day}, day, ago(day)},
+		"raised before": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)},
+			7 * day, ago(2 * day)},
+		"raised long ago": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(9 * day)},
+			7 * day, ago(7 * day)},
+		"raised before, and raised": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)},
+			30 * day, ago(2 * day)},
+		"raised long before, and raised": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(9 * day)},
+			30 * day, ago(7 * day)},
+		"raised before, then lowered": {&gs.Origin{Stream: stream, Retention: 7 * day, Trimmed: ago(2 * day)}, day,
+			ago(day)},
+		"of a stream that was recreated": {&gs.Origin{Stream: gs.Stream{ARN: "arn"}, Retention: day}, 7 * day,
+			ago(7 * day)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before string
@@ -42,7 +48,8 @@ func TestHorizon(t *testing.T) {
 				}
 				before = string(text)
 			}
-			if got := plan.Horizon(tc.origin, gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
+			if got := plan.Horizon(tc.origin,
+				gs.Listing{Stream: stream, Retention: tc.listed, Now: now}); !got.Equal(tc.want) {
 				t.Errorf("horizon %s ago, want %s ago", now.Sub(got), now.Sub(tc.want))
 			}
 			if text, err := json.Marshal(tc.origin); tc.origin != nil && (err != nil || string(text) != before) {

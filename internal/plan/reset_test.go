@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -51,52 +51,63 @@ func TestReset(t *testing.T) {
 	tip := lagging
 	tip.CaughtUp = minutes(99).Add(55 * time.Second)
 	partial := lagging
-	partial.Partial = &gerritstream.Partial{Seq: "501", Sub: 3}
-	anchor := gerritstream.Position{From: gerritstream.StartingPosition{Time: minutes(20)}}
-	horizon := gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}
-	bad := gerritstream.Position{Unreadable: gerritstream.ErrBadPosition}
+	partial.Partial = &gs.Partial{Seq: "501", Sub: 3}
+	anchor := gs.Position{From: gs.StartingPosition{Time: minutes(20)}}
+	horizon := gs.Position{From: gs.StartingPosition{TrimHorizon: true}}
+	bad := gs.Position{Unreadable: gs.ErrBadPosition}
 	const done = "stay: it has ended, and was handled to its end"
 	for _, tt := range []struct {
 		name   string
 		target ResetTarget
-		stored *gerritstream.Position
+		stored *gs.Position
 		want   string
 	}{
 		{"back to a time", ResetTarget{Time: minutes(10)}, &lagging, "from 10; again 10..50"},
 		{"ahead to a time", ResetTarget{Time: minutes(70)}, &lagging, "from 70; skipped 50..70"},
-		{"ahead to a time that was reached in empty pages", ResetTarget{Time: minutes(70)}, &tip, "from 70; again 70..99.91666666666667"},
-		{"back to a time before what is kept", ResetTarget{Time: minutes(-200)}, &lagging, "horizon+50; again -100..50"},
+		{"ahead to a time that was reached in empty pages", ResetTarget{Time: minutes(70)}, &tip,
+			"from 70; again 70..99.91666666666667"},
+		{"back to a time before what is kept", ResetTarget{Time: minutes(-200)}, &lagging,
+			"horizon+50; again -100..50"},
 		{"back from an anchor", ResetTarget{Time: minutes(10)}, &anchor, "from 10; again 10..20"},
 		{"ahead from an anchor", ResetTarget{Time: minutes(30)}, &anchor, "from 30; skipped 20..30"},
-		{"ahead from a trim horizon of which nothing is known", ResetTarget{Time: minutes(30)}, &horizon, "from 30; skipped ?..30"},
+		{"ahead from a trim horizon of which nothing is known", ResetTarget{Time: minutes(30)}, &horizon,
+			"from 30; skipped ?..30"},
 		{"from a damaged position to a time", ResetTarget{Time: minutes(30)}, &bad, "from 30; skipped ?..30"},
 		{"a time for a shard that has not begun", ResetTarget{Time: minutes(30)}, nil, "from 30; skipped -10..30"},
 		{"a time before a shard began", ResetTarget{Time: minutes(-30)}, nil, "from -30"},
 		{"an ended shard back to a time", ResetTarget{Time: minutes(10)}, new(ended(lagging)), "from 10; again 10..50"},
 		{"an ended shard back to its last record", ResetTarget{Time: minutes(50)}, new(ended(lagging)), "from 50"},
-		{"an ended shard ahead to a time", ResetTarget{Time: minutes(51)}, new(ended(lagging)), "stay: it has ended, and nothing in it arrived then or later"},
+		{"an ended shard ahead to a time", ResetTarget{Time: minutes(51)}, new(ended(lagging)),
+			"stay: it has ended, and nothing in it arrived then or later"},
 
 		{"latest", ResetTarget{Latest: true}, &lagging, "from 99.83333333333333; skipped 50..99.83333333333333"},
 		{"latest at the tip", ResetTarget{Latest: true}, &tip, "stay: it is at the tip already"},
 		{"latest of an ended shard", ResetTarget{Latest: true}, new(ended(lagging)), done},
-		{"latest from a damaged position", ResetTarget{Latest: true}, &bad, "from 99.83333333333333; skipped ?..99.83333333333333"},
+		{"latest from a damaged position", ResetTarget{Latest: true}, &bad,
+			"from 99.83333333333333; skipped ?..99.83333333333333"},
 
 		{"trim horizon", ResetTarget{TrimHorizon: true}, &lagging, "horizon+50; again -100..50"},
-		{"trim horizon after what is kept was passed over", ResetTarget{TrimHorizon: true}, new(at("500", -150)), "horizon+-150"},
+		{"trim horizon after what is kept was passed over", ResetTarget{TrimHorizon: true}, new(at("500", -150)),
+			"horizon+-150"},
 		{"trim horizon of a shard that has not begun", ResetTarget{TrimHorizon: true}, nil, "horizon+-10"},
-		{"trim horizon of an ended shard", ResetTarget{TrimHorizon: true}, new(ended(lagging)), "horizon+50; again -100..50"},
-		{"trim horizon of an ended shard that was trimmed", ResetTarget{TrimHorizon: true}, new(ended(at("5", -101))), "stay: it has ended, and the stream keeps nothing of it"},
+		{"trim horizon of an ended shard", ResetTarget{TrimHorizon: true}, new(ended(lagging)),
+			"horizon+50; again -100..50"},
+		{"trim horizon of an ended shard that was trimmed", ResetTarget{TrimHorizon: true}, new(ended(at("5", -101))),
+			"stay: it has ended, and the stream keeps nothing of it"},
 
 		{"back to after a record", ResetTarget{After: "499"}, &lagging, "after 499@50; again ?..50"},
-		{"back to after a record, when caught up", ResetTarget{After: "499"}, &tip, "after 499@99.91666666666667; again ?..99.91666666666667"},
+		{"back to after a record, when caught up", ResetTarget{After: "499"}, &tip,
+			"after 499@99.91666666666667; again ?..99.91666666666667"},
 		{"after the record that it is after", ResetTarget{After: "500"}, &lagging, "stay: it is there already"},
 		{"back to the beginning of an aggregate", ResetTarget{After: "500"}, &partial, "after 500@50; again ?..50"},
 		{"ahead to after a record", ResetTarget{After: "1000"}, &lagging, "after 1000@50; skipped 50..100"},
 		{"a record from an anchor", ResetTarget{After: "7"}, &anchor, "after 7@20; skipped 20..100"},
 		{"a record for a shard that has not begun", ResetTarget{After: "7"}, nil, "after 7@-10; skipped -10..100"},
 		{"a record over a damaged position", ResetTarget{After: "7"}, &bad, "after 7@100; skipped ?..100"},
-		{"an ended shard back to after a record", ResetTarget{After: "7"}, new(ended(lagging)), "after 7@50; again ?..50"},
-		{"an ended shard after its last record", ResetTarget{After: lagging.After}, new(ended(lagging)), "after " + string(lagging.After) + "@50"},
+		{"an ended shard back to after a record", ResetTarget{After: "7"}, new(ended(lagging)),
+			"after 7@50; again ?..50"},
+		{"an ended shard after its last record", ResetTarget{After: lagging.After}, new(ended(lagging)),
+			"after " + string(lagging.After) + "@50"},
 		{"an ended shard ahead to after a record", ResetTarget{After: "1000"}, new(ended(lagging)), done},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,17 +119,19 @@ func TestReset(t *testing.T) {
 		})
 	}
 	in.Arrived = minutes(5)
-	if got, want := showReset(Reset(ResetTarget{After: "499"}, &lagging, in)), "after 499@50; again 5..50"; got != want {
+	if got, want := showReset(Reset(ResetTarget{After: "499"}, &lagging, in)),
+		"after 499@50; again 5..50"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
 	in.Arrived = minutes(60)
-	if got, want := showReset(Reset(ResetTarget{After: "1000"}, &lagging, in)), "after 1000@60; skipped 50..60"; got != want {
+	if got, want := showReset(Reset(ResetTarget{After: "1000"}, &lagging, in)),
+		"after 1000@60; skipped 50..60"; got != want {
 		t.Errorf("with the record's arrival known: got %s, want %s", got, want)
 	}
 }
 
 // checkReset checks what holds of every plan.
-func checkReset(t *testing.T, stored *gerritstream.Position, r ResetPlan) {
+func checkReset(t *testing.T, stored *gs.Position, r ResetPlan) {
 	t.Helper()
 	if (r.To == nil) != (r.Why != "") {
 		t.Errorf("a reset to %v has the reason %q", r.To, r.Why)
@@ -129,7 +142,7 @@ func checkReset(t *testing.T, stored *gerritstream.Position, r ResetPlan) {
 	if r.Again != nil && r.Skipped != nil {
 		t.Error("it goes back and ahead at once")
 	}
-	back, _, err := storekit.DecodePosition(storekit.EncodePosition(*r.To, gerritstream.Stamp{}))
+	back, _, err := storekit.DecodePosition(storekit.EncodePosition(*r.To, gs.Stamp{}))
 	if err != nil {
 		t.Fatalf("the position cannot be stored: %v", err)
 	}
@@ -139,7 +152,7 @@ func checkReset(t *testing.T, stored *gerritstream.Position, r ResetPlan) {
 	lost := len(r.To.Lost)
 	if r.Skipped != nil {
 		lost--
-		if r.To.Lost[lost] != *r.Skipped || r.Skipped.Why != gerritstream.WhySetByOperator {
+		if r.To.Lost[lost] != *r.Skipped || r.Skipped.Why != gs.WhySetByOperator {
 			t.Errorf("what is skipped is not recorded last: %+v", r.To.Lost)
 		}
 	}
@@ -157,17 +170,18 @@ func FuzzReset(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		in := ResetInput{Now: minutes(rng.IntN(100) + 1), Horizon: minutes(-rng.IntN(200))}
-		stored := at(gerritstream.SequenceNumber(fmt.Sprint(rng.IntN(1000)+1)), rng.IntN(100)-100)
+		stored := at(gs.SequenceNumber(fmt.Sprint(rng.IntN(1000)+1)), rng.IntN(100)-100)
 		if rng.IntN(2) == 0 {
-			stored = gerritstream.Position{From: gerritstream.StartingPosition{Time: minutes(rng.IntN(100) - 100)}}
+			stored = gs.Position{From: gs.StartingPosition{Time: minutes(rng.IntN(100) - 100)}}
 		}
 		if rng.IntN(2) == 0 {
 			stored.CaughtUp = minutes(rng.IntN(100) - 100)
 		}
 		stored.Ended = rng.IntN(4) == 0
-		stored.Lost = []gerritstream.Interval{{Until: t0, Why: "trimmed"}}
+		stored.Lost = []gs.Interval{{Until: t0, Why: "trimmed"}}
 		target := []ResetTarget{
-			{After: gerritstream.SequenceNumber(fmt.Sprint(rng.IntN(1000) + 1))}, {TrimHorizon: true}, {Latest: true}, {Time: minutes(rng.IntN(200) - 199)},
+			{After: gs.SequenceNumber(fmt.Sprint(rng.IntN(1000) + 1))}, {TrimHorizon: true}, {Latest: true},
+			{Time: minutes(rng.IntN(200) - 199)},
 		}[rng.IntN(4)]
 		r := Reset(target, &stored, in)
 		checkReset(t, &stored, r)
@@ -179,8 +193,10 @@ func FuzzReset(f *testing.F) {
 		if r.To.After != "" && r.To.After.Compare(stored.After) > 0 {
 			passed = in.Now
 		}
-		if !r.To.From.TrimHorizon && handled.Before(passed) && (r.Skipped == nil || !r.Skipped.From.Equal(handled) || r.Skipped.Until.Before(passed)) {
-			t.Errorf("%+v from %+v: what arrived from %v to %v is left out, recorded is %+v", target, stored, handled, passed, r.Skipped)
+		if !r.To.From.TrimHorizon && handled.Before(passed) &&
+			(r.Skipped == nil || !r.Skipped.From.Equal(handled) || r.Skipped.Until.Before(passed)) {
+			t.Errorf("%+v from %+v: what arrived from %v to %v is left out, recorded is %+v", target, stored, handled,
+				passed, r.Skipped)
 		}
 		if r.To.From.TrimHorizon && r.To.From.Time.After(handled) {
 			t.Errorf("the trim horizon is reached by %v, handled is %v", r.To.From.Time, handled)
@@ -192,7 +208,8 @@ func FuzzReset(f *testing.F) {
 func TestResetMovesAnOpenShardFromItsEnd(t *testing.T) {
 	stored := ended(at("5", -60))
 	for name, target := range map[string]ResetTarget{
-		"a record": {After: "5"}, "the trim horizon": {TrimHorizon: true}, "now": {Latest: true}, "a time": {Time: minutes(-1)},
+		"a record": {After: "5"}, "the trim horizon": {TrimHorizon: true}, "now": {Latest: true},
+		"a time": {Time: minutes(-1)},
 	} {
 		r := Reset(target, &stored, ResetInput{Now: t0, Horizon: minutes(-24 * 60), Open: true})
 		if r.To == nil || r.To.Ended || r.Skipped != nil != (target.Latest || !target.Time.IsZero()) {
@@ -202,19 +219,22 @@ func TestResetMovesAnOpenShardFromItsEnd(t *testing.T) {
 }
 
 func TestEarliestArrival(t *testing.T) {
-	stored := gerritstream.Stored{Origin: &gerritstream.Origin{From: gerritstream.StartingPosition{Time: minutes(-50)}}, Positions: map[gerritstream.ShardID]gerritstream.StoredPosition{
-		"P": {Position: at("5", 10)}, "Q": {Position: ended(at("9", 5))},
-	}}
-	listed := []gerritstream.Shard{
-		{ID: "P"}, {ID: "Q"}, {ID: "R"}, {ID: "a", Parents: []gerritstream.ShardID{"P"}}, {ID: "b", Parents: []gerritstream.ShardID{"a"}}, {ID: "m", Parents: []gerritstream.ShardID{"P", "Q"}},
-		{ID: "n", Parents: []gerritstream.ShardID{"gone"}}, {ID: "x", Parents: []gerritstream.ShardID{"y"}}, {ID: "y", Parents: []gerritstream.ShardID{"x"}},
+	stored := gs.Stored{Origin: &gs.Origin{From: gs.StartingPosition{Time: minutes(-50)}},
+		Positions: map[gs.ShardID]gs.StoredPosition{
+			"P": {Position: at("5", 10)}, "Q": {Position: ended(at("9", 5))},
+		}}
+	listed := []gs.Shard{
+		{ID: "P"}, {ID: "Q"}, {ID: "R"}, {ID: "a", Parents: ids{"P"}}, {ID: "b", Parents: ids{"a"}},
+		{ID: "m", Parents: ids{"P", "Q"}},
+		{ID: "n", Parents: ids{"gone"}}, {ID: "x", Parents: ids{"y"}}, {ID: "y", Parents: ids{"x"}},
 	}
-	for shard, want := range map[gerritstream.ShardID]int{"R": -50, "a": 10, "b": 10, "m": 5, "n": -50, "x": -50, "unknown": -50} {
+	for shard, want := range map[gs.ShardID]int{"R": -50, "a": 10, "b": 10, "m": 5, "n": -50, "x": -50,
+		"unknown": -50} {
 		if got := EarliestArrival(shard, stored, listed); !got.Equal(minutes(want)) {
 			t.Errorf("%s began at %v, want minute %d", shard, got, want)
 		}
 	}
-	if got := EarliestArrival("a", gerritstream.Stored{}, nil); !got.IsZero() {
+	if got := EarliestArrival("a", gs.Stored{}, nil); !got.IsZero() {
 		t.Errorf("of an empty store: %v", got)
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
+	gs "github.com/gerritstream/gerritstream"
 )
 
 // The identity of a cause holds nothing that differs from one request, shard or
 // moment to the next.
 func TestCauseIsBounded(t *testing.T) {
 	const throttled = "retrying: kinesis:GetRecords on arn:aws:kinesis:us-east-1:%d:stream/gerrit/shardId-%012d: " +
-		"ProvisionedThroughputExceededException: Rate exceeded for shard shardId-%012d in stream gerrit under account %d. (request %x-4f2a)"
+		"ProvisionedThroughputExceededException: Rate exceeded for shard shardId-%012d in stream gerrit " +
+		"under account %d. (request %x-4f2a)"
 	tests := []struct{ a, b string }{
 		{fmt.Sprintf(throttled, 1, 2, 3, 4, 0xabc), fmt.Sprintf(throttled, 5, 6, 7, 8, 0xdef1)},
 		{"dial tcp 127.0.0.1:2181: connect: refused", "dial tcp [::1]:40321: connect: refused"},
@@ -35,13 +36,14 @@ func TestCauseIsBounded(t *testing.T) {
 }
 
 func TestTroublesOfOneCauseAreOne(t *testing.T) {
-	var s gerritstream.Status
+	var s gs.Status
 	for i := range 6 {
-		s.Shards = append(s.Shards, gerritstream.ShardStatus{
-			Shard: gerritstream.ShardID(fmt.Sprintf("s%d", 6-i)), State: gerritstream.StateReading, Trouble: fmt.Sprintf("no progress\nfor %d s", i),
+		s.Shards = append(s.Shards, gs.ShardStatus{
+			Shard: gs.ShardID(fmt.Sprintf("s%d", 6-i)), State: gs.StateReading,
+			Trouble: fmt.Sprintf("no progress\nfor %d s", i),
 		})
 	}
-	s.Shards[1].State, s.Shards[2].State, s.Shards[3].Trouble = gerritstream.StateStandby, gerritstream.StateHalted, "halted"
+	s.Shards[1].State, s.Shards[2].State, s.Shards[3].Trouble = gs.StateStandby, gs.StateHalted, "halted"
 	if got, want := fmt.Sprint(Of(&s)), "[s1, s2, s4, s6: no progress for 0 s s3: halted]"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -65,7 +67,7 @@ func TestDeadLetterBurst(t *testing.T) {
 		{200, 20, 0, true}, {10, 10, 29 * time.Minute, true},
 		{9, 9, 0, false}, {200, 19, 0, false}, {200, 200, 30 * time.Minute, false},
 	} {
-		rate := &gerritstream.DeadRate{Records: tt.records, Dead: tt.dead, Last: last, Reason: "json", Detail: "gzip"}
+		rate := &gs.DeadRate{Records: tt.records, Dead: tt.dead, Last: last, Reason: "json", Detail: "gzip"}
 		want := ""
 		if tt.want {
 			want = fmt.Sprintf("%d of the last %d records became dead letters: json: gzip", tt.dead, tt.records)
