@@ -12,8 +12,9 @@ func TestShardStatusIsFlatInJSON(t *testing.T) {
 	const text = `{"shard":"s","parents":["p"],"state":"reading","since":"2026-05-01T12:00:00Z","waiting_for":["p"],` +
 		`"term":3,"position":{"after":"7","arrived":"2026-05-01T12:00:00Z"},"at_tip":true,"behind_ns":5,` +
 		`"open_after_end":true,"handled_until":"2026-05-01T12:00:00Z","trouble":"t","leader":"l",` +
-		`"foreign":true,"planned_for":"m","foreign_unread_since":"2026-05-01T12:00:00Z","last_event":"2026-05-01T12:00:00Z",` +
-		`"last_page":"2026-05-01T12:00:00Z","last_commit":"2026-05-01T12:00:00Z","read":1,"queued":2,"filtered":3,"dead":4}`
+		`"foreign":true,"planned_for":"m","foreign_unread_since":"2026-05-01T12:00:00Z",` +
+		`"last_event":"2026-05-01T12:00:00Z","last_page":"2026-05-01T12:00:00Z","last_commit":"2026-05-01T12:00:00Z",` +
+		`"read":1,"queued":2,"filtered":3,"dead":4}`
 	var s ShardStatus
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		t.Fatal(err)

@@ -81,9 +81,11 @@ func TestLine(t *testing.T) {
 	const (
 		id       = `"specversion":"1.0","id":"abcd0000000000000000000000000000","source":"arn:aws:kinesis:x"`
 		fullHead = `{` + id + `,"type":"comment-added","time":"2026-01-01T00:00:01Z",` +
-			`"shard":"shardId-000000000001","seq":"4965","sub":3,"arrived":"2026-01-02T02:04:05.678Z","project":"example/\"q\\a\"","ref":"refs/heads/main","change":48213,`
+			`"shard":"shardId-000000000001","seq":"4965","sub":3,"arrived":"2026-01-02T02:04:05.678Z",` +
+			`"project":"example/\"q\\a\"","ref":"refs/heads/main","change":48213,`
 		bareHead = `{"specversion":"1.0","id":"00000000000000000000000000000000","source":"arn:aws:kinesis:x",` +
-			`"type":"record","time":"2026-01-02T02:04:05.678Z","shard":"","seq":"","arrived":"2026-01-02T02:04:05.678Z",`
+			`"type":"record","time":"2026-01-02T02:04:05.678Z",` +
+			`"shard":"","seq":"","arrived":"2026-01-02T02:04:05.678Z",`
 		binary = `"datacontenttype":"application/octet-stream","data_base64":`
 	)
 	for _, c := range []struct {
