@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -55,9 +54,7 @@ type cluster struct {
 	hosts  []string
 	chroot string
 	raw    *zk.Conn
-
-	mu     sync.Mutex
-	faults map[storetest.Point][]storetest.Fault // under mu
+	faults storetest.Faults
 }
 
 const connection = "gerrit"
@@ -65,10 +62,7 @@ const connection = "gerrit"
 func newCluster(t *testing.T, opts peers.ZooKeeperOptions) *cluster {
 	t.Helper()
 	ensemble := peers.SharedZooKeeper(t, opts)
-	cl := &cluster{
-		t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble),
-		faults: map[storetest.Point][]storetest.Fault{},
-	}
+	cl := &cluster{t: t, hosts: strings.Split(ensemble.Hosts(), ","), chroot: peers.Chroot(t, ensemble)}
 	cl.raw = rawConn(t, cl.hosts)
 	return cl
 }
@@ -111,11 +105,7 @@ func (cl *cluster) backend() storetest.Backend {
 		},
 		Foreign:  cl.kazooCandidate,
 		Operator: func() gerritstream.Operator { return cl.operator() },
-		FailNext: func(p storetest.Point, f storetest.Fault) {
-			cl.mu.Lock()
-			defer cl.mu.Unlock()
-			cl.faults[p] = append(cl.faults[p], f)
-		},
+		FailNext: cl.faults.FailNext,
 	}
 }
 
@@ -154,9 +144,7 @@ func (cl *cluster) open(c zookeeper.Config) *zookeeper.Store {
 	if err != nil {
 		cl.t.Fatal(err)
 	}
-	store.Intercept(func(p storetest.Point, write func() error) error {
-		return injectFault(cl.nextFault(p), store, write)
-	})
+	store.Intercept(cl.faults.Intercept(store.Kill))
 	cl.t.Cleanup(func() {
 		store.Kill()
 		store.Reap()
@@ -172,41 +160,8 @@ func (cl *cluster) operator() *zookeeper.Operator {
 	if err != nil {
 		cl.t.Fatal(err)
 	}
-	o.Intercept(func(p storetest.Point, write func() error) error {
-		return injectFault(cl.nextFault(p), nil, write)
-	})
+	o.Intercept(cl.faults.Intercept(nil))
 	return o
-}
-
-func (cl *cluster) nextFault(p storetest.Point) storetest.Fault {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	queued := cl.faults[p]
-	if len(queued) == 0 {
-		return storetest.NoFault
-	}
-	cl.faults[p] = queued[1:]
-	return queued[0]
-}
-
-// injectFault applies a fault to a write.
-func injectFault(fault storetest.Fault, store *zookeeper.Store, write func() error) error {
-	switch fault {
-	case storetest.Refuse:
-		return storetest.ErrInjected
-	case storetest.RetryLater:
-		return gerritstream.ErrRetryLater
-	case storetest.ApplyButError:
-		return errors.Join(write(), storetest.ErrInjected)
-	case storetest.CrashBefore:
-		store.Kill()
-		return write()
-	case storetest.CrashAfter:
-		err := write()
-		store.Kill()
-		return errors.Join(err, storetest.ErrProcessDead)
-	}
-	return write()
 }
 
 // put makes or changes a node, and what is missing above it.
