@@ -11,7 +11,7 @@ import (
 )
 
 // shardOf returns what a process says of a shard.
-func (p *proc) shardOf(t *testing.T, shard gs.ShardID) gs.ShardStatus {
+func (p *process) shardOf(t *testing.T, shard gs.ShardID) gs.ShardStatus {
 	t.Helper()
 	shards := p.Status().Shards
 	i := slices.IndexFunc(shards, func(s gs.ShardStatus) bool { return s.Shard == shard })
@@ -26,40 +26,40 @@ func (p *proc) shardOf(t *testing.T, shard gs.ShardID) gs.ShardStatus {
 // service, of the store, of the leader.
 func TestAgeAndLagGrowWhenNothingIsHeard(t *testing.T) {
 	const away = time.Hour
-	for name, cut := range map[string]func(h *house) (back func()){
-		"the stream cannot be read": func(h *house) func() {
-			h.stream.change(func() { h.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute } })
-			return func() { h.stream.change(func() { h.stream.readErr = nil }) }
+	for name, cut := range map[string]func(cl *cluster) (back func()){
+		"the stream cannot be read": func(cl *cluster) func() {
+			cl.stream.change(func() { cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute } })
+			return func() { cl.stream.change(func() { cl.stream.readErr = nil }) }
 		},
-		"the source is silent": func(h *house) func() {
-			h.stream.change(func() { h.stream.pollEvery = away + 2*time.Minute })
-			return func() { h.stream.change(func() { h.stream.pollEvery = time.Second }) }
+		"the source is silent": func(cl *cluster) func() {
+			cl.stream.change(func() { cl.stream.pollEvery = away + 2*time.Minute })
+			return func() { cl.stream.change(func() { cl.stream.pollEvery = time.Second }) }
 		},
-		"the store is away": func(h *house) func() {
-			for _, p := range h.procs {
+		"the store is away": func(cl *cluster) func() {
+			for _, p := range cl.processes {
 				p.store.Freeze()
 			}
 			return func() {
-				for _, p := range h.procs {
+				for _, p := range cl.processes {
 					p.store.Thaw()
 				}
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 2, func(_ *testing.T, h *house) {
-				h.start()
-				h.start()
-				h.traffic(s0, 3)
-				h.traffic(s1, 3)
+			inCluster(t, 2, func(_ *testing.T, cl *cluster) {
+				cl.start()
+				cl.start()
+				cl.traffic(s0, 3)
+				cl.traffic(s1, 3)
 				time.Sleep(5 * time.Minute)
-				h.wantAges(0, time.Minute, 0)
-				back := cut(h)
+				cl.wantAges(0, time.Minute, 0)
+				back := cut(cl)
 				time.Sleep(away)
-				h.wantAges(away-time.Minute, away+2*time.Minute, away-2*time.Minute)
+				cl.wantAges(away-time.Minute, away+2*time.Minute, away-2*time.Minute)
 				back()
 				time.Sleep(5 * time.Minute)
-				h.wantAges(0, time.Minute, 0)
+				cl.wantAges(0, time.Minute, 0)
 			})
 		})
 	}
@@ -67,19 +67,19 @@ func TestAgeAndLagGrowWhenNothingIsHeard(t *testing.T) {
 
 // wantAges fails unless every process says of both shards that they were
 // handled until a time that far ago, and are that far behind.
-func (h *house) wantAges(from, to, behind time.Duration) {
-	h.t.Helper()
-	for _, p := range h.procs {
+func (cl *cluster) wantAges(from, to, behind time.Duration) {
+	cl.t.Helper()
+	for _, p := range cl.processes {
 		for _, shard := range []gs.ShardID{s0, s1} {
-			s := p.shardOf(h.t, shard)
+			s := p.shardOf(cl.t, shard)
 			if age := time.Since(s.HandledUntil); age < from || age > to {
-				h.t.Errorf("%s: age %v of %s, want %v to %v", p.Status().Process, age, shard, from, to)
+				cl.t.Errorf("%s: age %v of %s, want %v to %v", p.Status().Process, age, shard, from, to)
 			}
 			if s.Lag < behind || s.Lag > to || behind == 0 && s.Lag != 0 {
-				h.t.Errorf("%s: %s is %v behind, want %v to %v", p.Status().Process, shard, s.Lag, behind, to)
+				cl.t.Errorf("%s: %s is %v behind, want %v to %v", p.Status().Process, shard, s.Lag, behind, to)
 			}
 			if behind > 0 && s.AtTip {
-				h.t.Errorf("%s: %s is said to be at its tip", p.Status().Process, shard)
+				cl.t.Errorf("%s: %s is said to be at its tip", p.Status().Process, shard)
 			}
 		}
 	}
@@ -88,17 +88,17 @@ func (h *house) wantAges(from, to, behind time.Duration) {
 // A shard that has no position is as old as what it comes from: the start of
 // the stream, or its parents.
 func TestAgeWithoutAPosition(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCommit {
 				return storetest.RetryLater
 			}
 			return storetest.NoFault
 		})
-		child, _ := h.stream.split(s0)
-		h.memory.Foreign("zuul", s1)
+		child, _ := cl.stream.split(s0)
+		cl.memory.Foreign("zuul", s1)
 		began := time.Now() // the tip, because another program leads
-		p := h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+		p := cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Hour)
 		for _, shard := range []gs.ShardID{s0, child} {
 			if s := p.shardOf(t, shard); !s.HandledUntil.Equal(began) || s.Lag < time.Hour-time.Minute {

@@ -57,14 +57,14 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 
 // What stands still for good is told from what waits: planning, reports and
 // reading each show that they go on.
-func TestAliveTellsWhatStandsStill(t *testing.T) {
+func TestAliveReportsWhatIsStuck(t *testing.T) {
 	for _, says := range []string{"planning has made no progress", "reporting to the store has made no progress", "reading shardId-000000000000 has made no progress"} {
 		t.Run(says, func(t *testing.T) {
-			inHouse(t, 1, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
 				var positions, reports, silent atomic.Bool
 				heard := make(chan struct{})
-				p := h.start(func(c *consumer.Config) {
+				p := cl.start(func(c *consumer.Config) {
 					c.Store, c.Source = deafStore{c.Store, &positions, &reports, heard}, mute{c.Source, &silent}
 				})
 				time.Sleep(10 * time.Minute)
@@ -101,12 +101,12 @@ func TestAliveTellsWhatStandsStill(t *testing.T) {
 
 // Back-pressure, trouble and standing by are no death: a new start would not
 // help.
-func TestWaitingIsNotStandingStill(t *testing.T) {
-	for name, hinder := range map[string]func(h *house, sink *gate) (end func()){
-		"a sink that does not return": func(_ *house, sink *gate) func() { return sink.close() },
-		"a commit that does not return": func(h *house, _ *gate) func() {
+func TestWaitingIsNotBeingStuck(t *testing.T) {
+	for name, hinder := range map[string]func(cl *cluster, sink *gate) (end func()){
+		"a sink that does not return": func(_ *cluster, sink *gate) func() { return sink.close() },
+		"a commit that does not return": func(cl *cluster, _ *gate) func() {
 			on := make(chan struct{})
-			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 				if w.Point == storetest.PointCommit {
 					<-on
 				}
@@ -114,47 +114,47 @@ func TestWaitingIsNotStandingStill(t *testing.T) {
 			})
 			return func() { close(on) }
 		},
-		"a queue at its limit": func(h *house, _ *gate) func() {
-			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		"a queue at its limit": func(cl *cluster, _ *gate) func() {
+			cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 				if w.Point == storetest.PointCommit {
 					return storetest.RetryLater
 				}
 				return storetest.NoFault
 			})
-			return func() { h.memory.SetHook(nil) }
+			return func() { cl.memory.SetHook(nil) }
 		},
-		"memory that others wait with": func(h *house, sink *gate) func() { // of shard 1 no page comes, of shard 0 a sink takes none
+		"memory that others wait with": func(cl *cluster, sink *gate) func() { // of shard 1 no page comes, of shard 0 a sink takes none
 			open := sink.close()
-			h.stream.put(s0, "good")
+			cl.stream.put(s0, "good")
 			time.Sleep(time.Minute)
-			h.stream.change(func() { h.stream.pollEvery = time.Hour })
+			cl.stream.change(func() { cl.stream.pollEvery = time.Hour })
 			return func() {
-				h.stream.change(func() { h.stream.pollEvery = time.Second })
+				cl.stream.change(func() { cl.stream.pollEvery = time.Second })
 				open()
 			}
 		},
-		"a service that fails": func(h *house, _ *gate) func() {
-			h.stream.fail(func(int, gs.ShardID) bool { return true })
-			h.stream.change(func() { h.stream.listErr = func() error { return errNoRoute } })
-			return func() { h.stream.change(func() { h.stream.readErr, h.stream.listErr = nil, nil }) }
+		"a service that fails": func(cl *cluster, _ *gate) func() {
+			cl.stream.fail(func(int, gs.ShardID) bool { return true })
+			cl.stream.change(func() { cl.stream.listErr = func() error { return errNoRoute } })
+			return func() { cl.stream.change(func() { cl.stream.readErr, cl.stream.listErr = nil, nil }) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 2, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
+			inCluster(t, 2, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
 				sink := &gate{}
-				h.start(withSinks(sink))
+				cl.start(withSinks(sink))
 				if !strings.Contains(name, "memory") { // which is each process' own
-					h.start(withSinks(sink))
+					cl.start(withSinks(sink))
 				}
 				time.Sleep(time.Minute)
-				end := hinder(h, sink)
+				end := hinder(cl, sink)
 				defer end()
-				h.traffic(s0, 20)
-				h.traffic(s1, 20)
+				cl.traffic(s0, 20)
+				cl.traffic(s1, 20)
 				for range 40 {
 					time.Sleep(time.Minute)
-					for _, p := range h.procs {
+					for _, p := range cl.processes {
 						if err := p.Alive(); err != nil {
 							t.Error(err)
 							return

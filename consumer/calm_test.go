@@ -17,17 +17,6 @@ import (
 	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// calmLines returns the lines of the log, without those of elections, that tell
-// of a text.
-func (p *proc) calmLines(text string) (lines []string) {
-	for line := range strings.Lines(p.log.String()) {
-		if strings.Contains(line, text) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 // fail makes reads fail as fails says of a shard's nth, each with a text of its
 // own.
 func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
@@ -47,20 +36,20 @@ func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
 // counts, and a beginning and an end; nothing is held up, and nothing is called
 // trouble.
 func TestHalfOfTheRequestsFail(t *testing.T) {
-	inHouse(t, 20, func(t *testing.T, h *house) {
-		h.level, h.stream.pollEvery = slog.LevelInfo, time.Second
-		p := h.start()
+	inCluster(t, 20, func(t *testing.T, cl *cluster) {
+		cl.level, cl.stream.pollEvery = slog.LevelInfo, time.Second
+		p := cl.start()
 		time.Sleep(time.Minute)
-		h.stream.fail(func(n int, _ gs.ShardID) bool { return n%2 == 0 })
+		cl.stream.fail(func(n int, _ gs.ShardID) bool { return n%2 == 0 })
 		for range 60 {
 			time.Sleep(5 * time.Second)
 			if s := p.Status(); len(trouble.Of(&s)) > 0 {
 				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
 			}
 		}
-		h.stream.change(func() { h.stream.readErr = nil })
+		cl.stream.change(func() { cl.stream.readErr = nil })
 		time.Sleep(2 * time.Minute)
-		lines := p.calmLines("server fault")
+		lines := p.logged("server fault")
 		if n := len(lines); n < 6 || n > 8 {
 			t.Fatalf("%d lines in five minutes:\n%s", n, strings.Join(lines, ""))
 		}
@@ -81,11 +70,11 @@ func TestHalfOfTheRequestsFail(t *testing.T) {
 // Nothing can be read: one cause is one line, in the status and in the log, for
 // all shards. What may pass counts once it lasts.
 func TestOneCauseIsOneLineForAllShards(t *testing.T) {
-	inHouse(t, 200, func(t *testing.T, h *house) {
-		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
-		p := h.start()
+	inCluster(t, 200, func(t *testing.T, cl *cluster) {
+		cl.level, cl.stream.pollEvery = slog.LevelInfo, 2*time.Second
+		p := cl.start()
 		time.Sleep(time.Minute)
-		h.stream.fail(func(int, gs.ShardID) bool { return true })
+		cl.stream.fail(func(int, gs.ShardID) bool { return true })
 		time.Sleep(20 * time.Second)
 		s := p.Status()
 		if found := trouble.Of(&s); len(found) > 0 {
@@ -101,9 +90,9 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 			t.Errorf("got %s", line)
 		}
 		time.Sleep(2 * time.Minute)
-		h.stream.change(func() { h.stream.readErr = nil })
+		cl.stream.change(func() { cl.stream.readErr = nil })
 		time.Sleep(40 * time.Second)
-		lines := p.calmLines("server fault")
+		lines := p.logged("server fault")
 		if n := len(lines); n < 4 || n > 6 || !strings.Contains(lines[0], "level=INFO") || !strings.Contains(lines[1], "level=WARN") ||
 			!strings.Contains(lines[n-1], "shard resumed") {
 			t.Errorf("%d lines in three minutes:\n%s", n, strings.Join(lines, ""))
@@ -117,11 +106,11 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 // What will not pass by itself counts at once; so does what comes with a
 // growing lag, though pages come.
 func TestTroubleThatCountsAtOnce(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		p := h.start()
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		p := cl.start()
 		time.Sleep(time.Minute)
-		h.stream.change(func() {
-			h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+		cl.stream.change(func() {
+			cl.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
 				if shard == s0 {
 					return fmt.Errorf("%w: %w", gs.ErrRetrying, gs.ErrDenied)
 				}
@@ -132,10 +121,10 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 		if s := p.Status(); s.Shards[0].Trouble == "" || s.Shards[1].Trouble != "" {
 			t.Errorf("got %q and %q", s.Shards[0].Trouble, s.Shards[1].Trouble)
 		}
-		h.stream.fail(func(n int, shard gs.ShardID) bool { return shard == s1 && n%2 == 0 })
+		cl.stream.fail(func(n int, shard gs.ShardID) bool { return shard == s1 && n%2 == 0 })
 		began := time.Now()
-		h.stream.change(func() {
-			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Since(began), shard == s1 }
+		cl.stream.change(func() {
+			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Since(began), shard == s1 }
 		})
 		time.Sleep(20 * time.Second)
 		if s := p.Status(); s.Shards[1].Trouble != "" {
@@ -148,7 +137,7 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 				t.Fatalf("got %q and %q", s.Shards[0].Trouble, s.Shards[1].Trouble)
 			}
 		}
-		h.stream.change(func() { h.stream.readErr = nil }) // it stays behind, and nothing is in its way
+		cl.stream.change(func() { cl.stream.readErr = nil }) // it stays behind, and nothing is in its way
 		time.Sleep(20 * time.Second)
 		if s := p.Status(); s.Shards[1].Trouble != "" {
 			t.Errorf("still %q", s.Shards[1].Trouble)
@@ -158,21 +147,21 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 
 // Listings that fail now and then, and leaderships that end together, are a
 // line each.
-func TestListingsAndTermsAreToldOnce(t *testing.T) {
-	inHouse(t, 50, func(t *testing.T, h *house) {
-		h.level, h.stream.pollEvery = slog.LevelInfo, 2*time.Second
-		p := h.start()
+func TestListingsAndTermsAreLoggedOnce(t *testing.T) {
+	inCluster(t, 50, func(t *testing.T, cl *cluster) {
+		cl.level, cl.stream.pollEvery = slog.LevelInfo, 2*time.Second
+		p := cl.start()
 		time.Sleep(time.Minute + time.Second) // between two polls: no commit is in flight
 		for _, shard := range shardIDs(50) {
-			h.memory.ExpireLeadership(shard)
+			cl.memory.ExpireLeadership(shard)
 		}
 		time.Sleep(5 * time.Minute)
-		if lines := p.calmLines("leaderships ended"); len(lines) != 1 || !strings.Contains(lines[0], "times=50") {
+		if lines := p.logged("leaderships ended"); len(lines) != 1 || !strings.Contains(lines[0], "times=50") {
 			t.Errorf("got\n%s", strings.Join(lines, ""))
 		}
 		var lists atomic.Int64
-		h.stream.change(func() {
-			h.stream.listErr = func() error {
+		cl.stream.change(func() {
+			cl.stream.listErr = func() error {
 				if n := lists.Add(1); n%2 == 0 {
 					return fmt.Errorf("list: no route (request %d)", n)
 				}
@@ -180,13 +169,13 @@ func TestListingsAndTermsAreToldOnce(t *testing.T) {
 			}
 		})
 		time.Sleep(10 * time.Minute)
-		if lines := p.calmLines("no route"); len(lines) < 2 || len(lines) > 12 {
+		if lines := p.logged("no route"); len(lines) < 2 || len(lines) > 12 {
 			t.Errorf("%d lines in ten minutes:\n%s", len(lines), strings.Join(lines, ""))
 		}
 		if s := p.Status(); s.Trouble != "" {
 			t.Errorf("trouble where all goes on: %s", s.Trouble)
 		}
-		h.stream.change(func() { h.stream.listErr = func() error { return errors.New("no route") } })
+		cl.stream.change(func() { cl.stream.listErr = func() error { return errors.New("no route") } })
 		time.Sleep(2 * time.Minute)
 		if s := p.Status(); s.Trouble == "" {
 			t.Error("no listing for a minute, and no trouble")
@@ -198,13 +187,13 @@ func TestListingsAndTermsAreToldOnce(t *testing.T) {
 // its tip: that is normal life. The process stays ready, nothing is trouble,
 // and the log has a line a minute.
 func TestASecondReaderIsNoTrouble(t *testing.T) {
-	inBrook(t, func(t *testing.T, b *brook) {
+	atTheTip(t, func(t *testing.T, k *kinesisCluster) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var neighbours sync.WaitGroup
 		defer neighbours.Wait()
 		defer cancel()
 		for range 2 { // what another program takes: more than its share
-			neighbour := sourceOf(t, b.srv, kinesis.Config{PollInterval: 200 * time.Millisecond})
+			neighbour := sourceOf(t, k.server, kinesis.Config{PollInterval: 200 * time.Millisecond})
 			neighbours.Go(func() {
 				for batch, err := range neighbour.Read(ctx, s0, gs.Position{From: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}}) {
 					if batch.Done != nil {
@@ -217,23 +206,23 @@ func TestASecondReaderIsNoTrouble(t *testing.T) {
 			})
 		}
 		refused := &refusals{}
-		source := sourceOf(t, b.srv, kinesis.Config{PollInterval: 250 * time.Millisecond, Observer: refused})
-		p := b.start(func(c *consumer.Config) { c.Source = source })
+		source := sourceOf(t, k.server, kinesis.Config{PollInterval: 250 * time.Millisecond, Observer: refused})
+		p := k.start(func(c *consumer.Config) { c.Source = source })
 		time.Sleep(20 * time.Second)
 		for i := range 240 {
 			time.Sleep(500 * time.Millisecond)
 			if i%20 == 0 {
-				b.add(fmt.Sprintf("good %d", i))
+				k.put(s0, fmt.Sprintf("good %d", i))
 			}
 			if s := p.Status(); len(trouble.Of(&s)) > 0 || s.Listed.IsZero() {
 				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
 			}
 		}
-		if lines := p.calmLines("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 || strings.Contains(strings.Join(lines, ""), "WARN") {
+		if lines := p.logged("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 || strings.Contains(strings.Join(lines, ""), "WARN") {
 			t.Errorf("refused %d times; %d lines in two minutes:\n%s", refused.n.Load(), len(lines), strings.Join(lines, ""))
 		}
 		time.Sleep(5 * time.Second)
-		b.wantQueued(b.put...)
+		k.wantQueued(k.payloads()...)
 	})
 }
 

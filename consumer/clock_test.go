@@ -16,21 +16,21 @@ import (
 // and at most some seconds behind: whatever the local clock says, however old
 // the page is that it comes from, and however often the store has it tried
 // again.
-func TestCommitsTellTheServicesClock(t *testing.T) {
+func TestCommitsCarryTheServicesClock(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{
 		"clocks agree": 0, "the service is ahead": 37 * time.Minute, "the service is behind": -37 * time.Minute,
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTravel(t, kinesistest.Options{}, 1, func(t *testing.T, w *travel) {
-				w.poll = time.Second
-				w.srv.AdvanceClock(ahead)
+			inKinesisCluster(t, kinesistest.Options{}, 1, func(t *testing.T, k *kinesisCluster) {
+				k.poll = time.Second
+				k.server.AdvanceClock(ahead)
 				var mu sync.Mutex
 				busy, tries := false, 0
-				w.memory.SetHook(func(write storetest.Write) storetest.Fault {
+				k.memory.SetHook(func(write storetest.Write) storetest.Fault {
 					if write.Commit == nil {
 						return storetest.NoFault
 					}
-					if late := w.srv.Now().Sub(write.Commit.Now); late < 0 || late > 3*time.Second {
+					if late := k.server.Now().Sub(write.Commit.Now); late < 0 || late > 3*time.Second {
 						t.Errorf("a commit says that it is %s, which is %s late", write.Commit.Now, late)
 					}
 					mu.Lock()
@@ -41,11 +41,11 @@ func TestCommitsTellTheServicesClock(t *testing.T) {
 					return storetest.NoFault
 				})
 				for n := range 30 { // a backlog
-					w.put(s0, fmt.Sprint("good ", n))
+					k.put(s0, fmt.Sprint("good ", n))
 				}
 				time.Sleep(time.Hour)
 				sink := &stuckSink{make(chan struct{})}
-				w.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+				k.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
 				time.Sleep(10 * time.Minute)
 				mu.Lock()
 				busy = true
@@ -55,7 +55,7 @@ func TestCommitsTellTheServicesClock(t *testing.T) {
 				mu.Lock()
 				busy = false
 				mu.Unlock()
-				w.soon(time.Minute, "everything is queued", w.queuedAll)
+				k.soon(time.Minute, "everything is queued", k.queuedAll)
 				if tries < 10 {
 					t.Errorf("%d commits were tried", tries)
 				}

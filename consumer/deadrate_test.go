@@ -13,16 +13,16 @@ import (
 // A producer's wrong encoding makes every record a dead letter: that is a line
 // in the log with a count and a sample, and a burst in the status until sound
 // records come again. A bad record now and then is none.
-func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.level = slog.LevelInfo
+func TestABurstOfDeadLettersIsLoggedOnce(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelInfo
 		put := func(n int, as string) {
 			for i := range n {
-				h.stream.put(s0, fmt.Sprintf("%s %d", as, i))
+				cl.stream.put(s0, fmt.Sprintf("%s %d", as, i))
 			}
 			time.Sleep(2 * time.Minute)
 		}
-		p := h.start()
+		p := cl.start()
 		burst := func() bool { return trouble.DeadLetterBurst(p.Status().DeadRate, time.Now()) != "" }
 		put(9, "bad")
 		if burst() {
@@ -50,7 +50,7 @@ func TestABurstOfDeadLettersIsToldOnce(t *testing.T) {
 		if burst() {
 			t.Errorf("a burst after thousands that are sound: %+v", p.Status().DeadRate)
 		}
-		lines := p.calmLines("records dead-lettered")
+		lines := p.logged("records dead-lettered")
 		if n := len(lines); n < 3 || n > 5 {
 			t.Fatalf("%d lines:\n%s", n, strings.Join(lines, ""))
 		}

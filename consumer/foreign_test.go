@@ -14,9 +14,9 @@ import (
 )
 
 // lastOf returns the sequence number of the last record put on a shard.
-func (h *house) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
-	h.stream.change(func() {
-		records := h.stream.shards[shard].records
+func (cl *cluster) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
+	cl.stream.change(func() {
+		records := cl.stream.shards[shard].records
 		seq = records[len(records)-1].Seq
 	})
 	return seq
@@ -24,13 +24,13 @@ func (h *house) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
 
 // unread returns when, as far as all processes say together, the first record
 // arrived that another program leaves unread, and how far the shard is behind.
-func (h *house) unread(shard gs.ShardID) (since time.Time, behind time.Duration) {
-	h.t.Helper()
-	for _, p := range h.procs {
-		if s := p.shardOf(h.t, shard); !s.Leader.Unread.IsZero() {
+func (cl *cluster) unread(shard gs.ShardID) (since time.Time, behind time.Duration) {
+	cl.t.Helper()
+	for _, p := range cl.processes {
+		if s := p.shardOf(cl.t, shard); !s.Leader.Unread.IsZero() {
 			since = s.Leader.Unread
 		}
-		behind = max(behind, p.shardOf(h.t, shard).Lag)
+		behind = max(behind, p.shardOf(cl.t, shard).Lag)
 	}
 	return since, behind
 }
@@ -39,43 +39,43 @@ func (h *house) unread(shard gs.ShardID) (since time.Time, behind time.Duration)
 // which stands still while records arrive: a finding, from a minute or two on,
 // until it moves. Where nothing arrives it is none, and a checkpoint that moves
 // is not even read behind.
-func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
+func TestAStalledForeignLeaderIsFound(t *testing.T) {
 	for name, checkpoint := range map[string]bool{"with a checkpoint": true, "that has none": false} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 1, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
-				h.stream.put(s0, "good 1")
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
+				cl.stream.put(s0, "good 1")
 				time.Sleep(time.Minute)
 				if checkpoint {
-					h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+					cl.memory.WriteCheckpoint(s0, cl.lastOf(s0))
 				}
-				leave := h.memory.Foreign("zuul", s0)
-				h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
-				h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+				leave := cl.memory.Foreign("zuul", s0)
+				cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+				cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 				time.Sleep(10 * time.Minute)
-				if since, behind := h.unread(s0); !since.IsZero() || behind != 0 {
+				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 {
 					t.Errorf("nothing has arrived: unread since %v, %v behind", since, behind)
 				}
-				h.stream.put(s0, "good 2")
+				cl.stream.put(s0, "good 2")
 				arrived := time.Now()
 				time.Sleep(3 * time.Minute)
-				if since, behind := h.unread(s0); !since.Equal(arrived) || behind < 2*time.Minute {
+				if since, behind := cl.unread(s0); !since.Equal(arrived) || behind < 2*time.Minute {
 					t.Errorf("unread since %v, %v behind, want since %v", since, behind, arrived)
 				}
-				if !foreignReported(h) || strings.Count(h.logs(), "foreign leader stalled while records arrive") != 1 {
-					t.Errorf("it is not reported or logged:\n%s", h.logs())
+				if !foreignReported(cl) || strings.Count(cl.logs(), "foreign leader stalled while records arrive") != 1 {
+					t.Errorf("it is not reported or logged:\n%s", cl.logs())
 				}
-				if n := len(h.memory.Entries()); n != 0 {
+				if n := len(cl.memory.Entries()); n != 0 {
 					t.Errorf("%d entries were queued beside the leader", n)
 				}
-				h.memory.WriteCheckpoint(s0, h.lastOf(s0))
+				cl.memory.WriteCheckpoint(s0, cl.lastOf(s0))
 				time.Sleep(3 * time.Minute)
-				if since, behind := h.unread(s0); !since.IsZero() || behind != 0 || foreignReported(h) {
+				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 || foreignReported(cl) {
 					t.Errorf("after it has moved: unread since %v, %v behind", since, behind)
 				}
 				leave()
 				time.Sleep(time.Minute)
-				if since, behind := h.unread(s0); !since.IsZero() || behind != 0 {
+				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 {
 					t.Errorf("after it has gone: unread since %v, %v behind", since, behind)
 				}
 			})
@@ -85,11 +85,11 @@ func TestAForeignLeaderThatStandsStillIsFound(t *testing.T) {
 
 // foreignReported tells whether what the store shows of the processes' reports
 // has such a finding.
-func foreignReported(h *house) (found bool) {
-	h.t.Helper()
-	in, err := h.memory.Inspect()
+func foreignReported(cl *cluster) (found bool) {
+	cl.t.Helper()
+	in, err := cl.memory.Inspect()
 	if err != nil {
-		h.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	for _, r := range in.Reports {
 		for i := range r.Status.Shards {
@@ -100,37 +100,37 @@ func foreignReported(h *house) (found bool) {
 }
 
 // logs returns what all processes have logged.
-func (h *house) logs() string {
+func (cl *cluster) logs() string {
 	var all strings.Builder
-	for _, p := range h.procs {
+	for _, p := range cl.processes {
 		all.WriteString(p.log.String())
 	}
 	return all.String()
 }
 
-func TestAForeignLeaderThatMovesIsLeftAlone(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
+func TestAForeignLeaderThatReadsIsLeftAlone(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		reads := 0
-		h.stream.onRead = func(gs.ShardID, gs.Position) { reads++ }
-		h.memory.Foreign("zuul", s0)
-		h.stream.put(s0, "good")
-		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
-		h.start()
+		cl.stream.onRead = func(gs.ShardID, gs.Position) { reads++ }
+		cl.memory.Foreign("zuul", s0)
+		cl.stream.put(s0, "good")
+		cl.memory.WriteCheckpoint(s0, cl.lastOf(s0))
+		cl.start()
 		for range 60 {
-			h.stream.put(s0, "good")
+			cl.stream.put(s0, "good")
 			time.Sleep(20 * time.Second)
-			h.memory.WriteCheckpoint(s0, h.lastOf(s0)) // late, and it moves
-			if since, _ := h.unread(s0); !since.IsZero() {
+			cl.memory.WriteCheckpoint(s0, cl.lastOf(s0)) // late, and it moves
+			if since, _ := cl.unread(s0); !since.IsZero() {
 				t.Fatalf("unread since %v", since)
 			}
 		}
-		h.stream.change(func() {
+		cl.stream.change(func() {
 			if reads != 0 {
 				t.Errorf("the shard was read %d times", reads)
 			}
 		})
 		time.Sleep(20 * time.Minute) // it stands still now, with nothing behind it
-		h.stream.change(func() {
+		cl.stream.change(func() {
 			if reads == 0 || reads > 21 {
 				t.Errorf("the shard was read %d times in 20 minutes", reads)
 			}
@@ -170,13 +170,13 @@ func (o *overlap) Read(ctx context.Context, shard gs.ShardID, from gs.Position) 
 }
 
 // A term that begins ends the read beside it: a shard is read once at a time.
-func TestTheReadBehindAForeignLeaderEndsWithATerm(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		source := &overlap{stream: h.stream}
-		h.stream.put(s0, "good 1", "good 2")
-		h.memory.WriteCheckpoint(s0, h.lastOf(s0))
-		leave := h.memory.Foreign("zuul", s0)
-		h.start(func(c *consumer.Config) { c.Source = source })
+func TestTheReadPastAForeignCheckpointEndsWithATerm(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		source := &overlap{stream: cl.stream}
+		cl.stream.put(s0, "good 1", "good 2")
+		cl.memory.WriteCheckpoint(s0, cl.lastOf(s0))
+		leave := cl.memory.Foreign("zuul", s0)
+		cl.start(func(c *consumer.Config) { c.Source = source })
 		under := func() bool {
 			source.mu.Lock()
 			defer source.mu.Unlock()
@@ -192,6 +192,6 @@ func TestTheReadBehindAForeignLeaderEndsWithATerm(t *testing.T) {
 		if source.most != 1 {
 			t.Errorf("%d readings of one shard at once", source.most)
 		}
-		h.check()
+		cl.check()
 	})
 }

@@ -28,8 +28,8 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	const shards, away = 8, 10 * time.Minute
 	for name, anew := range map[string]bool{"the same": false, "recreated": true} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 0, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
+			inCluster(t, 0, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
 				srv := kinesistest.New(kinesistest.Options{})
 				var asked atomic.Int32
 				srv.On(kinesistest.Hook{Do: kinesistest.Observe(func(*kinesistest.Request, *kinesistest.Reply) { asked.Add(1) })})
@@ -48,7 +48,7 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 				}
 				create()
 				var elections terms
-				p := h.start(elections.in, func(c *consumer.Config) {
+				p := cl.start(elections.in, func(c *consumer.Config) {
 					c.Source = sourceOf(t, srv, kinesis.Config{PollInterval: time.Second})
 				})
 				time.Sleep(time.Minute)
@@ -67,7 +67,7 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 				asked.Store(0)
 				before, logged := elections.count(), len(p.log.String())
 				time.Sleep(away)
-				h.wantGone(p, shards)
+				cl.wantGone(p, shards)
 				if n := elections.count() - before; n != 0 {
 					t.Errorf("%d elections while the stream was gone", n)
 				}
@@ -85,7 +85,7 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 				time.Sleep(30 * time.Second)
 				put("good after")
 				time.Sleep(time.Minute)
-				h.wantBack(p, shards, anew)
+				cl.wantBack(p, shards, anew)
 			})
 		})
 	}
@@ -93,60 +93,60 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 
 // wantGone fails unless the process says that the stream is gone, and nothing
 // else, and keeps its leaderships.
-func (h *house) wantGone(p *proc, shards int) {
-	h.t.Helper()
+func (cl *cluster) wantGone(p *process, shards int) {
+	cl.t.Helper()
 	status := p.Status()
 	if !strings.Contains(status.Trouble, "the stream is gone") {
-		h.t.Errorf("trouble %q", status.Trouble)
+		cl.t.Errorf("trouble %q", status.Trouble)
 	}
 	for i := range status.Shards {
 		if s := &status.Shards[i]; s.Trouble != status.Trouble || s.State != gs.StateReading || s.AtTip {
-			h.t.Errorf("%+v", s)
+			cl.t.Errorf("%+v", s)
 		}
 	}
 	if len(status.Shards) != shards {
-		h.t.Errorf("%d shards", len(status.Shards))
+		cl.t.Errorf("%d shards", len(status.Shards))
 	}
 }
 
 // wantBack fails unless everything was queued once, nothing is wrong any more,
 // and the epoch is the right one.
-func (h *house) wantBack(p *proc, shards int, anew bool) {
-	h.t.Helper()
+func (cl *cluster) wantBack(p *process, shards int, anew bool) {
+	cl.t.Helper()
 	status := p.Status()
 	if status.Trouble != "" || status.Origin == nil || status.Origin.Epoch > 0 != anew {
-		h.t.Errorf("trouble %q, start %+v", status.Trouble, status.Origin)
+		cl.t.Errorf("trouble %q, start %+v", status.Trouble, status.Origin)
 	}
 	for i := range status.Shards {
 		if s := &status.Shards[i]; s.Trouble != "" || s.State != gs.StateReading || !s.AtTip {
-			h.t.Errorf("%+v", s)
+			cl.t.Errorf("%+v", s)
 		}
 	}
-	if n := len(h.memory.Entries()); n != 2*shards {
-		h.t.Errorf("%d entries, want %d\n%s", n, 2*shards, p.log)
+	if n := len(cl.memory.Entries()); n != 2*shards {
+		cl.t.Errorf("%d entries, want %d\n%s", n, 2*shards, p.log)
 	}
 	if n := strings.Count(p.log.String(), "planning works again"); n != 1 {
-		h.t.Errorf("logged %d times that it is back\n%s", n, p.log)
+		cl.t.Errorf("logged %d times that it is back\n%s", n, p.log)
 	}
 }
 
 // A shard that is listed and cannot be found costs neither terms nor a request
 // after the other.
 func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		var elections terms
 		reads, missing := 0, true
-		h.stream.onRead = func(gs.ShardID, gs.Position) { reads++ }
-		h.stream.readErr = func(gs.ShardID, gs.Position) error {
+		cl.stream.onRead = func(gs.ShardID, gs.Position) { reads++ }
+		cl.stream.readErr = func(gs.ShardID, gs.Position) error {
 			if missing {
 				return gs.ErrShardNotFound
 			}
 			return nil
 		}
-		h.traffic(s0, 5)
-		p := h.start(elections.in)
+		cl.traffic(s0, 5)
+		p := cl.start(elections.in)
 		time.Sleep(10 * time.Minute)
-		h.stream.change(func() {
+		cl.stream.change(func() {
 			if n := elections.count(); n != 1 || reads < 10 || reads > 50 {
 				t.Errorf("%d elections, %d reads in 10 minutes", n, reads)
 			}
@@ -154,27 +154,27 @@ func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
 		if s := p.Status().Shards[0]; s.Trouble == "" {
 			t.Errorf("%+v", s)
 		}
-		h.stream.change(func() { missing = false })
+		cl.stream.change(func() { missing = false })
 		time.Sleep(30 * time.Second)
-		h.check()
+		cl.check()
 	})
 }
 
 // Terms that end at once are spaced, those of one worker and those of workers
 // that come one after the other: the pause belongs to the shard.
 func TestTermsThatEndAtOnceAreSpaced(t *testing.T) {
-	for name, spoil := range map[string]func(h *house) gs.Source{
-		"in one worker": func(h *house) gs.Source {
-			h.stream.readErr = func(gs.ShardID, gs.Position) error { return errSilent }
-			return h.stream
+	for name, spoil := range map[string]func(cl *cluster) gs.Source{
+		"in one worker": func(cl *cluster) gs.Source {
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errSilent }
+			return cl.stream
 		},
-		"in a worker each": func(h *house) gs.Source { // the plan within the term does not know the shard
+		"in a worker each": func(cl *cluster) gs.Source { // the plan within the term does not know the shard
 			var within atomic.Bool
-			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 				within.Store(within.Load() || w.Point == storetest.PointCampaign)
 				return storetest.NoFault
 			})
-			return listsWith{h.stream, func(l *gs.Listing) {
+			return listsWith{cl.stream, func(l *gs.Listing) {
 				if within.Swap(false) {
 					l.Shards = nil
 				}
@@ -182,10 +182,10 @@ func TestTermsThatEndAtOnceAreSpaced(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 1, func(t *testing.T, h *house) {
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
 				var elections terms
-				source := spoil(h)
-				h.start(elections.in, func(c *consumer.Config) { c.Source = source })
+				source := spoil(cl)
+				cl.start(elections.in, func(c *consumer.Config) { c.Source = source })
 				time.Sleep(time.Minute) // until the pause has grown
 				before := elections.count()
 				time.Sleep(10 * time.Minute)
@@ -217,38 +217,38 @@ func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 	for name, tc := range map[string]struct {
 		until bool
 		most  int // attempts: by the supervisor, and by all terms together
-		ask   func(h *house)
+		ask   func(cl *cluster)
 	}{
-		"shards that cannot be found": {most: 90, ask: func(h *house) {
-			h.stream.change(func() { h.stream.readErr = func(gs.ShardID, gs.Position) error { return gs.ErrShardNotFound } })
+		"shards that cannot be found": {most: 90, ask: func(cl *cluster) {
+			cl.stream.change(func() { cl.stream.readErr = func(gs.ShardID, gs.Position) error { return gs.ErrShardNotFound } })
 		}},
-		"shards that end": {most: 45, ask: func(h *house) {
+		"shards that end": {most: 45, ask: func(cl *cluster) {
 			for _, shard := range shardIDs(60) {
-				h.stream.change(func() { h.stream.close(shard) })
+				cl.stream.change(func() { cl.stream.close(shard) })
 				time.Sleep(lasts / 60)
 			}
 		}},
-		"a process that waits for the tip": {until: true, most: 45, ask: func(*house) {}},
+		"a process that waits for the tip": {until: true, most: 45, ask: func(*cluster) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 60, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
+			inCluster(t, 60, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
 				lists, fails := 0, false
-				h.stream.listErr = func() error {
+				cl.stream.listErr = func() error {
 					lists++
 					if fails {
 						return errors.New("no route")
 					}
 					return nil
 				}
-				h.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { return time.Hour, tc.until }
-				h.start(func(c *consumer.Config) { c.UntilCaughtUp = tc.until })
+				cl.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { return time.Hour, tc.until }
+				cl.start(func(c *consumer.Config) { c.UntilCaughtUp = tc.until })
 				time.Sleep(time.Minute)
-				h.stream.change(func() { fails, lists = true, 0 })
+				cl.stream.change(func() { fails, lists = true, 0 })
 				began := time.Now()
-				tc.ask(h)
+				tc.ask(cl)
 				time.Sleep(lasts - time.Since(began))
-				h.stream.change(func() {
+				cl.stream.change(func() {
 					if lists < 15 || lists > tc.most {
 						t.Errorf("%d attempts in %v", lists, lasts)
 					}

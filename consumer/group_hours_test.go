@@ -18,19 +18,19 @@ import (
 func TestHoursOfBalance(t *testing.T) {
 	const seed, hours, many = 7, 2, 7
 	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
-	inHouse(t, many, func(t *testing.T, h *house) {
-		h.level = slog.LevelInfo
-		h.stream.pollEvery = 30 * time.Second
+	inCluster(t, many, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelInfo
+		cl.stream.pollEvery = 30 * time.Second
 		shards := shardIDs(many)
 		var elections terms
-		var crew []*proc
-		var frozen []*proc
-		pick := func() *proc { return crew[chance.IntN(len(crew))] }
-		remove := func(p *proc) {
-			crew = slices.DeleteFunc(crew, func(o *proc) bool { return o == p })
+		var crew []*process
+		var frozen []*process
+		pick := func() *process { return crew[chance.IntN(len(crew))] }
+		remove := func(p *process) {
+			crew = slices.DeleteFunc(crew, func(o *process) bool { return o == p })
 		}
 		events := map[string]func(){
-			"join": func() { crew = append(crew, h.start(elections.in)) },
+			"join": func() { crew = append(crew, cl.start(elections.in)) },
 			"leave": func() {
 				p := pick()
 				remove(p)
@@ -72,12 +72,12 @@ func TestHoursOfBalance(t *testing.T) {
 				name = possible()[chance.IntN(len(possible()))]
 			}
 			done += " " + name
-			before, led := elections.count(), h.leadersOf(shards)
+			before, led := elections.count(), cl.leadersOf(shards)
 			for _, s := range shards {
-				h.stream.put(s, fmt.Sprintf("good during %q", name))
+				cl.stream.put(s, fmt.Sprintf("good during %q", name))
 			}
 			events[name]()
-			h.sharedWithin(5*time.Second, shards, even(many, len(crew))...)
+			cl.sharedWithin(5*time.Second, shards, even(many, len(crew))...)
 			if moves, most := elections.count()-before, movesNeeded(many, led, crew); moves > most {
 				t.Errorf("after%s: %d shards changed hands, %d had to (seed %d)", done, moves, most, seed)
 			}
@@ -86,7 +86,7 @@ func TestHoursOfBalance(t *testing.T) {
 			if n := elections.count() - before; n > 0 {
 				t.Errorf("after%s: %d shards changed hands though nothing happened (seed %d)", done, n, seed)
 			}
-			h.check()
+			cl.check()
 			if t.Failed() {
 				break
 			}
@@ -98,10 +98,10 @@ func TestHoursOfBalance(t *testing.T) {
 }
 
 // leadersOf counts the shards that each process leads, by its name.
-func (h *house) leadersOf(shards []gs.ShardID) map[string]int {
+func (cl *cluster) leadersOf(shards []gs.ShardID) map[string]int {
 	led := map[string]int{}
 	for _, s := range shards {
-		if leader := h.memory.Leader(s); leader != "" {
+		if leader := cl.memory.Leader(s); leader != "" {
 			led[leader]++
 		}
 	}
@@ -110,7 +110,7 @@ func (h *house) leadersOf(shards []gs.ShardID) map[string]int {
 
 // movesNeeded is how many of so many shards must change hands so that a crew's
 // shares are even, when its processes led so many.
-func movesNeeded(shards int, led map[string]int, crew []*proc) int {
+func movesNeeded(shards int, led map[string]int, crew []*process) int {
 	var has []int
 	for _, p := range crew {
 		has = append(has, led[p.Status().Process])

@@ -17,15 +17,6 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// shardIDs are the first n shards of a stream.
-func shardIDs(n int) []gs.ShardID {
-	ids := make([]gs.ShardID, n)
-	for i := range ids {
-		ids[i] = gs.ShardID(fmt.Sprintf("shardId-%012d", i))
-	}
-	return ids
-}
-
 // terms counts elections: each move of a shard is one.
 type terms struct {
 	consumer.NopObserver
@@ -48,10 +39,10 @@ func (c *terms) count() int {
 func (c *terms) in(cfg *consumer.Config) { cfg.Observer = c }
 
 // leads counts the shards that each process leads, largest first.
-func (h *house) leads(shards []gs.ShardID) (counts []int, nobody int) {
+func (cl *cluster) leads(shards []gs.ShardID) (counts []int, nobody int) {
 	by := map[string]int{}
 	for _, s := range shards {
-		if leader := h.memory.Leader(s); leader != "" {
+		if leader := cl.memory.Leader(s); leader != "" {
 			by[leader]++
 		} else {
 			nobody++
@@ -64,43 +55,43 @@ func (h *house) leads(shards []gs.ShardID) (counts []int, nobody int) {
 
 // sharedWithin waits until shares are these, and fails if that takes longer
 // than limit or does not last.
-func (h *house) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
-	h.t.Helper()
+func (cl *cluster) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
+	cl.t.Helper()
 	began := time.Now()
 	for {
-		counts, nobody := h.leads(shards)
+		counts, nobody := cl.leads(shards)
 		if nobody == 0 && slices.Equal(counts, want) {
 			break
 		}
 		if time.Since(began) > limit {
-			h.t.Fatalf("after %v the shares are %v and %d are nobody's, want %v", limit, counts, nobody, want)
+			cl.t.Fatalf("after %v the shares are %v and %d are nobody's, want %v", limit, counts, nobody, want)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	h.t.Logf("shares of %v after %v", want, time.Since(began))
+	cl.t.Logf("shares of %v after %v", want, time.Since(began))
 	time.Sleep(30 * time.Second)
-	if counts, nobody := h.leads(shards); nobody != 0 || !slices.Equal(counts, want) {
-		h.t.Errorf("30 s later the shares are %v and %d are nobody's, want %v", counts, nobody, want)
+	if counts, nobody := cl.leads(shards); nobody != 0 || !slices.Equal(counts, want) {
+		cl.t.Errorf("30 s later the shares are %v and %d are nobody's, want %v", counts, nobody, want)
 	}
 }
 
 // Four processes, 32 shards: after each join, leave and kill the shares are
 // even within 5 s, nothing moves that need not, and nothing is lost or doubled
 // meanwhile.
-func TestSharesAreEvenAfterEachJoinLeaveAndKill(t *testing.T) {
-	inHouse(t, 32, func(t *testing.T, h *house) {
+func TestBalanceIsEvenAfterEachJoinLeaveAndKill(t *testing.T) {
+	inCluster(t, 32, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(32)
 		var elections terms
-		var procs []*proc
-		join := func() { procs = append(procs, h.start(elections.in)) }
-		end := func(how func(*proc)) func() {
+		var procs []*process
+		join := func() { procs = append(procs, cl.start(elections.in)) }
+		end := func(how func(*process)) func() {
 			return func() {
 				how(procs[0])
 				procs = procs[1:]
 			}
 		}
-		stop := func(p *proc) { p.stop(); <-p.done }
-		kill := func(p *proc) { p.kill() }
+		stop := func(p *process) { p.stop(); <-p.done }
+		kill := func(p *process) { p.kill() }
 		for _, step := range []struct {
 			name  string
 			do    func()
@@ -119,25 +110,25 @@ func TestSharesAreEvenAfterEachJoinLeaveAndKill(t *testing.T) {
 		} {
 			before, moves := elections.count(), step.moves
 			if moves == 0 {
-				moves = h.ledBy(shards, procs[0])
+				moves = cl.ledBy(shards, procs[0])
 			}
 			for _, s := range shards {
-				h.traffic(s, 9)
+				cl.traffic(s, 9)
 			}
 			step.do()
-			h.sharedWithin(5*time.Second, shards, step.want...)
+			cl.sharedWithin(5*time.Second, shards, step.want...)
 			if n := elections.count() - before; n != moves {
 				t.Errorf("%s: %d elections, want %d", step.name, n, moves)
 			}
-			h.check()
+			cl.check()
 		}
 	})
 }
 
 // ledBy is how many shards a process leads.
-func (h *house) ledBy(shards []gs.ShardID, p *proc) (n int) {
+func (cl *cluster) ledBy(shards []gs.ShardID, p *process) (n int) {
 	for _, s := range shards {
-		if h.memory.Leader(s) == p.Status().Process {
+		if cl.memory.Leader(s) == p.Status().Process {
 			n++
 		}
 	}
@@ -147,12 +138,12 @@ func (h *house) ledBy(shards []gs.ShardID, p *proc) (n int) {
 // A planned hand-over costs no time: the next term reads as soon as the one
 // before has been resigned.
 func TestAPlannedHandOverIsQuick(t *testing.T) {
-	inHouse(t, 32, func(t *testing.T, h *house) {
+	inCluster(t, 32, func(t *testing.T, cl *cluster) {
 		var mu sync.Mutex
 		resigned, gap := map[gs.ShardID]time.Time{}, map[gs.ShardID]time.Duration{}
-		h.start()
+		cl.start()
 		time.Sleep(10 * time.Second)
-		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			mu.Lock()
 			defer mu.Unlock()
 			if w.Point == storetest.PointResign {
@@ -160,8 +151,8 @@ func TestAPlannedHandOverIsQuick(t *testing.T) {
 			}
 			return storetest.NoFault
 		})
-		h.stream.change(func() {
-			h.stream.onRead = func(shard gs.ShardID, _ gs.Position) {
+		cl.stream.change(func() {
+			cl.stream.onRead = func(shard gs.ShardID, _ gs.Position) {
 				mu.Lock()
 				defer mu.Unlock()
 				if at, ok := resigned[shard]; ok {
@@ -169,10 +160,10 @@ func TestAPlannedHandOverIsQuick(t *testing.T) {
 				}
 			}
 		})
-		h.start()
+		cl.start()
 		time.Sleep(10 * time.Second)
-		h.memory.SetHook(nil)
-		h.stream.change(func() { h.stream.onRead = nil })
+		cl.memory.SetHook(nil)
+		cl.stream.change(func() { cl.stream.onRead = nil })
 		if len(gap) != 16 {
 			t.Errorf("%d shards were handed over, want 16", len(gap))
 		}
@@ -223,16 +214,16 @@ func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 		{0, 950 * time.Millisecond, 1050 * time.Millisecond, 0},
 	} {
 		t.Run(tt.takes.String(), func(t *testing.T) {
-			inHouse(t, 2, func(t *testing.T, h *house) {
+			inCluster(t, 2, func(t *testing.T, cl *cluster) {
 				sink := &slowSink{takes: tt.takes, entered: make(chan struct{}, 1)}
-				h.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+				cl.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
 				time.Sleep(time.Second)
-				h.stream.put(s1, "good")
+				cl.stream.put(s1, "good")
 				<-sink.entered
 				var moving time.Time
-				h.start()
-				for h.memory.Leader(s1) == "process-0" {
-					if moving.IsZero() && strings.Contains(h.procs[0].log.String(), "handing over the shard") {
+				cl.start()
+				for cl.memory.Leader(s1) == "process-0" {
+					if moving.IsZero() && strings.Contains(cl.processes[0].log.String(), "handing over the shard") {
 						moving = time.Now()
 					}
 					time.Sleep(time.Millisecond)
@@ -241,7 +232,7 @@ func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 					t.Errorf("the shard was given up after %v, want %v to %v", took, tt.from, tt.to)
 				}
 				time.Sleep(5 * time.Second)
-				h.check()
+				cl.check()
 				if sink.delivered != tt.deliveredHere {
 					t.Errorf("%d entries were delivered before the move, want %d", sink.delivered, tt.deliveredHere)
 				}
@@ -302,28 +293,28 @@ var errNoRoute = fmt.Errorf("%w: no route", gs.ErrRetrying)
 // its shards to that one. It probes, without committing anything, and gets its
 // share back once it can read.
 func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(4)
-		own := &ownSource{stream: h.stream}
-		p := h.start(func(c *consumer.Config) { c.Source = own })
-		h.start()
-		h.sharedWithin(5*time.Second, shards, 2, 2)
+		own := &ownSource{stream: cl.stream}
+		p := cl.start(func(c *consumer.Config) { c.Source = own })
+		cl.start()
+		cl.sharedWithin(5*time.Second, shards, 2, 2)
 		own.set(func() { own.err = errNoRoute })
 		for _, s := range shards {
-			h.traffic(s, 20)
+			cl.traffic(s, 20)
 		}
 		time.Sleep(50 * time.Second)
-		if counts, _ := h.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
+		if counts, _ := cl.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
 			t.Errorf("after 50 s without a page the shares are %v, unreadable %v", counts, p.Status().Unreadable)
 		}
-		h.sharedWithin(20*time.Second, shards, 4)
-		if leader := h.memory.Leader(s0); leader != "process-1" {
+		cl.sharedWithin(20*time.Second, shards, 4)
+		if leader := cl.memory.Leader(s0); leader != "process-1" {
 			t.Errorf("%s leads", leader)
 		}
-		if !p.Status().Unreadable || h.procs[1].Status().Unreadable {
+		if !p.Status().Unreadable || cl.processes[1].Status().Unreadable {
 			t.Error("the status does not say who cannot read")
 		}
-		h.check()
+		cl.check()
 		var before, after int
 		own.set(func() { before = own.reads })
 		time.Sleep(10 * time.Minute)
@@ -332,37 +323,37 @@ func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 			t.Errorf("%d probes in 10 minutes", probes)
 		}
 		own.set(func() { own.err = nil })
-		h.sharedWithin(35*time.Second, shards, 2, 2)
+		cl.sharedWithin(35*time.Second, shards, 2, 2)
 		if p.Status().Unreadable {
 			t.Error("the status still says that nothing can be read")
 		}
 		for _, s := range shards {
-			h.traffic(s, 5)
+			cl.traffic(s, 5)
 		}
 		time.Sleep(5 * time.Second)
-		h.check()
+		cl.check()
 	})
 }
 
 // While nobody can read, nothing moves to and fro.
 func TestAnOutageForAllMovesLittle(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(4)
 		var elections terms
-		h.start(elections.in)
-		h.start(elections.in)
-		h.sharedWithin(5*time.Second, shards, 2, 2)
+		cl.start(elections.in)
+		cl.start(elections.in)
+		cl.sharedWithin(5*time.Second, shards, 2, 2)
 		before := elections.count()
-		h.stream.change(func() {
-			h.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute }
+		cl.stream.change(func() {
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute }
 		})
 		for _, s := range shards {
-			h.traffic(s, 5)
+			cl.traffic(s, 5)
 		}
 		time.Sleep(3 * time.Hour)
-		h.stream.change(func() { h.stream.readErr = nil })
-		h.sharedWithin(40*time.Second, shards, 2, 2)
-		h.check()
+		cl.stream.change(func() { cl.stream.readErr = nil })
+		cl.sharedWithin(40*time.Second, shards, 2, 2)
+		cl.check()
 		if moves := elections.count() - before; moves > 4 {
 			t.Errorf("%d moves in an outage", moves)
 		}
@@ -372,42 +363,42 @@ func TestAnOutageForAllMovesLittle(t *testing.T) {
 // Back-pressure, a slow sink and a blocked commit are no stall, however long
 // they last, whatever the Source said before.
 func TestBackPressureIsNoStall(t *testing.T) {
-	for name, block := range map[string]func(h *house, own *ownSource) (after func()){
-		"the memory budget": func(_ *house, own *ownSource) func() {
+	for name, block := range map[string]func(cl *cluster, own *ownSource) (after func()){
+		"the memory budget": func(_ *cluster, own *ownSource) func() {
 			own.set(func() { own.silent = true })
 			return func() { own.set(func() { own.silent = false }) }
 		},
-		"a commit": func(h *house, _ *ownSource) func() {
-			h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		"a commit": func(cl *cluster, _ *ownSource) func() {
+			cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 				if w.Point == storetest.PointCommit && w.Process == "process-0" {
 					return storetest.RetryLater
 				}
 				return storetest.NoFault
 			})
-			return func() { h.memory.SetHook(nil) }
+			return func() { cl.memory.SetHook(nil) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 4, func(t *testing.T, h *house) {
+			inCluster(t, 4, func(t *testing.T, cl *cluster) {
 				shards := shardIDs(4)
-				own := &ownSource{stream: h.stream}
-				p := h.start(func(c *consumer.Config) { c.Source = own })
-				h.start()
-				h.sharedWithin(5*time.Second, shards, 2, 2)
+				own := &ownSource{stream: cl.stream}
+				p := cl.start(func(c *consumer.Config) { c.Source = own })
+				cl.start()
+				cl.sharedWithin(5*time.Second, shards, 2, 2)
 				own.set(func() { own.err = errNoRoute }) // for a while, and not for long
 				time.Sleep(30 * time.Second)
 				own.set(func() { own.err = nil })
-				after := block(h, own)
+				after := block(cl, own)
 				for _, s := range shards {
-					h.traffic(s, 5)
+					cl.traffic(s, 5)
 				}
 				time.Sleep(20 * time.Minute)
-				if counts, _ := h.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
+				if counts, _ := cl.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
 					t.Errorf("the shares are %v, unreadable %v", counts, p.Status().Unreadable)
 				}
 				after()
 				time.Sleep(time.Minute)
-				h.check()
+				cl.check()
 			})
 		})
 	}
@@ -416,37 +407,36 @@ func TestBackPressureIsNoStall(t *testing.T) {
 // Shards split and merge while processes come, go and die: children are picked
 // up soon, by whoever is to, and nothing is lost or doubled.
 func TestReshardingDuringBalance(t *testing.T) {
-	inHouse(t, 8, func(t *testing.T, h *house) {
+	inCluster(t, 8, func(t *testing.T, cl *cluster) {
 		open := shardIDs(8)
 		traffic := func() {
 			for _, s := range open {
-				h.traffic(s, 4)
+				cl.traffic(s, 4)
 			}
 		}
-		h.start()
-		h.start()
-		third := h.start()
+		cl.start()
+		cl.start()
+		third := cl.start()
 		for i := range 6 {
 			traffic()
-			a, b := h.stream.split(open[0])
-			c := h.stream.merge(open[1], open[2])
+			a, b := cl.stream.split(open[0])
+			c := cl.stream.merge(open[1], open[2])
 			open = append(open[3:], a, b, c)
 			switch i {
 			case 1:
 				third.kill()
 			case 2:
-				h.start()
+				cl.start()
 			case 3:
-				h.procs[0].stop()
+				cl.processes[0].stop()
 			case 4:
-				h.start()
+				cl.start()
 			}
 			traffic()
 			time.Sleep(2500 * time.Millisecond) // far less than the interval between listings
-			h.check()
-			h.checkLineage()
+			cl.check()
 		}
-		counts, nobody := h.leads(open)
+		counts, nobody := cl.leads(open)
 		if nobody > 0 || len(counts) != 3 || counts[0] > counts[2]+1 {
 			t.Errorf("in the end the shares are %v, and %d are nobody's", counts, nobody)
 		}
@@ -454,11 +444,11 @@ func TestReshardingDuringBalance(t *testing.T) {
 }
 
 // contenders returns who is in a shard's line, as the store has it.
-func (h *house) contenders(shard gs.ShardID) []string {
-	h.t.Helper()
-	m, err := h.memory.Process("onlooker").GroupState(h.t.Context(), []gs.ShardID{shard})
+func (cl *cluster) contenders(shard gs.ShardID) []string {
+	cl.t.Helper()
+	m, err := cl.memory.Process("onlooker").GroupState(cl.t.Context(), []gs.ShardID{shard})
 	if err != nil {
-		h.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	var line []string
 	for _, c := range m.Candidates[shard] {
@@ -469,14 +459,14 @@ func (h *house) contenders(shard gs.ShardID) []string {
 
 // A process contends only for what is planned for it: one in each line, and
 // nobody behind.
-func TestOnlyThePlannedContend(t *testing.T) {
-	inHouse(t, 6, func(t *testing.T, h *house) {
+func TestOnlyPlannedMembersCampaign(t *testing.T) {
+	inCluster(t, 6, func(t *testing.T, cl *cluster) {
 		for range 3 {
-			h.start()
+			cl.start()
 		}
 		time.Sleep(time.Minute)
 		for _, shard := range shardIDs(6) {
-			if line := h.contenders(shard); len(line) != 1 {
+			if line := cl.contenders(shard); len(line) != 1 {
 				t.Errorf("the line of %s is %v", shard, line)
 			}
 		}
@@ -485,66 +475,66 @@ func TestOnlyThePlannedContend(t *testing.T) {
 
 // A shard that Zuul's own listener leads stays with it; one of ours stands by,
 // and leads when it is gone. One that it would lead next is not given up.
-func TestForeignListenersAreRespected(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
-		leave := h.memory.Foreign("zuul", s0)
-		h.start()
+func TestForeignLeadersAreRespected(t *testing.T) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
+		leave := cl.memory.Foreign("zuul", s0)
+		cl.start()
 		time.Sleep(5 * time.Second)
-		h.memory.Foreign("zuul", s1)
-		h.start()
-		h.start()
-		h.traffic(s0, 5)
+		cl.memory.Foreign("zuul", s1)
+		cl.start()
+		cl.start()
+		cl.traffic(s0, 5)
 		time.Sleep(time.Minute)
-		if line := h.contenders(s0); len(line) != 2 || line[0] != "zuul" {
+		if line := cl.contenders(s0); len(line) != 2 || line[0] != "zuul" {
 			t.Errorf("the line behind a foreign leader is %v, want one of ours", line)
 		}
-		if line := h.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
+		if line := cl.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
 			t.Errorf("the line with a foreign one next is %v, want process-0, zuul, and one of ours", line)
 		}
-		if shard := h.procs[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign || shard.Leader.Planned == "" {
+		if shard := cl.processes[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign || shard.Leader.Planned == "" {
 			t.Errorf("the status says %+v", shard)
 		}
-		standby := h.contenders(s0)[1]
+		standby := cl.contenders(s0)[1]
 		leave()
 		time.Sleep(500 * time.Millisecond)
-		if leader := h.memory.Leader(s0); leader != standby {
+		if leader := cl.memory.Leader(s0); leader != standby {
 			t.Errorf("%s leads, and %s stood by", leader, standby)
 		}
 		time.Sleep(time.Minute)
-		h.check()
+		cl.check()
 	})
 }
 
 // A member that leaves its shards to nobody does not keep them from being read
 // for long.
-func TestAnIdleMemberIsPassedOver(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
-		idler := h.memory.Process("idler")
+func TestAnUnresponsiveMemberIsDropped(t *testing.T) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
+		idler := cl.memory.Process("idler")
 		if err := idler.Advertise(t.Context(), gs.MemberInfo{Process: "idler", Readable: true}); err != nil {
 			t.Fatal(err)
 		}
-		h.start()
+		cl.start()
 		time.Sleep(5 * time.Second)
-		if _, nobody := h.leads(shardIDs(4)); nobody != 2 {
+		if _, nobody := cl.leads(shardIDs(4)); nobody != 2 {
 			t.Errorf("%d shards wait for the idler, want 2", nobody)
 		}
-		h.sharedWithin(15*time.Second, shardIDs(4), 4)
+		cl.sharedWithin(15*time.Second, shardIDs(4), 4)
 	})
 }
 
 // A process whose announcement was taken away, or spoilt, announces itself
 // again.
-func TestALostAnnouncementIsRepeated(t *testing.T) {
+func TestALostMemberInfoIsAdvertisedAgain(t *testing.T) {
 	for name, raw := range map[string][]byte{"taken away": nil, "spoilt": []byte("garbage")} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 4, func(t *testing.T, h *house) {
+			inCluster(t, 4, func(t *testing.T, cl *cluster) {
 				var elections terms
-				p := h.start(elections.in)
-				h.start(elections.in)
-				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				p := cl.start(elections.in)
+				cl.start(elections.in)
+				cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
 				before := elections.count()
-				h.memory.WriteMember(p.store, raw)
-				h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				cl.memory.WriteMember(p.store, raw)
+				cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
 				if n := elections.count() - before; n != 0 {
 					t.Errorf("%d elections", n)
 				}
@@ -559,22 +549,22 @@ func TestALostAnnouncementIsRepeated(t *testing.T) {
 
 // What an operator should know of another member is said once of each.
 func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		damaged := h.memory.Process("damaged")
-		h.memory.WriteMember(damaged, []byte("garbage"))
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		damaged := cl.memory.Process("damaged")
+		cl.memory.WriteMember(damaged, []byte("garbage"))
 		config := func(hash string) func(*consumer.Config) {
 			return func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "host", PID: 7, Version: "v1", Config: hash} }
 		}
-		p := h.start(config("one"))
-		h.start(config("one"))
-		h.start(config("two"))
+		p := cl.start(config("one"))
+		cl.start(config("one"))
+		cl.start(config("two"))
 		time.Sleep(10 * time.Minute)
 		for what, want := range map[string]int{"configured differently": 1, "cannot parse what a member advertises": 1} {
 			if n := strings.Count(p.log.String(), what); n != want {
 				t.Errorf("%q is said %d times, want %d", what, n, want)
 			}
 		}
-		counts, nobody := h.leads(shardIDs(2))
+		counts, nobody := cl.leads(shardIDs(2))
 		if nobody > 0 || !slices.Equal(counts, []int{1, 1}) {
 			t.Errorf("the shares are %v", counts)
 		}
@@ -614,45 +604,45 @@ func checkMembers(t *testing.T, s gs.Status) {
 
 // A process that cannot list any more still takes over from one that died.
 func TestTakeoverNeedsNoListing(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
-		first := h.start()
-		h.start()
-		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
-		h.stream.change(func() { h.stream.listErr = func() error { return errors.New("no route") } })
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
+		first := cl.start()
+		cl.start()
+		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.stream.change(func() { cl.stream.listErr = func() error { return errors.New("no route") } })
 		time.Sleep(5 * time.Minute)
 		first.kill()
 		for _, s := range shardIDs(4) {
-			h.traffic(s, 5)
+			cl.traffic(s, 5)
 		}
-		h.sharedWithin(5*time.Second, shardIDs(4), 4)
-		h.check()
-		if trouble := h.procs[1].Status().Trouble; !strings.Contains(trouble, "no route") {
+		cl.sharedWithin(5*time.Second, shardIDs(4), 4)
+		cl.check()
+		if trouble := cl.processes[1].Status().Trouble; !strings.Contains(trouble, "no route") {
 			t.Errorf("the status says %q of the listing that fails", trouble)
 		}
 	})
 }
 
 // A store that is away for a while changes nothing about who leads.
-func TestNothingMovesWhileTheCrewIsOutOfSight(t *testing.T) {
-	inHouse(t, 4, func(t *testing.T, h *house) {
+func TestNothingMovesWhileTheGroupIsUnknown(t *testing.T) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		var elections terms
-		h.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
-		h.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
-		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
+		cl.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
+		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
 		before := elections.count()
 		musterErr.Lock()
 		musterErr.err = errors.New("the store is away")
 		musterErr.Unlock()
 		time.Sleep(10 * time.Minute)
 		for _, s := range shardIDs(4) {
-			h.traffic(s, 5)
+			cl.traffic(s, 5)
 		}
 		time.Sleep(5 * time.Second)
-		h.check()
+		cl.check()
 		musterErr.Lock()
 		musterErr.err = nil
 		musterErr.Unlock()
-		h.sharedWithin(10*time.Second, shardIDs(4), 2, 2)
+		cl.sharedWithin(10*time.Second, shardIDs(4), 2, 2)
 		if n := elections.count() - before; n != 0 {
 			t.Errorf("%d elections", n)
 		}
@@ -677,11 +667,11 @@ func (s blindStore) GroupState(ctx context.Context, shards []gs.ShardID) (gs.Gro
 }
 
 // untilHandingOver waits until a process says that it hands a shard over.
-func (h *house) untilHandingOver(p *proc) {
-	h.t.Helper()
+func (cl *cluster) untilHandingOver(p *process) {
+	cl.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing over the shard"); {
 		if time.Now().After(deadline) {
-			h.t.Fatal("nothing is handed over")
+			cl.t.Fatal("nothing is handed over")
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -690,15 +680,15 @@ func (h *house) untilHandingOver(p *proc) {
 // A shard is given up once the process that is to have it stands behind,
 // however late it comes, and then soon.
 func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.start()
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.start()
 		time.Sleep(5 * time.Second)
-		late := h.memory.Process("late")
+		late := cl.memory.Process("late")
 		if err := late.Advertise(t.Context(), gs.MemberInfo{Process: "late", Readable: true}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if counts, nobody := h.leads(shardIDs(2)); nobody > 0 || !slices.Equal(counts, []int{2}) {
+		if counts, nobody := cl.leads(shardIDs(2)); nobody > 0 || !slices.Equal(counts, []int{2}) {
 			t.Errorf("before the owner comes the shares are %v, and %d are nobody's", counts, nobody)
 		}
 		came := time.Now()
@@ -710,7 +700,7 @@ func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 			t.Errorf("the shard was handed over after %v", waited)
 		}
 		late.Kill()
-		h.sharedWithin(time.Second, shardIDs(2), 2)
+		cl.sharedWithin(time.Second, shardIDs(2), 2)
 		if term.Context().Err() == nil {
 			t.Error("a killed process leads")
 		}
@@ -719,14 +709,14 @@ func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 
 // A stop in the middle of a hand-over takes no longer than any stop.
 func TestAStopDuringAHandOverIsQuick(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		sink := &slowSink{entered: make(chan struct{}, 1)}
-		p := h.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+		p := cl.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
 		time.Sleep(time.Second)
-		h.stream.put(s1, "good")
+		cl.stream.put(s1, "good")
 		<-sink.entered
-		h.start()
-		h.untilHandingOver(p)
+		cl.start()
+		cl.untilHandingOver(p)
 		began := time.Now()
 		p.stop()
 		<-p.done
@@ -734,31 +724,31 @@ func TestAStopDuringAHandOverIsQuick(t *testing.T) {
 			t.Errorf("stopped in %v", took)
 		}
 		time.Sleep(5 * time.Second)
-		h.check()
+		cl.check()
 	})
 }
 
 // What a process led that is gone is led by others at once.
-func TestAVacancyIsFilledAtOnce(t *testing.T) {
-	inHouse(t, 4, func(_ *testing.T, h *house) {
-		p := h.start()
-		h.start()
-		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+func TestAnUnclaimedShardIsTakenAtOnce(t *testing.T) {
+	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
+		p := cl.start()
+		cl.start()
+		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
 		p.store.Kill() // it is not waited for
-		h.sharedWithin(50*time.Millisecond, shardIDs(4), 4)
+		cl.sharedWithin(50*time.Millisecond, shardIDs(4), 4)
 	})
 }
 
 // A process that was stopped is planned nothing, although its store is still
 // open.
 func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
-	inHouse(t, 4, func(_ *testing.T, h *house) {
-		p := h.start()
-		h.start()
-		h.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
+		p := cl.start()
+		cl.start()
+		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
 		p.stop()
 		<-p.done
-		h.sharedWithin(time.Second, shardIDs(4), 4)
+		cl.sharedWithin(time.Second, shardIDs(4), 4)
 	})
 }
 
@@ -766,25 +756,25 @@ func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
 // its tip and then handed over: what the new leader says of it need not be
 // awaited.
 func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.stream.change(func() { // one shard keeps the process from its end
-			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.stream.change(func() { // one shard keeps the process from its end
+			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
 		})
-		p := h.start(untilCaughtUp)
+		p := cl.start(untilCaughtUp)
 		time.Sleep(2 * time.Second)
-		h.stream.change(func() { // who comes gets no page of the other
-			h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+		cl.stream.change(func() { // who comes gets no page of the other
+			cl.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
 				if shard == s1 {
 					return errNoRoute
 				}
 				return nil
 			}
 		})
-		h.start()
-		for h.memory.Leader(s1) != "process-1" {
+		cl.start()
+		for cl.memory.Leader(s1) != "process-1" {
 			time.Sleep(10 * time.Millisecond)
 		}
-		h.stream.change(func() { h.stream.behindBy = nil })
+		cl.stream.change(func() { cl.stream.behindBy = nil })
 		time.Sleep(5 * time.Second)
 		select {
 		case <-p.done:
@@ -798,13 +788,13 @@ func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 // nothing to do with it as well, whenever in its round it is.
 func TestOthersLearnOfAReshardSoon(t *testing.T) {
 	for phase := range 10 {
-		inHouse(t, 1, func(t *testing.T, h *house) {
-			h.start()
-			h.start()
+		inCluster(t, 1, func(t *testing.T, cl *cluster) {
+			cl.start()
+			cl.start()
 			time.Sleep(20*time.Second + time.Duration(phase)*500*time.Millisecond)
-			a, b := h.stream.split(s0)
+			a, b := cl.stream.split(s0)
 			time.Sleep(1500 * time.Millisecond)
-			if x, y := h.memory.Leader(a), h.memory.Leader(b); x == "" || y == "" || x == y {
+			if x, y := cl.memory.Leader(a), cl.memory.Leader(b); x == "" || y == "" || x == y {
 				t.Errorf("phase %d: the children are led by %q and %q", phase, x, y)
 			}
 		})
@@ -826,10 +816,10 @@ func (s slowToContend) Campaign(ctx context.Context, epoch int, shard gs.ShardID
 // second does not see yet that the first contends for all, and queues up for
 // what the first will keep. Both look again soon, though nobody comes or goes.
 func TestProcessesThatStartTogetherShareSoon(t *testing.T) {
-	inHouse(t, 4, func(_ *testing.T, h *house) {
-		h.start(func(c *consumer.Config) { c.Store = slowToContend{h.memory.Process("b"), 50 * time.Millisecond} })
+	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
+		cl.start(func(c *consumer.Config) { c.Store = slowToContend{cl.memory.Process("b"), 50 * time.Millisecond} })
 		time.Sleep(20 * time.Millisecond)
-		h.start(func(c *consumer.Config) { c.Store = slowToContend{h.memory.Process("a"), 100 * time.Millisecond} })
-		h.sharedWithin(2*time.Second, shardIDs(4), 2, 2)
+		cl.start(func(c *consumer.Config) { c.Store = slowToContend{cl.memory.Process("a"), 100 * time.Millisecond} })
+		cl.sharedWithin(2*time.Second, shardIDs(4), 2, 2)
 	})
 }

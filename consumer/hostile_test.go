@@ -35,18 +35,18 @@ func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 // onFile runs a process on a file of SQLite's, with the least memory that a
 // page takes, until it has caught up. It returns the file and the most memory
 // that was in use after a commit.
-func (w *travel) onFile() (path string, most int64) {
-	w.t.Helper()
-	path = filepath.Join(w.t.TempDir(), "store.db")
-	store, err := sqlite.Open(w.t.Context(), sqlite.Config{Path: path, Logger: slog.New(slog.DiscardHandler)})
-	w.must(err)
-	w.budget = kinesis.NewBudget(kinesis.PageReserve)
+func (k *kinesisCluster) onFile() (path string, most int64) {
+	k.t.Helper()
+	path = filepath.Join(k.t.TempDir(), "store.db")
+	store, err := sqlite.Open(k.t.Context(), sqlite.Config{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	k.must(err)
+	k.budget = kinesis.NewBudget(kinesis.PageReserve)
 	heap := &heapWatch{}
-	w.start(untilCaughtUp, func(c *consumer.Config) {
+	k.start(untilCaughtUp, func(c *consumer.Config) {
 		c.Store, c.Classify, c.Observer = store, scan, heap
 		c.Logger = slog.New(slog.DiscardHandler)
-	}).wait(w.t)
-	w.must(store.Close(w.t.Context()))
+	}).wait(k.t)
+	k.must(store.Close(k.t.Context()))
 	return path, heap.most
 }
 
@@ -96,35 +96,35 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 		{event(`,"x":` + strings.Repeat("7", 4000)), ""},
 		{long("last"), ""},
 	}
-	inTravel(t, kinesistest.Options{}, 1, func(t *testing.T, w *travel) {
+	inKinesisCluster(t, kinesistest.Options{}, 1, func(t *testing.T, k *kinesisCluster) {
 		for _, r := range records {
-			w.put(s0, r.data)
+			k.put(s0, r.data)
 		}
 		stored := heapInUse()
-		path, most := w.onFile()
+		path, most := k.onFile()
 		if took := most - stored; took > room {
 			t.Errorf("%d MiB were in use, more than %d", took>>20, room>>20)
 		}
 		r, err := sqlite.OpenReader(t.Context(), path)
-		w.must(err)
-		defer func() { w.must(r.Close(w.t.Context())) }()
+		k.must(err)
+		defer func() { k.must(r.Close(k.t.Context())) }()
 		letters, err := r.DeadLetters(t.Context())
-		w.must(err)
+		k.must(err)
 		var got []string
 		for e, err := range r.Events(t.Context(), 0) {
-			w.must(err)
+			k.must(err)
 			got = append(got, fmt.Sprintf("%s %x", e.Entry.Seq, sha256.Sum256(e.Entry.Payload)))
 		}
 		var want []string
 		for i, r := range records {
 			sum := sha256.Sum256([]byte(r.data))
 			if r.bad == "" {
-				want = append(want, fmt.Sprintf("%s %x", w.sent[i].seq, sum))
+				want = append(want, fmt.Sprintf("%s %x", k.sent[i].seq, sum))
 				continue
 			}
 			l := letters[0]
 			letters = letters[1:]
-			if l.Seq != w.sent[i].seq || l.Reason != r.bad || l.Length != len(r.data) || l.SHA256 != sum ||
+			if l.Seq != k.sent[i].seq || l.Reason != r.bad || l.Length != len(r.data) || l.SHA256 != sum ||
 				!bytes.Equal(l.Payload, []byte(r.data[:min(len(r.data), gs.MaxDeadLetterBytes)])) {
 				t.Errorf("record %d became the dead letter %s %q of %d bytes, want %s", i, l.Seq, l.Reason, l.Length, r.bad)
 			}
@@ -144,25 +144,25 @@ func TestAHundredThousandDeadLetters(t *testing.T) {
 	if underRace {
 		many = 15_000
 	}
-	inTravel(t, kinesistest.Options{}, 1, func(t *testing.T, w *travel) {
+	inKinesisCluster(t, kinesistest.Options{}, 1, func(t *testing.T, k *kinesisCluster) {
 		for i := range page {
-			w.put(s0, fmt.Sprintf("bad %d", i))
+			k.put(s0, fmt.Sprintf("bad %d", i))
 		}
 		for left := many - page; left > 0; left -= page {
 			var entries []kinesistest.UserRecord
 			for i := range min(left, page) {
 				entries = append(entries, kinesistest.UserRecord{PartitionKey: "k", Data: fmt.Appendf(nil, "bad %d", i)})
 			}
-			w.put(s0, string(kinesistest.Aggregate(entries...)))
+			k.put(s0, string(kinesistest.Aggregate(entries...)))
 		}
-		w.put(s0, `{"type":"comment-added"}`)
+		k.put(s0, `{"type":"comment-added"}`)
 		stored := heapInUse()
-		path, most := w.onFile()
+		path, most := k.onFile()
 		if took := most - stored; took > room {
 			t.Errorf("%d MiB were in use, more than %d", took>>20, room>>20)
 		}
 		in, err := sqlite.Inspect(t.Context(), path)
-		w.must(err)
+		k.must(err)
 		if in.Queue != 1 || in.DeadLetters != held || in.Discarded != int64(many-held) {
 			t.Errorf("%d queued, %d dead letters held, %d counted, want 1, %d and %d", in.Queue, in.DeadLetters, in.Discarded, held, many-held)
 		}

@@ -22,188 +22,193 @@ import (
 func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 	const keeps = 24 * time.Hour // the stream
 	for name, tc := range map[string]struct {
-		do  func(*brook)           // while no process runs, behind "one", that was handled until handled
+		do  func(*kinesisCluster)  // while no process runs, behind "one", that was handled until handled
 		cfg func(*consumer.Config) // of the next process
 		why string                 // "": nothing is lost
-		is  func(i gs.Interval, handled time.Time, b *brook) bool
+		is  func(i gs.Interval, handled time.Time, k *kinesisCluster) bool
 		get []string // that is queued besides
 	}{
 		"trimmed": {
-			do: func(b *brook) {
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
-				b.add("kept")
+				k.put(s0, "kept")
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
 			},
 			get: []string{"kept"},
 		},
 		"trimmed, then the retention raised": {
-			do: func(b *brook) {
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
-				b.retain(7 * keeps)
-				b.add("kept")
+				k.retain(7 * keeps)
+				k.put(s0, "kept")
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
 			},
 			get: []string{"kept"},
 		},
 		"raised, and raised again before anybody reads": {
-			do: func(b *brook) {
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
-				b.retain(2 * keeps)
-				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				k.retain(2 * keeps)
+				k.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
 				time.Sleep(keeps / 2)
-				b.retain(7 * keeps)
-				b.add("kept")
+				k.retain(7 * keeps)
+				k.put(s0, "kept")
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps-keeps/2))
 			},
 			get: []string{"kept"},
 		},
 		"lowered for a while": {
-			do: func(b *brook) {
-				b.retain(4 * keeps)
-				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.retain(4 * keeps)
+				k.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				k.put(s0, "gone")
 				time.Sleep(2 * keeps)
-				b.retain(keeps)
-				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
-				b.retain(4 * keeps)
-				b.add("kept")
+				k.retain(keeps)
+				k.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				k.retain(4 * keeps)
+				k.put(s0, "kept")
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
 			},
 			get: []string{"kept"},
 		},
 		"raised in time": {
-			do: func(b *brook) {
-				b.retain(7 * keeps)
-				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
-				b.add("kept")
+			do: func(k *kinesisCluster) {
+				k.retain(7 * keeps)
+				k.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				k.put(s0, "kept")
 				time.Sleep(6 * keeps)
 			},
 			get: []string{"kept"},
 		},
 		"raised, and two processes find it": {
-			do: func(b *brook) {
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
-				b.retain(7 * keeps)
-				b.memory.SetHook(func(w storetest.Write) storetest.Fault {
+				k.retain(7 * keeps)
+				k.memory.SetHook(func(w storetest.Write) storetest.Fault {
 					if w.Point == storetest.PointSetOrigin { // both have read the record before either writes
 						time.Sleep(time.Second)
 					}
 					return storetest.NoFault
 				})
-				other := b.start(func(c *consumer.Config) { c.Source = unread{c.Source} })
-				b.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				other := k.start(func(c *consumer.Config) { c.Source = unread{c.Source} })
+				k.listedBy(func(c *consumer.Config) { c.Source = unread{c.Source} })
 				other.end()
-				b.memory.SetHook(nil)
+				k.memory.SetHook(nil)
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return i.From.Equal(handled) && about(i.Until, time.Now().Add(-keeps))
 			},
 		},
 		"bad position": {
-			do: func(b *brook) {
-				b.memory.WritePosition(0, s0, []byte("garbage"))
-				b.add("passed")
+			do: func(k *kinesisCluster) {
+				k.memory.WritePosition(0, s0, []byte("garbage"))
+				k.put(s0, "passed")
 				time.Sleep(time.Minute)
 			},
 			why: gs.WhyBadPosition,
-			is:  func(i gs.Interval, _ time.Time, _ *brook) bool { return i.From.IsZero() && about(i.Until, time.Now()) },
+			is: func(i gs.Interval, _ time.Time, _ *kinesisCluster) bool {
+				return i.From.IsZero() && about(i.Until, time.Now())
+			},
 		},
 		"bad position, of another stream": {
-			do: func(b *brook) {
-				p, _ := b.memory.Position(0, s0)
+			do: func(k *kinesisCluster) {
+				p, _ := k.memory.Position(0, s0)
 				p.After, p.CaughtUp = "7", time.Time{}
-				b.memory.WritePosition(0, s0, storekit.EncodePosition(p, gs.Stamp{}))
-				b.add("passed")
+				k.memory.WritePosition(0, s0, storekit.EncodePosition(p, gs.Stamp{}))
+				k.put(s0, "passed")
 				time.Sleep(time.Minute)
 			},
 			why: gs.WhyBadPosition,
-			is: func(i gs.Interval, handled time.Time, _ *brook) bool {
+			is: func(i gs.Interval, handled time.Time, _ *kinesisCluster) bool {
 				return about(i.From, handled) && about(i.Until, time.Now())
 			},
 		},
 		"recreated": {
-			do: func(b *brook) {
-				b.add("gone with its stream")
-				if err := b.srv.DeleteStream(streamName); err != nil {
-					b.t.Fatal(err)
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone with its stream")
+				if err := k.server.DeleteStream(streamName); err != nil {
+					k.t.Fatal(err)
 				}
 				time.Sleep(time.Hour)
-				b.make()
-				b.add("new")
+				k.create(1)
+				k.put(s0, "new")
 			},
 			why: gs.WhyRecreated,
-			is: func(i gs.Interval, handled time.Time, b *brook) bool {
-				created, err := b.srv.Created(streamName)
+			is: func(i gs.Interval, handled time.Time, k *kinesisCluster) bool {
+				created, err := k.server.Created(streamName)
 				return err == nil && i.From.Equal(handled) && i.Until.Equal(created)
 			},
 			get: []string{"new"},
 		},
 		"Python led from LATEST": {
-			do:  func(*brook) {},
+			do:  func(*kinesisCluster) {},
 			cfg: func(c *consumer.Config) { c.Store = foundLost{c.Store} },
 			why: gs.WhyForeignLed,
-			is: func(i gs.Interval, _ time.Time, _ *brook) bool {
+			is: func(i gs.Interval, _ time.Time, _ *kinesisCluster) bool {
 				return i == gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
 			},
 		},
 		"positions deleted, start record older than the stream keeps": {
-			do: func(b *brook) {
-				b.add("gone")
+			do: func(k *kinesisCluster) {
+				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
-				b.add("kept")
-				b.memory.WritePosition(0, s0, nil)
+				k.put(s0, "kept")
+				k.memory.WritePosition(0, s0, nil)
 			},
 			why: gs.WhyTrimmed,
-			is: func(i gs.Interval, _ time.Time, b *brook) bool {
-				in, err := b.memory.Inspect()
+			is: func(i gs.Interval, _ time.Time, k *kinesisCluster) bool {
+				in, err := k.memory.Inspect()
 				return err == nil && i.From.Equal(in.Origin.From.Time) && about(i.Until, time.Now().Add(-keeps))
 			},
 			get: []string{"kept"},
 		},
 		"positions deleted, everything kept": {
-			do:  func(b *brook) { b.memory.WritePosition(0, s0, nil); b.add("next") },
+			do:  func(k *kinesisCluster) { k.memory.WritePosition(0, s0, nil); k.put(s0, "next") },
 			get: []string{"one", "next"}, // from the start record on, once more
 		},
 		"start record deleted, positions kept": {
-			do:  func(b *brook) { b.memory.WriteOrigin(nil); b.add("next") },
+			do:  func(k *kinesisCluster) { k.memory.WriteOrigin(nil); k.put(s0, "next") },
 			get: []string{"next"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBrook(t, func(t *testing.T, b *brook) {
-				p := b.start(nil)
+			atTheTip(t, func(t *testing.T, k *kinesisCluster) {
+				p := k.start()
 				time.Sleep(time.Minute)
-				b.add("one")
+				k.put(s0, "one")
 				time.Sleep(time.Minute)
 				p.end()
-				pos, _ := b.memory.Position(0, s0)
+				pos, _ := k.memory.Position(0, s0)
 				handled := pos.HandledUntil()
-				tc.do(b)
-				p = b.start(tc.cfg)
+				tc.do(k)
+				if tc.cfg == nil {
+					tc.cfg = func(*consumer.Config) {}
+				}
+				p = k.start(tc.cfg)
 				time.Sleep(2 * time.Minute)
-				b.wantQueued(append([]string{"one"}, tc.get...)...)
-				b.wantLoss(p, tc.why, func(i gs.Interval) bool { return tc.is(i, handled, b) })
+				k.wantQueued(append([]string{"one"}, tc.get...)...)
+				k.wantLoss(p, tc.why, func(i gs.Interval) bool { return tc.is(i, handled, k) })
 				p.end()
-				p = b.start(nil) // which has nothing to add
+				p = k.start() // which has nothing to add
 				time.Sleep(2 * time.Minute)
-				if n := len(p.counted(t)) + len(p.logged()); n != 0 {
+				if n := len(p.counted(t)) + len(p.logged("records may have been lost")); n != 0 {
 					t.Errorf("reported again:\n%s", p.log)
 				}
 			})
@@ -212,16 +217,16 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 }
 
 // retain changes for how long the stream keeps its records.
-func (b *brook) retain(d time.Duration) {
-	b.t.Helper()
-	if err := b.srv.SetRetention(streamName, d); err != nil {
-		b.t.Fatal(err)
+func (k *kinesisCluster) retain(d time.Duration) {
+	k.t.Helper()
+	if err := k.server.SetRetention(streamName, d); err != nil {
+		k.t.Fatal(err)
 	}
 }
 
 // listedBy runs a process for a minute.
-func (b *brook) listedBy(change func(*consumer.Config)) {
-	p := b.start(change)
+func (k *kinesisCluster) listedBy(change func(*consumer.Config)) {
+	p := k.start(change)
 	time.Sleep(time.Minute)
 	p.end()
 }
@@ -238,31 +243,31 @@ func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[g
 
 // wantLoss fails unless exactly one interval of that cause, which is as it
 // should be, shows in log, metric and store; for "" none may.
-func (b *brook) wantLoss(p *brookProc, why string, is func(gs.Interval) bool) {
-	b.t.Helper()
-	counted, lines, stored := p.counted(b.t), p.logged(), b.losses()
+func (k *kinesisCluster) wantLoss(p *process, why string, is func(gs.Interval) bool) {
+	k.t.Helper()
+	counted, lines, stored := p.counted(k.t), p.logged("records may have been lost"), k.losses()
 	if why == "" {
 		if len(counted)+len(lines)+len(stored)+len(p.lost) != 0 {
-			b.t.Errorf("counted %v, stored %+v, reported %+v, logged %q", counted, stored, p.lost, lines)
+			k.t.Errorf("counted %v, stored %+v, reported %+v, logged %q", counted, stored, p.lost, lines)
 		}
 		return
 	}
 	if !maps.Equal(counted, map[string]int{why: 1}) {
-		b.t.Errorf("counted %v", counted)
+		k.t.Errorf("counted %v", counted)
 	}
 	if len(stored) != 1 || len(p.lost) != 1 || len(lines) != 1 {
-		b.t.Fatalf("stored %+v, reported %+v, logged %q", stored, p.lost, lines)
+		k.t.Fatalf("stored %+v, reported %+v, logged %q", stored, p.lost, lines)
 	}
 	i := stored[0]
 	if i.Why != why || !is(i) {
-		b.t.Errorf("stored %+v", i)
+		k.t.Errorf("stored %+v", i)
 	}
 	if o := p.lost[0]; !o.From.Equal(i.From) || !o.Until.Equal(i.Until) || o.Why != why {
-		b.t.Errorf("reported %+v, stored %+v", o, i)
+		k.t.Errorf("reported %+v, stored %+v", o, i)
 	}
 	for _, part := range []string{fmt.Sprintf("why=%s", quotedIfNeeded(why)), "arrived_from=" + logTime(i.From), "arrived_until=" + logTime(i.Until)} {
 		if !strings.Contains(lines[0], part) {
-			b.t.Errorf("%q lacks %q", lines[0], part)
+			k.t.Errorf("%q lacks %q", lines[0], part)
 		}
 	}
 }
@@ -308,18 +313,18 @@ func (t foundLostTerm) Beginning() gs.Beginning {
 
 // What Python may have lost is committed before anything is read: whoever leads
 // next finds it in the position.
-func TestWhatPythonLostIsCommittedBeforeTheFirstRead(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.start(untilCaughtUp).wait(t)
-		before := h.position(s0)
+func TestWhatAForeignLeaderLostIsCommittedFirst(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start(untilCaughtUp).wait(t)
+		before := cl.position(s0)
 		reads := 0
-		h.stream.onRead = func(gs.ShardID, gs.Position) {
+		cl.stream.onRead = func(gs.ShardID, gs.Position) {
 			reads++
-			if p := h.position(s0); len(p.Lost) != 1 || p.HandledUntil().Before(before.HandledUntil()) {
+			if p := cl.position(s0); len(p.Lost) != 1 || p.HandledUntil().Before(before.HandledUntil()) {
 				t.Errorf("read with %+v stored", p)
 			}
 		}
-		h.start(untilCaughtUp, func(c *consumer.Config) { c.Store = foundLost{c.Store} }).wait(t)
+		cl.start(untilCaughtUp, func(c *consumer.Config) { c.Store = foundLost{c.Store} }).wait(t)
 		if reads != 1 {
 			t.Errorf("%d readings", reads)
 		}
@@ -331,32 +336,32 @@ func TestWhatPythonLostIsCommittedBeforeTheFirstRead(t *testing.T) {
 // nothing that has arrived since is passed, even by a process that begins only
 // then.
 func TestStateDeletedUnderARunningProcess(t *testing.T) {
-	inBrook(t, func(t *testing.T, b *brook) {
-		p := b.start(nil)
+	atTheTip(t, func(t *testing.T, k *kinesisCluster) {
+		p := k.start()
 		time.Sleep(time.Minute)
-		b.add("one")
+		k.put(s0, "one")
 		time.Sleep(time.Minute + time.Second) // not at the very moment of a plan, which takes the deleted position over
-		was, err := b.memory.Inspect()
+		was, err := k.memory.Inspect()
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.memory.WriteOrigin(nil)
-		b.memory.WritePosition(0, s0, nil)
-		b.memory.ExpireLeadership(s0)
+		k.memory.WriteOrigin(nil)
+		k.memory.WritePosition(0, s0, nil)
+		k.memory.ExpireLeadership(s0)
 		time.Sleep(2 * time.Minute) // by then the stream is listed again
 		p.end()
-		b.add("two")
-		b.memory.WritePosition(0, s0, nil)
+		k.put(s0, "two")
+		k.memory.WritePosition(0, s0, nil)
 		time.Sleep(time.Hour)
-		q := b.start(nil)
+		q := k.start()
 		time.Sleep(2 * time.Minute)
-		is, err := b.memory.Inspect()
+		is, err := k.memory.Inspect()
 		if err != nil || is.Origin == nil || is.Origin.From != was.Origin.From || is.Origin.Epoch != was.Origin.Epoch {
 			t.Errorf("start record %+v, was %+v, %v", is.Origin, was.Origin, err)
 		}
-		b.wantQueued("one", "one", "one", "two")
-		b.wantLoss(p, "", nil)
-		b.wantLoss(q, "", nil)
+		k.wantQueued("one", "one", "one", "two")
+		k.wantLoss(p, "", nil)
+		k.wantLoss(q, "", nil)
 		for _, want := range []string{"origin was deleted from the store", "checkpoint was deleted from the store; starting the shard over"} {
 			if !strings.Contains(p.log.String(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, p.log)

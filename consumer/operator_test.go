@@ -14,14 +14,14 @@ import (
 )
 
 // send takes aim with a shard, as `checkpoint set` does.
-func (h *house) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
-	h.t.Helper()
-	listing, err := h.stream.List(h.t.Context())
+func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
+	cl.t.Helper()
+	listing, err := cl.stream.List(cl.t.Context())
 	if err != nil {
-		h.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	moment := plan.ResetInput{Now: listing.Now, Horizon: listing.Now.Add(-listing.Retention)}
-	err = h.memory.Operator().SetPosition(h.t.Context(), 0, shard, func(stored *gs.StoredPosition) (gs.Position, error) {
+	err = cl.memory.Operator().SetPosition(cl.t.Context(), 0, shard, func(stored *gs.StoredPosition) (gs.Position, error) {
 		var from *gs.Position
 		if stored != nil {
 			from = &stored.Position
@@ -32,18 +32,18 @@ func (h *house) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPla
 		return *move.To, nil
 	})
 	if err != nil {
-		h.t.Fatal(err)
+		cl.t.Fatal(err)
 	}
 	return move
 }
 
 // puts puts records "first" to "last" on a shard and returns their sequence
 // numbers.
-func (h *house) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
+func (cl *cluster) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
 	for i := first; i <= last; i++ {
-		h.stream.put(shard, fmt.Sprintf("good %d", i))
-		h.stream.change(func() {
-			records := h.stream.shards[shard].records
+		cl.stream.put(shard, fmt.Sprintf("good %d", i))
+		cl.stream.change(func() {
+			records := cl.stream.shards[shard].records
 			seqs = append(seqs, records[len(records)-1].Seq)
 		})
 	}
@@ -51,9 +51,9 @@ func (h *house) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumbe
 }
 
 // numbers returns the numbers of the queued records of a shard, in their order.
-func (h *house) numbers(shard gs.ShardID) string {
+func (cl *cluster) numbers(shard gs.ShardID) string {
 	var numbers []string
-	for _, e := range h.memory.Entries() {
+	for _, e := range cl.memory.Entries() {
 		if e.Shard == shard {
 			numbers = append(numbers, strings.TrimPrefix(string(e.Payload), "good "))
 		}
@@ -61,10 +61,10 @@ func (h *house) numbers(shard gs.ShardID) string {
 	return strings.Join(numbers, " ")
 }
 
-func (h *house) wantNumbers(shard gs.ShardID, want string) {
-	h.t.Helper()
-	if got := h.numbers(shard); got != want {
-		h.t.Errorf("queued of %s\n%s\nwant\n%s", shard, got, want)
+func (cl *cluster) wantNumbers(shard gs.ShardID, want string) {
+	cl.t.Helper()
+	if got := cl.numbers(shard); got != want {
+		cl.t.Errorf("queued of %s\n%s\nwant\n%s", shard, got, want)
 	}
 }
 
@@ -79,23 +79,23 @@ func TestSetBackWhileRunning(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 2, func(t *testing.T, h *house) {
-				h.start()
-				h.start()
-				seqs := h.puts(s0, 1, 3)
+			inCluster(t, 2, func(t *testing.T, cl *cluster) {
+				cl.start()
+				cl.start()
+				seqs := cl.puts(s0, 1, 3)
 				third := time.Now()
 				time.Sleep(time.Minute)
-				h.puts(s0, 4, 9)
-				h.puts(s1, 1, 3)
+				cl.puts(s0, 4, 9)
+				cl.puts(s1, 1, 3)
 				time.Sleep(time.Minute)
-				move := h.send(s0, aim(seqs, third))
+				move := cl.send(s0, aim(seqs, third))
 				time.Sleep(2 * time.Second)
-				h.puts(s0, 10, 11)
+				cl.puts(s0, 10, 11)
 				time.Sleep(2 * time.Second)
-				h.wantNumbers(s0, "1 2 3 4 5 6 7 8 9 4 5 6 7 8 9 10 11")
-				h.wantNumbers(s1, "1 2 3")
-				if move.Again == nil || move.Skipped != nil || len(h.position(s0).Lost) != 0 {
-					t.Errorf("the move is %+v, recorded as lost is %+v", move, h.position(s0).Lost)
+				cl.wantNumbers(s0, "1 2 3 4 5 6 7 8 9 4 5 6 7 8 9 10 11")
+				cl.wantNumbers(s1, "1 2 3")
+				if move.Again == nil || move.Skipped != nil || len(cl.position(s0).Lost) != 0 {
+					t.Errorf("the move is %+v, recorded as lost is %+v", move, cl.position(s0).Lost)
 				}
 			})
 		})
@@ -105,22 +105,22 @@ func TestSetBackWhileRunning(t *testing.T) {
 // A position that is set ahead while a process is far behind: what is between
 // is not queued, and is recorded.
 func TestSetAheadWhileRunning(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.puts(s0, 1, 2)
-		p := h.start()
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.puts(s0, 1, 2)
+		p := cl.start()
 		time.Sleep(time.Minute)
-		h.stream.change(func() {
-			h.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("throttled: %w", gs.ErrRetrying) }
+		cl.stream.change(func() {
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("throttled: %w", gs.ErrRetrying) }
 		})
-		seqs := h.puts(s0, 3, 9)
+		seqs := cl.puts(s0, 3, 9)
 		time.Sleep(time.Minute)
-		move := h.send(s0, plan.ResetTarget{After: seqs[4]})
-		h.stream.change(func() { h.stream.readErr = nil })
+		move := cl.send(s0, plan.ResetTarget{After: seqs[4]})
+		cl.stream.change(func() { cl.stream.readErr = nil })
 		time.Sleep(2 * time.Second)
-		h.puts(s0, 10, 10)
+		cl.puts(s0, 10, 10)
 		time.Sleep(2 * time.Second)
-		h.wantNumbers(s0, "1 2 8 9 10")
-		lost := h.position(s0).Lost
+		cl.wantNumbers(s0, "1 2 8 9 10")
+		lost := cl.position(s0).Lost
 		if move.Skipped == nil || len(lost) != 1 || !lost[0].From.Equal(move.Skipped.From) ||
 			!lost[0].Until.Equal(move.Skipped.Until) || lost[0].Why != gs.WhySetByOperator {
 			t.Errorf("recorded as lost is %+v, skipped was %+v", lost, move.Skipped)
@@ -137,25 +137,25 @@ func TestSetAheadWhileRunning(t *testing.T) {
 func TestSetBackUnderACommit(t *testing.T) {
 	for nth := range 6 {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
-			inHouse(t, 1, func(t *testing.T, h *house) {
-				seqs := h.puts(s0, 1, 20) // five commits
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				seqs := cl.puts(s0, 1, 20) // five commits
 				commits, at := 0, ""
-				h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+				cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 					if w.Point == storetest.PointCommit {
 						if commits == nth {
-							at = h.numbers(s0)
-							h.send(s0, plan.ResetTarget{After: seqs[1]})
+							at = cl.numbers(s0)
+							cl.send(s0, plan.ResetTarget{After: seqs[1]})
 						}
 						commits++
 					}
 					return storetest.NoFault
 				})
-				p := h.start()
+				p := cl.start()
 				time.Sleep(time.Minute)
 				p.stop()
 				<-p.done // the hook is not called any more
 				want := strings.TrimSpace(at + " 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20")
-				h.wantNumbers(s0, want)
+				cl.wantNumbers(s0, want)
 				if commits <= nth {
 					t.Errorf("only %d commits", commits)
 				}
@@ -166,18 +166,18 @@ func TestSetBackUnderACommit(t *testing.T) {
 
 // A shard that has ended is read again, by processes that run.
 func TestSetBackAnEndedShard(t *testing.T) {
-	inHouse(t, 1, func(_ *testing.T, h *house) {
-		h.start()
-		seqs := h.puts(s0, 1, 4)
-		a, _ := h.stream.split(s0)
-		h.puts(a, 11, 12)
+	inCluster(t, 1, func(_ *testing.T, cl *cluster) {
+		cl.start()
+		seqs := cl.puts(s0, 1, 4)
+		a, _ := cl.stream.split(s0)
+		cl.puts(a, 11, 12)
 		time.Sleep(time.Minute)
-		h.send(s0, plan.ResetTarget{After: seqs[1]})
+		cl.send(s0, plan.ResetTarget{After: seqs[1]})
 		time.Sleep(time.Minute)
-		h.wantNumbers(s0, "1 2 3 4 3 4")
-		h.wantNumbers(a, "11 12")
-		if !h.position(s0).Ended {
-			h.t.Error("it did not end again")
+		cl.wantNumbers(s0, "1 2 3 4 3 4")
+		cl.wantNumbers(a, "11 12")
+		if !cl.position(s0).Ended {
+			cl.t.Error("it did not end again")
 		}
 	})
 }
@@ -185,36 +185,36 @@ func TestSetBackAnEndedShard(t *testing.T) {
 // A family that is sent back to a time is read again in its order: children
 // after their parents.
 func TestSetBackAFamilyKeepsItsOrder(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.start()
-		h.start()
-		h.puts(s0, 1, 2)
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.start()
+		cl.start()
+		cl.puts(s0, 1, 2)
 		time.Sleep(time.Minute)
 		since := time.Now()
-		h.puts(s0, 3, 22)
-		h.puts(s1, 101, 102)
+		cl.puts(s0, 3, 22)
+		cl.puts(s1, 101, 102)
 		time.Sleep(time.Minute)
-		a, b := h.stream.split(s0)
-		h.puts(a, 31, 33)
-		h.puts(b, 41, 43)
+		a, b := cl.stream.split(s0)
+		cl.puts(a, 31, 33)
+		cl.puts(b, 41, 43)
 		time.Sleep(time.Minute)
-		c := h.stream.merge(a, s1)
-		h.puts(c, 51, 53)
+		c := cl.stream.merge(a, s1)
+		cl.puts(c, 51, 53)
 		time.Sleep(time.Minute)
-		h.check()
-		before := len(h.memory.Entries())
+		cl.check()
+		before := len(cl.memory.Entries())
 
 		// A slow reading shows who does not wait.
-		h.stream.change(func() { h.stream.pageSize = 1 })
+		cl.stream.change(func() { cl.stream.pageSize = 1 })
 		for _, shard := range []gs.ShardID{s0, s1, a, b, c} {
-			h.send(shard, plan.ResetTarget{Time: since})
+			cl.send(shard, plan.ResetTarget{Time: since})
 		}
 		time.Sleep(10 * time.Minute)
-		h.wantNumbers(a, "31 32 33 31 32 33")
-		h.wantNumbers(b, "41 42 43 41 42 43")
-		h.wantNumbers(c, "51 52 53 51 52 53")
+		cl.wantNumbers(a, "31 32 33 31 32 33")
+		cl.wantNumbers(b, "41 42 43 41 42 43")
+		cl.wantNumbers(c, "51 52 53 51 52 53")
 		var again []gs.ShardID
-		for _, e := range h.memory.Entries()[before:] {
+		for _, e := range cl.memory.Entries()[before:] {
 			again = append(again, e.Shard)
 		}
 		if n := len(again); n != 20+2+3+3+3 {
@@ -240,17 +240,17 @@ func reversed(s []gs.ShardID) []gs.ShardID {
 // A shard that is halted because of its position goes on from the one that the
 // operator sets.
 func TestSetWhileHalted(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		seqs := h.puts(s0, 1, 5)
-		h.memory.WritePosition(0, s0, []byte("garbage"))
-		p := h.start(func(c *consumer.Config) { c.OnBadCheckpoint = consumer.BadCheckpointHalt })
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		seqs := cl.puts(s0, 1, 5)
+		cl.memory.WritePosition(0, s0, []byte("garbage"))
+		p := cl.start(func(c *consumer.Config) { c.OnBadCheckpoint = consumer.BadCheckpointHalt })
 		time.Sleep(time.Hour)
 		if state := p.Status().Shards[0].State; state != gs.StateHalted {
 			t.Fatalf("the shard is %s", state)
 		}
-		h.send(s0, plan.ResetTarget{After: seqs[2]})
+		cl.send(s0, plan.ResetTarget{After: seqs[2]})
 		time.Sleep(2 * time.Second)
-		h.wantNumbers(s0, "4 5")
+		cl.wantNumbers(s0, "4 5")
 		if state := p.Status().Shards[0].State; state != gs.StateReading {
 			t.Errorf("the shard is %s", state)
 		}
@@ -260,20 +260,20 @@ func TestSetWhileHalted(t *testing.T) {
 // Going back to where the stream begins reports no loss: what is trimmed
 // meanwhile had been handled.
 func TestSetBackReportsNoLoss(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.stepBack = 0 // a step back would go behind what is trimmed
-		h.stream.retention = 2 * time.Hour
-		h.start()
-		h.puts(s0, 1, 2)
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.stepBack = 0 // a step back would go behind what is trimmed
+		cl.stream.retention = 2 * time.Hour
+		cl.start()
+		cl.puts(s0, 1, 2)
 		time.Sleep(3 * time.Hour) // these are trimmed
-		seqs := h.puts(s0, 3, 4)
+		seqs := cl.puts(s0, 3, 4)
 		time.Sleep(time.Hour)
 		for _, aim := range []plan.ResetTarget{{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]}} {
-			h.send(s0, aim)
+			cl.send(s0, aim)
 			time.Sleep(time.Minute)
 		}
-		h.wantNumbers(s0, "1 2 3 4 3 4 3 4 3 4 4")
-		if lost := h.position(s0).Lost; len(lost) != 0 {
+		cl.wantNumbers(s0, "1 2 3 4 3 4 3 4 3 4 4")
+		if lost := cl.position(s0).Lost; len(lost) != 0 {
 			t.Errorf("recorded as lost is %+v", lost)
 		}
 	})

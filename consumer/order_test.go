@@ -11,15 +11,15 @@ import (
 )
 
 // The local clock may be wrong by hours: a stream begins by the service's.
-func TestTheStartIsByTheServicesClock(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.lag = 40 * time.Minute
+func TestTheOriginIsByTheServicesClock(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.lag = 40 * time.Minute
 		began := time.Now()
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+		cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
-		from := h.position(s0).From.Time
-		if want := began.Add(-h.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
-			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want, began.Add(-h.stream.lag))
+		from := cl.position(s0).From.Time
+		if want := began.Add(-cl.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
+			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want, began.Add(-cl.stream.lag))
 		}
 	})
 }
@@ -28,7 +28,7 @@ func TestTheStartIsByTheServicesClock(t *testing.T) {
 // than what that may have queued: it reads from the tip. One that only stands
 // in line, and has read nothing, changes nothing; neither does one beside which
 // somebody says where to begin.
-func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
+func TestTheOriginBesideAForeignLeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours, foreign bool // who stands in line for a shard, in this order
 		want          gs.StartingPosition
@@ -40,22 +40,22 @@ func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
 		"it leads, with a time": {foreign: true, want: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 2, func(t *testing.T, h *house) {
+			inCluster(t, 2, func(t *testing.T, cl *cluster) {
 				if tc.ours {
-					if _, err := h.memory.Process("ours").Campaign(t.Context(), 0, s0); err != nil {
+					if _, err := cl.memory.Process("ours").Campaign(t.Context(), 0, s0); err != nil {
 						t.Fatal(err)
 					}
 				}
 				if tc.foreign {
-					h.memory.Foreign("zuul", s0)
+					cl.memory.Foreign("zuul", s0)
 				}
 				if !tc.want.Time.IsZero() {
 					tc.want.Time = time.Now().Add(-tc.before)
 				}
 				began := time.Now()
-				h.start(func(c *consumer.Config) { c.StartAt = tc.want })
+				cl.start(func(c *consumer.Config) { c.StartAt = tc.want })
 				time.Sleep(time.Second)
-				in, err := h.memory.Inspect()
+				in, err := cl.memory.Inspect()
 				if err != nil || in.Origin == nil {
 					t.Fatalf("there is no start record: %v", err)
 				}
@@ -72,19 +72,19 @@ func TestTheFirstStartBesideAForeignLeader(t *testing.T) {
 // first and reads the positions then: it sees that the parent was followed, and
 // begins at the child's trim horizon. The other way round it would see neither,
 // and begin where the stream does.
-func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		child, _ := h.stream.split(s0)
-		h.stream.change(func() { h.stream.unlisted[s0] = true })
-		other := h.memory.Process("other")
+func TestASurveyReadsPositionsLast(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		child, _ := cl.stream.split(s0)
+		cl.stream.change(func() { cl.stream.unlisted[s0] = true })
+		other := cl.memory.Process("other")
 		var elected atomic.Bool
-		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCampaign && w.Shard == child {
 				elected.Store(true)
 			}
 			return storetest.NoFault
 		})
-		h.stream.listErr = func() error {
+		cl.stream.listErr = func() error {
 			if !elected.CompareAndSwap(true, false) { // not the listing inside the term
 				return nil
 			}
@@ -99,9 +99,9 @@ func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 			}
 			return nil
 		}
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+		cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
-		if from := h.position(child).From; !from.TrimHorizon {
+		if from := cl.position(child).From; !from.TrimHorizon {
 			t.Errorf("the child of a followed parent begins from %+v", from)
 		}
 	})
@@ -111,15 +111,15 @@ func TestThePlanInsideATermReadsPositionsLast(t *testing.T) {
 // same moment is on its way: only an empty one tells that everything had been
 // handled.
 func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
-			m := h.stream.shards[shard] // under the stream's mutex: no page is ever empty
-			m.records = append(m.records, gs.Record{Seq: h.stream.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte("good")})
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
+			m := cl.stream.shards[shard] // under the stream's mutex: no page is ever empty
+			m.records = append(m.records, gs.Record{Seq: cl.stream.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte("good")})
 			return nil
 		}
-		h.start()
+		cl.start()
 		time.Sleep(time.Minute)
-		if pos := h.position(s0); !pos.CaughtUp.IsZero() || pos.After == "" {
+		if pos := cl.position(s0); !pos.CaughtUp.IsZero() || pos.After == "" {
 			t.Errorf("position %+v, though no page was empty", pos)
 		}
 	})
@@ -128,13 +128,13 @@ func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 // A shard that is handed over, and whose resignation the store refuses at
 // first, goes to its heir all the same.
 func TestAResignationIsTriedAgain(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.start()
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.start()
 		time.Sleep(2 * time.Second)
-		h.failNth(storetest.PointResign, storetest.Refuse, 0)
-		h.start()
+		cl.failNth(storetest.PointResign, storetest.Refuse, 0)
+		cl.start()
 		time.Sleep(10 * time.Second)
-		if a, b := h.memory.Leader(s0), h.memory.Leader(s1); a == "" || b == "" || a == b {
+		if a, b := cl.memory.Leader(s0), cl.memory.Leader(s1); a == "" || b == "" || a == b {
 			t.Errorf("%s is led by %q, %s by %q", s0, a, s1, b)
 		}
 	})

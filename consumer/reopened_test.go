@@ -14,26 +14,26 @@ import (
 // without children, is a finding, in log and status, until its position is set:
 // then what came since is read. One that ends as shards do is none.
 func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
-	inHouse(t, 3, func(t *testing.T, h *house) {
-		h.start()
-		p := h.start()
-		h.stream.put(s0, "good 1")
-		h.stream.put(s1, "good 1")
+	inCluster(t, 3, func(t *testing.T, cl *cluster) {
+		cl.start()
+		p := cl.start()
+		cl.stream.put(s0, "good 1")
+		cl.stream.put(s1, "good 1")
 		time.Sleep(time.Minute)
-		h.stream.split(s1) // as shards end
-		pos := h.position(s0)
+		cl.stream.split(s1) // as shards end
+		pos := cl.position(s0)
 		pos.Ended = true // by a reply that was wrong
-		h.memory.WritePosition(0, s0, storekit.EncodePosition(pos, gs.Stamp{}))
-		h.memory.ExpireLeadership(s0)
+		cl.memory.WritePosition(0, s0, storekit.EncodePosition(pos, gs.Stamp{}))
+		cl.memory.ExpireLeadership(s0)
 		time.Sleep(10 * time.Second)
-		h.stream.split("shardId-000000000002") // which has them list once more, soon
+		cl.stream.split("shardId-000000000002") // which has them list once more, soon
 		time.Sleep(10 * time.Second)
-		h.stream.put(s0, "good 2")
+		cl.stream.put(s0, "good 2")
 		if s := p.shardOf(t, s0); s.State != gs.StateEnded || s.OpenAfterEnd {
 			t.Errorf("after 20 s: %+v", s)
 		}
 		time.Sleep(2 * time.Minute)
-		for _, p := range h.procs {
+		for _, p := range cl.processes {
 			if s := p.shardOf(t, s0); !s.OpenAfterEnd {
 				t.Errorf("%s does not see it: %+v", p.Status().Process, s)
 			}
@@ -44,14 +44,14 @@ func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 				t.Errorf("logged %d times", n)
 			}
 		}
-		if !reported(t, h, s0) {
+		if !reported(t, cl, s0) {
 			t.Error("no report tells of it: status does not know")
 		}
-		if move := h.send(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil || move.Skipped != nil {
+		if move := cl.send(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil || move.Skipped != nil {
 			t.Fatalf("it cannot be mended: %+v", move)
 		}
 		time.Sleep(2 * time.Minute)
-		h.check()
+		cl.check()
 		if s := p.shardOf(t, s0); s.OpenAfterEnd || s.State == gs.StateEnded {
 			t.Errorf("afterwards: %+v", s)
 		}
@@ -60,9 +60,9 @@ func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 
 // reported tells whether what the store shows of the processes' reports says
 // that a shard is open after its end.
-func reported(t *testing.T, h *house, shard gs.ShardID) (found bool) {
+func reported(t *testing.T, cl *cluster, shard gs.ShardID) (found bool) {
 	t.Helper()
-	in, err := h.memory.Inspect()
+	in, err := cl.memory.Inspect()
 	if err != nil {
 		t.Fatal(err)
 	}

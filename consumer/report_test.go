@@ -13,15 +13,15 @@ import (
 // the processes.
 func TestAShardIsReportedOnce(t *testing.T) {
 	const shards, processes = 6, 3
-	inHouse(t, shards, func(t *testing.T, h *house) {
-		waiting, _ := h.stream.split(s0)
-		h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Hour, shard == s0 } // it does not end
-		h.stream.split(s1)
+	inCluster(t, shards, func(t *testing.T, cl *cluster) {
+		waiting, _ := cl.stream.split(s0)
+		cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Hour, shard == s0 } // it does not end
+		cl.stream.split(s1)
 		for range processes {
-			h.start()
+			cl.start()
 		}
 		time.Sleep(time.Minute)
-		in, err := h.memory.Inspect()
+		in, err := cl.memory.Inspect()
 		if err != nil || len(in.Reports) != processes {
 			t.Fatalf("%d reports, %v", len(in.Reports), err)
 		}
@@ -29,8 +29,8 @@ func TestAShardIsReportedOnce(t *testing.T) {
 		for _, r := range in.Reports {
 			for _, s := range r.Status.Shards {
 				said[s.Shard]++
-				if s.State == gs.StateReading && h.memory.Leader(s.Shard) != r.Process {
-					t.Errorf("%s reports %s, which %s leads", r.Process, s.Shard, h.memory.Leader(s.Shard))
+				if s.State == gs.StateReading && cl.memory.Leader(s.Shard) != r.Process {
+					t.Errorf("%s reports %s, which %s leads", r.Process, s.Shard, cl.memory.Leader(s.Shard))
 				}
 				if s.Shard == waiting && s.State != gs.StateWaiting {
 					t.Errorf("%s is %s", s.Shard, s.State)
@@ -39,14 +39,14 @@ func TestAShardIsReportedOnce(t *testing.T) {
 		}
 		for _, s := range shardIDs(shards + 4) {
 			want := 1
-			if pos, _ := h.memory.Position(0, s); pos.Ended {
+			if pos, _ := cl.memory.Position(0, s); pos.Ended {
 				want = 0
 			}
 			if said[s] != want {
 				t.Errorf("%s is in %d reports, want %d", s, said[s], want)
 			}
 		}
-		if !h.position(s1).Ended || said[waiting] != 1 {
+		if !cl.position(s1).Ended || said[waiting] != 1 {
 			t.Error("no shard has ended, or none waits")
 		}
 	})

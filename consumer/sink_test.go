@@ -52,7 +52,7 @@ func withSinks(sinks ...gs.Sink) func(*consumer.Config) {
 // What is queued was delivered before; a delivery that fails is repeated for
 // ever, under the same id, while the term lasts.
 func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		failures := 0
 		sink := &memorySink{name: "flaky", fail: func(*gs.Entry) error {
 			if failures++; failures%7 == 0 {
@@ -60,7 +60,7 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 			}
 			return nil
 		}}
-		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point != storetest.PointCommit {
 				return storetest.NoFault
 			}
@@ -72,12 +72,12 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 			return storetest.NoFault
 		})
 		for _, fault := range []storetest.Fault{storetest.NoFault, storetest.NoFault, storetest.ApplyButError, storetest.Refuse} {
-			h.memory.FailNext(storetest.PointCommit, fault)
+			cl.memory.FailNext(storetest.PointCommit, fault)
 		}
-		h.traffic(s0, 20)
-		h.start(untilCaughtUp, withSinks(sink)).wait(t)
-		h.check()
-		for _, e := range h.memory.Entries() {
+		cl.traffic(s0, 20)
+		cl.start(untilCaughtUp, withSinks(sink)).wait(t)
+		cl.check()
+		for _, e := range cl.memory.Entries() {
 			if !slices.Contains(sink.got, e.ID.String()+" "+string(e.Payload)) {
 				t.Errorf("%s was not delivered", e.Payload)
 			}
@@ -89,19 +89,19 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 // dead-lettered naming the sinks, and its neighbours, the queue and other sinks
 // get theirs. What a Source cannot take apart is a dead letter with its reason
 // and what is wrong.
-func TestADeadLetterSaysWhatTheSourceFoundWrong(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.put(s0, "good", "torn", "good too")
-		h.stream.change(func() {
-			torn := &h.stream.shards[s0].records[1]
+func TestADeadLetterShowsWhatTheSourceFoundWrong(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.put(s0, "good", "torn", "good too")
+		cl.stream.change(func() {
+			torn := &cl.stream.shards[s0].records[1]
 			torn.Bad, torn.Detail = gs.ReasonAggregate, "its checksum is wrong"
 		})
-		h.start(untilCaughtUp).wait(t)
-		dead := h.memory.DeadLetters()
+		cl.start(untilCaughtUp).wait(t)
+		dead := cl.memory.DeadLetters()
 		if len(dead) != 1 || dead[0].Reason != gs.ReasonAggregate || dead[0].Detail != "its checksum is wrong" || string(dead[0].Payload) != "torn" {
 			t.Errorf("got %+v", dead)
 		}
-		if n := len(h.memory.Entries()); n != 2 {
+		if n := len(cl.memory.Entries()); n != 2 {
 			t.Errorf("%d entries are queued, want 2", n)
 		}
 	})
@@ -109,7 +109,7 @@ func TestADeadLetterSaysWhatTheSourceFoundWrong(t *testing.T) {
 
 func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 	for nth := range 6 {
-		inHouse(t, 1, func(t *testing.T, h *house) {
+		inCluster(t, 1, func(t *testing.T, cl *cluster) {
 			refuse := func(e *gs.Entry) error {
 				if strings.HasPrefix(string(e.Payload), "odd") {
 					return &gs.RejectedError{Reason: "too odd"}
@@ -118,13 +118,13 @@ func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 			}
 			picky, other := &memorySink{name: "picky", fail: refuse}, &memorySink{name: "other"}
 			pickier := &memorySink{name: "pickier", fail: refuse}
-			h.failNth(storetest.PointCommit, storetest.ApplyButError, nth)
-			h.stream.put(s0, "good 1", "odd 2", "odd 3", "good 4", "odd 5")
-			h.start(untilCaughtUp, withSinks(picky, other, pickier)).wait(t)
-			if n := len(h.memory.Entries()); n != 5 {
+			cl.failNth(storetest.PointCommit, storetest.ApplyButError, nth)
+			cl.stream.put(s0, "good 1", "odd 2", "odd 3", "good 4", "odd 5")
+			cl.start(untilCaughtUp, withSinks(picky, other, pickier)).wait(t)
+			if n := len(cl.memory.Entries()); n != 5 {
 				t.Errorf("%d entries in the queue, want 5", n)
 			}
-			dead := h.memory.DeadLetters()
+			dead := cl.memory.DeadLetters()
 			if len(dead) != 3 {
 				t.Fatalf("%d dead letters, want 3", len(dead))
 			}
@@ -146,12 +146,12 @@ func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 // A sink that is down holds its shard, shows in the status, and does not hold
 // up a stop.
 func TestADeadSinkHoldsTheShardButNotAStop(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		sink := &memorySink{name: "down", fail: func(*gs.Entry) error { return errors.New("connection refused") }}
-		h.stream.put(s0, "good")
-		p := h.start(withSinks(sink))
+		cl.stream.put(s0, "good")
+		p := cl.start(withSinks(sink))
 		time.Sleep(time.Hour)
-		if n := len(h.memory.Entries()); n != 0 {
+		if n := len(cl.memory.Entries()); n != 0 {
 			t.Errorf("%d entries queued past a sink that is down", n)
 		}
 		if s := p.Status().Shards[0]; s.State != gs.StateReading || !strings.Contains(s.Trouble, "deliver to down") {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
 )
 
 // stream is a model of a Kinesis stream and a Source of it, small enough to be
@@ -124,18 +125,22 @@ func (s *stream) close(shard gs.ShardID) {
 	s.shards[shard].shard.Last = s.next()
 }
 
-// all returns every record put, as "shard seq/sub data", in the order of its
-// shard.
-func (s *stream) all() []string {
+// history returns the shards, and every record put in the order of its shard.
+func (s *stream) history() (events []history.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []string
+	put := history.Event{Kind: history.KindPut}
 	for _, id := range s.order {
-		for _, r := range s.shards[id].records {
-			all = append(all, fmt.Sprintf("%s %s/%d %s", id, r.Seq, r.Sub, r.Data))
+		m := s.shards[id]
+		if m == nil {
+			continue // it is gone
+		}
+		events = append(events, history.Event{Kind: history.KindShard, Shard: id, Parents: m.shard.Parents})
+		for _, r := range m.records {
+			put.Items = append(put.Items, putItem(id, r.Seq, r.Sub, string(r.Data)))
 		}
 	}
-	return all
+	return append(events, put)
 }
 
 func (s *stream) List(context.Context) (gs.Listing, error) {

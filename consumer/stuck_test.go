@@ -14,47 +14,47 @@ import (
 
 // Whatever holds up what was read shows in status, lag and log, from half a
 // minute on and not before, and no longer than it lasts.
-func TestWhatHoldsUpAShardShows(t *testing.T) {
+func TestWhatStallsAShardShows(t *testing.T) {
 	for name, tc := range map[string]struct {
-		block func(h *house, sink *gate) (open func())
+		block func(cl *cluster, sink *gate) (open func())
 		says  string
 		soon  time.Duration // by when it shows
 	}{
 		"a sink that does not return": {
-			func(_ *house, sink *gate) func() { return sink.close() }, "waiting for the sink gate", 40 * time.Second,
+			func(_ *cluster, sink *gate) func() { return sink.close() }, "waiting for the sink gate", 40 * time.Second,
 		},
 		"a commit that does not return": {
-			func(h *house, _ *gate) func() {
-				h.procs[0].store.Freeze()
-				return h.procs[0].store.Thaw
+			func(cl *cluster, _ *gate) func() {
+				cl.processes[0].store.Freeze()
+				return cl.processes[0].store.Thaw
 			}, "waiting for the store to commit", 40 * time.Second,
 		},
 		"a queue at its limit": {
-			func(h *house, _ *gate) func() {
-				h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			func(cl *cluster, _ *gate) func() {
+				cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 					if w.Point == storetest.PointCommit {
 						return storetest.RetryLater
 					}
 					return storetest.NoFault
 				})
-				return func() { h.memory.SetHook(nil) }
+				return func() { cl.memory.SetHook(nil) }
 			}, "", 40 * time.Second,
 		},
 		"no memory for a page": {
-			func(h *house, _ *gate) func() {
-				h.stream.change(func() { h.stream.pollEvery = 10 * time.Minute })
-				return func() { h.stream.change(func() { h.stream.pollEvery = time.Second }) }
+			func(cl *cluster, _ *gate) func() {
+				cl.stream.change(func() { cl.stream.pollEvery = 10 * time.Minute })
+				return func() { cl.stream.change(func() { cl.stream.pollEvery = time.Second }) }
 			}, "waiting for a page", 100 * time.Second,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inHouse(t, 1, func(t *testing.T, h *house) {
-				h.level = slog.LevelInfo
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
 				sink := &gate{}
-				p := h.start(withSinks(sink))
+				p := cl.start(withSinks(sink))
 				time.Sleep(time.Minute)
-				open := tc.block(h, sink)
-				h.stream.put(s0, "good")
+				open := tc.block(cl, sink)
+				cl.stream.put(s0, "good")
 				time.Sleep(20 * time.Second)
 				if s := p.shardOf(t, s0); s.Trouble != "" || s.Lag != 0 || strings.Contains(p.log.String(), "WARN") {
 					t.Errorf("after 20 s: %+v\n%s", s, p.log)
@@ -75,7 +75,7 @@ func TestWhatHoldsUpAShardShows(t *testing.T) {
 				if !strings.Contains(p.log.String(), "shard resumed") {
 					t.Errorf("that it is over is not logged:\n%s", p.log)
 				}
-				h.check()
+				cl.check()
 			})
 		})
 	}
@@ -120,14 +120,14 @@ func (g *gate) close() (open func()) {
 // Progress on an idle shard is committed though the source has begun to fail
 // before it was due.
 func TestIdleProgressIsCommittedWhileTheSourceRetries(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.start()
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start()
 		time.Sleep(10*time.Minute + 20*time.Second) // somewhere between two commits
-		began := h.position(s0).CaughtUp
-		h.stream.change(func() { h.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute } })
+		began := cl.position(s0).CaughtUp
+		cl.stream.change(func() { cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute } })
 		failed := time.Now()
 		time.Sleep(40 * time.Second)
-		if pos := h.position(s0); failed.Sub(pos.CaughtUp) > time.Second {
+		if pos := cl.position(s0); failed.Sub(pos.CaughtUp) > time.Second {
 			t.Errorf("it could be read until %v, and is committed until %v; before until %v", failed, pos.CaughtUp, began)
 		}
 	})

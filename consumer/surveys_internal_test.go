@@ -13,7 +13,7 @@ import (
 // A round lists, then reads positions. One that is under way when a term is won
 // may have done both before: the term gets the next one, with all who asked
 // meanwhile.
-func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
+func TestATermSharesNoSurveyThatBeganBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSurveys()
 		made := 0
@@ -55,7 +55,7 @@ func TestATermSharesNoRoundThatBeganBeforeIt(t *testing.T) {
 
 // A term that ends while it makes a round leaves that to the others; a round
 // that fails is everybody's failure, and the next one is made later and later.
-func TestRoundsThatFail(t *testing.T) {
+func TestSurveysThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSurveys()
 		broken := errors.New("no route")

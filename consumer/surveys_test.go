@@ -51,8 +51,8 @@ func (r *requests) watch(srv *kinesistest.Server) {
 // to 20 a second for the whole account, and there is a term for each shard.
 func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 	const shards, processes, each = 64, 4, 8
-	inHouse(t, 0, func(t *testing.T, h *house) {
-		h.level = slog.LevelError
+	inCluster(t, 0, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelError
 		srv := kinesistest.New(kinesistest.Options{})
 		if _, err := srv.CreateStream(streamName, shards); err != nil {
 			t.Fatal(err)
@@ -61,12 +61,12 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 		var r requests
 		r.watch(srv)
 		for range processes {
-			source := sourceOf(t, srv, kinesis.Config{PollInterval: brookPoll})
-			h.start(func(c *consumer.Config) { c.Source, c.StartAt = source, gs.StartingPosition{} })
+			source := sourceOf(t, srv, kinesis.Config{PollInterval: slowPoll})
+			cl.start(func(c *consumer.Config) { c.Source, c.StartAt = source, gs.StartingPosition{} })
 		}
 		time.Sleep(20 * time.Second) // less than it takes to list again
 		for _, s := range shardIDs(shards) {
-			if pos := h.position(s); pos.From.Time.IsZero() && pos.After == "" {
+			if pos := cl.position(s); pos.From.Time.IsZero() && pos.After == "" {
 				t.Errorf("%s has the position %+v", s, pos)
 			}
 		}
@@ -84,25 +84,25 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 // again: a stream may keep hundreds of those.
 func TestClosedShardsEndWithoutListings(t *testing.T) {
 	const closed = 150
-	inHouse(t, closed, func(t *testing.T, h *house) {
-		h.level = slog.LevelError
+	inCluster(t, closed, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelError
 		for _, s := range shardIDs(closed) {
-			h.stream.split(s)
+			cl.stream.split(s)
 		}
 		time.Sleep(time.Hour)
 		var lists atomic.Int64
-		h.stream.listErr = func() error { lists.Add(1); return nil }
+		cl.stream.listErr = func() error { lists.Add(1); return nil }
 		var chance atomic.Int64
-		h.memory.SetHook(func(w storetest.Write) storetest.Fault {
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCampaign { // they end one after the other, for ten seconds
 				time.Sleep(time.Duration(chance.Add(1)%100) * 100 * time.Millisecond)
 			}
 			return storetest.NoFault
 		})
-		h.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
+		cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(25 * time.Second) // less than it takes to list again
 		for _, s := range shardIDs(closed) {
-			if !h.position(s).Ended {
+			if !cl.position(s).Ended {
 				t.Errorf("%s has not ended", s)
 			}
 		}

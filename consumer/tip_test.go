@@ -15,39 +15,39 @@ import (
 // WaitCaughtUp returns soon after the last record that was there is queued, and
 // the process goes on. It returns at once from then on.
 func TestWaitCaughtUp(t *testing.T) {
-	inHouse(t, 3, func(t *testing.T, h *house) {
-		h.traffic(s0, 200)
-		h.traffic(s1, 30)
-		p := h.start()
+	inCluster(t, 3, func(t *testing.T, cl *cluster) {
+		cl.traffic(s0, 200)
+		cl.traffic(s1, 30)
+		p := cl.start()
 		began := time.Now()
 		for range 2 {
 			if err := p.WaitCaughtUp(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			h.check()
+			cl.check()
 		}
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		h.traffic(s0, 5)
+		cl.traffic(s0, 5)
 		time.Sleep(time.Second)
-		h.check()
+		cl.check()
 	})
 }
 
 // What another process leads counts when that one says that it is at the tip.
 func TestWaitCaughtUpWithShardsLedElsewhere(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.start()
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.start()
 		time.Sleep(time.Second)
-		h.traffic(s0, 30)
-		h.traffic(s1, 30)
-		p := h.start()
+		cl.traffic(s0, 30)
+		cl.traffic(s1, 30)
+		p := cl.start()
 		began := time.Now()
 		if err := p.WaitCaughtUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		h.check()
+		cl.check()
 		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %v", took)
 		}
@@ -56,11 +56,11 @@ func TestWaitCaughtUpWithShardsLedElsewhere(t *testing.T) {
 
 // While something is not read nobody is told that all is.
 func TestWaitCaughtUpWaits(t *testing.T) {
-	inHouse(t, 2, func(t *testing.T, h *house) {
-		h.stream.change(func() {
-			h.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s1 }
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.stream.change(func() {
+			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s1 }
 		})
-		p := h.start()
+		p := cl.start()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errNoRoute)
 		defer cancel()
 		if err := p.WaitCaughtUp(ctx); !errors.Is(err, errNoRoute) {
@@ -78,8 +78,8 @@ func TestWaitCaughtUpWaits(t *testing.T) {
 
 // A Consumer runs once.
 func TestRunTwice(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		p := h.start(untilCaughtUp)
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		p := cl.start(untilCaughtUp)
 		p.wait(t)
 		if err := p.Run(t.Context()); !errors.Is(err, consumer.ErrAlreadyRun) {
 			t.Errorf("got %v", err)
@@ -93,11 +93,11 @@ func TestRunTwice(t *testing.T) {
 // A process that says nothing of itself can be told from others all the same,
 // and what it says is left as it is.
 func TestWhoAProcessIs(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.start(func(c *consumer.Config) { c.Process = "" })
-		h.start(func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "h", PID: 7, Version: "v1"} })
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start(func(c *consumer.Config) { c.Process = "" })
+		cl.start(func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "h", PID: 7, Version: "v1"} })
 		time.Sleep(2 * time.Second)
-		m, err := h.memory.Process("another").GroupState(t.Context(), nil)
+		m, err := cl.memory.Process("another").GroupState(t.Context(), nil)
 		if err != nil || len(m.Members) != 2 {
 			t.Fatalf("%d members, %v", len(m.Members), err)
 		}
@@ -121,9 +121,9 @@ func TestWhoAProcessIs(t *testing.T) {
 // The classifier is given the shard and the record as the Source made it, and
 // what it adds to an event goes into the store.
 func TestClassifierSeesTheRecord(t *testing.T) {
-	inHouse(t, 1, func(t *testing.T, h *house) {
-		h.stream.put(s0, "good one")
-		p := h.start(untilCaughtUp, func(c *consumer.Config) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.put(s0, "good one")
+		p := cl.start(untilCaughtUp, func(c *consumer.Config) {
 			c.Classify = func(shard gs.ShardID, r *gs.Record) gs.Verdict {
 				return gs.Verdict{Event: gs.Event{Attributes: map[string]string{
 					"shard": string(shard), "seq": string(r.Seq), "arrived": r.Arrived.UTC().Format(time.RFC3339Nano), "data": string(r.Data),
@@ -131,7 +131,7 @@ func TestClassifierSeesTheRecord(t *testing.T) {
 			}
 		})
 		p.wait(t)
-		entries := h.memory.Entries()
+		entries := cl.memory.Entries()
 		if len(entries) != 1 {
 			t.Fatalf("%d entries", len(entries))
 		}

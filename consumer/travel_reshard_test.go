@@ -13,19 +13,19 @@ import (
 // generations reshards twice, with records on each shard before, between and
 // after: a split of a split, and a merge of merges. It waits before each of the
 // reshardings.
-func (w *travel) generations(waits time.Duration) {
-	w.putAll("of the first")
+func (k *kinesisCluster) generations(waits time.Duration) {
+	k.putAll("of the first")
 	time.Sleep(waits)
-	w.putAll("last of the first")
+	k.putAll("last of the first")
 	first := shardIDs(5)
-	a, _ := w.split(first[0])
-	b, c := w.merge(first[1], first[2]), w.merge(first[3], first[4])
-	w.putAll("of the second")
+	a, _ := k.split(first[0])
+	b, c := k.merge(first[1], first[2]), k.merge(first[3], first[4])
+	k.putAll("of the second")
 	time.Sleep(waits)
-	w.putAll("last of the second")
-	w.split(a)
-	w.merge(b, c)
-	w.putAll("of the third")
+	k.putAll("last of the second")
+	k.split(a)
+	k.merge(b, c)
+	k.putAll("of the third")
 }
 
 // All processes were down while shards split and merged, and their children
@@ -44,40 +44,40 @@ func TestDownForTwoGenerationsOfResharding(t *testing.T) {
 		{"the retention has passed the grandparents and the parents", 2 * time.Hour, 24 * time.Hour, 5 + 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inTravel(t, kinesistest.Options{ScanSpan: 2 * time.Hour}, 5, func(t *testing.T, w *travel) {
-				w.poll = 5 * time.Second
+			inKinesisCluster(t, kinesistest.Options{ScanSpan: 2 * time.Hour}, 5, func(t *testing.T, k *kinesisCluster) {
+				k.poll = 5 * time.Second
 				for range 2 {
-					w.start()
+					k.start()
 				}
-				w.putAll("before")
+				k.putAll("before")
 				time.Sleep(2 * time.Minute)
-				for _, p := range w.procs {
+				for _, p := range k.processes {
 					p.end()
 				}
-				w.check(kept)
-				w.generations(tt.waits)
+				k.check(kept)
+				k.generations(tt.waits)
 				time.Sleep(tt.after + 30*time.Minute)
-				w.putAll("last")
+				k.putAll("last")
 				time.Sleep(30 * time.Minute)
-				listed, err := w.srv.Shards(streamName)
-				w.must(err)
+				listed, err := k.server.Shards(streamName)
+				k.must(err)
 				if want := 5 + 4 + 3 - tt.gone; len(listed) != want {
 					t.Fatalf("%d shards are listed, want %d", len(listed), want)
 				}
 				back := time.Now()
 				for range 2 {
-					w.start()
+					k.start()
 				}
 				time.Sleep(3 * time.Minute)
-				w.putAll("after")
+				k.putAll("after")
 				time.Sleep(time.Minute)
 
-				w.check(func(s sent) bool { return s.data != "good before" && s.at.Before(back.Add(-retention)) })
-				if n := len(w.reported()); tt.gone == 0 && n > 0 || tt.gone > 0 && n < 5 {
-					t.Errorf("reported as lost: %+v", w.reported())
+				k.check(func(s sent) bool { return s.data != "good before" && s.at.Before(back.Add(-retention)) })
+				if n := len(k.reported()); tt.gone == 0 && n > 0 || tt.gone > 0 && n < 5 {
+					t.Errorf("reported as lost: %+v", k.reported())
 				}
-				for shard := range w.closed() {
-					if pos, ok := w.memory.Position(0, shard); ok && !pos.Ended {
+				for shard := range k.closed() {
+					if pos, ok := k.memory.Position(0, shard); ok && !pos.Ended {
 						t.Errorf("%s is not marked ended: %+v", shard, pos)
 					}
 				}
@@ -87,9 +87,9 @@ func TestDownForTwoGenerationsOfResharding(t *testing.T) {
 }
 
 // closed returns the shards that have children.
-func (w *travel) closed() map[gs.ShardID]bool {
+func (k *kinesisCluster) closed() map[gs.ShardID]bool {
 	closed := map[gs.ShardID]bool{}
-	for _, parents := range w.parents {
+	for _, parents := range k.parents {
 		for _, p := range parents {
 			closed[p] = true
 		}
@@ -102,28 +102,28 @@ func (w *travel) closed() map[gs.ShardID]bool {
 func TestFromFourShardsToSixtyFour(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("running %v", running), func(t *testing.T) {
-			inTravel(t, kinesistest.Options{}, 4, func(t *testing.T, w *travel) {
-				w.poll = 5 * time.Second
+			inKinesisCluster(t, kinesistest.Options{}, 4, func(t *testing.T, k *kinesisCluster) {
+				k.poll = 5 * time.Second
 				start := func() {
-					w.start()
-					w.start()
+					k.start()
+					k.start()
 				}
 				start()
-				w.putAll("at 4")
+				k.putAll("at 4")
 				time.Sleep(10 * time.Second)
 				if !running {
-					for _, p := range w.procs {
+					for _, p := range k.processes {
 						p.end()
 					}
 				}
-				for len(w.open) < 64 {
-					for _, s := range slices.Clone(w.open) {
-						w.put(s, "good before its split")
-						w.split(s)
+				for len(k.open) < 64 {
+					for _, s := range slices.Clone(k.open) {
+						k.put(s, "good before its split")
+						k.split(s)
 					}
-					w.putAll(fmt.Sprintf("at %d", len(w.open)))
+					k.putAll(fmt.Sprintf("at %d", len(k.open)))
 					if running {
-						w.soon(30*time.Second, fmt.Sprintf("all is queued of %d shards", len(w.open)), w.queuedAll)
+						k.soon(30*time.Second, fmt.Sprintf("all is queued of %d shards", len(k.open)), k.queuedAll)
 					} else {
 						time.Sleep(20 * time.Minute)
 					}
@@ -131,14 +131,14 @@ func TestFromFourShardsToSixtyFour(t *testing.T) {
 				if !running {
 					start()
 				}
-				w.putAll("in the end")
-				w.soon(90*time.Second, "everything is queued", w.queuedAll)
+				k.putAll("in the end")
+				k.soon(90*time.Second, "everything is queued", k.queuedAll)
 				time.Sleep(15 * time.Second)
-				w.check(kept)
-				if shares, nobody := w.leads(w.open); nobody > 0 || !slices.Equal(shares, []int{32, 32}) {
+				k.check(kept)
+				if shares, nobody := k.leads(k.open); nobody > 0 || !slices.Equal(shares, []int{32, 32}) {
 					t.Errorf("the shares are %v, and %d are nobody's", shares, nobody)
 				}
-				if lost := w.reported(); len(lost) > 0 {
+				if lost := k.reported(); len(lost) > 0 {
 					t.Errorf("reported as lost: %+v", lost)
 				}
 			})

@@ -21,33 +21,33 @@ import (
 func TestAShardIdleForDaysResumesInAFewReads(t *testing.T) {
 	const span, idle = 2 * time.Minute, 3 * 24 * time.Hour
 	const pages = int(idle / span) // 2,160
-	inTravel(t, kinesistest.Options{ScanSpan: span}, 2, func(t *testing.T, w *travel) {
-		w.must(w.srv.SetRetention(streamName, 7*24*time.Hour))
-		w.put(s0, "good 1")
+	inKinesisCluster(t, kinesistest.Options{ScanSpan: span}, 2, func(t *testing.T, k *kinesisCluster) {
+		k.must(k.server.SetRetention(streamName, 7*24*time.Hour))
+		k.put(s0, "good 1")
 		time.Sleep(idle)
-		p := w.start()
+		p := k.start()
 		time.Sleep(time.Duration(pages)*250*time.Millisecond + 2*time.Minute)
-		for _, shard := range w.open {
-			if n := w.reads(shard); n < pages {
+		for _, shard := range k.open {
+			if n := k.reads(shard); n < pages {
 				t.Fatalf("%s took %d reads: there was nothing to walk through", shard, n)
 			}
 		}
-		for _, end := range []func(*proc){(*proc).end, (*proc).kill} {
+		for _, end := range []func(*process){(*process).end, (*process).kill} {
 			end(p)
 			time.Sleep(3 * time.Minute)
-			w.putAll("new")
-			before := map[gs.ShardID]int{s0: w.reads(s0), s1: w.reads(s1)}
-			p = w.start()
-			w.soon(20*time.Minute, "everything is queued", w.queuedAll)
+			k.putAll("new")
+			before := map[gs.ShardID]int{s0: k.reads(s0), s1: k.reads(s1)}
+			p = k.start()
+			k.soon(20*time.Minute, "everything is queued", k.queuedAll)
 			for shard, n := range before {
-				if n = w.reads(shard) - n; n > 25 {
+				if n = k.reads(shard) - n; n > 25 {
 					t.Errorf("%s took %d reads", shard, n)
 				}
 			}
 			time.Sleep(2 * time.Minute)
 		}
-		w.check(kept)
-		if lost := w.reported(); len(lost) > 0 {
+		k.check(kept)
+		if lost := k.reported(); len(lost) > 0 {
 			t.Errorf("reported as lost: %+v", lost)
 		}
 	})
@@ -70,30 +70,30 @@ func (s *stuckSink) Deliver(ctx context.Context, _ []gs.Entry) error {
 // holdUps are the ways in which reading stands still while a process runs, or
 // while none does. Each starts the processes that it takes, and returns what
 // ends it.
-var holdUps = map[string]func(*travel) (release func()){
-	"no process": func(w *travel) func() {
-		return func() { w.start() }
+var holdUps = map[string]func(*kinesisCluster) (release func()){
+	"no process": func(k *kinesisCluster) func() {
+		return func() { k.start() }
 	},
-	"a sink takes nothing": func(w *travel) func() {
+	"a sink takes nothing": func(k *kinesisCluster) func() {
 		sink := &stuckSink{make(chan struct{})}
-		w.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+		k.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
 		return func() { close(sink.free) }
 	},
-	"the queue is full": func(w *travel) func() {
-		w.memory.SetHook(func(write storetest.Write) storetest.Fault {
+	"the queue is full": func(k *kinesisCluster) func() {
+		k.memory.SetHook(func(write storetest.Write) storetest.Fault {
 			if write.Commit != nil && len(write.Commit.Entries) > 0 {
 				return storetest.RetryLater
 			}
 			return storetest.NoFault
 		})
-		w.start()
-		return func() { w.memory.SetHook(nil) }
+		k.start()
+		return func() { k.memory.SetHook(nil) }
 	},
-	"memory is used up": func(w *travel) func() {
-		w.start()
+	"memory is used up": func(k *kinesisCluster) func() {
+		k.start()
 		time.Sleep(10 * time.Second) // it has an iterator
-		room, err := w.budget.Reserve(w.t.Context(), kinesis.DefaultBudget)
-		w.must(err)
+		room, err := k.budget.Reserve(k.t.Context(), kinesis.DefaultBudget)
+		k.must(err)
 		return room.Release
 	},
 }
@@ -105,41 +105,41 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 	const retention, every = time.Hour, 5 * time.Minute // the service tells whole hours
 	for name, holdUp := range holdUps {
 		t.Run(name, func(t *testing.T) {
-			inTravel(t, kinesistest.Options{ScanSpan: 2 * time.Minute}, 1, func(t *testing.T, w *travel) {
-				w.must(w.srv.SetRetention(streamName, retention))
-				p := w.start()
-				w.putAll("before")
+			inKinesisCluster(t, kinesistest.Options{ScanSpan: 2 * time.Minute}, 1, func(t *testing.T, k *kinesisCluster) {
+				k.must(k.server.SetRetention(streamName, retention))
+				p := k.start()
+				k.putAll("before")
 				time.Sleep(2 * time.Minute)
 				p.end()
-				handled := w.handledUntil()
-				release := holdUp(w)
+				handled := k.handledUntil()
+				release := holdUp(k)
 				for paused := time.Now(); time.Since(paused) < 80*time.Minute; time.Sleep(every) {
 					if at := time.Since(paused).Round(every); at < 15*time.Minute || at > 30*time.Minute {
-						w.putAll("meanwhile") // at what will be the horizon there is nothing, and a few empty pages
+						k.putAll("meanwhile") // at what will be the horizon there is nothing, and a few empty pages
 					}
 				}
 				passed := time.Now().Add(-retention)
 				release()
 				for range 5 { // for longer than an arrival may be wrong by
-					w.putAll("after")
+					k.putAll("after")
 					time.Sleep(every)
 				}
-				w.procs[len(w.procs)-1].end()
-				w.start()
+				k.processes[len(k.processes)-1].end()
+				k.start()
 				time.Sleep(time.Minute)
 
 				queued := map[gs.SequenceNumber]bool{}
-				for _, e := range w.memory.Entries() {
+				for _, e := range k.memory.Entries() {
 					queued[e.Seq] = true
 				}
 				// One page or two were in memory already: they are not lost.
-				w.check(func(s sent) bool { return s.at.Before(passed) && !queued[s.seq] })
-				got := w.reported()
+				k.check(func(s sent) bool { return s.at.Before(passed) && !queued[s.seq] })
+				got := k.reported()
 				if len(got) != 1 || got[0].Why != "trimmed" || got[0].From.Before(handled.Add(-time.Minute)) ||
 					got[0].Until.Before(passed.Add(-time.Minute)) || got[0].Until.After(passed.Add(2*every)) {
 					t.Errorf("reported %+v; handled until %s, and trimmed until %s", got, handled, passed)
 				}
-				if kept := w.position(s0).Lost; len(kept) != 1 {
+				if kept := k.position(s0).Lost; len(kept) != 1 {
 					t.Errorf("the position keeps %+v", kept)
 				}
 			})
@@ -149,38 +149,38 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 
 // An iterator lives for five minutes. A reader that is held up for longer goes
 // on without a loss, a duplicate, or a jump that is reported.
-func TestAReaderHeldUpForLongerThanAnIteratorGoesOn(t *testing.T) {
+func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 	for name, holdUp := range holdUps {
 		t.Run(name, func(t *testing.T) {
-			inTravel(t, kinesistest.Options{ScanSpan: time.Minute}, 2, func(t *testing.T, w *travel) {
-				w.poll = 10 * time.Second
-				p := w.start()
-				w.putAll("before")
+			inKinesisCluster(t, kinesistest.Options{ScanSpan: time.Minute}, 2, func(t *testing.T, k *kinesisCluster) {
+				k.poll = 10 * time.Second
+				p := k.start()
+				k.putAll("before")
 				time.Sleep(time.Minute)
 				p.end()
-				release := holdUp(w)
+				release := holdUp(k)
 				for range 9 {
-					w.putAll("meanwhile")
+					k.putAll("meanwhile")
 					time.Sleep(time.Minute)
 				}
-				queued := len(w.memory.Entries())
+				queued := len(k.memory.Entries())
 				release()
-				w.putAll("after")
-				w.soon(time.Minute, "everything is queued", w.queuedAll)
+				k.putAll("after")
+				k.soon(time.Minute, "everything is queued", k.queuedAll)
 				time.Sleep(time.Minute)
-				w.check(kept)
+				k.check(kept)
 				if queued > 4 {
 					t.Errorf("%d records were queued while it was held up", queued)
 				}
-				if name != "no process" && w.asked["expired"] == 0 {
+				if name != "no process" && k.asked["expired"] == 0 {
 					t.Error("no iterator expired")
 				}
-				log := w.procs[len(w.procs)-1].log.String()
-				if lost := w.reported(); len(lost) > 0 || strings.Contains(log, "level=ERROR") || strings.Contains(log, "lost") {
+				log := k.processes[len(k.processes)-1].log.String()
+				if lost := k.reported(); len(lost) > 0 || strings.Contains(log, "level=ERROR") || strings.Contains(log, "lost") {
 					t.Errorf("reported as lost: %+v\n%s", lost, log)
 				}
-				for _, shard := range w.open {
-					if pos := w.position(shard); len(pos.Lost) > 0 {
+				for _, shard := range k.open {
+					if pos := k.position(shard); len(pos.Lost) > 0 {
 						t.Errorf("%s: %+v", shard, pos.Lost)
 					}
 				}
@@ -194,56 +194,56 @@ func TestAReaderHeldUpForLongerThanAnIteratorGoesOn(t *testing.T) {
 // old positions is used or touched, and what the old stream may have held
 // unread is reported, once.
 func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
-	inTravel(t, kinesistest.Options{}, 2, func(t *testing.T, w *travel) {
+	inKinesisCluster(t, kinesistest.Options{}, 2, func(t *testing.T, k *kinesisCluster) {
 		for range 2 {
-			w.start()
+			k.start()
 		}
-		w.putAll("old")
+		k.putAll("old")
 		time.Sleep(5 * time.Minute)
-		for _, p := range w.procs {
+		for _, p := range k.processes {
 			p.end()
 		}
-		w.check(kept)
-		old, handled := map[gs.ShardID]string{}, w.handledUntil()
-		for _, s := range w.open {
-			old[s] = string(storekit.EncodePosition(w.position(s), gs.Stamp{}))
+		k.check(kept)
+		old, handled := map[gs.ShardID]string{}, k.handledUntil()
+		for _, s := range k.open {
+			old[s] = string(storekit.EncodePosition(k.position(s), gs.Stamp{}))
 		}
 		unread := sent{data: "good unread"}
-		w.put(s0, unread.data)
-		unread.seq = w.sent[len(w.sent)-1].seq
+		k.put(s0, unread.data)
+		unread.seq = k.sent[len(k.sent)-1].seq
 		time.Sleep(time.Hour)
-		w.must(w.srv.DeleteStream(streamName))
+		k.must(k.server.DeleteStream(streamName))
 		time.Sleep(time.Hour)
-		w.create(3) // the first two have the same ids as before
-		created, err := w.srv.Created(streamName)
-		w.must(err)
-		w.putAll("new")
+		k.create(3) // the first two have the same ids as before
+		created, err := k.server.Created(streamName)
+		k.must(err)
+		k.putAll("new")
 		time.Sleep(time.Hour)
 		used := map[string]bool{}
-		for _, s := range w.sent[:len(w.sent)-len(w.open)] {
+		for _, s := range k.sent[:len(k.sent)-len(k.open)] {
 			used[string(s.seq)] = true
 		}
-		w.seeks = nil
+		k.seeks = nil
 		for range 2 {
-			w.start()
+			k.start()
 		}
 		time.Sleep(10 * time.Minute)
-		w.putAll("newer")
+		k.putAll("newer")
 		time.Sleep(10 * time.Minute)
 
-		w.check(func(s sent) bool { return s.seq == unread.seq })
-		for _, s := range w.seeks {
+		k.check(func(s sent) bool { return s.seq == unread.seq })
+		for _, s := range k.seeks {
 			if s.ShardIteratorType == "AT_TIMESTAMP" || used[s.StartingSequenceNumber] {
 				t.Errorf("the new stream was read from %+v", s)
 			}
 		}
 		for s, was := range old {
-			if now := string(storekit.EncodePosition(w.position(s), gs.Stamp{})); now != was {
+			if now := string(storekit.EncodePosition(k.position(s), gs.Stamp{})); now != was {
 				t.Errorf("the old position of %s was %s and is %s", s, was, now)
 			}
 		}
-		in, _ := w.memory.Inspect()
-		lost := w.reported()
+		in, _ := k.memory.Inspect()
+		lost := k.reported()
 		if in.Origin.Epoch != 1 || !in.Origin.Stream.Created.Equal(created) || len(in.Origin.Lost) != 1 || len(lost) != 1 {
 			t.Fatalf("start record %+v, reported %+v", in.Origin, lost)
 		}
@@ -254,9 +254,9 @@ func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 }
 
 // handledUntil is until when the shard that is least far was handled.
-func (w *travel) handledUntil() (earliest time.Time) {
-	for _, s := range w.open {
-		pos := w.position(s)
+func (k *kinesisCluster) handledUntil() (earliest time.Time) {
+	for _, s := range k.open {
+		pos := k.position(s)
 		if until := pos.HandledUntil(); earliest.IsZero() || until.Before(earliest) {
 			earliest = until
 		}

@@ -53,7 +53,9 @@ func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 	} {
 		for kind, trouble := range troubles {
 			t.Run(start+"/"+kind, func(t *testing.T) {
-				inBrook(t, func(_ *testing.T, b *brook) { (&outage{brook: b, startAt: startAt, troubles: trouble}).all() })
+				atTheTip(t, func(_ *testing.T, k *kinesisCluster) {
+					(&outage{kinesisCluster: k, startAt: startAt, troubles: trouble}).all()
+				})
 			})
 		}
 	}
@@ -62,10 +64,10 @@ func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 // outage leads processes through all troubles of a kind, at one moment after
 // the other.
 type outage struct {
-	*brook
+	*kinesisCluster
 	startAt  gs.StartingPosition
 	troubles []kinesistest.Action
-	p        *brookProc
+	p        *process
 	from     int           // of what was put, the first that is to be queued
 	before   []gs.Position // committed by processes that have ended
 }
@@ -78,7 +80,7 @@ const (
 var listing = []string{"DescribeStreamSummary", "ListShards"}
 
 func (o *outage) all() {
-	o.add("before all")
+	o.put(s0, "before all")
 	time.Sleep(time.Hour)
 	o.birth()
 	o.middle()
@@ -96,7 +98,7 @@ func (o *outage) birth() {
 	o.run()
 	o.hold(first, "before it began")
 	if o.startAt == (gs.StartingPosition{}) {
-		o.from = len(o.put)
+		o.from = len(o.sent)
 	}
 	if in, err := o.memory.Inspect(); err != nil || in.Origin != nil || len(in.Shards) != 0 {
 		o.t.Fatalf("something was decided without a listing: %+v, %v", in, err)
@@ -130,7 +132,7 @@ func (o *outage) middle() {
 	read.remove()
 	o.recover("reading")
 	seek := o.begin("GetShardIterator")
-	o.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: kinesistest.Fail("ExpiredIteratorException", "Iterator expired.", 0)})
+	o.server.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: kinesistest.Fail("ExpiredIteratorException", "Iterator expired.", 0)})
 	o.hold(seek, "reading: seek")
 	seek.remove()
 	o.recover("seeking again")
@@ -140,7 +142,7 @@ func (o *outage) middle() {
 // nor seek nor read at first.
 func (o *outage) resume(moment string, after time.Duration) {
 	o.end()
-	o.add(moment + ", meanwhile")
+	o.put(s0, moment+", meanwhile")
 	time.Sleep(after)
 	list := o.begin(listing...)
 	o.run()
@@ -173,7 +175,7 @@ type hitch struct {
 // the kind.
 func (o *outage) begin(operations ...string) *hitch {
 	s := &hitch{operations: operations}
-	s.remove = o.srv.On(kinesistest.Hook{
+	s.remove = o.server.On(kinesistest.Hook{
 		Match: func(r *kinesistest.Request) bool { return slices.Contains(operations, r.Operation) },
 		Do: func(next kinesistest.Handler) kinesistest.Handler {
 			n := int(s.met.Add(1))
@@ -187,7 +189,7 @@ func (o *outage) begin(operations ...string) *hitch {
 // put meanwhile.
 func (o *outage) hold(s *hitch, moment string) {
 	o.t.Helper()
-	o.add(moment + ", 1")
+	o.put(s0, moment+", 1")
 	for range 300 {
 		if int(s.met.Load()) >= len(o.troubles) {
 			break
@@ -195,7 +197,7 @@ func (o *outage) hold(s *hitch, moment string) {
 		o.runAgain()
 		time.Sleep(time.Second)
 	}
-	o.add(moment + ", 2")
+	o.put(s0, moment+", 2")
 	time.Sleep(outageFor)
 	if n := s.met.Load(); int(n) < len(o.troubles) {
 		o.t.Fatalf("%s: %d requests for %s came\n%s", moment, n, s.operations, o.p.log)
@@ -205,9 +207,9 @@ func (o *outage) hold(s *hitch, moment string) {
 // recover lets the process go on, and looks at what has come of it.
 func (o *outage) recover(moment string) {
 	o.t.Helper()
-	o.add(moment + ", after")
+	o.put(s0, moment+", after")
 	time.Sleep(recoversFor)
-	if got, want := o.queued(), o.put[o.from:]; !slices.Equal(got, want) {
+	if got, want := o.queued(), o.payloads()[o.from:]; !slices.Equal(got, want) {
 		o.t.Fatalf("%s: queued %q, want %q\n%s", moment, got, want, o.p.log)
 	}
 }

@@ -42,7 +42,7 @@ var crewMutants = []mutant{
 		file: "internal/plan/assignment.go",
 		old:  "pinned := len(candidates) > 1 && candidates[1].Foreign",
 		new:  "pinned := false",
-		pkg:  "./internal/plan ./consumer", tests: "TestAssign|TestForeignListenersAreRespected",
+		pkg:  "./internal/plan ./consumer", tests: "TestAssign|TestForeignLeadersAreRespected",
 	},
 	{
 		name: "balance: who stands by is chosen anew each time",
@@ -56,14 +56,14 @@ var crewMutants = []mutant{
 		file: "internal/plan/assignment.go",
 		old:  "case group.Self != \"\" && (owner == group.Self || a.Standby[shard] == group.Self):",
 		new:  "case group.Self != \"\":",
-		pkg:  "./internal/plan ./consumer", tests: "TestActions|TestOnlyThePlannedContend",
+		pkg:  "./internal/plan ./consumer", tests: "TestActions|TestOnlyPlannedMembersCampaign",
 	},
 	{
 		name: "balance: nothing is handed over",
 		file: "consumer/supervisor.go",
 		old:  "			w.handOver(s.members.group.Candidates[id][1].Member)\n",
 		new:  "",
-		pkg:  "./consumer", tests: "TestSharesAreEvenAfterEachJoinLeaveAndKill",
+		pkg:  "./consumer", tests: "TestBalanceIsEvenAfterEachJoinLeaveAndKill",
 	},
 	{
 		name: "balance: nobody looks again whether an owner has come",
@@ -112,7 +112,7 @@ var crewMutants = []mutant{
 		file: "consumer/rebalance.go",
 		old:  "		if left {\n			return 0, nil\n		}\n",
 		new:  "		_ = left\n",
-		pkg:  "./consumer", tests: "TestAVacancyIsFilledAtOnce",
+		pkg:  "./consumer", tests: "TestAnUnclaimedShardIsTakenAtOnce",
 	},
 	{
 		name: "balance: a process stops without a word",
@@ -161,14 +161,14 @@ var crewMutants = []mutant{
 		file: "consumer/rebalance.go",
 		old:  "if u.owner == group.Members[i].ID && time.Since(u.since) >= unclaimedFor {",
 		new:  "if u.owner == group.Members[i].ID && time.Since(u.since) >= 1000*unclaimedFor {",
-		pkg:  "./consumer", tests: "TestAnIdleMemberIsPassedOver",
+		pkg:  "./consumer", tests: "TestAnUnresponsiveMemberIsDropped",
 	},
 	{
 		name: "balance: what was advertised and lost stays lost",
 		file: "consumer/rebalance.go",
 		old:  "	if self < 0 || group.Members[self].Damaged != nil {",
 		new:  "	if self >= len(group.Members) {",
-		pkg:  "./consumer", tests: "TestALostAnnouncementIsRepeated",
+		pkg:  "./consumer", tests: "TestALostMemberInfoIsAdvertisedAgain",
 	},
 	{
 		name: "balance: warnings are repeated",

@@ -595,7 +595,7 @@ var kinesisMutants = []mutant{
 		file: "consumer/commit.go",
 		old:  "Verdict{Bad: rec.Bad, Detail: rec.Detail}",
 		new:  "Verdict{Bad: rec.Bad}",
-		pkg:  "./consumer", tests: "TestADeadLetterSays",
+		pkg:  "./consumer", tests: "TestADeadLetterShows",
 	},
 	{
 		name: "every record of an aggregate is its last",

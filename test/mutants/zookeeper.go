@@ -288,7 +288,7 @@ var zookeeperMutants = []mutant{
 		file: "internal/plan/assignment.go",
 		old:  "			if candidates[0].Foreign {\n				continue\n			}\n",
 		new:  "",
-		pkg:  "./internal/plan ./consumer", tests: "TestAssign|TestForeignListenersAreRespected",
+		pkg:  "./internal/plan ./consumer", tests: "TestAssign|TestForeignLeadersAreRespected",
 	},
 	{
 		name: "balance: what is left over goes to those who lead least",
