@@ -126,9 +126,9 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	c.positionIs(t, 10)
 
 	says(t, c.set(t, "--all", "--to", "trim-horizon", "--dry-run"),
-		"would be read and queued again", "Zuul gets each of these events once more")
+		"would be read and queued again", "Zuul handles each of these events again")
 	c.positionIs(t, 10)
-	says(t, c.set(t, "--all", "--to", "trim-horizon", "--yes"), "-> trim horizon", "is read and queued again")
+	says(t, c.set(t, "--all", "--to", "trim-horizon", "--yes"), "-> trim horizon", "will be read and queued again")
 	c.takes(t, 1, 10)
 	c.put(t, 2)
 	c.takes(t, 11, 12)
@@ -150,7 +150,7 @@ func TestCheckpointSetForZuul(t *testing.T) {
 		t.Errorf("what was skipped is not in the status: %+v", s.Shards)
 	}
 	says(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint),
-		"Nothing is to be removed.")
+		"Nothing to remove.")
 }
 
 // TestDeadlettersForZuul looks at dead letters, queues one after all and drops
