@@ -7,8 +7,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// lifelike are events of about their usual size: what a stream mostly consists
-// of, and its heaviest everyday event.
+// lifelike are events of the usual size: the most common one of a stream, and
+// its heaviest everyday events.
 var lifelike = []string{"ref-updated", "patchset-created", "comment-added"}
 
 func BenchmarkScan(b *testing.B) {
@@ -26,7 +26,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkValid is what the standard library takes for the syntax alone, for
+// BenchmarkValid measures the standard library for the syntax alone, for
 // comparison.
 func BenchmarkValid(b *testing.B) {
 	for _, name := range lifelike {
@@ -43,8 +43,8 @@ func BenchmarkValid(b *testing.B) {
 	}
 }
 
-// BenchmarkJudge is Scan and Rule of the default filter together: what each
-// record of a stream costs.
+// BenchmarkJudge measures Scan and Rule of the default filter together: the
+// cost of each record of a stream.
 func BenchmarkJudge(b *testing.B) {
 	filter := zuulFilter(b)
 	data := readEvent(b, "ref-updated")

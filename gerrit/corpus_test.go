@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// TestHostile gives every record of testdata/hostile, one for each row and rule
-// of what is known to harm a consumer, the verdict that stands beside it.
+// TestHostile checks the expected verdict for each record of testdata/hostile,
+// which has one for each row and rule about what harms a consumer.
 func TestHostile(t *testing.T) {
 	filter := zuulFilter(t)
 	for _, row := range expectations(t, "hostile", 3) {
@@ -28,7 +28,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestOdd checks what is taken out of records that look wrong and are not.
+// TestOdd checks the events of records that look wrong and are not.
 func TestOdd(t *testing.T) {
 	for _, row := range expectations(t, "odd", 7) {
 		t.Run(strings.TrimSuffix(row[0], ".json"), func(t *testing.T) {
@@ -98,8 +98,8 @@ func TestLargestEvents(t *testing.T) {
 	}
 }
 
-// verdict names what becomes of a record: "keep", "drop:" and a rule, or the
-// reason of its fault.
+// verdict describes what happens to a record: "keep", "drop:" and a rule, or
+// the reason of its fault.
 func verdict(filter *gerrit.Filter, data []byte) string {
 	e, err := gerrit.Scan(data)
 	var fault *gerrit.Fault

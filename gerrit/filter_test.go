@@ -68,8 +68,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestFilterFaults: every fault of a configuration is reported at once, each
-// with its place.
+// TestFilterFaults: every mistake in a configuration is reported at once, with
+// its place.
 func TestFilterFaults(t *testing.T) {
 	_, err := gerrit.NewFilter(gerrit.FilterConfig{
 		Preset:   "zul",

@@ -11,8 +11,8 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// FuzzScan holds Scan against an independent parser: the same verdict, a reason
-// that is right, and the same fields.
+// FuzzScan compares Scan with an independent parser: the same verdict, a
+// correct reason, and the same fields.
 func FuzzScan(f *testing.F) {
 	filter := zuulFilter(f)
 	for _, data := range allRecords(f) {

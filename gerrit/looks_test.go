@@ -18,8 +18,7 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// encodings are ways in which a producer may spoil an event, and what the
-// result looks like.
+// encodings are ways to spoil an event, and what the result looks like.
 var encodings = []struct {
 	looks string
 	spoil func(event string) string
@@ -92,8 +91,8 @@ func inUTF16(event string, order binary.AppendByteOrder, mark string) string {
 	return string(b)
 }
 
-// TestABadRecordIsNamed spoils events as producers do: the fault says what the
-// record looks like, in few words and none of the record's.
+// TestABadRecordIsNamed spoils events as producers do: the fault names what the
+// record looks like, in a few words and none of the record's.
 func TestABadRecordIsNamed(t *testing.T) {
 	for _, c := range encodings {
 		for _, name := range gerrit.Types() {
@@ -113,8 +112,8 @@ func TestABadRecordIsNamed(t *testing.T) {
 	}
 }
 
-// TestWhatIsCutIsLookedAtToo: a record may end, or be damaged, anywhere.
-func TestWhatIsCutIsLookedAtToo(t *testing.T) {
+// TestCutRecordsAreNamedToo: a record may end, or be damaged, anywhere.
+func TestCutRecordsAreNamedToo(t *testing.T) {
 	event := `{"type":"ref-updated","comment":"\ud83d\ude00\n","refUpdate":{"refName":"refs/tags/v1"}}`
 	for _, c := range encodings {
 		spoiled := []byte(c.spoil(event))
@@ -131,9 +130,9 @@ func TestWhatIsCutIsLookedAtToo(t *testing.T) {
 	}
 }
 
-// TestNothingIsNamedInVain: a record that is only damaged, cut or of the wrong
-// shape looks like nothing else.
-func TestNothingIsNamedInVain(t *testing.T) {
+// TestDamagedRecordsAreNotNamed: a record that is only damaged, cut or of the
+// wrong shape looks like nothing else.
+func TestDamagedRecordsAreNotNamed(t *testing.T) {
 	for _, c := range []string{
 		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", `"\`, `"{\`, `"\u12`, `"\ud83d\u`, `"\ud83d"`, "type", "deadbeef", "abcd", "Hello, world!", "comment-added",
 		`{"type":7}`, `{"type":7,"change":{"type":"x"}}`, `{"approvals":[{"type":"Verified"}]}`, `{"type":"x","change":[]}`, `{"a":1}}`, `{"a":1} x`,

@@ -10,7 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// read is a member that Zuul reads, and what may stand there without harm: a
+// read is a member that Zuul reads, and the types that do no harm there: a
 // letter for each of JSON's types, see letterOf.
 type read struct {
 	path string // "a/b"; "*" is each element of an array
@@ -21,8 +21,7 @@ type read struct {
 // own are Gerrit's own types, in which these names are accounts.
 var own = gerrit.Types()[:18]
 
-// readMembers is written down a second time, and not made of the table that it
-// is compared with.
+// readMembers is written independently of the table that it is compared with.
 var readMembers = func() []read {
 	const text = "s0"
 	list := []read{
@@ -108,7 +107,7 @@ func steps(path string) []string {
 	return names
 }
 
-// valuesAt returns what stands at a path.
+// valuesAt returns the values at a path.
 func valuesAt(v any, path string) []any {
 	level := []any{v}
 	for _, name := range steps(path) {
@@ -127,8 +126,7 @@ func valuesAt(v any, path string) []any {
 	return level
 }
 
-// with returns an event of a type, with a member at a path in which a value
-// stands. It has what its type must have.
+// with returns a valid event of a type, with a value at a path.
 func with(eventType, path, value string) string {
 	names := steps(path)
 	for i := len(names) - 1; i >= 0; i-- {
@@ -172,7 +170,7 @@ func ofEveryType() [][]byte {
 }
 
 // TestEveryMemberThatZuulReadsHasItsType puts each of JSON's types into each
-// member that Zuul reads, in an event of each type: one that Gerrit does not
+// member that Zuul reads, in an event of each type. A type that Gerrit does not
 // write there is refused, and the fault names the member.
 func TestEveryMemberThatZuulReadsHasItsType(t *testing.T) {
 	for _, m := range readMembers {
@@ -207,8 +205,8 @@ func checkMember(t *testing.T, m read, letter, data string) {
 	}
 }
 
-// TestWhatCountsOfAWrongMember has members that come twice, and arrays of which
-// one element is wrong.
+// TestWhatCountsOfAWrongMember has members that occur twice, and arrays with
+// one wrong element.
 func TestWhatCountsOfAWrongMember(t *testing.T) {
 	filter := zuulFilter(t)
 	for _, c := range []struct{ data, want string }{

@@ -14,21 +14,20 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// members is a JSON object of which only the top was taken apart. The standard
-// library keeps the last of equal names.
+// members is a JSON object decoded at its top level. The standard library keeps
+// the last of equal names.
 type members map[string]json.RawMessage
 
-// oracle says what Scan must say, by other means: the standard library's
-// parser, a tree, and several passes. It returns the reasons that are right,
-// none for a good record: what is wrong in two ways may be refused for either.
+// oracle returns what Scan must return, by other means: the standard library's
+// parser, a tree, and several passes. It returns all correct reasons, none for
+// a valid record: what is wrong in two ways may be refused for either.
 func oracle(data []byte) (gerrit.Event, []gerrit.Reason) {
 	var reasons []gerrit.Reason
 	if !utf8.Valid(data) {
 		reasons = append(reasons, gerrit.ReasonUTF8)
 	}
 	if !json.Valid(data) {
-		// Whatever else is found first in bytes that are no JSON is found by a
-		// rule of its own.
+		// Scan may find one of these faults first in bytes that are not JSON.
 		return gerrit.Event{}, append(reasons, gerrit.ReasonJSON, gerrit.ReasonNumber, gerrit.ReasonDepth, gerrit.ReasonSurrogate)
 	}
 	if hasLoneSurrogate(data) {

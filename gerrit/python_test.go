@@ -12,11 +12,11 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// judgeAsZuul is what package peers' reader of the queue judges payloads by.
+// judgeAsZuul is the file of package peers that judges payloads.
 const judgeAsZuul = "../internal/peers/python/payload.py"
 
-// readAsZuul reads a record a line in base64, as Zuul reads what we queue, and
-// answers each with the event's type in base64, or with the error.
+// readAsZuul reads records, one a line in base64, as Zuul reads its queue, and
+// replies to each with the event's type in base64, or with the error.
 const readAsZuul = `
 import base64, json, sys
 NEVER_QUEUED.clear()  # the filter drops those
@@ -30,11 +30,10 @@ for line in sys.stdin:
         print("error " + repr(e)[:200])
 `
 
-// TestPython holds Scan against the parser that Zuul uses and against what Zuul
-// does with an event: what passes Scan, that one reads and writes again, with
-// the same type, and stumbles over nothing. Records are those of testdata,
-// those with each member of each type, and some thousands that were damaged at
-// random.
+// TestPython compares Scan with the parser that Zuul uses and with what Zuul
+// does with an event: what passes Scan, Zuul reads and writes again, with the
+// same type and without an error. Records are those of testdata, those with
+// each member of each type, and some thousands damaged at random.
 func TestPython(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -37,8 +37,7 @@ func TestFaultNamesThePlace(t *testing.T) {
 	}
 }
 
-// TestFaultHoldsNoPayload puts a secret into every place of the hostile records
-// that holds text.
+// TestFaultHoldsNoPayload puts a secret into every text of the hostile records.
 func TestFaultHoldsNoPayload(t *testing.T) {
 	seen := map[gerrit.Reason]bool{}
 	for _, data := range allRecords(t) {
@@ -59,9 +58,8 @@ func TestFaultHoldsNoPayload(t *testing.T) {
 	}
 }
 
-// TestScanIsWholeAtEveryLength cuts lifelike events at every byte: nothing
-// shorter than the whole is one.
-func TestScanIsWholeAtEveryLength(t *testing.T) {
+// TestCutEventsAreRefused cuts lifelike events at every byte.
+func TestCutEventsAreRefused(t *testing.T) {
 	for _, name := range lifelike {
 		data := readEvent(t, name)
 		for end := range data {
@@ -72,8 +70,8 @@ func TestScanIsWholeAtEveryLength(t *testing.T) {
 	}
 }
 
-// TestStringsAtEveryOffset puts each byte there is, and some escapes, at every
-// place within the eight bytes that are looked at together.
+// TestStringsAtEveryOffset puts every byte, and some escapes, at every place
+// within the eight bytes that are examined together.
 func TestStringsAtEveryOffset(t *testing.T) {
 	want := map[string]gerrit.Reason{`\"`: "", `\n`: "", "\u00e9": "", "\u0800": "", "\U0001f600": "", `\a`: "json"}
 	for c := range 256 {
@@ -103,8 +101,8 @@ func TestStringsAtEveryOffset(t *testing.T) {
 	}
 }
 
-// No regular expression is among the patterns: package regexp keeps its
-// machines in a pool, which the race detector empties at random.
+// No pattern is a regular expression: package regexp keeps its machines in a
+// pool, which the race detector empties at random.
 func TestScanAndRuleDoNotAllocate(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{
 		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"}, Refs: []string{"refs/heads/*", "refs/tags/*"},

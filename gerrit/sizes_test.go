@@ -8,9 +8,9 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 )
 
-// TestHostileSizes gives records that are as large as the stream takes them, or
-// that are made to use up stack, time or memory, their verdict. None of them
-// makes Scan allocate more than a fault takes.
+// TestHostileSizes checks records as large as the stream allows, and records
+// made to use up stack, time or memory. None of them makes Scan allocate more
+// than a fault takes.
 func TestHostileSizes(t *testing.T) {
 	const largest = 10 << 20 // a record of the stream
 	event := func(rest string) string { return `{"type":"comment-added","project":"p"` + rest + `}` }

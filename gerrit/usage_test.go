@@ -42,27 +42,28 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestUsageOfSeveral: the entries are told once, whoever sees the last event.
+// TestUsageOfSeveral: the entries are returned once, by whichever goroutine
+// sees the last event.
 func TestUsageOfSeveral(t *testing.T) {
 	f, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"a", "b"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	u := f.Usage(1000)
-	var told atomic.Int64
+	var returned atomic.Int64
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			e := event("a", "", "")
 			for range 500 {
 				if got := u.See(&e); got != nil {
-					told.Add(int64(len(got)))
+					returned.Add(int64(len(got)))
 				}
 			}
 		})
 	}
 	all.Wait()
-	if told.Load() != 1 {
-		t.Errorf("told %d entries, want b once", told.Load())
+	if returned.Load() != 1 {
+		t.Errorf("returned %d entries, want b once", returned.Load())
 	}
 }

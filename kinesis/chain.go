@@ -27,7 +27,7 @@ type chain struct {
 	refused atomic.Bool           // the service refused what retrieve returned last
 
 	inner aws.CredentialsProvider // owned by the running retrieve
-	files []byte                  // digest of the files behind inner; owned by the running retrieve
+	files []byte                  // digest of the files that inner read; owned by the running retrieve
 }
 
 // newChain returns the chain of loaded, which load made and can make again.

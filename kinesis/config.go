@@ -67,7 +67,7 @@ type Config struct {
 
 	// Isolated ignores the environment and the shared files, and signs requests
 	// with a made-up key: for a service that accepts any key, such as an
-	// emulator behind Transport. Region is then required.
+	// emulator reached by Transport. Region is then required.
 	Isolated bool
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// The bytes are worked out by hand from the format: tables of keys in fields 1
-// and 2, records in field 3.
+// The expected bytes follow the format by hand: tables of keys in fields 1 and
+// 2, records in field 3.
 func TestAggregate(t *testing.T) {
 	got := kinesistest.Aggregate(
 		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("x")},

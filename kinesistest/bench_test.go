@@ -12,8 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// BenchmarkGetRecords reads one page of 4,500 records of 2 KiB, without an SDK:
-// what the emulator itself costs.
+// BenchmarkGetRecords reads one page of 4,500 records of 2 KiB without an SDK:
+// the cost of the emulator itself.
 func BenchmarkGetRecords(b *testing.B) {
 	srv := kinesistest.New(kinesistest.Options{NoLimits: true})
 	if _, err := srv.CreateStream("s", 1); err != nil {
@@ -51,7 +51,7 @@ func BenchmarkPutRecords(b *testing.B) {
 	b.SetBytes(500 * 2048)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i%100 == 99 { // what was stored is not what is measured
+		if i%100 == 99 { // the growing store is not what is measured
 			b.StopTimer()
 			if err := srv.DeleteStream("s"); err != nil {
 				b.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// newClient is the real SDK's client, without retries, over a transport.
+// newClient returns the real SDK's client, without retries, over a transport.
 func newClient(transport http.RoundTripper, endpoint string) *kinesis.Client {
 	return kinesis.New(kinesis.Options{
 		Region:           "us-east-1",
@@ -27,7 +27,7 @@ func newClient(transport http.RoundTripper, endpoint string) *kinesis.Client {
 	})
 }
 
-// start is a server with a stream named "s", and a client of it.
+// start returns a server with a stream named "s", and a client of it.
 func start(t *testing.T, opts kinesistest.Options, shards int) (*kinesistest.Server, *kinesis.Client) {
 	t.Helper()
 	srv := kinesistest.New(opts)
@@ -47,8 +47,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// wantFault fails unless err is a fault with that code whose message contains
-// that text.
+// wantFault fails unless err is a fault with that code and text.
 func wantFault(t *testing.T, err error, code, text string) {
 	t.Helper()
 	var api smithy.APIError

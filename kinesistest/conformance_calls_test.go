@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 )
 
-// conformanceCalls is the table: what is done, and what AWS shows.
+// conformanceCalls is the table: each call, and what AWS shows.
 var conformanceCalls = []conformanceCall{
 	// Streams.
 	{"describe", 2, false, seeDescription, "STREAM arn:aws:kinesis:us-east-1:000000000000:stream/STREAM ACTIVE 2 open 24 hours"},
@@ -55,7 +55,7 @@ var conformanceCalls = []conformanceCall{
 		`'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\d{0,128})`},
 	{"another shard's sequence number", 2, false, seeOtherShard, "InvalidArgumentException: Invalid StartingSequenceNumber. It encodes " +
 		"shardId-000000000001, while it was used in a call to a shard with shardId-000000000000"},
-	{"another incarnation's sequence number", 1, false, seeOldSequence, "InvalidArgumentException: StartingSequenceNumber SEQUENCE used in " +
+	{"a deleted stream's sequence number", 1, false, seeOldSequence, "InvalidArgumentException: StartingSequenceNumber SEQUENCE used in " +
 		"GetShardIterator on shard shardId-000000000000 in stream STREAM under account 000000000000 is invalid because it did not " +
 		"come from this stream."},
 	{"no such shard", 1, false, seeNoShard, "ResourceNotFoundException: Shard shardId-000000000009 in stream STREAM under account " +
@@ -92,7 +92,7 @@ var conformanceCalls = []conformanceCall{
 		"current open shard count. Current open shard count: 1 Target shard count: 3"},
 	{"list in pages", 3, false, seePages, "0 1, then 2"},
 	{"list with token and name", 3, false, seeTokenAndName, "InvalidArgumentException: NextToken and StreamName cannot be provided together."},
-	{"list behind a shard", 3, false, seeBehind, "1 2"},
+	{"list after a shard", 3, false, seeAfter, "1 2"},
 	{"list open shards", 1, false, seeFiltered("AT_LATEST"), "1 2"},
 	{"list shards at the trim horizon", 1, false, seeFiltered("AT_TRIM_HORIZON"), "0"},
 	{"list all shards", 1, false, seeFiltered("FROM_TRIM_HORIZON"), "0 1 2"},
@@ -496,7 +496,7 @@ func seeTokenAndName(c *caller) string {
 	return shown(err, "listed")
 }
 
-func seeBehind(c *caller) string {
+func seeAfter(c *caller) string {
 	out, err := c.ListShards(c.ctx(), &kinesis.ListShardsInput{StreamName: c.name(), ExclusiveStartShardId: aws.String(id(0))})
 	c.check(err)
 	return indexes(out.Shards)

@@ -1,14 +1,14 @@
 package kinesistest_test
 
-// Why the others differ, where it is for the same reason.
+// Reasons for differences that occur more than once.
 const (
-	noThrottling  = "it throttles no reads"
-	ownText       = "the same refusal in its own words"
-	ownCode       = "the same refusal in its own words, under another code"
-	offByOne      = "its ranges of hash keys start one key early, but for the first"
-	noPattern     = "it does not hold the number against the pattern; it is refused a step later"
-	noIncarnation = "its sequence numbers do not tell which stream they came from"
-	repeatsValue  = "it repeats the value, as AWS did in former years"
+	noThrottling = "it throttles no reads"
+	ownText      = "the same refusal in its own words"
+	ownCode      = "the same refusal in its own words, under another code"
+	offByOne     = "its ranges of hash keys, except the first, start one key early"
+	noPattern    = "it does not check the pattern of the number, and refuses it later"
+	sameShardIDs = "its sequence numbers do not identify their stream"
+	repeatsValue = "it repeats the value, as AWS did in earlier years"
 )
 
 // kinesaliteDifferences are those of kinesalite 3.3.3.
@@ -51,9 +51,9 @@ var kinesisLocalDifferences = map[string]difference{
 	"at a future time": {why: "it takes times in the future", got: "taken"},
 	"without a sequence number": {why: ownText,
 		got: "InvalidArgumentException: StartingSequenceNumber must be provided for ShardIteratorType AFTER_SEQUENCE_NUMBER"},
-	"corrupt sequence number":               {why: ownCode, got: "InvalidArgumentException: SequenceNumber x1 contains invalid characters"},
-	"another shard's sequence number":       {why: "it does not look which shard a number came from", got: "taken"},
-	"another incarnation's sequence number": {why: noIncarnation, got: "taken"},
+	"corrupt sequence number":            {why: ownCode, got: "InvalidArgumentException: SequenceNumber x1 contains invalid characters"},
+	"another shard's sequence number":    {why: "it does not look which shard a number came from", got: "taken"},
+	"a deleted stream's sequence number": {why: sameShardIDs, got: "taken"},
 	"no such shard": {why: ownText,
 		got: "ResourceNotFoundException: Could not find shardId shardId-000000000009 in stream STREAM"},
 	"corrupt iterator": {why: "it fails with status 500", got: "UnknownError: UnknownError"},

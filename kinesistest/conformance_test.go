@@ -19,9 +19,9 @@ import (
 )
 
 // TestConformance makes the same calls to this emulator and to two that were
-// written elsewhere. What a call is expected to show is what AWS shows; where
-// one of the others shows something else, the difference is listed with its
-// reason, and a listed difference that is none any more fails the test.
+// written elsewhere. Each call must show what AWS shows. Where another emulator
+// shows something else, the difference is listed with its reason; a listed
+// difference that no longer exists fails the test.
 func TestConformance(t *testing.T) {
 	t.Run("emulator", func(t *testing.T) {
 		free := kinesistest.New(kinesistest.Options{NoLimits: true})
@@ -43,8 +43,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// subject is what is called: a client without rates in its way, and one with
-// them.
+// subject is an emulator: a client without rate limits, and one with them.
 type subject struct{ client, limited *kinesis.Client }
 
 func peerClient(t *testing.T, endpoint string) *kinesis.Client {
@@ -54,8 +53,8 @@ func peerClient(t *testing.T, endpoint string) *kinesis.Client {
 	return newClient(transport, endpoint)
 }
 
-// conformanceCall is one row of the table: what is done to a fresh stream, and
-// what is seen.
+// conformanceCall is a row of the table: calls to a fresh stream, and what they
+// show.
 type conformanceCall struct {
 	name    string
 	shards  int
@@ -103,7 +102,7 @@ func conformance(t *testing.T, s subject, differences map[string]difference) {
 	}
 }
 
-// caller makes calls to one stream and puts what it sees into words.
+// caller makes calls to one stream and describes what they show.
 type caller struct {
 	*testing.T
 	*kinesis.Client
@@ -114,7 +113,7 @@ func (c *caller) ctx() context.Context { return c.T.Context() }
 
 func (c *caller) name() *string { return &c.stream }
 
-// shown is an outcome in words: the fault, or ok.
+// shown describes an outcome: the fault, or ok.
 func shown(err error, ok string) string {
 	var api smithy.APIError
 	switch {
@@ -149,7 +148,7 @@ func (c *caller) settle() {
 	c.check(waiter.Wait(c.ctx(), &kinesis.DescribeStreamInput{StreamName: c.name()}, 30*time.Second))
 }
 
-// recreate deletes the stream and makes it again.
+// recreate deletes and recreates the stream.
 func (c *caller) recreate(shards int) {
 	c.Helper()
 	_, err := c.DeleteStream(c.ctx(), &kinesis.DeleteStreamInput{StreamName: c.name()})

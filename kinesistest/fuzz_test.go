@@ -9,8 +9,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// Whatever the body of a request, it is answered: by success, or by a fault of
-// the caller's.
+// Any body of a request is answered: by success, or by a fault of the caller.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"CreateStream", `{"StreamName":"t","ShardCount":2}`},

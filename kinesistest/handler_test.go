@@ -54,7 +54,7 @@ func exchange(t *testing.T, via http.RoundTripper, change func(*http.Request)) (
 	return resp.StatusCode, resp.Header, string(all)
 }
 
-func TestRequestsThatAreRefused(t *testing.T) {
+func TestRefusedRequests(t *testing.T) {
 	set := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
@@ -88,7 +88,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestRequestsThatAreTaken(t *testing.T) {
+func TestAcceptedRequests(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
 		"with a charset":   func(r *http.Request) { r.Header.Set("Content-Type", "application/x-amz-json-1.1; charset=utf-8") },
 		"application/json": func(r *http.Request) { r.Header.Set("Content-Type", "application/json") },
@@ -103,7 +103,7 @@ func TestRequestsThatAreTaken(t *testing.T) {
 	}
 }
 
-// Every reply tells the service's time, and has an id of its own.
+// Every reply has the service's time, and an id of its own.
 func TestReplyHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := kinesistest.New(kinesistest.Options{})
@@ -167,7 +167,7 @@ func fillWith(t *testing.T, srv *kinesistest.Server, records int, data []byte) {
 	}
 }
 
-// boto3 and the AWS command line of Debian speak to it.
+// boto3 and the AWS command line of Debian work with it.
 func TestBoto3(t *testing.T) {
 	srv := kinesistest.New(kinesistest.Options{NoLimits: true, CreateDelay: 5 * time.Millisecond, UpdateDelay: 5 * time.Millisecond})
 	endpoint, _ := serve(t, srv)

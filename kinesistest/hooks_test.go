@@ -115,8 +115,8 @@ func checkCut(t *testing.T, srv *kinesistest.Server, c *kinesis.Client, do kines
 	}
 }
 
-// The SDK tries a cut request again by itself: a record may then be stored
-// twice, as with AWS.
+// The SDK retries a cut request by itself: a record may then be stored twice,
+// as with AWS.
 func TestRetryAfterACutStoresTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{}, 1)

@@ -39,7 +39,7 @@ func TestForgedIterator(t *testing.T) {
 	wantFault(t, err, "InvalidArgumentException", "Invalid ShardIterator.")
 }
 
-// seek returns the data, in one string, of what is read from an iterator on.
+// seek returns the data read from an iterator on, in one string.
 func seek(t *testing.T, c *kinesis.Client, kind types.ShardIteratorType, change func(*kinesis.GetShardIteratorInput)) string {
 	t.Helper()
 	out := must[*kinesis.GetRecordsOutput](t)(read(t, c, must[string](t)(iterator(t, c, id(0), kind, change))))
@@ -95,7 +95,7 @@ func TestIteratorTypes(t *testing.T) {
 	})
 }
 
-// What arrives after an iterator was made is read, even in the same
+// Records that arrive after an iterator was made are read, even in the same
 // millisecond.
 func TestLatestMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestLatestMissesNothing(t *testing.T) {
 	})
 }
 
-// A clock that is set back must not put records where a reader has been
-// already.
+// A clock that is set back must not put records where a reader has already
+// been.
 func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{NoLimits: true}, 1)

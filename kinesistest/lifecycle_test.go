@@ -73,8 +73,7 @@ func create(t *testing.T, c *kinesis.Client, shards int32) {
 	}
 }
 
-// Two incarnations of a stream differ in their creation time, even within a
-// millisecond.
+// A recreated stream differs in its creation time, even within a millisecond.
 func TestRecreatedStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, c := start(t, kinesistest.Options{}, 1)
@@ -175,7 +174,7 @@ func TestListStreams(t *testing.T) {
 			ExclusiveStartStreamName: aws.String("s100"), Limit: aws.Int32(2),
 		}))
 		if !slices.Equal(out.StreamNames, []string{"s101", "s102"}) {
-			t.Errorf("behind s100: %v", out.StreamNames)
+			t.Errorf("after s100: %v", out.StreamNames)
 		}
 		time.Sleep(300*time.Second + time.Millisecond)
 		_, err := c.ListStreams(t.Context(), &kinesis.ListStreamsInput{NextToken: token})
@@ -204,7 +203,7 @@ func TestDescribeStreamPages(t *testing.T) {
 		t.Errorf("second page: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
 	}
 	if d := describe(aws.String(id(5)), aws.Int32(2)); len(d.Shards) != 2 || *d.Shards[0].ShardId != id(6) || !*d.HasMoreShards {
-		t.Errorf("two behind the sixth: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
+		t.Errorf("two after the sixth: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
 	}
 }
 

@@ -28,7 +28,7 @@ func TestFiveReadsASecond(t *testing.T) {
 		time.Sleep(499 * time.Millisecond)
 		_, err := read(t, c, it)
 		wantFault(t, err, exceeded, exceededText)
-		must[*kinesis.GetRecordsOutput](t)(read(t, c, fromStart(t, c, id(1)))) // another shard is not touched
+		must[*kinesis.GetRecordsOutput](t)(read(t, c, fromStart(t, c, id(1)))) // another shard is not affected
 		time.Sleep(time.Millisecond)
 		must[*kinesis.GetRecordsOutput](t)(read(t, c, it))
 		_, err = read(t, c, it)

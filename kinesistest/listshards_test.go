@@ -140,7 +140,7 @@ func filtered(t *testing.T, c *kinesis.Client, filter *types.ShardFilter) (index
 
 func shardIndex(shard string) int { return int(number(shard[len("shardId-"):]).Int64()) }
 
-func TestListShardsOfOneIncarnation(t *testing.T) {
+func TestListShardsByCreationTime(t *testing.T) {
 	_, c := start(t, kinesistest.Options{}, 1)
 	created := *summary(t, c).StreamCreationTimestamp
 	list := func(at time.Time) error {

@@ -8,8 +8,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A quarter of what rapid would try: every step goes through the SDK.
-	// -rapid.checks on the command line has the last word.
+	// A quarter of rapid's default: every step goes through the SDK.
+	// -rapid.checks on the command line overrides it.
 	if err := flag.Set("rapid.checks", "25"); err != nil {
 		panic(err)
 	}

@@ -196,7 +196,7 @@ func (p pageOutput) render() [][]byte {
 		}
 		parts = append(parts, records[i].json)
 	}
-	tail := strconv.AppendInt([]byte(`],"MillisBehindLatest":`), p.page.behind, 10)
+	tail := strconv.AppendInt([]byte(`],"MillisBehindLatest":`), p.page.lag, 10)
 	if p.iterator != "" {
 		tail = append(tail, `,"NextShardIterator":"`+p.iterator+`"`...)
 	}

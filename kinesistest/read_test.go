@@ -18,7 +18,7 @@ import (
 func TestPutAndRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := start(t, kinesistest.Options{}, 2)
-		time.Sleep(1234567 * time.Microsecond) // the bubble's clock: a time that is not whole
+		time.Sleep(1234567 * time.Microsecond) // the bubble's clock: to a time with a fraction
 		put := must[*kinesis.PutRecordOutput](t)(c.PutRecord(t.Context(), &kinesis.PutRecordInput{
 			StreamName: aws.String("s"), PartitionKey: aws.String(`k"<é`), Data: []byte{0, 1, 0xff, '"'},
 		}))
@@ -65,7 +65,7 @@ func TestPagesAreBounded(t *testing.T) {
 					t.Errorf("page %d has %d records, want %d", i, len(out.Records), want)
 				}
 				if last := i == len(tt.want)-1; (*out.MillisBehindLatest == 0) != last {
-					t.Errorf("page %d is %d ms behind; it is the last: %t", i, *out.MillisBehindLatest, last)
+					t.Errorf("page %d is %d ms behind; last: %t", i, *out.MillisBehindLatest, last)
 				}
 				next = *out.NextShardIterator
 			}
@@ -73,7 +73,7 @@ func TestPagesAreBounded(t *testing.T) {
 	}
 }
 
-// A record larger than a page comes alone, it is not left out.
+// A record larger than a page comes alone; it is not left out.
 func TestRecordLargerThanAPage(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{NoLimits: true}, 1)
 	fill(t, srv, 1, 1)

@@ -56,7 +56,7 @@ func TestSplitAndMerge(t *testing.T) {
 		t.Errorf("not in order: %v", inOrder)
 	}
 	if after <= before {
-		t.Errorf("the child's record %s is not behind the parent's %s", after, before)
+		t.Errorf("the child's record %s is not after the parent's %s", after, before)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestReshardRefusals(t *testing.T) {
 	wantFault(t, merge(0, 2), invalid, "Shards shardId-000000000000 and shardId-000000000002 in stream s under account 000000000000 "+
 		"are not an adjacent pair of shards eligible for merging")
 	wantFault(t, merge(0, 0), invalid, "not an adjacent pair")
-	wantFault(t, merge(0, 3), invalid, "not an adjacent pair") // the last key does not go on at the first
+	wantFault(t, merge(0, 3), invalid, "not an adjacent pair") // the first key does not follow the last
 	if err := split(id(0), "2"); err != nil {
 		t.Error(err)
 	}
@@ -124,9 +124,9 @@ func TestUpdateShardCount(t *testing.T) {
 	})
 }
 
-// However a stream is resharded: its open shards cover all keys once, every
-// record is in exactly one shard, parents are closed, and each key's records
-// are in order along the lineage.
+// After any resharding the open shards cover all keys once, every record is in
+// exactly one shard, parents are closed, and each key's records are in order
+// along the lineage.
 func TestReshardingKeepsTheKeysCovered(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		srv := kinesistest.New(kinesistest.Options{NoLimits: true})

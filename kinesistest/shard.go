@@ -109,7 +109,7 @@ type page struct {
 	records []record
 	next    place
 	end     bool
-	behind  int64 // ms: MillisBehindLatest
+	lag     int64 // ms: MillisBehindLatest
 }
 
 // read returns the records from a place on, up to limit and the page size.
@@ -134,11 +134,11 @@ func (sh *shard) read(from place, limit int, opts *Options, now time.Time) page 
 	last := p.records[count-1].at
 	p.next = last.next()
 	if i+count < len(sh.records) {
-		p.behind = max(1, now.UnixMilli()-last.ms)
+		p.lag = max(1, now.UnixMilli()-last.ms)
 		return p
 	}
 	rest := sh.readNothing(p.next, opts, now)
-	p.next, p.behind, p.end = rest.next, rest.behind, rest.end && !opts.EmptyLastPage
+	p.next, p.lag, p.end = rest.next, rest.lag, rest.end && !opts.EmptyLastPage
 	return p
 }
 
@@ -160,7 +160,7 @@ func (sh *shard) readNothing(from place, opts *Options, now time.Time) page {
 // emptyStep returns an empty page with more to look through after it.
 func emptyStep(from place, step int64, now time.Time) page {
 	next := place{ms: from.ms + step}
-	return page{next: next, behind: max(1, now.UnixMilli()-next.ms)}
+	return page{next: next, lag: max(1, now.UnixMilli()-next.ms)}
 }
 
 // hashKey is a 128-bit key, most significant byte first.

@@ -94,8 +94,8 @@ func TestChangeRetention(t *testing.T) {
 	}
 }
 
-// What has expired stays gone when the retention is raised, whichever way it is
-// raised: records, closed shards, and the horizon that a filter goes by.
+// What has expired stays gone when the retention is raised, by whatever method:
+// records, closed shards, and the horizon of a filter.
 func TestRaisedRetentionBringsNothingBack(t *testing.T) {
 	raise := map[string]func(*testing.T, *kinesistest.Server, *kinesis.Client) error{
 		"by a call": func(t *testing.T, _ *kinesistest.Server, c *kinesis.Client) error {
@@ -122,7 +122,7 @@ func TestRaisedRetentionBringsNothingBack(t *testing.T) {
 				}
 				time.Sleep(time.Hour)
 				put(id(0), "new")
-				time.Sleep(23*time.Hour + time.Second) // nobody reads meanwhile, so that nothing is trimmed by that
+				time.Sleep(23*time.Hour + time.Second) // without a read, which would trim
 				if err := raise(t, srv, c); err != nil {
 					t.Fatal(err)
 				}
