@@ -6,8 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	gs "github.com/gerritstream/gerritstream"
 	"pgregory.net/rapid"
+
+	gs "github.com/gerritstream/gerritstream"
 )
 
 // simGroup is a model of processes that each do as planned, from what they saw

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	gs "github.com/gerritstream/gerritstream"
 	"pgregory.net/rapid"
+
+	gs "github.com/gerritstream/gerritstream"
 )
 
 // readGroup reads a group from words: members first ("A", "-A": unreadable,

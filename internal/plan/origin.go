@@ -27,7 +27,7 @@ func OtherStream(o *gerritstream.Origin, l gerritstream.Listing) error {
 	return fmt.Errorf("%w: %s, not %s", gerritstream.ErrOtherStream, o.Stream.ARN, l.Stream.ARN)
 }
 
-// ErrStaleListing: the listing describes an older stream than the origin does.
+// ErrStaleListing says that a listing is of an older stream than the origin.
 // List again.
 var ErrStaleListing = errors.New("the listing describes the stream before it was recreated")
 
