@@ -18,9 +18,13 @@ const eventNamespace = "\x5c\x1f\x0b\x52\x9a\x7e\x4c\x55\x8a\x3d\x2e\x41\x7b\x90
 // ARN and creation time in milliseconds, the shard, the sequence number and the
 // index within an aggregate (NoSub: none).
 func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) EventID {
-	name := eventNamespace + stream.ARN + "\n" + strconv.FormatInt(stream.Created.UnixMilli(), 10) + "\n" +
-		string(shard) + "\n" + string(seq) + "\n" + strconv.Itoa(sub)
-	sum := sha1.Sum([]byte(name)) //nolint:gosec // see above
+	buf := make([]byte, 0, 256) // on the stack: this runs for each record
+	buf = append(append(buf, eventNamespace...), stream.ARN...)
+	buf = strconv.AppendInt(append(buf, '\n'), stream.Created.UnixMilli(), 10)
+	buf = append(append(buf, '\n'), shard...)
+	buf = append(append(buf, '\n'), seq...)
+	buf = strconv.AppendInt(append(buf, '\n'), int64(sub), 10)
+	sum := sha1.Sum(buf) //nolint:gosec // see above
 	id := EventID(sum[:16])
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80

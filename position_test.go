@@ -108,3 +108,11 @@ func TestEventIDsAreStable(t *testing.T) {
 		t.Errorf("got %#v", got)
 	}
 }
+
+// An event's ID is made for each record, and costs no allocation.
+func TestEventIDsCostNoAllocation(t *testing.T) {
+	stream := Stream{ARN: "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit", Created: t0}
+	if n := testing.AllocsPerRun(100, func() { NewEventID(stream, "shardId-000000000000", "495903", NoSub) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
