@@ -45,7 +45,7 @@ func (a *commitAttempt) spill(ctx context.Context) error {
 	if known && api < largeModelAPI {
 		d := gerritstream.DeadLetter{
 			ID: e.ID, Shard: e.Shard, Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Reason: ReasonTooLarge,
-			Detail: fmt.Sprintf("%d bytes do not fit into a node; large events need model API %d, a component of Zuul has %d",
+			Detail: fmt.Sprintf("%d bytes do not fit into a node; large events need model API %d, one of Zuul's has %d",
 				len(e.Payload), largeModelAPI, api),
 		}
 		storekit.SetPayload(&d, e.Payload)
