@@ -35,8 +35,5 @@ func NewEventID(stream Stream, shard ShardID, seq SequenceNumber, sub int) Event
 // CloudEvents name the event.
 func (id EventID) String() string { return hex.EncodeToString(id[:]) }
 
-// AppendText appends what String returns.
-func (id EventID) AppendText(b []byte) ([]byte, error) { return hex.AppendEncode(b, id[:]), nil }
-
 // MarshalText returns what String returns.
-func (id EventID) MarshalText() ([]byte, error) { return id.AppendText(nil) }
+func (id EventID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"math"
@@ -34,7 +35,7 @@ import (
 // tokens become spaces; JSON has none within strings.
 func (s *Stdout) appendEvent(b []byte, e *gerritstream.Entry) []byte {
 	b = append(b, `{"specversion":"1.0","id":"`...)
-	b, _ = e.ID.AppendText(b) // it never fails
+	b = hex.AppendEncode(b, e.ID[:])
 	b = append(b, `","source":`...)
 	b = append(b, s.source...)
 	b = appendText(b, "type", cmp.Or(e.Event.Type, "record"))

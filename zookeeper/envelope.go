@@ -1,6 +1,7 @@
 package zookeeper
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -41,7 +42,7 @@ func appendEventTail(b []byte, e *gerritstream.Entry, written time.Time) []byte 
 	b = append(b, eventTimestamp...)
 	b = appendTimestamp(b, written)
 	b = append(b, eventID...)
-	b, _ = e.ID.AppendText(b) // it never fails
+	b = hex.AppendEncode(b, e.ID[:])
 	return append(b, eventClose...)
 }
 

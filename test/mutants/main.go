@@ -96,7 +96,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		kinesisMutants,
 		kinesisClientMutants,
 		zookeeperMutants,
-		crewMutants,
+		groupMutants,
 		silentMutants,
 		sqliteMutants,
 		programMutants,

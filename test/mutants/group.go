@@ -1,7 +1,7 @@
 package main
 
-// crewMutants are the breaks of how processes share the shards.
-var crewMutants = []mutant{
+// groupMutants are the breaks of how processes share the shards.
+var groupMutants = []mutant{
 	{
 		name: "balance: members keep nothing that they lead",
 		file: "internal/plan/assignment.go",
