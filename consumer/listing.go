@@ -112,34 +112,28 @@ func (s *supervisor) noteReopened(positions storedPositions) {
 	}
 }
 
-// parentWatches wait for the ends of parents that other processes read and that
-// shards here wait for. They belong to the supervisor's goroutine.
-type parentWatches struct {
-	store   gerritstream.Store
-	tasks   *tasks
-	cancels map[gerritstream.ShardID]context.CancelFunc
-}
-
-// watch keeps one watch for each of these parents, and ends the others.
-func (p *parentWatches) watch(epoch int, parents shardSet) {
-	for parent, cancel := range p.cancels {
+// watchParents waits for the ends of parents that other processes read and that
+// shards here wait for, and ends the waits for others.
+func (s *supervisor) watchParents(parents shardSet) {
+	for parent, cancel := range s.parents {
 		if !parents[parent] {
 			cancel()
 		}
 	}
 	for parent := range parents {
-		if p.cancels[parent] != nil {
+		if s.parents[parent] != nil {
 			continue
 		}
-		ctx, cancel := context.WithCancel(p.tasks.ctx)
-		p.cancels[parent] = cancel
-		p.tasks.start(func() {
-			if err := p.store.WaitEnded(ctx, epoch, parent); err != nil && ctx.Err() == nil {
+		epoch := s.origin.Epoch
+		ctx, cancel := context.WithCancel(s.tasks.ctx)
+		s.parents[parent] = cancel
+		s.tasks.start(func() {
+			if err := s.cfg.Store.WaitEnded(ctx, epoch, parent); err != nil && ctx.Err() == nil {
 				sleep(ctx, watchRetry)
 			}
 		}, func() (time.Duration, error) {
 			cancel()
-			delete(p.cancels, parent)
+			delete(s.parents, parent)
 			return planDebounce, nil
 		})
 	}

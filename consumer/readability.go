@@ -73,10 +73,8 @@ func (r *readability) forget(shard gerritstream.ShardID) {
 }
 
 // isStalled reports whether no page of any shard has come for unreadableAfter,
-// while the Source retried for that long.
+// while the Source retried for that long. The caller holds mu.
 func (r *readability) isStalled() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if time.Since(r.lastPage) < unreadableAfter {
 		return false
 	}
@@ -97,15 +95,14 @@ func (r *readability) isUnreadable() bool {
 // judge declares this process unreadable when it is stalled and another member
 // can read, and shows each change.
 func (r *readability) judge(othersRead bool) {
-	unreadable := r.isUnreadable()
-	if !unreadable && r.isStalled() && othersRead {
-		unreadable = true
-		r.mu.Lock()
+	r.mu.Lock()
+	if !r.unreadable && r.isStalled() && othersRead {
 		r.unreadable = true
-		r.mu.Unlock()
 		r.retry.reset()
 		r.probeAt = time.Now().Add(r.retry.next())
 	}
+	unreadable := r.unreadable
+	r.mu.Unlock()
 	if unreadable == r.shown {
 		return
 	}

@@ -22,8 +22,8 @@ type reader struct {
 	w    *worker
 	term gerritstream.Term
 
-	work    context.Context // the term's, or a grace after the worker's end: for commits and deliveries
-	reading context.Context // work's, or at once at the worker's end: for everything else
+	work    context.Context // for commits and deliveries: see the package documentation
+	reading context.Context // for everything else
 
 	committed gerritstream.Position // as the store has it
 	cursor    gerritstream.Position // what has been judged; past committed by the batch and by filtered records
@@ -55,84 +55,84 @@ func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) 
 		c: w.c, cfg: w.cfg, w: w, term: term, work: work, reading: reading,
 		committed: from, cursor: from, since: time.Now(), absent: backoff{first: time.Second, most: 30 * time.Second},
 	}
-	if then, ready, err := r.prepare(); !ready {
-		return then, err
-	}
-	for {
-		err := r.read()
+	then, err := r.prepare()
+	for then == readOn {
+		err = r.read()
 		switch {
 		case err == nil: // the shard has ended
+			then = planAgain
 			if w.known {
 				w.c.replan()
 			} else {
 				w.c.relist()
 			}
-			return planAgain, nil
 		case ctx.Err() != nil && term.Context().Err() == nil: // a stop: keep what can be kept
+			then = campaignAgain
 			if r.batch.size() == 0 && r.cursorMoved() {
 				err = r.commit()
 			}
 			if errors.Is(err, context.Canceled) {
 				err = nil
 			}
-			return campaignAgain, err
 		case errors.Is(err, gerritstream.ErrShardNotFound):
-			if found, err := r.awaitShard(err); !found {
-				return planAgain, err
-			}
+			then, err = r.awaitShard(err)
 		case errors.Is(err, gerritstream.ErrBadPosition):
-			if then, ready, err := r.badCheckpoint(err); !ready {
-				return then, err
-			}
+			then, err = r.badCheckpoint(err)
 		default:
-			return campaignAgain, err
+			then = campaignAgain
 		}
 	}
+	return then, err
 }
 
-// prepare commits a position that can be read from. ready is false when there
-// is nothing to read in this term.
-func (r *reader) prepare() (then next, ready bool, err error) {
+// prepare commits a position that can be read from, if there is something to
+// read in this term.
+func (r *reader) prepare() (next, error) {
 	began := r.term.Beginning()
 	if began.Lost != nil {
 		r.lost(*began.Lost)
 		if err := r.commit(); err != nil {
-			return campaignAgain, false, err
+			return campaignAgain, err
 		}
 	}
 	pos, ok := r.committed, began.Stored || began.Lost != nil
 	switch {
 	case ok && pos.Ended:
-		return planAgain, false, nil
+		return planAgain, nil
 	case r.w.closing:
-		return planAgain, false, r.close(ok)
+		return planAgain, r.close(ok)
+	case ok && errors.Is(pos.Unreadable, gerritstream.ErrNewerFormat):
+		return planAgain, pos.Unreadable
 	case ok && pos.Unreadable != nil:
-		if errors.Is(pos.Unreadable, gerritstream.ErrNewerFormat) {
-			return planAgain, false, pos.Unreadable
-		}
 		return r.badCheckpoint(pos.Unreadable)
 	case ok && pos.Begun():
-		return campaignAgain, true, nil
+		return readOn, nil
 	}
-	// Plan again, under the leadership: only now nobody else can move on.
+	// Plan again: while this process leads, nobody else commits for the shard.
 	found, err := r.w.survey(r.reading)
 	if err != nil {
-		return campaignAgain, false, err
+		return campaignAgain, err
 	}
 	step, listed := found.steps[r.w.shard]
 	switch {
 	case !listed, step.State != plan.Runnable, r.w.recreated(&found.listing):
-		return planAgain, false, nil
+		return planAgain, nil
 	case ok:
-		return campaignAgain, true, nil
+		return readOn, nil
 	case step.From == gerritstream.StartingPosition{}: // an operator has just set the position of the next term
-		return campaignAgain, false, nil
+		return campaignAgain, nil
 	}
 	// The anchor is committed before the first read: from here on no change of
 	// leader before the first event loses anything.
 	r.cursor = gerritstream.Position{From: step.From}
-	err = r.commit()
-	return campaignAgain, err == nil, err
+	return r.commitAndReadOn()
+}
+
+func (r *reader) commitAndReadOn() (next, error) {
+	if err := r.commit(); err != nil {
+		return campaignAgain, err
+	}
+	return readOn, nil
 }
 
 // close marks a shard that is gone as ended, with what may have been lost.
@@ -170,41 +170,41 @@ func (r *reader) lost(i gerritstream.Interval) {
 
 // awaitShard keeps the term while it is not known why the service does not find
 // the shard: a stream that is gone may come back, and an election would change
-// nothing. It reports whether the shard may be read again, after a pause.
-func (r *reader) awaitShard(missing error) (found bool, err error) {
+// nothing. A shard that is listed may be read again, after a pause.
+func (r *reader) awaitShard(missing error) (next, error) {
 	r.c.relist()
 	seen, err := r.w.survey(r.reading)
 	switch {
 	case r.reading.Err() != nil: // the next attempt to read returns why
-		return true, nil
+		return readOn, nil
 	case err != nil:
-		return false, err
+		return planAgain, err
 	case r.w.recreated(&seen.listing): // the supervisor begins a new epoch
-		return false, nil
+		return planAgain, nil
 	}
 	if _, listed := seen.steps[r.w.shard]; !listed {
-		return false, missing
+		return planAgain, missing
 	}
 	r.w.trouble(missing)
 	r.absent.pause(r.reading)
-	return true, nil
+	return readOn, nil
 }
 
 // badCheckpoint follows the policy for a checkpoint that is damaged or not
 // accepted. If the stream was recreated meanwhile, that is the reason, and the
 // supervisor begins a new epoch.
-func (r *reader) badCheckpoint(bad error) (then next, ready bool, err error) {
+func (r *reader) badCheckpoint(bad error) (next, error) {
 	found, err := r.w.survey(r.reading)
 	if err != nil {
-		return campaignAgain, false, err
+		return campaignAgain, err
 	}
 	listing, policy := found.listing, r.cfg.OnBadCheckpoint
 	if r.w.recreated(&listing) {
 		r.c.relist()
-		return planAgain, false, bad
+		return planAgain, bad
 	}
 	if policy == BadCheckpointHalt {
-		return campaignAgain, false, r.halt(bad)
+		return campaignAgain, r.halt(bad)
 	}
 	i := gerritstream.Interval{From: r.cursor.HandledUntil(), Until: listing.Now, Why: gerritstream.WhyBadPosition}
 	from := gerritstream.StartingPosition{Time: listing.Now} // no earlier: that may be queued already
@@ -217,8 +217,7 @@ func (r *reader) badCheckpoint(bad error) (then next, ready bool, err error) {
 	if i.From.Before(i.Until) {
 		r.lost(i)
 	}
-	err = r.commit()
-	return campaignAgain, err == nil, err
+	return r.commitAndReadOn()
 }
 
 // halt keeps the leadership and reads nothing until the term ends or the

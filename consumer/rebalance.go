@@ -82,7 +82,7 @@ func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Act
 }
 
 // look advertises this process and reads the state of the group. Advertising
-// goes first, so that it does not end this process' own watch.
+// goes first, so that it does not end this process's own watch.
 func (m *membership) look(ctx context.Context, shards []gerritstream.ShardID) error {
 	if err := m.advertise(ctx, shards); err != nil {
 		return err
@@ -103,6 +103,11 @@ func (m *membership) look(ctx context.Context, shards []gerritstream.ShardID) er
 	}
 	m.group = group
 	return nil
+}
+
+// successor returns the candidate after the leader of a shard.
+func (m *membership) successor(shard gerritstream.ShardID) string {
+	return m.group.Candidates[shard][1].Member
 }
 
 // advertise publishes what this process says of itself, if that has changed.
@@ -172,30 +177,21 @@ func (m *membership) watch() {
 
 // warn logs once for each member what an operator should know.
 func (m *membership) warn() {
-	there := map[string]bool{}
+	warned := map[string]bool{}
 	for i := range m.group.Members {
 		o := &m.group.Members[i]
-		there[o.ID] = true
-		if m.warned[o.ID] {
-			continue
-		}
+		warned[o.ID] = m.warned[o.ID] || o.Damaged != nil || m.otherConfig(o)
 		switch {
+		case m.warned[o.ID]:
 		case o.Damaged != nil:
 			m.c.log.Warn("cannot parse what a member advertises; no shards are planned for it",
 				"member", o.ID, "err", o.Damaged)
 		case m.otherConfig(o):
 			m.c.log.Warn("a member is configured differently; how an event is judged depends on who reads it",
 				"process", o.Info.Process, "member", o.ID)
-		default:
-			continue
-		}
-		m.warned[o.ID] = true
-	}
-	for id := range m.warned {
-		if !there[id] {
-			delete(m.warned, id)
 		}
 	}
+	m.warned = warned
 }
 
 // otherConfig reports whether a member is configured differently from this

@@ -13,8 +13,8 @@ import (
 
 const (
 	planEvery    = 5 * time.Second        // upper bound for noticing changes that raise no notification
-	planDebounce = 200 * time.Millisecond // the two shards of a merge end together, and terms begin and end in groups
 	hurriedEvery = time.Second            // the same while somebody waits to be caught up
+	planDebounce = 200 * time.Millisecond // the two shards of a merge end together, and terms begin and end in groups
 )
 
 // supervisor decides which shards have a worker. Everything in it belongs to
@@ -30,15 +30,15 @@ type supervisor struct {
 	view    streamView
 	origin  *gerritstream.Origin
 	members *membership
-	parents *parentWatches
 	foreign *foreignWatch
 	tasks   *tasks
 
 	workers map[gerritstream.ShardID]*worker
-	pauses  map[gerritstream.ShardID]*backoff // between the terms of a shard
-	atTip   shardSet                          // shards whose worker had caught up and has ended
-	retry   backoff                           // after a round that failed
-	waitLog time.Time                         // local: when logWaits logged last, or ran first
+	parents map[gerritstream.ShardID]context.CancelFunc // end the waits for parents
+	pauses  map[gerritstream.ShardID]*backoff           // between the terms of a shard
+	atTip   shardSet                                    // shards whose worker had caught up and has ended
+	retry   backoff                                     // after a round that failed
+	waitLog time.Time                                   // local: when logWaits logged last, or ran first
 }
 
 // storedPositions are the positions of an epoch, as the store has them.
@@ -52,15 +52,13 @@ func newSupervisor(c *Consumer) *supervisor {
 		c:   c,
 		cfg: &c.cfg,
 		members: &membership{
-			c: c, store: c.cfg.Store, tasks: tasks, warned: map[string]bool{},
+			c: c, store: c.cfg.Store, tasks: tasks,
 			pending: backoff{first: 250 * time.Millisecond, most: planEvery},
-		},
-		parents: &parentWatches{
-			store: c.cfg.Store, tasks: tasks, cancels: map[gerritstream.ShardID]context.CancelFunc{},
 		},
 		foreign: &foreignWatch{c: c, tasks: tasks},
 		tasks:   tasks,
 		workers: map[gerritstream.ShardID]*worker{},
+		parents: map[gerritstream.ShardID]context.CancelFunc{},
 		retry:   backoff{first: 250 * time.Millisecond, most: planEvery},
 	}
 	s.view.retry = backoff{first: 250 * time.Millisecond, most: 15 * time.Second}
@@ -87,8 +85,8 @@ func (s *supervisor) endTasks() {
 	}
 }
 
-// run does one round after another until ctx ends, the tip is reached where
-// that is wanted, or an error will not pass.
+// run does one round after another until ctx ends, an error is fatal or, with
+// UntilCaughtUp, everything is caught up.
 func (s *supervisor) run(ctx context.Context) error {
 	defer s.shutdown(ctx)
 	s.beginEpoch(ctx)
@@ -220,12 +218,12 @@ func (s *supervisor) act(steps []plan.Step, positions storedPositions, actions p
 		case positions[id].Ended && !runs[id]: // another process handled it to its end
 			w.cancel(nil)
 		case slices.Contains(actions.HandOff, id):
-			w.handOver(s.members.group.Candidates[id][1].Member)
+			w.handOver(s.members.successor(id))
 		case runs[id] && !mine[id]: // a leadership is kept until its planned owner has come
 			w.withdraw()
 		}
 	}
-	s.parents.watch(s.origin.Epoch, awaited)
+	s.watchParents(awaited)
 	s.startProbe(steps)
 	s.foreign.start(s.members.standby)
 }

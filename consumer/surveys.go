@@ -2,7 +2,7 @@ package consumer
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -26,8 +26,7 @@ const (
 type surveys struct {
 	turn chan struct{} // capacity 1: held by the term that makes a survey, or looks whether the last one will do
 
-	mu    sync.Mutex
-	begun uint64 // under mu: surveys so far
+	begun atomic.Uint64 // surveys so far
 
 	// What follows belongs to the holder of the turn.
 	last    survey
@@ -58,9 +57,7 @@ func newSurveys() *surveys {
 // this caller or by another. One that failed is returned to all who share it,
 // with its err; ask again for the one after it. The error is the context's.
 func (s *surveys) next(ctx context.Context, epoch int, look func(context.Context) survey) (survey, error) {
-	s.mu.Lock()
-	first := s.begun + 1
-	s.mu.Unlock()
+	first := s.begun.Load() + 1
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
@@ -77,10 +74,7 @@ func (s *surveys) next(ctx context.Context, epoch int, look func(context.Context
 	if !sleep(ctx, time.Until(s.since.Add(s.gap))) { // terms that ask meanwhile share this survey
 		return survey{}, context.Cause(ctx)
 	}
-	s.mu.Lock()
-	s.begun++
-	number := s.begun
-	s.mu.Unlock()
+	number := s.begun.Add(1)
 	s.since = time.Now()
 	made := look(ctx)
 	if ctx.Err() != nil { // that is no answer for the others

@@ -51,6 +51,7 @@ type next int
 const (
 	campaignAgain next = iota
 	planAgain          // the shard need not be read for now
+	readOn             // within a term: it is not over
 )
 
 // run campaigns and leads. It returns nil when ctx ends, the shard has ended,
@@ -224,7 +225,7 @@ func (w *worker) makeSurvey(ctx context.Context) (made survey) {
 }
 
 // trouble notes why the shard is stalled: for the status once that counts (see
-// hold), and for the log.
+// stall), and for the log.
 func (w *worker) trouble(err error) {
 	grave := w.c.tracker.met(w.shard, err.Error(), isGrave(err))
 	w.c.logbook.noteStall(stallTopic, w.shard, err.Error(), grave)

@@ -61,7 +61,7 @@ var groupMutants = []mutant{
 	{
 		name: "balance: nothing is handed over",
 		file: "consumer/supervisor.go",
-		old:  "			w.handOver(s.members.group.Candidates[id][1].Member)\n",
+		old:  "			w.handOver(s.members.successor(id))\n",
 		new:  "",
 		pkg:  "./consumer", tests: "TestBalanceIsEvenAfterEachJoinLeaveAndKill",
 	},
@@ -103,8 +103,8 @@ var groupMutants = []mutant{
 	{
 		name: "balance: reading after a hand-over waits",
 		file: "consumer/reader.go",
-		old:  "	case ok && pos.Begun():\n		return campaignAgain, true, nil\n",
-		new:  "	case ok && pos.Begun():\n		sleep(r.reading, planDebounce)\n		return campaignAgain, true, nil\n",
+		old:  "	case ok && pos.Begun():\n		return readOn, nil\n",
+		new:  "	case ok && pos.Begun():\n		sleep(r.reading, planDebounce)\n		return readOn, nil\n",
 		pkg:  "./consumer", tests: "TestAPlannedHandOverIsQuick",
 	},
 	{
@@ -138,8 +138,8 @@ var groupMutants = []mutant{
 	{
 		name: "balance: a process that is alone calls itself unreadable",
 		file: "consumer/readability.go",
-		old:  "if !unreadable && r.isStalled() && othersRead {",
-		new:  "if !unreadable && r.isStalled() {",
+		old:  "if !r.unreadable && r.isStalled() && othersRead {",
+		new:  "if !r.unreadable && r.isStalled() {",
 		pkg:  "./consumer", tests: "TestTroubleWithReadingKeepsTheLeadership",
 	},
 	{
@@ -173,7 +173,7 @@ var groupMutants = []mutant{
 	{
 		name: "balance: warnings are repeated",
 		file: "consumer/rebalance.go",
-		old:  "		m.warned[o.ID] = true\n",
+		old:  "	m.warned = warned\n",
 		new:  "",
 		pkg:  "./consumer", tests: "TestOddMembersAreWarnedAboutOnce",
 	},

@@ -167,8 +167,8 @@ var silentMutants = []mutant{
 	{
 		name: "gone: a term ends when its stream is gone",
 		file: "consumer/reader.go",
-		old:  "			if found, err := r.awaitShard(err); !found {\n				return planAgain, err\n			}\n",
-		new:  "			r.c.relist()\n			return planAgain, err\n",
+		old:  "			then, err = r.awaitShard(err)\n",
+		new:  "			r.c.relist()\n			then = planAgain\n",
 		pkg:  "./consumer", tests: "TestAStreamThatGoesIsWaitedFor|TestAListedShardThatIsNotFound",
 	},
 	{

@@ -5,8 +5,8 @@ var mutants = []mutant{
 	{
 		name: "the anchor is not committed before the first read",
 		file: "consumer/reader.go",
-		old:  "	err = r.commit()\n	return campaignAgain, err == nil, err\n}\n\n// close marks",
-		new:  "	return campaignAgain, err == nil, err\n}\n\n// close marks",
+		old:  "	r.cursor = gerritstream.Position{From: step.From}\n	return r.commitAndReadOn()\n",
+		new:  "	r.cursor = gerritstream.Position{From: step.From}\n	return readOn, nil\n",
 		pkg:  "./consumer", tests: "TestAnchorIsCommittedBeforeTheFirstRead",
 	},
 	{
@@ -73,10 +73,10 @@ var mutants = []mutant{
 		pkg:  "./consumer", tests: "TestASurveyReadsPositionsLast",
 	},
 	{
-		name: "a term shares a round that began before it was won",
+		name: "a term shares a survey that began before it was won",
 		file: "consumer/surveys.go",
-		old:  "	first := s.begun + 1\n",
-		new:  "	first := s.begun\n",
+		old:  "	first := s.begun.Load() + 1\n",
+		new:  "	first := s.begun.Load()\n",
 		pkg:  "./consumer", tests: "TestATermSharesNoSurveyThatBeganBeforeIt",
 	},
 	{
