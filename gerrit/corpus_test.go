@@ -37,7 +37,8 @@ func TestOdd(t *testing.T) {
 				t.Fatalf("%v: %s", err, row[6])
 			}
 			got := fmt.Sprintf("%q %q %q %d %d", e.Type, e.Project, e.Ref, e.Change, e.Created)
-			want := fmt.Sprintf("%q %q %q %s %s", unquote(t, row[1]), unquote(t, row[2]), unquote(t, row[3]), row[4], row[5])
+			want := fmt.Sprintf("%q %q %q %s %s", unquote(t, row[1]), unquote(t, row[2]), unquote(t, row[3]), row[4],
+				row[5])
 			if got != want {
 				t.Errorf("got  %s\nwant %s: %s", got, want, row[6])
 			}
@@ -85,11 +86,13 @@ func TestLargestEvents(t *testing.T) {
 	var batch bytes.Buffer
 	batch.WriteString(`{"refUpdates":[`)
 	for i := range 5800 {
-		fmt.Fprintf(&batch, `{"oldRev":"%040x","newRev":"%040x","refName":"refs/tags/v%d","project":"example/widgets"},`, i, i+1, i)
+		fmt.Fprintf(&batch, `{"oldRev":"%040x","newRev":"%040x","refName":"refs/tags/v%d",`+
+			`"project":"example/widgets"},`, i, i+1, i)
 	}
 	batch.Truncate(batch.Len() - 1)
 	batch.WriteString(`],"type":"batch-ref-updated"}`)
-	comment := `{"comment":"` + strings.Repeat(`\u003c`, 16<<10) + `","project":"example/widgets","type":"comment-added"}`
+	comment := `{"comment":"` + strings.Repeat(`\u003c`, 16<<10) +
+		`","project":"example/widgets","type":"comment-added"}`
 	for _, data := range []string{batch.String(), comment} {
 		e, err := gerrit.Scan([]byte(data))
 		if err != nil || string(e.Project) != "example/widgets" {

@@ -35,9 +35,11 @@ func FuzzScan(f *testing.F) {
 			checkFault(t, err, reasons, data)
 			return
 		}
-		same := bytes.Equal(got.Type, want.Type) && bytes.Equal(got.Project, want.Project) && bytes.Equal(got.Ref, want.Ref)
+		same := bytes.Equal(got.Type, want.Type) && bytes.Equal(got.Project, want.Project) &&
+			bytes.Equal(got.Ref, want.Ref)
 		if !same || got.Change != want.Change || got.Created != want.Created {
-			t.Fatalf("got  %q %q %q %d %d\nwant %q %q %q %d %d", got.Type, got.Project, got.Ref, got.Change, got.Created,
+			t.Fatalf("got  %q %q %q %d %d\nwant %q %q %q %d %d", got.Type, got.Project, got.Ref, got.Change,
+				got.Created,
 				want.Type, want.Project, want.Ref, want.Change, want.Created)
 		}
 		if rule := filter.Rule(&got); rule != "" && !slices.Contains(gerrit.Rules(), rule) {

@@ -31,7 +31,8 @@ var encodings = []struct {
 	{"base64 of JSON", in64},
 	{"base64 of base64 of JSON", func(e string) string { return in64(in64(e)) }},
 	{"base64 of gzip", func(e string) string {
-		return base64.RawURLEncoding.EncodeToString([]byte(packed(e, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })))
+		return base64.RawURLEncoding.EncodeToString(
+			[]byte(packed(e, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })))
 	}},
 	{"hexadecimal of JSON", func(e string) string { return hex.EncodeToString([]byte(e)) }},
 	{"UTF-16", func(e string) string { return inUTF16(e, binary.LittleEndian, "\xff\xfe") }},
@@ -96,7 +97,8 @@ func inUTF16(event string, order binary.AppendByteOrder, mark string) string {
 func TestABadRecordIsNamed(t *testing.T) {
 	for _, c := range encodings {
 		for _, name := range gerrit.Types() {
-			event := strings.NewReplacer("example", "SECRET", "GroupState", "SECRET").Replace(string(readEvent(t, name)))
+			event := strings.NewReplacer("example", "SECRET", "Muster", "SECRET").Replace(
+				string(readEvent(t, name)))
 			_, err := gerrit.Scan([]byte(c.spoil(event)))
 			var fault *gerrit.Fault
 			if !errors.As(err, &fault) {
@@ -134,8 +136,10 @@ func TestCutRecordsAreNamedToo(t *testing.T) {
 // wrong shape looks like nothing else.
 func TestDamagedRecordsAreNotNamed(t *testing.T) {
 	for _, c := range []string{
-		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", `"\`, `"{\`, `"\u12`, `"\ud83d\u`, `"\ud83d"`, "type", "deadbeef", "abcd", "Hello, world!", "comment-added",
-		`{"type":7}`, `{"type":7,"change":{"type":"x"}}`, `{"approvals":[{"type":"Verified"}]}`, `{"type":"x","change":[]}`, `{"a":1}}`, `{"a":1} x`,
+		"", " ", "\n", "{", "{}", "[]", "[7]", "7", "null", "true", `"x"`, `"{"`, "example", `"example"`, "7b7b", `"\`,
+		`"{\`, `"\u12`, `"\ud83d\u`, `"\ud83d"`, "type", "deadbeef", "abcd", "Hello, world!", "comment-added",
+		`{"type":7}`, `{"type":7,"change":{"type":"x"}}`, `{"approvals":[{"type":"Verified"}]}`,
+		`{"type":"x","change":[]}`, `{"a":1}}`, `{"a":1} x`,
 		`{"a":{"b":1},{"c":1}}`, "\x80\x80\x80", "\x0a\x05hel",
 	} {
 		_, err := gerrit.Scan([]byte(c))

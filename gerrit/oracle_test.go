@@ -28,7 +28,8 @@ func oracle(data []byte) (gerrit.Event, []gerrit.Reason) {
 	}
 	if !json.Valid(data) {
 		// Scan may find one of these faults first in bytes that are not JSON.
-		return gerrit.Event{}, append(reasons, gerrit.ReasonJSON, gerrit.ReasonNumber, gerrit.ReasonDepth, gerrit.ReasonSurrogate)
+		return gerrit.Event{},
+			append(reasons, gerrit.ReasonJSON, gerrit.ReasonNumber, gerrit.ReasonDepth, gerrit.ReasonSurrogate)
 	}
 	if hasLoneSurrogate(data) {
 		reasons = append(reasons, gerrit.ReasonSurrogate)
@@ -117,7 +118,8 @@ func oracleProject(event members, inner map[string]members) string {
 	var object members
 	decode(event["project"], &object)
 	candidates := []json.RawMessage{
-		inner["change"]["project"], inner["refUpdate"]["project"], event["project"], object["name"], event["projectName"],
+		inner["change"]["project"], inner["refUpdate"]["project"], event["project"], object["name"],
+		event["projectName"],
 	}
 	var updates []json.RawMessage
 	if decode(event["refUpdates"], &updates) && len(updates) > 0 {

@@ -105,7 +105,8 @@ func TestStringsAtEveryOffset(t *testing.T) {
 // pool, which the race detector empties at random.
 func TestScanAndRuleDoNotAllocate(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{
-		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"}, Refs: []string{"refs/heads/*", "refs/tags/*"},
+		Types: []string{"ref-*", "comment-added"}, Projects: []string{"example/*"},
+		Refs: []string{"refs/heads/*", "refs/tags/*"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,8 @@ func TestHostileSizes(t *testing.T) {
 	for _, tt := range []struct{ name, data, want string }{
 		{"10 MiB of text", fill(`{"type":"comment-added","project":"p","comment":"`, "x", `"}`), "keep"},
 		{"10 MiB of escapes", fill(`{"type":"comment-added","project":"p","comment":"`, `\u003c`, `"}`), "keep"},
-		{"10 MiB of one member, again and again", fill(`{`, `"change":{"number":1},`, `"type":"comment-added"}`), "keep"},
+		{"10 MiB of one member, again and again", fill(`{`, `"change":{"number":1},`, `"type":"comment-added"}`),
+			"keep"},
 		{"10 MiB of open arrays", fill(`{"x":`, "[", ""), "depth"},
 		{"10 MiB of digits", fill(`{"type":"comment-added","x":`, "9", "}"), "number"},
 		{"10 MiB of text without an end", fill(`{"type":"`, "x", ""), "json"},

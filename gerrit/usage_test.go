@@ -29,7 +29,8 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	e := event("x", "", "")
-	want := []gerrit.Entry{{"types", " patchset-created"}, {"types", "^project-"}, {"projects", "exampel/widgets"}, {"refs", "main"}}
+	want := []gerrit.Entry{
+		{"types", " patchset-created"}, {"types", "^project-"}, {"projects", "exampel/widgets"}, {"refs", "main"}}
 	if got := u.See(&e); !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}

@@ -80,9 +80,11 @@ func TestInvalidAggregateIsBad(t *testing.T) {
 		data []byte
 		want int
 	}{
-		"magic alone": {aggregateMagic, tooShort}, "cut": {good[:len(good)-1], badChecksum}, "checksum": {flipped, badChecksum},
-		"message": {changed, badChecksum}, "empty": {seal(nil), noRecords},
-		"only keys":                 {seal(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "k")), noRecords},
+		"magic alone": {aggregateMagic, tooShort}, "cut": {good[:len(good)-1], badChecksum},
+		"checksum": {flipped, badChecksum},
+		"message":  {changed, badChecksum}, "empty": {seal(nil), noRecords},
+		"only keys": {
+			seal(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "k")), noRecords},
 		"a record without data":     {seal(dataless), noData},
 		"a record that is a number": {seal(varint), badMessage},
 		"a length beyond the end":   {seal(claims), badMessage}, "a broken tag": {seal([]byte{0xff}), badMessage},
@@ -97,7 +99,8 @@ func TestInvalidAggregateIsBad(t *testing.T) {
 // reads past the end.
 func FuzzAggregate(f *testing.F) {
 	f.Add([]byte{}, true)
-	good := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")}, kinesistest.UserRecord{PartitionKey: "b"})
+	good := kinesistest.Aggregate(
+		kinesistest.UserRecord{PartitionKey: "a", Data: []byte("one")}, kinesistest.UserRecord{PartitionKey: "b"})
 	f.Add(aggregateMessage(good), true)
 	f.Add(good, false)
 	f.Add([]byte{0x1a, 0xff, 0xff, 0xff, 0xff, 0x0f}, true)
@@ -132,7 +135,9 @@ func TestKeysOfAnAggregate(t *testing.T) {
 		r = protowire.AppendString(protowire.AppendTag(r, dataField, protowire.BytesType), "d")
 		return protowire.AppendBytes(protowire.AppendTag(nil, recordsField, protowire.BytesType), r)
 	}
-	if got, want := fmt.Sprint(unpackPairs(seal(slices.Concat(key("a"), record(0), record(1), record(1<<63), key("b"))))), "[a=d =d =d]"; got != want {
+	if got, want := fmt.Sprint(
+		unpackPairs(seal(slices.Concat(key("a"), record(0), record(1), record(1<<63), key("b"))))),
+		"[a=d =d =d]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	var message []byte

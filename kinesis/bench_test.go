@@ -28,7 +28,8 @@ func benchBody() []byte {
 		for j := range data {
 			data[j] = byte(rand.Uint32())
 		}
-		fmt.Fprintf(&b, `{"ApproximateArrivalTimestamp":1.%012dE9,"Data":"%s","PartitionKey":"project-%d","SequenceNumber":"4954398574958%043d"}`,
+		fmt.Fprintf(&b, `{"ApproximateArrivalTimestamp":1.%012dE9,"Data":"%s","PartitionKey":"project-%d",`+
+			`"SequenceNumber":"4954398574958%043d"}`,
 			441215410000+i, base64.StdEncoding.EncodeToString(data), i%50, i)
 	}
 	b.WriteString(`],"MillisBehindLatest":0,"NextShardIterator":"AAAA"}`)
@@ -44,7 +45,8 @@ func BenchmarkPage(b *testing.B) {
 	for b.Loop() {
 		p := &page{}
 		var err error
-		if p.buf, err = readBody(bytes.NewReader(body), int64(len(body)), func(int64) bool { return true }); err != nil {
+		if p.buf, err = readBody(
+			bytes.NewReader(body), int64(len(body)), func(int64) bool { return true }); err != nil {
 			b.Fatal(err)
 		}
 		if p.reply, err = decodeReply(p.buf, maxRecords); err != nil {
@@ -84,7 +86,8 @@ func benchClient(body []byte) *awskinesis.Client {
 // package's decoding; BenchmarkSDK measures the SDK alone.
 func BenchmarkRequest(b *testing.B) {
 	body := benchBody()
-	s, err := New(b.Context(), Config{Stream: "s", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: constant{body}})
+	s, err := New(b.Context(),
+		Config{Stream: "s", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: constant{body}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +104,8 @@ func BenchmarkRequest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := p.yield(b.Context(), func(page gerritstream.Page, _ error) bool { page.Done(); return true }); err != nil {
+		if _, err := p.yield(
+			b.Context(), func(page gerritstream.Page, _ error) bool { page.Done(); return true }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -309,7 +309,8 @@ func TestBytesStayUntilDone(t *testing.T) {
 		var out []held
 		put := func(round int) {
 			w.put(strings.Repeat(fmt.Sprint(round%10), 5000))
-			packed := kinesistest.Aggregate(kinesistest.UserRecord{PartitionKey: "k", Data: fmt.Appendf(nil, "first of %d", round)},
+			packed := kinesistest.Aggregate(
+				kinesistest.UserRecord{PartitionKey: "k", Data: fmt.Appendf(nil, "first of %d", round)},
 				kinesistest.UserRecord{PartitionKey: "k", Data: fmt.Appendf(nil, "second of %d", round)})
 			w.put(string(packed))
 		}
@@ -348,7 +349,8 @@ func TestBytesStayUntilDone(t *testing.T) {
 // Appending to a record's data does not write into the next record.
 func TestRecordsDoNotReachIntoEachOther(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-		w.put("a", string(kinesistest.Aggregate(kinesistest.UserRecord{Data: []byte("b")}, kinesistest.UserRecord{Data: []byte("c")})), "d")
+		w.put("a", string(kinesistest.Aggregate(
+			kinesistest.UserRecord{Data: []byte("b")}, kinesistest.UserRecord{Data: []byte("c")})), "d")
 		for page := range w.src.Read(t.Context(), shard0, trimHorizon()) {
 			for _, r := range page.Records {
 				if cap(r.Data) != len(r.Data) {

@@ -49,9 +49,10 @@ var waits = map[string]struct {
 		}
 		time.AfterFunc(time.Hour, room.Release)
 	}},
-	"after being throttled": {nil, func(w *world) { w.fail("GetRecords", 0, "ProvisionedThroughputExceededException", "", 0) }},
-	"after a failure":       {nil, func(w *world) { w.fail("GetRecords", 0, "InternalFailure", "", 500) }},
-	"after a failed seek":   {nil, func(w *world) { w.fail("GetShardIterator", 0, "AccessDeniedException", "", 0) }},
+	"after being throttled": {
+		nil, func(w *world) { w.fail("GetRecords", 0, "ProvisionedThroughputExceededException", "", 0) }},
+	"after a failure":     {nil, func(w *world) { w.fail("GetRecords", 0, "InternalFailure", "", 500) }},
+	"after a failed seek": {nil, func(w *world) { w.fail("GetShardIterator", 0, "AccessDeniedException", "", 0) }},
 	"for a page to be done": {nil, func(w *world) {
 		w.put(aggregateOf(make([]string, maxRecords+1)...))
 	}},
@@ -150,12 +151,14 @@ func TestListingEndsAtOnceWhereverItWaits(t *testing.T) {
 		change  func(*Config)
 		prepare func(*world)
 	}{
-		"for the stream":          {nil, func(w *world) { w.delay("DescribeStreamSummary") }},
-		"for the shards":          {nil, func(w *world) { w.delay("ListShards") }},
-		"after being throttled":   {nil, func(w *world) { w.fail("DescribeStreamSummary", 0, "LimitExceededException", "", 0) }},
-		"after a failure":         {nil, func(w *world) { w.fail("ListShards", 0, "InternalFailure", "", 500) }},
-		"for credentials":         waits["for credentials"],
-		"for a stream's own page": {nil, func(w *world) { w.srv.On(kinesistest.Hook{Match: laterPages, Do: kinesistest.Delay(time.Hour)}) }},
+		"for the stream": {nil, func(w *world) { w.delay("DescribeStreamSummary") }},
+		"for the shards": {nil, func(w *world) { w.delay("ListShards") }},
+		"after being throttled": {
+			nil, func(w *world) { w.fail("DescribeStreamSummary", 0, "LimitExceededException", "", 0) }},
+		"after a failure": {nil, func(w *world) { w.fail("ListShards", 0, "InternalFailure", "", 500) }},
+		"for credentials": waits["for credentials"],
+		"for a stream's own page": {
+			nil, func(w *world) { w.srv.On(kinesistest.Hook{Match: laterPages, Do: kinesistest.Delay(time.Hour)}) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, kinesistest.Options{ShardLimit: 2000}, 1100, c.change, func(t *testing.T, w *world) {

@@ -173,7 +173,8 @@ func TestRoleIsAssumedOncePerHourWhateverTheClocks(t *testing.T) {
 			time.Sleep(2 * time.Minute)
 			w.wantKey("ASSUMED2", "T2")
 			if n := tokens.times(); n != 2 {
-				t.Errorf("the token service was asked %d times within an hour with a clock that is %s ahead, want 2", n, ahead)
+				t.Errorf("the token service was asked %d times within an hour with a clock that is %s ahead, want 2", n,
+					ahead)
 			}
 		})
 	}
@@ -186,7 +187,8 @@ func TestCredentialsThatSeemToHaveExpiredAreAskedForOnceAMinute(t *testing.T) {
 		asked := 0
 		loaded := aws.Config{Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			asked++
-			return aws.Credentials{AccessKeyID: "ID", SecretAccessKey: "S", CanExpire: true, Expires: time.Now().Add(-time.Hour)}, nil
+			return aws.Credentials{
+				AccessKeyID: "ID", SecretAccessKey: "S", CanExpire: true, Expires: time.Now().Add(-time.Hour)}, nil
 		})}
 		c := newChain(&loaded, nil)
 		retrieve := func(want int) {

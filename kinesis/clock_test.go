@@ -127,7 +127,8 @@ func (w *world) checkSignatureTime(next kinesistest.Handler) kinesistest.Handler
 			w.t.Error(err)
 		}
 		if signed.Sub(w.srv.Now()).Abs() > 5*time.Minute {
-			return kinesistest.NewFault(&kinesistest.Fault{Code: "InvalidSignatureException", Message: "Signature expired"}), nil
+			return kinesistest.NewFault(
+				&kinesistest.Fault{Code: "InvalidSignatureException", Message: "Signature expired"}), nil
 		}
 		return next(ctx, r)
 	}
@@ -147,14 +148,15 @@ func (d *dateless) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // A reply without a Date is not used: the local clock does not replace it.
 func TestReplyWithoutADateIsTrouble(t *testing.T) {
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Transport = &dateless{c.Transport} }, func(t *testing.T, w *world) {
-		w.put("a")
-		if _, err := w.src.List(t.Context()); err == nil || !strings.Contains(err.Error(), "has no Date") {
-			t.Errorf("got %v", err)
-		}
-		pairs := w.read(trimHorizon(), after(3))
-		wantRetrying(t, errorsOf(pairs), 3)
-		wantData(t, pairs)
-		w.wantFree()
-	})
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Transport = &dateless{c.Transport} },
+		func(t *testing.T, w *world) {
+			w.put("a")
+			if _, err := w.src.List(t.Context()); err == nil || !strings.Contains(err.Error(), "has no Date") {
+				t.Errorf("got %v", err)
+			}
+			pairs := w.read(trimHorizon(), after(3))
+			wantRetrying(t, errorsOf(pairs), 3)
+			wantData(t, pairs)
+			w.wantFree()
+		})
 }

@@ -37,9 +37,11 @@ func TestValidConfigs(t *testing.T) {
 		"an endpoint":         {Stream: "s", Region: "r", Endpoint: "https://localhost:4567"},
 		"account's endpoints": {Stream: testARN, AccountEndpoints: true},
 		"a key":               {Stream: "s", Credentials: Credentials{AccessKeyFile: "id", SecretKeyFile: "secret"}},
-		"a temporary key":     {Stream: "s", Credentials: Credentials{AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"}},
-		"a file":              {Stream: "s", Credentials: Credentials{File: "file"}},
-		"a role":              {Stream: "s", Credentials: Credentials{RoleARN: role, ExternalID: "x"}},
+		"a temporary key": {
+			Stream: "s", Credentials: Credentials{
+				AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"}},
+		"a file": {Stream: "s", Credentials: Credentials{File: "file"}},
+		"a role": {Stream: "s", Credentials: Credentials{RoleARN: role, ExternalID: "x"}},
 	} {
 		if err := c.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -52,28 +54,44 @@ func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
 		Config
 		field, problem string
 	}{
-		"no stream":           {Config{}, "Stream", "no stream is given"},
-		"a stream's name":     {Config{Stream: "a b"}, "Stream", `"a b" is not a stream's name`},
-		"a long name":         {Config{Stream: strings.Repeat("x", 129)}, "Stream", "is not a stream's name"},
-		"another ARN":         {Config{Stream: "arn:aws:sqs:us-west-2:123456789012:q"}, "Stream", "is not the ARN of a stream"},
-		"a consumer's ARN":    {Config{Stream: testARN + "/consumer/x:1"}, "Stream", "is not the ARN of a stream"},
-		"another region":      {Config{Stream: testARN, Region: "eu-west-1"}, "Region", "eu-west-1 is not the region of the stream's ARN, us-west-2"},
-		"no region":           {Config{Stream: "s", Region: "US West"}, "Region", `"US West" is not a region's name`},
-		"no URL":              {Config{Stream: "s", Endpoint: "localhost:4567"}, "Endpoint", "is not a URL, such as"},
-		"no URL at all":       {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "not a URL, such as"},
-		"a user in the URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET@h"}, "Endpoint", "a user in it"},
-		"a user without //":   {Config{Stream: "s", Endpoint: "u:SECRET@h"}, "Endpoint", "a user in it"},
-		"a user and no URL":   {Config{Stream: "s", Endpoint: "http://u:SECRET%zz@h"}, "Endpoint", "a user in it"},
-		"a user alone":        {Config{Stream: "s", Endpoint: "u:SECRET@"}, "Endpoint", "a user in it"},
-		"two endpoints":       {Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints", "give only one of the two"},
-		"whose endpoints":     {Config{Stream: "s", AccountEndpoints: true}, "AccountEndpoints", "by its ARN"},
-		"no secret":           {keyed(Credentials{AccessKeyFile: "f"}), "Credentials.SecretKeyFile", "a key's id is given without its secret"},
-		"no secret but token": {keyed(Credentials{AccessKeyFile: "f", SessionTokenFile: "t"}), "Credentials.SecretKeyFile", "without its secret"},
-		"no key":              {keyed(Credentials{SecretKeyFile: "f"}), "Credentials.AccessKeyFile", "a key's secret is given without its id"},
-		"only a token":        {keyed(Credentials{SessionTokenFile: "f"}), "Credentials.SessionTokenFile", "without its key"},
-		"two sources":         {keyed(Credentials{AccessKeyFile: "f", SecretKeyFile: "f", File: "f"}), "Credentials.File", "give only one of the two"},
-		"no role":             {keyed(Credentials{ExternalID: "x"}), "Credentials.ExternalID", "without a role"},
-		"a user for a role":   {keyed(Credentials{RoleARN: "arn:aws:iam::123456789012:user/u"}), "Credentials.RoleARN", "is not the ARN of a role"},
+		"no stream":       {Config{}, "Stream", "no stream is given"},
+		"a stream's name": {Config{Stream: "a b"}, "Stream", `"a b" is not a stream's name`},
+		"a long name":     {Config{Stream: strings.Repeat("x", 129)}, "Stream", "is not a stream's name"},
+		"another ARN": {
+			Config{Stream: "arn:aws:sqs:us-west-2:123456789012:q"}, "Stream", "is not the ARN of a stream"},
+		"a consumer's ARN": {Config{Stream: testARN + "/consumer/x:1"}, "Stream", "is not the ARN of a stream"},
+		"another region": {
+			Config{Stream: testARN, Region: "eu-west-1"}, "Region",
+			"eu-west-1 is not the region of the stream's ARN, us-west-2"},
+		"no region":         {Config{Stream: "s", Region: "US West"}, "Region", `"US West" is not a region's name`},
+		"no URL":            {Config{Stream: "s", Endpoint: "localhost:4567"}, "Endpoint", "is not a URL, such as"},
+		"no URL at all":     {Config{Stream: "s", Endpoint: "http://[x"}, "Endpoint", "not a URL, such as"},
+		"a user in the URL": {Config{Stream: "s", Endpoint: "http://u:SECRET@h"}, "Endpoint", "a user in it"},
+		"a user without //": {Config{Stream: "s", Endpoint: "u:SECRET@h"}, "Endpoint", "a user in it"},
+		"a user and no URL": {Config{Stream: "s", Endpoint: "http://u:SECRET%zz@h"}, "Endpoint", "a user in it"},
+		"a user alone":      {Config{Stream: "s", Endpoint: "u:SECRET@"}, "Endpoint", "a user in it"},
+		"two endpoints": {
+			Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints",
+			"give only one of the two"},
+		"whose endpoints": {Config{Stream: "s", AccountEndpoints: true}, "AccountEndpoints", "by its ARN"},
+		"no secret": {
+			keyed(Credentials{AccessKeyFile: "f"}), "Credentials.SecretKeyFile",
+			"a key's id is given without its secret"},
+		"no secret but token": {
+			keyed(Credentials{AccessKeyFile: "f", SessionTokenFile: "t"}), "Credentials.SecretKeyFile",
+			"without its secret"},
+		"no key": {
+			keyed(Credentials{SecretKeyFile: "f"}), "Credentials.AccessKeyFile",
+			"a key's secret is given without its id"},
+		"only a token": {
+			keyed(Credentials{SessionTokenFile: "f"}), "Credentials.SessionTokenFile", "without its key"},
+		"two sources": {
+			keyed(Credentials{AccessKeyFile: "f", SecretKeyFile: "f", File: "f"}), "Credentials.File",
+			"give only one of the two"},
+		"no role": {keyed(Credentials{ExternalID: "x"}), "Credentials.ExternalID", "without a role"},
+		"a user for a role": {
+			keyed(Credentials{RoleARN: "arn:aws:iam::123456789012:user/u"}), "Credentials.RoleARN",
+			"is not the ARN of a role"},
 	} {
 		got := faultsOf(&c.Config)
 		if len(got) != 1 || !strings.Contains(got[c.field], c.problem) || strings.Contains(got[c.field], "SECRET") {
@@ -104,7 +122,8 @@ func TestHalfAKeyInTheEnvironmentIsAFault(t *testing.T) {
 		t.Run(c.set, func(t *testing.T) {
 			t.Setenv(c.set, "HUSH")
 			own := Config{Stream: "s", Region: "r"}
-			if got := faultsOf(&own); len(got) != 1 || !strings.Contains(got[""], c.lacks) || strings.Contains(got[""], "HUSH") {
+			if got := faultsOf(&own); len(got) != 1 || !strings.Contains(got[""], c.lacks) ||
+				strings.Contains(got[""], "HUSH") {
 				t.Errorf("got %q", got)
 			}
 			if _, err := New(t.Context(), own); err == nil {
@@ -126,7 +145,8 @@ func TestMissingRegionNamesThePlacesSearched(t *testing.T) {
 	if !errors.As(err, &fault) || fault.Field != "Region" {
 		t.Fatalf("got %v", err)
 	}
-	for _, place := range []string{"aws.region", "--region", `"gerrit" is a name, not an ARN`, "AWS_REGION", "AWS_DEFAULT_REGION",
+	for _, place := range []string{
+		"aws.region", "--region", `"gerrit" is a name, not an ARN`, "AWS_REGION", "AWS_DEFAULT_REGION",
 		"profile default of /nonexistent/config", "instance metadata service is not asked"} {
 		if !strings.Contains(err.Error(), place) {
 			t.Errorf("%q does not name %q", err, place)
@@ -139,7 +159,8 @@ func TestMissingRegionNamesThePlacesSearched(t *testing.T) {
 
 func TestRegionIsFoundInEveryPlace(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config")
-	if err := os.WriteFile(file, []byte("[default]\nregion = ap-east-1\n[profile other]\nregion = ap-west-1\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		file, []byte("[default]\nregion = ap-east-1\n[profile other]\nregion = ap-west-1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -147,13 +168,21 @@ func TestRegionIsFoundInEveryPlace(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"configured":           {Config{Stream: "s", Region: "eu-west-1"}, map[string]string{"AWS_REGION": "eu-west-2"}, "eu-west-1"},
-		"the ARN":              {Config{Stream: testARN}, map[string]string{"AWS_REGION": "eu-west-2"}, "us-west-2"},
-		"AWS_REGION":           {Config{Stream: "s"}, map[string]string{"AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-2"},
-		"AWS_DEFAULT_REGION":   {Config{Stream: "s"}, map[string]string{"AWS_DEFAULT_REGION": "eu-west-3", "AWS_CONFIG_FILE": file}, "eu-west-3"},
-		"the file":             {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file}, "ap-east-1"},
-		"the file's profile":   {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_PROFILE": "other"}, "ap-west-1"},
-		"the default's second": {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_DEFAULT_PROFILE": "other"}, "ap-west-1"},
+		"configured": {
+			Config{Stream: "s", Region: "eu-west-1"}, map[string]string{"AWS_REGION": "eu-west-2"}, "eu-west-1"},
+		"the ARN": {Config{Stream: testARN}, map[string]string{"AWS_REGION": "eu-west-2"}, "us-west-2"},
+		"AWS_REGION": {
+			Config{Stream: "s"}, map[string]string{"AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-3"},
+			"eu-west-2"},
+		"AWS_DEFAULT_REGION": {
+			Config{Stream: "s"}, map[string]string{"AWS_DEFAULT_REGION": "eu-west-3", "AWS_CONFIG_FILE": file},
+			"eu-west-3"},
+		"the file": {Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file}, "ap-east-1"},
+		"the file's profile": {
+			Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_PROFILE": "other"}, "ap-west-1"},
+		"the default's second": {
+			Config{Stream: "s"}, map[string]string{"AWS_CONFIG_FILE": file, "AWS_DEFAULT_PROFILE": "other"},
+			"ap-west-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for variable, value := range c.env {
@@ -193,7 +222,8 @@ func TestEndpointIsFoundInEveryPlace(t *testing.T) {
 			t.Setenv("AWS_ACCESS_KEY_ID", "key")
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 			hosts := &hostsSeen{}
-			s, err := New(t.Context(), Config{Stream: "s", Region: "us-west-2", Endpoint: c.configured, Transport: hosts})
+			s, err := New(t.Context(),
+				Config{Stream: "s", Region: "us-west-2", Endpoint: c.configured, Transport: hosts})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +242,8 @@ func TestUserInAnEndpointOfTheEnvironmentIsAFault(t *testing.T) {
 			t.Setenv(variable, "http://u:SECRET@h")
 			_, err := New(t.Context(), Config{Stream: "s", Region: "eu-west-1"})
 			var fault *Fault
-			if !errors.As(err, &fault) || !strings.Contains(err.Error(), variable) || strings.Contains(err.Error(), "SECRET") {
+			if !errors.As(err, &fault) || !strings.Contains(err.Error(), variable) ||
+				strings.Contains(err.Error(), "SECRET") {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -67,7 +67,8 @@ func (w *world) wantKey(id, token string) {
 	}
 	r := w.lastRequest()
 	if r.key() != id || r.header.Get("X-Amz-Security-Token") != token {
-		w.t.Errorf("used the key %q with the token %q, want %q and %q", r.key(), r.header.Get("X-Amz-Security-Token"), id, token)
+		w.t.Errorf("used the key %q with the token %q, want %q and %q", r.key(), r.header.Get("X-Amz-Security-Token"),
+			id, token)
 	}
 }
 
@@ -118,13 +119,15 @@ func TestCredentialsFileHasTheProfileOfTheEnvironment(t *testing.T) {
 	path := write(t, dir, "credentials", credentialsFile("ID1"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
 	t.Setenv("AWS_PROFILE", "other")
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = path }, func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = path },
+		func(_ *testing.T, w *world) { w.wantKey("OTHER", "") })
 }
 
 // A key that the service refuses is read again at once, while reading and while
 // listing.
 func TestRefusedKeyIsReadAgainAtOnce(t *testing.T) {
-	for code, status := range map[string]int{"UnrecognizedClientException": 400, "ExpiredTokenException": 400, "InvalidSignatureException": 403} {
+	for code, status := range map[string]int{
+		"UnrecognizedClientException": 400, "ExpiredTokenException": 400, "InvalidSignatureException": 403} {
 		dir := t.TempDir()
 		id, secret := write(t, dir, "id", "OLD"), write(t, dir, "secret", "S")
 		files := func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = id, secret }
@@ -158,9 +161,13 @@ func TestUnusableFilesAreNamed(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"missing":   {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, dir+"/nothing" }, "nothing: no such file"},
-		"empty":     {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = empty, good }, empty + " is empty"},
-		"two words": {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, two }, two + " holds more than one word"},
+		"missing": {func(c *Config) {
+			c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, dir+"/nothing"
+		}, "nothing: no such file"},
+		"empty": {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = empty, good },
+			empty + " is empty"},
+		"two words": {func(c *Config) { c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile = good, two },
+			two + " holds more than one word"},
 		"empty token": {func(c *Config) {
 			c.Credentials.AccessKeyFile, c.Credentials.SecretKeyFile, c.Credentials.SessionTokenFile = good, good, empty
 		}, empty + " is empty"},
@@ -171,9 +178,10 @@ func TestUnusableFilesAreNamed(t *testing.T) {
 	}
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", shared)
 	t.Setenv("AWS_PROFILE", "empty")
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = shared }, func(t *testing.T, w *world) {
-		wantDenied(t, w, "no keys in it", "profile empty of "+shared+" has no key and secret")
-	})
+	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.File = shared },
+		func(t *testing.T, w *world) {
+			wantDenied(t, w, "no keys in it", "profile empty of "+shared+" has no key and secret")
+		})
 }
 
 func wantDenied(t *testing.T, w *world, name, want string) {
@@ -183,7 +191,8 @@ func wantDenied(t *testing.T, w *world, name, want string) {
 		t.Errorf("%s: got %v", name, err)
 		return
 	}
-	if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "HUSH") || strings.Contains(text, "\n") {
+	if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "HUSH") ||
+		strings.Contains(text, "\n") {
 		t.Errorf("%s: got %q, want %q", name, text, want)
 	}
 	if len(w.requests) > 0 {
@@ -198,14 +207,18 @@ func TestMissingCredentialsNameThePlacesSearched(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-		src, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(), Observer: w})
+		src, err := New(t.Context(),
+			Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(),
+				Observer: w})
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.src = src
-		wantDenied(t, w, "nothing", "no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile default of "+
-			"/nonexistent/credentials or /nonexistent/config, no web identity, no container's role, and no instance's role "+
-			"(AWS_EC2_METADATA_DISABLED: the metadata service is not asked)")
+		wantDenied(t, w, "nothing",
+			"no credentials: none in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), none in profile "+
+				"default of /nonexistent/credentials or /nonexistent/config, no web identity, no container's role, "+
+				"and "+
+				"no instance's role (AWS_EC2_METADATA_DISABLED: the metadata service is not asked)")
 	})
 }
 
@@ -228,11 +241,14 @@ func TestProblemOfTheMetadataServiceIsReported(t *testing.T) {
 		want   string
 		denied bool
 	}{
-		"no role":   {status(http.StatusNotFound), "and no instance's role (the metadata service answers with status 404)", true},
-		"forbidden": {status(http.StatusForbidden), "and no instance's role (the metadata service answers with status 403)", true},
+		"no role": {status(http.StatusNotFound),
+			"and no instance's role (the metadata service answers with status 404)", true},
+		"forbidden": {status(http.StatusForbidden),
+			"and no instance's role (the metadata service answers with status 403)", true},
 		"nobody there": {func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-		}, "and no instance's role (there is no metadata service: 169.254.169.254: dial tcp: connection refused)", true},
+		}, "and no instance's role (there is no metadata service: 169.254.169.254: dial tcp: connection refused)",
+			true},
 		"silent": {func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -242,7 +258,8 @@ func TestProblemOfTheMetadataServiceIsReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inFiles(t, func(c2 *Config) { c2.Transport = c.metadata }, func(t *testing.T, w *world) {
 				_, err := w.src.attempt(t.Context(), target{operation: "ListShards"}, w.src.anyRequest)
-				if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, gerritstream.ErrDenied) != c.denied {
+				if err == nil || !strings.Contains(err.Error(), c.want) ||
+					errors.Is(err, gerritstream.ErrDenied) != c.denied {
 					t.Errorf("got %v\nwant %s, denied: %v", err, c.want, c.denied)
 				}
 				time.Sleep(credentialsWait)
@@ -294,9 +311,11 @@ func (s *tokenService) RoundTrip(r *http.Request) (*http.Response, error) {
 		seconds = 3600 // as it is for a web identity
 	}
 	now := time.Now().Add(s.clock).UTC()
-	reply := answer(r, http.StatusOK, fmt.Sprintf("<%[1]sResponse><%[1]sResult><Credentials><AccessKeyId>ASSUMED%[2]d</AccessKeyId>"+
-		"<SecretAccessKey>S</SecretAccessKey><SessionToken>T%[2]d</SessionToken><Expiration>%[3]s</Expiration></Credentials></%[1]sResult></%[1]sResponse>",
-		form.Get("Action"), len(s.asked), now.Add(time.Duration(seconds)*time.Second).Format(time.RFC3339)))
+	reply := answer(r, http.StatusOK,
+		fmt.Sprintf("<%[1]sResponse><%[1]sResult><Credentials><AccessKeyId>ASSUMED%[2]d</AccessKeyId>"+
+			"<SecretAccessKey>S</SecretAccessKey><SessionToken>T%[2]d</SessionToken><Expiration>%[3]s</Expiration>"+
+			"</Credentials></%[1]sResult></%[1]sResponse>",
+			form.Get("Action"), len(s.asked), now.Add(time.Duration(seconds)*time.Second).Format(time.RFC3339)))
 	reply.Header.Set("Date", now.Format(http.TimeFormat))
 	return reply, nil
 }
@@ -309,7 +328,8 @@ func (s *tokenService) times() int {
 }
 
 func answer(r *http.Request, status int, body string) *http.Response {
-	return &http.Response{Status: fmt.Sprint(status), StatusCode: status, Header: http.Header{"Content-Type": {"text/xml"}},
+	return &http.Response{
+		Status: fmt.Sprint(status), StatusCode: status, Header: http.Header{"Content-Type": {"text/xml"}},
 		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r}
 }
 
@@ -324,7 +344,8 @@ func TestRoleIsAssumedWithItsExternalIDAndRenewed(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
 		w.wantKey("ASSUMED1", "T1")
 		form := tokens.asked[0]
-		if form.Get("Action") != "AssumeRole" || form.Get("RoleArn") != role || form.Get("ExternalId") != "outside" || tokens.keys[0] != "key" {
+		if form.Get("Action") != "AssumeRole" || form.Get("RoleArn") != role || form.Get("ExternalId") != "outside" ||
+			tokens.keys[0] != "key" {
 			t.Errorf("asked for %v with the key %s", form, tokens.keys[0])
 		}
 		w.wantKey("ASSUMED1", "T1")
@@ -393,7 +414,8 @@ func TestKeyThatTheTokenServiceRefusesIsReadAgain(t *testing.T) {
 }
 
 func TestRoleThatMayNotBeAssumedIsDenied(t *testing.T) {
-	const message = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: sts:AssumeRole on resource: " + role
+	const message = "User: arn:aws:iam::123456789012:user/u is not authorized to perform: sts:AssumeRole on " +
+		"resource: " + role
 	tokens := tokenService{deny: func(url.Values) (string, string, int) { return "AccessDenied", message, 403 }}
 	inBubble(t, kinesistest.Options{}, 1, tokens.assuming, func(t *testing.T, w *world) {
 		wantDenied(t, w, "role", "sts:AssumeRole on "+role+": AccessDenied: "+message)
@@ -407,8 +429,11 @@ func TestTroubleWithTheTokenServiceIsTransient(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"throttled": {(&tokenService{deny: func(url.Values) (string, string, int) { return "Throttling", "Rate exceeded", 400 }}).assuming, "Rate exceeded"},
-		"broken":    {(&tokenService{deny: func(url.Values) (string, string, int) { return "InternalFailure", "oops", 500 }}).assuming, "oops"},
+		"throttled": {(&tokenService{
+			deny: func(url.Values) (string, string, int) { return "Throttling", "Rate exceeded", 400 }}).assuming,
+			"Rate exceeded"},
+		"broken": {(&tokenService{
+			deny: func(url.Values) (string, string, int) { return "InternalFailure", "oops", 500 }}).assuming, "oops"},
 		"no network": {func(c *Config) {
 			c.Credentials.RoleARN, c.Transport = role, &unreachable{c.Transport}
 		}, "nobody is there"},
@@ -418,7 +443,8 @@ func TestTroubleWithTheTokenServiceIsTransient(t *testing.T) {
 			inBubble(t, kinesistest.Options{}, 1, c.change, func(t *testing.T, w *world) {
 				w.put("a")
 				_, err := w.src.List(t.Context())
-				if err == nil || errors.Is(err, gerritstream.ErrDenied) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				if err == nil || errors.Is(err, gerritstream.ErrDenied) || !strings.Contains(err.Error(), c.want) ||
+					strings.Contains(err.Error(), "\n") {
 					t.Errorf("got %v", err)
 				}
 				pairs := w.read(trimHorizon(), after(3))

@@ -41,7 +41,9 @@ func decodeOurs(body []byte) (*decoded, error) {
 	}
 	out := &decoded{Next: r.next, Behind: r.lag, Children: r.children}
 	for _, rec := range r.records {
-		out.Records = append(out.Records, decodedRecord{string(rec.seq.of(b)), string(rec.data.of(b)), string(rec.key.of(b)), rec.arrived})
+		out.Records = append(
+			out.Records, decodedRecord{
+				string(rec.seq.of(b)), string(rec.data.of(b)), string(rec.key.of(b)), rec.arrived})
 	}
 	return out, nil
 }
@@ -162,19 +164,26 @@ func exactMilliseconds(number string) (int64, error) {
 
 var replySeeds = []string{
 	`{"Records":[],"MillisBehindLatest":0,"NextShardIterator":"AAA="}`,
-	`{"Records":[{"SequenceNumber":"1","Data":"eyJhIjoxfQ==","PartitionKey":"k","ApproximateArrivalTimestamp":1.441215410867E9}]}`,
-	`{"Records":[{"SequenceNumber":"12","Data":"","ApproximateArrivalTimestamp":1441215410.867,"EncryptionType":"KMS"},` +
+	`{"Records":[{"SequenceNumber":"1","Data":"eyJhIjoxfQ==","PartitionKey":"k",` +
+		`"ApproximateArrivalTimestamp":1.441215410867E9}]}`,
+	`{"Records":[{"SequenceNumber":"12","Data":"","ApproximateArrivalTimestamp":1441215410.867,` +
+		`"EncryptionType":"KMS"},` +
 		`{"Data":"QUI=","SequenceNumber":"13"}],"NextShardIterator":null,"MillisBehindLatest":1234,` +
-		`"ChildShards":[{"ShardId":"shardId-000000000001","ParentShards":["a","b"],"HashKeyRange":{"EndingHashKey":"1","x":[{}]}}]}`,
+		`"ChildShards":[{"ShardId":"shardId-000000000001","ParentShards":["a","b"],` +
+		`"HashKeyRange":{"EndingHashKey":"1","x":[{}]}}]}`,
 	`{"NextShardIterator":"a"}`, `{"Records":null,"NextShardIterator":"a"}`, `{"Records":[{"SequenceNumber":"1"}]}`,
 	`{"NextShardIterator":"a\"b\\c\u0041","ChildShards":null,"Records":[{"SequenceNumber":"0","Data":"\/\/8="}]}`,
-	` { "Records" : [ { "Data" : null , "SequenceNumber" : "5" , "New" : { "a" : [ 1 , "}" ] } } ] , "More" : -1.5e3 } `,
+	` { "Records" : [ { "Data" : null , "SequenceNumber" : "5" , "New" : { "a" : [ 1 , "}" ] } } ] , "More" : -1.5e3 ` +
+		`} `,
 	`{"Records":[{"SequenceNumber":"1","Data":"QQ\n=="}]}`,
-	`{"Records":[{"PartitionKey":"a\/\u00fc\ud83d\ude00","SequenceNumber":"1","Data":"QQ=="},{"SequenceNumber":"2","Data":"","PartitionKey":null}]}`,
+	`{"Records":[{"PartitionKey":"a\/\u00fc\ud83d\ude00","SequenceNumber":"1","Data":"QQ=="},{"SequenceNumber":"2",` +
+		`"Data":"","PartitionKey":null}]}`,
 	`{"Records":[{"SequenceNumber":"1","Data":"QUJD"}],"Records":[{"SequenceNumber":"2","Data":"QQ==","Data":"Qg=="}]}`,
 	`{"Records":[{"SequenceNumber":"","SequenceNumber":"0"}]}`,
-	`{"Records":[{"SequenceNumber":"01"}]}`, `{"Records":[{"Data":"QQ=="}]}`, `{"Records":[{"SequenceNumber":"1","Data":"Q"}]}`,
-	`{"Records":[null]}`, `{"Records":[{}]}`, `null`, `[]`, ``, `{`, `{"Records":`, `{"Records":[}`, `{} {}`, `{"a":1,}`,
+	`{"Records":[{"SequenceNumber":"01"}]}`, `{"Records":[{"Data":"QQ=="}]}`,
+	`{"Records":[{"SequenceNumber":"1","Data":"Q"}]}`,
+	`{"Records":[null]}`, `{"Records":[{}]}`, `null`, `[]`, ``, `{`, `{"Records":`, `{"Records":[}`, `{} {}`,
+	`{"a":1,}`,
 	`{"Records":[],"MillisBehindLatest":1.5}`, `{"Records":[],"MillisBehindLatest":-7}`,
 	`{"Records":[],"MillisBehindLatest":99999999999999999}`,
 	`{"Records":[{"SequenceNumber":"1","Data":"","ApproximateArrivalTimestamp":0.0005}]}`,
@@ -248,7 +257,8 @@ func repeatsAKey(t *testing.T, body []byte) bool {
 }
 
 func equal(a, b *decoded) bool {
-	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind && slices.Equal(a.Children, b.Children)
+	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind &&
+		slices.Equal(a.Children, b.Children)
 }
 
 // Each byte that is not UTF-8 becomes a character of three bytes. These are not
@@ -308,7 +318,8 @@ func TestBase64IsDecodedInPlace(t *testing.T) {
 }
 
 func TestBadBase64IsRefused(t *testing.T) {
-	for _, text := range []string{"A", "AA", "AAA", "====", "A===", "AA=A", "=AAA", "AAAAA===", "AA A", "AAA\n", "AAA-", "AA==AAAA", "é=="} {
+	for _, text := range []string{
+		"A", "AA", "AAA", "====", "A===", "AA=A", "=AAA", "AAAAA===", "AA A", "AAA\n", "AAA-", "AA==AAAA", "é=="} {
 		if n, ok := decodeInPlace([]byte(text)); ok {
 			t.Errorf("%q: got %d bytes", text, n)
 		}

@@ -43,34 +43,37 @@ func with(name string, value any) kinesistest.Action {
 
 // badReplies are successful replies that GetRecords never gives.
 var badReplies = map[string]kinesistest.Action{
-	"nothing":                          answered(""),
-	"an empty object":                  answered("{}"),
-	"null":                             answered("null"),
-	"an array":                         answered("[]"),
-	"a page of HTML":                   answered("<html>please log in</html>"),
-	"cut JSON":                         answered(`{"Records":[],"NextShardIterator":"x"`),
-	"two objects":                      answered(`{"Records":[],"NextShardIterator":"x"}{}`),
-	"no next iterator":                 without("NextShardIterator"),
-	"a next iterator of null":          with("NextShardIterator", nil),
-	"an empty next iterator":           with("NextShardIterator", ""),
-	"a next iterator of a wrong type":  with("NextShardIterator", 7),
-	"records only":                     without("NextShardIterator", "MillisBehindLatest"),
-	"no records":                       without("Records"),
-	"records of null":                  with("Records", nil),
-	"records of a wrong type":          with("Records", map[string]any{}),
-	"a record of a wrong type":         with("Records", []any{"a"}),
-	"a record of null":                 with("Records", []any{nil}),
-	"a record without a number":        with("Records", []any{map[string]any{"Data": "QQ=="}}),
-	"a record without data":            with("Records", []any{map[string]any{"SequenceNumber": "1"}}),
-	"a record with data of null":       with("Records", []any{map[string]any{"SequenceNumber": "1", "Data": nil}}),
-	"a distance of a wrong type":       with("MillisBehindLatest", "0"),
-	"no children and no next iterator": edited(func(out map[string]any) { out["ChildShards"] = []any{}; delete(out, "NextShardIterator") }),
-	"children of null, no next":        edited(func(out map[string]any) { out["ChildShards"] = nil; delete(out, "NextShardIterator") }),
+	"nothing":                         answered(""),
+	"an empty object":                 answered("{}"),
+	"null":                            answered("null"),
+	"an array":                        answered("[]"),
+	"a page of HTML":                  answered("<html>please log in</html>"),
+	"cut JSON":                        answered(`{"Records":[],"NextShardIterator":"x"`),
+	"two objects":                     answered(`{"Records":[],"NextShardIterator":"x"}{}`),
+	"no next iterator":                without("NextShardIterator"),
+	"a next iterator of null":         with("NextShardIterator", nil),
+	"an empty next iterator":          with("NextShardIterator", ""),
+	"a next iterator of a wrong type": with("NextShardIterator", 7),
+	"records only":                    without("NextShardIterator", "MillisBehindLatest"),
+	"no records":                      without("Records"),
+	"records of null":                 with("Records", nil),
+	"records of a wrong type":         with("Records", map[string]any{}),
+	"a record of a wrong type":        with("Records", []any{"a"}),
+	"a record of null":                with("Records", []any{nil}),
+	"a record without a number":       with("Records", []any{map[string]any{"Data": "QQ=="}}),
+	"a record without data":           with("Records", []any{map[string]any{"SequenceNumber": "1"}}),
+	"a record with data of null":      with("Records", []any{map[string]any{"SequenceNumber": "1", "Data": nil}}),
+	"a distance of a wrong type":      with("MillisBehindLatest", "0"),
+	"no children and no next iterator": edited(
+		func(out map[string]any) { out["ChildShards"] = []any{}; delete(out, "NextShardIterator") }),
+	"children of null, no next": edited(
+		func(out map[string]any) { out["ChildShards"] = nil; delete(out, "NextShardIterator") }),
 	"children without ids, no next": edited(func(out map[string]any) {
 		out["ChildShards"] = []any{map[string]any{}}
 		delete(out, "NextShardIterator")
 	}),
-	"children of a wrong type, no next": edited(func(out map[string]any) { out["ChildShards"] = "none"; delete(out, "NextShardIterator") }),
+	"children of a wrong type, no next": edited(
+		func(out map[string]any) { out["ChildShards"] = "none"; delete(out, "NextShardIterator") }),
 }
 
 // A malformed reply neither ends an open shard nor skips records: it is
@@ -157,7 +160,8 @@ func TestServiceThatNamesChildrenIsHeldToIt(t *testing.T) {
 		if _, _, err := w.srv.Split("gerrit", left); err != nil {
 			t.Fatal(err)
 		}
-		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 2 * endReplies, Do: answered(`{"Records":[],"MillisBehindLatest":0}`)})
+		w.srv.On(kinesistest.Hook{
+			Operation: "GetRecords", Times: 2 * endReplies, Do: answered(`{"Records":[],"MillisBehindLatest":0}`)})
 		var pairs []pair
 		for page, err := range w.src.Read(t.Context(), gerritstream.ShardID(left), trimHorizon()) {
 			p := pair{Page: page, err: err}
@@ -227,7 +231,8 @@ func TestUnprovenEndIsTrouble(t *testing.T) {
 			out["Shards"] = out["Shards"].([]any)[1:] //nolint:errcheck,forcetypeassert // the emulator's own
 		})})
 		pairs := w.read(trimHorizon(), never)
-		if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrShardNotFound) || errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
+		if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrShardNotFound) ||
+			errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
 			t.Errorf("got %+v, want one ErrShardNotFound", pairs)
 		}
 	})
@@ -237,7 +242,8 @@ func TestUnprovenEndIsTrouble(t *testing.T) {
 func TestChildrenBesideANextIteratorAreNoEnd(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
-		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: with("ChildShards", []any{map[string]any{"ShardId": "shardId-000000000001"}})})
+		w.srv.On(kinesistest.Hook{
+			Operation: "GetRecords", Do: with("ChildShards", []any{map[string]any{"ShardId": "shardId-000000000001"}})})
 		pairs := w.read(trimHorizon(), func(p pair) bool {
 			if len(p.Records) > 0 && p.data()[0] == "a" {
 				w.put("b")

@@ -87,11 +87,13 @@ type partitions struct {
 
 // The SDK does not export its list of regions; this copy must match it.
 func TestRegionsAreThoseOfTheSDK(t *testing.T) {
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
+	dir, err := exec.CommandContext(
+		t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "internal", "endpoints", "awsrulesfn", "partitions.json"))
+	raw, err := os.ReadFile(
+		filepath.Join(strings.TrimSpace(string(dir)), "internal", "endpoints", "awsrulesfn", "partitions.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

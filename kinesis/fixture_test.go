@@ -68,8 +68,9 @@ func inBubble(t *testing.T, opts kinesistest.Options, shards int, change func(*C
 			}
 		}
 		w.srv.On(kinesistest.Hook{Do: w.watch})
-		c := Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport(),
-			Observer: w, Budget: w.budget}
+		c := Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test",
+			Transport: w.srv.Transport(),
+			Observer:  w, Budget: w.budget}
 		if change != nil {
 			change(&c)
 		}

@@ -11,8 +11,9 @@ import (
 // wrongly, has no effect.
 func TestIsolatedTakesNothingOfTheEnvironment(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "half a key", "AWS_PROFILE": "missing", "AWS_CA_BUNDLE": "/missing.pem",
-		"AWS_REGION": "nowhere-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_CONFIG_FILE": t.TempDir(),
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "half a key", "AWS_PROFILE": "missing",
+		"AWS_CA_BUNDLE": "/missing.pem",
+		"AWS_REGION":    "nowhere-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_CONFIG_FILE": t.TempDir(),
 	} {
 		t.Setenv(name, value)
 	}

@@ -20,7 +20,8 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	within := struct{ hidden Config }{c}
 	var b strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
-		for _, what := range []any{c, &c, within, &within, c.Credentials.Keys, &c.Credentials.Keys, []Keys{c.Credentials.Keys}} {
+		for _, what := range []any{
+			c, &c, within, &within, c.Credentials.Keys, &c.Credentials.Keys, []Keys{c.Credentials.Keys}} {
 			fmt.Fprintf(&b, verb+"\n", what)
 		}
 	}
@@ -29,7 +30,8 @@ func TestKeysAreNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Write(text)
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "keys", c.Credentials.Keys, "in", map[string]any{"keys": c.Credentials.Keys})
+	slog.New(slog.NewJSONHandler(&b, nil)).Info(
+		"x", "keys", c.Credentials.Keys, "in", map[string]any{"keys": c.Credentials.Keys})
 	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "c", c, "keys", c.Credentials.Keys)
 	for _, secret := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("%X", "hunter2")} {
 		if strings.Contains(b.String(), secret) {
@@ -68,9 +70,12 @@ func TestKeysAreChecked(t *testing.T) {
 		want        string
 	}{
 		{"valid", Credentials{Keys: NewKeys("a", "hunter2", from)}, ""},
-		{"no secret", Credentials{Keys: NewKeys("hunter2", "", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
-		{"no id", Credentials{Keys: NewKeys("", "hunter2", from)}, "Credentials.Keys: " + from + ": a key needs both an id and a secret"},
-		{"two lines", Credentials{Keys: NewKeys("a", "hunter2\nb", from)}, "Credentials.Keys: " + from + ": a key's id or secret is more than one word"},
+		{"no secret", Credentials{Keys: NewKeys("hunter2", "", from)},
+			"Credentials.Keys: " + from + ": a key needs both an id and a secret"},
+		{"no id", Credentials{Keys: NewKeys("", "hunter2", from)},
+			"Credentials.Keys: " + from + ": a key needs both an id and a secret"},
+		{"two lines", Credentials{Keys: NewKeys("a", "hunter2\nb", from)},
+			"Credentials.Keys: " + from + ": a key's id or secret is more than one word"},
 		{"besides a file", Credentials{Keys: NewKeys("a", "hunter2", from), File: "f"},
 			"Credentials.Keys: a key of " + from + " cannot be combined with files; give only one of the two"},
 	}
@@ -103,34 +108,37 @@ func TestKeysAreReadAgain(t *testing.T) {
 		return *is.Load(), nil
 	}
 	set(NewKeys("ID1", "hunter2", from))
-	inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.Credentials.Keys = NewKeys("ID1", "hunter2", from).Reread(read) }, func(t *testing.T, w *world) {
-		w.wantKey("ID1", "")
-		set(NewKeys("ID2", "hunter2", from))
-		time.Sleep(4 * time.Minute)
-		w.wantKey("ID1", "")
-		time.Sleep(time.Minute + time.Second)
-		w.wantKey("ID2", "")
+	inBubble(t, kinesistest.Options{}, 1,
+		func(c *Config) { c.Credentials.Keys = NewKeys("ID1", "hunter2", from).Reread(read) },
+		func(t *testing.T, w *world) {
+			w.wantKey("ID1", "")
+			set(NewKeys("ID2", "hunter2", from))
+			time.Sleep(4 * time.Minute)
+			w.wantKey("ID1", "")
+			time.Sleep(time.Minute + time.Second)
+			w.wantKey("ID2", "")
 
-		refused := kinesistest.Hook{Times: 1, Do: kinesistest.Fail("UnrecognizedClientException", "refused", 0)}
-		for name, set := range map[string]func(){
-			"the file is gone": func() { err := errors.New("it is gone"); broken.Store(&err) },
-			"no key":           func() { set(Keys{}) },
-			"half a key":       func() { set(NewKeys("hunter2", "", from)) },
-		} {
+			refused := kinesistest.Hook{Times: 1, Do: kinesistest.Fail("UnrecognizedClientException", "refused", 0)}
+			for name, set := range map[string]func(){
+				"the file is gone": func() { err := errors.New("it is gone"); broken.Store(&err) },
+				"no key":           func() { set(Keys{}) },
+				"half a key":       func() { set(NewKeys("hunter2", "", from)) },
+			} {
+				w.srv.On(refused)
+				_, _ = w.src.List(t.Context())
+				set()
+				_, err := w.src.List(t.Context())
+				if !errors.Is(err, gerritstream.ErrDenied) || strings.Contains(err.Error(), "hunter2") ||
+					strings.Contains(err.Error(), "\n") {
+					t.Errorf("%s: %v", name, err)
+				}
+				broken.Store(nil)
+				is.Store(new(NewKeys("ID3", "hunter2", from)))
+				w.wantKey("ID3", "")
+			}
+			is.Store(new(NewKeys("ID4", "hunter2", from)))
 			w.srv.On(refused)
 			_, _ = w.src.List(t.Context())
-			set()
-			_, err := w.src.List(t.Context())
-			if !errors.Is(err, gerritstream.ErrDenied) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s: %v", name, err)
-			}
-			broken.Store(nil)
-			is.Store(new(NewKeys("ID3", "hunter2", from)))
-			w.wantKey("ID3", "")
-		}
-		is.Store(new(NewKeys("ID4", "hunter2", from)))
-		w.srv.On(refused)
-		_, _ = w.src.List(t.Context())
-		w.wantKey("ID4", "")
-	})
+			w.wantKey("ID4", "")
+		})
 }

@@ -98,14 +98,16 @@ func TestListingIsComplete(t *testing.T) {
 		inBubble(t, many, 2500, nil, func(t *testing.T, w *world) {
 			wantShards(t, w, 2500)
 			pages := w.sent("ListShards")
-			if len(pages) != 3 || pages[0].in.NextToken != "" || pages[2].in.NextToken == "" || pages[2].in.NextToken == pages[1].in.NextToken {
+			if len(pages) != 3 || pages[0].in.NextToken != "" || pages[2].in.NextToken == "" ||
+				pages[2].in.NextToken == pages[1].in.NextToken {
 				t.Errorf("asked for %+v", pages)
 			}
 		})
 	})
 	t.Run("a page that fails for a while", func(t *testing.T) {
 		for name, tr := range troubles {
-			if tr.denied || name == "stream is changing" || name == "no answer" { // the last takes too long for a second try
+			// the last takes too long for a second try
+			if tr.denied || name == "stream is changing" || name == "no answer" {
 				continue
 			}
 			inBubble(t, many, 1500, nil, func(t *testing.T, w *world) {
@@ -123,7 +125,8 @@ func TestListingIsComplete(t *testing.T) {
 				if err == nil || len(got.Shards) > 0 || got.Stream != (gerritstream.Stream{}) {
 					t.Errorf("%s: got %d shards and %v: a part of a listing", name, len(got.Shards), err)
 				}
-				if errors.Is(err, gerritstream.ErrDenied) != tr.denied || errors.Is(err, gerritstream.ErrStreamNotFound) {
+				if errors.Is(err, gerritstream.ErrDenied) != tr.denied ||
+					errors.Is(err, gerritstream.ErrStreamNotFound) {
 					t.Errorf("%s: got %v", name, err)
 				}
 				if took := time.Since(began); took > progressTimeout+3*time.Second {
@@ -162,7 +165,8 @@ func TestExpiredPageTokenStartsTheListingAgain(t *testing.T) {
 		inBubble(t, kinesistest.Options{ShardLimit: 10000}, 1500, nil, func(t *testing.T, w *world) {
 			firstPage := func(r *kinesistest.Request) bool { return !laterPages(r) }
 			w.srv.On(kinesistest.Hook{Operation: "ListShards", Match: firstPage, Times: times,
-				Do: kinesistest.Observe(func(*kinesistest.Request, *kinesistest.Reply) { w.srv.AdvanceClock(301 * time.Second) })})
+				Do: kinesistest.Observe(
+					func(*kinesistest.Request, *kinesistest.Reply) { w.srv.AdvanceClock(301 * time.Second) })})
 			if complete {
 				wantShards(t, w, 1500)
 				return
@@ -186,7 +190,9 @@ func TestListingOfHalvesIsRefused(t *testing.T) {
 		return "DescribeStreamSummary", edited(func(out map[string]any) { delete(summary(out), key) })
 	}
 	for name, hook := range map[string]func() (string, kinesistest.Action){
-		"no shard id": func() (string, kinesistest.Action) { return shard(func(s map[string]any) { delete(s, "ShardId") }) },
+		"no shard id": func() (string, kinesistest.Action) {
+			return shard(func(s map[string]any) { delete(s, "ShardId") })
+		},
 		"no sequence numbers": func() (string, kinesistest.Action) {
 			return shard(func(s map[string]any) { delete(s, "SequenceNumberRange") })
 		},
@@ -212,9 +218,12 @@ func TestListingOfHalvesIsRefused(t *testing.T) {
 // A stream that is being created is neither usable nor missing: the caller
 // tries again.
 func TestStreamThatIsNotActiveIsTransient(t *testing.T) {
-	for status, want := range map[string]string{"CREATING": "is still being created", "DELETING": "is being deleted", "UPDATING": ""} {
+	for status, want := range map[string]string{
+		"CREATING": "is still being created", "DELETING": "is being deleted", "UPDATING": ""} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-			w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamStatus"] = status })})
+			w.srv.On(kinesistest.Hook{
+				Operation: "DescribeStreamSummary", Do: edited(
+					func(out map[string]any) { summary(out)["StreamStatus"] = status })})
 			_, err := w.src.List(t.Context())
 			switch {
 			case want == "" && err != nil:
@@ -237,16 +246,20 @@ func TestStreamIsFoundByNameOrARN(t *testing.T) {
 		{arn, "", ""},
 		{arn, "us-east-1", ""},
 		{"other", "us-east-1", "stream other not found in us-east-1 under account 000000000000"},
-		{"arn:aws:kinesis:us-east-1:000000000000:stream/other", "", "stream other not found in us-east-1 under account 000000000000"},
-		{"arn:aws:kinesis:us-east-1:222222222222:stream/gerrit", "", "stream gerrit not found in us-east-1 under account 222222222222"},
-		{"arn:aws:kinesis:eu-west-1:000000000000:stream/gerrit", "", "stream gerrit not found in eu-west-1 under account 000000000000"},
+		{"arn:aws:kinesis:us-east-1:000000000000:stream/other", "",
+			"stream other not found in us-east-1 under account 000000000000"},
+		{"arn:aws:kinesis:us-east-1:222222222222:stream/gerrit", "",
+			"stream gerrit not found in us-east-1 under account 222222222222"},
+		{"arn:aws:kinesis:eu-west-1:000000000000:stream/gerrit", "",
+			"stream gerrit not found in eu-west-1 under account 000000000000"},
 	} {
 		change := func(config *Config) { config.Stream, config.Region = c.stream, c.region }
 		inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
 			w.put("a")
 			listing, err := w.src.List(t.Context())
 			if c.missing != "" {
-				if !errors.Is(err, gerritstream.ErrStreamNotFound) || !strings.HasPrefix(err.Error(), c.missing+": check ") {
+				if !errors.Is(err, gerritstream.ErrStreamNotFound) ||
+					!strings.HasPrefix(err.Error(), c.missing+": check ") {
 					t.Errorf("%s: got %v, want %s", c.stream, err, c.missing)
 				}
 				return
@@ -280,13 +293,16 @@ func TestReadByNameBeforeTheARNIsKnown(t *testing.T) {
 // A reply about another stream of the name is refused: the ids of events are
 // derived from the ARN.
 func TestAnswerForAnotherARNIsRefused(t *testing.T) {
-	const asked, found = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", "arn:aws:kinesis:us-east-1:333333333333:stream/gerrit"
-	other := kinesistest.Hook{Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamARN"] = found })}
+	const asked, found = "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit",
+		"arn:aws:kinesis:us-east-1:333333333333:stream/gerrit"
+	other := kinesistest.Hook{
+		Operation: "DescribeStreamSummary", Do: edited(func(out map[string]any) { summary(out)["StreamARN"] = found })}
 	refused := func(t *testing.T, w *world) {
 		t.Helper()
 		w.srv.On(other)
 		_, err := w.src.List(t.Context())
-		if !errors.Is(err, gerritstream.ErrStreamNotFound) || !strings.Contains(err.Error(), asked) || !strings.Contains(err.Error(), found) {
+		if !errors.Is(err, gerritstream.ErrStreamNotFound) || !strings.Contains(err.Error(), asked) ||
+			!strings.Contains(err.Error(), found) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -302,8 +318,8 @@ func TestAnswerForAnotherARNIsRefused(t *testing.T) {
 // If the first request is denied, the error names the action, the stream and
 // the user.
 func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
-	const message = "User: arn:aws:iam::000000000000:user/u is not authorized to perform: kinesis:ListShards on resource: " +
-		"arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
+	const message = "User: arn:aws:iam::000000000000:user/u is not authorized to perform: kinesis:ListShards on " +
+		"resource: arn:aws:kinesis:us-east-1:000000000000:stream/gerrit"
 	for _, operation := range []string{"DescribeStreamSummary", "ListShards"} {
 		inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 			w.fail(operation, 0, "AccessDeniedException", message, 0)
@@ -311,7 +327,8 @@ func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
 			if !errors.Is(err, gerritstream.ErrDenied) {
 				t.Fatalf("got %v", err)
 			}
-			for _, want := range []string{"kinesis:" + operation + " on ", "stream/gerrit", "AccessDeniedException", message} {
+			for _, want := range []string{
+				"kinesis:" + operation + " on ", "stream/gerrit", "AccessDeniedException", message} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("%q does not have %q", err, want)
 				}
@@ -326,7 +343,8 @@ func TestDeniedListingNamesTheActionAndTheStream(t *testing.T) {
 func TestDescribeNamesTheAccount(t *testing.T) {
 	inBubble(t, kinesistest.Options{Account: "123456789012"}, 1, nil, func(t *testing.T, w *world) {
 		got, err := w.src.Describe(t.Context())
-		want := Description{"arn:aws:kinesis:us-east-1:123456789012:stream/gerrit", "123456789012", "us-east-1", "EnvConfigCredentials"}
+		want := Description{"arn:aws:kinesis:us-east-1:123456789012:stream/gerrit", "123456789012", "us-east-1",
+			"EnvConfigCredentials"}
 		if err != nil || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}

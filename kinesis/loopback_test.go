@@ -66,7 +66,8 @@ func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 	}}
 	defer network.CloseIdleConnections()
 	seen := &tally{codes: map[string]int{}}
-	src, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: web.URL, Observer: seen, Transport: network})
+	src, err := New(t.Context(),
+		Config{Stream: "gerrit", Region: "us-east-1", Endpoint: web.URL, Observer: seen, Transport: network})
 	if err != nil {
 		t.Fatal(err)
 	}

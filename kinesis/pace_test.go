@@ -31,13 +31,14 @@ func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
 		0: catchUpGap, 1: minGap, minGap: minGap, 5 * time.Second: 5 * time.Second, time.Minute: time.Minute,
 	} {
 		t.Run(poll.String(), func(t *testing.T) {
-			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.PollInterval = poll }, func(t *testing.T, w *world) {
-				w.put("a")
-				pairs := w.readFor(10*time.Minute, trimHorizon())
-				wantData(t, pairs, "a")
-				wantRetrying(t, errorsOf(pairs), 0)
-				wantGaps(t, w.gaps("GetRecords"), 9, want)
-			})
+			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.PollInterval = poll },
+				func(t *testing.T, w *world) {
+					w.put("a")
+					pairs := w.readFor(10*time.Minute, trimHorizon())
+					wantData(t, pairs, "a")
+					wantRetrying(t, errorsOf(pairs), 0)
+					wantGaps(t, w.gaps("GetRecords"), 9, want)
+				})
 		})
 	}
 }
@@ -94,7 +95,8 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 		pairs := w.readFor(3*time.Minute, trimHorizon())
 		errs := errorsOf(pairs)
 		wantRetrying(t, errs, len(errs))
-		if after := pairs[0].at.Sub(began); len(errs) < 20 || after < sharedPatience || after > sharedPatience+maxShared {
+		if after := pairs[0].at.Sub(began); len(errs) < 20 || after < sharedPatience ||
+			after > sharedPatience+maxShared {
 			t.Errorf("%d errors, the first after %s", len(errs), after)
 		}
 		gaps, refused := w.gaps("GetRecords"), w.seen("GetRecords ProvisionedThroughputExceededException")
@@ -105,7 +107,8 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 
 		free := gaps[refused:]
 		for i := 1; i < len(free); i++ {
-			if free[i] > free[i-1] || 1/free[i].Seconds()-1/free[i-1].Seconds() > sharedRelief*free[i-1].Seconds()+0.01 {
+			if free[i] > free[i-1] ||
+				1/free[i].Seconds()-1/free[i-1].Seconds() > sharedRelief*free[i-1].Seconds()+0.01 {
 				t.Fatalf("gap %d after the throttling went from %s to %s", i, free[i-1], free[i])
 			}
 		}
@@ -223,7 +226,9 @@ func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		kcl, err := New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: w.srv.Transport()})
+		kcl, err := New(t.Context(),
+			Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test",
+				Transport: w.srv.Transport()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +248,8 @@ func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 		}()
 		ours := w.beside(2, 5*time.Minute)
 		counts := <-done
-		t.Logf("the KCL read %d times and was refused %d times; we %d and %d", counts[0], counts[1], len(ours[0]), len(ours[1]))
+		t.Logf("the KCL read %d times and was refused %d times; we %d and %d", counts[0], counts[1], len(ours[0]),
+			len(ours[1]))
 		if counts[1]*5 > counts[0] {
 			t.Errorf("it was refused %d times, and read %d times", counts[1], counts[0])
 		}

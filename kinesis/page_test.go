@@ -27,17 +27,20 @@ func TestCorruptAggregateIsBadAndItsNeighboursAreUnharmed(t *testing.T) {
 	corrupt := aggregateOf("x", "y")
 	corrupt = corrupt[:len(corrupt)-1] + string(corrupt[len(corrupt)-1]^1)
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
-		seqs := w.put("before", corrupt, aggregateOf("one", "", "three"), corrupt, string(aggregateMagic), aggregateOf("alone"), "after")
+		seqs := w.put("before", corrupt, aggregateOf("one", "", "three"), corrupt, string(aggregateMagic),
+			aggregateOf("alone"), "after")
 		arrived := time.Now()
 		pairs := w.read(trimHorizon(), atTip)
 		want := []gerritstream.Record{
 			{Seq: seqs[0], Sub: gerritstream.NoSub, Last: true, Data: []byte("before"), Key: []byte("k")},
-			{Seq: seqs[1], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate,
+			{Seq: seqs[1], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt),
+				Bad:    gerritstream.ReasonAggregate,
 				Detail: aggregateFaults[badChecksum], Key: []byte("k")},
 			{Seq: seqs[2], Sub: 0, Data: []byte("one"), Key: []byte("k")},
 			{Seq: seqs[2], Sub: 1, Data: []byte(""), Key: []byte("k")},
 			{Seq: seqs[2], Sub: 2, Last: true, Data: []byte("three"), Key: []byte("k")},
-			{Seq: seqs[3], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt), Bad: gerritstream.ReasonAggregate,
+			{Seq: seqs[3], Sub: gerritstream.NoSub, Last: true, Data: []byte(corrupt),
+				Bad:    gerritstream.ReasonAggregate,
 				Detail: aggregateFaults[badChecksum], Key: []byte("k")},
 			{Seq: seqs[4], Sub: gerritstream.NoSub, Last: true, Data: aggregateMagic, Bad: gerritstream.ReasonAggregate,
 				Detail: aggregateFaults[tooShort], Key: []byte("k")},
@@ -87,8 +90,10 @@ func TestPageOfManyRecordsComesInParts(t *testing.T) {
 		for i, p := range pairs {
 			sizes = append(sizes, len(p.Records))
 			last := i == len(pairs)-1
-			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Lag == 0) != last || p.Now.IsZero() {
-				t.Errorf("part %d of %d: end %v, children %v, lag %s, %v", i, len(pairs), p.End, p.Children, p.Lag, p.err)
+			if p.err != nil || p.End != last || (len(p.Children) > 0) != last || (p.Lag == 0) != last ||
+				p.Now.IsZero() {
+				t.Errorf("part %d of %d: end %v, children %v, lag %s, %v", i, len(pairs), p.End, p.Children, p.Lag,
+					p.err)
 			}
 		}
 		if !slices.Equal(sizes, []int{10_000, 10_000, 5_002}) {
@@ -200,7 +205,8 @@ func TestShardClosedUnderALaggingReaderIsReadToItsEnd(t *testing.T) {
 func TestPageOfUnknownLagIsNotTheTip(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
-		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: edited(func(out map[string]any) { delete(out, "MillisBehindLatest") })})
+		w.srv.On(kinesistest.Hook{
+			Operation: "GetRecords", Do: edited(func(out map[string]any) { delete(out, "MillisBehindLatest") })})
 		for _, p := range w.read(trimHorizon(), after(3)) {
 			if p.err != nil || p.Lag <= 0 {
 				t.Errorf("got %+v", p)
@@ -246,7 +252,8 @@ func TestAggregateOfAMillionEntries(t *testing.T) {
 			}
 			if parts%25 == 0 {
 				if took := heapInUse() - idle; took > PageReserve+4<<20 {
-					t.Errorf("part %d: %d MiB are in use, more than a page's room of %d", parts, took>>20, PageReserve>>20)
+					t.Errorf("part %d: %d MiB are in use, more than a page's room of %d", parts, took>>20,
+						PageReserve>>20)
 				}
 			}
 			for i := range page.Records {

@@ -21,11 +21,13 @@ var aggregatedRecord = newAggregatedRecord()
 
 func newAggregatedRecord() protoreflect.MessageDescriptor {
 	type label = descriptorpb.FieldDescriptorProto_Label
-	field := func(name string, number int32, of label, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
+	field := func(name string, number int32, of label,
+		kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
 		return &descriptorpb.FieldDescriptorProto{Name: &name, Number: &number, Label: &of, Type: &kind}
 	}
 	const (
-		optional, required, repeated = descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL, descriptorpb.FieldDescriptorProto_LABEL_REQUIRED,
+		optional, required, repeated = descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL,
+			descriptorpb.FieldDescriptorProto_LABEL_REQUIRED,
 			descriptorpb.FieldDescriptorProto_LABEL_REPEATED
 		text, number  = descriptorpb.FieldDescriptorProto_TYPE_STRING, descriptorpb.FieldDescriptorProto_TYPE_UINT64
 		data, message = descriptorpb.FieldDescriptorProto_TYPE_BYTES, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE
@@ -36,10 +38,12 @@ func newAggregatedRecord() protoreflect.MessageDescriptor {
 		Name: proto.String("kpl.proto"), Package: proto.String("kpl"), Syntax: proto.String("proto2"),
 		MessageType: []*descriptorpb.DescriptorProto{
 			{Name: proto.String("AggregatedRecord"), Field: []*descriptorpb.FieldDescriptorProto{
-				field("partition_key_table", 1, repeated, text), field("explicit_hash_key_table", 2, repeated, text), records,
+				field("partition_key_table", 1, repeated, text), field("explicit_hash_key_table", 2, repeated, text),
+				records,
 			}},
 			{Name: proto.String("Record"), Field: []*descriptorpb.FieldDescriptorProto{
-				field("partition_key_index", 1, required, number), field("explicit_hash_key_index", 2, optional, number),
+				field("partition_key_index", 1, required, number),
+				field("explicit_hash_key_index", 2, optional, number),
 				field("data", dataField, required, data),
 			}},
 		},
@@ -106,7 +110,8 @@ func FuzzAggregateIsReadLikeProtobuf(f *testing.F) {
 	f.Add(append(bytesField(recordsField, twice), bytesField(99, []byte("unknown"))...))
 	f.Add([]byte{0x1a, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Add([]byte{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
-	f.Add(bytesField(recordsField, append(twice, 0x80, 0xff, 0xff, 0xff, 0x30, 0x30))) // a field number that is too large
+	// a field number that is too large
+	f.Add(bytesField(recordsField, append(twice, 0x80, 0xff, 0xff, 0xff, 0x30, 0x30)))
 	f.Fuzz(func(t *testing.T, message []byte) {
 		ours, theirs := unpackAll(seal(message)), unpackTheirs(message)
 		if !slices.Equal(ours, theirs) {

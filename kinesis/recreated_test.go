@@ -80,18 +80,19 @@ func TestRecreatedStreamIsNotReadOnByAFreshDescription(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, slowly, func(t *testing.T, w *world) {
 		w.put("old")
 		pairs := w.idle(trimHorizon(), func() {
-			w.srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: func(next kinesistest.Handler) kinesistest.Handler {
-				if _, err := w.src.List(t.Context()); err != nil {
-					t.Error(err)
-				}
-				time.Sleep(time.Second)
-				err := w.srv.DeleteStream("gerrit")
-				if _, again := w.srv.CreateStream("gerrit", 1); err != nil || again != nil {
-					t.Error(err, again)
-				}
-				w.put("new")
-				return refusals["expired"](next)
-			}})
+			w.srv.On(kinesistest.Hook{
+				Operation: "GetRecords", Times: 1, Do: func(next kinesistest.Handler) kinesistest.Handler {
+					if _, err := w.src.List(t.Context()); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(time.Second)
+					err := w.srv.DeleteStream("gerrit")
+					if _, again := w.srv.CreateStream("gerrit", 1); err != nil || again != nil {
+						t.Error(err, again)
+					}
+					w.put("new")
+					return refusals["expired"](next)
+				}})
 		})
 		wantData(t, pairs, "old")
 		if last := pairs[len(pairs)-1].err; !errors.Is(last, gerritstream.ErrShardNotFound) {
@@ -141,7 +142,8 @@ func TestLongSeekChecksTheStream(t *testing.T) {
 		wantData(t, pairs)
 		last := len(pairs) - 1
 		wantRetrying(t, errorsOf(pairs[:last]), last)
-		if !errors.Is(pairs[last-1].err, gerritstream.ErrDenied) || !errors.Is(pairs[last].err, gerritstream.ErrShardNotFound) {
+		if !errors.Is(pairs[last-1].err, gerritstream.ErrDenied) ||
+			!errors.Is(pairs[last].err, gerritstream.ErrShardNotFound) {
 			t.Errorf("the last pairs have %v and %v", pairs[last-1].err, pairs[last].err)
 		}
 	})

@@ -138,7 +138,8 @@ func TestPageIsWithinItsReservation(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if takes := p.needs(min(p.total, maxRecords)); takes <= minReserve || free(budget, 2*PageReserve-takes+1) {
+				if takes := p.needs(min(p.total, maxRecords)); takes <= minReserve ||
+					free(budget, 2*PageReserve-takes+1) {
 					t.Errorf("it holds less than the %d bytes that it takes", takes)
 				}
 				p.memory.room.Release()

@@ -53,7 +53,8 @@ func TestPositionAfterARecordReadsFromTheNext(t *testing.T) {
 		seqs := w.put("a", "b", "c")
 		from := gerritstream.Position{After: seqs[0], Arrived: time.Now()}
 		wantData(t, w.read(from, atTip), "b", "c")
-		if in := w.lastSeek(); in.ShardIteratorType != "AFTER_SEQUENCE_NUMBER" || in.StartingSequenceNumber != string(seqs[0]) {
+		if in := w.lastSeek(); in.ShardIteratorType != "AFTER_SEQUENCE_NUMBER" ||
+			in.StartingSequenceNumber != string(seqs[0]) {
 			t.Errorf("asked for %s %s", in.ShardIteratorType, in.StartingSequenceNumber)
 		}
 	})
@@ -64,7 +65,8 @@ func TestPositionAfterARecordReadsFromTheNext(t *testing.T) {
 func TestPartialRecordIsReadAgain(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		seqs := w.put("a", "b", "c")
-		from := gerritstream.Position{After: seqs[0], Arrived: time.Now(), Partial: &gerritstream.Partial{Seq: seqs[1], Sub: 3}}
+		from := gerritstream.Position{
+			After: seqs[0], Arrived: time.Now(), Partial: &gerritstream.Partial{Seq: seqs[1], Sub: 3}}
 		wantData(t, w.read(from, atTip), "b", "c")
 	})
 }
@@ -79,7 +81,8 @@ func TestLongIdleShardResumesFiveMinutesBeforeItWasCaughtUp(t *testing.T) {
 		pairs := w.read(from, atTip)
 		wantData(t, pairs, "b")
 		in := w.lastSeek()
-		if want := from.CaughtUp.Add(-5 * time.Minute); in.ShardIteratorType != "AT_TIMESTAMP" || !in.time().Equal(want) {
+		if want := from.CaughtUp.Add(-5 * time.Minute); in.ShardIteratorType != "AT_TIMESTAMP" ||
+			!in.time().Equal(want) {
 			t.Errorf("asked for %s %s, want AT_TIMESTAMP %s", in.ShardIteratorType, in.time(), want)
 		}
 		if len(pairs) > 10 {
@@ -92,7 +95,8 @@ func TestLongIdleShardResumesFiveMinutesBeforeItWasCaughtUp(t *testing.T) {
 func TestShortIdleShardResumesAfterItsRecord(t *testing.T) {
 	now := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]string{
-		-time.Minute: "AFTER_SEQUENCE_NUMBER", 5 * time.Minute: "AFTER_SEQUENCE_NUMBER", 5*time.Minute + 1: "AT_TIMESTAMP",
+		-time.Minute: "AFTER_SEQUENCE_NUMBER", 5 * time.Minute: "AFTER_SEQUENCE_NUMBER",
+		5*time.Minute + 1: "AT_TIMESTAMP",
 	} {
 		p := gerritstream.Position{After: "1", Arrived: now, CaughtUp: now.Add(after)}
 		if got, ok := seekPointOf(&p); !ok || string(got.kind) != want {
@@ -103,7 +107,8 @@ func TestShortIdleShardResumesAfterItsRecord(t *testing.T) {
 
 func TestCaughtUpDoesNotBeginBeforeTheOrigin(t *testing.T) {
 	start := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
-	for after, want := range map[time.Duration]time.Time{0: start, time.Minute: start, time.Hour: start.Add(55 * time.Minute)} {
+	for after, want := range map[time.Duration]time.Time{
+		0: start, time.Minute: start, time.Hour: start.Add(55 * time.Minute)} {
 		p := gerritstream.Position{From: gerritstream.StartingPosition{Time: start}, CaughtUp: start.Add(after)}
 		if got, ok := seekPointOf(&p); !ok || !got.at.Equal(want) {
 			t.Errorf("caught up %s after the start: got %s, want %s", after, got.at, want)
@@ -138,7 +143,8 @@ func TestPositionOfAnotherStreamIsBad(t *testing.T) {
 			t.Fatal(err)
 		}
 		pairs := w.read(gerritstream.Position{After: seqs[0], Arrived: time.Now()}, never)
-		if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrBadPosition) || errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
+		if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrBadPosition) ||
+			errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
 			t.Fatalf("got %+v, want a bad position", pairs)
 		}
 	})
@@ -160,7 +166,8 @@ func TestRefusedTimeIsNotABadPosition(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.put("a")
 		w.fail("GetShardIterator", maxLowered+1, "InvalidArgumentException", "no", 0)
-		pairs := w.read(gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now().Add(-time.Minute)}}, atTip)
+		pairs := w.read(gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now().Add(-time.Minute)}},
+			atTip)
 		wantRetrying(t, errorsOf(pairs), 1)
 		wantData(t, pairs, "a")
 	})
@@ -179,7 +186,8 @@ func TestPositionAtTheShardsEndComesToTheEnd(t *testing.T) {
 		}
 		pairs := w.read(gerritstream.Position{After: listing.Shards[0].Last, Arrived: time.Now()}, never)
 		last := pairs[len(pairs)-1]
-		if !last.End || len(last.Children) != 2 || string(last.Children[0]) != left || string(last.Children[1]) != right {
+		if !last.End || len(last.Children) != 2 || string(last.Children[0]) != left ||
+			string(last.Children[1]) != right {
 			t.Errorf("got %+v, want the end with %s and %s", pairs, left, right)
 		}
 	})

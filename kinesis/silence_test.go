@@ -121,8 +121,9 @@ func readingOverPipes(t *testing.T, http2 bool) (*world, *pipes) {
 		served.Close()
 	})
 	var err error
-	w.src, err = New(t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: served.URL, Transport: http.RoundTripper(transport),
-		Budget: w.budget})
+	w.src, err = New(t.Context(),
+		Config{Stream: "gerrit", Region: "us-east-1", Endpoint: served.URL, Transport: http.RoundTripper(transport),
+			Budget: w.budget})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,19 +180,22 @@ func TestOnlyRequestsForCredentialsAreGivenUpByTheClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				network := newPipes()
-				served := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					select {
-					case <-time.After(slow):
-					case <-r.Context().Done():
-					}
-				})}
+				served := &http.Server{
+					ReadHeaderTimeout: time.Minute,
+					Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						select {
+						case <-time.After(slow):
+						case <-r.Context().Done():
+						}
+					})}
 				ended := make(chan error, 1)
 				go func() { ended <- served.Serve(network) }()
 				client, ok := c.client.(*awshttp.BuildableClient)
 				if !ok {
 					t.Fatal("the client is not the SDK's")
 				}
-				client = client.WithTransportOptions(func(tr *http.Transport) { tr.DialContext, tr.DisableKeepAlives = network.dial, true })
+				client = client.WithTransportOptions(
+					func(tr *http.Transport) { tr.DialContext, tr.DisableKeepAlives = network.dial, true })
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1/", nil)
 				if err != nil {
 					t.Fatal(err)

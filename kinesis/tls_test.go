@@ -30,10 +30,12 @@ func serveTLS(t *testing.T, h http.Handler, http2 bool) *secured {
 		h.ServeHTTP(w, r)
 	}))
 	s.EnableHTTP2 = http2
-	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes that the client ends are expected
+	// handshakes that the client ends are expected
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	s.bundle = write(t, t.TempDir(), "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	s.bundle = write(t, t.TempDir(), "ca.pem",
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
 	return s
 }
 
@@ -90,7 +92,8 @@ func TestAuthoritiesOfTheUserAreTrusted(t *testing.T) {
 				}
 			})
 			t.Run("ca_bundle", func(t *testing.T) {
-				t.Setenv("AWS_CONFIG_FILE", write(t, t.TempDir(), "config", "[default]\nca_bundle = "+served.bundle+"\n"))
+				t.Setenv("AWS_CONFIG_FILE",
+					write(t, t.TempDir(), "config", "[default]\nca_bundle = "+served.bundle+"\n"))
 				if err := readOne(t, c); err != nil {
 					t.Error(err)
 				}

@@ -50,27 +50,46 @@ var (
 )
 
 var troubles = map[string]trouble{
-	"throttled":            {failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded", "ProvisionedThroughputExceededException", true},
-	"limit exceeded":       {failWith("LimitExceededException", "Rate exceeded for stream", 0), false, "LimitExceeded", "LimitExceededException", true},
-	"too many requests":    {failWith("", "", http.StatusTooManyRequests), false, "", "Other", true},
-	"KMS throttled":        {failWith("KMSThrottlingException", "slow down", 0), false, "KMSThrottling", "KMSThrottlingException", true},
-	"internal failure":     {failWith("InternalFailure", "oops", 500), false, "InternalFailure", "InternalFailure", false},
-	"unavailable":          {failWith("ServiceUnavailable", "", 503), false, "ServiceUnavailable", "ServiceUnavailable", false},
-	"unknown fault":        {failWith("NobodyKnowsException", "x", 0), false, "NobodyKnows", "Other", false},
-	"bad gateway":          {htmlReply, false, "502", "", false},
-	"not permitted":        {failWith("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0), true, "not authorized", "AccessDeniedException", false},
-	"wrong key":            {failWith("UnrecognizedClientException", "The security token is invalid", 0), true, "security token", "UnrecognizedClientException", false},
-	"expired token":        {failWith("ExpiredTokenException", "expired", 0), true, "Expired", "ExpiredTokenException", false},
-	"KMS not permitted":    {failWith("KMSAccessDeniedException", "User u is not authorized to decrypt records", 0), true, "kms:Decrypt", "KMSAccessDeniedException", false},
-	"KMS key disabled":     {failWith("KMSDisabledException", "disabled", 0), true, "KMSDisabled", "KMSDisabledException", false},
-	"KMS key deleted":      {failWith("KMSInvalidStateException", "pending deletion", 0), true, "KMSInvalidState", "KMSInvalidStateException", false},
-	"KMS key missing":      {failWith("KMSNotFoundException", "no key", 0), true, "KMSNotFound", "KMSNotFoundException", false},
+	"throttled": {
+		failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded",
+		"ProvisionedThroughputExceededException", true},
+	"limit exceeded": {
+		failWith("LimitExceededException", "Rate exceeded for stream", 0), false, "LimitExceeded",
+		"LimitExceededException", true},
+	"too many requests": {failWith("", "", http.StatusTooManyRequests), false, "", "Other", true},
+	"KMS throttled": {
+		failWith("KMSThrottlingException", "slow down", 0), false, "KMSThrottling", "KMSThrottlingException", true},
+	"internal failure": {
+		failWith("InternalFailure", "oops", 500), false, "InternalFailure", "InternalFailure", false},
+	"unavailable": {
+		failWith("ServiceUnavailable", "", 503), false, "ServiceUnavailable", "ServiceUnavailable", false},
+	"unknown fault": {failWith("NobodyKnowsException", "x", 0), false, "NobodyKnows", "Other", false},
+	"bad gateway":   {htmlReply, false, "502", "", false},
+	"not permitted": {
+		failWith("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0), true, "not authorized",
+		"AccessDeniedException", false},
+	"wrong key": {
+		failWith("UnrecognizedClientException", "The security token is invalid", 0), true, "security token",
+		"UnrecognizedClientException", false},
+	"expired token": {
+		failWith("ExpiredTokenException", "expired", 0), true, "Expired", "ExpiredTokenException", false},
+	"KMS not permitted": {
+		failWith("KMSAccessDeniedException", "User u is not authorized to decrypt records", 0), true, "kms:Decrypt",
+		"KMSAccessDeniedException", false},
+	"KMS key disabled": {
+		failWith("KMSDisabledException", "disabled", 0), true, "KMSDisabled", "KMSDisabledException", false},
+	"KMS key deleted": {
+		failWith("KMSInvalidStateException", "pending deletion", 0), true, "KMSInvalidState",
+		"KMSInvalidStateException", false},
+	"KMS key missing": {
+		failWith("KMSNotFoundException", "no key", 0), true, "KMSNotFound", "KMSNotFoundException", false},
 	"connection broken":    {kinesistest.CutRequest, false, "connection reset", "Network", false},
 	"reply lost":           {kinesistest.CutReply, false, "connection reset", "Network", false},
 	"reply broken off":     {kinesistest.CutBody(20), false, "unexpected EOF", "", false},
 	"reply is half a JSON": {halfReply, false, "", "", false},
-	"stream is changing":   {failWith("ResourceInUseException", "not ACTIVE", 0), false, "ResourceInUse", "ResourceInUseException", false},
-	"no answer":            {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout", false},
+	"stream is changing": {
+		failWith("ResourceInUseException", "not ACTIVE", 0), false, "ResourceInUse", "ResourceInUseException", false},
+	"no answer": {kinesistest.Delay(time.Hour), false, "no progress for 10s", "Timeout", false},
 }
 
 // Whatever disturbs seeking or reading is reported and retried until it ends:
@@ -111,13 +130,15 @@ func (tr *trouble) check(t *testing.T, operation string, err error) {
 	if errors.Is(err, gerritstream.ErrDenied) != tr.denied {
 		t.Errorf("%v: denied is %v, want %v", err, !tr.denied, tr.denied)
 	}
-	for _, wrong := range []error{gerritstream.ErrBadPosition, gerritstream.ErrShardNotFound, gerritstream.ErrStreamNotFound} {
+	for _, wrong := range []error{
+		gerritstream.ErrBadPosition, gerritstream.ErrShardNotFound, gerritstream.ErrStreamNotFound} {
 		if errors.Is(err, wrong) {
 			t.Errorf("%v is also %v", err, wrong)
 		}
 	}
 	text := err.Error()
-	if !strings.Contains(text, "kinesis:"+operation) || !strings.Contains(text, "gerrit/"+string(shard0)) || !strings.Contains(text, tr.text) ||
+	if !strings.Contains(text, "kinesis:"+operation) || !strings.Contains(text, "gerrit/"+string(shard0)) ||
+		!strings.Contains(text, tr.text) ||
 		strings.Contains(text, "\n") {
 		t.Errorf("%q does not say in one line what failed: want %q", text, tr.text)
 	}
@@ -151,9 +172,12 @@ func TestTroubleInTheMiddleKeepsTheIterator(t *testing.T) {
 // anything else is trouble.
 func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 	const (
-		otherStream = "StartingSequenceNumber 1 used in GetShardIterator on shard s in stream x under account 1 is invalid because it did not come from this stream."
-		corrupt     = "1 validation error detected: Value 'x' at 'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})"
-		shardName   = "1 validation error detected: Value 'x' at 'shardId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
+		otherStream = "StartingSequenceNumber 1 used in GetShardIterator on shard s in stream x under account 1 is " +
+			"invalid because it did not come from this stream."
+		corrupt = "1 validation error detected: Value 'x' at 'startingSequenceNumber' failed to satisfy " +
+			"constraint: Member must satisfy regular expression pattern: 0|([1-9]\\d{0,128})"
+		shardName = "1 validation error detected: Value 'x' at 'shardId' failed to satisfy constraint: Member must " +
+			"satisfy regular expression pattern: [a-zA-Z0-9_.-]+"
 	)
 	now := time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
 	after := gerritstream.Position{After: "12345", Arrived: now}
@@ -162,11 +186,15 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 		code, message string
 		bad           bool
 	}{
-		"another stream's":           {after, "InvalidArgumentException", otherStream, true},
-		"corrupt":                    {after, "ValidationException", corrupt, true},
-		"another part of it":         {after, "ValidationException", shardName, false},
-		"a time":                     {gerritstream.Position{From: gerritstream.StartingPosition{Time: now}}, "InvalidArgumentException", "no", false},
-		"a time caught up at":        {gerritstream.Position{After: "12345", Arrived: now.Add(-time.Hour), CaughtUp: now}, "InvalidArgumentException", "no", false},
+		"another stream's":   {after, "InvalidArgumentException", otherStream, true},
+		"corrupt":            {after, "ValidationException", corrupt, true},
+		"another part of it": {after, "ValidationException", shardName, false},
+		"a time": {
+			gerritstream.Position{From: gerritstream.StartingPosition{Time: now}}, "InvalidArgumentException", "no",
+			false},
+		"a time caught up at": {
+			gerritstream.Position{After: "12345", Arrived: now.Add(-time.Hour), CaughtUp: now},
+			"InvalidArgumentException", "no", false},
 		"the trim horizon":           {trimHorizon(), "InvalidArgumentException", "no", false},
 		"denied":                     {after, "AccessDeniedException", otherStream, false},
 		"throttled":                  {after, "ProvisionedThroughputExceededException", otherStream, false},
@@ -187,7 +215,8 @@ func TestOnlyARefusedSequenceNumberIsABadPosition(t *testing.T) {
 					pairs = append(pairs, p)
 				}
 				if c.bad {
-					if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrBadPosition) || errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
+					if len(pairs) != 1 || !errors.Is(pairs[0].err, gerritstream.ErrBadPosition) ||
+						errors.Is(pairs[0].err, gerritstream.ErrRetrying) {
 						t.Fatalf("got %v, want one bad position", errorsOf(pairs))
 					}
 					return
@@ -225,13 +254,15 @@ func TestShardThatIsGoneWhileReadingIsNotFound(t *testing.T) {
 		w.put("a")
 		pairs := w.read(trimHorizon(), func(p pair) bool {
 			if len(p.Records) > 0 {
-				w.fail("GetRecords", 0, "ResourceNotFoundException", "Shard "+string(shard0)+" in stream gerrit under account 1 does not exist", 0)
+				w.fail("GetRecords", 0, "ResourceNotFoundException",
+					"Shard "+string(shard0)+" in stream gerrit under account 1 does not exist", 0)
 			}
 			return false
 		})
 		wantData(t, pairs, "a")
 		last := pairs[len(pairs)-1].err
-		if len(pairs) != 2 || !errors.Is(last, gerritstream.ErrShardNotFound) || errors.Is(last, gerritstream.ErrRetrying) {
+		if len(pairs) != 2 || !errors.Is(last, gerritstream.ErrShardNotFound) ||
+			errors.Is(last, gerritstream.ErrRetrying) {
 			t.Errorf("got %v, want one ErrShardNotFound", errorsOf(pairs))
 		}
 		w.wantFree()
@@ -323,23 +354,25 @@ func TestReplyThatStopsOrTricklesIsGivenUpAndASlowOneIsNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			network := &stalling{times: 1, bytes: c.bytes, piece: c.piece}
-			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network }, func(t *testing.T, w *world) {
-				w.put(strings.Repeat("x", 1_000_000))
-				began := time.Now()
-				pairs := w.read(trimHorizon(), func(pair) bool { return true })
-				took := time.Since(began)
-				if c.text == "" {
-					wantRetrying(t, errorsOf(pairs), 0)
-					return
-				}
-				wantRetrying(t, errorsOf(pairs), 1)
-				if took < progressTimeout || c.took > 0 && took.Round(100*time.Millisecond) != c.took.Round(100*time.Millisecond) {
-					t.Errorf("it took %s, want %s", took, c.took)
-				}
-				if !strings.Contains(pairs[0].err.Error(), c.text) || w.seen("GetRecords Timeout") != 1 {
-					t.Errorf("the error is %v, and the observer was shown %q", pairs[0].err, w.codes)
-				}
-			})
+			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { network.next, c.Transport = c.Transport, network },
+				func(t *testing.T, w *world) {
+					w.put(strings.Repeat("x", 1_000_000))
+					began := time.Now()
+					pairs := w.read(trimHorizon(), func(pair) bool { return true })
+					took := time.Since(began)
+					if c.text == "" {
+						wantRetrying(t, errorsOf(pairs), 0)
+						return
+					}
+					wantRetrying(t, errorsOf(pairs), 1)
+					if took < progressTimeout ||
+						c.took > 0 && took.Round(100*time.Millisecond) != c.took.Round(100*time.Millisecond) {
+						t.Errorf("it took %s, want %s", took, c.took)
+					}
+					if !strings.Contains(pairs[0].err.Error(), c.text) || w.seen("GetRecords Timeout") != 1 {
+						t.Errorf("the error is %v, and the observer was shown %q", pairs[0].err, w.codes)
+					}
+				})
 		})
 	}
 }
@@ -459,7 +492,8 @@ func TestNothingIsLostOrDoubledInAnyTrouble(t *testing.T) {
 }
 
 func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
-	const signed = "The request signature we calculated does not match the signature you provided.\n\nThe Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRETTOKEN'"
+	const signed = "The request signature we calculated does not match the signature you provided.\n\nThe Canonical " +
+		"String for this request should have been\n'POST\n/\nx-amz-security-token:SECRETTOKEN'"
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		w.fail("GetRecords", 1, "InvalidSignatureException", signed, 0)
 		pairs := w.read(trimHorizon(), after(1))
@@ -467,10 +501,12 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 		if !errors.As(pairs[0].err, &e) {
 			t.Fatalf("%v is no *Error", pairs[0].err)
 		}
-		if text := pairs[0].err.Error(); strings.Contains(text, "SECRETTOKEN") || strings.Contains(text, "\n") || !strings.Contains(text, "does not match") {
+		if text := pairs[0].err.Error(); strings.Contains(text, "SECRETTOKEN") || strings.Contains(text, "\n") ||
+			!strings.Contains(text, "does not match") {
 			t.Errorf("got %q", text)
 		}
-		if e.Operation != "kinesis:GetRecords" || e.Code != "InvalidSignatureException" || e.Status != 400 || e.RequestID == "" {
+		if e.Operation != "kinesis:GetRecords" || e.Code != "InvalidSignatureException" || e.Status != 400 ||
+			e.RequestID == "" {
 			t.Errorf("got %+v", e)
 		}
 	})
@@ -479,7 +515,8 @@ func TestErrorsAreOneLineWithoutSecrets(t *testing.T) {
 	}{
 		{"https://user:SECRETTOKEN@proxy.test/x", "refused", "proxy.test: refused"},
 		{"https://user:SECRETTOKEN%zz@proxy.test/x", "refused", "the URL: refused"},
-		{"https://h/x", `proxyconnect tcp: "http://u:SECRETTOKEN@proxy:1" refused`, `h: proxyconnect tcp: "http://xxxxx@proxy:1" refused`},
+		{"https://h/x", `proxyconnect tcp: "http://u:SECRETTOKEN@proxy:1" refused`,
+			`h: proxyconnect tcp: "http://xxxxx@proxy:1" refused`},
 	} {
 		if text, _ := networkProblem(&url.Error{Op: "Post", URL: c.url, Err: errors.New(c.message)}); text != c.want {
 			t.Errorf("got %q, want %q", text, c.want)

@@ -13,29 +13,38 @@ import (
 // conformanceCalls is the table: each call, and what AWS shows.
 var conformanceCalls = []conformanceCall{
 	// Streams.
-	{"describe", 2, false, seeDescription, "STREAM arn:aws:kinesis:us-east-1:000000000000:stream/STREAM ACTIVE 2 open 24 hours"},
+	{"describe", 2, false, seeDescription,
+		"STREAM arn:aws:kinesis:us-east-1:000000000000:stream/STREAM ACTIVE 2 open 24 hours"},
 	{"describe by ARN", 1, false, seeByARN, "STREAM"},
-	{"describe another", 1, false, seeMissing, "ResourceNotFoundException: Stream nowhere under account 000000000000 not found."},
-	{"create twice", 1, false, seeCreateTwice, "ResourceInUseException: Stream STREAM under account 000000000000 already exists."},
-	{"create without shards", 1, false, seeCreateNothing, "ValidationException: 1 validation error detected: Value '0' at 'shardCount' " +
-		"failed to satisfy constraint: Member must have value greater than or equal to 1"},
+	{"describe another", 1, false, seeMissing,
+		"ResourceNotFoundException: Stream nowhere under account 000000000000 not found."},
+	{"create twice", 1, false, seeCreateTwice,
+		"ResourceInUseException: Stream STREAM under account 000000000000 already exists."},
+	{"create without shards", 1, false, seeCreateNothing,
+		"ValidationException: 1 validation error detected: Value '0' at 'shardCount' " +
+			"failed to satisfy constraint: Member must have value greater than or equal to 1"},
 	{"recreate", 1, false, seeRecreation, `not earlier: true, read ""`},
 	{"retention", 1, false, seeRetention, "48 hours, then 24"},
-	{"retention too short", 1, false, seeShortRetention, "InvalidArgumentException: Minimum allowed retention period is 24 hours. " +
-		"Requested retention period (23 hours) is too short."},
+	{"retention too short", 1, false, seeShortRetention,
+		"InvalidArgumentException: Minimum allowed retention period is 24 hours. " +
+			"Requested retention period (23 hours) is too short."},
 
 	// Records.
 	{"put and read", 1, false, seeRecords, `read "a b c", keys k, in order, answers agree, 56 digits`},
 	{"routing", 4, false, seeRouting, "a:0 abc:2 message:1 1:3"},
 	{"hash key", 4, false, seeHashKeys, "0 0 1 3"},
-	{"hash key too large", 1, false, seeLargeHashKey, "InvalidArgumentException: Invalid ExplicitHashKey. ExplicitHashKey must be in the " +
-		"range: [0, 2^128-1]. Specified value was 340282366920938463463374607431768211456"},
-	{"put to another stream", 1, false, seePutMissing, "ResourceNotFoundException: Stream nowhere under account 000000000000 not found."},
+	{"hash key too large", 1, false, seeLargeHashKey,
+		"InvalidArgumentException: Invalid ExplicitHashKey. ExplicitHashKey must be in the " +
+			"range: [0, 2^128-1]. Specified value was 340282366920938463463374607431768211456"},
+	{"put to another stream", 1, false, seePutMissing,
+		"ResourceNotFoundException: Stream nowhere under account 000000000000 not found."},
 	{"put a batch", 2, false, seeBatch, "failed 0: 0 1 0"},
-	{"put too many", 1, false, seeLargeBatch, "ValidationException: 1 validation error detected: Value at 'records' failed to satisfy " +
-		"constraint: Member must have length less than or equal to 500"},
-	{"put too large", 1, false, seeLargeRecord, "ValidationException: 1 validation error detected: Value at 'data' failed to satisfy " +
-		"constraint: Member must have length less than or equal to 1048576"},
+	{"put too many", 1, false, seeLargeBatch,
+		"ValidationException: 1 validation error detected: Value at 'records' failed to satisfy " +
+			"constraint: Member must have length less than or equal to 500"},
+	{"put too large", 1, false, seeLargeRecord,
+		"ValidationException: 1 validation error detected: Value at 'data' failed to satisfy " +
+			"constraint: Member must have length less than or equal to 1048576"},
 
 	// Iterators.
 	{"trim horizon", 1, false, seeFrom("TRIM_HORIZON"), `read "a b c"`},
@@ -46,52 +55,71 @@ var conformanceCalls = []conformanceCall{
 	{"at the shard's start", 1, false, seeFromStart, `read "a"`},
 	{"at a time", 1, false, seeFromTime, "reads on with the record of that time"},
 	{"at an early time", 1, false, seeFromEarly, `read "a"`},
-	{"at a future time", 1, false, seeFromFuture, "InvalidArgumentException: The timestampInMillis parameter cannot be greater than the " +
-		"currentTimestampInMillis."},
-	{"without a sequence number", 1, false, seeNoSequence, "InvalidArgumentException: Must either specify (1) AT_SEQUENCE_NUMBER or " +
-		"AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. " +
-		"Request specified AFTER_SEQUENCE_NUMBER and no StartingSequenceNumber."},
-	{"corrupt sequence number", 1, false, seeCorruptSequence, "ValidationException: 1 validation error detected: Value 'x1' at " +
-		`'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\d{0,128})`},
-	{"another shard's sequence number", 2, false, seeOtherShard, "InvalidArgumentException: Invalid StartingSequenceNumber. It encodes " +
-		"shardId-000000000001, while it was used in a call to a shard with shardId-000000000000"},
-	{"a deleted stream's sequence number", 1, false, seeOldSequence, "InvalidArgumentException: StartingSequenceNumber SEQUENCE used in " +
-		"GetShardIterator on shard shardId-000000000000 in stream STREAM under account 000000000000 is invalid because it did not " +
-		"come from this stream."},
-	{"no such shard", 1, false, seeNoShard, "ResourceNotFoundException: Shard shardId-000000000009 in stream STREAM under account " +
-		"000000000000 does not exist"},
+	{"at a future time", 1, false, seeFromFuture,
+		"InvalidArgumentException: The timestampInMillis parameter cannot be greater than the " +
+			"currentTimestampInMillis."},
+	{"without a sequence number", 1, false, seeNoSequence,
+		"InvalidArgumentException: Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and " +
+			"StartingSequenceNumber or (2) TRIM_HORIZON or LATEST and no StartingSequenceNumber. Request specified " +
+			"AFTER_SEQUENCE_NUMBER and no StartingSequenceNumber."},
+	{"corrupt sequence number", 1, false, seeCorruptSequence,
+		"ValidationException: 1 validation error detected: Value 'x1' at " +
+			`'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: ` +
+			`0|([1-9]\d{0,128})`},
+	{"another shard's sequence number", 2, false, seeOtherShard,
+		"InvalidArgumentException: Invalid StartingSequenceNumber. It encodes " +
+			"shardId-000000000001, while it was used in a call to a shard with shardId-000000000000"},
+	{"a deleted stream's sequence number", 1, false, seeOldSequence,
+		"InvalidArgumentException: StartingSequenceNumber SEQUENCE used in GetShardIterator on shard " +
+			"shardId-000000000000 in stream STREAM under account 000000000000 is invalid because it did not come " +
+			"from " +
+			"this stream."},
+	{"no such shard", 1, false, seeNoShard,
+		"ResourceNotFoundException: Shard shardId-000000000009 in stream STREAM under account " +
+			"000000000000 does not exist"},
 	{"corrupt iterator", 1, false, seeCorruptIterator, "InvalidArgumentException: Invalid ShardIterator."},
 
 	// Pages.
 	{"limit", 1, false, seeLimit, "2 records, behind: true; 1 record, behind: false"},
-	{"limit too large", 1, false, seeLargeLimit, "ValidationException: 1 validation error detected: Value '10001' at 'limit' failed to " +
-		"satisfy constraint: Member must have value less than or equal to 10000"},
+	{"limit too large", 1, false, seeLargeLimit,
+		"ValidationException: 1 validation error detected: Value '10001' at 'limit' failed to " +
+			"satisfy constraint: Member must have value less than or equal to 10000"},
 	{"page of 10 MiB", 1, false, seeLargePage, "10 records, then 2"},
-	{"sixth read in a second", 1, true, seeSixthRead, "ProvisionedThroughputExceededException: Rate exceeded for shard " +
-		"shardId-000000000000 in stream STREAM under account 000000000000."},
+	{"sixth read in a second", 1, true, seeSixthRead,
+		"ProvisionedThroughputExceededException: Rate exceeded for shard " +
+			"shardId-000000000000 in stream STREAM under account 000000000000."},
 	{"end of a shard", 1, false, seeEnd, `pages: 1, read "a b", children: 1 of [0], 2 of [0]`},
 
 	// Shards.
-	{"split", 1, false, seeSplit, "0 closed from 0; 1 of 0 from 0; 2 of 0 from 170141183460469231731687303715884105728"},
-	{"split again", 1, false, seeSplitAgain, "InvalidArgumentException: Shard shardId-000000000000 in stream STREAM under account " +
-		"000000000000 has already been merged or split, and thus is not eligible for merging or splitting."},
-	{"split nothing", 1, false, func(c *caller) string { return shown(c.split(9, "5"), "") }, "ResourceNotFoundException: Could not find " +
-		"shard shardId-000000000009 in stream STREAM under account 000000000000."},
-	{"split outside", 2, false, func(c *caller) string { return shown(c.split(1, "5"), "") }, "InvalidArgumentException: " +
-		"NewStartingHashKey 5 used in SplitShard() on shard shardId-000000000001 in stream STREAM under account 000000000000 is not both " +
-		"greater than one plus the shard's StartingHashKey 170141183460469231731687303715884105728 and less than the shard's " +
-		"EndingHashKey 340282366920938463463374607431768211455."},
-	{"merge", 2, false, seeMerge, "0 closed from 0; 1 closed from 170141183460469231731687303715884105728; 2 of 0+1 from 0"},
-	{"merge the distant", 3, false, func(c *caller) string { return shown(c.merge(0, 2), "") }, "InvalidArgumentException: Shards " +
-		"shardId-000000000000 and shardId-000000000002 in stream STREAM under account 000000000000 are not an adjacent pair of shards " +
-		"eligible for merging"},
-	{"update shard count", 2, false, seeResize, "2 to 4: 0 closed from 0; 1 closed from 170141183460469231731687303715884105728; " +
-		"2 of 0 from 0; 3 of 0 from 85070591730234615865843651857942052864; 4 of 1 from 170141183460469231731687303715884105728; " +
-		"5 of 1 from 255211775190703847597530955573826158592"},
-	{"update shard count too far", 1, true, seeResizeTooFar, "InvalidArgumentException: UpdateShardCount cannot scale up over double your " +
-		"current open shard count. Current open shard count: 1 Target shard count: 3"},
+	{"split", 1, false, seeSplit,
+		"0 closed from 0; 1 of 0 from 0; 2 of 0 from 170141183460469231731687303715884105728"},
+	{"split again", 1, false, seeSplitAgain,
+		"InvalidArgumentException: Shard shardId-000000000000 in stream STREAM under account " +
+			"000000000000 has already been merged or split, and thus is not eligible for merging or splitting."},
+	{"split nothing", 1, false, func(c *caller) string { return shown(c.split(9, "5"), "") },
+		"ResourceNotFoundException: Could not find shard shardId-000000000009 in stream STREAM under account " +
+			"000000000000."},
+	{"split outside", 2, false, func(c *caller) string { return shown(c.split(1, "5"), "") },
+		"InvalidArgumentException: NewStartingHashKey 5 used in SplitShard() on shard shardId-000000000001 in stream " +
+			"STREAM under account 000000000000 is not both greater than one plus the shard's StartingHashKey " +
+			"170141183460469231731687303715884105728 and less than the shard's EndingHashKey " +
+			"340282366920938463463374607431768211455."},
+	{"merge", 2, false, seeMerge,
+		"0 closed from 0; 1 closed from 170141183460469231731687303715884105728; 2 of 0+1 from 0"},
+	{"merge the distant", 3, false, func(c *caller) string { return shown(c.merge(0, 2), "") },
+		"InvalidArgumentException: Shards shardId-000000000000 and shardId-000000000002 in stream STREAM under " +
+			"account 000000000000 are not an adjacent pair of shards eligible for merging"},
+	{"update shard count", 2, false, seeResize,
+		"2 to 4: 0 closed from 0; 1 closed from 170141183460469231731687303715884105728; 2 of 0 from 0; 3 of 0 from " +
+			"85070591730234615865843651857942052864; 4 of 1 from 170141183460469231731687303715884105728; 5 of 1 " +
+			"from " +
+			"255211775190703847597530955573826158592"},
+	{"update shard count too far", 1, true, seeResizeTooFar,
+		"InvalidArgumentException: UpdateShardCount cannot scale up over double your " +
+			"current open shard count. Current open shard count: 1 Target shard count: 3"},
 	{"list in pages", 3, false, seePages, "0 1, then 2"},
-	{"list with token and name", 3, false, seeTokenAndName, "InvalidArgumentException: NextToken and StreamName cannot be provided together."},
+	{"list with token and name", 3, false, seeTokenAndName,
+		"InvalidArgumentException: NextToken and StreamName cannot be provided together."},
 	{"list after a shard", 3, false, seeAfter, "1 2"},
 	{"list open shards", 1, false, seeFiltered("AT_LATEST"), "1 2"},
 	{"list shards at the trim horizon", 1, false, seeFiltered("AT_TRIM_HORIZON"), "0"},
@@ -107,7 +135,8 @@ func (c *caller) summary() *types.StreamDescriptionSummary {
 
 func seeDescription(c *caller) string {
 	d := c.summary()
-	return fmt.Sprintf("%s %s %s %d open %d hours", *d.StreamName, *d.StreamARN, d.StreamStatus, *d.OpenShardCount, *d.RetentionPeriodHours)
+	return fmt.Sprintf("%s %s %s %d open %d hours", *d.StreamName, *d.StreamARN, d.StreamStatus, *d.OpenShardCount,
+		*d.RetentionPeriodHours)
 }
 
 func seeByARN(c *caller) string {
@@ -129,7 +158,8 @@ func seeCreateTwice(c *caller) string {
 }
 
 func seeCreateNothing(c *caller) string {
-	_, err := c.CreateStream(c.ctx(), &kinesis.CreateStreamInput{StreamName: aws.String("none"), ShardCount: aws.Int32(0)})
+	_, err := c.CreateStream(
+		c.ctx(), &kinesis.CreateStreamInput{StreamName: aws.String("none"), ShardCount: aws.Int32(0)})
 	return shown(err, "created")
 }
 
@@ -137,7 +167,8 @@ func seeRecreation(c *caller) string {
 	c.put("a")
 	before := c.summary().StreamCreationTimestamp
 	c.recreate(1)
-	return fmt.Sprintf("not earlier: %t, %s", !c.summary().StreamCreationTimestamp.Before(*before), c.read(c.start(), nil))
+	return fmt.Sprintf("not earlier: %t, %s", !c.summary().StreamCreationTimestamp.Before(*before),
+		c.read(c.start(), nil))
 }
 
 func seeRetention(c *caller) string {
@@ -182,7 +213,8 @@ func seeRecords(c *caller) string {
 func seeRouting(c *caller) string {
 	var all []string
 	for _, key := range []string{"a", "abc", "message", "1"} {
-		out, err := c.PutRecord(c.ctx(), &kinesis.PutRecordInput{StreamName: c.name(), PartitionKey: &key, Data: []byte("x")})
+		out, err := c.PutRecord(
+			c.ctx(), &kinesis.PutRecordInput{StreamName: c.name(), PartitionKey: &key, Data: []byte("x")})
 		c.check(err)
 		all = append(all, fmt.Sprintf("%s:%d", key, shardIndex(*out.ShardId)))
 	}
@@ -198,7 +230,8 @@ func (c *caller) putAt(hash string) (*kinesis.PutRecordOutput, error) {
 func seeHashKeys(c *caller) string {
 	var all []string
 	for _, hash := range []string{
-		"0", "85070591730234615865843651857942052863", "85070591730234615865843651857942052864", "340282366920938463463374607431768211455",
+		"0", "85070591730234615865843651857942052863", "85070591730234615865843651857942052864",
+		"340282366920938463463374607431768211455",
 	} {
 		out, err := c.putAt(hash)
 		c.check(err)
@@ -310,7 +343,8 @@ func seeFromTime(c *caller) string {
 		c.check(err)
 		from, err := c.GetRecords(c.ctx(), &kinesis.GetRecordsInput{ShardIterator: it})
 		c.check(err)
-		if len(from.Records) == 0 || !from.Records[0].ApproximateArrivalTimestamp.Equal(*last.ApproximateArrivalTimestamp) {
+		if len(from.Records) == 0 ||
+			!from.Records[0].ApproximateArrivalTimestamp.Equal(*last.ApproximateArrivalTimestamp) {
 			return "reads on elsewhere: " + dataOf(from.Records)
 		}
 		return "reads on with the record of that time"
@@ -497,7 +531,8 @@ func seeTokenAndName(c *caller) string {
 }
 
 func seeAfter(c *caller) string {
-	out, err := c.ListShards(c.ctx(), &kinesis.ListShardsInput{StreamName: c.name(), ExclusiveStartShardId: aws.String(id(0))})
+	out, err := c.ListShards(
+		c.ctx(), &kinesis.ListShardsInput{StreamName: c.name(), ExclusiveStartShardId: aws.String(id(0))})
 	c.check(err)
 	return indexes(out.Shards)
 }

@@ -134,7 +134,8 @@ func (c *caller) check(err error) {
 
 func (c *caller) create(shards int) {
 	c.Helper()
-	_, err := c.CreateStream(c.ctx(), &kinesis.CreateStreamInput{StreamName: c.name(), ShardCount: aws.Int32(int32(shards))})
+	_, err := c.CreateStream(
+		c.ctx(), &kinesis.CreateStreamInput{StreamName: c.name(), ShardCount: aws.Int32(int32(shards))})
 	c.check(err)
 	c.settle()
 }
@@ -173,7 +174,8 @@ func (c *caller) put(data string) *kinesis.PutRecordOutput {
 // iterator asks for an iterator of the first shard.
 func (c *caller) iterator(kind types.ShardIteratorType, sequence *string, at *time.Time) (*string, error) {
 	out, err := c.GetShardIterator(c.ctx(), &kinesis.GetShardIteratorInput{
-		StreamName: c.name(), ShardId: aws.String(id(0)), ShardIteratorType: kind, StartingSequenceNumber: sequence, Timestamp: at,
+		StreamName: c.name(), ShardId: aws.String(id(0)), ShardIteratorType: kind, StartingSequenceNumber: sequence,
+		Timestamp: at,
 	})
 	if err != nil {
 		return nil, err

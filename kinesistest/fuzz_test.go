@@ -18,15 +18,19 @@ func FuzzRequest(f *testing.F) {
 		{"PutRecords", `{"StreamName":"s","Records":[{"PartitionKey":"k","Data":"eA=="},{}]}`},
 		{"ListShards", `{"StreamName":"s","ShardFilter":{"Type":"AT_TIMESTAMP","Timestamp":1e300}}`},
 		{"ListShards", `{"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/s","ShardFilter":{}}`},
-		{"GetShardIterator", `{"StreamName":"s","ShardId":"shardId-000000000000","ShardIteratorType":"AT_TIMESTAMP","Timestamp":-1}`},
-		{"GetShardIterator", `{"StreamName":"s","ShardId":"shardId-000000000000","ShardIteratorType":"AFTER_SEQUENCE_NUMBER",` +
+		{"GetShardIterator", `{"StreamName":"s","ShardId":"shardId-000000000000","ShardIteratorType":"AT_TIMESTAMP",` +
+			`"Timestamp":-1}`},
+		{"GetShardIterator", `{"StreamName":"s","ShardId":"shardId-000000000000",` +
+			`"ShardIteratorType":"AFTER_SEQUENCE_NUMBER",` +
 			`"StartingSequenceNumber":"49094668480000009466848000000000000000000001000000000000"}`},
 		{"GetRecords", `{"ShardIterator":"AAAA","Limit":1}`},
 		{"SplitShard", `{"StreamName":"s","ShardToSplit":"shardId-000000000000","NewStartingHashKey":"9"}`},
-		{"MergeShards", `{"StreamName":"s","ShardToMerge":"shardId-000000000000","AdjacentShardToMerge":"shardId-000000000001"}`},
+		{"MergeShards", `{"StreamName":"s","ShardToMerge":"shardId-000000000000",` +
+			`"AdjacentShardToMerge":"shardId-000000000001"}`},
 		{"UpdateShardCount", `{"StreamName":"s","TargetShardCount":3,"ScalingType":"UNIFORM_SCALING"}`},
 		{"IncreaseStreamRetentionPeriod", `{"StreamName":"s","RetentionPeriodHours":48}`},
-		{"UpdateMaxRecordSize", `{"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/s","MaxRecordSizeInKiB":2048}`},
+		{"UpdateMaxRecordSize",
+			`{"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/s","MaxRecordSizeInKiB":2048}`},
 		{"DescribeStream", `null`},
 		{"ListStreams", `{"NextToken":"x"}`},
 	} {

@@ -30,7 +30,8 @@ func serve(t *testing.T, srv *kinesistest.Server) (endpoint string, transport *h
 }
 
 // exchange sends one request by hand, over a transport.
-func exchange(t *testing.T, via http.RoundTripper, change func(*http.Request)) (status int, header http.Header, body string) {
+func exchange(t *testing.T, via http.RoundTripper, change func(*http.Request)) (
+	status int, header http.Header, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://kinesis.test/", strings.NewReader("{}"))
 	if err != nil {
@@ -67,12 +68,16 @@ func TestRefusedRequests(t *testing.T) {
 		status int
 		body   string
 	}{
-		"unknown operation": {set("X-Amz-Target", "Kinesis_20131202.Nonsense"), 400, `{"__type":"UnknownOperationException"}`},
-		"fan-out":           {set("X-Amz-Target", "Kinesis_20131202.SubscribeToShard"), 400, `{"__type":"UnknownOperationException"}`},
-		"another service":   {set("X-Amz-Target", "DynamoDB_20120810.ListTables"), 404, `{"__type":"UnknownOperationException"}`},
-		"GET":               {func(r *http.Request) { r.Method = http.MethodGet }, 404, `{"__type":"UnknownOperationException"}`},
-		"not JSON by type":  {set("Content-Type", "text/plain"), 404, `{"__type":"UnknownOperationException"}`},
-		"CBOR":              {set("Content-Type", "application/x-amz-cbor-1.1"), 415, "AWS_CBOR_DISABLE=true"},
+		"unknown operation": {
+			set("X-Amz-Target", "Kinesis_20131202.Nonsense"), 400, `{"__type":"UnknownOperationException"}`},
+		"fan-out": {
+			set("X-Amz-Target", "Kinesis_20131202.SubscribeToShard"), 400, `{"__type":"UnknownOperationException"}`},
+		"another service": {
+			set("X-Amz-Target", "DynamoDB_20120810.ListTables"), 404, `{"__type":"UnknownOperationException"}`},
+		"GET": {
+			func(r *http.Request) { r.Method = http.MethodGet }, 404, `{"__type":"UnknownOperationException"}`},
+		"not JSON by type": {set("Content-Type", "text/plain"), 404, `{"__type":"UnknownOperationException"}`},
+		"CBOR":             {set("Content-Type", "application/x-amz-cbor-1.1"), 415, "AWS_CBOR_DISABLE=true"},
 		"without signature": {func(r *http.Request) { r.Header.Del("Authorization") }, 400,
 			`{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
 		"not JSON":         {content("{"), 400, `{"__type":"SerializationException"`},
@@ -90,7 +95,9 @@ func TestRefusedRequests(t *testing.T) {
 
 func TestAcceptedRequests(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
-		"with a charset":   func(r *http.Request) { r.Header.Set("Content-Type", "application/x-amz-json-1.1; charset=utf-8") },
+		"with a charset": func(r *http.Request) {
+			r.Header.Set("Content-Type", "application/x-amz-json-1.1; charset=utf-8")
+		},
 		"application/json": func(r *http.Request) { r.Header.Set("Content-Type", "application/json") },
 		"presigned": func(r *http.Request) {
 			r.Header.Del("Authorization")
@@ -169,7 +176,8 @@ func fillWith(t *testing.T, srv *kinesistest.Server, records int, data []byte) {
 
 // boto3 and the AWS command line of Debian work with it.
 func TestBoto3(t *testing.T) {
-	srv := kinesistest.New(kinesistest.Options{NoLimits: true, CreateDelay: 5 * time.Millisecond, UpdateDelay: 5 * time.Millisecond})
+	srv := kinesistest.New(
+		kinesistest.Options{NoLimits: true, CreateDelay: 5 * time.Millisecond, UpdateDelay: 5 * time.Millisecond})
 	endpoint, _ := serve(t, srv)
 	var events []peers.Event
 	for i := range 1000 {
@@ -208,7 +216,8 @@ func TestAWSCommandLine(t *testing.T) {
 		"--shard-iterator-type", "AT_TIMESTAMP", "--timestamp", "2020-01-01T00:00:00Z")
 	_, rest, _ := strings.Cut(string(out), `"ShardIterator": "`)
 	it, _, _ := strings.Cut(rest, `"`)
-	if got := string(peers.AWS(t, endpoint, "get-records", "--shard-iterator", it)); !strings.Contains(got, `"aGVsbG8="`) {
+	if got := string(peers.AWS(t, endpoint, "get-records", "--shard-iterator", it)); !strings.Contains(
+		got, `"aGVsbG8="`) {
 		t.Errorf("get-records printed %s", got)
 	}
 	if got := string(peers.AWS(t, endpoint, "describe-stream-summary", "--stream-name", "s")); !strings.Contains(got,

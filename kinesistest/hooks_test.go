@@ -33,7 +33,8 @@ func storedIn(t *testing.T, srv *kinesistest.Server) int {
 
 func TestFailHook(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{}, 1)
-	srv.On(kinesistest.Hook{Operation: "PutRecord", Times: 2, Do: kinesistest.Fail("KMSThrottlingException", "slow down", 0)})
+	srv.On(kinesistest.Hook{
+		Operation: "PutRecord", Times: 2, Do: kinesistest.Fail("KMSThrottlingException", "slow down", 0)})
 	srv.On(kinesistest.Hook{Operation: "PutRecords", Do: kinesistest.Fail("Other", "not for this one", 0)})
 	for range 2 {
 		wantFault(t, putOne(t, c), "KMSThrottlingException", "slow down")
@@ -152,14 +153,15 @@ func TestDelay(t *testing.T) {
 func TestObserve(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{}, 1)
 	var puts []string
-	srv.On(kinesistest.Hook{Operation: "PutRecord", Do: kinesistest.Observe(func(r *kinesistest.Request, reply *kinesistest.Reply) {
-		var in struct{ PartitionKey string }
-		var out struct{ ShardId string } //nolint:revive,staticcheck // as in the reply
-		if err := errors.Join(r.Decode(&in), reply.Decode(&out)); err != nil {
-			t.Error(err)
-		}
-		puts = append(puts, in.PartitionKey+" "+out.ShardId)
-	})})
+	srv.On(kinesistest.Hook{
+		Operation: "PutRecord", Do: kinesistest.Observe(func(r *kinesistest.Request, reply *kinesistest.Reply) {
+			var in struct{ PartitionKey string }
+			var out struct{ ShardId string } //nolint:revive,staticcheck // as in the reply
+			if err := errors.Join(r.Decode(&in), reply.Decode(&out)); err != nil {
+				t.Error(err)
+			}
+			puts = append(puts, in.PartitionKey+" "+out.ShardId)
+		})})
 	if err := putOne(t, c); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +174,8 @@ func TestObserve(t *testing.T) {
 func TestHooksStack(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{}, 1)
 	var statuses atomic.Int64
-	srv.On(kinesistest.Hook{Do: kinesistest.Observe(func(_ *kinesistest.Request, r *kinesistest.Reply) { statuses.Add(int64(r.Status)) })})
+	srv.On(kinesistest.Hook{
+		Do: kinesistest.Observe(func(_ *kinesistest.Request, r *kinesistest.Reply) { statuses.Add(int64(r.Status)) })})
 	srv.On(kinesistest.Hook{Do: kinesistest.Fail("InternalFailure", "x", 500)})
 	wantFault(t, putOne(t, c), "InternalFailure", "x")
 	if got := statuses.Load(); got != 500 {
@@ -187,7 +190,8 @@ func TestOwnAction(t *testing.T) {
 	it := fromStart(t, c, id(0))
 	empty := func(kinesistest.Handler) kinesistest.Handler {
 		return func(context.Context, *kinesistest.Request) (*kinesistest.Reply, error) {
-			return kinesistest.NewReply(http.StatusOK, []byte(`{"Records":[],"MillisBehindLatest":5,"NextShardIterator":"`+it+`"}`)), nil
+			return kinesistest.NewReply(
+				http.StatusOK, []byte(`{"Records":[],"MillisBehindLatest":5,"NextShardIterator":"`+it+`"}`)), nil
 		}
 	}
 	srv.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: empty})

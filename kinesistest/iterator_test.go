@@ -21,9 +21,10 @@ func TestIteratorExpires(t *testing.T) {
 		must[*kinesis.GetRecordsOutput](t)(read(t, c, it))
 		time.Sleep(time.Millisecond)
 		_, err := read(t, c, it)
-		wantFault(t, err, "ExpiredIteratorException", "Iterator expired. The iterator was created at time Sat Jan 01 00:00:00 UTC 2000 "+
-			"while right now it is Sat Jan 01 00:05:00 UTC 2000 which is further in the future than the tolerated delay of "+
-			"300000 milliseconds.")
+		wantFault(t, err, "ExpiredIteratorException",
+			"Iterator expired. The iterator was created at time Sat Jan 01 00:00:00 UTC 2000 while right now it is "+
+				"Sat Jan 01 00:05:00 UTC 2000 which is further in the future than the tolerated delay of 300000 "+
+				"milliseconds.")
 	})
 }
 
@@ -40,7 +41,8 @@ func TestForgedIterator(t *testing.T) {
 }
 
 // seek returns the data read from an iterator on, in one string.
-func seek(t *testing.T, c *kinesis.Client, kind types.ShardIteratorType, change func(*kinesis.GetShardIteratorInput)) string {
+func seek(t *testing.T, c *kinesis.Client, kind types.ShardIteratorType,
+	change func(*kinesis.GetShardIteratorInput)) string {
 	t.Helper()
 	out := must[*kinesis.GetRecordsOutput](t)(read(t, c, must[string](t)(iterator(t, c, id(0), kind, change))))
 	var all []byte
@@ -157,20 +159,29 @@ func TestRefusedIterators(t *testing.T) {
 			code   string
 			text   string
 		}{
-			{"of the stream before", id(0), after, sequence(old), invalid, "StartingSequenceNumber " + old + " used in GetShardIterator " +
-				"on shard shardId-000000000000 in stream s under account 000000000000 is invalid because it did not come from this stream."},
+			{"of the stream before", id(0), after, sequence(old), invalid,
+				"StartingSequenceNumber " + old + " used in GetShardIterator " +
+					"on shard shardId-000000000000 in stream s under account 000000000000 is invalid because it did " +
+					"not come from this stream."},
 			{"of another shard", id(0), after, sequence(other), invalid,
-				"Invalid StartingSequenceNumber. It encodes shardId-000000000001, while it was used in a call to a shard with shardId-000000000000"},
-			{"made up", id(0), after, sequence("123"), invalid, "StartingSequenceNumber 123 used in GetShardIterator on shard " +
-				"shardId-000000000000 in stream s under account 000000000000 is invalid."},
-			{"not a number", id(0), after, sequence("12x"), "ValidationException", "1 validation error detected: Value '12x' at " +
-				`'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\d{0,128})`},
-			{"missing", id(0), after, nil, invalid, "Request specified AFTER_SEQUENCE_NUMBER and no StartingSequenceNumber."},
+				"Invalid StartingSequenceNumber. It encodes shardId-000000000001, while it was used in a call to a " +
+					"shard with shardId-000000000000"},
+			{"made up", id(0), after, sequence("123"), invalid,
+				"StartingSequenceNumber 123 used in GetShardIterator on shard " +
+					"shardId-000000000000 in stream s under account 000000000000 is invalid."},
+			{"not a number", id(0), after, sequence("12x"), "ValidationException",
+				"1 validation error detected: Value '12x' at " +
+					`'startingSequenceNumber' failed to satisfy constraint: Member must satisfy regular expression ` +
+					`pattern: 0|([1-9]\d{0,128})`},
+			{"missing", id(0), after, nil, invalid,
+				"Request specified AFTER_SEQUENCE_NUMBER and no StartingSequenceNumber."},
 			{"one too many", id(0), types.ShardIteratorTypeLatest, sequence(old), invalid,
 				"Request specified LATEST and also a StartingSequenceNumber."},
-			{"no time", id(0), types.ShardIteratorTypeAtTimestamp, nil, invalid, "Must specify timestampInMillis parameter"},
+			{"no time", id(0), types.ShardIteratorTypeAtTimestamp, nil, invalid,
+				"Must specify timestampInMillis parameter"},
 			{"the future", id(0), types.ShardIteratorTypeAtTimestamp,
-				func(in *kinesis.GetShardIteratorInput) { in.Timestamp = aws.Time(time.Now().Add(time.Millisecond)) }, invalid,
+				func(in *kinesis.GetShardIteratorInput) { in.Timestamp = aws.Time(time.Now().Add(time.Millisecond)) },
+				invalid,
 				"The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. " +
 					"timestampInMillis: 946684800001, currentTimestampInMillis: 946684800000"},
 			{"no such shard", id(7), types.ShardIteratorTypeLatest, nil, "ResourceNotFoundException",
@@ -199,6 +210,7 @@ func TestSequenceNumberAtTheEndOfAShard(t *testing.T) {
 // shards lists the shards of "s".
 func shards(t *testing.T, c *kinesis.Client) []types.Shard {
 	t.Helper()
-	out := must[*kinesis.ListShardsOutput](t)(c.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s")}))
+	out := must[*kinesis.ListShardsOutput](t)(
+		c.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s")}))
 	return out.Shards
 }

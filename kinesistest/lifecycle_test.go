@@ -16,12 +16,14 @@ import (
 
 func TestStreamStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := kinesistest.New(kinesistest.Options{CreateDelay: time.Second, UpdateDelay: time.Second, DeleteDelay: time.Second})
+		srv := kinesistest.New(
+			kinesistest.Options{CreateDelay: time.Second, UpdateDelay: time.Second, DeleteDelay: time.Second})
 		c := newClient(srv.Transport(), "http://kinesis.test")
 		status := func(want types.StreamStatus, open int32) {
 			t.Helper()
 			if d := summary(t, c); d.StreamStatus != want || *d.OpenShardCount != open {
-				t.Errorf("status %s with %d open shards, want %s with %d", d.StreamStatus, *d.OpenShardCount, want, open)
+				t.Errorf("status %s with %d open shards, want %s with %d", d.StreamStatus, *d.OpenShardCount, want,
+					open)
 			}
 		}
 		put := func() error {
@@ -39,7 +41,8 @@ func TestStreamStatus(t *testing.T) {
 		create(t, c, 1)
 		status(types.StreamStatusCreating, 0)
 		wantFault(t, put(), "ResourceNotFoundException", "Stream s under account 000000000000 not found.")
-		wantFault(t, split(), "ResourceInUseException", "Stream s under account 000000000000 not ACTIVE, instead in state CREATING")
+		wantFault(t, split(), "ResourceInUseException",
+			"Stream s under account 000000000000 not ACTIVE, instead in state CREATING")
 		_, err := c.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s")})
 		wantFault(t, err, "ResourceInUseException", "not ACTIVE")
 		time.Sleep(time.Second)
@@ -68,7 +71,8 @@ func TestStreamStatus(t *testing.T) {
 
 func create(t *testing.T, c *kinesis.Client, shards int32) {
 	t.Helper()
-	if _, err := c.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("s"), ShardCount: &shards}); err != nil {
+	if _, err := c.CreateStream(
+		t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("s"), ShardCount: &shards}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -84,7 +88,8 @@ func TestRecreatedStream(t *testing.T) {
 		}
 		create(t, c, 1)
 		after := summary(t, c)
-		if *before.StreamARN != *after.StreamARN || !after.StreamCreationTimestamp.After(*before.StreamCreationTimestamp) {
+		if *before.StreamARN != *after.StreamARN ||
+			!after.StreamCreationTimestamp.After(*before.StreamCreationTimestamp) {
 			t.Errorf("before: %s %s, after: %s %s",
 				*before.StreamARN, before.StreamCreationTimestamp, *after.StreamARN, after.StreamCreationTimestamp)
 		}
@@ -106,8 +111,8 @@ func TestCreateStreamRefusals(t *testing.T) {
 			"1 validation error detected: Value '0' at 'shardCount' failed to satisfy constraint: " +
 				"Member must have value greater than or equal to 1"},
 		{kinesis.CreateStreamInput{StreamName: aws.String("a b"), ShardCount: aws.Int32(0)}, "ValidationException",
-			"2 validation errors detected: Value 'a b' at 'streamName' failed to satisfy constraint: Member must satisfy " +
-				"regular expression pattern: [a-zA-Z0-9_.-]+; Value '0' at 'shardCount'"},
+			"2 validation errors detected: Value 'a b' at 'streamName' failed to satisfy constraint: Member must " +
+				"satisfy regular expression pattern: [a-zA-Z0-9_.-]+; Value '0' at 'shardCount'"},
 		{kinesis.CreateStreamInput{StreamName: aws.String("t")}, "ValidationException", "ShardCount must be specified"},
 	} {
 		_, err := c.CreateStream(t.Context(), &tt.in)
@@ -119,7 +124,8 @@ func TestStreamByARN(t *testing.T) {
 	srv, c := start(t, kinesistest.Options{Region: "eu-west-1", Account: "123456789012"}, 1)
 	arn := "arn:aws:kinesis:eu-west-1:123456789012:stream/s"
 	describe := func(name, arn *string) error {
-		_, err := c.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: name, StreamARN: arn})
+		_, err := c.DescribeStreamSummary(
+			t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: name, StreamARN: arn})
 		return err
 	}
 	if err := describe(nil, &arn); err != nil {
@@ -199,10 +205,12 @@ func TestDescribeStreamPages(t *testing.T) {
 	if d := describe(nil, aws.Int32(1000)); len(d.Shards) != 100 || !*d.HasMoreShards {
 		t.Errorf("first page: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
 	}
-	if d := describe(aws.String(id(99)), nil); len(d.Shards) != 1 || *d.HasMoreShards || *d.Shards[0].ShardId != id(100) {
+	if d := describe(aws.String(id(99)), nil); len(d.Shards) != 1 || *d.HasMoreShards ||
+		*d.Shards[0].ShardId != id(100) {
 		t.Errorf("second page: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
 	}
-	if d := describe(aws.String(id(5)), aws.Int32(2)); len(d.Shards) != 2 || *d.Shards[0].ShardId != id(6) || !*d.HasMoreShards {
+	if d := describe(aws.String(id(5)), aws.Int32(2)); len(d.Shards) != 2 || *d.Shards[0].ShardId != id(6) ||
+		!*d.HasMoreShards {
 		t.Errorf("two after the sixth: %d shards, more: %t", len(d.Shards), *d.HasMoreShards)
 	}
 }

@@ -126,12 +126,14 @@ func TestPutRecordsReportsEachRecord(t *testing.T) {
 		if *out.FailedRecordCount != 1 || len(out.Records) != 3 {
 			t.Fatalf("%d of %d records failed, want 1 of 3", *out.FailedRecordCount, len(out.Records))
 		}
-		if r := out.Records[1]; aws.ToString(r.ErrorCode) != exceeded || *r.ErrorMessage != exceededText || r.SequenceNumber != nil {
+		if r := out.Records[1]; aws.ToString(r.ErrorCode) != exceeded || *r.ErrorMessage != exceededText ||
+			r.SequenceNumber != nil {
 			t.Errorf("second record: %s: %s", aws.ToString(r.ErrorCode), aws.ToString(r.ErrorMessage))
 		}
 		for i, shard := range map[int]string{0: id(0), 2: id(1)} {
 			stored := must[[]kinesistest.Record](t)(srv.Records("s", shard))
-			if len(stored) != 1 || stored[0].SequenceNumber != *out.Records[i].SequenceNumber || *out.Records[i].ShardId != shard {
+			if len(stored) != 1 || stored[0].SequenceNumber != *out.Records[i].SequenceNumber ||
+				*out.Records[i].ShardId != shard {
 				t.Errorf("record %d is not where its result says", i)
 			}
 		}
@@ -142,7 +144,8 @@ func TestCallsASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, c := start(t, kinesistest.Options{}, 1)
 		describe := func() error {
-			_, err := c.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("s")})
+			_, err := c.DescribeStreamSummary(
+				t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("s")})
 			return err
 		}
 		for range 20 {
@@ -174,7 +177,8 @@ func TestNoLimits(t *testing.T) {
 func TestShardLimit(t *testing.T) {
 	_, c := start(t, kinesistest.Options{ShardLimit: 4}, 3)
 	create := func(shards int32) error {
-		_, err := c.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: &shards})
+		_, err := c.CreateStream(
+			t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("t"), ShardCount: &shards})
 		return err
 	}
 	wantFault(t, create(2), "LimitExceededException", "would exceed the shard limit")

@@ -48,7 +48,8 @@ func TestListShardsTokens(t *testing.T) {
 			"NextToken and StreamName cannot be provided together.")
 		wantFault(t, list(func(in *kinesis.ListShardsInput) { in.ExclusiveStartShardId = aws.String(id(0)) }), invalid,
 			"NextToken and ExclusiveStartShardId cannot be provided together.")
-		wantFault(t, list(func(in *kinesis.ListShardsInput) { in.NextToken = aws.String("AAAA") }), invalid, "NextToken is invalid.")
+		wantFault(t, list(func(in *kinesis.ListShardsInput) { in.NextToken = aws.String("AAAA") }), invalid,
+			"NextToken is invalid.")
 		time.Sleep(300 * time.Second)
 		if err := list(func(*kinesis.ListShardsInput) {}); err != nil {
 			t.Errorf("after 300 s: %v", err)
@@ -60,7 +61,8 @@ func TestListShardsTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		create(t, c, 3)
-		wantFault(t, list(func(*kinesis.ListShardsInput) {}), "ResourceNotFoundException", "Stream s under account 000000000000 not found.")
+		wantFault(t, list(func(*kinesis.ListShardsInput) {}), "ResourceNotFoundException",
+			"Stream s under account 000000000000 not found.")
 	})
 }
 
@@ -95,11 +97,13 @@ func TestShardFilters(t *testing.T) {
 			}
 		}
 		time.Sleep(22*time.Hour + 30*time.Minute) // the trim horizon is half an hour after the beginning
-		if got := filtered(t, c, &types.ShardFilter{Type: types.ShardFilterTypeAtTrimHorizon}); !slices.Equal(got, []int{0, 1}) {
+		if got := filtered(t, c, &types.ShardFilter{Type: types.ShardFilterTypeAtTrimHorizon}); !slices.Equal(
+			got, []int{0, 1}) {
 			t.Errorf("at the moved trim horizon: %d", got)
 		}
 		time.Sleep(time.Hour)
-		if got := filtered(t, c, &types.ShardFilter{Type: types.ShardFilterTypeAtTrimHorizon}); !slices.Equal(got, []int{1, 2, 3}) {
+		if got := filtered(t, c, &types.ShardFilter{Type: types.ShardFilterTypeAtTrimHorizon}); !slices.Equal(
+			got, []int{1, 2, 3}) {
 			t.Errorf("an hour later: %d", got)
 		}
 	})
@@ -111,12 +115,16 @@ func TestShardFilterRefusals(t *testing.T) {
 		filter     types.ShardFilter
 		code, text string
 	}{
-		{types.ShardFilter{Type: types.ShardFilterTypeAtTimestamp}, "InvalidArgumentException", "Timestamp must be specified"},
-		{types.ShardFilter{Type: types.ShardFilterTypeAfterShardId}, "InvalidArgumentException", "ShardId must be specified"},
-		{types.ShardFilter{Type: "OPEN"}, "ValidationException", "Value 'OPEN' at 'shardFilter.type' failed to satisfy constraint: Member " +
-			"must satisfy enum value set: [AT_TRIM_HORIZON, "},
+		{types.ShardFilter{Type: types.ShardFilterTypeAtTimestamp}, "InvalidArgumentException",
+			"Timestamp must be specified"},
+		{types.ShardFilter{Type: types.ShardFilterTypeAfterShardId}, "InvalidArgumentException",
+			"ShardId must be specified"},
+		{types.ShardFilter{Type: "OPEN"}, "ValidationException",
+			"Value 'OPEN' at 'shardFilter.type' failed to satisfy constraint: Member " +
+				"must satisfy enum value set: [AT_TRIM_HORIZON, "},
 	} {
-		_, err := c.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s"), ShardFilter: &tt.filter})
+		_, err := c.ListShards(
+			t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s"), ShardFilter: &tt.filter})
 		wantFault(t, err, tt.code, tt.text)
 	}
 }
@@ -144,7 +152,8 @@ func TestListShardsByCreationTime(t *testing.T) {
 	_, c := start(t, kinesistest.Options{}, 1)
 	created := *summary(t, c).StreamCreationTimestamp
 	list := func(at time.Time) error {
-		_, err := c.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s"), StreamCreationTimestamp: &at})
+		_, err := c.ListShards(
+			t.Context(), &kinesis.ListShardsInput{StreamName: aws.String("s"), StreamCreationTimestamp: &at})
 		return err
 	}
 	if err := list(created); err != nil {

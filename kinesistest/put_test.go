@@ -17,14 +17,24 @@ func TestPutRefusals(t *testing.T) {
 		in         kinesis.PutRecordInput
 		code, text string
 	}{
-		"no such stream": {kinesis.PutRecordInput{StreamName: aws.String("t"), PartitionKey: aws.String("k"), Data: []byte("x")},
+		"no such stream": {kinesis.PutRecordInput{
+			StreamName: aws.String("t"), PartitionKey: aws.String("k"), Data: []byte("x")},
 			"ResourceNotFoundException", "Stream t under account 000000000000 not found."},
-		"empty key": {kinesis.PutRecordInput{StreamName: aws.String("s"), PartitionKey: aws.String(""), Data: []byte("x")},
-			"ValidationException", "Value '' at 'partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1"},
-		"long key": {kinesis.PutRecordInput{StreamName: aws.String("s"), PartitionKey: aws.String(strings.Repeat("é", 257)), Data: []byte("x")},
-			"ValidationException", "at 'partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256"},
-		"hash key": {kinesis.PutRecordInput{StreamName: aws.String("s"), PartitionKey: aws.String("k"), Data: []byte("x"), ExplicitHashKey: aws.String("-1")},
-			"ValidationException", `Value '-1' at 'explicitHashKey' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\d{0,38})`},
+		"empty key": {kinesis.PutRecordInput{
+			StreamName: aws.String("s"), PartitionKey: aws.String(""), Data: []byte("x")},
+			"ValidationException",
+			"Value '' at 'partitionKey' failed to satisfy constraint: Member must have length greater than or equal " +
+				"to 1"},
+		"long key": {kinesis.PutRecordInput{
+			StreamName: aws.String("s"), PartitionKey: aws.String(strings.Repeat("é", 257)), Data: []byte("x")},
+			"ValidationException",
+			"at 'partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256"},
+		"hash key": {kinesis.PutRecordInput{
+			StreamName: aws.String("s"), PartitionKey: aws.String("k"), Data: []byte("x"),
+			ExplicitHashKey: aws.String("-1")},
+			"ValidationException",
+			`Value '-1' at 'explicitHashKey' failed to satisfy constraint: Member must satisfy regular expression ` +
+				`pattern: 0|([1-9]\d{0,38})`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := c.PutRecord(t.Context(), &tt.in)
@@ -58,7 +68,8 @@ func TestPutRecordsRefusals(t *testing.T) {
 	}
 	one := append(records(1, 1), records(1, 1<<20)...)
 	wantFault(t, put(one), "ValidationException",
-		"Value at 'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to 1048576")
+		"Value at 'records.2.member.data' failed to satisfy constraint: Member must have length less than or equal to "+
+			"1048576")
 	one[1] = types.PutRecordsRequestEntry{PartitionKey: aws.String(""), Data: []byte("x")}
 	wantFault(t, put(one), "ValidationException", "Value '' at 'records.2.member.partitionKey'")
 }

@@ -30,7 +30,8 @@ func TestPutAndRead(t *testing.T) {
 			t.Fatalf("got %d records, want 1", len(out.Records))
 		}
 		r := out.Records[0]
-		if !bytes.Equal(r.Data, []byte{0, 1, 0xff, '"'}) || *r.PartitionKey != `k"<é` || *r.SequenceNumber != *put.SequenceNumber {
+		if !bytes.Equal(r.Data, []byte{0, 1, 0xff, '"'}) || *r.PartitionKey != `k"<é` ||
+			*r.SequenceNumber != *put.SequenceNumber {
 			t.Errorf("got %q %s %s", r.Data, *r.PartitionKey, *r.SequenceNumber)
 		}
 		if want := time.Now().Truncate(time.Millisecond); !r.ApproximateArrivalTimestamp.Equal(want) {
@@ -174,11 +175,13 @@ func wantChildren(t *testing.T, children []types.ChildShard) {
 	t.Helper()
 	var got []string
 	for _, c := range children {
-		got = append(got, fmt.Sprintln(*c.ShardId, c.ParentShards, *c.HashKeyRange.StartingHashKey, *c.HashKeyRange.EndingHashKey))
+		got = append(got, fmt.Sprintln(
+			*c.ShardId, c.ParentShards, *c.HashKeyRange.StartingHashKey, *c.HashKeyRange.EndingHashKey))
 	}
 	want := []string{
 		fmt.Sprintln(id(1), []string{id(0)}, 0, "170141183460469231731687303715884105727"),
-		fmt.Sprintln(id(2), []string{id(0)}, "170141183460469231731687303715884105728", "340282366920938463463374607431768211455"),
+		fmt.Sprintln(id(2), []string{id(0)}, "170141183460469231731687303715884105728",
+			"340282366920938463463374607431768211455"),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("children:\n%v\nwant:\n%v", got, want)

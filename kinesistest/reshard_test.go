@@ -34,8 +34,10 @@ func TestSplitAndMerge(t *testing.T) {
 	}
 	var got []string
 	for _, sh := range shards(t, c) {
-		got = append(got, fmt.Sprint(*sh.ShardId, " ", aws.ToString(sh.ParentShardId), " ", aws.ToString(sh.AdjacentParentShardId), " ",
-			*sh.HashKeyRange.StartingHashKey, "-", *sh.HashKeyRange.EndingHashKey, " ", sh.SequenceNumberRange.EndingSequenceNumber != nil))
+		got = append(got, fmt.Sprint(
+			*sh.ShardId, " ", aws.ToString(sh.ParentShardId), " ", aws.ToString(sh.AdjacentParentShardId), " ",
+			*sh.HashKeyRange.StartingHashKey, "-", *sh.HashKeyRange.EndingHashKey, " ",
+			sh.SequenceNumberRange.EndingSequenceNumber != nil))
 	}
 	const last = "340282366920938463463374607431768211455"
 	want := []string{
@@ -52,7 +54,8 @@ func TestSplitAndMerge(t *testing.T) {
 		t.Fatal(err)
 	}
 	parent := shards(t, c)[0].SequenceNumberRange
-	if inOrder := []string{*parent.StartingSequenceNumber, before, *parent.EndingSequenceNumber}; !slices.IsSorted(inOrder) {
+	if inOrder := []string{*parent.StartingSequenceNumber, before, *parent.EndingSequenceNumber}; !slices.IsSorted(
+		inOrder) {
 		t.Errorf("not in order: %v", inOrder)
 	}
 	if after <= before {
@@ -74,16 +77,18 @@ func TestReshardRefusals(t *testing.T) {
 		return err
 	}
 	const invalid = "InvalidArgumentException"
-	wantFault(t, split(id(0), "0"), invalid, "NewStartingHashKey 0 used in SplitShard() on shard shardId-000000000000 in stream s under "+
-		"account 000000000000 is not both greater than one plus the shard's StartingHashKey 0 and less than")
+	wantFault(t, split(id(0), "0"), invalid,
+		"NewStartingHashKey 0 used in SplitShard() on shard shardId-000000000000 in stream s under "+
+			"account 000000000000 is not both greater than one plus the shard's StartingHashKey 0 and less than")
 	wantFault(t, split(id(1), "5"), invalid, "NewStartingHashKey 5")
 	wantFault(t, split(id(0), "1"), invalid, "NewStartingHashKey 1")
 	wantFault(t, split(id(0), "85070591730234615865843651857942052863"), invalid, "NewStartingHashKey 8507")
 	wantFault(t, split(id(9), "5"), "ResourceNotFoundException",
 		"Could not find shard shardId-000000000009 in stream s under account 000000000000.")
 	wantFault(t, split(id(0), "05"), "ValidationException", "at 'newStartingHashKey'")
-	wantFault(t, merge(0, 2), invalid, "Shards shardId-000000000000 and shardId-000000000002 in stream s under account 000000000000 "+
-		"are not an adjacent pair of shards eligible for merging")
+	wantFault(t, merge(0, 2), invalid,
+		"Shards shardId-000000000000 and shardId-000000000002 in stream s under account 000000000000 "+
+			"are not an adjacent pair of shards eligible for merging")
 	wantFault(t, merge(0, 0), invalid, "not an adjacent pair")
 	wantFault(t, merge(0, 3), invalid, "not an adjacent pair") // the first key does not follow the last
 	if err := split(id(0), "2"); err != nil {
@@ -105,9 +110,11 @@ func TestUpdateShardCount(t *testing.T) {
 			})
 			return err
 		}
-		wantFault(t, update(7), "InvalidArgumentException", "UpdateShardCount cannot scale up over double your current open shard count. "+
-			"Current open shard count: 3 Target shard count: 7")
-		wantFault(t, update(1), "InvalidArgumentException", "cannot scale down below half your current open shard count.")
+		wantFault(t, update(7), "InvalidArgumentException",
+			"UpdateShardCount cannot scale up over double your current open shard count. "+
+				"Current open shard count: 3 Target shard count: 7")
+		wantFault(t, update(1), "InvalidArgumentException",
+			"cannot scale down below half your current open shard count.")
 		for i, target := range []int32{6, 5, 3, 2, 1, 2, 4, 8, 5, 7} {
 			if err := update(target); err != nil {
 				t.Fatalf("step %d: %v", i, err)
@@ -184,7 +191,8 @@ func TestReshardingKeepsTheKeysCovered(t *testing.T) {
 // openShards are those without an end, by hash key.
 func openShards(t *testing.T, c *kinesis.Client) []types.Shard {
 	t.Helper()
-	open := slices.DeleteFunc(shards(t, c), func(sh types.Shard) bool { return sh.SequenceNumberRange.EndingSequenceNumber != nil })
+	open := slices.DeleteFunc(
+		shards(t, c), func(sh types.Shard) bool { return sh.SequenceNumberRange.EndingSequenceNumber != nil })
 	slices.SortFunc(open, func(a, b types.Shard) int {
 		return number(*a.HashKeyRange.StartingHashKey).Cmp(number(*b.HashKeyRange.StartingHashKey))
 	})
@@ -237,5 +245,6 @@ func TestRouting(t *testing.T) {
 		}
 	}
 	_, err := put("340282366920938463463374607431768211456")
-	wantFault(t, err, "InvalidArgumentException", "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1].")
+	wantFault(t, err, "InvalidArgumentException",
+		"Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1].")
 }

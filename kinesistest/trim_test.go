@@ -62,7 +62,8 @@ func TestClosedShardGoesWithItsRetention(t *testing.T) {
 			t.Errorf("the closed shard is still listed, or its children forgot it")
 		}
 		_, err := read(t, c, it)
-		wantFault(t, err, "ResourceNotFoundException", "Shard shardId-000000000000 in stream s under account 000000000000 does not exist")
+		wantFault(t, err, "ResourceNotFoundException",
+			"Shard shardId-000000000000 in stream s under account 000000000000 does not exist")
 	})
 }
 
@@ -82,13 +83,17 @@ func TestChangeRetention(t *testing.T) {
 		return *summary(t, c).RetentionPeriodHours
 	}
 	const code = "InvalidArgumentException"
-	wantFault(t, increase(23), code, "Minimum allowed retention period is 24 hours. Requested retention period (23 hours) is too short.")
-	wantFault(t, increase(8761), code, "Maximum allowed retention period is 8760 hours. Requested retention period (8761 hours) is too long.")
+	wantFault(t, increase(23), code,
+		"Minimum allowed retention period is 24 hours. Requested retention period (23 hours) is too short.")
+	wantFault(t, increase(8761), code,
+		"Maximum allowed retention period is 8760 hours. Requested retention period (8761 hours) is too long.")
 	if err := increase(48); err != nil || hours() != 48 {
 		t.Fatalf("%v: %d hours", err, hours())
 	}
-	wantFault(t, increase(47), code, "can not be shorter than existing retention period (48 hours). Use DecreaseRetentionPeriod API.")
-	wantFault(t, decrease(49), code, "can not be longer than existing retention period (48 hours). Use IncreaseRetentionPeriod API.")
+	wantFault(t, increase(47), code,
+		"can not be shorter than existing retention period (48 hours). Use DecreaseRetentionPeriod API.")
+	wantFault(t, decrease(49), code,
+		"can not be longer than existing retention period (48 hours). Use IncreaseRetentionPeriod API.")
 	if err := decrease(24); err != nil || hours() != 24 {
 		t.Fatalf("%v: %d hours", err, hours())
 	}
@@ -100,7 +105,8 @@ func TestRaisedRetentionBringsNothingBack(t *testing.T) {
 	raise := map[string]func(*testing.T, *kinesistest.Server, *kinesis.Client) error{
 		"by a call": func(t *testing.T, _ *kinesistest.Server, c *kinesis.Client) error {
 			_, err := c.IncreaseStreamRetentionPeriod(t.Context(),
-				&kinesis.IncreaseStreamRetentionPeriodInput{StreamName: aws.String("s"), RetentionPeriodHours: aws.Int32(168)})
+				&kinesis.IncreaseStreamRetentionPeriodInput{
+					StreamName: aws.String("s"), RetentionPeriodHours: aws.Int32(168)})
 			return err
 		},
 		"directly": func(_ *testing.T, srv *kinesistest.Server, _ *kinesis.Client) error {
