@@ -58,8 +58,9 @@ fuzz: ## fuzz each target for FUZZTIME
 			echo "== $$(dirname $$t) $$f"; $(GO) test $$(dirname $$t) -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; \
 		done; done
 
-lint: ## run golangci-lint
+lint: ## run golangci-lint, and look for comments wider than 80 columns
 	$(GOLANGCI_LINT) run ./...
+	$(GO) test ./test -count=1 -run TestCommentsAreNarrow
 
 docs: ## write docs/configuration.md from the table of settings
 	$(GO) test ./test -count=1 -run TestConfigurationIsDocumented -update

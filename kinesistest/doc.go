@@ -11,7 +11,7 @@
 //	client := kinesis.New(kinesis.Options{
 //		Region:       "us-east-1",
 //		BaseEndpoint: aws.String("http://kinesis.test"),
-//		Credentials:  credentials.NewStaticCredentialsProvider("key", "secret", ""),
+//		Credentials:  credentials.NewStaticCredentialsProvider("k", "s", ""),
 //		HTTPClient:   &http.Client{Transport: srv.Transport()},
 //	})
 //

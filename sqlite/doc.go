@@ -50,7 +50,7 @@ package sqlite
 //	config.go, store.go  configuration; opening and closing
 //	file.go, place.go    the file and its folder, and whether they are there
 //	schema.go            tables, migrations, whose file it is
-//	transaction.go       running statements; errors.go what SQLite's errors mean
+//	transaction.go       runs statements; errors.go explains SQLite's errors
 //	writer.go            one goroutine writes: group commit
 //	heartbeat.go         keeps leases and ends terms that cannot be trusted
 //	watcher.go           reads for calls that wait; election.go wins leases

@@ -62,8 +62,8 @@ type Write struct {
 // a write, without a lock held: it may block and call the Memory.
 type Hook func(Write) Fault
 
-// Faults are faults that writes are to suffer, each one once. Its methods may be
-// called by several goroutines at once.
+// Faults are faults that writes are to suffer, each one once. Its methods may
+// be called by several goroutines at once.
 type Faults struct {
 	mu   sync.Mutex
 	next map[Point][]Fault // under mu

@@ -56,7 +56,8 @@ func TestMissingTestsInDocsAreFound(t *testing.T) {
 			t.Errorf("%q is not refused", name)
 		}
 	}
-	for _, name := range []string{"test.TestTestsInDocsExist", "test/docs_test.go", "make test", "--store sqlite:PATH"} {
+	for _, name := range []string{"test.TestTestsInDocsExist", "test/docs_test.go", "make test",
+		"--store sqlite:PATH"} {
 		if err := checkNamed(name); err != nil {
 			t.Errorf("%q is refused: %v", name, err)
 		}

@@ -43,7 +43,8 @@ func TestLayoutExamplesAreWhatIsStored(t *testing.T) {
 			examples++
 			want := "{" + strings.TrimSpace(example)
 			if got, err := tc.again([]byte(want)); err != nil || string(got) != want {
-				t.Errorf("docs/zookeeper-layout.md, %s: written again it is\n%s\nnot\n%s (%v)", tc.heading, got, want, err)
+				t.Errorf("docs/zookeeper-layout.md, %s: written again it is\n%s\nnot\n%s (%v)", tc.heading, got, want,
+					err)
 			}
 		}
 		if examples == 0 {

@@ -33,8 +33,8 @@ func newEmulate(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "emulate",
 		Short: "Serve an embedded Kinesis, for experiments and tests",
-		Long: `Serve an embedded Kinesis for the AWS command line, the SDKs and "gerritstream run --endpoint". It has the limits
-and quirks of the real one, keeps everything in memory and accepts any credentials.
+		Long: `Serve an embedded Kinesis for the AWS command line, the SDKs and "gerritstream run --endpoint". It has
+the limits and quirks of the real one, keeps everything in memory and accepts any credentials.
 
 It prints one line on standard output when it is ready, and ends on SIGINT or SIGTERM.`,
 		Example: `  gerritstream emulate --addr 127.0.0.1:4567 --stream gerrit --shards 4

@@ -52,8 +52,8 @@ func newRoot(p process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gerritstream",
 		Short: "Queue Gerrit's events from an AWS Kinesis stream, each of them once",
-		Long: `gerritstream receives Gerrit's events from an AWS Kinesis stream and queues each of them once. You may run any
-number of processes: one of them is elected to read each shard, and the others stand by.
+		Long: `gerritstream receives Gerrit's events from an AWS Kinesis stream and queues each of them once. You may
+run any number of processes: one of them is elected to read each shard, and the others stand by.
 
 Results go to standard output, everything else to standard error.
 Exit codes: 0 success, 1 failure at run time, 3 failed check, 4 no authentication or permission, 64 wrong usage,

@@ -18,8 +18,8 @@ func newRun(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Read a stream into the store, until interrupted",
-		Long: `Read a stream into the store: elect a reader for each shard among all processes on the same store, and queue
-every event once, until interrupted. On SIGINT or SIGTERM the process commits what is in flight, gives up its
+		Long: `Read a stream into the store: elect a reader for each shard among all processes on the same store, and
+queue every event once, until interrupted. On SIGINT or SIGTERM the process commits what is in flight, gives up its
 leaderships and exits with code 0 within 5 seconds; a second signal ends it at once.
 
 Flags override environment variables, which override the file named by --config, which overrides the zuul.conf

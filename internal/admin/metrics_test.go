@@ -159,7 +159,8 @@ func gauge(t *testing.T, got map[string]bool, name, shard string) (v float64) {
 // TestCountersAreThereFromTheStart: what can be counted stands at 0, so that
 // its first increase is one.
 func TestCountersAreThereFromTheStart(t *testing.T) {
-	m := NewMetrics(MetricsOptions{TypeLabel: strings.Clone, Reasons: []string{"json", "aggregate"}, Rules: []string{"types"}})
+	m := NewMetrics(MetricsOptions{TypeLabel: strings.Clone, Reasons: []string{"json", "aggregate"},
+		Rules: []string{"types"}})
 	expect(t, scrape(t, m),
 		`gerritstream_dead_letters_total{reason="json"} 0`,
 		`gerritstream_dead_letters_total{reason="aggregate"} 0`,

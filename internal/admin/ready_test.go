@@ -37,7 +37,8 @@ func TestNotReady(t *testing.T) {
 	for i := range 200 {
 		many.Shards = append(many.Shards, gerritstream.ShardStatus{
 			Shard: gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i)), State: gerritstream.StateReading,
-			Trouble: fmt.Sprintf("kinesis:GetRecords on gerrit/shardId-%012d: InternalFailure (request %08x-a)", i, i*7919),
+			Trouble: fmt.Sprintf("kinesis:GetRecords on gerrit/shardId-%012d: InternalFailure (request %08x-a)", i,
+				i*7919),
 		})
 	}
 	many.Shards[7].Trouble = "deliver to stdout: broken"

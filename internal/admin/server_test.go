@@ -104,7 +104,8 @@ func TestEndpoints(t *testing.T) {
 func TestHealthIsProgress(t *testing.T) {
 	var still error
 	status := gerritstream.Status{Trouble: "denied"}
-	s, err := New(Options{Address: "127.0.0.1:0", Status: fixed(status), Metrics: newMetrics(), Alive: func() error { return still }})
+	s, err := New(Options{Address: "127.0.0.1:0", Status: fixed(status), Metrics: newMetrics(),
+		Alive: func() error { return still }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +128,9 @@ func TestPageEscapesWhatItShows(t *testing.T) {
 	status := gerritstream.Status{
 		Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
 		Shards: []gerritstream.ShardStatus{{
-			Shard: "shardId-000000000007", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-000000000001"},
-			Trouble: "<script>alert(1)</script>",
+			Shard: "shardId-000000000007", State: gerritstream.StateWaiting,
+			WaitingFor: []gerritstream.ShardID{"shardId-000000000001"},
+			Trouble:    "<script>alert(1)</script>",
 		}},
 	}
 	code, header, body := serve(t, fixed(status), newMetrics())("GET", "/")
@@ -161,7 +163,8 @@ func TestPortInUse(t *testing.T) {
 }
 
 func TestOpenAddressIsLogged(t *testing.T) {
-	for address, logged := range map[string]bool{"127.0.0.1:0": false, "[::1]:0": false, "localhost:0": false, "0.0.0.0:0": true, ":0": true} {
+	for address, logged := range map[string]bool{"127.0.0.1:0": false, "[::1]:0": false, "localhost:0": false,
+		"0.0.0.0:0": true, ":0": true} {
 		var log strings.Builder
 		s, err := New(Options{
 			Address: address, Status: fixed(gerritstream.Status{}), Metrics: newMetrics(),

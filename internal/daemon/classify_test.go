@@ -92,7 +92,8 @@ func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 // TestUnusedEntriesAreWarnedAbout: after the first thousand sound events, once,
 // in one line.
 func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
-	filter, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"change-merged", "coment-added"}, Projects: []string{"platform/*", "plattform/*"}})
+	filter, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"change-merged", "coment-added"},
+		Projects: []string{"platform/*", "plattform/*"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,8 @@ func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 	}
 	line := log.String()
 	if strings.Count(line, "\n") != 1 || !strings.Contains(line, "level=WARN") ||
-		!strings.Contains(line, "coment-added") || !strings.Contains(line, "plattform/*") || strings.Contains(line, "change-merged") {
+		!strings.Contains(line, "coment-added") || !strings.Contains(line, "plattform/*") ||
+		strings.Contains(line, "change-merged") {
 		t.Errorf("got %s", line)
 	}
 }

@@ -20,7 +20,8 @@ import (
 
 // loadZuul loads a zuul.conf that names the servers and certificates, and a
 // connection with a key.
-func loadZuul(t *testing.T, hosts string, tls *peers.Certificates, client peers.KeyPair, endpoint string) config.Config {
+func loadZuul(t *testing.T, hosts string, tls *peers.Certificates, client peers.KeyPair,
+	endpoint string) config.Config {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "zuul.conf")
 	text := fmt.Sprintf(`[zookeeper]
@@ -61,14 +62,16 @@ func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	}
 	const events = 20
 	for i := range events {
-		if _, _, err := emulator.Put("events", fmt.Sprint(i), fmt.Appendf(nil, `{"type":"change-merged","n":%d}`, i)); err != nil {
+		if _, _, err := emulator.Put("events", fmt.Sprint(i),
+			fmt.Appendf(nil, `{"type":"change-merged","n":%d}`, i)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c := loadZuul(t, zk.SecureHosts()+peers.Chroot(t, zk), certs, certs.Client, server.URL)
 	var log strings.Builder
 	d, err := New(t.Context(), Options{
-		Config: c, UntilCaughtUp: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Config: c, UntilCaughtUp: true, Logger: slog.New(slog.NewTextHandler(&log,
+			&slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +102,8 @@ func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := c.Inspect(ctx); !errors.Is(err, gerritstream.ErrUnusable) || !strings.Contains(err.Error(), "/nowhere") {
+	if _, err := c.Inspect(ctx); !errors.Is(err, gerritstream.ErrUnusable) ||
+		!strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("got %v", err)
 	}
 }

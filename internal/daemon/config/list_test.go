@@ -44,7 +44,8 @@ func TestSpaceInListsIsNoMatter(t *testing.T) {
 			"flags":       {Flags: map[string][]string{s.Flag: append([]string{" "}, spaced(want)...)}},
 			"file":        {File: write(t, "stream: s\naws: {region: us-east-1}\n"+file+"\n")},
 		} {
-			src.Environ = append(src.Environ, "HOME=/home/x", "GERRITSTREAM_STREAM=s", "GERRITSTREAM_AWS_REGION=us-east-1")
+			src.Environ = append(src.Environ, "HOME=/home/x", "GERRITSTREAM_STREAM=s",
+				"GERRITSTREAM_AWS_REGION=us-east-1")
 			c, err := Load(src)
 			if err != nil {
 				t.Errorf("%s by %s: %v", key, source, err)

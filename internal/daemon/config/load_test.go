@@ -74,7 +74,8 @@ func TestLoadFile(t *testing.T) {
 		Kinesis: kinesis.Config{
 			Stream: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit",
 			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", PollInterval: time.Second, MarkForeign: true,
-			Credentials: kinesis.Credentials{RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x-1", File: creds},
+			Credentials: kinesis.Credentials{RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x-1",
+				File: creds},
 		},
 		Store: Store{
 			Kind:   got.Store.Kind,
@@ -104,7 +105,8 @@ func TestLoadFile(t *testing.T) {
 	defaults := Defaults()
 	unset := settingsOf(&defaults)
 	for i, s := range settingsOf(&got) {
-		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" ||
+			s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
 		if s.value.show() == unset[i].value.show() && !excluded { // by the endpoint, by the credentials file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
@@ -152,7 +154,8 @@ func TestFieldsOfKinesisHaveSettings(t *testing.T) {
 }
 
 func TestAccountEndpoints(t *testing.T) {
-	flags := map[string][]string{"stream": {"arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"}, "account-endpoints": {"true"}}
+	flags := map[string][]string{"stream": {"arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
+		"account-endpoints": {"true"}}
 	c, err := Load(Sources{Environ: home, Flags: flags})
 	if err != nil || !c.Kinesis.AccountEndpoints {
 		t.Errorf("got %+v, %v", c.Kinesis, err)
@@ -214,7 +217,8 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 		t.Errorf("notes %q, want %q", c.Notes, want)
 	}
 	for _, s := range Settings() {
-		if e := s.Env(); strings.HasSuffix(e, "_PORT") || strings.HasSuffix(e, "_SERVICE_HOST") || strings.Contains(e, "_PORT_") {
+		if e := s.Env(); strings.HasSuffix(e, "_PORT") || strings.HasSuffix(e, "_SERVICE_HOST") ||
+			strings.Contains(e, "_PORT_") {
 			t.Errorf("%s could be injected by Kubernetes", e)
 		}
 	}
@@ -283,7 +287,7 @@ F:8:48: zookeeper.queue_limit: 0 is below the minimum of 1
 F:8:74: zookeeper.tls.verify_hostname: "perhaps" is not one of true, false
 F:8:83: unknown key "zookeeper.tls.crt"; did you mean "cert"?
 F:9:1: unknown key "region"; did you mean "aws.region"?
-F:10:11: start_at: "latets" is neither latest, trim-horizon nor a time such as 2026-01-31T08:00:00Z; did you mean "latest"?
+F:10:11: start_at: "latets" is not latest, trim-horizon or a time such as 2026-01-31T08:00:00Z; did you mean "latest"?
 F:11:9: memory: 12MiB is below the minimum of 64MiB
 F:12:16: poll_interval: 1ms is below the minimum of 200ms
 F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?
@@ -384,7 +388,8 @@ func TestOtherFaults(t *testing.T) {
 			if err == nil {
 				t.Fatal("no fault found")
 			}
-			if got := strings.ReplaceAll(err.Error(), file, "F"); !strings.HasPrefix(got, tt.want) || strings.Contains(got, "\n") {
+			got := strings.ReplaceAll(err.Error(), file, "F")
+			if !strings.HasPrefix(got, tt.want) || strings.Contains(got, "\n") {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
@@ -405,7 +410,8 @@ func TestStoreOnly(t *testing.T) {
 
 func TestNoHome(t *testing.T) {
 	_, err := Load(Sources{Flags: map[string][]string{"stream": {"s"}}})
-	if err == nil || err.Error() != "store: not set, and there is no home folder for a default; give --store sqlite:PATH" {
+	const want = "store: not set, and there is no home folder for a default; give --store sqlite:PATH"
+	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
 }
@@ -428,7 +434,8 @@ func TestHugeFile(t *testing.T) {
 // TestEmptyFile: a file of comments, or of keys with nothing behind them, says
 // nothing.
 func TestEmptyFile(t *testing.T) {
-	for _, text := range []string{"", "# nothing\n", "---\n", "aws:\nfilter: {types: }\nmemory:\nsinks: []\nlog: {}\n"} {
+	const empty = "aws:\nfilter: {types: }\nmemory:\nsinks: []\nlog: {}\n"
+	for _, text := range []string{"", "# nothing\n", "---\n", empty} {
 		c, err := Load(Sources{File: write(t, text), Environ: home, Flags: map[string][]string{"stream": {"s"}}})
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
@@ -481,7 +488,8 @@ func TestTableIsSound(t *testing.T) {
 			}
 			seen[name] = true
 		}
-		if s.value.set == nil || s.value.show == nil || strings.Count(s.Help, "`") == 2 == s.IsBool() || strings.HasSuffix(s.Help, ".") {
+		quotes := strings.Count(s.Help, "`")
+		if s.value.set == nil || s.value.show == nil || quotes == 2 == s.IsBool() || strings.HasSuffix(s.Help, ".") {
 			t.Errorf("%s: incomplete", s.Key)
 		}
 	}

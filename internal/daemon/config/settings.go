@@ -132,7 +132,7 @@ func streamSettings(c *Config) []Setting {
 func storeSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "store", Flag: "store", Scope: ForStore, value: value{set: c.Store.Set, show: c.Store.String},
-			Help: "`address` of the store: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a file in the state folder)",
+			Help: "`address` of the store: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a SQLite file)",
 			More: "Events, positions and leaderships are kept there. `sqlite:PATH` is one file, shared by the " +
 				"processes of one host; of a missing path only the last folder is created. `zookeeper://` is Zuul's " +
 				"ZooKeeper, where its schedulers take the events; the port may be left out, and so may the chroot " +
@@ -173,7 +173,7 @@ func storeSettings(c *Config) []Setting {
 func readSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "start_at", Flag: "start-at", Default: "latest", value: of(&c.StartAt, parseStartAt, formatStartAt),
-			Help: "where to begin a stream that was never followed: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
+			Help: "where to begin a stream at first: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
 			More: "`trim-horizon` is the oldest record that the stream still holds. The setting is used once per " +
 				"stream; from then on the stored positions count."},
 		{Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: "latest", value: choice(&c.OnBadCheckpoint,

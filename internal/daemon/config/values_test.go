@@ -23,7 +23,8 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestFormatSize(t *testing.T) {
-	for n, want := range map[int64]string{0: "0B", 1000: "1000B", 1024: "1KiB", 256 << 20: "256MiB", 3 << 29: "1536MiB", 1 << 30: "1GiB"} {
+	for n, want := range map[int64]string{0: "0B", 1000: "1000B", 1024: "1KiB", 256 << 20: "256MiB",
+		3 << 29: "1536MiB", 1 << 30: "1GiB"} {
 		if got := formatSize(n); got != want {
 			t.Errorf("formatSize(%d) = %q, want %q", n, got, want)
 		}
@@ -32,7 +33,8 @@ func TestFormatSize(t *testing.T) {
 
 func TestParseDuration(t *testing.T) {
 	day := 24 * time.Hour
-	for text, want := range map[string]time.Duration{"250ms": 250 * time.Millisecond, "7d": 7 * day, "1h30m": 90 * time.Minute, "0": 0} {
+	for text, want := range map[string]time.Duration{"250ms": 250 * time.Millisecond, "7d": 7 * day,
+		"1h30m": 90 * time.Minute, "0": 0} {
 		if got, err := parseDuration(text); err != nil || got != want {
 			t.Errorf("parseDuration(%q) = %v, %v", text, got, err)
 		}
@@ -46,7 +48,8 @@ func TestParseDuration(t *testing.T) {
 
 // A store's address is read as the hosts of a zuul.conf are.
 func TestSlashesOfAChrootAreThoseOfAZuulConf(t *testing.T) {
-	for chroot, want := range map[string]string{"": "", "/": "", "//": "", "/zuul": "/zuul", "/zuul/": "/zuul", "//zuul//ci/": "/zuul/ci"} {
+	for chroot, want := range map[string]string{"": "", "/": "", "//": "", "/zuul": "/zuul", "/zuul/": "/zuul",
+		"//zuul//ci/": "/zuul/ci"} {
 		var store Store
 		err := store.Set("zookeeper://h:2181" + chroot)
 		if err != nil || store.ZooKeeper.Chroot != want || len(store.ZooKeeper.Hosts) != 1 {

@@ -67,11 +67,13 @@ func TestZuulConf(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, secret := retrieve(t, &got)
-	if id != "AKIDhunter2" || secret != "hunter2hunter2" || got.Kinesis.Credentials.Keys.String() != file+` [connection "gerrit"]` {
+	if id != "AKIDhunter2" || secret != "hunter2hunter2" ||
+		got.Kinesis.Credentials.Keys.String() != file+` [connection "gerrit"]` {
 		t.Errorf("key %q, %q of %s", id, secret, got.Kinesis.Credentials.Keys)
 	}
 	want := Defaults()
-	want.Connection, want.Kinesis.Stream, want.Kinesis.Region, want.Filter.Replication = "gerrit", "events", "us-west-2", true
+	want.Connection, want.Kinesis.Stream, want.Kinesis.Region = "gerrit", "events", "us-west-2"
+	want.Filter.Replication = true
 	want.Store.Kind, want.Store.ZooKeeper.Chroot = got.Store.Kind, "/zuul"
 	want.Store.ZooKeeper.Hosts = []string{"zk1.example.org:2281", "zk2.example.org:2181"}
 	want.Store.ZooKeeper.SessionTimeout = 40 * time.Second
@@ -116,12 +118,14 @@ func TestZuulConfIsTheWeakest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Kinesis.Stream != "file" || c.Filter.Replication || c.Kinesis.Region != "eu-west-2" || !c.Kinesis.Credentials.Keys.IsZero() ||
+	if c.Kinesis.Stream != "file" || c.Filter.Replication || c.Kinesis.Region != "eu-west-2" ||
+		!c.Kinesis.Credentials.Keys.IsZero() ||
 		c.Store.String() != "zookeeper://zk9:2181" || c.Store.ZooKeeper.SessionTimeout != 5*time.Second ||
 		c.Store.TLS != (zookeeper.TLS{Cert: "/dev/null", Key: "/dev/null", CA: creds}) {
 		t.Errorf("got %+v", c)
 	}
-	want := []string{"the key of " + src.ZuulConf + ` [connection "gerrit"] is not used: $GERRITSTREAM_AWS_CREDENTIALS_FILE names another`}
+	want := []string{"the key of " + src.ZuulConf +
+		` [connection "gerrit"] is not used: $GERRITSTREAM_AWS_CREDENTIALS_FILE names another`}
 	if !reflect.DeepEqual(c.Notes, want) {
 		t.Errorf("notes %q", c.Notes)
 	}
@@ -135,10 +139,12 @@ func TestZuulConfWithAnotherStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Store.String() != "sqlite:g.db" || c.Kinesis.Stream != "events" || !reflect.DeepEqual(c.Store.ZooKeeper, Defaults().Store.ZooKeeper) {
+	if c.Store.String() != "sqlite:g.db" || c.Kinesis.Stream != "events" ||
+		!reflect.DeepEqual(c.Store.ZooKeeper, Defaults().Store.ZooKeeper) {
 		t.Errorf("got %+v", c)
 	}
-	if want := []string{"the ZooKeeper of " + file + " is not used: --store names another store"}; !reflect.DeepEqual(c.Notes, want) {
+	if want := []string{"the ZooKeeper of " + file +
+		" is not used: --store names another store"}; !reflect.DeepEqual(c.Notes, want) {
 		t.Errorf("notes %q", c.Notes)
 	}
 }
@@ -156,8 +162,8 @@ func TestZuulConfKeysAreNotPrinted(t *testing.T) {
 		fmt.Fprintf(&b, verb+"\n", c)
 	}
 	b.WriteString(c.LogValue().String())
-	slog.New(slog.NewTextHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("configuration", "config", &c, "by value", c)
+	slog.New(slog.NewTextHandler(&b, nil)).Info("configuration", "config", &c, "by_value", c)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("configuration", "config", &c, "by_value", c)
 	_, err = Load(Sources{ZuulConf: file, Environ: home}) // without the variable that holds the secret
 	if err == nil {
 		t.Fatal("no fault found")
@@ -245,7 +251,8 @@ Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 // and the connection.
 func TestZuulConfForTheStoreOnly(t *testing.T) {
 	file := writeAs(t, "zuul.conf", several)
-	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home, Flags: map[string][]string{"connection": {"ssh"}}})
+	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home,
+		Flags: map[string][]string{"connection": {"ssh"}}})
 	if err != nil || c.Connection != "ssh" || c.Store.String() != "zookeeper://zk:2181" {
 		t.Errorf("%s of %s, %v", c.Connection, &c.Store, err)
 	}
@@ -305,7 +312,8 @@ func TestZuulConfKeyIsReadAgain(t *testing.T) {
 		"no sense":      "hunter2\n" + zuulConf,
 	} {
 		rewrite(text)
-		if _, err := c.Kinesis.Credentials.Keys.Retrieve(t.Context()); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
+		if _, err := c.Kinesis.Credentials.Keys.Retrieve(t.Context()); err == nil ||
+			!strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -138,7 +138,8 @@ func TestPython(t *testing.T) {
 			t.Errorf("%s; the file:\n%q", diff, files[i])
 		}
 	}
-	if t.Logf("%d read, %d refused, %d values that do not interpolate", read, refused, unresolved); read < 1500 || refused < 1000 || unresolved < 1000 {
+	if t.Logf("%d read, %d refused, %d values that do not interpolate", read, refused, unresolved); read < 1500 ||
+		refused < 1000 || unresolved < 1000 {
 		t.Error("the files are too much alike")
 	}
 }
@@ -247,7 +248,8 @@ func madeUp(rng *rand.Rand) []byte {
 	}
 	if rng.IntN(3) > 0 { // one that is likely to be read
 		for _, i := range rng.Perm(8)[:1+rng.IntN(8)] {
-			b.WriteString([]string{"x", "y", "z", "v", "w", "hosts", "  more", "Z2"}[i] + []string{"=", " : ", "= "}[rng.IntN(3)])
+			b.WriteString([]string{"x", "y", "z", "v", "w", "hosts", "  more", "Z2"}[i] +
+				[]string{"=", " : ", "= "}[rng.IntN(3)])
 			for range rng.IntN(4) {
 				b.WriteString(pieces[rng.IntN(len(pieces))])
 			}

@@ -52,7 +52,8 @@ func TestZooKeeper(t *testing.T) {
 		Servers: []string{"zk1.example.org:2281", "zk2.example.org:2281", "zk3.example.org:2281"}, Chroot: "/zuul",
 		Cert: "/var/certs/certs/client.pem", Key: "/var/certs/keys/clientkey.pem", CA: "/var/certs/certs/cacert.pem",
 		SessionTimeout: 40 * time.Second,
-		At:             map[string]Place{"hosts": {5, 1}, "tls_cert": {7, 1}, "tls_key": {8, 1}, "tls_ca": {9, 1}, "session_timeout": {10, 1}},
+		At: map[string]Place{"hosts": {5, 1}, "tls_cert": {7, 1}, "tls_key": {8, 1}, "tls_ca": {9, 1},
+			"session_timeout": {10, 1}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
@@ -86,7 +87,8 @@ func TestKinesis(t *testing.T) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
 	}
 	got, err = f.Kinesis("review two")
-	if err != nil || got == nil || got.Region != "eu-west-1" || got.Stream != "gerrit" || got.AccessKey != "" || got.Replication {
+	if err != nil || got == nil || got.Region != "eu-west-1" || got.Stream != "gerrit" || got.AccessKey != "" ||
+		got.Replication {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, name := range []string{"database", "nobody"} {
@@ -232,7 +234,8 @@ foreign = %(foreign)s
 	if c, err := f.Kinesis("a"); err != nil || c == nil || c.SecretKey != "" {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if _, err := f.KinesisConnections(); err == nil || !strings.HasPrefix(err.Error(), "F:8:1: [connection b] aws_kinesis_region: ") ||
+	if _, err := f.KinesisConnections(); err == nil ||
+		!strings.HasPrefix(err.Error(), "F:8:1: [connection b] aws_kinesis_region: ") ||
 		strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
@@ -317,14 +320,16 @@ func TestChroots(t *testing.T) {
 // were.
 func TestWrittenIsRead(t *testing.T) {
 	key := rapid.StringMatching(`[a-z][a-z_0-9.-]{0,8}`)
-	text := rapid.StringOf(rapid.RuneFrom([]rune("ab%=:#;[]()s é\t\"'"))).Filter(func(s string) bool { return s == trim(s) })
+	text := rapid.StringOf(rapid.RuneFrom([]rune("ab%=:#;[]()s é\t\"'"))).
+		Filter(func(s string) bool { return s == trim(s) })
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.MapOfN(key, text, 0, 6).Draw(t, "values")
 		var b strings.Builder
 		b.WriteString("[a]\n")
 		for k, v := range want {
 			delimiter := rapid.SampledFrom([]string{"=", ":", " = ", "\t:  "}).Draw(t, "delimiter")
-			b.WriteString(k + delimiter + strings.ReplaceAll(v, "%", "%%") + rapid.SampledFrom([]string{"\n", "\r\n", "\n\n# x\n", " \n"}).Draw(t, "end"))
+			b.WriteString(k + delimiter + strings.ReplaceAll(v, "%", "%%") +
+				rapid.SampledFrom([]string{"\n", "\r\n", "\n\n# x\n", " \n"}).Draw(t, "end"))
 		}
 		f, err := Parse("F", []byte(b.String()), nil)
 		if err != nil {
@@ -364,7 +369,8 @@ func FuzzParse(f *testing.F) {
 		if err == nil && checkChroot(z.Chroot) != nil {
 			t.Errorf("chroot %q", z.Chroot)
 		}
-		if again, err := splitServers(strings.Join(z.Servers, ",")); len(z.Servers) > 0 && (err != nil || !reflect.DeepEqual(again, z.Servers)) {
+		if again, err := splitServers(strings.Join(z.Servers, ",")); len(z.Servers) > 0 &&
+			(err != nil || !reflect.DeepEqual(again, z.Servers)) {
 			t.Errorf("servers %q are read again as %q, %v", z.Servers, again, err)
 		}
 		names, err := file.KinesisConnections()
