@@ -2,13 +2,11 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"net/http/httptest"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/gerritstream/gerritstream/internal/peers"
@@ -59,8 +57,7 @@ func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 			return false
 		}
 		<-started
-		_ = p.cmd.Process.Kill()
-		<-p.ended
+		p.Kill()
 		return !arrives
 	})
 	p = start(t, append(l.run[:len(l.run):len(l.run)], "--zookeeper-session-timeout", "2s")...)
@@ -120,22 +117,9 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 func (l lane) finishes(t *testing.T, p *program, want [][]byte) {
 	t.Helper()
 	reader := peers.StartReader(t, peers.KazooOptions{Hosts: l.hosts}, zuulRoot)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	left := len(want)
-	pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { left--; return left == 0 })
-	if err != nil {
-		t.Fatalf("%d events to come: %v", left, err)
-	}
-	p.signal(t, syscall.SIGTERM)
-	p.wait(t, patience)
-	rest, err := reader.Drain(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := append(pass.Events, rest.Events...)
-	if len(got) != len(want) || rest.SideData != 0 {
-		t.Errorf("%d events are queued, want %d; %d side data are left", len(got), len(want), rest.SideData)
+	got := takeAll(t, reader, p, len(want))
+	if len(got) != len(want) {
+		t.Errorf("%d events are queued, want %d", len(got), len(want))
 	}
 	for i := range min(len(got), len(want)) {
 		if !bytes.Equal(got[i].Payload, want[i]) {

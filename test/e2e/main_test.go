@@ -11,8 +11,4 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// binary is the program under test, built once by TestMain and not changed
-// after.
-var binary string
-
-func TestMain(m *testing.M) { os.Exit(peers.WithProgram(m, &binary)) }
+func TestMain(m *testing.M) { os.Exit(peers.WithProgram(m)) }

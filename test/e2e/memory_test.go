@@ -2,12 +2,10 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/gerritstream/gerritstream/internal/peers"
@@ -70,21 +68,9 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 		t.Errorf("%d events are queued, the limit is %d", full, limit)
 	}
 
-	left := len(want)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { left--; return left == 0 })
-	if err != nil {
-		t.Fatalf("%d events to come: %v", left, err)
-	}
-	peak := peakMemory(t, p)
-	p.signal(t, syscall.SIGTERM)
-	p.wait(t, patience)
-	rest, err := reader.Drain(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range append(pass.Events, rest.Events...) {
+	peak := 0
+	taken := takeAll(t, reader, p, len(want), func() { peak = peakMemory(t, p) })
+	for _, e := range taken {
 		if !want[string(e.Payload)] {
 			t.Errorf("%s is there twice, or was not to be queued", e.Node)
 		}
@@ -109,12 +95,12 @@ func readQueue(t *testing.T, reader *peers.Reader) []peers.QueuedEvent {
 // as Linux counts it.
 func peakMemory(t *testing.T, p *program) int {
 	t.Helper()
-	status := read(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status := read(t, fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	_, rest, found := bytes.Cut(status, []byte("VmHWM:"))
 	text, _, whole := bytes.Cut(rest, []byte("kB"))
 	kb, err := strconv.Atoi(string(bytes.TrimSpace(text)))
 	if !found || !whole || err != nil {
-		t.Fatalf("no peak in the status of process %d: %v", p.cmd.Process.Pid, err)
+		t.Fatalf("no peak in the status of process %d: %v", p.Process.Pid, err)
 	}
 	return kb << 10
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -18,12 +17,10 @@ import (
 // with two busy cores.
 const patience = 60 * time.Second
 
-// program is a running gerritstream. It is used by the test's goroutine.
+// program is a running gerritstream, with its output in files.
 type program struct {
-	cmd    *exec.Cmd
-	stdout *os.File
-	stderr *os.File
-	ended  chan struct{} // closed once the process is gone; cmd.ProcessState is then set
+	*peers.Program
+	stdout, stderr *os.File
 }
 
 // start runs `gerritstream ARGS`. The test's end kills it; a failed test shows
@@ -31,28 +28,13 @@ type program struct {
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
 	dir := t.TempDir()
-	p := &program{
-		cmd:    exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...),
-		stdout: create(t, filepath.Join(dir, "stdout")),
-		stderr: create(t, filepath.Join(dir, "stderr")),
-		ended:  make(chan struct{}),
-	}
-	p.cmd.Env = append(peers.Environment(), "HOME="+dir, "XDG_STATE_HOME="+dir, "STATE_DIRECTORY=")
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
-	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("start gerritstream: %v", err)
-	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait() // ProcessState tells
-	}()
+	p := &program{stdout: create(t, filepath.Join(dir, "stdout")), stderr: create(t, filepath.Join(dir, "stderr"))}
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // it may have ended
-		<-p.ended
-		if t.Failed() {
-			t.Logf("gerritstream %q, process %d, %v, log:\n%s", args, p.cmd.Process.Pid, p.cmd.ProcessState, p.log(t))
+		if t.Failed() && p.Program != nil {
+			t.Logf("gerritstream %q, process %d, %v, log:\n%s", args, p.Process.Pid, p.State(), p.log(t))
 		}
 	})
+	p.Program = peers.StartProgram(t, peers.ProgramOptions{Args: args, Home: dir, Stdout: p.stdout, Stderr: p.stderr})
 	return p
 }
 
@@ -66,35 +48,31 @@ func create(t *testing.T, path string) *os.File {
 	return f
 }
 
-// wait returns the exit code; -1: a signal ended it. It fails the test when the
-// program goes on for longer than limit.
+// wait returns the exit code; -1: a signal ended it. It fails the test if the
+// program runs for longer than limit.
 func (p *program) wait(t *testing.T, limit time.Duration) int {
 	t.Helper()
-	select {
-	case <-p.ended:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(limit):
-		t.Fatalf("process %d has not ended after %v", p.cmd.Process.Pid, limit)
-		return 0
+	if !p.Wait(limit) {
+		t.Fatalf("process %d has not ended after %v", p.Process.Pid, limit)
 	}
+	return p.State().ExitCode()
 }
 
-// signal sends a signal to the process, which is still there.
+// signal sends a signal to the running process.
 func (p *program) signal(t *testing.T, sig syscall.Signal) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.Process.Signal(sig); err != nil {
 		t.Fatalf("send %v: %v", sig, err)
 	}
 }
 
-// output returns what the program has written to its standard output so far.
+// output returns the standard output so far.
 func (p *program) output(t *testing.T) []byte {
 	t.Helper()
 	return read(t, p.stdout.Name())
 }
 
-// log returns the last 16 KiB of what the program has written to its standard
-// error so far.
+// log returns the last 16 KiB of the standard error so far.
 func (p *program) log(t *testing.T) []byte {
 	t.Helper()
 	b := read(t, p.stderr.Name())
@@ -119,7 +97,7 @@ func run(t *testing.T, args ...string) (stdout []byte, code int) {
 	return p.output(t), code
 }
 
-// outside runs a program of another making and returns its standard output.
+// outside runs another program and returns its standard output.
 func outside(t *testing.T, cmd *exec.Cmd) []byte {
 	t.Helper()
 	out, err := cmd.Output()
@@ -133,9 +111,8 @@ func outside(t *testing.T, cmd *exec.Cmd) []byte {
 	return bytes.TrimSpace(out)
 }
 
-// eventually waits until a condition holds, looking ten times a second, for
-// many a look starts a program: other processes tell nobody when they get
-// somewhere.
+// eventually waits until a condition holds, checking ten times a second: many
+// checks start a program.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)

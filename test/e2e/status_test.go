@@ -49,7 +49,7 @@ func readStatusOf(t *testing.T, store string) (s status) {
 
 // leads counts the shards that a process leads.
 func (s status) leads(p *program) int {
-	pid := strconv.Itoa(p.cmd.Process.Pid)
+	pid := strconv.Itoa(p.Process.Pid)
 	n := 0
 	for _, shard := range s.Shards {
 		if slices.Contains(strings.FieldsFunc(shard.Leader, func(r rune) bool { return r < '0' || r > '9' }), pid) {

@@ -100,7 +100,7 @@ SupplementaryGroups=
 PrivateTmp=no
 ProtectHome=no
 ProtectSystem=no
-`, binary, args))
+`, peers.ProgramPath, args))
 	s.manager.Do(t, "start", "--no-block", unitName)
 }
 

@@ -83,7 +83,7 @@ func stop(t *testing.T, p *program) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t, stopLimit); code != 0 {
-		t.Errorf("process %d ended on SIGTERM with exit code %d, want 0", p.cmd.Process.Pid, code)
+		t.Errorf("process %d ended on SIGTERM with exit code %d, want 0", p.Process.Pid, code)
 	}
 }
 

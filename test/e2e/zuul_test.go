@@ -8,10 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrittest"
@@ -22,10 +20,9 @@ import (
 // zuulRoot is the connection's node, as Zuul has it.
 const zuulRoot = "/zuul/events/connection/gerrit"
 
-// TestZuulConfOverTLS has nothing but a zuul.conf: gerritstream queues what
-// boto3 puts over four shards, while one is split and two are merged, into a
-// ZooKeeper that is reached over TLS, and a Python program takes it from there
-// as Zuul does.
+// TestZuulConfOverTLS is configured by a zuul.conf alone: gerritstream queues
+// what boto3 puts on four shards, while one is split and two are merged, into a
+// ZooKeeper over TLS, and a Python program takes the queue as Zuul does.
 func TestZuulConfOverTLS(t *testing.T) {
 	t.Parallel()
 	const events = 5000
@@ -63,30 +60,10 @@ aws_kinesis_secret_key = any
 
 	kazoo := peers.KazooOptions{Hosts: hosts, CA: certs.CA, Client: certs.Client}
 	reader := peers.StartReader(t, kazoo, zuulRoot)
-	wanted := count(puts, gerrittest.Queued)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	var found []peers.QueuedEvent
-	if pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { wanted--; return wanted == 0 }); err != nil {
-		t.Fatalf("the reader, %d events to come: %v", wanted, err)
-	} else {
-		found = pass.Events
-	}
-	p.signal(t, syscall.SIGTERM)
-	if code := p.wait(t, 10*time.Second); code != 0 {
-		t.Fatalf("exit code %d, want 0", code)
-	}
-	rest, err := reader.Drain(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rest.SideData != 0 {
-		t.Errorf("%d side data are left", rest.SideData)
-	}
-	checkQueue(t, puts, append(found, rest.Events...))
+	checkQueue(t, puts, takeAll(t, reader, p, count(puts, gerrittest.Queued)))
 	checkCheckpoints(t, reader, puts)
 	if log := string(p.log(t)); strings.Contains(log, "secret") {
-		t.Error("the log speaks of secrets")
+		t.Error("the log mentions secrets")
 	}
 }
 
@@ -152,14 +129,37 @@ func checkCheckpoints(t *testing.T, reader *peers.Reader, puts []wantedPut) {
 	}
 }
 
-// sharedZooKeeper returns a place of its own in a ZooKeeper that tests of this
-// package share.
-var sharedOnce sync.Mutex
+// takeAll takes n events from the queue as Zuul does, calls then, stops the
+// process, and takes what is left.
+func takeAll(t *testing.T, reader *peers.Reader, p *program, n int, then ...func()) (events []peers.QueuedEvent) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	pass, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { n--; return n == 0 })
+	if err != nil {
+		t.Fatalf("Zuul waits for %d events: %v", n, err)
+	}
+	for _, f := range then {
+		f()
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t, patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	rest, err := reader.Drain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest.SideData != 0 {
+		t.Errorf("%d side data are left", rest.SideData)
+	}
+	return append(pass.Events, rest.Events...)
+}
 
+// sharedZooKeeper returns a chroot of its own in a ZooKeeper that tests of this
+// package share.
 func sharedZooKeeper(t *testing.T) (hosts string) {
 	t.Helper()
-	sharedOnce.Lock() // one JVM at a time
-	defer sharedOnce.Unlock()
 	zk := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{})
 	return zk.Hosts() + peers.Chroot(t, zk)
 }
@@ -173,10 +173,9 @@ func intoZooKeeper(endpoint, hosts string, more ...string) []string {
 	}, more...)
 }
 
-// TestHostileCorpusPassesZuul puts every record of the corpus of package gerrit
-// on one shard: each goes to the queue, or to the dead letters, or is filtered,
-// as the corpus says, and whoever takes the queue as Zuul does stumbles over
-// none.
+// TestHostileCorpusPassesZuul puts every record of package gerrit's corpus on
+// one shard: each is queued, dead-lettered or filtered, as the corpus says, and
+// a reader that takes the queue as Zuul does stumbles over none.
 func TestHostileCorpusPassesZuul(t *testing.T) {
 	t.Parallel()
 	peers.Require(t, peers.Boto3)
@@ -210,11 +209,11 @@ func TestHostileCorpusPassesZuul(t *testing.T) {
 	}
 	bytesOf := map[string]bool{}
 	for _, e := range events {
-		bytesOf[string(bytes.TrimSpace(e.Data))] = true // what surrounds a value is no part of it
+		bytesOf[string(bytes.TrimSpace(e.Data))] = true // white space around a value is not part of it
 	}
 	for _, e := range pass.Events {
 		if !bytesOf[string(e.Payload)] {
-			t.Errorf("%s has bytes that nobody put", e.Node)
+			t.Errorf("%s has bytes that were not put", e.Node)
 		}
 	}
 	if s := readStatusOf(t, "zookeeper://"+hosts); s.DeadLetters != want["dead"] {
@@ -222,7 +221,7 @@ func TestHostileCorpusPassesZuul(t *testing.T) {
 	}
 }
 
-// expectations reads what is expected of the records of a corpus: "queued",
+// expectations reads the wanted outcomes of a corpus' records: "queued",
 // "filtered" or "dead".
 func expectations(t *testing.T, folder string) map[string]string {
 	t.Helper()
@@ -236,7 +235,7 @@ func expectations(t *testing.T, folder string) map[string]string {
 		switch verdict := fields[1]; {
 		case strings.HasPrefix(verdict, "drop:"), folder == "odd" && verdict == "batch-ref-updated":
 			want[fields[0]] = "filtered"
-		case verdict == "keep", folder == "odd": // of those the column is the type
+		case verdict == "keep", folder == "odd": // whose column is the type
 			want[fields[0]] = "queued"
 		default:
 			want[fields[0]] = "dead"

@@ -173,7 +173,7 @@ func (n *nemesis) kill(context.Context) bool {
 	w := n.leader()
 	effect := w.alive() && w.leads()
 	w.kill()
-	return effect && w.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	return effect && w.program.State().Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 }
 
 func (n *nemesis) restart(context.Context) bool {

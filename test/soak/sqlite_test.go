@@ -71,7 +71,7 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 		if w.alive() {
 			q.t.Errorf("process %d-%d goes on without its database:\n%s", w.number, w.starts, w.tail())
 			w.kill()
-		} else if code := w.cmd.ProcessState.ExitCode(); code != 1 {
+		} else if code := w.program.State().ExitCode(); code != 1 {
 			q.t.Errorf("process %d-%d ended with exit code %d when its database was replaced, want 1:\n%s", w.number, w.starts, code, w.tail())
 		}
 	}

@@ -2,10 +2,8 @@ package soak
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,8 +23,7 @@ type worker struct {
 	kinesis *peers.Link
 	out     outlet // of its sink
 	starts  int
-	cmd     *exec.Cmd
-	ended   chan struct{} // closed when the process is gone
+	program *peers.Program // nil: not started yet
 	frozen  bool
 }
 
@@ -58,48 +55,25 @@ func (w *worker) start() {
 		t.Fatal(err)
 	}
 	defer log.Close() // the process has its own
-	steps := w.clockSteps()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...)
-	cmd.Env = append(peers.Environment(), "HOME="+w.s.folder, "STATE_DIRECTORY=", "GERRITSTREAM_CLOCK_STEPS="+steps)
 	out, err := w.out.open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close() // likewise
-	cmd.Stdout, cmd.Stderr = out, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.cmd, w.ended, w.frozen = cmd, make(chan struct{}), false
-	go func(ended chan struct{}) {
-		defer close(ended)
-		_ = cmd.Wait() // ProcessState tells
-	}(w.ended)
-	if w.starts == 1 {
-		t.Cleanup(w.kill)
-	}
+	w.program = peers.StartProgram(t, peers.ProgramOptions{
+		Args: args, Home: w.s.folder, Env: []string{"GERRITSTREAM_CLOCK_STEPS=" + w.clockSteps()}, Stdout: out, Stderr: log,
+	})
+	w.frozen = false
 }
 
 // alive reports whether there is a process.
-func (w *worker) alive() bool {
-	if w.cmd == nil {
-		return false
-	}
-	select {
-	case <-w.ended:
-		return false
-	default:
-		return true
-	}
-}
+func (w *worker) alive() bool { return w.program != nil && w.program.State() == nil }
 
-// kill ends the process without a word.
+// kill ends the process without warning.
 func (w *worker) kill() {
-	if !w.alive() {
-		return
+	if w.program != nil {
+		w.program.Kill()
 	}
-	_ = w.cmd.Process.Kill() // it may end just now
-	<-w.ended
 }
 
 // stopPatience is how long a stop may take; the program promises 5 s, on a
@@ -112,10 +86,8 @@ func (w *worker) stop() {
 		return
 	}
 	w.thaw()
-	_ = w.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-w.ended:
-	case <-time.After(stopPatience):
+	_ = w.program.Process.Signal(syscall.SIGTERM)
+	if !w.program.Wait(stopPatience) {
 		w.s.t.Errorf("process %d-%d does not stop within %v", w.number, w.starts, stopPatience)
 		w.kill()
 		return
@@ -125,7 +97,7 @@ func (w *worker) stop() {
 
 // checkEnd fails the soak when a process ended by itself, or badly.
 func (w *worker) checkEnd() {
-	if state := w.cmd.ProcessState; state.ExitCode() > 0 {
+	if state := w.program.State(); state.ExitCode() > 0 {
 		w.s.t.Errorf("process %d-%d ended with %v; its log ends with\n%s", w.number, w.starts, state, w.tail())
 	}
 }
@@ -150,13 +122,13 @@ func (w *worker) tail() string {
 }
 
 func (w *worker) freeze() {
-	_ = w.cmd.Process.Signal(syscall.SIGSTOP)
+	_ = w.program.Process.Signal(syscall.SIGSTOP)
 	w.frozen = true
 }
 
 func (w *worker) thaw() {
 	if w.frozen {
-		_ = w.cmd.Process.Signal(syscall.SIGCONT)
+		_ = w.program.Process.Signal(syscall.SIGCONT)
 		w.frozen = false
 	}
 }
