@@ -12,7 +12,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
-// What is logged is for people, in each format, whatever type it has.
+// TestLoggedValuesAreReadable in each format, whatever their type.
 func TestLoggedValuesAreReadable(t *testing.T) {
 	var none error
 	for name, c := range map[string]struct {

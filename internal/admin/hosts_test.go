@@ -35,8 +35,8 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestStrangeHostIsRefused asks for every page under another name.
-func TestStrangeHostIsRefused(t *testing.T) {
+// TestUnknownHostIsRefused asks for every page under another name.
+func TestUnknownHostIsRefused(t *testing.T) {
 	get := serve(t, fixed(gerritstream.Status{Listed: time.Now()}), newMetrics())
 	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/nothing"} {
 		code, _, body := get("GET", path, func(r *http.Request) { r.Host = "attacker.example.com" })
@@ -46,9 +46,8 @@ func TestStrangeHostIsRefused(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: whoever opens many connections and says nothing
-// leaves the process its file descriptors, and is cut so that others are
-// served.
+// TestConnectionsAreBounded: many silent connections do not use up the file
+// descriptors, and are cut so that others are served.
 func TestConnectionsAreBounded(t *testing.T) {
 	s, get := serveAt(t, fixed(gerritstream.Status{Listed: time.Now()}), newMetrics())
 	var silent []net.Conn

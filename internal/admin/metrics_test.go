@@ -11,7 +11,7 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 )
 
-// scrape returns the lines of /metrics that are ours, as a set.
+// scrape returns our lines of /metrics as a set.
 func scrape(t *testing.T, m *Metrics) map[string]bool {
 	t.Helper()
 	_, _, body := serve(t, fixed(gerritstream.Status{}), m)("GET", "/metrics")
@@ -112,7 +112,7 @@ func TestGauges(t *testing.T) {
 		"gerritstream_wal_held_seconds 0",
 		"gerritstream_clock_skew_seconds -3",
 	)
-	expect(t, got, // whoever reads a shard
+	expect(t, got, // from shards of any leader
 		`gerritstream_shard_lag_seconds{shard="b"} 3600`,
 		`gerritstream_shard_lag_seconds{shard="d"} 10800`,
 		`gerritstream_shard_lag_seconds{shard="f"} 0`,
@@ -129,7 +129,7 @@ func TestGauges(t *testing.T) {
 	for shard, want := range map[string]float64{"a": 3600 - 3, "b": 3600 - 3, "d": 3*3600 - 3} {
 		age := gauge(t, got, "position_age_seconds", shard)
 		if age < want || age > want+60 {
-			t.Errorf("%s: age %v, want about %v: by the service's clock, 3 s behind ours", shard, age, want)
+			t.Errorf("%s: age %v, want about %v: by the service's clock, 3 s slower than ours", shard, age, want)
 		}
 		sum := age + gauge(t, got, "retention_headroom_seconds", shard)
 		if trimmed := shard == "d"; !trimmed && (sum < 86399.9 || sum > 86400.1) {
@@ -156,9 +156,9 @@ func gauge(t *testing.T, got map[string]bool, name, shard string) (v float64) {
 	return 0
 }
 
-// TestCountersAreThereFromTheStart: what can be counted stands at 0, so that
-// its first increase is one.
-func TestCountersAreThereFromTheStart(t *testing.T) {
+// TestCountersExistFromTheStart: counters begin at 0, so that a first increase
+// shows.
+func TestCountersExistFromTheStart(t *testing.T) {
 	m := NewMetrics(MetricsOptions{TypeLabel: strings.Clone, Reasons: []string{"json", "aggregate"},
 		Rules: []string{"types"}})
 	expect(t, scrape(t, m),
@@ -170,8 +170,8 @@ func TestCountersAreThereFromTheStart(t *testing.T) {
 	)
 }
 
-// TestGaugesOfWhatIsNotKnown: nothing is made up before the first listing.
-func TestGaugesOfWhatIsNotKnown(t *testing.T) {
+// TestUnknownGaugesAreAbsent before the first listing.
+func TestUnknownGaugesAreAbsent(t *testing.T) {
 	m := newMetrics()
 	m.Follow(Gauges{
 		Status:  fixed(gerritstream.Status{}),

@@ -17,7 +17,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// fixed is a status that stands still.
+// fixed returns a status that never changes.
 func fixed(s gerritstream.Status) func() gerritstream.Status {
 	return func() gerritstream.Status { return s }
 }
@@ -100,7 +100,7 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// What stands still makes a process unhealthy, and trouble does not.
+// TestHealthIsProgress: a stalled process is unhealthy; one in trouble is not.
 func TestHealthIsProgress(t *testing.T) {
 	var still error
 	status := gerritstream.Status{Trouble: "denied"}
@@ -118,8 +118,8 @@ func TestHealthIsProgress(t *testing.T) {
 	if code, body := ask(); code != 200 || body != "ok\n" {
 		t.Errorf("got %d %q", code, body)
 	}
-	still = errors.New("planning stands still for 3m0s")
-	if code, body := ask(); code != 503 || body != "planning stands still for 3m0s\n" {
+	still = errors.New("planning stalled for 3m0s")
+	if code, body := ask(); code != 503 || body != "planning stalled for 3m0s\n" {
 		t.Errorf("got %d %q", code, body)
 	}
 }
@@ -188,8 +188,8 @@ func TestOpenAddressIsLogged(t *testing.T) {
 	}
 }
 
-// TestStopCutsWhatHangs: a request that never ends does not hold up the stop.
-func TestStopCutsWhatHangs(t *testing.T) {
+// TestStopCutsRequests that never end.
+func TestStopCutsRequests(t *testing.T) {
 	asked, release := make(chan struct{}), make(chan struct{})
 	s, err := New(Options{Address: "127.0.0.1:0", Metrics: newMetrics(), Status: func() gerritstream.Status {
 		close(asked)

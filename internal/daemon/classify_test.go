@@ -27,7 +27,7 @@ func classifier(tb testing.TB) gerritstream.Classifier {
 	return NewClassifier(filter, nil)
 }
 
-// judge has a classifier judge a record that is nothing but bytes.
+// judge returns the verdict on a record with these bytes.
 func judge(classify gerritstream.Classifier, data string) gerritstream.Verdict {
 	return classify("shardId-000000000000", &gerritstream.Record{Data: []byte(data)})
 }
@@ -62,7 +62,7 @@ func TestClassifier(t *testing.T) {
 	}
 }
 
-func TestClassifierTellsWhatIsBad(t *testing.T) {
+func TestClassifierReportsBadRecords(t *testing.T) {
 	classify := classifier(t)
 	for data, reason := range map[string]gerrit.Reason{
 		"": gerrit.ReasonJSON, "[]": gerrit.ReasonShape, `{"type":7}`: gerrit.ReasonType, "{\"type\":\"\xff\"}": gerrit.ReasonUTF8,
@@ -74,8 +74,8 @@ func TestClassifierTellsWhatIsBad(t *testing.T) {
 	}
 }
 
-// TestClassifierKeepsNothingOfTheRecord: the page's memory is used again once
-// its commit has returned.
+// TestClassifierKeepsNothingOfTheRecord: a page's memory is reused once its
+// commit has returned.
 func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	classify := classifier(t)
 	data := []byte(merged)
@@ -89,8 +89,8 @@ func TestClassifierKeepsNothingOfTheRecord(t *testing.T) {
 	}
 }
 
-// TestUnusedEntriesAreWarnedAbout: after the first thousand sound events, once,
-// in one line.
+// TestUnusedEntriesAreWarnedAbout: once, in one line, after the first thousand
+// valid events.
 func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{Types: []string{"change-merged", "coment-added"},
 		Projects: []string{"platform/*", "plattform/*"}})

@@ -21,9 +21,8 @@ func (j *judgements) Judged(gerritstream.ShardID, *gerritstream.Record, *gerrits
 	j.count.Add(1)
 }
 
-// TestEmbeddedKinesis: with a transport no credentials are needed and what is
-// set up for AWS is not in the way; an observer is told as well as the metrics
-// are.
+// TestEmbeddedKinesis: with a transport, no credentials are needed and the
+// user's setup for AWS is ignored. The observer is called besides the metrics.
 func TestEmbeddedKinesis(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "missing")
 	srv := kinesistest.New(kinesistest.Options{})
@@ -49,7 +48,7 @@ func TestEmbeddedKinesis(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := judged.count.Load(); n != 3 {
-		t.Errorf("the observer was told of %d records, not of 3", n)
+		t.Errorf("the observer saw %d records, want 3", n)
 	}
 	var read uint64
 	for _, shard := range d.consumer.Status().Shards {

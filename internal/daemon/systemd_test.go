@@ -36,7 +36,7 @@ func TestWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 		status: func() gerritstream.Status { return gerritstream.Status{Trouble: fmt.Sprint(asked.Add(1))} },
 		alive: func() error {
 			if dead.Load() {
-				return fmt.Errorf("planning stands still for %d", asked.Load())
+				return fmt.Errorf("planning stalled for %d", asked.Load())
 			}
 			return nil
 		},
@@ -80,7 +80,7 @@ func TestWatchdogIsFedOnlyWhileEverythingGoesOn(t *testing.T) {
 	}
 }
 
-func TestStatusLineSaysWhatIsRead(t *testing.T) {
+func TestStatusLine(t *testing.T) {
 	shards := []gerritstream.ShardStatus{{State: gerritstream.StateReading}, {State: gerritstream.StateStandby}}
 	listed := time.Unix(1, 0)
 	for want, s := range map[string]gerritstream.Status{

@@ -49,8 +49,8 @@ aws_kinesis_secret_key=hunter2
 	return c
 }
 
-// TestZooKeeperWithNothingButZuulConf: over TLS, below a chroot, everything
-// that is put is queued, and Inspect finds it.
+// TestZooKeeperWithNothingButZuulConf: over TLS and below a chroot, all events
+// are queued, and Inspect finds them.
 func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	certs := peers.MakeCertificates(t)
 	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{TLS: certs})
@@ -90,9 +90,9 @@ func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	}
 }
 
-// TestInspectOfZooKeeperThatCannotBeUsed: a chroot that is not there is a fault
-// of the configuration.
-func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
+// TestInspectOfUnusableZooKeeper: a missing chroot is a mistake in the
+// configuration.
+func TestInspectOfUnusableZooKeeper(t *testing.T) {
 	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{})
 	c, err := config.Load(config.Sources{StoreOnly: true, Flags: map[string][]string{
 		"store": {"zookeeper://" + zk.Hosts() + "/nowhere"},
@@ -108,8 +108,8 @@ func TestInspectOfZooKeeperThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// TestZooKeeperRefusesAtOnce what can be known without a server, as faults of
-// the configuration.
+// TestZooKeeperRefusesAtOnce: mistakes that show without a server are mistakes
+// in the configuration.
 func TestZooKeeperRefusesAtOnce(t *testing.T) {
 	certs := peers.MakeCertificates(t)
 	c := loadZuul(t, "127.0.0.1:1", certs, certs.Expired, "http://127.0.0.1:1")

@@ -57,14 +57,14 @@ var gerritMutants = []mutant{
 		file: "internal/daemon/config/load.go",
 		old:  "text = strings.TrimSpace(text)",
 		new:  "text += \"\"",
-		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsNoMatter",
+		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsIgnored",
 	},
 	{
 		name: "config: a space in the file's lists counts",
 		file: "internal/daemon/config/file.go",
 		old:  "append(v.texts, strings.TrimSpace(text))",
 		new:  "append(v.texts, text)",
-		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsNoMatter",
+		pkg:  "./internal/daemon/config", tests: "TestSpaceInListsIsIgnored",
 	},
 	{
 		name: "gerrit: entries of a filter that match nothing are not told",

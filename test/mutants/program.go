@@ -8,7 +8,7 @@ var programMutants = []mutant{
 		file: "internal/admin/server.go",
 		old:  "if !h.allow(r.Host) {",
 		new:  "if false {",
-		pkg:  "./internal/admin", tests: "TestStrangeHostIsRefused",
+		pkg:  "./internal/admin", tests: "TestUnknownHostIsRefused",
 	},
 	{
 		name: "a connection to the admin port that says nothing stays open",

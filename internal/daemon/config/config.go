@@ -31,7 +31,7 @@ type Config struct {
 	Notes []string
 }
 
-// Log says what is logged, to standard error.
+// Log configures the log on standard error.
 type Log struct {
 	Format string // LogAuto, LogText or LogJSON
 	Level  slog.Level

@@ -182,7 +182,7 @@ func (r *fileReader) scalar(key string, n ast.Node) (string, bool) {
 	return "", false
 }
 
-// unknownKey returns the problem with a key that is none of ours, with the one
+// unknownKey returns the problem with an unknown key, with the one
 // that was probably meant.
 func (r *fileReader) unknownKey(prefix, name string) string {
 	if prefix == "" && name == "zuul_conf" {

@@ -12,7 +12,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// agreed is a configuration to depart from.
+// agreed returns a configuration to change.
 func agreed() Config {
 	c := Defaults()
 	c.Kinesis.Stream = "gerrit"
@@ -23,8 +23,8 @@ func agreed() Config {
 	return c
 }
 
-// TestHash: it changes with what must be the same everywhere, and with nothing
-// else.
+// TestHash: the hash changes with what must be the same in all processes, and
+// with nothing else.
 func TestHash(t *testing.T) {
 	tests := []struct {
 		name   string

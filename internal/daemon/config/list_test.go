@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// listSettings returns the settings that take several values, with two that
-// each of them accepts.
+// listSettings returns the settings that are lists, with two valid values each.
 func listSettings() map[string][2]string {
 	values := map[string][2]string{}
 	for _, s := range Settings() {
@@ -21,10 +20,10 @@ func listSettings() map[string][2]string {
 	return values
 }
 
-// TestSpaceInListsIsNoMatter: people write "a, b" and "a,", and an entry with a
-// space in front of it would match nothing. It holds for every setting that
-// takes several values, from each source.
-func TestSpaceInListsIsNoMatter(t *testing.T) {
+// TestSpaceInListsIsIgnored: people write "a, b" and "a,", and an entry with a
+// leading space would match nothing. This holds for every list, from each
+// source.
+func TestSpaceInListsIsIgnored(t *testing.T) {
 	for key, v := range listSettings() {
 		s := lookup(Settings(), key)
 		want := []string{v[0]}
@@ -66,7 +65,7 @@ func spaced(texts []string) []string {
 	return list
 }
 
-// TestByteOrderMark: editors put one in front of the file.
+// TestByteOrderMark: some editors begin a file with one.
 func TestByteOrderMark(t *testing.T) {
 	const text = "stream: s\naws: {region: us-east-1}\n"
 	environ := []string{"HOME=/home/x"}
@@ -82,8 +81,8 @@ func TestByteOrderMark(t *testing.T) {
 	}
 }
 
-// TestManyEntries: as many as a file holds take no longer than they must.
-// Comparing each with each takes 7 s.
+// TestManyEntries: loading as many entries as a file can hold takes linear
+// time. Comparing each with each takes 7 s.
 func TestManyEntries(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("stream: s\naws: {region: us-east-1}\nfilter:\n  projects:\n")
@@ -101,8 +100,8 @@ func TestManyEntries(t *testing.T) {
 	}
 }
 
-// TestDoubts: an entry that keeps nothing of what Gerrit writes is told, with a
-// near one; and not too many.
+// TestDoubts: entries that match no event of Gerrit are reported with the
+// nearest type, up to a limit.
 func TestDoubts(t *testing.T) {
 	c := Defaults()
 	c.Filter.Types = []string{

@@ -82,7 +82,7 @@ func Load(src Sources) (Config, error) {
 	return c, l.faults.err()
 }
 
-// given is what one source says about one setting: one text, or several for a
+// given is what one source gives for one setting: one text, or several for a
 // list, each with its place.
 type given struct {
 	texts  []string
@@ -184,7 +184,7 @@ func (l *loader) checkKinesis() {
 // KinesisFault returns a fault of Config.Kinesis under the name of its setting.
 func KinesisFault(f *kinesis.Fault) Fault { return Fault{Key: keyOf(f.Field), Problem: f.Problem} }
 
-// keyOf returns the key of the setting behind a field of kinesis.Config; "":
+// keyOf returns the key of the setting for a field of kinesis.Config; "":
 // there is none. Settings are named like their fields: aws.endpoint is
 // Endpoint, aws.role_arn is Credentials.RoleARN, aws.credentials_file
 // Credentials.File.

@@ -246,8 +246,7 @@ func TestDefaultStore(t *testing.T) {
 	}
 }
 
-// TestAllFaultsAtOnce holds every fault against the place it must be reported
-// at.
+// TestAllFaultsAtOnce compares all faults and their places.
 func TestAllFaultsAtOnce(t *testing.T) {
 	file := write(t, `conection: gerrit
 stream: "no spaces"
@@ -396,8 +395,8 @@ func TestOtherFaults(t *testing.T) {
 	}
 }
 
-// TestStoreOnly: a command that only looks at the store needs no stream, and
-// still hears of every fault.
+// TestStoreOnly: a command for the store alone needs no stream, and still gets
+// every fault.
 func TestStoreOnly(t *testing.T) {
 	if _, err := Load(Sources{Environ: home, StoreOnly: true}); err != nil {
 		t.Error(err)
@@ -431,8 +430,7 @@ func TestHugeFile(t *testing.T) {
 	}
 }
 
-// TestEmptyFile: a file of comments, or of keys with nothing behind them, says
-// nothing.
+// TestEmptyFile: comments, and keys without values, change nothing.
 func TestEmptyFile(t *testing.T) {
 	const empty = "aws:\nfilter: {types: }\nmemory:\nsinks: []\nlog: {}\n"
 	for _, text := range []string{"", "# nothing\n", "---\n", empty} {
@@ -479,12 +477,12 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	}
 }
 
-func TestTableIsSound(t *testing.T) {
+func TestTableIsComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range Settings() {
 		for _, name := range []string{"key " + s.Key, "flag " + s.Flag, "env " + s.Env()} {
 			if seen[name] {
-				t.Errorf("%s is there twice", name)
+				t.Errorf("%s is defined twice", name)
 			}
 			seen[name] = true
 		}

@@ -25,7 +25,7 @@ type Setting struct {
 	value   value
 }
 
-// Scope says which commands have a setting.
+// Scope tells which commands have a setting.
 type Scope int
 
 // The scopes. A command of one scope has the settings of the greater ones too.

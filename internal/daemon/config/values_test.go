@@ -46,8 +46,9 @@ func TestParseDuration(t *testing.T) {
 	}
 }
 
-// A store's address is read as the hosts of a zuul.conf are.
-func TestSlashesOfAChrootAreThoseOfAZuulConf(t *testing.T) {
+// TestChrootIsReadAsInZuulConf: slashes in a store's address mean what they
+// mean in the hosts of a zuul.conf.
+func TestChrootIsReadAsInZuulConf(t *testing.T) {
 	for chroot, want := range map[string]string{"": "", "/": "", "//": "", "/zuul": "/zuul", "/zuul/": "/zuul",
 		"//zuul//ci/": "/zuul/ci"} {
 		var store Store

@@ -24,8 +24,7 @@ func writeAs(t *testing.T, name, text string) string {
 	return path
 }
 
-// zuulConf is like the files of those who run Zuul: much of it is none of our
-// business.
+// zuulConf is like real files: we need only parts of it.
 const zuulConf = `[statsd]
 server = 127.0.0.1
 
@@ -83,7 +82,8 @@ func TestZuulConf(t *testing.T) {
 	}
 }
 
-// equal compares configurations but for their keys, which cannot be.
+// equal compares configurations except for their keys, which cannot be
+// compared.
 func equal(a, b Config) bool {
 	a.Kinesis.Credentials.Keys, b.Kinesis.Credentials.Keys = kinesis.Keys{}, kinesis.Keys{}
 	return reflect.DeepEqual(a, b)
@@ -103,7 +103,7 @@ func retrieve(t *testing.T, c *Config) (id, secret string) {
 	return found.AccessKeyID, found.SecretAccessKey
 }
 
-// TestZuulConfIsTheWeakest: our file, the environment and flags are stronger.
+// TestZuulConfIsTheWeakest: file, environment and flags are stronger.
 func TestZuulConfIsTheWeakest(t *testing.T) {
 	creds := write(t, "[default]")
 	src := Sources{
@@ -131,8 +131,8 @@ func TestZuulConfIsTheWeakest(t *testing.T) {
 	}
 }
 
-// TestZuulConfWithAnotherStore: the ZooKeeper of the file is none of our
-// business then, and that is said.
+// TestZuulConfWithAnotherStore: the file's ZooKeeper is then ignored, with a
+// note.
 func TestZuulConfWithAnotherStore(t *testing.T) {
 	file := writeAs(t, "zuul.conf", strings.Replace(zuulConf, "zk1.example.org:2281", ":bad", 1))
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome, Flags: map[string][]string{"store": {"sqlite:g.db"}}})
@@ -149,8 +149,8 @@ func TestZuulConfWithAnotherStore(t *testing.T) {
 	}
 }
 
-// TestZuulConfKeysAreNotPrinted whatever is printed of a configuration, and
-// whatever is wrong with it.
+// TestZuulConfKeysAreNotPrinted: neither with a configuration nor in its
+// faults.
 func TestZuulConfKeysAreNotPrinted(t *testing.T) {
 	file := writeAs(t, "zuul.conf", zuulConf)
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})
@@ -247,8 +247,8 @@ Z:4:1: zookeeper.tls.ca: open /no/such/file: no such file or directory`},
 	}
 }
 
-// TestZuulConfForTheStoreOnly: a command that only looks at the store learns it
-// and the connection.
+// TestZuulConfForTheStoreOnly: a command for the store alone gets the store and
+// the connection.
 func TestZuulConfForTheStoreOnly(t *testing.T) {
 	file := writeAs(t, "zuul.conf", several)
 	c, err := Load(Sources{ZuulConf: file, StoreOnly: true, Environ: home,
@@ -285,9 +285,9 @@ func TestMissingZuulConf(t *testing.T) {
 	}
 }
 
-// TestZuulConfKeyIsReadAgain: whoever changes the key in the file changes it
-// for a running process. A file without it, or one that is only half there, is
-// an error without a secret in it, and a moment later it may be right again.
+// TestZuulConfKeyIsReadAgain: a changed key in the file reaches a running
+// process. A file that lacks the key or is half written is an error that
+// reveals no secret, until the file is complete again.
 func TestZuulConfKeyIsReadAgain(t *testing.T) {
 	file := writeAs(t, "zuul.conf", zuulConf)
 	c, err := Load(Sources{ZuulConf: file, Environ: zuulHome})

@@ -128,7 +128,7 @@ func (r *reader) region() string {
 func (f *File) Kinesis(name string) (*Connection, error) {
 	s := f.connection(name)
 	if s == nil {
-		return nil, nil //nolint:nilnil // the contract says what nil means
+		return nil, nil //nolint:nilnil // the comment above explains nil
 	}
 	r := reader{file: f, section: s, at: map[string]Place{}}
 	c := &Connection{Name: name, Section: s.name, Place: s.place, Region: r.region(), Stream: defaultStream}

@@ -52,7 +52,7 @@ for line in sys.stdin:
     print(json.dumps({"order": parser.sections(), "values": found}))
 `
 
-// answer is what Python makes of a file.
+// answer is Python's reading of a file.
 type answer struct {
 	Error  string                        `json:"error"`
 	Lines  []int                         `json:"lines"`
@@ -60,8 +60,8 @@ type answer struct {
 	Values map[string]map[string]*string `json:"values"`
 }
 
-// zuulEnviron is the environment of these tests, with a variable that is none
-// of Zuul's.
+// zuulEnviron is the environment of these tests, with a variable that is not
+// Zuul's.
 var zuulEnviron = []string{"ZUUL_HOME=/home/zuul", "ZUUL_EMPTY=", "ZUUL_BAD=50%", "ZUUL_SECRET_TAIL=tail", "HOME=/root"}
 
 // askPython returns Python's answers for files.
@@ -105,9 +105,8 @@ func runPython(t *testing.T, program string, input *bytes.Buffer) *bytes.Buffer 
 	return &out
 }
 
-// TestPython holds Parse and interpolation against Python's own parser: over
-// the corpus, and over thousands of files made up from pieces or damaged at
-// random.
+// TestPython compares Parse and interpolation with Python's own parser: on the
+// corpus, and on thousands of files assembled or damaged at random.
 func TestPython(t *testing.T) {
 	files := corpus(t)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -144,7 +143,7 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// compare returns where our reading and Python's differ; "": nowhere.
+// compare returns a difference between our reading and Python's; "": none.
 func compare(raw []byte, f *File, err error, a answer) string {
 	if a.Error != "" {
 		if err == nil {
@@ -182,7 +181,7 @@ func compare(raw []byte, f *File, err error, a answer) string {
 	return ""
 }
 
-// all returns every key's value as Python's program has it.
+// all returns every key's value as the Python program does.
 func (f *File) all(s *section) map[string]*string {
 	found := map[string]*string{}
 	keys := maps.Clone(f.defaults)
@@ -231,7 +230,7 @@ func corpus(tb testing.TB) [][]byte {
 	return all
 }
 
-// pieces are what files are made up from.
+// pieces are what files are assembled from.
 var pieces = []string{
 	"[zookeeper]", "[connection gerrit]", "[DEFAULT]", "[default]", "[gerrit] x", "hosts", "Hosts", "tls_ca", "x", "y", "z", "é", "İ", "K",
 	"=", ":", " = ", ": ", "=\t", "%", "%%", "%(x)s", "%(Y)s", "%(hosts)s", "%(none)s", "%(zuul_home)s", "%(ZUUL_BAD)s", "%(é)s",
@@ -341,8 +340,7 @@ for line in sys.stdin:
         print("null")
 `
 
-// TestHostsAsKazoo: what we read, kazoo reads alike. We refuse more than it
-// does.
+// TestHostsAsKazoo: kazoo reads what we read the same way. We refuse more.
 func TestHostsAsKazoo(t *testing.T) {
 	peers.Require(t, peers.Kazoo)
 	texts := []string{

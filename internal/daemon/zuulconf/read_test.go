@@ -26,7 +26,7 @@ func pairs(servers []string) [][2]any {
 	return all
 }
 
-// parse parses a file that must be sound.
+// parse parses a valid file.
 func parse(t *testing.T, text string) *File {
 	t.Helper()
 	f, err := Parse("F", []byte(text), zuulEnviron)
@@ -36,7 +36,7 @@ func parse(t *testing.T, text string) *File {
 	return f
 }
 
-// sample is the corpus' file that looks like one of Zuul's.
+// sample is the file of the corpus that looks like a real one.
 func sample(t *testing.T) *File {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/corpus/zuul.conf")
@@ -98,8 +98,7 @@ func TestKinesis(t *testing.T) {
 	}
 }
 
-// TestConnectionNames: which sections are connections, and what they are
-// called.
+// TestConnectionNames: which sections are connections, and their names.
 func TestConnectionNames(t *testing.T) {
 	const region = "\ndriver=gerrit\naws_kinesis_region="
 	tests := []struct{ name, file, connection, region string }{
@@ -137,7 +136,7 @@ func TestConnectionNames(t *testing.T) {
 	}
 }
 
-// TestFaults: each with its line, all at once, and nothing secret in them.
+// TestFaults: all faults are reported at once, with lines and without secrets.
 func TestFaults(t *testing.T) {
 	const head = "[connection a]\ndriver=gerrit\naws_kinesis_region=r\n"
 	tests := []struct{ name, file, want string }{
@@ -188,13 +187,13 @@ F:3:1: [zookeeper] tls_ca: a percent sign must be written as %%`},
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 			if strings.Contains(got, "hunter2") {
-				t.Error("something secret is told")
+				t.Error("a secret is quoted")
 			}
 		})
 	}
 }
 
-// everythingWrong returns the faults of a file and of what is asked of it.
+// everythingWrong returns the faults of a file and of its values.
 func everythingWrong(text string) string {
 	f, err := Parse("F", []byte(text), zuulEnviron)
 	if err != nil {
@@ -212,8 +211,8 @@ func everythingWrong(text string) string {
 	return strings.Join(found, "\n")
 }
 
-// TestForeignValuesMayHoldAnything: only what is asked for is interpolated.
-func TestForeignValuesMayHoldAnything(t *testing.T) {
+// TestUnreadValuesMayHoldAnything: only values that are read are interpolated.
+func TestUnreadValuesMayHoldAnything(t *testing.T) {
 	f := parse(t, `
 [connection a]
 driver = gerrit
@@ -260,7 +259,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 // TestInterpolationEnds: ten levels of a hundred thousand references each are
-// not followed to the end.
+// not all followed.
 func TestInterpolationEnds(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("[zookeeper]\nhosts = %(k1)s\n")
@@ -278,7 +277,7 @@ func TestInterpolationEnds(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotPrinted whatever prints them.
+// TestSecretsAreNotPrinted with any verb, log or encoding.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	c := Connection{Name: "a", AccessKey: "hunter2", SecretKey: "hunter2"}
 	var b strings.Builder
@@ -316,8 +315,7 @@ func TestChroots(t *testing.T) {
 	}
 }
 
-// TestWrittenIsRead: whatever values are written by the rules are read as they
-// were.
+// TestWrittenIsRead: values written by the rules are read back unchanged.
 func TestWrittenIsRead(t *testing.T) {
 	key := rapid.StringMatching(`[a-z][a-z_0-9.-]{0,8}`)
 	text := rapid.StringOf(rapid.RuneFrom([]rune("ab%=:#;[]()s é\t\"'"))).
@@ -349,8 +347,8 @@ func TestWrittenIsRead(t *testing.T) {
 	})
 }
 
-// FuzzParse: whatever a file holds, reading it and asking it everything ends,
-// in answers or in faults of one line with a place.
+// FuzzParse: reading any file ends with values, or with faults of one line that
+// have a place.
 func FuzzParse(f *testing.F) {
 	for _, raw := range corpus(f) {
 		f.Add(raw)
