@@ -105,7 +105,8 @@ func TestAgeWithoutAPosition(t *testing.T) {
 				t.Errorf("%s: handled until %v, %v behind; it began at %v", shard, s.HandledUntil, s.Lag, began)
 			}
 		}
-		if s := p.shardOf(t, s1); time.Since(s.HandledUntil) > 2*time.Minute || s.Lag != 0 { // it keeps its own position
+		// it keeps its own position
+		if s := p.shardOf(t, s1); time.Since(s.HandledUntil) > 2*time.Minute || s.Lag != 0 {
 			t.Errorf("of what another program reads: %v, %v behind", s.HandledUntil, s.Lag)
 		}
 	})

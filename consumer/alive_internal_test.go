@@ -45,7 +45,8 @@ func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 		for i := range shards - 1 {
 			page(i)
 		}
-		if err := b.alive(); err == nil || !strings.HasPrefix(err.Error(), "reading 599 has made no progress for") || strings.Contains(err.Error(), "\n") {
+		if err := b.alive(); err == nil || !strings.HasPrefix(err.Error(), "reading 599 has made no progress for") ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("one has had no page for hours: %v", err)
 		}
 	})

@@ -58,7 +58,8 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 // What stands still for good is told from what waits: planning, reports and
 // reading each show that they go on.
 func TestAliveReportsWhatIsStuck(t *testing.T) {
-	for _, says := range []string{"planning has made no progress", "reporting to the store has made no progress", "reading shardId-000000000000 has made no progress"} {
+	for _, says := range []string{"planning has made no progress", "reporting to the store has made no progress",
+		"reading shardId-000000000000 has made no progress"} {
 		t.Run(says, func(t *testing.T) {
 			inCluster(t, 1, func(t *testing.T, cl *cluster) {
 				cl.level = slog.LevelInfo
@@ -84,7 +85,8 @@ func TestAliveReportsWhatIsStuck(t *testing.T) {
 					t.Errorf("after a minute: %v", err)
 				}
 				time.Sleep(6 * time.Minute)
-				if err := p.Alive(); err == nil || !strings.HasPrefix(err.Error(), says) || strings.Contains(err.Error(), "\n") {
+				if err := p.Alive(); err == nil || !strings.HasPrefix(err.Error(), says) ||
+					strings.Contains(err.Error(), "\n") {
 					t.Errorf("after seven minutes: %v", err)
 				}
 				positions.Store(false)
@@ -123,7 +125,8 @@ func TestWaitingIsNotBeingStuck(t *testing.T) {
 			})
 			return func() { cl.memory.SetHook(nil) }
 		},
-		"memory that others wait with": func(cl *cluster, sink *gate) func() { // of shard 1 no page comes, of shard 0 a sink takes none
+		// of shard 1 no page comes, of shard 0 a sink takes none
+		"memory that others wait with": func(cl *cluster, sink *gate) func() {
 			open := sink.close()
 			cl.stream.put(s0, "good")
 			time.Sleep(time.Minute)

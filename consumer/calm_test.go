@@ -86,14 +86,16 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 		if len(found) != 1 || len(found[0].Of) != 200 || !strings.Contains(found[0].Text, "server fault") {
 			t.Fatalf("%d troubles: %v", len(found), found)
 		}
-		if line := found[0].String(); !strings.HasPrefix(line, "shardId-000000000000, shardId-000000000001, shardId-000000000002 and 197 more: ") {
+		if line := found[0].String(); !strings.HasPrefix(line,
+			"shardId-000000000000, shardId-000000000001, shardId-000000000002 and 197 more: ") {
 			t.Errorf("got %s", line)
 		}
 		time.Sleep(2 * time.Minute)
 		cl.stream.change(func() { cl.stream.readErr = nil })
 		time.Sleep(40 * time.Second)
 		lines := p.logged("server fault")
-		if n := len(lines); n < 4 || n > 6 || !strings.Contains(lines[0], "level=INFO") || !strings.Contains(lines[1], "level=WARN") ||
+		if n := len(lines); n < 4 || n > 6 || !strings.Contains(lines[0], "level=INFO") ||
+			!strings.Contains(lines[1], "level=WARN") ||
 			!strings.Contains(lines[n-1], "shard resumed") {
 			t.Errorf("%d lines in three minutes:\n%s", n, strings.Join(lines, ""))
 		}
@@ -195,7 +197,8 @@ func TestASecondReaderIsNoTrouble(t *testing.T) {
 		for range 2 { // what another program takes: more than its share
 			neighbour := sourceOf(t, k.server, kinesis.Config{PollInterval: 200 * time.Millisecond})
 			neighbours.Go(func() {
-				for batch, err := range neighbour.Read(ctx, s0, gs.Position{From: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}}) {
+				for batch, err := range neighbour.Read(ctx, s0,
+					gs.Position{From: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}}) {
 					if batch.Done != nil {
 						batch.Done()
 					}
@@ -218,8 +221,10 @@ func TestASecondReaderIsNoTrouble(t *testing.T) {
 				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
 			}
 		}
-		if lines := p.logged("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 || strings.Contains(strings.Join(lines, ""), "WARN") {
-			t.Errorf("refused %d times; %d lines in two minutes:\n%s", refused.n.Load(), len(lines), strings.Join(lines, ""))
+		if lines := p.logged("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 ||
+			strings.Contains(strings.Join(lines, ""), "WARN") {
+			t.Errorf("refused %d times; %d lines in two minutes:\n%s", refused.n.Load(), len(lines),
+				strings.Join(lines, ""))
 		}
 		time.Sleep(5 * time.Second)
 		k.wantQueued(k.payloads()...)

@@ -15,15 +15,15 @@ const (
 	firstWaitLog = 15 * time.Second // after how long a run logs first what it waits for
 )
 
-// waitsFor returns the shards of which it is not certain that all that had
-// arrived before Run began is committed, each with the reason.
+// waitsFor returns the shards in which records that had arrived before Run began
+// may not be committed yet, each with the reason; an empty one means that only
+// the reading is waited for: see readingOf.
 //
-// Certain is what was read here to the tip, or past the beginning of Run. Of
-// shards read elsewhere it is what a position handled after that beginning
-// shows, or a record so much later that arrival times cannot be that wrong, or
-// a look beyond a foreign leader's checkpoint that found nothing. A shard that
-// has ended but was listed as open has children that are not listed yet. The
-// reason is empty where only the reading is waited for: see readingOf.
+// A shard is caught up when it was read here to the tip, or past the beginning
+// of Run; when its position was handled after that beginning, or is so much
+// later that arrival times cannot be that wrong; or when a look past a foreign
+// leader's checkpoint found nothing. A shard that has ended but was listed as
+// open has children that are not listed yet.
 func (s *supervisor) waitsFor(steps []plan.Step, positions storedPositions) (waits []trouble.Trouble) {
 	add := func(shard gerritstream.ShardID, format string, args ...any) {
 		waits = append(waits, trouble.Trouble{Of: []string{string(shard)}, Text: fmt.Sprintf(format, args...)})

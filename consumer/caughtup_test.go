@@ -119,7 +119,8 @@ func TestUntilCaughtUpLogsWhatItWaitsFor(t *testing.T) {
 		if len(lines) < 9 || len(lines) > 11 {
 			t.Fatalf("%d lines in ten minutes:\n%s", len(lines), p.log)
 		}
-		for _, want := range []string{"shardId-000000000002, shardId-000000000003: its parent shardId-000000000000 is not read to its end yet",
+		for _, want := range []string{
+			"shardId-000000000002, shardId-000000000003: its parent shardId-000000000000 is not read to its end yet",
 			"shardId-000000000001: it is read here, lagging by 2h0m0s"} {
 			if !strings.Contains(lines[0], want) {
 				t.Errorf("%q is missing in %s", want, lines[0])
@@ -137,7 +138,8 @@ func TestASteadyShardDoesNotLag(t *testing.T) {
 		p := cl.start()
 		time.Sleep(time.Minute)
 		if s := p.Status(); s.Lagging != 0 || !s.Shards[0].AtTip || s.Shards[0].Position.CaughtUp.After(s.Began) {
-			t.Errorf("%d behind, at its tip %v, caught up %s", s.Lagging, s.Shards[0].AtTip, s.Shards[0].Position.CaughtUp)
+			t.Errorf("%d behind, at its tip %v, caught up %s", s.Lagging, s.Shards[0].AtTip,
+				s.Shards[0].Position.CaughtUp)
 		}
 	})
 }

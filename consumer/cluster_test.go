@@ -61,9 +61,10 @@ func (s *safeBuffer) String() string {
 func inCluster(t *testing.T, shards int, test func(*testing.T, *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		cl := &cluster{t: t, level: slog.LevelDebug, stream: newStream(shards), memory: storetest.NewMemory(storetest.MemoryConfig{
-			Limits: gs.Limits{Items: 4, Weight: 8 << 10},
-		})}
+		cl := &cluster{t: t, level: slog.LevelDebug, stream: newStream(shards),
+			memory: storetest.NewMemory(storetest.MemoryConfig{
+				Limits: gs.Limits{Items: 4, Weight: 8 << 10},
+			})}
 		time.Sleep(time.Hour) // the stream is older than any process
 		test(t, cl)
 		for _, p := range cl.processes {
@@ -166,7 +167,8 @@ func (cl *cluster) judge(put []history.Event) {
 	for _, d := range cl.memory.DeadLetters() {
 		dead = append(dead, history.DeadLetterItem(&d))
 	}
-	report := history.Check(append(put, history.Event{Kind: history.KindQueue, Items: queue}, history.Event{Kind: history.KindDeadLetters, Items: dead}))
+	report := history.Check(append(put, history.Event{Kind: history.KindQueue, Items: queue},
+		history.Event{Kind: history.KindDeadLetters, Items: dead}))
 	if err := report.Err(); err != nil {
 		cl.t.Errorf("%v\n%s", err, strings.Join(report.Problems, "\n"))
 	}
@@ -215,7 +217,8 @@ func (cl *cluster) traffic(shard gs.ShardID, n int) {
 		case 4:
 			cl.stream.put(shard, fmt.Sprintf("bad %d", i))
 		case 5:
-			cl.stream.putAggregate(shard, fmt.Sprintf("a %d", i), fmt.Sprintf("drop b %d", i), fmt.Sprintf("bad c %d", i),
+			cl.stream.putAggregate(shard, fmt.Sprintf("a %d", i), fmt.Sprintf("drop b %d", i),
+				fmt.Sprintf("bad c %d", i),
 				fmt.Sprintf("d %d", i), fmt.Sprintf("e %d", i), fmt.Sprintf("f %d", i), fmt.Sprintf("drop g %d", i))
 		default:
 			cl.stream.put(shard, fmt.Sprintf("good %d", i))

@@ -60,7 +60,8 @@ func TestReshardingWhileRunning(t *testing.T) {
 func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 	for _, point := range storetest.Points() {
 		for _, fault := range []storetest.Fault{
-			storetest.Refuse, storetest.ApplyButError, storetest.RetryLater, storetest.CrashBefore, storetest.CrashAfter,
+			storetest.Refuse, storetest.ApplyButError, storetest.RetryLater, storetest.CrashBefore,
+			storetest.CrashAfter,
 		} {
 			for nth := range 8 {
 				t.Run(fmt.Sprintf("%s/%s/%d", point, fault, nth), func(t *testing.T) {
@@ -400,7 +401,8 @@ func TestAWalkOfEmptyPagesIsNoLoss(t *testing.T) {
 
 func TestBadCheckpointFollowsThePolicy(t *testing.T) {
 	for _, refused := range []bool{false, true} { // by the decoder, or by the service
-		for _, policy := range []consumer.BadCheckpointPolicy{consumer.BadCheckpointLatest, consumer.BadCheckpointTrimHorizon, consumer.BadCheckpointHalt} {
+		for _, policy := range []consumer.BadCheckpointPolicy{consumer.BadCheckpointLatest,
+			consumer.BadCheckpointTrimHorizon, consumer.BadCheckpointHalt} {
 			t.Run(fmt.Sprintf("%s/%v", policy, refused), func(t *testing.T) {
 				inCluster(t, 1, func(t *testing.T, cl *cluster) { testBadPosition(t, cl, policy, refused) })
 			})
@@ -445,7 +447,8 @@ func testBadPosition(t *testing.T, cl *cluster, policy consumer.BadCheckpointPol
 		t.Errorf("queued %q, want %q\n%s", got, want, p.log)
 	}
 	shard := p.Status().Shards[0]
-	if halted := policy == consumer.BadCheckpointHalt; (shard.State == gs.StateHalted) != halted || (shard.Trouble != "") != halted {
+	if halted := policy == consumer.BadCheckpointHalt; (shard.State == gs.StateHalted) != halted ||
+		(shard.Trouble != "") != halted {
 		t.Errorf("state %q, trouble %q", shard.State, shard.Trouble)
 	}
 	if !strings.Contains(p.log.String(), "level=ERROR") {
@@ -465,7 +468,9 @@ func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 		time.Sleep(time.Second)
 		term := p.Status().Shards[0].Term
 		cl.stream.change(func() {
-			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("%w: no rights", gs.ErrRetrying) }
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error {
+				return fmt.Errorf("%w: no rights", gs.ErrRetrying)
+			}
 		})
 		cl.stream.put(s0, "good")
 		time.Sleep(time.Hour)
@@ -476,7 +481,8 @@ func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 		time.Sleep(time.Second)
 		cl.check()
 		if s := p.Status(); s.Shards[0].Term != term || s.Unreadable || s.Shards[0].Trouble != "" {
-			t.Errorf("led in term %d, before in term %d; unreadable %v; trouble %q", s.Shards[0].Term, term, s.Unreadable, s.Shards[0].Trouble)
+			t.Errorf("led in term %d, before in term %d; unreadable %v; trouble %q", s.Shards[0].Term, term,
+				s.Unreadable, s.Shards[0].Trouble)
 		}
 	})
 }
@@ -516,7 +522,9 @@ func TestARecreatedStreamStartsANewEpoch(t *testing.T) {
 				}
 				old := cl.stream.id
 				again := newStream(1)
-				cl.stream.change(func() { cl.stream.id, cl.stream.shards, cl.stream.order = again.id, again.shards, again.order })
+				cl.stream.change(func() {
+					cl.stream.id, cl.stream.shards, cl.stream.order = again.id, again.shards, again.order
+				})
 				cl.stream.put(s0, "good new")
 				if !running {
 					cl.start()
@@ -527,7 +535,8 @@ func TestARecreatedStreamStartsANewEpoch(t *testing.T) {
 					t.Fatalf("entries %+v", entries)
 				}
 				in, _ := cl.memory.Inspect()
-				if in.Origin.Epoch != 1 || in.Origin.Stream == old || len(in.Origin.Lost) != 1 || in.Origin.Lost[0].From.IsZero() {
+				if in.Origin.Epoch != 1 || in.Origin.Stream == old || len(in.Origin.Lost) != 1 ||
+					in.Origin.Lost[0].From.IsZero() {
 					t.Errorf("start record %+v", in.Origin)
 				}
 			})
@@ -566,7 +575,9 @@ func TestAProcessOfAnEpochThatIsOverWritesNothing(t *testing.T) {
 		}
 		again := newStream(1)
 		again.id.Created = next.Stream.Created
-		cl.stream.change(func() { cl.stream.id, cl.stream.shards, cl.stream.order = again.id, again.shards, again.order })
+		cl.stream.change(func() {
+			cl.stream.id, cl.stream.shards, cl.stream.order = again.id, again.shards, again.order
+		})
 		cl.stream.put(s0, "good new")
 		time.Sleep(time.Minute)
 		entries := cl.memory.Entries()

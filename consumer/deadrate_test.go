@@ -34,7 +34,8 @@ func TestABurstOfDeadLettersIsLoggedOnce(t *testing.T) {
 		}
 		put(700, "bad")
 		rate := p.Status().DeadRate
-		if !burst() || rate.Dead < 190 || !strings.Contains(trouble.DeadLetterBurst(rate, time.Now()), "of the last 200 records became dead letters: test: it says so") {
+		if !burst() || rate.Dead < 190 || !strings.Contains(trouble.DeadLetterBurst(rate, time.Now()),
+			"of the last 200 records became dead letters: test: it says so") {
 			t.Errorf("no burst: %+v", rate)
 		}
 		put(20, "good")
@@ -54,7 +55,8 @@ func TestABurstOfDeadLettersIsLoggedOnce(t *testing.T) {
 		if n := len(lines); n < 3 || n > 5 {
 			t.Fatalf("%d lines:\n%s", n, strings.Join(lines, ""))
 		}
-		for _, want := range []string{"level=INFO", "shards=" + string(s0), "times=9", "reason=test", `detail="it says so"`, "seq="} {
+		for _, want := range []string{"level=INFO", "shards=" + string(s0), "times=9", "reason=test",
+			`detail="it says so"`, "seq="} {
 			if !strings.Contains(lines[0], want) {
 				t.Errorf("%q is missing in %s", want, lines[0])
 			}

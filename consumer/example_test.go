@@ -143,7 +143,8 @@ func exampleStream(records ...string) (stream kinesis.Config, path string, remov
 	}
 	stream = kinesis.Config{
 		Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test", Transport: server.Transport(),
-		Credentials: kinesis.Credentials{AccessKeyFile: filepath.Join(dir, "id"), SecretKeyFile: filepath.Join(dir, "secret")},
+		Credentials: kinesis.Credentials{AccessKeyFile: filepath.Join(dir, "id"),
+			SecretKeyFile: filepath.Join(dir, "secret")},
 	}
 	return stream, filepath.Join(dir, "gerrit.db"), func() { _ = os.RemoveAll(dir) }
 }

@@ -62,7 +62,8 @@ func TestAStalledForeignLeaderIsFound(t *testing.T) {
 				if since, behind := cl.unread(s0); !since.Equal(arrived) || behind < 2*time.Minute {
 					t.Errorf("unread since %v, %v behind, want since %v", since, behind, arrived)
 				}
-				if !foreignReported(cl) || strings.Count(cl.logs(), "foreign leader stalled while records arrive") != 1 {
+				if !foreignReported(cl) || strings.Count(cl.logs(),
+					"foreign leader stalled while records arrive") != 1 {
 					t.Errorf("it is not reported or logged:\n%s", cl.logs())
 				}
 				if n := len(cl.memory.Entries()); n != 0 {

@@ -18,7 +18,8 @@ import (
 
 // missingStream is what the service answers about a stream that it does not
 // have.
-var missingStream = kinesistest.Fail("ResourceNotFoundException", "Stream gerrit under account 000000000000 not found.", 0)
+var missingStream = kinesistest.Fail("ResourceNotFoundException",
+	"Stream gerrit under account 000000000000 not found.", 0)
 
 // A stream that goes while it is read is one finding, and a line of the log a
 // minute. Nobody is elected meanwhile, the service is asked at the pace of the
@@ -32,7 +33,9 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 				cl.level = slog.LevelInfo
 				srv := kinesistest.New(kinesistest.Options{})
 				var asked atomic.Int32
-				srv.On(kinesistest.Hook{Do: kinesistest.Observe(func(*kinesistest.Request, *kinesistest.Reply) { asked.Add(1) })})
+				srv.On(kinesistest.Hook{Do: kinesistest.Observe(func(*kinesistest.Request, *kinesistest.Reply) {
+					asked.Add(1)
+				})})
 				create := func() {
 					if _, err := srv.CreateStream(streamName, shards); err != nil {
 						t.Fatal(err)
@@ -75,7 +78,8 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 					t.Errorf("the service was asked %d times in %v", n, away)
 				}
 				warnings := strings.Count(p.log.String()[logged:], "level=WARN")
-				if others := warnings - strings.Count(p.log.String()[logged:], "the stream is gone"); warnings > int(away/time.Minute) || others != 0 {
+				others := warnings - strings.Count(p.log.String()[logged:], "the stream is gone")
+				if warnings > int(away/time.Minute) || others != 0 {
 					t.Errorf("%d lines more, %d of them of other things:\n%s", warnings, others, p.log)
 				}
 				back()
@@ -220,7 +224,9 @@ func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 		ask   func(cl *cluster)
 	}{
 		"shards that cannot be found": {most: 90, ask: func(cl *cluster) {
-			cl.stream.change(func() { cl.stream.readErr = func(gs.ShardID, gs.Position) error { return gs.ErrShardNotFound } })
+			cl.stream.change(func() {
+				cl.stream.readErr = func(gs.ShardID, gs.Position) error { return gs.ErrShardNotFound }
+			})
 		}},
 		"shards that end": {most: 45, ask: func(cl *cluster) {
 			for _, shard := range shardIDs(60) {

@@ -491,7 +491,8 @@ func TestForeignLeadersAreRespected(t *testing.T) {
 		if line := cl.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
 			t.Errorf("the line with a foreign one next is %v, want process-0, zuul, and one of ours", line)
 		}
-		if shard := cl.processes[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign || shard.Leader.Planned == "" {
+		if shard := cl.processes[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign ||
+			shard.Leader.Planned == "" {
 			t.Errorf("the status says %+v", shard)
 		}
 		standby := cl.contenders(s0)[1]
@@ -553,13 +554,16 @@ func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
 		damaged := cl.memory.Process("damaged")
 		cl.memory.WriteMember(damaged, []byte("garbage"))
 		config := func(hash string) func(*consumer.Config) {
-			return func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "host", PID: 7, Version: "v1", Config: hash} }
+			return func(c *consumer.Config) {
+				c.Self = gs.MemberInfo{Host: "host", PID: 7, Version: "v1", Config: hash}
+			}
 		}
 		p := cl.start(config("one"))
 		cl.start(config("one"))
 		cl.start(config("two"))
 		time.Sleep(10 * time.Minute)
-		for what, want := range map[string]int{"configured differently": 1, "cannot parse what a member advertises": 1} {
+		for what, want := range map[string]int{"configured differently": 1,
+			"cannot parse what a member advertises": 1} {
 			if n := strings.Count(p.log.String(), what); n != want {
 				t.Errorf("%q is said %d times, want %d", what, n, want)
 			}
@@ -596,7 +600,8 @@ func checkMembers(t *testing.T, s gs.Status) {
 		t.Errorf("the members are %+v", s.Members)
 	}
 	for _, shard := range s.Shards {
-		if !strings.HasPrefix(shard.Leader.Process, "process-") || shard.Leader.Planned != shard.Leader.Process || shard.Leader.Foreign {
+		if !strings.HasPrefix(shard.Leader.Process, "process-") || shard.Leader.Planned != shard.Leader.Process ||
+			shard.Leader.Foreign {
 			t.Errorf("%s is led by %q and planned for %q", shard.Shard, shard.Leader.Process, shard.Leader.Planned)
 		}
 	}

@@ -126,11 +126,13 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 			letters = letters[1:]
 			if l.Seq != k.sent[i].seq || l.Reason != r.bad || l.Length != len(r.data) || l.SHA256 != sum ||
 				!bytes.Equal(l.Payload, []byte(r.data[:min(len(r.data), gs.MaxDeadLetterBytes)])) {
-				t.Errorf("record %d became the dead letter %s %q of %d bytes, want %s", i, l.Seq, l.Reason, l.Length, r.bad)
+				t.Errorf("record %d became the dead letter %s %q of %d bytes, want %s", i, l.Seq, l.Reason, l.Length,
+					r.bad)
 			}
 		}
 		if len(letters) > 0 || strings.Join(got, "\n") != strings.Join(want, "\n") {
-			t.Errorf("queued\n%s\nwant\n%s\nand %d dead letters more", strings.Join(got, "\n"), strings.Join(want, "\n"), len(letters))
+			t.Errorf("queued\n%s\nwant\n%s\nand %d dead letters more", strings.Join(got, "\n"),
+				strings.Join(want, "\n"), len(letters))
 		}
 	})
 }
@@ -151,7 +153,8 @@ func TestAHundredThousandDeadLetters(t *testing.T) {
 		for left := many - page; left > 0; left -= page {
 			var entries []kinesistest.UserRecord
 			for i := range min(left, page) {
-				entries = append(entries, kinesistest.UserRecord{PartitionKey: "k", Data: fmt.Appendf(nil, "bad %d", i)})
+				entries = append(entries, kinesistest.UserRecord{PartitionKey: "k",
+					Data: fmt.Appendf(nil, "bad %d", i)})
 			}
 			k.put(s0, string(kinesistest.Aggregate(entries...)))
 		}
@@ -164,7 +167,8 @@ func TestAHundredThousandDeadLetters(t *testing.T) {
 		in, err := sqlite.Inspect(t.Context(), path)
 		k.must(err)
 		if in.Queue != 1 || in.DeadLetters != held || in.Discarded != int64(many-held) {
-			t.Errorf("%d queued, %d dead letters held, %d counted, want 1, %d and %d", in.Queue, in.DeadLetters, in.Discarded, held, many-held)
+			t.Errorf("%d queued, %d dead letters held, %d counted, want 1, %d and %d", in.Queue, in.DeadLetters,
+				in.Discarded, held, many-held)
 		}
 	})
 }

@@ -48,7 +48,9 @@ type sent struct {
 }
 
 // seek is a request for an iterator.
-type seek struct{ ShardId, ShardIteratorType, StartingSequenceNumber string } //nolint:revive,staticcheck // as in the request
+type seek struct {
+	ShardId, ShardIteratorType, StartingSequenceNumber string //nolint:revive,staticcheck // as in the request
+}
 
 const streamName = "gerrit"
 
@@ -59,7 +61,8 @@ func inKinesisCluster(t *testing.T, opts kinesistest.Options, shards int, test f
 	t.Helper()
 	inCluster(t, 0, func(t *testing.T, cl *cluster) {
 		k := &kinesisCluster{
-			cluster: cl, server: kinesistest.New(opts), startAt: gs.StartingPosition{TrimHorizon: true}, poll: time.Minute,
+			cluster: cl, server: kinesistest.New(opts), startAt: gs.StartingPosition{TrimHorizon: true},
+			poll:   time.Minute,
 			budget: kinesis.NewBudget(0), parents: map[gs.ShardID][]gs.ShardID{}, asked: map[string]int{},
 		}
 		k.level = slog.LevelInfo
@@ -115,7 +118,8 @@ func (k *kinesisCluster) start(change ...func(*consumer.Config)) *process {
 // sourceOf returns a Source of its own on an embedded Kinesis' stream.
 func sourceOf(t *testing.T, srv *kinesistest.Server, c kinesis.Config) *kinesis.Source {
 	t.Helper()
-	c.Stream, c.Region, c.Endpoint, c.Transport, c.Isolated = streamName, "us-east-1", "http://kinesis.test", srv.Transport(), true
+	c.Stream, c.Region, c.Endpoint, c.Transport, c.Isolated = streamName, "us-east-1", "http://kinesis.test",
+		srv.Transport(), true
 	src, err := kinesis.New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

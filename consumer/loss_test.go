@@ -162,7 +162,8 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 			cfg: func(c *consumer.Config) { c.Store = foundLost{c.Store} },
 			why: gs.WhyForeignLed,
 			is: func(i gs.Interval, _ time.Time, _ *kinesisCluster) bool {
-				return i == gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour), Why: gs.WhyForeignLed}
+				return i == gs.Interval{From: earliestArrival, Until: earliestArrival.Add(time.Hour),
+					Why: gs.WhyForeignLed}
 			},
 		},
 		"positions deleted, start record older than the stream keeps": {
@@ -265,7 +266,8 @@ func (k *kinesisCluster) wantLoss(p *process, why string, is func(gs.Interval) b
 	if o := p.lost[0]; !o.From.Equal(i.From) || !o.Until.Equal(i.Until) || o.Why != why {
 		k.t.Errorf("reported %+v, stored %+v", o, i)
 	}
-	for _, part := range []string{fmt.Sprintf("why=%s", quotedIfNeeded(why)), "arrived_from=" + logTime(i.From), "arrived_until=" + logTime(i.Until)} {
+	for _, part := range []string{fmt.Sprintf("why=%s", quotedIfNeeded(why)), "arrived_from=" + logTime(i.From),
+		"arrived_until=" + logTime(i.Until)} {
 		if !strings.Contains(lines[0], part) {
 			k.t.Errorf("%q lacks %q", lines[0], part)
 		}
@@ -362,7 +364,8 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		k.wantQueued("one", "one", "one", "two")
 		k.wantLoss(p, "", nil)
 		k.wantLoss(q, "", nil)
-		for _, want := range []string{"origin was deleted from the store", "checkpoint was deleted from the store; starting the shard over"} {
+		for _, want := range []string{"origin was deleted from the store",
+			"checkpoint was deleted from the store; starting the shard over"} {
 			if !strings.Contains(p.log.String(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, p.log)
 			}

@@ -21,7 +21,7 @@ func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.Reset
 		cl.t.Fatal(err)
 	}
 	moment := plan.ResetInput{Now: listing.Now, Horizon: listing.Now.Add(-listing.Retention)}
-	err = cl.memory.Operator().SetPosition(cl.t.Context(), 0, shard, func(stored *gs.StoredPosition) (gs.Position, error) {
+	change := func(stored *gs.StoredPosition) (gs.Position, error) {
 		var from *gs.Position
 		if stored != nil {
 			from = &stored.Position
@@ -30,8 +30,8 @@ func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.Reset
 			return gs.Position{}, fmt.Errorf("nothing is to be changed: %s", move.Why)
 		}
 		return *move.To, nil
-	})
-	if err != nil {
+	}
+	if err := cl.memory.Operator().SetPosition(cl.t.Context(), 0, shard, change); err != nil {
 		cl.t.Fatal(err)
 	}
 	return move
@@ -73,7 +73,9 @@ func (cl *cluster) wantNumbers(shard gs.ShardID, want string) {
 // goes on.
 func TestSetBackWhileRunning(t *testing.T) {
 	for name, aim := range map[string]func(seqs []gs.SequenceNumber, third time.Time) plan.ResetTarget{
-		"behind a record": func(seqs []gs.SequenceNumber, _ time.Time) plan.ResetTarget { return plan.ResetTarget{After: seqs[2]} },
+		"after a record": func(seqs []gs.SequenceNumber, _ time.Time) plan.ResetTarget {
+			return plan.ResetTarget{After: seqs[2]}
+		},
 		"to a time": func(_ []gs.SequenceNumber, third time.Time) plan.ResetTarget {
 			return plan.ResetTarget{Time: third.Add(time.Second)}
 		},
@@ -110,7 +112,9 @@ func TestSetAheadWhileRunning(t *testing.T) {
 		p := cl.start()
 		time.Sleep(time.Minute)
 		cl.stream.change(func() {
-			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("throttled: %w", gs.ErrRetrying) }
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error {
+				return fmt.Errorf("throttled: %w", gs.ErrRetrying)
+			}
 		})
 		seqs := cl.puts(s0, 3, 9)
 		time.Sleep(time.Minute)
@@ -268,7 +272,9 @@ func TestSetBackReportsNoLoss(t *testing.T) {
 		time.Sleep(3 * time.Hour) // these are trimmed
 		seqs := cl.puts(s0, 3, 4)
 		time.Sleep(time.Hour)
-		for _, aim := range []plan.ResetTarget{{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]}} {
+		for _, aim := range []plan.ResetTarget{
+			{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]},
+		} {
 			cl.send(s0, aim)
 			time.Sleep(time.Minute)
 		}

@@ -19,7 +19,8 @@ func TestTheOriginIsByTheServicesClock(t *testing.T) {
 		time.Sleep(time.Second)
 		from := cl.position(s0).From.Time
 		if want := began.Add(-cl.stream.lag - 10*time.Second); from.Sub(want).Abs() > time.Second {
-			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want, began.Add(-cl.stream.lag))
+			t.Errorf("the stream begins at %v, want %v: it is %v by the service's clock", from, want,
+				began.Add(-cl.stream.lag))
 		}
 	})
 }
@@ -34,10 +35,11 @@ func TestTheOriginBesideAForeignLeader(t *testing.T) {
 		want          gs.StartingPosition
 		before        time.Duration // where the stream begins, before now
 	}{
-		"nobody":                {before: 10 * time.Second},
-		"it leads":              {foreign: true},
-		"it stands behind":      {ours: true, foreign: true, before: 10 * time.Second},
-		"it leads, with a time": {foreign: true, want: gs.StartingPosition{Time: time.Now().Add(-time.Minute)}, before: time.Minute},
+		"nobody":           {before: 10 * time.Second},
+		"it leads":         {foreign: true},
+		"it stands behind": {ours: true, foreign: true, before: 10 * time.Second},
+		"it leads, with a time": {foreign: true, want: gs.StartingPosition{Time: time.Now().Add(-time.Minute)},
+			before: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inCluster(t, 2, func(t *testing.T, cl *cluster) {
@@ -114,7 +116,8 @@ func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
 			m := cl.stream.shards[shard] // under the stream's mutex: no page is ever empty
-			m.records = append(m.records, gs.Record{Seq: cl.stream.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte("good")})
+			m.records = append(m.records, gs.Record{Seq: cl.stream.next(), Sub: gs.NoSub, Last: true,
+				Arrived: time.Now(), Data: []byte("good")})
 			return nil
 		}
 		cl.start()

@@ -47,7 +47,8 @@ func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
 		if !reported(t, cl, s0) {
 			t.Error("no report tells of it: status does not know")
 		}
-		if move := cl.send(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil || move.Skipped != nil {
+		if move := cl.send(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil ||
+			move.Skipped != nil {
 			t.Fatalf("it cannot be mended: %+v", move)
 		}
 		time.Sleep(2 * time.Minute)

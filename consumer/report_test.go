@@ -15,7 +15,8 @@ func TestAShardIsReportedOnce(t *testing.T) {
 	const shards, processes = 6, 3
 	inCluster(t, shards, func(t *testing.T, cl *cluster) {
 		waiting, _ := cl.stream.split(s0)
-		cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Hour, shard == s0 } // it does not end
+		// it does not end
+		cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Hour, shard == s0 }
 		cl.stream.split(s1)
 		for range processes {
 			cl.start()

@@ -71,7 +71,8 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 			}
 			return storetest.NoFault
 		})
-		for _, fault := range []storetest.Fault{storetest.NoFault, storetest.NoFault, storetest.ApplyButError, storetest.Refuse} {
+		for _, fault := range []storetest.Fault{storetest.NoFault, storetest.NoFault, storetest.ApplyButError,
+			storetest.Refuse} {
 			cl.memory.FailNext(storetest.PointCommit, fault)
 		}
 		cl.traffic(s0, 20)
@@ -98,7 +99,8 @@ func TestADeadLetterShowsWhatTheSourceFoundWrong(t *testing.T) {
 		})
 		cl.start(untilCaughtUp).wait(t)
 		dead := cl.memory.DeadLetters()
-		if len(dead) != 1 || dead[0].Reason != gs.ReasonAggregate || dead[0].Detail != "its checksum is wrong" || string(dead[0].Payload) != "torn" {
+		if len(dead) != 1 || dead[0].Reason != gs.ReasonAggregate || dead[0].Detail != "its checksum is wrong" ||
+			string(dead[0].Payload) != "torn" {
 			t.Errorf("got %+v", dead)
 		}
 		if n := len(cl.memory.Entries()); n != 2 {

@@ -17,14 +17,16 @@ func TestTheStatusShowsSinceWhen(t *testing.T) {
 		p := cl.start()
 		time.Sleep(time.Millisecond)
 		in, err := cl.memory.Inspect()
-		if err != nil || len(in.Reports) != 1 || !in.Reports[0].Status.Began.Equal(began) || !in.Reports[0].Status.Listed.IsZero() {
+		if err != nil || len(in.Reports) != 1 || !in.Reports[0].Status.Began.Equal(began) ||
+			!in.Reports[0].Status.Listed.IsZero() {
 			t.Errorf("reports %+v, %v", in.Reports, err)
 		}
 		time.Sleep(time.Second)
 		cl.stream.change(func() { cl.stream.listErr = nil })
 		time.Sleep(time.Hour)
 		is := p.Status().Shards[0]
-		if is.State != gs.StateReading || time.Since(is.Since) < 59*time.Minute || time.Since(is.Last.Page) > time.Second {
+		if is.State != gs.StateReading || time.Since(is.Since) < 59*time.Minute ||
+			time.Since(is.Last.Page) > time.Second {
 			t.Errorf("reading since %s, last page %s", is.Since, is.Last.Page)
 		}
 		again := time.Now()

@@ -47,7 +47,8 @@ type modelShard struct {
 
 func newStream(shards int) *stream {
 	s := &stream{
-		id:        gs.Stream{ARN: "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", Created: time.Now().Truncate(time.Millisecond)},
+		id: gs.Stream{ARN: "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit",
+			Created: time.Now().Truncate(time.Millisecond)},
 		retention: 24 * time.Hour,
 		shards:    map[gs.ShardID]*modelShard{},
 		pages:     map[gs.ShardID]int{},
@@ -88,7 +89,8 @@ func (s *stream) put(shard gs.ShardID, data ...string) {
 	defer s.mu.Unlock()
 	for _, d := range data {
 		m := s.shards[shard]
-		m.records = append(m.records, gs.Record{Seq: s.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(), Data: []byte(d)})
+		m.records = append(m.records, gs.Record{Seq: s.next(), Sub: gs.NoSub, Last: true, Arrived: time.Now(),
+			Data: []byte(d)})
 	}
 }
 
@@ -99,7 +101,8 @@ func (s *stream) putAggregate(shard gs.ShardID, data ...string) {
 	seq := s.next()
 	for i, d := range data {
 		m := s.shards[shard]
-		m.records = append(m.records, gs.Record{Seq: seq, Sub: i, Last: i == len(data)-1, Arrived: time.Now(), Data: []byte(d)})
+		m.records = append(m.records, gs.Record{Seq: seq, Sub: i, Last: i == len(data)-1, Arrived: time.Now(),
+			Data: []byte(d)})
 	}
 }
 
@@ -198,7 +201,8 @@ func (s *stream) seek(shard gs.ShardID, from gs.Position) int {
 	}
 	horizon := time.Now().Add(-s.retention)
 	found := max(
-		slices.IndexFunc(append(slices.Clone(m.records), gs.Record{Arrived: time.Now()}), func(r gs.Record) bool { return !r.Arrived.Before(horizon) }),
+		slices.IndexFunc(append(slices.Clone(m.records), gs.Record{Arrived: time.Now()}),
+			func(r gs.Record) bool { return !r.Arrived.Before(horizon) }),
 		slices.IndexFunc(append(slices.Clone(m.records), gs.Record{}), func(r gs.Record) bool {
 			switch {
 			case r.Seq == "", from.After == "" && from.From.TrimHorizon:

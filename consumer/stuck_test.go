@@ -60,11 +60,13 @@ func TestWhatStallsAShardShows(t *testing.T) {
 					t.Errorf("after 20 s: %+v\n%s", s, p.log)
 				}
 				time.Sleep(tc.soon - 20*time.Second)
-				if s := p.shardOf(t, s0); s.Trouble == "" || !strings.HasPrefix(s.Trouble, tc.says) || s.Lag < 30*time.Second || s.AtTip {
+				if s := p.shardOf(t, s0); s.Trouble == "" || !strings.HasPrefix(s.Trouble, tc.says) ||
+					s.Lag < 30*time.Second || s.AtTip {
 					t.Errorf("after %v: %+v", tc.soon, s)
 				}
 				time.Sleep(time.Minute)
-				if !strings.Contains(p.log.String(), "level=WARN") && tc.says != "" || !strings.Contains(p.log.String(), "shard stalled") {
+				if !strings.Contains(p.log.String(), "level=WARN") && tc.says != "" ||
+					!strings.Contains(p.log.String(), "shard stalled") {
 					t.Errorf("it is not logged:\n%s", p.log)
 				}
 				open()
@@ -128,7 +130,8 @@ func TestIdleProgressIsCommittedWhileTheSourceRetries(t *testing.T) {
 		failed := time.Now()
 		time.Sleep(40 * time.Second)
 		if pos := cl.position(s0); failed.Sub(pos.CaughtUp) > time.Second {
-			t.Errorf("it could be read until %v, and is committed until %v; before until %v", failed, pos.CaughtUp, began)
+			t.Errorf("it could be read until %v, and is committed until %v; before until %v", failed, pos.CaughtUp,
+				began)
 		}
 	})
 }

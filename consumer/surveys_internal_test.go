@@ -30,7 +30,8 @@ func TestATermSharesNoSurveyThatBeganBeforeIt(t *testing.T) {
 		}
 		const terms = 50
 		answers := make(chan got)
-		for i := range terms { // the first makes a round alone; the others ask while it is under way, and while the next one is
+		// the first makes a round alone; the others ask while it is under way, and while the next one is
+		for i := range terms {
 			go func() {
 				time.Sleep(time.Duration(i) * 30 * time.Millisecond)
 				asked := time.Now()
@@ -45,10 +46,11 @@ func TestATermSharesNoSurveyThatBeganBeforeIt(t *testing.T) {
 			}
 		}
 		if made != 3 {
-			t.Errorf("%d rounds, want 3: of the first, of those that asked meanwhile, and of those that asked while that was made", made)
+			t.Errorf("%d surveys, want 3: one for the first, and two for those who asked meanwhile", made)
 		}
 		if seen, err := r.next(t.Context(), 1, look); err != nil || made != 4 || seen.epoch != 1 {
-			t.Errorf("a term of another epoch got a round of epoch %d, the one numbered %d of %d; %v", seen.epoch, seen.number, made, err)
+			t.Errorf("a term of another epoch got a round of epoch %d, the one numbered %d of %d; %v", seen.epoch,
+				seen.number, made, err)
 		}
 	})
 }

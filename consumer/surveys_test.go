@@ -74,7 +74,7 @@ func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 		defer r.mu.Unlock()
 		t.Logf("%v, at most %d descriptions within a second, %d refused", r.seen, r.most, r.refused)
 		if n := r.seen["DescribeStreamSummary"]; n > processes*each || r.most > 20 || r.refused > 0 {
-			t.Errorf("the stream was described %d times, %d times within a second, and %d requests were refused; want at most %d, 20 and 0",
+			t.Errorf("%d descriptions, %d of them within a second, and %d requests refused; want at most %d, 20 and 0",
 				n, r.most, r.refused, processes*each)
 		}
 	})

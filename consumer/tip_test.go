@@ -126,7 +126,8 @@ func TestClassifierSeesTheRecord(t *testing.T) {
 		p := cl.start(untilCaughtUp, func(c *consumer.Config) {
 			c.Classify = func(shard gs.ShardID, r *gs.Record) gs.Verdict {
 				return gs.Verdict{Event: gs.Event{Attributes: map[string]string{
-					"shard": string(shard), "seq": string(r.Seq), "arrived": r.Arrived.UTC().Format(time.RFC3339Nano), "data": string(r.Data),
+					"shard": string(shard), "seq": string(r.Seq), "arrived": r.Arrived.UTC().Format(time.RFC3339Nano),
+					"data": string(r.Data),
 				}}}
 			}
 		})
@@ -137,7 +138,8 @@ func TestClassifierSeesTheRecord(t *testing.T) {
 		}
 		e := entries[0]
 		want := map[string]string{
-			"shard": string(s0), "seq": string(e.Seq), "arrived": e.Arrived.UTC().Format(time.RFC3339Nano), "data": "good one",
+			"shard": string(s0), "seq": string(e.Seq), "arrived": e.Arrived.UTC().Format(time.RFC3339Nano),
+			"data": "good one",
 		}
 		if !reflect.DeepEqual(e.Event.Attributes, want) {
 			t.Errorf("got %v, want %v", e.Event.Attributes, want)

@@ -105,7 +105,8 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 	const retention, every = time.Hour, 5 * time.Minute // the service tells whole hours
 	for name, holdUp := range holdUps {
 		t.Run(name, func(t *testing.T) {
-			inKinesisCluster(t, kinesistest.Options{ScanSpan: 2 * time.Minute}, 1, func(t *testing.T, k *kinesisCluster) {
+			opts := kinesistest.Options{ScanSpan: 2 * time.Minute}
+			inKinesisCluster(t, opts, 1, func(t *testing.T, k *kinesisCluster) {
 				k.must(k.server.SetRetention(streamName, retention))
 				p := k.start()
 				k.putAll("before")
@@ -176,7 +177,8 @@ func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 					t.Error("no iterator expired")
 				}
 				log := k.processes[len(k.processes)-1].log.String()
-				if lost := k.reported(); len(lost) > 0 || strings.Contains(log, "level=ERROR") || strings.Contains(log, "lost") {
+				lost := k.reported()
+				if len(lost) > 0 || strings.Contains(log, "level=ERROR") || strings.Contains(log, "lost") {
 					t.Errorf("reported as lost: %+v\n%s", lost, log)
 				}
 				for _, shard := range k.open {
@@ -244,10 +246,11 @@ func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 		}
 		in, _ := k.memory.Inspect()
 		lost := k.reported()
-		if in.Origin.Epoch != 1 || !in.Origin.Stream.Created.Equal(created) || len(in.Origin.Lost) != 1 || len(lost) != 1 {
+		if o := in.Origin; o.Epoch != 1 || !o.Stream.Created.Equal(created) || len(o.Lost) != 1 || len(lost) != 1 {
 			t.Fatalf("start record %+v, reported %+v", in.Origin, lost)
 		}
-		if want := (gs.Interval{From: handled, Until: created, Why: "recreated"}); in.Origin.Lost[0] != want || lost[0] != want {
+		want := gs.Interval{From: handled, Until: created, Why: "recreated"}
+		if in.Origin.Lost[0] != want || lost[0] != want {
 			t.Errorf("reported %+v, kept %+v, want %+v", lost, in.Origin.Lost, want)
 		}
 	})

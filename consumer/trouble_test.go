@@ -28,7 +28,8 @@ var troubles = map[string][]kinesistest.Action{
 		kinesistest.Fail("ServiceUnavailable", "", http.StatusServiceUnavailable),
 		kinesistest.Fail("SurpriseException", "boo", 0),
 	},
-	"the network": {kinesistest.CutRequest, kinesistest.CutReply, kinesistest.CutBody(20), kinesistest.Delay(time.Hour)},
+	"the network": {kinesistest.CutRequest, kinesistest.CutReply, kinesistest.CutBody(20),
+		kinesistest.Delay(time.Hour)},
 	"permission": {
 		kinesistest.Fail("AccessDeniedException", "User: u is not authorized to perform: kinesis:X", 0),
 		kinesistest.Fail("UnrecognizedClientException", "The security token is invalid", 0),
@@ -49,7 +50,8 @@ var troubles = map[string][]kinesistest.Action{
 // missed, nothing comes twice, no position jumps.
 func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 	for start, startAt := range map[string]gs.StartingPosition{
-		"latest": {}, "trim horizon": {TrimHorizon: true}, "a time": {Time: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)},
+		"latest": {}, "trim horizon": {TrimHorizon: true},
+		"a time": {Time: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)},
 	} {
 		for kind, trouble := range troubles {
 			t.Run(start+"/"+kind, func(t *testing.T) {
@@ -132,7 +134,8 @@ func (o *outage) middle() {
 	read.remove()
 	o.recover("reading")
 	seek := o.begin("GetShardIterator")
-	o.server.On(kinesistest.Hook{Operation: "GetRecords", Times: 1, Do: kinesistest.Fail("ExpiredIteratorException", "Iterator expired.", 0)})
+	o.server.On(kinesistest.Hook{Operation: "GetRecords", Times: 1,
+		Do: kinesistest.Fail("ExpiredIteratorException", "Iterator expired.", 0)})
 	o.hold(seek, "reading: seek")
 	seek.remove()
 	o.recover("seeking again")
