@@ -10,9 +10,9 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// After an outage hundreds of shards are behind, and a few pages at a time fit
-// into the memory: a reader that waits for its turn is alive. One that has had
-// it is not, nor are all of them when none goes on.
+// After an outage hundreds of shards lag, and memory holds a few pages at a
+// time: a reader that waits for its turn is alive. A reader that stays without
+// a page after its turn is not, and none is when none makes progress.
 func TestATurnForMemoryIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const shards = 600

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,8 +15,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// deafStore is a Store whose calls of a sort never return, whatever becomes of
-// their contexts, until it hears again.
+// deafStore is a Store some of whose calls do not return, whatever happens to
+// their contexts, while it is deaf.
 type deafStore struct {
 	gs.Store
 	positions, reports *atomic.Bool
@@ -36,7 +37,7 @@ func (s deafStore) Report(ctx context.Context, status gs.Status) error {
 	return s.Store.Report(ctx, status)
 }
 
-// mute is a Source that falls silent: no page, no trouble.
+// mute is a Source that can fall silent: no page, no trouble.
 type mute struct {
 	gs.Source
 	on *atomic.Bool
@@ -55,8 +56,8 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 	}
 }
 
-// What stands still for good is told from what waits: planning, reports and
-// reading each show that they go on.
+// What is stuck for good is told from what waits: planning, reports and reading
+// each show their progress.
 func TestAliveReportsWhatIsStuck(t *testing.T) {
 	for _, says := range []string{"planning has made no progress", "reporting to the store has made no progress",
 		"reading shardId-000000000000 has made no progress"} {
@@ -101,7 +102,7 @@ func TestAliveReportsWhatIsStuck(t *testing.T) {
 	}
 }
 
-// Back-pressure, trouble and standing by are no death: a new start would not
+// Back-pressure, trouble and standing by are not death: a restart would not
 // help.
 func TestWaitingIsNotBeingStuck(t *testing.T) {
 	for name, hinder := range map[string]func(cl *cluster, sink *gate) (end func()){
@@ -125,7 +126,7 @@ func TestWaitingIsNotBeingStuck(t *testing.T) {
 			})
 			return func() { cl.memory.SetHook(nil) }
 		},
-		// of shard 1 no page comes, of shard 0 a sink takes none
+		// shard 1 gets no page, and a sink takes none of shard 0
 		"memory that others wait with": func(cl *cluster, sink *gate) func() {
 			open := sink.close()
 			cl.stream.put(s0, "good")
@@ -147,7 +148,7 @@ func TestWaitingIsNotBeingStuck(t *testing.T) {
 				cl.level = slog.LevelInfo
 				sink := &gate{}
 				cl.start(withSinks(sink))
-				if !strings.Contains(name, "memory") { // which is each process' own
+				if !strings.Contains(name, "memory") { // each process has its own
 					cl.start(withSinks(sink))
 				}
 				time.Sleep(time.Minute)
@@ -167,4 +168,128 @@ func TestWaitingIsNotBeingStuck(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whatever stalls a shard shows in status, lag and log, from half a minute on
+// and not before, and no longer than it lasts.
+func TestWhatStallsAShardShows(t *testing.T) {
+	for name, tc := range map[string]struct {
+		block func(cl *cluster, sink *gate) (open func())
+		says  string
+		soon  time.Duration // by when it shows
+	}{
+		"a sink that does not return": {
+			func(_ *cluster, sink *gate) func() { return sink.close() }, "waiting for the sink gate", 40 * time.Second,
+		},
+		"a commit that does not return": {
+			func(cl *cluster, _ *gate) func() {
+				cl.processes[0].store.Freeze()
+				return cl.processes[0].store.Thaw
+			}, "waiting for the store to commit", 40 * time.Second,
+		},
+		"a queue at its limit": {
+			func(cl *cluster, _ *gate) func() {
+				cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
+					if w.Point == storetest.PointCommit {
+						return storetest.RetryLater
+					}
+					return storetest.NoFault
+				})
+				return func() { cl.memory.SetHook(nil) }
+			}, "", 40 * time.Second,
+		},
+		"no memory for a page": {
+			func(cl *cluster, _ *gate) func() {
+				cl.stream.change(func() { cl.stream.pollEvery = 10 * time.Minute })
+				return func() { cl.stream.change(func() { cl.stream.pollEvery = time.Second }) }
+			}, "waiting for a page", 100 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				cl.level = slog.LevelInfo
+				sink := &gate{}
+				p := cl.start(withSinks(sink))
+				time.Sleep(time.Minute)
+				open := tc.block(cl, sink)
+				cl.stream.put(s0, "good")
+				time.Sleep(20 * time.Second)
+				if s := p.shardOf(t, s0); s.Trouble != "" || s.Lag != 0 || strings.Contains(p.log.String(), "WARN") {
+					t.Errorf("after 20 s: %+v\n%s", s, p.log)
+				}
+				time.Sleep(tc.soon - 20*time.Second)
+				if s := p.shardOf(t, s0); s.Trouble == "" || !strings.HasPrefix(s.Trouble, tc.says) ||
+					s.Lag < 30*time.Second || s.AtTip {
+					t.Errorf("after %v: %+v", tc.soon, s)
+				}
+				time.Sleep(time.Minute)
+				if !strings.Contains(p.log.String(), "level=WARN") && tc.says != "" ||
+					!strings.Contains(p.log.String(), "shard stalled") {
+					t.Errorf("it is not logged:\n%s", p.log)
+				}
+				open()
+				time.Sleep(12 * time.Minute)
+				if s := p.shardOf(t, s0); s.Trouble != "" || s.Lag != 0 || !s.AtTip {
+					t.Errorf("afterwards: %+v", s)
+				}
+				if !strings.Contains(p.log.String(), "shard resumed") {
+					t.Errorf("its end is not logged:\n%s", p.log)
+				}
+				cl.check()
+			})
+		})
+	}
+}
+
+// gate is a sink that lets nothing pass while it is closed.
+type gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // under mu: nil while it is open
+}
+
+func (*gate) Name() string { return "gate" }
+
+func (g *gate) Deliver(ctx context.Context, _ []gs.Entry) error {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed == nil {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *gate) close() (open func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	closed := make(chan struct{})
+	g.closed = closed
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.closed = nil
+		close(closed)
+	}
+}
+
+// Progress on an idle shard is committed although the source has begun to fail
+// before it was due.
+func TestIdleProgressIsCommittedWhileTheSourceRetries(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start()
+		time.Sleep(10*time.Minute + 20*time.Second) // somewhere between two commits
+		began := cl.position(s0).CaughtUp
+		cl.stream.change(func() { cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute } })
+		failed := time.Now()
+		time.Sleep(40 * time.Second)
+		if pos := cl.position(s0); failed.Sub(pos.CaughtUp) > time.Second {
+			t.Errorf("readable until %v, committed until %v; before until %v", failed, pos.CaughtUp,
+				began)
+		}
+	})
 }

@@ -2,8 +2,11 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +25,8 @@ func (cl *cluster) flow(ctx context.Context, shard gs.ShardID) {
 	}
 }
 
-// flowing lets records flow on a shard until end is called, 40 a second, in
-// pages that take more.
+// flowing lets records flow on a shard, 40 a second, until end is called; a
+// page takes more than come between two reads.
 func (cl *cluster) flowing(shard gs.ShardID) (end func()) {
 	cl.stream.pageSize = 100
 	ctx, cancel := context.WithCancel(cl.t.Context())
@@ -55,8 +58,8 @@ func (cl *cluster) missing(put []history.Event) (missing int) {
 }
 
 // Where records come all the time no page is empty. The run ends all the same,
-// once what had arrived before it began is committed: read here, or by another
-// process that leads.
+// once all that had arrived before it began is committed: read here, or by
+// another process that leads.
 func TestUntilCaughtUpEndsOnSteadyTraffic(t *testing.T) {
 	for _, elsewhere := range []bool{false, true} {
 		t.Run(fmt.Sprintf("elsewhere %v", elsewhere), func(t *testing.T) {
@@ -85,8 +88,8 @@ func TestUntilCaughtUpEndsOnSteadyTraffic(t *testing.T) {
 	}
 }
 
-// A Source that says of every page that it reaches the tip, as one emulator
-// does, does not end the run too soon.
+// A Source that reports every page as reaching the tip, as one emulator does,
+// does not end the run too soon.
 func TestUntilCaughtUpIsNotFooledByADistanceOfZero(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.level, cl.stream.alwaysAtTip = slog.LevelInfo, true
@@ -102,7 +105,7 @@ func TestUntilCaughtUpIsNotFooledByADistanceOfZero(t *testing.T) {
 	})
 }
 
-// Meanwhile the log says, now and then, what the run waits for: here a parent
+// Meanwhile the log shows, now and then, what the run waits for: here a parent
 // that the service never closes.
 func TestUntilCaughtUpLogsWhatItWaitsFor(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
@@ -110,7 +113,7 @@ func TestUntilCaughtUpLogsWhatItWaitsFor(t *testing.T) {
 		a, _ := cl.stream.split(s0)
 		cl.stream.change(func() {
 			cl.stream.shards[s0].closed = false // it is listed as closed, and its end never comes
-			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return 2 * time.Hour, shard == s1 }
+			cl.stream.lagsBy = func(shard gs.ShardID) (time.Duration, bool) { return 2 * time.Hour, shard == s1 }
 		})
 		cl.stream.put(a, "good")
 		p := cl.start(untilCaughtUp)
@@ -129,8 +132,7 @@ func TestUntilCaughtUpLogsWhatItWaitsFor(t *testing.T) {
 	})
 }
 
-// A shard where records come all the time is at its tip, and is not called
-// behind.
+// A shard where records come all the time is at its tip, and does not lag.
 func TestASteadyShardDoesNotLag(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.level = slog.LevelInfo
@@ -138,14 +140,14 @@ func TestASteadyShardDoesNotLag(t *testing.T) {
 		p := cl.start()
 		time.Sleep(time.Minute)
 		if s := p.Status(); s.Lagging != 0 || !s.Shards[0].AtTip || s.Shards[0].Position.CaughtUp.After(s.Began) {
-			t.Errorf("%d behind, at its tip %v, caught up %s", s.Lagging, s.Shards[0].AtTip,
+			t.Errorf("%d lag, at its tip %v, caught up %s", s.Lagging, s.Shards[0].AtTip,
 				s.Shards[0].Position.CaughtUp)
 		}
 	})
 }
 
-// Behind another program that leads the run ends once a look behind that one's
-// checkpoint finds nothing, and not before.
+// With a foreign leader the run ends once a look past its checkpoint finds
+// nothing, and not before.
 func TestUntilCaughtUpEndsWithAForeignLeader(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.level = slog.LevelInfo
@@ -159,7 +161,7 @@ func TestUntilCaughtUpEndsWithAForeignLeader(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		select {
 		case <-p.done:
-			t.Fatal("it has ended with a record behind the leader's checkpoint")
+			t.Fatal("it has ended with a record after the leader's checkpoint")
 		default:
 		}
 		if lines := p.logged("zuul leads it, and may not have read everything yet"); len(lines) < 9 {
@@ -170,6 +172,142 @@ func TestUntilCaughtUpEndsWithAForeignLeader(t *testing.T) {
 		case <-p.done:
 		case <-time.After(4 * time.Minute):
 			t.Errorf("still running:\n%s", p.log)
+		}
+	})
+}
+
+// WaitCaughtUp returns soon after the last record that had arrived is queued,
+// and at once from then on; the process goes on.
+func TestWaitCaughtUp(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, cl *cluster) {
+		cl.traffic(s0, 200)
+		cl.traffic(s1, 30)
+		p := cl.start()
+		began := time.Now()
+		for range 2 {
+			if err := p.WaitCaughtUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			cl.check()
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		cl.traffic(s0, 5)
+		time.Sleep(time.Second)
+		cl.check()
+	})
+}
+
+// A shard that another process leads counts once its position shows that it is
+// at the tip.
+func TestWaitCaughtUpWithShardsLedElsewhere(t *testing.T) {
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.start()
+		time.Sleep(time.Second)
+		cl.traffic(s0, 30)
+		cl.traffic(s1, 30)
+		p := cl.start()
+		began := time.Now()
+		if err := p.WaitCaughtUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cl.check()
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// WaitCaughtUp does not return while something is unread.
+func TestWaitCaughtUpWaits(t *testing.T) {
+	inCluster(t, 2, func(t *testing.T, cl *cluster) {
+		cl.stream.change(func() {
+			cl.stream.lagsBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s1 }
+		})
+		p := cl.start()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errNoRoute)
+		defer cancel()
+		if err := p.WaitCaughtUp(ctx); !errors.Is(err, errNoRoute) {
+			t.Errorf("got %v", err)
+		}
+		ended := make(chan error)
+		go func() { ended <- p.WaitCaughtUp(t.Context()) }()
+		time.Sleep(time.Second)
+		p.stop()
+		if err := <-ended; !errors.Is(err, consumer.ErrEnded) {
+			t.Errorf("after the end got %v", err)
+		}
+	})
+}
+
+// A Consumer runs once.
+func TestRunTwice(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		p := cl.start(untilCaughtUp)
+		p.wait(t)
+		if err := p.Run(t.Context()); !errors.Is(err, consumer.ErrAlreadyRun) {
+			t.Errorf("got %v", err)
+		}
+		if err := p.WaitCaughtUp(t.Context()); err != nil {
+			t.Errorf("it was caught up: %v", err)
+		}
+	})
+}
+
+// A process without a configured identity still gets a distinct one, and a
+// configured identity is kept.
+func TestWhoAProcessIs(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start(func(c *consumer.Config) { c.Process = "" })
+		cl.start(func(c *consumer.Config) { c.Self = gs.MemberInfo{Host: "h", PID: 7, Version: "v1"} })
+		time.Sleep(2 * time.Second)
+		m, err := cl.memory.Process("another").GroupState(t.Context(), nil)
+		if err != nil || len(m.Members) != 2 {
+			t.Fatalf("%d members, %v", len(m.Members), err)
+		}
+		host, err := os.Hostname()
+		if err != nil {
+			host = "localhost"
+		}
+		for _, member := range m.Members {
+			a := member.Info
+			if a.Process == "process-1" {
+				if a.Host != "h" || a.PID != 7 || a.Version != "v1" {
+					t.Errorf("it became %+v", a)
+				}
+			} else if a.Host != host || a.PID != os.Getpid() || a.Process == "" {
+				t.Errorf("it is %+v", a)
+			}
+		}
+	})
+}
+
+// The classifier gets the shard and the record as the Source yielded it, and
+// the attributes it adds to an event reach the store.
+func TestClassifierSeesTheRecord(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.stream.put(s0, "good one")
+		p := cl.start(untilCaughtUp, func(c *consumer.Config) {
+			c.Classify = func(shard gs.ShardID, r *gs.Record) gs.Verdict {
+				return gs.Verdict{Event: gs.Event{Attributes: map[string]string{
+					"shard": string(shard), "seq": string(r.Seq), "arrived": r.Arrived.UTC().Format(time.RFC3339Nano),
+					"data": string(r.Data),
+				}}}
+			}
+		})
+		p.wait(t)
+		entries := cl.memory.Entries()
+		if len(entries) != 1 {
+			t.Fatalf("%d entries", len(entries))
+		}
+		e := entries[0]
+		want := map[string]string{
+			"shard": string(s0), "seq": string(e.Seq), "arrived": e.Arrived.UTC().Format(time.RFC3339Nano),
+			"data": "good one",
+		}
+		if !reflect.DeepEqual(e.Event.Attributes, want) {
+			t.Errorf("got %v, want %v", e.Event.Attributes, want)
 		}
 	})
 }

@@ -150,8 +150,8 @@ func (p *process) logged(text string) (lines []string) {
 	return lines
 }
 
-// check judges what is in the store by what was put on the stream: nothing lost,
-// nothing twice, in order, parents before children.
+// check judges what is in the store by what was put on the stream: nothing
+// lost, nothing twice, in order, parents before children.
 func (cl *cluster) check() {
 	cl.t.Helper()
 	cl.judge(cl.stream.history())
@@ -174,7 +174,7 @@ func (cl *cluster) judge(put []history.Event) {
 	}
 }
 
-// putItem is a record of which classify says what is wanted.
+// putItem is a record with the outcome that classify gives it.
 func putItem(shard gs.ShardID, seq gs.SequenceNumber, sub int, data string) history.Item {
 	item := history.Item{Shard: shard, Seq: seq, Sub: sub, Outcome: history.Queued, Sum: history.Sum([]byte(data))}
 	switch {
@@ -226,8 +226,8 @@ func (cl *cluster) traffic(shard gs.ShardID, n int) {
 	}
 }
 
-// journal is an Observer that remembers what was committed and what was reported
-// lost.
+// journal is an Observer that remembers what was committed and what was
+// reported lost.
 type journal struct {
 	consumer.NopObserver
 	metrics   *admin.Metrics // count losses as well; nil: there are none

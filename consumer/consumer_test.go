@@ -18,7 +18,7 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// Promise 2 and 3 where nothing fails: a backlog, a split and a merge, by one
+// Promises 2 and 3 where nothing fails: a backlog, a split and a merge, by one
 // process.
 func TestEveryRecordGoesOnceThroughSplitAndMerge(t *testing.T) {
 	inCluster(t, 2, func(_ *testing.T, cl *cluster) {
@@ -55,8 +55,8 @@ func TestReshardingWhileRunning(t *testing.T) {
 	})
 }
 
-// The fail/persist matrix: every write point, the nth write there, each fault;
-// a second process stands by, and one that died is replaced.
+// The fail/persist matrix: every write point, the nth write there, each fault.
+// A second process stands by, and one that died is replaced.
 func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 	for _, point := range storetest.Points() {
 		for _, fault := range []storetest.Fault{
@@ -82,7 +82,7 @@ func TestNothingIsLostOrDoubledWhateverWriteFails(t *testing.T) {
 	}
 }
 
-// failNth makes the nth write at a point suffer a fault.
+// failNth makes the nth write at a point fail.
 func (cl *cluster) failNth(point storetest.Point, fault storetest.Fault, nth int) {
 	var mu sync.Mutex
 	seen := 0
@@ -100,7 +100,7 @@ func (cl *cluster) failNth(point storetest.Point, fault storetest.Fault, nth int
 	})
 }
 
-// keepRunning runs so many processes for so long, replacing those that end.
+// keepRunning keeps n processes running for a time, replacing those that end.
 func (cl *cluster) keepRunning(n int, d time.Duration) {
 	end := time.Now().Add(d)
 	running := make([]*process, n)
@@ -120,8 +120,8 @@ func (cl *cluster) keepRunning(n int, d time.Duration) {
 	}
 }
 
-// Leaderships that are taken away at random, announced and unannounced, and
-// processes that die, freeze and thaw.
+// Leaderships are taken away at random, with and without notice, and processes
+// die, freeze and thaw.
 func TestNothingIsLostOrDoubledWhileLeadersChange(t *testing.T) {
 	for seed := range 20 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestNothingIsLostOrDoubledWhileLeadersChange(t *testing.T) {
 	}
 }
 
-// Promise 1: the anchor is there before the first read, so that a change of
+// Promise 1: the anchor is committed before the first read, so that a change of
 // leader before the first event loses nothing.
 func TestAnchorIsCommittedBeforeTheFirstRead(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -172,7 +172,7 @@ func TestAnchorIsCommittedBeforeTheFirstRead(t *testing.T) {
 			t.Errorf("anchored at %s, want 10 s before %s", from, began)
 		}
 		first.kill()
-		cl.traffic(s0, 10) // while nobody reads
+		cl.traffic(s0, 10) // nobody reads meanwhile
 		time.Sleep(time.Minute)
 		cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 		time.Sleep(time.Second)
@@ -204,15 +204,15 @@ func TestIdleAndFilteredProgressIsCommittedEvery30s(t *testing.T) {
 	})
 }
 
-// "Caught up at T" is written only after an empty page at the tip, with T from
-// before that page was asked for.
+// "Caught up at T" is committed only after an empty page at the tip, with T
+// from before that page was requested.
 func TestCaughtUpNeedsAnEmptyPageAtTheTip(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
-		cl.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { return time.Minute, true }
+		cl.stream.lagsBy = func(gs.ShardID) (time.Duration, bool) { return time.Minute, true }
 		p := cl.start()
 		time.Sleep(5 * time.Minute)
 		if pos := cl.position(s0); !pos.CaughtUp.IsZero() {
-			t.Errorf("caught up at %s, behind all the time", pos.CaughtUp)
+			t.Errorf("caught up at %s, lagging all the time", pos.CaughtUp)
 		}
 		if s := p.Status(); s.Lagging != 1 || s.Shards[0].AtTip {
 			t.Errorf("status %+v", s)
@@ -242,7 +242,7 @@ func TestStopCommitsWhatWasHandledAndResigns(t *testing.T) {
 	})
 }
 
-// A commit that hangs does not hold up a stop for longer than its grace.
+// A commit that hangs does not delay a stop for longer than its grace.
 func TestStopWaitsBrieflyForACommitInFlight(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		p := cl.start()
@@ -279,7 +279,7 @@ func TestAggregateThatFitsIsCommittedWhole(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
 			if w.Point == storetest.PointCommit && w.Commit.Position.Partial != nil {
-				t.Errorf("an aggregate was cut: %+v", w.Commit.Position)
+				t.Errorf("an aggregate was split: %+v", w.Commit.Position)
 			}
 			return storetest.NoFault
 		})
@@ -317,9 +317,9 @@ func TestTrimmedIntervalIsReportedOnce(t *testing.T) {
 	})
 }
 
-// Behind Zuul's own listener nobody knows when the last record arrived; when
-// its checkpoint is older than the stream keeps, records may be lost, since an
-// unknown time. A younger one says nothing, and counts for nothing once a
+// After a foreign leader nobody knows when the last record arrived. If its
+// checkpoint is older than the stream keeps records, some may be lost, since an
+// unknown time. A younger checkpoint reports nothing, and stops counting once a
 // record is handled.
 func TestTrimmedAfterAForeignLeader(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -347,7 +347,7 @@ func TestTrimmedAfterAForeignLeader(t *testing.T) {
 	})
 }
 
-// A reading that begins behind the trim horizon and walks away from it slowly
+// A reading that begins before the trim horizon and walks away from it slowly
 // reports one interval, not one a page.
 func TestAWalkFromBeforeTheHorizonIsReportedOnce(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -355,7 +355,7 @@ func TestAWalkFromBeforeTheHorizonIsReportedOnce(t *testing.T) {
 		cl.start(untilCaughtUp).wait(t)
 		time.Sleep(30 * time.Hour)
 		began := time.Now()
-		cl.stream.behindBy = func(gs.ShardID) (time.Duration, bool) {
+		cl.stream.lagsBy = func(gs.ShardID) (time.Duration, bool) {
 			behind := 24*time.Hour - 9*time.Since(began)
 			return behind, behind > 0
 		}
@@ -379,15 +379,15 @@ func TestAnIdleShardNeverLooksTrimmed(t *testing.T) {
 	})
 }
 
-// A walk of empty pages away from the trim horizon is no loss, although what
-// was handled last falls behind the horizon.
+// A walk over empty pages away from the trim horizon is no loss, although the
+// horizon passes what was handled last.
 func TestAWalkOfEmptyPagesIsNoLoss(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.put(s0, "good")
 		cl.start(untilCaughtUp).wait(t)
 		time.Sleep(23*time.Hour + 59*time.Minute)
 		began := time.Now()
-		cl.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { // ten times as fast as time
+		cl.stream.lagsBy = func(gs.ShardID) (time.Duration, bool) { // ten times as fast as the clock
 			behind := 23*time.Hour + 50*time.Minute - 10*time.Since(began)
 			return behind, behind > 0
 		}
@@ -420,7 +420,7 @@ func testBadPosition(t *testing.T, cl *cluster, policy consumer.BadCheckpointPol
 	if refused {
 		cl.stream.readErr = func(_ gs.ShardID, from gs.Position) error {
 			if from.After == bad.After {
-				return fmt.Errorf("the service says: %w", gs.ErrBadPosition)
+				return fmt.Errorf("the service: %w", gs.ErrBadPosition)
 			}
 			return nil
 		}
@@ -441,7 +441,7 @@ func testBadPosition(t *testing.T, cl *cluster, policy consumer.BadCheckpointPol
 		consumer.BadCheckpointHalt:        nil,
 	}[policy]
 	if policy == consumer.BadCheckpointTrimHorizon && len(got) == 3 {
-		got = got[1:] // "good 1" again, in a store that would take it twice
+		got = got[1:] // "good 1" again: this store would take it twice
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("queued %q, want %q\n%s", got, want, p.log)
@@ -452,16 +452,16 @@ func testBadPosition(t *testing.T, cl *cluster, policy consumer.BadCheckpointPol
 		t.Errorf("state %q, trouble %q", shard.State, shard.Trouble)
 	}
 	if !strings.Contains(p.log.String(), "level=ERROR") {
-		t.Error("nothing loud in the log")
+		t.Error("no error in the log")
 	}
 	if policy == consumer.BadCheckpointLatest && len(cl.position(s0).Lost) != 1 {
 		t.Errorf("lost %+v", cl.position(s0).Lost)
 	}
 }
 
-// Throttling, network, permission and KMS errors are never "bad": the
-// leadership is kept, status says why, nothing jumps. (That another process
-// which can read takes over is TestAnUnreadableProcessIsPlannedNothing.)
+// Throttling, network, permission and KMS errors never make a checkpoint bad:
+// the leadership is kept, the status shows why, and the position does not jump.
+// (TestAnUnreadableProcessIsPlannedNothing has another process that can read.)
 func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		p := cl.start()
@@ -537,15 +537,15 @@ func TestARecreatedStreamStartsANewEpoch(t *testing.T) {
 				in, _ := cl.memory.Inspect()
 				if in.Origin.Epoch != 1 || in.Origin.Stream == old || len(in.Origin.Lost) != 1 ||
 					in.Origin.Lost[0].From.IsZero() {
-					t.Errorf("start record %+v", in.Origin)
+					t.Errorf("origin %+v", in.Origin)
 				}
 			})
 		})
 	}
 }
 
-// A process that has not heard that the stream was recreated, while another
-// has, writes nothing, and waits until it hears of it.
+// A process that has not noticed that the stream was recreated, while another
+// has, writes nothing, and waits until it notices.
 func TestAProcessOfAnEpochThatIsOverWritesNothing(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.put(s0, "good old")
@@ -595,7 +595,7 @@ func TestAnOlderListingOfARecreatedStreamWritesNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		in, _ := cl.memory.Inspect()
 		if in.Origin.Epoch != 0 || p.Status().Trouble == "" {
-			t.Errorf("start %+v, trouble %q", in.Origin, p.Status().Trouble)
+			t.Errorf("origin %+v, trouble %q", in.Origin, p.Status().Trouble)
 		}
 		cl.stream.change(func() { cl.stream.id.Created = cl.stream.id.Created.Add(time.Hour) })
 		time.Sleep(time.Minute)
@@ -631,8 +631,8 @@ func TestAGoneShardIsClosedAndItsChildrenBegin(t *testing.T) {
 	})
 }
 
-// What cannot pass ends Run; what can is waited out, before the first listing
-// as well.
+// Errors that cannot pass end Run; others are waited out, also before the first
+// listing.
 func TestRunEndsOnlyForWhatCannotPass(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -676,7 +676,7 @@ func TestRunEndsOnlyForWhatCannotPass(t *testing.T) {
 	}
 }
 
-// What is still being set up is waited for where that is wanted.
+// Run waits for what is still being set up where that is configured.
 func TestRunWaitsForItsSetup(t *testing.T) {
 	for _, missing := range []error{gs.ErrStreamNotFound, gs.ErrUnusable} {
 		t.Run(missing.Error(), func(t *testing.T) {
@@ -741,7 +741,7 @@ func TestAFutureStartIsRefused(t *testing.T) {
 	})
 }
 
-// The start record is made once; who comes later uses it.
+// The origin is recorded once; later processes use it.
 func TestTheOriginIsDecidedOnce(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.put(s0, "good")
@@ -754,7 +754,7 @@ func TestTheOriginIsDecidedOnce(t *testing.T) {
 			t.Errorf("%d entries from before the start", n)
 		}
 		if !strings.Contains(p.log.String(), "ignoring --start-at") {
-			t.Errorf("nothing said of the start record:\n%s", p.log)
+			t.Errorf("the origin is not logged:\n%s", p.log)
 		}
 	})
 }
@@ -770,8 +770,8 @@ func TestUntilCaughtUpWaitsForShardsLedElsewhere(t *testing.T) {
 	})
 }
 
-// What another process, or an earlier run, said just before does not count as
-// the tip.
+// What another process, or an earlier run, committed just before does not count
+// as the tip.
 func TestUntilCaughtUpReadsWhatCameSinceAnEarlierRun(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.lag = 2 * time.Second
@@ -791,7 +791,7 @@ func (s slowStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.
 }
 
 // A shard that ends between the listing and the reading of the positions has
-// children that nobody has seen yet.
+// children that nobody has listed yet.
 func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.traffic(s0, 5)
@@ -805,8 +805,7 @@ func TestUntilCaughtUpDoesNotMissChildrenOfAShardThatJustEnded(t *testing.T) {
 	})
 }
 
-// goneStore is a Store that was taken away; what a process leads in it does not
-// notice.
+// goneStore is a Store that was taken away; its terms do not notice.
 type goneStore struct {
 	gs.Store
 	gone *atomic.Bool
@@ -819,8 +818,8 @@ func (s goneStore) Positions(ctx context.Context, epoch int) (map[gs.ShardID]gs.
 	return s.Store.Positions(ctx, epoch)
 }
 
-// A store that was taken away does not come back: a process that leads nothing
-// ends, too.
+// A store that was taken away does not come back: it ends Run also of a process
+// that leads nothing.
 func TestAStoreThatIsGoneEndsRun(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		var gone atomic.Bool

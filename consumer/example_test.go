@@ -72,7 +72,7 @@ func consume(ctx context.Context, path string, after int64, handle func(sqlite.E
 }
 
 // Follow a stream into a SQLite file, and read back what is queued there. The
-// stream is one of package kinesistest; for AWS' own, kinesis.Config{Stream:
+// stream is one of package kinesistest; for AWS, kinesis.Config{Stream:
 // "gerrit", Region: "us-west-2"} is all that is needed.
 func Example() {
 	stream, path, remove := exampleStream(
@@ -104,8 +104,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	letters, err := reader.DeadLetters(ctx)
-	for _, letter := range letters {
+	dead, err := reader.DeadLetters(ctx)
+	for _, letter := range dead {
 		fmt.Println(letter.Reason, letter.Detail)
 	}
 	fmt.Println(errors.Join(err, reader.Close(ctx)))
@@ -117,9 +117,8 @@ func Example() {
 	// <nil>
 }
 
-// exampleStream is a stream with some records in it, and a path for a file that
-// remove takes away again. Nothing that is set for AWS where the test runs
-// counts.
+// exampleStream returns a stream with some records in it, and a path for a file
+// that remove removes. AWS settings of the environment do not matter.
 func exampleStream(records ...string) (stream kinesis.Config, path string, remove func()) {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {

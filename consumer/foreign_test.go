@@ -22,8 +22,8 @@ func (cl *cluster) lastOf(shard gs.ShardID) (seq gs.SequenceNumber) {
 	return seq
 }
 
-// unread returns when, as far as all processes say together, the first record
-// arrived that another program leaves unread, and how far the shard is behind.
+// unread returns when, by the reports of all processes, the first record
+// arrived that a foreign leader leaves unread, and how much the shard lags.
 func (cl *cluster) unread(shard gs.ShardID) (since time.Time, behind time.Duration) {
 	cl.t.Helper()
 	for _, p := range cl.processes {
@@ -35,10 +35,10 @@ func (cl *cluster) unread(shard gs.ShardID) (since time.Time, behind time.Durati
 	return since, behind
 }
 
-// A lock that nobody holds leads like any other. What tells is its checkpoint,
-// which stands still while records arrive: a finding, from a minute or two on,
-// until it moves. Where nothing arrives it is none, and a checkpoint that moves
-// is not even read behind.
+// A lock that nobody holds leads like any other. It shows in its checkpoint,
+// which stays while records arrive: a finding, after a minute or two, until it
+// moves. There is none where nothing arrives, and a shard whose checkpoint
+// moves is not even read.
 func TestAStalledForeignLeaderIsFound(t *testing.T) {
 	for name, checkpoint := range map[string]bool{"with a checkpoint": true, "that has none": false} {
 		t.Run(name, func(t *testing.T) {
@@ -54,13 +54,13 @@ func TestAStalledForeignLeaderIsFound(t *testing.T) {
 				cl.start(func(c *consumer.Config) { c.StartAt = gs.StartingPosition{} })
 				time.Sleep(10 * time.Minute)
 				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 {
-					t.Errorf("nothing has arrived: unread since %v, %v behind", since, behind)
+					t.Errorf("nothing has arrived: unread since %v, lagging by %v", since, behind)
 				}
 				cl.stream.put(s0, "good 2")
 				arrived := time.Now()
 				time.Sleep(3 * time.Minute)
 				if since, behind := cl.unread(s0); !since.Equal(arrived) || behind < 2*time.Minute {
-					t.Errorf("unread since %v, %v behind, want since %v", since, behind, arrived)
+					t.Errorf("unread since %v, lagging by %v, want since %v", since, behind, arrived)
 				}
 				if !foreignReported(cl) || strings.Count(cl.logs(),
 					"foreign leader stalled while records arrive") != 1 {
@@ -72,20 +72,19 @@ func TestAStalledForeignLeaderIsFound(t *testing.T) {
 				cl.memory.WriteCheckpoint(s0, cl.lastOf(s0))
 				time.Sleep(3 * time.Minute)
 				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 || foreignReported(cl) {
-					t.Errorf("after it has moved: unread since %v, %v behind", since, behind)
+					t.Errorf("after it has moved: unread since %v, lagging by %v", since, behind)
 				}
 				leave()
 				time.Sleep(time.Minute)
 				if since, behind := cl.unread(s0); !since.IsZero() || behind != 0 {
-					t.Errorf("after it has gone: unread since %v, %v behind", since, behind)
+					t.Errorf("after it has gone: unread since %v, lagging by %v", since, behind)
 				}
 			})
 		})
 	}
 }
 
-// foreignReported tells whether what the store shows of the processes' reports
-// has such a finding.
+// foreignReported reports whether the reports in the store have such a finding.
 func foreignReported(cl *cluster) (found bool) {
 	cl.t.Helper()
 	in, err := cl.memory.Inspect()
@@ -130,7 +129,7 @@ func TestAForeignLeaderThatReadsIsLeftAlone(t *testing.T) {
 				t.Errorf("the shard was read %d times", reads)
 			}
 		})
-		time.Sleep(20 * time.Minute) // it stands still now, with nothing behind it
+		time.Sleep(20 * time.Minute) // it stays, and there is nothing after it
 		cl.stream.change(func() {
 			if reads == 0 || reads > 21 {
 				t.Errorf("the shard was read %d times in 20 minutes", reads)
@@ -139,8 +138,8 @@ func TestAForeignLeaderThatReadsIsLeftAlone(t *testing.T) {
 	})
 }
 
-// overlap is a Source that takes long to read and counts how many readings of a
-// shard are under way.
+// overlap is a Source that takes long to read, and counts how many reads of a
+// shard are in progress.
 type overlap struct {
 	*stream
 	mu        sync.Mutex
@@ -170,7 +169,8 @@ func (o *overlap) Read(ctx context.Context, shard gs.ShardID, from gs.Position) 
 	}
 }
 
-// A term that begins ends the read beside it: a shard is read once at a time.
+// A term that begins ends the side read of its shard: a shard is read once at a
+// time.
 func TestTheReadPastAForeignCheckpointEndsWithATerm(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		source := &overlap{stream: cl.stream}

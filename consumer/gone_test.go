@@ -11,20 +11,21 @@ import (
 
 	gs "github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/kinesistest"
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// missingStream is what the service answers about a stream that it does not
-// have.
+// missingStream is how the service answers for a stream that does not exist.
 var missingStream = kinesistest.Fail("ResourceNotFoundException",
 	"Stream gerrit under account 000000000000 not found.", 0)
 
-// A stream that goes while it is read is one finding, and a line of the log a
-// minute. Nobody is elected meanwhile, the service is asked at the pace of the
-// listing's back-off, and when the stream is back the reading goes on: the same
-// stream where it was, another under its name in a new epoch.
+// A stream that vanishes while it is read is one finding, and a line of the log
+// a minute. Nobody is elected meanwhile, the service is asked at the pace of
+// the listing's back-off, and when the stream is back the reading goes on: of
+// the same stream where it was, of another with its name in a new epoch.
 func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	const shards, away = 8, 10 * time.Minute
 	for name, anew := range map[string]bool{"the same": false, "recreated": true} {
@@ -95,7 +96,7 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	}
 }
 
-// wantGone fails unless the process says that the stream is gone, and nothing
+// wantGone fails unless the process shows that the stream is gone, and nothing
 // else, and keeps its leaderships.
 func (cl *cluster) wantGone(p *process, shards int) {
 	cl.t.Helper()
@@ -113,13 +114,13 @@ func (cl *cluster) wantGone(p *process, shards int) {
 	}
 }
 
-// wantBack fails unless everything was queued once, nothing is wrong any more,
-// and the epoch is the right one.
+// wantBack fails unless everything was queued once, there is no trouble any
+// more, and the epoch is the right one.
 func (cl *cluster) wantBack(p *process, shards int, anew bool) {
 	cl.t.Helper()
 	status := p.Status()
 	if status.Trouble != "" || status.Origin == nil || status.Origin.Epoch > 0 != anew {
-		cl.t.Errorf("trouble %q, start %+v", status.Trouble, status.Origin)
+		cl.t.Errorf("trouble %q, origin %+v", status.Trouble, status.Origin)
 	}
 	for i := range status.Shards {
 		if s := &status.Shards[i]; s.Trouble != "" || s.State != gs.StateReading || !s.AtTip {
@@ -134,8 +135,8 @@ func (cl *cluster) wantBack(p *process, shards int, anew bool) {
 	}
 }
 
-// A shard that is listed and cannot be found costs neither terms nor a request
-// after the other.
+// A shard that is listed but not found costs neither terms nor requests without
+// pauses.
 func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		var elections terms
@@ -164,8 +165,8 @@ func TestAListedShardThatIsNotFoundIsAskedForWithPauses(t *testing.T) {
 	})
 }
 
-// Terms that end at once are spaced, those of one worker and those of workers
-// that come one after the other: the pause belongs to the shard.
+// Terms that end at once are spaced, those of one worker as well as those of
+// workers in a row: the pause belongs to the shard.
 func TestTermsThatEndAtOnceAreSpaced(t *testing.T) {
 	for name, spoil := range map[string]func(cl *cluster) gs.Source{
 		"in one worker": func(cl *cluster) gs.Source {
@@ -201,7 +202,7 @@ func TestTermsThatEndAtOnceAreSpaced(t *testing.T) {
 	}
 }
 
-// listsWith is a Source whose listings are changed on the way.
+// listsWith is a Source whose listings are changed.
 type listsWith struct {
 	gs.Source
 	change func(*gs.Listing)
@@ -214,8 +215,8 @@ func (s listsWith) List(ctx context.Context) (gs.Listing, error) {
 }
 
 // While nothing can be listed, nothing overrides the pause between two
-// attempts: neither shards that cannot be found, nor shards that end, one after
-// the other, nor a process that waits for the tip.
+// attempts: neither shards that are not found, nor shards that end in a row,
+// nor a process that waits to be caught up.
 func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 	const lasts = 5 * time.Minute
 	for name, tc := range map[string]struct {
@@ -247,7 +248,7 @@ func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 					}
 					return nil
 				}
-				cl.stream.behindBy = func(gs.ShardID) (time.Duration, bool) { return time.Hour, tc.until }
+				cl.stream.lagsBy = func(gs.ShardID) (time.Duration, bool) { return time.Hour, tc.until }
 				cl.start(func(c *consumer.Config) { c.UntilCaughtUp = tc.until })
 				time.Sleep(time.Minute)
 				cl.stream.change(func() { fails, lists = true, 0 })
@@ -262,4 +263,69 @@ func TestTheListingsBackOffIsNotOverridden(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A shard that ended here and is open in two listings half a minute apart,
+// without children, is a finding, in log and status, until its position is set:
+// then what came since is read. One that ends as shards do is no finding.
+func TestAShardThatEndedAndIsOpenIsFound(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, cl *cluster) {
+		cl.start()
+		p := cl.start()
+		cl.stream.put(s0, "good 1")
+		cl.stream.put(s1, "good 1")
+		time.Sleep(time.Minute)
+		cl.stream.split(s1) // as shards end
+		pos := cl.position(s0)
+		pos.Ended = true // by a reply that was wrong
+		cl.memory.WritePosition(0, s0, storekit.EncodePosition(pos, gs.Stamp{}))
+		cl.memory.ExpireLeadership(s0)
+		time.Sleep(10 * time.Second)
+		cl.stream.split("shardId-000000000002") // which has them list once more, soon
+		time.Sleep(10 * time.Second)
+		cl.stream.put(s0, "good 2")
+		if s := p.shardOf(t, s0); s.State != gs.StateEnded || s.OpenAfterEnd {
+			t.Errorf("after 20 s: %+v", s)
+		}
+		time.Sleep(2 * time.Minute)
+		for _, p := range cl.processes {
+			if s := p.shardOf(t, s0); !s.OpenAfterEnd {
+				t.Errorf("%s does not show it: %+v", p.Status().Process, s)
+			}
+			if s := p.shardOf(t, s1); s.OpenAfterEnd || s.State != gs.StateEnded {
+				t.Errorf("%s shows one that ended as it should: %+v", p.Status().Process, s)
+			}
+			if n := strings.Count(p.log.String(), "ended shards are open in the stream"); n != 1 {
+				t.Errorf("logged %d times", n)
+			}
+		}
+		if !reported(t, cl, s0) {
+			t.Error("it is in no report")
+		}
+		if move := cl.reset(s0, plan.ResetTarget{After: pos.After}); move.To == nil || move.Again != nil ||
+			move.Skipped != nil {
+			t.Fatalf("it cannot be repaired: %+v", move)
+		}
+		time.Sleep(2 * time.Minute)
+		cl.check()
+		if s := p.shardOf(t, s0); s.OpenAfterEnd || s.State == gs.StateEnded {
+			t.Errorf("afterwards: %+v", s)
+		}
+	})
+}
+
+// reported reports whether the reports in the store show that a shard is open
+// after its end.
+func reported(t *testing.T, cl *cluster, shard gs.ShardID) (found bool) {
+	t.Helper()
+	in, err := cl.memory.Inspect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range in.Reports {
+		for _, s := range r.Status.Shards {
+			found = found || s.Shard == shard && s.OpenAfterEnd
+		}
+	}
+	return found
 }

@@ -11,10 +11,10 @@ import (
 	gs "github.com/gerritstream/gerritstream"
 )
 
-// Hours in which processes join, leave, die, freeze and thaw, as chance will
-// have it, with records on every shard. After each of these the shares are even
-// soon, no more shards have changed hands than had to, and then none does until
-// the next one. In the end every record is there, once.
+// Hours in which processes join, leave, die, freeze and thaw at random, with
+// records on every shard. After each event the shards are soon spread evenly,
+// no more of them have moved than necessary, and none moves until the next
+// event. In the end every record is there, once.
 func TestHoursOfBalance(t *testing.T) {
 	const seed, hours, many = 7, 2, 7
 	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
@@ -23,14 +23,14 @@ func TestHoursOfBalance(t *testing.T) {
 		cl.stream.pollEvery = 30 * time.Second
 		shards := shardIDs(many)
 		var elections terms
-		var crew []*process
+		var processes []*process
 		var frozen []*process
-		pick := func() *process { return crew[chance.IntN(len(crew))] }
+		pick := func() *process { return processes[chance.IntN(len(processes))] }
 		remove := func(p *process) {
-			crew = slices.DeleteFunc(crew, func(o *process) bool { return o == p })
+			processes = slices.DeleteFunc(processes, func(o *process) bool { return o == p })
 		}
 		events := map[string]func(){
-			"join": func() { crew = append(crew, cl.start(elections.in)) },
+			"join": func() { processes = append(processes, cl.start(elections.in)) },
 			"leave": func() {
 				p := pick()
 				remove(p)
@@ -50,18 +50,18 @@ func TestHoursOfBalance(t *testing.T) {
 			"thaw": func() {
 				p := frozen[0]
 				frozen = frozen[1:]
-				crew = append(crew, p)
+				processes = append(processes, p)
 				p.store.Thaw()
 			},
 		}
 		possible := func() (names []string) {
-			if len(crew) < 4 {
+			if len(processes) < 4 {
 				names = append(names, "join")
 				if len(frozen) > 0 {
 					names = append(names, "thaw", "thaw")
 				}
 			}
-			if len(crew) > 1 {
+			if len(processes) > 1 {
 				names = append(names, "leave", "die", "freeze")
 			}
 			return names
@@ -77,8 +77,8 @@ func TestHoursOfBalance(t *testing.T) {
 				cl.stream.put(s, fmt.Sprintf("good during %q", name))
 			}
 			events[name]()
-			cl.sharedWithin(5*time.Second, shards, even(many, len(crew))...)
-			if moves, most := elections.count()-before, movesNeeded(many, led, crew); moves > most {
+			cl.spreadWithin(5*time.Second, shards, even(many, len(processes))...)
+			if moves, most := elections.count()-before, movesNeeded(many, led, processes); moves > most {
 				t.Errorf("after%s: %d shards changed hands, %d had to (seed %d)", done, moves, most, seed)
 			}
 			before = elections.count()
@@ -108,30 +108,30 @@ func (cl *cluster) leadersOf(shards []gs.ShardID) map[string]int {
 	return led
 }
 
-// movesNeeded is how many of so many shards must change hands so that a crew's
-// shares are even, when its processes led so many.
-func movesNeeded(shards int, led map[string]int, crew []*process) int {
+// movesNeeded returns how many shards must move so that they are spread evenly
+// over these processes, given how many each led.
+func movesNeeded(shards int, led map[string]int, processes []*process) int {
 	var has []int
-	for _, p := range crew {
+	for _, p := range processes {
 		has = append(has, led[p.Status().Process])
 	}
 	slices.Sort(has)
 	slices.Reverse(has)
-	for i, share := range even(shards, len(crew)) {
+	for i, share := range even(shards, len(processes)) {
 		shards -= min(share, has[i])
 	}
 	return shards
 }
 
-// even is how many of so many shards each of n processes leads, the largest
-// share first.
+// even returns how many shards each of n processes leads when they are spread
+// evenly, largest first.
 func even(shards, n int) []int {
-	shares := make([]int, n)
-	for i := range shares {
-		shares[i] = shards / n
+	leads := make([]int, n)
+	for i := range leads {
+		leads[i] = shards / n
 		if i < shards%n {
-			shares[i]++
+			leads[i]++
 		}
 	}
-	return shares
+	return leads
 }

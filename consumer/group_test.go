@@ -38,7 +38,8 @@ func (c *terms) count() int {
 
 func (c *terms) in(cfg *consumer.Config) { cfg.Observer = c }
 
-// leads counts the shards that each process leads, largest first.
+// leads returns how many shards each process leads, largest first, and how many
+// nobody leads.
 func (cl *cluster) leads(shards []gs.ShardID) (counts []int, nobody int) {
 	by := map[string]int{}
 	for _, s := range shards {
@@ -53,9 +54,9 @@ func (cl *cluster) leads(shards []gs.ShardID) (counts []int, nobody int) {
 	return counts, nobody
 }
 
-// sharedWithin waits until shares are these, and fails if that takes longer
-// than limit or does not last.
-func (cl *cluster) sharedWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
+// spreadWithin waits until the processes lead that many shards each, and fails
+// if that takes longer than limit or does not last.
+func (cl *cluster) spreadWithin(limit time.Duration, shards []gs.ShardID, want ...int) {
 	cl.t.Helper()
 	began := time.Now()
 	for {
@@ -64,20 +65,20 @@ func (cl *cluster) sharedWithin(limit time.Duration, shards []gs.ShardID, want .
 			break
 		}
 		if time.Since(began) > limit {
-			cl.t.Fatalf("after %v the shares are %v and %d are nobody's, want %v", limit, counts, nobody, want)
+			cl.t.Fatalf("after %v the processes lead %v shards and %d are led by nobody, want %v", limit, counts, nobody, want)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	cl.t.Logf("shares of %v after %v", want, time.Since(began))
+	cl.t.Logf("%v shards led after %v", want, time.Since(began))
 	time.Sleep(30 * time.Second)
 	if counts, nobody := cl.leads(shards); nobody != 0 || !slices.Equal(counts, want) {
-		cl.t.Errorf("30 s later the shares are %v and %d are nobody's, want %v", counts, nobody, want)
+		cl.t.Errorf("30 s later the processes lead %v shards and %d are led by nobody, want %v", counts, nobody, want)
 	}
 }
 
-// Four processes, 32 shards: after each join, leave and kill the shares are
-// even within 5 s, nothing moves that need not, and nothing is lost or doubled
-// meanwhile.
+// Four processes, 32 shards: after each join, leave and kill the shards are
+// spread evenly within 5 s, nothing moves that need not, and nothing is lost or
+// doubled meanwhile.
 func TestBalanceIsEvenAfterEachJoinLeaveAndKill(t *testing.T) {
 	inCluster(t, 32, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(32)
@@ -116,7 +117,7 @@ func TestBalanceIsEvenAfterEachJoinLeaveAndKill(t *testing.T) {
 				cl.traffic(s, 9)
 			}
 			step.do()
-			cl.sharedWithin(5*time.Second, shards, step.want...)
+			cl.spreadWithin(5*time.Second, shards, step.want...)
 			if n := elections.count() - before; n != moves {
 				t.Errorf("%s: %d elections, want %d", step.name, n, moves)
 			}
@@ -135,8 +136,8 @@ func (cl *cluster) ledBy(shards []gs.ShardID, p *process) (n int) {
 	return n
 }
 
-// A planned hand-over costs no time: the next term reads as soon as the one
-// before has been resigned.
+// A planned hand-over takes no time: the next term reads as soon as the one
+// before has resigned.
 func TestAPlannedHandOverIsQuick(t *testing.T) {
 	inCluster(t, 32, func(t *testing.T, cl *cluster) {
 		var mu sync.Mutex
@@ -175,7 +176,7 @@ func TestAPlannedHandOverIsQuick(t *testing.T) {
 	})
 }
 
-// slowSink takes its time.
+// slowSink takes a while to deliver.
 type slowSink struct {
 	takes     time.Duration // 0: for ever
 	entered   chan struct{} // gets one when a delivery begins
@@ -202,8 +203,9 @@ func (s *slowSink) Deliver(ctx context.Context, entries []gs.Entry) error {
 	}
 }
 
-// A hand-over waits for what is in flight, and at most a second: less than that
-// is finished and committed, more is read again by who comes next.
+// A hand-over waits for the work in flight, and at most a second: what takes
+// less is finished and committed, what takes longer is read again by the next
+// leader.
 func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 	for _, tt := range []struct {
 		takes         time.Duration
@@ -241,8 +243,7 @@ func TestAHandOverWaitsForWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// ownSource is a process' own view of a stream: what befalls it befalls no
-// other.
+// ownSource is one process's view of a stream, with faults of its own.
 type ownSource struct {
 	*stream
 	mu     sync.Mutex
@@ -289,30 +290,30 @@ func (s *ownSource) Read(ctx context.Context, shard gs.ShardID, from gs.Position
 
 var errNoRoute = fmt.Errorf("%w: no route", gs.ErrRetrying)
 
-// A process that reads nothing for 60 s while another can says so, and gives
-// its shards to that one. It probes, without committing anything, and gets its
-// share back once it can read.
+// A process that reads nothing for 60 s while another can becomes unreadable,
+// and its shards go to the other. It probes without committing anything, and
+// gets its share back once it can read.
 func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(4)
 		own := &ownSource{stream: cl.stream}
 		p := cl.start(func(c *consumer.Config) { c.Source = own })
 		cl.start()
-		cl.sharedWithin(5*time.Second, shards, 2, 2)
+		cl.spreadWithin(5*time.Second, shards, 2, 2)
 		own.set(func() { own.err = errNoRoute })
 		for _, s := range shards {
 			cl.traffic(s, 20)
 		}
 		time.Sleep(50 * time.Second)
 		if counts, _ := cl.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
-			t.Errorf("after 50 s without a page the shares are %v, unreadable %v", counts, p.Status().Unreadable)
+			t.Errorf("after 50 s without a page the processes lead %v shards, unreadable %v", counts, p.Status().Unreadable)
 		}
-		cl.sharedWithin(20*time.Second, shards, 4)
+		cl.spreadWithin(20*time.Second, shards, 4)
 		if leader := cl.memory.Leader(s0); leader != "process-1" {
 			t.Errorf("%s leads", leader)
 		}
 		if !p.Status().Unreadable || cl.processes[1].Status().Unreadable {
-			t.Error("the status does not say who cannot read")
+			t.Error("the status does not show who is unreadable")
 		}
 		cl.check()
 		var before, after int
@@ -323,9 +324,9 @@ func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 			t.Errorf("%d probes in 10 minutes", probes)
 		}
 		own.set(func() { own.err = nil })
-		cl.sharedWithin(35*time.Second, shards, 2, 2)
+		cl.spreadWithin(35*time.Second, shards, 2, 2)
 		if p.Status().Unreadable {
-			t.Error("the status still says that nothing can be read")
+			t.Error("the status still shows unreadable")
 		}
 		for _, s := range shards {
 			cl.traffic(s, 5)
@@ -335,14 +336,14 @@ func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 	})
 }
 
-// While nobody can read, nothing moves to and fro.
+// While nobody can read, shards hardly move.
 func TestAnOutageForAllMovesLittle(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		shards := shardIDs(4)
 		var elections terms
 		cl.start(elections.in)
 		cl.start(elections.in)
-		cl.sharedWithin(5*time.Second, shards, 2, 2)
+		cl.spreadWithin(5*time.Second, shards, 2, 2)
 		before := elections.count()
 		cl.stream.change(func() {
 			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return errNoRoute }
@@ -352,7 +353,7 @@ func TestAnOutageForAllMovesLittle(t *testing.T) {
 		}
 		time.Sleep(3 * time.Hour)
 		cl.stream.change(func() { cl.stream.readErr = nil })
-		cl.sharedWithin(40*time.Second, shards, 2, 2)
+		cl.spreadWithin(40*time.Second, shards, 2, 2)
 		cl.check()
 		if moves := elections.count() - before; moves > 4 {
 			t.Errorf("%d moves in an outage", moves)
@@ -360,8 +361,8 @@ func TestAnOutageForAllMovesLittle(t *testing.T) {
 	})
 }
 
-// Back-pressure, a slow sink and a blocked commit are no stall, however long
-// they last, whatever the Source said before.
+// Back-pressure, a slow sink and a blocked commit do not make a process
+// unreadable, however long they last, and whatever the Source reported before.
 func TestBackPressureIsNoStall(t *testing.T) {
 	for name, block := range map[string]func(cl *cluster, own *ownSource) (after func()){
 		"the memory budget": func(_ *cluster, own *ownSource) func() {
@@ -384,8 +385,8 @@ func TestBackPressureIsNoStall(t *testing.T) {
 				own := &ownSource{stream: cl.stream}
 				p := cl.start(func(c *consumer.Config) { c.Source = own })
 				cl.start()
-				cl.sharedWithin(5*time.Second, shards, 2, 2)
-				own.set(func() { own.err = errNoRoute }) // for a while, and not for long
+				cl.spreadWithin(5*time.Second, shards, 2, 2)
+				own.set(func() { own.err = errNoRoute }) // for a short while
 				time.Sleep(30 * time.Second)
 				own.set(func() { own.err = nil })
 				after := block(cl, own)
@@ -394,7 +395,7 @@ func TestBackPressureIsNoStall(t *testing.T) {
 				}
 				time.Sleep(20 * time.Minute)
 				if counts, _ := cl.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
-					t.Errorf("the shares are %v, unreadable %v", counts, p.Status().Unreadable)
+					t.Errorf("the processes lead %v shards, unreadable %v", counts, p.Status().Unreadable)
 				}
 				after()
 				time.Sleep(time.Minute)
@@ -404,8 +405,8 @@ func TestBackPressureIsNoStall(t *testing.T) {
 	}
 }
 
-// Shards split and merge while processes come, go and die: children are picked
-// up soon, by whoever is to, and nothing is lost or doubled.
+// Shards split and merge while processes join, leave and die: children are led
+// soon, and nothing is lost or doubled.
 func TestReshardingDuringBalance(t *testing.T) {
 	inCluster(t, 8, func(t *testing.T, cl *cluster) {
 		open := shardIDs(8)
@@ -438,13 +439,13 @@ func TestReshardingDuringBalance(t *testing.T) {
 		}
 		counts, nobody := cl.leads(open)
 		if nobody > 0 || len(counts) != 3 || counts[0] > counts[2]+1 {
-			t.Errorf("in the end the shares are %v, and %d are nobody's", counts, nobody)
+			t.Errorf("in the end the processes lead %v shards, and %d are led by nobody", counts, nobody)
 		}
 	})
 }
 
-// contenders returns who is in a shard's line, as the store has it.
-func (cl *cluster) contenders(shard gs.ShardID) []string {
+// candidates returns the candidates of a shard, as the store has them.
+func (cl *cluster) candidates(shard gs.ShardID) []string {
 	cl.t.Helper()
 	m, err := cl.memory.Process("onlooker").GroupState(cl.t.Context(), []gs.ShardID{shard})
 	if err != nil {
@@ -457,8 +458,8 @@ func (cl *cluster) contenders(shard gs.ShardID) []string {
 	return line
 }
 
-// A process contends only for what is planned for it: one in each line, and
-// nobody behind.
+// A process campaigns only for what is planned for it: a shard has a leader and
+// no other candidates.
 func TestOnlyPlannedMembersCampaign(t *testing.T) {
 	inCluster(t, 6, func(t *testing.T, cl *cluster) {
 		for range 3 {
@@ -466,15 +467,15 @@ func TestOnlyPlannedMembersCampaign(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, shard := range shardIDs(6) {
-			if line := cl.contenders(shard); len(line) != 1 {
-				t.Errorf("the line of %s is %v", shard, line)
+			if line := cl.candidates(shard); len(line) != 1 {
+				t.Errorf("the candidates for %s are %v", shard, line)
 			}
 		}
 	})
 }
 
-// A shard that Zuul's own listener leads stays with it; one of ours stands by,
-// and leads when it is gone. One that it would lead next is not given up.
+// A shard that a foreign leader leads stays with it; one of ours stands by, and
+// leads when it is gone. A shard that it would lead next is not given up.
 func TestForeignLeadersAreRespected(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		leave := cl.memory.Foreign("zuul", s0)
@@ -485,17 +486,17 @@ func TestForeignLeadersAreRespected(t *testing.T) {
 		cl.start()
 		cl.traffic(s0, 5)
 		time.Sleep(time.Minute)
-		if line := cl.contenders(s0); len(line) != 2 || line[0] != "zuul" {
-			t.Errorf("the line behind a foreign leader is %v, want one of ours", line)
+		if line := cl.candidates(s0); len(line) != 2 || line[0] != "zuul" {
+			t.Errorf("the candidates after a foreign leader are %v, want one of ours", line)
 		}
-		if line := cl.contenders(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
-			t.Errorf("the line with a foreign one next is %v, want process-0, zuul, and one of ours", line)
+		if line := cl.candidates(s1); len(line) != 3 || line[0] != "process-0" || line[1] != "zuul" {
+			t.Errorf("the candidates with a foreign one next are %v, want process-0, zuul, and one of ours", line)
 		}
 		if shard := cl.processes[0].Status().Shards[0]; shard.Leader.Process != "zuul" || !shard.Leader.Foreign ||
 			shard.Leader.Planned == "" {
-			t.Errorf("the status says %+v", shard)
+			t.Errorf("the status is %+v", shard)
 		}
-		standby := cl.contenders(s0)[1]
+		standby := cl.candidates(s0)[1]
 		leave()
 		time.Sleep(500 * time.Millisecond)
 		if leader := cl.memory.Leader(s0); leader != standby {
@@ -506,7 +507,7 @@ func TestForeignLeadersAreRespected(t *testing.T) {
 	})
 }
 
-// A member that leaves its shards to nobody does not keep them from being read
+// A member that leaves its shards unclaimed does not keep them from being read
 // for long.
 func TestAnUnresponsiveMemberIsDropped(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
@@ -517,25 +518,24 @@ func TestAnUnresponsiveMemberIsDropped(t *testing.T) {
 		cl.start()
 		time.Sleep(5 * time.Second)
 		if _, nobody := cl.leads(shardIDs(4)); nobody != 2 {
-			t.Errorf("%d shards wait for the idler, want 2", nobody)
+			t.Errorf("%d shards wait for the unresponsive member, want 2", nobody)
 		}
-		cl.sharedWithin(15*time.Second, shardIDs(4), 4)
+		cl.spreadWithin(15*time.Second, shardIDs(4), 4)
 	})
 }
 
-// A process whose announcement was taken away, or spoilt, announces itself
-// again.
+// A process whose member info was deleted or damaged advertises it again.
 func TestALostMemberInfoIsAdvertisedAgain(t *testing.T) {
-	for name, raw := range map[string][]byte{"taken away": nil, "spoilt": []byte("garbage")} {
+	for name, raw := range map[string][]byte{"deleted": nil, "damaged": []byte("garbage")} {
 		t.Run(name, func(t *testing.T) {
 			inCluster(t, 4, func(t *testing.T, cl *cluster) {
 				var elections terms
 				p := cl.start(elections.in)
 				cl.start(elections.in)
-				cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 				before := elections.count()
 				cl.memory.WriteMember(p.store, raw)
-				cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+				cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 				if n := elections.count() - before; n != 0 {
 					t.Errorf("%d elections", n)
 				}
@@ -548,7 +548,7 @@ func TestALostMemberInfoIsAdvertisedAgain(t *testing.T) {
 	}
 }
 
-// What an operator should know of another member is said once of each.
+// Warnings about another member are logged once.
 func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		damaged := cl.memory.Process("damaged")
@@ -565,19 +565,19 @@ func TestOddMembersAreWarnedAboutOnce(t *testing.T) {
 		for what, want := range map[string]int{"configured differently": 1,
 			"cannot parse what a member advertises": 1} {
 			if n := strings.Count(p.log.String(), what); n != want {
-				t.Errorf("%q is said %d times, want %d", what, n, want)
+				t.Errorf("%q is logged %d times, want %d", what, n, want)
 			}
 		}
 		counts, nobody := cl.leads(shardIDs(2))
 		if nobody > 0 || !slices.Equal(counts, []int{1, 1}) {
-			t.Errorf("the shares are %v", counts)
+			t.Errorf("the processes lead %v shards", counts)
 		}
 		checkMembers(t, p.Status())
 	})
 }
 
-// checkMembers looks at what a status says of the damaged, three sound members,
-// one of them configured differently.
+// checkMembers checks the members in a status: the damaged one, and three valid
+// ones, one of them configured differently.
 func checkMembers(t *testing.T, s gs.Status) {
 	t.Helper()
 	var sound, self, other, broken, led, planned int
@@ -612,17 +612,17 @@ func TestTakeoverNeedsNoListing(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
 		first := cl.start()
 		cl.start()
-		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 		cl.stream.change(func() { cl.stream.listErr = func() error { return errors.New("no route") } })
 		time.Sleep(5 * time.Minute)
 		first.kill()
 		for _, s := range shardIDs(4) {
 			cl.traffic(s, 5)
 		}
-		cl.sharedWithin(5*time.Second, shardIDs(4), 4)
+		cl.spreadWithin(5*time.Second, shardIDs(4), 4)
 		cl.check()
 		if trouble := cl.processes[1].Status().Trouble; !strings.Contains(trouble, "no route") {
-			t.Errorf("the status says %q of the listing that fails", trouble)
+			t.Errorf("the trouble is %q while the listing fails", trouble)
 		}
 	})
 }
@@ -633,29 +633,29 @@ func TestNothingMovesWhileTheGroupIsUnknown(t *testing.T) {
 		var elections terms
 		cl.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
 		cl.start(elections.in, func(c *consumer.Config) { c.Store = blindStore{c.Store} })
-		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 		before := elections.count()
-		musterErr.Lock()
-		musterErr.err = errors.New("the store is away")
-		musterErr.Unlock()
+		groupErr.Lock()
+		groupErr.err = errors.New("the store is away")
+		groupErr.Unlock()
 		time.Sleep(10 * time.Minute)
 		for _, s := range shardIDs(4) {
 			cl.traffic(s, 5)
 		}
 		time.Sleep(5 * time.Second)
 		cl.check()
-		musterErr.Lock()
-		musterErr.err = nil
-		musterErr.Unlock()
-		cl.sharedWithin(10*time.Second, shardIDs(4), 2, 2)
+		groupErr.Lock()
+		groupErr.err = nil
+		groupErr.Unlock()
+		cl.spreadWithin(10*time.Second, shardIDs(4), 2, 2)
 		if n := elections.count() - before; n != 0 {
 			t.Errorf("%d elections", n)
 		}
 	})
 }
 
-// musterErr is what a blindStore's GroupState fails with.
-var musterErr struct {
+// groupErr is what GroupState of a blindStore fails with.
+var groupErr struct {
 	sync.Mutex
 	err error
 }
@@ -663,15 +663,15 @@ var musterErr struct {
 type blindStore struct{ gs.Store }
 
 func (s blindStore) GroupState(ctx context.Context, shards []gs.ShardID) (gs.GroupState, error) {
-	musterErr.Lock()
-	defer musterErr.Unlock()
-	if musterErr.err != nil {
-		return gs.GroupState{}, musterErr.err
+	groupErr.Lock()
+	defer groupErr.Unlock()
+	if groupErr.err != nil {
+		return gs.GroupState{}, groupErr.err
 	}
 	return s.Store.GroupState(ctx, shards)
 }
 
-// untilHandingOver waits until a process says that it hands a shard over.
+// untilHandingOver waits until a process logs a hand-over.
 func (cl *cluster) untilHandingOver(p *process) {
 	cl.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "handing over the shard"); {
@@ -682,8 +682,8 @@ func (cl *cluster) untilHandingOver(p *process) {
 	}
 }
 
-// A shard is given up once the process that is to have it stands behind,
-// however late it comes, and then soon.
+// A shard is given up soon after the process it is planned for has become a
+// candidate, however late that comes.
 func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		cl.start()
@@ -694,7 +694,7 @@ func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if counts, nobody := cl.leads(shardIDs(2)); nobody > 0 || !slices.Equal(counts, []int{2}) {
-			t.Errorf("before the owner comes the shares are %v, and %d are nobody's", counts, nobody)
+			t.Errorf("before the owner comes the processes lead %v shards, and %d are led by nobody", counts, nobody)
 		}
 		came := time.Now()
 		term, err := late.Campaign(t.Context(), 0, s1)
@@ -705,7 +705,7 @@ func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 			t.Errorf("the shard was handed over after %v", waited)
 		}
 		late.Kill()
-		cl.sharedWithin(time.Second, shardIDs(2), 2)
+		cl.spreadWithin(time.Second, shardIDs(2), 2)
 		if term.Context().Err() == nil {
 			t.Error("a killed process leads")
 		}
@@ -733,14 +733,14 @@ func TestAStopDuringAHandOverIsQuick(t *testing.T) {
 	})
 }
 
-// What a process led that is gone is led by others at once.
+// The shards of a process that is gone are led by others at once.
 func TestAnUnclaimedShardIsTakenAtOnce(t *testing.T) {
 	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
 		p := cl.start()
 		cl.start()
-		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 		p.store.Kill() // it is not waited for
-		cl.sharedWithin(50*time.Millisecond, shardIDs(4), 4)
+		cl.spreadWithin(50*time.Millisecond, shardIDs(4), 4)
 	})
 }
 
@@ -750,20 +750,19 @@ func TestAStoppedProcessIsPlannedNothing(t *testing.T) {
 	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
 		p := cl.start()
 		cl.start()
-		cl.sharedWithin(5*time.Second, shardIDs(4), 2, 2)
+		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 		p.stop()
 		<-p.done
-		cl.sharedWithin(time.Second, shardIDs(4), 4)
+		cl.spreadWithin(time.Second, shardIDs(4), 4)
 	})
 }
 
-// A process that runs until it is caught up counts a shard that it brought to
-// its tip and then handed over: what the new leader says of it need not be
-// awaited.
+// A process with UntilCaughtUp counts a shard that it brought to its tip and
+// then handed over: it need not wait for the new leader.
 func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		cl.stream.change(func() { // one shard keeps the process from its end
-			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
+			cl.stream.lagsBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Minute, shard == s0 }
 		})
 		p := cl.start(untilCaughtUp)
 		time.Sleep(2 * time.Second)
@@ -779,7 +778,7 @@ func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 		for cl.memory.Leader(s1) != "process-1" {
 			time.Sleep(10 * time.Millisecond)
 		}
-		cl.stream.change(func() { cl.stream.behindBy = nil })
+		cl.stream.change(func() { cl.stream.lagsBy = nil })
 		time.Sleep(5 * time.Second)
 		select {
 		case <-p.done:
@@ -789,8 +788,8 @@ func TestUntilCaughtUpRemembersTheTipsOfShardsThatMoved(t *testing.T) {
 	})
 }
 
-// The children of a shard that ended are led soon, by a process that had
-// nothing to do with it as well, whenever in its round it is.
+// The children of a shard that ended are led soon, also by a process that had
+// nothing to do with it, wherever in its round that process is.
 func TestOthersLearnOfAReshardSoon(t *testing.T) {
 	for phase := range 10 {
 		inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -806,25 +805,26 @@ func TestOthersLearnOfAReshardSoon(t *testing.T) {
 	}
 }
 
-// slowToContend is a store on which a candidacy takes a while to begin.
-type slowToContend struct {
+// slowToCampaign is a store on which a candidacy takes a while to begin.
+type slowToCampaign struct {
 	gs.Store
 	by time.Duration
 }
 
-func (s slowToContend) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
+func (s slowToCampaign) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
 	time.Sleep(s.by)
 	return s.Store.Campaign(ctx, epoch, shard)
 }
 
-// Two that start at the same time plan with what they see of each other: the
-// second does not see yet that the first contends for all, and queues up for
-// what the first will keep. Both look again soon, though nobody comes or goes.
+// Two processes that start together plan with what they see of each other: the
+// second does not see yet that the first campaigns for all shards, and becomes
+// a candidate for those that the first will keep. Both look again soon,
+// although nobody joins or leaves.
 func TestProcessesThatStartTogetherShareSoon(t *testing.T) {
 	inCluster(t, 4, func(_ *testing.T, cl *cluster) {
-		cl.start(func(c *consumer.Config) { c.Store = slowToContend{cl.memory.Process("b"), 50 * time.Millisecond} })
+		cl.start(func(c *consumer.Config) { c.Store = slowToCampaign{cl.memory.Process("b"), 50 * time.Millisecond} })
 		time.Sleep(20 * time.Millisecond)
-		cl.start(func(c *consumer.Config) { c.Store = slowToContend{cl.memory.Process("a"), 100 * time.Millisecond} })
-		cl.sharedWithin(2*time.Second, shardIDs(4), 2, 2)
+		cl.start(func(c *consumer.Config) { c.Store = slowToCampaign{cl.memory.Process("a"), 100 * time.Millisecond} })
+		cl.spreadWithin(2*time.Second, shardIDs(4), 2, 2)
 	})
 }

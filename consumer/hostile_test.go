@@ -20,8 +20,7 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// scan is the classifier that the program uses, as far as it is about bad
-// records.
+// scan is the program's classifier as far as bad records are concerned.
 func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 	data := r.Data
 	e, err := gerrit.Scan(data)
@@ -32,9 +31,9 @@ func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 	return gs.Verdict{Event: gs.Event{Type: string(e.Type)}}
 }
 
-// onFile runs a process on a file of SQLite's, with the least memory that a
-// page takes, until it has caught up. It returns the file and the most memory
-// that was in use after a commit.
+// onFile runs a process on a SQLite file, with the least memory for pages,
+// until it has caught up. It returns the file and the most memory that was in
+// use after a commit.
 func (k *kinesisCluster) onFile() (path string, most int64) {
 	k.t.Helper()
 	path = filepath.Join(k.t.TempDir(), "store.db")
@@ -50,7 +49,7 @@ func (k *kinesisCluster) onFile() (path string, most int64) {
 	return path, heap.most
 }
 
-// heapWatch looks, at some of the commits, at how much memory is reachable.
+// heapWatch measures, at some of the commits, how much memory is reachable.
 type heapWatch struct {
 	consumer.NopObserver
 	commits int
@@ -63,7 +62,7 @@ func (h *heapWatch) Committed(gs.ShardID, uint64, *gs.Commit, time.Duration) {
 	}
 }
 
-// heapInUse is what is reachable.
+// heapInUse returns how much memory is reachable.
 func heapInUse() int64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -71,12 +70,12 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc) //nolint:gosec // far from overflowing
 }
 
-// room is what a page and a commit of it may take, generously.
+// room is a generous bound for a page and its commit.
 const room = kinesis.PageReserve + 24<<20
 
-// Records of the largest size, of the deepest nesting, of the longest numbers:
-// each becomes what it has to become, whole and in its place, on the way from
-// the stream into a file, and memory stays within the budget.
+// Records of the largest size, the deepest nesting and the longest numbers get
+// the right outcome, whole and in their place, on the way from the stream into
+// a file, and memory stays within the budget.
 func TestHostileSizesReachTheStore(t *testing.T) {
 	const largest = 10 << 20
 	event := func(rest string) string { return `{"type":"comment-added","project":"p"` + rest + `}` }
@@ -108,7 +107,7 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 		r, err := sqlite.OpenReader(t.Context(), path)
 		k.must(err)
 		defer func() { k.must(r.Close(k.t.Context())) }()
-		letters, err := r.DeadLetters(t.Context())
+		dead, err := r.DeadLetters(t.Context())
 		k.must(err)
 		var got []string
 		for e, err := range r.Events(t.Context(), 0) {
@@ -122,24 +121,24 @@ func TestHostileSizesReachTheStore(t *testing.T) {
 				want = append(want, fmt.Sprintf("%s %x", k.sent[i].seq, sum))
 				continue
 			}
-			l := letters[0]
-			letters = letters[1:]
+			l := dead[0]
+			dead = dead[1:]
 			if l.Seq != k.sent[i].seq || l.Reason != r.bad || l.Length != len(r.data) || l.SHA256 != sum ||
 				!bytes.Equal(l.Payload, []byte(r.data[:min(len(r.data), gs.MaxDeadLetterBytes)])) {
 				t.Errorf("record %d became the dead letter %s %q of %d bytes, want %s", i, l.Seq, l.Reason, l.Length,
 					r.bad)
 			}
 		}
-		if len(letters) > 0 || strings.Join(got, "\n") != strings.Join(want, "\n") {
+		if len(dead) > 0 || strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("queued\n%s\nwant\n%s\nand %d dead letters more", strings.Join(got, "\n"),
-				strings.Join(want, "\n"), len(letters))
+				strings.Join(want, "\n"), len(dead))
 		}
 	})
 }
 
-// A page that is all dead letters, and more of them until there are 100,000
-// (under the race detector, 15,000): what the file has no room for is counted,
-// memory stays within bounds, and the record behind them is queued.
+// A page of nothing but dead letters, and more of them until there are 100,000
+// (under the race detector, 15,000): those without room in the file are
+// counted, memory stays within bounds, and the record after them is queued.
 func TestAHundredThousandDeadLetters(t *testing.T) {
 	const page, held = 10_000, 1000
 	many := 100_000

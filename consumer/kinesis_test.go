@@ -31,7 +31,7 @@ type kinesisCluster struct {
 	budget  *kinesis.Budget     // of every process
 	open    []gs.ShardID
 
-	sent    []sent // in the order of their putting
+	sent    []sent // in this order
 	parents map[gs.ShardID][]gs.ShardID
 
 	mu    sync.Mutex
@@ -115,7 +115,7 @@ func (k *kinesisCluster) start(change ...func(*consumer.Config)) *process {
 	})
 }
 
-// sourceOf returns a Source of its own on an embedded Kinesis' stream.
+// sourceOf returns a new Source of an embedded stream.
 func sourceOf(t *testing.T, srv *kinesistest.Server, c kinesis.Config) *kinesis.Source {
 	t.Helper()
 	c.Stream, c.Region, c.Endpoint, c.Transport, c.Isolated = streamName, "us-east-1", "http://kinesis.test",
@@ -186,7 +186,7 @@ func (k *kinesisCluster) note(r *kinesistest.Request, reply *kinesistest.Reply) 
 	}
 }
 
-// reads is how many pages of a shard were asked for so far.
+// reads returns how many pages of a shard were requested so far.
 func (k *kinesisCluster) reads(shard gs.ShardID) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -199,12 +199,12 @@ func (k *kinesisCluster) soon(limit time.Duration, what string, holds func() boo
 	k.t.Helper()
 	for began := time.Now(); !holds(); time.Sleep(100 * time.Millisecond) {
 		if time.Since(began) > limit {
-			k.t.Fatalf("after %v it is not so that %s\n%s", limit, what, k.processes[len(k.processes)-1].log)
+			k.t.Fatalf("after %v it does not hold that %s\n%s", limit, what, k.processes[len(k.processes)-1].log)
 		}
 	}
 }
 
-// queuedAll says that as many records are queued as were put.
+// queuedAll reports whether as many records are queued as were put.
 func (k *kinesisCluster) queuedAll() bool { return len(k.memory.Entries()) == len(k.sent) }
 
 // kept loses nothing.
@@ -257,7 +257,7 @@ func (k *kinesisCluster) wantQueued(want ...string) {
 	}
 }
 
-// losses returns what the store shows of losses: what `status` goes by.
+// losses returns the losses in the store, which `status` shows.
 func (k *kinesisCluster) losses() (all []gs.Interval) {
 	k.t.Helper()
 	in, err := k.memory.Inspect()
@@ -302,7 +302,7 @@ func (p *process) counted(t *testing.T) map[string]int {
 		}
 	}
 	if causes != 5 { // every Why but an operator's choice
-		t.Errorf("%d causes are counted, want 5", causes)
+		t.Errorf("%d causes have a metric, want 5", causes)
 	}
 	return found
 }

@@ -18,15 +18,15 @@ import (
 
 // Promise 1's exceptions, one after the other: what may be lost is in the log,
 // in the metric of its cause and in the store, which `status` shows, with the
-// same interval, once; what is not lost is read.
+// same interval, once; the rest is read.
 func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 	const keeps = 24 * time.Hour // the stream
 	for name, tc := range map[string]struct {
-		do  func(*kinesisCluster)  // while no process runs, behind "one", that was handled until handled
+		do  func(*kinesisCluster)  // while no process runs, after "one", which was handled until handled
 		cfg func(*consumer.Config) // of the next process
 		why string                 // "": nothing is lost
 		is  func(i gs.Interval, handled time.Time, k *kinesisCluster) bool
-		get []string // that is queued besides
+		get []string // that is queued as well
 	}{
 		"trimmed": {
 			do: func(k *kinesisCluster) {
@@ -101,7 +101,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 				time.Sleep(keeps + time.Hour)
 				k.retain(7 * keeps)
 				k.memory.SetHook(func(w storetest.Write) storetest.Fault {
-					if w.Point == storetest.PointSetOrigin { // both have read the record before either writes
+					if w.Point == storetest.PointSetOrigin { // both have read the origin before either writes
 						time.Sleep(time.Second)
 					}
 					return storetest.NoFault
@@ -166,7 +166,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 					Why: gs.WhyForeignLed}
 			},
 		},
-		"positions deleted, start record older than the stream keeps": {
+		"positions deleted, origin older than the stream keeps": {
 			do: func(k *kinesisCluster) {
 				k.put(s0, "gone")
 				time.Sleep(keeps + time.Hour)
@@ -182,9 +182,9 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 		},
 		"positions deleted, everything kept": {
 			do:  func(k *kinesisCluster) { k.memory.WritePosition(0, s0, nil); k.put(s0, "next") },
-			get: []string{"one", "next"}, // from the start record on, once more
+			get: []string{"one", "next"}, // from the origin again
 		},
-		"start record deleted, positions kept": {
+		"origin deleted, positions kept": {
 			do:  func(k *kinesisCluster) { k.memory.WriteOrigin(nil); k.put(s0, "next") },
 			get: []string{"next"},
 		},
@@ -217,7 +217,7 @@ func TestEachLossShowsInLogMetricAndStatus(t *testing.T) {
 	}
 }
 
-// retain changes for how long the stream keeps its records.
+// retain changes how long the stream keeps its records.
 func (k *kinesisCluster) retain(d time.Duration) {
 	k.t.Helper()
 	if err := k.server.SetRetention(streamName, d); err != nil {
@@ -232,7 +232,7 @@ func (k *kinesisCluster) listedBy(change func(*consumer.Config)) {
 	p.end()
 }
 
-// unread is a Source that lists and reads nothing.
+// unread is a Source that lists and never yields.
 type unread struct{ gs.Source }
 
 func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[gs.Page, error] {
@@ -242,8 +242,8 @@ func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[g
 	}
 }
 
-// wantLoss fails unless exactly one interval of that cause, which is as it
-// should be, shows in log, metric and store; for "" none may.
+// wantLoss fails unless exactly one interval of that cause, for which is holds,
+// shows in log, metric and store; none may for "".
 func (k *kinesisCluster) wantLoss(p *process, why string, is func(gs.Interval) bool) {
 	k.t.Helper()
 	counted, lines, stored := p.counted(k.t), p.logged("records may have been lost"), k.losses()
@@ -284,15 +284,14 @@ func quotedIfNeeded(s string) string {
 // logTime is how slog writes a time.
 func logTime(t time.Time) string { return t.Format("2006-01-02T15:04:05.000Z07:00") }
 
-// about allows for what passes between two looks at a clock.
+// about allows for the time between two looks at a clock.
 func about(a, b time.Time) bool { d := a.Sub(b); return -5*time.Minute < d && d < 5*time.Minute }
 
-// earliestArrival is when a start of ours stood, in a test of what Python did
-// since.
+// earliestArrival is where a foreign leader's loss begins in a test.
 var earliestArrival = time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC)
 
-// foundLost is a Store that finds out, once, that Zuul's own listener led from
-// the tip: what ZooKeeper's does.
+// foundLost is a Store that finds out, once, that a foreign leader led from the
+// tip, as ZooKeeper's does.
 type foundLost struct{ gs.Store }
 
 func (s foundLost) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
@@ -313,8 +312,8 @@ func (t foundLostTerm) Beginning() gs.Beginning {
 	return began
 }
 
-// What Python may have lost is committed before anything is read: whoever leads
-// next finds it in the position.
+// What a foreign leader may have lost is committed before anything is read: the
+// next leader finds it in the position.
 func TestWhatAForeignLeaderLostIsCommittedFirst(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.start(untilCaughtUp).wait(t)
@@ -333,16 +332,15 @@ func TestWhatAForeignLeaderLostIsCommittedFirst(t *testing.T) {
 	})
 }
 
-// All state deleted under a running process, as Zuul's delete-state does it
-// with ours deleted as well: the start record is written anew as it was, and
-// nothing that has arrived since is passed, even by a process that begins only
-// then.
+// All state is deleted under a running process: the origin is written again as
+// it was, and nothing that has arrived since is skipped, even by a process that
+// starts only then.
 func TestStateDeletedUnderARunningProcess(t *testing.T) {
 	atTheTip(t, func(t *testing.T, k *kinesisCluster) {
 		p := k.start()
 		time.Sleep(time.Minute)
 		k.put(s0, "one")
-		time.Sleep(time.Minute + time.Second) // not at the very moment of a plan, which takes the deleted position over
+		time.Sleep(time.Minute + time.Second) // not at the moment of a plan, which would take the deletion over
 		was, err := k.memory.Inspect()
 		if err != nil {
 			t.Fatal(err)
@@ -359,7 +357,7 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		is, err := k.memory.Inspect()
 		if err != nil || is.Origin == nil || is.Origin.From != was.Origin.From || is.Origin.Epoch != was.Origin.Epoch {
-			t.Errorf("start record %+v, was %+v, %v", is.Origin, was.Origin, err)
+			t.Errorf("origin %+v, was %+v, %v", is.Origin, was.Origin, err)
 		}
 		k.wantQueued("one", "one", "one", "two")
 		k.wantLoss(p, "", nil)
@@ -367,7 +365,7 @@ func TestStateDeletedUnderARunningProcess(t *testing.T) {
 		for _, want := range []string{"origin was deleted from the store",
 			"checkpoint was deleted from the store; starting the shard over"} {
 			if !strings.Contains(p.log.String(), want) {
-				t.Errorf("the log does not say %q:\n%s", want, p.log)
+				t.Errorf("the log lacks %q:\n%s", want, p.log)
 			}
 		}
 	})

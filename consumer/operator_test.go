@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// send takes aim with a shard, as `checkpoint set` does.
-func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
+// reset moves a shard's position, as `checkpoint set` does.
+func (cl *cluster) reset(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
 	cl.t.Helper()
 	listing, err := cl.stream.List(cl.t.Context())
 	if err != nil {
@@ -27,7 +27,7 @@ func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.Reset
 			from = &stored.Position
 		}
 		if move = plan.Reset(aim, from, moment); move.To == nil {
-			return gs.Position{}, fmt.Errorf("nothing is to be changed: %s", move.Why)
+			return gs.Position{}, fmt.Errorf("nothing to change: %s", move.Why)
 		}
 		return *move.To, nil
 	}
@@ -37,7 +37,7 @@ func (cl *cluster) send(shard gs.ShardID, aim plan.ResetTarget) (move plan.Reset
 	return move
 }
 
-// puts puts records "first" to "last" on a shard and returns their sequence
+// puts puts the records "first" to "last" on a shard and returns their sequence
 // numbers.
 func (cl *cluster) puts(shard gs.ShardID, first, last int) (seqs []gs.SequenceNumber) {
 	for i := first; i <= last; i++ {
@@ -68,9 +68,9 @@ func (cl *cluster) wantNumbers(shard gs.ShardID, want string) {
 	}
 }
 
-// A position that is set back while processes run is obeyed at once: what is
-// behind it is queued again, each record once, in order, and what comes after
-// goes on.
+// A position that is set back while processes run takes effect at once: the
+// records after it are queued again, each once, in order, and later ones
+// follow.
 func TestSetBackWhileRunning(t *testing.T) {
 	for name, aim := range map[string]func(seqs []gs.SequenceNumber, third time.Time) plan.ResetTarget{
 		"after a record": func(seqs []gs.SequenceNumber, _ time.Time) plan.ResetTarget {
@@ -90,7 +90,7 @@ func TestSetBackWhileRunning(t *testing.T) {
 				cl.puts(s0, 4, 9)
 				cl.puts(s1, 1, 3)
 				time.Sleep(time.Minute)
-				move := cl.send(s0, aim(seqs, third))
+				move := cl.reset(s0, aim(seqs, third))
 				time.Sleep(2 * time.Second)
 				cl.puts(s0, 10, 11)
 				time.Sleep(2 * time.Second)
@@ -104,8 +104,8 @@ func TestSetBackWhileRunning(t *testing.T) {
 	}
 }
 
-// A position that is set ahead while a process is far behind: what is between
-// is not queued, and is recorded.
+// A position that is set ahead while a process lags: the records between are
+// not queued, and are recorded.
 func TestSetAheadWhileRunning(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.puts(s0, 1, 2)
@@ -118,7 +118,7 @@ func TestSetAheadWhileRunning(t *testing.T) {
 		})
 		seqs := cl.puts(s0, 3, 9)
 		time.Sleep(time.Minute)
-		move := cl.send(s0, plan.ResetTarget{After: seqs[4]})
+		move := cl.reset(s0, plan.ResetTarget{After: seqs[4]})
 		cl.stream.change(func() { cl.stream.readErr = nil })
 		time.Sleep(2 * time.Second)
 		cl.puts(s0, 10, 10)
@@ -135,9 +135,9 @@ func TestSetAheadWhileRunning(t *testing.T) {
 	})
 }
 
-// A position is set between a commit's leaving and its arrival, at each of the
-// first commits: the commit that was under way counts for nothing, and what is
-// queued is what was queued before, and all behind the position.
+// A position is set while a commit is in flight, at each of the first commits:
+// that commit counts for nothing, and the queue holds what it held before, and
+// everything after the position.
 func TestSetBackUnderACommit(t *testing.T) {
 	for nth := range 6 {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestSetBackUnderACommit(t *testing.T) {
 					if w.Point == storetest.PointCommit {
 						if commits == nth {
 							at = cl.numbers(s0)
-							cl.send(s0, plan.ResetTarget{After: seqs[1]})
+							cl.reset(s0, plan.ResetTarget{After: seqs[1]})
 						}
 						commits++
 					}
@@ -168,7 +168,7 @@ func TestSetBackUnderACommit(t *testing.T) {
 	}
 }
 
-// A shard that has ended is read again, by processes that run.
+// A shard that has ended is read again by running processes.
 func TestSetBackAnEndedShard(t *testing.T) {
 	inCluster(t, 1, func(_ *testing.T, cl *cluster) {
 		cl.start()
@@ -176,7 +176,7 @@ func TestSetBackAnEndedShard(t *testing.T) {
 		a, _ := cl.stream.split(s0)
 		cl.puts(a, 11, 12)
 		time.Sleep(time.Minute)
-		cl.send(s0, plan.ResetTarget{After: seqs[1]})
+		cl.reset(s0, plan.ResetTarget{After: seqs[1]})
 		time.Sleep(time.Minute)
 		cl.wantNumbers(s0, "1 2 3 4 3 4")
 		cl.wantNumbers(a, "11 12")
@@ -186,7 +186,7 @@ func TestSetBackAnEndedShard(t *testing.T) {
 	})
 }
 
-// A family that is sent back to a time is read again in its order: children
+// A family that is set back to a time is read again in its order: children
 // after their parents.
 func TestSetBackAFamilyKeepsItsOrder(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
@@ -208,10 +208,10 @@ func TestSetBackAFamilyKeepsItsOrder(t *testing.T) {
 		cl.check()
 		before := len(cl.memory.Entries())
 
-		// A slow reading shows who does not wait.
+		// A slow reading shows which children do not wait.
 		cl.stream.change(func() { cl.stream.pageSize = 1 })
 		for _, shard := range []gs.ShardID{s0, s1, a, b, c} {
-			cl.send(shard, plan.ResetTarget{Time: since})
+			cl.reset(shard, plan.ResetTarget{Time: since})
 		}
 		time.Sleep(10 * time.Minute)
 		cl.wantNumbers(a, "31 32 33 31 32 33")
@@ -241,7 +241,7 @@ func reversed(s []gs.ShardID) []gs.ShardID {
 	return s
 }
 
-// A shard that is halted because of its position goes on from the one that the
+// A shard that is halted by its checkpoint goes on from the position that the
 // operator sets.
 func TestSetWhileHalted(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -252,7 +252,7 @@ func TestSetWhileHalted(t *testing.T) {
 		if state := p.Status().Shards[0].State; state != gs.StateHalted {
 			t.Fatalf("the shard is %s", state)
 		}
-		cl.send(s0, plan.ResetTarget{After: seqs[2]})
+		cl.reset(s0, plan.ResetTarget{After: seqs[2]})
 		time.Sleep(2 * time.Second)
 		cl.wantNumbers(s0, "4 5")
 		if state := p.Status().Shards[0].State; state != gs.StateReading {
@@ -261,11 +261,11 @@ func TestSetWhileHalted(t *testing.T) {
 	})
 }
 
-// Going back to where the stream begins reports no loss: what is trimmed
-// meanwhile had been handled.
+// Setting the position back to the beginning of the stream reports no loss:
+// what was trimmed meanwhile had been handled.
 func TestSetBackReportsNoLoss(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
-		cl.stream.stepBack = 0 // a step back would go behind what is trimmed
+		cl.stream.stepBack = 0 // a step back would reach into what is trimmed
 		cl.stream.retention = 2 * time.Hour
 		cl.start()
 		cl.puts(s0, 1, 2)
@@ -275,7 +275,7 @@ func TestSetBackReportsNoLoss(t *testing.T) {
 		for _, aim := range []plan.ResetTarget{
 			{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]},
 		} {
-			cl.send(s0, aim)
+			cl.reset(s0, aim)
 			time.Sleep(time.Minute)
 		}
 		cl.wantNumbers(s0, "1 2 3 4 3 4 3 4 3 4 4")

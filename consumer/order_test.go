@@ -1,16 +1,20 @@
 package consumer_test
 
 import (
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	gs "github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/kinesistest"
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// The local clock may be wrong by hours: a stream begins by the service's.
+// The local clock may be wrong by hours: a stream begins by the service's
+// clock.
 func TestTheOriginIsByTheServicesClock(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.lag = 40 * time.Minute
@@ -25,19 +29,19 @@ func TestTheOriginIsByTheServicesClock(t *testing.T) {
 	})
 }
 
-// At a first start beside another program that leads, nothing older is queued
-// than what that may have queued: it reads from the tip. One that only stands
-// in line, and has read nothing, changes nothing; neither does one beside which
-// somebody says where to begin.
+// At a first start beside a foreign leader, nothing older is queued than what
+// that leader may have queued: it reads from the tip. A foreign candidate that
+// has read nothing changes nothing, nor does a foreign leader where the
+// configuration has a start.
 func TestTheOriginBesideAForeignLeader(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours, foreign bool // who stands in line for a shard, in this order
 		want          gs.StartingPosition
 		before        time.Duration // where the stream begins, before now
 	}{
-		"nobody":           {before: 10 * time.Second},
-		"it leads":         {foreign: true},
-		"it stands behind": {ours: true, foreign: true, before: 10 * time.Second},
+		"nobody":            {before: 10 * time.Second},
+		"it leads":          {foreign: true},
+		"it is a candidate": {ours: true, foreign: true, before: 10 * time.Second},
 		"it leads, with a time": {foreign: true, want: gs.StartingPosition{Time: time.Now().Add(-time.Minute)},
 			before: time.Minute},
 	} {
@@ -59,7 +63,7 @@ func TestTheOriginBesideAForeignLeader(t *testing.T) {
 				time.Sleep(time.Second)
 				in, err := cl.memory.Inspect()
 				if err != nil || in.Origin == nil {
-					t.Fatalf("there is no start record: %v", err)
+					t.Fatalf("there is no origin: %v", err)
 				}
 				if from, want := in.Origin.From.Time, began.Add(-tc.before); !from.Equal(want) {
 					t.Errorf("the stream begins at %v, want %v", from, want)
@@ -70,9 +74,9 @@ func TestTheOriginBesideAForeignLeader(t *testing.T) {
 }
 
 // While a process campaigns for a child, another reads its parent to the end,
-// and the stream trims the parent. Inside its term the child's leader lists
-// first and reads the positions then: it sees that the parent was followed, and
-// begins at the child's trim horizon. The other way round it would see neither,
+// and the stream trims the parent. Within its term the child's leader lists
+// first and then reads the positions: it sees that the parent was followed, and
+// begins at the child's trim horizon. In the other order it would see neither,
 // and begin where the stream does.
 func TestASurveyReadsPositionsLast(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
@@ -109,9 +113,8 @@ func TestASurveyReadsPositionsLast(t *testing.T) {
 	})
 }
 
-// A page with records may say that the tip is reached while a record of the
-// same moment is on its way: only an empty one tells that everything had been
-// handled.
+// A page with records may reach the tip while a record of the same moment is on
+// its way: only an empty page shows that everything had been handled.
 func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.readErr = func(shard gs.ShardID, _ gs.Position) error {
@@ -129,7 +132,7 @@ func TestAPageWithRecordsIsNotTheTip(t *testing.T) {
 }
 
 // A shard that is handed over, and whose resignation the store refuses at
-// first, goes to its heir all the same.
+// first, still goes to the next candidate.
 func TestAResignationIsTriedAgain(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		cl.start()
@@ -141,4 +144,55 @@ func TestAResignationIsTriedAgain(t *testing.T) {
 			t.Errorf("%s is led by %q, %s by %q", s0, a, s1, b)
 		}
 	})
+}
+
+// Every commit carries the time by the service's clock at its beginning, never
+// later and at most some seconds earlier: whatever the local clock says,
+// however old the page is, and however often the store makes it retry.
+func TestCommitsCarryTheServicesClock(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{
+		"clocks agree": 0, "the service is ahead": 37 * time.Minute, "the service is behind": -37 * time.Minute,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inKinesisCluster(t, kinesistest.Options{}, 1, func(t *testing.T, k *kinesisCluster) {
+				k.poll = time.Second
+				k.server.AdvanceClock(ahead)
+				var mu sync.Mutex
+				busy, tries := false, 0
+				k.memory.SetHook(func(write storetest.Write) storetest.Fault {
+					if write.Commit == nil {
+						return storetest.NoFault
+					}
+					if late := k.server.Now().Sub(write.Commit.Now); late < 0 || late > 3*time.Second {
+						t.Errorf("a commit carries %s, which is %s late", write.Commit.Now, late)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if tries++; busy && len(write.Commit.Entries) > 0 {
+						return storetest.RetryLater
+					}
+					return storetest.NoFault
+				})
+				for n := range 30 { // a backlog
+					k.put(s0, fmt.Sprint("good ", n))
+				}
+				time.Sleep(time.Hour)
+				sink := &stuckSink{make(chan struct{})}
+				k.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+				time.Sleep(10 * time.Minute)
+				mu.Lock()
+				busy = true
+				mu.Unlock()
+				close(sink.free)
+				time.Sleep(10 * time.Minute)
+				mu.Lock()
+				busy = false
+				mu.Unlock()
+				k.soon(time.Minute, "everything is queued", k.queuedAll)
+				if tries < 10 {
+					t.Errorf("%d commits were tried", tries)
+				}
+			})
+		})
+	}
 }

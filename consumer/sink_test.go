@@ -14,7 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// memorySink keeps what it is given, and fails as it is told.
+// memorySink keeps what it is given, and fails on demand.
 type memorySink struct {
 	name string
 	fail func(e *gs.Entry) error // asked before each entry
@@ -49,8 +49,8 @@ func withSinks(sinks ...gs.Sink) func(*consumer.Config) {
 	return func(c *consumer.Config) { c.Sinks = sinks }
 }
 
-// What is queued was delivered before; a delivery that fails is repeated for
-// ever, under the same id, while the term lasts.
+// What is queued was delivered before. A delivery that fails is repeated, under
+// the same id, until the term ends.
 func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		failures := 0
@@ -88,8 +88,8 @@ func TestSinksGetEverythingAtLeastOnceUnderOneID(t *testing.T) {
 
 // A sink that will never take an entry does not stop the shard: the entry is
 // dead-lettered naming the sinks, and its neighbours, the queue and other sinks
-// get theirs. What a Source cannot take apart is a dead letter with its reason
-// and what is wrong.
+// are not affected. A record that the Source could not split is a dead letter
+// with its reason and what is wrong.
 func TestADeadLetterShowsWhatTheSourceFoundWrong(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		cl.stream.put(s0, "good", "torn", "good too")
@@ -145,8 +145,8 @@ func TestARefusedEntryIsDeadLetteredNamingTheSink(t *testing.T) {
 	}
 }
 
-// A sink that is down holds its shard, shows in the status, and does not hold
-// up a stop.
+// A sink that is down stalls its shard, shows in the status, and does not delay
+// a stop.
 func TestADeadSinkHoldsTheShardButNotAStop(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {
 		sink := &memorySink{name: "down", fail: func(*gs.Entry) error { return errors.New("connection refused") }}

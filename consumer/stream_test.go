@@ -14,7 +14,7 @@ import (
 )
 
 // stream is a model of a Kinesis stream and a Source of it, small enough to be
-// obviously right. Many Listeners read one stream.
+// obviously right. Many Consumers read one stream.
 type stream struct {
 	mu          sync.Mutex
 	id          gs.Stream
@@ -24,18 +24,18 @@ type stream struct {
 	seq         int
 	pageSize    int
 	pollEvery   time.Duration                                // between two pages
-	lag         time.Duration                                // how much earlier than it is List says that it is
-	stepBack    int                                          // so many records before its position a reading begins
+	lag         time.Duration                                // of List's clock
+	stepBack    int                                          // how many records before its position a reading begins
 	listErr     func() error                                 // nil: no error
 	readErr     func(gs.ShardID, gs.Position) error          // before each page; nil: no error
 	onRead      func(shard gs.ShardID, from gs.Position)     // at the beginning of each Read
 	pages       map[gs.ShardID]int                           // read so far
 	unlisted    map[gs.ShardID]bool                          // hidden from List
 	alwaysAtTip bool                                         // every page says that it reaches the tip
-	behindBy    func(shard gs.ShardID) (time.Duration, bool) // overrides Behind and makes pages empty
+	lagsBy      func(shard gs.ShardID) (time.Duration, bool) // overrides Lag and makes pages empty
 }
 
-// errSilent from readErr ends a reading without a word, which a Source must not
+// errSilent from readErr ends a reading without a pair, which a Source must not
 // do.
 var errSilent = errors.New("silent")
 
@@ -232,8 +232,8 @@ func (s *stream) page(shard gs.ShardID, from gs.Position, i *int) (gs.Page, erro
 	}
 	s.pages[shard]++
 	b := gs.Page{Now: time.Now()}
-	if s.behindBy != nil {
-		if behind, ok := s.behindBy(shard); ok {
+	if s.lagsBy != nil {
+		if behind, ok := s.lagsBy(shard); ok {
 			b.Lag = behind
 			return b, nil
 		}
@@ -243,7 +243,7 @@ func (s *stream) page(shard gs.ShardID, from gs.Position, i *int) (gs.Page, erro
 		r.Data = slices.Clone(r.Data)
 		b.Records = append(b.Records, r)
 	}
-	b.Done = func() { // what is looked at afterwards is rubbish
+	b.Done = func() { // later use of the page is noticed
 		for _, r := range b.Records {
 			for j := range r.Data {
 				r.Data[j] = '!'

@@ -10,12 +10,12 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// A round lists, then reads positions. One that is under way when a term is won
-// may have done both before: the term gets the next one, with all who asked
+// A survey lists, then reads positions. One that is in progress when a term is
+// won may have done both before: the term gets the next one, with all who asked
 // meanwhile.
 func TestATermSharesNoSurveyThatBeganBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newSurveys()
+		s := newSurveys()
 		made := 0
 		look := func(context.Context) survey {
 			made++
@@ -30,36 +30,38 @@ func TestATermSharesNoSurveyThatBeganBeforeIt(t *testing.T) {
 		}
 		const terms = 50
 		answers := make(chan got)
-		// the first makes a round alone; the others ask while it is under way, and while the next one is
+		// The first makes a survey alone; the others ask while it, and the next
+		// one, are in progress.
 		for i := range terms {
 			go func() {
 				time.Sleep(time.Duration(i) * 30 * time.Millisecond)
 				asked := time.Now()
-				seen, err := r.next(t.Context(), 0, look)
+				seen, err := s.next(t.Context(), 0, look)
 				answers <- got{seen, asked, err}
 			}()
 		}
 		for range terms {
 			a := <-answers
 			if a.err != nil || a.survey.err != nil || a.listing.Now.Before(a.asked) {
-				t.Errorf("asked at %v, a round that began at %v; %v, %v", a.asked, a.listing.Now, a.err, a.survey.err)
+				t.Errorf("asked at %v, a survey that began at %v; %v, %v", a.asked, a.listing.Now, a.err, a.survey.err)
 			}
 		}
 		if made != 3 {
 			t.Errorf("%d surveys, want 3: one for the first, and two for those who asked meanwhile", made)
 		}
-		if seen, err := r.next(t.Context(), 1, look); err != nil || made != 4 || seen.epoch != 1 {
-			t.Errorf("a term of another epoch got a round of epoch %d, the one numbered %d of %d; %v", seen.epoch,
+		if seen, err := s.next(t.Context(), 1, look); err != nil || made != 4 || seen.epoch != 1 {
+			t.Errorf("a term of another epoch got a survey of epoch %d, the one numbered %d of %d; %v", seen.epoch,
 				seen.number, made, err)
 		}
 	})
 }
 
-// A term that ends while it makes a round leaves that to the others; a round
-// that fails is everybody's failure, and the next one is made later and later.
+// A term that ends while it makes a survey leaves that to the others. A survey
+// that fails fails for all who share it, and the next one is made later and
+// later.
 func TestSurveysThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newSurveys()
+		s := newSurveys()
 		broken := errors.New("no route")
 		made := 0
 		look := func(ctx context.Context) survey {
@@ -74,13 +76,13 @@ func TestSurveysThatFail(t *testing.T) {
 		defer cancel()
 		first := make(chan error)
 		go func() {
-			_, err := r.next(ended, 0, look)
+			_, err := s.next(ended, 0, look)
 			first <- err
 		}()
 		synctest.Wait()
 		second := make(chan survey)
 		go func() {
-			seen, err := r.next(t.Context(), 0, look)
+			seen, err := s.next(t.Context(), 0, look)
 			if err != nil {
 				t.Error(err)
 			}
@@ -94,8 +96,8 @@ func TestSurveysThatFail(t *testing.T) {
 		}
 		began := time.Now()
 		for range 10 {
-			if seen, err := r.next(t.Context(), 0, look); err != nil || !errors.Is(seen.err, broken) {
-				t.Errorf("a round that failed: %+v, %v", seen, err)
+			if seen, err := s.next(t.Context(), 0, look); err != nil || !errors.Is(seen.err, broken) {
+				t.Errorf("a survey that failed: %+v, %v", seen, err)
 			}
 		}
 		if took := time.Since(began); took < 30*time.Second || took > 2*time.Minute {

@@ -14,7 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// requests counts what a service is asked, and what of it the service refused.
+// requests counts the requests to a service, and how many of them it refused.
 type requests struct {
 	mu      sync.Mutex
 	seen    map[string]int // under mu, by operation
@@ -47,7 +47,7 @@ func (r *requests) watch(srv *kinesistest.Server) {
 	})})
 }
 
-// The first start of a stream of many shards: DescribeStreamSummary is limited
+// The first start on a stream of many shards: DescribeStreamSummary is limited
 // to 20 a second for the whole account, and there is a term for each shard.
 func TestAFirstStartDescribesTheStreamAFewTimes(t *testing.T) {
 	const shards, processes, each = 64, 4, 8

@@ -14,8 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// troubles are what may come in the way of any request, and say nothing about a
-// position, by kind.
+// troubles are faults of any request that mean nothing for a position, by kind.
 var troubles = map[string][]kinesistest.Action{
 	"throttling": {
 		kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0),
@@ -46,8 +45,8 @@ var troubles = map[string][]kinesistest.Action{
 
 // Throttling, faults of the network and of the service, missing permissions and
 // every KMS error, at each moment of a shard's life, for each start and the
-// boldest policy for bad positions: nothing is reported lost, nothing is
-// missed, nothing comes twice, no position jumps.
+// boldest policy for bad checkpoints: nothing is reported lost, missed or
+// queued twice, and no position jumps.
 func TestNothingJumpsWhateverTheTrouble(t *testing.T) {
 	for start, startAt := range map[string]gs.StartingPosition{
 		"latest": {}, "trim horizon": {TrimHorizon: true},
@@ -70,7 +69,7 @@ type outage struct {
 	startAt  gs.StartingPosition
 	troubles []kinesistest.Action
 	p        *process
-	from     int           // of what was put, the first that is to be queued
+	from     int           // index in sent of the first record to be queued
 	before   []gs.Position // committed by processes that have ended
 }
 
@@ -86,15 +85,15 @@ func (o *outage) all() {
 	time.Sleep(time.Hour)
 	o.birth()
 	o.middle()
-	o.resume("resuming behind a record", time.Minute)
+	o.resume("resuming after a record", time.Minute)
 	time.Sleep(6 * time.Minute)
 	o.resume("resuming by the time at which all was handled", time.Hour)
 	o.end()
 	o.judge()
 }
 
-// birth: the first listing fails, and later the one by which the shard gets its
-// start.
+// birth: the first listing fails, and later the one by which the shard is
+// anchored.
 func (o *outage) birth() {
 	first := o.begin(listing...)
 	o.run()
@@ -126,8 +125,7 @@ func (o *outage) birth() {
 	o.read(seek, "starting")
 }
 
-// middle: a page fails; then an iterator has expired, and no other is to be
-// had.
+// middle: a page fails; then an iterator has expired, and there is no other.
 func (o *outage) middle() {
 	read := o.begin("GetRecords")
 	o.hold(read, "reading: read")
@@ -141,8 +139,8 @@ func (o *outage) middle() {
 	o.recover("seeking again")
 }
 
-// resume has another process take over after a while, which can neither list
-// nor seek nor read at first.
+// resume has another process take over after a while, which at first can
+// neither list nor seek nor read.
 func (o *outage) resume(moment string, after time.Duration) {
 	o.end()
 	o.put(s0, moment+", meanwhile")
@@ -174,8 +172,8 @@ type hitch struct {
 	remove     func()
 }
 
-// begin has all requests of these operations fail, each by the next trouble of
-// the kind.
+// begin makes all requests of these operations fail, each by the next trouble
+// of the kind.
 func (o *outage) begin(operations ...string) *hitch {
 	s := &hitch{operations: operations}
 	s.remove = o.server.On(kinesistest.Hook{
@@ -188,8 +186,8 @@ func (o *outage) begin(operations ...string) *hitch {
 	return s
 }
 
-// hold lets a hitch last until each trouble of the kind was met, with records
-// put meanwhile.
+// hold lets a hitch last until each trouble of the kind has occurred, with
+// records put meanwhile.
 func (o *outage) hold(s *hitch, moment string) {
 	o.t.Helper()
 	o.put(s0, moment+", 1")
@@ -207,7 +205,7 @@ func (o *outage) hold(s *hitch, moment string) {
 	}
 }
 
-// recover lets the process go on, and looks at what has come of it.
+// recover lets the process go on, and checks the queue.
 func (o *outage) recover(moment string) {
 	o.t.Helper()
 	o.put(s0, moment+", after")
@@ -221,8 +219,8 @@ func (o *outage) run() {
 	o.p = o.start(func(c *consumer.Config) { c.StartAt, c.OnBadCheckpoint = o.startAt, consumer.BadCheckpointLatest })
 }
 
-// runAgain starts a process that has given up because it may not list, as
-// whoever supervises it would.
+// runAgain restarts a process that has ended because it may not list, as its
+// supervisor would.
 func (o *outage) runAgain() {
 	o.t.Helper()
 	select {
@@ -235,7 +233,7 @@ func (o *outage) runAgain() {
 	}
 }
 
-// end ends the process, looks at its reports, and keeps what it committed.
+// end ends the process, checks its reports, and keeps what it committed.
 func (o *outage) end() {
 	o.t.Helper()
 	o.p.end()
@@ -246,8 +244,8 @@ func (o *outage) end() {
 	o.before = append(o.before, o.p.positions...)
 }
 
-// judge looks at every position that was committed: each is behind the one
-// before, and the first is where the stream was to begin.
+// judge checks every position that was committed: each is after the one before,
+// and the first is where the stream was to begin.
 func (o *outage) judge() {
 	o.t.Helper()
 	in, err := o.memory.Inspect()

@@ -31,7 +31,7 @@ func (k *kinesisCluster) generations(waits time.Duration) {
 // All processes were down while shards split and merged, and their children
 // again. Every record comes once, parents before children, across both
 // generations; also when the retention has meanwhile passed the first one, or
-// both: then what was trimmed is reported, and all that is kept comes.
+// both: then what was trimmed is reported, and everything that is kept comes.
 func TestDownForTwoGenerationsOfResharding(t *testing.T) {
 	const retention = 24 * time.Hour
 	for _, tt := range []struct {
@@ -135,8 +135,8 @@ func TestFromFourShardsToSixtyFour(t *testing.T) {
 				k.soon(90*time.Second, "everything is queued", k.queuedAll)
 				time.Sleep(15 * time.Second)
 				k.check(kept)
-				if shares, nobody := k.leads(k.open); nobody > 0 || !slices.Equal(shares, []int{32, 32}) {
-					t.Errorf("the shares are %v, and %d are nobody's", shares, nobody)
+				if leads, nobody := k.leads(k.open); nobody > 0 || !slices.Equal(leads, []int{32, 32}) {
+					t.Errorf("the processes lead %v shards, and %d are led by nobody", leads, nobody)
 				}
 				if lost := k.reported(); len(lost) > 0 {
 					t.Errorf("reported as lost: %+v", lost)

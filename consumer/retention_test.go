@@ -14,10 +14,10 @@ import (
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
-// A shard that was idle for days lies behind thousands of empty pages: the
-// first to come there walks through them. Whoever leads next, after a stop or a
-// death, is at new records within 25 reads: of a shard that had records once,
-// and of one that never had any.
+// A shard that was idle for days has thousands of empty pages: the first to
+// read it walks through them. The next leader, after a stop or a death, is at
+// new records within 25 reads, on a shard that had records once and on one that
+// never had any.
 func TestAShardIdleForDaysResumesInAFewReads(t *testing.T) {
 	const span, idle = 2 * time.Minute, 3 * 24 * time.Hour
 	const pages = int(idle / span) // 2,160
@@ -53,7 +53,7 @@ func TestAShardIdleForDaysResumesInAFewReads(t *testing.T) {
 	})
 }
 
-// stuckSink takes nothing until it is let go.
+// stuckSink takes nothing until it is freed.
 type stuckSink struct{ free chan struct{} }
 
 func (s *stuckSink) Name() string { return "stuck" }
@@ -67,10 +67,9 @@ func (s *stuckSink) Deliver(ctx context.Context, _ []gs.Entry) error {
 	}
 }
 
-// holdUps are the ways in which reading stands still while a process runs, or
-// while none does. Each starts the processes that it takes, and returns what
-// ends it.
-var holdUps = map[string]func(*kinesisCluster) (release func()){
+// stalls are the ways in which reading stalls while a process runs, or while
+// none does. Each starts the processes it needs, and returns what ends it.
+var stalls = map[string]func(*kinesisCluster) (release func()){
 	"no process": func(k *kinesisCluster) func() {
 		return func() { k.start() }
 	},
@@ -98,12 +97,12 @@ var holdUps = map[string]func(*kinesisCluster) (release func()){
 	},
 }
 
-// The retention passes a reader that stands still, for whichever reason: what
-// was trimmed before it could be read is reported, once, with its interval; all
-// the rest is queued, and reading goes on at the right place.
+// The retention passes a stalled reader, for whichever reason: what was trimmed
+// before it could be read is reported, once, with its interval; the rest is
+// queued, and reading goes on at the right place.
 func TestRetentionPassesAPausedReader(t *testing.T) {
-	const retention, every = time.Hour, 5 * time.Minute // the service tells whole hours
-	for name, holdUp := range holdUps {
+	const retention, every = time.Hour, 5 * time.Minute // the service takes whole hours
+	for name, stall := range stalls {
 		t.Run(name, func(t *testing.T) {
 			opts := kinesistest.Options{ScanSpan: 2 * time.Minute}
 			inKinesisCluster(t, opts, 1, func(t *testing.T, k *kinesisCluster) {
@@ -113,15 +112,15 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 				time.Sleep(2 * time.Minute)
 				p.end()
 				handled := k.handledUntil()
-				release := holdUp(k)
+				release := stall(k)
 				for paused := time.Now(); time.Since(paused) < 80*time.Minute; time.Sleep(every) {
 					if at := time.Since(paused).Round(every); at < 15*time.Minute || at > 30*time.Minute {
-						k.putAll("meanwhile") // at what will be the horizon there is nothing, and a few empty pages
+						k.putAll("meanwhile") // around the later horizon there are only empty pages
 					}
 				}
 				passed := time.Now().Add(-retention)
 				release()
-				for range 5 { // for longer than an arrival may be wrong by
+				for range 5 { // for longer than the error of arrival times
 					k.putAll("after")
 					time.Sleep(every)
 				}
@@ -148,10 +147,10 @@ func TestRetentionPassesAPausedReader(t *testing.T) {
 	}
 }
 
-// An iterator lives for five minutes. A reader that is held up for longer goes
-// on without a loss, a duplicate, or a jump that is reported.
+// An iterator lives for five minutes. A reader that is stalled for longer goes
+// on without a loss, a duplicate, or a reported jump.
 func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
-	for name, holdUp := range holdUps {
+	for name, stall := range stalls {
 		t.Run(name, func(t *testing.T) {
 			inKinesisCluster(t, kinesistest.Options{ScanSpan: time.Minute}, 2, func(t *testing.T, k *kinesisCluster) {
 				k.poll = 10 * time.Second
@@ -159,7 +158,7 @@ func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 				k.putAll("before")
 				time.Sleep(time.Minute)
 				p.end()
-				release := holdUp(k)
+				release := stall(k)
 				for range 9 {
 					k.putAll("meanwhile")
 					time.Sleep(time.Minute)
@@ -171,7 +170,7 @@ func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 				time.Sleep(time.Minute)
 				k.check(kept)
 				if queued > 4 {
-					t.Errorf("%d records were queued while it was held up", queued)
+					t.Errorf("%d records were queued while it was stalled", queued)
 				}
 				if name != "no process" && k.asked["expired"] == 0 {
 					t.Error("no iterator expired")
@@ -191,10 +190,10 @@ func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 	}
 }
 
-// While all processes were away the stream was deleted and made anew under its
-// name: a new epoch begins, with all that the new stream keeps. Nothing of the
-// old positions is used or touched, and what the old stream may have held
-// unread is reported, once.
+// While all processes were away the stream was deleted and recreated under its
+// name: a new epoch begins, with everything that the new stream keeps. Nothing
+// of the old positions is used or touched, and what the old stream may have
+// held unread is reported, once.
 func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 	inKinesisCluster(t, kinesistest.Options{}, 2, func(t *testing.T, k *kinesisCluster) {
 		for range 2 {
@@ -247,7 +246,7 @@ func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 		in, _ := k.memory.Inspect()
 		lost := k.reported()
 		if o := in.Origin; o.Epoch != 1 || !o.Stream.Created.Equal(created) || len(o.Lost) != 1 || len(lost) != 1 {
-			t.Fatalf("start record %+v, reported %+v", in.Origin, lost)
+			t.Fatalf("origin %+v, reported %+v", in.Origin, lost)
 		}
 		want := gs.Interval{From: handled, Until: created, Why: "recreated"}
 		if in.Origin.Lost[0] != want || lost[0] != want {
@@ -256,7 +255,7 @@ func TestAStreamRecreatedWhileAllWereAway(t *testing.T) {
 	})
 }
 
-// handledUntil is until when the shard that is least far was handled.
+// handledUntil returns until when the least advanced shard was handled.
 func (k *kinesisCluster) handledUntil() (earliest time.Time) {
 	for _, s := range k.open {
 		pos := k.position(s)

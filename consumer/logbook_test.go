@@ -17,8 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesis"
 )
 
-// fail makes reads fail as fails says of a shard's nth, each with a text of its
-// own.
+// fail makes the reads of a shard fail for which fails returns true, given
+// their number; each has a text of its own.
 func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
 	requests := map[gs.ShardID]int{}
 	s.change(func() {
@@ -32,9 +32,9 @@ func (s *stream) fail(fails func(n int, shard gs.ShardID) bool) {
 	})
 }
 
-// Half of the requests fail, on many shards: the log has a line a minute with
-// counts, and a beginning and an end; nothing is held up, and nothing is called
-// trouble.
+// Half of the requests fail, on many shards: the log has a line at the
+// beginning, one a minute with counts, and one at the end. Nothing stalls, and
+// nothing is called trouble.
 func TestHalfOfTheRequestsFail(t *testing.T) {
 	inCluster(t, 20, func(t *testing.T, cl *cluster) {
 		cl.level, cl.stream.pollEvery = slog.LevelInfo, time.Second
@@ -44,7 +44,7 @@ func TestHalfOfTheRequestsFail(t *testing.T) {
 		for range 60 {
 			time.Sleep(5 * time.Second)
 			if s := p.Status(); len(trouble.Of(&s)) > 0 {
-				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
+				t.Fatalf("trouble where there is none: %v", trouble.Of(&s))
 			}
 		}
 		cl.stream.change(func() { cl.stream.readErr = nil })
@@ -62,13 +62,13 @@ func TestHalfOfTheRequestsFail(t *testing.T) {
 			t.Errorf("%d times, got\n%s", times, strings.Join(lines, ""))
 		}
 		if strings.Contains(strings.Join(lines, ""), "WARN") {
-			t.Errorf("a warning where all goes on:\n%s", strings.Join(lines, ""))
+			t.Errorf("a warning without trouble:\n%s", strings.Join(lines, ""))
 		}
 	})
 }
 
-// Nothing can be read: one cause is one line, in the status and in the log, for
-// all shards. What may pass counts once it lasts.
+// Nothing can be read: one cause is one line for all shards, in the status and
+// in the log. Trouble that may pass counts once it lasts.
 func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 	inCluster(t, 200, func(t *testing.T, cl *cluster) {
 		cl.level, cl.stream.pollEvery = slog.LevelInfo, 2*time.Second
@@ -105,8 +105,8 @@ func TestOneCauseIsOneLineForAllShards(t *testing.T) {
 	})
 }
 
-// What will not pass by itself counts at once; so does what comes with a
-// growing lag, though pages come.
+// Trouble that will not pass by itself counts at once; so does trouble with a
+// growing lag, although pages come.
 func TestTroubleThatCountsAtOnce(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		p := cl.start()
@@ -126,7 +126,7 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 		cl.stream.fail(func(n int, shard gs.ShardID) bool { return shard == s1 && n%2 == 0 })
 		began := time.Now()
 		cl.stream.change(func() {
-			cl.stream.behindBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Since(began), shard == s1 }
+			cl.stream.lagsBy = func(shard gs.ShardID) (time.Duration, bool) { return time.Since(began), shard == s1 }
 		})
 		time.Sleep(20 * time.Second)
 		if s := p.Status(); s.Shards[1].Trouble != "" {
@@ -139,7 +139,7 @@ func TestTroubleThatCountsAtOnce(t *testing.T) {
 				t.Fatalf("got %q and %q", s.Shards[0].Trouble, s.Shards[1].Trouble)
 			}
 		}
-		cl.stream.change(func() { cl.stream.readErr = nil }) // it stays behind, and nothing is in its way
+		cl.stream.change(func() { cl.stream.readErr = nil }) // it still lags, without any trouble
 		time.Sleep(20 * time.Second)
 		if s := p.Status(); s.Shards[1].Trouble != "" {
 			t.Errorf("still %q", s.Shards[1].Trouble)
@@ -175,7 +175,7 @@ func TestListingsAndTermsAreLoggedOnce(t *testing.T) {
 			t.Errorf("%d lines in ten minutes:\n%s", len(lines), strings.Join(lines, ""))
 		}
 		if s := p.Status(); s.Trouble != "" {
-			t.Errorf("trouble where all goes on: %s", s.Trouble)
+			t.Errorf("trouble where there is none: %s", s.Trouble)
 		}
 		cl.stream.change(func() { cl.stream.listErr = func() error { return errors.New("no route") } })
 		time.Sleep(2 * time.Minute)
@@ -185,16 +185,16 @@ func TestListingsAndTermsAreLoggedOnce(t *testing.T) {
 	})
 }
 
-// Two consumers of one stream throttle each other, for ever, while both are at
-// its tip: that is normal life. The process stays ready, nothing is trouble,
-// and the log has a line a minute.
+// Two consumers of one stream throttle each other for ever while both are at
+// its tip: that is normal. The process stays ready, there is no trouble, and
+// the log has a line a minute.
 func TestASecondReaderIsNoTrouble(t *testing.T) {
 	atTheTip(t, func(t *testing.T, k *kinesisCluster) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var neighbours sync.WaitGroup
 		defer neighbours.Wait()
 		defer cancel()
-		for range 2 { // what another program takes: more than its share
+		for range 2 { // another program takes more than its share
 			neighbour := sourceOf(t, k.server, kinesis.Config{PollInterval: 200 * time.Millisecond})
 			neighbours.Go(func() {
 				for batch, err := range neighbour.Read(ctx, s0,
@@ -218,7 +218,7 @@ func TestASecondReaderIsNoTrouble(t *testing.T) {
 				k.put(s0, fmt.Sprintf("good %d", i))
 			}
 			if s := p.Status(); len(trouble.Of(&s)) > 0 || s.Listed.IsZero() {
-				t.Fatalf("trouble where all goes on: %v", trouble.Of(&s))
+				t.Fatalf("trouble where there is none: %v", trouble.Of(&s))
 			}
 		}
 		if lines := p.logged("Rate exceeded"); refused.n.Load() < 5 || len(lines) > 4 ||
@@ -231,7 +231,7 @@ func TestASecondReaderIsNoTrouble(t *testing.T) {
 	})
 }
 
-// refusals counts what the service refuses for being too much.
+// refusals counts the requests that the service throttles.
 type refusals struct{ n atomic.Int64 }
 
 func (r *refusals) Request(_, code string, _ time.Duration) {
@@ -243,3 +243,83 @@ func (r *refusals) Request(_, code string, _ time.Duration) {
 func (r *refusals) ReplyBytes(int) {}
 
 func (r *refusals) ClockSkew(time.Duration) {}
+
+// A producer's wrong encoding makes every record a dead letter: that is a line
+// in the log with a count and a sample, and a burst in the status until valid
+// records come again. A bad record now and then is no burst.
+func TestABurstOfDeadLettersIsLoggedOnce(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelInfo
+		put := func(n int, as string) {
+			for i := range n {
+				cl.stream.put(s0, fmt.Sprintf("%s %d", as, i))
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		p := cl.start()
+		burst := func() bool { return trouble.DeadLetterBurst(p.Status().DeadRate, time.Now()) != "" }
+		put(9, "bad")
+		if burst() {
+			t.Errorf("nine are a burst: %+v", p.Status().DeadRate)
+		}
+		put(300, "good")
+		if rate := p.Status().DeadRate; burst() || rate.Records != 200 || rate.Dead > 9 {
+			t.Errorf("nine of three hundred are a burst: %+v", rate)
+		}
+		put(700, "bad")
+		rate := p.Status().DeadRate
+		if !burst() || rate.Dead < 190 || !strings.Contains(trouble.DeadLetterBurst(rate, time.Now()),
+			"of the last 200 records became dead letters: test: it says so") {
+			t.Errorf("no burst: %+v", rate)
+		}
+		put(20, "good")
+		if !burst() {
+			t.Errorf("over after twenty: %+v", p.Status().DeadRate)
+		}
+		time.Sleep(time.Hour)
+		if burst() {
+			t.Error("still a burst, an hour later")
+		}
+		put(30, "bad")
+		put(2000, "good")
+		if burst() {
+			t.Errorf("a burst after thousands of valid records: %+v", p.Status().DeadRate)
+		}
+		lines := p.logged("records dead-lettered")
+		if n := len(lines); n < 3 || n > 5 {
+			t.Fatalf("%d lines:\n%s", n, strings.Join(lines, ""))
+		}
+		for _, want := range []string{"level=INFO", "shards=" + string(s0), "times=9", "reason=test",
+			`detail="it says so"`, "seq="} {
+			if !strings.Contains(lines[0], want) {
+				t.Errorf("%q is missing in %s", want, lines[0])
+			}
+		}
+		if !strings.Contains(lines[1], "level=WARN") {
+			t.Errorf("a burst is no warning: %s", lines[1])
+		}
+	})
+}
+
+// A leader that is stopped while it lists the stream logs no trouble.
+func TestAStopWhileListingIsNoTrouble(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		lists, stop := 0, func() {}
+		cl.stream.listErr = func() error {
+			if lists++; lists == 2 { // the leader's own listing
+				stop()
+				time.Sleep(time.Millisecond) // as long as a request takes to notice
+				return context.Canceled
+			}
+			return nil
+		}
+		cl.stream.mu.Lock() // nothing is listed until stop is set
+		p := cl.start()
+		stop = p.stop
+		cl.stream.mu.Unlock()
+		p.wait(t)
+		if log := p.log.String(); lists != 2 || strings.Contains(log, "WARN") {
+			t.Errorf("listed %d times, log:\n%s", lists, log)
+		}
+	})
+}
