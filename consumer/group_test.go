@@ -65,7 +65,8 @@ func (cl *cluster) spreadWithin(limit time.Duration, shards []gs.ShardID, want .
 			break
 		}
 		if time.Since(began) > limit {
-			cl.t.Fatalf("after %v the processes lead %v shards and %d are led by nobody, want %v", limit, counts, nobody, want)
+			cl.t.Fatalf("after %v the processes lead %v shards and %d are led by nobody, want %v", limit, counts,
+				nobody, want)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -306,7 +307,8 @@ func TestAnUnreadableProcessIsPlannedNothing(t *testing.T) {
 		}
 		time.Sleep(50 * time.Second)
 		if counts, _ := cl.leads(shards); !slices.Equal(counts, []int{2, 2}) || p.Status().Unreadable {
-			t.Errorf("after 50 s without a page the processes lead %v shards, unreadable %v", counts, p.Status().Unreadable)
+			t.Errorf("after 50 s without a page the processes lead %v shards, unreadable %v", counts,
+				p.Status().Unreadable)
 		}
 		cl.spreadWithin(20*time.Second, shards, 4)
 		if leader := cl.memory.Leader(s0); leader != "process-1" {
@@ -511,8 +513,8 @@ func TestForeignLeadersAreRespected(t *testing.T) {
 // for long.
 func TestAnUnresponsiveMemberIsDropped(t *testing.T) {
 	inCluster(t, 4, func(t *testing.T, cl *cluster) {
-		idler := cl.memory.Process("idler")
-		if err := idler.Advertise(t.Context(), gs.MemberInfo{Process: "idler", Readable: true}); err != nil {
+		idle := cl.memory.Process("idle")
+		if err := idle.Advertise(t.Context(), gs.MemberInfo{Process: "idle", Readable: true}); err != nil {
 			t.Fatal(err)
 		}
 		cl.start()

@@ -227,7 +227,7 @@ func (b *logbook) write(ctx context.Context, now time.Time, final bool) (next ti
 	}
 	b.mu.Unlock()
 	for _, l := range lines { // without the lock: the log may be slow
-		b.log.Log(ctx, l.level, l.text, l.args...)
+		b.log.Log(ctx, l.level, l.text, l.args...) //nolint:sloglint // one of the topics' texts
 	}
 	return next
 }
