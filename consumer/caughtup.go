@@ -15,9 +15,9 @@ const (
 	firstWaitLog = 15 * time.Second // after how long a run logs first what it waits for
 )
 
-// waitsFor returns the shards in which records that had arrived before Run began
-// may not be committed yet, each with the reason; an empty one means that only
-// the reading is waited for: see readingOf.
+// waitsFor returns the shards in which records that had arrived before Run
+// began may not be committed yet, each with the reason; an empty one means that
+// only the reading is waited for: see readingOf.
 //
 // A shard is caught up when it was read here to the tip, or past the beginning
 // of Run; when its position was handled after that beginning, or is so much
