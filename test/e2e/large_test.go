@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// embedded serves a Kinesis from within the test, with a stream of so many
-// shards, for records that no boto3 of Debian's may put.
+// embedded serves a Kinesis from within the test, with a stream of some shards,
+// for records that Debian's boto3 cannot put.
 func embedded(t *testing.T, shards int) (server *kinesistest.Server, endpoint string) {
 	t.Helper()
 	server = kinesistest.New(kinesistest.Options{NoLimits: true})
@@ -26,8 +26,8 @@ func embedded(t *testing.T, shards int) (server *kinesistest.Server, endpoint st
 	return server, listener.URL
 }
 
-// eventOf makes up an event of a size, of a type; what is said in it does not
-// compress to less than three quarters.
+// eventOf returns an event of a type and a size; its text does not compress to
+// less than three quarters.
 func eventOf(kind string, n uint64, size int) []byte {
 	head := fmt.Sprintf(`{"type":"%s","project":"example/widgets","n":%d,"comment":"`, kind, n)
 	noise := make([]byte, size*3/4)
@@ -36,16 +36,16 @@ func eventOf(kind string, n uint64, size int) []byte {
 	return append(append([]byte(head), base64.StdEncoding.EncodeToString(noise)...), `"}`...)
 }
 
-// lane is one reader of the stream with a place of its own in ZooKeeper.
+// lane is one reader of the stream with a chroot of its own.
 type lane struct {
-	hosts string // for whoever looks at what it did
+	hosts string // for the reader of its queue
 	link  *peers.Link
-	run   []string // what its processes are started with, but for how long their sessions last
+	run   []string // the arguments of its processes, without the session timeout
 }
 
 // dieAt starts a process that is killed when it sends its nth request about a
-// large event, counted from 0, before the one that queues it. The server gets
-// that request, or does not.
+// large event, counted from 0, before the one that queues it. arrives: the
+// server gets that request.
 func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 	t.Helper()
 	started := make(chan struct{})
@@ -65,10 +65,9 @@ func (l lane) dieAt(t *testing.T, n int32, arrives bool) *program {
 	return p
 }
 
-// TestKilledWithinALargeEvent has an event of 5 MB among others, and kills the
-// process fifty times between the pieces in which that goes to ZooKeeper:
-// nothing is left of the attempts, and each event is queued once, byte for
-// byte.
+// TestKilledWithinALargeEvent has an event of 5 MB, and kills the process fifty
+// times between the pieces in which that goes to ZooKeeper: nothing is left of
+// the attempts, and each event is queued once, byte for byte.
 func TestKilledWithinALargeEvent(t *testing.T) {
 	t.Parallel()
 	const lanes, kills, requests = 10, 5, 6
@@ -112,8 +111,8 @@ func TestKilledWithinALargeEvent(t *testing.T) {
 	}
 }
 
-// finishes waits until everything is queued, takes it as Zuul does, ends the
-// process, and looks at what is left.
+// finishes takes everything from the queue as Zuul does, ends the process, and
+// checks what was taken.
 func (l lane) finishes(t *testing.T, p *program, want [][]byte) {
 	t.Helper()
 	reader := peers.StartReader(t, peers.KazooOptions{Hosts: l.hosts}, zuulRoot)

@@ -1,7 +1,7 @@
 // Package e2e tests the program from outside: the real binary, in processes,
-// against Kinesis emulators written elsewhere and against its own, fed by boto3
-// and the AWS command line, and judged by what another language reads from the
-// database.
+// against its own and other Kinesis emulators, fed by boto3 and the AWS command
+// line. internal/history judges what it queued, and a Python program that
+// shares no code with it bears witness.
 package e2e
 
 import (

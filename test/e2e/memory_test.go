@@ -11,15 +11,15 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestMemoryIsBoundedWhileNobodyTakes has a full page, of 10 MiB, wait on each
-// of 64 shards, and a queue that is full and that nobody empties: what is read
-// ahead stays within the budget, and all of it is delivered, once each, when
-// somebody comes.
-func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
+// TestMemoryIsBoundedWhileTheQueueIsFull has a full page, of 10 MiB, wait on
+// each of 64 shards, and a full queue that is not read: what is read ahead
+// stays within the budget, and everything is delivered once when a reader
+// comes.
+func TestMemoryIsBoundedWhileTheQueueIsFull(t *testing.T) {
 	t.Parallel()
 	const (
-		shards, small = 64, 20 // events of a shard that are queued, before what the filter drops, and as many behind it
-		limit         = 200    // of the queue, so that most of the pages wait for it; the default is 10,000
+		shards, small = 64, 20 // queued events of a shard, before what is filtered and as many after
+		limit         = 200    // of the queue, so that most pages wait for it; the default is 10,000
 		most          = 400e6  // bytes
 	)
 	kinesis, endpoint := embedded(t, shards)
@@ -44,7 +44,7 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 			}
 		}
 		queued()
-		for range 10 { // the page is full behind the ninth
+		for range 10 { // the page is full after the ninth
 			put(shard.ID, dropped)
 		}
 		queued()
@@ -56,12 +56,12 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 		return bytes.Contains(read(t, p.stderr.Name()), []byte("Zuul's queue is full"))
 	})
 	pages, same := "", 0
-	eventually(t, "nothing more is read, for there is no room", func() bool {
+	eventually(t, "nothing more is read", func() bool {
 		now := strings.Join(regexp.MustCompile(`(?m)^gerritstream_kinesis_reply_bytes_total.*$`).FindAllString(metricsOf(t, p), -1), "")
 		if same++; now != pages {
 			pages, same = now, 0
 		}
-		return same >= 20 // looks, two seconds
+		return same >= 20 // times, two seconds
 	})
 	full := len(readQueue(t, reader))
 	if full > 2*limit {
@@ -72,7 +72,7 @@ func TestMemoryIsBoundedWhileNobodyTakes(t *testing.T) {
 	taken := takeAll(t, reader, p, len(want), func() { peak = peakMemory(t, p) })
 	for _, e := range taken {
 		if !want[string(e.Payload)] {
-			t.Errorf("%s is there twice, or was not to be queued", e.Node)
+			t.Errorf("%s is there twice, or was not put", e.Node)
 		}
 		delete(want, string(e.Payload))
 	}
@@ -91,8 +91,7 @@ func readQueue(t *testing.T, reader *peers.Reader) []peers.QueuedEvent {
 	return pass.Events
 }
 
-// peakMemory returns the most that a process has had resident so far, in bytes,
-// as Linux counts it.
+// peakMemory returns a process' peak resident memory so far, in bytes.
 func peakMemory(t *testing.T, p *program) int {
 	t.Helper()
 	status := read(t, fmt.Sprintf("/proc/%d/status", p.Process.Pid))

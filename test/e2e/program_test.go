@@ -13,8 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// patience is how long something that should happen soon may take on a machine
-// with two busy cores.
+// patience is how long something quick may take on a machine with two busy
+// cores.
 const patience = 60 * time.Second
 
 // program is a running gerritstream, with its output in files.

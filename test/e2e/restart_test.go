@@ -59,8 +59,8 @@ func checkDelivered(t *testing.T, output []byte, puts []wantedPut) {
 	}
 }
 
-// damages are the ways in which a checkpoint is made garbage: one that nobody
-// can read, and one that Kinesis refuses.
+// damages make a checkpoint garbage: an unreadable one, and one that Kinesis
+// refuses.
 var damages = map[string]string{
 	"unreadable": `UPDATE positions SET position = 'garbage'`,
 	"refused": `UPDATE positions SET position =
@@ -87,7 +87,7 @@ func TestGarbageCheckpointFollowsPolicy(t *testing.T) {
 	}
 }
 
-// garbage is a stream whose position was damaged in between.
+// garbage is a stream whose position was damaged.
 type garbage struct {
 	endpoint, database string
 	stream             *kinesistest.Server
@@ -95,10 +95,9 @@ type garbage struct {
 	before, missed     []wantedPut
 }
 
-// policies say what must come of each policy.
+// policies check the result of each policy.
 var policies = map[string]func(*testing.T, garbage){
-	// Nothing is lost: everything is read again, and what is queued already
-	// stays there once.
+	// Nothing is lost: everything is read again, and stays in the queue once.
 	"trim-horizon": func(t *testing.T, g garbage) {
 		t.Helper()
 		p := g.start(t, "trim-horizon", "--until-caught-up")
@@ -108,12 +107,12 @@ var policies = map[string]func(*testing.T, garbage){
 		g.checkLoud(t, p)
 		checkExact(t, g.database, slices.Concat(g.before, g.missed))
 	},
-	// What was put in between is passed, and status says so. "Now" is by the
+	// What was put in between is passed, and status shows that. "Now" is by the
 	// service's clock, a second or two early.
 	"latest": func(t *testing.T, g garbage) {
 		t.Helper()
 		put := time.Now()
-		eventually(t, "what was put is not of now any more", func() bool { return time.Since(put) > 5*time.Second })
+		eventually(t, "what was put is no longer of now", func() bool { return time.Since(put) > 5*time.Second })
 		p := g.start(t, "latest", "--until-caught-up")
 		if code := p.wait(t, patience); code != 0 {
 			t.Fatalf("exit code %d, want 0", code)
@@ -130,7 +129,7 @@ var policies = map[string]func(*testing.T, garbage){
 	"halt": func(t *testing.T, g garbage) {
 		t.Helper()
 		p := g.start(t, "halt")
-		eventually(t, "status says that the shard is halted", func() bool {
+		eventually(t, "status shows that the shard is halted", func() bool {
 			s := readStatus(t, g.database)
 			return len(s.Shards) == 1 && s.Shards[0].State == "halted"
 		})
@@ -148,7 +147,7 @@ func (g garbage) start(t *testing.T, policy string, more ...string) *program {
 	return start(t, fromStart(g.endpoint, g.database, append(more, "--on-bad-checkpoint", policy)...)...)
 }
 
-// checkLoud fails the test unless the log says what happened, to which shard.
+// checkLoud fails the test unless the log warns of the shard.
 func (g garbage) checkLoud(t *testing.T, p *program) {
 	t.Helper()
 	for line := range strings.Lines(string(p.log(t))) {

@@ -12,7 +12,8 @@ import (
 )
 
 // TestZooKeeperIsRestartedNodeByNode under traffic, with a Python candidate
-// waiting for each shard: no shard changes hands, and Zuul gets each event once.
+// waiting for each shard: no shard changes hands, and Zuul gets each event
+// once.
 func TestZooKeeperIsRestartedNodeByNode(t *testing.T) {
 	t.Parallel()
 	const session = 20 * time.Second

@@ -8,8 +8,8 @@ import (
 )
 
 // TestTwoProcessesShare: two processes on one file lead two of four shards
-// each, whichever came first; when one stops, the other leads all, and when one
-// comes again, they share again. In the end nothing is lost or doubled.
+// each, in whatever order they start; when one stops, the other leads all, and
+// when one joins again, they share again. Nothing is lost or doubled.
 func TestTwoProcessesShare(t *testing.T) {
 	t.Parallel()
 	endpoint, database := emulate(t), newDatabase(t)
@@ -32,7 +32,7 @@ func TestTwoProcessesShare(t *testing.T) {
 	checkExact(t, database, puts)
 }
 
-// shared waits until each process leads so many shards.
+// shared waits until each process leads its number of shards.
 func shared(t *testing.T, database string, want map[*program]int) {
 	t.Helper()
 	eventually(t, "the shards are shared", func() bool {

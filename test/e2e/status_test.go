@@ -27,14 +27,13 @@ type statusShard struct {
 	Lost    []any  `json:"possibly_lost"`
 }
 
-// readStatus runs `gerritstream status -o json` beside whoever uses the
-// database.
+// readStatus runs `gerritstream status -o json` on a database.
 func readStatus(t *testing.T, database string) (s status) {
 	t.Helper()
 	return readStatusOf(t, "sqlite:"+database)
 }
 
-// readStatusOf does the same with any store.
+// readStatusOf is readStatus of any store.
 func readStatusOf(t *testing.T, store string) (s status) {
 	t.Helper()
 	out, code := run(t, "status", "--store", store, "-o", "json")

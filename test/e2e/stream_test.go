@@ -10,8 +10,7 @@ import (
 
 const streamName = "gerrit"
 
-// streams are the places that a stream can be in, by name, and how each is
-// started.
+// streams start a Kinesis, by its name.
 var streams = map[string]func(t *testing.T) (endpoint string){
 	"kinesalite":    func(t *testing.T) string { t.Helper(); return peers.Kinesalite(t) },
 	"kinesis-local": func(t *testing.T) string { t.Helper(); return peers.KinesisLocal(t) },
@@ -24,12 +23,12 @@ func emulate(t *testing.T) string {
 	return emulateWith(t)
 }
 
-// emulateWith does the same with more arguments.
+// emulateWith is emulate with more arguments.
 func emulateWith(t *testing.T, args ...string) string {
 	t.Helper()
 	p := start(t, append([]string{"emulate", "--addr", "127.0.0.1:0"}, args...)...)
 	var endpoint string
-	eventually(t, "emulate says that it is ready", func() bool {
+	eventually(t, "emulate is ready", func() bool {
 		_, rest, found := strings.Cut(string(p.output(t)), "ready at ")
 		var whole bool
 		endpoint, _, whole = strings.Cut(rest, ": ")
@@ -47,14 +46,14 @@ func fromStart(endpoint, database string, more ...string) []string {
 	}, more...)
 }
 
-// newDatabase returns the path of a database that is not there yet.
+// newDatabase returns the path of a database that does not exist yet.
 func newDatabase(t *testing.T) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "events.db")
 }
 
-// runUntilCaughtUp runs `run ... --until-caught-up` to its end, which must be a
-// good one, and returns its output.
+// runUntilCaughtUp runs `run ... --until-caught-up`, which must succeed, and
+// returns its output.
 func runUntilCaughtUp(t *testing.T, endpoint, database string, more ...string) []byte {
 	t.Helper()
 	out, code := run(t, fromStart(endpoint, database, append(more, "--until-caught-up")...)...)

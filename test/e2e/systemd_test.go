@@ -12,10 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// unitName is what the unit is called in the documents.
+// unitName is the unit's name in the documents.
 const unitName = "gerritstream.service"
 
-// documentedUnit returns the unit that a page shows, as it stands there.
+// documentedUnit returns the unit in a page.
 func documentedUnit(t *testing.T, page string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(page)))
@@ -37,10 +37,10 @@ func documentedUnit(t *testing.T, page string) string {
 	return unit.String()
 }
 
-// TestUnderSystemd starts the units of the documents under a real systemd: a
-// stream that is still being made is waited for; a panic, which is what the
-// watchdog's signal ends in, brings the process back; a wrong command line and
-// a wrong configuration do not.
+// TestUnderSystemd starts the documented units under a real systemd: the
+// process waits for a stream that does not exist yet; systemd restarts it after
+// a panic, which is how the watchdog's signal ends, but not after a wrong
+// command line or configuration.
 func TestUnderSystemd(t *testing.T) {
 	t.Parallel()
 	manager := peers.SystemdUser(t)
@@ -53,7 +53,7 @@ func TestUnderSystemd(t *testing.T) {
 			run := strings.Join(fromStart(listener.URL, service.database), " ")
 
 			service.start(t, run)
-			service.await(t, "the process says that it waits for the stream", func(p map[string]string) bool {
+			service.await(t, "the process waits for the stream", func(p map[string]string) bool {
 				return strings.Contains(p["StatusText"], "stream gerrit not found")
 			})
 			createStream(t, server)
@@ -81,14 +81,14 @@ func createStream(t *testing.T, server *kinesistest.Server) {
 	}
 }
 
-// service is a documented unit with this test's settings over it.
+// service is a documented unit with this test's overrides.
 type service struct {
 	manager        *peers.UserManager
 	unit, database string
 }
 
-// start starts the unit with a command line of its own, and without what hides
-// the test's files from it.
+// start starts the unit with another command line, and without the settings
+// that hide the test's files.
 func (s service) start(t *testing.T, args string) {
 	t.Helper()
 	s.manager.Install(t, unitName, s.unit, fmt.Sprintf(`[Service]
@@ -119,8 +119,8 @@ func (s service) await(t *testing.T, what string, holds func(properties map[stri
 	})
 }
 
-// staysDown starts the unit with a command line that cannot work, and sees that
-// it is not started again.
+// staysDown starts the unit with a bad command line and checks that it is not
+// restarted.
 func (s service) staysDown(t *testing.T, args, code string) {
 	t.Helper()
 	s.start(t, args)

@@ -20,7 +20,7 @@ const stopLimit = 5 * time.Second
 
 // TestLeaderIsSucceeded ends the leader of two processes on one file, again and
 // again, under traffic and through a split and a merge. Each time the other
-// goes on, and a new one stands by. In the end nothing is lost or doubled.
+// continues, and a new one joins. Nothing is lost or doubled.
 func TestLeaderIsSucceeded(t *testing.T) {
 	t.Parallel()
 	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL} {
@@ -72,13 +72,13 @@ func succeed(t *testing.T, database string, members []*program, sig syscall.Sign
 	}
 	before := rows(t, database)
 	rest := append(members[:leader:leader], members[leader+1:]...)
-	eventually(t, "the other goes on", func() bool {
+	eventually(t, "the other continues", func() bool {
 		return rows(t, database) > before && readStatus(t, database).leads(rest[0]) > 0
 	})
 	return rest
 }
 
-// stop ends a program by SIGTERM, as it should: soon, and with exit code 0.
+// stop ends a program by SIGTERM; it must end soon, with exit code 0.
 func stop(t *testing.T, p *program) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
@@ -87,8 +87,8 @@ func stop(t *testing.T, p *program) {
 	}
 }
 
-// rows counts the events in a database; -1: it is not there yet, or not
-// complete.
+// rows counts the events in a database; -1: it does not exist yet, or is
+// incomplete.
 func rows(t *testing.T, database string) int {
 	t.Helper()
 	out, err := sqlite3(t, "-readonly", database, "SELECT count(*) FROM events").Output()
@@ -102,7 +102,7 @@ func rows(t *testing.T, database string) int {
 	return n
 }
 
-// flow is a putter that goes on until it is ended.
+// flow is a putter that runs until it is ended.
 type flow struct {
 	traffic *traffic
 	made    atomic.Int64 // events handed to the putter
@@ -112,7 +112,7 @@ type flow struct {
 	err     error
 }
 
-// startFlow starts a putter. The end of the test ends it, if nothing else does.
+// startFlow starts a putter, which ends with the test at the latest.
 func startFlow(t *testing.T, tr *traffic, putter peers.Putter) *flow {
 	t.Helper()
 	peers.Require(t, peers.Boto3)
@@ -128,7 +128,7 @@ func startFlow(t *testing.T, tr *traffic, putter peers.Putter) *flow {
 	return f
 }
 
-// end ends the flow once all that was handed to the putter is put.
+// end ends the flow once everything handed to the putter is put.
 func (f *flow) end(t *testing.T) []wantedPut {
 	t.Helper()
 	f.enough.Store(true)

@@ -16,8 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// traffic is made-up events on their way to a putter, and what must become of
-// each.
+// traffic generates events for a putter, and knows what must become of each.
 type traffic struct {
 	generator *gerrittest.Generator // of the goroutine that takes the events
 
@@ -30,7 +29,7 @@ func newTraffic(seed uint64) *traffic {
 	return &traffic{generator: gerrittest.New(seed, options), want: map[string]gerrittest.Want{}}
 }
 
-// events returns the next events for as long as more says so.
+// events returns the next events for as long as more returns true.
 func (tr *traffic) events(more func(made int) bool) iter.Seq[peers.Event] {
 	return func(yield func(peers.Event) bool) {
 		for i := 0; more(i); i++ {
@@ -41,7 +40,7 @@ func (tr *traffic) events(more func(made int) bool) iter.Seq[peers.Event] {
 	}
 }
 
-// next makes up one event and notes what must become of it.
+// next generates one event and notes what must become of it.
 func (tr *traffic) next() peers.Event {
 	r := tr.generator.Next()
 	sum := sha256.Sum256(r.Data)
@@ -51,7 +50,7 @@ func (tr *traffic) next() peers.Event {
 	return peers.Event{Key: r.Key, Data: r.Data}
 }
 
-// wantOf returns what must become of an event that was made up here.
+// wantOf returns what must become of a generated event.
 func (tr *traffic) wantOf(e peers.Event) gerrittest.Want {
 	sum := sha256.Sum256(e.Data)
 	tr.mu.Lock()
@@ -74,8 +73,8 @@ func (tr *traffic) put(t *testing.T, putter peers.Putter, n int) []wantedPut {
 	return puts
 }
 
-// putDirectly puts the next n events into a Kinesis of the test's own, where no
-// other program's putting is the matter.
+// putDirectly puts the next n events into the test's own Kinesis, without
+// boto3.
 func (tr *traffic) putDirectly(t *testing.T, stream *kinesistest.Server, n int) (puts []wantedPut) {
 	t.Helper()
 	for range n {
@@ -97,7 +96,7 @@ type wantedPut struct {
 	Want gerrittest.Want `json:"want"`
 }
 
-// wanted reads what a putter wrote.
+// wanted reads the output of a putter.
 func (tr *traffic) wanted(t *testing.T, output []byte) []wantedPut {
 	t.Helper()
 	puts, err := peers.ReadPuts(bytes.NewReader(output))
@@ -110,7 +109,7 @@ func (tr *traffic) wanted(t *testing.T, output []byte) []wantedPut {
 	for _, put := range puts {
 		want, ok := tr.want[put.SHA256]
 		if !ok {
-			t.Fatalf("the putter put bytes that nobody made up: %s", put.SHA256)
+			t.Fatalf("the putter put bytes that were not generated: %s", put.SHA256)
 		}
 		wanted = append(wanted, wantedPut{put, want})
 	}
@@ -134,7 +133,7 @@ func writePuts(t *testing.T, puts []wantedPut) string {
 	return path
 }
 
-// count returns how many puts must become so.
+// count returns how many puts have a wanted outcome.
 func count(puts []wantedPut, want gerrittest.Want) int {
 	n := 0
 	for _, put := range puts {

@@ -12,10 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// TestWhatPythonLostShowsEverywhere has a process anchor a shard and read
-// nothing of it, and then a Python leader, which begins at the tip and stores a
-// checkpoint. What came between the two is in the log, the metric and the
-// status, with the same interval, once; what comes after is queued.
+// TestWhatPythonLostShowsEverywhere has a process anchor a shard without
+// reading it, and then a Python leader, which begins at the tip and stores a
+// checkpoint. The log, the metric and the status show the same interval between
+// the two, once; what comes after is queued.
 func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -27,7 +27,7 @@ func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	stop(t, first)
 	c.put(t, 2) // the first is passed by Python, the second is handled
 	python := peers.StartCandidate(t, peers.KazooOptions{Hosts: c.hosts})
-	shard, second := c.behind(2)
+	shard, second := c.place(2)
 	if err := python.WriteCheckpoint(t, zuulRoot+"/checkpoint-aws_kinesis_"+shard, second); err != nil {
 		t.Fatal(err)
 	}
@@ -44,12 +44,12 @@ func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	if i := lost[0]; i.Why != "Python led from LATEST" || i.From.IsZero() || !i.From.Before(i.Until) {
 		t.Errorf("the status shows %+v", i)
 	}
-	says(t, c.gerritstream(t, 0, "status"), "trouble: "+shard+": records that arrived from "+lost[0].From.UTC().Format(time.RFC3339)+
+	contains(t, c.gerritstream(t, 0, "status"), "trouble: "+shard+": records that arrived from "+lost[0].From.UTC().Format(time.RFC3339)+
 		" until "+lost[0].Until.UTC().Format(time.RFC3339)+" may be lost (Python led from LATEST)")
 	if lines := lossLines(p.log(t)); len(lines) != 1 || !strings.Contains(lines[0], lost[0].Until.UTC().Format("2006-01-02T15:04:05")) {
 		t.Errorf("logged %q", lines)
 	}
-	says(t, metricsOf(t, p), `gerritstream_possibly_lost_intervals_total{why="Python led from LATEST"} 1`)
+	contains(t, metricsOf(t, p), `gerritstream_possibly_lost_intervals_total{why="Python led from LATEST"} 1`)
 
 	stop(t, p)
 	again := start(t, intoZooKeeper(c.endpoint, c.hosts)...)
@@ -89,12 +89,12 @@ func lossLines(log []byte) (lines []string) {
 	return lines
 }
 
-// metricsOf returns what a process that reads shows of itself.
+// metricsOf returns the metrics of a process.
 func metricsOf(t *testing.T, p *program) string {
 	t.Helper()
 	at := regexp.MustCompile(`"admin":"([^"]+)"`).FindSubmatch(p.log(t))
 	if at == nil {
-		t.Fatal("the log does not say where the metrics are")
+		t.Fatal("the log has no address of the metrics")
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+string(at[1])+"/metrics", nil)
 	if err != nil {

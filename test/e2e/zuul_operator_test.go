@@ -43,8 +43,8 @@ func (c *cluster) put(t *testing.T, n int) {
 	c.putter.Create = 0 // the stream is there
 }
 
-// takes takes numbered events out of the queue as Zuul does: from first to
-// last, in order, and nothing else. Their ids are the same each time.
+// takes takes numbered events from the queue as Zuul does: from first to last,
+// in order, and nothing else.
 func (c *cluster) takes(t *testing.T, first, last int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -66,10 +66,10 @@ func (c *cluster) takes(t *testing.T, first, last int) {
 	}
 }
 
-// store is how commands are told of it.
+// store is the --store of commands.
 func (c *cluster) store() string { return "zookeeper://" + c.hosts }
 
-// gerritstream runs a command on the store and returns what it says.
+// gerritstream runs a command on the store and returns its output.
 func (c *cluster) gerritstream(t *testing.T, want int, args ...string) string {
 	t.Helper()
 	out, code := run(t, append(args, "--store", c.store())...)
@@ -85,8 +85,8 @@ func (c *cluster) set(t *testing.T, args ...string) string {
 	return c.gerritstream(t, 0, append([]string{"checkpoint", "set", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint}, args...)...)
 }
 
-// says checks that a command's output has each of these texts.
-func says(t *testing.T, out string, want ...string) {
+// contains checks that an output has each of these texts.
+func contains(t *testing.T, out string, want ...string) {
 	t.Helper()
 	for _, text := range want {
 		if !strings.Contains(out, text) {
@@ -95,16 +95,16 @@ func says(t *testing.T, out string, want ...string) {
 	}
 }
 
-// behind is the position of the n-th numbered event.
-func (c *cluster) behind(n int) (shard, sequence string) {
+// place returns where the n-th numbered event is.
+func (c *cluster) place(n int) (shard, sequence string) {
 	return c.puts[n-1].Shard, c.puts[n-1].SequenceNumber
 }
 
-// positionIs waits for a position to be behind the n-th event, in our node and
-// in Zuul's.
+// positionIs waits for the position after the n-th event, in our node and in
+// Zuul's.
 func (c *cluster) positionIs(t *testing.T, n int) {
 	t.Helper()
-	shard, sequence := c.behind(n)
+	shard, sequence := c.place(n)
 	eventually(t, "the position is stored", func() bool {
 		return strings.Contains(c.gerritstream(t, 0, "checkpoint", "show", "-o", "json"), `"position":{"after":"`+sequence+`"`)
 	})
@@ -114,9 +114,9 @@ func (c *cluster) positionIs(t *testing.T, n int) {
 	}
 }
 
-// TestCheckpointSetForZuul sends a shard back and ahead, while a process runs
-// and while none does: what is read again comes into Zuul's queue again, in
-// order, and what is skipped does not come and is on record.
+// TestCheckpointSetForZuul sets a shard's position back and forth, while a
+// process runs and while none does: what is read again enters Zuul's queue
+// again, in order, and what is skipped does not, and is on record.
 func TestCheckpointSetForZuul(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -125,23 +125,23 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	c.takes(t, 1, 10)
 	c.positionIs(t, 10)
 
-	says(t, c.set(t, "--all", "--to", "trim-horizon", "--dry-run"),
+	contains(t, c.set(t, "--all", "--to", "trim-horizon", "--dry-run"),
 		"would be read and queued again", "Zuul handles each of these events again")
 	c.positionIs(t, 10)
-	says(t, c.set(t, "--all", "--to", "trim-horizon", "--yes"), "-> trim horizon", "will be read and queued again")
+	contains(t, c.set(t, "--all", "--to", "trim-horizon", "--yes"), "-> trim horizon", "will be read and queued again")
 	c.takes(t, 1, 10)
 	c.put(t, 2)
 	c.takes(t, 11, 12)
 
-	shard, sixth := c.behind(6)
-	says(t, c.set(t, "--shard", shard, "--to", sixth, "--yes"), "-> after "+sixth)
+	shard, sixth := c.place(6)
+	contains(t, c.set(t, "--shard", shard, "--to", sixth, "--yes"), "-> after "+sixth)
 	c.takes(t, 7, 12)
 	c.positionIs(t, 12)
 
 	stop(t, p)
 	c.put(t, 5)
-	_, fifteenth := c.behind(15)
-	says(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "were not handled will be skipped", "possibly lost (set by operator)")
+	_, fifteenth := c.place(15)
+	contains(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "were not handled will be skipped", "possibly lost (set by operator)")
 	c.positionIs(t, 15)
 	start(t, intoZooKeeper(c.endpoint, c.hosts)...)
 	c.takes(t, 16, 17)
@@ -149,12 +149,12 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	if s := readStatusOf(t, c.store()); len(s.Shards) != 1 || len(s.Shards[0].Lost) != 1 {
 		t.Errorf("what was skipped is not in the status: %+v", s.Shards)
 	}
-	says(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint),
+	contains(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint),
 		"Nothing to remove.")
 }
 
-// TestDeadlettersForZuul looks at dead letters, queues one after all and drops
-// another, while a process runs.
+// TestDeadlettersForZuul lists dead letters, redrives one and drops another,
+// while a process runs.
 func TestDeadlettersForZuul(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -162,12 +162,12 @@ func TestDeadlettersForZuul(t *testing.T) {
 	bad := c.putter.Put(t, []peers.Event{{Key: "k", Data: []byte(`["no event"]`)}})
 	start(t, intoZooKeeper(c.endpoint, c.hosts)...)
 	c.takes(t, 1, 1)
-	eventually(t, "it is put aside", func() bool { return readStatusOf(t, c.store()).DeadLetters == 1 })
-	sound := c.putAside(t, []byte(`{"type":"change-merged","n":2}`))
-	says(t, c.gerritstream(t, 0, "deadletter", "list"), "shape", bad[0].Shard, "no-more", sound.String())
-	says(t, c.gerritstream(t, 0, "deadletter", "show", sound.String(), "--payload"), `{"type":"change-merged","n":2}`)
+	eventually(t, "it is a dead letter", func() bool { return readStatusOf(t, c.store()).DeadLetters == 1 })
+	sound := c.deadLetter(t, []byte(`{"type":"change-merged","n":2}`))
+	contains(t, c.gerritstream(t, 0, "deadletter", "list"), "shape", bad[0].Shard, "no-more", sound.String())
+	contains(t, c.gerritstream(t, 0, "deadletter", "show", sound.String(), "--payload"), `{"type":"change-merged","n":2}`)
 
-	says(t, c.gerritstream(t, 1, "deadletter", "retry", "--all", "--yes"), sound.String()+": queued", ": refused: shape", "1 queued, 1 refused")
+	contains(t, c.gerritstream(t, 1, "deadletter", "retry", "--all", "--yes"), sound.String()+": queued", ": refused: shape", "1 queued, 1 refused")
 	pass, err := c.reader.Drain(t.Context())
 	if err != nil || len(pass.Events) != 1 || pass.Events[0].EventID != sound.String() {
 		t.Errorf("Zuul takes %+v, %v", pass.Events, err)
@@ -175,16 +175,16 @@ func TestDeadlettersForZuul(t *testing.T) {
 	if s := readStatusOf(t, c.store()); s.DeadLetters != 1 || s.Queue != 0 {
 		t.Errorf("the status is %+v", s)
 	}
-	says(t, c.gerritstream(t, 0, "deadletter", "drop", "--all", "--yes"), "1 dead letter dropped")
-	says(t, c.gerritstream(t, 0, "deadletter", "list"), "no dead letters")
+	contains(t, c.gerritstream(t, 0, "deadletter", "drop", "--all", "--yes"), "1 dead letter dropped")
+	contains(t, c.gerritstream(t, 0, "deadletter", "list"), "no dead letters")
 	c.puts = append(c.puts, peers.Put{}) // the second was never in the stream
 	c.put(t, 1)
 	c.takes(t, 3, 3)
 }
 
-// putAside makes a dead letter of a sound record, as an older version with
-// stricter rules would have left it.
-func (c *cluster) putAside(t *testing.T, payload []byte) gerritstream.EventID {
+// deadLetter makes a dead letter of a sound record, as an older version with
+// stricter rules might have left.
+func (c *cluster) deadLetter(t *testing.T, payload []byte) gerritstream.EventID {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -211,8 +211,8 @@ func (c *cluster) putAside(t *testing.T, payload []byte) gerritstream.EventID {
 	return d.ID
 }
 
-// TestStatusTellsZuulApart has a Python leader before ours: `status` says who
-// leads, who runs, and how long Zuul's queue is.
+// TestStatusTellsZuulApart has a Python leader before ours: `status` shows who
+// leads, which processes run, and the length of Zuul's queue.
 func TestStatusTellsZuulApart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -226,14 +226,14 @@ func TestStatusTellsZuulApart(t *testing.T) {
 	c.put(t, 5)
 	p := start(t, intoZooKeeper(c.endpoint, c.hosts)...)
 	var s status
-	eventually(t, "the process shows and stands in line", func() bool {
+	eventually(t, "the process shows as a candidate", func() bool {
 		s = readStatusOf(t, c.store())
 		return len(s.Processes) == 1 && len(python.Candidates(t, election)) == 2
 	})
 	if len(s.Shards) != 1 || s.Shards[0].Leader != "Zuul (Python)" || !s.Shards[0].Foreign || s.Queue != 3 || s.leads(p) != 0 {
 		t.Errorf("the status is %+v", s)
 	}
-	says(t, c.gerritstream(t, 0, "status", "--check"), "reading", "Zuul (Python)", "queue        3 events", "processes    "+s.Processes[0].Process)
+	contains(t, c.gerritstream(t, 0, "status", "--check"), "reading", "Zuul (Python)", "queue        3 events", "processes    "+s.Processes[0].Process)
 	if _, err := c.reader.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -244,8 +244,8 @@ func TestStatusTellsZuulApart(t *testing.T) {
 		t.Errorf("the status is %+v", s)
 	}
 
-	python.Campaign(t, election, "") // it would be next, and is told of no time
-	eventually(t, "Python stands in line", func() bool { return len(python.Candidates(t, election)) == 2 })
+	python.Campaign(t, election, "") // it would be next, and cannot take a time
+	eventually(t, "Python is a candidate", func() bool { return len(python.Candidates(t, election)) == 2 })
 	c.gerritstream(t, 1, "checkpoint", "set", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint,
 		"--all", "--to", "trim-horizon", "--dry-run")
 }

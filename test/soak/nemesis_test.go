@@ -11,23 +11,22 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// fault is something that can be done. do does it, undoes it when its time has
-// come, and says whether it took effect: did it meet anything? It returns early
-// when ctx ends.
+// fault is something that can go wrong. do injects it, ends it in its time, and
+// reports whether it took effect. It returns early when ctx ends.
 type fault struct {
 	name   string
-	sort   string // what it counts for in the totals; empty: nothing
-	weight int    // how often it comes in each round but the first, where everything comes once; 0: once
+	class  string // what it counts as in the totals; empty: nothing
+	weight int    // how often it comes in each round but the first; 0: once
 	do     func(ctx context.Context) (effect bool)
 }
 
-// The sorts of faults that have a total.
+// The classes of faults that have a total.
 const (
-	sortKill    = "kills"
-	sortFreeze  = "freezes"
-	sortCut     = "cuts"               // links cut and half cut, not slow ones
-	sortServer  = "zookeeper_restarts" // also of two at a time, which counts once
-	sortReshard = "reshards"
+	classKill    = "kills"
+	classFreeze  = "freezes"
+	classCut     = "cuts"               // links cut and half cut
+	classServer  = "zookeeper_restarts" // of one server or two
+	classReshard = "reshards"
 )
 
 // Refusals as AWS words them.
@@ -37,10 +36,9 @@ var (
 	throttled = kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard x in stream y under account z.", 400)
 )
 
-// nemesis does one thing after the other, a shuffled round after the other, so
-// that everything has its turn. Its rounds take about a minute on ZooKeeper,
-// less on SQLite: ten minutes make some fifty kills, fifteen freezes and as
-// many reshards, and more cuts.
+// nemesis injects one fault at a time, in shuffled rounds, so that each has its
+// turn. A round takes about a minute on ZooKeeper, less on SQLite: ten minutes
+// make some fifty kills, fifteen freezes and reshards, and more cuts.
 type nemesis struct {
 	s      *soak
 	faults []fault
@@ -55,14 +53,14 @@ func newNemesis(s *soak) *nemesis {
 		return func(ctx context.Context) bool { return n.refuse(ctx, operation, times, with) }
 	}
 	n.faults = append([]fault{
-		{name: "kill", sort: sortKill, weight: 6, do: n.kill},
+		{name: "kill", class: classKill, weight: 6, do: n.kill},
 		{name: "stop and start", do: n.restart},
-		{name: "freeze", sort: sortFreeze, weight: 2, do: n.freeze},
-		{name: "cut from Kinesis", sort: sortCut, do: cut((*peers.Link).Cut)},
-		{name: "half cut from Kinesis", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
+		{name: "freeze", class: classFreeze, weight: 2, do: n.freeze},
+		{name: "cut from Kinesis", class: classCut, do: cut((*peers.Link).Cut)},
+		{name: "half cut from Kinesis", class: classCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
 		{name: "slow Kinesis", do: cut(func(l *peers.Link) { l.Delay(700 * time.Millisecond) })},
-		{name: "split", sort: sortReshard, weight: 2, do: n.split},
-		{name: "merge", sort: sortReshard, weight: 2, do: n.merge},
+		{name: "split", class: classReshard, weight: 2, do: n.split},
+		{name: "merge", class: classReshard, weight: 2, do: n.merge},
 		{name: "expired iterators", do: refuse("GetRecords", 3, expired)},
 		{name: "throttling", do: refuse("GetRecords", 20, throttled)},
 		{name: "throttled iterators", do: refuse("GetShardIterator", 5, throttled)},
@@ -72,13 +70,13 @@ func newNemesis(s *soak) *nemesis {
 		{name: "a second reader", do: n.readBeside},
 		{name: "blocked sink", do: n.blockSink},
 	}, s.store.faults(n)...)
-	if !*flagPython { // whose listener does not know that a stream can be another one
+	if !*flagPython { // whose listener does not notice a recreated stream
 		n.faults = append(n.faults, fault{name: "stream deleted and recreated", do: n.recreate})
 	}
 	return n
 }
 
-// run makes trouble for so long, and goes through the whole list at least once.
+// run injects faults for a time, each at least once.
 func (n *nemesis) run(d time.Duration) {
 	ctx, cancel := context.WithTimeout(n.s.t.Context(), max(d, time.Second))
 	defer cancel()
@@ -96,8 +94,7 @@ func (n *nemesis) run(d time.Duration) {
 		list = list[1:]
 		pause(ctx, n.between(100*time.Millisecond, time.Second))
 	}
-	// What had no effect the first time (nothing led, nothing to merge) gets
-	// another chance.
+	// Faults without effect (nothing led, nothing to merge) get more chances.
 	for range 5 {
 		for _, f := range n.faults {
 			if n.s.faults[f.name] == 0 && !n.s.t.Failed() {
@@ -107,7 +104,7 @@ func (n *nemesis) run(d time.Duration) {
 	}
 }
 
-// do does one thing, and counts it if it took effect.
+// do injects one fault, and counts it if it took effect.
 func (n *nemesis) do(f fault) {
 	ctx, done := context.WithTimeout(n.s.t.Context(), 2*time.Minute)
 	defer done()
@@ -118,18 +115,18 @@ func (n *nemesis) do(f fault) {
 	n.check()
 }
 
-// totals sums up, by sort, what took effect.
+// totals sums up, by class, what took effect.
 func (n *nemesis) totals() map[string]int {
 	totals := map[string]int{}
 	for _, f := range n.faults {
-		if f.sort != "" {
-			totals[f.sort] += n.s.faults[f.name]
+		if f.class != "" {
+			totals[f.class] += n.s.faults[f.name]
 		}
 	}
 	return totals
 }
 
-// round returns what is to be done in a round, shuffled.
+// round returns the faults of a round, shuffled.
 func (n *nemesis) round(number int) (list []fault) {
 	for _, f := range n.faults {
 		for range max(1, f.weight) {
@@ -147,21 +144,21 @@ func (n *nemesis) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(n.s.rng.Int64N(int64(high-low)))
 }
 
-func (n *nemesis) anyone() *worker { return n.s.crew[n.s.rng.IntN(len(n.s.crew))] }
+func (n *nemesis) anyone() *worker { return n.s.workers[n.s.rng.IntN(len(n.s.workers))] }
 
-// leader returns somebody who leads, or anyone.
+// leader returns a worker that leads, or any.
 func (n *nemesis) leader() *worker {
-	for _, i := range n.s.rng.Perm(len(n.s.crew)) {
-		if w := n.s.crew[i]; w.alive() && w.leads() {
+	for _, i := range n.s.rng.Perm(len(n.s.workers)) {
+		if w := n.s.workers[i]; w.alive() && w.leads() {
 			return w
 		}
 	}
 	return n.anyone()
 }
 
-// check starts processes that are gone: none ends by itself.
+// check restarts processes that have ended: none should by itself.
 func (n *nemesis) check() {
-	for _, w := range n.s.crew {
+	for _, w := range n.s.workers {
 		if !w.alive() {
 			w.checkEnd()
 			w.start()
@@ -193,7 +190,7 @@ func (n *nemesis) freeze(ctx context.Context) bool {
 	return effect
 }
 
-// cut does something to somebody's link with Kinesis.
+// cut does something to a link with Kinesis.
 func (n *nemesis) cut(ctx context.Context, how func(*peers.Link)) bool {
 	w := n.leader()
 	effect := w.alive() && w.leads()
@@ -213,7 +210,7 @@ func (n *nemesis) split(context.Context) bool {
 	return err == nil
 }
 
-// merge merges two neighbours, whichever there are.
+// merge merges any two neighbours.
 func (n *nemesis) merge(context.Context) bool {
 	open := n.s.stream.open()
 	if len(open) <= 2 {
@@ -233,9 +230,9 @@ func (n *nemesis) merge(context.Context) bool {
 	return false
 }
 
-// refuse has requests of an operation refused, as many as times, within a few
-// seconds behind the first. That may take a while: on a busy machine nobody
-// reads for as long as ZooKeeper takes to come back.
+// refuse has a number of requests of an operation refused, within a few seconds
+// of the first. That may take a while: on a busy machine no process reads for
+// as long as ZooKeeper takes to come back.
 func (n *nemesis) refuse(ctx context.Context, operation string, times int, with kinesistest.Action) bool {
 	met := make(chan struct{})
 	meets := sync.OnceFunc(func() { close(met) })
@@ -247,7 +244,7 @@ func (n *nemesis) refuse(ctx context.Context, operation string, times int, with 
 		},
 	})
 	defer remove()
-	if operation == "GetShardIterator" { // they are asked for when others have expired
+	if operation == "GetShardIterator" { // they are requested when others have expired
 		defer n.s.stream.server.On(kinesistest.Hook{
 			Operation: "GetRecords", Times: 2,
 			Do: expired,
@@ -262,7 +259,7 @@ func (n *nemesis) refuse(ctx context.Context, operation string, times int, with 
 	return false
 }
 
-// metWithin is how long a fault of Kinesis waits for somebody who asks.
+// metWithin is how long a fault of Kinesis waits for a request.
 const metWithin = 20 * time.Second
 
 // pause waits, and reports whether ctx has not ended first.

@@ -18,7 +18,7 @@ const (
 	putEvery      = 20 * time.Millisecond
 	perPut        = 4    // records: 200 a second
 	aggregateEach = 150  // records, one is an aggregate of three
-	largeEach     = 1500 // records, one is larger than a node of ZooKeeper's may be
+	largeEach     = 1500 // records, one is larger than a ZooKeeper node may be
 	largeBytes    = 1_200_000
 )
 
@@ -31,7 +31,7 @@ type producer struct {
 	paused sync.Mutex // held while nothing is put
 
 	mu   sync.Mutex
-	want map[string]history.Item // by event id: what is to be queued and was not seen there; under mu
+	want map[string]history.Item // by event id: what must be queued and was not seen yet; under mu
 	bad  int                     // dead letters to come; under mu
 	all  map[string]history.Item // by event id; under mu
 }
@@ -45,7 +45,7 @@ func newProducer(s *stream, seed uint64) *producer {
 	}
 }
 
-// start puts until stop is called, which returns when the last record was put.
+// start puts records until stop is called, which waits for the last one.
 func (p *producer) start() (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -66,8 +66,8 @@ func (p *producer) start() (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-// put puts one record. It is noted as put when the stream has it: a process may
-// be faster, but not by more than the lock is held.
+// put puts one record and notes it in the history, under a lock: a process may
+// be faster, but only by as long as that is held.
 func (p *producer) put() {
 	p.paused.Lock()
 	defer p.paused.Unlock()
@@ -114,7 +114,7 @@ func (p *producer) put() {
 	p.stream.log.Add(e)
 }
 
-// pause has nothing put until resume is called.
+// pause stops the producer until resume is called.
 func (p *producer) pause() (resume func()) {
 	p.paused.Lock()
 	return p.paused.Unlock
@@ -139,7 +139,7 @@ func large(n int) gerrittest.Record {
 	return gerrittest.Record{Key: strings.Repeat("k", 1+n%50), Data: b.Bytes(), Type: "comment-added", Want: gerrittest.Queued}
 }
 
-// seen notes that an event is in the queue, and returns what is known of it.
+// seen notes that an event is in the queue, and returns its record.
 func (p *producer) seen(id string) history.Item {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,9 +152,9 @@ func (p *producer) seen(id string) history.Item {
 	return item
 }
 
-// mark puts a good record into each open shard, and has nothing but these
-// waited for. Where they have come through, everything before them in their
-// shards, and in all that these came from, was passed.
+// mark puts a good record into each open shard and makes settle wait for these
+// alone. Once they are queued, everything before them in their shards, and in
+// the ancestors of those, was passed.
 func (p *producer) mark() {
 	p.mu.Lock()
 	p.bad, p.want = 0, map[string]history.Item{}
@@ -169,10 +169,10 @@ func (p *producer) mark() {
 	}
 }
 
-// waiting tells how many records have not come through yet.
+// waiting returns how many records are still missing.
 func (p *producer) waiting(s store) int {
-	letters := s.letters()
+	dead := s.deadLetters()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.want) + max(0, p.bad-letters)
+	return len(p.want) + max(0, p.bad-dead)
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// python is the fault that Zuul's own listener is: it stands behind a leader of
-// ours, which is stopped or killed, leads for a while, during which something
-// else goes wrong, and gives the shard back or dies. It took effect when it
-// really led, and ours led again afterwards.
+// python is the fault of a listener like Zuul's own: it campaigns for a shard
+// of ours, whose leader is then stopped or killed, leads for a while, during
+// which another fault is injected, and gives the shard back or dies. It took
+// effect if it led, and ours led again afterwards.
 type python struct {
 	n    *nemesis
 	z    *zookeeperStore
@@ -27,8 +27,8 @@ type python struct {
 }
 
 const (
-	pythonPatience = 20 * time.Second // until somebody leads, or leads again
-	pythonTimeout  = 4 * time.Second  // of its session, as that of ours
+	pythonPatience = 20 * time.Second // until a process leads
+	pythonTimeout  = 4 * time.Second  // of its session, as of ours
 )
 
 func (p *python) fault() fault { return fault{name: pythonFault, weight: 2, do: p.takeTurns} }
@@ -48,7 +48,7 @@ func (p *python) takeTurns(ctx context.Context) bool {
 		Process: process, History: filepath.Join(p.n.s.folder, process+".ndjson"),
 	})
 	defer listener.Kill()
-	p.z.awaitInLine(ctx, shard, process)
+	p.z.awaitCandidate(ctx, shard, process)
 	if p.n.s.rng.IntN(2) == 0 {
 		leader.kill()
 	} else {
@@ -63,8 +63,8 @@ func (p *python) takeTurns(ctx context.Context) bool {
 	return p.ledAgain(ctx, shard, led)
 }
 
-// meanwhile lets it lead, and become a zombie, while something else goes wrong,
-// and ends its leadership.
+// meanwhile lets it lead, or become a zombie, under another fault, and ends its
+// leadership.
 func (p *python) meanwhile(ctx context.Context, listener *peers.Listener) {
 	if pause(ctx, p.n.between(500*time.Millisecond, 3*time.Second)); p.n.s.rng.IntN(3) == 0 {
 		listener.Freeze(p.n.s.t)
@@ -82,11 +82,11 @@ func (p *python) meanwhile(ctx context.Context, listener *peers.Listener) {
 	}
 }
 
-// led returns somebody who leads an open shard, and that shard.
+// led returns a worker that leads an open shard, and that shard.
 func (p *python) led() (*worker, gerritstream.ShardID) {
 	open := p.n.s.stream.open()
-	for _, i := range p.n.s.rng.Perm(len(p.n.s.crew)) {
-		w := p.n.s.crew[i]
+	for _, i := range p.n.s.rng.Perm(len(p.n.s.workers)) {
+		w := p.n.s.workers[i]
 		for _, j := range p.n.s.rng.Perm(len(open)) {
 			if shard := gerritstream.ShardID(open[j]); w.alive() && w.leadsShard(shard) {
 				return w, shard
@@ -96,15 +96,14 @@ func (p *python) led() (*worker, gerritstream.ShardID) {
 	return nil, ""
 }
 
-// ledAgain waits until one of ours leads the shard. One that was elected before
-// may lead it no more.
+// ledAgain waits until one of ours is elected for the shard after a time.
 func (p *python) ledAgain(ctx context.Context, shard gerritstream.ShardID, since time.Time) bool {
 	_, ok := p.await(ctx, "process-*", history.KindElected, shard, since)
 	return ok
 }
 
-// await waits for a kind of event on a shard, in the histories of the processes
-// of such names, later than a time, and says when it was.
+// await waits for an event of a kind on a shard, after a time, in the histories
+// of matching processes, and returns its time.
 func (p *python) await(ctx context.Context, names string, kind history.Kind, shard gerritstream.ShardID, since time.Time) (at time.Time, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
 	defer cancel()
@@ -124,8 +123,8 @@ func (p *python) await(ctx context.Context, names string, kind history.Kind, sha
 	return time.Time{}, false
 }
 
-// eventsOf returns the events of a kind on a shard in a file, while somebody
-// may be writing it.
+// eventsOf returns the events of a kind on a shard in a file that may still be
+// written.
 func eventsOf(path string, kind history.Kind, shard gerritstream.ShardID) (events []history.Event) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,11 +9,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// TestResultSaysItAll: whoever reads the one object finds all that was promised
-// of it, under these names.
-func TestResultSaysItAll(t *testing.T) {
+// TestResultHasEveryField checks the names in the printed object.
+func TestResultHasEveryField(t *testing.T) {
 	n := &nemesis{s: &soak{faults: map[string]int{"kill": 2, "cut": 3, "half cut": 1, "slow": 5}}, faults: []fault{
-		{name: "kill", sort: sortKill}, {name: "cut", sort: sortCut}, {name: "half cut", sort: sortCut}, {name: "slow"},
+		{name: "kill", class: classKill}, {name: "cut", class: classCut}, {name: "half cut", class: classCut}, {name: "slow"},
 	}}
 	out, err := json.Marshal(result{
 		Totals: n.totals(), Faults: n.s.faults,
@@ -22,25 +21,24 @@ func TestResultSaysItAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said map[string]any
-	if err := json.Unmarshal(out, &said); err != nil {
+	var object map[string]any
+	if err := json.Unmarshal(out, &object); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
 		"put", "queued", "filtered", "dead_lettered", "lost", "duplicated", "disordered", "faults", "totals", "longest_pause_ns", "seed", "store",
 	} {
-		if _, ok := said[name]; !ok {
+		if _, ok := object[name]; !ok {
 			t.Errorf("%q is not in %s", name, out)
 		}
 	}
-	totals, _ := said["totals"].(map[string]any)
-	if totals[sortKill] != 2. || totals[sortCut] != 4. || len(totals) != 2 {
+	totals, _ := object["totals"].(map[string]any)
+	if totals[classKill] != 2. || totals[classCut] != 4. || len(totals) != 2 {
 		t.Errorf("totals %v", totals)
 	}
 }
 
-// TestWhatFailsASoak: each of the three counts alone, another broken promise,
-// and a fault that never took effect.
+// TestWhatFailsASoak: each count alone, and a fault that never took effect.
 func TestWhatFailsASoak(t *testing.T) {
 	good := func() *result {
 		return &result{Faults: map[string]int{"kill": 1}, Report: history.Report{Put: 2, Queued: 1}}
@@ -48,7 +46,7 @@ func TestWhatFailsASoak(t *testing.T) {
 	if why := good().faulty(); len(why) > 0 {
 		t.Errorf("a good soak fails: %q", why)
 	}
-	for says, spoil := range map[string]func(*result){
+	for want, spoil := range map[string]func(*result){
 		"1 lost":           func(r *result) { r.Lost = 1 },
 		"1 duplicated":     func(r *result) { r.Duplicated = 1 },
 		"1 disordered":     func(r *result) { r.Disordered = 1 },
@@ -58,8 +56,8 @@ func TestWhatFailsASoak(t *testing.T) {
 	} {
 		r := good()
 		spoil(r)
-		if why := strings.Join(r.faulty(), "\n"); !strings.Contains(why, says) {
-			t.Errorf("%q does not say %q", why, says)
+		if why := strings.Join(r.faulty(), "\n"); !strings.Contains(why, want) {
+			t.Errorf("%q does not contain %q", why, want)
 		}
 	}
 }

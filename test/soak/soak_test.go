@@ -15,14 +15,14 @@ import (
 )
 
 var (
-	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long things go wrong")
-	flagSeed     = flag.Uint64("soak.seed", 1, "what is drawn")
+	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long faults are injected")
+	flagSeed     = flag.Uint64("soak.seed", 1, "seed of the faults")
 	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
-	flagPython   = flag.Bool("soak.python", false, "a listener like Zuul's own takes shards and gives them back; on ZooKeeper")
-	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder, and run nothing")
+	flagPython   = flag.Bool("soak.python", false, "a listener like Zuul's own takes shards and gives them back; ZooKeeper only")
+	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder instead")
 )
 
-// TestSoak runs a soak on each store, or on the one that is asked for.
+// TestSoak runs a soak on each store, or on the chosen one.
 func TestSoak(t *testing.T) {
 	if *flagCheck != "" {
 		events, err := history.Read(*flagCheck)
@@ -37,7 +37,7 @@ func TestSoak(t *testing.T) {
 		return
 	}
 	if *flagPython && *flagStore != "zookeeper" {
-		t.Fatal("Zuul's own listener knows no store but ZooKeeper: -soak.python needs -soak.store=zookeeper")
+		t.Fatal("Zuul's own listener uses only ZooKeeper: -soak.python needs -soak.store=zookeeper")
 	}
 	for _, store := range []string{"sqlite", "zookeeper"} {
 		if *flagStore != "" && *flagStore != store {
@@ -50,21 +50,21 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// result is the one object that a soak prints.
+// result is what a soak prints.
 type result struct {
 	Store    string         `json:"store"`
 	Seed     uint64         `json:"seed"`
 	Seconds  float64        `json:"seconds"`
-	Totals   map[string]int `json:"totals"` // of the faults that took effect, by sort
+	Totals   map[string]int `json:"totals"` // of the faults that took effect, by class
 	Faults   map[string]int `json:"faults"` // how often each took effect
 	NoEffect []string       `json:"no_effect,omitempty"`
 	history.Report
 }
 
-// faulty says what makes a soak fail, a line each.
+// faulty returns why a soak fails.
 func (r *result) faulty() (why []string) {
 	if len(r.NoEffect) > 0 {
-		why = append(why, fmt.Sprintf("asked for and without effect: %q", r.NoEffect))
+		why = append(why, fmt.Sprintf("faults without effect: %q", r.NoEffect))
 	}
 	if r.Put == 0 || r.Queued == 0 {
 		why = append(why, "nothing happened")
@@ -99,20 +99,20 @@ func printJSON(t *testing.T, r any) {
 type soak struct {
 	t        *testing.T
 	rng      *rand.Rand // of the nemesis
-	folder   string     // of histories and logs; kept when something is wrong
+	folder   string     // of histories and logs; kept on failure
 	stream   *stream
 	store    store
-	crew     []*worker
+	workers  []*worker
 	producer *producer
 	log      *history.Writer
 	faults   map[string]int // what took effect
 }
 
-// processes is how many there are at a time.
+// processes is their number.
 const processes = 3
 
 func newSoak(t *testing.T, name string) *soak {
-	folder, err := os.MkdirTemp("", "gerritstream-soak-") //nolint:usetesting // it is kept when something is wrong
+	folder, err := os.MkdirTemp("", "gerritstream-soak-") //nolint:usetesting // it is kept on failure
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,15 +134,15 @@ func newSoak(t *testing.T, name string) *soak {
 		s.store = newZooKeeper(t, s)
 	}
 	for i := range processes {
-		s.crew = append(s.crew, newWorker(s, i))
+		s.workers = append(s.workers, newWorker(s, i))
 	}
 	return s
 }
 
-// run goes wrong for the duration, lets everything come to rest, and judges.
+// run injects faults for the duration, waits for every record, and judges.
 func (s *soak) run() {
 	began := time.Now()
-	for _, w := range s.crew {
+	for _, w := range s.workers {
 		w.start()
 	}
 	stopProducer := s.producer.start()
@@ -151,10 +151,10 @@ func (s *soak) run() {
 	n.run(*flagDuration)
 	stopProducer()
 	if *flagPython {
-		s.producer.mark() // what Python lost never comes
+		s.producer.mark() // what Python lost never arrives
 	}
 	s.settle()
-	for _, w := range s.crew {
+	for _, w := range s.workers {
 		w.stop()
 	}
 	stopConsumer()
@@ -165,18 +165,18 @@ func (s *soak) run() {
 	s.judge(time.Since(began), n.totals())
 }
 
-// settlePatience is how long everything may take to come to rest.
+// settlePatience is how long the last records may take.
 const settlePatience = 3 * time.Minute
 
-// settle waits until every record that is to be queued was seen in the queue,
-// and every bad one among the dead letters.
+// settle waits until every good record was seen in the queue, and every bad one
+// among the dead letters.
 func (s *soak) settle() {
 	deadline := time.Now().Add(settlePatience)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for s.producer.waiting(s.store) > 0 && !s.t.Failed() {
 		if time.Now().After(deadline) {
-			s.t.Logf("after %v %d records have not come through", settlePatience, s.producer.waiting(s.store))
+			s.t.Logf("after %v %d records are missing", settlePatience, s.producer.waiting(s.store))
 			return
 		}
 		<-tick.C
@@ -184,7 +184,7 @@ func (s *soak) settle() {
 }
 
 // python returns the ids of the events that Python queued or was about to, and
-// where beside the queue it put large ones.
+// where it put the data of large ones.
 func (s *soak) python() (ids, beside map[string]bool) {
 	ids, beside = map[string]bool{}, map[string]bool{}
 	events, err := history.Read(s.folder)

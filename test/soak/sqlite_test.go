@@ -15,8 +15,7 @@ import (
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
-// sqliteStore is one file, which the processes share. Its queue is read where
-// it is.
+// sqliteStore is one file, which the processes share and the soak reads.
 type sqliteStore struct {
 	t    *testing.T
 	s    *soak
@@ -39,13 +38,12 @@ func (q *sqliteStore) faults(n *nemesis) []fault {
 	return []fault{{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }}}
 }
 
-// replaceNotice is how soon each process must have ended whose file is not at
-// its path any more.
+// replaceNotice is how soon each process must end when its file was moved away.
 const replaceNotice = 30 * time.Second
 
-// replace moves the file away under the processes, with or without a copy in
-// its place, as somebody does who restores a back-up; waits until all of them
-// have ended because of it; and undoes it.
+// replace moves the file away while processes use it, with or without a copy in
+// its place, as in restoring a backup; waits until each has ended because of
+// that; and undoes it.
 func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 	away := q.path + ".away"
 	move := func(from, to string) {
@@ -55,8 +53,8 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 			}
 		}
 	}
-	running := slices.DeleteFunc(slices.Clone(q.s.crew), func(w *worker) bool { return !w.alive() })
-	starting := func(w *worker) bool { return w.alive() && !w.opened() } // it would make a file where there is none
+	running := slices.DeleteFunc(slices.Clone(q.s.workers), func(w *worker) bool { return !w.alive() })
+	starting := func(w *worker) bool { return w.alive() && !w.opened() } // it would create the file
 	if !n.await(ctx, replaceNotice, func() bool { return !slices.ContainsFunc(running, starting) }) {
 		return false
 	}
@@ -69,7 +67,7 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 	ended := n.await(ctx, replaceNotice, func() bool { return !slices.ContainsFunc(running, (*worker).alive) })
 	for _, w := range running {
 		if w.alive() {
-			q.t.Errorf("process %d-%d goes on without its database:\n%s", w.number, w.starts, w.tail())
+			q.t.Errorf("process %d-%d continues without its database:\n%s", w.number, w.starts, w.tail())
 			w.kill()
 		} else if code := w.program.State().ExitCode(); code != 1 {
 			q.t.Errorf("process %d-%d ended with exit code %d when its database was replaced, want 1:\n%s", w.number, w.starts, code, w.tail())
@@ -85,7 +83,7 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 	return ended && len(running) > 0
 }
 
-// consume looks at what is new, every now and then.
+// consume reads new events now and then.
 func (q *sqliteStore) consume() (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -99,7 +97,7 @@ func (q *sqliteStore) consume() (stop func()) {
 				return
 			case <-tick.C:
 			}
-			_ = q.each(last, func(e sqlite.Event) { // the file may be locked, or not be there yet
+			_ = q.each(last, func(e sqlite.Event) { // the file may be locked, or not exist yet
 				last = e.Number
 				q.s.producer.seen(e.Entry.ID.String())
 			})
@@ -124,7 +122,7 @@ func (q *sqliteStore) each(after int64, do func(sqlite.Event)) error {
 	return nil
 }
 
-func (q *sqliteStore) letters() int {
+func (q *sqliteStore) deadLetters() int {
 	in, err := sqlite.Inspect(context.Background(), q.path)
 	if err != nil {
 		return 0

@@ -6,28 +6,26 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// store is where the processes queue, as the soak sees it: from outside, by
-// other means than the program's.
+// store is where the processes queue, read by other means than the program's.
 type store interface {
 	name() string
 
-	// args are what a process is told of the store.
+	// args are a process' arguments for the store.
 	args(worker int) []string
 
-	// consume takes the queue, as whoever it is for does, until stop is called.
+	// consume takes the queue as its real consumer does, until stop is called.
 	consume() (stop func())
 
-	// letters counts the dead letters, discarded ones included.
-	letters() int
+	// deadLetters counts the dead letters, discarded ones included.
+	deadLetters() int
 
-	// record writes what is in the store, and what was taken from it, into the
+	// record writes what is in the store, and what was taken from it, to the
 	// history.
 	record(log *history.Writer)
 
-	// timeout is how long the leadership of a process stands that does not
-	// move.
+	// timeout is how long the leadership of a frozen process lasts.
 	timeout() time.Duration
 
-	// faults are what can go wrong with this store only.
+	// faults are those of this store only.
 	faults(n *nemesis) []fault
 }

@@ -16,7 +16,7 @@ const (
 	maxOpen     = 8 // open shards
 )
 
-// stream is the embedded Kinesis, with its limits on, and what is known of it.
+// stream is the embedded Kinesis, with its limits on.
 type stream struct {
 	t      *testing.T
 	server *kinesistest.Server
@@ -41,9 +41,9 @@ func newStream(t *testing.T, log *history.Writer) *stream {
 	return s
 }
 
-// create makes the stream, which is not there, or not any more.
+// create makes the stream, which does not exist, or was deleted.
 func (s *stream) create() {
-	s.log.Add(history.Event{Kind: history.KindCreated}) // before anybody can see it
+	s.log.Add(history.Event{Kind: history.KindCreated}) // before any process can see it
 	arn, err := s.server.CreateStream(streamName, firstShards)
 	if err != nil {
 		s.t.Fatal(err)
@@ -58,14 +58,14 @@ func (s *stream) create() {
 	s.note()
 }
 
-// identity tells the stream from those that had its name before.
+// identity distinguishes the stream from earlier ones of its name.
 func (s *stream) identity() gerritstream.Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
 }
 
-// note writes shards that are new into the history.
+// note writes new shards to the history.
 func (s *stream) note() {
 	shards, err := s.server.Shards(streamName)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *stream) note() {
 	}
 }
 
-// open returns the ids of the shards that are open.
+// open returns the ids of the open shards.
 func (s *stream) open() (ids []string) {
 	shards, err := s.server.Shards(streamName)
 	if err != nil {

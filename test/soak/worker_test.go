@@ -14,9 +14,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// worker is a place for a process of the real program, with links of its own to
-// Kinesis and to the store. The process in it comes and goes; the nemesis'
-// goroutine owns it.
+// worker runs one process of the real program after the other, with links of
+// its own to Kinesis and the store. The nemesis' goroutine owns it.
 type worker struct {
 	s       *soak
 	number  int
@@ -31,9 +30,9 @@ func newWorker(s *soak, number int) *worker {
 	return &worker{s: s, number: number, kinesis: peers.NewLink(s.t, s.stream.addr)}
 }
 
-// clockSteps are how much the clock of a process goes wrong, and when; drawn
-// for each start. It is up to three hours, three times what a queue in SQLite
-// is kept: a sweep that believed the clock would remove what nobody has read.
+// clockSteps draws how much the clock of a process goes wrong, and when. It is
+// up to three hours, three times the retention of the SQLite queue: a sweep
+// that trusted the clock would remove unread events.
 func (w *worker) clockSteps() string {
 	r := w.s.rng
 	step := func() time.Duration { return time.Duration(r.IntN(6*3600)-3*3600) * time.Second }
@@ -76,11 +75,11 @@ func (w *worker) kill() {
 	}
 }
 
-// stopPatience is how long a stop may take; the program promises 5 s, on a
-// machine of its own.
+// stopPatience is how long a stop may take; the program promises 5 s on an idle
+// machine.
 const stopPatience = 20 * time.Second
 
-// stop ends the process as an operator does, and checks that it ends well.
+// stop ends the process as an operator does, and checks how it ends.
 func (w *worker) stop() {
 	if !w.alive() {
 		return
@@ -95,7 +94,7 @@ func (w *worker) stop() {
 	w.checkEnd()
 }
 
-// checkEnd fails the soak when a process ended by itself, or badly.
+// checkEnd fails the soak if a process ended by itself, or with an error.
 func (w *worker) checkEnd() {
 	if state := w.program.State(); state.ExitCode() > 0 {
 		w.s.t.Errorf("process %d-%d ended with %v; its log ends with\n%s", w.number, w.starts, state, w.tail())
@@ -138,7 +137,7 @@ func (w *worker) historyPath() string {
 	return filepath.Join(w.s.folder, fmt.Sprintf("process-%d-%d.ndjson", w.number, w.starts))
 }
 
-// leads reports whether the process leads a shard, as far as its history says.
+// leads reports whether the process leads a shard, according to its history.
 func (w *worker) leads() bool {
 	b, err := os.ReadFile(w.historyPath())
 	if err != nil {

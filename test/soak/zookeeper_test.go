@@ -31,24 +31,24 @@ const (
 )
 
 // zookeeperStore is three servers, which each process reaches through links of
-// its own. Its queue is taken as Zuul's scheduler takes it: the oldest first,
+// its own. Its queue is taken as Zuul's scheduler does: the oldest event first,
 // each read, handled and deleted.
 type zookeeperStore struct {
 	t        *testing.T
 	s        *soak
 	ensemble *peers.Ensemble
 	links    [][]*peers.Link // by process, by server
-	held     atomic.Bool     // the consumer takes nothing
+	held     atomic.Bool     // the consumer is paused
 	conn     atomic.Pointer[zk.Conn]
-	depth    atomic.Int64 // of the queue, as it was listed last
+	depth    atomic.Int64 // of the queue, as last listed
 
 	mu         sync.Mutex
 	taken      []history.Item // in the order of the queue; under mu
 	unreadable []unreadable   // nodes of the queue; under mu
 }
 
-// unreadable is a node of the queue that Zuul could not read. Python queues
-// such; ours never do.
+// unreadable is a node of the queue that Zuul could not read. Only Python may
+// queue such.
 type unreadable struct {
 	id, why string
 }
@@ -85,7 +85,7 @@ const (
 	queuePath = root + "/events/queue"
 )
 
-// consume takes the queue, whatever becomes of the servers meanwhile.
+// consume takes the queue, whatever happens to the servers.
 func (z *zookeeperStore) consume() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
@@ -113,8 +113,8 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 
-// take takes what is in the queue now, until something fails. An event counts
-// as taken once it was read: deleting it may have to be tried again.
+// take takes what is queued now, until an error. An event counts as taken once
+// it was read: deleting it may have to be retried.
 func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 	names, _, err := conn.Children(queuePath)
 	if err != nil {
@@ -154,7 +154,7 @@ func (z *zookeeperStore) take(ctx context.Context, conn *zk.Conn) {
 
 var eventID = regexp.MustCompile(`"zuul_event_id": "([0-9a-f]{32})"}}$`)
 
-// idIn finds the id of an event in a node that cannot be read otherwise.
+// idIn finds the id of an event in an unreadable node.
 func idIn(data []byte) string {
 	if m := eventID.FindSubmatch(data); m != nil {
 		return string(m[1])
@@ -164,16 +164,16 @@ func idIn(data []byte) string {
 
 var errPassing = errors.New("ZooKeeper does not answer")
 
-// queued is an event as it lies in the queue.
+// queued is an event in the queue.
 type queued struct {
 	Payload   json.RawMessage `json:"payload"`
 	Timestamp float64         `json:"timestamp"`
 	ID        string          `json:"zuul_event_id"`
 
-	side string // where its data is; empty: in the queue's node
+	side string // the path of its data; empty: in the queue's node
 }
 
-// read takes a node of the queue apart.
+// read decodes a node of the queue.
 func read(conn *zk.Conn, data []byte) (event queued, err error) {
 	var node struct {
 		Event json.RawMessage `json:"event_data"`
@@ -217,7 +217,7 @@ func readSide(conn *zk.Conn, dir string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// remove deletes a node for as long as it takes.
+// remove deletes a node, retrying until ctx ends.
 func remove(ctx context.Context, conn *zk.Conn, node string) bool {
 	for {
 		err := conn.Delete(node, -1)
@@ -250,8 +250,7 @@ func removeAll(ctx context.Context, conn *zk.Conn, dir string) bool {
 	}
 }
 
-// letters counts the dead letters.
-func (z *zookeeperStore) letters() int {
+func (z *zookeeperStore) deadLetters() int {
 	conn := z.conn.Load()
 	if conn == nil {
 		return 0
@@ -282,15 +281,15 @@ func (z *zookeeperStore) record(log *history.Writer) {
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		z.t.Fatal(err)
 	}
-	letters := history.Event{Kind: history.KindDeadLetters}
+	dead := history.Event{Kind: history.KindDeadLetters}
 	for _, name := range names {
-		item, err := letterOf(name)
+		item, err := deadLetterOf(name)
 		if err != nil {
 			z.t.Error(err)
 		}
-		letters.Items = append(letters.Items, item)
+		dead.Items = append(dead.Items, item)
 	}
-	log.Add(letters)
+	log.Add(dead)
 	left, _, err := conn.Children(root + "/events/data")
 	left = slices.DeleteFunc(left, func(name string) bool { return beside[root+"/events/data/"+name] })
 	if err != nil || len(left) > 0 {
@@ -298,9 +297,9 @@ func (z *zookeeperStore) record(log *history.Writer) {
 	}
 }
 
-// letterOf reads the name of a dead letter's node: the shard, the sequence
+// deadLetterOf reads the name of a dead letter's node: the shard, the sequence
 // number, and the place in an aggregate.
-func letterOf(name string) (item history.Item, err error) {
+func deadLetterOf(name string) (item history.Item, err error) {
 	parts := strings.Split(name, "-") // shardId-000000000001-4917...-2
 	if len(parts) < 3 {
 		return item, fmt.Errorf("dead letter %q", name)
@@ -319,13 +318,13 @@ func (z *zookeeperStore) faults(n *nemesis) []fault {
 		return func(ctx context.Context) bool { return z.cut(ctx, how) }
 	}
 	faults := []fault{
-		{name: "cut from ZooKeeper", sort: sortCut, do: cut((*peers.Link).Cut)},
-		{name: "half cut from ZooKeeper: no replies", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
-		{name: "half cut from ZooKeeper: no requests", sort: sortCut, do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
+		{name: "cut from ZooKeeper", class: classCut, do: cut((*peers.Link).Cut)},
+		{name: "half cut from ZooKeeper: no replies", class: classCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
+		{name: "half cut from ZooKeeper: no requests", class: classCut, do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
 		{name: "slow ZooKeeper", do: cut(func(l *peers.Link) { l.Delay(200 * time.Millisecond) })},
 		{name: "lost reply to a commit", do: z.loseReply},
-		{name: "ZooKeeper server restarted", sort: sortServer, do: z.restart},
-		{name: "quorum lost", sort: sortServer, do: z.loseQuorum},
+		{name: "ZooKeeper server restarted", class: classServer, do: z.restart},
+		{name: "quorum lost", class: classServer, do: z.loseQuorum},
 		{name: "queue full", do: z.fill},
 	}
 	if *flagPython {
@@ -334,9 +333,9 @@ func (z *zookeeperStore) faults(n *nemesis) []fault {
 	return faults
 }
 
-// awaitInLine waits until somebody stands in a shard's election under an
-// identifier.
-func (z *zookeeperStore) awaitInLine(ctx context.Context, shard gerritstream.ShardID, identifier string) {
+// awaitCandidate waits until a candidate with an identifier stands in a shard's
+// election.
+func (z *zookeeperStore) awaitCandidate(ctx context.Context, shard gerritstream.ShardID, identifier string) {
 	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
 	defer cancel()
 	election := root + "/election-aws_kinesis_" + string(shard)
@@ -354,7 +353,7 @@ func (z *zookeeperStore) awaitInLine(ctx context.Context, shard gerritstream.Sha
 	}
 }
 
-// cut does something to all of somebody's links, for up to twice the session's
+// cut does something to all links of a worker, for up to twice the session's
 // timeout.
 func (z *zookeeperStore) cut(ctx context.Context, how func(*peers.Link)) bool {
 	n := &nemesis{s: z.s}
@@ -370,7 +369,7 @@ func (z *zookeeperStore) cut(ctx context.Context, how func(*peers.Link)) bool {
 	return effect
 }
 
-// loseReply has somebody's next commit carried out, and nobody told.
+// loseReply has a worker's next commit carried out, and its reply lost.
 func (z *zookeeperStore) loseReply(ctx context.Context) bool {
 	const multi = 14
 	n := &nemesis{s: z.s}
@@ -417,7 +416,7 @@ func (z *zookeeperStore) loseQuorum(ctx context.Context) bool {
 	return true
 }
 
-// fill lets the queue grow until it is at its limit.
+// fill lets the queue grow to its limit.
 func (z *zookeeperStore) fill(ctx context.Context) bool {
 	z.held.Store(true)
 	defer z.held.Store(false)

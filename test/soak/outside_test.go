@@ -22,13 +22,13 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// The faults of this file come from outside of what the program is: another
-// program reads the stream, the service answers nonsense, somebody deletes the
-// stream, nobody takes what a sink is given.
+// The faults of this file come from outside the program: another program reads
+// the stream, the service answers nonsense, the stream is deleted, a sink's
+// output is not read.
 
 // readBeside has another program read every open shard five times a second,
-// which is all that Kinesis grants to all of a shard's readers. It takes effect
-// when both sides were throttled, or the processes at least.
+// which is all that Kinesis grants to a shard's readers together. It takes
+// effect if the processes were throttled.
 func (n *nemesis) readBeside(ctx context.Context) bool {
 	server := n.s.stream.server
 	var throttled atomic.Int64
@@ -60,11 +60,10 @@ func (n *nemesis) readBeside(ctx context.Context) bool {
 	return throttled.Load() > 0
 }
 
-// besideAgent tells the other program's requests from ours.
+// besideAgent distinguishes the other program's requests from ours.
 const besideAgent = "another-reader"
 
-// readShard reads one shard at its tip, as fast as it may, until something
-// fails.
+// readShard reads one shard at its tip, as fast as allowed, until an error.
 func readShard(ctx context.Context, client *kinesis.Client, shard string) {
 	pace := func() bool { return pause(ctx, 200*time.Millisecond) }
 	found, err := client.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{
@@ -111,8 +110,8 @@ func without(body []byte, names ...string) []byte {
 	return out
 }
 
-// garble has the next replies of the service say 200 and nonsense. The pages
-// themselves were never given out: what is asked again is answered as before.
+// garble turns the next replies of the service into nonsense with status 200. A
+// repeated request is answered as before.
 func (n *nemesis) garble(ctx context.Context) bool {
 	names := slices.Sorted(maps.Keys(garbled))
 	spoil := garbled[names[n.s.rng.IntN(len(names))]]
@@ -127,12 +126,12 @@ func (n *nemesis) garble(ctx context.Context) bool {
 	})
 }
 
-// recreatePatience is how long everything that was put may take to come through
-// before the stream is deleted.
+// recreatePatience is how long the last records may take before the stream is
+// deleted.
 const recreatePatience = time.Minute
 
-// recreate deletes the stream once everything in it was handled, and makes it
-// again under its name a little later: its shards have the same ids then.
+// recreate deletes the stream once everything in it was handled, and recreates
+// it a little later: its shards then have the same ids.
 func (n *nemesis) recreate(ctx context.Context) bool {
 	resume := n.s.producer.pause()
 	defer resume()
@@ -160,8 +159,8 @@ func (n *nemesis) await(ctx context.Context, limit time.Duration, holds func() b
 	return true
 }
 
-// blockSink has nobody take what a process writes to its sink, for longer than
-// its pipe has room. Every other time the process is stopped meanwhile.
+// blockSink stops reading the output of a process' sink until its pipe is full.
+// Every other time the process is stopped meanwhile.
 func (n *nemesis) blockSink(ctx context.Context) bool {
 	w := n.leader()
 	effect := w.alive() && w.leads()
@@ -174,12 +173,12 @@ func (n *nemesis) blockSink(ctx context.Context) bool {
 	return effect
 }
 
-// outlet takes what a process writes to its standard output, or does not.
+// outlet reads a process' standard output, or stops reading.
 type outlet struct {
-	gate sync.Mutex // held while nothing is taken
+	gate sync.Mutex // held while nothing is read
 }
 
-// open returns what the process writes to. What it wrote is gone with it.
+// open returns the process' end of a pipe.
 func (o *outlet) open() (*os.File, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -190,7 +189,7 @@ func (o *outlet) open() (*os.File, error) {
 		page := make([]byte, 32<<10)
 		for {
 			o.gate.Lock()
-			o.gate.Unlock() //nolint:staticcheck // it is waited for, nothing is done within
+			o.gate.Unlock() //nolint:staticcheck // only to wait for it
 			if _, err := read.Read(page); errors.Is(err, io.EOF) || err != nil {
 				return
 			}

@@ -11,11 +11,11 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// crewSession is how long ZooKeeper waits for a process of a crew.
-const crewSession = 2 * time.Second
+// groupSession is the session timeout of a process.
+const groupSession = 2 * time.Second
 
-// crew is a number of processes on one ZooKeeper, each with a history.
-type crew struct {
+// group is a number of processes on one ZooKeeper, each with a history.
+type group struct {
 	t               *testing.T
 	folder          string // of histories
 	endpoint, hosts string
@@ -24,15 +24,15 @@ type crew struct {
 }
 
 // join starts a process.
-func (c *crew) join() {
+func (c *group) join() {
 	c.started++
 	file := filepath.Join(c.folder, string(rune('a'+c.started))+".ndjson")
 	c.running = append(c.running, start(c.t, intoZooKeeper(c.endpoint, c.hosts, "--history", file,
-		"--zookeeper-session-timeout", crewSession.String())...))
+		"--zookeeper-session-timeout", groupSession.String())...))
 }
 
-// leave ends a process, and waits until it is gone.
-func (c *crew) leave(sig syscall.Signal) {
+// leave ends a process and waits for its end.
+func (c *group) leave(sig syscall.Signal) {
 	p := c.running[0]
 	c.running = c.running[1:]
 	p.signal(c.t, sig)
@@ -40,16 +40,16 @@ func (c *crew) leave(sig syscall.Signal) {
 }
 
 // events reads what the processes have written so far.
-func (c *crew) events() []history.Event {
+func (c *group) events() []history.Event {
 	c.t.Helper()
 	events, err := history.Read(c.folder)
-	if err != nil { // a process writes a line just now, or has not begun
+	if err != nil { // a process is writing a line, or has not begun
 		return nil
 	}
 	return events
 }
 
-// led tells who led last, by shard, as far as the histories say.
+// led returns the last leader of each shard, according to the histories.
 func led(events []history.Event) map[gerritstream.ShardID]string {
 	leaders := map[gerritstream.ShardID]string{}
 	for _, e := range events {
@@ -63,9 +63,9 @@ func led(events []history.Event) map[gerritstream.ShardID]string {
 	return leaders
 }
 
-// balanced waits until all the shards are led, by as many each as the shares
-// say, and returns how long that took and how many elections.
-func (c *crew) balanced(shards int, shares ...int) (took time.Duration, elections int) {
+// balanced waits until all shards are led, with the given numbers for each
+// process, and returns how long that took and how many elections.
+func (c *group) balanced(shards int, shares ...int) (took time.Duration, elections int) {
 	c.t.Helper()
 	began := time.Now()
 	eventually(c.t, "the shards are shared", func() bool {
@@ -89,12 +89,12 @@ func (c *crew) balanced(shards int, shares ...int) (took time.Duration, election
 	return time.Since(began), elections
 }
 
-// TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, whoever
-// joins, leaves and dies, and no more shards move than must.
+// TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, as
+// processes join, leave and die, and no more shards move than must.
 func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest // its sessions are short, and it measures
 	const shards = 32
 	endpoint := emulateWith(t, "--stream", streamName, "--shards", "32", "--no-limits")
-	c := &crew{t: t, folder: t.TempDir(), endpoint: endpoint, hosts: sharedZooKeeper(t)}
+	c := &group{t: t, folder: t.TempDir(), endpoint: endpoint, hosts: sharedZooKeeper(t)}
 	for range 3 {
 		c.join()
 	}
@@ -107,13 +107,13 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest
 			t.Errorf("%s: %d elections, where %d shards had to move", what, elections, moves)
 		}
 	}
-	var handOvers []time.Duration
+	var handOffs []time.Duration
 	joins := func() {
 		t.Helper()
 		before := len(c.events())
 		c.join()
 		settled("another joins", 8, 8, 8, 8, 8)
-		handOvers = append(handOvers, c.handOvers(before)...)
+		handOffs = append(handOffs, c.handOffs(before)...)
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM} {
 		joins()
@@ -121,28 +121,28 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest
 		c.leave(sig)
 		settled(sig.String()+" for one", 8, 10, 11, 11)
 		if sig == syscall.SIGKILL {
-			t.Logf("the last heir of the killed one has read %v after that; its session was to last %v", c.lastHeir(before, 8).Sub(ended), crewSession)
+			t.Logf("the last shard of the killed one was read %v after that; its session timeout was %v", c.lastTakeover(before, 8).Sub(ended), groupSession)
 		}
 	}
 	joins()
-	slices.Sort(handOvers)
-	n := len(handOvers)
+	slices.Sort(handOffs)
+	n := len(handOffs)
 	if n < 50 {
-		t.Fatalf("%d planned hand-overs", n)
+		t.Fatalf("%d planned hand-offs", n)
 	}
-	t.Logf("%d planned hand-overs, from the old leader's last word to the new one's first page: median %v, 99th of 100 %v, longest %v",
-		n, handOvers[n/2], handOvers[n*99/100], handOvers[n-1])
+	t.Logf("%d planned hand-offs, from the end of the old term to the first page of the new one: median %v, 99th of 100 %v, longest %v",
+		n, handOffs[n/2], handOffs[n*99/100], handOffs[n-1])
 	for len(c.running) > 0 {
 		c.leave(syscall.SIGTERM)
 	}
 }
 
-// handOvers returns how long each took that came behind the first so many
-// events: from the end of the old leader's term to the new leader's first page.
-// It waits until each of them has read one.
-func (c *crew) handOvers(after int) (took []time.Duration) {
+// handOffs returns how long each hand-off took, after a number of events: from
+// the end of the old leader's term to the new leader's first page, for which it
+// waits.
+func (c *group) handOffs(after int) (took []time.Duration) {
 	c.t.Helper()
-	eventually(c.t, "the heirs have read", func() bool {
+	eventually(c.t, "the new leaders have read", func() bool {
 		ended := map[gerritstream.ShardID]time.Time{}
 		took = nil
 		events := c.events()
@@ -161,20 +161,20 @@ func (c *crew) handOvers(after int) (took []time.Duration) {
 	return took
 }
 
-// lastHeir waits until so many shards that were led anew behind the first so
-// many events have been read, and returns when the last of them was.
-func (c *crew) lastHeir(after, heirs int) (at time.Time) {
+// lastTakeover waits until a number of shards that changed hands, after a
+// number of events, have been read, and returns when the last of them was.
+func (c *group) lastTakeover(after, shards int) (at time.Time) {
 	c.t.Helper()
-	eventually(c.t, "the heirs have read", func() bool {
-		read := map[gerritstream.ShardID]time.Time{} // zero: led anew and not read yet
+	eventually(c.t, "the new leaders have read", func() bool {
+		read := map[gerritstream.ShardID]time.Time{} // zero: elected and not read yet
 		at = time.Time{}
 		events := c.events()
 		for _, e := range events[min(after, len(events)):] {
-			first, anew := read[e.Shard]
+			first, elected := read[e.Shard]
 			switch {
 			case e.Kind == history.KindElected:
 				read[e.Shard] = time.Time{}
-			case e.Kind == history.KindRead && anew && first.IsZero():
+			case e.Kind == history.KindRead && elected && first.IsZero():
 				read[e.Shard] = e.At
 			}
 		}
@@ -186,7 +186,7 @@ func (c *crew) lastHeir(after, heirs int) (at time.Time) {
 				at = first
 			}
 		}
-		return len(read) == heirs
+		return len(read) == shards
 	})
 	return at
 }
