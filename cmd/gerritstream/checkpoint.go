@@ -10,17 +10,18 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/spf13/cobra"
 )
 
 func newCheckpoint(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "checkpoint",
 		Short: "Show and change how far each shard has been read",
-		Long: `Show and change how far each shard has been read. Positions may be changed while processes run: the leader of a shard
-loses its leadership at that moment, and the next leader reads from the new position.`,
+		Long: `Show and change how far each shard has been read. Positions may be changed while processes run: the
+leader of a shard loses its leadership at that moment, and the next leader reads from the new position.`,
 		Example: `  gerritstream checkpoint show
   gerritstream checkpoint set --all --to 2026-01-31T08:00:00Z --dry-run
   gerritstream checkpoint prune --dry-run`,
@@ -37,8 +38,9 @@ func newCheckpointShow(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the position of each shard",
-		Long: `Show the position of each shard: the last record handled or the starting point, the time up to which everything that
-arrived has been handled, and when and in which term that was committed. Changes nothing. With -o json, one line a shard.`,
+		Long: `Show the position of each shard: the last record handled or the starting point, the time up to which
+everything that arrived has been handled, and when and in which term that was committed. Changes nothing. With -o
+json, one line a shard.`,
 		Example: `  gerritstream checkpoint show --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream checkpoint show --shard shardId-000000000000 -o json`,
 		Args: cobra.NoArgs,

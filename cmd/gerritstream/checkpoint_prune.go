@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
-	"github.com/spf13/cobra"
 )
 
 func newCheckpointPrune(p process) *cobra.Command {
@@ -19,10 +20,10 @@ func newCheckpointPrune(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove positions that are no longer needed",
-		Long: `Remove positions that are no longer needed: those of shards that have ended and are no longer listed, and those from
-before the stream was deleted and recreated. A position that tells a child of the shard that its parent was read is kept
-until the child has begun. Nothing else ever removes positions; they are small, so this is only for tidiness. With -o
-json, one line a position.`,
+		Long: `Remove positions that are no longer needed: those of shards that have ended and are no longer listed, and
+those from before the stream was deleted and recreated. A position that tells a child of the shard that its parent
+was read is kept until the child has begun. Nothing else ever removes positions; they are small, so this is only for
+tidiness. With -o json, one line a position.`,
 		Example: `  gerritstream checkpoint prune --dry-run --stream gerrit --region us-west-2
   gerritstream checkpoint prune --yes --config /etc/gerritstream/gerrit.yaml`,
 		Args: cobra.NoArgs,

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
-	"github.com/spf13/cobra"
 )
 
 func newCheckpointSet(p process) *cobra.Command {
@@ -28,12 +29,12 @@ func newCheckpointSet(p process) *cobra.Command {
   --to latest            to about 10 s before now
 
 Records after the new position that were handled before are read and queued again. Records before it that were not
-handled are skipped: they are recorded as possibly lost, and ` + "`status`" + ` shows them. --dry-run prints what would be
-read again and what would be skipped, as far as positions, arrival times and the stream's retention show.
+handled are skipped: they are recorded as possibly lost, and ` + "`status`" + ` shows them. --dry-run prints what
+would be read again and what would be skipped, as far as positions, arrival times and the stream's retention show.
 
-A shard that has ended is reopened if something in it is to be read again, or if the stream lists it as open. With --all,
-children are read after their parents, as always; a single shard that is moved back does not hold up children that are
-being read already.`,
+A shard that has ended is reopened if something in it is to be read again, or if the stream lists it as open. With
+--all, children are read after their parents, as always; a single shard that is moved back does not hold up children
+that are being read already.`,
 		Example: `  gerritstream checkpoint set --all --to 2026-01-31T08:00:00Z --dry-run --stream gerrit --region us-west-2
   gerritstream checkpoint set --shard shardId-000000000000 --to trim-horizon --config /etc/gerritstream/gerrit.yaml
   gerritstream checkpoint set --shard shardId-000000000000 --yes \

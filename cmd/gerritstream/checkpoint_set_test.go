@@ -41,7 +41,8 @@ func TestAFailedSetReportsWhatWasSet(t *testing.T) {
 		if (err == nil) != (works == 2) || err != nil && !errors.Is(err, errNoAnswer) {
 			t.Errorf("%d: %v", works, err)
 		}
-		if got := strings.Count(out.String(), " -> trim horizon\n"); got != works || strings.Contains(out.String(), "Nothing") {
+		if got := strings.Count(out.String(), " -> trim horizon\n"); got != works ||
+			strings.Contains(out.String(), "Nothing") {
 			t.Errorf("%d positions were set, the report is\n%s", works, &out)
 		}
 	}

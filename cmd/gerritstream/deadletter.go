@@ -9,16 +9,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
 	"github.com/spf13/cobra"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 func newDeadletter(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deadletter",
 		Short: "Show, re-check and drop dead letters",
-		Long: `Show, re-check and drop dead letters: records that are not valid events, or that a sink refused. All of this may be done
-while processes run.`,
+		Long: `Show, re-check and drop dead letters: records that are not valid events, or that a sink refused. All of
+this may be done while processes run.`,
 		Example: `  gerritstream deadletter list
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload > record
   gerritstream deadletter retry --all

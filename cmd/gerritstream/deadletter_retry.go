@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
-	"github.com/spf13/cobra"
 )
 
 func newDeadletterRetry(p process) *cobra.Command {
@@ -19,12 +20,12 @@ func newDeadletterRetry(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry ID... | --all",
 		Short: "Re-check dead letters and queue those that pass",
-		Long: `Re-check dead letters by the rules of this version and by the current filter, and queue those that pass under the ids
-they always had: one transaction queues the event and removes the dead letter. The order within the shard is not kept,
-and sinks do not get the event.
+		Long: `Re-check dead letters by the rules of this version and by the current filter, and queue those that pass
+under the ids they always had: one transaction queues the event and removes the dead letter. The order within the
+shard is not kept, and sinks do not get the event.
 
-Refused are records that are still bad, records that the filter drops, records of which only the beginning is kept
-(read them from the stream again), and records that only a sink refused (reason "rejected"), because these were queued
+Refused are records that are still bad, records that the filter drops, records of which only the beginning is kept (read
+them from the stream again), and records that only a sink refused (reason "rejected"), because these were queued
 already. Refused dead letters stay where they are, and the exit code is then 1.`,
 		Example: `  gerritstream deadletter retry 0123456789abcdef0123456789abcdef --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream deadletter retry --all --reason shape --yes --config /etc/gerritstream/gerrit.yaml`,
@@ -115,8 +116,8 @@ func newDeadletterDrop(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drop ID... | --all",
 		Short: "Remove dead letters for good",
-		Long: `Remove dead letters for good. While the stream keeps their records, "checkpoint set" can have them read again. The store
-keeps 1,000 dead letters of 32 MiB in all, and only counts further ones.`,
+		Long: `Remove dead letters for good. While the stream keeps their records, "checkpoint set" can have them read
+again. The store keeps 1,000 dead letters of 32 MiB in all, and only counts further ones.`,
 		Example: `  gerritstream deadletter drop 0123456789abcdef0123456789abcdef --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream deadletter drop --all --reason json --yes`,
 		Args: cobra.ArbitraryArgs,

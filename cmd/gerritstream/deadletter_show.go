@@ -7,9 +7,10 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/spf13/cobra"
 )
 
 func newDeadletterList(p process) *cobra.Command {
@@ -19,8 +20,8 @@ func newDeadletterList(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, the newest first",
-		Long: `List dead letters, the newest first, each with its reason but without its payload, which "deadletter show" prints. With
--o json, one line each.`,
+		Long: `List dead letters, the newest first, each with its reason but without its payload, which "deadletter
+show" prints. With -o json, one line each.`,
 		Example: `  gerritstream deadletter list --store sqlite:/var/lib/gerritstream/gerrit.db --limit 20
   gerritstream deadletter list --reason utf8 -o json`,
 		Args: cobra.NoArgs,
@@ -83,8 +84,8 @@ func newDeadletterShow(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show a dead letter, or its record",
-		Long: `Show a dead letter; with --payload, write its record, byte for byte, to standard output. The record may contain anything,
-so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept.`,
+		Long: `Show a dead letter; with --payload, write its record, byte for byte, to standard output. The record may
+contain anything, so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept.`,
 		Example: `  gerritstream deadletter show 0123456789abcdef0123456789abcdef
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload | head -c 300 | xxd`,
 		Args: cobra.ExactArgs(1),

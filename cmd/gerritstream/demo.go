@@ -66,10 +66,10 @@ the limits of the real one, and what "gerritstream run" runs queues it in a SQLi
 
 Without --events it runs until interrupted and prints a line for each event.
 
-With --events it publishes that many as fast as the stream takes them; half-way one shard is split and two
-are merged. Then a separate reader opens the file, and what the stream acknowledged to the producer is
-compared with what was queued, dead-lettered or filtered: each record must be found once, in order, with the
-verdict it was made for. If one is lost, duplicated, misjudged or out of order the exit code is 3.
+With --events it publishes that many as fast as the stream takes them; half-way one shard is split and two are merged.
+Then a separate reader opens the file, and what the stream acknowledged to the producer is compared with what was
+queued, dead-lettered or filtered: each record must be found once, in order, with the verdict it was made for. If
+one is lost, duplicated, misjudged or out of order the exit code is 3.
 
 The file is kept. Each demo has a new stream, and therefore needs a file of its own.`,
 		Example: `  gerritstream demo
@@ -88,7 +88,8 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.IntVar(&d.events, "events", 0, "publish this `number` of events and check what became of them (default: run until interrupted)")
+	f.IntVar(&d.events, "events", 0,
+		"publish this `number` of events and check what became of them (default: run until interrupted)")
 	f.IntVar(&d.shards, "shards", 4, "`number` of shards that the stream begins with")
 	f.StringVar(&d.database, "db", "", "new or empty database `file` (default: one in a new temporary folder)")
 	output.register(cmd)
@@ -143,15 +144,17 @@ func demoDatabase(ctx context.Context, path string) (string, error) {
 	case in.Origin == nil:
 		return path, nil
 	case in.Origin.Stream.ARN == demoARN:
-		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, and each demo has a new stream: "+
-			"choose another --db, or remove this file", path, in.Queue)}
+		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, "+
+			"and each demo has a new stream: choose another --db, or remove this file", path, in.Queue)}
 	}
 	return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds events of %s: choose another --db for the demo",
 		path, in.Origin.Stream.ARN)}
 }
 
 // daemon returns what `run` runs, on the embedded stream.
-func (d *demonstration) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (*daemon.Daemon, error) {
+func (d *demonstration) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (
+	*daemon.Daemon, error,
+) {
 	c := config.Defaults()
 	c.Kinesis.Stream, c.Kinesis.Region = demoStreamName, demoRegion
 	c.StartAt.TrimHorizon = true
@@ -182,9 +185,9 @@ func (d *demonstration) watch(ctx context.Context) error {
 		cancel() // a failed write ends everything
 	}()
 	colour := isTerminal(d.process.stdout) && d.process.getenv("NO_COLOR") == "" && // see no-color.org
-		d.process.getenv("TERM") != "dumb" //nolint:misspell // its name
+		d.process.getenv("TERM") != "dumb"
 	lines := newVerdictLines(colour, func(line string) { out.print(ctx, line) })
-	lines.show(fmt.Sprintf(`Made-up Gerrit traffic, through a Kinesis stream, into a queue: each event once. Ctrl-C ends it.
+	lines.show(fmt.Sprintf(`Made-up Gerrit traffic, through Kinesis, into a queue: each event once. Ctrl-C ends it.
   traffic  every type of event in lifelike proportions, and a few bad records
   stream   an embedded Kinesis with %s and the limits of the real one; no account, no server
   reader   what "gerritstream run" runs, with its filter for Zuul
@@ -205,7 +208,8 @@ func (d *demonstration) watch(ctx context.Context) error {
 }
 
 // follow runs a daemon while publish runs.
-func (d *demonstration) follow(ctx context.Context, observer consumer.Observer, publish func(context.Context) error) error {
+func (d *demonstration) follow(ctx context.Context, observer consumer.Observer,
+	publish func(context.Context) error) error {
 	daemon, err := d.daemon(ctx, observer, false)
 	if err != nil {
 		return err

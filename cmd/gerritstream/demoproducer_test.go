@@ -138,7 +138,8 @@ func TestLargeRecordIsNotStarved(t *testing.T) {
 // that will not pass.
 func TestProducerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, stream, puts := testProducer(t, 1, func() gerrittest.Record { return gerrittest.Record{Key: "k", Data: []byte("{}")} })
+		p, stream, puts := testProducer(t, 1,
+			func() gerrittest.Record { return gerrittest.Record{Key: "k", Data: []byte("{}")} })
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		if err := p.publish(ctx, 100_000); !errors.Is(err, context.DeadlineExceeded) {
@@ -149,7 +150,8 @@ func TestProducerStops(t *testing.T) {
 		}
 		checkStored(t, stream, *puts)
 
-		stream.server.On(kinesistest.Hook{Operation: "PutRecords", Do: kinesistest.Fail("AccessDeniedException", "no", 400)})
+		stream.server.On(kinesistest.Hook{Operation: "PutRecords",
+			Do: kinesistest.Fail("AccessDeniedException", "no", 400)})
 		p.refused = nil
 		if err := p.publish(t.Context(), 1); err == nil || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)

@@ -37,7 +37,8 @@ func (d *demonstration) count(ctx context.Context) error {
 	c.acked = make([]history.Item, 0, d.events)
 	options := gerrittest.Options{Within: min(d.events, 2000), BadEvery: badEvery(d.events)}
 	c.producer = d.newProducer(options, func(r *gerrittest.Record, at *putAnswer) {
-		item := history.Item{Shard: at.ShardID, Seq: at.SequenceNumber, Sub: gerritstream.NoSub, Outcome: history.Outcome(r.Want)}
+		item := history.Item{Shard: at.ShardID, Seq: at.SequenceNumber, Sub: gerritstream.NoSub,
+			Outcome: history.Outcome(r.Want)}
 		switch r.Want {
 		case gerrittest.Queued:
 			item.Detail = r.Type
@@ -89,7 +90,8 @@ func (c *counted) work(ctx context.Context) error {
 	if err := c.demo.follow(ctx, &c.tally, c.publish); err != nil {
 		return err
 	}
-	c.progress("all published; the reader is stopped, and a new one continues from the stored positions to the end of every shard")
+	c.progress("all published; the reader is stopped, and a new one continues from the stored positions " +
+		"to the end of every shard")
 	d, err := c.demo.daemon(ctx, &c.tally, true)
 	if err != nil {
 		return err
@@ -136,7 +138,8 @@ func (c *counted) judge(ctx context.Context) (*demoResult, error) {
 		{Kind: history.KindDeadLetters, Items: found.dead}, {Kind: history.KindFiltered, Items: found.filtered},
 	})
 	r := c.result(&report)
-	r.Queued, r.Filtered, r.DeadLettered, r.Types = len(found.queue), len(found.filtered), len(found.dead), found.types()
+	r.Queued, r.Filtered, r.DeadLettered = len(found.queue), len(found.filtered), len(found.dead)
+	r.Types = found.types()
 	if err := report.Err(); err != nil {
 		return r, &checkError{fmt.Errorf("the demo does not add up: %w", err)}
 	}
@@ -160,7 +163,8 @@ func readStored(ctx context.Context, path string) (found stored, err error) {
 		if err != nil {
 			return found, err
 		}
-		found.queue = append(found.queue, history.Item{Shard: e.Entry.Shard, Seq: e.Entry.Seq, Sub: e.Entry.Sub, Detail: e.Entry.Event.Type})
+		found.queue = append(found.queue,
+			history.Item{Shard: e.Entry.Shard, Seq: e.Entry.Seq, Sub: e.Entry.Sub, Detail: e.Entry.Event.Type})
 	}
 	dead, err := r.DeadLetters(ctx)
 	if err != nil {

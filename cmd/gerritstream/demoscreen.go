@@ -162,7 +162,8 @@ type total struct{ queued, filtered, dead int }
 func (t total) events() int { return t.queued + t.filtered + t.dead }
 
 func (t total) String() string {
-	return fmt.Sprintf("%s queued, %s filtered, %s", thousands(t.queued), thousands(t.filtered), plural(t.dead, "dead letter"))
+	return fmt.Sprintf("%s queued, %s filtered, %s", thousands(t.queued), thousands(t.filtered),
+		plural(t.dead, "dead letter"))
 }
 
 // thousands writes a number as people read it: 20,000.

@@ -24,7 +24,8 @@ func committed(l *verdictLines, shard gerritstream.ShardID, after gerritstream.S
 
 var (
 	merged = gerritstream.Verdict{Event: gerritstream.Event{Type: "change-merged", Project: "p", Change: 4711}}
-	meta   = gerritstream.Verdict{Filter: "meta-ref", Event: gerritstream.Event{Type: "ref-updated", Project: "p", Ref: "refs/changes/11/4711/meta"}}
+	meta   = gerritstream.Verdict{Filter: "meta-ref",
+		Event: gerritstream.Event{Type: "ref-updated", Project: "p", Ref: "refs/changes/11/4711/meta"}}
 	broken = gerritstream.Verdict{Bad: "utf8", Detail: "byte 9: not UTF-8"}
 )
 
@@ -92,7 +93,8 @@ func TestAbout(t *testing.T) {
 func TestPaint(t *testing.T) {
 	l := newVerdictLines(true, nil)
 	for _, v := range []gerritstream.Verdict{merged, meta, broken} {
-		if _, line := l.describe("shardId-000000000000", &v); !strings.HasPrefix(line, "\x1b[") || strings.Count(line, "\x1b[0m") != 1 {
+		if _, line := l.describe("shardId-000000000000", &v); !strings.HasPrefix(line, "\x1b[") ||
+			strings.Count(line, "\x1b[0m") != 1 {
 			t.Errorf("%q", line)
 		}
 	}
@@ -148,7 +150,8 @@ func TestScreenThatIsGone(t *testing.T) {
 }
 
 func TestThousands(t *testing.T) {
-	for n, want := range map[int]string{0: "0", 7: "7", 999: "999", 1000: "1,000", 20000: "20,000", 1234567: "1,234,567"} {
+	for n, want := range map[int]string{0: "0", 7: "7", 999: "999", 1000: "1,000", 20000: "20,000",
+		1234567: "1,234,567"} {
 		if got := thousands(n); got != want {
 			t.Errorf("%d is written %s", n, got)
 		}

@@ -47,8 +47,8 @@ func (o *output) register(cmd *cobra.Command) {
 func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
-	cmd.Flags().String("zuul-conf", "", "zuul.conf `file` with ZooKeeper and connection; other sources override it (or "+
-		"$"+config.EnvPrefix+"ZUUL_CONF)")
+	cmd.Flags().String("zuul-conf", "", "zuul.conf `file` with ZooKeeper and connection; other sources override it "+
+		"(or $"+config.EnvPrefix+"ZUUL_CONF)")
 	for _, s := range config.Settings() {
 		inSection := func(section string) bool { return strings.HasPrefix(s.Key, section) }
 		switch {

@@ -55,9 +55,8 @@ func newRoot(p process) *cobra.Command {
 		Long: `gerritstream receives Gerrit's events from an AWS Kinesis stream and queues each of them once. You may
 run any number of processes: one of them is elected to read each shard, and the others stand by.
 
-Results go to standard output, everything else to standard error.
-Exit codes: 0 success, 1 failure at run time, 3 failed check, 4 no authentication or permission, 64 wrong usage,
-78 wrong configuration, 130 interrupted twice.`,
+Results go to standard output, everything else to standard error. Exit codes: 0 success, 1 failure at run time, 3 failed
+check, 4 no authentication or permission, 64 wrong usage, 78 wrong configuration, 130 interrupted twice.`,
 		Example: `  gerritstream demo
   gerritstream emulate --stream gerrit --shards 2
   gerritstream run --stream gerrit --region us-west-2`,

@@ -22,13 +22,12 @@ func newRun(p process) *cobra.Command {
 queue every event once, until interrupted. On SIGINT or SIGTERM the process commits what is in flight, gives up its
 leaderships and exits with code 0 within 5 seconds; a second signal ends it at once.
 
-Flags override environment variables, which override the file named by --config, which overrides the zuul.conf
-named by --zuul-conf. The variable of a setting is ` + config.EnvPrefix + ` and its key in the file, in capitals:
-aws.region is $` + config.EnvPrefix + `AWS_REGION. Of a zuul.conf only ZooKeeper and one connection with
-aws_kinesis_region are read; --connection chooses among several. No zuul.conf is read unless it is named.
-Credentials are looked for where AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws,
-web identity, container, instance. They are never given as flags, because every user of a host can see flags.
-docs/configuration.md explains each setting.`,
+Flags override environment variables, which override the file named by --config, which overrides the zuul.conf named by
+--zuul-conf. The variable of a setting is ` + config.EnvPrefix + ` and its key in the file, in capitals: aws.region
+is $` + config.EnvPrefix + `AWS_REGION. Of a zuul.conf only ZooKeeper and one connection with aws_kinesis_region are
+read; --connection chooses among several. No zuul.conf is read unless it is named. Credentials are looked for where
+AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws, web identity, container, instance. They
+are never given as flags, because every user of a host can see flags. docs/configuration.md explains each setting.`,
 		Example: `  gerritstream run --stream gerrit --region us-west-2
   gerritstream run --config /etc/gerritstream/gerrit.yaml
   gerritstream run --zuul-conf /etc/zuul/zuul.conf --connection gerrit

@@ -95,6 +95,7 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
-		return err == nil && res.StatusCode == code && pattern.Match(body), fmt.Sprintf("%s: %s\n%s", args[1], res.Status, body)
+		return err == nil && res.StatusCode == code &&
+			pattern.Match(body), fmt.Sprintf("%s: %s\n%s", args[1], res.Status, body)
 	})
 }

@@ -103,7 +103,9 @@ type world struct {
 
 type worldKey struct{}
 
-func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) } //nolint:errcheck,forcetypeassert // set by setup
+func worldOf(ts *testscript.TestScript) *world {
+	return ts.Value(worldKey{}).(*world) //nolint:errcheck,forcetypeassert // set by setup
+}
 
 // setup gives a script its world and an environment in which nothing of this
 // machine is found.
@@ -179,7 +181,8 @@ func cmdPut(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	for range number(ts, args[1]) {
 		w.put++
-		event := fmt.Sprintf(`{"type":"ref-updated","refUpdate":{"project":"p","refName":"refs/heads/main"},"n":%d}`, w.put)
+		event := fmt.Sprintf(`{"type":"ref-updated","refUpdate":{"project":"p","refName":"refs/heads/main"},"n":%d}`,
+			w.put)
 		_, _, err := w.kinesis.Put(args[0], strconv.Itoa(w.put), []byte(event))
 		ts.Check(err)
 	}

@@ -9,9 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/spf13/cobra"
 )
 
 // statusTimeout bounds reading the store.
@@ -24,12 +25,13 @@ func newStatus(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the processes and shards of a store",
-		Long: `Show the processes and shards of a store: each shard with its state, leader and position and the age of its last
-event and commit; the length of the queue, the dead letters, and records that may have been lost. Only reads the store.
+		Long: `Show the processes and shards of a store: each shard with its state, leader and position and the age of
+its last event and commit; the length of the queue, the dead letters, and records that may have been lost. Only
+reads the store.
 
 With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for
-two minutes, records that may have been lost, events that expired before any consumer read them. --lost-after ignores
-losses that are known already.`,
+two minutes, records that may have been lost, events that expired before any consumer read them. --lost-after
+ignores losses that are known already.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json

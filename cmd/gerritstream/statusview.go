@@ -48,7 +48,7 @@ type shardView struct {
 	progress
 	Lost          []gerritstream.Interval `json:"possibly_lost,omitempty"`
 	Trouble       string                  `json:"trouble,omitempty"`
-	OpenAfterEnd  bool                    `json:"open_after_end,omitempty"`      // it ended here and is open in the stream
+	OpenAfterEnd  bool                    `json:"open_after_end,omitempty"`      // ended here, open in the stream
 	ForeignUnread time.Time               `json:"foreign_unread_since,omitzero"` // a foreign leader has stopped
 
 	report  leaderReport
@@ -125,12 +125,12 @@ func (in *statusInput) view() statusView {
 func isYoung(began, at time.Time) bool { return at.Sub(began) < settleWithin }
 
 // shard puts one shard together.
-func (l *statusInput) shard(id gerritstream.ShardID, reports []gerritstream.Report) shardView {
-	stored := l.inspection.Shards[id]
+func (in *statusInput) shard(id gerritstream.ShardID, reports []gerritstream.Report) shardView {
+	stored := in.inspection.Shards[id]
 	v := shardView{
 		Shard: id, Position: stored.Position, settled: settled(id, reports),
 		leadership: leadership{stored.Leader, stored.Foreign, stored.Term},
-		progress:   progress{LastCommit: stored.Committed.UTC(), LastCommitAge: l.age(stored.Committed)},
+		progress:   progress{LastCommit: stored.Committed.UTC(), LastCommitAge: in.age(stored.Committed)},
 	}
 	report, leads := reportOf(id, stored.Leader, reports)
 	v.State = stateOf(&stored, report.status, leads)
@@ -150,7 +150,7 @@ func (l *statusInput) shard(id gerritstream.ShardID, reports []gerritstream.Repo
 			v.Lag = &lag
 		}
 	}
-	v.LastEvent, v.LastEventAge = v.LastEvent.UTC(), l.age(v.LastEvent)
+	v.LastEvent, v.LastEventAge = v.LastEvent.UTC(), in.age(v.LastEvent)
 	return v
 }
 

@@ -124,7 +124,8 @@ func TestStatusTrouble(t *testing.T) {
 			s.Leader, s.Foreign = "Zuul (Python)", true
 			in.Shards["shardId-2"] = s
 			in.Reports[0].Status.Shards[1] = gerritstream.ShardStatus{
-				Shard: "shardId-2", State: gerritstream.StateStandby, Leader: gerritstream.ShardLeader{Unread: now.Add(-3 * time.Minute)},
+				Shard: "shardId-2", State: gerritstream.StateStandby,
+				Leader: gerritstream.ShardLeader{Unread: now.Add(-3 * time.Minute)},
 			}
 		}, []string{"shardId-2: its leader, Zuul (Python), has stopped: records since 2026-01-31T07:57:00Z are not handled; " +
 			"its lock may be abandoned"}},
@@ -189,11 +190,13 @@ func TestStatusTrouble(t *testing.T) {
 			for i := range 9 {
 				id := gerritstream.ShardID(fmt.Sprintf("shardId-%d", 10+i))
 				until := now.Add(-time.Duration(i) * time.Hour)
-				in.Shards[id] = gerritstream.InspectedShard{Term: 1, Leader: "a-1", Committed: now.Add(-time.Hour), Position: &gerritstream.Position{
-					Lost: []gerritstream.Interval{{From: until.Add(-time.Hour), Until: until, Why: "trimmed"}},
-				}}
+				in.Shards[id] = gerritstream.InspectedShard{Term: 1, Leader: "a-1", Committed: now.Add(-time.Hour),
+					Position: &gerritstream.Position{
+						Lost: []gerritstream.Interval{{From: until.Add(-time.Hour), Until: until, Why: "trimmed"}},
+					}}
 				a.Shards = append(a.Shards, gerritstream.ShardStatus{
-					Shard: id, State: gerritstream.StateReading, Trouble: fmt.Sprintf("read %s: no route (request %d)", id, i),
+					Shard: id, State: gerritstream.StateReading, Trouble: fmt.Sprintf("read %s: no route (request %d)",
+						id, i),
 				})
 			}
 		}, []string{
@@ -268,8 +271,8 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 			s.Committed = now.Add(-10 * time.Minute)
 			in.Shards["shardId-1"] = s
 			*leader(in) = gerritstream.ShardStatus{
-				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute), Lag: 48 * time.Hour,
-				Last: gerritstream.ShardTimes{Page: now.Add(-3 * time.Second)},
+				Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-10 * time.Minute),
+				Lag: 48 * time.Hour, Last: gerritstream.ShardTimes{Page: now.Add(-3 * time.Second)},
 			}
 		},
 		"a store whose clock is half an hour behind": func(in *gerritstream.Inspection) {
@@ -282,7 +285,8 @@ func TestStatusFindsNothingWhereAllIsRight(t *testing.T) {
 			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 19, Last: now, Reason: "json"}
 		},
 		"a burst of dead letters that is over": func(in *gerritstream.Inspection) {
-			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 200, Last: now.Add(-time.Hour), Reason: "json"}
+			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{Records: 200, Dead: 200, Last: now.Add(-time.Hour),
+				Reason: "json"}
 		},
 		"a report of another process about a shard that is led": func(in *gerritstream.Inspection) {
 			in.Reports[0].Status.Shards[0].Trouble = "of an old term"

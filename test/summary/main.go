@@ -32,7 +32,8 @@ func run(args []string, out io.Writer) error {
 	err := s.runAll(split(args))
 	s.printSkipped()
 	if err == nil && len(s.skipped) > 0 && skipForbidden() {
-		return fmt.Errorf("%d tests were skipped, and with CI=true or as root nothing may be: see `make deps`", len(s.skipped))
+		return fmt.Errorf("%d tests were skipped, and with CI=true or as root nothing may be: see `make deps`",
+			len(s.skipped))
 	}
 	return err
 }
