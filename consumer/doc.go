@@ -19,7 +19,7 @@
 //	     |                     |     |       a position   |      by policy)
 //	     +---------------------+     |    to read from    |
 //	        planned for another,     |    is committed    v
-//	        ended, gone, or stop     +---- resigning <- reading: page after page,
+//	        ended, gone, or stop     +---- resigning <- reading: page by page,
 //	                                      (the term       judge, deliver, commit
 //	                                       is over)
 //
@@ -32,7 +32,7 @@
 //
 //	Run          ended by the caller, or by Run as it returns
 //	|
-//	+- tasks     ended with Run, or when the stream was recreated: watches of the
+//	+- tasks     ended with Run, or when the stream is recreated: watches of the
 //	   |         group and of parents, probes, looks at foreign leaders, workers
 //	   +- worker     ended by the supervisor too: the shard has ended elsewhere,
 //	      |          or its leadership goes to another member (errHandOver)
