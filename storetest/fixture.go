@@ -195,43 +195,11 @@ func samePosition(a, b gerritstream.Position) bool {
 	return a.Unreadable == nil && b.Unreadable == nil && encode(a) == encode(b)
 }
 
-// queued checks that the queue holds exactly these entries, each once, byte for
-// byte, and those of a shard in order.
+// queued checks that the queue holds exactly these entries, byte for byte, and
+// those of a shard in order.
 func (f *fixture) queued(want ...gerritstream.Entry) {
 	f.t.Helper()
-	f.queuedAgain(nil, want...)
-}
-
-// queuedAgain is queued where some entries are in the queue once more.
-func (f *fixture) queuedAgain(again []gerritstream.Entry, want ...gerritstream.Entry) {
-	f.t.Helper()
-	known := map[gerritstream.EventID]history.Item{}
-	items := func(entries []gerritstream.Entry) (items []history.Item) {
-		for i := range entries {
-			item := history.EntryItem(&entries[i])
-			known[entries[i].ID] = item
-			items = append(items, item)
-		}
-		return items
-	}
-	wanted, wantedAgain := items(want), items(again)
-	var rows, rowsAgain []history.Item
-	seen := map[gerritstream.EventID]bool{}
-	for _, e := range f.state.Entries() {
-		row := history.Item{ID: e.ID.String()}
-		if item, ok := known[e.ID]; ok { // of which a queue need not hold more than id and payload
-			row = item
-		}
-		row.Sum = history.Sum(e.Payload)
-		if again != nil && seen[e.ID] {
-			rowsAgain = append(rowsAgain, row)
-		} else {
-			rows = append(rows, row)
-		}
-		seen[e.ID] = true
-	}
-	f.judge(history.Compare(wanted, rows, nil))
-	f.judge(history.Compare(wantedAgain, rowsAgain, nil))
+	f.judge(history.CompareEntries(want, f.state.Entries()))
 }
 
 func (f *fixture) judge(report history.Report) {

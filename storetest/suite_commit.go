@@ -50,7 +50,7 @@ var commitTests = []test{
 		if f.harness.Deduplicates {
 			f.queued(events(shardA, 1, 3)...)
 		} else {
-			f.queuedAgain(events(shardA, 2, 2), events(shardA, 1, 3)...)
+			f.queued(append(events(shardA, 1, 2), events(shardA, 2, 3)...)...)
 		}
 	}},
 	{"commit of a dead letter that is held already", func(f *fixture) {

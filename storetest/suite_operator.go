@@ -127,7 +127,7 @@ var operatorTests = []test{
 		if f.harness.Deduplicates {
 			f.queued(events(shardA, 1, 5)...)
 		} else {
-			f.queuedAgain(events(shardA, 3, 4), events(shardA, 1, 5)...)
+			f.queued(append(events(shardA, 1, 4), events(shardA, 3, 5)...)...)
 		}
 		f.stored(store, 0, shardA, new(after(5)))
 	}},

@@ -6,13 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/history"
 )
 
 const (
@@ -163,19 +162,13 @@ func within(tb testing.TB, limit time.Duration, what string, holds func() bool) 
 	}
 }
 
-// queued checks that the queue holds exactly these entries, each once, in this
+// queued checks that the queue holds exactly these entries, those of a shard in
 // order.
 func (cl *cluster) queued(want ...gerritstream.Entry) {
 	cl.t.Helper()
-	describe := func(entries []gerritstream.Entry) (lines []string) {
-		for _, e := range entries {
-			sum := sha256.Sum256(e.Payload)
-			lines = append(lines, fmt.Sprintf("%s %d bytes %x", e.ID, len(e.Payload), sum[:4]))
-		}
-		return lines
-	}
-	if got, want := describe(cl.entries()), describe(want); !slices.Equal(got, want) {
-		cl.t.Errorf("the queue holds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	report := history.CompareEntries(want, cl.entries())
+	if err := report.Err(); err != nil {
+		cl.t.Error(err)
 	}
 }
 

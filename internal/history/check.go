@@ -73,6 +73,39 @@ func Compare(put, queue, deadLetters []Item) Report {
 	})
 }
 
+// CompareEntries judges the rows of a queue, of which only ID and Payload
+// count, by the entries that it must hold, each of a shard in order.
+// Repetitions of an entry are wanted as often as they are given, in an order of
+// their own.
+func CompareEntries(want, rows []gerritstream.Entry) Report {
+	type occurrence struct {
+		id gerritstream.EventID
+		n  int
+	}
+	known, count := map[occurrence]Item{}, map[gerritstream.EventID]int{}
+	var put, queue []Item
+	for i := range want {
+		item, o := EntryItem(&want[i]), occurrence{want[i].ID, count[want[i].ID]}
+		if count[o.id]++; o.n > 0 {
+			item.Shard += gerritstream.ShardID(fmt.Sprintf(", repetition %d", o.n))
+		}
+		known[o] = item
+		put = append(put, item)
+	}
+	clear(count)
+	for i := range rows {
+		o := occurrence{rows[i].ID, count[rows[i].ID]}
+		count[o.id]++
+		item, ok := known[o]
+		if !ok {
+			item = known[occurrence{o.id, 0}]
+		}
+		item.ID, item.Sum = o.id.String(), Sum(rows[i].Payload)
+		queue = append(queue, item)
+	}
+	return Compare(put, queue, nil)
+}
+
 // Check judges a history whose events are in the order of their times. Streams
 // that had the same name one after the other are judged one by one, because
 // their shards have the same ids; the counts are the sums. Everything put on

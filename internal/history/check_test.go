@@ -282,6 +282,37 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareEntries: rows are known by their ids, and an entry may be wanted
+// again, after later ones.
+func TestCompareEntries(t *testing.T) {
+	var e []gerritstream.Entry
+	for n := range 4 {
+		e = append(e, gerritstream.Entry{ID: gerritstream.EventID{byte(n)}, Shard: parent, Seq: seq(n), Payload: []byte{byte(n)}})
+	}
+	row := func(n int) gerritstream.Entry { return gerritstream.Entry{ID: e[n].ID, Payload: e[n].Payload} }
+	changed := row(1)
+	changed.Payload = []byte("x")
+	for _, tt := range []struct {
+		name       string
+		want, rows []gerritstream.Entry
+		count      func(history.Report) int // nil: good
+	}{
+		{"good", e[:2], []gerritstream.Entry{row(0), row(1)}, nil},
+		{"again", append(e[:3:3], e[1]), []gerritstream.Entry{row(0), row(1), row(2), row(1)}, nil},
+		{"not again", append(e[:3:3], e[1]), []gerritstream.Entry{row(0), row(1), row(2)}, lost},
+		{"lost", e[:2], []gerritstream.Entry{row(1)}, lost},
+		{"doubled", e[:2], []gerritstream.Entry{row(0), row(1), row(1)}, duplicated},
+		{"disordered", e[:2], []gerritstream.Entry{row(1), row(0)}, disordered},
+		{"unexpected", e[:2], []gerritstream.Entry{row(0), row(1), row(3)}, unexpected},
+		{"changed", e[:2], []gerritstream.Entry{row(0), changed}, misjudged},
+	} {
+		r := history.CompareEntries(tt.want, tt.rows)
+		if tt.count == nil && !r.Good() || tt.count != nil && (tt.count(r) != 1 || faults(r) != 1) {
+			t.Errorf("%s: %+v", tt.name, r)
+		}
+	}
+}
+
 // TestErrNamesAFew: the counts are complete, the examples are not.
 func TestErrNamesAFew(t *testing.T) {
 	var put []history.Item
