@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -228,23 +229,21 @@ func (d *demonstration) follow(ctx context.Context, observer consumer.Observer,
 // way.
 func (d *demonstration) stroll(ctx context.Context, lines *verdictLines) error {
 	p := d.newProducer(gerrittest.Options{Within: gerrittest.MinWithin}, func(*gerrittest.Record, *putAnswer) {})
+	changes := map[int64]func() (string, error){splitAfter: d.stream.split, mergeAfter: d.stream.merge}
 	for {
-		if err := p.stroll(ctx); err != nil {
+		if err := p.publish(ctx, 1); err != nil {
 			return err
 		}
-		var change func() (string, error)
-		switch p.published.Load() {
-		case splitAfter:
-			change = d.stream.split
-		case mergeAfter:
-			change = d.stream.merge
-		default:
-			continue
+		if change := changes[p.published.Load()]; change != nil {
+			summary, err := change()
+			if err != nil {
+				return err
+			}
+			lines.show(paint(lines.colour, bold, "-- "+summary))
 		}
-		summary, err := change()
-		if err != nil {
+		// as long as a person takes to read a line
+		if err := pause(ctx, 120*time.Millisecond+rand.N(260*time.Millisecond)); err != nil {
 			return err
 		}
-		lines.show(paint(lines.colour, bold, "-- "+summary))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -121,15 +120,6 @@ func (p *producer) send(ctx context.Context, batch []refusedRecord) error {
 	}
 	p.refused = append(again, p.refused...)
 	return nil
-}
-
-// stroll publishes one record and waits as long as a person takes to read a
-// line.
-func (p *producer) stroll(ctx context.Context) error {
-	if err := p.publish(ctx, 1); err != nil {
-		return err
-	}
-	return pause(ctx, 120*time.Millisecond+rand.N(260*time.Millisecond))
 }
 
 // pause waits; its error is the context's.

@@ -94,44 +94,37 @@ func (l *Link) Addr() string { return l.listener.Addr().String() }
 // Cut closes all connections, with everything in flight, and new ones as soon
 // as they are made, until Restore.
 func (l *Link) Cut() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = true
-	l.dropLocked()
-	l.changeLocked()
+	l.change(func() { l.cut = true })
+	l.Drop()
 }
 
 // Drop closes all connections, with everything in flight. New ones pass.
 func (l *Link) Drop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.dropLocked()
+	for c := range l.conns {
+		c.close()
+	}
 }
 
 // Hold silently stops everything in a direction, on all connections and new
 // ones: a black hole. What is held passes after Restore, and is lost with Cut
 // or Drop.
-func (l *Link) Hold(d Direction) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held |= d
-	l.changeLocked()
-}
+func (l *Link) Hold(d Direction) { l.change(func() { l.held |= d }) }
 
 // Delay delays everything in both directions from now on; 0 ends that.
-func (l *Link) Delay(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.delay = d
-	l.changeLocked()
-}
+func (l *Link) Delay(d time.Duration) { l.change(func() { l.delay = d }) }
 
 // Restore ends Cut, Hold and Delay.
-func (l *Link) Restore() {
+func (l *Link) Restore() { l.change(func() { l.cut, l.held, l.delay = false, 0, 0 }) }
+
+// change changes what passes, and has everything that waits look again.
+func (l *Link) change(do func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut, l.held, l.delay = false, 0, 0
-	l.changeLocked()
+	do()
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 // LoseNextReply passes the next request that matches to the server, and closes
@@ -155,17 +148,6 @@ func (l *Link) lose(match func([]byte) bool, what Direction) <-chan struct{} {
 	done := make(chan struct{})
 	l.losses = append(l.losses, &loss{match, what, done})
 	return done
-}
-
-func (l *Link) changeLocked() {
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-func (l *Link) dropLocked() {
-	for c := range l.conns {
-		c.close()
-	}
 }
 
 func (l *Link) accept() {
