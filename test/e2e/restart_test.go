@@ -152,9 +152,9 @@ func (g garbage) checkLoud(t *testing.T, p *program) {
 	t.Helper()
 	for line := range strings.Lines(string(p.log(t))) {
 		loud := strings.Contains(line, "WARN") || strings.Contains(line, "ERROR")
-		if loud && strings.Contains(line, "position") && strings.Contains(line, g.before[0].Shard) {
+		if loud && strings.Contains(line, "bad checkpoint") && strings.Contains(line, g.before[0].Shard) {
 			return
 		}
 	}
-	t.Errorf("no warning about the bad position of %s", g.before[0].Shard)
+	t.Errorf("no warning about the bad checkpoint of %s", g.before[0].Shard)
 }
