@@ -1,7 +1,6 @@
 package kinesis
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"os"
@@ -27,7 +26,7 @@ type chain struct {
 	refused atomic.Bool           // the service refused what retrieve returned last
 
 	inner aws.CredentialsProvider // owned by the running retrieve
-	files []byte                  // digest of the files that inner read; owned by the running retrieve
+	files [2][sha256.Size]byte    // digests of the files that inner read; owned by the running retrieve
 }
 
 // newChain returns the chain of loaded, which load made and can make again.
@@ -54,7 +53,7 @@ func (c *chain) retrieve(ctx context.Context) (aws.Credentials, error) {
 	if refused {
 		invalidate(c.inner)
 	}
-	if now := digestSharedFiles(); !bytes.Equal(now, c.files) {
+	if now := digestSharedFiles(); now != c.files {
 		found, err := c.reload(ctx, now)
 		if err == nil || refused {
 			return found, err
@@ -69,7 +68,7 @@ func (c *chain) retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // reload configures the SDK again and takes the credentials that it finds.
 // files is the digest from before.
-func (c *chain) reload(ctx context.Context, files []byte) (aws.Credentials, error) {
+func (c *chain) reload(ctx context.Context, files [2][sha256.Size]byte) (aws.Credentials, error) {
 	loaded, err := c.load(ctx)
 	if err != nil {
 		return aws.Credentials{}, err
@@ -95,17 +94,15 @@ func boundLifetime(found aws.Credentials) aws.Credentials {
 	return found
 }
 
-// digestSharedFiles returns a digest of the files that the SDK takes
-// credentials from. A file that cannot be read counts as empty.
-func digestSharedFiles() []byte {
-	digest := sha256.New()
-	for _, path := range []string{
+// digestSharedFiles returns digests of the files that the SDK takes credentials
+// from. A file that cannot be read counts as empty.
+func digestSharedFiles() (digests [2][sha256.Size]byte) {
+	for i, path := range []string{
 		sharedPath("AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()),
 		sharedPath("AWS_CONFIG_FILE", config.DefaultSharedConfigFilename()),
 	} {
 		content, _ := os.ReadFile(path)
-		one := sha256.Sum256(content)
-		digest.Write(one[:])
+		digests[i] = sha256.Sum256(content)
 	}
-	return digest.Sum(nil)
+	return digests
 }

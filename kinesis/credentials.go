@@ -112,24 +112,14 @@ type keyFiles struct{ id, secret, token string }
 func (k keyFiles) Retrieve(context.Context) (found aws.Credentials, err error) {
 	found = aws.Credentials{Source: "the files " + k.id + " and " + k.secret,
 		CanExpire: true, Expires: time.Now().Add(rereadInterval)}
-	if found.AccessKeyID, err = readSecret(k.id); err != nil {
-		return aws.Credentials{}, err
+	found.AccessKeyID, err = readSecret(k.id)
+	if err == nil {
+		found.SecretAccessKey, err = readSecret(k.secret)
 	}
-	if found.SecretAccessKey, err = readSecret(k.secret); err != nil {
-		return aws.Credentials{}, err
-	}
-	if k.token != "" {
+	if err == nil && k.token != "" {
 		found.SessionToken, err = readSecret(k.token)
 	}
 	return found, err
-}
-
-// madeUp is a key for services that accept any.
-type madeUp struct{}
-
-// Retrieve implements [aws.CredentialsProvider].
-func (madeUp) Retrieve(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any", Source: "made up: the service accepts any"}, nil
 }
 
 // readSecret reads a file that holds one word.

@@ -299,12 +299,20 @@ func decodeInPlace(text []byte) (n int, ok bool) {
 	if whole == len(text) {
 		return n, true
 	}
-	v := d0[text[whole]] | d1[text[whole+1]]
-	if text[whole+2] == '=' { // two digits, one byte
+	return decodeLast(text, whole, n)
+}
+
+// decodeLast decodes the padded group at a place to the place n. Inlined, it
+// would slow the loop of decodeInPlace down.
+//
+//go:noinline
+func decodeLast(text []byte, at, n int) (int, bool) {
+	v := base64Digits[0][text[at]] | base64Digits[1][text[at+1]]
+	if text[at+2] == '=' { // two digits, one byte
 		text[n] = byte(v >> 16)
 		return n + 1, v < 1<<24
 	}
-	v |= d2[text[whole+2]]
+	v |= base64Digits[2][text[at+2]]
 	text[n], text[n+1] = byte(v>>16), byte(v>>8)
 	return n + 2, v < 1<<24
 }

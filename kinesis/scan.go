@@ -3,8 +3,6 @@ package kinesis
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"strconv"
 )
 
 // span is a part of a buffer.
@@ -286,7 +284,17 @@ func splitDecimal(number []byte) (mantissa int64, exponent int, ok bool) {
 	if number[i]|0x20 != 'e' {
 		return 0, 0, false
 	}
-	power, err := strconv.Atoi(string(number[i+1:]))
-	power = max(-1000, min(power, 1000)) // more makes no difference
-	return mantissa, exponent + power, err == nil || errors.Is(err, strconv.ErrRange)
+	i++
+	sign, power := 1, 0
+	if i < len(number) && (number[i] == '+' || number[i] == '-') {
+		if number[i] == '-' {
+			sign = -1
+		}
+		i++
+	}
+	first := i
+	for ; i < len(number) && number[i]-'0' <= 9; i++ {
+		power = min(power*10+int(number[i]-'0'), 1000) // more makes no difference
+	}
+	return mantissa, exponent + sign*power, i == len(number) && i > first
 }
