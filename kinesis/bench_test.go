@@ -13,6 +13,7 @@ import (
 	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
 	"github.com/gerritstream/gerritstream"
 )
 
