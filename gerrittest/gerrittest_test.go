@@ -22,7 +22,7 @@ func take(g *gerrittest.Generator, n int) []gerrittest.Record {
 }
 
 // TestWant judges every record by the real scanner and filter: each must get
-// the verdict that it came with.
+// its wanted verdict.
 func TestWant(t *testing.T) {
 	filter, err := gerrit.NewFilter(gerrit.FilterConfig{})
 	if err != nil {
@@ -90,8 +90,7 @@ func containsAll(set map[string]bool, list []string) bool {
 	return true
 }
 
-// TestProportionsAndSizes holds the traffic against what is known of a real
-// server's.
+// TestProportionsAndSizes compares the traffic with that of a real server.
 func TestProportionsAndSizes(t *testing.T) {
 	const n = 30000
 	sizes := map[string][]int{}

@@ -43,8 +43,8 @@ func endedAfter(n int) *gerritstream.Position {
 	return p
 }
 
-// good is a history in which all went well: a parent with records 1 to 4, led
-// by two terms, and a child with 5 and 6.
+// good is a history without faults: a parent with records 1 to 4, led by two
+// terms, and a child with 5 and 6.
 func good() []history.Event {
 	q, f, d := history.Queued, history.Filtered, history.DeadLetter
 	events := []history.Event{
@@ -73,13 +73,13 @@ func good() []history.Event {
 	return events
 }
 
-// The places of good's events.
+// The indexes of good's events.
 const (
 	put1, committed1, elected2, committed3, committed4, electedChild, queue, deadLetters = 2, 4, 6, 7, 8, 9, 11, 12
 )
 
-// again is a history of two streams of one name: the shards, and the terms'
-// numbers, of the second go on, its positions begin again.
+// again is a history of two streams of one name: the term numbers of the second
+// continue, its positions begin again.
 func again() []history.Event {
 	first := good()
 	second := good()
@@ -104,7 +104,7 @@ func again() []history.Event {
 		[]history.Event{{At: epoch.Add(time.Hour), Kind: history.KindCreated}}, second[:queue],
 		first[queue:],
 	)
-	// A leadership of the first stream that did not hear at once of its end.
+	// A leadership of the first stream that noticed its end late.
 	late := first[committed4]
 	late.At = epoch.Add(time.Hour + time.Second)
 	late.Items = nil
@@ -113,8 +113,8 @@ func again() []history.Event {
 
 func later(seq gerritstream.SequenceNumber) gerritstream.SequenceNumber { return "1" + seq }
 
-// TestStreamsOfOneNameAreJudgedAlone: the children of one are no children of
-// the other, and each has everything of its own in the queue.
+// TestStreamsOfOneNameAreJudgedAlone: the children of one are not children of
+// the other, and the queue holds everything of both.
 func TestStreamsOfOneNameAreJudgedAlone(t *testing.T) {
 	r := history.Check(again())
 	if !r.Good() || r.Put != 12 || r.Queued != 8 || r.Filtered != 2 || r.DeadLettered != 2 || r.Terms != 6 {
@@ -141,12 +141,12 @@ func TestCheckAGoodHistory(t *testing.T) {
 	}
 }
 
-// TestCheckFindsEachFault spoils the good history in one way after the other.
+// TestCheckFindsEachFault spoils the good history in each way.
 func TestCheckFindsEachFault(t *testing.T) {
 	tests := []struct {
 		name  string
 		spoil func(e []history.Event) []history.Event
-		count func(r history.Report) int
+		count func(r history.Report) int // the one that must find it
 		says  string
 	}{
 		{"lost", func(e []history.Event) []history.Event {

@@ -10,8 +10,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/history"
 )
 
-// takenTurns is a history in which all went well, of one shard with records 1
-// to 6: ours committed 1 and 2, Python 3 and 4, ours the rest.
+// takenTurns is a history without faults of one shard with records 1 to 6: ours
+// committed 1 and 2, Python 3 and 4, ours the rest.
 func takenTurns() []history.Event {
 	e := []history.Event{
 		{Kind: history.KindShard},
@@ -34,7 +34,7 @@ func takenTurns() []history.Event {
 	return e
 }
 
-// The places of takenTurns' events.
+// The indexes of takenTurns' events.
 const (
 	put, pythonElected, pythonQueues3, pythonWrites, pythonWrote, electedAfter, committedAfter, turnsQueue = 1, 4, 5, 7, 8, 10, 11, 12
 )
@@ -54,7 +54,7 @@ func theirs(records ...int) (items []history.Item) {
 	return items
 }
 
-// inQueue are rows of Python's: nothing in them says which record it was.
+// inQueue are rows of Python's: they do not name their records.
 func inQueue(records ...int) (items []history.Item) {
 	for _, n := range records {
 		items = append(items, history.Item{Sub: gerritstream.NoSub, ID: pythonID(n), Sum: "as Python writes it"})
@@ -77,9 +77,9 @@ func TestCheckTurnsThatWentWell(t *testing.T) {
 	}
 }
 
-// TestCheckTellsPythonsFaultsFromOurs spoils the turns in one way after the
-// other. What Python lost and doubled is not charged to us, and what we lost
-// and doubled around a term of Python's is.
+// TestCheckTellsPythonsFaultsFromOurs spoils the turns in each way. What Python
+// lost and doubled is not charged to us; what we lost and doubled around a term
+// of Python's is.
 func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 	without := func(e []history.Event, ids ...string) { // the queue
 		e[turnsQueue].Items = slices.DeleteFunc(e[turnsQueue].Items, func(i history.Item) bool { return slices.Contains(ids, i.ID) })

@@ -72,7 +72,7 @@ func TestCandidatesLeadOneAfterTheOther(t *testing.T) {
 	if first.Leads(t, electionPath) {
 		t.Error("the first believes that it leads after it resigned")
 	}
-	// One that waits resigns as well, and comes again behind all others.
+	// A waiting candidate resigns as well, and comes back as the last one.
 	first.Campaign(t, electionPath, "first again")
 	q.awaitLockNodes(t, 2)
 	first.Resign(t, electionPath)
@@ -90,7 +90,7 @@ func TestCandidateWritesCheckpointsAsPythonDoes(t *testing.T) {
 		name   string
 		stored string // "-": nothing
 		read   string // what Python reads, or its exception
-		fenced bool   // a write after another one's is refused
+		fenced bool   // a write after someone else's is refused
 	}{
 		{"absent", "-", "", false},
 		{"undecodable", `{"checkpoint`, "", false},
@@ -112,7 +112,7 @@ func TestCandidateWritesCheckpointsAsPythonDoes(t *testing.T) {
 		if got != test.read {
 			t.Errorf("%s: read %q, %v, want %q", test.name, got, err, test.read)
 		}
-		// Another one writes in between.
+		// Someone else writes in between.
 		if test.stored == "-" {
 			q.create(t, path, "another's")
 		} else if _, err := q.conn.Set(q.chroot+path, []byte("another's"), -1); err != nil {
@@ -130,7 +130,7 @@ func TestCandidateWritesCheckpointsAsPythonDoes(t *testing.T) {
 		if got := q.get(t, path); got != want {
 			t.Errorf("%s: stored %q, want %q", test.name, got, want)
 		}
-		// Gone, it is created, at whatever version it was.
+		// A removed one is created, whatever its version was.
 		if err := q.conn.Delete(q.chroot+path, -1); err != nil {
 			t.Fatal(err)
 		}

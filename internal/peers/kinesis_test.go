@@ -29,8 +29,8 @@ func TestEmulatorsAnswer(t *testing.T) {
 	}
 }
 
-// listStreams sends one request by hand: both emulators want a signature and
-// check none.
+// listStreams sends one request by hand: both emulators require a signature but
+// do not check it.
 func listStreams(t *testing.T, endpoint string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, strings.NewReader("{}"))

@@ -16,7 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// echo is a server that answers each line with the same line, and keeps them.
+// echo is a server that returns each line, and keeps them.
 type echo struct {
 	addr string
 
@@ -42,8 +42,7 @@ func startEcho(t *testing.T) *echo {
 			running.Go(func() { e.answer(conn) })
 		}
 	})
-	// Links, which are made later, end earlier, and their connections with
-	// them.
+	// Links are made later and end earlier, with their connections.
 	t.Cleanup(func() {
 		_ = listener.Close()
 		running.Wait()
@@ -104,7 +103,7 @@ func (c *caller) say(t *testing.T, line string) {
 	}
 }
 
-// hear waits so long for the next line.
+// hear waits for the next line, up to a limit.
 func (c *caller) hear(wait time.Duration) (string, error) {
 	_ = c.SetReadDeadline(time.Now().Add(wait))
 	return c.lines.ReadString('\n')
@@ -127,7 +126,7 @@ func (c *caller) expectClosed(t *testing.T) {
 	}
 }
 
-// expectNothing fails the test unless nothing is heard for a moment.
+// expectNothing fails the test if a line arrives within a moment.
 func (c *caller) expectNothing(t *testing.T) {
 	t.Helper()
 	if got, err := c.hear(50 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -135,7 +134,7 @@ func (c *caller) expectNothing(t *testing.T) {
 	}
 }
 
-// awaitLoss fails the test unless a link loses what it was told to.
+// awaitLoss fails the test unless a loss occurs.
 func awaitLoss(t *testing.T, lost <-chan struct{}) {
 	t.Helper()
 	select {
@@ -248,7 +247,7 @@ func TestLinkLosesAReplyOrARequest(t *testing.T) {
 	}
 	lost = link.LoseNextRequest(matches("request lost\n"))
 	c = call(t, link.Addr())
-	c.say(t, "reply lost\n") // once is once
+	c.say(t, "reply lost\n") // only once
 	c.expect(t, "reply lost\n")
 	c.say(t, "request lost\n")
 	c.expectClosed(t)

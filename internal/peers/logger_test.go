@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// logger keeps what go-zookeeper logs: there is no other way to the negotiated
+// logger keeps the log of go-zookeeper, the only source of the negotiated
 // timeout.
 type logger struct {
 	mu   sync.Mutex

@@ -42,8 +42,8 @@ func madeUpEvents(n int) []peers.Event {
 	return events
 }
 
-// checkPuts fails the test unless each event was put once, under a place of its
-// own.
+// checkPuts fails the test unless each event was put once, each at its own
+// place.
 func checkPuts(t *testing.T, events []peers.Event, puts []peers.Put) {
 	t.Helper()
 	digests, places, shards := map[string]bool{}, map[string]bool{}, map[string]bool{}

@@ -20,7 +20,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// root is a connection's node, as all of Zuul's programs know it.
+// root is a connection's node in Zuul.
 const root = "/zuul/events/connection/gerrit"
 
 const goodID = "0123456789abcdef0123456789abcdef"
@@ -111,8 +111,7 @@ func deflate(t *testing.T, data string) string {
 	return b.String()
 }
 
-// odd are payloads that are other bytes once they have been parsed and written
-// again.
+// odd are payloads whose bytes change when they are parsed and written again.
 var odd = []string{
 	`{"type":"x"}`,
 	`{ "type" : "comment-added","comment":"a \u003c b \u0026 \/ \ud83d\ude00 \" \\ } ] {" ,"z":1,"a":[ 1.50, 1e2, -0 ] }`,
@@ -168,8 +167,8 @@ func TestReaderPrintsPayloadsByteForByte(t *testing.T) {
 	reader.Stop(t)
 }
 
-// TestReaderStumblesOverWhatHurtsZuul has a case for each known cause of
-// trouble, and no other complaint about it will do.
+// TestReaderStumblesOverWhatHurtsZuul has a case, and its message, for each
+// known problem.
 func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -245,7 +244,7 @@ func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 		{"a branch without a project", node(`{"type":"ref-updated","refUpdate":{"refName":"refs/heads/a"}}`),
 			"the handler before summer 2025"},
 		{"project-head-updated without a project", node(`{"type":"project-head-updated","newHead":"refs/heads/a"}`), "no projectName"},
-		// the type that Gerrit writes, of all that is read
+		// every member that is read has the type that Gerrit writes
 		{"an approval's value a list", node(`{"type":"x","approvals":[{"value":[]}]}`), "approvals/*/value is a list"},
 		{"a comment an object", node(`{"type":"x","comment":{}}`), "comment is a dict"},
 		{"a number true", node(`{"type":"x","change":{"number":true}}`), "change/number is a bool"},
@@ -400,9 +399,8 @@ func TestReaderTakesCheckpointsAsZuulDoes(t *testing.T) {
 	}
 }
 
-// TestReaderAgreesWithScan holds the two ideas of a good event against each
-// other: what gerrit lets pass, the reader does, and what gerrit refuses, the
-// reader stumbles over.
+// TestReaderAgreesWithScan compares the two definitions of a good event: the
+// reader accepts what gerrit accepts, and stumbles over what gerrit refuses.
 func TestReaderAgreesWithScan(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -21,8 +21,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// connect opens a session of go-zookeeper, which is not what internal/peers
-// itself speaks with.
+// connect opens a session of go-zookeeper, which internal/peers does not use.
 func connect(t *testing.T, hosts ...string) *zk.Conn {
 	t.Helper()
 	conn, _, err := zk.Connect(hosts, 10*time.Second, zk.WithLogger(silent{}))
@@ -124,7 +123,7 @@ func TestEnsembleLivesOnWithTwo(t *testing.T) {
 	}
 	first := ensemble.Leader(t)
 	first.Kill(t)
-	// The others follow a dead leader until they notice.
+	// The others follow a dead leader for a moment.
 	eventually(t, func() error {
 		for _, s := range ensemble.Servers {
 			if mode, _ := s.Mode(t.Context()); s != first && mode == "leader" {
@@ -254,7 +253,7 @@ func TestServerCertificateIsForTheNamesAskedFor(t *testing.T) {
 	}
 }
 
-// askOverTLS asks a server whether it is well.
+// askOverTLS sends a server "ruok".
 func askOverTLS(t *testing.T, addr, ca string, client peers.KeyPair) (string, error) {
 	t.Helper()
 	b, err := os.ReadFile(ca)
@@ -268,8 +267,7 @@ func askOverTLS(t *testing.T, addr, ca string, client peers.KeyPair) (string, er
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Offered whatever the server asks for: it is the server that must
-		// refuse it.
+		// Offered whatever the server asks for: the server must refuse it.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	dialer := tls.Dialer{Config: config}

@@ -45,13 +45,13 @@ class Candidacy:
 
     def resign(self):
         self.resigned.set()
-        # Who leads does not notice; who waits stops waiting.
+        # A leader does not notice; a waiting candidate stops waiting.
         self.lock.cancel()
         self.thread.join()
 
 
 class Checkpoint:
-    """A shard's checkpoint in the hands of a Python leader: read once, then written time and again."""
+    """A shard's checkpoint as a Python leader uses it: read once, then written again and again."""
 
     def __init__(self, client, path):
         self.client, self.path = client, path
@@ -103,13 +103,13 @@ class Candidate:
         return {"checkpoint": checkpoint.read(), "version": checkpoint.version}
 
     def write(self, path, sequence):
-        """Writes with what this process knows, which is nothing before its first read."""
+        """Writes at the version that this process knows; it knows none before its first read."""
         checkpoint = self.checkpoints.setdefault(path, Checkpoint(self.client, path))
         checkpoint.write(sequence)
         return {"version": checkpoint.version}
 
     def put(self, root, payload):
-        """Queues an event, whoever leads."""
+        """Queues an event, whether this process leads or not."""
         event = {
             "payload": payload,
             "span_context": None,
@@ -121,7 +121,7 @@ class Candidate:
         return {"path": path}
 
     def session(self):
-        """The session's id, and what kazoo believes of it."""
+        """The session's id, and its state according to kazoo."""
         session_id, _ = self.client.client_id
         return {"session": "%x" % session_id, "state": self.client.state}
 

@@ -1,9 +1,10 @@
-"""Listens to one shard by the steps of Zuul's Python listener, and makes its mistakes: it begins at the tip when it finds no
-checkpoint and whenever an iterator is refused, it stops before the last page of a shard that ends, it hands on what hurts, a
-record that it cannot read stops it with the page half queued and not checkpointed, and it comes again after a few seconds.
+"""Listens to one shard in the steps of Zuul's Python listener, with its mistakes: it begins at the tip when it finds no
+checkpoint and whenever an iterator is refused, stops before the last page of a shard that ends, and queues events that Zuul
+cannot process; a record that it cannot read stops it with the page half queued and no checkpoint. It campaigns again a few
+seconds after an error.
 
-What it does it writes as it does it, in the form of internal/history: what it is about to do before it does it.
-It ends, its leadership given back, when its standard input does.
+It writes a history in the form of internal/history, and notes each step before it takes it. When its standard input ends it
+gives back the leadership and ends.
 """
 
 import datetime
@@ -16,7 +17,7 @@ import boto3
 from botocore.config import Config
 from kazoo.exceptions import BadVersionError, NoNodeError
 
-MAX_NODE = 1_000_000  # bytes; a larger event goes beside the queue
+MAX_NODE = 1_000_000  # bytes; the data of a larger event is stored beside the queue
 AGAIN = 5  # seconds between an error and the next candidacy
 
 # Zuul's addEvent queues none of these.
@@ -31,7 +32,7 @@ DROPPED = {
 
 
 class History:
-    """One line an event, each in one appending write: a process that is killed leaves whole lines."""
+    """Writes one line an event, each in one appending write: a killed process leaves whole lines."""
 
     def __init__(self, path, process, shard):
         self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -82,12 +83,12 @@ class Listener:
         while not self.resigned.is_set():
             try:
                 self.election.run(self.lead)
-            except Exception as error:  # whatever it was, the listener comes again
+            except Exception as error:  # the listener campaigns again
                 self.history.add("foreign ended", note=repr(error)[:200])
                 self.resigned.wait(AGAIN)
 
     def lead(self):
-        began = datetime.datetime.now(datetime.timezone.utc)  # before the checkpoint was looked at
+        began = datetime.datetime.now(datetime.timezone.utc)  # before the checkpoint is read
         checkpoint = Checkpoint(self.client, self.args.root + "/checkpoint-aws_kinesis_" + self.args.shard)
         sequence = checkpoint.read()
         self.history.add("foreign elected", at=began, position=after(sequence), note=self.election.lock.node or "")
@@ -110,7 +111,7 @@ class Listener:
                 return self.kinesis.get_shard_iterator(
                     ShardIteratorType="AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=sequence, **shard
                 )["ShardIterator"]
-            except self.kinesis.exceptions.ClientError:  # throttling as well
+            except self.kinesis.exceptions.ClientError:  # including throttling
                 pass
         return self.kinesis.get_shard_iterator(ShardIteratorType="LATEST", **shard)["ShardIterator"]
 
@@ -160,7 +161,7 @@ def main():
     for _ in commands():
         pass
     listener.resigned.set()
-    listener.election.cancel()  # who waits stops waiting
+    listener.election.cancel()  # a waiting candidate stops waiting
     thread.join(timeout=30)
     client.stop()
 

@@ -1,19 +1,18 @@
-"""Judges a Gerrit event by what Zuul's scheduler does with it, and raises on whatever one of its releases would stumble over.
+"""Judges a Gerrit event by what Zuul's scheduler does with it, and raises on anything that would stop any of its releases.
 
-Two habits are gone through step by step: those of summer and autumn 2025, whose dispatcher puts events in order before
-anything else and uses some of their members as the keys of dictionaries, with and without a replication_timeout; and those
-before, whose handler keeps an event for ever that it fails at. The table behind them holds every member that any of them
-reads.
+It follows two behaviours step by step: that of summer and autumn 2025, whose dispatcher orders events first and uses some of
+their members as keys of dictionaries, with and without a replication_timeout; and that of earlier releases, whose handler
+keeps an event for ever if it fails. The table after them has every member that any of them reads.
 """
 
-# What Zuul's addEvent never queues, because nothing in it says which project it is about, or nobody asks.
+# What Zuul's addEvent never queues: it names no project, or is not needed.
 NEVER_QUEUED = {"cache-eviction"}
 
 NOTHING = type(None)
 TEXT = (str, NOTHING)
 NUMBER = (int, float, str, NOTHING)
 
-# Each member that is read, and the types that do no harm. "*" is every element of a list; a bool is no int here.
+# Each member that is read, and its harmless types. "*" is every element of a list; a bool is no int here.
 TYPES = {
     "newRev": TEXT,
     "uuid": TEXT,
@@ -57,7 +56,7 @@ TYPES = {
     "removed/*": (str,),
 }
 
-# Who did it, by type: the member is an account.
+# The account that caused an event, by type.
 ACCOUNTS = {
     "patchset-created": "uploader",
     "change-abandoned": "abandoner",
@@ -82,7 +81,7 @@ def require(condition, what):
 
 
 def found(value, steps):
-    """Yields what stands at a path."""
+    """Yields the values at a path."""
     if not steps:
         yield value
     elif steps[0] == "*":
@@ -113,7 +112,7 @@ def is_branch(ref):
 
 
 def place_of(payload):
-    """The project and ref that a replication is waited for by."""
+    """The project and ref by which a replication is awaited."""
     kind = payload["type"]
     change, update = payload.get("change", {}), payload.get("refUpdate", {})
     if kind == "ref-updated":
@@ -126,7 +125,7 @@ def place_of(payload):
 
 
 def dispatch(payload, replication_timeout):
-    """What the dispatcher of August 2025 does before anything else. It fails for the whole queue."""
+    """What the dispatcher of August 2025 does first. A failure stops the whole queue."""
     merged, replicating = {}, {}
     kind, update = payload["type"], payload.get("refUpdate", {})
     if kind == "ref-updated" and is_branch(update.get("refName")):
@@ -144,7 +143,7 @@ def dispatch(payload, replication_timeout):
 
 
 def handle(payload):
-    """What the handler before summer 2025 takes out of an event. It fails for the event alone, which then stays."""
+    """What the handler before summer 2025 reads of an event. A failure keeps only that event in the queue."""
     change, update, kind = payload.get("change"), payload.get("refUpdate"), payload["type"]
     if change:
         for holder in (change, payload.get("patchSet") or {}):

@@ -1,11 +1,10 @@
-"""Puts events into a Kinesis stream with boto3 and writes down where each of them went.
+"""Puts events into a Kinesis stream with boto3 and reports where each of them went.
 
-Standard input: a line an event, its partition key, a tab, its bytes in base64. They are put as they come, a batch as soon as
-it is full.
-Standard output: a JSON object a line, in the order of putting: shard, sequence_number, sha256, key.
+Standard input: one event a line: its partition key, a tab, its bytes in base64. A batch is put as soon as it is full.
+Standard output: one JSON object a line, in the order of putting: shard, sequence_number, sha256, key.
 
-With --reshard N, of N events in all, the first open shard is split when a third is put, and the last two are merged when two
-thirds are, both while the putting goes on. The last sixth waits for them, so that every open shard gets some.
+With --reshard N, for N events in all, the first open shard is split after a third of them, and the last two are merged after
+two thirds, while events are put. The last sixth waits for that, so that every open shard gets some.
 """
 
 import argparse
@@ -42,7 +41,7 @@ def create(client, stream, shards):
 
 
 def open_shards(client, stream):
-    """The open shards, by the place of their hash keys."""
+    """The open shards, in the order of their hash keys."""
     shards = [
         shard
         for page in client.get_paginator("list_shards").paginate(StreamName=stream)
@@ -63,7 +62,7 @@ def split(client, stream):
 
 
 def merge(client, stream):
-    # Not the first: its shards are the children of the split, and a merge of other ones is the better test.
+    # Not the first ones: those are the children of the split.
     left, right = open_shards(client, stream)[-2:]
     client.merge_shards(
         StreamName=stream, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"]
@@ -72,7 +71,7 @@ def merge(client, stream):
 
 
 class Resharding:
-    """Splits and merges in the background of the putting, each once a mark is passed."""
+    """Splits and merges in the background, each once a number of events was put."""
 
     def __init__(self, client, stream, total):
         self.steps = [(total // 3, split), (2 * total // 3, merge)]
@@ -94,7 +93,7 @@ class Resharding:
     def run(self, step):
         try:
             step(self.client, self.stream)
-        except Exception as error:  # told to the main thread, which ends the program with it
+        except Exception as error:  # for the main thread, which raises it
             self.errors.append(error)
 
     def finish(self):

@@ -1,7 +1,7 @@
-"""Consumes a connection's event queue in the order and by the steps of Zuul's scheduler, and raises on whatever Zuul, of any
-release, would stumble over: what it would drop, keep for ever or stop at.
+"""Consumes a connection's event queue in the order and the steps of Zuul's scheduler, and raises on anything that any
+release of Zuul would drop, keep for ever or stop at.
 
-An event is printed with its payload's bytes as they lie in the node: nothing is parsed and written again on the way.
+An event is printed with its payload's bytes as they are in the node, neither parsed nor rewritten.
 """
 
 import base64
@@ -28,7 +28,7 @@ TOKEN = re.compile(rb'"[^"]*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 def tokens(data):
-    """Yields the tokens' places. Megabytes of escapes are common: Gerrit writes < as six characters."""
+    """Yields the tokens' positions. Megabytes of escapes are common: Gerrit writes < as six characters."""
     return TOKEN.finditer(data.replace(rb"\\", b"__").replace(rb"\"", b"__"))
 
 
@@ -111,7 +111,7 @@ def exact_members(data, value, names, what):
 
 
 def judge_event_data(data):
-    """Returns what is printed of an event whose `event_data` is that JSON."""
+    """Returns the printed form of an event with this `event_data`."""
     value = parse(data)
     spans = exact_members(data, value, ["payload", "span_context", "timestamp", "zuul_event_id"], "event_data")
     event_id, timestamp = value["zuul_event_id"], value["timestamp"]
@@ -132,7 +132,7 @@ def judge_event_data(data):
 
 
 def inflate(chunks):
-    """Returns what the newest format holds: one zlib stream, cut into chunks."""
+    """Returns the content of the newest format: one zlib stream, cut into chunks."""
     require(chunks, "side data without chunks")
     for chunk in chunks:
         require(len(chunk) <= MAX_CHUNK, f"a chunk of {len(chunk)} bytes")
@@ -147,7 +147,7 @@ def inflate(chunks):
 
 
 class Reader:
-    """A connection's queue. Lost connections to ZooKeeper are made again, as Zuul does."""
+    """A connection's queue. As in Zuul, lost connections to ZooKeeper are restored."""
 
     def __init__(self, client, root):
         self.client, self.root = client, root
@@ -189,7 +189,7 @@ class Reader:
             raise Stumble("side data is missing") from error
 
     def judge(self, data):
-        """Returns what is printed of a queue node's event, and where its side data is, if it has any."""
+        """Returns the printed form of a queue node's event, and the path of its side data, if any."""
         value = parse(data)
         require(isinstance(value, dict), "the top level is not an object")
         if "event_data_path" in value:
@@ -201,7 +201,7 @@ class Reader:
         return judge_event_data(data[begin:end]), None
 
     def pass_over(self, acknowledge, watch=None):
-        """Handles every event that is there, in order, and returns how many they were."""
+        """Handles every queued event, in order, and returns their number."""
         names = self.children(self.queue, watch)
         for name in names:
             path = self.queue + "/" + name
@@ -227,7 +227,7 @@ class Reader:
         return {"events": self.pass_over(acknowledge=True), "side_data": self.count(self.data)}
 
     def follow(self, commands):
-        """Drains, time and again, until the next command, which is "halt"."""
+        """Drains repeatedly until the next command, which is "halt"."""
 
         def look(_):
             commands.put({"do": "look"})
@@ -240,7 +240,7 @@ class Reader:
                 return {"events": events, "side_data": self.count(self.data)}
 
     def judge_bytes(self, commands, data):
-        """Judges a node's data that is in no node."""
+        """Judges data as if it were a node's."""
         try:
             event, _ = self.judge(base64.b64decode(data))
         except Stumble as error:
@@ -248,7 +248,7 @@ class Reader:
         return event
 
     def checkpoints(self, commands):
-        """Every shard's checkpoint as Zuul's listener would take it."""
+        """Every shard's checkpoint as Zuul's listener understands it."""
         prefix = "checkpoint-aws_kinesis_"
         shards = {}
         for name in self.children(self.root):

@@ -1,8 +1,8 @@
-"""What candidate.py, listener.py and reader.py begin with: a kazoo session, commands and answers.
+"""The beginning of candidate.py, listener.py and reader.py: a kazoo session, commands and answers.
 
-Standard input: a command a line, a JSON object whose "do" names it. Its end ends the program.
-Standard output: a JSON object a line, whose "is" says what it is. Every command is answered by one line; others come by
-themselves.
+Standard input: one command a line, a JSON object whose "do" names it. Its end ends the program.
+Standard output: one JSON object a line, whose "is" names its kind. Every command is answered by one line; other lines are
+unsolicited.
 """
 
 import argparse
@@ -16,7 +16,7 @@ _printing = threading.Lock()
 
 
 def say(what, **fields):
-    """Prints one line, from whichever thread."""
+    """Prints one line, from any thread."""
     with _printing:
         print(json.dumps({"is": what, **fields}), flush=True)
 
