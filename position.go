@@ -18,9 +18,9 @@ type Position struct {
 	CheckpointedAt time.Time `json:"taken_over,omitzero"`
 
 	CaughtUp time.Time  `json:"caught_up,omitzero"` // everything that had arrived by then was handled; zero: not known
-	Partial  *Partial   `json:"partial,omitempty"`  // an aggregate after After, too large for one commit, and handled in part
+	Partial  *Partial   `json:"partial,omitempty"`  // an aggregate after After, of which a part is committed
 	Ended    bool       `json:"ended,omitempty"`    // the shard is closed and handled to its end, or gone
-	Lost     []Interval `json:"lost,omitempty"`     // where records may have gone unread, oldest first, the newest MaxLost
+	Lost     []Interval `json:"lost,omitempty"`     // intervals that may be unread: the newest MaxLost, oldest first
 
 	// Unreadable, if not nil, is why a stored position could not be decoded;
 	// all else is then zero. It is not stored.

@@ -69,7 +69,7 @@ type ShardStatus struct {
 	// as open and childless for half a minute. Only setting its position helps.
 	OpenAfterEnd bool `json:"open_after_end,omitempty"`
 
-	HandledUntil time.Time `json:"handled_until,omitzero"` // what arrived before was committed, by any process; zero: not known
+	HandledUntil time.Time `json:"handled_until,omitzero"` // what arrived before is committed; zero: not known
 	Trouble      string    `json:"trouble,omitempty"`      // why the shard is stalled; empty: it is not
 
 	Leader ShardLeader `json:"-"`
@@ -81,7 +81,7 @@ type ShardStatus struct {
 type ShardLeader struct {
 	Process string `json:"leader,omitempty"`      // empty: none
 	Foreign bool   `json:"foreign,omitempty"`     // a foreign leader
-	Planned string `json:"planned_for,omitempty"` // the process that is planned to lead the shard, or to stand by for it
+	Planned string `json:"planned_for,omitempty"` // the process that is to lead the shard, or to stand by
 
 	// Unread is when the first record arrived that a foreign leader has not
 	// handled in a minute or more: perhaps nobody holds its lock any more.

@@ -195,8 +195,8 @@ type Inspection struct {
 	Discarded   int64                      `json:"discarded"`    // dead letters of which only the count is left
 	Expired     int64                      `json:"expired"`      // events removed after their retention
 
-	ExpiredUnread   int64     `json:"expired_unread"`             // of these, how many no consumer was known to have read
-	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"` // when the last went that a known consumer had not read; zero: never
+	ExpiredUnread   int64     `json:"expired_unread"`             // of these, those that no known consumer had read
+	ExpiredUnreadAt time.Time `json:"expired_unread_at,omitzero"` // when the last of these was removed; zero: never
 
 	Log *WriteAheadLog `json:"write_ahead_log,omitempty"` // nil: the store has none
 }
@@ -204,7 +204,7 @@ type Inspection struct {
 // WriteAheadLog is what a store has not carried over into its file yet.
 type WriteAheadLog struct {
 	Bytes     int64     `json:"bytes"`
-	HeldSince time.Time `json:"held_since,omitzero"` // at the latest, a reader has held it up since then; zero: none does
+	HeldSince time.Time `json:"held_since,omitzero"` // since when, at the latest, a reader holds it up; zero: none
 }
 
 // InspectedShard is one shard of an Inspection.

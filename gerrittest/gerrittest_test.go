@@ -40,7 +40,8 @@ func TestWant(t *testing.T) {
 				want = gerrittest.Filtered
 			}
 			if r.Want != want || r.Why != why {
-				t.Fatalf("seed %d, record %d: comes with %q %q, gets %q %q: %.300s", seed, i, r.Want, r.Why, want, why, r.Data)
+				t.Fatalf("seed %d, record %d: comes with %q %q, gets %q %q: %.300s", seed, i, r.Want, r.Why, want, why,
+					r.Data)
 			}
 			if want != gerrittest.DeadLetter && (string(e.Type) != r.Type || e.Created == 0) {
 				t.Fatalf("type %q, created %d: %.300s", e.Type, e.Created, r.Data)
@@ -75,7 +76,8 @@ func TestEveryKindComesEarly(t *testing.T) {
 				}
 			}
 			if bad != gerrittest.BadKinds() {
-				t.Errorf("within %d, seed %d: %d bad records, want one of each of %d kinds", c.within, seed, bad, gerrittest.BadKinds())
+				t.Errorf("within %d, seed %d: %d bad records, want one of each of %d kinds", c.within, seed, bad,
+					gerrittest.BadKinds())
 			}
 		}
 	}
@@ -127,7 +129,8 @@ func TestProportionsAndSizes(t *testing.T) {
 		median, largest := list[len(list)/2], list[len(list)-1]
 		t.Logf("%s: %d, median %d, largest %d bytes", c.name, len(list), median, largest)
 		if math.Abs(float64(median-c.median)) > float64(c.spread) || largest < c.least {
-			t.Errorf("%s: median %d, want %d +-%d; largest %d, want at least %d", c.name, median, c.median, c.spread, largest, c.least)
+			t.Errorf("%s: median %d, want %d +-%d; largest %d, want at least %d", c.name, median, c.median, c.spread,
+				largest, c.least)
 		}
 	}
 }

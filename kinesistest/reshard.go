@@ -27,8 +27,8 @@ func (s *Server) splitShard(st *stream, in *splitShardInput, now time.Time) (any
 	}
 	key, ok := parseHashKey(*in.NewStartingHashKey)
 	if !ok || key.compare(sh.first) <= 0 || key.before() == sh.first || key.compare(sh.last) >= 0 {
-		return nil, invalid("NewStartingHashKey %s used in SplitShard() on shard %s in stream %s under account %s is not "+
-			"both greater than one plus the shard's StartingHashKey %s and less than the shard's EndingHashKey %s.",
+		return nil, invalid("NewStartingHashKey %s used in SplitShard() on shard %s in stream %s under account %s is "+
+			"not both greater than one plus the shard's StartingHashKey %s and less than the shard's EndingHashKey %s.",
 			*in.NewStartingHashKey, sh.id, st.name, s.opts.Account, sh.first, sh.last)
 	}
 	if f := s.checkShardLimit(1); f != nil {

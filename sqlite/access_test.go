@@ -32,7 +32,8 @@ func TestGroupAccess(t *testing.T) {
 	must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
 	as := func(user, of uint32, role string) error {
 		cmd := play(t, role, path)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{of}}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user,
+			Groups: []uint32{of}}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return errors.Join(err, errors.New(string(bytes.TrimSpace(out))))
 		}
@@ -49,7 +50,7 @@ func TestGroupAccess(t *testing.T) {
 	must(t, as(nobody, group, "member of a group"))
 	for _, role := range []string{"member of a group", "operator of a group"} {
 		must(t, wantError(as(nobody, nobody, role), nil, "permission denied"))
-		must(t, os.Chmod(filepath.Dir(path), 0o775|os.ModeSetgid)) //nolint:gosec // others get in, and cannot read the file
+		must(t, os.Chmod(filepath.Dir(path), 0o775|os.ModeSetgid)) //nolint:gosec // the file stays closed to others
 		err := as(nobody, nobody, role)
 		must(t, os.Chmod(filepath.Dir(path), 0o770|os.ModeSetgid))
 		must(t, wantError(err, nil, "SQLite needs it even to read"))

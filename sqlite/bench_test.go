@@ -25,7 +25,8 @@ func benchmarkCommit(b *testing.B, shards int) {
 	defer store.Close(b.Context())
 	terms := make([]gerritstream.Term, shards)
 	for i := range terms {
-		if terms[i], err = store.Campaign(b.Context(), 0, gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))); err != nil {
+		if terms[i], err = store.Campaign(b.Context(), 0,
+			gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i))); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -68,7 +68,8 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 		var both sync.WaitGroup
 		both.Go(func() {
 			err := a.Commit(t.Context(), gerritstream.Commit{
-				Position: position("2"), DeadLetters: []gerritstream.DeadLetter{deadLetter("2", 10), deadLetter("3", 10)},
+				Position: position("2"), DeadLetters: []gerritstream.DeadLetter{deadLetter("2", 10),
+					deadLetter("3", 10)},
 			})
 			if err != nil {
 				t.Errorf("the commit with dead letters returned %v", err)
@@ -227,7 +228,8 @@ func failingDisk(path string) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
 		return err
 	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(info.Size()), Max: was.Max}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE,
+		&syscall.Rlimit{Cur: uint64(info.Size()), Max: was.Max}); err != nil {
 		return err
 	}
 	err = term.Commit(ctx, queue("2", entry(shardA, "2", 100)))

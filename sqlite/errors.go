@@ -16,7 +16,7 @@ import (
 var errUnknownOutcome = errors.New("unknown whether it was written")
 
 // damaged is the error of a file that SQLite finds corrupt, or does not
-// recognize.
+// recognise.
 type damaged struct {
 	path string
 	err  error

@@ -41,7 +41,8 @@ func TestAQuietGroupWritesNothing(t *testing.T) {
 			t.Fatalf("the candidates are %+v", candidates)
 		}
 		s.exec(`CREATE TABLE written (what TEXT)`)
-		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates", "UPDATE OF announcement ON processes"} {
+		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates",
+			"UPDATE OF announcement ON processes"} {
 			s.exec(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
 		}
 		seen := groupState(t, leader)

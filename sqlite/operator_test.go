@@ -32,7 +32,8 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 		o, term := openOperator(t, s.path), elect(t, s.open(), shardA)
 		d := gerritstream.DeadLetter{ID: gerritstream.EventID{1}, Shard: shardA, Seq: "1"}
 		e := gerritstream.DeadLetter{ID: gerritstream.EventID{2}, Shard: shardA, Seq: "2"}
-		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), DeadLetters: []gerritstream.DeadLetter{d, e}}))
+		dead := []gerritstream.DeadLetter{d, e}
+		must(t, term.Commit(t.Context(), gerritstream.Commit{Position: position("2"), DeadLetters: dead}))
 
 		s.exec(`CREATE TRIGGER kept BEFORE DELETE ON dead_letters WHEN old.seq = '2' BEGIN SELECT RAISE(ABORT, 'kept'); END`)
 		if err := o.RedriveDeadLetter(t.Context(), gerritstream.Entry{ID: e.ID, Shard: shardA, Seq: "2"}); err == nil {

@@ -40,7 +40,8 @@ var losses = map[string]struct {
 		func(t *testing.T, path string) { must(t, os.Remove(path+"-shm")) }, "store.db-shm was removed",
 	},
 	"the folder is renamed": {
-		func(t *testing.T, path string) { must(t, os.Rename(filepath.Dir(path), filepath.Dir(path)+".old")) }, "store.db was removed",
+		func(t *testing.T, path string) { must(t, os.Rename(filepath.Dir(path), filepath.Dir(path)+".old")) },
+		"store.db was removed",
 	},
 	"the folder is a file": {
 		func(t *testing.T, path string) {
@@ -85,7 +86,8 @@ func TestTakenAway(t *testing.T) {
 				}
 				_, positions := store.Positions(t.Context(), 0)
 				_, inspected := store.Inspect(t.Context())
-				for _, err := range []error{context.Cause(term.Context()), <-errs, <-errs, <-errs, positions, inspected} {
+				for _, err := range []error{context.Cause(term.Context()), <-errs, <-errs, <-errs, positions,
+					inspected} {
 					if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), loss.text) {
 						t.Errorf("%v does not say that the store is gone because %q", err, loss.text)
 					}

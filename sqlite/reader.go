@@ -183,8 +183,9 @@ func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error
 			r.hasAttributes.Store(true)
 		}
 	}
-	rows, err := r.db.QueryContext(ctx, `SELECT n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0),
-		created, queued_at, payload, `+attributes+` FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
+	rows, err := r.db.QueryContext(ctx, `SELECT n, id, shard, seq, sub, arrived, type, project, ref,
+		coalesce(change, 0), created, queued_at, payload, `+attributes+`
+		FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
 	if err != nil {
 		return nil, err
 	}

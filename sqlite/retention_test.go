@@ -87,7 +87,8 @@ func TestRetention(t *testing.T) {
 // nothing, neither when it is corrected nor when it goes wrong.
 func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 	const day = 24 * time.Hour
-	for name, off := range map[string]time.Duration{"late": -10 * day, "early": 10 * day, "two hours early": 2 * time.Hour} {
+	for name, off := range map[string]time.Duration{"late": -10 * day, "early": 10 * day,
+		"two hours early": 2 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newSweeping(t)
@@ -105,7 +106,7 @@ func TestRetentionDoesNotBelieveTheLocalClock(t *testing.T) {
 				wait(t, time.Hour)
 				w.expect(150, 0) // they have expired, and the clocks contradict each other
 				if n := strings.Count(w.log.String(), "not removing events"); n != 2 {
-					t.Errorf("logged %d times that nothing is removed, want once for each time that the clock was wrong", n)
+					t.Errorf("logged %d times that nothing is removed, want once for each wrong clock", n)
 				}
 				w.off.Store(0)
 				wait(t, 2*time.Minute)

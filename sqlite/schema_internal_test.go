@@ -24,7 +24,8 @@ func TestMigrations(t *testing.T) {
 			if err != nil || len(positions) != 1 {
 				t.Errorf("positions %v, %v", positions, err)
 			}
-			if err := store.Advertise(t.Context(), gerritstream.MemberInfo{Process: "new", Readable: true}); err != nil {
+			if err := store.Advertise(t.Context(),
+				gerritstream.MemberInfo{Process: "new", Readable: true}); err != nil {
 				t.Error(err)
 			}
 			m, err := store.GroupState(t.Context(), nil)
@@ -54,7 +55,8 @@ func makeOld(t *testing.T, path string, version int) {
 	for _, step := range migrations[:version] {
 		run(t, db, step)
 	}
-	position := storekit.EncodePosition(gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}}, gerritstream.Stamp{})
+	position := storekit.EncodePosition(gerritstream.Position{From: gerritstream.StartingPosition{TrimHorizon: true}},
+		gerritstream.Stamp{})
 	run(t, db, fmt.Sprintf(`PRAGMA application_id=%d; PRAGMA user_version=%d`, applicationID, version))
 	run(t, db, `INSERT INTO positions VALUES (0, 'shardId-000000000000', ?, 0)`, string(position))
 	run(t, db, `INSERT INTO processes (id, name, beat, ttl, beaten) VALUES ('old', 'old', 1, 5000, 0)`)

@@ -35,7 +35,7 @@ func (w *walKeeper) run() {
 		s.log.Warn("cannot look after the write-ahead log", "err", err)
 		return
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	db.SetMaxIdleConns(-1)
 	w.db, w.noted = db, -1
 	tick := time.NewTicker(walEvery)

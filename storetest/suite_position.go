@@ -55,7 +55,8 @@ var positionTests = []test{
 	}},
 	{"position that is damaged is reported and replaced", func(f *fixture) {
 		store := f.state.Open()
-		for _, raw := range []string{"", "{", "null", "[]", `"x"`, `{"format":1}`, `{"format":1,"after":"12x"}`, "\x00\xff"} {
+		for _, raw := range []string{"", "{", "null", "[]", `"x"`, `{"format":1}`, `{"format":1,"after":"12x"}`,
+			"\x00\xff"} {
 			f.state.WritePosition(0, shardA, []byte(raw))
 			pos, ok := f.positions(store, 0)[shardA]
 			if !ok || !errors.Is(pos.Unreadable, gerritstream.ErrBadPosition) {

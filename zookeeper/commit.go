@@ -8,9 +8,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // maxRequest bounds what is written in one transaction besides the position.

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/zookeeper"
-	"github.com/go-zookeeper/zk"
 )
 
 // setOrigin makes or changes the origin, as another process does.

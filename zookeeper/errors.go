@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gerritstream/gerritstream"
 	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 // ErrConfig says that ZooKeeper answers but cannot be used as configured: the

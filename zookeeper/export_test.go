@@ -3,9 +3,10 @@ package zookeeper
 import (
 	"context"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // For tests in package zookeeper_test.

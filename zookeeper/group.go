@@ -11,9 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // memberFormat is the version of the stored form of a process' member info.

@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/zookeeper"
-	"github.com/go-zookeeper/zk"
 )
 
 func advertise(t *testing.T, store *zookeeper.Store, a gerritstream.MemberInfo) {

@@ -157,7 +157,8 @@ func TestSizes(t *testing.T) {
 	for i, size := range []int{300, 599_000, 601_000, 880_000, 883_000, 884_000, 899_000, 901_000, 999_000, 1_000_000,
 		1_048_576, 10 << 20} {
 		e := event(shardA, i+1, min(size, 3<<20))
-		e.Payload = append(e.Payload, bytes.Repeat([]byte(" "), size-len(e.Payload))...) // the largest record; noise costs time
+		// The largest record. Noise would take time.
+		e.Payload = append(e.Payload, bytes.Repeat([]byte(" "), size-len(e.Payload))...)
 		want = append(want, e)
 		commit(t, term, gerritstream.Commit{Position: after(i + 1), Entries: []gerritstream.Entry{e}})
 	}

@@ -11,12 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/zookeeper"
-	"github.com/go-zookeeper/zk"
 )
 
 // deployment is a stream of many shards without records but those of putRecord,

@@ -11,10 +11,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 var _ gerritstream.Operator = (*Operator)(nil)

@@ -11,9 +11,10 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // deadLetterPage is how many dead letters are read at a time: 1.4 MB at most.

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // readOrigin reads the origin and its version; nil: there is none.

@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/storetest"
 	"github.com/gerritstream/gerritstream/zookeeper"
-	"github.com/go-zookeeper/zk"
 )
 
 // python writes Zuul's checkpoint as Python's listener does that found none, or
@@ -482,7 +483,8 @@ func TestCancelledWithTheConnectionLost(t *testing.T) {
 	store.Intercept(func(_ storetest.Point, write func() error) error {
 		err := write()
 		if err != nil {
-			if _, _, err := store.Origin(t.Context()); err != nil { // connected again: the withdrawal finds no node, and is confirmed
+			// Connected again: the withdrawal finds no node, and is confirmed.
+			if _, _, err := store.Origin(t.Context()); err != nil {
 				t.Error(err)
 			}
 			cancel()

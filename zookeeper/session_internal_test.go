@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
 // patience is how long a test waits for something that must happen.

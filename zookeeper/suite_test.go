@@ -13,11 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/storetest"
 	"github.com/gerritstream/gerritstream/zookeeper"
-	"github.com/go-zookeeper/zk"
 )
 
 const (

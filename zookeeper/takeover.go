@@ -7,8 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // newTerm begins the term of a candidacy whose lock node is the first.
@@ -94,7 +95,7 @@ func (t *term) takeOver(ctx context.Context) error {
 		if err == nil {
 			log := t.store.log.With("shard", t.shard, "position", t.beginning.Position.String())
 			if b.warning != "" {
-				log.Warn(b.warning)
+				log.Warn(b.warning) //nolint:sloglint // one of a few constants
 			} else if b.led {
 				log.Info("continuing after Zuul's own listener")
 			}

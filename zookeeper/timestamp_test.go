@@ -73,7 +73,8 @@ func TestTimestampOfACommitSentAgain(t *testing.T) {
 			cl := newCluster(t, single)
 			first := time.UnixMilli(1_800_000_000_000)
 			var passed atomic.Int64
-			store, link := cl.linkedWith(zookeeper.Config{Now: func() time.Time { return first.Add(time.Duration(passed.Load())) }})
+			now := func() time.Time { return first.Add(time.Duration(passed.Load())) }
+			store, link := cl.linkedWith(zookeeper.Config{Now: now})
 			term := elect(t, store, shardA)
 			commit(t, term, gerritstream.Commit{Position: anchor()})
 			position := request(opMulti, "/positions/")

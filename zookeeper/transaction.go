@@ -5,9 +5,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-zookeeper/zk"
+
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/go-zookeeper/zk"
 )
 
 // opKind says what an operation of a transaction is for. That of the first one

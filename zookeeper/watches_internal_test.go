@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/go-zookeeper/zk"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
 // observed are two sessions on different servers of three.

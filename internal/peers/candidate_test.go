@@ -164,7 +164,8 @@ func TestAFrozenCandidateBecomesAZombie(t *testing.T) {
 	zombie.Thaw(t)
 	zombie.Put(t, root, json.RawMessage(`{"type":"late"}`))
 	refusal := &peers.Refusal{}
-	if err := zombie.WriteCheckpoint(t, checkpointPath, "1"); !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
+	err := zombie.WriteCheckpoint(t, checkpointPath, "1")
+	if !errors.As(err, &refusal) || refusal.Exception != "BadVersionError" {
 		t.Errorf("the zombie's write: %v", err)
 	}
 	if got := q.get(t, checkpointPath); got != `{"checkpoint": "2"}` {

@@ -89,7 +89,8 @@ func (q *queue) count(t *testing.T, path string) int {
 
 // eventData returns the JSON of an event_data with a payload.
 func eventData(payload string) string {
-	return fmt.Sprintf(`{"payload": %s, "span_context": null, "timestamp": 1732.5, "zuul_event_id": %q}`, payload, goodID)
+	return fmt.Sprintf(`{"payload": %s, "span_context": null, "timestamp": 1732.5, "zuul_event_id": %q}`, payload,
+		goodID)
 }
 
 func node(payload string) string { return `{"event_data": ` + eventData(payload) + `}` }
@@ -173,8 +174,8 @@ func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	envelope := func(timestamp, id, span string) string {
-		return fmt.Sprintf(`{"event_data": {"payload": {"type":"x"}, "span_context": %s, "timestamp": %s, "zuul_event_id": %s}}`,
-			span, timestamp, id)
+		return fmt.Sprintf(`{"event_data": {"payload": {"type":"x"}, "span_context": %s, `+
+			`"timestamp": %s, "zuul_event_id": %s}}`, span, timestamp, id)
 	}
 	without := func(member string) string {
 		return strings.Replace(strings.Replace(node(`{"type":"x"}`), member, "", 1), ", }", "}", 1)
@@ -300,7 +301,8 @@ func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %q", c.name, e, err, c.reason)
 		}
 	}
-	for _, good := range append(odd, deep(200), `{"type":"x","n":`+strings.Repeat("1", 4000)+`}`, `{"type":"no-project"}`) {
+	for _, good := range append(odd, deep(200), `{"type":"x","n":`+strings.Repeat("1", 4000)+`}`,
+		`{"type":"no-project"}`) {
 		if e, err := reader.Judge(t.Context(), []byte(node(good))); err != nil || string(e.Payload) != good {
 			t.Errorf("%.80q: %q, %v", good, e.Payload, err)
 		}
@@ -347,7 +349,8 @@ func TestReaderFollows(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { return true }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := reader.Follow(ctx, func(peers.QueuedEvent) bool { return true }); !errors.Is(err,
+		context.DeadlineExceeded) {
 		t.Errorf("nothing came: %v", err)
 	}
 	q.put(t, node(`{"type":"after"}`))

@@ -21,7 +21,8 @@ mkdir -p /run/systemd/system "$1/cgroup"
 mount -t cgroup2 none "$1/cgroup"
 mkdir "$1/cgroup/$2"
 echo 0 > "$1/cgroup/$2/cgroup.procs"
-exec unshare --cgroup sh -c 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; ` + systemdCommand + ` --user & wait'
+exec unshare --cgroup sh -c 'umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; ` +
+	systemdCommand + ` --user & wait'
 `
 
 // systemdRemoval removes the control groups that a manager leaves.

@@ -22,21 +22,24 @@ func TestDiscardsAreLoggedOnceAMinute(t *testing.T) {
 			d.Log(nil)
 			discarded := make([]gerritstream.DeadLetter, 40)
 			for i := range discarded {
-				discarded[i] = gerritstream.DeadLetter{Shard: "shardId-7", Seq: "4711", Reason: "json", Payload: []byte("hunter2")}
+				discarded[i] = gerritstream.DeadLetter{Shard: "shardId-7", Seq: "4711", Reason: "json",
+					Payload: []byte("hunter2")}
 			}
 			for range 91 { // a minute and a half
 				d.Log(discarded)
 				time.Sleep(time.Second)
 			}
 			warned := strings.Count(log.String(), "level=WARN")
-			if warned != 2 || !strings.Contains(log.String(), "count=40 ") || !strings.Contains(log.String(), "count=2400 ") {
+			if warned != 2 || !strings.Contains(log.String(), "count=40 ") ||
+				!strings.Contains(log.String(), "count=2400 ") {
 				t.Errorf("%d warnings:\n%.2000s", warned, &log)
 			}
 			each, want := strings.Count(log.String(), "level=DEBUG"), 0
 			if level == slog.LevelDebug {
 				want = 91 * len(discarded)
 			}
-			if each != want || !strings.Contains(log.String(), "seq=4711") || strings.Contains(log.String(), "hunter2") {
+			if each != want || !strings.Contains(log.String(), "seq=4711") ||
+				strings.Contains(log.String(), "hunter2") {
 				t.Errorf("%d lines of single dead letters, want %d", each, want)
 			}
 		})

@@ -93,7 +93,8 @@ func TestUnreadablePositions(t *testing.T) {
 	if _, err := ReadPosition([]byte(`{"format":2}`)); !errors.Is(err, gerritstream.ErrNewerFormat) {
 		t.Errorf("read a newer format: %v", err)
 	}
-	for raw, want := range map[string]error{"x": gerritstream.ErrBadPosition, `{"format":2}`: gerritstream.ErrNewerFormat} {
+	for raw, want := range map[string]error{"x": gerritstream.ErrBadPosition,
+		`{"format":2}`: gerritstream.ErrNewerFormat} {
 		if p := StoredPosition([]byte(raw), t0); !errors.Is(p.Position.Unreadable, want) || !p.Committed.Equal(t0) {
 			t.Errorf("read %+v, want %v", p, want)
 		}
@@ -115,7 +116,8 @@ func TestOriginSurvivesStoring(t *testing.T) {
 	}
 	other := origin
 	other.Epoch++
-	if !SameOrigin(got, &origin) || SameOrigin(got, &other) || SameOrigin(got, nil) || SameOrigin(nil, got) || !SameOrigin(nil, nil) {
+	if !SameOrigin(got, &origin) || SameOrigin(got, &other) || SameOrigin(got, nil) || SameOrigin(nil, got) ||
+		!SameOrigin(nil, nil) {
 		t.Error("compared wrongly")
 	}
 }
@@ -156,7 +158,8 @@ func TestEarlierEpochsAreStale(t *testing.T) {
 func FuzzDecodePosition(f *testing.F) {
 	f.Add([]byte(`{"format":1}`))
 	f.Add(EncodePosition(at("5", 1).WithLost(gerritstream.Interval{Until: t0}), gerritstream.Stamp{}))
-	f.Add(EncodePosition(gerritstream.Position{From: startAt, Partial: &gerritstream.Partial{Seq: "6"}}, gerritstream.Stamp{Term: 1 << 63}))
+	f.Add(EncodePosition(gerritstream.Position{From: startAt, Partial: &gerritstream.Partial{Seq: "6"}},
+		gerritstream.Stamp{Term: 1 << 63}))
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		p, s, err := DecodePosition(stored)
 		if err != nil {

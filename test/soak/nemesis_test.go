@@ -31,9 +31,11 @@ const (
 
 // Refusals as AWS words them.
 var (
-	expired = kinesistest.Fail("ExpiredIteratorException", "Iterator expired. The iterator was created at time x while right now it is y "+
-		"which is further in the future than the tolerated delay of 300000 milliseconds.", 400)
-	throttled = kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard x in stream y under account z.", 400)
+	expired = kinesistest.Fail("ExpiredIteratorException",
+		"Iterator expired. The iterator was created at time x while right now it is y "+
+			"which is further in the future than the tolerated delay of 300000 milliseconds.", 400)
+	throttled = kinesistest.Fail("ProvisionedThroughputExceededException",
+		"Rate exceeded for shard x in stream y under account z.", 400)
 )
 
 // nemesis injects one fault at a time, in shuffled rounds, so that each has its

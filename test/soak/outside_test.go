@@ -34,7 +34,10 @@ func (n *nemesis) readBeside(ctx context.Context) bool {
 	var throttled atomic.Int64
 	defer server.On(kinesistest.Hook{
 		Operation: "GetRecords",
-		Match:     func(r *kinesistest.Request) bool { return !strings.Contains(r.Header.Get("User-Agent"), besideAgent) },
+		Match: func(r *kinesistest.Request) bool {
+			return !strings.Contains(r.Header.Get("User-Agent"),
+				besideAgent)
+		},
 		Do: kinesistest.Observe(func(_ *kinesistest.Request, reply *kinesistest.Reply) {
 			if reply.Status == http.StatusBadRequest {
 				throttled.Add(1)

@@ -135,8 +135,10 @@ func large(n int) gerrittest.Record {
 	for i := 0; b.Len() < largeBytes; i++ {
 		fmt.Fprintf(&b, "%x", i*i*2654435761%1000003)
 	}
-	b.WriteString(`","change":{"project":"example/large","number":` + fmt.Sprint(n) + `,"branch":"main"},"eventCreatedOn":1767225600}`)
-	return gerrittest.Record{Key: strings.Repeat("k", 1+n%50), Data: b.Bytes(), Type: "comment-added", Want: gerrittest.Queued}
+	b.WriteString(`","change":{"project":"example/large","number":` + fmt.Sprint(n) +
+		`,"branch":"main"},"eventCreatedOn":1767225600}`)
+	return gerrittest.Record{Key: strings.Repeat("k", 1+n%50), Data: b.Bytes(), Type: "comment-added",
+		Want: gerrittest.Queued}
 }
 
 // seen notes that an event is in the queue, and returns its record.

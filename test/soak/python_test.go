@@ -104,7 +104,8 @@ func (p *python) ledAgain(ctx context.Context, shard gerritstream.ShardID, since
 
 // await waits for an event of a kind on a shard, after a time, in the histories
 // of matching processes, and returns its time.
-func (p *python) await(ctx context.Context, names string, kind history.Kind, shard gerritstream.ShardID, since time.Time) (at time.Time, ok bool) {
+func (p *python) await(ctx context.Context, names string, kind history.Kind, shard gerritstream.ShardID,
+	since time.Time) (at time.Time, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, pythonPatience)
 	defer cancel()
 	for pause(ctx, 200*time.Millisecond) {
@@ -135,7 +136,8 @@ func eventsOf(path string, kind history.Kind, shard gerritstream.ShardID) (event
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var e history.Event
-		if bytes.Contains(lines.Bytes(), []byte(kind)) && json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind == kind && e.Shard == shard {
+		if bytes.Contains(lines.Bytes(), []byte(kind)) && json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind == kind &&
+			e.Shard == shard {
 			events = append(events, e)
 		}
 	}

@@ -18,8 +18,9 @@ var (
 	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long faults are injected")
 	flagSeed     = flag.Uint64("soak.seed", 1, "seed of the faults")
 	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
-	flagPython   = flag.Bool("soak.python", false, "a listener like Zuul's own takes shards and gives them back; ZooKeeper only")
-	flagCheck    = flag.String("soak.check", "", "judge the histories in this folder instead")
+	flagPython   = flag.Bool("soak.python", false,
+		"a listener like Zuul's own takes shards and gives them back; ZooKeeper only")
+	flagCheck = flag.String("soak.check", "", "judge the histories in this folder instead")
 )
 
 // TestSoak runs a soak on each store, or on the chosen one.
@@ -219,6 +220,7 @@ func (s *soak) judge(took time.Duration, totals map[string]int) {
 	if !s.t.Failed() {
 		_ = os.RemoveAll(s.folder)
 	} else {
-		s.t.Logf("seed %d; histories and logs are kept: go test ./test/soak -run TestSoak -soak.check %s", *flagSeed, s.folder)
+		s.t.Logf("seed %d; histories and logs are kept: go test ./test/soak -run TestSoak -soak.check %s", *flagSeed,
+			s.folder)
 	}
 }

@@ -70,7 +70,8 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 			q.t.Errorf("process %d-%d continues without its database:\n%s", w.number, w.starts, w.tail())
 			w.kill()
 		} else if code := w.program.State().ExitCode(); code != 1 {
-			q.t.Errorf("process %d-%d ended with exit code %d when its database was replaced, want 1:\n%s", w.number, w.starts, code, w.tail())
+			q.t.Errorf("process %d-%d ended with exit code %d when its database was replaced, want 1:\n%s", w.number,
+				w.starts, code, w.tail())
 		}
 	}
 	for _, part := range []string{"", "-wal", "-shm"} {

@@ -60,7 +60,8 @@ func (w *worker) start() {
 	}
 	defer out.Close() // likewise
 	w.program = peers.StartProgram(t, peers.ProgramOptions{
-		Args: args, Home: w.s.folder, Env: []string{"GERRITSTREAM_CLOCK_STEPS=" + w.clockSteps()}, Stdout: out, Stderr: log,
+		Args: args, Home: w.s.folder, Env: []string{"GERRITSTREAM_CLOCK_STEPS=" +
+			w.clockSteps()}, Stdout: out, Stderr: log,
 	})
 	w.frozen = false
 }
@@ -148,5 +149,6 @@ func (w *worker) leads() bool {
 
 // leadsShard is leads for one shard.
 func (w *worker) leadsShard(shard gerritstream.ShardID) bool {
-	return len(eventsOf(w.historyPath(), history.KindElected, shard)) > len(eventsOf(w.historyPath(), history.KindTermEnded, shard))
+	return len(eventsOf(w.historyPath(), history.KindElected, shard)) > len(eventsOf(w.historyPath(),
+		history.KindTermEnded, shard))
 }

@@ -89,7 +89,8 @@ const (
 func (z *zookeeperStore) consume() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
-	conn, _, err := zk.Connect(strings.Split(z.ensemble.Hosts(), ","), 10*time.Second, zk.WithLogInfo(false), zk.WithLogger(silent{}))
+	conn, _, err := zk.Connect(strings.Split(z.ensemble.Hosts(), ","), 10*time.Second, zk.WithLogInfo(false),
+		zk.WithLogger(silent{}))
 	if err != nil {
 		z.t.Fatal(err)
 	}
@@ -305,7 +306,8 @@ func deadLetterOf(name string) (item history.Item, err error) {
 		return item, fmt.Errorf("dead letter %q", name)
 	}
 	item = history.Item{
-		Shard: gerritstream.ShardID(parts[0] + "-" + parts[1]), Seq: gerritstream.SequenceNumber(parts[2]), Sub: gerritstream.NoSub,
+		Shard: gerritstream.ShardID(parts[0] + "-" +
+			parts[1]), Seq: gerritstream.SequenceNumber(parts[2]), Sub: gerritstream.NoSub,
 	}
 	if len(parts) > 3 {
 		_, err = fmt.Sscan(parts[3], &item.Sub)
