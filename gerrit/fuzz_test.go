@@ -29,7 +29,7 @@ func FuzzScan(f *testing.F) {
 		}
 		want, reasons := oracle(data)
 		if err == nil != (len(reasons) == 0) {
-			t.Fatalf("Scan says %v, the other parser %v", err, reasons)
+			t.Fatalf("Scan returns %v, the other parser %v", err, reasons)
 		}
 		if err != nil {
 			checkFault(t, err, reasons, data)
@@ -55,7 +55,7 @@ func checkFault(t *testing.T, err error, reasons []gerrit.Reason, data []byte) {
 		t.Fatalf("not a *Fault: %v", err)
 	}
 	if !slices.Contains(reasons, fault.Reason) {
-		t.Fatalf("reason %q, the other parser says %v", fault.Reason, reasons)
+		t.Fatalf("reason %q, the other parser returns %v", fault.Reason, reasons)
 	}
 	if fault.Offset < 0 || fault.Offset > len(data) || len(fault.Detail) >= 200 || fault.Detail == "" {
 		t.Fatalf("offset %d of %d, detail %q", fault.Offset, len(data), fault.Detail)

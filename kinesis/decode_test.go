@@ -22,7 +22,7 @@ import (
 type decoded struct {
 	Records  []decodedRecord
 	Next     string
-	Behind   time.Duration
+	Lag      time.Duration
 	Children []gerritstream.ShardID
 }
 
@@ -39,7 +39,7 @@ func decodeOurs(body []byte) (*decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &decoded{Next: r.next, Behind: r.lag, Children: r.children}
+	out := &decoded{Next: r.next, Lag: r.lag, Children: r.children}
 	for _, rec := range r.records {
 		out.Records = append(
 			out.Records, decodedRecord{
@@ -55,7 +55,7 @@ func decodeTheirs(body []byte) (*decoded, error) {
 	if err := strict(body, &top); err != nil {
 		return nil, err
 	}
-	out := &decoded{Behind: unknownLag}
+	out := &decoded{Lag: unknownLag}
 	if err := optionalString(top["NextShardIterator"], &out.Next); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func decodeTheirs(body []byte) (*decoded, error) {
 			return nil, err
 		}
 		if ms >= 0 {
-			out.Behind = time.Duration(min(ms, 9223372036854)) * time.Millisecond
+			out.Lag = time.Duration(min(ms, 9223372036854)) * time.Millisecond
 		}
 	}
 	var children, records []json.RawMessage
@@ -257,7 +257,7 @@ func repeatsAKey(t *testing.T, body []byte) bool {
 }
 
 func equal(a, b *decoded) bool {
-	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Behind == b.Behind &&
+	return slices.Equal(a.Records, b.Records) && a.Next == b.Next && a.Lag == b.Lag &&
 		slices.Equal(a.Children, b.Children)
 }
 

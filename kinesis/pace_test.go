@@ -217,7 +217,7 @@ func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 	}
 }
 
-// The KCL reads once a second, whoever else reads. Our readers do not shut it
+// The KCL reads once a second, whatever other readers do. Our readers do not shut it
 // out.
 func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {

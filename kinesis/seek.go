@@ -125,7 +125,8 @@ func (r *reading) getIterator(ctx context.Context, from *seekPoint) (iterator st
 // trustedFor is how long after a description of the stream a seek by time needs
 // no new one, if no iterator was refused meanwhile. It covers the listing that
 // a term plans by. It is shorter than it takes to delete and recreate a stream:
-// nothing else would tell the first seek of a term that another process left.
+// nothing else would show that to the first seek of a term that another process
+// left.
 const trustedFor = 5 * time.Second
 
 // checkStream makes sure that the stream is still the one that the reading

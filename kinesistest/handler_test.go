@@ -199,7 +199,7 @@ func TestBoto3(t *testing.T) {
 	}
 	for i, put := range puts {
 		if r, ok := stored[put.Shard+" "+put.SequenceNumber]; !ok || r.PartitionKey != put.Key {
-			t.Fatalf("put %d is not stored where its answer says: %+v", i, put)
+			t.Fatalf("put %d is not stored in the shard of its reply: %+v", i, put)
 		}
 	}
 }

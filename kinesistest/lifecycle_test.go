@@ -239,6 +239,6 @@ func TestMaxRecordSize(t *testing.T) {
 	}
 	wantFault(t, put(10<<20), "ValidationException", "less than or equal to 10485760")
 	if got := *summary(t, c).MaxRecordSizeInKiB; got != 10240 {
-		t.Errorf("records of %d KiB are said to be taken", got)
+		t.Errorf("records of %d KiB are allowed", got)
 	}
 }

@@ -134,7 +134,7 @@ func TestPutRecordsReportsEachRecord(t *testing.T) {
 			stored := must[[]kinesistest.Record](t)(srv.Records("s", shard))
 			if len(stored) != 1 || stored[0].SequenceNumber != *out.Records[i].SequenceNumber ||
 				*out.Records[i].ShardId != shard {
-				t.Errorf("record %d is not where its result says", i)
+				t.Errorf("record %d is not in the shard of its result", i)
 			}
 		}
 	})
