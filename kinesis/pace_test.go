@@ -217,8 +217,8 @@ func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 	}
 }
 
-// The KCL reads once a second, whatever other readers do. Our readers do not shut it
-// out.
+// The KCL reads once a second, whatever other readers do. Our readers do not
+// shut it out.
 func TestReaderOnceASecondIsNotShutOut(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
 		for range 3 { // one reader's start
