@@ -102,7 +102,7 @@ func (s *Source) load(ctx context.Context, c *Config) (aws.Config, error) {
 			config.WithAssumeRoleCredentialOptions(profileRole),
 			config.WithWebIdentityRoleCredentialOptions(webIdentityRole),
 			config.WithLogger(logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
-				s.log.Debug("AWS SDK message", "level", string(level), "message", fmt.Sprintf(format, args...))
+				s.log.Debug("AWS SDK message", "severity", string(level), "text", fmt.Sprintf(format, args...))
 			})),
 		)
 		if err != nil {

@@ -121,6 +121,7 @@ func (s *Server) checkShardLimit(more int) *Fault {
 	}
 	return fault("LimitExceededException", "This request would exceed the shard limit for the account %s in %s. "+
 		"Current shard count for the account: %d. Limit: %d. Number of additional shards that would have resulted "+
-		"from this request: %d. Refer to the AWS Service Limits page for current limits and how to request higher limits.",
+		"from this request: %d. "+
+		"Refer to the AWS Service Limits page for current limits and how to request higher limits.",
 		s.opts.Account, s.opts.Region, open, limit, more)
 }
