@@ -214,7 +214,8 @@ var faultMatrix = []struct {
 		} else {
 			f.deadLettered(d)
 		}
-		if n, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID}); err != nil || (n == 0) != fault.applied() {
+		n, err := o.DropDeadLetters(f.soon(), []gerritstream.EventID{d.ID})
+		if err != nil || (n == 0) != fault.applied() {
 			f.t.Errorf("%d dropped by the second call, error %v", n, err)
 		}
 		f.deadLettered()

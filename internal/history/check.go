@@ -21,7 +21,7 @@ type Report struct {
 	Duplicated   int `json:"duplicated"`    // finds of a record beyond the first
 	Misjudged    int `json:"misjudged"`     // records found once, with another outcome, detail or bytes than wanted
 	Unexpected   int `json:"unexpected"`    // finds of what was never put
-	Disordered   int `json:"disordered"`    // rows of the queue after a later record of their shard, or after one of a child
+	Disordered   int `json:"disordered"`    // rows after a later record of their shard, or after one of a child
 	Broken       int `json:"broken"`        // other promises that were broken
 	Terms        int `json:"terms"`
 	Commits      int `json:"commits"`

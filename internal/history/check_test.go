@@ -52,21 +52,27 @@ func good() []history.Event {
 		{Kind: history.KindShard, Shard: child, Parents: []gerritstream.ShardID{parent}},
 		{Kind: history.KindPut, Items: []history.Item{item(parent, 1, q), item(parent, 2, f), item(parent, 3, d)}},
 		{Kind: history.KindElected, Process: "a", Shard: parent, Term: 1},
-		{Kind: history.KindCommitted, Process: "a", Shard: parent, Term: 1, Position: after(1), Items: []history.Item{item("", 1, q)}},
+		{Kind: history.KindCommitted, Process: "a", Shard: parent, Term: 1, Position: after(1),
+			Items: []history.Item{item("", 1, q)}},
 		{Kind: history.KindPut, Items: []history.Item{item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
 		{Kind: history.KindElected, Process: "b", Shard: parent, Term: 2, Position: after(1)},
-		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: after(3), Items: []history.Item{item("", 3, d)}},
-		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: endedAfter(4), Items: []history.Item{item("", 4, q)}},
+		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: after(3),
+			Items: []history.Item{item("", 3, d)}},
+		{Kind: history.KindCommitted, Process: "b", Shard: parent, Term: 2, Position: endedAfter(4),
+			Items: []history.Item{item("", 4, q)}},
 		{Kind: history.KindElected, Process: "a", Shard: child, Term: 1},
-		{Kind: history.KindCommitted, Process: "a", Shard: child, Term: 1, Position: after(6), Items: []history.Item{item("", 5, q), item("", 6, q)}},
-		{Kind: history.KindQueue, Items: []history.Item{item(parent, 1, q), item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
+		{Kind: history.KindCommitted, Process: "a", Shard: child, Term: 1, Position: after(6),
+			Items: []history.Item{item("", 5, q), item("", 6, q)}},
+		{Kind: history.KindQueue,
+			Items: []history.Item{item(parent, 1, q), item(parent, 4, q), item(child, 5, q), item(child, 6, q)}},
 		{Kind: history.KindDeadLetters, Items: []history.Item{item(parent, 3, d)}},
 	}
 	for i := range events {
 		events[i].At = epoch.Add(time.Duration(i) * time.Second)
 		for j := range events[i].Items {
 			if events[i].Kind == history.KindCommitted {
-				events[i].Items[j].ID = fmt.Sprintf("%s-%s", events[i].Shard, strings.TrimLeft(string(events[i].Items[j].Seq)[1:], "0"))
+				events[i].Items[j].ID = fmt.Sprintf("%s-%s", events[i].Shard,
+					strings.TrimLeft(string(events[i].Items[j].Seq)[1:], "0"))
 			}
 		}
 	}
@@ -126,14 +132,16 @@ func TestStreamsOfOneNameAreJudgedAlone(t *testing.T) {
 	if r := history.Check(spoilt); r.Lost != 1 || r.Duplicated+r.Disordered+r.Broken != 0 {
 		t.Errorf("a record of the first stream is missing: %+v", r)
 	}
-	if r := history.Check(slices.DeleteFunc(again(), func(e history.Event) bool { return e.Kind == history.KindCreated })); r.Good() {
+	if r := history.Check(slices.DeleteFunc(again(),
+		func(e history.Event) bool { return e.Kind == history.KindCreated })); r.Good() {
 		t.Error("two streams taken for one are good")
 	}
 }
 
 func TestCheckAGoodHistory(t *testing.T) {
 	r := history.Check(good())
-	if !r.Good() || r.Put != 6 || r.Queued != 4 || r.Filtered != 1 || r.DeadLettered != 1 || r.Terms != 3 || r.Commits != 4 {
+	if !r.Good() || r.Put != 6 || r.Queued != 4 || r.Filtered != 1 || r.DeadLettered != 1 || r.Terms != 3 ||
+		r.Commits != 4 {
 		t.Errorf("%+v", r)
 	}
 	if r.LongestPause != 5*time.Second { // record 5 waits from second 5, the child's commit is in second 10
@@ -219,7 +227,8 @@ func TestCheckFindsEachFault(t *testing.T) {
 		}, broken, "has the ids"},
 		{"a dead term committed", func(e []history.Event) []history.Event {
 			late := e[committed1]
-			late.At, late.Position, late.Items = e[deadLetters].At, after(2), []history.Item{item("", 2, history.Queued)}
+			late.At, late.Position, late.Items = e[deadLetters].At, after(2), []history.Item{item("", 2,
+				history.Queued)}
 			late.Items[0].ID = ""
 			return append(e, late)
 		}, broken, "before what was committed"},
@@ -251,7 +260,8 @@ func TestCheckFindsEachFault(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := history.Check(tt.spoil(good()))
-			if r.Good() || tt.count(r) == 0 || tt.count(r) != faults(r) || !strings.Contains(strings.Join(r.Problems, "\n"), tt.says) {
+			if r.Good() || tt.count(r) == 0 || tt.count(r) != faults(r) ||
+				!strings.Contains(strings.Join(r.Problems, "\n"), tt.says) {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -272,12 +282,14 @@ func faults(r history.Report) int {
 
 func TestCompare(t *testing.T) {
 	put := []history.Item{item(parent, 1, history.Queued), item(parent, 2, history.DeadLetter)}
-	if r := history.Compare(put, put[:1], put[1:]); !r.Good() || r.Err() != nil || r.Queued != 1 || r.DeadLettered != 1 {
+	if r := history.Compare(put, put[:1], put[1:]); !r.Good() || r.Err() != nil || r.Queued != 1 ||
+		r.DeadLettered != 1 {
 		t.Errorf("%+v", r)
 	}
 	r := history.Compare(put, append(put[:1:1], put[0]), nil)
 	err := r.Err()
-	if err == nil || !strings.HasPrefix(err.Error(), "1 lost, 1 duplicated, 0 misjudged, 0 unexpected, 0 disordered\nfor example: ") {
+	if err == nil || !strings.HasPrefix(err.Error(),
+		"1 lost, 1 duplicated, 0 misjudged, 0 unexpected, 0 disordered\nfor example: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -287,7 +299,8 @@ func TestCompare(t *testing.T) {
 func TestCompareEntries(t *testing.T) {
 	var e []gerritstream.Entry
 	for n := range 4 {
-		e = append(e, gerritstream.Entry{ID: gerritstream.EventID{byte(n)}, Shard: parent, Seq: seq(n), Payload: []byte{byte(n)}})
+		e = append(e,
+			gerritstream.Entry{ID: gerritstream.EventID{byte(n)}, Shard: parent, Seq: seq(n), Payload: []byte{byte(n)}})
 	}
 	row := func(n int) gerritstream.Entry { return gerritstream.Entry{ID: e[n].ID, Payload: e[n].Payload} }
 	changed := row(1)
@@ -362,11 +375,13 @@ func TestWriterAndRead(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	want := []history.Kind{history.KindElected, history.KindRead, history.KindRead, history.KindCommitted, history.KindLost, history.KindTermEnded}
+	want := []history.Kind{history.KindElected, history.KindRead, history.KindRead, history.KindCommitted,
+		history.KindLost, history.KindTermEnded}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("got %v, want %v", kinds, want)
 	}
-	if items := events[3].Items; len(items) != 2 || items[0].Outcome != history.Queued || items[1].Outcome != history.DeadLetter ||
+	if items := events[3].Items; len(items) != 2 || items[0].Outcome != history.Queued ||
+		items[1].Outcome != history.DeadLetter ||
 		len(items[0].ID) != 32 {
 		t.Errorf("%+v", items)
 	}
@@ -381,7 +396,8 @@ func TestReadRefusesWhatIsCut(t *testing.T) {
 	if _, err := history.Read(folder); err == nil {
 		t.Error("an empty folder is a history")
 	}
-	if err := os.WriteFile(filepath.Join(folder, "a.ndjson"), []byte(`{"kind":"put"}`+"\n"+`{"kind`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "a.ndjson"), []byte(`{"kind":"put"}`+"\n"+`{"kind`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := history.Read(folder); err == nil || !strings.Contains(err.Error(), "event 2") {

@@ -65,7 +65,7 @@ type Event struct {
 	Items    []Item                 `json:"items,omitempty"`
 	Lost     *gerritstream.Interval `json:"lost,omitempty"`
 	Note     string                 `json:"note,omitempty"`  // why a term ended, which fault
-	Count    int                    `json:"count,omitempty"` // of discarded dead letters; of KindForeignWrites: see there
+	Count    int                    `json:"count,omitempty"` // of discarded dead letters; see KindForeignWrites
 }
 
 // Item is a record, or one part of an aggregate, in an Event.
@@ -74,7 +74,7 @@ type Item struct {
 	Seq     gerritstream.SequenceNumber `json:"seq,omitempty"`
 	Sub     int                         `json:"sub"`              // gerritstream.NoSub: not part of an aggregate
 	ID      string                      `json:"id,omitempty"`     // its event id
-	Outcome Outcome                     `json:"fate,omitempty"`   // of a put: the wanted one; of a commit: the one it got
+	Outcome Outcome                     `json:"fate,omitempty"`   // of a put: the wanted one; of a commit: its own
 	Detail  string                      `json:"detail,omitempty"` // what else must agree, such as type and rule
 	Sum     string                      `json:"sum,omitempty"`    // of its bytes: see Sum
 }

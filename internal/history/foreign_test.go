@@ -36,7 +36,9 @@ func takenTurns() []history.Event {
 
 // The indexes of takenTurns' events.
 const (
-	put, pythonElected, pythonQueues3, pythonWrites, pythonWrote, electedAfter, committedAfter, turnsQueue = 1, 4, 5, 7, 8, 10, 11, 12
+	put, pythonElected, pythonQueues3, pythonWrites = 1, 4, 5, 7
+	pythonWrote, electedAfter, committedAfter       = 8, 10, 11
+	turnsQueue                                      = 12
 )
 
 func ours(records ...int) (items []history.Item) {
@@ -66,7 +68,8 @@ func pythonID(n int) string { return fmt.Sprintf("python-%d", n) }
 
 func TestCheckTurnsThatWentWell(t *testing.T) {
 	r := history.Check(takenTurns())
-	if !r.Good() || r.Put != 6 || r.Queued != 6 || r.Foreign == nil || *r.Foreign != (history.Foreign{Terms: 1, Queued: 2}) {
+	if !r.Good() || r.Put != 6 || r.Queued != 6 || r.Foreign == nil ||
+		*r.Foreign != (history.Foreign{Terms: 1, Queued: 2}) {
 		t.Errorf("%+v, Python %+v", r, r.Foreign)
 	}
 	if r := history.Check(good()); r.Foreign != nil {
@@ -82,7 +85,8 @@ func TestCheckTurnsThatWentWell(t *testing.T) {
 // of Python's is.
 func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 	without := func(e []history.Event, ids ...string) { // the queue
-		e[turnsQueue].Items = slices.DeleteFunc(e[turnsQueue].Items, func(i history.Item) bool { return slices.Contains(ids, i.ID) })
+		e[turnsQueue].Items = slices.DeleteFunc(e[turnsQueue].Items,
+			func(i history.Item) bool { return slices.Contains(ids, i.ID) })
 	}
 	tests := []struct {
 		name       string
@@ -102,16 +106,19 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			without(e, pythonID(3))
 			return e
 		}},
-		{name: "Python began at the tip, and we had handled nothing", pythonLost: 3, spoil: func(e []history.Event) []history.Event {
-			without(e, "shardId-000000000000-1", "shardId-000000000000-2", pythonID(3))
-			e[3].Position, e[3].Items = &gerritstream.Position{From: gerritstream.StartingPosition{Time: epoch}}, nil
-			e[pythonElected].Position = nil
-			return e
-		}},
-		{name: "Python's write succeeded and nobody saw it", pythonLost: 1, spoil: func(e []history.Event) []history.Event {
-			without(e, pythonID(3))
-			return slices.Delete(e, pythonWrote, pythonWrote+1)
-		}},
+		{name: "Python began at the tip, and we had handled nothing", pythonLost: 3,
+			spoil: func(e []history.Event) []history.Event {
+				without(e, "shardId-000000000000-1", "shardId-000000000000-2", pythonID(3))
+				e[3].Position = &gerritstream.Position{From: gerritstream.StartingPosition{Time: epoch}}
+				e[3].Items = nil
+				e[pythonElected].Position = nil
+				return e
+			}},
+		{name: "Python's write succeeded and nobody saw it", pythonLost: 1,
+			spoil: func(e []history.Event) []history.Event {
+				without(e, pythonID(3))
+				return slices.Delete(e, pythonWrote, pythonWrote+1)
+			}},
 		{name: "Python queued and wrote no checkpoint", pythonDup: 2, spoil: func(e []history.Event) []history.Event {
 			e[electedAfter].Position = after(2)
 			e[committedAfter].Items = ours(3, 4, 5, 6)
@@ -122,13 +129,14 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			e[turnsQueue].Items = slices.Concat(ours(1, 2), inQueue(3, 3, 4), ours(5, 6))
 			return e
 		}},
-		{name: "a Python that lost its leadership queued on", pythonDup: 2, spoil: func(e []history.Event) []history.Event {
-			e[pythonWrote].Kind = history.KindForeignRefused
-			e[electedAfter].Position, e[electedAfter].At = after(2), e[pythonElected].At
-			e[committedAfter].Items, e[committedAfter].At = ours(3, 4, 5, 6), e[pythonElected].At
-			e[turnsQueue].Items = slices.Concat(ours(1, 2, 3, 4, 5, 6), inQueue(3, 4))
-			return e
-		}},
+		{name: "a Python that lost its leadership queued on", pythonDup: 2,
+			spoil: func(e []history.Event) []history.Event {
+				e[pythonWrote].Kind = history.KindForeignRefused
+				e[electedAfter].Position, e[electedAfter].At = after(2), e[pythonElected].At
+				e[committedAfter].Items, e[committedAfter].At = ours(3, 4, 5, 6), e[pythonElected].At
+				e[turnsQueue].Items = slices.Concat(ours(1, 2, 3, 4, 5, 6), inQueue(3, 4))
+				return e
+			}},
 		{name: "Python queued what is to be filtered", spoil: func(e []history.Event) []history.Event {
 			e[put].Items[2].Outcome = history.Filtered
 			return e
@@ -149,22 +157,24 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			e[3].Items = ours(1)
 			return e
 		}},
-		{name: "what we say we committed is not there, though Python passed it, too", lost: 1, spoil: func(e []history.Event) []history.Event {
-			without(e, pythonID(3))
-			e[3].Items = ours(1, 2, 3)
-			return e
-		}},
+		{name: "what we say we committed is not there, though Python passed it, too", lost: 1,
+			spoil: func(e []history.Event) []history.Event {
+				without(e, pythonID(3))
+				e[3].Items = ours(1, 2, 3)
+				return e
+			}},
 		{name: "Python's write was refused, and we jumped", lost: 1, spoil: func(e []history.Event) []history.Event {
 			without(e, pythonID(3))
 			e[pythonWrote].Kind = history.KindForeignRefused
 			return e
 		}},
-		{name: "we lost one that we had handled before Python began at the tip", lost: 1, broken: 1, spoil: func(e []history.Event) []history.Event {
-			without(e, "shardId-000000000000-1")
-			e[3].Items = ours(2)
-			e[pythonElected].Position = nil
-			return e
-		}},
+		{name: "we lost one that we had handled before Python began at the tip", lost: 1, broken: 1,
+			spoil: func(e []history.Event) []history.Event {
+				without(e, "shardId-000000000000-1")
+				e[3].Items = ours(2)
+				e[pythonElected].Position = nil
+				return e
+			}},
 		{name: "we did not look at Python's checkpoint", dup: 2, spoil: func(e []history.Event) []history.Event {
 			e[electedAfter].Position = after(2)
 			e[committedAfter].Items = ours(3, 4, 5, 6)
@@ -175,12 +185,13 @@ func TestCheckTellsPythonsFaultsFromOurs(t *testing.T) {
 			e[turnsQueue].Items = append(e[turnsQueue].Items, ours(6)...)
 			return e
 		}},
-		{name: "we left the checkpoint behind for Python", broken: 1, pythonDup: 1, spoil: func(e []history.Event) []history.Event {
-			e[pythonElected].Position = after(1)
-			e[pythonQueues3].Items = theirs(2, 3)
-			e[turnsQueue].Items = slices.Concat(ours(1, 2), inQueue(2, 3, 4), ours(5, 6))
-			return e
-		}},
+		{name: "we left the checkpoint behind for Python", broken: 1, pythonDup: 1,
+			spoil: func(e []history.Event) []history.Event {
+				e[pythonElected].Position = after(1)
+				e[pythonQueues3].Items = theirs(2, 3)
+				e[turnsQueue].Items = slices.Concat(ours(1, 2), inQueue(2, 3, 4), ours(5, 6))
+				return e
+			}},
 		{name: "we went back behind ourselves", broken: 1, dup: 1, spoil: func(e []history.Event) []history.Event {
 			e[electedAfter].Position = after(1)
 			e[committedAfter].Items = ours(2, 5, 6)

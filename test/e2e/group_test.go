@@ -91,7 +91,7 @@ func (c *group) balanced(shards int, shares ...int) (took time.Duration, electio
 
 // TestFourProcessesShareThirtyTwoShards on ZooKeeper: each has eight, as
 // processes join, leave and die, and no more shards move than must.
-func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest // its sessions are short, and it measures
+func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest // it measures short sessions
 	const shards = 32
 	endpoint := emulateWith(t, "--stream", streamName, "--shards", "32", "--no-limits")
 	c := &group{t: t, folder: t.TempDir(), endpoint: endpoint, hosts: sharedZooKeeper(t)}
@@ -115,13 +115,15 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest
 		settled("another joins", 8, 8, 8, 8, 8)
 		handOffs = append(handOffs, c.handOffs(before)...)
 	}
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGTERM,
+		syscall.SIGTERM, syscall.SIGTERM} {
 		joins()
 		before, ended := len(c.events()), time.Now()
 		c.leave(sig)
 		settled(sig.String()+" for one", 8, 10, 11, 11)
 		if sig == syscall.SIGKILL {
-			t.Logf("the last shard of the killed one was read %v after that; its session timeout was %v", c.lastTakeover(before, 8).Sub(ended), groupSession)
+			t.Logf("the last shard of the killed one was read %v after that; its session timeout was %v",
+				c.lastTakeover(before, 8).Sub(ended), groupSession)
 		}
 	}
 	joins()
@@ -130,7 +132,8 @@ func TestFourProcessesShareThirtyTwoShards(t *testing.T) { //nolint:paralleltest
 	if n < 50 {
 		t.Fatalf("%d planned hand-offs", n)
 	}
-	t.Logf("%d planned hand-offs, from the end of the old term to the first page of the new one: median %v, 99th of 100 %v, longest %v",
+	t.Logf("%d planned hand-offs, from the end of the old term to the first page of the new one: "+
+		"median %v, 99th of 100 %v, longest %v",
 		n, handOffs[n/2], handOffs[n*99/100], handOffs[n-1])
 	for len(c.running) > 0 {
 		c.leave(syscall.SIGTERM)

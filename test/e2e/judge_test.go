@@ -17,7 +17,8 @@ import (
 // item is what the judge wants of a put.
 func (p *wantedPut) item() history.Item {
 	return history.Item{
-		Shard: gerritstream.ShardID(p.Shard), Seq: gerritstream.SequenceNumber(p.SequenceNumber), Sub: gerritstream.NoSub,
+		Shard: gerritstream.ShardID(p.Shard), Seq: gerritstream.SequenceNumber(p.SequenceNumber),
+		Sub:     gerritstream.NoSub,
 		Outcome: history.Outcome(p.Want), Sum: p.SHA256[:len(history.Sum(nil))],
 	}
 }

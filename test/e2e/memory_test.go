@@ -57,7 +57,8 @@ func TestMemoryIsBoundedWhileTheQueueIsFull(t *testing.T) {
 	})
 	pages, same := "", 0
 	eventually(t, "nothing more is read", func() bool {
-		now := strings.Join(regexp.MustCompile(`(?m)^gerritstream_kinesis_reply_bytes_total.*$`).FindAllString(metricsOf(t, p), -1), "")
+		bytes := regexp.MustCompile(`(?m)^gerritstream_kinesis_reply_bytes_total.*$`)
+		now := strings.Join(bytes.FindAllString(metricsOf(t, p), -1), "")
 		if same++; now != pages {
 			pages, same = now, 0
 		}

@@ -40,7 +40,8 @@ func TestZooKeeperIsRestartedNodeByNode(t *testing.T) {
 	for shard := range elections() {
 		python.Campaign(t, zuulRoot+"/election-aws_kinesis_"+string(shard), "zuul01")
 	}
-	flow := startFlow(t, newTraffic(5), peers.Putter{Endpoint: endpoint, Stream: streamName, Batch: 10, Pause: 50 * time.Millisecond})
+	flow := startFlow(t, newTraffic(5),
+		peers.Putter{Endpoint: endpoint, Stream: streamName, Batch: 10, Pause: 50 * time.Millisecond})
 	for _, server := range ensemble.Servers {
 		before := flow.made.Load()
 		eventually(t, "traffic flows", func() bool { return flow.made.Load() > before+50 })

@@ -28,11 +28,13 @@ func TestLeaderIsSucceeded(t *testing.T) {
 			t.Parallel()
 			endpoint, database := emulate(t), newDatabase(t)
 			putter := peers.Putter{
-				Endpoint: endpoint, Stream: streamName, Create: 4, Reshard: 1200, Batch: 10, Pause: 50 * time.Millisecond,
+				Endpoint: endpoint, Stream: streamName, Create: 4, Reshard: 1200, Batch: 10,
+				Pause: 50 * time.Millisecond,
 			}
 			flow := startFlow(t, newTraffic(2), putter)
 			eventually(t, "traffic flows", func() bool { return flow.made.Load() > 100 })
-			members := []*program{start(t, fromStart(endpoint, database)...), start(t, fromStart(endpoint, database)...)}
+			members := []*program{start(t, fromStart(endpoint, database)...),
+				start(t, fromStart(endpoint, database)...)}
 			eventually(t, "events are queued", func() bool { return rows(t, database) > 0 })
 			for range takeovers {
 				members = succeed(t, database, members, sig)

@@ -44,9 +44,11 @@ func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	if i := lost[0]; i.Why != "Python led from LATEST" || i.From.IsZero() || !i.From.Before(i.Until) {
 		t.Errorf("the status shows %+v", i)
 	}
-	contains(t, c.gerritstream(t, 0, "status"), "trouble: "+shard+": records that arrived from "+lost[0].From.UTC().Format(time.RFC3339)+
-		" until "+lost[0].Until.UTC().Format(time.RFC3339)+" may be lost (Python led from LATEST)")
-	if lines := lossLines(p.log(t)); len(lines) != 1 || !strings.Contains(lines[0], lost[0].Until.UTC().Format("2006-01-02T15:04:05")) {
+	contains(t, c.gerritstream(t, 0, "status"),
+		"trouble: "+shard+": records that arrived from "+lost[0].From.UTC().Format(time.RFC3339)+
+			" until "+lost[0].Until.UTC().Format(time.RFC3339)+" may be lost (Python led from LATEST)")
+	if lines := lossLines(p.log(t)); len(lines) != 1 ||
+		!strings.Contains(lines[0], lost[0].Until.UTC().Format("2006-01-02T15:04:05")) {
 		t.Errorf("logged %q", lines)
 	}
 	contains(t, metricsOf(t, p), `gerritstream_possibly_lost_intervals_total{why="Python led from LATEST"} 1`)
@@ -73,7 +75,8 @@ func lostIn(t *testing.T, c *cluster) []interval {
 			Lost []interval `json:"possibly_lost"`
 		} `json:"shards"`
 	}
-	if err := json.Unmarshal([]byte(c.gerritstream(t, 0, "status", "-o", "json")), &s); err != nil || len(s.Shards) != 1 {
+	if err := json.Unmarshal([]byte(c.gerritstream(t, 0, "status", "-o", "json")), &s); err != nil ||
+		len(s.Shards) != 1 {
 		t.Fatalf("the status has %d shards, %v", len(s.Shards), err)
 	}
 	return s.Shards[0].Lost

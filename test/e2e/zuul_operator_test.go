@@ -37,7 +37,8 @@ func (c *cluster) put(t *testing.T, n int) {
 	t.Helper()
 	var events []peers.Event
 	for range n {
-		events = append(events, peers.Event{Key: "k", Data: fmt.Appendf(nil, `{"type":"change-merged","n":%d}`, len(c.puts)+len(events)+1)})
+		events = append(events,
+			peers.Event{Key: "k", Data: fmt.Appendf(nil, `{"type":"change-merged","n":%d}`, len(c.puts)+len(events)+1)})
 	}
 	c.puts = append(c.puts, c.putter.Put(t, events)...)
 	c.putter.Create = 0 // the stream is there
@@ -82,7 +83,8 @@ func (c *cluster) gerritstream(t *testing.T, want int, args ...string) string {
 // set runs `checkpoint set`.
 func (c *cluster) set(t *testing.T, args ...string) string {
 	t.Helper()
-	return c.gerritstream(t, 0, append([]string{"checkpoint", "set", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint}, args...)...)
+	return c.gerritstream(t, 0, append([]string{"checkpoint", "set", "--stream", streamName, "--region", "us-east-1",
+		"--endpoint", c.endpoint}, args...)...)
 }
 
 // contains checks that an output has each of these texts.
@@ -106,7 +108,8 @@ func (c *cluster) positionIs(t *testing.T, n int) {
 	t.Helper()
 	shard, sequence := c.place(n)
 	eventually(t, "the position is stored", func() bool {
-		return strings.Contains(c.gerritstream(t, 0, "checkpoint", "show", "-o", "json"), `"position":{"after":"`+sequence+`"`)
+		return strings.Contains(c.gerritstream(t, 0, "checkpoint", "show", "-o", "json"),
+			`"position":{"after":"`+sequence+`"`)
 	})
 	checkpoints, err := c.reader.Checkpoints(t.Context())
 	if err != nil || checkpoints[shard].Sequence != sequence {
@@ -141,7 +144,8 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	stop(t, p)
 	c.put(t, 5)
 	_, fifteenth := c.place(15)
-	contains(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "were not handled will be skipped", "possibly lost (set by operator)")
+	contains(t, c.set(t, "--shard", shard, "--to", fifteenth, "--yes"), "were not handled will be skipped",
+		"possibly lost (set by operator)")
 	c.positionIs(t, 15)
 	start(t, intoZooKeeper(c.endpoint, c.hosts)...)
 	c.takes(t, 16, 17)
@@ -149,7 +153,8 @@ func TestCheckpointSetForZuul(t *testing.T) {
 	if s := readStatusOf(t, c.store()); len(s.Shards) != 1 || len(s.Shards[0].Lost) != 1 {
 		t.Errorf("what was skipped is not in the status: %+v", s.Shards)
 	}
-	contains(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1", "--endpoint", c.endpoint),
+	contains(t, c.gerritstream(t, 0, "checkpoint", "prune", "--yes", "--stream", streamName, "--region", "us-east-1",
+		"--endpoint", c.endpoint),
 		"Nothing to remove.")
 }
 
@@ -165,9 +170,11 @@ func TestDeadlettersForZuul(t *testing.T) {
 	eventually(t, "it is a dead letter", func() bool { return readStatusOf(t, c.store()).DeadLetters == 1 })
 	sound := c.deadLetter(t, []byte(`{"type":"change-merged","n":2}`))
 	contains(t, c.gerritstream(t, 0, "deadletter", "list"), "shape", bad[0].Shard, "no-more", sound.String())
-	contains(t, c.gerritstream(t, 0, "deadletter", "show", sound.String(), "--payload"), `{"type":"change-merged","n":2}`)
+	contains(t, c.gerritstream(t, 0, "deadletter", "show", sound.String(), "--payload"),
+		`{"type":"change-merged","n":2}`)
 
-	contains(t, c.gerritstream(t, 1, "deadletter", "retry", "--all", "--yes"), sound.String()+": queued", ": refused: shape", "1 queued, 1 refused")
+	contains(t, c.gerritstream(t, 1, "deadletter", "retry", "--all", "--yes"), sound.String()+": queued",
+		": refused: shape", "1 queued, 1 refused")
 	pass, err := c.reader.Drain(t.Context())
 	if err != nil || len(pass.Events) != 1 || pass.Events[0].EventID != sound.String() {
 		t.Errorf("Zuul takes %+v, %v", pass.Events, err)
@@ -189,7 +196,8 @@ func (c *cluster) deadLetter(t *testing.T, payload []byte) gerritstream.EventID 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	server, chroot, _ := strings.Cut(c.hosts, "/")
-	store, err := zookeeper.Open(ctx, zookeeper.Config{Hosts: []string{server}, Chroot: "/" + chroot, Connection: "gerrit"})
+	store, err := zookeeper.Open(ctx,
+		zookeeper.Config{Hosts: []string{server}, Chroot: "/" + chroot, Connection: "gerrit"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,12 +208,15 @@ func (c *cluster) deadLetter(t *testing.T, payload []byte) gerritstream.EventID 
 		t.Fatal(err)
 	}
 	d := gerritstream.DeadLetter{
-		ID: gerritstream.EventID{1, 2, 3}, Shard: shard, Seq: "49590338271490256608559692538361571095921575989136588898",
-		Sub: gerritstream.NoSub, Arrived: time.Now().Add(-time.Minute), Reason: "no-more", Payload: payload, Length: len(payload),
+		ID: gerritstream.EventID{1, 2, 3}, Shard: shard,
+		Seq: "49590338271490256608559692538361571095921575989136588898",
+		Sub: gerritstream.NoSub, Arrived: time.Now().Add(-time.Minute), Reason: "no-more", Payload: payload,
+		Length: len(payload),
 		SHA256: sha256.Sum256(payload),
 	}
 	pos := gerritstream.Position{After: d.Seq, Arrived: d.Arrived, Ended: true}
-	if err := term.Commit(ctx, gerritstream.Commit{Position: pos, DeadLetters: []gerritstream.DeadLetter{d}}); err != nil {
+	if err := term.Commit(ctx,
+		gerritstream.Commit{Position: pos, DeadLetters: []gerritstream.DeadLetter{d}}); err != nil {
 		t.Fatal(err)
 	}
 	return d.ID
@@ -230,10 +241,12 @@ func TestStatusTellsZuulApart(t *testing.T) {
 		s = readStatusOf(t, c.store())
 		return len(s.Processes) == 1 && len(python.Candidates(t, election)) == 2
 	})
-	if len(s.Shards) != 1 || s.Shards[0].Leader != "Zuul (Python)" || !s.Shards[0].Foreign || s.Queue != 3 || s.leads(p) != 0 {
+	if len(s.Shards) != 1 || s.Shards[0].Leader != "Zuul (Python)" || !s.Shards[0].Foreign || s.Queue != 3 ||
+		s.leads(p) != 0 {
 		t.Errorf("the status is %+v", s)
 	}
-	contains(t, c.gerritstream(t, 0, "status", "--check"), "reading", "Zuul (Python)", "queue        3 events", "processes    "+s.Processes[0].Process)
+	contains(t, c.gerritstream(t, 0, "status", "--check"), "reading", "Zuul (Python)", "queue        3 events",
+		"processes    "+s.Processes[0].Process)
 	if _, err := c.reader.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}

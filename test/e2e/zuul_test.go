@@ -54,7 +54,8 @@ aws_kinesis_secret_key = any
 	traffic := newTraffic(11)
 	putter := peers.Putter{Endpoint: endpoint, Stream: streamName, Create: 4}
 	first := traffic.put(t, putter, 100) // the stream is there
-	p := start(t, "run", "--zuul-conf", conf, "--endpoint", endpoint, "--start-at", "trim-horizon", "--admin", "127.0.0.1:0")
+	p := start(t, "run", "--zuul-conf", conf, "--endpoint", endpoint, "--start-at", "trim-horizon", "--admin",
+		"127.0.0.1:0")
 	putter.Create, putter.Reshard = 0, events-100
 	puts := append(first, traffic.put(t, putter, events-100)...)
 

@@ -12,7 +12,8 @@ import (
 // TestResultHasEveryField checks the names in the printed object.
 func TestResultHasEveryField(t *testing.T) {
 	n := &nemesis{s: &soak{faults: map[string]int{"kill": 2, "cut": 3, "half cut": 1, "slow": 5}}, faults: []fault{
-		{name: "kill", class: classKill}, {name: "cut", class: classCut}, {name: "half cut", class: classCut}, {name: "slow"},
+		{name: "kill", class: classKill}, {name: "cut", class: classCut}, {name: "half cut",
+			class: classCut}, {name: "slow"},
 	}}
 	out, err := json.Marshal(result{
 		Totals: n.totals(), Faults: n.s.faults,

@@ -321,8 +321,10 @@ func (z *zookeeperStore) faults(n *nemesis) []fault {
 	}
 	faults := []fault{
 		{name: "cut from ZooKeeper", class: classCut, do: cut((*peers.Link).Cut)},
-		{name: "half cut from ZooKeeper: no replies", class: classCut, do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
-		{name: "half cut from ZooKeeper: no requests", class: classCut, do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
+		{name: "half cut from ZooKeeper: no replies", class: classCut,
+			do: cut(func(l *peers.Link) { l.Hold(peers.Replies) })},
+		{name: "half cut from ZooKeeper: no requests", class: classCut,
+			do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
 		{name: "slow ZooKeeper", do: cut(func(l *peers.Link) { l.Delay(200 * time.Millisecond) })},
 		{name: "lost reply to a commit", do: z.loseReply},
 		{name: "ZooKeeper server restarted", class: classServer, do: z.restart},
