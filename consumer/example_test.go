@@ -105,8 +105,8 @@ func Example() {
 		return
 	}
 	dead, err := reader.DeadLetters(ctx)
-	for _, letter := range dead {
-		fmt.Println(letter.Reason, letter.Detail)
+	for _, d := range dead {
+		fmt.Println(d.Reason, d.Detail)
 	}
 	fmt.Println(errors.Join(err, reader.Close(ctx)))
 

@@ -28,7 +28,7 @@ var missingStream = kinesistest.Fail("ResourceNotFoundException",
 // the same stream where it was, of another with its name in a new epoch.
 func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 	const shards, away = 8, 10 * time.Minute
-	for name, anew := range map[string]bool{"the same": false, "recreated": true} {
+	for name, recreated := range map[string]bool{"the same": false, "recreated": true} {
 		t.Run(name, func(t *testing.T) {
 			inCluster(t, 0, func(t *testing.T, cl *cluster) {
 				cl.level = slog.LevelInfo
@@ -60,7 +60,7 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 				time.Sleep(time.Minute)
 
 				back := func() {}
-				if anew {
+				if recreated {
 					if err := srv.DeleteStream(streamName); err != nil {
 						t.Fatal(err)
 					}
@@ -84,13 +84,13 @@ func TestAStreamThatGoesIsWaitedFor(t *testing.T) {
 					t.Errorf("%d lines more, %d of them of other things:\n%s", warnings, others, p.log)
 				}
 				back()
-				if anew {
+				if recreated {
 					create()
 				}
 				time.Sleep(30 * time.Second)
 				put("good after")
 				time.Sleep(time.Minute)
-				cl.wantBack(p, shards, anew)
+				cl.wantBack(p, shards, recreated)
 			})
 		})
 	}
@@ -116,10 +116,10 @@ func (cl *cluster) wantGone(p *process, shards int) {
 
 // wantBack fails unless everything was queued once, there is no trouble any
 // more, and the epoch is the right one.
-func (cl *cluster) wantBack(p *process, shards int, anew bool) {
+func (cl *cluster) wantBack(p *process, shards int, recreated bool) {
 	cl.t.Helper()
 	status := p.Status()
-	if status.Trouble != "" || status.Origin == nil || status.Origin.Epoch > 0 != anew {
+	if status.Trouble != "" || status.Origin == nil || status.Origin.Epoch > 0 != recreated {
 		cl.t.Errorf("trouble %q, origin %+v", status.Trouble, status.Origin)
 	}
 	for i := range status.Shards {

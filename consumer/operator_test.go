@@ -14,7 +14,7 @@ import (
 )
 
 // reset moves a shard's position, as `checkpoint set` does.
-func (cl *cluster) reset(shard gs.ShardID, aim plan.ResetTarget) (move plan.ResetPlan) {
+func (cl *cluster) reset(shard gs.ShardID, target plan.ResetTarget) (move plan.ResetPlan) {
 	cl.t.Helper()
 	listing, err := cl.stream.List(cl.t.Context())
 	if err != nil {
@@ -26,7 +26,7 @@ func (cl *cluster) reset(shard gs.ShardID, aim plan.ResetTarget) (move plan.Rese
 		if stored != nil {
 			from = &stored.Position
 		}
-		if move = plan.Reset(aim, from, moment); move.To == nil {
+		if move = plan.Reset(target, from, moment); move.To == nil {
 			return gs.Position{}, fmt.Errorf("nothing to change: %s", move.Why)
 		}
 		return *move.To, nil
@@ -72,7 +72,7 @@ func (cl *cluster) wantNumbers(shard gs.ShardID, want string) {
 // records after it are queued again, each once, in order, and later ones
 // follow.
 func TestSetBackWhileRunning(t *testing.T) {
-	for name, aim := range map[string]func(seqs []gs.SequenceNumber, third time.Time) plan.ResetTarget{
+	for name, target := range map[string]func(seqs []gs.SequenceNumber, third time.Time) plan.ResetTarget{
 		"after a record": func(seqs []gs.SequenceNumber, _ time.Time) plan.ResetTarget {
 			return plan.ResetTarget{After: seqs[2]}
 		},
@@ -90,7 +90,7 @@ func TestSetBackWhileRunning(t *testing.T) {
 				cl.puts(s0, 4, 9)
 				cl.puts(s1, 1, 3)
 				time.Sleep(time.Minute)
-				move := cl.reset(s0, aim(seqs, third))
+				move := cl.reset(s0, target(seqs, third))
 				time.Sleep(2 * time.Second)
 				cl.puts(s0, 10, 11)
 				time.Sleep(2 * time.Second)
@@ -272,10 +272,10 @@ func TestSetBackReportsNoLoss(t *testing.T) {
 		time.Sleep(3 * time.Hour) // these are trimmed
 		seqs := cl.puts(s0, 3, 4)
 		time.Sleep(time.Hour)
-		for _, aim := range []plan.ResetTarget{
+		for _, target := range []plan.ResetTarget{
 			{TrimHorizon: true}, {Time: time.Now().Add(-4 * time.Hour)}, {After: "1"}, {After: seqs[0]},
 		} {
-			cl.reset(s0, aim)
+			cl.reset(s0, target)
 			time.Sleep(time.Minute)
 		}
 		cl.wantNumbers(s0, "1 2 3 4 3 4 3 4 3 4 4")

@@ -26,7 +26,7 @@ func (s *Store) Kill() {
 		sess := s.current.session
 		s.current.mu.Unlock()
 		var cancel context.CancelFunc
-		s.life.farewell, cancel = context.WithCancel(context.Background())
+		s.life.leave, cancel = context.WithCancel(context.Background())
 		cancel()
 		if sess != nil {
 			sess.markOver()

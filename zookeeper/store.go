@@ -50,9 +50,9 @@ type lifetime struct {
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	closing  sync.Once
-	farewell context.Context // of Close; set before ctx is ended
-	closed   error           // of the first Close; under closing
+	closing sync.Once
+	leave   context.Context // of Close; set before ctx is ended
+	closed  error           // of the first Close; under closing
 }
 
 // connection is what calls wait for: a session, or the reason why there is
@@ -116,7 +116,7 @@ func (s *Store) Close(ctx context.Context) error {
 	l := &s.life
 	l.closing.Do(func() {
 		s.endTerms(nil, errClosed)
-		l.farewell = ctx
+		l.leave = ctx
 		l.end()
 		s.endTerms(nil, errClosed) // that began just now
 		stopped := make(chan struct{})
@@ -148,7 +148,7 @@ func (s *Store) keepSession() {
 			sess.cutLink() // there is no session to end
 		}
 		if s.stopped() {
-			sess.close(s.life.farewell)
+			sess.close(s.life.leave)
 			return
 		}
 		s.log.Warn("session over; its leaderships are lost")

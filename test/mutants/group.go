@@ -45,7 +45,7 @@ var groupMutants = []mutant{
 		pkg:  "./internal/plan ./consumer", tests: "TestAssign|TestForeignLeadersAreRespected",
 	},
 	{
-		name: "balance: who stands by is chosen anew each time",
+		name: "balance: who stands by is chosen again each time",
 		file: "internal/plan/assignment.go",
 		old:  "		if at < 0 {\n",
 		new:  "		if at < len(candidates) {\n",
