@@ -253,7 +253,8 @@ func (w *watcher) writeCandidates(tx *transaction) error {
 		}
 	}
 	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
-		if !stored[shard] {
+		// One that has just taken the lease is not decided yet.
+		if !stored[shard] && !w.store.heartbeat.wins(shard) {
 			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`,
 				w.store.id, shard)
 			if err != nil {

@@ -15,6 +15,9 @@ func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 // ID is what the file calls a Store's process.
 func (s *Store) ID() string { return s.id }
 
+// Renew writes a heartbeat now.
+func (s *Store) Renew() error { return s.heartbeat.renew() }
+
 // Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
 // does not wait.
 func (s *Store) Kill() { _ = s.closing.do(func() error { s.end(errClosed); return nil }) }

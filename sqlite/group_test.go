@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -152,13 +153,30 @@ func TestAGroupLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A candidate that wins is removed in the same transaction: it is never a
-// candidate after itself.
+// A candidate that wins is removed in the same transaction, and a heartbeat
+// before the term begins does not add it again: it is never a candidate after
+// itself.
 func TestALeaderIsNoCandidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
 		first, second := s.open(), s.open()
 		term := elect(t, first, shardA)
+		check := func(when string) {
+			var rows int
+			must(t, s.raw.QueryRow(`SELECT count(*) FROM candidates WHERE process = ?`, second.ID()).Scan(&rows))
+			if rows != 0 {
+				t.Errorf("%s the leader is a candidate", when)
+			}
+		}
+		second.Intercept(func(p storekit.Point, write func() error) error {
+			err := write()
+			if p == storekit.PointCampaign && err == nil {
+				check("with its lease")
+				must(t, second.Renew())
+				check("after a heartbeat")
+			}
+			return err
+		})
 		won := make(chan error, 1)
 		go func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

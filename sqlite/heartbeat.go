@@ -155,6 +155,13 @@ func (h *heartbeat) uses(shard gerritstream.ShardID, number uint64) bool {
 	return t != nil && t.number == number || h.taking[shard] == number
 }
 
+// wins reports whether this process leads the shard, or is taking its lease.
+func (h *heartbeat) wins(shard gerritstream.ShardID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.terms[shard] != nil || h.taking[shard] != 0
+}
+
 // leads reports whether this process has a term of a shard.
 func (h *heartbeat) leads(shard gerritstream.ShardID) bool {
 	h.mu.Lock()

@@ -201,7 +201,7 @@ var groupMutants = []mutant{
 	{
 		name: "SQLite: candidates are written at every heartbeat",
 		file: "sqlite/election.go",
-		old:  "		if !stored[shard] {\n",
+		old:  "		if !stored[shard] && !w.store.heartbeat.wins(shard) {\n",
 		new:  "		if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {\n			return err\n		}\n		if shard != \"\" {\n",
 		pkg:  "./sqlite", tests: "TestAQuietGroupWritesNothing",
 	},
@@ -217,6 +217,13 @@ var groupMutants = []mutant{
 		file: "sqlite/election.go",
 		old:  "	if err := tx.exec(removeCandidate, t.store.id, t.shard); err != nil {\n		return err\n	}\n",
 		new:  "",
+		pkg:  "./sqlite", tests: "TestALeaderIsNoCandidate",
+	},
+	{
+		name: "SQLite: a heartbeat makes a candidate of a leader",
+		file: "sqlite/heartbeat.go",
+		old:  "return h.terms[shard] != nil || h.taking[shard] != 0",
+		new:  "return false",
 		pkg:  "./sqlite", tests: "TestALeaderIsNoCandidate",
 	},
 	{
