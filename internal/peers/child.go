@@ -84,6 +84,17 @@ func (c *child) kill() {
 	_ = c.alive.Close()
 }
 
+// wait waits for a process that is ending, and kills it only if it does not: a
+// kill in its last moments would take the place of its exit code.
+func (c *child) wait() (code int) {
+	late := time.AfterFunc(startTimeout, func() { _ = c.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = c.cmd.Wait() // the exit code says it
+	code = c.cmd.ProcessState.ExitCode()
+	c.kill() // its guard
+	return code
+}
+
 // poll is the pause between two checks of what another process does.
 const poll = 20 * time.Millisecond
 

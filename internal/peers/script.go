@@ -185,9 +185,9 @@ func (s *script) end() (int, error) {
 	if !s.child.ended(startTimeout) {
 		return 0, fmt.Errorf("%s does not end", s.name)
 	}
-	cmd := s.child.cmd
+	code := s.child.wait()
 	s.kill()
-	return cmd.ProcessState.ExitCode(), nil
+	return code, nil
 }
 
 func (s *script) kill() {
