@@ -172,7 +172,10 @@ func TestAReaderStalledForLongerThanAnIteratorGoesOn(t *testing.T) {
 				if queued > 4 {
 					t.Errorf("%d records were queued while it was stalled", queued)
 				}
-				if name != "no process" && k.asked["expired"] == 0 {
+				k.mu.Lock()
+				expired := k.asked["expired"]
+				k.mu.Unlock()
+				if name != "no process" && expired == 0 {
 					t.Error("no iterator expired")
 				}
 				log := k.processes[len(k.processes)-1].log.String()
