@@ -230,7 +230,7 @@ func (c *checker) take(e *Event) {
 	}
 }
 
-// checkIDs checks that each record has one identity, whoever names it.
+// checkIDs checks that every process names a record by the same identity.
 func (c *checker) checkIDs(e *Event) {
 	for i := range e.Items {
 		item := &e.Items[i]

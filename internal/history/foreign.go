@@ -11,11 +11,11 @@ import (
 // first, moves the checkpoint afterwards, and begins at the tip when it has
 // none.
 //
-//   - A record found nowhere is lost by whoever moved the checkpoint over it:
-//     the other program if its checkpoint moved, and was written, from before
-//     the record to the record or beyond. A record that we reported as
-//     committed is lost by us, whoever led; so is one after the checkpoint
-//     where the other program ended.
+//   - A record found nowhere is lost by the program that moved the checkpoint
+//     over it: the other program if its checkpoint moved, and was written, from
+//     before the record to the record or beyond. A record that we reported as
+//     committed is lost by us, even if the other program led; so is one after
+//     the checkpoint where the other program ended.
 //   - A row too many is doubled by the other program, which may queue what it
 //     never checkpoints, or what was queued after it lost its leadership
 //     unnoticed. But if its checkpoint had reached the record before we

@@ -125,7 +125,7 @@ func (c *simGroup) check(t *rapid.T) {
 	}
 }
 
-// needed is how many shards must move now, whoever moves them.
+// needed is how many shards must move now, by all members together.
 func (c *simGroup) needed() int {
 	m := c.state("")
 	ids := eligible(m)

@@ -301,7 +301,7 @@ func checkStandbys(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignmen
 	}
 }
 
-// checkAgreement: whoever looks, in whatever order, comes to the same.
+// checkAgreement: every member, in any order, comes to the same assignment.
 func checkAgreement(t rapid.TB, shards []gs.ShardID, m gs.GroupState, a Assignment) {
 	t.Helper()
 	other := gs.GroupState{Self: "Z", Candidates: maps.Clone(m.Candidates), Members: slices.Clone(m.Members)}

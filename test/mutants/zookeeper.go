@@ -17,7 +17,7 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestOperatorSetsAPosition|TestCommitSurvivesALostConnection",
 	},
 	{
-		name: "ZooKeeper: Zuul's checkpoint is written over, whoever wrote it",
+		name: "ZooKeeper: Zuul's checkpoint is written over, regardless of who wrote it",
 		file: "zookeeper/takeover.go",
 		old:  "	return writeAt(t.store.at.checkpoint(t.shard), t.zuul.version(), want)\n",
 		new:  "	if t.zuul.node.present {\n		return &zk.SetDataRequest{Path: t.store.at.checkpoint(t.shard), Data: want, Version: -1}\n	}\n	return writeAt(t.store.at.checkpoint(t.shard), absent, want)\n",
@@ -333,7 +333,7 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestOperatorMindsThatTheNextOneGoes",
 	},
 	{
-		name: "ZooKeeper: a position is set whoever wrote it meanwhile",
+		name: "ZooKeeper: a position is set regardless of who wrote it meanwhile",
 		file: "zookeeper/operator.go",
 		old:  "		x.add(opPosition, writeAt(path, is.position.version(), storekit.EncodePosition(pos, stamp)))\n",
 		new:  "		position := storekit.EncodePosition(pos, stamp)\n		if is.position.present {\n			x.add(opPosition, &zk.SetDataRequest{Path: path, Data: position, Version: -1})\n		} else {\n			x.add(opPosition, writeAt(path, absent, position))\n		}\n",
