@@ -30,15 +30,16 @@
 // is trimmed; the last page has no next iterator and names the children.
 // MillisBehindLatest goes by the clock. A time in the future is refused, and so
 // is a sequence number of a stream that was deleted and recreated. Write
-// limits. AWS' error types and texts.
+// limits. AWS' error types and texts. Enhanced fan-out: subscriptions of five
+// minutes that push at most 2 MiB a second for each consumer and shard.
 //
 // # What it does not do
 //
 // Signatures are not checked, but a request without one is refused. CBOR, the
 // preferred encoding of the AWS SDK for Java, is refused with status 415;
-// AWS_CBOR_DISABLE=true makes that SDK use JSON. There is no enhanced fan-out,
-// no encryption, no tags, no resource policy; capacity mode ON_DEMAND is
-// accepted and treated as PROVISIONED. Arrival times never decrease within a
+// AWS_CBOR_DISABLE=true makes that SDK use JSON. There is no encryption,
+// no tags, no resource policy; capacity mode ON_DEMAND is accepted and treated
+// as PROVISIONED. Arrival times never decrease within a
 // shard. Creation times have milliseconds. Records stay in memory until their
 // retention ends.
 //

@@ -35,9 +35,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setHeader(w.Header(), reply)
 	w.WriteHeader(reply.Status)
+	if reply.events != nil {
+		defer func() { _ = reply.events.Close() }()
+		w = flushed{w, http.NewResponseController(w)}
+	}
 	if _, err := io.Copy(w, reply.reader()); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// flushed sends at once what is written.
+type flushed struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Write writes and flushes.
+func (f flushed) Write(p []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(p)
+	if err == nil {
+		err = f.control.Flush()
+	}
+	return n, err
 }
 
 // answer takes a request through the hooks to its operation. tooLarge is the
@@ -64,7 +83,7 @@ func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLa
 }
 
 // perform applies the operation. It is the last handler after all hooks.
-func (s *Server) perform(_ context.Context, r *Request) (*Reply, error) {
+func (s *Server) perform(ctx context.Context, r *Request) (*Reply, error) {
 	do := s.operations[r.Operation]
 	if do == nil {
 		return NewFault(&Fault{Code: "UnknownOperationException", Status: http.StatusBadRequest}), nil
@@ -72,6 +91,9 @@ func (s *Server) perform(_ context.Context, r *Request) (*Reply, error) {
 	reply, f := do(s, r)
 	if f != nil {
 		return NewFault(f), nil
+	}
+	if reply.events != nil {
+		reply.events.ctx = ctx
 	}
 	return reply, nil
 }
@@ -112,8 +134,12 @@ func (s *Server) identify(r *Request) {
 func (s *Server) setHeader(h http.Header, reply *Reply) {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.FormatInt(reply.length(), 10))
+	if reply.events != nil {
+		h.Set("Content-Type", eventStreamType)
+	} else {
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.FormatInt(reply.length(), 10))
+	}
 	h.Set("Date", s.Now().Format(http.TimeFormat))
 	h.Set("x-amzn-RequestId", hex.EncodeToString(id[:]))
 }
@@ -151,7 +177,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	reply, err := t.server.answer(r.Context(), r, body, err)
 	switch {
 	case errors.Is(err, ErrTruncated):
-		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+		return nil, connectionReset()
 	case err != nil:
 		return nil, err
 	case r.Context().Err() != nil:
@@ -164,8 +190,11 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		StatusCode: reply.Status,
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        header,
-		Body:          io.NopCloser(reply.reader()),
+		Body:          reply.body(),
 		ContentLength: reply.length(),
 		Request:       r,
 	}, nil
 }
+
+// connectionReset is what a client sees of a connection that breaks.
+func connectionReset() error { return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET} }

@@ -70,8 +70,8 @@ func TestRefusedRequests(t *testing.T) {
 	}{
 		"unknown operation": {
 			set("X-Amz-Target", "Kinesis_20131202.Nonsense"), 400, `{"__type":"UnknownOperationException"}`},
-		"fan-out": {
-			set("X-Amz-Target", "Kinesis_20131202.SubscribeToShard"), 400, `{"__type":"UnknownOperationException"}`},
+		"unknown": {
+			set("X-Amz-Target", "Kinesis_20131202.TagResource"), 400, `{"__type":"UnknownOperationException"}`},
 		"another service": {
 			set("X-Amz-Target", "DynamoDB_20120810.ListTables"), 404, `{"__type":"UnknownOperationException"}`},
 		"GET": {

@@ -26,6 +26,11 @@ func operations() map[string]operation {
 		"PutRecords":                    onStream(0, (*Server).serving, (*Server).putRecords),
 		"GetShardIterator":              onStream(0, (*Server).serving, (*Server).getShardIterator),
 		"GetRecords":                    op(0, (*Server).getRecords),
+		"RegisterStreamConsumer":        op(5, (*Server).registerStreamConsumer),
+		"DeregisterStreamConsumer":      op(5, (*Server).deregisterStreamConsumer),
+		"DescribeStreamConsumer":        op(20, (*Server).describeStreamConsumer),
+		"ListStreamConsumers":           op(5, (*Server).listStreamConsumers),
+		"SubscribeToShard":              op(0, (*Server).subscribeToShard),
 		"SplitShard":                    onStream(5, (*Server).active, (*Server).splitShard),
 		"MergeShards":                   onStream(5, (*Server).active, (*Server).mergeShards),
 		"UpdateShardCount":              onStream(10, (*Server).active, (*Server).updateShardCount),
@@ -110,6 +115,9 @@ func (s *Server) meterCall(name string, ref *streamRef, rate int, now time.Time)
 func encode(out any) (*Reply, *Fault) {
 	if out == nil {
 		return &Reply{Status: http.StatusOK}, nil
+	}
+	if b, ok := out.(*subscription); ok {
+		return &Reply{Status: http.StatusOK, events: b}, nil
 	}
 	if r, ok := out.(renderer); ok {
 		return &Reply{Status: http.StatusOK, parts: r.render()}, nil

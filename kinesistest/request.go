@@ -32,7 +32,8 @@ func (r *Request) Decode(v any) error {
 type Reply struct {
 	Status int
 	parts  [][]byte
-	cut    bool // the connection breaks after keep bytes
+	events *subscription // of SubscribeToShard; nil: a body of parts
+	cut    bool          // the connection breaks after keep bytes
 	keep   int64
 }
 
@@ -63,8 +64,11 @@ func (r *Reply) Decode(v any) error {
 	return nil
 }
 
-// length returns the length of the whole body, cut or not.
+// length returns the length of the whole body, cut or not; -1: not known.
 func (r *Reply) length() int64 {
+	if r.events != nil {
+		return -1
+	}
 	n := 0
 	for _, p := range r.parts {
 		n += len(p)
@@ -75,10 +79,25 @@ func (r *Reply) length() int64 {
 // reader reads the body, and returns io.ErrUnexpectedEOF where it is cut.
 func (r *Reply) reader() io.Reader {
 	parts := net.Buffers(slices.Clone(r.parts)) // which it consumes
-	if !r.cut || r.keep >= r.length() {
-		return &parts
+	var body io.Reader = &parts
+	if r.events != nil {
+		body = r.events
 	}
-	return io.MultiReader(io.LimitReader(&parts, r.keep), brokenReader{})
+	if !r.cut || r.events == nil && r.keep >= r.length() {
+		return body
+	}
+	return io.MultiReader(io.LimitReader(body, r.keep), brokenReader{})
+}
+
+// body returns the reader with what is to be closed.
+func (r *Reply) body() io.ReadCloser {
+	if r.events == nil {
+		return io.NopCloser(r.reader())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{r.reader(), r.events}
 }
 
 type brokenReader struct{}

@@ -27,6 +27,7 @@ type shard struct {
 	count   int64    // of records ever stored
 	records []record // those kept, in order
 	meters  meters
+	changed chan struct{} // closed at the next change; nil: nobody waits for one
 }
 
 // record is a stored record. Its JSON is rendered once, when it is put, so that
@@ -64,7 +65,24 @@ func (sh *shard) put(e entry, now time.Time) string {
 	at := place{sh.clock, sh.count}
 	seq := sh.sequenceAt(at)
 	sh.records = append(sh.records, record{at: at, size: e.size(), json: e.render(seq, at.ms)})
+	sh.wake()
 	return seq
+}
+
+// changes returns a channel that is closed at the shard's next change.
+func (sh *shard) changes() <-chan struct{} {
+	if sh.changed == nil {
+		sh.changed = make(chan struct{})
+	}
+	return sh.changed
+}
+
+// wake wakes those who wait for a change.
+func (sh *shard) wake() {
+	if sh.changed != nil {
+		close(sh.changed)
+		sh.changed = nil
+	}
 }
 
 // trim drops the records that arrived before the horizon.

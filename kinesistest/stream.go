@@ -35,6 +35,7 @@ type stream struct {
 	next      int      // index of the next shard
 	pending   *change  // nil: the stream is ACTIVE
 	resized   []time.Time
+	consumers map[string]*fanOutConsumer // by name
 }
 
 // change is a change of a stream in progress: its status until due, and its
@@ -106,6 +107,7 @@ func (st *stream) closeShard(sh *shard, at time.Time) {
 	sh.closed = true
 	sh.clock = max(sh.clock, at.UnixMilli())
 	sh.closedAt = sh.clock
+	sh.wake()
 	st.open = slices.DeleteFunc(st.open, func(o *shard) bool { return o == sh })
 }
 

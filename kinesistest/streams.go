@@ -66,11 +66,19 @@ type deleteStreamInput struct {
 	EnforceConsumerDeletion bool
 }
 
-func (s *Server) deleteStream(st *stream, _ *deleteStreamInput, now time.Time) (any, *Fault) {
+func (s *Server) deleteStream(st *stream, in *deleteStreamInput, now time.Time) (any, *Fault) {
 	if st.status() == statusDeleting {
 		return nil, s.notActive(st)
 	}
-	st.begin(statusDeleting, now, s.opts.DeleteDelay, func(time.Time) { delete(s.streams, st.name) })
+	if len(st.consumers) > 0 && !in.EnforceConsumerDeletion {
+		return nil, fault("ResourceInUseException", "Stream %s under account %s has consumers registered.", st.name, s.opts.Account)
+	}
+	st.begin(statusDeleting, now, s.opts.DeleteDelay, func(time.Time) {
+		delete(s.streams, st.name)
+		for _, sh := range st.shards {
+			sh.wake()
+		}
+	})
 	return nil, nil
 }
 
