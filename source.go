@@ -19,8 +19,11 @@ type Source interface {
 	List(ctx context.Context) (Listing, error)
 
 	// Read yields the records of one shard in order, page by page, from a
-	// position on, for as long as it is ranged over. The first page may begin
-	// before the position: the caller drops what it has handled.
+	// position on, for as long as it is ranged over. Any page may begin before
+	// the position or repeat records that were yielded: the caller drops what it
+	// has handled. No record is left out in between.
+	//
+	// The caller leads the shard, unless the context is one of SideRead.
 	//
 	// A pair with an error has no page. ErrRetrying: an attempt failed, and the
 	// Source goes on by itself; at most 30 s apart. Throttling, normal where
@@ -30,6 +33,18 @@ type Source interface {
 	// End is the last pair as well.
 	Read(ctx context.Context, shard ShardID, from Position) iter.Seq2[Page, error]
 }
+
+type sideReadKey struct{}
+
+// SideRead returns a context for a Read by someone who may not lead the shard.
+// A Source then takes nothing that only one reader can have, such as a
+// subscription.
+func SideRead(ctx context.Context) context.Context {
+	return context.WithValue(ctx, sideReadKey{}, true)
+}
+
+// IsSideRead reports whether a context is one of SideRead.
+func IsSideRead(ctx context.Context) bool { return ctx.Value(sideReadKey{}) != nil }
 
 // Stream identifies a stream. One that was deleted and recreated has the same
 // ARN and a newer creation time.
@@ -55,9 +70,11 @@ type Shard struct {
 }
 
 // Page is one page of a shard, perhaps empty. Its bytes are valid until Done.
+// One without records at the tip proves that all that had arrived by Now was
+// yielded.
 type Page struct {
 	Records  []Record
-	Now      time.Time     // the service's clock, from before the page was requested
+	Now      time.Time     // the service's clock, from before the page was requested or, if it was pushed, received
 	Lag      time.Duration // from the end of this page to the tip of the shard; 0: at the tip
 	End      bool          // the last page of a closed shard, as the service proves by its children or its last number
 	Children []ShardID     // with End: the shards that continue this one, if the service names them
