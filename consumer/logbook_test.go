@@ -242,6 +242,10 @@ func (r *refusals) Request(_, code string, _ time.Duration) {
 
 func (r *refusals) ReplyBytes(int) {}
 
+func (r *refusals) SubscriptionBegan() {}
+
+func (r *refusals) SubscriptionEnded(string) {}
+
 func (r *refusals) ClockSkew(time.Duration) {}
 
 // A producer's wrong encoding makes every record a dead letter: that is a line

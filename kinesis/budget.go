@@ -108,6 +108,17 @@ const (
 // budget is exceeded by one read.
 const PageReserve = pageReserve
 
+// smallestPart is less than what the smallest record within an aggregate takes
+// of a frame: four bytes of protobuf, in base64.
+const smallestPart = 4
+
+// frameReserve is the most that a frame of so many bytes needs once it is
+// decoded.
+func frameReserve(length int) int64 {
+	records := int64(min(length/smallestPart, maxRecords))
+	return int64(length) + int64(expectedRecords(length, maxRecords))*rawRoom + records*recordRoom + maxKeys*keyRoom
+}
+
 // minReserve is the least that is reserved for a page: thousands of bytes of
 // events, and a thousand reads at once in the default budget.
 const minReserve = 256 << 10

@@ -45,6 +45,25 @@ func httpClient(transport http.RoundTripper) aws.HTTPClient {
 	})
 }
 
+// streamBuffer bounds what a connection holds of a subscription that is not
+// read; the service then waits. It is enough for 2 MiB a second at a round trip
+// of 90 ms.
+const streamBuffer = 256 << 10
+
+// streamClient returns a client like withoutTimeout's, for subscriptions. It has
+// connections of its own: pages may take the default 4 MiB each, which a
+// thousand subscriptions may not.
+func streamClient(client aws.HTTPClient) aws.HTTPClient {
+	if c, ok := client.(*awshttp.BuildableClient); ok {
+		return c.WithTransportOptions(func(t *http.Transport) {
+			t.HTTP2 = &http.HTTP2Config{
+				SendPingTimeout: pingAfter, PingTimeout: pingWithin, MaxReceiveBufferPerStream: streamBuffer,
+			}
+		})
+	}
+	return client
+}
+
 // withoutTimeout returns a client like one of httpClient's, with all that the
 // SDK's configuration added to it, but without a timeout.
 func withoutTimeout(client aws.HTTPClient) aws.HTTPClient {
@@ -78,6 +97,7 @@ type exchange struct {
 	answered time.Time   // when the reply's header had come; zero: none
 	date     time.Time   // the reply's Date; zero: none
 	stalled  *time.Timer // ends the request
+	streams  bool        // a good reply is a subscription's, which does not end soon: its body is not watched here
 	trickles atomic.Bool // set before stalled fires for that reason
 }
 
@@ -125,6 +145,9 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		x.date = date
 	}
+	if x.streams && resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
 	x.stalled.Reset(progressTimeout)
 	resp.Body = &watchedBody{ReadCloser: resp.Body, exchange: x}
 	return resp, nil
@@ -161,8 +184,9 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 }
 
 // pageProtocol is the SDK's own protocol, except that it passes a successful
-// reply to receive. It goes into the options of a single GetRecords call;
-// signing, endpoints and the decoding of errors stay the SDK's.
+// reply to receive. It goes into the options of a single GetRecords or
+// SubscribeToShard call; signing, endpoints and the decoding of errors stay the
+// SDK's.
 type pageProtocol struct {
 	smithyhttp.ClientProtocol
 	receive func(*smithyhttp.Response) error

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -45,6 +46,19 @@ type Config struct {
 	// second to all its readers together. A reader that lags reads every 250ms.
 	PollInterval time.Duration
 
+	// Read says how shards are read. "": ReadPoll.
+	Read ReadMode
+
+	// ConsumerName is the consumer of enhanced fan-out, which is registered if
+	// the stream does not have it, and never deregistered. Programs that read
+	// the stream each for itself need one each. "": "gerritstream".
+	ConsumerName string
+
+	// ConsumerARN is a consumer that is registered already:
+	// "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit/consumer/NAME:1700000000".
+	// Nothing is then registered or described.
+	ConsumerARN string
+
 	// MarkForeign marks records within aggregates as
 	// [gerritstream.Record.Foreign] if their hash key is not the shard's.
 	MarkForeign bool
@@ -70,6 +84,27 @@ type Config struct {
 	// emulator reached by Transport. Region is then required.
 	Isolated bool
 }
+
+// ReadMode is how shards are read.
+type ReadMode string
+
+// The modes. Those with fan-out poll until a subscription stands, whenever
+// there is none, and now and then to learn until when all has been read.
+const (
+	// ReadPoll asks for pages. All polling readers share what a shard grants.
+	ReadPoll ReadMode = "poll"
+
+	// ReadFanOut has the service push records as they arrive, at up to 2 MiB a
+	// second for each consumer and shard (enhanced fan-out). Where that is not
+	// possible it polls, reports why, and tries again every ten minutes.
+	ReadFanOut ReadMode = "fan-out"
+
+	// ReadAuto is ReadFanOut, except that polling instead is no trouble: it is
+	// logged once.
+	ReadAuto ReadMode = "auto"
+)
+
+const defaultConsumer = "gerritstream"
 
 // Credentials say where the key that signs requests comes from: from
 // AccessKeyFile and SecretKeyFile, from File, or from Keys. All of them are
@@ -120,6 +155,7 @@ func (c *Config) Validate() error {
 	var f faults
 	c.checkStream(&f)
 	c.checkEndpoint(&f)
+	c.checkFanOut(&f)
 	c.checkKeys(&f)
 	cred := &c.Credentials
 	if cred.ExternalID != "" && cred.RoleARN == "" {
@@ -138,10 +174,11 @@ func (f *faults) add(field, problem string, args ...any) {
 }
 
 var (
-	streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
-	streamARN  = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:([a-z0-9-]+):(\d{12}):stream/([a-zA-Z0-9_.-]{1,128})$`)
-	roleARN    = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/\S+$`)
-	regionName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	streamName  = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
+	streamARN   = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:([a-z0-9-]+):(\d{12}):stream/([a-zA-Z0-9_.-]{1,128})$`)
+	consumerARN = regexp.MustCompile(`^(arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]{1,128})/consumer/[a-zA-Z0-9_.-]{1,128}:\d+$`)
+	roleARN     = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/\S+$`)
+	regionName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
 func (c *Config) checkStream(f *faults) {
@@ -184,6 +221,28 @@ func (c *Config) checkEndpoint(f *faults) {
 		f.add("Endpoint", "not a URL, such as http://localhost:4567")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		f.add("Endpoint", "%q is not a URL, such as http://localhost:4567", c.Endpoint)
+	}
+}
+
+func (c *Config) checkFanOut(f *faults) {
+	if !slices.Contains([]ReadMode{"", ReadPoll, ReadFanOut, ReadAuto}, c.Read) {
+		f.add("Read", "%q is none of poll, fan-out and auto", c.Read)
+	}
+	if c.ConsumerName != "" && !streamName.MatchString(c.ConsumerName) {
+		f.add("ConsumerName", "%q is not a consumer's name: 1 to 128 letters, digits, '_', '.' and '-'", c.ConsumerName)
+	}
+	if c.ConsumerARN == "" {
+		return
+	}
+	parts := consumerARN.FindStringSubmatch(c.ConsumerARN)
+	switch {
+	case c.ConsumerName != "":
+		f.add("ConsumerARN", "cannot be combined with a consumer's name; give only one of the two")
+	case parts == nil:
+		f.add("ConsumerARN", "%q is not the ARN of a consumer "+
+			"(arn:aws:kinesis:us-west-2:123456789012:stream/NAME/consumer/NAME:1700000000)", c.ConsumerARN)
+	case c.Stream != parts[1] && !strings.HasSuffix(parts[1], ":stream/"+c.Stream):
+		f.add("ConsumerARN", "the consumer is not of the stream %s", c.Stream)
 	}
 }
 
@@ -231,8 +290,16 @@ type Observer interface {
 	// "Credentials", "Other".
 	Request(operation, code string, took time.Duration)
 
-	// ReplyBytes reports the size of a GetRecords reply's body.
+	// ReplyBytes reports the size of a GetRecords reply's body, or of an event
+	// of a subscription.
 	ReplyBytes(n int)
+
+	// SubscriptionBegan and SubscriptionEnded report on enhanced fan-out. The
+	// reason is one of Request's codes or "Renewed", "Expired" (its five
+	// minutes were over), "Ended" (earlier), "Silent", "Corrupt", "Closed" (the
+	// reading ended).
+	SubscriptionBegan()
+	SubscriptionEnded(reason string)
 
 	// ClockSkew reports with each reply how far the service's clock is ahead of
 	// the local one, give or take half a second and half of the request's
@@ -245,3 +312,5 @@ type noObserver struct{}
 func (noObserver) Request(string, string, time.Duration) {}
 func (noObserver) ReplyBytes(int)                        {}
 func (noObserver) ClockSkew(time.Duration)               {}
+func (noObserver) SubscriptionBegan()                    {}
+func (noObserver) SubscriptionEnded(string)              {}

@@ -9,11 +9,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// reply is a decoded GetRecords reply. Its spans are places in the buffer that
-// it was decoded from.
+// reply is a decoded GetRecords reply, or an event of a subscription. Its spans
+// are places in the buffer that it was decoded from.
 type reply struct {
 	records  []rawRecord
-	next     string        // the next iterator; "": none, see checkEnd
+	next     string        // the next iterator, or where the next subscription begins; "": none, see checkEnd
 	lag      time.Duration // MillisBehindLatest; unknownLag
 	children []gerritstream.ShardID
 	weight   int // bytes that count against the shard's read limit: data and partition keys
@@ -37,8 +37,19 @@ const (
 // overwrites its base64 in b. limit is how many records were asked for; it
 // bounds what is allocated beforehand, not what is accepted.
 func decodeReply(b []byte, limit int) (*reply, error) {
-	d := decoder{in: scanner{b: b}, reply: reply{
-		records: make([]rawRecord, 0, expectedRecords(len(b), limit)),
+	return decode(b, 0, "NextShardIterator", limit)
+}
+
+// decodeEvent decodes an event likewise.
+func decodeEvent(f *frame) (*reply, error) {
+	return decode(f.buf[:f.payload.to], f.payload.from, "ContinuationSequenceNumber", maxRecords)
+}
+
+// decode decodes what stands in b from a place on. nextKey is the name of what
+// comes next.
+func decode(b []byte, at int, nextKey string, limit int) (*reply, error) {
+	d := decoder{in: scanner{b: b, at: at}, nextKey: nextKey, reply: reply{
+		records: make([]rawRecord, 0, expectedRecords(len(b)-at, limit)),
 		lag:     unknownLag,
 	}}
 	if err := d.in.object(d.member); err != nil {
@@ -65,6 +76,7 @@ func expectedRecords(bytes, limit int) int {
 
 type decoder struct {
 	in       scanner
+	nextKey  string
 	reply    reply
 	complete bool // the reply has Records
 }
@@ -78,7 +90,7 @@ func (d *decoder) member(key []byte) error {
 			return d.in.expected("[")
 		}
 		return d.in.array(d.record)
-	case "NextShardIterator":
+	case d.nextKey:
 		return d.optional(&d.reply.next)
 	case "MillisBehindLatest":
 		return d.lag()

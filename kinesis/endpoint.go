@@ -11,8 +11,9 @@ import (
 )
 
 // fixedEndpoint sends all requests to one kind of endpoint. By itself the SDK
-// takes the account's where a request names the stream's ARN, and the region's
-// where it does not: in the first request by name, and with a page token.
+// takes the account's where a request names the ARN of the stream or of a
+// consumer, and the region's where it does not: in the first request by name,
+// and with a page token.
 type fixedEndpoint struct {
 	rules awskinesis.EndpointResolverV2
 	arn   *string // the stream's; nil: the region's endpoint
@@ -22,7 +23,7 @@ type fixedEndpoint struct {
 func (e fixedEndpoint) ResolveEndpoint(ctx context.Context, p awskinesis.EndpointParameters) (
 	smithyendpoints.Endpoint, error,
 ) {
-	p.StreamARN = e.arn
+	p.StreamARN, p.ConsumerARN = e.arn, nil
 	return e.rules.ResolveEndpoint(ctx, p)
 }
 

@@ -28,6 +28,8 @@ type world struct {
 	codes    []string  // under mu: "GetRecords OK"
 	skews    []time.Duration
 	bytes    int
+	open     int      // under mu: subscriptions
+	ends     []string // under mu: of subscriptions
 }
 
 // request is one that reached the service, whatever the reply.
@@ -49,6 +51,10 @@ type requestInput struct {
 	StreamName, StreamARN, ShardId, ShardIteratorType, StartingSequenceNumber, NextToken, ShardIterator string
 	Timestamp                                                                                           float64
 	Limit                                                                                               int
+	StartingPosition                                                                                    *struct {
+		Type, SequenceNumber string
+		Timestamp            float64
+	}
 }
 
 const shard0 = gerritstream.ShardID("shardId-000000000000")
@@ -115,6 +121,21 @@ func (w *world) ClockSkew(ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.skews = append(w.skews, ahead)
+}
+
+// SubscriptionBegan implements Observer.
+func (w *world) SubscriptionBegan() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open++
+}
+
+// SubscriptionEnded implements Observer.
+func (w *world) SubscriptionEnded(reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open--
+	w.ends = append(w.ends, reason)
 }
 
 // sent returns the requests of one operation so far.

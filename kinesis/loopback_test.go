@@ -30,6 +30,10 @@ func (*tally) ReplyBytes(int) {}
 
 func (*tally) ClockSkew(time.Duration) {}
 
+func (*tally) SubscriptionBegan() {}
+
+func (*tally) SubscriptionEnded(string) {}
+
 // busyConn is a connection of a busy machine: when the writer of a request's
 // body goes on, the reply has come.
 type busyConn struct{ net.Conn }

@@ -15,8 +15,13 @@ type page struct {
 	total  int        // of the records, those within aggregates counted
 	own    *hashRange // the shard's; nil: records of other shards are not marked
 	now    time.Time  // the service's, not later than the request
+	pushed bool       // it is an event of a subscription
 	memory memory
 }
+
+// isProof reports whether a page that was polled proves that all that had
+// arrived was read.
+func (p *page) isProof() bool { return len(p.reply.records) == 0 && p.reply.lag == 0 }
 
 // yield hands the page on as one Page or, if aggregates expand to more than
 // 10,000 records, as several, each after the one before is Done. It reports

@@ -13,7 +13,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Read implements [gerritstream.Source] by polling.
+// Read implements [gerritstream.Source], by polling or by enhanced fan-out: see
+// Config.Read.
 //
 // Each GetRecords reply is one Page, except when aggregates expand to more than
 // 10,000 records: then it comes in several Pages, each after the one before is
@@ -30,6 +31,10 @@ func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerr
 	return func(yield func(gerritstream.Page, error) bool) {
 		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
 		r.checked, r.created = s.creation.latest()
+		if s.fanOut.mode != ReadPoll && !gerritstream.IsSideRead(ctx) {
+			r.push = startSubscriber(ctx, r)
+			defer r.push.stop()
+		}
 		r.run(ctx, yield)
 	}
 }
@@ -51,10 +56,15 @@ type reading struct {
 	created time.Time // of the stream when the reading began; zero: unknown
 	checked time.Time // local: when created was last checked
 	refused time.Time // local: when the last iterator was refused; zero: never
+
+	push *subscriber // nil: the reading only polls
 }
 
 func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) bool) {
 	for {
+		if e := r.push.trouble(); e != nil && !yield(gerritstream.Page{}, retrying(e)) {
+			return
+		}
 		p, err := r.next(ctx)
 		more := false
 		if err == nil {
@@ -71,11 +81,34 @@ func (r *reading) run(ctx context.Context, yield func(gerritstream.Page, error) 
 	}
 }
 
-// next waits until a read is due and makes it.
+// next returns the next page: from a subscription if one stands, or else, when
+// a read is due, from a poll.
 func (r *reading) next(ctx context.Context) (*page, error) {
-	if err := sleep(ctx, time.Until(r.pace.due)); err != nil {
-		return nil, err
+	if r.push == nil {
+		if err := sleep(ctx, time.Until(r.pace.due)); err != nil {
+			return nil, err
+		}
+		return r.poll(ctx)
 	}
+	for {
+		if p, err := r.nextPushed(ctx); p != nil || err != nil {
+			return p, err
+		}
+		timer := time.NewTimer(time.Until(r.pace.due))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-r.push.wake:
+			timer.Stop()
+		case <-timer.C:
+			return r.poll(ctx)
+		}
+	}
+}
+
+// poll asks for a page.
+func (r *reading) poll(ctx context.Context) (*page, error) {
 	// First the memory, then the iterator: while it waited for memory, an
 	// iterator could expire.
 	room, err := r.source.budget.Reserve(ctx, r.reserve())
@@ -162,22 +195,34 @@ func (r *reading) receive(p *page, resp *smithyhttp.Response) (err error) {
 
 // advance moves the reading past a page that is about to be yielded.
 func (r *reading) advance(p *page) {
-	r.iterator, r.end.replies = p.reply.next, 0
+	r.end.replies = 0
 	r.atTip = p.reply.lag == 0
-	r.recent = max(p.needs(min(p.total, maxRecords)), r.recent-r.recent/8)
-	r.limit = min(r.limit+r.limit/4+1, maxRecords)
-	r.pace.succeeded(p.reply.lag != 0, p.reply.weight)
-	if n := len(p.reply.records); n > 0 {
-		last := &p.reply.records[n-1]
-		r.cursor = gerritstream.Position{
-			After:    gerritstream.SequenceNumber(last.seq.of(p.buf)),
-			Arrived:  p.arrival(last),
-			CaughtUp: r.cursor.CaughtUp,
+	n := len(p.reply.records)
+	if p.pushed {
+		if n > 0 {
+			r.iterator = "" // it would read the same again
 		}
-	} else if p.reply.lag == 0 {
+	} else {
+		r.iterator = p.reply.next
+		r.recent = max(p.needs(min(p.total, maxRecords)), r.recent-r.recent/8)
+		r.limit = min(r.limit+r.limit/4+1, maxRecords)
+		r.pace.succeeded(p.reply.lag != 0, p.reply.weight)
+	}
+	if n > 0 {
+		last := &p.reply.records[n-1]
+		// What a subscription brings may have been yielded before.
+		if seq := gerritstream.SequenceNumber(last.seq.of(p.buf)); seq.Compare(r.cursor.After) > 0 {
+			r.cursor = gerritstream.Position{After: seq, Arrived: p.arrival(last), CaughtUp: r.cursor.CaughtUp}
+		}
+	} else if p.reply.lag == 0 && !p.pushed {
 		r.cursor.CaughtUp = p.now
 	}
+	if r.push != nil {
+		r.push.advance(&r.cursor, p)
+	}
 }
+
+func retrying(err error) error { return fmt.Errorf("%w: %w", gerritstream.ErrRetrying, err) }
 
 // handle plans how to go on after an error, yields it unless it is part of
 // normal reading, and reports whether to go on.
@@ -235,7 +280,7 @@ func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream
 	default:
 		r.pace.failed()
 	}
-	return yield(gerritstream.Page{}, fmt.Errorf("%w: %w", gerritstream.ErrRetrying, e))
+	return yield(gerritstream.Page{}, retrying(e))
 }
 
 // A reply without a next iterator ends a shard only with proof, because nothing

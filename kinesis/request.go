@@ -126,7 +126,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 		}
 	case errors.As(err, &unusable):
 		label, e.class, e.Message = unusable.label, unusable.class, unusable.message
-	case errors.Is(cause, errStalled), errors.Is(cause, errTrickles):
+	case errors.Is(cause, errStalled), errors.Is(cause, errTrickles), errors.Is(cause, errSilent):
 		label, e.Message, e.cause = "Timeout", cause.Error(), cause
 	default:
 		e.Message, e.cause = networkProblem(err)

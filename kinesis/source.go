@@ -17,10 +17,11 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Source reads one stream. It runs nothing in the background.
+// Source reads one stream. Nothing of it runs but while a method does.
 type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
+	streams     awskinesis.HTTPClient // for subscriptions
 	credentials *provider
 	budget      *Budget
 	observer    Observer
@@ -29,6 +30,7 @@ type Source struct {
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
 
+	fanOut        fanOut
 	markForeign   bool
 	ranges        ranges
 	creation      creation
@@ -50,6 +52,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		observer: c.Observer,
 		poll:     max(cmp.Or(c.PollInterval, catchUpGap), minGap),
 		stream:   c.Stream,
+		fanOut:   newFanOut(&c),
 
 		markForeign: c.MarkForeign,
 		creation:    creation{turn: make(chan struct{}, 1)},
@@ -68,6 +71,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	s.region = loaded.Region
 	s.credentials = newProvider(&c.Credentials, &loaded)
 	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts have a progressTimeout
+	s.streams = streamClient(loaded.HTTPClient)
 	endpoint := fixedEndpoint{rules: awskinesis.NewDefaultEndpointResolverV2()}
 	if c.AccountEndpoints {
 		endpoint.arn = &c.Stream

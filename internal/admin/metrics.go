@@ -49,7 +49,11 @@ type Metrics struct {
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
 	bytes       prometheus.Counter
-	skew        atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
+
+	subscriptions prometheus.Gauge
+	ended         *prometheus.CounterVec // subscriptions
+
+	skew atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
 }
 
 var _ consumer.Observer = (*Metrics)(nil)
@@ -75,6 +79,10 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		terms:    counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
 		requests: counters("kinesis_requests_total", "Requests to Kinesis, by outcome.", "operation", "code"),
 		bytes:    counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
+		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "kinesis_subscriptions", Help: "Subscriptions that stand (enhanced fan-out).",
+		}),
+		ended: counters("kinesis_subscription_ends_total", "Subscriptions that ended, by reason.", "reason"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "commit_seconds", Buckets: buckets,
 			Help: "Time that a commit took in the store.",
@@ -90,7 +98,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime,
-		m.bytes, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.bytes, m.subscriptions, m.ended, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
 		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,
 		m.lost: {
@@ -177,6 +185,15 @@ func (m *Metrics) Request(operation, code string, took time.Duration) {
 
 // ReplyBytes counts the bytes of pages as they were transferred.
 func (m *Metrics) ReplyBytes(n int) { m.bytes.Add(float64(n)) }
+
+// SubscriptionBegan counts a subscription of enhanced fan-out.
+func (m *Metrics) SubscriptionBegan() { m.subscriptions.Inc() }
+
+// SubscriptionEnded counts it as ended, by one of a bounded set of reasons.
+func (m *Metrics) SubscriptionEnded(reason string) {
+	m.subscriptions.Dec()
+	m.ended.WithLabelValues(reason).Inc()
+}
 
 // ClockSkew notes how far the service's clock is ahead of the local one.
 func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.Store(&ahead) }
