@@ -56,9 +56,9 @@ const streamBuffer = 256 << 10
 func streamClient(client aws.HTTPClient) aws.HTTPClient {
 	if c, ok := client.(*awshttp.BuildableClient); ok {
 		return c.WithTransportOptions(func(t *http.Transport) {
-			t.HTTP2 = &http.HTTP2Config{
-				SendPingTimeout: pingAfter, PingTimeout: pingWithin, MaxReceiveBufferPerStream: streamBuffer,
-			}
+			h := *t.HTTP2
+			h.MaxReceiveBufferPerStream = streamBuffer
+			t.HTTP2 = &h
 		})
 	}
 	return client

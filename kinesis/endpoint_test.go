@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
@@ -72,6 +74,36 @@ func TestAllRequestsGoToOneKindOfEndpoint(t *testing.T) {
 					if got := network.seen[host]; !slices.Equal(got, want) {
 						t.Errorf("%s was asked %v, want %v", host, got, want)
 					}
+				}
+			})
+		})
+	}
+}
+
+// Requests that name a consumer's ARN go where the others go.
+func TestFanOutGoesToTheSameEndpoint(t *testing.T) {
+	for name, c := range map[string]struct {
+		accounts bool
+		want     []string // hosts
+	}{
+		"region":  {false, []string{"kinesis.us-east-1.amazonaws.com"}},
+		"account": {true, []string{"000000000000.control-kinesis.us-east-1.amazonaws.com", "000000000000.data-kinesis.us-east-1.amazonaws.com"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network := &hosts{seen: map[string][]string{}}
+			change := func(own *Config) {
+				network.next, own.Transport, own.Endpoint = own.Transport, network, ""
+				own.Read, own.Stream, own.AccountEndpoints = ReadFanOut, "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", c.accounts
+			}
+			inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
+				f := w.follow(shard0, trimHorizon())
+				time.Sleep(10 * time.Second)
+				f.stop()
+				if got := slices.Sorted(maps.Keys(network.seen)); !slices.Equal(got, c.want) {
+					t.Errorf("asked %v", network.seen)
+				}
+				if got := network.seen[c.want[len(c.want)-1]]; !slices.Contains(got, "SubscribeToShard") {
+					t.Errorf("asked %v", network.seen)
 				}
 			})
 		})

@@ -55,6 +55,59 @@ func TestFanOutPushesThroughRenewals(t *testing.T) {
 	})
 }
 
+// A renewal ends the old subscription a moment before the new one stands. The
+// shard is not polled for that moment.
+func TestFanOutWaitsForItsRenewal(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, fanOutOn, func(t *testing.T, w *world) {
+		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard", Do: func(next kinesistest.Handler) kinesistest.Handler {
+			return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+				reply, err := next(ctx, r)
+				time.Sleep(100 * time.Millisecond)
+				return reply, err
+			}
+		}})
+		f := w.follow(shard0, trimHorizon())
+		time.Sleep(10 * time.Second)
+		polls := len(w.sent("GetRecords"))
+		w.putFor(30*time.Minute, 900*time.Millisecond)
+		f.stop()
+		f.want(w.stored(shard0))
+		f.wantNoTrouble()
+		if late := slices.Max(f.delays); late > 105*time.Millisecond {
+			t.Errorf("a record came after %s", late)
+		}
+		if _, ends := w.standing(); w.countEnds("Renewed") != len(ends)-1 {
+			t.Errorf("they ended with %v", ends)
+		}
+		if n := len(w.sent("GetRecords")); n != polls {
+			t.Errorf("%d polls", n-polls)
+		}
+	})
+}
+
+// Subscriptions are renewed while the reader is busy, and none is left open.
+func TestFanOutIsRenewedForABusyReader(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, fanOutOn, func(t *testing.T, w *world) {
+		f := w.followSlowly(shard0, trimHorizon(), func(p gerritstream.Page) {
+			if len(p.Records) == 1 {
+				time.Sleep(12 * time.Minute)
+			}
+		})
+		time.Sleep(10 * time.Second)
+		w.put("a")
+		time.Sleep(time.Second)
+		w.putFor(11*time.Minute, time.Second)
+		time.Sleep(5 * time.Minute)
+		f.stop()
+		f.want(w.stored(shard0))
+		f.wantNoTrouble()
+		if open, ends := w.standing(); open != 0 || w.countEnds("Renewed") < 2 {
+			t.Errorf("%d subscriptions are left, others ended with %v", open, ends)
+		}
+		w.wantFree()
+	})
+}
+
 // An idle shard is caught up all the time, by a poll every twenty seconds or
 // so, and costs little else.
 func TestFanOutProvesThatAnIdleShardIsRead(t *testing.T) {
@@ -185,12 +238,16 @@ func TestFanOutEndsWithTheShard(t *testing.T) {
 		g := w.follow(gerritstream.ShardID(right), trimHorizon())
 		h := w.follow(shard1, trimHorizon())
 		time.Sleep(10 * time.Second)
+		polls = len(w.sent("GetRecords"))
 		child, err := w.srv.Merge("gerrit", right, string(shard1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		<-g.done
 		<-h.done
+		if n := len(w.sent("GetRecords")); n != polls {
+			t.Errorf("the ends took %d polls", n-polls)
+		}
 		if want := []gerritstream.ShardID{gerritstream.ShardID(child)}; !g.ended || !h.ended || !slices.Equal(g.kids, want) || !slices.Equal(h.kids, want) {
 			t.Errorf("merged: %t %v, %t %v", g.ended, g.kids, h.ended, h.kids)
 		}
@@ -373,17 +430,24 @@ func TestFanOutIsNotForSideReads(t *testing.T) {
 	})
 }
 
-// subscribeAside subscribes to shard0 as the same consumer.
+// subscribeAside subscribes to shard0 as the same consumer, as soon as the
+// service lets it.
 func (w *world) subscribeAside() *awskinesis.SubscribeToShardEventStream {
 	w.t.Helper()
-	out, err := w.src.client.SubscribeToShard(w.t.Context(), &awskinesis.SubscribeToShardInput{
-		ConsumerARN: &w.src.fanOut.consumer.arn, ShardId: aws.String(string(shard0)),
-		StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
-	})
-	if err != nil {
-		w.t.Fatal(err)
+	for {
+		out, err := w.src.client.SubscribeToShard(w.t.Context(), &awskinesis.SubscribeToShardInput{
+			ConsumerARN: &w.src.fanOut.consumer.arn, ShardId: aws.String(string(shard0)),
+			StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
+		})
+		var inUse *types.ResourceInUseException
+		switch {
+		case err == nil:
+			return out.GetStream()
+		case !errors.As(err, &inUse):
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Second)
 	}
-	return out.GetStream()
 }
 
 // The subscription of a former leader is in the way for a few seconds. That is
@@ -592,6 +656,9 @@ func TestFanOutRegistersItsConsumer(t *testing.T) {
 		if n := len(w.sent("RegisterStreamConsumer")); n != 1 {
 			t.Errorf("registered %d times", n)
 		}
+		if n := w.seen("SubscribeToShard ResourceInUseException"); n > 0 {
+			t.Errorf("asked %d times before the consumer was active", n)
+		}
 		if n := len(w.sent("DeregisterStreamConsumer")); n != 0 {
 			t.Errorf("deregistered %d times", n)
 		}
@@ -650,7 +717,8 @@ func TestFanOutDoesNotReadARecreatedStream(t *testing.T) {
 		w.put("of another stream")
 		time.Sleep(time.Minute)
 		remove()
-		<-f.done
+		time.Sleep(time.Minute)
+		f.stop()
 		f.want(nil)
 		if errs := f.errors(); len(errs) == 0 || !errors.Is(errs[len(errs)-1], gerritstream.ErrShardNotFound) {
 			t.Errorf("it ended with %v", errs)
@@ -718,8 +786,11 @@ func TestFanOutEndsWithItsContext(t *testing.T) {
 		if open, ends := w.standing(); open != 0 || len(ends) != 1 {
 			t.Errorf("%d subscriptions are left, %v ended", open, ends)
 		}
-		again := w.subscribeAside() // nothing is in its way
-		_ = again.Close()
+		began = time.Now()
+		_ = w.subscribeAside().Close()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("another subscription was refused for %s", took)
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package kinesis
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
 // frameOf makes a frame of its headers and its payload.
@@ -218,6 +221,29 @@ func TestFramesAreReadOnceThereIsMemory(t *testing.T) {
 			t.Error("waiting for memory counts as silence")
 		}
 	})
+}
+
+// What is reserved for a frame is enough for whatever it may hold.
+func TestFramesNeedNoMoreThanIsReserved(t *testing.T) {
+	tiny := make([]kinesistest.UserRecord, 15_000)
+	aggregate := base64.StdEncoding.EncodeToString(kinesistest.Aggregate(tiny...))
+	for name, records := range map[string]string{
+		"none":      "",
+		"small":     strings.Repeat(`{"SequenceNumber":"49543985749580000000","Data":"","PartitionKey":"","ApproximateArrivalTimestamp":1.441215410867E9},`, 5000),
+		"aggregate": `{"SequenceNumber":"49543985749580000000","Data":"` + aggregate + `"},`,
+	} {
+		payload := `{"Records":[` + strings.TrimSuffix(records, ",") + `],"ContinuationSequenceNumber":"7"}`
+		b := frameOf(eventHeaders(), []byte(payload))
+		s := aSubscription(NewBudget(frameReserve(len(b))), &counted{Reader: bytes.NewReader(b)})
+		p, err := s.next(t.Context(), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if need, reserved := p.needs(min(p.total, maxRecords)), frameReserve(len(b)); need > reserved {
+			t.Errorf("%s: %d bytes are reserved for %d", name, reserved, need)
+		}
+	}
 }
 
 // The service's time is carried on by a clock that may be a little too fast.

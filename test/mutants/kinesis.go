@@ -194,8 +194,8 @@ var kinesisMutants = []mutant{
 	{
 		name: "trouble is not marked as being retried",
 		file: "kinesis/read.go",
-		old:  "return yield(gerritstream.Page{}, fmt.Errorf(\"%w: %w\", gerritstream.ErrRetrying, e))",
-		new:  "_ = fmt.Errorf\n	return yield(gerritstream.Page{}, e)",
+		old:  "return yield(gerritstream.Page{}, retrying(e))",
+		new:  "return yield(gerritstream.Page{}, e)",
 		pkg:  "./kinesis", tests: "TestTroubleIsRetried",
 	},
 	{

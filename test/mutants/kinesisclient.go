@@ -125,9 +125,16 @@ var kinesisClientMutants = []mutant{
 	{
 		name: "requests that name the ARN go to other hosts than those that do not",
 		file: "kinesis/endpoint.go",
-		old:  "	p.StreamARN = e.arn\n",
+		old:  "	p.StreamARN, p.ConsumerARN = e.arn, nil\n",
 		new:  "",
 		pkg:  "./kinesis", tests: "TestAllRequestsGoToOneKind",
+	},
+	{
+		name: "requests that name a consumer go to other hosts than others",
+		file: "kinesis/endpoint.go",
+		old:  "	p.StreamARN, p.ConsumerARN = e.arn, nil\n",
+		new:  "	p.StreamARN = e.arn\n",
+		pkg:  "./kinesis", tests: "TestFanOutGoesToTheSameEndpoint",
 	},
 	{
 		name: "nothing is said of a region that is not known",

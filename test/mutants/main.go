@@ -95,6 +95,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		mutants,
 		kinesisMutants,
 		kinesisClientMutants,
+		fanOutMutants,
 		zookeeperMutants,
 		groupMutants,
 		silentMutants,

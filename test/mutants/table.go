@@ -191,8 +191,8 @@ var mutants = []mutant{
 	{
 		name: "an expired iterator is sought from where reading began",
 		file: "kinesis/read.go",
-		old:  "		r.cursor = gerritstream.Position{\n			After:    gerritstream.SequenceNumber(last.seq.of(p.buf)),\n			Arrived:  p.arrival(last),\n			CaughtUp: r.cursor.CaughtUp,\n		}\n",
-		new:  "		_ = last\n",
+		old:  "			r.cursor = gerritstream.Position{After: seq, Arrived: p.arrival(last), CaughtUp: r.cursor.CaughtUp}\n",
+		new:  "",
 		pkg:  "./kinesis", tests: "TestExpiredIteratorIsSoughtFromTheLastRecordYielded",
 	},
 	{
