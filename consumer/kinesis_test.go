@@ -28,6 +28,7 @@ type kinesisCluster struct {
 	server  *kinesistest.Server
 	startAt gs.StartingPosition // of every process
 	poll    time.Duration       // of every process: idle hours cost a read each
+	read    kinesis.ReadMode    // of every process
 	budget  *kinesis.Budget     // of every process
 	open    []gs.ShardID
 
@@ -103,7 +104,9 @@ func (k *kinesisCluster) create(shards int) {
 func (k *kinesisCluster) start(change ...func(*consumer.Config)) *process {
 	k.t.Helper()
 	metrics := admin.NewMetrics(admin.MetricsOptions{Version: "test", TypeLabel: strings.Clone})
-	source := sourceOf(k.t, k.server, kinesis.Config{PollInterval: k.poll, Budget: k.budget, Observer: metrics})
+	source := sourceOf(k.t, k.server, kinesis.Config{
+		PollInterval: k.poll, Read: k.read, Budget: k.budget, Observer: metrics,
+	})
 	return k.cluster.start(func(c *consumer.Config) {
 		c.Source, c.StartAt = source, k.startAt
 		if j, ok := c.Observer.(*journal); ok {

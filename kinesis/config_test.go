@@ -40,7 +40,12 @@ func TestValidConfigs(t *testing.T) {
 		"a temporary key": {
 			Stream: "s", Credentials: Credentials{
 				AccessKeyFile: "id", SecretKeyFile: "secret", SessionTokenFile: "token"}},
-		"a file": {Stream: "s", Credentials: Credentials{File: "file"}},
+		"a file":  {Stream: "s", Credentials: Credentials{File: "file"}},
+		"fan-out": {Stream: "s", Read: ReadFanOut, ConsumerName: "a.b_c-D"},
+		"a consumer": {
+			Stream: testARN, Read: ReadAuto, ConsumerARN: testARN + "/consumer/c:1700000000"},
+		"a consumer by name": {
+			Stream: "gerrit", ConsumerARN: "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/gerrit/consumer/c:1"},
 		"a role": {Stream: "s", Credentials: Credentials{RoleARN: role, ExternalID: "x"}},
 	} {
 		if err := c.Validate(); err != nil {
@@ -74,6 +79,17 @@ func TestFaultsOfAConfigAreNamedWithTheirField(t *testing.T) {
 			Config{Stream: testARN, Endpoint: "http://h", AccountEndpoints: true}, "AccountEndpoints",
 			"give only one of the two"},
 		"whose endpoints": {Config{Stream: "s", AccountEndpoints: true}, "AccountEndpoints", "by its ARN"},
+		"no way to read":  {Config{Stream: "s", Read: "push"}, "Read", "none of poll, fan-out and auto"},
+		"consumer's name": {Config{Stream: "s", ConsumerName: "a b"}, "ConsumerName", "is not a consumer's name"},
+		"consumer's ARN":  {Config{Stream: "s", ConsumerARN: testARN}, "ConsumerARN", "is not the ARN of a consumer"},
+		"two consumers": {
+			Config{Stream: "s", ConsumerName: "c", ConsumerARN: "arn"}, "ConsumerARN", "give only one of the two"},
+		"whose consumer": {
+			Config{Stream: "errit", ConsumerARN: testARN + "/consumer/c:1"}, "ConsumerARN",
+			"is not of the stream errit"},
+		"another's consumer": {
+			Config{Stream: testARN + "x", ConsumerARN: testARN + "/consumer/c:1"}, "ConsumerARN",
+			"is not of the stream"},
 		"no secret": {
 			keyed(Credentials{AccessKeyFile: "f"}), "Credentials.SecretKeyFile",
 			"a key's id is given without its secret"},

@@ -1,5 +1,5 @@
 // Package kinesis is the [gerritstream.Source] for AWS Kinesis Data Streams: it
-// lists a stream and polls its shards.
+// lists a stream and reads its shards, by polling or by enhanced fan-out.
 //
 //	source, err := kinesis.New(ctx, kinesis.Config{Stream: "gerrit"})
 //
@@ -21,6 +21,9 @@
 // AWS' consumer libraries, which drop the copies by hash key. See
 // Config.MarkForeign.
 //
-// Use it to read a stream. Do not use it to write to one, or with enhanced
-// fan-out.
+// With enhanced fan-out each Read keeps a subscription standing: see
+// Config.Read. Only one reader at a time may have one, so Read is then for the
+// shard's leader alone, unless the context is one of gerritstream.SideRead.
+//
+// Use it to read a stream. Do not use it to write to one.
 package kinesis

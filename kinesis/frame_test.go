@@ -205,6 +205,7 @@ func TestFramesAreReadOnceThereIsMemory(t *testing.T) {
 			}
 		}()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if body.n != preludeSize || p != nil {
 			t.Errorf("%d bytes are read without memory", body.n)
 		}

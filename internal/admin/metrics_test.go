@@ -57,6 +57,9 @@ func TestCounters(t *testing.T) {
 	observer.TermEnded("s", 4, errors.New("disk"))
 	m.Request("GetRecords", "OK", 3*time.Millisecond)
 	m.ReplyBytes(4096)
+	m.SubscriptionBegan()
+	m.SubscriptionBegan()
+	m.SubscriptionEnded("Renewed")
 	expect(t, scrape(t, m),
 		"gerritstream_records_read_total 7",
 		`gerritstream_events_filtered_total{rule="type"} 1`,
@@ -75,6 +78,8 @@ func TestCounters(t *testing.T) {
 		`gerritstream_kinesis_requests_total{code="OK",operation="GetRecords"} 1`,
 		`gerritstream_kinesis_request_seconds_count{operation="GetRecords"} 1`,
 		"gerritstream_kinesis_reply_bytes_total 4096",
+		"gerritstream_kinesis_subscriptions 1",
+		`gerritstream_kinesis_subscription_ends_total{reason="Renewed"} 1`,
 	)
 }
 

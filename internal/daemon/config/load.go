@@ -186,12 +186,12 @@ func KinesisFault(f *kinesis.Fault) Fault { return Fault{Key: keyOf(f.Field), Pr
 
 // keyOf returns the key of the setting for a field of kinesis.Config; "":
 // there is none. Settings are named like their fields: aws.endpoint is
-// Endpoint, aws.role_arn is Credentials.RoleARN, aws.credentials_file
-// Credentials.File.
+// Endpoint, kinesis.read Read, aws.role_arn Credentials.RoleARN,
+// aws.credentials_file Credentials.File.
 func keyOf(field string) string {
 	short := field[strings.LastIndexByte(field, '.')+1:]
 	for _, s := range Settings() {
-		name := strings.ReplaceAll(strings.TrimPrefix(s.Key, "aws."), "_", "")
+		name := strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(s.Key, "aws."), "kinesis."), "_", "")
 		if strings.EqualFold(name, short) || strings.EqualFold(name, strings.ReplaceAll(field, ".", "")) {
 			return s.Key
 		}

@@ -48,6 +48,7 @@ start_at: 2026-01-31T08:00:00Z
 on_bad_checkpoint: halt
 poll_interval: 1s
 drop_foreign_records: true
+kinesis: {read: fan-out, consumer_arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit/consumer/c:1700000000"}
 memory: 1GiB
 retention: 3d
 filter:
@@ -74,6 +75,8 @@ func TestLoadFile(t *testing.T) {
 		Kinesis: kinesis.Config{
 			Stream: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit",
 			Region: "eu-west-1", Endpoint: "http://127.0.0.1:4567", PollInterval: time.Second, MarkForeign: true,
+			Read:        kinesis.ReadFanOut,
+			ConsumerARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit/consumer/c:1700000000",
 			Credentials: kinesis.Credentials{RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x-1",
 				File: creds},
 		},
@@ -105,9 +108,9 @@ func TestLoadFile(t *testing.T) {
 	defaults := Defaults()
 	unset := settingsOf(&defaults)
 	for i, s := range settingsOf(&got) {
-		excluded := s.Key == "aws.account_endpoints" || s.Key == "aws.access_key_file" ||
-			s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.value.show() == unset[i].value.show() && !excluded { // by the endpoint, by the credentials file
+		excluded := s.Key == "aws.account_endpoints" || s.Key == "kinesis.consumer_name" ||
+			s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		if s.value.show() == unset[i].value.show() && !excluded { // excluded by the endpoint, a consumer's ARN, a file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}
@@ -117,6 +120,7 @@ func TestLoadFile(t *testing.T) {
 func TestKeyFiles(t *testing.T) {
 	id, secret, token := write(t, "id"), write(t, "secret"), write(t, "token")
 	c, err := Load(Sources{Environ: home, Flags: map[string][]string{
+		"read": {"auto"}, "consumer-name": {"c"},
 		"stream": {"s"}, "region": {"eu-west-1"}, "endpoint": {"http://127.0.0.1:1"}, "poll-interval": {"2s"}, "drop-foreign-records": {"true"},
 		"role-arn": {"arn:aws:iam::123456789012:role/r"}, "external-id": {"x"},
 		"access-key-file": {id}, "secret-key-file": {secret}, "session-token-file": {token},
@@ -130,7 +134,7 @@ func TestKeyFiles(t *testing.T) {
 			AccessKeyFile: id, SecretKeyFile: secret, SessionTokenFile: token,
 			RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x",
 		},
-		MarkForeign: true,
+		MarkForeign: true, Read: kinesis.ReadAuto, ConsumerName: "c",
 	}
 	if got := c.Kinesis; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -145,7 +149,8 @@ func TestFieldsOfKinesisHaveSettings(t *testing.T) {
 		"Credentials.RoleARN": "aws.role_arn", "Credentials.ExternalID": "aws.external_id",
 		"Credentials.AccessKeyFile": "aws.access_key_file", "Credentials.SecretKeyFile": "aws.secret_key_file",
 		"Credentials.SessionTokenFile": "aws.session_token_file", "Credentials.File": "aws.credentials_file",
-		"PollInterval": "poll_interval", "Credentials.Keys": "", "": "",
+		"PollInterval": "poll_interval", "Read": "kinesis.read", "ConsumerName": "kinesis.consumer_name",
+		"ConsumerARN": "kinesis.consumer_arn", "Credentials.Keys": "", "": "",
 	} {
 		if got := keyOf(field); got != want {
 			t.Errorf("%q leads to %q, want %q", field, got, want)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrit"
+	"github.com/gerritstream/gerritstream/kinesis"
 )
 
 // EnvPrefix begins the name of every environment variable that is a setting.
@@ -185,6 +186,21 @@ func readSettings(c *Config) []Setting {
 			value: duration(&c.Kinesis.PollInterval, 200*time.Millisecond, time.Minute),
 			Help:  "`pause` between reads of a shard at its tip",
 			More:  "Kinesis allows five reads a second of each shard, by all readers together."},
+		{Key: "kinesis.read", Flag: "read", Default: string(kinesis.ReadPoll),
+			value: choice(&c.Kinesis.Read, kinesis.ReadPoll, kinesis.ReadFanOut, kinesis.ReadAuto),
+			Help:  "`way` to read shards: by asking for pages, or by enhanced fan-out, which AWS charges for",
+			More: "With `fan-out` Kinesis pushes records as they arrive, at up to 2 MiB a second for each shard, " +
+				"whatever others read. A shard is polled until its subscription stands and whenever it ends. Where " +
+				"fan-out is not possible all shards are polled, which is reported, and it is tried again every ten " +
+				"minutes. `auto` does the same and only logs it."},
+		{Key: "kinesis.consumer_name", Flag: "consumer-name", value: text(&c.Kinesis.ConsumerName, nil),
+			Help: "`name` of the consumer of enhanced fan-out (default: gerritstream)",
+			More: "It is registered if the stream does not have it, and never deregistered. All processes of a " +
+				"connection use the same one. Two connections, or other programs, that read the same stream need one " +
+				"each: they would take the subscriptions away from one another."},
+		{Key: "kinesis.consumer_arn", Flag: "consumer-arn", value: text(&c.Kinesis.ConsumerARN, nil),
+			Help: "`ARN` of a consumer of enhanced fan-out that is registered already",
+			More: "It is then neither registered nor described."},
 		{Key: "drop_foreign_records", Flag: "drop-foreign-records", Default: "false",
 			value: boolean(&c.Kinesis.MarkForeign),
 			Help:  "drop records within aggregates whose hash key belongs to another shard, as the KCL does",
