@@ -23,11 +23,12 @@ GOTEST := -vet=off -timeout 20m
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Of a soak: make soak DURATION=10m SEED=3 STORE=zookeeper PYTHON=1
+# Of a soak: make soak DURATION=10m SEED=3 STORE=zookeeper PYTHON=1 READ=fan-out
 DURATION ?= 60s
 SEED ?= 1
 STORE ?=
 PYTHON ?= 0
+READ ?= poll
 # Of fuzzing: make fuzz FUZZTIME=10m
 FUZZTIME ?= 30s
 
@@ -46,8 +47,8 @@ test: deps ## vet, then run all tests under the race detector; ends with the lis
 	$(GO) vet $(RACE) $(PACKAGES)
 	$(GO) run ./test/summary $(if $(strip $(watched)),$(RACE) $(GOTEST) $(TESTFLAGS) $(watched)) -- $(if $(outside),-p 1 $(GOTEST) $(TESTFLAGS) $(outside))
 
-soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1
-	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON)
+soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
+	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)
 
 mutants: deps ## break each guarantee on purpose, and see which test tells
 	$(GO) run ./test/mutants $(MUTANTS)

@@ -72,6 +72,9 @@ func newNemesis(s *soak) *nemesis {
 		{name: "a second reader", do: n.readBeside},
 		{name: "blocked sink", do: n.blockSink},
 	}, s.store.faults(n)...)
+	if isPushed() {
+		n.faults = append(n.faults, fanOutFaults(n)...)
+	}
 	if !*flagPython { // whose listener does not notice a recreated stream
 		n.faults = append(n.faults, fault{name: "stream deleted and recreated", do: n.recreate})
 	}
@@ -246,6 +249,9 @@ func (n *nemesis) refuse(ctx context.Context, operation string, times int, with 
 		},
 	})
 	defer remove()
+	if isPushed() {
+		n.deregister(ctx) // so that somebody subscribes, and polls
+	}
 	if operation == "GetShardIterator" { // they are requested when others have expired
 		defer n.s.stream.server.On(kinesistest.Hook{
 			Operation: "GetRecords", Times: 2,

@@ -46,6 +46,9 @@ func (n *nemesis) readBeside(ctx context.Context) bool {
 	})()
 	ctx, cancel := context.WithTimeout(ctx, n.between(4*time.Second, 8*time.Second))
 	defer cancel()
+	if isPushed() {
+		n.deregister(ctx) // so that they poll
+	}
 	client := kinesis.New(kinesis.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String("http://kinesis.test"), RetryMaxAttempts: 1, AppID: besideAgent,
 		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),

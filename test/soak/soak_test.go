@@ -20,6 +20,7 @@ var (
 	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
 	flagPython   = flag.Bool("soak.python", false,
 		"a listener like Zuul's own takes shards and gives them back; ZooKeeper only")
+	flagRead  = flag.String("soak.read", "poll", "how the processes read: poll, fan-out or auto")
 	flagCheck = flag.String("soak.check", "", "judge the histories in this folder instead")
 )
 

@@ -46,7 +46,7 @@ func (w *worker) start() {
 	name := fmt.Sprintf("process-%d-%d", w.number, w.starts)
 	args := append([]string{
 		"run", "--stream", streamName, "--region", "us-east-1", "--endpoint", "http://" + w.kinesis.Addr(),
-		"--start-at", "trim-horizon", "--admin", "off", "--log-format", "text", "--sink", "stdout",
+		"--start-at", "trim-horizon", "--admin", "off", "--read", *flagRead, "--log-format", "text", "--sink", "stdout",
 		"--history", filepath.Join(w.s.folder, name+".ndjson"),
 	}, w.s.store.args(w.number)...)
 	log, err := os.Create(filepath.Join(w.s.folder, name+".log"))
