@@ -50,8 +50,8 @@ func httpClient(transport http.RoundTripper) aws.HTTPClient {
 // of 90 ms.
 const streamBuffer = 256 << 10
 
-// streamClient returns a client like withoutTimeout's, for subscriptions. It has
-// connections of its own: pages may take the default 4 MiB each, which a
+// streamClient returns a client like withoutTimeout's, for subscriptions. It
+// has connections of its own: pages may take the default 4 MiB each, which a
 // thousand subscriptions may not.
 func streamClient(client aws.HTTPClient) aws.HTTPClient {
 	if c, ok := client.(*awshttp.BuildableClient); ok {

@@ -54,9 +54,8 @@ type Config struct {
 	// the stream each for itself need one each. "": "gerritstream".
 	ConsumerName string
 
-	// ConsumerARN is a consumer that is registered already:
-	// "arn:aws:kinesis:us-west-2:123456789012:stream/gerrit/consumer/NAME:1700000000".
-	// Nothing is then registered or described.
+	// ConsumerARN is a consumer that is registered already: the stream's ARN
+	// and "/consumer/NAME:1700000000". Nothing is then registered or described.
 	ConsumerARN string
 
 	// MarkForeign marks records within aggregates as

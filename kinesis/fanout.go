@@ -17,6 +17,7 @@ const (
 	consumerPause  = time.Second      // between looks at a consumer that is not active yet
 	consumerWithin = 2 * time.Minute  // for it to become active
 	fanOutRetry    = 10 * time.Minute // how long all readings poll after fan-out was not possible
+	openAtOnce     = 16               // net/http dials for each request that finds no free connection
 )
 
 // fanOut is what the readings of a Source share.
@@ -24,6 +25,7 @@ type fanOut struct {
 	mode ReadMode
 	name string        // of the consumer
 	turn chan struct{} // capacity 1: full while a reading tries, for all, whether fan-out works
+	open chan struct{} // capacity openAtOnce: an item for each subscription that is being asked for
 
 	mu       sync.Mutex
 	consumer fanOutConsumer // under mu; zero: to be found
@@ -45,29 +47,35 @@ type fanOutConsumer struct {
 func newFanOut(c *Config) fanOut {
 	return fanOut{
 		mode: cmp.Or(c.Read, ReadPoll), name: cmp.Or(c.ConsumerName, defaultConsumer),
-		turn: make(chan struct{}, 1), consumer: fanOutConsumer{arn: c.ConsumerARN},
+		turn: make(chan struct{}, 1), open: make(chan struct{}, openAtOnce),
+		consumer: fanOutConsumer{arn: c.ConsumerARN},
 	}
 }
 
-// enter lets a reading subscribe: at once if fan-out works, or else one after
-// the other, so that a thousand readings do not all ask what one can find out.
-// refused is how long to poll instead; zero: leave is to be called in the end.
+// enter lets a reading subscribe: a few at a time if fan-out works, or else one
+// after the other, so that a thousand readings do not all ask what one can find
+// out. refused is how long to poll instead; zero: leave is to be called in the
+// end.
 func (f *fanOut) enter(ctx context.Context) (leave func(), refused time.Duration, err error) {
-	leave = func() {}
-	if works, refused := f.state(); works || refused > 0 {
-		return leave, refused, nil
+	for {
+		works, refused := f.state()
+		if refused > 0 {
+			return nil, refused, nil
+		}
+		gate := f.turn
+		if works {
+			gate = f.open
+		}
+		select {
+		case gate <- struct{}{}:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+		if still, refused := f.state(); still == works && refused == 0 {
+			return func() { <-gate }, 0, nil
+		}
+		<-gate
 	}
-	select {
-	case f.turn <- struct{}{}:
-	case <-ctx.Done():
-		return leave, 0, ctx.Err()
-	}
-	works, refused := f.state()
-	if works || refused > 0 {
-		<-f.turn
-		return leave, refused, nil
-	}
-	return func() { <-f.turn }, 0, nil
 }
 
 // state reports whether fan-out works and, if not, for how long to poll.
@@ -168,7 +176,8 @@ func (e *Error) concernsAll() bool {
 
 // isUnknown reports whether the service, an emulator, lacks the operation.
 func (e *Error) isUnknown() bool {
-	return e.Code == "UnknownOperationException" || e.Status == http.StatusNotFound || e.Status == http.StatusNotImplemented
+	return e.Code == "UnknownOperationException" || e.Status == http.StatusNotFound ||
+		e.Status == http.StatusNotImplemented
 }
 
 // patience is how many failures of this kind in a row show that fan-out is not

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,6 +209,50 @@ func TestFanOutDoesNotTakeAnOldEventForTheTip(t *testing.T) {
 			t.Errorf("%d proofs", f.proofs)
 		}
 	})
+}
+
+// A shard whose polls are refused is read on by its subscription. What comes of
+// it claims no tip, and shows that the reading lives.
+func TestFanOutLivesWhilePollsAreRefused(t *testing.T) {
+	for name, do := range map[string]kinesistest.Action{
+		"throttled": kinesistest.Fail("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0),
+		"failing":   kinesistest.Fail("InternalFailure", "oops", 500),
+		"expired":   kinesistest.Fail("ExpiredIteratorException", "Iterator expired.", 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, kinesistest.Options{}, 1, fanOutOn, func(t *testing.T, w *world) {
+				var last time.Time
+				longest := time.Duration(0)
+				f := w.followSlowly(shard0, trimHorizon(), func(gerritstream.Page) {
+					if !last.IsZero() {
+						longest = max(longest, time.Since(last))
+					}
+					last = time.Now()
+				})
+				time.Sleep(10 * time.Second)
+				remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: do})
+				proofs := f.proofs
+				w.putFor(30*time.Minute, 4*time.Minute)
+				if f.proofs != proofs {
+					t.Errorf("%d proofs without a poll", f.proofs-proofs)
+				}
+				remove()
+				time.Sleep(time.Minute)
+				f.stop()
+				f.want(w.stored(shard0))
+				f.wantNoTrouble()
+				if longest > 30*time.Second {
+					t.Errorf("nothing came for %s", longest)
+				}
+				if late := slices.Max(f.delays); late > 5*time.Millisecond {
+					t.Errorf("a record came after %s", late)
+				}
+				if f.proofs < proofs+2 {
+					t.Error("it is not caught up again")
+				}
+			})
+		})
+	}
 }
 
 // The last event of a shard ends the reading and names the children, whether
@@ -665,6 +710,30 @@ func TestFanOutRegistersItsConsumer(t *testing.T) {
 		out, err := w.src.client.ListStreamConsumers(t.Context(), &awskinesis.ListStreamConsumersInput{StreamARN: w.src.arn.Load()})
 		if err != nil || len(out.Consumers) != 1 || *out.Consumers[0].ConsumerName != "zuul" {
 			t.Errorf("consumers %v, %v", out, err)
+		}
+	})
+}
+
+// A few subscriptions are asked for at a time, and the others soon after.
+func TestFanOutAsksForAFewAtATime(t *testing.T) {
+	const shards = 100
+	inBubble(t, kinesistest.Options{}, shards, fanOutOn, func(t *testing.T, w *world) {
+		var asking, most atomic.Int32
+		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard", Do: func(next kinesistest.Handler) kinesistest.Handler {
+			return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+				n := asking.Add(1)
+				defer asking.Add(-1)
+				most.Store(max(n, most.Load()))
+				time.Sleep(50 * time.Millisecond)
+				return next(ctx, r)
+			}
+		}})
+		for i := range shards {
+			defer w.follow(gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i)), trimHorizon()).stop()
+		}
+		time.Sleep(time.Second)
+		if open, _ := w.standing(); open != shards || most.Load() > 16 {
+			t.Errorf("%d subscriptions after a second, %d were asked for at a time", open, most.Load())
 		}
 	})
 }

@@ -57,13 +57,14 @@ func (p *page) release() {
 }
 
 // prove polls once to learn until when everything was read. An event at the tip
-// does not tell: when it was sent is not known, only when it came, and it may
-// have waited on the way for as long as the reader was busy. Records that
+// does not show that: only its coming has a time, and before it came it may
+// have waited in buffers for as long as the reader was busy. Records that
 // arrived meanwhile would count as handled. The Date of a subscription's reply
-// is certain, but up to five minutes old; a poll is certain and costs a request.
+// is certain, but up to five minutes old; a poll is certain and costs a
+// request.
 //
-// idle is the event that has come. It takes the poll's place if that fails, as a
-// sign of life; it then claims no tip.
+// idle is the event that has come. If the poll fails, idle takes its place as a
+// sign of life, and claims no tip.
 func (r *reading) prove(ctx context.Context, idle *page) (*page, error) {
 	r.push.advance(&r.cursor, idle)
 	idle.release() // nobody waits for memory who has some
@@ -81,7 +82,7 @@ func (r *reading) prove(ctx context.Context, idle *page) (*page, error) {
 		r.pace.soon()
 	default:
 		r.iterator, r.refused = "", time.Now()
-		r.pace.failed()
+		r.pace.pause(proveEvery / 2)
 	}
 	idle.reply.lag = unknownLag
 	return idle, nil

@@ -40,25 +40,36 @@ type subscriber struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended
 
-	mu        sync.Mutex
-	cursor    gerritstream.Position       // under mu: the reading's
-	continued gerritstream.SequenceNumber // under mu: everything up to it was yielded; "": not known
-	at        time.Time                   // under mu: the service's, when that came
-	next      *subscription               // under mu: stands, and waits to be taken
-	renewal   chan struct{}               // under mu: closed when it stands or has failed; nil: none is asked for
-	failure   *Error                      // under mu: the latest; nil: a good subscription has stood since
-	failing   time.Time                   // under mu: local, since when
+	mu       sync.Mutex
+	progress progress      // under mu
+	next     *subscription // under mu: stands, and waits to be taken
+	renewal  chan struct{} // under mu: closed when it stands or has failed; nil: none is asked for
+	failure  failure       // under mu
 
-	current  *subscription // the one that is read; the reading's goroutine owns it, as all that follows
+	// The reading's goroutine owns what follows.
+	current  *subscription // the one that is read
 	proved   time.Time     // local: when a poll last proved to be at the tip
 	reported time.Time     // local: when failures were last reported
 	refusals int           // of the Source, as far as they were reported
 }
 
+// progress is how far a reading is.
+type progress struct {
+	cursor    gerritstream.Position
+	continued gerritstream.SequenceNumber // everything up to it was yielded; "": not known
+	at        time.Time                   // the service's, when that came
+}
+
+// failure is what keeps subscriptions from standing.
+type failure struct {
+	latest *Error    // nil: a good subscription has stood since
+	since  time.Time // local: of the first one
+}
+
 // startSubscriber starts a subscriber for a reading, until stop.
 func startSubscriber(ctx context.Context, r *reading) *subscriber {
 	u := &subscriber{
-		source: r.source, shard: r.shard, created: r.created, cursor: r.cursor,
+		source: r.source, shard: r.shard, created: r.created, progress: progress{cursor: r.cursor},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, u.cancel = context.WithCancel(ctx)
@@ -103,9 +114,9 @@ func (u *subscriber) drop(err error) {
 func (u *subscriber) advance(cursor *gerritstream.Position, p *page) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.cursor = *cursor
+	u.progress.cursor = *cursor
 	if p.pushed {
-		u.continued, u.at = gerritstream.SequenceNumber(p.reply.next), p.now
+		u.progress.continued, u.progress.at = gerritstream.SequenceNumber(p.reply.next), p.now
 	} else if p.isProof() {
 		u.proved = time.Now()
 	}
@@ -117,9 +128,10 @@ func (u *subscriber) advance(cursor *gerritstream.Position, p *page) {
 func (u *subscriber) start() (seekPoint, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	from, ok := seekPointOf(&u.cursor)
-	if u.continued != "" && u.continued.Compare(u.cursor.After) >= 0 && !from.at.After(u.at) {
-		return seekPoint{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: u.continued}, true
+	at := &u.progress
+	from, ok := seekPointOf(&at.cursor)
+	if at.continued != "" && at.continued.Compare(at.cursor.After) >= 0 && !from.at.After(at.at) {
+		return seekPoint{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: at.continued}, true
 	}
 	return from, ok
 }
@@ -129,7 +141,7 @@ func (u *subscriber) start() (seekPoint, bool) {
 func (u *subscriber) restart() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.continued = ""
+	u.progress.continued = ""
 }
 
 // trouble returns what to report about fan-out, while there is no subscription;
@@ -146,11 +158,12 @@ func (u *subscriber) trouble() *Error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.failure == nil || time.Since(u.failing) < troubleAfter || time.Since(u.reported) < troubleAfter {
+	f := u.failure
+	if f.latest == nil || time.Since(f.since) < troubleAfter || time.Since(u.reported) < troubleAfter {
 		return nil
 	}
 	u.reported = time.Now()
-	return u.failure
+	return f.latest
 }
 
 // run asks for one subscription after the other.
@@ -173,19 +186,21 @@ func (u *subscriber) run(ctx context.Context) {
 			continue
 		case err != nil:
 			var e *Error
-			if errors.As(err, &e) {
+			if errors.As(err, &e) && !tries.waitsOut(e) {
 				u.failed(&tries, e)
 			}
 			continue
 		}
-		standing = b
+		standing, tries.inUse = b, time.Time{}
 		u.await(ctx, &tries, b)
 	}
 }
 
-// renew asks for a subscription once and hands it to the reading. refused is how
-// long to poll instead. Its forerunner, if any, is read until then.
-func (u *subscriber) renew(ctx context.Context, forerunner *subscription) (b *subscription, refused time.Duration, err error) {
+// renew asks for a subscription once and hands it to the reading. refused is
+// how long to poll instead. Its forerunner, if any, is read until then.
+func (u *subscriber) renew(ctx context.Context, forerunner *subscription) (
+	b *subscription, refused time.Duration, err error,
+) {
 	if forerunner != nil {
 		pending := make(chan struct{})
 		defer close(pending)
@@ -257,8 +272,8 @@ func (u *subscriber) subscribe(ctx context.Context) (b *subscription, refused ti
 	return u.triage(ctx, err)
 }
 
-// triage returns a failure as subscribe does. One that concerns all readings has
-// them poll.
+// triage returns a failure as subscribe does. One that concerns all readings
+// has them poll.
 func (u *subscriber) triage(ctx context.Context, err error) (b *subscription, refused time.Duration, _ error) {
 	var e *Error
 	switch {
@@ -274,7 +289,9 @@ func (u *subscriber) triage(ctx context.Context, err error) (b *subscription, re
 }
 
 func (u *subscriber) refuse(c class, message string) *Error {
-	return &Error{Operation: subscribeOperation, Resource: u.source.resource(string(u.shard)), class: c, Message: message}
+	return &Error{
+		Operation: subscribeOperation, Resource: u.source.resource(string(u.shard)), class: c, Message: message,
+	}
 }
 
 // deliver hands a subscription to the reading.
@@ -333,7 +350,7 @@ func (u *subscriber) await(ctx context.Context, t *tries, b *subscription) {
 func (u *subscriber) fail(e *Error, since time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.failure, u.failing = e, since
+	u.failure = failure{e, since}
 }
 
 // tries are a subscriber's attempts since the last good subscription. They
@@ -351,18 +368,23 @@ func (t *tries) reset(pause time.Duration) {
 	*t = tries{asked: t.asked, due: time.Now().Add(pause)}
 }
 
+// waitsOut reports whether a refusal is due to another subscription that will
+// soon not be in the way any more: that of the shard's last leader.
+func (t *tries) waitsOut(e *Error) bool {
+	if e.class != notReady {
+		return false
+	}
+	if t.inUse.IsZero() {
+		t.inUse = time.Now()
+	}
+	t.due = t.asked.Add(subscribeGap)
+	return time.Since(t.inUse) < takeOverWithin
+}
+
 // failed plans the next attempt after a failure, or gives up for all readings.
 func (u *subscriber) failed(t *tries, e *Error) {
 	now := time.Now()
 	t.due = t.asked.Add(subscribeGap)
-	if e.class == notReady {
-		if t.inUse.IsZero() {
-			t.inUse = now
-		}
-		if now.Sub(t.inUse) < takeOverWithin { // of the shard's last leader
-			return
-		}
-	}
 	if t.failures++; t.failures == 1 {
 		t.since = now
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,8 +82,8 @@ func (s *Source) openSubscription(
 	return b, nil
 }
 
-// open sends the request. The attempt's context bounds it only until the reply's
-// header has come; ctx bounds the subscription.
+// open sends the request. The attempt's context bounds it only until the
+// reply's header has come; ctx bounds the subscription.
 func (b *subscription) open(
 	ctx, attempt context.Context, in *awskinesis.SubscribeToShardInput, receive func(*smithyhttp.Response) error,
 ) error {
@@ -94,10 +95,7 @@ func (b *subscription) open(
 		func(o *awskinesis.Options) {
 			o.Protocol = &pageProtocol{o.Protocol, receive}
 			o.HTTPClient = watchedClient{b.source.streams}
-			o.APIOptions = append(o.APIOptions[:len(o.APIOptions):len(o.APIOptions)], func(stack *middleware.Stack) error {
-				_, err := stack.Deserialize.Remove("OperationEventStreamDeserializer")
-				return err
-			})
+			o.APIOptions = append(slices.Clip(o.APIOptions), withoutEvents)
 		})
 	if !unlink() && err == nil {
 		err = errors.Join(context.Cause(attempt), b.body.Close())
@@ -106,6 +104,12 @@ func (b *subscription) open(
 		b.cancel(err)
 	}
 	b.began = x.began
+	return err
+}
+
+// withoutEvents keeps the SDK from reading the events.
+func withoutEvents(stack *middleware.Stack) error {
+	_, err := stack.Deserialize.Remove("OperationEventStreamDeserializer")
 	return err
 }
 

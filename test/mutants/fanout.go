@@ -12,8 +12,8 @@ var fanOutMutants = []mutant{
 	{
 		name: "fan-out: an idle shard's subscription begins where its last record was",
 		file: "kinesis/subscriber.go",
-		old:  `	if u.continued != "" && `,
-		new:  `	if u.continued == "-" && `,
+		old:  `	if at.continued != "" && `,
+		new:  `	if at.continued == "-" && `,
 		pkg:  "./kinesis", tests: "TestFanOutProvesThatAnIdleShardIsRead",
 	},
 	{
@@ -180,8 +180,8 @@ var fanOutMutants = []mutant{
 	{
 		name: "fan-out: the subscription of a former leader is trouble",
 		file: "kinesis/subscriber.go",
-		old:  "		if now.Sub(t.inUse) < takeOverWithin {",
-		new:  "		if now.Sub(t.inUse) < 0 {",
+		old:  "	return time.Since(t.inUse) < takeOverWithin",
+		new:  "	return time.Since(t.inUse) < 0",
 		pkg:  "./kinesis", tests: "TestFanOutWaitsForAFormerLeadersSubscription",
 	},
 	{
@@ -194,9 +194,16 @@ var fanOutMutants = []mutant{
 	{
 		name: "fan-out: every shard finds out by itself that it is not possible",
 		file: "kinesis/fanout.go",
-		old:  "	case f.turn <- struct{}{}:\n",
-		new:  "	case <-time.After(0):\n		return leave, 0, nil\n",
+		old:  "		gate := f.turn\n",
+		new:  "		gate := f.open\n",
 		pkg:  "./kinesis", tests: "TestFanOutFallsBackToPolling|TestFanOutRegistersItsConsumer",
+	},
+	{
+		name: "fan-out: all subscriptions are asked for at once",
+		file: "kinesis/fanout.go",
+		old:  "	openAtOnce     = 16",
+		new:  "	openAtOnce     = 1600",
+		pkg:  "./kinesis", tests: "TestFanOutAsksForAFewAtATime",
 	},
 	{
 		name: "fan-out: a refusal is logged again and again",
