@@ -51,7 +51,7 @@ func (c *crowd) open() (ids []string) {
 // where it was.
 func (c *crowd) move(random *rand.Rand) {
 	for id, f := range c.all {
-		if random.IntN(3) == 0 || f.ended {
+		if random.IntN(3) == 0 || f.isEnded() {
 			continue
 		}
 		f.stop()

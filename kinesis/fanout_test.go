@@ -231,10 +231,10 @@ func TestFanOutLivesWhilePollsAreRefused(t *testing.T) {
 				})
 				time.Sleep(10 * time.Second)
 				remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: do})
-				proofs := f.proofs
+				proofs := f.proven()
 				w.putFor(30*time.Minute, 4*time.Minute)
-				if f.proofs != proofs {
-					t.Errorf("%d proofs without a poll", f.proofs-proofs)
+				if n := f.proven(); n != proofs {
+					t.Errorf("%d proofs without a poll", n-proofs)
 				}
 				remove()
 				time.Sleep(time.Minute)

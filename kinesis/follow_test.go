@@ -122,6 +122,20 @@ func (f *follower) seen() []string {
 	return slices.Clone(f.got)
 }
 
+// proven returns how often it was proven to be at the tip.
+func (f *follower) proven() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.proofs
+}
+
+// isEnded reports whether the shard has ended.
+func (f *follower) isEnded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
+}
+
 func (f *follower) errors() []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
