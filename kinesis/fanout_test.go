@@ -503,18 +503,19 @@ func TestFanOutWaitsForAFormerLeadersSubscription(t *testing.T) {
 			t.Fatal(err)
 		}
 		former := w.subscribeAside()
+		time.Sleep(time.Second)
 		f := w.follow(shard0, trimHorizon())
-		w.putFor(8*time.Second, 300*time.Millisecond)
+		w.putFor(5*time.Second, 300*time.Millisecond)
 		if open, _ := w.standing(); open != 1 {
-			t.Errorf("%d subscriptions after 8 s", open)
+			t.Errorf("%d subscriptions after 6 s", open)
 		}
 		w.putFor(2*time.Minute, 300*time.Millisecond)
 		_ = former.Close()
 		f.stop()
 		f.want(w.stored(shard0))
 		f.wantNoTrouble()
-		if n := w.seen("SubscribeToShard ResourceInUseException"); n < 2 || n > 6 {
-			t.Errorf("refused %d times", n)
+		if n := w.seen("SubscribeToShard ResourceInUseException"); n != 4 {
+			t.Errorf("refused %d times in 4 s", n)
 		}
 	})
 }
