@@ -14,10 +14,9 @@ import (
 // crowd follows a stream as a group of processes does: all of its shards, and
 // the children of those that end.
 type crowd struct {
-	w     *world
-	all   map[gerritstream.ShardID]*follower
-	slow  func(gerritstream.Page)
-	began time.Time
+	w    *world
+	all  map[gerritstream.ShardID]*follower
+	slow func(gerritstream.Page)
 }
 
 // join starts to follow the shards that are not followed yet.

@@ -12,8 +12,8 @@ const proveEvery = 20 * time.Second
 // nextPushed returns the next page of a subscription, or of a poll that proves
 // it; nil: no subscription stands.
 //
-// Events without records are not passed on: they show that the subscription
-// lives, and not until when everything was read. See prove.
+// Events without records are not passed on. They show that the subscription
+// lives, but not until when everything was read: see prove.
 func (r *reading) nextPushed(ctx context.Context) (*page, error) {
 	for b := r.push.take(); b != nil; b = r.push.take() {
 		if r.findRange(ctx) != nil {
@@ -67,7 +67,7 @@ func (p *page) release() {
 // sign of life, and claims no tip.
 func (r *reading) prove(ctx context.Context, idle *page) (*page, error) {
 	r.push.advance(&r.cursor, idle)
-	idle.release() // nobody waits for memory who has some
+	idle.release() // a reader that waits for memory holds none
 	p, err := r.poll(ctx)
 	if err == nil || ctx.Err() != nil || errClass(err) == notFound {
 		return p, err

@@ -17,21 +17,21 @@ const (
 	renewAfter     = subscriptionLife - 20*time.Second
 	renewSpread    = 10 * time.Second // so that not all shards renew at once
 	takeOverWithin = 10 * time.Second // a subscription that stands is in the way for five seconds
-	steadyAfter    = time.Minute      // a subscription that has stood for so long was a good one
+	steadyAfter    = time.Minute      // how long a subscription must stand to count as good
 	maxSubscribe   = 30 * time.Second // the longest pause between attempts
 	giveUpAfter    = 8                // failures in a row: about a minute
-	troubleAfter   = 30 * time.Second // failures that last so long are reported, and again after as long
+	troubleAfter   = 30 * time.Second // how long failures last before they are reported, and between reports
 )
 
 const subscribeOperation = "kinesis:SubscribeToShard"
 
-// subscriber keeps a subscription standing for one reading. Its own goroutine
-// asks for them, so that the reading polls until one stands, and goes on with
-// the old one until the next one stands.
+// subscriber keeps a subscription standing for one reading. It asks for
+// subscriptions in a goroutine of its own, so that the reading can poll until
+// the first one stands, and read the old one until the next one stands.
 //
-// Every subscription begins after what was yielded before it was asked for, and
-// the reading yields in order. So what the old one or a poll yields meanwhile
-// may come again, and nothing is left out.
+// A subscription begins after the records that were yielded before it was asked
+// for, and the reading yields in order. So records that a poll or the old
+// subscription yields meanwhile may come again, and none is left out.
 type subscriber struct {
 	source  *Source
 	shard   gerritstream.ShardID
@@ -123,8 +123,8 @@ func (u *subscriber) advance(cursor *gerritstream.Position, p *page) {
 }
 
 // start returns where the next subscription begins: after the last record that
-// was yielded or where the last event ended, whichever is later. If polls have
-// found the shard idle for long since that event, they know better.
+// was yielded, or where the last event ended, whichever is later. If polls have
+// found the shard idle since that event, their time counts.
 func (u *subscriber) start() (seekPoint, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -136,8 +136,8 @@ func (u *subscriber) start() (seekPoint, bool) {
 	return from, ok
 }
 
-// restart forgets where the latest event ended, which the service may not have
-// accepted: the position is left.
+// restart forgets where the latest event ended, in case the service does not
+// accept it. The next subscription begins at the position.
 func (u *subscriber) restart() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -223,9 +223,8 @@ func (u *subscriber) setRenewal(pending chan struct{}) {
 	u.renewal = pending
 }
 
-// awaitRenewal waits for a subscription that was asked for while another one
-// stood: the service ends that one a moment before it answers. It waits for
-// less than a poll interval or so.
+// awaitRenewal waits briefly for a renewal that is under way: the service ends
+// the old subscription a moment before it answers the request for the next one.
 func (u *subscriber) awaitRenewal(ctx context.Context) {
 	u.mu.Lock()
 	pending := u.renewal
@@ -338,7 +337,7 @@ func (u *subscriber) await(ctx context.Context, t *tries, b *subscription) {
 			}
 			u.source.log.Debug("subscription ended", "shard", string(u.shard), "after", b.lived.String(), "err", b.err)
 			u.failed(t, b.err)
-			if b.err.class == notReady { // another subscription took over: it is in the way for a while
+			if b.err.class == notReady { // another subscription took over, and is in the way for a while
 				t.due = latest(t.due, time.Now().Add(takeOverWithin/2+subscribeGap))
 			}
 			return
@@ -368,8 +367,8 @@ func (t *tries) reset(pause time.Duration) {
 	*t = tries{asked: t.asked, due: time.Now().Add(pause)}
 }
 
-// waitsOut reports whether a refusal is due to another subscription that will
-// soon not be in the way any more: that of the shard's last leader.
+// waitsOut reports whether a refusal will soon pass: the subscription of the
+// shard's last leader is in the way for a few seconds.
 func (t *tries) waitsOut(e *Error) bool {
 	if e.class != notReady {
 		return false
@@ -408,8 +407,8 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// isLasting reports whether a failure, if it lasts, is one of fan-out as such.
-// What is wrong with the shard or the position shows when polling.
+// isLasting reports whether a failure that lasts is one of fan-out as such.
+// Polling shows what is wrong with the shard or the position.
 func (e *Error) isLasting() bool {
 	return e.class != notFound && e.class != badPosition && e.class != badArgument
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -61,13 +62,9 @@ func (s *Source) openSubscription(
 	in := &awskinesis.SubscribeToShardInput{
 		ConsumerARN: &consumerARN, ShardId: (*string)(&shard), StartingPosition: from.startingPosition(),
 	}
-	receive := func(resp *smithyhttp.Response) error {
-		b.body = resp.Body
-		return nil
-	}
 	var err error
 	b.service, err = s.attempt(ctx, target{"SubscribeToShard", string(shard)}, func(attempt context.Context) error {
-		return b.open(ctx, attempt, in, receive)
+		return b.open(ctx, attempt, in)
 	})
 	if err != nil {
 		return nil, err
@@ -84,16 +81,14 @@ func (s *Source) openSubscription(
 
 // open sends the request. The attempt's context bounds it only until the
 // reply's header has come; ctx bounds the subscription.
-func (b *subscription) open(
-	ctx, attempt context.Context, in *awskinesis.SubscribeToShardInput, receive func(*smithyhttp.Response) error,
-) error {
+func (b *subscription) open(ctx, attempt context.Context, in *awskinesis.SubscribeToShardInput) error {
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
 	unlink := context.AfterFunc(attempt, func() { b.cancel(context.Cause(attempt)) })
 	x, _ := attempt.Value(exchangeKey{}).(*exchange)
 	x.streams = true
 	_, err := b.source.client.SubscribeToShard(context.WithValue(b.ctx, exchangeKey{}, x), in,
 		func(o *awskinesis.Options) {
-			o.Protocol = &pageProtocol{o.Protocol, receive}
+			o.Protocol = &pageProtocol{o.Protocol, b.take}
 			o.HTTPClient = watchedClient{b.source.streams}
 			o.APIOptions = append(slices.Clip(o.APIOptions), withoutEvents)
 		})
@@ -105,6 +100,15 @@ func (b *subscription) open(
 	}
 	b.began = x.began
 	return err
+}
+
+// take takes the body of a good reply.
+func (b *subscription) take(resp *smithyhttp.Response) error {
+	b.body = resp.Body
+	if resp.StatusCode != http.StatusOK {
+		return malformed("the reply has the status %s", resp.Status)
+	}
+	return nil
 }
 
 // withoutEvents keeps the SDK from reading the events.
@@ -206,11 +210,11 @@ func (b *subscription) page(f *frame, room *Reservation, own *hashRange) (*page,
 	return p, nil
 }
 
-// now is a time that the service's clock has reached: that of the
-// subscription's reply, carried on by the local clock. It says nothing about
-// when an event was sent: events wait in buffers on the way, for as long as the
-// reader is busy. So an event proves to be at the tip of what had arrived at
-// some time since the subscription began, and no more; see reading.prove.
+// now returns a time that the service's clock has reached: that of the
+// subscription's reply, carried on by the local clock. It is not the time at
+// which an event was sent: events wait in buffers for as long as the reader is
+// busy. An event at the tip only proves that everything was read that had
+// arrived at some time since the subscription began; see reading.prove.
 func (b *subscription) now() time.Time {
 	passed := time.Since(b.began)
 	return b.service.Add(passed - passed/clockDrift)
