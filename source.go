@@ -20,8 +20,8 @@ type Source interface {
 
 	// Read yields the records of one shard in order, page by page, from a
 	// position on, for as long as it is ranged over. Any page may begin before
-	// the position or repeat records that were yielded: the caller drops what it
-	// has handled. No record is left out in between.
+	// the position, or repeat records that were yielded: the caller drops those
+	// that it has handled. No record is left out in between.
 	//
 	// The caller leads the shard, unless the context is one of SideRead.
 	//

@@ -86,14 +86,16 @@ func TestFanOutGoesToTheSameEndpoint(t *testing.T) {
 		accounts bool
 		want     []string // hosts
 	}{
-		"region":  {false, []string{"kinesis.us-east-1.amazonaws.com"}},
-		"account": {true, []string{"000000000000.control-kinesis.us-east-1.amazonaws.com", "000000000000.data-kinesis.us-east-1.amazonaws.com"}},
+		"region": {false, []string{"kinesis.us-east-1.amazonaws.com"}},
+		"account": {true, []string{"000000000000.control-kinesis.us-east-1.amazonaws.com",
+			"000000000000.data-kinesis.us-east-1.amazonaws.com"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			network := &hosts{seen: map[string][]string{}}
 			change := func(own *Config) {
 				network.next, own.Transport, own.Endpoint = own.Transport, network, ""
-				own.Read, own.Stream, own.AccountEndpoints = ReadFanOut, "arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", c.accounts
+				own.Read, own.Stream, own.AccountEndpoints = ReadFanOut,
+					"arn:aws:kinesis:us-east-1:000000000000:stream/gerrit", c.accounts
 			}
 			inBubble(t, kinesistest.Options{}, 1, change, func(t *testing.T, w *world) {
 				f := w.follow(shard0, trimHorizon())

@@ -57,7 +57,7 @@ func (c countedWriter) Write(p []byte) (int, error) {
 func (c countedWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // overHTTP2 starts a world with a stream of so many shards, whose Source reads
-// it over TLS and HTTP/2 by the client that a Source has where it is given none.
+// it over TLS and HTTP/2 by the client that a Source has by default.
 func overHTTP2(t *testing.T, shards int) (*world, *secured, *streamed) {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
@@ -104,7 +104,8 @@ func TestFanOutOverHTTP2(t *testing.T) {
 		delays = append(delays, f.delays...)
 	}
 	slices.Sort(delays)
-	t.Logf("put and yielded within %s in the median, %s at most, to the millisecond", delays[len(delays)/2], delays[len(delays)-1])
+	t.Logf("put and yielded within %s in the median, %s at most, to the millisecond", delays[len(delays)/2],
+		delays[len(delays)-1])
 	if polls > 20*shards {
 		t.Errorf("%d polls", polls)
 	}

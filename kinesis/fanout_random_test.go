@@ -67,9 +67,9 @@ func (c *crowd) move(random *rand.Rand) {
 	}
 }
 
-// Whatever happens, each record of each shard comes once and in order, once
-// those are dropped that are covered already; and every claim to be caught up is
-// true. checkProof and take look at that.
+// Whatever happens, each record of each shard comes once and in order, if those
+// are dropped that are covered already. Every claim to be caught up is true:
+// see take and checkProof.
 func TestFanOutAtRandom(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { fanOutAtRandom(t, seed) })
@@ -99,23 +99,32 @@ func fanOutAtRandom(t *testing.T, seed uint64) {
 			for _, id := range c.open() {
 				for range random.IntN(4) {
 					n++
-					if _, err := w.srv.PutTo("gerrit", id, fmt.Sprint(n), fmt.Appendf(nil, "%d %s", n, make([]byte, random.IntN(3000)))); err != nil {
+					data := fmt.Appendf(nil, "%d %s", n, make([]byte, random.IntN(3000)))
+					if _, err := w.srv.PutTo("gerrit", id, fmt.Sprint(n), data); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
 		}
+		itIsUs := kinesistest.Fault{Code: "InternalFailureException", Message: "it is us"}
 		faults := []kinesistest.Action{
-			kinesistest.CutStream(random.IntN(20)), kinesistest.SilenceStream(random.IntN(20)), kinesistest.CorruptStream(random.IntN(20)),
-			kinesistest.FailStream(random.IntN(20), kinesistest.Fault{Code: "InternalFailureException", Message: "it is us"}),
-			kinesistest.CutReply, kinesistest.CutRequest, kinesistest.CutBody(int64(random.IntN(9000))),
-			kinesistest.Delay(time.Duration(random.IntN(15)) * time.Second), kinesistest.Fail("InternalFailure", "oops", 500),
+			kinesistest.CutStream(random.IntN(20)),
+			kinesistest.SilenceStream(random.IntN(20)),
+			kinesistest.CorruptStream(random.IntN(20)),
+			kinesistest.FailStream(random.IntN(20), itIsUs),
+			kinesistest.CutReply,
+			kinesistest.CutRequest,
+			kinesistest.CutBody(int64(random.IntN(9000))),
+			kinesistest.Delay(time.Duration(random.IntN(15)) * time.Second),
+			kinesistest.Fail("InternalFailure", "oops", 500),
 			kinesistest.Fail("AccessDeniedException", "not now", 400),
 		}
 		for range 900 { // a quarter of an hour or more
 			switch random.IntN(60) {
 			case 0:
-				w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard", Times: 1 + random.IntN(2), Do: faults[random.IntN(len(faults))]})
+				w.srv.On(kinesistest.Hook{
+					Operation: "SubscribeToShard", Times: 1 + random.IntN(2), Do: faults[random.IntN(len(faults))],
+				})
 			case 1:
 				w.fail("GetRecords", 1+random.IntN(5), "InternalFailure", "oops", 500)
 			case 2:
@@ -147,7 +156,8 @@ func fanOutAtRandom(t *testing.T, seed uint64) {
 			}
 		}
 		_, ends := w.standing()
-		t.Logf("%d records of %d shards, %d came again; %d polls, %d subscriptions", total, len(c.all), again, len(w.sent("GetRecords")), len(ends))
+		t.Logf("%d records of %d shards, %d came again; %d polls, %d subscriptions", total, len(c.all), again,
+			len(w.sent("GetRecords")), len(ends))
 		w.wantFree()
 	})
 }

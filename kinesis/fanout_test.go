@@ -60,13 +60,14 @@ func TestFanOutPushesThroughRenewals(t *testing.T) {
 // shard is not polled for that moment.
 func TestFanOutWaitsForItsRenewal(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, fanOutOn, func(t *testing.T, w *world) {
-		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard", Do: func(next kinesistest.Handler) kinesistest.Handler {
-			return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
-				reply, err := next(ctx, r)
-				time.Sleep(100 * time.Millisecond)
-				return reply, err
-			}
-		}})
+		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard",
+			Do: func(next kinesistest.Handler) kinesistest.Handler {
+				return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+					reply, err := next(ctx, r)
+					time.Sleep(100 * time.Millisecond)
+					return reply, err
+				}
+			}})
 		f := w.follow(shard0, trimHorizon())
 		time.Sleep(10 * time.Second)
 		polls := len(w.sent("GetRecords"))
@@ -141,7 +142,8 @@ type held struct {
 
 func (h held) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := h.next.RoundTrip(r)
-	if err == nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), "SubscribeToShard") && resp.StatusCode == http.StatusOK {
+	if err == nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), "SubscribeToShard") &&
+		resp.StatusCode == http.StatusOK {
 		from, to := io.Pipe()
 		go carry(r.Context(), to, resp.Body, h.by)
 		resp.Body = from
@@ -271,7 +273,8 @@ func TestFanOutEndsWithTheShard(t *testing.T) {
 		<-f.done
 		f.want([]string{"a", "b"})
 		f.wantNoTrouble()
-		if want := []gerritstream.ShardID{gerritstream.ShardID(left), gerritstream.ShardID(right)}; !f.ended || !slices.Equal(f.kids, want) {
+		want := []gerritstream.ShardID{gerritstream.ShardID(left), gerritstream.ShardID(right)}
+		if !f.ended || !slices.Equal(f.kids, want) {
 			t.Errorf("it ended: %t, with the children %v", f.ended, f.kids)
 		}
 		if n := len(w.sent("GetRecords")); n != polls {
@@ -293,7 +296,8 @@ func TestFanOutEndsWithTheShard(t *testing.T) {
 		if n := len(w.sent("GetRecords")); n != polls {
 			t.Errorf("the ends took %d polls", n-polls)
 		}
-		if want := []gerritstream.ShardID{gerritstream.ShardID(child)}; !g.ended || !h.ended || !slices.Equal(g.kids, want) || !slices.Equal(h.kids, want) {
+		want = []gerritstream.ShardID{gerritstream.ShardID(child)}
+		if !g.ended || !h.ended || !slices.Equal(g.kids, want) || !slices.Equal(h.kids, want) {
 			t.Errorf("merged: %t %v, %t %v", g.ended, g.kids, h.ended, h.kids)
 		}
 	})
@@ -382,9 +386,11 @@ func TestFanOutSurvivesFaultsInMidStream(t *testing.T) {
 		"silent":    {kinesistest.SilenceStream(5), "Timeout", silentAfter + 300*time.Millisecond},
 		"corrupt":   {kinesistest.CorruptStream(5), "Corrupt", 300 * time.Millisecond},
 		"cut frame": {kinesistest.CutBody(3000), "Network", 300 * time.Millisecond},
-		"exception": {kinesistest.FailStream(5, kinesistest.Fault{Code: "InternalFailureException", Message: "it is us"}),
+		"exception": {kinesistest.FailStream(5, kinesistest.Fault{Code: "InternalFailureException",
+			Message: "it is us"}),
 			"InternalFailureException", 300 * time.Millisecond},
-		"consumer gone": {kinesistest.FailStream(5, kinesistest.Fault{Code: "ResourceNotFoundException", Message: "gone"}),
+		"consumer gone": {kinesistest.FailStream(5, kinesistest.Fault{Code: "ResourceNotFoundException",
+			Message: "gone"}),
 			"ResourceNotFoundException", 300 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -452,7 +458,8 @@ func TestFanOutBeginsAfterWhatWasYielded(t *testing.T) {
 			t.Fatalf("%d requests", len(asked))
 		}
 		for i, want := range []gerritstream.SequenceNumber{seqs[0], seqs[2]} {
-			if p := asked[i].in.StartingPosition; p.Type != "AFTER_SEQUENCE_NUMBER" || p.SequenceNumber != string(want) {
+			if p := asked[i].in.StartingPosition; p.Type != "AFTER_SEQUENCE_NUMBER" ||
+				p.SequenceNumber != string(want) {
 				t.Errorf("subscription %d begins at %+v, want after %s", i, p, want)
 			}
 		}
@@ -598,21 +605,27 @@ func TestFanOutFallsBackToPolling(t *testing.T) {
 		text string
 		most int // requests for subscriptions and consumers before it falls back
 	}{
-		"no permission to subscribe": {refuse("SubscribeToShard", "AccessDeniedException", 400), "kinesis:SubscribeToShard", 4},
-		"no permission to describe":  {refuse("DescribeStreamConsumer", "AccessDeniedException", 400), "kinesis:DescribeStreamConsumer", 2},
-		"no permission to register":  {refuse("RegisterStreamConsumer", "AccessDeniedException", 400), "kinesis:RegisterStreamConsumer", 4},
-		"twenty consumers":           {twenty, "20 consumers already", 4 + 20},
-		"unknown operation":          {refuse("DescribeStreamConsumer", "UnknownOperationException", 400), "UnknownOperation", 3},
-		"not found":                  {refuse("RegisterStreamConsumer", "ResourceNotFoundException", 400), "ResourceNotFound", 8},
-		"failing":                    {refuse("SubscribeToShard", "InternalFailure", 500), "InternalFailure", 30},
-		"no stream lives":            {cut, "connection reset", 30},
+		"no permission to subscribe": {refuse("SubscribeToShard", "AccessDeniedException", 400),
+			"kinesis:SubscribeToShard", 4},
+		"no permission to describe": {refuse("DescribeStreamConsumer", "AccessDeniedException", 400),
+			"kinesis:DescribeStreamConsumer", 2},
+		"no permission to register": {refuse("RegisterStreamConsumer", "AccessDeniedException", 400),
+			"kinesis:RegisterStreamConsumer", 4},
+		"twenty consumers": {twenty, "20 consumers already", 4 + 20},
+		"unknown operation": {refuse("DescribeStreamConsumer", "UnknownOperationException", 400),
+			"UnknownOperation", 3},
+		"not found": {refuse("RegisterStreamConsumer", "ResourceNotFoundException", 400),
+			"ResourceNotFound", 8},
+		"failing":         {refuse("SubscribeToShard", "InternalFailure", 500), "InternalFailure", 30},
+		"no stream lives": {cut, "connection reset", 30},
 	} {
 		for _, mode := range []ReadMode{ReadFanOut, ReadAuto} {
 			t.Run(name+", "+string(mode), func(t *testing.T) {
 				var log logLines
 				change := func(c *Config) {
 					c.PollInterval = 5 * time.Second // to be quick
-					c.Read, c.Logger = mode, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+					c.Read, c.Logger = mode, slog.New(slog.NewTextHandler(&log,
+						&slog.HandlerOptions{Level: slog.LevelInfo}))
 				}
 				inBubble(t, kinesistest.Options{}, 3, change, func(t *testing.T, w *world) {
 					undo := tc.do(w)
@@ -626,7 +639,8 @@ func TestFanOutFallsBackToPolling(t *testing.T) {
 						t.Errorf("logged %d times: %s", n, log.buf.String())
 					}
 					asked := 0
-					for _, operation := range []string{"SubscribeToShard", "DescribeStreamConsumer", "RegisterStreamConsumer"} {
+					for _, operation := range []string{"SubscribeToShard", "DescribeStreamConsumer",
+						"RegisterStreamConsumer"} {
 						asked += len(w.sent(operation))
 					}
 					if asked > tc.most {
@@ -686,7 +700,8 @@ func TestFanOutOfOtherShardsGoesOn(t *testing.T) {
 func TestFanOutRegistersItsConsumer(t *testing.T) {
 	change := func(c *Config) { c.Read, c.ConsumerName = ReadFanOut, "zuul" }
 	inBubble(t, kinesistest.Options{CreateDelay: 7 * time.Second}, 3, change, func(t *testing.T, w *world) {
-		all := []*follower{w.follow(shard0, trimHorizon()), w.follow("shardId-000000000001", trimHorizon()), w.follow("shardId-000000000002", trimHorizon())}
+		all := []*follower{w.follow(shard0, trimHorizon()), w.follow("shardId-000000000001", trimHorizon()),
+			w.follow("shardId-000000000002", trimHorizon())}
 		w.putFor(5*time.Second, 300*time.Millisecond)
 		if open, _ := w.standing(); open != 0 {
 			t.Errorf("%d subscriptions of a consumer that is being created", open)
@@ -708,7 +723,8 @@ func TestFanOutRegistersItsConsumer(t *testing.T) {
 		if n := len(w.sent("DeregisterStreamConsumer")); n != 0 {
 			t.Errorf("deregistered %d times", n)
 		}
-		out, err := w.src.client.ListStreamConsumers(t.Context(), &awskinesis.ListStreamConsumersInput{StreamARN: w.src.arn.Load()})
+		out, err := w.src.client.ListStreamConsumers(t.Context(),
+			&awskinesis.ListStreamConsumersInput{StreamARN: w.src.arn.Load()})
 		if err != nil || len(out.Consumers) != 1 || *out.Consumers[0].ConsumerName != "zuul" {
 			t.Errorf("consumers %v, %v", out, err)
 		}
@@ -720,15 +736,16 @@ func TestFanOutAsksForAFewAtATime(t *testing.T) {
 	const shards = 100
 	inBubble(t, kinesistest.Options{}, shards, fanOutOn, func(t *testing.T, w *world) {
 		var asking, most atomic.Int32
-		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard", Do: func(next kinesistest.Handler) kinesistest.Handler {
-			return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
-				n := asking.Add(1)
-				defer asking.Add(-1)
-				most.Store(max(n, most.Load()))
-				time.Sleep(50 * time.Millisecond)
-				return next(ctx, r)
-			}
-		}})
+		w.srv.On(kinesistest.Hook{Operation: "SubscribeToShard",
+			Do: func(next kinesistest.Handler) kinesistest.Handler {
+				return func(ctx context.Context, r *kinesistest.Request) (*kinesistest.Reply, error) {
+					n := asking.Add(1)
+					defer asking.Add(-1)
+					most.Store(max(n, most.Load()))
+					time.Sleep(50 * time.Millisecond)
+					return next(ctx, r)
+				}
+			}})
 		for i := range shards {
 			defer w.follow(gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i)), trimHorizon()).stop()
 		}
@@ -777,7 +794,8 @@ func TestFanOutDoesNotReadARecreatedStream(t *testing.T) {
 		}
 		f := w.follow(shard0, gerritstream.Position{From: gerritstream.StartingPosition{Time: time.Now()}})
 		time.Sleep(10 * time.Second)
-		remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: kinesistest.Fail("InternalFailure", "later", 500)})
+		remove := w.srv.On(kinesistest.Hook{Operation: "GetRecords",
+			Do: kinesistest.Fail("InternalFailure", "later", 500)})
 		if err := w.srv.DeleteStream("gerrit"); err != nil {
 			t.Fatal(err)
 		}

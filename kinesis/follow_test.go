@@ -38,7 +38,8 @@ func (w *world) follow(shard gerritstream.ShardID, from gerritstream.Position) *
 	return w.followSlowly(shard, from, nil)
 }
 
-func (w *world) followSlowly(shard gerritstream.ShardID, from gerritstream.Position, slow func(gerritstream.Page)) *follower {
+func (w *world) followSlowly(shard gerritstream.ShardID, from gerritstream.Position,
+	slow func(gerritstream.Page)) *follower {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	f := &follower{w: w, shard: shard, cancel: cancel, done: make(chan struct{}), slow: slow, pos: from}
 	go func() {

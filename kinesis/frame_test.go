@@ -48,7 +48,8 @@ func eventHeaders() []byte {
 func TestFramesHaveHeadersOfAnyType(t *testing.T) {
 	others := bytes.Join([][]byte{
 		header("a", 0, ""), header("b", 1, ""), header("c", 2, "x"), header("d", 3, "xx"), header("e", 4, "xxxx"),
-		header("f", 5, "xxxxxxxx"), header("g", headerBytes, "any"), header("h", 8, "xxxxxxxx"), header("", headerUUID, strings.Repeat("x", 16)),
+		header("f", 5, "xxxxxxxx"), header("g", headerBytes, "any"), header("h", 8, "xxxxxxxx"),
+		header("", headerUUID, strings.Repeat("x", 16)),
 	}, nil)
 	b := frameOf(append(others, eventHeaders()...), []byte("{}"))
 	f, err := parseFrame(b)
@@ -63,11 +64,14 @@ func TestFramesThatReportFaults(t *testing.T) {
 		payload string
 		want    string
 	}{
-		"exception":  {[][2]string{{":message-type", "exception"}, {":exception-type", "KMSDisabledException"}}, `{"other":[1],"message":"the key\nis off"}`, "KMSDisabledException: the key\nis off"},
-		"no message": {[][2]string{{":message-type", "exception"}, {":exception-type", "KMSDisabledException"}}, ``, "KMSDisabledException: "},
-		"error":      {[][2]string{{":message-type", "error"}, {":error-code", "500"}, {":error-message", "it is us"}}, ``, "500: it is us"},
-		"nameless":   {[][2]string{{":message-type", "exception"}}, `{}`, errBrokenHead.Error()},
-		"other":      {[][2]string{{":message-type", "event"}, {":event-type", "of the future"}}, `{}`, ""},
+		"exception": {[][2]string{{":message-type", "exception"}, {":exception-type", "KMSDisabledException"}},
+			`{"other":[1],"message":"the key\nis off"}`, "KMSDisabledException: the key\nis off"},
+		"no message": {[][2]string{{":message-type", "exception"}, {":exception-type", "KMSDisabledException"}}, ``,
+			"KMSDisabledException: "},
+		"error": {[][2]string{{":message-type", "error"}, {":error-code", "500"}, {":error-message", "it is us"}},
+			``, "500: it is us"},
+		"nameless": {[][2]string{{":message-type", "exception"}}, `{}`, errBrokenHead.Error()},
+		"other":    {[][2]string{{":message-type", "event"}, {":event-type", "of the future"}}, `{}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var headers []byte
@@ -179,7 +183,8 @@ func (*counted) Close() error { return nil }
 
 // aSubscription is one whose events are already there.
 func aSubscription(budget *Budget, body io.ReadCloser) *subscription {
-	b := &subscription{source: &Source{budget: budget, observer: noObserver{}}, body: body, began: time.Now(), service: time.Now()}
+	b := &subscription{source: &Source{budget: budget, observer: noObserver{}}, body: body, began: time.Now(),
+		service: time.Now()}
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	b.silent = time.AfterFunc(time.Hour, func() { b.cancel(errSilent) })
 	b.silent.Stop()
@@ -195,7 +200,8 @@ func TestFramesAreReadOnceThereIsMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload := `{"Records":[{"Data":"` + strings.Repeat("AAAA", 1000) + `","SequenceNumber":"7"}],"ContinuationSequenceNumber":"7"}`
+		payload := `{"Records":[{"Data":"` + strings.Repeat("AAAA", 1000) +
+			`","SequenceNumber":"7"}],"ContinuationSequenceNumber":"7"}`
 		body := &counted{Reader: bytes.NewReader(frameOf(eventHeaders(), []byte(payload)))}
 		b := aSubscription(budget, body)
 		var p *page
@@ -228,9 +234,11 @@ func TestFramesAreReadOnceThereIsMemory(t *testing.T) {
 func TestFramesNeedNoMoreThanIsReserved(t *testing.T) {
 	tiny := make([]kinesistest.UserRecord, 15_000)
 	aggregate := base64.StdEncoding.EncodeToString(kinesistest.Aggregate(tiny...))
+	const small = `{"SequenceNumber":"49543985749580000000","Data":"","PartitionKey":"",` +
+		`"ApproximateArrivalTimestamp":1.441215410867E9},`
 	for name, records := range map[string]string{
 		"none":      "",
-		"small":     strings.Repeat(`{"SequenceNumber":"49543985749580000000","Data":"","PartitionKey":"","ApproximateArrivalTimestamp":1.441215410867E9},`, 5000),
+		"small":     strings.Repeat(small, 5000),
 		"aggregate": `{"SequenceNumber":"49543985749580000000","Data":"` + aggregate + `"},`,
 	} {
 		payload := `{"Records":[` + strings.TrimSuffix(records, ",") + `],"ContinuationSequenceNumber":"7"}`
@@ -262,7 +270,8 @@ func TestSubscriptionsCarryTheServicesTimeOn(t *testing.T) {
 func benchEvent() []byte {
 	body := benchBody()
 	at := bytes.LastIndex(body[:1<<20], []byte(`,{"Approx`))
-	return frameOf(eventHeaders(), append(body[:at:at], `],"MillisBehindLatest":0,"ContinuationSequenceNumber":"49543985749580000000"}`...))
+	return frameOf(eventHeaders(), append(body[:at:at],
+		`],"MillisBehindLatest":0,"ContinuationSequenceNumber":"49543985749580000000"}`...))
 }
 
 // BenchmarkEvent is what this package does with an event; compare it with

@@ -12,7 +12,8 @@ import (
 // The framing of application/vnd.amazon.eventstream, all numbers big-endian:
 //
 //	total length 4 | length of the headers 4 | CRC-32 of these 8 bytes 4
-//	headers: length of the name 1 | name | type of the value 1 (7: a string) | length 2 | value
+//	headers: length of the name 1 | name | type of the value 1 | value
+//	  a string has type 7, and its length in 2 bytes before it
 //	payload
 //	CRC-32 of all before 4
 const eventStreamType = "application/vnd.amazon.eventstream"

@@ -57,7 +57,8 @@ func (c *fanOutConsumer) status(now time.Time) string {
 	return statusActive
 }
 
-var consumerARNPattern = regexp.MustCompile(`^(arn:aws.*:kinesis:.*:\d{12}:stream/[^/]+)/consumer/([a-zA-Z0-9_.-]+):[0-9]+$`)
+var consumerARNPattern = regexp.MustCompile(
+	`^(arn:aws.*:kinesis:.*:\d{12}:stream/[^/]+)/consumer/([a-zA-Z0-9_.-]+):[0-9]+$`)
 
 // consumerRef is how requests name a consumer: by its ARN, or by the stream's
 // ARN and its name.
@@ -91,7 +92,7 @@ func (s *Server) consumer(r *consumerRef) (*fanOutConsumer, *Fault) {
 	if f != nil {
 		return nil, f
 	}
-	name := ""
+	var name string
 	if r.ConsumerARN != nil {
 		name = consumerARNPattern.FindStringSubmatch(*r.ConsumerARN)[2]
 	} else {
@@ -114,7 +115,8 @@ type describedConsumer struct {
 
 func (c *fanOutConsumer) describe(now time.Time) describedConsumer {
 	return describedConsumer{
-		ConsumerName: c.name, ConsumerARN: c.arn(), ConsumerStatus: c.status(now), ConsumerCreationTimestamp: seconds(c.created),
+		ConsumerName: c.name, ConsumerARN: c.arn(), ConsumerStatus: c.status(now),
+		ConsumerCreationTimestamp: seconds(c.created),
 	}
 }
 
@@ -130,9 +132,11 @@ func (s *Server) registerStreamConsumer(in *registerStreamConsumerInput, now tim
 	}
 	switch {
 	case st.consumers[*in.ConsumerName] != nil:
-		return nil, fault("ResourceInUseException", "Consumer %s under stream %s already exists.", *in.ConsumerName, st.name)
+		return nil, fault("ResourceInUseException", "Consumer %s under stream %s already exists.", *in.ConsumerName,
+			st.name)
 	case len(st.consumers) >= maxConsumers:
-		return nil, fault("LimitExceededException", "Stream %s has %d consumers already, the limit.", st.name, maxConsumers)
+		return nil, fault("LimitExceededException", "Stream %s has %d consumers already, the limit.", st.name,
+			maxConsumers)
 	}
 	c := &fanOutConsumer{
 		stream: st, name: *in.ConsumerName, created: now, active: now.Add(s.opts.CreateDelay),
@@ -202,7 +206,8 @@ func (s *Server) listStreamConsumers(in *listStreamConsumersInput, now time.Time
 			continue
 		}
 		if in.MaxResults != nil && len(out.Consumers) == *in.MaxResults {
-			out.NextToken = s.sealed(pageToken{After: out.Consumers[len(out.Consumers)-1].ConsumerName, Issued: now.UnixMilli()})
+			out.NextToken = s.sealed(pageToken{After: out.Consumers[len(out.Consumers)-1].ConsumerName,
+				Issued: now.UnixMilli()})
 			break
 		}
 		out.Consumers = append(out.Consumers, st.consumers[name].describe(now))
@@ -245,7 +250,8 @@ func (in *subscribeToShardInput) check(c *checks) {
 func (in *subscribeToShardInput) iteratorInput() *getShardIteratorInput {
 	p := in.StartingPosition
 	return &getShardIteratorInput{
-		ShardId: in.ShardId, ShardIteratorType: p.Type, StartingSequenceNumber: p.SequenceNumber, Timestamp: p.Timestamp,
+		ShardId: in.ShardId, ShardIteratorType: p.Type, StartingSequenceNumber: p.SequenceNumber,
+		Timestamp: p.Timestamp,
 	}
 }
 
@@ -292,7 +298,8 @@ func metered[M any](meters map[string]*M, shard string) *M {
 }
 
 func subscriptionInUse(c *fanOutConsumer, sh *shard) *Fault {
-	return fault("ResourceInUseException", "Another active subscription exists for this consumer: %s and shard %s", c.arn(), sh.id)
+	return fault("ResourceInUseException", "Another active subscription exists for this consumer: %s and shard %s",
+		c.arn(), sh.id)
 }
 
 // subscription is the body of a SubscribeToShard reply: its events are made as
@@ -393,9 +400,9 @@ func (b *subscription) next() ([]byte, error) {
 	}
 }
 
-// look makes an event of what there is for the subscription, or says what to
-// wait for: a change of the shard, or a time (zero: any). idle: an event without
-// records is due.
+// look makes an event of what there is for the subscription, or returns what to
+// wait for: a change of the shard, or a time (zero: any). idle: an event
+// without records is due.
 func (b *subscription) look(idle bool) (frame []byte, changed <-chan struct{}, at time.Time) {
 	s := b.server
 	s.mu.Lock()
@@ -456,7 +463,8 @@ func (b *subscription) event(p *page) []byte {
 	}
 	body = fmt.Appendf(body, `],"MillisBehindLatest":%d`, p.lag)
 	if !p.end {
-		return fmt.Appendf(body, `,"ContinuationSequenceNumber":"%s"}`, b.shard.sequenceAt(place{p.next.ms, max(0, p.next.n-1)}))
+		at := place{p.next.ms, max(0, p.next.n-1)}
+		return fmt.Appendf(body, `,"ContinuationSequenceNumber":"%s"}`, b.shard.sequenceAt(at))
 	}
 	children := make([]childShard, 0, len(b.shard.children))
 	for _, c := range b.shard.children {

@@ -212,9 +212,15 @@ func TestSubscriptionFaults(t *testing.T) {
 		do   kinesistest.Action
 		want func(error) bool
 	}{
-		"cut":     {kinesistest.CutStream(1), func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
-		"corrupt": {kinesistest.CorruptStream(1), func(err error) bool { return err != nil && strings.Contains(err.Error(), "checksum") }},
-		"silent":  {kinesistest.SilenceStream(1), func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		"cut": {kinesistest.CutStream(1), func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
+		"corrupt": {
+			kinesistest.CorruptStream(1),
+			func(err error) bool { return err != nil && strings.Contains(err.Error(), "checksum") },
+		},
+		"silent": {
+			kinesistest.SilenceStream(1),
+			func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
+		},
 		"exception": {
 			kinesistest.FailStream(1, kinesistest.Fault{Code: "InternalFailureException", Message: "it is us"}),
 			func(err error) bool { return err != nil && strings.Contains(err.Error(), "it is us") },
@@ -252,19 +258,23 @@ func TestConsumersAreRegisteredOnce(t *testing.T) {
 	_, c := start(t, kinesistest.Options{NoLimits: true}, 1)
 	s := register(t, c)
 	stream := aws.String(strings.Split(*s.arn, "/consumer/")[0])
-	_, err := c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream, ConsumerName: aws.String("one")})
+	_, err := c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream,
+		ConsumerName: aws.String("one")})
 	wantFault(t, err, "ResourceInUseException", "already exists")
 	for i := range 19 {
 		must[*kinesis.RegisterStreamConsumerOutput](t)(c.RegisterStreamConsumer(t.Context(),
 			&kinesis.RegisterStreamConsumerInput{StreamARN: stream, ConsumerName: aws.String(fmt.Sprint("more-", i))}))
 	}
-	_, err = c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream, ConsumerName: aws.String("no room")})
+	_, err = c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream,
+		ConsumerName: aws.String("no room")})
 	wantFault(t, err, "ValidationException", "consumerName")
-	_, err = c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream, ConsumerName: aws.String("no-room")})
+	_, err = c.RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: stream,
+		ConsumerName: aws.String("no-room")})
 	wantFault(t, err, "LimitExceededException", "20 consumers")
 
 	names := 0
-	pages := kinesis.NewListStreamConsumersPaginator(c, &kinesis.ListStreamConsumersInput{StreamARN: stream, MaxResults: aws.Int32(7)})
+	pages := kinesis.NewListStreamConsumersPaginator(c, &kinesis.ListStreamConsumersInput{StreamARN: stream,
+		MaxResults: aws.Int32(7)})
 	for pages.HasMorePages() {
 		names += len(must[*kinesis.ListStreamConsumersOutput](t)(pages.NextPage(t.Context())).Consumers)
 	}
@@ -275,12 +285,14 @@ func TestConsumersAreRegisteredOnce(t *testing.T) {
 	}
 	_, err = c.DeleteStream(t.Context(), &kinesis.DeleteStreamInput{StreamName: aws.String("s")})
 	wantFault(t, err, "ResourceInUseException", "consumers registered")
-	if _, err := c.DeregisterStreamConsumer(t.Context(), &kinesis.DeregisterStreamConsumerInput{ConsumerARN: s.arn}); err != nil {
+	if _, err := c.DeregisterStreamConsumer(t.Context(),
+		&kinesis.DeregisterStreamConsumerInput{ConsumerARN: s.arn}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.subscribe(t.Context(), id(0), "")
 	wantFault(t, err, "ResourceNotFoundException", "not found")
-	_, err = c.DeleteStream(t.Context(), &kinesis.DeleteStreamInput{StreamName: aws.String("s"), EnforceConsumerDeletion: aws.Bool(true)})
+	_, err = c.DeleteStream(t.Context(), &kinesis.DeleteStreamInput{StreamName: aws.String("s"),
+		EnforceConsumerDeletion: aws.Bool(true)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +310,8 @@ func TestSubscriptionsOverHTTP2(t *testing.T) {
 	served.EnableHTTP2 = true
 	served.StartTLS()
 	t.Cleanup(served.Close)
-	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: served.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
+	transport := &http.Transport{ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{RootCAs: served.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
 	t.Cleanup(transport.CloseIdleConnections)
 	c := newClient(transport, served.URL)
 	s := register(t, c)

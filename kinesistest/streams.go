@@ -71,7 +71,8 @@ func (s *Server) deleteStream(st *stream, in *deleteStreamInput, now time.Time) 
 		return nil, s.notActive(st)
 	}
 	if len(st.consumers) > 0 && !in.EnforceConsumerDeletion {
-		return nil, fault("ResourceInUseException", "Stream %s under account %s has consumers registered.", st.name, s.opts.Account)
+		return nil, fault("ResourceInUseException", "Stream %s under account %s has consumers registered.", st.name,
+			s.opts.Account)
 	}
 	st.begin(statusDeleting, now, s.opts.DeleteDelay, func(time.Time) {
 		delete(s.streams, st.name)

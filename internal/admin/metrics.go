@@ -98,7 +98,8 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime,
-		m.bytes, m.subscriptions, m.ended, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.bytes, m.subscriptions, m.ended, build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
 		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,
 		m.lost: {

@@ -15,8 +15,8 @@ import (
 // isPushed reports whether the processes read by enhanced fan-out.
 func isPushed() bool { return *flagRead == "fan-out" || *flagRead == "auto" }
 
-// fanOutFaults are those of enhanced fan-out. Subscriptions break in mid-stream,
-// and the consumer is deregistered, which ends all of them.
+// fanOutFaults are those of enhanced fan-out. Subscriptions break in
+// mid-stream, and the consumer is deregistered, which ends all of them.
 func fanOutFaults(n *nemesis) []fault {
 	broken := func(name string, with kinesistest.Action) fault {
 		return fault{name: name, do: func(ctx context.Context) bool {
