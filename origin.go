@@ -10,13 +10,10 @@ type Origin struct {
 	From   StartingPosition `json:"from"`
 	Lost   []Interval       `json:"lost,omitempty"` // what recreations may have cost, oldest first
 
-	// Retention is how long the stream keeps a record, as last listed. Zero: an
-	// older version wrote the origin.
+	// Retention is as last listed; zero: not known. What arrived before Trimmed
+	// is gone: a longer retention brings nothing back.
 	Retention time.Duration `json:"retention_ns,omitempty"`
-
-	// Trimmed is a time before which everything that arrived is gone. Raising
-	// the retention brings nothing back.
-	Trimmed time.Time `json:"trimmed_before,omitzero"`
+	Trimmed   time.Time     `json:"trimmed_before,omitzero"`
 }
 
 // Horizon returns the trim horizon at a time of the service: nothing that

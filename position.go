@@ -12,9 +12,8 @@ type Position struct {
 	After   SequenceNumber   `json:"after,omitempty"`  // the last record handled completely
 	Arrived time.Time        `json:"arrived,omitzero"` // when that record arrived
 
-	// CheckpointedAt replaces Arrived after a foreign leader: when that leader
-	// stored After in its own checkpoint, by the store's clock. It is only a
-	// hint at when the record arrived.
+	// CheckpointedAt replaces Arrived after a foreign leader: when it stored
+	// After, by the store's clock. It only hints at when the record arrived.
 	CheckpointedAt time.Time `json:"taken_over,omitzero"`
 
 	CaughtUp time.Time  `json:"caught_up,omitzero"` // everything that had arrived by then was handled; zero: not known
@@ -28,17 +27,15 @@ type Position struct {
 }
 
 // StartingPosition is where the reading of a stream or a shard starts: at the
-// oldest record kept, or at the first record that arrived at Time or later, by
-// the service's clock. With TrimHorizon, Time is the earliest time, if known,
-// at which a record that is still to be read can have arrived; a later trim
-// horizon means a possible loss.
+// oldest record kept, or at the first that arrived at Time or later, by the
+// service's clock. With TrimHorizon, Time is the earliest arrival, if known, of
+// a record that is still to be read; a later trim horizon is a possible loss.
 type StartingPosition struct {
 	TrimHorizon bool      `json:"trim_horizon,omitempty"`
 	Time        time.Time `json:"time,omitzero"`
 }
 
-// Partial is an aggregate of which the records up to and including Sub were
-// handled.
+// Partial is an aggregate that is handled up to and including Sub.
 type Partial struct {
 	Seq SequenceNumber `json:"seq"`
 	Sub int            `json:"sub"`

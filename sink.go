@@ -7,8 +7,7 @@ import (
 
 // Sink receives what is queued before it is committed: at least once, in the
 // order of each shard, under IDs that are the same on every delivery. Several
-// shards deliver at once. The store's own queue is not a Sink but a part of the
-// commit.
+// shards deliver at once. A store's queue is none: it is part of the commit.
 type Sink interface {
 	// Name identifies the sink in logs, metrics and dead letters.
 	Name() string

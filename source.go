@@ -8,22 +8,20 @@ import (
 
 // Source lists and reads one stream. Package kinesis has the one for AWS.
 //
-// Several goroutines may call its methods at once, Read once a shard. A Source
-// waits out throttling, network faults and server faults by itself, with
-// back-off and jitter. All times are the service's, never the local clock's,
-// and lower bounds: the service's clock had passed them when the request began.
+// Several goroutines may call its methods at once, Read once a shard. It waits
+// out throttling and faults of network and server, with back-off and jitter.
+// All times are the service's, never the local clock's, and lower bounds: its
+// clock had passed them when the request began.
 type Source interface {
-	// List describes the stream and all its shards, closed ones within
-	// retention included: completely, or it fails. It retries for a few seconds
-	// at most. Errors: ErrStreamNotFound, ErrDenied; others may pass.
+	// List describes the stream and all its shards, with closed ones within
+	// retention, or fails. It retries for a few seconds at most. Errors:
+	// ErrStreamNotFound, ErrDenied; others may pass.
 	List(ctx context.Context) (Listing, error)
 
 	// Read yields the records of one shard in order, page by page, from a
-	// position on, for as long as it is ranged over. Any page may begin before
-	// the position, or repeat records that were yielded: the caller drops those
-	// that it has handled. No record is left out in between.
-	//
-	// The caller leads the shard, unless the context is one of SideRead.
+	// position on, for as long as it is ranged over, to its leader. A page may
+	// begin before the position, or repeat records that were yielded: the
+	// caller drops what it has handled. None is left out.
 	//
 	// A pair with an error has no page. ErrRetrying: an attempt failed, and the
 	// Source goes on by itself; at most 30 s apart. Throttling, normal where
@@ -32,19 +30,11 @@ type Source interface {
 	// not accept the position), ErrShardNotFound, or the context's. A page with
 	// End is the last pair as well.
 	Read(ctx context.Context, shard ShardID, from Position) iter.Seq2[Page, error]
+
+	// Peek is a Read by one who may not lead the shard: it takes nothing that
+	// only one reader can have, such as a subscription.
+	Peek(ctx context.Context, shard ShardID, from Position) iter.Seq2[Page, error]
 }
-
-type sideReadKey struct{}
-
-// SideRead returns a context for a Read by someone who may not lead the shard.
-// A Source then takes nothing that only one reader can have, such as a
-// subscription.
-func SideRead(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sideReadKey{}, true)
-}
-
-// IsSideRead reports whether a context is one of SideRead.
-func IsSideRead(ctx context.Context) bool { return ctx.Value(sideReadKey{}) != nil }
 
 // Stream identifies a stream. One that was deleted and recreated has the same
 // ARN and a newer creation time.
@@ -70,8 +60,7 @@ type Shard struct {
 }
 
 // Page is one page of a shard, perhaps empty. Its bytes are valid until Done.
-// One without records at the tip proves that all that had arrived by Now was
-// yielded.
+// One without records at the tip proves that all up to Now was yielded.
 type Page struct {
 	Records  []Record
 	Now      time.Time     // the service's clock, from before the page was requested or, if it was pushed, received

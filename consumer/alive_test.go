@@ -56,6 +56,10 @@ func (m mute) Read(ctx context.Context, shard gs.ShardID, from gs.Position) iter
 	}
 }
 
+func (m mute) Peek(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	return m.Read(ctx, shard, from)
+}
+
 // What is stuck for good is told from what waits: planning, reports and reading
 // each show their progress.
 func TestAliveReportsWhatIsStuck(t *testing.T) {

@@ -102,7 +102,7 @@ func (f *foreignWatch) read(ctx context.Context, shard gerritstream.ShardID, l *
 	if l.checkpoint == "" { // it leads from the tip on: only what came since the first look is new to it
 		from.From.Time = l.at.Add(plan.LatestSlack)
 	}
-	for page, err := range f.c.cfg.Source.Read(ctx, shard, from) {
+	for page, err := range f.c.cfg.Source.Peek(ctx, shard, from) {
 		if err != nil {
 			return // nothing is learned
 		}

@@ -289,6 +289,10 @@ func (s *ownSource) Read(ctx context.Context, shard gs.ShardID, from gs.Position
 	}
 }
 
+func (s *ownSource) Peek(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	return s.Read(ctx, shard, from)
+}
+
 var errNoRoute = fmt.Errorf("%w: no route", gs.ErrRetrying)
 
 // A process that reads nothing for 60 s while another can becomes unreadable,

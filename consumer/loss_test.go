@@ -242,6 +242,10 @@ func (unread) Read(ctx context.Context, _ gs.ShardID, _ gs.Position) iter.Seq2[g
 	}
 }
 
+func (u unread) Peek(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	return u.Read(ctx, shard, from)
+}
+
 // wantLoss fails unless exactly one interval of that cause, for which is holds,
 // shows in log, metric and store; none may for "".
 func (k *kinesisCluster) wantLoss(p *process, why string, is func(gs.Interval) bool) {

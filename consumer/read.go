@@ -105,7 +105,7 @@ func (r *sideRead) stop() {
 func (s *sideReads) begin(
 	ctx context.Context, shard gerritstream.ShardID, limit time.Duration,
 ) (_ context.Context, end func()) {
-	ctx, cancel := context.WithTimeout(gerritstream.SideRead(ctx), limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	r := &sideRead{cancel, make(chan struct{})}
 	s.mu.Lock()
 	before := s.reads[shard]

@@ -146,7 +146,7 @@ func (s *supervisor) startProbe(steps []plan.Step) {
 	s.tasks.start(func() {
 		ctx, end := s.c.sideReads.begin(s.tasks.ctx, shard, probeLimit)
 		defer end()
-		for page, err := range s.cfg.Source.Read(ctx, shard, gerritstream.Position{From: from}) {
+		for page, err := range s.cfg.Source.Peek(ctx, shard, gerritstream.Position{From: from}) {
 			if err == nil {
 				r.page(shard)
 			}

@@ -193,6 +193,10 @@ func (s *stream) Read(ctx context.Context, shard gs.ShardID, from gs.Position) i
 	}
 }
 
+func (s *stream) Peek(ctx context.Context, shard gs.ShardID, from gs.Position) iter.Seq2[gs.Page, error] {
+	return s.Read(ctx, shard, from)
+}
+
 // seek finds where a reading begins, as the service does; the caller holds mu.
 func (s *stream) seek(shard gs.ShardID, from gs.Position) int {
 	m := s.shards[shard]

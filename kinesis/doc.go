@@ -22,8 +22,8 @@
 // Config.MarkForeign.
 //
 // With enhanced fan-out each Read keeps a subscription standing: see
-// Config.Read. Only one reader at a time may have one, so Read is then for the
-// shard's leader alone, unless the context is one of gerritstream.SideRead.
+// Config.Read. Only one reader at a time may have one, so Read is for the
+// shard's leader alone; others Peek.
 //
 // Use it to read a stream. Do not use it to write to one.
 package kinesis

@@ -469,13 +469,13 @@ func TestFanOutBeginsAfterWhatWasYielded(t *testing.T) {
 	})
 }
 
-// A read outside a term takes no subscription away from who leads the shard.
-func TestFanOutIsNotForSideReads(t *testing.T) {
+// Who may not lead the shard takes no subscription away from who does.
+func TestPeekOnlyPolls(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, fanOutOn, func(t *testing.T, w *world) {
 		w.put("a")
-		ctx, cancel := context.WithTimeout(gerritstream.SideRead(t.Context()), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		wantData(t, w.readUntil(ctx, trimHorizon(), never), "a")
+		wantData(t, collect(ctx, w.src.Peek(ctx, shard0, trimHorizon()), never), "a")
 		if n := len(w.sent("SubscribeToShard")) + len(w.sent("RegisterStreamConsumer")); n > 0 {
 			t.Errorf("%d requests", n)
 		}

@@ -3,6 +3,7 @@ package kinesis
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -218,8 +219,15 @@ func (w *world) readFor(d time.Duration, from gerritstream.Position) []pair {
 	return w.readUntil(ctx, from, never)
 }
 
-func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop func(pair) bool) (pairs []pair) {
-	for page, err := range w.src.Read(ctx, shard0, from) {
+func (w *world) readUntil(ctx context.Context, from gerritstream.Position, stop func(pair) bool) []pair {
+	return collect(ctx, w.src.Read(ctx, shard0, from), stop)
+}
+
+// collect copies what a read yields, until stop or the context's end.
+func collect(
+	ctx context.Context, pages iter.Seq2[gerritstream.Page, error], stop func(pair) bool,
+) (pairs []pair) {
+	for page, err := range pages {
 		p := pair{page, err, time.Now()}
 		p.Records = nil
 		for _, r := range page.Records {

@@ -28,10 +28,21 @@ import (
 // aggregate that is corrupt or empty is one Record that is Bad.
 func (s *Source) Read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position,
 ) iter.Seq2[gerritstream.Page, error] {
+	return s.read(ctx, shard, from, true)
+}
+
+// Peek implements [gerritstream.Source]: a Read that only polls.
+func (s *Source) Peek(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position,
+) iter.Seq2[gerritstream.Page, error] {
+	return s.read(ctx, shard, from, false)
+}
+
+func (s *Source) read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position, leading bool,
+) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
 		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
 		r.checked, r.created = s.creation.latest()
-		if s.fanOut.mode != ReadPoll && !gerritstream.IsSideRead(ctx) {
+		if leading && s.fanOut.mode != ReadPoll {
 			r.push = startSubscriber(ctx, r)
 			defer r.push.stop()
 		}

@@ -112,6 +112,12 @@ func (c *deployment) Read(ctx context.Context, shard gerritstream.ShardID,
 	}
 }
 
+// Peek implements gerritstream.Source.
+func (c *deployment) Peek(ctx context.Context, shard gerritstream.ShardID,
+	from gerritstream.Position) iter.Seq2[gerritstream.Page, error] {
+	return c.Read(ctx, shard, from)
+}
+
 // putRecord puts a record on each open shard.
 func (c *deployment) putRecord() {
 	c.mu.Lock()

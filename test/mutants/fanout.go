@@ -159,9 +159,9 @@ var fanOutMutants = []mutant{
 	{
 		name: "fan-out: a read outside a term takes the leader's subscription",
 		file: "kinesis/read.go",
-		old:  " && !gerritstream.IsSideRead(ctx) {",
-		new:  " {",
-		pkg:  "./kinesis", tests: "TestFanOutIsNotForSideReads",
+		old:  "		if leading && s.fanOut.mode",
+		new:  "		if s.fanOut.mode",
+		pkg:  "./kinesis", tests: "TestPeekOnlyPolls",
 	},
 	{
 		name: "fan-out: a recreated stream is read on by its new consumer",
