@@ -44,6 +44,8 @@ type Config struct {
 	// PollInterval is the time between two reads of a shard at its tip. 0:
 	// 250ms. Less than 200ms counts as 200ms: a shard grants five reads a
 	// second to all its readers together. A reader that lags reads every 250ms.
+	// Negative: a reader that lags does not pause at all, for measurements of a
+	// service without limits; on any other it takes what other readers need.
 	PollInterval time.Duration
 
 	// Read says how shards are read. "": ReadPoll.

@@ -26,6 +26,7 @@ const (
 // reading's goroutine.
 type pacer struct {
 	poll    time.Duration // between reads at the tip
+	unpaced bool          // no pause before the tip, and none for bytes
 	began   time.Time     // when the last read began
 	due     time.Time     // when the next one may begin
 	gap     time.Duration // between reads without other readers
@@ -37,6 +38,13 @@ type pacer struct {
 // succeeded plans the read after one that returned so many bytes.
 func (p *pacer) succeeded(lagging bool, bytes int) {
 	p.bound, p.refused = 0, time.Time{}
+	if p.unpaced {
+		p.due = p.began
+		if !lagging {
+			p.due = p.began.Add(p.poll)
+		}
+		return
+	}
 	p.gap = p.poll
 	if lagging {
 		p.gap = catchUpGap

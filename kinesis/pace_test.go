@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,27 @@ func TestLaggingOnEmptyPagesReadsComeFourTimesASecond(t *testing.T) {
 			t.Fatalf("it took %d pages: there was no empty pages", len(pairs))
 		}
 		wantGaps(t, w.gaps("GetRecords"), 500, 250*time.Millisecond)
+	})
+}
+
+// A measurement reads a backlog as fast as it can, and still does not spin at
+// the tip.
+func TestAReaderWithoutPacePausesOnlyAtTheTip(t *testing.T) {
+	unpaced := func(c *Config) { c.PollInterval = -1 }
+	inBubble(t, kinesistest.Options{NoLimits: true}, 1, unpaced, func(t *testing.T, w *world) {
+		var want []string
+		for i := range 35 {
+			want = append(want, fmt.Sprint(i)+strings.Repeat("x", 1<<20-10))
+		}
+		w.put(want...)
+		pairs := w.readFor(10*time.Second, trimHorizon())
+		wantData(t, pairs, want...)
+		gaps := w.gaps("GetRecords")
+		backlog := slices.IndexFunc(gaps, func(gap time.Duration) bool { return gap > 0 })
+		if backlog < 3 {
+			t.Fatalf("the gaps are %v: a pause before the tip", gaps)
+		}
+		wantGaps(t, gaps[backlog:], 30, minGap)
 	})
 }
 

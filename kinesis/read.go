@@ -40,7 +40,8 @@ func (s *Source) Peek(ctx context.Context, shard gerritstream.ShardID, from gerr
 func (s *Source) read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position, leading bool,
 ) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
-		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pacer{poll: s.poll}}
+		pace := pacer{poll: s.poll, unpaced: s.unpaced}
+		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pace}
 		r.checked, r.created = s.creation.latest()
 		if leading && s.fanOut.mode != ReadPoll {
 			r.push = startSubscriber(ctx, r)

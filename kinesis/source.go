@@ -26,6 +26,7 @@ type Source struct {
 	budget      *Budget
 	observer    Observer
 	poll        time.Duration
+	unpaced     bool
 	region      string
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
@@ -51,6 +52,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		budget:   cmp.Or(c.Budget, NewBudget(0)),
 		observer: c.Observer,
 		poll:     max(cmp.Or(c.PollInterval, catchUpGap), minGap),
+		unpaced:  c.PollInterval < 0,
 		stream:   c.Stream,
 		fanOut:   newFanOut(&c),
 
