@@ -23,15 +23,16 @@
 //
 // # What it does like AWS
 //
-// Five reads and 2 MiB a second and shard, with debt: after a page of 10 MiB,
-// reads fail for five seconds. Pages of at most 10 MiB or 10,000 records.
-// Opaque iterators and page tokens that expire after five minutes. Trimming by
-// retention, when reading. Closed shards stay readable until their last record
-// is trimmed; the last page has no next iterator and names the children.
-// MillisBehindLatest goes by the clock. A time in the future is refused, and so
-// is a sequence number of a stream that was deleted and recreated. Write
-// limits. AWS' error types and texts. Enhanced fan-out: subscriptions of five
-// minutes that push at most 2 MiB a second for each consumer and shard.
+// Five reads, 2 MiB and 2,000 records a second and shard, with debt: after a
+// page of 10 MiB or 10,000 records, reads fail for five seconds. Pages of at
+// most 10 MiB or 10,000 records. Opaque iterators and page tokens that expire
+// after five minutes. Trimming by retention, when reading. Closed shards stay
+// readable until their last record is trimmed; the last page has no next
+// iterator and names the children. MillisBehindLatest goes by the clock. A time
+// in the future is refused, and so is a sequence number of a stream that was
+// deleted and recreated. Write limits. AWS' error types and texts. Enhanced
+// fan-out: subscriptions of five minutes that push at most 2 MiB a second for
+// each consumer and shard.
 //
 // # What it does not do
 //

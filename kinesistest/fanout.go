@@ -43,7 +43,7 @@ type fanOutConsumer struct {
 	active  time.Time // when it becomes ACTIVE
 	subs    map[string]*subscription
 	calls   map[string]*callMeter // of SubscribeToShard, by shard
-	pushed  map[string]*byteDebt  // by shard
+	pushed  map[string]*debt      // by shard
 }
 
 func (c *fanOutConsumer) arn() string {
@@ -140,7 +140,7 @@ func (s *Server) registerStreamConsumer(in *registerStreamConsumerInput, now tim
 	}
 	c := &fanOutConsumer{
 		stream: st, name: *in.ConsumerName, created: now, active: now.Add(s.opts.CreateDelay),
-		subs: map[string]*subscription{}, calls: map[string]*callMeter{}, pushed: map[string]*byteDebt{},
+		subs: map[string]*subscription{}, calls: map[string]*callMeter{}, pushed: map[string]*debt{},
 	}
 	if st.consumers == nil {
 		st.consumers = map[string]*fanOutConsumer{}

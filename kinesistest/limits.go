@@ -22,6 +22,7 @@ const (
 	readsASecond      = 5
 	iteratorsASecond  = 5
 	readBytesASecond  = 2 << 20
+	recordsASecond    = 2000 // read
 	writesASecond     = 1000
 	writeBytesASecond = 1 << 20
 )
@@ -44,19 +45,19 @@ func (m *callMeter) allow(now time.Time, rate int) bool {
 	return true
 }
 
-// byteDebt limits the bytes read a second. A read is allowed before its size is
-// known, so it may overdraw; later ones wait until all of it is paid off: a
-// page of 10 MiB costs five seconds.
-type byteDebt struct {
+// debt limits the bytes or records read a second. A read is allowed before its
+// size is known, so it may overdraw; later ones wait until all of it is paid
+// off: a page of 10 MiB, or of 10,000 records, costs five seconds.
+type debt struct {
 	paid  time.Time // when everything read so far is paid off
 	spent int       // since nothing was owed
 }
 
-func (d *byteDebt) allow(now time.Time, rate int) bool {
+func (d *debt) allow(now time.Time, rate int) bool {
 	return !now.Before(d.paid) || d.spent < rate
 }
 
-func (d *byteDebt) charge(now time.Time, n, rate int) {
+func (d *debt) charge(now time.Time, n, rate int) {
 	if !now.Before(d.paid) {
 		d.paid, d.spent = now, 0
 	}
@@ -83,7 +84,8 @@ func (b *bucket) take(n int) { b.level += float64(n) }
 type meters struct {
 	reads     callMeter
 	iterators callMeter
-	readBytes byteDebt
+	readBytes debt
+	records   debt // read
 	writes    bucket
 	writeRate bucket
 }
@@ -91,7 +93,8 @@ type meters struct {
 // allowRead reports whether the shard may be read now, and counts the call if
 // so.
 func (m *meters) allowRead(now time.Time) bool {
-	return m.readBytes.allow(now, readBytesASecond) && m.reads.allow(now, readsASecond)
+	return m.readBytes.allow(now, readBytesASecond) && m.records.allow(now, recordsASecond) &&
+		m.reads.allow(now, readsASecond)
 }
 
 // allowWrite reports whether the shard accepts one more record, and counts it

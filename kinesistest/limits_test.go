@@ -1,6 +1,7 @@
 package kinesistest_test
 
 import (
+	"cmp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,9 +37,11 @@ func TestFiveReadsASecond(t *testing.T) {
 	})
 }
 
-func TestBytesReadAreOwed(t *testing.T) {
+func TestWhatIsReadIsOwed(t *testing.T) {
+	const mib = 1<<20 - 1 // the key counts one byte
 	for name, tt := range map[string]struct {
-		records int // of 1 MiB
+		records int
+		size    int // of each; 0: 1 MiB
 		limit   int32
 		reads   int // that are allowed at once
 		wait    time.Duration
@@ -48,11 +51,14 @@ func TestBytesReadAreOwed(t *testing.T) {
 		"1 MiB twice costs 1 s":        {records: 2, limit: 1, reads: 2, wait: time.Second},
 		"1 MiB and 9 MiB cost 5 s":     {records: 10, limit: 9, reads: 2, wait: 5 * time.Second},
 		"1 MiB alone costs no waiting": {records: 1, limit: 1, reads: 2, wait: 0},
+		"10,000 records cost 5 s":      {records: 10_000, size: 2, limit: 10_000, reads: 1, wait: 5 * time.Second},
+		"2,000 records cost 1 s":       {records: 2000, size: 2, limit: 2000, reads: 1, wait: time.Second},
+		"1,999 cost no waiting":        {records: 1999, size: 2, limit: 1999, reads: 2, wait: 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv, c := start(t, kinesistest.Options{}, 1)
-				fill(t, srv, tt.records, 1<<20-1)
+				fill(t, srv, tt.records, cmp.Or(tt.size, mib))
 				next := fromStart(t, c, id(0))
 				limit := tt.limit
 				if tt.reads == 2 && tt.records == 10 {

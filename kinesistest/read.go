@@ -99,9 +99,9 @@ func (s *Server) sequencePlace(number string, after bool, sh *shard) (place, *Fa
 
 // GetRecords: a page of at most 10 MiB and 10,000 records from the iterator's
 // place on, the next iterator, and how far the end of the page is from the tip.
-// Five calls and 2 MiB a second and shard; reads beyond that are a debt, and
-// fail until it is paid off. A closed shard's last page has no next iterator
-// and names the children.
+// Five calls, 2 MiB and 2,000 records a second and shard; reads beyond that are
+// a debt, and fail until it is paid off. A closed shard's last page has no next
+// iterator and names the children.
 
 type getRecordsInput struct {
 	ShardIterator *string
@@ -134,6 +134,7 @@ func (s *Server) getRecords(in *getRecordsInput, now time.Time) (any, *Fault) {
 		size += p.records[i].size
 	}
 	sh.meters.readBytes.charge(now, size, readBytesASecond)
+	sh.meters.records.charge(now, len(p.records), recordsASecond)
 	out := pageOutput{page: p}
 	if p.end {
 		out.children = sh.children
