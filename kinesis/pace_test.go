@@ -29,7 +29,7 @@ func wantGaps(t *testing.T, gaps []time.Duration, least int, want time.Duration)
 
 func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
 	for poll, want := range map[time.Duration]time.Duration{
-		0: catchUpGap, 1: minGap, minGap: minGap, 5 * time.Second: 5 * time.Second, time.Minute: time.Minute,
+		0: minGap, 1: minGap, minGap: minGap, 5 * time.Second: 5 * time.Second, time.Minute: time.Minute,
 	} {
 		t.Run(poll.String(), func(t *testing.T) {
 			inBubble(t, kinesistest.Options{}, 1, func(c *Config) { c.PollInterval = poll },
@@ -42,6 +42,152 @@ func TestAtTheTipReadsComeEveryPollInterval(t *testing.T) {
 				})
 		})
 	}
+}
+
+// A reader that has a shard to itself takes all five reads a second that the
+// shard grants, over a network where requests take now longer, now less, and is
+// never refused.
+func TestReaderAloneTakesAllReadsAndIsNeverRefused(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: network})
+		const lasts = 10 * time.Minute
+		pairs := w.readFor(lasts, trimHorizon())
+		if asked, given := len(w.sent("GetRecords")), w.seen("GetRecords OK"); asked-given > 1 { // the last is cancelled
+			t.Errorf("%d of %d requests were refused", asked-given, asked)
+		}
+		if least := int(lasts / (minGap + 10*time.Millisecond)); len(pairs) < least {
+			t.Errorf("%d reads, want %d", len(pairs), least)
+		}
+	})
+}
+
+// The last leader's reads count against the new one's. It gets its first page
+// as soon as one of them does not count any more, and goes on at full pace.
+func TestReaderThatTakesOverIsNotSlowedByTheLastOnesReads(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.readFor(10*time.Second+minGap/4, trimHorizon())
+		began, before := time.Now(), len(w.sent("GetRecords"))
+		pairs := w.readFor(time.Minute, trimHorizon())
+		wantRetrying(t, errorsOf(pairs), 0)
+		if took := pairs[0].at.Sub(began); took == 0 || took > minGap+inheritGap {
+			t.Errorf("the first page came after %s", took)
+		}
+		gaps := w.gaps("GetRecords")[before:]
+		wantGaps(t, gaps[int(minGap/inheritGap)+1:], 250, minGap)
+	})
+}
+
+// Small records count by their number: an earlier read would only be refused.
+func TestSmallRecordsAreSpacedByTheShardsRecords(t *testing.T) {
+	const records = 25_000
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		w.put(make([]string, records)...)
+		began := time.Now()
+		pairs := w.read(trimHorizon(), atTip)
+		if got := dataOf(pairs); len(got) != records {
+			t.Fatalf("got %d records, want %d", len(got), records)
+		}
+		wantRetrying(t, errorsOf(pairs), 0)
+		if took := time.Since(began); took < 12*time.Second || took > 15*time.Second {
+			t.Errorf("%d records took %s, want a little more than 12.5s", records, took)
+		}
+		if asked, given := len(w.sent("GetRecords")), w.seen("GetRecords OK"); asked != given {
+			t.Errorf("%d of %d requests were refused", asked-given, asked)
+		}
+	})
+}
+
+// Where a process reads many shards, it reads those that stay silent less and
+// less often, to two seconds apart, and all together as often as a hundred. The
+// first record wakes a shard.
+func TestSilentShardsAreReadLessOftenUntilTheFirstRecord(t *testing.T) {
+	for others, slowest := range map[int]time.Duration{
+		0: minGap, 99: minGap, 499: time.Second, 999: maxIdle, 9999: maxIdle,
+	} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+				w.src.tempo.readings.Store(int64(others))
+				w.put("a")
+				const silent, until = 3 * time.Minute, 10 * time.Minute
+				began := time.Now()
+				time.AfterFunc(until, func() { w.put("b") })
+				pairs := w.readFor(until+5*time.Second, trimHorizon())
+				wantData(t, pairs, "a", "b")
+				var late, woken []time.Duration
+				for i, gap := range w.gaps("GetRecords") {
+					switch at := w.sent("GetRecords")[i].at.Sub(began); {
+					case at < 6*time.Second && gap != minGap:
+						t.Errorf("a gap of %s after %s", gap, at)
+					case at > silent && at < until-maxIdle:
+						late = append(late, gap)
+					case at > until:
+						woken = append(woken, gap)
+					}
+				}
+				wantBetween(t, late, slowest-slowest/10, slowest)
+				if slowest == minGap {
+					wantGaps(t, late, 100, minGap)
+				} else {
+					wantJitter(t, late)
+				}
+				wantGaps(t, woken, 12, minGap)
+			})
+		})
+	}
+}
+
+// A shard is not silent while the reader lags: it may have records that the
+// reader has not reached.
+func TestLaggingReaderIsNotSlowedBySilence(t *testing.T) {
+	inBubble(t, kinesistest.Options{ScanSpan: time.Minute}, 1, nil, func(t *testing.T, w *world) {
+		w.src.tempo.readings.Store(1000)
+		time.Sleep(10 * time.Hour)
+		w.read(trimHorizon(), atTip)
+		wantGaps(t, w.gaps("GetRecords"), 500, catchUpGap)
+	})
+}
+
+// A reader that has met another one leaves room for a reader once a second, and
+// takes all again when none was met for long.
+func TestReaderThatMetAnotherLeavesRoom(t *testing.T) {
+	inBubble(t, kinesistest.Options{}, 1, nil, func(t *testing.T, w *world) {
+		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+		defer cancel()
+		began, refused := time.Now(), 0
+		go func() { // once a second for ten minutes
+			other := &reading{source: w.src, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
+			for sleep(ctx, time.Second) == nil && time.Since(began) < 10*time.Minute {
+				p, err := other.next(ctx)
+				if err != nil {
+					refused++
+					continue
+				}
+				other.advance(p)
+				p.release()
+			}
+		}()
+		pairs := w.readUntil(ctx, trimHorizon(), never)
+		wantRetrying(t, errorsOf(pairs), 0)
+		if ours := w.seen("GetRecords ProvisionedThroughputExceededException") - refused; ours > 10 || refused > 10 {
+			t.Errorf("in ten minutes the other was refused %d times, we %d times", refused, ours)
+		}
+		var at []time.Duration
+		for _, p := range pairs {
+			at = append(at, p.at.Sub(began))
+		}
+		gaps := func(from, to time.Duration) (between []time.Duration) {
+			for i := range at[1:] {
+				if at[i] > from && at[i+1] < to {
+					between = append(between, at[i+1]-at[i])
+				}
+			}
+			return between
+		}
+		wantGaps(t, gaps(22*time.Minute, 25*time.Minute), 800, minGap)
+		if n := len(gaps(3*time.Minute, 9*time.Minute)); n < 6*60*35/10 {
+			t.Errorf("%d reads beside the other", n)
+		}
+	})
 }
 
 // After a long idle time a reader gets many empty pages before the tip: it
@@ -105,7 +251,8 @@ func TestLargePagesAreSpacedByTheShardsBytes(t *testing.T) {
 	})
 }
 
-// A throttled reader tries again within half a second, and then every half
+// A throttled reader that has just begun tries again soon, for the last
+// leader's reads still count; then within half a second, and then every half
 // second to second: never in step with others, never slower. The gap shrinks
 // slowly afterwards. Only lasting throttling is trouble.
 func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
@@ -122,6 +269,9 @@ func TestThrottlingSpacesReadsTowardsASecondAndRelaxesSlowly(t *testing.T) {
 			t.Errorf("%d errors, the first after %s", len(errs), after)
 		}
 		gaps, refused := w.gaps("GetRecords"), w.seen("GetRecords ProvisionedThroughputExceededException")
+		const inherited = int(inheritFor / inheritGap)
+		wantGaps(t, gaps[:inherited], inherited, inheritGap)
+		gaps, refused = gaps[inherited:], refused-inherited
 
 		wantBetween(t, gaps[:1], minGap, 375*time.Millisecond)
 		wantBetween(t, gaps[5:refused], 500*time.Millisecond, time.Second)
@@ -232,7 +382,7 @@ func TestLargePagesLeaveOthersTheirTurn(t *testing.T) {
 		p.throttled()
 	}
 	p.began = time.Now()
-	p.succeeded(true, 10<<20)
+	p.succeeded(true, 10, 10<<20)
 	const paid = 5 * time.Second
 	if turn := p.due.Sub(p.began) - paid; turn < 9*maxShared/10 || turn > 3*maxShared/2 {
 		t.Errorf("others have %s", turn)
@@ -322,7 +472,7 @@ func TestBackOffIsForgottenAfterASuccess(t *testing.T) {
 			p.failed()
 		}
 		p.began = time.Now()
-		p.succeeded(true, 0)
+		p.succeeded(true, 0, 0)
 		p.failed()
 		if wait := time.Until(p.due); wait > firstBound {
 			t.Fatalf("the first pause after a success is %s", wait)

@@ -40,8 +40,9 @@ func (s *Source) Peek(ctx context.Context, shard gerritstream.ShardID, from gerr
 func (s *Source) read(ctx context.Context, shard gerritstream.ShardID, from gerritstream.Position, leading bool,
 ) iter.Seq2[gerritstream.Page, error] {
 	return func(yield func(gerritstream.Page, error) bool) {
-		pace := pacer{poll: s.poll, unpaced: s.unpaced}
-		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: pace}
+		r := &reading{source: s, shard: shard, cursor: from, limit: maxRecords, pace: s.tempo.pacer()}
+		s.tempo.readings.Add(1)
+		defer s.tempo.readings.Add(-1)
 		r.checked, r.created = s.creation.latest()
 		if leading && s.fanOut.mode != ReadPoll {
 			r.push = startSubscriber(ctx, r)
@@ -168,13 +169,16 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 	p := &page{memory: memory{room: room}, own: r.own}
 	receive := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.source.arn.Load(), Limit: &r.limit}
-	r.pace.began = time.Now()
+	r.pace.begin()
 	now, err := r.source.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
 		_, err := r.source.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
 			o.Protocol = &pageProtocol{o.Protocol, receive}
 		})
 		return err
 	})
+	if errClass(err) != throttled { // a refused read does not count
+		r.pace.answer()
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -213,12 +217,13 @@ func (r *reading) advance(p *page) {
 	if p.pushed {
 		if n > 0 {
 			r.iterator = "" // it would read the same again
+			r.pace.wake()
 		}
 	} else {
 		r.iterator = p.reply.next
 		r.recent = max(p.needs(min(p.total, maxRecords)), r.recent-r.recent/8)
 		r.limit = min(r.limit+r.limit/4+1, maxRecords)
-		r.pace.succeeded(p.reply.lag != 0, p.reply.weight)
+		r.pace.succeeded(p.reply.lag != 0, n, p.reply.weight)
 	}
 	if n > 0 {
 		last := &p.reply.records[n-1]

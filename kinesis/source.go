@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -25,8 +24,7 @@ type Source struct {
 	credentials *provider
 	budget      *Budget
 	observer    Observer
-	poll        time.Duration
-	unpaced     bool
+	tempo       tempo
 	region      string
 	stream      string                 // its name
 	arn         atomic.Pointer[string] // nil: not known yet
@@ -51,8 +49,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		log:      cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		budget:   cmp.Or(c.Budget, NewBudget(0)),
 		observer: c.Observer,
-		poll:     max(cmp.Or(c.PollInterval, catchUpGap), minGap),
-		unpaced:  c.PollInterval < 0,
+		tempo:    tempo{poll: max(c.PollInterval, minGap), unpaced: c.PollInterval < 0},
 		stream:   c.Stream,
 		fanOut:   newFanOut(&c),
 
