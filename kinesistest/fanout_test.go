@@ -42,7 +42,8 @@ func (s *subscriber) subscribe(ctx context.Context, shard, after string) (*kines
 	if after != "" {
 		from = &types.StartingPosition{Type: types.ShardIteratorTypeAfterSequenceNumber, SequenceNumber: &after}
 	}
-	out, err := s.c.SubscribeToShard(ctx, &kinesis.SubscribeToShardInput{
+	own := kinesis.New(s.c.Options()) // the subscriptions of one client share a buffer in this SDK, unguarded
+	out, err := own.SubscribeToShard(ctx, &kinesis.SubscribeToShardInput{
 		ConsumerARN: s.arn, ShardId: &shard, StartingPosition: from,
 	})
 	if err != nil {
