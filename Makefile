@@ -32,7 +32,7 @@ READ ?= poll
 # Of fuzzing: make fuzz FUZZTIME=10m
 FUZZTIME ?= 30s
 
-.PHONY: help build deps test soak mutants fuzz lint docs fmt bench clean
+.PHONY: help build deps test soak chaos mutants fuzz lint docs fmt bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: deps ## vet, then run all tests under the race detector; ends with the lis
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)
+
+chaos: ## fifty thousand events by enhanced fan-out through every fault, without the race detector
+	$(GO) test ./consumer -count=1 -v -run TestFanOutCarries
 
 mutants: deps ## break each guarantee on purpose, and see which test tells
 	$(GO) run ./test/mutants $(MUTANTS)

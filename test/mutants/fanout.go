@@ -10,6 +10,13 @@ var fanOutMutants = []mutant{
 		pkg:  "./kinesis", tests: "TestFanOutBeginsAfterWhatWasYielded|TestFanOutAtRandom",
 	},
 	{
+		name: "fan-out: a subscription begins after an aggregate that is half committed",
+		file: "kinesis/subscriber.go",
+		old:  "	from, ok := seekPointOf(&at.cursor)\n",
+		new:  "	from, ok := seekPointOf(&at.cursor)\n	if part := at.cursor.Partial; part != nil {\n		from = seekPoint{kind: types.ShardIteratorTypeAfterSequenceNumber, seq: part.Seq}\n	}\n",
+		pkg:  "./consumer", tests: "TestFanOutCarriesFiftyThousandEvents",
+	},
+	{
 		name: "fan-out: an idle shard's subscription begins where its last record was",
 		file: "kinesis/subscriber.go",
 		old:  `	if at.continued != "" && `,
