@@ -37,9 +37,9 @@ type chaos struct {
 	torn   []storetest.Fault    // under mu: for the next commits that end within an aggregate, one each
 }
 
-// Fifty thousand events go through four shards, which are split and merged, also
-// while a subscription is being asked for. Subscriptions are renewed every five
-// minutes, expire and break in every way. Processes end, die between any two
+// Fifty thousand events go through four shards, which are split and merged,
+// also while a subscription is being asked for. Subscriptions are renewed every
+// five minutes, expire and break in every way. Processes end, die between any two
 // writes, and lose their leadership. Each event is queued once and in order.
 func TestFanOutCarriesFiftyThousandEvents(t *testing.T) {
 	events := 50_000
@@ -235,8 +235,8 @@ func (c *chaos) takeFault() kinesistest.Action {
 	return do
 }
 
-// reshard splits a shard, or merges it with a neighbour. It reports whether that
-// was possible, with four to six shards left.
+// reshard splits a shard, or merges it with a neighbour. It reports whether
+// that was possible, with four to six shards left.
 func (c *chaos) reshard(shard gs.ShardID, merge bool) bool {
 	open := c.open()
 	if !merge && len(open) < 6 {
