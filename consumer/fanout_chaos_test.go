@@ -22,13 +22,13 @@ import (
 // chaos puts records on a stream and makes everything go wrong for those who
 // read it. Fields without a note belong to the test's goroutine.
 type chaos struct {
-	k      *kinesisCluster
-	random *rand.Rand
-	crew   [3]*process
-	all    []*process
-	put    []history.Item
-	queued int // items of put that are to be queued or to become dead letters
-	turn   int
+	k       *kinesisCluster
+	random  *rand.Rand
+	running [3]*process
+	all     []*process
+	put     []history.Item
+	queued  int // items of put that are to be queued or to become dead letters
+	turn    int
 
 	mu     sync.Mutex
 	dice   *rand.Rand           // under mu: of hooks
@@ -54,8 +54,8 @@ func TestFanOutCarriesFiftyThousandEvents(t *testing.T) {
 		k.server.On(kinesistest.Hook{Do: c.delay})
 		k.memory.SetHook(c.write)
 		began := time.Now()
-		for i := range c.crew {
-			c.hire(i)
+		for i := range c.running {
+			c.start(i)
 		}
 		calm := false
 		for step := 0; len(c.put) < events; step++ {
@@ -73,7 +73,7 @@ func TestFanOutCarriesFiftyThousandEvents(t *testing.T) {
 		}
 		c.settle()
 		took := time.Since(began).Round(time.Second)
-		for _, p := range c.crew {
+		for _, p := range c.running {
 			p.end()
 		}
 		ends, shards := c.ends(), c.judge()
@@ -87,10 +87,10 @@ func TestFanOutCarriesFiftyThousandEvents(t *testing.T) {
 	})
 }
 
-// hire starts a process, in place of one that is gone.
-func (c *chaos) hire(i int) {
-	c.crew[i] = c.k.start()
-	c.all = append(c.all, c.crew[i])
+// start starts a process, in place of one that is gone.
+func (c *chaos) start(i int) {
+	c.running[i] = c.k.start()
+	c.all = append(c.all, c.running[i])
 }
 
 // open returns the shards that accept records.
@@ -268,8 +268,8 @@ func (c *chaos) fault() {
 		c.broken = append(c.broken, do)
 	}
 	open := c.open()
-	shard, i := open[r.IntN(len(open))], r.IntN(len(c.crew))
-	itIsUs := kinesistest.Fault{Code: "InternalFailureException", Message: "it is us"}
+	shard, i := open[r.IntN(len(open))], r.IntN(len(c.running))
+	internal := kinesistest.Fault{Code: "InternalFailureException", Message: "oops"}
 	points := []storetest.Fault{
 		storetest.Refuse, storetest.ApplyButError, storetest.RetryLater, storetest.CrashBefore, storetest.CrashAfter,
 	}
@@ -277,7 +277,7 @@ func (c *chaos) fault() {
 		func() { stream(kinesistest.CutStream(r.IntN(20))) },
 		func() { stream(kinesistest.SilenceStream(r.IntN(20))) },
 		func() { stream(kinesistest.CorruptStream(r.IntN(20))) },
-		func() { stream(kinesistest.FailStream(r.IntN(20), itIsUs)) },
+		func() { stream(kinesistest.FailStream(r.IntN(20), internal)) },
 		func() { stream(kinesistest.CutBody(int64(r.IntN(30_000)))) },
 		func() { stream(kinesistest.CutReply) },
 		func() { stream(kinesistest.Delay(time.Duration(r.IntN(15)) * time.Second)) },
@@ -294,15 +294,15 @@ func (c *chaos) fault() {
 			defer c.mu.Unlock()
 			c.torn = append(c.torn, points[r.IntN(len(points))], storetest.ApplyButError)
 		},
-		func() { c.crew[i].kill() },
-		func() { c.crew[i].end() },
+		func() { c.running[i].kill() },
+		func() { c.running[i].end() },
 	}
 	faults[c.turn%len(faults)]()
 	c.turn++
-	for i, p := range c.crew {
+	for i, p := range c.running {
 		select {
 		case <-p.done:
-			c.hire(i)
+			c.start(i)
 		default:
 		}
 	}
@@ -327,7 +327,7 @@ func (c *chaos) settle() {
 			return
 		}
 	}
-	c.k.t.Errorf("ten minutes after the last record not all are queued:\n%s", c.crew[0].log)
+	c.k.t.Errorf("ten minutes after the last record not all are queued:\n%s", c.running[0].log)
 }
 
 // ends counts how subscriptions have ended.
