@@ -10,7 +10,7 @@ type Origin struct {
 	From   StartingPosition `json:"from"`
 	Lost   []Interval       `json:"lost,omitempty"` // what recreations may have cost, oldest first
 
-	// Retention is as last listed; zero: not known. What arrived before Trimmed
+	// Retention was last listed; zero: it was not. What arrived before Trimmed
 	// is gone: a longer retention brings nothing back.
 	Retention time.Duration `json:"retention_ns,omitempty"`
 	Trimmed   time.Time     `json:"trimmed_before,omitzero"`

@@ -7,7 +7,7 @@ import (
 
 // Sink receives what is queued before it is committed: at least once, in the
 // order of each shard, under IDs that are the same on every delivery. Several
-// shards deliver at once. A store's queue is none: it is part of the commit.
+// shards deliver at once. A store's queue is not one: it is part of the commit.
 type Sink interface {
 	// Name identifies the sink in logs, metrics and dead letters.
 	Name() string

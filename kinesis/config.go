@@ -47,6 +47,7 @@ type Config struct {
 	// lags, reads every 250ms at most. A shard that stays silent is read less
 	// often where a process reads more than a hundred: with 1,000 shards, every
 	// two seconds after a minute.
+	//
 	// Negative: a reader that lags does not pause at all, for measurements of a
 	// service without limits; on any other it takes what other readers need.
 	PollInterval time.Duration
@@ -301,8 +302,8 @@ type Observer interface {
 
 	// SubscriptionBegan and SubscriptionEnded report on enhanced fan-out. The
 	// reason is one of Request's codes or "Renewed", "Expired" (its five
-	// minutes were over), "Ended" (earlier), "Silent", "Corrupt", "Closed" (the
-	// reading ended).
+	// minutes were over), "Ended" (earlier), "Corrupt", "Closed" (the reading
+	// ended).
 	SubscriptionBegan()
 	SubscriptionEnded(reason string)
 
