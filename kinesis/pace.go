@@ -22,7 +22,7 @@ const (
 	minGap         = time.Second / readsASecond // between requests about one shard, whatever happens
 	catchUpGap     = 250 * time.Millisecond     // between reads while the reader lags, or has met another
 	maxShared      = time.Second                // the longest gap due to other readers; the KCL starts with it
-	sharedRelief   = 0.05                       // reads a second more, each second: from one read a second to four in a minute
+	sharedRelief   = 0.05                       // reads a second more, each second: from one to four in a minute
 	sharedPatience = 10 * time.Second
 	aloneAfter     = 10 * time.Minute // after the last refusal, a reader takes the shard to be its own
 	firstBound     = 500 * time.Millisecond

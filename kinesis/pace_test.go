@@ -52,7 +52,8 @@ func TestReaderAloneTakesAllReadsAndIsNeverRefused(t *testing.T) {
 		w.srv.On(kinesistest.Hook{Operation: "GetRecords", Do: network})
 		const lasts = 10 * time.Minute
 		pairs := w.readFor(lasts, trimHorizon())
-		if asked, given := len(w.sent("GetRecords")), w.seen("GetRecords OK"); asked-given > 1 { // the last is cancelled
+		// The last one is cancelled.
+		if asked, given := len(w.sent("GetRecords")), w.seen("GetRecords OK"); asked-given > 1 {
 			t.Errorf("%d of %d requests were refused", asked-given, asked)
 		}
 		if least := int(lasts / (minGap + 10*time.Millisecond)); len(pairs) < least {
