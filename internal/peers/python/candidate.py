@@ -137,7 +137,7 @@ def main():
             say("done", **(do(**command) or {}))
         except (KazooException, ValueError, KeyError, TypeError) as error:
             say("refused", error=type(error).__name__, detail=str(error))
-    client.stop()
+    leave(client)
 
 
 main()

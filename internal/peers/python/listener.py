@@ -163,7 +163,7 @@ def main():
     listener.resigned.set()
     listener.election.cancel()  # a waiting candidate stops waiting
     thread.join(timeout=30)
-    client.stop()
+    leave(client)
 
 
 main()

@@ -297,7 +297,7 @@ def main():
         if do in ("look", "halt"):
             continue  # left over from following
         say("done", **getattr(reader, do)(waiting, **command))
-    client.stop()
+    leave(client)
 
 
 main()

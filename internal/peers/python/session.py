@@ -7,6 +7,7 @@ unsolicited.
 
 import argparse
 import json
+import os
 import sys
 import threading
 
@@ -47,3 +48,13 @@ def connect(args):
     )
     client.start(timeout=60)
     return client
+
+
+def leave(client):
+    """Closes the session and ends the process, whatever its other threads do.
+
+    They are not waited for: Python aborts at its end when one of them is printing.
+    """
+    client.stop()
+    with _printing:
+        os._exit(0)
