@@ -199,6 +199,28 @@ func (s *Server) start() error {
 	return nil
 }
 
+// ProcessTime returns the processor time that the server has taken since it was
+// started.
+func (s *Server) ProcessTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.child.cmd.Process.Pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // what follows the name, which may have blanks
+	fields := strings.Fields(rest)
+	const user, system, ticks = 11, 12, 100 // of a second: Linux' USER_HZ
+	var total time.Duration
+	for _, field := range []string{fields[user], fields[system]} {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		total += time.Duration(n) * time.Second / ticks
+	}
+	return total
+}
+
 func (s *Server) kill() {
 	if s.child != nil {
 		s.child.kill()
