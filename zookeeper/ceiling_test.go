@@ -153,7 +153,8 @@ func (c *ceiling) bareCommit(shard, n int) error {
 	}
 	for i := range c.batch[shard] {
 		ops = append(ops, &zk.CreateRequest{
-			Path: c.queue() + "/q", Data: c.batch[shard][i].Payload, Acl: zk.WorldACL(zk.PermAll), Flags: zk.FlagSequence,
+			Path: c.queue() + "/q", Data: c.batch[shard][i].Payload, Acl: zk.WorldACL(zk.PermAll),
+			Flags: zk.FlagSequence,
 		})
 	}
 	_, err := c.raw.Multi(ops...)

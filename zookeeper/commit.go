@@ -161,7 +161,6 @@ func (a *commitAttempt) submit(ctx context.Context) error {
 		failed, err := t.session.multi(ctx, ops.list...)
 		switch o := outcomeOf(err); {
 		case o == succeeded:
-			ops.free()
 			a.applied()
 			return nil
 		case ctx.Err() != nil:
@@ -178,7 +177,7 @@ func (a *commitAttempt) submit(ctx context.Context) error {
 				return errMoved
 			}
 			doubt = true
-			ops = a.build() // in memory of its own: the library may yet send the copy
+			ops = a.build() // with new timestamps
 		case o == refused:
 			if err := a.recover(ctx, ops.kind(failed), err); err != nil {
 				return err

@@ -53,11 +53,17 @@ func (h *hosts) Connected() {
 // whatever the library waits for.
 type link struct {
 	net.Conn              // Read, Write and Close are wrapped
+	deposits  *deposits   // of the session
+	replies   *replies    // from Conn
 	began     time.Time   // before it was dialled
 	handshake *time.Timer // cuts it unless the session is confirmed in time; the library has no such limit
 
 	mu     sync.Mutex
 	paused chan struct{} // under mu; if not nil, nothing is read until it is closed
+}
+
+func newLink(conn net.Conn, d *deposits, began time.Time) *link {
+	return &link{Conn: conn, deposits: d, replies: newReplies(conn), began: began}
 }
 
 // pausedFor bounds a pause: the library may have no watches to set.
@@ -90,7 +96,7 @@ func (l *link) Read(p []byte) (int, error) {
 	if paused != nil {
 		<-paused
 	}
-	return l.Conn.Read(p)
+	return l.replies.Read(p)
 }
 
 // opSetWatches is the type of the request by which the library sets its
@@ -98,12 +104,21 @@ func (l *link) Read(p []byte) (int, error) {
 const opSetWatches = 101
 
 // Write takes one request at a time, as the library writes them: length,
-// number, type, and the rest.
+// number, type, and the rest. In place of a stand-in it writes what was
+// deposited.
 func (l *link) Write(p []byte) (int, error) {
-	if len(p) >= 12 && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
+	if len(p) >= wireRequestHead && binary.BigEndian.Uint32(p[8:]) == opSetWatches {
 		l.resume()
 	}
-	return l.Conn.Write(p)
+	request := l.deposits.inPlaceOf(p)
+	if request == nil {
+		return l.Conn.Write(p)
+	}
+	l.replies.expect(binary.BigEndian.Uint32(p[4:]))
+	if err := request.writeTo(l.Conn, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (l *link) Close() error {
@@ -133,7 +148,7 @@ func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Conn: conn, began: began}
+	l := newLink(conn, &sess.outbox.deposits, began)
 	l.handshake = time.AfterFunc(sess.dialTimeout(), func() { _ = l.Close() })
 	sess.mu.Lock()
 	defer sess.mu.Unlock()

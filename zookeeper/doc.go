@@ -53,6 +53,12 @@
 // could still be applied, because every transaction checks the lock node, which
 // goes with the term.
 //
+// # Encoding
+//
+// The library encodes and decodes by reflection, and copies all that it sends.
+// Transactions are encoded here, straight from the page, and the link writes
+// them in place of what the library sends: see wire.go.
+//
 // # Zuul's own listener
 //
 // Python's leader checks nothing when it queues. A lost session does not stop
@@ -73,9 +79,9 @@
 // # Files
 //
 // store.go has the Store and its sessions, session.go one session, conn.go its
-// connections, requests.go its requests, errors.go what their errors mean,
-// watches.go what it watches. layout.go has the paths, and ensure.go makes
-// them. An election is in election.go, its beginning of a term in takeover.go
-// and reconcile.go, the term in term.go, its commits in commit.go,
-// transaction.go and envelope.go.
+// connections, requests.go its requests, wire.go their bytes, errors.go what
+// their errors mean, watches.go what it watches. layout.go has the paths, and
+// ensure.go makes them. An election is in election.go, its beginning of a term
+// in takeover.go and reconcile.go, the term in term.go, its commits in
+// commit.go, transaction.go and envelope.go.
 package zookeeper

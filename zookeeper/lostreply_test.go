@@ -145,6 +145,27 @@ func TestCommitSurvivesALostConnection(t *testing.T) {
 	}
 }
 
+// A server refuses a stand-in that is sent although its deposit was withdrawn,
+// and the connection goes on.
+func TestServersRefuseStandIns(t *testing.T) {
+	t.Parallel()
+	cl := newCluster(t, single)
+	sound := &zk.CheckVersionRequest{Path: cl.chroot, Version: -1}
+	if _, err := cl.raw.Multi(sound); err != nil {
+		t.Fatal(err)
+	}
+	session := cl.raw.SessionID()
+	if results, err := cl.raw.Multi(&zk.CheckVersionRequest{Path: zookeeper.StandIn()}); err == nil {
+		t.Errorf("a server carried out a stand-in: %v", results)
+	}
+	if _, err := cl.raw.Multi(sound); err != nil {
+		t.Errorf("the next transaction returned %v", err)
+	}
+	if got := cl.raw.SessionID(); got != session || cl.raw.State() != zk.StateHasSession {
+		t.Errorf("the session %#x became %#x, %v", session, got, cl.raw.State())
+	}
+}
+
 // candidate has another process campaign for a shard, and returns once it is a
 // candidate.
 func (cl *cluster) candidate(shard gerritstream.ShardID) <-chan gerritstream.Term {

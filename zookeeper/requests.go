@@ -20,23 +20,8 @@ const maxBytes = 1_048_575
 // connection on it.
 var errTooLarge = errors.New("the request is too large for ZooKeeper")
 
-// fit checks that the servers take a request of one or more operations.
-func fit(ops ...any) error {
-	size := 17 // of a transaction; a request of one operation takes less
-	for _, op := range ops {
-		switch op := op.(type) {
-		case *zk.CreateRequest:
-			size += 48 + len(op.Path) + len(op.Data)
-		case *zk.SetDataRequest:
-			size += 21 + len(op.Path) + len(op.Data)
-		case *zk.CheckVersionRequest:
-			size += 17 + len(op.Path)
-		case *zk.DeleteRequest:
-			size += 17 + len(op.Path)
-		default:
-			panic(fmt.Sprintf("the size of %T is not known", op))
-		}
-	}
+// fit checks that the servers take a request, of this size without its length.
+func fit(size int) error {
 	if size > maxBytes {
 		return fmt.Errorf("%w: %d bytes, the maximum is %d", errTooLarge, size, maxBytes)
 	}
@@ -53,13 +38,13 @@ func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, e
 		err   error
 	}
 	var none T
-	if err := sess.slots.Acquire(ctx, 1); err != nil {
+	if err := sess.outbox.slots.Acquire(ctx, 1); err != nil {
 		return none, context.Cause(ctx)
 	}
 	answers := make(chan answer, 1)
 	var settled atomic.Bool // by the answer, or by a caller that no longer waits
 	started := sess.start(func() {
-		defer sess.slots.Release(1)
+		defer sess.outbox.slots.Release(1)
 		value, err := request(sess.conn)
 		if settled.CompareAndSwap(false, true) {
 			answers <- answer{value, err}
@@ -68,7 +53,7 @@ func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, e
 		}
 	})
 	if !started {
-		sess.slots.Release(1)
+		sess.outbox.slots.Release(1)
 		return none, errSessionOver
 	}
 	var err error
@@ -230,9 +215,13 @@ func (sess *session) sync(ctx context.Context) error {
 	return err
 }
 
+// nodeOverhead bounds the size of a request that writes a node, besides path
+// and data.
+const nodeOverhead = 65
+
 // create makes a node.
 func (sess *session) create(ctx context.Context, path string, data []byte, flags int32) error {
-	if err := fit(&zk.CreateRequest{Path: path, Data: data}); err != nil {
+	if err := fit(nodeOverhead + len(path) + len(data)); err != nil {
 		return err
 	}
 	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) {
@@ -243,7 +232,7 @@ func (sess *session) create(ctx context.Context, path string, data []byte, flags
 
 // set changes a node that has this version; -1: any.
 func (sess *session) set(ctx context.Context, path string, data []byte, version int32) error {
-	if err := fit(&zk.SetDataRequest{Path: path, Data: data}); err != nil {
+	if err := fit(nodeOverhead + len(path) + len(data)); err != nil {
 		return err
 	}
 	_, err := write(ctx, sess, func(c *zk.Conn) (*zk.Stat, error) { return c.Set(path, notNull(data), version) })
@@ -262,10 +251,20 @@ func (sess *session) remove(ctx context.Context, path string) error {
 // multi carries out all the operations or none. When the server refuses, failed
 // is the index of the operation that it refused, or -1 if it names none.
 func (sess *session) multi(ctx context.Context, ops ...any) (failed int, err error) {
-	if err := fit(ops...); err != nil {
+	request := encode(ops)
+	if err := fit(len(request.bytes) - 4); err != nil {
+		request.free()
 		return -1, err
 	}
-	responses, err := write(ctx, sess, func(c *zk.Conn) ([]zk.MultiResponse, error) { return c.Multi(ops...) })
+	responses, err := write(ctx, sess, func(c *zk.Conn) ([]zk.MultiResponse, error) {
+		standIn := sess.outbox.deposits.put(request)
+		defer sess.outbox.deposits.remove(standIn)
+		responses, err := c.Multi(&zk.CheckVersionRequest{Path: standIn})
+		if o := outcomeOf(err); o == succeeded || o == refused { // the link has written it
+			request.free()
+		}
+		return responses, err
+	})
 	if outcomeOf(err) == refused {
 		for i, r := range responses {
 			if r.Error != nil {

@@ -19,9 +19,9 @@ import (
 type session struct {
 	store   *Store
 	conn    *zk.Conn
-	events  <-chan zk.Event     // closed when the library has finished
-	slots   *semaphore.Weighted // one for each request under way
-	running sync.WaitGroup      // goroutines that wait for answers and watches
+	events  <-chan zk.Event // closed when the library has finished
+	outbox  outbox
+	running sync.WaitGroup // goroutines that wait for answers and watches
 	views   views
 	ensured ensured
 
@@ -44,6 +44,14 @@ type lease struct {
 	connected bool
 }
 
+// outbox is what a session sends.
+type outbox struct {
+	slots    *semaphore.Weighted // one for each request under way
+	deposits deposits
+}
+
+func newOutbox() outbox { return outbox{slots: semaphore.NewWeighted(maxRequests)} }
+
 // maxRequests bounds the requests that are under way at once in a session.
 const maxRequests = 256
 
@@ -51,7 +59,7 @@ const maxRequests = 256
 func (s *Store) newSession() (*session, error) {
 	sess := &session{
 		store:       s,
-		slots:       semaphore.NewWeighted(maxRequests),
+		outbox:      newOutbox(),
 		ensured:     ensured{seen: map[string]bool{}, making: map[string]chan struct{}{}},
 		established: make(chan struct{}),
 		over:        make(chan struct{}),

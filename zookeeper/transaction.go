@@ -2,7 +2,6 @@ package zookeeper
 
 import (
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -32,7 +31,6 @@ const (
 type transaction struct {
 	list  []any
 	kinds []opKind
-	arena *[]byte // holds the data of all queue nodes
 }
 
 func (x *transaction) add(kind opKind, op any) {
@@ -63,18 +61,6 @@ func writeAt(path string, version int32, data []byte) any {
 		return &zk.CreateRequest{Path: path, Data: data, Acl: openACL}
 	}
 	return &zk.SetDataRequest{Path: path, Data: data, Version: version}
-}
-
-// arenas are used again once the server has answered. Until then the library
-// may read from them: that of a transaction whose reply was lost is left to the
-// garbage collector.
-var arenas = sync.Pool{New: func() any { return new([]byte) }}
-
-func (x *transaction) free() {
-	if x.arena != nil {
-		arenas.Put(x.arena)
-		x.arena = nil
-	}
 }
 
 // build makes the transaction: proof of leadership, position, Zuul's
@@ -123,22 +109,10 @@ func (a *commitAttempt) addEvents(x *transaction, written time.Time) {
 		}
 		return
 	}
-	size := 0
-	for i := range a.entries {
-		size += len(a.entries[i].Payload) + envelopeOverhead
-	}
-	x.arena, _ = arenas.Get().(*[]byte)
-	if cap(*x.arena) < size {
-		*x.arena = make([]byte, 0, size)
-	}
-	b := (*x.arena)[:0]
 	path := at.queueNode()
-	requests := make([]zk.CreateRequest, len(a.entries))
+	events := make([]queueEvent, len(a.entries))
 	for i := range a.entries {
-		from := len(b)
-		b = appendEnvelope(b, &a.entries[i], written)
-		requests[i] = zk.CreateRequest{Path: path, Data: b[from:len(b):len(b)], Acl: openACL, Flags: zk.FlagSequence}
-		x.add(opQueue, &requests[i])
+		events[i] = queueEvent{path: path, entry: &a.entries[i], written: written}
+		x.add(opQueue, &events[i])
 	}
-	*x.arena = b
 }

@@ -11,14 +11,13 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
-	"golang.org/x/sync/semaphore"
 )
 
 // bareSession returns a session without a connection.
 func bareSession() *session {
 	return &session{
-		store: &Store{log: slog.New(slog.DiscardHandler)},
-		slots: semaphore.NewWeighted(maxRequests), established: make(chan struct{}), over: make(chan struct{}),
+		store:  &Store{log: slog.New(slog.DiscardHandler)},
+		outbox: newOutbox(), established: make(chan struct{}), over: make(chan struct{}),
 	}
 }
 
@@ -84,7 +83,8 @@ func TestWhatProvesNothing(t *testing.T) {
 func connected(t *testing.T, sess *session) (l *link, peer net.Conn) {
 	t.Helper()
 	ours, peer := net.Pipe()
-	l = &link{Conn: ours, began: time.Now(), handshake: time.NewTimer(time.Hour)}
+	l = newLink(ours, &sess.outbox.deposits, time.Now())
+	l.handshake = time.NewTimer(time.Hour)
 	t.Cleanup(func() { _ = l.Close(); _ = peer.Close() })
 	sess.mu.Lock()
 	sess.link = l
@@ -162,7 +162,7 @@ func TestNothingIsReadBeforeTheWatchesAreSet(t *testing.T) {
 					}
 					after = time.Since(began)
 				}()
-				go func() { _, _ = peer.Write([]byte{1}) }()
+				go func() { _, _ = peer.Write(make([]byte, 4)) }()
 				synctest.Wait()
 				time.Sleep(100 * time.Millisecond)
 				if tc.sets != nil {
