@@ -115,7 +115,8 @@ func (l unchangedLease) mayTake(self string, leading, preceded bool, now time.Ti
 	if preceded {
 		patience += l.ttl
 	}
-	return now.Sub(l.since) >= patience
+	// A free lease need not have been seen for any time: now is before that.
+	return patience == 0 || now.Sub(l.since) >= patience
 }
 
 // takeLeases takes the leases that may be taken, for the oldest candidacy of
@@ -182,7 +183,9 @@ func (w *watcher) take(c *candidacy, seen lease) {
 		h.succeeded(t.began)
 		s.log.Debug("won leadership", "shard", c.shard, "term", t.number)
 		w.decide(c, t, nil)
-	case errors.Is(err, errLeaseChanged), errors.Is(err, gerritstream.ErrRetryLater): // look again
+	case errors.Is(err, errLeaseChanged):
+		w.wake.Set()
+	case errors.Is(err, gerritstream.ErrRetryLater): // the next look tries again
 	case errors.Is(err, errUnknownOutcome):
 		h.wake.Set() // to free the lease, should the process have it
 	default:

@@ -17,6 +17,8 @@ func TestMayTake(t *testing.T) {
 	}{
 		"never held":                             {lease{}, 0, false, false, true},
 		"resigned":                               {lease{term: 7}, 0, false, false, true},
+		"resigned, first seen after now":         {lease{term: 7}, -time.Millisecond, false, false, true},
+		"another's, first seen after now":        {lease{7, "other", 1}, -time.Millisecond, false, false, false},
 		"resigned, we are about to know":         {lease{term: 7}, 0, true, false, false},
 		"another's, just seen":                   {lease{7, "other", 1}, 0, false, false, false},
 		"another's, seen for nearly a TTL":       {lease{7, "other", 1}, ttl - time.Nanosecond, false, false, false},

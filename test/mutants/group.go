@@ -206,6 +206,13 @@ var groupMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestAQuietGroupWritesNothing",
 	},
 	{
+		name: "SQLite: a free lease waits for the second look",
+		file: "sqlite/election.go",
+		old:  "return patience == 0 || now.Sub(l.since) >= patience",
+		new:  "return now.Sub(l.since) >= patience",
+		pkg:  "./sqlite", tests: "TestMayTake",
+	},
+	{
 		name: "SQLite: the first candidate is not left the lease",
 		file: "sqlite/election.go",
 		old:  "w.preceded(c.shard, now), now)",

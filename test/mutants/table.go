@@ -226,8 +226,8 @@ var mutants = []mutant{
 	{
 		name: "SQLite: a lease is taken though its process has a heartbeat",
 		file: "sqlite/election.go",
-		old:  "return now.Sub(l.since) >= patience",
-		new:  "return now.Sub(l.since) >= patience/10",
+		old:  "|| now.Sub(l.since) >= patience",
+		new:  "|| now.Sub(l.since) >= patience/10",
 		pkg:  "./sqlite", tests: "TestMayTake|TestTakeoverTakesTheTTL",
 	},
 	{
