@@ -15,9 +15,9 @@ type Group interface {
 	GroupState(ctx context.Context, shards []ShardID) (GroupState, error)
 
 	// WaitGroupChange returns nil when GroupState.Changed may report a change
-	// since seen: perhaps early, and about a second late at most. left: a
-	// member is gone, so that its shards need a new leader at once.
-	WaitGroupChange(ctx context.Context, seen GroupState) (left bool, err error)
+	// since seen, and whether that is urgent: perhaps early, and about a second
+	// late at most. Candidates are watched only for the shards in seen.
+	WaitGroupChange(ctx context.Context, seen GroupState) (urgent bool, err error)
 }
 
 // MemberInfo is what a process advertises.
@@ -46,29 +46,29 @@ type GroupState struct {
 	Candidates map[ShardID][]Candidate // per shard: its leader, then those who wait, in order
 }
 
-// Changed compares the members with later ones. changed: a member has come or
-// gone, or advertises something else that matters to a plan. left: one is gone.
-func (s GroupState) Changed(now []Member) (changed, left bool) {
-	type advertised struct {
-		damaged, readable bool
-		config, plan      string
+// Changed compares a state with a later one. changed: a member has come, gone
+// or advertises something else that matters to a plan, or a shard of
+// s.Candidates has a new next candidate. urgent: a shard needs a new leader
+// now, because a member is gone or no longer reads, or can have it, because of
+// that candidate; but members that come besides are waited for.
+func (s GroupState) Changed(now GroupState) (changed, urgent bool) {
+	members := make(map[string]Member, len(now.Members))
+	for _, m := range now.Members {
+		members[m.ID] = m
 	}
-	of := func(m Member) advertised {
-		return advertised{m.Damaged != nil, m.Info.Readable, m.Info.Config, m.Info.Plan}
+	changed = len(now.Members) != len(s.Members)
+	for _, was := range s.Members {
+		is, there := members[was.ID]
+		changed = changed || !there || is.Info.Readable != was.Info.Readable || is.Info.Config != was.Info.Config ||
+			is.Info.Plan != was.Info.Plan || (is.Damaged == nil) != (was.Damaged == nil)
+		urgent = urgent || !there || was.Info.Readable && !is.Info.Readable && is.Damaged == nil
 	}
-	later := make(map[string]advertised, len(now))
-	for _, m := range now {
-		later[m.ID] = of(m)
-	}
-	changed = len(now) != len(s.Members)
-	for _, m := range s.Members {
-		is, there := later[m.ID]
-		if !there {
+	for shard, was := range s.Candidates {
+		if is := now.Candidates[shard]; !changed && len(is) > 1 && (len(was) < 2 || is[1] != was[1]) {
 			return true, true
 		}
-		changed = changed || is != of(m)
 	}
-	return changed, false
+	return changed, urgent
 }
 
 // Candidate leads a shard, or waits to.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -688,11 +689,53 @@ func (cl *cluster) untilHandingOver(p *process) {
 	}
 }
 
-// A shard is given up soon after the process it is planned for has become a
-// candidate, however late that comes.
+// hushedStore does not tell of new candidates.
+type hushedStore struct{ gs.Store }
+
+func (s hushedStore) WaitGroupChange(ctx context.Context, seen gs.GroupState) (bool, error) {
+	seen.Candidates = nil
+	return s.Store.WaitGroupChange(ctx, seen)
+}
+
+// A shard is given up at once when the process it is planned for becomes the
+// next candidate, however late that comes, and however late that was planned.
+func TestAContenderNextInLineIsActedOnAtOnce(t *testing.T) {
+	for _, pinned := range []bool{false, true} {
+		inCluster(t, 2, func(t *testing.T, cl *cluster) {
+			cl.start()
+			time.Sleep(5 * time.Second)
+			var unpin func()
+			if pinned { // nothing is planned for another until the foreign candidates are gone
+				cl.memory.Foreign("zuul", s0)
+				unpin = cl.memory.Foreign("zuul", s1)
+			}
+			late := cl.memory.Process("late")
+			if err := late.Advertise(t.Context(), gs.MemberInfo{Process: "late", Readable: true}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Second)
+			if pinned {
+				unpin()
+			}
+			time.Sleep(20*time.Second + 50*time.Millisecond) // by now it looks by itself once in five seconds
+			came := time.Now()
+			if _, err := late.Campaign(t.Context(), 0, s1); err != nil {
+				t.Fatal(err)
+			}
+			if waited := time.Since(came); waited > 20*time.Millisecond {
+				t.Errorf("the shard was handed over after %v", waited)
+			}
+			late.Kill()
+			cl.spreadWithin(time.Second, shardIDs(2), 2)
+		})
+	}
+}
+
+// Where the store does not tell of it, a shard is given up soon after the
+// process it is planned for has become a candidate, however late that comes.
 func TestAHandOverWaitsForItsOwnerAndNoLonger(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
-		cl.start()
+		cl.start(func(c *consumer.Config) { c.Store = hushedStore{c.Store} })
 		time.Sleep(5 * time.Second)
 		late := cl.memory.Process("late")
 		if err := late.Advertise(t.Context(), gs.MemberInfo{Process: "late", Readable: true}); err != nil {
@@ -747,6 +790,92 @@ func TestAnUnclaimedShardIsTakenAtOnce(t *testing.T) {
 		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
 		p.store.Kill() // it is not waited for
 		cl.spreadWithin(50*time.Millisecond, shardIDs(4), 4)
+	})
+}
+
+// A process that announces its end is succeeded at once: by the time its work
+// in flight has ended, the others wait behind it.
+func TestAnAnnouncedEndIsActedOnAtOnce(t *testing.T) {
+	inCluster(t, 4, func(t *testing.T, cl *cluster) {
+		sink := &slowSink{entered: make(chan struct{}, 4)}
+		p := cl.start(func(c *consumer.Config) { c.Sinks = []gs.Sink{sink} })
+		cl.start()
+		cl.spreadWithin(5*time.Second, shardIDs(4), 2, 2)
+		led := map[gs.ShardID]bool{}
+		for _, s := range shardIDs(4) {
+			if cl.memory.Leader(s) == "process-0" {
+				led[s] = true
+				cl.stream.put(s, "good")
+				<-sink.entered
+			}
+		}
+		p.stop() // which waits for the deliveries for a while
+		time.Sleep(20 * time.Millisecond)
+		for s := range led {
+			if line := cl.candidates(s); !slices.Equal(line, []string{"process-0", "process-1"}) {
+				t.Errorf("20 ms after the announcement the candidates are %v", line)
+			}
+		}
+		<-p.done
+		cl.spreadWithin(20*time.Millisecond, shardIDs(4), 4)
+		cl.check()
+	})
+}
+
+// countingStore counts how often a process looks at the group.
+type countingStore struct {
+	gs.Store
+	looks *atomic.Int64
+}
+
+func (s countingStore) GroupState(ctx context.Context, shards []gs.ShardID) (gs.GroupState, error) {
+	s.looks.Add(1)
+	return s.Store.GroupState(ctx, shards)
+}
+
+// Of many processes that stop one right after the other, the first is acted on
+// at once and the others together, and only their shards move.
+func TestManyStopsAreActedOnTogether(t *testing.T) {
+	inCluster(t, 16, func(t *testing.T, cl *cluster) {
+		var looks atomic.Int64
+		var elections terms
+		cl.start(elections.in, func(c *consumer.Config) { c.Store = countingStore{c.Store, &looks} })
+		for range 15 {
+			cl.start(elections.in)
+		}
+		cl.spreadWithin(10*time.Second, shardIDs(16), slices.Repeat([]int{1}, 16)...)
+		before, looked := elections.count(), looks.Load()
+		for _, p := range cl.processes[8:] {
+			p.stop()
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // 60 ms after the first
+		if n := looks.Load() - looked; n != 2 {
+			t.Errorf("the group was looked at %d times within 60 ms, want twice", n)
+		}
+		cl.spreadWithin(time.Second, shardIDs(16), slices.Repeat([]int{2}, 8)...)
+		if n := elections.count() - before; n != 8 {
+			t.Errorf("%d elections, and 8 shards had to move", n)
+		}
+	})
+}
+
+// Processes that join together are waited for: shards move once, to where they
+// stay.
+func TestJoinsAreActedOnTogether(t *testing.T) {
+	inCluster(t, 12, func(t *testing.T, cl *cluster) {
+		var elections terms
+		cl.start(elections.in)
+		cl.spreadWithin(5*time.Second, shardIDs(12), 12)
+		before := elections.count()
+		for range 3 {
+			cl.start(elections.in)
+			time.Sleep(50 * time.Millisecond)
+		}
+		cl.spreadWithin(5*time.Second, shardIDs(12), 3, 3, 3, 3)
+		if n := elections.count() - before; n != 9 {
+			t.Errorf("%d elections, want 9", n)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"hash/fnv"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 const (
 	groupSettles = 200 * time.Millisecond // members come and change in groups
+	hurryEvery   = 50 * time.Millisecond  // how often an urgent change of the group is acted on
 	unclaimedFor = 10 * time.Second       // how long a shard may stay unclaimed before another member takes it
 	watchRetry   = time.Second            // pause after a watch that failed; the next round starts another
 )
@@ -36,6 +38,7 @@ type membership struct {
 	standby    []gerritstream.ShardID // led by a foreign leader, for which this process is planned to stand by
 	lookAt     time.Time              // local: when to look whether planned owners have come; zero: all have
 	pending    backoff                // between these looks
+	hurried    time.Time              // local: when the last urgent change was acted on
 }
 
 // groupWatch is a WaitGroupChange in progress.
@@ -66,9 +69,10 @@ func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Act
 	if err := m.look(ctx, shards); err != nil {
 		return plan.Actions{}, err
 	}
-	m.watch()
 	m.warn()
 	assignment := plan.Assign(shards, m.dropUnresponsive())
+	actions := assignment.Actions(shards, m.group)
+	m.watch(actions.Pending)
 	m.noteUnclaimed(shards, assignment)
 	m.show(assignment)
 	m.standby = assignment.StandsBy(shards, m.group)
@@ -78,7 +82,7 @@ func (m *membership) rebalance(ctx context.Context, steps []plan.Step) (plan.Act
 	} else {
 		m.pending.reset()
 	}
-	return assignment.Actions(shards, m.group), nil
+	return actions, nil
 }
 
 // look advertises this process and reads the state of the group. Advertising
@@ -145,21 +149,30 @@ func (m *membership) leave(ctx context.Context) {
 	}
 }
 
-// watch waits for the members to change. A watch for the same members is kept.
-func (m *membership) watch() {
+// watch waits for the members to change, and for the planned owners of shards
+// that this process leads to become the next candidates. A watch for the same
+// is kept.
+func (m *membership) watch(pending []gerritstream.ShardID) {
+	seen := m.group
+	seen.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	for _, shard := range pending {
+		seen.Candidates[shard] = m.group.Candidates[shard]
+	}
 	if m.watching != nil {
-		if changed, _ := m.watching.seen.Changed(m.group.Members); !changed {
+		was := &m.watching.seen
+		same := func([]gerritstream.Candidate, []gerritstream.Candidate) bool { return true }
+		if changed, _ := was.Changed(m.group); !changed && maps.EqualFunc(was.Candidates, seen.Candidates, same) {
 			return
 		}
 		m.watching.cancel()
 	}
 	ctx, cancel := context.WithCancel(m.tasks.ctx)
-	w := &groupWatch{seen: m.group, cancel: cancel}
+	w := &groupWatch{seen: seen, cancel: cancel}
 	m.watching = w
-	var left bool
+	var urgent bool
 	m.tasks.start(func() {
 		var err error
-		if left, err = m.store.WaitGroupChange(ctx, w.seen); err != nil && ctx.Err() == nil {
+		if urgent, err = m.store.WaitGroupChange(ctx, w.seen); err != nil && ctx.Err() == nil {
 			sleep(ctx, watchRetry)
 		}
 	}, func() (time.Duration, error) {
@@ -168,11 +181,19 @@ func (m *membership) watch() {
 			return planEvery, nil
 		}
 		m.watching = nil
-		if left {
-			return 0, nil
+		if urgent {
+			return m.hurry(), nil
 		}
 		return groupSettles, nil
 	})
+}
+
+// hurry returns how soon to act on an urgent change: at once on the first, and
+// on those that follow it together.
+func (m *membership) hurry() time.Duration {
+	wait := max(time.Until(m.hurried.Add(hurryEvery)), 0)
+	m.hurried = time.Now().Add(wait)
+	return wait
 }
 
 // warn logs once for each member what an operator should know.

@@ -167,8 +167,19 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 	if err != nil {
 		return g, explainRead(s.place.path, err)
 	}
-	g.Self, g.Members = s.id, s.liveness.members(processes, now)
-	g.Candidates = map[gerritstream.ShardID][]gerritstream.Candidate{}
+	return s.groupOf(processes, candidates, shards, now), nil
+}
+
+// groupOf returns the state of the group with these processes and candidates,
+// of which those count that are alive. now is not later than the moment at
+// which they were read.
+func (s *Store) groupOf(
+	processes []process, candidates map[gerritstream.ShardID][]string, shards []gerritstream.ShardID, now time.Time,
+) gerritstream.GroupState {
+	g := gerritstream.GroupState{
+		Self: s.id, Members: s.liveness.members(processes, now),
+		Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
+	}
 	for _, shard := range shards {
 		for _, id := range candidates[shard] {
 			if s.liveness.alive(id, now) {
@@ -176,5 +187,5 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 			}
 		}
 	}
-	return g, nil
+	return g
 }

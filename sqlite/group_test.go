@@ -107,9 +107,9 @@ func TestLeavingIsNoticed(t *testing.T) {
 				seen := groupState(t, watcher)
 				began := time.Now()
 				tt.leave(t, leaver)
-				left, err := watcher.WaitGroupChange(t.Context(), seen)
-				if took := time.Since(began); err != nil || !left || took > tt.within {
-					t.Errorf("left %v, %v, after %v", left, err, took)
+				urgent, err := watcher.WaitGroupChange(t.Context(), seen)
+				if took := time.Since(began); err != nil || !urgent || took > tt.within {
+					t.Errorf("urgent %v, %v, after %v", urgent, err, took)
 				}
 				elect(t, watcher, shardA)
 				if took := time.Since(began); took > tt.within {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -93,16 +94,23 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 }
 
 // WaitGroupChange implements gerritstream.Group.
-func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (bool, error) {
-	var left bool
-	err := s.watcher.await(ctx, func(_ bool, now time.Time) (changed bool, _ error) {
-		changed, left = seen.Changed(s.liveness.members(s.watcher.processes, now))
+func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (urgent bool, err error) {
+	shards, w := slices.Collect(maps.Keys(seen.Candidates)), s.watcher
+	err = w.await(ctx, func(_ bool, now time.Time) (changed bool, _ error) {
+		candidates := make(map[gerritstream.ShardID][]string, len(shards))
+		for _, shard := range shards {
+			if leader := w.leases[shard].lease.process; leader != "" {
+				candidates[shard] = []string{leader}
+			}
+			candidates[shard] = append(candidates[shard], w.candidates[shard]...)
+		}
+		changed, urgent = seen.Changed(s.groupOf(w.processes, candidates, shards, now))
 		return changed, nil
 	})
 	if err != nil {
 		return false, err
 	}
-	return left, nil
+	return urgent, nil
 }
 
 // run looks for the life of the store.

@@ -118,8 +118,12 @@ func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID)
 	if err := p.lock(ctx); err != nil {
 		return gerritstream.GroupState{}, err
 	}
+	defer p.memory.mu.Unlock()
+	return p.groupLocked(shards), nil
+}
+
+func (p *Process) groupLocked(shards []gerritstream.ShardID) gerritstream.GroupState {
 	m := p.memory
-	defer m.mu.Unlock()
 	state := gerritstream.GroupState{
 		Self: p.id, Members: m.membersLocked(), Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
@@ -143,7 +147,7 @@ func (p *Process) GroupState(ctx context.Context, shards []gerritstream.ShardID)
 			state.Candidates[shard] = candidates
 		}
 	}
-	return state, nil
+	return state
 }
 
 // membersLocked returns the members, by ID.
@@ -158,15 +162,16 @@ func (m *Memory) membersLocked() []gerritstream.Member {
 }
 
 // WaitGroupChange implements gerritstream.Group.
-func (p *Process) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
+func (p *Process) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (urgent bool, err error) {
+	shards := slices.Collect(maps.Keys(seen.Candidates))
 	for {
 		if err := p.lock(ctx); err != nil {
 			return false, err
 		}
-		next, now := p.memory.changed, p.memory.membersLocked()
+		next, now := p.memory.changed, p.groupLocked(shards)
 		p.memory.mu.Unlock()
-		if changed, left := seen.Changed(now); changed {
-			return left, nil
+		if changed, urgent := seen.Changed(now); changed {
+			return urgent, nil
 		}
 		p.wait(ctx, next)
 	}

@@ -126,21 +126,50 @@ var groupTests = []test{
 	{"group: a wait ends when a member joins", func(f *fixture) {
 		watcher, _ := f.join("watcher")
 		if f.changes(watcher, func() { f.join("new") }) {
-			f.t.Error("a member joined, and one is said to have left")
+			f.t.Error("a member joined, and that is said to be urgent")
 		}
 	}},
-	{"group: a wait ends when a member leaves, and says so", func(f *fixture) {
+	{"group: a wait ends when a member leaves, which is urgent", func(f *fixture) {
 		watcher, _ := f.join("watcher")
 		victim, _ := f.join("victim")
 		if !f.changes(watcher, func() { f.state.Kill(victim) }) {
-			f.t.Error("a member left, and the wait does not say so")
+			f.t.Error("a member left, and that is not said to be urgent")
+		}
+	}},
+	{"group: a wait ends when a member announces that it no longer reads, which is urgent", func(f *fixture) {
+		watcher, _ := f.join("watcher")
+		other, _ := f.join("other")
+		a := memberInfo("other")
+		a.Readable = false
+		if !f.changes(watcher, func() { f.advertise(other, a) }) {
+			f.t.Error("a member no longer reads, and that is not said to be urgent")
+		}
+	}},
+	{"group: a wait ends when a candidate is next for a watched shard, which is urgent", func(f *fixture) {
+		leader, _ := f.join("leader")
+		heir, heirID := f.join("heir")
+		f.elect(leader, shardA)
+		f.elect(leader, shardB)
+		seen := f.group(leader)
+		delete(seen.Candidates, shardA)
+		end, _ := f.waitGroupChange(leader, seen)
+		f.candidate(heir, 0, shardA) // which is not watched
+		f.awaitGroup(leader, "that a candidate has come", func(m gerritstream.GroupState) bool {
+			return len(m.Candidates[shardA]) == 2
+		})
+		f.candidate(heir, 0, shardB)
+		c := receive(f, end)
+		for ; c.err == nil && len(f.group(leader).Candidates[shardB]) < 2; c = receive(f, end) { // early
+			end, _ = f.waitGroupChange(leader, seen)
+		}
+		if m := f.group(leader); c.err != nil || !c.urgent || m.Candidates[shardB][1].Member != heirID {
+			f.t.Errorf("urgent %v, %v, the candidates are %+v", c.urgent, c.err, m.Candidates[shardB])
 		}
 	}},
 	{"group: a wait ends when a member advertises something else", func(f *fixture) {
 		watcher, _ := f.join("watcher")
 		other, _ := f.join("other")
 		for _, change := range []func(*gerritstream.MemberInfo){
-			func(a *gerritstream.MemberInfo) { a.Readable = false },
 			func(a *gerritstream.MemberInfo) { a.Config = "decaf" },
 			func(a *gerritstream.MemberInfo) { a.Plan = "another" },
 		} {
@@ -148,7 +177,7 @@ var groupTests = []test{
 			f.advertise(other, a)
 			change(&a)
 			if f.changes(watcher, func() { f.advertise(other, a) }) {
-				f.t.Error("no member left, and the wait says so")
+				f.t.Error("nothing is to be given up, and the change is said to be urgent")
 			}
 		}
 	}},
@@ -293,8 +322,8 @@ func sameMember(a, b gerritstream.Member) bool {
 
 // groupChange is what a WaitGroupChange returned.
 type groupChange struct {
-	left bool
-	err  error
+	urgent bool
+	err    error
 }
 
 // waitGroupChange starts a WaitGroupChange.
@@ -302,15 +331,15 @@ func (f *fixture) waitGroupChange(
 	store gerritstream.Store, seen gerritstream.GroupState,
 ) (<-chan groupChange, context.CancelFunc) {
 	return begin(f, func(ctx context.Context) groupChange {
-		left, err := store.WaitGroupChange(ctx, seen)
-		return groupChange{left, err}
+		urgent, err := store.WaitGroupChange(ctx, seen)
+		return groupChange{urgent, err}
 	})
 }
 
 // changes does something and waits until a WaitGroupChange notices. A wait may
-// end early; only the members show whether they changed. It reports whether the
-// wait that saw the change said that a member has left.
-func (f *fixture) changes(watcher gerritstream.Store, do func()) (left bool) {
+// end early; only the state shows whether it changed. It reports whether the
+// wait that saw the change said that it is urgent.
+func (f *fixture) changes(watcher gerritstream.Store, do func()) (urgent bool) {
 	f.t.Helper()
 	seen := f.group(watcher)
 	end, _ := f.waitGroupChange(watcher, seen)
@@ -320,8 +349,8 @@ func (f *fixture) changes(watcher gerritstream.Store, do func()) (left bool) {
 		if c.err != nil {
 			f.t.Fatalf("wait for a change of the group: %v", c.err)
 		}
-		if changed, _ := seen.Changed(f.group(watcher).Members); changed {
-			return c.left
+		if changed, _ := seen.Changed(f.group(watcher)); changed {
+			return c.urgent
 		}
 		end, _ = f.waitGroupChange(watcher, seen)
 	}

@@ -251,13 +251,13 @@ const maxOwners = 10_000
 
 // WaitGroupChange implements gerritstream.Group. It waits for a ZooKeeper that
 // is away.
-func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (left bool, err error) {
+func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (urgent bool, err error) {
 	for {
 		sess, err := s.await(ctx)
 		if err == nil {
 			var changed bool
-			if changed, left, err = s.compareMembers(ctx, sess, seen); changed {
-				return left, nil
+			if changed, urgent, err = s.compareGroup(ctx, sess, seen); changed {
+				return urgent, nil
 			}
 		}
 		switch {
@@ -271,11 +271,11 @@ func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupStat
 	}
 }
 
-// compareMembers compares the members with those seen. If nothing has changed
-// it waits until something may have.
-func (s *Store) compareMembers(
+// compareGroup compares the group with what was seen of it. If nothing has
+// changed it waits until something may have.
+func (s *Store) compareGroup(
 	ctx context.Context, sess *session, seen gerritstream.GroupState,
-) (changed, left bool, err error) {
+) (changed, urgent bool, err error) {
 	names, fired, err := sess.watchChildren(ctx, s.at.members())
 	if err != nil {
 		return false, false, err
@@ -305,8 +305,20 @@ func (s *Store) compareMembers(
 			forward(fired)
 		}
 	}
-	if changed, left = seen.Changed(decodeMembers(nodes)); changed {
-		return changed, left, nil
+	shards := slices.Collect(maps.Keys(seen.Candidates))
+	for _, shard := range shards {
+		_, fired, err := sess.watchChildren(ctx, s.at.election(shard))
+		if err != nil {
+			return false, false, err
+		}
+		forward(fired)
+	}
+	now := gerritstream.GroupState{Members: decodeMembers(nodes)}
+	if now.Candidates, err = s.candidates(ctx, sess, shards, now.Members); err != nil {
+		return false, false, err
+	}
+	if changed, urgent = seen.Changed(now); changed {
+		return changed, urgent, nil
 	}
 	return false, false, sess.waitFired(ctx, either)
 }

@@ -103,17 +103,17 @@ func TestWaitGroupChange(t *testing.T) {
 	advertise(t, watcher, gerritstream.MemberInfo{Readable: true})
 
 	// changes checks that WaitGroupChange returns after do.
-	changes := func(what string, wantLeft bool, do func()) {
+	changes := func(what string, wantUrgent bool, do func()) {
 		t.Helper()
 		seen := groupState(t, watcher)
 		type result struct {
-			left bool
-			err  error
+			urgent bool
+			err    error
 		}
 		done := make(chan result, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go func() { left, err := watcher.WaitGroupChange(ctx, seen); done <- result{left, err} }()
+		go func() { urgent, err := watcher.WaitGroupChange(ctx, seen); done <- result{urgent, err} }()
 		select {
 		case r := <-done:
 			t.Fatalf("%s: it returned %+v before anything happened", what, r)
@@ -122,7 +122,7 @@ func TestWaitGroupChange(t *testing.T) {
 		do()
 		select {
 		case r := <-done:
-			if r.err != nil || r.left != wantLeft {
+			if r.err != nil || r.urgent != wantUrgent {
 				t.Errorf("%s: it returned %+v", what, r)
 			}
 		case <-time.After(patience):
@@ -130,7 +130,7 @@ func TestWaitGroupChange(t *testing.T) {
 		}
 	}
 	changes("a member comes", false, func() { advertise(t, other, gerritstream.MemberInfo{Readable: true}) })
-	changes("it cannot read", false, func() { advertise(t, other, gerritstream.MemberInfo{}) })
+	changes("it cannot read", true, func() { advertise(t, other, gerritstream.MemberInfo{}) })
 	changes("its configuration is another", false, func() { advertise(t, other, gerritstream.MemberInfo{Config: "x"}) })
 	changes("its info is garbage", false, func() { cl.put(cl.own("/members/"+other.Process()), []byte("{")) })
 	changes("it goes", true, func() {
@@ -158,8 +158,8 @@ func TestWaitGroupChange(t *testing.T) {
 		t.Errorf("a cancelled wait returned %v", err)
 	}
 	// What has changed already ends the wait at once.
-	if left, err := watcher.WaitGroupChange(soon(t),
-		gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !left {
-		t.Errorf("a member that is gone already: %v, %v", left, err)
+	if urgent, err := watcher.WaitGroupChange(soon(t),
+		gerritstream.GroupState{Members: []gerritstream.Member{{ID: "gone"}}}); err != nil || !urgent {
+		t.Errorf("a member that is gone already: %v, %v", urgent, err)
 	}
 }

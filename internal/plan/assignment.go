@@ -245,8 +245,8 @@ func (a Assignment) StandsBy(
 }
 
 // Unsettled reports whether this process still has to gain or give up a shard.
-// It then looks again soon: a change of candidates raises no notification, and
-// a process that planned without knowing of this one may have been faster.
+// It then looks again soon: new candidates may raise no notification, and a
+// process that planned without knowing of this one may have been faster.
 func (a Assignment) Unsettled(shards []gerritstream.ShardID, group gerritstream.GroupState) bool {
 	return slices.ContainsFunc(shards, func(shard gerritstream.ShardID) bool {
 		candidates, owner := group.Candidates[shard], a.Owner[shard]
