@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -109,6 +110,33 @@ func BenchmarkRequest(b *testing.B) {
 			b.Context(), func(page gerritstream.Page, _ error) bool { page.Done(); return true }); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkPoll measures a poll of an idle shard without the network: as it is
+// made, and with the SDK's middleware.
+func BenchmarkPoll(b *testing.B) {
+	for _, direct := range []bool{true, false} {
+		b.Run(map[bool]string{true: "direct", false: "SDK"}[direct], func(b *testing.B) {
+			idle := constant{[]byte(`{"Records":[],"MillisBehindLatest":0,"NextShardIterator":"` + strings.Repeat("A", 200) + `"}`)}
+			s, err := New(b.Context(), Config{Stream: "s", Region: "us-east-1", Endpoint: "http://kinesis.test",
+				Transport: idle, Isolated: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := &reading{source: s, shard: shard0, iterator: strings.Repeat("A", 200), limit: maxRecords, atTip: true}
+			b.ReportAllocs()
+			for b.Loop() {
+				if !direct {
+					s.poller.pattern.Store(nil)
+				}
+				p, err := r.poll(b.Context())
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.release()
+			}
+		})
 	}
 }
 

@@ -125,11 +125,12 @@ type exchangeKey struct{}
 
 // watchedClient notes each request's progress in its exchange. Every request to
 // AWS goes through one, because it also gives net/http a body that it can copy.
+// Those of a poller have one: net/http then sends header and body at once.
 type watchedClient struct{ next awskinesis.HTTPClient }
 
 // Do sends a request.
 func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
+	if r.Body != nil && r.GetBody == nil {
 		r.Body = readOnlyBody{r.Body}
 	}
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
@@ -184,7 +185,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 }
 
 // pageProtocol is the SDK's own protocol, except that it passes a successful
-// reply to receive. It goes into the options of a single GetRecords or
+// reply to receive. It is for a single GetRecords or
 // SubscribeToShard call; signing, endpoints and the decoding of errors stay the
 // SDK's.
 type pageProtocol struct {

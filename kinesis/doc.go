@@ -12,6 +12,8 @@
 //   - The SDK does not decode pages. A reply is read into one buffer, reserved
 //     from the process's budget beforehand, and each record's data is decoded
 //     in place.
+//   - The SDK's middleware makes few of the polls. The others repeat what it
+//     decided for those, with the SDK's credentials, signer and encoding.
 //   - All times come from the Date header of the service's replies.
 //   - A request that makes no progress for ten seconds is given up, however
 //     long it may take as a whole.

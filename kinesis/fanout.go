@@ -22,10 +22,11 @@ const (
 
 // fanOut is what the readings of a Source share.
 type fanOut struct {
-	mode ReadMode
-	name string        // of the consumer
-	turn chan struct{} // capacity 1: full while a reading tries, for all, whether fan-out works
-	open chan struct{} // capacity openAtOnce: an item for each subscription that is being asked for
+	mode   ReadMode
+	client awskinesis.HTTPClient // for subscriptions
+	name   string                // of the consumer
+	turn   chan struct{}         // capacity 1: full while a reading tries, for all, whether fan-out works
+	open   chan struct{}         // capacity openAtOnce: an item for each subscription that is being asked for
 
 	mu       sync.Mutex
 	consumer fanOutConsumer // under mu; zero: to be found

@@ -310,7 +310,7 @@ func TestFanOutDoesNotEndAShardWithoutProof(t *testing.T) {
 		cut := func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"ContinuationSequenceNumber"`), []byte(`"ContinuationSequenceNumbre"`), 1)
 		}
-		w.src.streams = &http.Client{Transport: editedFrames{w.srv.Transport(), cut}}
+		w.src.fanOut.client = &http.Client{Transport: editedFrames{w.srv.Transport(), cut}}
 		f := w.follow(shard0, trimHorizon())
 		w.putFor(20*time.Second, time.Second)
 		f.stop()

@@ -76,7 +76,10 @@ func TestNoRequestBreaksItsConnectionOnAHealthyLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &reading{source: src, shard: shard0, cursor: trimHorizon(), limit: maxRecords}
-	for range reads {
+	for i := range reads {
+		if i%2 == 0 {
+			src.poller.pattern.Store(nil) // the SDK makes the request
+		}
 		if p, err := r.next(t.Context()); err == nil { // the Observer sees what becomes of others
 			p.memory.room.Release()
 		}

@@ -170,11 +170,9 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 	receive := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.source.arn.Load(), Limit: &r.limit}
 	r.pace.begin()
+	protocol := &pageProtocol{r.source.poller.options.Protocol, receive}
 	now, err := r.source.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
-		_, err := r.source.client.GetRecords(ctx, in, func(o *awskinesis.Options) {
-			o.Protocol = &pageProtocol{o.Protocol, receive}
-		})
-		return err
+		return r.source.poller.getRecords(ctx, in, protocol)
 	})
 	if errClass(err) != throttled { // a refused read does not count
 		r.pace.answer()

@@ -47,8 +47,11 @@ func (s *Source) persist(ctx context.Context, t target, send func(context.Contex
 // service's time. Its error is the context's, or an *Error.
 func (s *Source) attempt(ctx context.Context, t target, send func(context.Context) error) (time.Time, error) {
 	now, skewed, err := s.try(ctx, t, send)
-	if skewed { // the SDK now knows the error of the local clock, and signs with the right time
-		now, _, err = s.try(ctx, t, send)
+	// After a refusal a poller leaves the next request to the SDK. After a
+	// refusal the SDK knows the error of the local clock, and signs with the
+	// right time.
+	for tried := 1; skewed && tried < 3; tried++ {
+		now, skewed, err = s.try(ctx, t, send)
 	}
 	return now, err
 }

@@ -20,7 +20,7 @@ import (
 type Source struct {
 	log         *slog.Logger
 	client      *awskinesis.Client
-	streams     awskinesis.HTTPClient // for subscriptions
+	poller      *poller
 	credentials *provider
 	budget      *Budget
 	observer    Observer
@@ -70,7 +70,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	s.region = loaded.Region
 	s.credentials = newProvider(&c.Credentials, &loaded)
 	loaded.HTTPClient = withoutTimeout(loaded.HTTPClient) // attempts have a progressTimeout
-	s.streams = streamClient(loaded.HTTPClient)
+	s.fanOut.client = streamClient(loaded.HTTPClient)
 	endpoint := fixedEndpoint{rules: awskinesis.NewDefaultEndpointResolverV2()}
 	if c.AccountEndpoints {
 		endpoint.arn = &c.Stream
@@ -84,6 +84,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 			o.BaseEndpoint = &c.Endpoint
 		}
 	})
+	s.poller = newPoller(s.client)
 	if base := s.client.Options().BaseEndpoint; base != nil && strings.Contains(*base, "@") {
 		return nil, &Fault{"", "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KINESIS or endpoint_url: " + userInEndpoint}
 	}
