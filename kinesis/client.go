@@ -138,6 +138,7 @@ func (c watchedClient) Do(r *http.Request) (*http.Response, error) {
 		return c.next.Do(r)
 	}
 	x.began = time.Now()
+	x.stalled.Reset(progressTimeout) // the wait for credentials is over
 	resp, err := c.next.Do(r)
 	if err != nil {
 		return resp, err

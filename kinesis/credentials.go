@@ -63,7 +63,10 @@ func newProvider(c *Credentials, loaded *aws.Config) *provider {
 // Retrieve implements [aws.CredentialsProvider]. Its error is a
 // *credentialsError, or the context's.
 func (p *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	limited, cancel := context.WithTimeout(ctx, credentialsTimeout+credentialsMargin)
+	// The SDK may ask on after the caller has left, and not for this caller
+	// alone: what comes of that is not noted in the caller's exchange.
+	own := context.WithValue(ctx, exchangeKey{}, (*exchange)(nil))
+	limited, cancel := context.WithTimeout(own, credentialsTimeout+credentialsMargin)
 	defer cancel()
 	found, err := p.used.Retrieve(limited)
 	switch {
