@@ -131,6 +131,25 @@ func TestUpdateShardCount(t *testing.T) {
 	})
 }
 
+// A doubling splits each shard once, whatever their number: as at AWS, it needs
+// no shards in between.
+func TestADoublingOnlySplits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const shards = 1000
+		srv, c := start(t, kinesistest.Options{ShardLimit: 2 * shards}, shards)
+		_, err := c.UpdateShardCount(t.Context(), &kinesis.UpdateShardCountInput{
+			StreamName: aws.String("s"), TargetShardCount: aws.Int32(2 * shards), ScalingType: types.ScalingTypeUniformScaling,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := srv.Shards("s")
+		if err != nil || len(all) != 3*shards {
+			t.Errorf("%d shards are listed (%v), want %d", len(all), err, 3*shards)
+		}
+	})
+}
+
 // After any resharding the open shards cover all keys once, every record is in
 // exactly one shard, parents are closed, and each key's records are in order
 // along the lineage.

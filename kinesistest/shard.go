@@ -213,14 +213,14 @@ func (k hashKey) compare(other hashKey) int { return bytes.Compare(k[:], other[:
 // before returns the key before k, which is not the first.
 func (k hashKey) before() hashKey { return keyOf(new(big.Int).Sub(k.int(), big.NewInt(1))) }
 
-// evenStarts divides all keys into n ranges of equal size, the last one taking
-// the rest, and returns where each starts.
+// evenStarts divides all keys into n ranges of equal size, as far as keys can be
+// divided, and returns where each starts. Those of 2n ranges include those of
+// n, so that a doubling only splits.
 func evenStarts(n int) []hashKey {
-	size := new(big.Int).Lsh(big.NewInt(1), 128)
-	size.Div(size, big.NewInt(int64(n)))
 	starts := make([]hashKey, n)
 	for i := range starts {
-		starts[i] = keyOf(new(big.Int).Mul(size, big.NewInt(int64(i))))
+		start := new(big.Int).Lsh(big.NewInt(int64(i)), 128)
+		starts[i] = keyOf(start.Div(start, big.NewInt(int64(n))))
 	}
 	return starts
 }
