@@ -29,7 +29,8 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		events[i] = eventRow(&c.Entries[i], queuedAt)
 	}
 	var discarded []gerritstream.DeadLetter
-	err := s.writer.write(ctx, storekit.PointCommit, func(tx *transaction) (err error) {
+	rows := 1 + len(events) + len(c.DeadLetters)
+	err := s.writer.writeRows(ctx, storekit.PointCommit, rows, func(tx *transaction) (err error) {
 		// The fence: without the lease in this term, or in an epoch that is
 		// over, there is nothing to select, and nothing is written.
 		n, err := tx.change(`INSERT INTO positions (epoch, shard, position, committed)

@@ -55,11 +55,14 @@ func (s *Store) Pragma(name string) (value string, err error) {
 func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Do has the writer run a job, which writes nothing.
-func (s *Store) Do(ctx context.Context, job func()) error {
-	return s.writer.do(ctx, func(*transaction) error {
-		job()
+func (s *Store) Do(ctx context.Context, do func()) error { return s.DoRows(ctx, 1, do) }
+
+// DoRows has the writer run a job as if it wrote so many rows.
+func (s *Store) DoRows(ctx context.Context, rows int, do func()) error {
+	return s.writer.send(ctx, s.writer.jobs, &job{rows: rows, run: func(*transaction) error {
+		do()
 		return nil
-	})
+	}})
 }
 
 // Hold keeps the writer busy until release is called. It returns once it is.

@@ -27,7 +27,8 @@ func readProcesses(ctx context.Context, q querier) (processes []process, err err
 		err := rows.Scan(&p.id, &p.heartbeat, &p.ttl, &p.heldAt, &p.info)
 		processes = append(processes, p)
 		return err
-	}, `SELECT id, beat, ttl, beaten, announcement FROM processes ORDER BY id`)
+	}, `SELECT p.id, p.beat, p.ttl, p.beaten, m.info
+		FROM processes p LEFT JOIN members m ON m.process = p.id ORDER BY p.id`)
 	return processes, err
 }
 
@@ -105,6 +106,19 @@ func (l *liveness) alive(id string, now time.Time) bool {
 	return ok && now.Sub(h.since) < h.ttl
 }
 
+// others reports whether other processes are alive, as far as they were seen.
+func (l *liveness) others() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for id, h := range l.seen {
+		if id != l.self && now.Sub(h.since) < h.ttl {
+			return true
+		}
+	}
+	return false
+}
+
 // members returns those of the processes that have advertised and are alive.
 func (l *liveness) members(processes []process, now time.Time) []gerritstream.Member {
 	members := make([]gerritstream.Member, 0, len(processes))
@@ -122,8 +136,8 @@ func (s *Store) Advertise(ctx context.Context, info gerritstream.MemberInfo) err
 	if err != nil {
 		return fmt.Errorf("encode member info: %w", err)
 	}
-	return s.publish(ctx, storekit.PointAdvertise, `UPDATE processes SET announcement = ? WHERE id = ?`,
-		string(text), s.id)
+	return s.publish(ctx, storekit.PointAdvertise, `INSERT INTO members (process, info) VALUES (?, ?)
+		ON CONFLICT DO UPDATE SET info = excluded.info`, s.id, string(text))
 }
 
 // Report implements gerritstream.Store.
@@ -132,18 +146,19 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	return s.publish(ctx, storekit.PointReport, `UPDATE processes SET report = ?, reported = ? WHERE id = ?`,
-		string(text), s.config.Now().UnixMilli(), s.id)
+	return s.publish(ctx, storekit.PointReport, `INSERT INTO reports (process, report, reported) VALUES (?, ?, ?)
+		ON CONFLICT DO UPDATE SET report = excluded.report, reported = excluded.reported`,
+		s.id, string(text), s.config.Now().UnixMilli())
 }
 
-// publish updates the process' row, with a heartbeat: that adds the row if the
-// others have removed it.
-func (s *Store) publish(ctx context.Context, p storekit.Point, update string, args ...any) error {
+// publish writes what the process says of itself, with a heartbeat: that adds
+// the process if the others have removed it.
+func (s *Store) publish(ctx context.Context, p storekit.Point, write string, args ...any) error {
 	return s.writer.write(ctx, p, func(tx *transaction) error {
 		if err := s.heartbeat.write(tx); err != nil {
 			return err
 		}
-		return tx.exec(update, args...)
+		return tx.exec(write, args...)
 	})
 }
 

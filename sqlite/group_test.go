@@ -43,7 +43,7 @@ func TestAQuietGroupWritesNothing(t *testing.T) {
 		}
 		s.exec(`CREATE TABLE written (what TEXT)`)
 		for _, on := range []string{"INSERT ON candidates", "DELETE ON candidates",
-			"UPDATE OF announcement ON processes"} {
+			"INSERT ON members", "UPDATE ON members"} {
 			s.exec(`CREATE TRIGGER "` + on + `" AFTER ` + on + ` BEGIN INSERT INTO written VALUES ('` + on + `'); END`)
 		}
 		seen := groupState(t, leader)

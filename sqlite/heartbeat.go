@@ -68,7 +68,7 @@ func (h *heartbeat) renew() error {
 	h.mu.Unlock()
 	var held map[gerritstream.ShardID]uint64
 	var freed bool
-	err := s.writer.do(context.Background(), func(tx *transaction) (err error) {
+	err := s.writer.doUrgent(func(tx *transaction) (err error) {
 		if err := h.write(tx); err != nil {
 			return err
 		}

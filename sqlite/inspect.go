@@ -126,6 +126,6 @@ func inspectReports(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection
 			in.Reports = append(in.Reports, r)
 		}
 		return err
-	}, `SELECT name, reported, report FROM processes
-		WHERE report IS NOT NULL AND beaten + ttl >= ? ORDER BY name, id`, now)
+	}, `SELECT p.name, r.reported, r.report FROM processes p JOIN reports r ON r.process = p.id
+		WHERE p.beaten + p.ttl >= ? ORDER BY p.name, p.id`, now)
 }

@@ -119,6 +119,26 @@ CREATE TABLE consumers (
 `, `
 -- gerritstream.Event.Attributes as a JSON object; NULL: none.
 ALTER TABLE events ADD COLUMN attributes TEXT;
+`, `
+-- SQLite writes the whole row with each heartbeat. What grows with the number of shards has rows of its own.
+CREATE TABLE members (
+	process TEXT PRIMARY KEY NOT NULL, -- processes.id
+	info    TEXT NOT NULL              -- gerritstream.MemberInfo as a JSON object
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reports (
+	process  TEXT PRIMARY KEY NOT NULL, -- processes.id
+	report   TEXT NOT NULL,             -- gerritstream.Status as a JSON object
+	reported INTEGER NOT NULL           -- by the process' clock
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER forget_process AFTER DELETE ON processes BEGIN
+	DELETE FROM members WHERE process = old.id;
+	DELETE FROM reports WHERE process = old.id;
+END;
+ALTER TABLE processes DROP COLUMN announcement;
+ALTER TABLE processes DROP COLUMN report;
+ALTER TABLE processes DROP COLUMN reported;
 `}
 
 // attributesSince is the schema version from which on events have attributes.

@@ -68,7 +68,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s := &Store{config: config, id: rand.Text(), place: place, log: config.Logger.With("store", place.path)}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.discards = storekit.NewDiscards(s.log)
-	s.writer = &writer{store: s, jobs: make(chan *job, maxGroup)}
+	s.writer = &writer{store: s, urgent: make(chan *job, 1), jobs: make(chan *job, maxGroup)}
 	s.heartbeat = &heartbeat{
 		store: s, trust: config.LeaseTTL - config.LeaseTTL/5, wake: storekit.NewSignal(),
 		terms: map[gerritstream.ShardID]*term{}, taking: map[gerritstream.ShardID]uint64{},
@@ -90,7 +90,8 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	// temp_store: what undoes a savepoint is kept in memory, not in a temporary
 	// file. cache_size: 16 MiB.
 	if s.writer.db, err = sql.Open("sqlite", dsn(s.place.real, "rw", "synchronous(FULL)", "temp_store(MEMORY)",
-		"cache_size(-16384)", fmt.Sprintf("journal_size_limit(%d)", walLimit))); err != nil {
+		"cache_size(-16384)", fmt.Sprintf("journal_size_limit(%d)", walLimit),
+		fmt.Sprintf("busy_timeout(%d)", lockTry.Milliseconds()))); err != nil {
 		return err
 	}
 	s.writer.db.SetMaxOpenConns(1)

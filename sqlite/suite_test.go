@@ -71,10 +71,10 @@ func (s *shared) backend() storetest.Backend {
 		},
 		Operator: func() gerritstream.Operator { return s.operator() },
 		DamageReport: func(store gerritstream.Store) {
-			s.exec(`UPDATE processes SET report = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+			s.exec(`UPDATE reports SET report = 'garbage' WHERE process = ?`, store.(*sqlite.Store).ID())
 		},
 		DamageMember: func(store gerritstream.Store) {
-			s.exec(`UPDATE processes SET announcement = 'garbage' WHERE id = ?`, store.(*sqlite.Store).ID())
+			s.exec(`UPDATE members SET info = 'garbage' WHERE process = ?`, store.(*sqlite.Store).ID())
 		},
 		FailNext: s.faults.FailNext,
 	}

@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"sync/atomic"
+	"time"
+
+	lib "modernc.org/sqlite/lib"
 
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
@@ -14,20 +17,28 @@ import (
 type writer struct {
 	store     *Store
 	db        *sql.DB
+	urgent    chan *job // heartbeats: behind thousands of jobs they would come too late to keep the leaderships
 	jobs      chan *job
 	tx        *transaction       // of run; nil: to be opened
+	turn      turn               // of run
 	intercept storekit.Intercept // nil but in tests
 }
 
-// maxGroup bounds how many jobs share a transaction, and so how long the first
-// of them waits for the last.
-const maxGroup = 64
+// The jobs of a group share a transaction. These bounds are also how long the
+// first of them waits for the last, others for the lock, and a heartbeat for
+// its turn: it may have to wait for four transactions (see
+// TestAHeartbeatGoesBeforeAllJobs). More rows at once are not written faster.
+const (
+	maxGroup     = 512 // jobs
+	maxGroupRows = 16 * 500
+)
 
 // job is one piece of writing: done in full or not at all, whatever shares its
 // transaction.
 type job struct {
 	// run writes. It is called again from the start if its transaction failed.
 	run   func(*transaction) error
+	rows  int         // how many it writes, about
 	taken atomic.Bool // by the writer, or by the caller who withdraws it
 	err   error       // of the writer: why run refused to write
 	done  chan error  // of capacity 1
@@ -35,7 +46,12 @@ type job struct {
 
 // write does what do does, for the caller of a method.
 func (w *writer) write(ctx context.Context, p storekit.Point, run func(*transaction) error) error {
-	return w.intercept.Write(p, func() error { return w.do(ctx, run) })
+	return w.writeRows(ctx, p, 1, run)
+}
+
+// writeRows is write for something that writes many rows.
+func (w *writer) writeRows(ctx context.Context, p storekit.Point, rows int, run func(*transaction) error) error {
+	return w.intercept.Write(p, func() error { return w.send(ctx, w.jobs, &job{run: run, rows: rows}) })
 }
 
 // do has run written. An error other than errUnknownOutcome means that nothing
@@ -43,12 +59,23 @@ func (w *writer) write(ctx context.Context, p storekit.Point, run func(*transact
 // that has not begun; one that has is waited for, since it reads its caller's
 // bytes.
 func (w *writer) do(ctx context.Context, run func(*transaction) error) error {
+	return w.send(ctx, w.jobs, &job{run: run, rows: 1})
+}
+
+// doUrgent is do for a job that goes before all others that wait.
+func (w *writer) doUrgent(run func(*transaction) error) error {
+	return w.send(context.Background(), w.urgent, &job{run: run, rows: 1})
+}
+
+// send sends a job and waits for its end.
+func (w *writer) send(ctx context.Context, to chan<- *job, j *job) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // select would choose at random
 	}
-	j, life := &job{run: run, done: make(chan error, 1)}, w.store.life
+	life := w.store.life
+	j.done = make(chan error, 1)
 	select {
-	case w.jobs <- j:
+	case to <- j:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-life.Done():
@@ -74,6 +101,8 @@ func (w *writer) run() {
 	defer w.disconnect()
 	for {
 		select {
+		case j := <-w.urgent:
+			w.serve(j)
 		case j := <-w.jobs:
 			w.serve(j)
 		case <-w.store.life.Done():
@@ -110,20 +139,29 @@ func (w *writer) serve(first *job) {
 
 // takeJobs takes a job and those that wait beside it, unless their callers have
 // withdrawn them.
-func (w *writer) takeJobs(j *job) (group []*job) {
-	for {
+func (w *writer) takeJobs(first *job) (group []*job) {
+	rows, waiting := 0, true
+	take := func(j *job) {
 		if j.taken.CompareAndSwap(false, true) {
 			group = append(group, j)
-		}
-		if len(group) == maxGroup {
-			return group
-		}
-		select {
-		case j = <-w.jobs:
-		default:
-			return group
+			rows += j.rows
 		}
 	}
+	take(first)
+	select {
+	case j := <-w.urgent:
+		take(j)
+	default:
+	}
+	for waiting && len(group) < maxGroup && rows < maxGroupRows {
+		select {
+		case j := <-w.jobs:
+			take(j)
+		default:
+			waiting = false
+		}
+	}
+	return group
 }
 
 // finish returns the jobs' own errors to their callers, or err, if it is not
@@ -151,10 +189,8 @@ func (w *writer) begin() error {
 		}
 		w.tx = newTransaction(conn)
 	}
-	begin, err := w.tx.statement(`BEGIN IMMEDIATE`)
-	if err == nil {
-		_, err = begin.ExecContext(life)
-	}
+	w.turn.yield(life, w.store.liveness.others())
+	err := w.lock(life)
 	if err == nil {
 		return nil
 	}
@@ -165,9 +201,54 @@ func (w *writer) begin() error {
 	return explain(w.store.place.path, err)
 }
 
+// lockTry is how long SQLite waits for the lock at once. Its waiting is polling
+// at intervals of up to 100 ms, which would find the lock free by chance only
+// while another process writes all the time. So the intervals start over.
+const lockTry = 5 * time.Millisecond
+
+// lock takes the file's only write lock, or returns SQLITE_BUSY after
+// busyTimeout.
+func (w *writer) lock(ctx context.Context) error {
+	begin, err := w.tx.statement(`BEGIN IMMEDIATE`)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(busyTimeout); ; {
+		_, err := begin.ExecContext(ctx)
+		if code(err) != lib.SQLITE_BUSY || time.Now().After(deadline) || !storekit.Sleep(ctx, lockTry/5) {
+			return err
+		}
+	}
+}
+
+// turn is how long this process has kept the lock from others.
+type turn struct {
+	began time.Time // of transactions without a gap between them
+	ended time.Time // of the last one
+}
+
+const (
+	turnLength = 50 * time.Millisecond
+	turnGap    = 2 * lockTry // long enough to be found
+)
+
+// yield leaves the lock alone for a moment if transactions have followed one
+// another for long. Otherwise another process could not write as long as jobs
+// wait here, not even its heartbeat.
+func (t *turn) yield(ctx context.Context, others bool) {
+	switch now := time.Now(); {
+	case now.Sub(t.ended) >= turnGap:
+		t.began = now
+	case others && now.Sub(t.began) >= turnLength:
+		storekit.Sleep(ctx, turnGap-now.Sub(t.ended))
+		t.began = time.Now()
+	}
+}
+
 // transact runs a group in the transaction that has begun, and ends it. If it
 // returns nil, each job was written, or refused to write; otherwise none was.
 func (w *writer) transact(group []*job) error {
+	defer func() { w.turn.ended = time.Now() }()
 	if len(group) == 0 {
 		w.rollback()
 		return nil
