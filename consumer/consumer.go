@@ -119,10 +119,21 @@ func (c *Consumer) reportLost(log *slog.Logger, shard gerritstream.ShardID, i ge
 const (
 	reportEvery  = 5 * time.Second
 	summaryEvery = time.Minute
+
+	// A report says about half a kilobyte of each shard. With many shards it is
+	// published less often: every time up to reportShards of them, every second
+	// time up to twice as many, and so on.
+	reportShards   = 200
+	reportAtMostIn = 6
 )
 
-// report publishes the status, first at once and then every reportEvery, and
-// logs a summary every summaryEvery, until ctx ends.
+// reportIn returns in how many times reportEvery the next report is due, after
+// one on so many shards.
+func reportIn(shards int) int { return min(1+shards/reportShards, reportAtMostIn) }
+
+// report publishes the status, first at once and then every reportEvery or
+// less often (see reportIn), and logs a summary every summaryEvery, until ctx
+// ends.
 func (c *Consumer) report(ctx context.Context) {
 	reports := time.NewTicker(reportEvery)
 	defer reports.Stop()
@@ -130,7 +141,7 @@ func (c *Consumer) report(ctx context.Context) {
 	defer summaries.Stop()
 	before := c.Status()
 	c.tracker.heartbeat(partReport)
-	c.publish(ctx)
+	in := reportIn(c.publish(ctx))
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +150,9 @@ func (c *Consumer) report(ctx context.Context) {
 			for shard, what := range c.tracker.stuck() { // the next page logs that it has resumed
 				c.logbook.noteStall(stallTopic, shard, what, true)
 			}
-			c.publish(ctx)
+			if in--; in == 0 {
+				in = reportIn(c.publish(ctx))
+			}
 			c.tracker.heartbeat(partReport)
 		case <-summaries.C:
 			now := c.Status()
@@ -149,14 +162,16 @@ func (c *Consumer) report(ctx context.Context) {
 	}
 }
 
-// publish reports the status to the store. A store that does not answer must
-// not delay the next report.
-func (c *Consumer) publish(ctx context.Context) {
+// publish reports the status to the store, and returns of how many shards. A
+// store that does not answer must not delay the next report.
+func (c *Consumer) publish(ctx context.Context) (shards int) {
 	limited, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
-	if err := c.cfg.Store.Report(limited, c.tracker.report()); err != nil && ctx.Err() == nil {
+	status := c.tracker.report()
+	if err := c.cfg.Store.Report(limited, status); err != nil && ctx.Err() == nil {
 		c.log.Debug("report not published", "err", err)
 	}
+	return len(status.Shards)
 }
 
 // logSummary logs in one line what happened between two statuses.

@@ -310,4 +310,18 @@ var groupMutants = []mutant{
 		new:  "return ok && now.Sub(h.since) < 10000*h.ttl",
 		pkg:  "./sqlite", tests: "TestStore/group|TestLeavingIsNoticed",
 	},
+	{
+		name: "many shards: each survey is made for one term alone",
+		file: "consumer/surveys.go",
+		old:  "if s.last.number >= first && s.last.epoch == epoch {",
+		new:  "if s.last.number > first && s.last.epoch == epoch {",
+		pkg:  "./consumer", tests: "TestManyShards|TestTermsThatBeginTogetherShareASurvey",
+	},
+	{
+		name: "many shards: reports are published as often as those of a few",
+		file: "consumer/consumer.go",
+		old:  "{ return min(1+shards/reportShards, reportAtMostIn) }",
+		new:  "{ return 1 }",
+		pkg:  "./consumer", tests: "TestReportsOfManyShards",
+	},
 }
