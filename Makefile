@@ -11,7 +11,7 @@ PACKAGES ?= ./...
 UNWATCHED := modernc.org/sqlite/lib modernc.org/libc compress/flate hash/adler32 encoding/base64
 RACE := -race $(UNWATCHED:%=-gcflags=%=-race=false)
 # Those of whole processes run beside them, one package at a time, and without: the program that they start is the one that people run.
-PROCESSES := %/test/e2e %/test/soak
+PROCESSES := %/test/e2e %/test/soak %/test/many
 # These take longest, and mostly wait: what is begun first has the others beside it.
 PATIENT := %/cmd/gerritstream %/zookeeper
 packages = $(shell $(GO) list $(PACKAGES))
@@ -29,10 +29,14 @@ SEED ?= 1
 STORE ?=
 PYTHON ?= 0
 READ ?= poll
+# Of many shards: make many SHARDS=2000 STORE=sqlite REST=60s POLL=10s
+SHARDS ?= 1000
+REST ?= 20s
+POLL ?=
 # Of fuzzing: make fuzz FUZZTIME=10m
 FUZZTIME ?= 30s
 
-.PHONY: help build deps test soak chaos mutants fuzz lint docs fmt bench clean
+.PHONY: help build deps test soak chaos many mutants fuzz lint docs fmt bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +56,9 @@ soak: deps ## several processes, everything going wrong, and a judge: DURATION, 
 
 chaos: ## fifty thousand events by enhanced fan-out through every fault, without the race detector
 	$(GO) test ./consumer -count=1 -v -run TestFanOutCarries
+
+many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, REST, POLL (the poll interval)
+	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
 
 mutants: deps ## break each guarantee on purpose, and see which test tells
 	$(GO) run ./test/mutants $(MUTANTS)
