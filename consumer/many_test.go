@@ -67,8 +67,8 @@ func (s meteredStore) Campaign(ctx context.Context, epoch int, shard gs.ShardID)
 	return s.Store.Campaign(ctx, epoch, shard)
 }
 
-// withManyShards runs processes on a stream of so many shards. Each write to the
-// store takes a while.
+// withManyShards runs processes on a stream of so many shards. Each write to
+// the store takes a while.
 func withManyShards(t *testing.T, shards, processes int, test func(t *testing.T, cl *cluster, counted *counts)) {
 	t.Helper()
 	inCluster(t, shards, func(t *testing.T, cl *cluster) {

@@ -213,9 +213,9 @@ func (k hashKey) compare(other hashKey) int { return bytes.Compare(k[:], other[:
 // before returns the key before k, which is not the first.
 func (k hashKey) before() hashKey { return keyOf(new(big.Int).Sub(k.int(), big.NewInt(1))) }
 
-// evenStarts divides all keys into n ranges of equal size, as far as keys can be
-// divided, and returns where each starts. Those of 2n ranges include those of
-// n, so that a doubling only splits.
+// evenStarts divides all keys into n ranges of equal size, as far as keys can
+// be divided, and returns where each starts. Where n ranges start, 2n do as
+// well, so that a doubling only splits.
 func evenStarts(n int) []hashKey {
 	starts := make([]hashKey, n)
 	for i := range starts {
