@@ -143,7 +143,7 @@ func (sess *session) dial(_, address string, _ time.Duration) (net.Conn, error) 
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if t := sess.store.config.TLS; err == nil && t != nil {
-		conn, err = t.handshake(ctx, conn, address)
+		conn, err = t.Handshake(ctx, conn, address)
 	}
 	if err != nil {
 		return nil, err

@@ -53,9 +53,9 @@ func (t *TLS) load() (tls.Certificate, *x509.CertPool, error) {
 	return cert, pool, nil
 }
 
-// handshake makes a TLS connection of a plain one, which it closes if that
-// fails.
-func (t *TLS) handshake(ctx context.Context, plain net.Conn, address string) (_ net.Conn, err error) {
+// Handshake makes a TLS connection to a server of a plain one, which it closes
+// if that fails. address is the server's, HOST:PORT.
+func (t *TLS) Handshake(ctx context.Context, plain net.Conn, address string) (_ net.Conn, err error) {
 	defer func() {
 		if err != nil {
 			_ = plain.Close()
