@@ -49,9 +49,12 @@ var house = map[string][]string{
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "sink",
 		"internal/admin",
 	},
+	"internal/bench": {
+		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",
+	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink",
+		"kinesistest", "sqlite", "sink", "internal/bench",
 	},
 	"test/mutants": {},
 	"test/summary": {},
@@ -61,9 +64,9 @@ var house = map[string][]string{
 // prefix of its path.
 var confined = map[string][]string{
 	"github.com/aws/":              {"kinesis"},
-	"database/sql":                 {"sqlite"},
+	"database/sql":                 {"sqlite", "internal/bench"}, // as a bare client
 	"modernc.org/sqlite":           {"sqlite"},
-	"github.com/go-zookeeper/":     {"zookeeper"},
+	"github.com/go-zookeeper/":     {"zookeeper", "internal/bench"}, // likewise
 	"github.com/spf13/":            {"cmd/gerritstream"},
 	"github.com/prometheus/":       {"internal/admin"},
 	"github.com/coreos/go-systemd": {"internal/daemon", "cmd/gerritstream"},

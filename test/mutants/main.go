@@ -96,6 +96,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		kinesisMutants,
 		kinesisClientMutants,
 		fanOutMutants,
+		benchMutants,
 		zookeeperMutants,
 		groupMutants,
 		silentMutants,
