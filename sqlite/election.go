@@ -145,7 +145,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 // preceded reports whether another live process is before this one among the
 // candidates for a shard.
 func (w *watcher) preceded(shard gerritstream.ShardID, now time.Time) bool {
-	for _, id := range w.candidates[shard] {
+	for _, id := range w.seen.candidates[shard] {
 		if id == w.store.id {
 			return false
 		}

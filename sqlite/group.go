@@ -16,20 +16,30 @@ import (
 type process struct {
 	id          string
 	heartbeat   uint64
-	ttl, heldAt int64          // milliseconds; the last heartbeat, by the process' clock
-	info        sql.NullString // not valid: it is not a member
+	ttl, heldAt int64 // milliseconds; the last heartbeat, by the process' clock
 }
 
-// readProcesses reads all processes, by id.
+// readProcesses reads all processes.
 func readProcesses(ctx context.Context, q querier) (processes []process, err error) {
 	err = each(ctx, q, func(rows *sql.Rows) error {
 		var p process
-		err := rows.Scan(&p.id, &p.heartbeat, &p.ttl, &p.heldAt, &p.info)
+		err := rows.Scan(&p.id, &p.heartbeat, &p.ttl, &p.heldAt)
 		processes = append(processes, p)
 		return err
-	}, `SELECT p.id, p.beat, p.ttl, p.beaten, m.info
-		FROM processes p LEFT JOIN members m ON m.process = p.id ORDER BY p.id`)
+	}, `SELECT id, beat, ttl, beaten FROM processes`)
 	return processes, err
+}
+
+// readMembers reads what the processes advertise, by id, whether they are alive
+// or not.
+func readMembers(ctx context.Context, q querier) (members []gerritstream.Member, err error) {
+	err = each(ctx, q, func(rows *sql.Rows) error {
+		var id, info string
+		err := rows.Scan(&id, &info)
+		members = append(members, storekit.DecodeMember(id, []byte(info)))
+		return err
+	}, `SELECT process, info FROM members ORDER BY process`)
+	return members, err
 }
 
 // The queries of readCandidates: who waits for a shard, in the order of
@@ -119,12 +129,12 @@ func (l *liveness) others() bool {
 	return false
 }
 
-// members returns those of the processes that have advertised and are alive.
-func (l *liveness) members(processes []process, now time.Time) []gerritstream.Member {
-	members := make([]gerritstream.Member, 0, len(processes))
-	for _, p := range processes {
-		if p.info.Valid && l.alive(p.id, now) {
-			members = append(members, storekit.DecodeMember(p.id, []byte(p.info.String)))
+// members returns those that are alive.
+func (l *liveness) members(all []gerritstream.Member, now time.Time) []gerritstream.Member {
+	members := make([]gerritstream.Member, 0, len(all))
+	for _, m := range all {
+		if l.alive(m.ID, now) {
+			members = append(members, m)
 		}
 	}
 	return members
@@ -169,30 +179,34 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 		return g, err
 	}
 	now := time.Now()
-	var processes []process
+	var members []gerritstream.Member
 	var candidates map[gerritstream.ShardID][]string
-	err := view(ctx, s.reading, func(tx *sql.Tx) (err error) {
-		if processes, err = readProcesses(ctx, tx); err != nil {
+	err := view(ctx, s.reading, func(tx *sql.Tx) error {
+		processes, err := readProcesses(ctx, tx)
+		if err != nil {
 			return err
 		}
 		s.liveness.observe(processes)
+		if members, err = readMembers(ctx, tx); err != nil {
+			return err
+		}
 		candidates, err = readCandidates(ctx, tx, allCandidates)
 		return err
 	})
 	if err != nil {
 		return g, explainRead(s.place.path, err)
 	}
-	return s.groupOf(processes, candidates, shards, now), nil
+	return s.groupOf(members, candidates, shards, now), nil
 }
 
-// groupOf returns the state of the group with these processes and candidates,
+// groupOf returns the state of the group with these members and candidates,
 // of which those count that are alive. now is not later than the moment at
 // which they were read.
 func (s *Store) groupOf(
-	processes []process, candidates map[gerritstream.ShardID][]string, shards []gerritstream.ShardID, now time.Time,
+	members []gerritstream.Member, candidates map[gerritstream.ShardID][]string, shards []gerritstream.ShardID, now time.Time,
 ) gerritstream.GroupState {
 	g := gerritstream.GroupState{
-		Self: s.id, Members: s.liveness.members(processes, now),
+		Self: s.id, Members: s.liveness.members(members, now),
 		Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
 	}
 	for _, shard := range shards {

@@ -139,6 +139,25 @@ END;
 ALTER TABLE processes DROP COLUMN announcement;
 ALTER TABLE processes DROP COLUMN report;
 ALTER TABLE processes DROP COLUMN reported;
+`, `
+-- How often these tables were changed, so that a process reads only those that were. Triggers count, whoever writes.
+CREATE TABLE changes (
+	one        INTEGER PRIMARY KEY CHECK (one = 1),
+	leases     INTEGER NOT NULL,
+	candidates INTEGER NOT NULL,
+	members    INTEGER NOT NULL
+) STRICT;
+INSERT INTO changes VALUES (1, 1, 1, 1);
+
+CREATE TRIGGER lease_inserted AFTER INSERT ON leases BEGIN UPDATE changes SET leases = leases + 1; END;
+CREATE TRIGGER lease_updated AFTER UPDATE ON leases BEGIN UPDATE changes SET leases = leases + 1; END;
+CREATE TRIGGER lease_deleted AFTER DELETE ON leases BEGIN UPDATE changes SET leases = leases + 1; END;
+CREATE TRIGGER candidate_inserted AFTER INSERT ON candidates BEGIN UPDATE changes SET candidates = candidates + 1; END;
+CREATE TRIGGER candidate_updated AFTER UPDATE ON candidates BEGIN UPDATE changes SET candidates = candidates + 1; END;
+CREATE TRIGGER candidate_deleted AFTER DELETE ON candidates BEGIN UPDATE changes SET candidates = candidates + 1; END;
+CREATE TRIGGER member_inserted AFTER INSERT ON members BEGIN UPDATE changes SET members = members + 1; END;
+CREATE TRIGGER member_updated AFTER UPDATE ON members BEGIN UPDATE changes SET members = members + 1; END;
+CREATE TRIGGER member_deleted AFTER DELETE ON members BEGIN UPDATE changes SET members = members + 1; END;
 `}
 
 // attributesSince is the schema version from which on events have attributes.

@@ -75,7 +75,9 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		tried: map[gerritstream.ShardID]uint64{},
 	}
 	s.liveness = &liveness{self: s.id, ttl: config.LeaseTTL}
-	s.watcher = &watcher{store: s, wake: storekit.NewSignal()}
+	s.watcher = &watcher{
+		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]unchangedLease{},
+	}
 	if err = s.connect(ctx); err == nil {
 		err = s.place.note(main)
 	}

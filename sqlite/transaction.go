@@ -36,8 +36,13 @@ func get(ctx context.Context, q querier, dest []any, query string, args ...any) 
 	return err == nil, err
 }
 
+// beginner is a database or a connection to it.
+type beginner interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
 // view reads at one moment.
-func view(ctx context.Context, db *sql.DB, read func(*sql.Tx) error) error {
+func view(ctx context.Context, db beginner, read func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err

@@ -28,12 +28,26 @@ type watcher struct {
 	listed      map[gerritstream.ShardID]bool // under mu: shards for which the file has this process as a candidate
 
 	// Of run:
-	conn       *sql.Conn // nil: to be opened
-	version    int64     // of the file as read last
-	leases     map[gerritstream.ShardID]unchangedLease
-	processes  []process
-	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
+	conn    *sql.Conn // nil: to be opened
+	version int64     // of the file as read last
+	seen    contents
+	leases  map[gerritstream.ShardID]unchangedLease
+	alive   []string // by id: the processes that are, as of the last look
+	group   int      // how often something that matters to the group has changed
 }
+
+// contents are what the watcher has read from the file. Most writes change
+// nothing but heartbeats; the rest is read again only if it was changed.
+type contents struct {
+	changes    changes
+	processes  []process
+	held       map[gerritstream.ShardID]lease    // without heartbeats
+	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
+	members    []gerritstream.Member
+}
+
+// changes are how often tables of the file were changed; never 0.
+type changes struct{ leases, candidates, members int64 }
 
 // wait is one call that waits for something to happen in the file.
 type wait struct {
@@ -96,15 +110,20 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 // WaitGroupChange implements gerritstream.Group.
 func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (urgent bool, err error) {
 	shards, w := slices.Collect(maps.Keys(seen.Candidates)), s.watcher
+	compared := -1 // w.group when this compared last
 	err = w.await(ctx, func(_ bool, now time.Time) (changed bool, _ error) {
+		if compared == w.group {
+			return false, nil
+		}
+		compared = w.group
 		candidates := make(map[gerritstream.ShardID][]string, len(shards))
 		for _, shard := range shards {
 			if leader := w.leases[shard].lease.process; leader != "" {
 				candidates[shard] = []string{leader}
 			}
-			candidates[shard] = append(candidates[shard], w.candidates[shard]...)
+			candidates[shard] = append(candidates[shard], w.seen.candidates[shard]...)
 		}
-		changed, urgent = seen.Changed(s.groupOf(w.processes, candidates, shards, now))
+		changed, urgent = seen.Changed(s.groupOf(w.seen.members, candidates, shards, now))
 		return changed, nil
 	})
 	if err != nil {
@@ -144,6 +163,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.noteAlive(now)
 	for _, o := range waits {
 		happened, err := o.happened(changed, now)
 		if err != nil {
@@ -163,43 +183,93 @@ func (w *watcher) read(ctx context.Context) (changed bool, err error) {
 		if w.conn, err = w.store.reading.Conn(ctx); err != nil {
 			return false, err
 		}
-		w.version = 0
+		w.version, w.seen = 0, contents{}
 	}
 	var version int64
 	if err := w.conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil || version == w.version {
 		return false, err
 	}
-	if err := w.readLeases(ctx); err != nil {
+	was := w.seen.changes
+	if err := view(ctx, w.conn, func(tx *sql.Tx) error { return w.seen.read(ctx, tx) }); err != nil {
 		return false, err
 	}
-	if w.processes, err = readProcesses(ctx, w.conn); err != nil {
-		return false, err
-	}
-	w.store.liveness.observe(w.processes)
-	if w.candidates, err = readCandidates(ctx, w.conn, waitingCandidates); err != nil {
-		return false, err
+	w.store.liveness.observe(w.seen.processes)
+	w.observeLeases()
+	if w.seen.changes != was {
+		w.group++
 	}
 	w.version = version
 	return true, nil
 }
 
-// readLeases reads all leases and since when they have not changed.
-func (w *watcher) readLeases(ctx context.Context) error {
-	seen := map[gerritstream.ShardID]unchangedLease{}
-	err := each(ctx, w.conn, func(rows *sql.Rows) error {
-		var shard gerritstream.ShardID
-		var l lease
-		var ttl int64
-		err := rows.Scan(&shard, &l.term, &l.process, &l.heartbeat, &ttl)
-		longer := max(time.Duration(ttl)*time.Millisecond, w.store.config.LeaseTTL)
-		seen[shard] = w.leases[shard].observe(l, longer, time.Now()) // after the reading: first seen then
-		return err
-	}, `SELECT l.shard, l.term, l.process, coalesce(p.beat, 0), coalesce(p.ttl, 0)
-		FROM leases l LEFT JOIN processes p ON p.id = l.process`)
+// read reads the processes, and of the rest what was changed.
+func (c *contents) read(ctx context.Context, tx *sql.Tx) (err error) {
+	was := c.changes
+	err = tx.QueryRowContext(ctx, `SELECT leases, candidates, members FROM changes`).
+		Scan(&c.changes.leases, &c.changes.candidates, &c.changes.members)
 	if err == nil {
-		w.leases = seen
+		c.processes, err = readProcesses(ctx, tx)
+	}
+	if err == nil && c.changes.leases != was.leases {
+		c.held, err = readLeases(ctx, tx)
+	}
+	if err == nil && c.changes.candidates != was.candidates {
+		c.candidates, err = readCandidates(ctx, tx, waitingCandidates)
+	}
+	if err == nil && c.changes.members != was.members {
+		c.members, err = readMembers(ctx, tx)
 	}
 	return err
+}
+
+// readLeases reads all leases, without their holders' heartbeats.
+func readLeases(ctx context.Context, q querier) (map[gerritstream.ShardID]lease, error) {
+	leases := map[gerritstream.ShardID]lease{}
+	err := each(ctx, q, func(rows *sql.Rows) error {
+		var shard gerritstream.ShardID
+		var l lease
+		err := rows.Scan(&shard, &l.term, &l.process)
+		leases[shard] = l
+		return err
+	}, `SELECT shard, term, process FROM leases`)
+	return leases, err
+}
+
+// observeLeases notes since when the leases have not changed, nor their
+// holders' heartbeats.
+func (w *watcher) observeLeases() {
+	processes := make(map[string]process, len(w.seen.processes))
+	for _, p := range w.seen.processes {
+		processes[p.id] = p
+	}
+	now := time.Now() // after the reading: first seen then
+	for shard, l := range w.seen.held {
+		holder := processes[l.process]
+		l.heartbeat = holder.heartbeat
+		longer := max(time.Duration(holder.ttl)*time.Millisecond, w.store.config.LeaseTTL)
+		w.leases[shard] = w.leases[shard].observe(l, longer, now)
+	}
+	if len(w.leases) > len(w.seen.held) {
+		maps.DeleteFunc(w.leases, func(shard gerritstream.ShardID, _ unchangedLease) bool {
+			_, held := w.seen.held[shard]
+			return !held
+		})
+	}
+}
+
+// noteAlive notes which processes are alive, which changes with time alone.
+func (w *watcher) noteAlive(now time.Time) {
+	var alive []string
+	for _, p := range w.seen.processes {
+		if w.store.liveness.alive(p.id, now) {
+			alive = append(alive, p.id)
+		}
+	}
+	slices.Sort(alive)
+	if !slices.Equal(alive, w.alive) {
+		w.alive = alive
+		w.group++
+	}
 }
 
 // failed handles an error of a look. One that will not pass ends the calls that

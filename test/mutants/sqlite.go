@@ -289,4 +289,25 @@ var sqliteMutants = []mutant{
 		new:  "len(group) < maxGroup",
 		pkg:  "./sqlite", tests: "TestAHeartbeatGoesBeforeAllJobs",
 	},
+	{
+		name: "SQLite: a lease that was freed or taken is not read again",
+		file: "sqlite/schema.go",
+		old:  "CREATE TRIGGER lease_updated AFTER UPDATE ON leases BEGIN UPDATE changes SET leases = leases + 1; END;\n",
+		new:  "",
+		pkg:  "./sqlite", tests: "TestTheWatcherReadsWhatWasChanged",
+	},
+	{
+		name: "SQLite: each heartbeat makes all processes read all leases",
+		file: "sqlite/watcher.go",
+		old:  "	if err == nil && c.changes.leases != was.leases {",
+		new:  "	if err == nil {",
+		pkg:  "./sqlite", tests: "TestHeartbeatsAreCheapToFollow",
+	},
+	{
+		name: "SQLite: a process that died without a write is not missed",
+		file: "sqlite/watcher.go",
+		old:  "	if !slices.Equal(alive, w.alive) {",
+		new:  "	if w.alive == nil {",
+		pkg:  "./sqlite", tests: "TestLeavingIsNoticed",
+	},
 }

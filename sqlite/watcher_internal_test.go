@@ -1,0 +1,126 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// What the watcher has read is what the file holds, whoever writes to it and
+// however: no change may be taken for none.
+func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	store, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close(context.WithoutCancel(t.Context()))
+	db, err := sql.Open("sqlite", dsn(path, "rw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var seen contents
+	for _, statement := range []string{
+		`INSERT INTO leases VALUES ('a', 1, 'p'), ('b', 2, 'p')`,
+		`UPDATE leases SET term = 2, process = 'q' WHERE shard = 'a'`,
+		`UPDATE leases SET process = '' WHERE shard = 'b'`,
+		`INSERT INTO leases VALUES ('b', 3, 'r') ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`,
+		`DELETE FROM leases WHERE shard = 'a'`,
+		`INSERT INTO candidates (process, shard) VALUES ('p', 'a'), ('q', 'a'), ('p', 'b')`,
+		`DELETE FROM candidates WHERE process = 'p' AND shard = 'a'`,
+		`INSERT INTO processes (id, name, beat, ttl, beaten) VALUES ('p', 'p', 1, 5000, 0), ('q', 'q', 1, 5000, 0)`,
+		`INSERT INTO members VALUES ('p', '{"host":"one"}'), ('q', '{"host":"other"}')`,
+		`INSERT INTO members VALUES ('p', '{"host":"new"}') ON CONFLICT DO UPDATE SET info = excluded.info`,
+		`UPDATE processes SET beat = 2 WHERE id = 'q'`,
+		`DELETE FROM processes WHERE id = 'p'`,
+		`DELETE FROM members`,
+		`DELETE FROM candidates`,
+		`DELETE FROM leases`,
+	} {
+		run(t, db, statement)
+		var all contents
+		for _, c := range []*contents{&seen, &all} {
+			if err := view(t.Context(), store.reading, func(tx *sql.Tx) error { return c.read(t.Context(), tx) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids := func(c contents) []string {
+			var ids []string
+			for _, p := range c.processes {
+				ids = append(ids, p.id)
+			}
+			return slices.Sorted(slices.Values(ids))
+		}
+		if !maps.Equal(seen.held, all.held) || !reflect.DeepEqual(seen.candidates, all.candidates) ||
+			!reflect.DeepEqual(seen.members, all.members) || !slices.Equal(ids(seen), ids(all)) {
+			t.Errorf("after %s: read %+v, want %+v", statement, seen, all)
+		}
+	}
+}
+
+// While nothing but heartbeats is written, the watcher reads nothing else.
+func TestHeartbeatsAreCheapToFollow(t *testing.T) {
+	store, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "store.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close(context.WithoutCancel(t.Context()))
+	var c contents
+	read := func() {
+		t.Helper()
+		if err := view(t.Context(), store.reading, func(tx *sql.Tx) error { return c.read(t.Context(), tx) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	mark := map[gerritstream.ShardID]lease{"mark": {}}
+	c.held = mark
+	if err := store.heartbeat.renew(); err != nil {
+		t.Fatal(err)
+	}
+	if read(); !maps.Equal(c.held, mark) {
+		t.Errorf("the leases were read again: %v", c.held)
+	}
+}
+
+// BenchmarkLook reads what the watcher needs of a file with 1,000 leases, after
+// a heartbeat and after all of it was changed.
+func BenchmarkLook(b *testing.B) {
+	store, err := Open(b.Context(), Config{Path: filepath.Join(b.TempDir(), "store.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close(context.WithoutCancel(b.Context()))
+	err = store.writer.do(b.Context(), func(tx *transaction) error {
+		for i := range 1000 {
+			if err := tx.exec(`INSERT INTO leases VALUES (?, 1, ?)`, fmt.Sprintf("shardId-%012d", i), store.id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &watcher{store: store, leases: map[gerritstream.ShardID]unchangedLease{}}
+	for name, before := range map[string]func(){"heartbeat": func() {}, "all": func() { w.seen = contents{} }} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				before()
+				if err := view(b.Context(), store.reading, func(tx *sql.Tx) error { return w.seen.read(b.Context(), tx) }); err != nil {
+					b.Fatal(err)
+				}
+				w.observeLeases()
+			}
+		})
+	}
+}
