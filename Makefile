@@ -29,8 +29,9 @@ SEED ?= 1
 STORE ?=
 PYTHON ?= 0
 READ ?= poll
-# Of many shards: make many SHARDS=2000 STORE=sqlite REST=60s POLL=10s
+# Of many shards: make many SHARDS=2000 STORE=sqlite QUIET=10s REST=60s POLL=10s
 SHARDS ?= 1000
+QUIET ?= 75s
 REST ?= 20s
 POLL ?=
 # Of fuzzing: make fuzz FUZZTIME=10m
@@ -57,8 +58,8 @@ soak: deps ## several processes, everything going wrong, and a judge: DURATION, 
 chaos: ## fifty thousand events by enhanced fan-out through every fault, without the race detector
 	$(GO) test ./consumer -count=1 -v -run TestFanOutCarries
 
-many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, REST, POLL (the poll interval)
-	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
+many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
+	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
 
 mutants: deps ## break each guarantee on purpose, and see which test tells
 	$(GO) run ./test/mutants $(MUTANTS)

@@ -91,11 +91,3 @@ func (p *process) usage() (u usage) {
 	}
 	return u
 }
-
-// resetPeak has the system forget the peak so far.
-func (p *process) resetPeak(t *testing.T) {
-	t.Helper()
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.Process.Pid), []byte("5"), 0); err != nil {
-		t.Fatal(err)
-	}
-}
