@@ -14,6 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/kinesistest"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -56,7 +57,7 @@ func judge(_ gerritstream.ShardID, r *gerritstream.Record) gerritstream.Verdict 
 
 // consume handles the events queued after a given one, old and new, until ctx
 // ends.
-func consume(ctx context.Context, path string, after int64, handle func(sqlite.Event)) error {
+func consume(ctx context.Context, path string, after int64, handle func(queue.Event)) error {
 	reader, err := sqlite.OpenReader(ctx, path)
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func Example() {
 
 	consuming, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
-	err := consume(consuming, path, 0, func(e sqlite.Event) {
+	err := consume(consuming, path, 0, func(e queue.Event) {
 		fmt.Println(e.Number, e.Entry.Event.Type, e.Entry.Event.Attributes["key"])
 		if e.Number == 2 { // a program goes on until it is stopped
 			stop()

@@ -46,7 +46,7 @@ func TestGroupAccess(t *testing.T) {
 	umask := syscall.Umask(0o077)
 	store := openWith(t, sqlite.Config{Path: path, GroupAccess: true})
 	syscall.Umask(umask)
-	must(t, elect(t, store, shardB).Commit(t.Context(), queue("1")))
+	must(t, elect(t, store, shardB).Commit(t.Context(), commitOf("1")))
 	must(t, as(nobody, group, "member of a group"))
 	for _, role := range []string{"member of a group", "operator of a group"} {
 		must(t, wantError(as(nobody, nobody, role), nil, "permission denied"))
@@ -83,7 +83,7 @@ func commitOnce(path string) error {
 	}
 	term, err := store.Campaign(ctx, 0, shardA)
 	if err == nil {
-		err = term.Commit(ctx, queue("1", entry(shardA, "1", 10)))
+		err = term.Commit(ctx, commitOf("1", entry(shardA, "1", 10)))
 	}
 	return errors.Join(err, store.Close(ctx))
 }

@@ -57,8 +57,8 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 		var log recorder
 		store := openWith(t, sqlite.Config{Path: s.path, Logger: log.logger()})
 		a, b := elect(t, store, shardA), elect(t, store, shardB)
-		must(t, a.Commit(t.Context(), queue("1")))
-		must(t, b.Commit(t.Context(), queue("1")))
+		must(t, a.Commit(t.Context(), commitOf("1")))
+		must(t, b.Commit(t.Context(), commitOf("1")))
 		s.exec(`WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
 			INSERT INTO dead_letters (id, shard, seq, sub, arrived, reason, detail, payload, length, sha256, put_aside_at)
 			SELECT randomblob(16), 's', n, -1, 0, '', '', x'', 0, zeroblob(32), 0 FROM n`)
@@ -77,7 +77,7 @@ func TestDiscardedDeadLettersAreCountedOnce(t *testing.T) {
 		})
 		synctest.Wait()
 		both.Go(func() {
-			err := b.Commit(t.Context(), queue("2", entry(shardB, "2", 1<<20)))
+			err := b.Commit(t.Context(), commitOf("2", entry(shardB, "2", 1<<20)))
 			if !errors.Is(err, gerritstream.ErrRetryLater) {
 				t.Errorf("the commit without room returned %v", err)
 			}
@@ -217,7 +217,7 @@ func failingDisk(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := term.Commit(ctx, queue("1")); err != nil {
+	if err := term.Commit(ctx, commitOf("1")); err != nil {
 		return err
 	}
 	info, err := os.Stat(path + "-wal")
@@ -232,7 +232,7 @@ func failingDisk(path string) error {
 		&syscall.Rlimit{Cur: uint64(info.Size()), Max: was.Max}); err != nil {
 		return err
 	}
-	err = term.Commit(ctx, queue("2", entry(shardA, "2", 100)))
+	err = term.Commit(ctx, commitOf("2", entry(shardA, "2", 100)))
 	if err == nil || errors.Is(err, gerritstream.ErrRetryLater) || term.Context().Err() == nil {
 		return fmt.Errorf("the commit returned %w; the term ended: %v", err, term.Context().Err() != nil)
 	}
@@ -245,5 +245,5 @@ func failingDisk(path string) error {
 	if pos := term.Beginning().Position; pos.After != "1" && pos.After != "2" {
 		return fmt.Errorf("the next term begins at %v", pos)
 	}
-	return term.Commit(ctx, queue("3"))
+	return term.Commit(ctx, commitOf("3"))
 }

@@ -28,6 +28,16 @@ type Config struct {
 	// DefaultRetention. Negative: for ever.
 	Retention time.Duration
 
+	// RetentionMax is how long events are kept, counted in the same way, that a
+	// consumer has not acknowledged: at least Retention. What is removed then
+	// is counted for the consumer. Zero: DefaultRetentionMax.
+	RetentionMax time.Duration
+
+	// RetentionMaxBytes is the size of the file beyond which events are not
+	// kept longer than Retention for any consumer. Zero:
+	// DefaultRetentionMaxBytes.
+	RetentionMaxBytes int64
+
 	// LeaseTTL is how long a process that died keeps its leaderships. If it is
 	// shorter than a busy machine may pause a process, leaderships move without
 	// need. Zero: DefaultLeaseTTL. At least 100 ms.
@@ -44,8 +54,10 @@ type Config struct {
 
 // What a Config's zero values mean.
 const (
-	DefaultRetention = 7 * 24 * time.Hour
-	DefaultLeaseTTL  = 5 * time.Second
+	DefaultRetention         = 7 * 24 * time.Hour
+	DefaultRetentionMax      = 30 * 24 * time.Hour
+	DefaultRetentionMaxBytes = 16 << 30
+	DefaultLeaseTTL          = 5 * time.Second
 )
 
 // minLeaseTTL is the least for which heartbeats through a disk may keep up.
@@ -59,6 +71,13 @@ func (c *Config) complete() error {
 	}
 	if c.Retention == 0 {
 		c.Retention = DefaultRetention
+	}
+	if c.RetentionMax == 0 {
+		c.RetentionMax = DefaultRetentionMax
+	}
+	c.RetentionMax = max(c.RetentionMax, c.Retention)
+	if c.RetentionMaxBytes == 0 {
+		c.RetentionMaxBytes = DefaultRetentionMaxBytes
 	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = DefaultLeaseTTL

@@ -14,11 +14,13 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// candidacy is one Campaign under way. watcher.mu guards all below done.
+// candidacy is one Campaign under way, or one wait for the lease of a consumer.
+// watcher.mu guards all below done.
 type candidacy struct {
 	epoch int
-	shard gerritstream.ShardID
-	done  chan struct{} // closed when it was decided
+	shard gerritstream.ShardID            // of a consumer: consumerLease
+	enter func(*term, *transaction) error // checks in the transaction that takes the lease, and reads
+	done  chan struct{}                   // closed when it was decided
 
 	decided bool // the Campaign has its result, or was withdrawn
 	term    *term
@@ -28,7 +30,17 @@ type candidacy struct {
 
 // Campaign implements gerritstream.Store.
 func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
-	w, c := s.watcher, &candidacy{epoch: epoch, shard: shard, done: make(chan struct{})}
+	t, err := s.campaign(ctx, &candidacy{epoch: epoch, shard: shard, enter: (*term).readBeginning})
+	if err != nil {
+		return nil, fmt.Errorf("campaign for %s: %w", shard, err)
+	}
+	return t, nil
+}
+
+// campaign waits for a candidacy's term.
+func (s *Store) campaign(ctx context.Context, c *candidacy) (*term, error) {
+	w := s.watcher
+	c.done = make(chan struct{})
 	w.mu.Lock()
 	w.candidacies = append(w.candidacies, c)
 	w.mu.Unlock()
@@ -52,7 +64,7 @@ func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.Shar
 	if c.term != nil {
 		c.term.finish(errResigned)
 	}
-	return nil, fmt.Errorf("campaign for %s: %w", shard, err)
+	return nil, err
 }
 
 // decide ends a candidacy with a term, an error, or, when it is withdrawn,
@@ -170,7 +182,7 @@ func (w *watcher) take(c *candidacy, seen lease) {
 	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
 	h.mu.Unlock()
 	err := s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error {
-		return t.take(tx, seen)
+		return t.take(tx, seen, c.enter)
 	})
 	h.mu.Lock()
 	delete(h.taking, c.shard)
@@ -194,9 +206,8 @@ func (w *watcher) take(c *candidacy, seen lease) {
 	}
 }
 
-// take writes that the term has the lease, if that is still as it was seen, and
-// reads the position.
-func (t *term) take(tx *transaction, seen lease) error {
+// take writes that the term has the lease, if that is still as it was seen.
+func (t *term) take(tx *transaction, seen lease, enter func(*term, *transaction) error) error {
 	var now lease
 	_, err := get(context.Background(), tx, []any{&now.term, &now.process, &now.heartbeat},
 		`SELECT l.term, l.process, coalesce(p.beat, 0)
@@ -207,12 +218,8 @@ func (t *term) take(tx *transaction, seen lease) error {
 	if now != seen {
 		return errLeaseChanged
 	}
-	if err := checkEpoch(tx, t.epoch); err != nil {
+	if err := enter(t, tx); err != nil {
 		return err
-	}
-	b := &t.beginning
-	if b.Position, b.Stored, err = readPosition(context.Background(), tx, t.epoch, t.shard); err != nil {
-		return fmt.Errorf("read position of %s: %w", t.shard, err)
 	}
 	if err := t.store.heartbeat.write(tx); err != nil {
 		return err
@@ -222,6 +229,18 @@ func (t *term) take(tx *transaction, seen lease) error {
 	}
 	return tx.exec(`INSERT INTO leases (shard, term, process) VALUES (?, ?, ?)
 		ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`, t.shard, t.number, t.store.id)
+}
+
+// readBeginning reads where a term of a shard begins.
+func (t *term) readBeginning(tx *transaction) (err error) {
+	if err := checkEpoch(tx, t.epoch); err != nil {
+		return err
+	}
+	b := &t.beginning
+	if b.Position, b.Stored, err = readPosition(context.Background(), tx, t.epoch, t.shard); err != nil {
+		return fmt.Errorf("read position of %s: %w", t.shard, err)
+	}
+	return nil
 }
 
 const removeCandidate = `DELETE FROM candidates WHERE process = ? AND shard = ?`

@@ -30,7 +30,7 @@ func (s *Store) Reap() error {
 
 // RemoveExpired removes what was queued before a time, as the sweeper does.
 func (s *Store) RemoveExpired(before time.Time) (int64, error) {
-	n, _, err := s.removeExpired(before)
+	n, _, err := s.removeExpired(before, before)
 	return n, err
 }
 
@@ -87,3 +87,6 @@ func (s *Store) LastHeartbeat() time.Time {
 	defer s.heartbeat.mu.Unlock()
 	return s.heartbeat.last
 }
+
+// SetMaxBytes changes the size from which on retention waits for nobody.
+func (s *Store) SetMaxBytes(n int64) { s.config.RetentionMaxBytes = n }

@@ -18,8 +18,8 @@ func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int
 	}
 }
 
-// queue is the commit of a position and entries.
-func queue(seq gerritstream.SequenceNumber, entries ...gerritstream.Entry) gerritstream.Commit {
+// commitOf is the commit of a position and entries.
+func commitOf(seq gerritstream.SequenceNumber, entries ...gerritstream.Entry) gerritstream.Commit {
 	return gerritstream.Commit{Position: position(seq), Entries: entries}
 }
 
@@ -30,11 +30,11 @@ func TestDiskFull(t *testing.T) {
 		s := newShared(t)
 		store := s.open()
 		a, b := elect(t, store, shardA), elect(t, store, shardB)
-		must(t, a.Commit(t.Context(), queue("1")))
-		must(t, b.Commit(t.Context(), queue("1")))
+		must(t, a.Commit(t.Context(), commitOf("1")))
+		must(t, b.Commit(t.Context(), commitOf("1")))
 		must(t, store.Exec(`PRAGMA max_page_count = 1`)) // SQLite takes the size that the file has
 
-		large := queue("2", entry(shardA, "2", 1<<20))
+		large := commitOf("2", entry(shardA, "2", 1<<20))
 		for range 10 {
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -43,7 +43,7 @@ func TestDiskFull(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				if err := b.Commit(t.Context(), queue("2")); err != nil {
+				if err := b.Commit(t.Context(), commitOf("2")); err != nil {
 					t.Errorf("commit beside it returned %v", err)
 				}
 			})

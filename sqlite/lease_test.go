@@ -132,7 +132,7 @@ func TestClocksDoNotMatter(t *testing.T) {
 			t.Error("a living holder lost its lease because of its clock")
 		}
 		<-stopped
-		if err := term.Commit(t.Context(), queue("1")); err != nil {
+		if err := term.Commit(t.Context(), commitOf("1")); err != nil {
 			t.Errorf("commit of a living holder: %v", err)
 		}
 		first.Kill()
@@ -156,7 +156,7 @@ func TestTrustEndsWithoutHeartbeats(t *testing.T) {
 		if _, err := conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`); err != nil {
 			t.Fatal(err)
 		}
-		err = term.Commit(t.Context(), queue("1"))
+		err = term.Commit(t.Context(), commitOf("1"))
 		if !errors.Is(err, gerritstream.ErrRetryLater) {
 			t.Errorf("commit to a locked file returned %v", err)
 		}
@@ -170,7 +170,7 @@ func TestTrustEndsWithoutHeartbeats(t *testing.T) {
 		if _, err := conn.ExecContext(t.Context(), `ROLLBACK`); err != nil {
 			t.Fatal(err)
 		}
-		err = term.Commit(t.Context(), queue("1"))
+		err = term.Commit(t.Context(), commitOf("1"))
 		if !errors.Is(err, gerritstream.ErrLeadershipLost) {
 			t.Errorf("commit after the end of trust returned %v", err)
 		}
@@ -186,7 +186,7 @@ func TestEndedTermIsFreed(t *testing.T) {
 		term := elect(t, first, shardA)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := term.Commit(ctx, queue("1")); !errors.Is(err, context.Canceled) {
+		if err := term.Commit(ctx, commitOf("1")); !errors.Is(err, context.Canceled) {
 			t.Errorf("commit with an ended context returned %v", err)
 		}
 		over(t, term)
@@ -212,7 +212,7 @@ func TestALeaseWithoutATermIsFreed(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := term.Commit(ctx, queue("1")); !errors.Is(err, context.Canceled) {
+		if err := term.Commit(ctx, commitOf("1")); !errors.Is(err, context.Canceled) {
 			t.Errorf("commit with an ended context returned %v", err)
 		}
 		s.faults.FailNext(storetest.PointCampaign, storetest.Refuse)
@@ -245,7 +245,7 @@ func TestAHeartbeatLeavesALeaseThatIsBeingTaken(t *testing.T) {
 		}
 		store.Intercept(slow)
 		term := elect(t, store, shardA)
-		if err := term.Commit(t.Context(), queue("1")); err != nil {
+		if err := term.Commit(t.Context(), commitOf("1")); err != nil {
 			t.Errorf("commit: %v", err)
 		}
 	})
@@ -272,7 +272,7 @@ func TestClose(t *testing.T) {
 				t.Error("a call under way succeeded")
 			}
 		}
-		if err := term.Commit(t.Context(), queue("1")); !errors.Is(err, gerritstream.ErrLeadershipLost) {
+		if err := term.Commit(t.Context(), commitOf("1")); !errors.Is(err, gerritstream.ErrLeadershipLost) {
 			t.Errorf("commit after Close returned %v", err)
 		}
 		if _, err := store.Campaign(t.Context(), 0, shardB); err == nil {

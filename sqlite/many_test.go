@@ -33,7 +33,7 @@ func TestAHeartbeatGoesBeforeAllJobs(t *testing.T) {
 		if took := time.Since(began); took < jobs*each {
 			t.Fatalf("the jobs took %v: that is no load", took)
 		}
-		must(t, term.Commit(t.Context(), queue("1")))
+		must(t, term.Commit(t.Context(), commitOf("1")))
 	})
 }
 

@@ -88,7 +88,7 @@ func fullDisk(path string) error {
 	if err := os.WriteFile(filepath.Join(folder, "rest"), make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("the disk is not full: %w", err)
 	}
-	err = term.Commit(ctx, queue("1", entry(shardA, "1", 100_000)))
+	err = term.Commit(ctx, commitOf("1", entry(shardA, "1", 100_000)))
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
 		return fmt.Errorf("the commit returned %w", err)
 	}

@@ -51,7 +51,7 @@ func TestOperatorWritesAllOrNothing(t *testing.T) {
 			t.Error("the position was set")
 		}
 		wait(t, time.Minute)
-		must(t, term.Commit(t.Context(), queue("3"))) // it still leads
+		must(t, term.Commit(t.Context(), commitOf("3"))) // it still leads
 	})
 }
 

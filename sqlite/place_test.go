@@ -106,9 +106,9 @@ func TestCommitIntoAFileThatWasReplaced(t *testing.T) {
 				path := inFolder(t)
 				store := openWith(t, sqlite.Config{Path: path, LeaseTTL: time.Hour}) // the next heartbeat is far away
 				term := elect(t, store, shardA)
-				must(t, term.Commit(t.Context(), queue("1")))
+				must(t, term.Commit(t.Context(), commitOf("1")))
 				loss.take(t, path)
-				err := term.Commit(t.Context(), queue("2"))
+				err := term.Commit(t.Context(), commitOf("2"))
 				if !errors.Is(err, gerritstream.ErrStoreGone) || errors.Is(err, gerritstream.ErrRetryLater) {
 					t.Errorf("the commit returned %v", err)
 				}
@@ -132,15 +132,15 @@ func TestLinkToTheFile(t *testing.T) {
 		must(t, os.Symlink(path, link))
 		store := openWith(t, sqlite.Config{Path: link})
 		term := elect(t, store, shardA)
-		must(t, term.Commit(t.Context(), queue("1")))
+		must(t, term.Commit(t.Context(), commitOf("1")))
 		wait(t, time.Minute)
-		must(t, term.Commit(t.Context(), queue("2")))
+		must(t, term.Commit(t.Context(), commitOf("2")))
 
 		other := filepath.Join(t.TempDir(), "other.db")
 		makeStore(t, other)
 		must(t, os.Remove(link))
 		must(t, os.Symlink(other, link))
-		err := term.Commit(t.Context(), queue("3"))
+		err := term.Commit(t.Context(), commitOf("3"))
 		if !errors.Is(err, gerritstream.ErrStoreGone) || !strings.Contains(err.Error(), "link.db was replaced") {
 			t.Errorf("commit through a link that leads elsewhere returned %v", err)
 		}
@@ -193,7 +193,7 @@ func TestCopyInAnotherJournalMode(t *testing.T) {
 	if mode, err := store.Pragma("journal_mode"); err != nil || mode != "wal" {
 		t.Errorf("journal mode %q, %v", mode, err)
 	}
-	must(t, elect(t, store, shardA).Commit(t.Context(), queue("1")))
+	must(t, elect(t, store, shardA).Commit(t.Context(), commitOf("1")))
 	must(t, store.Close(t.Context()))
 
 	execIn(t, path, `PRAGMA journal_mode = DELETE`)

@@ -83,7 +83,7 @@ func lead(ctx context.Context, store *sqlite.Store) error {
 		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
 		e := entry(shardA, seq, 100)
 		e.ID = gerritstream.NewEventID(gerritstream.Stream{}, shardA, seq, int(term.Number()))
-		err = term.Commit(ctx, queue(seq, e))
+		err = term.Commit(ctx, commitOf(seq, e))
 		if err != nil {
 			continue
 		}

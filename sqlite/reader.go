@@ -14,6 +14,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // Reader reads a store's file without taking part in it. It changes nothing and
@@ -25,13 +26,6 @@ type Reader struct {
 	closing closing
 
 	hasAttributes atomic.Bool // the file's events have them: it is not, or no longer, of an older version
-}
-
-// Event is an event as the queue holds it.
-type Event struct {
-	Entry  gerritstream.Entry
-	Number int64     // its place in the queue: grows in the order of the commits, with gaps, and is never used again
-	Queued time.Time // by the clock of the process that queued it, to the millisecond
 }
 
 // OpenReader opens a file that is there. The error is one line that says what
@@ -109,12 +103,12 @@ const (
 
 // Events yields the events after a number (0: from the oldest held), in the
 // order of their commits, to the last one there is. An error is the last pair.
-func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[queue.Event, error] {
+	return func(yield func(queue.Event, error) bool) {
 		for {
 			page, err := r.page(ctx, after)
 			if err != nil {
-				yield(Event{}, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err)))
+				yield(queue.Event{}, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err)))
 				return
 			}
 			for i := range page {
@@ -144,8 +138,8 @@ const followEvery = 100 * time.Millisecond
 // called again, with the Number of the last event handled. A consumer that must
 // handle each event keeps that number with its results, and writes it to the
 // table consumers, so that events which retention removes unread are noticed.
-func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[queue.Event, error] {
+	return func(yield func(queue.Event, error) bool) {
 		for {
 			for e, err := range r.Events(ctx, after) {
 				if !yield(e, err) || err != nil {
@@ -162,7 +156,7 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error
 				end = fmt.Errorf("%w: the file was replaced by another while it was read", gerritstream.ErrStoreGone)
 			}
 			if end != nil {
-				yield(Event{}, fmt.Errorf("follow events of %s: %w", r.path, end))
+				yield(queue.Event{}, fmt.Errorf("follow events of %s: %w", r.path, end))
 				return
 			}
 		}
@@ -170,22 +164,35 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Event, error
 }
 
 // page reads the next events. A file of an older version has no attributes.
-func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error) {
-	attributes := "attributes"
+func (r *Reader) page(ctx context.Context, after int64) (page []queue.Event, err error) {
+	columns := eventColumns
 	if !r.hasAttributes.Load() {
 		s, err := readSchema(ctx, r.db)
 		if err != nil {
 			return nil, err
 		}
 		if s.version < attributesSince {
-			attributes = "NULL"
+			columns = oldEventColumns
 		} else {
 			r.hasAttributes.Store(true)
 		}
 	}
-	rows, err := r.db.QueryContext(ctx, `SELECT n, id, shard, seq, sub, arrived, type, project, ref,
-		coalesce(change, 0), created, queued_at, payload, `+attributes+`
-		FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
+	return readEvents(ctx, r.db, columns, after, readPage)
+}
+
+// The columns that scanEvent takes, and those in a file of a version without
+// attributes.
+const (
+	oldColumns = `n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0), created, queued_at,
+		payload, `
+
+	eventColumns    = oldColumns + `attributes`
+	oldEventColumns = oldColumns + `NULL`
+)
+
+// readEvents reads the next events: at most so many, and readBytes.
+func readEvents(ctx context.Context, q querier, columns string, after int64, most int) (page []queue.Event, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT `+columns+` FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, most)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +208,7 @@ func (r *Reader) page(ctx context.Context, after int64) (page []Event, err error
 	return page, rows.Err()
 }
 
-func scanEvent(rows *sql.Rows) (event Event, err error) {
+func scanEvent(rows *sql.Rows) (event queue.Event, err error) {
 	var id, attributes []byte
 	var arrived, queued int64
 	var created sql.NullInt64

@@ -71,7 +71,7 @@ func TestReaderTails(t *testing.T) {
 	add := func() {
 		n++
 		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
-		must(t, term.Commit(t.Context(), queue(seq, entry(shardA, seq, 1))))
+		must(t, term.Commit(t.Context(), commitOf(seq, entry(shardA, seq, 1))))
 	}
 	for range 700 {
 		add()
@@ -101,7 +101,7 @@ func TestReaderFollows(t *testing.T) {
 	term := elect(t, s.open(), shardA)
 	add := func(n int) {
 		seq := gerritstream.SequenceNumber(strconv.Itoa(n))
-		must(t, term.Commit(t.Context(), queue(seq, entry(shardA, seq, 1))))
+		must(t, term.Commit(t.Context(), commitOf(seq, entry(shardA, seq, 1))))
 	}
 	add(1)
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
@@ -168,7 +168,7 @@ func TestInspectFile(t *testing.T) {
 	}
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Process: "leader"})
 	must(t, err)
-	must(t, elect(t, store, shardA).Commit(t.Context(), queue("1", entry(shardA, "1", 1))))
+	must(t, elect(t, store, shardA).Commit(t.Context(), commitOf("1", entry(shardA, "1", 1))))
 	inspected := func(leader string) {
 		t.Helper()
 		in, err := sqlite.Inspect(t.Context(), path)

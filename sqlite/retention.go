@@ -2,10 +2,13 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"sync"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // maxSkew is how far the local clock and the service's may differ before one of
@@ -99,27 +102,32 @@ func (w *sweeper) sweep() {
 		return
 	}
 	w.differed = false
-	n, unread, err := s.removeExpired(service.Add(-s.config.Retention))
+	n, unread, err := s.removeExpired(service.Add(-s.config.Retention), service.Add(-s.config.RetentionMax))
 	if n > 0 {
 		s.log.Info("removed expired events", "events", n, "retention", s.config.Retention.String())
 	}
 	if unread > 0 && !w.unread {
 		w.unread = true
-		s.log.Warn("removed unread events", "events", unread, "retention", s.config.Retention.String())
+		s.log.Warn("removed unread events", "events", unread, "retention", s.config.RetentionMax.String())
 	}
 	if err != nil && s.life.Err() == nil {
 		s.log.Warn("cannot remove expired events", "err", err)
 	}
 }
 
-// removeExpired removes the events held from before a time, in batches. It
-// returns how many it removed, and how many of them the consumers that keep
+// removeExpired removes, in batches, the events held from before a time that no
+// consumer waits for, and those held from before an earlier time in any case.
+// It returns how many it removed, and how many of them the consumers that keep
 // their place in the file had not read.
-func (s *Store) removeExpired(before time.Time) (total, unread int64, err error) {
+func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err error) {
 	for {
 		var n, missed int64
 		err := s.writer.do(context.Background(), func(tx *transaction) (err error) {
-			n, missed, err = removeBatch(tx, before.UnixMilli(), s.config.Now().UnixMilli())
+			x := expiry{acked: before.UnixMilli(), all: last.UnixMilli()}
+			if err := x.decide(tx, s.config.RetentionMaxBytes); err != nil {
+				return err
+			}
+			n, missed, err = removeBatch(tx, x, s.config.Now().UnixMilli())
 			return err
 		})
 		if err != nil {
@@ -132,9 +140,33 @@ func (s *Store) removeExpired(before time.Time) (total, unread int64, err error)
 	}
 }
 
-// expired selects the events held from before a time, the oldest first, up to a
-// number.
-const expired = `SELECT n FROM events WHERE max(arrived, queued_at) < ? ORDER BY max(arrived, queued_at) LIMIT ?`
+// expiry says which events expire: those held from before the one time that
+// every consumer has acknowledged, and all that are held from before the other.
+type expiry struct{ acked, all int64 } // all is not the later one
+
+// decide fits the times to what the file holds. If that is too much, nothing
+// waits for a consumer. If what all consumers have acknowledged is gone, there
+// is no need to search the rest for it.
+func (x *expiry) decide(tx *transaction, maxBytes int64) error {
+	var bytes, oldest, floor int64
+	_, err := get(context.Background(), tx, []any{&bytes, &oldest, &floor},
+		`SELECT (page_count - freelist_count) * page_size, coalesce((SELECT min(n) FROM events), 0),
+			coalesce((SELECT min(n) FROM consumers), -1)
+		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`)
+	switch {
+	case err != nil:
+	case bytes > maxBytes, floor < 0: // floor: there are no consumers
+		x.all = x.acked
+	case floor < oldest:
+		x.acked = x.all
+	}
+	return err
+}
+
+// expired selects what expires by the two times of an expiry (?1, ?2), the
+// oldest first, up to a number (?3).
+const expired = `SELECT n FROM events WHERE max(arrived, queued_at) < ?1 AND (max(arrived, queued_at) < ?2
+	OR n <= coalesce((SELECT min(consumers.n) FROM consumers), n)) ORDER BY max(arrived, queued_at) LIMIT ?3`
 
 // The ways to write counters.
 const (
@@ -145,15 +177,19 @@ const (
 // removeBatch removes some of the events held from before a time, and counts
 // them. Where no consumer keeps its place, nobody knows what was read: such
 // events count as unread in the file, and not in the result.
-func removeBatch(tx *transaction, before, now int64) (n, unread int64, err error) {
+func removeBatch(tx *transaction, x expiry, now int64) (n, unread int64, err error) {
 	var consumers bool
+	if err := countLost(tx, x); err != nil {
+		return 0, 0, err
+	}
 	_, err = get(context.Background(), tx, []any{&unread, &consumers},
 		`SELECT count(*), EXISTS (SELECT 1 FROM consumers)
-		FROM (`+expired+`) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`, before, sweepBatch)
+		FROM (`+expired+`) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`, x.acked, x.all, sweepBatch)
 	if err != nil {
 		return 0, 0, err
 	}
-	if n, err = tx.change(`DELETE FROM events WHERE n IN (`+expired+`)`, before, sweepBatch); err != nil || n == 0 {
+	n, err = tx.change(`DELETE FROM events WHERE n IN (`+expired+`)`, x.acked, x.all, sweepBatch)
+	if err != nil || n == 0 {
 		return 0, 0, err
 	}
 	if err := tx.exec(addToCounter, "expired", n); err != nil || unread == 0 {
@@ -163,4 +199,70 @@ func removeBatch(tx *transaction, before, now int64) (n, unread int64, err error
 		return n, 0, err
 	}
 	return n, unread, tx.exec(setCounter, "expired unread at", now)
+}
+
+// countLost counts, for each consumer, those of the events about to be removed
+// that it has not acknowledged and that its filter keeps.
+func countLost(tx *transaction, x expiry) error {
+	losers, err := readLosers(tx, x)
+	if err != nil || len(losers) == 0 {
+		return err
+	}
+	err = each(context.Background(), tx, func(rows *sql.Rows) error {
+		var n, arrived int64
+		var e gerritstream.Event
+		if err := rows.Scan(&n, &arrived, &e.Type, &e.Project, &e.Ref); err != nil {
+			return err
+		}
+		for _, l := range losers {
+			if n > l.acked && l.matcher.Keeps(&e) {
+				l.add(arrived)
+			}
+		}
+		return nil
+	}, `SELECT n, arrived, type, project, ref FROM events WHERE n IN (`+expired+`)`, x.acked, x.all, sweepBatch)
+	for _, l := range losers {
+		if err == nil && l.lost > 0 {
+			err = tx.exec(`UPDATE consumers SET expired = expired + ?1,
+				expired_from = min(coalesce(expired_from, ?2), ?2),
+				expired_to = max(coalesce(expired_to, ?3), ?3) WHERE name = ?4`, l.lost, l.from, l.to, l.name)
+		}
+	}
+	return err
+}
+
+// loser is a consumer that loses events.
+type loser struct {
+	name     string
+	acked    int64
+	matcher  queue.Matcher
+	lost     int64
+	from, to int64 // arrival of the first and the last
+}
+
+func (l *loser) add(arrived int64) {
+	if l.lost == 0 {
+		l.from, l.to = arrived, arrived
+	}
+	l.lost++
+	l.from, l.to = min(l.from, arrived), max(l.to, arrived)
+}
+
+// readLosers returns the consumers that have not acknowledged all that is about
+// to be removed. One whose filter cannot be read loses everything.
+func readLosers(tx *transaction, x expiry) (losers []*loser, err error) {
+	err = each(context.Background(), tx, func(rows *sql.Rows) error {
+		l := &loser{}
+		var text string
+		if err := rows.Scan(&l.name, &l.acked, &text); err != nil {
+			return err
+		}
+		if f, err := queue.DecodeFilter(text); err == nil {
+			l.matcher, _ = f.Matcher()
+		}
+		losers = append(losers, l)
+		return nil
+	}, `SELECT name, n, coalesce(filter, '') FROM consumers WHERE n < (SELECT max(n) FROM (`+expired+`))`,
+		x.acked, x.all, sweepBatch)
+	return losers, err
 }

@@ -26,10 +26,18 @@ type sweeping struct {
 
 func newSweeping(t *testing.T) *sweeping {
 	t.Helper()
+	return newSweepingUntil(t, time.Hour)
+}
+
+// newSweepingUntil returns one that waits for consumers, until the longest
+// retention.
+func newSweepingUntil(t *testing.T, longest time.Duration) *sweeping {
+	t.Helper()
 	w := &sweeping{shared: newShared(t), t: t}
 	now := func() time.Time { return time.Now().Add(time.Duration(w.off.Load())) }
 	w.store = openWith(t, sqlite.Config{
-		Path: w.path, Retention: time.Hour, LeaseTTL: 10 * time.Minute, Now: now, Logger: w.log.logger(),
+		Path: w.path, Retention: time.Hour, RetentionMax: longest, LeaseTTL: 10 * time.Minute,
+		Now: now, Logger: w.log.logger(),
 	})
 	w.term = elect(t, w.store, shardA)
 	return w
@@ -198,13 +206,13 @@ func TestNumbersAreNotReused(t *testing.T) {
 	s := newShared(t)
 	store := s.open()
 	term := elect(t, store, shardA)
-	must(t, term.Commit(t.Context(), queue("1", entry(shardA, "1", 1))))
+	must(t, term.Commit(t.Context(), commitOf("1", entry(shardA, "1", 1))))
 	n, err := store.RemoveExpired(time.Now().Add(time.Hour))
 	must(t, err)
 	if n != 1 {
 		t.Errorf("%d removed, want 1", n)
 	}
-	must(t, term.Commit(t.Context(), queue("2", entry(shardA, "2", 1))))
+	must(t, term.Commit(t.Context(), commitOf("2", entry(shardA, "2", 1))))
 	reader, err := sqlite.OpenReader(t.Context(), s.path)
 	must(t, err)
 	defer reader.Close(t.Context())

@@ -158,6 +158,14 @@ CREATE TRIGGER candidate_deleted AFTER DELETE ON candidates BEGIN UPDATE changes
 CREATE TRIGGER member_inserted AFTER INSERT ON members BEGIN UPDATE changes SET members = members + 1; END;
 CREATE TRIGGER member_updated AFTER UPDATE ON members BEGIN UPDATE changes SET members = members + 1; END;
 CREATE TRIGGER member_deleted AFTER DELETE ON members BEGIN UPDATE changes SET members = members + 1; END;
+`, `
+-- A consumer that gerritstream leases has, in the table of leases, the name "consumer:" and its own. A program that
+-- keeps a row by itself leaves these columns alone.
+ALTER TABLE consumers ADD COLUMN filter TEXT; -- queue.Filter as a JSON object; NULL: all events are its
+ALTER TABLE consumers ADD COLUMN handed INTEGER NOT NULL DEFAULT 0; -- n of the last event handed out
+ALTER TABLE consumers ADD COLUMN expired INTEGER NOT NULL DEFAULT 0; -- its events that were removed before their turn
+ALTER TABLE consumers ADD COLUMN expired_from INTEGER; -- when the first and the last of these had arrived
+ALTER TABLE consumers ADD COLUMN expired_to INTEGER;
 `}
 
 // attributesSince is the schema version from which on events have attributes.

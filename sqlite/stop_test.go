@@ -84,7 +84,7 @@ func TestALockHoldsUpAllJobsAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for _, term := range terms {
 			all.Go(func() {
-				err := term.Commit(t.Context(), queue("1"))
+				err := term.Commit(t.Context(), commitOf("1"))
 				if !errors.Is(err, gerritstream.ErrRetryLater) {
 					t.Errorf("commit to a locked file returned %v", err)
 				}

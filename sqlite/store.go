@@ -49,11 +49,38 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, openError("open store", config.Path, err)
 	}
-	h, sweeper, wal := s.heartbeat, &sweeper{store: s}, &walKeeper{store: s}
-	for _, run := range []func(){s.writer.run, h.run, h.guard, s.watcher.run, sweeper.run, wal.run} {
+	sweeper, wal := &sweeper{store: s}, &walKeeper{store: s}
+	s.start(sweeper.run, wal.run)
+	return s, nil
+}
+
+// OpenQueue opens a file that is there, for a process that reads its queue: it
+// may lease consumers, and removes no old events. What Config says of retention
+// is not used, and GroupAccess is as the file has it. The error is one line
+// that says what is wrong and what to do.
+func OpenQueue(ctx context.Context, config Config) (*Store, error) {
+	r, err := OpenReader(ctx, config.Path) // makes nothing, and refuses what is not a store
+	if err != nil {
+		return nil, err
+	}
+	config.GroupAccess = r.info.Mode().Perm()&0o060 != 0
+	if err := r.Close(ctx); err != nil {
+		return nil, openError("open store", config.Path, err)
+	}
+	s, err := open(ctx, config)
+	if err != nil {
+		return nil, openError("open store", config.Path, err)
+	}
+	s.start()
+	return s, nil
+}
+
+// start starts the goroutines that every open Store has, and others.
+func (s *Store) start(others ...func()) {
+	h := s.heartbeat
+	for _, run := range append(others, s.writer.run, h.run, h.guard, s.watcher.run) {
 		s.running.Go(run)
 	}
-	return s, nil
 }
 
 // open makes a Store and opens its file. It starts nothing.

@@ -143,7 +143,7 @@ func TestModes(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "folder")
 	path := filepath.Join(folder, "odd name ? % #.db")
 	store := openWith(t, sqlite.Config{Path: path})
-	must(t, elect(t, store, shardA).Commit(t.Context(), queue("1")))
+	must(t, elect(t, store, shardA).Commit(t.Context(), commitOf("1")))
 	for p, want := range map[string]os.FileMode{
 		folder: 0o700, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
 	} {

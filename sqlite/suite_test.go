@@ -25,6 +25,16 @@ func TestStore(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
+func TestQueue(t *testing.T) {
+	storetest.RunQueue(t, storetest.Harness{
+		New:      func(t *testing.T) storetest.Backend { return newShared(t).backend() },
+		Bubble:   true,
+		Settle:   2 * time.Second,
+		Patience: time.Minute,
+	})
+	goleak.VerifyNone(t)
+}
+
 // shared is one file, the stores opened on it, and a connection of its own to
 // read and change it.
 type shared struct {
@@ -68,6 +78,9 @@ func (s *shared) backend() storetest.Backend {
 		WriteNewerOrigin: func() { s.exec(`UPDATE start SET record = '{"format":1000000}'`) },
 		Expire: func(shard gerritstream.ShardID) {
 			s.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(shard))
+		},
+		ExpireLease: func(name string) {
+			s.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, "consumer:"+name)
 		},
 		Operator: func() gerritstream.Operator { return s.operator() },
 		DamageReport: func(store gerritstream.Store) {

@@ -61,6 +61,9 @@ type Backend struct {
 	// process that has it, as if that were paused or partitioned.
 	Expire func(shard gerritstream.ShardID)
 
+	// ExpireLease does so with the lease of a consumer. For RunQueue.
+	ExpireLease func(name string)
+
 	// Operator opens an operator on the state. Optional.
 	Operator func() gerritstream.Operator
 

@@ -32,18 +32,20 @@ var house = map[string][]string{
 	"consumer":          {"", "internal/plan", "internal/trouble"},
 	"internal/storekit": {""},
 	"kinesis":           {"", "internal/near"},
-	"sqlite":            {"", "internal/storekit"},
+	"queue":             {"", "gerrit"},
+	"sqlite":            {"", "queue", "internal/storekit"},
 	"zookeeper":         {"", "internal/storekit"},
 	"sink":              {""},
-	"storetest":         {"", "internal/history", "internal/storekit"},
+	"storetest":         {"", "queue", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
 	"internal/near":     {},
+	"internal/when":     {},
 	"internal/peers":    {},
 
 	"internal/admin":           {"", "consumer", "internal/trouble"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "sink",
@@ -54,7 +56,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "internal/bench",
+		"kinesistest", "sqlite", "sink", "queue", "internal/bench", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

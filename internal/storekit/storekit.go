@@ -22,6 +22,7 @@ const (
 	PointResign    Point = "resign"
 	PointReport    Point = "report"
 	PointAdvertise Point = "advertise"
+	PointConsumers Point = "consumers" // what a queue.Store writes
 )
 
 // The write points of an Operator.

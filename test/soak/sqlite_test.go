@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream/internal/history"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -98,7 +99,7 @@ func (q *sqliteStore) consume() (stop func()) {
 				return
 			case <-tick.C:
 			}
-			_ = q.each(last, func(e sqlite.Event) { // the file may be locked, or not exist yet
+			_ = q.each(last, func(e queue.Event) { // the file may be locked, or not exist yet
 				last = e.Number
 				q.s.producer.seen(e.Entry.ID.String())
 			})
@@ -107,7 +108,7 @@ func (q *sqliteStore) consume() (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-func (q *sqliteStore) each(after int64, do func(sqlite.Event)) error {
+func (q *sqliteStore) each(after int64, do func(queue.Event)) error {
 	ctx := context.Background()
 	r, err := sqlite.OpenReader(ctx, q.path)
 	if err != nil {
@@ -132,14 +133,14 @@ func (q *sqliteStore) deadLetters() int {
 }
 
 func (q *sqliteStore) record(log *history.Writer) {
-	queue := history.Event{Kind: history.KindQueue}
-	err := q.each(0, func(e sqlite.Event) {
-		queue.Items = append(queue.Items, history.EntryItem(&e.Entry))
+	queued := history.Event{Kind: history.KindQueue}
+	err := q.each(0, func(e queue.Event) {
+		queued.Items = append(queued.Items, history.EntryItem(&e.Entry))
 	})
 	if err != nil {
 		q.t.Fatal(err)
 	}
-	log.Add(queue)
+	log.Add(queued)
 	r, err := sqlite.OpenReader(context.Background(), q.path)
 	if err != nil {
 		q.t.Fatal(err)

@@ -47,7 +47,7 @@ func (c *Config) Hash() string {
 		Sinks:           sorted(c.Sinks),
 	}
 	if kind := c.Store.Kind; kind != nil && kind.retention != nil {
-		a.Retention = kind.retention(&c.Store).String()
+		a.Retention = kind.retention(&c.Store)
 	}
 	text, err := json.Marshal(a)
 	if err != nil { // it holds only texts and bools

@@ -51,6 +51,8 @@ drop_foreign_records: true
 kinesis: {read: fan-out, consumer_arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit/consumer/c:1700000000"}
 memory: 1GiB
 retention: 3d
+retention_max: 5d
+retention_max_size: 2GiB
 filter:
   preset: none
   types: [ref-updated, change-merged]
@@ -81,8 +83,10 @@ func TestLoadFile(t *testing.T) {
 				File: creds},
 		},
 		Store: Store{
-			Kind:   got.Store.Kind,
-			SQLite: sqlite.Config{GroupAccess: true, Retention: 72 * time.Hour},
+			Kind: got.Store.Kind,
+			SQLite: sqlite.Config{
+				GroupAccess: true, Retention: 72 * time.Hour, RetentionMax: 120 * time.Hour, RetentionMaxBytes: 2 << 30,
+			},
 			ZooKeeper: zookeeper.Config{
 				Hosts: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one",
 				SessionTimeout: 15 * time.Second, QueueLimit: 500,

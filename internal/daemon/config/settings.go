@@ -168,6 +168,15 @@ func storeSettings(c *Config) []Setting {
 			Help:  "`duration` that a SQLite store keeps queued events",
 			More: "The time counts from when an event arrived or was queued, whichever is later, by the service's " +
 				"clock. Removed events are counted. In ZooKeeper Zuul removes the events that it has handled."},
+		{Key: "retention_max", Flag: "retention-max", Default: "30d",
+			value: duration(&c.Store.SQLite.RetentionMax, time.Minute, 10*365*24*time.Hour),
+			Help:  "`duration` that a SQLite store keeps events for a consumer that is behind",
+			More: "What is removed then counts as expired for the consumer. A shorter time than `retention` " +
+				"counts as that one."},
+		{Key: "retention_max_size", Flag: "retention-max-size", Default: "16GiB",
+			value: bounded(&c.Store.SQLite.RetentionMaxBytes, parseSize, formatSize, 1<<20, 0),
+			Help:  "`size` of a SQLite store beyond which it keeps nothing longer than retention",
+			More:  "Consumers that are behind then lose what is older."},
 	}
 }
 

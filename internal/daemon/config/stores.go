@@ -13,6 +13,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
@@ -49,9 +50,9 @@ type StoreKind struct {
 	parse   func(s *Store, address string) error // reads what follows the prefix
 	address func(s *Store) string                // writes it
 
-	// retention returns how long the store keeps events, on which all processes
+	// retention says how long the store keeps events, on which all processes
 	// must agree. nil: until they are consumed.
-	retention func(s *Store) time.Duration
+	retention func(s *Store) string
 
 	// absent reports whether opening the store would create it. nil: never.
 	absent func(s *Store) bool
@@ -59,6 +60,11 @@ type StoreKind struct {
 	open     func(ctx context.Context, c *Config, r Runtime) (OpenStore, error)
 	operator func(ctx context.Context, c *Config) (gerritstream.Operator, error)
 	inspect  func(ctx context.Context, c *Config) (gerritstream.Inspection, error)
+
+	// queue opens the queue for a process that reads it. nil: others do that.
+	queue func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error)
+
+	consumedBy string // who reads the queue if queue is nil
 }
 
 // Runtime is what a store needs besides its settings.
@@ -71,6 +77,12 @@ type Runtime struct {
 // OpenStore is a store with its end.
 type OpenStore interface {
 	gerritstream.Store
+	Close(ctx context.Context) error
+}
+
+// OpenQueue is a queue with its end.
+type OpenQueue interface {
+	queue.Store
 	Close(ctx context.Context) error
 }
 
@@ -91,8 +103,11 @@ var stores = []*StoreKind{
 			}
 			return nil
 		},
-		address:   func(s *Store) string { return s.SQLite.Path },
-		retention: func(s *Store) time.Duration { return s.SQLite.Retention },
+		address: func(s *Store) string { return s.SQLite.Path },
+		retention: func(s *Store) string {
+			c := &s.SQLite
+			return fmt.Sprint(c.Retention, ", ", c.RetentionMax, ", ", c.RetentionMaxBytes)
+		},
 		absent: func(s *Store) bool {
 			_, err := os.Stat(s.SQLite.Path)
 			return errors.Is(err, fs.ErrNotExist)
@@ -112,6 +127,11 @@ var stores = []*StoreKind{
 		},
 		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
 			return sqlite.Inspect(ctx, c.Store.SQLite.Path)
+		},
+		queue: func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error) {
+			s := c.Store.SQLite
+			s.Process, s.Logger, s.Now = r.Process, r.Logger, r.Now
+			return sqlite.OpenQueue(ctx, s)
 		},
 	},
 	{
@@ -139,6 +159,7 @@ var stores = []*StoreKind{
 		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
 			return zookeeper.Inspect(ctx, zooKeeper(c))
 		},
+		consumedBy: "Zuul",
 	},
 }
 
@@ -165,6 +186,20 @@ func (c *Config) OpenOperator(ctx context.Context) (gerritstream.Operator, error
 // Inspect looks at the store without taking part in anything.
 func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return c.Store.Kind.inspect(ctx, c)
+}
+
+// ErrForeignQueue says that another program reads the store's queue.
+var ErrForeignQueue = errors.New("the queue has a reader of its own")
+
+// OpenQueue opens the queue of a store for a process that reads it. Who opened
+// it closes it. ErrForeignQueue.
+func (c *Config) OpenQueue(ctx context.Context, r Runtime) (OpenQueue, error) {
+	kind := c.Store.Kind
+	if kind.queue == nil {
+		return nil, fmt.Errorf("%s: %w: %s consumes it; consumers need a store such as %s",
+			&c.Store, ErrForeignQueue, kind.consumedBy, stores[0].form)
+	}
+	return kind.queue(ctx, c, r)
 }
 
 // StoreReasons returns the reasons for dead letters that only certain stores

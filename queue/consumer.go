@@ -1,0 +1,224 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Consumer reads a queue as a name, and holds the lease of it. One goroutine
+// uses it.
+type Consumer struct {
+	store   Store
+	name    string
+	lease   Lease
+	matcher Matcher
+
+	acked   int64 // number, as stored
+	handed  int64 // number of the last event handed out in this lease; acked: none
+	before  int64 // number: up to here events were handed out before this lease
+	read    int64 // number of the last event read
+	skipped time.Time
+}
+
+// Open waits until this process may read as the name, and begins after what was
+// acknowledged last. The caller must Close the consumer. ErrNoConsumer:
+// register it first.
+func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
+	lease, err := store.Lease(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s: %w", name, err)
+	}
+	info := lease.Consumer()
+	matcher, err := info.Filter.Matcher()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("consumer %s: its filter: %w", name, err),
+			lease.Release(context.WithoutCancel(ctx)))
+	}
+	return &Consumer{
+		store: store, name: name, lease: lease, matcher: matcher,
+		acked: info.Acked, handed: info.Acked, before: info.Handed, read: info.Acked,
+	}, nil
+}
+
+// Acknowledge acknowledges, for a person or a program that read as the name
+// before, the events up to a number: forward only, and no more than was handed
+// out. It waits for the lease.
+func Acknowledge(ctx context.Context, store Store, name string, number int64) (err error) {
+	lease, err := store.Lease(ctx, name)
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+	info := lease.Consumer()
+	c := &Consumer{name: name, lease: lease, acked: info.Acked, handed: info.Handed, read: info.Handed}
+	return c.Ack(ctx, number)
+}
+
+// Context ends, with cause ErrLeaseLost, when another process may read as the
+// name.
+func (c *Consumer) Context() context.Context { return c.lease.Context() }
+
+// page is how many events are read at a time at most.
+const page = 500
+
+// skipEvery is how often the consumer moves on over events that its filter
+// drops, while nothing else comes: retention waits for what it has not passed.
+const skipEvery = time.Second
+
+// Next waits for events, and returns at least one and at most so many of them:
+// the next ones after those that it returned last, acknowledged or not. Their
+// bytes are the caller's. Once it has failed, other than by the end of ctx,
+// Close the consumer and open it again: what was not acknowledged comes again.
+func (c *Consumer) Next(ctx context.Context, most int) ([]Event, error) {
+	for {
+		events, err := c.Poll(ctx, most)
+		if err == nil && len(events) == 0 {
+			err = c.wait(ctx)
+		}
+		if err != nil || len(events) > 0 {
+			return events, err
+		}
+	}
+}
+
+// Poll is Next without waiting: it returns none at the end of the queue.
+func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
+	ctx, stop := c.whileLeased(ctx)
+	defer stop()
+	for {
+		read, err := c.store.Read(ctx, c.read, page)
+		if err != nil {
+			return nil, c.failed(ctx, "read", err)
+		}
+		if events := c.keep(read, most); len(events) > 0 {
+			if err := c.hand(ctx, events); err != nil {
+				return nil, err
+			}
+			return events, nil
+		}
+		if err := c.skip(ctx, len(read) == 0); err != nil || len(read) == 0 {
+			return nil, err
+		}
+	}
+}
+
+// whileLeased returns a context that ends with the lease as well.
+func (c *Consumer) whileLeased(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(c.lease.Context(), func() { cancel(context.Cause(c.lease.Context())) })
+	return ctx, func() {
+		forget()
+		cancel(nil)
+	}
+}
+
+// keep returns those of the events that are the consumer's, up to a number, and
+// notes how far they were read.
+func (c *Consumer) keep(read []Event, most int) []Event {
+	kept := read[:0]
+	for i := range read {
+		if len(kept) == most {
+			break
+		}
+		e := &read[i]
+		c.read = e.Number
+		if c.matcher.Keeps(&e.Entry.Event) {
+			e.Redelivered = e.Number <= c.before
+			kept = append(kept, *e)
+		}
+	}
+	return kept
+}
+
+// hand notes that events are handed out. A process that dies after this and
+// before the caller has seen them leaves them marked as redelivered.
+func (c *Consumer) hand(ctx context.Context, events []Event) error {
+	last := events[len(events)-1].Number
+	if last > c.before {
+		if err := c.lease.Deliver(ctx, last); err != nil {
+			c.read = c.handed // they were not handed out
+			return c.failed(ctx, "note what is handed out", err)
+		}
+	}
+	c.handed = last
+	return nil
+}
+
+// skip moves on over events that are not the consumer's, if it has nothing
+// unacknowledged: at the end of the queue now and then, elsewhere at each page.
+func (c *Consumer) skip(ctx context.Context, atEnd bool) error {
+	if !c.maySkip() || atEnd && time.Since(c.skipped) < skipEvery {
+		return nil
+	}
+	c.skipped = time.Now()
+	return c.ack(ctx, c.read)
+}
+
+func (c *Consumer) maySkip() bool { return c.acked == c.handed && c.acked < c.read }
+
+var errSkip = errors.New("it is time to move on over what is not the consumer's")
+
+// wait waits for events, or until it is time to skip.
+func (c *Consumer) wait(ctx context.Context) error {
+	ctx, stop := c.whileLeased(ctx)
+	defer stop()
+	waiting := ctx
+	if c.maySkip() {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeoutCause(ctx, time.Until(c.skipped.Add(skipEvery)), errSkip)
+		defer cancel()
+	}
+	err := c.store.Wait(waiting, c.read)
+	if err != nil && !errors.Is(context.Cause(waiting), errSkip) {
+		return c.failed(ctx, "wait for events", err)
+	}
+	return nil
+}
+
+// Ack acknowledges the events up to a number that Next has returned, and
+// moves on over those behind it that are not the consumer's. A number that is
+// acknowledged already changes nothing. ErrLeaseLost: another process may
+// have read the same events meanwhile, and nothing was acknowledged.
+func (c *Consumer) Ack(ctx context.Context, number int64) error {
+	switch {
+	case number > c.handed:
+		return fmt.Errorf("consumer %s: acknowledge %d: the last event handed out is %d", c.name, number, c.handed)
+	case number < c.acked:
+		return fmt.Errorf("consumer %s: acknowledge %d: %d is acknowledged already; seek moves backwards",
+			c.name, number, c.acked)
+	case number == c.handed:
+		number = c.read
+	}
+	if number == c.acked {
+		return nil
+	}
+	return c.ack(ctx, number)
+}
+
+func (c *Consumer) ack(ctx context.Context, number int64) error {
+	if err := c.lease.Ack(ctx, number); err != nil {
+		return c.failed(ctx, "acknowledge", err)
+	}
+	c.acked = number
+	c.handed = max(c.handed, number)
+	return nil
+}
+
+// Close gives the name up. What was not acknowledged is left for the next
+// process.
+func (c *Consumer) Close(ctx context.Context) error {
+	if err := c.lease.Release(ctx); err != nil {
+		return fmt.Errorf("consumer %s: release: %w", c.name, err)
+	}
+	return nil
+}
+
+// failed describes an error; the loss of the lease is its cause if it was.
+func (c *Consumer) failed(ctx context.Context, what string, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrLeaseLost) {
+		err = cause
+	}
+	return fmt.Errorf("consumer %s: %s: %w", c.name, what, err)
+}

@@ -1,0 +1,115 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Event is an event as a queue holds it.
+type Event struct {
+	Entry  gerritstream.Entry
+	Number int64     // its place in the queue: grows in the order of the commits, with gaps, and is never used again
+	Queued time.Time // by the clock of the process that queued it, to the millisecond
+
+	// Redelivered: it was handed out to this consumer before and not
+	// acknowledged. Only what [Consumer.Next] returns has it.
+	Redelivered bool
+}
+
+// What the methods of a Store return, among others.
+var (
+	ErrNoConsumer = errors.New("there is no such consumer")
+	ErrExists     = errors.New("the consumer exists already")
+	ErrHeld       = errors.New("a process is reading as this consumer")
+	ErrLeaseLost  = errors.New("the lease of the consumer is lost")
+)
+
+// Store is a queue that can be read, with its consumers. Package storetest
+// states the contract as tests. Several goroutines may call the methods at
+// once. A method that failed may have taken effect.
+type Store interface {
+	// Read returns the events after a number (0: from the oldest held) in the
+	// order of the queue: at least one if there is any, at most so many, and no
+	// more than some MiB.
+	Read(ctx context.Context, after int64, most int) ([]Event, error)
+
+	// Wait returns once there are events after a number: about a tenth of a
+	// second late at most.
+	Wait(ctx context.Context, after int64) error
+
+	// Bounds returns the numbers of the oldest event held and of the newest
+	// ever queued. An empty queue that is to begin with n has n and n-1.
+	Bounds(ctx context.Context) (oldest, newest int64, err error)
+
+	// Since returns the number of the oldest event that was queued or arrived
+	// at a time or later, whichever is later; one more than the newest's if
+	// there is none.
+	Since(ctx context.Context, t time.Time) (int64, error)
+
+	// Consumers returns all consumers, by name.
+	Consumers(ctx context.Context) ([]Info, error)
+
+	// Register makes a consumer that begins after a number. ErrExists: the name
+	// is in use.
+	Register(ctx context.Context, name string, f Filter, after int64) error
+
+	// Seek has a consumer go on after a number, also backwards. What is there
+	// and was acknowledged is handed out again, not marked as redelivered.
+	// ErrNoConsumer; ErrHeld: a process reads as it.
+	Seek(ctx context.Context, name string, after int64) error
+
+	// Remove removes a consumer: retention does not wait for it any more.
+	// ErrNoConsumer; ErrHeld: a process reads as it.
+	Remove(ctx context.Context, name string) error
+
+	// Lease blocks until this process may read as a consumer, and no other
+	// process does. Ending ctx ends the wait without a trace. ErrNoConsumer.
+	Lease(ctx context.Context, name string) (Lease, error)
+}
+
+// Lease is the right to read as a consumer. At any time at most one lease of a
+// consumer can write, whatever the clocks, pauses and partitions of the
+// processes. One goroutine uses it.
+type Lease interface {
+	// Context ends, with cause ErrLeaseLost, when the lease is or may be lost,
+	// or was released.
+	Context() context.Context
+
+	// Consumer is what was stored when the lease was won.
+	Consumer() Info
+
+	// Deliver notes, before they are handed out, that the events up to a number
+	// are. ErrLeaseLost: nothing was written.
+	Deliver(ctx context.Context, number int64) error
+
+	// Ack notes that the events up to a number are done with. It never moves
+	// backwards. When it returns nil, that is durable. ErrLeaseLost: nothing
+	// was written.
+	Ack(ctx context.Context, number int64) error
+
+	// Release gives the lease up. It may be called more than once, and after
+	// the lease has ended by itself.
+	Release(ctx context.Context) error
+}
+
+// Info is what a store knows of a consumer.
+type Info struct {
+	Name    string    `json:"name"`
+	Filter  Filter    `json:"filter"`
+	Acked   int64     `json:"acked"`             // number: events up to here are done with
+	AckedAt time.Time `json:"acked_at,omitzero"` // by the acknowledging process' clock
+	Handed  int64     `json:"handed"`            // number: events up to here were handed out
+	Reader  string    `json:"reader"`            // the process that reads as it; empty: none
+	Pending int64     `json:"pending"`           // events held that the filter keeps and that are not acknowledged
+	Oldest  time.Time `json:"oldest,omitzero"`   // when the first of these was queued; zero: there is none
+
+	// Expired counts the events that were removed before they were
+	// acknowledged, although the filter keeps them. They arrived between
+	// ExpiredFrom and ExpiredTo.
+	Expired     int64     `json:"expired"`
+	ExpiredFrom time.Time `json:"expired_from,omitzero"`
+	ExpiredTo   time.Time `json:"expired_to,omitzero"`
+}

@@ -1,0 +1,287 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/queue"
+)
+
+var _ queue.Store = (*Store)(nil)
+
+// leaseOfConsumer is what precedes a consumer's name in the table of leases.
+// No shard's name has a colon.
+const leaseOfConsumer = "consumer:"
+
+func consumerLease(name string) gerritstream.ShardID {
+	return gerritstream.ShardID(leaseOfConsumer + name)
+}
+
+// Read implements queue.Store.
+func (s *Store) Read(ctx context.Context, after int64, most int) ([]queue.Event, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	events, err := readEvents(ctx, s.reading, eventColumns, after, most)
+	return events, explainRead(s.place.path, err)
+}
+
+// Wait implements queue.Store.
+func (s *Store) Wait(ctx context.Context, after int64) error {
+	return s.watcher.await(ctx, func(bool, time.Time) (bool, error) {
+		var there bool
+		_, err := get(context.Background(), s.watcher.conn, []any{&there},
+			`SELECT EXISTS (SELECT 1 FROM events WHERE n > ?)`, after)
+		return there, err
+	})
+}
+
+// Bounds implements queue.Store.
+func (s *Store) Bounds(ctx context.Context) (oldest, newest int64, err error) {
+	if err := s.check(); err != nil {
+		return 0, 0, err
+	}
+	_, err = get(ctx, s.reading, []any{&newest, &oldest},
+		`WITH used (n) AS (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))
+		SELECT n, coalesce((SELECT min(events.n) FROM events), n + 1) FROM used`)
+	return oldest, newest, explainRead(s.place.path, err)
+}
+
+// Since implements queue.Store.
+func (s *Store) Since(ctx context.Context, t time.Time) (n int64, err error) {
+	if err := s.check(); err != nil {
+		return 0, err
+	}
+	_, err = get(ctx, s.reading, []any{&n}, `SELECT coalesce(
+		(SELECT min(n) FROM events WHERE max(arrived, queued_at) >= ?),
+		(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'events'), 1)`, t.UnixMilli())
+	return n, explainRead(s.place.path, err)
+}
+
+// Consumers implements queue.Store.
+func (s *Store) Consumers(ctx context.Context) ([]queue.Info, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	infos, err := readConsumers(ctx, s.reading, s.config.Now())
+	return infos, explainRead(s.place.path, err)
+}
+
+// Register implements queue.Store.
+func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after int64) error {
+	if _, err := f.Matcher(); err != nil {
+		return fmt.Errorf("register consumer %s: %w", name, err)
+	}
+	if err := queue.CheckName(name); err != nil {
+		return err
+	}
+	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {
+		n, err := tx.change(`INSERT INTO consumers (name, n, at, filter, handed) VALUES (?1, ?2, ?3, nullif(?4, ''), ?2)
+			ON CONFLICT DO NOTHING`, name, after, s.config.Now().UnixMilli(), queue.EncodeFilter(f))
+		if err == nil && n == 0 {
+			err = queue.ErrExists
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("register consumer %s: %w", name, err)
+	}
+	return nil
+}
+
+// Seek implements queue.Store.
+func (s *Store) Seek(ctx context.Context, name string, after int64) error {
+	return s.changeFree(ctx, "seek", name, func(tx *transaction) error {
+		return tx.exec(`UPDATE consumers SET n = ?1, handed = ?1, at = ?2 WHERE name = ?3`,
+			after, s.config.Now().UnixMilli(), name)
+	})
+}
+
+// Remove implements queue.Store.
+func (s *Store) Remove(ctx context.Context, name string) error {
+	return s.changeFree(ctx, "remove", name, func(tx *transaction) error {
+		return tx.exec(`DELETE FROM consumers WHERE name = ?`, name)
+	})
+}
+
+// changeFree changes a consumer that no process reads as. The term of its lease
+// grows, so that a process which believes to have it, such as one that was
+// frozen, can acknowledge nothing any more.
+func (s *Store) changeFree(ctx context.Context, what, name string, change func(*transaction) error) error {
+	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {
+		var holder string
+		ok, err := get(context.Background(), tx, []any{&holder},
+			`SELECT coalesce((SELECT p.name FROM leases l JOIN processes p ON p.id = l.process
+				WHERE l.shard = ? AND p.beaten + p.ttl >= ?), '') FROM consumers WHERE name = ?`,
+			string(consumerLease(name)), s.config.Now().UnixMilli(), name)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return queue.ErrNoConsumer
+		case holder != "":
+			return fmt.Errorf("%w: %s", queue.ErrHeld, holder)
+		}
+		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(consumerLease(name)))
+		if err != nil {
+			return err
+		}
+		return change(tx)
+	})
+	if err != nil {
+		return fmt.Errorf("%s consumer %s: %w", what, name, err)
+	}
+	return nil
+}
+
+// Lease implements queue.Store.
+func (s *Store) Lease(ctx context.Context, name string) (queue.Lease, error) {
+	var info queue.Info
+	t, err := s.campaign(ctx, &candidacy{shard: consumerLease(name), enter: func(_ *term, tx *transaction) (err error) {
+		info, err = readConsumer(tx, name)
+		return err
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("lease consumer %s: %w", name, err)
+	}
+	l := &leasedConsumer{term: t, info: info}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.stop = context.AfterFunc(t.ctx, func() {
+		l.cancel(fmt.Errorf("%w: %w", queue.ErrLeaseLost, context.Cause(t.ctx)))
+	})
+	return l, nil
+}
+
+// leasedConsumer is a queue.Lease: a term of a lease that is not a shard's.
+type leasedConsumer struct {
+	term   *term
+	info   queue.Info
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	stop   func() bool
+}
+
+// Context implements queue.Lease.
+func (l *leasedConsumer) Context() context.Context { return l.ctx }
+
+// Consumer implements queue.Lease.
+func (l *leasedConsumer) Consumer() queue.Info { return l.info }
+
+// Deliver implements queue.Lease.
+func (l *leasedConsumer) Deliver(ctx context.Context, number int64) error {
+	return l.write(ctx, "handed = max(handed, ?1)", number)
+}
+
+// Ack implements queue.Lease.
+func (l *leasedConsumer) Ack(ctx context.Context, number int64) error {
+	return l.write(ctx, "n = max(n, ?1), handed = max(handed, ?1)", number)
+}
+
+// write changes the consumer's row while the lease is this term's.
+func (l *leasedConsumer) write(ctx context.Context, set string, number int64) error {
+	s := l.term.store
+	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {
+		// The fence: without the lease in this term nothing is changed.
+		n, err := tx.change(`UPDATE consumers SET `+set+`, at = ?2 WHERE name = ?3 AND EXISTS
+			(SELECT 1 FROM leases WHERE shard = ?4 AND term = ?5 AND process = ?6)`,
+			number, s.config.Now().UnixMilli(), l.info.Name, string(l.term.shard), l.term.number, s.id)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+		}
+		return err
+	})
+	if errors.Is(err, queue.ErrLeaseLost) {
+		l.term.finish(errTaken)
+	}
+	return err
+}
+
+// Release implements queue.Lease.
+func (l *leasedConsumer) Release(ctx context.Context) error { return l.term.Resign(ctx) }
+
+// readConsumer reads what a lease of a consumer begins with.
+func readConsumer(tx *transaction, name string) (info queue.Info, err error) {
+	var filter string
+	info.Name = name
+	ok, err := get(context.Background(), tx, []any{&info.Acked, &info.Handed, &filter},
+		`SELECT n, max(n, handed), coalesce(filter, '') FROM consumers WHERE name = ?`, name)
+	if err == nil && !ok {
+		err = queue.ErrNoConsumer
+	}
+	if err == nil {
+		info.Filter, err = queue.DecodeFilter(filter)
+	}
+	return info, err
+}
+
+// readConsumers reads all consumers at one moment, and counts what is pending.
+func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queue.Info, err error) {
+	err = view(ctx, db, func(tx *sql.Tx) error {
+		infos = []queue.Info{}
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			info, err := scanConsumer(rows)
+			infos = append(infos, info)
+			return err
+		}, `SELECT c.name, c.n, c.at, coalesce(c.filter, ''), max(c.n, c.handed), c.expired,
+			coalesce(c.expired_from, 0), coalesce(c.expired_to, 0), coalesce(p.name, '')
+			FROM consumers c LEFT JOIN leases l ON l.shard = '`+leaseOfConsumer+`' || c.name
+				LEFT JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ? ORDER BY c.name`, now.UnixMilli())
+		for i := range infos {
+			if err == nil {
+				err = countPending(ctx, tx, &infos[i])
+			}
+		}
+		return err
+	})
+	return infos, err
+}
+
+func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
+	var at, from, to int64
+	var filter string
+	err = rows.Scan(&info.Name, &info.Acked, &at, &filter, &info.Handed, &info.Expired, &from, &to, &info.Reader)
+	if err != nil {
+		return info, err
+	}
+	info.AckedAt = storekit.FromMillis(at)
+	if info.Expired > 0 {
+		info.ExpiredFrom, info.ExpiredTo = storekit.FromMillis(from), storekit.FromMillis(to)
+	}
+	info.Filter, err = queue.DecodeFilter(filter)
+	return info, err
+}
+
+// countPending counts what the consumer has not acknowledged. Without a filter
+// SQLite counts.
+func countPending(ctx context.Context, q querier, info *queue.Info) error {
+	m, err := info.Filter.Matcher()
+	if err != nil {
+		return err
+	}
+	var oldest int64
+	if queue.EncodeFilter(info.Filter) == "" {
+		_, err = get(ctx, q, []any{&info.Pending, &oldest}, `SELECT count(*), coalesce((SELECT queued_at FROM events
+			WHERE n > ?1 ORDER BY n LIMIT 1), 0) FROM events WHERE n > ?1`, info.Acked)
+	} else {
+		err = each(ctx, q, func(rows *sql.Rows) error {
+			var e gerritstream.Event
+			var at int64
+			err := rows.Scan(&e.Type, &e.Project, &e.Ref, &at)
+			if err == nil && m.Keeps(&e) {
+				if info.Pending++; info.Pending == 1 {
+					oldest = at
+				}
+			}
+			return err
+		}, `SELECT type, project, ref, queued_at FROM events WHERE n > ? ORDER BY n`, info.Acked)
+	}
+	if info.Pending > 0 {
+		info.Oldest = storekit.FromMillis(oldest)
+	}
+	return err
+}
