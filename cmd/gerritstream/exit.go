@@ -81,6 +81,8 @@ func judge(err error) (code int, hint string) {
 		return exitDenied, "docs/operations.md lists the permissions needed, and where credentials are looked for"
 	case errors.Is(err, gerritstream.ErrOtherStream):
 		return exitConfig, "each stream needs its own --connection or its own --store"
+	case errors.Is(err, config.ErrForeignQueue):
+		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrStreamNotFound), errors.Is(err, gerritstream.ErrUnusable),
 		errors.Is(err, gerritstream.ErrFutureStart):
 		return exitConfig, ""

@@ -9,10 +9,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gerritstream/gerritstream/internal/when"
 )
 
 // version is set by the linker: git describe.
@@ -39,13 +43,28 @@ type process struct {
 func execute(args []string, p process) int {
 	started := false
 	root := newRoot(p)
-	root.SetArgs(args)
+	root.SetArgs(withTimes(args))
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err != nil && !started {
 		err = &usageError{command: cmd.CommandPath(), err: err}
 	}
 	return explain(p.stderr, err)
+}
+
+// withTimes writes arguments such as -24h, which would be taken for flags, as
+// "24h ago". What follows "--" belongs to another program.
+func withTimes(args []string) []string {
+	written := slices.Clone(args)
+	for i, arg := range written {
+		if arg == "--" {
+			break
+		}
+		if when.IsSpan(arg) && i > 0 && !strings.HasPrefix(args[i-1], "-") {
+			written[i] = arg[1:] + " ago"
+		}
+	}
+	return written
 }
 
 func newRoot(p process) *cobra.Command {
@@ -67,8 +86,8 @@ check, 4 no authentication or permission, 64 wrong usage, 78 wrong configuration
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(newDemo(p), newRun(p), newEmulate(p), newBench(p), newStatus(p), newCheckpoint(p), newDeadletter(p),
-		newVersion(p))
+	root.AddCommand(newDemo(p), newRun(p), newEmulate(p), newStatus(p), newCheckpoint(p), newDeadletter(p), newQueue(p),
+		newBench(p), newVersion(p))
 	return root
 }
 

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/queue"
+	"github.com/gerritstream/gerritstream/sink"
+)
+
+// queueReading holds the flags of `queue read`.
+type queueReading struct {
+	process  process
+	consumer string
+	create   string // a place in the queue; "": the consumer must be there
+	filter   queue.Filter
+	max      int
+	wait     time.Duration
+	follow   bool
+	ack      bool
+	output   *output
+	command  []string // that is given each batch; empty: none
+}
+
+func newQueueRead(p process) *cobra.Command {
+	r := &queueReading{process: p, output: outputFlag("jsonl", "json", "cloudevents")}
+	cmd := &cobra.Command{
+		Use:   "read --consumer NAME [-- COMMAND...]",
+		Short: "Read the next events of a consumer",
+		Long: `Read the next events of a consumer and write them to standard output, or to a command's standard input.
+Each event comes at least once, in the order of the queue. A batch that is not acknowledged comes again:
+
+  with a command    it is acknowledged when the command exits with 0
+  with --ack        it is acknowledged when it was written
+  with neither      "queue ack" acknowledges it
+
+One batch is read, or with --follow all that come, until SIGINT or SIGTERM: the batch under way is finished then.
+The filter belongs to the consumer and is given with --create, which does nothing if the consumer is there.`,
+		Example: `  gerritstream queue read --consumer indexer --create first --type 'change-*' --max 10
+  gerritstream queue read --consumer indexer --max 100 --wait 30s --ack | jq -r .payload.change.url
+  gerritstream queue read --consumer indexer --follow -- ./index-events
+  gerritstream queue read --consumer indexer -o cloudevents`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.command = args
+			if err := r.check(cmd.ArgsLenAtDash()); err != nil {
+				return &usageError{cmd.CommandPath(), err}
+			}
+			ctx, stop := interruptible(cmd.Context(), p.stderr)
+			defer stop()
+			return withQueue(cmd, p, func(working context.Context, q queue.Store) error {
+				return r.run(ctx, working, q)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.consumer, "consumer", "", "`name` of the consumer")
+	f.StringVar(&r.create, "create", "", "make the consumer, if it is missing, at this `place`: first, last, "+
+		"a number or a time")
+	f.StringSliceVar(&r.filter.Types, "type", nil, "with --create: only events of this `type`; \"change-*\" is "+
+		"a beginning")
+	f.StringSliceVar(&r.filter.Projects, "project", nil, "with --create: only events of this `project`, likewise")
+	f.StringSliceVar(&r.filter.Refs, "ref", nil, "with --create: only events about this `ref`, likewise")
+	f.IntVar(&r.max, "max", 100, "at most this `number` of events in a batch")
+	f.DurationVar(&r.wait, "wait", 0, "wait so `long` for the first event (default: take what is there)")
+	f.BoolVar(&r.follow, "follow", false, "go on with the next batch")
+	f.BoolVar(&r.ack, "ack", false, "acknowledge each batch once it is written")
+	r.output.register(cmd)
+	settingFlags(cmd, config.ForStore)
+	return cmd
+}
+
+func (r *queueReading) check(dash int) error {
+	filtered := len(r.filter.Types)+len(r.filter.Projects)+len(r.filter.Refs) > 0
+	switch {
+	case dash < 0 && len(r.command) > 0, dash > 0:
+		return fmt.Errorf("unexpected %q; a command follows \"--\"", r.command[0])
+	case dash == 0 && len(r.command) == 0:
+		return errors.New("no command follows \"--\"")
+	case r.consumer == "":
+		return errors.New("--consumer is missing")
+	case r.max < 1 || r.max > maxBatch:
+		return fmt.Errorf("--max %d is not between 1 and %d", r.max, maxBatch)
+	case r.wait < 0:
+		return fmt.Errorf("--wait %v is below 0", r.wait)
+	case r.follow && r.wait != 0:
+		return errors.New("--wait does not go with --follow, which waits for ever")
+	case r.ack && len(r.command) > 0:
+		return errors.New("--ack does not go with a command, whose exit code acknowledges")
+	case filtered && r.create == "":
+		return errors.New("--type, --project and --ref belong to the consumer; give them with --create")
+	}
+	_, err := r.filter.Matcher()
+	return err
+}
+
+const maxBatch = 10_000
+
+// run reads until ctx ends. working outlives it: a batch is finished.
+func (r *queueReading) run(ctx, working context.Context, q queue.Store) (err error) {
+	if err := r.register(ctx, q); err != nil {
+		return err
+	}
+	c, err := r.open(ctx, q)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return explainConsumer(working, q, r.consumer, err)
+	}
+	defer func() { err = errors.Join(err, c.Close(working)) }()
+	for {
+		events, err := r.next(ctx, c)
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		if err := r.handle(c.Context(), events); err != nil {
+			return err
+		}
+		if r.ack || len(r.command) > 0 {
+			if err := c.Ack(working, events[len(events)-1].Number); err != nil {
+				return err
+			}
+		}
+		if !r.follow {
+			return nil
+		}
+	}
+}
+
+// register makes the consumer if it is to be made and is not there.
+func (r *queueReading) register(ctx context.Context, q queue.Store) error {
+	if r.create == "" {
+		return nil
+	}
+	after, said, err := locate(ctx, q, r.create)
+	if err != nil {
+		return err
+	}
+	switch err := q.Register(ctx, r.consumer, r.filter, after); {
+	case errors.Is(err, queue.ErrExists):
+		return r.checkFilter(ctx, q)
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(r.process.stderr, "gerritstream: made consumer %s, which begins at event %d%s\n",
+		r.consumer, after+1, said)
+	return nil
+}
+
+// checkFilter refuses a filter that is not the one of the consumer.
+func (r *queueReading) checkFilter(ctx context.Context, q queue.Store) error {
+	infos, err := q.Consumers(ctx)
+	if err != nil {
+		return err
+	}
+	info, want := consumerNamed(infos, r.consumer), queue.EncodeFilter(r.filter)
+	if info == nil || want == "" || want == queue.EncodeFilter(info.Filter) {
+		return nil
+	}
+	return fmt.Errorf("consumer %s is there with another filter, %s; remove it first, or choose another name",
+		r.consumer, queue.EncodeFilter(info.Filter))
+}
+
+// open waits for the lease, and says for whom.
+func (r *queueReading) open(ctx context.Context, q queue.Store) (*queue.Consumer, error) {
+	said := time.AfterFunc(time.Second, func() {
+		reader := "another process"
+		if infos, err := q.Consumers(ctx); err == nil {
+			if info := consumerNamed(infos, r.consumer); info != nil && info.Reader != "" {
+				reader = printable(info.Reader)
+			}
+		}
+		fmt.Fprintf(r.process.stderr, "gerritstream: waiting: %s is reading as %s\n", reader, r.consumer)
+	})
+	defer said.Stop()
+	return queue.Open(ctx, q, r.consumer)
+}
+
+// next waits for a batch as long as it is to. An empty one: nothing came.
+func (r *queueReading) next(ctx context.Context, c *queue.Consumer) ([]queue.Event, error) {
+	if !r.follow && r.wait == 0 {
+		return c.Poll(ctx, r.max)
+	}
+	waiting := ctx
+	if !r.follow {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, r.wait)
+		defer cancel()
+	}
+	events, err := c.Next(waiting, r.max)
+	if err != nil && waiting.Err() != nil && !errors.Is(err, queue.ErrLeaseLost) {
+		return nil, nil
+	}
+	return events, err
+}
+
+// handle writes a batch, or has the command do with it what it does. The loss
+// of the lease kills the command: another process gets the events.
+func (r *queueReading) handle(ctx context.Context, events []queue.Event) error {
+	var batch bytes.Buffer
+	if err := r.write(&batch, events); err != nil {
+		return err
+	}
+	if len(r.command) == 0 {
+		if _, err := r.process.stdout.Write(batch.Bytes()); err != nil {
+			return fmt.Errorf("write events: %w", err)
+		}
+		return nil
+	}
+	first, last := events[0].Number, events[len(events)-1].Number
+	cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...) //nolint:gosec // the user's own
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &batch, r.process.stdout, r.process.stderr
+	cmd.Env = append(os.Environ(),
+		fmt.Sprintf("GERRITSTREAM_FIRST=%d", first), fmt.Sprintf("GERRITSTREAM_LAST=%d", last))
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w; events %d to %d are not acknowledged", r.command[0], err, first, last)
+	}
+	return nil
+}
+
+// write writes a batch in the format asked for.
+func (r *queueReading) write(w io.Writer, events []queue.Event) error {
+	if r.output.is("cloudevents") {
+		entries := make([]gerritstream.Entry, len(events))
+		for i := range events {
+			entries[i] = events[i].Entry
+		}
+		return sink.NewStdout(w, "").Deliver(context.Background(), entries)
+	}
+	views := make([]queuedView, len(events))
+	for i := range events {
+		views[i] = viewQueued(&events[i])
+	}
+	if r.output.is("json") {
+		return writeLine(w, views)
+	}
+	for i := range views {
+		if err := writeLine(w, &views[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queuedView is an event of the queue as JSON.
+type queuedView struct {
+	N           int64             `json:"n"`
+	ID          string            `json:"id"`
+	Type        string            `json:"type"`
+	Project     string            `json:"project,omitempty"`
+	Ref         string            `json:"ref,omitempty"`
+	Change      int64             `json:"change,omitempty"`
+	Shard       string            `json:"shard"`
+	Sequence    string            `json:"sequence"`
+	Sub         *int              `json:"sub,omitempty"` // index within an aggregate; nil: not in one
+	Arrived     time.Time         `json:"arrived"`
+	Created     time.Time         `json:"created,omitzero"`
+	Queued      time.Time         `json:"queued"`
+	Redelivered bool              `json:"redelivered,omitempty"`
+	Attributes  map[string]string `json:"attributes,omitempty"`
+	Payload     json.RawMessage   `json:"payload,omitempty"`
+	Bytes       []byte            `json:"payload_base64,omitempty"` // if the payload is no JSON
+}
+
+func viewQueued(e *queue.Event) queuedView {
+	entry := &e.Entry
+	v := queuedView{
+		N: e.Number, ID: entry.ID.String(), Type: entry.Event.Type, Project: entry.Event.Project, Ref: entry.Event.Ref,
+		Change: entry.Event.Change, Shard: string(entry.Shard), Sequence: string(entry.Seq), Arrived: entry.Arrived,
+		Created: entry.Event.Created, Queued: e.Queued, Redelivered: e.Redelivered, Attributes: entry.Event.Attributes,
+	}
+	if entry.Sub != gerritstream.NoSub {
+		v.Sub = &entry.Sub
+	}
+	if json.Valid(entry.Payload) && utf8.Valid(entry.Payload) {
+		v.Payload = entry.Payload
+	} else {
+		v.Bytes = entry.Payload
+	}
+	return v
+}
