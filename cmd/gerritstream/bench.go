@@ -38,8 +38,9 @@ func newBench(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what this machine and a store reach, beside their raw ceilings",
-		Long: `Measure what gerritstream reaches on this machine and a store: each figure beside what a bare client reaches on the same
-store in the same run, and their ratio. Progress goes to standard error, the result as a table or JSON to standard output.
+		Long: `Measure what gerritstream reaches on this machine and a store: each figure beside what a bare client
+reaches on the same store in the same run, and their ratio. Progress goes to standard error, the result to standard
+output, as a table or JSON.
 
 ` + bench.Help() + `
 The store is the bench's own, and removed in the end, also after Ctrl-C or an error. Of sqlite:PATH the bench makes a
@@ -85,13 +86,13 @@ func (b *benchmark) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&b.quick, "quick", false, "measure briefly: half a minute or so, and less exactly")
 	f.StringSliceVar(&b.Only, "only", nil, "measure only these: `names` from the list above, as in --only commit,delay")
-	f.DurationVar(&b.Ceiling, "duration", 6*time.Second, "`time` for each ceiling, the raw one included: --duration 20s")
+	f.DurationVar(&b.Ceiling, "duration", 6*time.Second, "`time` for each rate, the raw one included: --duration 20s")
 	f.IntSliceVar(&b.Batches, "batches", []int{1, 10, 100}, "`numbers` of events in a commit, as in --batches 50,200")
 	f.IntSliceVar(&b.Shards, "commit-shards", []int{1, 8}, "`numbers` of shards that commit at once: --commit-shards 4")
 	f.IntVar(&b.Rate, "rate", 50, "`number` of events a second while the delay is measured, as in --rate 200")
 	f.DurationVar(&b.Delay, "delay", 30*time.Second, "`time` to measure the delay for, as in --delay 2m")
 	f.IntVar(&b.Handed, "hand-overs", 10, "`number` of hand-overs, as in --hand-overs 50")
-	f.IntVar(&b.Taken, "take-overs", 3, "`number` of take-overs, each of which waits for a lease or a session to expire")
+	f.IntVar(&b.Taken, "take-overs", 3, "`number` of take-overs, each of which waits for a lease or session to expire")
 	f.BoolVar(&b.Unpaced, "unpaced", false,
 		"read the --stream without pace, for a service without limits: elsewhere all its readers are throttled")
 	f.BoolVar(&b.Shared, "beside-others", false, "use a ZooKeeper that is in use; the bench slows its users down")
@@ -123,8 +124,9 @@ func (b *benchmark) check() error {
 		values []int
 		most   int
 	}{
-		{"batches", b.Batches, maxBenchBatch}, {"commit-shards", b.Shards, maxBenchShards}, {"rate", []int{b.Rate}, maxBenchRate},
-		{"hand-overs", []int{b.Handed}, maxBenchRounds}, {"take-overs", []int{b.Taken}, maxBenchRounds},
+		{"batches", b.Batches, maxBenchBatch}, {"commit-shards", b.Shards, maxBenchShards},
+		{"rate", []int{b.Rate}, maxBenchRate}, {"hand-overs", []int{b.Handed}, maxBenchRounds},
+		{"take-overs", []int{b.Taken}, maxBenchRounds},
 	} {
 		for _, n := range list.values {
 			if n < 1 || n > list.most {
@@ -153,7 +155,7 @@ func (b *benchmark) load(cmd *cobra.Command, p process) error {
 		src.Flags["store"] = []string{"sqlite:gerritstream-bench-" + strings.ToLower(rand.Text()[:8])}
 	}
 	if b.Unpaced && !b.Stream {
-		return &usageError{cmd.CommandPath(), errors.New("--unpaced needs --stream: the embedded one is always read so")}
+		return &usageError{cmd.CommandPath(), errors.New("--unpaced needs --stream; the embedded one has no pace")}
 	}
 	var err error
 	b.Config, err = config.Load(src)

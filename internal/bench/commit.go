@@ -108,7 +108,8 @@ func (c *committer) run(ctx context.Context, d time.Duration) (sample, error) {
 		c.done[i] += c.batch
 		last := &entries[c.batch-1]
 		return c.batch, c.terms[i].Commit(ctx, gerritstream.Commit{
-			Position: gerritstream.Position{After: last.Seq, Arrived: last.Arrived}, Entries: entries, Now: last.Arrived,
+			Position: gerritstream.Position{After: last.Seq, Arrived: last.Arrived}, Entries: entries,
+			Now: last.Arrived,
 		})
 	})
 	if err != nil {

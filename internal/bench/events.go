@@ -76,5 +76,6 @@ func (e *events) entries(shard gerritstream.ShardID, n, count int) []gerritstrea
 
 // madeUpStream is the stream of commits that no stream is read for.
 var madeUpStream = gerritstream.Stream{
-	ARN: "arn:aws:kinesis:" + region + ":000000000000:stream/" + streamName, Created: time.UnixMilli(1_700_000_000_000).UTC(),
+	ARN:     "arn:aws:kinesis:" + region + ":000000000000:stream/" + streamName,
+	Created: time.UnixMilli(1_700_000_000_000).UTC(),
 }

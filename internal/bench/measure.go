@@ -42,8 +42,8 @@ var measurements = []measurement{
 	{
 		name: "commit",
 		ours: "events committed durably, with position and proof of leadership, by shards that commit at once",
-		raw: "a bare client that writes the same events and a position: in SQLite the same rows in one transaction for " +
-			"all shards, in ZooKeeper one transaction a shard with as many under way as there are shards",
+		raw: "a bare client that writes the same events and a position: in SQLite the same rows in one transaction " +
+			"for all shards, in ZooKeeper one transaction a shard with as many under way as there are shards",
 		takes: func(o *Options) time.Duration {
 			return time.Duration(len(o.Batches)*len(o.Shards)) * (o.Ceiling + time.Second)
 		},
@@ -52,16 +52,16 @@ var measurements = []measurement{
 	{
 		name: "queueing",
 		ours: "events from the embedded Kinesis into the store: read without pace, classified and committed, 4 shards",
-		raw: "the bare client of commit with the same events, as many a commit as the store takes at once; it neither reads " +
-			"nor classifies",
+		raw: "the bare client of commit with the same events, as many a commit as the store takes at once; it " +
+			"neither reads nor classifies",
 		takes: func(*Options) time.Duration { return turns * time.Second },
 		run:   (*bench).queueing,
 	},
 	{
 		name: "delay",
 		ours: "from a record's arrival in Kinesis until its event is committed, at the tip of 4 shards",
-		raw: "a bare client beside it with the same records: net/http asks each shard five times a second, which is all " +
-			"that Kinesis grants, and writes what came; with fan-out it is handed each record at once",
+		raw: "a bare client beside it with the same records: net/http asks each shard five times a second, which is " +
+			"all that Kinesis grants, and writes what came; with fan-out it is handed each record at once",
 		rawOfStream: "none; the arrival is by the clock of Kinesis, the commit by that of this host",
 		takes:       func(o *Options) time.Duration { return o.Delay + 3*time.Second },
 		run:         (*bench).delay,
@@ -70,8 +70,8 @@ var measurements = []measurement{
 		name:    "hand-over",
 		ours:    "from SIGTERM for the process that leads a shard until another one has read the shard",
 		members: true,
-		raw: "bare clients: in ZooKeeper one deletes its node, and the other, which watches it, lists the election and " +
-			"reads the position; in SQLite a transaction that frees and one that takes",
+		raw: "bare clients: in ZooKeeper one deletes its node, and the other, which watches it, lists the election " +
+			"and reads the position; in SQLite a transaction that frees and one that takes",
 		takes: func(o *Options) time.Duration { return time.Duration(o.Handed) * 1800 * time.Millisecond },
 		run:   (*bench).handOvers,
 	},
@@ -79,8 +79,8 @@ var measurements = []measurement{
 		name:    "take-over",
 		ours:    "from SIGKILL for the process that leads a shard until another one has read the shard",
 		members: true,
-		raw: "in ZooKeeper from the cut of a bare client's connection until another bare client hears that its node is " +
-			"gone, with the same session timeout; in SQLite the lease's time to live",
+		raw: "in ZooKeeper from the cut of a bare client's connection until another bare client hears that its node " +
+			"is gone, with the same session timeout; in SQLite the lease's time to live",
 		takes: func(o *Options) time.Duration { return time.Duration(o.Taken) * (takeOverTime(o) + 2*time.Second) },
 		run:   (*bench).takeOvers,
 	},

@@ -88,8 +88,9 @@ func (g *group) start() (*member, error) {
 	g.started++
 	m := &member{key: fmt.Sprintf("BENCH%d", g.started), ended: make(chan struct{})}
 	args := append([]string{
-		"run", "--stream=" + streamName, "--endpoint=" + g.feed.url, "--region=" + region, "--store=" + c.Store.String(),
-		"--connection=" + c.Connection, "--start-at=trim-horizon", "--admin=off", "--log-level=warn", "--log-format=text",
+		"run", "--stream=" + streamName, "--endpoint=" + g.feed.url, "--region=" + region,
+		"--store=" + c.Store.String(), "--connection=" + c.Connection, "--start-at=trim-horizon", "--admin=off",
+		"--log-level=warn", "--log-format=text",
 	}, g.bench.target.flags()...)
 	m.cmd = exec.Command(g.bench.Program, args...) //nolint:gosec,noctx // this program; ended by stop
 	m.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {

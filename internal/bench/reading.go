@@ -40,7 +40,9 @@ func (b *bench) reading(ctx context.Context) error {
 			})
 		}
 		raw := func(ctx context.Context, d time.Duration) (sample, error) {
-			return perShard(ctx, d, shards, func(ctx context.Context, i int) (int, error) { return receiveToTip(ctx, readers[i], i) })
+			return perShard(ctx, d, shards, func(ctx context.Context, i int) (int, error) {
+				return receiveToTip(ctx, readers[i], i)
+			})
 		}
 		if err := b.compare(ctx, "reading", plural(shards, "shard"), ours, raw); err != nil {
 			return err

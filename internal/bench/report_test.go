@@ -13,7 +13,8 @@ func TestTimesAreDistributed(t *testing.T) {
 		times = append(times, time.Duration(200-i)*time.Millisecond)
 	}
 	for n, want := range map[int]Times{
-		1: {1, 200, 200, 200, 200}, 2: {2, 199, 200, 200, 200}, 100: {100, 150, 190, 199, 200}, 200: {200, 100, 180, 198, 200},
+		1: {1, 200, 200, 200, 200}, 2: {2, 199, 200, 200, 200}, 100: {100, 150, 190, 199, 200},
+		200: {200, 100, 180, 198, 200},
 	} {
 		if got := timesOf(times[:n]); *got != want {
 			t.Errorf("of %d times: %+v, want %+v", n, *got, want)

@@ -34,10 +34,10 @@ func claimSQLite(o *Options) (target, error) {
 	err := os.Mkdir(folder, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		if _, err := os.Stat(filepath.Join(folder, mark)); err == nil {
-			return nil, inUse("%s is the folder of another bench: if none runs, it was killed; remove the folder", folder)
+			return nil, inUse("%s is the folder of a bench; if none runs, it was killed: remove the folder", folder)
 		}
-		return nil, inUse("%s exists: the bench makes a folder of its own there and removes it, so name a new path on the "+
-			"same disk", folder)
+		return nil, inUse("%s exists: the bench makes a folder of its own there and removes it, so name a new path on "+
+			"the same disk", folder)
 	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(folder, mark), nil, 0o600)
@@ -95,7 +95,8 @@ func (t *sqliteTarget) bare(ctx context.Context, name string) (_ bareClient, err
 		return nil, err
 	}
 	b := &bareSQLite{stmts: map[string]driver.StmtExecContext{}}
-	if b.db, err = sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()); err != nil {
+	file := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	if b.db, err = sql.Open("sqlite", file.String()); err != nil {
 		return nil, err
 	}
 	if b.conn, err = b.db.Conn(ctx); err != nil {
@@ -122,8 +123,8 @@ func (b *bareSQLite) commit(ctx context.Context, _, shards int, entries []gerrit
 		now := time.Now().UnixMilli()
 		for i := range entries {
 			e := &entries[i]
-			err := exec(bareEvent, e.ID[:], string(e.Shard), string(e.Seq), int64(e.Sub), e.Arrived.UnixMilli(), e.Event.Type,
-				e.Event.Project, e.Event.Ref, e.Event.Change, e.Event.Created.UnixMilli(), now, e.Payload)
+			err := exec(bareEvent, e.ID[:], string(e.Shard), string(e.Seq), int64(e.Sub), e.Arrived.UnixMilli(),
+				e.Event.Type, e.Event.Project, e.Event.Ref, e.Event.Change, e.Event.Created.UnixMilli(), now, e.Payload)
 			if err != nil {
 				return err
 			}

@@ -59,7 +59,8 @@ func (b *bareZooKeeper) writers(shards, batch int) (count, each int) { return sh
 // Around each payload Zuul's queue has about as many bytes.
 const (
 	nodeHead = `{"event_data": {"payload": `
-	nodeTail = `, "span_context": null, "timestamp": 1795541048.364, "zuul_event_id": "9087352fa88c5e67ae2470076657a480"}}`
+	nodeTail = `, "span_context": null, "timestamp": 1795541048.364, ` +
+		`"zuul_event_id": "9087352fa88c5e67ae2470076657a480"}}`
 )
 
 // node returns the bytes of a queue's node. They are made once for each
@@ -82,7 +83,8 @@ func (b *bareZooKeeper) commit(_ context.Context, writer, _ int, entries []gerri
 	})
 	for i := range entries {
 		ops = append(ops, &zk.CreateRequest{
-			Path: b.queue() + "/q", Data: b.node(entries[i].Payload), Acl: zk.WorldACL(zk.PermAll), Flags: zk.FlagSequence,
+			Path: b.queue() + "/q", Data: b.node(entries[i].Payload), Acl: zk.WorldACL(zk.PermAll),
+			Flags: zk.FlagSequence,
 		})
 	}
 	_, err := b.conn.Multi(ops...)

@@ -277,8 +277,8 @@ func (t *zkTarget) flags() []string {
 		"--zookeeper-session-timeout=" + t.config.Store.ZooKeeper.SessionTimeout.String(),
 	}
 	if tls := t.config.Store.TLS; tls.CA != "" {
-		flags = append(flags, "--zookeeper-tls-cert="+tls.Cert, "--zookeeper-tls-key="+tls.Key, "--zookeeper-tls-ca="+tls.CA,
-			"--zookeeper-tls-verify-hostname="+strconv.FormatBool(tls.VerifyHostname))
+		flags = append(flags, "--zookeeper-tls-cert="+tls.Cert, "--zookeeper-tls-key="+tls.Key,
+			"--zookeeper-tls-ca="+tls.CA, "--zookeeper-tls-verify-hostname="+strconv.FormatBool(tls.VerifyHostname))
 	}
 	return flags
 }
@@ -301,7 +301,8 @@ func (t *zkTarget) remove(context.Context) error {
 	}
 	errs = append(errs, t.removeTree(t.own(t.prefix))) // last: without it, another bench would take the rest for left
 	for _, node := range slices.Backward(t.made) {
-		if err := t.conn.Delete(node, -1); err != nil && !errors.Is(err, zk.ErrNotEmpty) && !errors.Is(err, zk.ErrNoNode) {
+		err := t.conn.Delete(node, -1)
+		if err != nil && !errors.Is(err, zk.ErrNotEmpty) && !errors.Is(err, zk.ErrNoNode) {
 			errs = append(errs, err)
 		}
 	}

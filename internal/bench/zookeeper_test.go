@@ -247,3 +247,21 @@ func TestAChrootMustExist(t *testing.T) {
 	s.store += "/missing"
 	s.refused("the chroot " + s.chroot + "/missing does not exist")
 }
+
+// A commit that is too large for the store is noticed before anything is
+// measured.
+func TestALargeBatchIsRefusedAtOnce(t *testing.T) {
+	s := newServer(t, peers.ZooKeeperOptions{})
+	o := brief(t, s.store, "classification", "commit")
+	o.Batches = []int{10, 101}
+	r, err := bench.Run(t.Context(), o)
+	if _, ok := errors.AsType[*daemon.ConfigError](err); !ok || !strings.Contains(err.Error(), "at once: 100 events") {
+		t.Errorf("it ends with %v", err)
+	}
+	if len(r.Figures) > 0 {
+		t.Errorf("it measured %+v", r.Figures)
+	}
+	if left := s.nodes(s.chroot); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
