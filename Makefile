@@ -21,6 +21,8 @@ GOTEST := -vet=off -timeout 20m
 
 # The linter's version is pinned here and nowhere else.
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# So is benchstat's, which compares benchmarks.
+BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Of a soak: make soak DURATION=10m SEED=3 STORE=zookeeper PYTHON=1 READ=fan-out
@@ -36,11 +38,19 @@ REST ?= 20s
 POLL ?=
 # Of fuzzing: make fuzz FUZZTIME=10m
 FUZZTIME ?= 30s
+# Of benchmarks: make bench-compare BENCH=Commit COUNT=10 BENCHED=./sqlite. Those of SLOW take many minutes.
+BENCH ?= .
+SLOW ?= Rest|Ceiling|HandOver
+COUNT ?= 6
+BENCHTIME ?= 200ms
+BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' . | grep -v node_modules)))
+BASELINE ?= test/baseline.txt
+benchmarks = $(GO) test -run '^$$' -bench '$(BENCH)' -skip '$(SLOW)' -benchmem -count $(COUNT) -benchtime $(BENCHTIME) -p 1 $(BENCHED)
 
-.PHONY: help build deps test soak chaos many mutants fuzz lint docs fmt bench clean
+.PHONY: help build deps test soak chaos many mutants fuzz lint docs fmt bench bench-compare clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/gerritstream
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gerritstream ./cmd/gerritstream
@@ -80,8 +90,15 @@ docs: ## write docs/configuration.md from the table of settings
 fmt: ## format all Go files
 	$(GOLANGCI_LINT) fmt ./...
 
-bench: ## run all benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
+bench: ## run the benchmarks and store their results, to compare with later: BENCH, BENCHED (packages), COUNT, BENCHTIME, BASELINE (a file)
+	@mkdir -p bin
+	$(benchmarks) >bin/baseline.txt || { cat bin/baseline.txt; exit 1; }
+	mv bin/baseline.txt $(BASELINE)
+
+bench-compare: ## run the benchmarks again and compare them with those stored, which should be of the same machine
+	@mkdir -p bin
+	$(benchmarks) >bin/benchmarks.txt || { cat bin/benchmarks.txt; exit 1; }
+	$(BENCHSTAT) $(BASELINE) bin/benchmarks.txt
 
 clean: ## remove what was built and installed here
 	rm -rf bin dist internal/peers/npm/node_modules
