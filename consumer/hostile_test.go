@@ -37,7 +37,9 @@ func scan(_ gs.ShardID, r *gs.Record) gs.Verdict {
 func (k *kinesisCluster) onFile() (path string, most int64) {
 	k.t.Helper()
 	path = filepath.Join(k.t.TempDir(), "store.db")
-	store, err := sqlite.Open(k.t.Context(), sqlite.Config{Path: path, Logger: slog.New(slog.DiscardHandler)})
+	store, err := sqlite.Open(k.t.Context(), sqlite.Config{
+		Path: path, PollOnly: true, Logger: slog.New(slog.DiscardHandler),
+	})
 	k.must(err)
 	k.budget = kinesis.NewBudget(kinesis.PageReserve)
 	heap := &heapWatch{}

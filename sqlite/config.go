@@ -43,6 +43,12 @@ type Config struct {
 	// need. Zero: DefaultLeaseTTL. At least 100 ms.
 	LeaseTTL time.Duration
 
+	// PollOnly makes the store look four times a second for what other
+	// processes write, and nothing else. Otherwise, on Linux, inotify wakes it
+	// as well, and a hand-over takes that much less. For tests within
+	// testing/synctest bubbles: to wait for the kernel stops their clock.
+	PollOnly bool
+
 	// Logger gets what an operator should know. nil: nothing is logged.
 	Logger *slog.Logger
 

@@ -32,6 +32,10 @@
 // a TTL. A process is a member of the group once it has advertised itself, for
 // as long as its heartbeat is seen to change within the TTL.
 //
+// Processes look into the file four times a second for what they wait for. On
+// Linux they wake each other besides (inotify), so that a hand-over does not
+// wait for the next look.
+//
 // # Files
 //
 // The file is made with mode 0600, in a folder made with mode 0700; with
@@ -54,6 +58,7 @@ package sqlite
 //	writer.go            one goroutine writes: group commit
 //	heartbeat.go         keeps leases and ends terms that cannot be trusted
 //	watcher.go           reads for calls that wait; election.go wins leases
+//	touches.go           wakes the watchers of other processes
 //	group.go             members, candidates, reports
 //	term.go, commit.go   a leadership and what it writes
 //	origin.go, positions.go, deadletters.go, inspect.go

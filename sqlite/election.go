@@ -246,17 +246,17 @@ func (t *term) readBeginning(tx *transaction) (err error) {
 const removeCandidate = `DELETE FROM candidates WHERE process = ? AND shard = ?`
 
 // writeCandidates writes for which shards this process is a candidate, where
-// that differs from the file.
-func (w *watcher) writeCandidates(tx *transaction) error {
+// that differs from the file, and reports whether it did.
+func (w *watcher) writeCandidates(tx *transaction) (changed bool, err error) {
 	stored := map[gerritstream.ShardID]bool{}
-	err := each(context.Background(), tx, func(rows *sql.Rows) error {
+	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var shard gerritstream.ShardID
 		err := rows.Scan(&shard)
 		stored[shard] = true
 		return err
 	}, `SELECT shard FROM candidates WHERE process = ?`, w.store.id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	waiting := map[gerritstream.ShardID]bool{}
 	w.mu.Lock()
@@ -270,8 +270,9 @@ func (w *watcher) writeCandidates(tx *transaction) error {
 	for shard := range stored {
 		if !waiting[shard] {
 			if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {
-				return err
+				return changed, err
 			}
+			changed = true
 		}
 	}
 	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
@@ -280,9 +281,10 @@ func (w *watcher) writeCandidates(tx *transaction) error {
 			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`,
 				w.store.id, shard)
 			if err != nil {
-				return err
+				return changed, err
 			}
+			changed = true
 		}
 	}
-	return nil
+	return changed, nil
 }

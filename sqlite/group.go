@@ -146,8 +146,12 @@ func (s *Store) Advertise(ctx context.Context, info gerritstream.MemberInfo) err
 	if err != nil {
 		return fmt.Errorf("encode member info: %w", err)
 	}
-	return s.publish(ctx, storekit.PointAdvertise, `INSERT INTO members (process, info) VALUES (?, ?)
+	err = s.publish(ctx, storekit.PointAdvertise, `INSERT INTO members (process, info) VALUES (?, ?)
 		ON CONFLICT DO UPDATE SET info = excluded.info`, s.id, string(text))
+	if err == nil {
+		s.touches.touch()
+	}
+	return err
 }
 
 // Report implements gerritstream.Store.

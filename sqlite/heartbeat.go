@@ -67,12 +67,12 @@ func (h *heartbeat) renew() error {
 	live := maps.Clone(h.terms)
 	h.mu.Unlock()
 	var held map[gerritstream.ShardID]uint64
-	var freed bool
+	var freed, listed bool
 	err := s.writer.doUrgent(func(tx *transaction) (err error) {
 		if err := h.write(tx); err != nil {
 			return err
 		}
-		if err := s.watcher.writeCandidates(tx); err != nil {
+		if listed, err = s.watcher.writeCandidates(tx); err != nil {
 			return err
 		}
 		held = map[gerritstream.ShardID]uint64{}
@@ -95,6 +95,9 @@ func (h *heartbeat) renew() error {
 	h.succeeded(began)
 	if freed {
 		s.watcher.wake.Set()
+	}
+	if freed || listed {
+		s.touches.touch()
 	}
 	for shard, t := range live {
 		if held[shard] != t.number {

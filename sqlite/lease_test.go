@@ -44,6 +44,7 @@ func over(t *testing.T, term gerritstream.Term) {
 
 func openWith(t *testing.T, config sqlite.Config) *sqlite.Store {
 	t.Helper()
+	config.PollOnly = true // most of the tests are in bubbles
 	store, err := sqlite.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

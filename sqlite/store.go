@@ -27,6 +27,7 @@ type Store struct {
 	heartbeat *heartbeat
 	liveness  *liveness
 	watcher   *watcher
+	touches   *touches
 	clock     clock
 
 	life    context.Context // ends with the use of the store: errClosed or ErrStoreGone
@@ -81,6 +82,9 @@ func (s *Store) start(others ...func()) {
 	for _, run := range append(others, s.writer.run, h.run, h.guard, s.watcher.run) {
 		s.running.Go(run)
 	}
+	if !s.config.PollOnly {
+		s.running.Go(s.touches.run)
+	}
 }
 
 // open makes a Store and opens its file. It starts nothing.
@@ -105,6 +109,7 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s.watcher = &watcher{
 		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]unchangedLease{},
 	}
+	s.touches = &touches{store: s, path: place.real + beside[0]}
 	if err = s.connect(ctx); err == nil {
 		err = s.place.note(main)
 	}
@@ -176,6 +181,7 @@ func (s *Store) resign(ctx context.Context) error {
 	})
 	switch {
 	case err == nil:
+		s.touches.touch()
 		return nil
 	case ctx.Err() != nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, errUnknownOutcome):
 		s.log.Warn("cannot resign; others wait for the leases to expire", "err", err)

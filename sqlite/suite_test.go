@@ -96,7 +96,9 @@ func (s *shared) backend() storetest.Backend {
 // open opens a store whose writes suffer the faults that were asked for.
 func (s *shared) open() *sqlite.Store {
 	s.t.Helper()
-	store, err := sqlite.Open(s.t.Context(), sqlite.Config{Path: s.path, Logger: slog.New(slog.DiscardHandler)})
+	store, err := sqlite.Open(s.t.Context(), sqlite.Config{
+		Path: s.path, PollOnly: true, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -50,6 +50,9 @@ func (t *term) Limits() gerritstream.Limits { return limits }
 func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 	err := t.commit(ctx, &c)
 	if err == nil {
+		if c.Position.Ended { // others wait to read its children
+			t.store.touches.touch()
+		}
 		return nil
 	}
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
@@ -68,6 +71,7 @@ func (t *term) Resign(ctx context.Context) error {
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
 	t.store.watcher.wake.Set()
+	t.store.touches.touch()
 	return nil
 }
 

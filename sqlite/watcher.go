@@ -14,7 +14,7 @@ import (
 )
 
 // lookEvery is how often the watcher looks into the file: how late a
-// resignation is noticed.
+// resignation is noticed without touches.
 const lookEvery = 250 * time.Millisecond
 
 // watcher looks into the file for all calls of the process that wait.
