@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,6 +107,7 @@ type fleet struct {
 
 	children map[int]*exec.Cmd // by process id
 	inputs   map[int]io.Closer
+	roles    map[int]string
 	readers  sync.WaitGroup
 }
 
@@ -119,11 +119,14 @@ type line struct {
 	text string
 }
 
-func (f *fleet) add() {
+func (f *fleet) add() { f.t.Helper(); f.addAs("") }
+
+// addAs adds a child in a role; "": one that leads.
+func (f *fleet) addAs(role string) {
 	f.t.Helper()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
 	// Under the race detector, they exit at once.
-	cmd.Env = append(os.Environ(), childPath+"="+f.path, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), childPath+"="+f.path, childRole+"="+role, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	must(f.t, err)
@@ -131,7 +134,7 @@ func (f *fleet) add() {
 	must(f.t, err)
 	must(f.t, cmd.Start())
 	pid := cmd.Process.Pid
-	f.children[pid], f.inputs[pid] = cmd, input
+	f.children[pid], f.inputs[pid], f.roles[pid] = cmd, input, role
 	f.readers.Go(func() {
 		for scanner := bufio.NewScanner(output); scanner.Scan(); {
 			l := line{pid: pid, text: scanner.Text()}
@@ -195,21 +198,22 @@ func (f *fleet) dismiss(pid int) {
 	delete(f.inputs, pid)
 }
 
+// dismissAll has the children of a role stop in order.
+func (f *fleet) dismissAll(role string) {
+	f.t.Helper()
+	for pid := range f.children {
+		if f.roles[pid] == role {
+			f.dismiss(pid)
+		}
+	}
+}
+
 // Processes of one host share the file. Whatever happens to a leader (killed,
 // stopped and continued, dismissed), another takes over; a stopped one that
 // continues commits nothing; and in the end each record is stored once, in
 // order.
 func TestProcesses(t *testing.T) {
-	f := &fleet{
-		t: t, path: filepath.Join(t.TempDir(), "store.db"), lines: make(chan line, 1000),
-		children: map[int]*exec.Cmd{}, inputs: map[int]io.Closer{},
-	}
-	t.Cleanup(func() {
-		for pid := range f.children {
-			f.kill(pid)
-		}
-		f.readers.Wait()
-	})
+	f := newFleet(t)
 	for range 3 {
 		f.add()
 	}
