@@ -72,6 +72,23 @@ func (s *Store) Consumers(ctx context.Context) ([]queue.Info, error) {
 	return infos, explainRead(s.place.path, err)
 }
 
+// Consumers returns all consumers, by name. A file that no version with
+// consumers has opened yet has none.
+func (r *Reader) Consumers(ctx context.Context) ([]queue.Info, error) {
+	s, err := readSchema(ctx, r.db)
+	if err == nil && s.version < consumersSince {
+		return nil, nil
+	}
+	var infos []queue.Info
+	if err == nil {
+		infos, err = readConsumers(ctx, r.db, time.Now())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read consumers of %s: %w", r.path, explainRead(r.path, err))
+	}
+	return infos, nil
+}
+
 // Register implements queue.Store.
 func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after int64) error {
 	if _, err := f.Matcher(); err != nil {

@@ -168,8 +168,12 @@ ALTER TABLE consumers ADD COLUMN expired_from INTEGER; -- when the first and the
 ALTER TABLE consumers ADD COLUMN expired_to INTEGER;
 `}
 
-// attributesSince is the schema version from which on events have attributes.
-const attributesSince = 4
+// The schema versions from which on events have attributes, and consumers a
+// filter and what they lost.
+const (
+	attributesSince = 4
+	consumersSince  = 7
+)
 
 // prepareNew sets what cannot be changed later. Events of two to three
 // kilobytes fill pages of 8 KiB well, and SQLite's 4 KiB by half.

@@ -42,13 +42,13 @@ var house = map[string][]string{
 	"internal/when":     {},
 	"internal/peers":    {},
 
-	"internal/admin":           {"", "consumer", "internal/trouble"},
+	"internal/admin":           {"", "consumer", "internal/trouble", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near", "internal/when",
 	},
 	"internal/daemon": {
-		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "sink",
+		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",
 		"internal/admin",
 	},
 	"internal/bench": {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/when"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // statusTimeout bounds reading the store.
@@ -40,10 +42,9 @@ ignores losses that are known already.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in := statusInput{now: time.Now()}
 			if lostAfter != "" {
-				t, err := time.Parse(time.RFC3339, lostAfter)
+				t, err := when.Parse(lostAfter, in.now)
 				if err != nil {
-					err = fmt.Errorf("--lost-after %q is not a time such as 2026-01-31T08:00:00Z", lostAfter)
-					return &usageError{cmd.CommandPath(), err}
+					return &usageError{cmd.CommandPath(), fmt.Errorf("--lost-after: %w", err)}
 				}
 				in.lostAfter = t
 			}
@@ -72,6 +73,9 @@ func showStatus(ctx context.Context, p process, c *config.Config, in statusInput
 		return &checkError{err}
 	}
 	if err != nil {
+		return err
+	}
+	if in.consumers, err = c.Consumers(ctx); err != nil {
 		return err
 	}
 	in.connection, in.store, in.inspection = c.Connection, c.Store.String(), inspection
@@ -105,6 +109,9 @@ func (v *statusView) writeTable(w io.Writer) error {
 	fmt.Fprintf(w, "processes    %s\n", dash(strings.Join(names, ", ")))
 	fmt.Fprintf(w, "queue        %d events%s\n", v.Queue, countIn(v.Expired, " (%d more expired)"))
 	fmt.Fprintf(w, "dead letters %d%s\n", v.DeadLetters, countIn(v.Discarded, " (%d more were only counted)"))
+	for i := range v.Consumers {
+		fmt.Fprintf(w, "consumer     %s\n", consumerText(&v.Consumers[i], v.now))
+	}
 	if len(v.Shards) == 0 {
 		return nil
 	}
@@ -121,6 +128,19 @@ func (v *statusView) writeTable(w io.Writer) error {
 			s.Shard, s.stateText(), dash(s.Leader), ago(s.LastEventAge), ago(s.LastCommitAge), position)
 	}
 	return t.Flush()
+}
+
+// consumerText says in a line how far a consumer is.
+func consumerText(c *queue.Info, now time.Time) string {
+	text := printable(c.Name) + ": nothing waits"
+	if c.Pending > 0 {
+		text = fmt.Sprintf("%s: %s wait, the oldest for %s",
+			printable(c.Name), plural(int(c.Pending), "event"), when.Span(now.Sub(c.Oldest)))
+	}
+	if c.Reader == "" {
+		return text + "; nobody reads"
+	}
+	return text + "; read by " + printable(c.Reader)
 }
 
 // writeTrouble writes what an operator should look at.

@@ -52,6 +52,12 @@ func (in *statusInput) trouble(v *statusView) []string {
 		add("", "%d events expired before any consumer had read them, the last at %s",
 			v.Unread, at.UTC().Format(time.RFC3339))
 	}
+	for i := range in.consumers {
+		if c := &in.consumers[i]; c.Expired > 0 && !c.ExpiredTo.Before(in.lostAfter) {
+			add("consumer "+c.Name, "lost %s, which expired before they were acknowledged and had arrived "+
+				"from %s to %s", plural(int(c.Expired), "event"), c.ExpiredFrom.Format(time.RFC3339), c.ExpiredTo.Format(time.RFC3339))
+		}
+	}
 	if log := in.inspection.Log; log != nil && !log.HeldSince.IsZero() {
 		if age := in.now.Sub(log.HeldSince).Round(time.Second); age > longReader || log.Bytes > largeLog {
 			add("", "the write-ahead log has %d MB: readers keep it from being emptied, the oldest for at least %s",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // stateUnread is the state of a shard that no process reports.
@@ -23,9 +24,12 @@ type statusView struct {
 	Discarded   int64                `json:"discarded"`
 	Expired     int64                `json:"expired"`
 	Unread      int64                `json:"expired_unread"`
+	Consumers   []queue.Info         `json:"consumers,omitempty"`
 	Processes   []processView        `json:"processes"`
 	Shards      []shardView          `json:"shards"`
 	Trouble     []string             `json:"trouble"`
+
+	now time.Time
 }
 
 // processView is one running process.
@@ -81,6 +85,7 @@ type leaderReport struct {
 type statusInput struct {
 	connection, store string
 	inspection        gerritstream.Inspection
+	consumers         []queue.Info
 	now               time.Time
 	lostAfter         time.Time // losses that ended before are no trouble
 }
@@ -93,6 +98,7 @@ func (in *statusInput) view() statusView {
 	v := statusView{
 		Connection: in.connection, Store: in.store, Origin: seen.Origin, Queue: seen.Queue,
 		DeadLetters: seen.DeadLetters, Discarded: seen.Discarded, Expired: seen.Expired, Unread: seen.ExpiredUnread,
+		Consumers: in.consumers, now: in.now,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	ids := map[gerritstream.ShardID]bool{}

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // Gauges are what is looked up when metrics are asked for.
@@ -15,6 +16,10 @@ type Gauges struct {
 	// Inspect returns what the store held when it last answered; ok is false
 	// when it never did.
 	Inspect func() (in gerritstream.Inspection, ok bool)
+
+	// Consumers returns those of the store's queue, in the same way. nil: it
+	// has none.
+	Consumers func() []queue.Info
 }
 
 // Follow adds the gauges to the metrics. It is called once, before they are
@@ -42,6 +47,11 @@ var (
 	descQueue   = desc("queue_depth", "Events held by the store.")
 	descExpired = desc("events_expired_total", "Events that all processes on the store removed after their retention, "+
 		"by whether a consumer was known to have read them.", "read")
+	descPending = desc("consumer_pending", "Events that wait for the consumer.", "consumer")
+	descOldest  = desc("consumer_oldest_seconds", "Age of the oldest event that waits for the consumer; 0: none does.",
+		"consumer")
+	descUnread = desc("consumer_expired_total",
+		"Events that were removed before the consumer had acknowledged them.", "consumer")
 	descWAL     = desc("wal_bytes", "Size of SQLite's write-ahead log.")
 	descWALHeld = desc("wal_held_seconds",
 		"How long a reader has kept the write-ahead log from being checkpointed, at least; 0: none does.")
@@ -53,7 +63,7 @@ var (
 func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld,
-		descSkew,
+		descSkew, descPending, descOldest, descUnread,
 	} {
 		ch <- d
 	}
@@ -68,6 +78,11 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if in, ok := c.gauges.Inspect(); ok {
 		collectStore(ch, &in)
+	}
+	if c.gauges.Consumers != nil {
+		for _, info := range c.gauges.Consumers() {
+			collectConsumer(ch, &info, time.Now())
+		}
 	}
 	status := c.gauges.Status()
 	reopened := 0
@@ -118,6 +133,17 @@ func headroom(origin *gerritstream.Origin, after, now time.Time) time.Duration {
 		return min(left, after.Sub(origin.Trimmed))
 	}
 	return left
+}
+
+// collectConsumer turns what is known of a consumer into metrics.
+func collectConsumer(ch chan<- prometheus.Metric, info *queue.Info, now time.Time) {
+	oldest := 0.0
+	if info.Pending > 0 {
+		oldest = max(0, now.Sub(info.Oldest)).Seconds()
+	}
+	send(ch, descPending, float64(info.Pending), info.Name)
+	send(ch, descOldest, oldest, info.Name)
+	ch <- prometheus.MustNewConstMetric(descUnread, prometheus.CounterValue, float64(info.Expired), info.Name)
 }
 
 // collectStore turns an inspection of the store into metrics.

@@ -19,6 +19,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
 )
 
@@ -190,7 +191,9 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
-	d.metrics.Follow(admin.Gauges{Status: d.consumer.Status, Inspect: (&inspector{store: d.store}).inspect})
+	seen := &inspector{store: d.store}
+	seen.queue, _ = d.store.(queue.Store) // Zuul reads the one in ZooKeeper
+	d.metrics.Follow(admin.Gauges{Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers})
 	if d.options.Config.Admin == config.AdminOff {
 		return nil
 	}

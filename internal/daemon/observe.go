@@ -7,6 +7,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // observers passes what happens to several Observers, in their order.
@@ -55,27 +56,48 @@ const (
 	inspectTimeout = 2 * time.Second
 )
 
-// inspector inspects a store, at most every ten seconds.
+// inspector inspects a store and the consumers of its queue, at most every ten
+// seconds.
 type inspector struct {
 	store gerritstream.Store
+	queue queue.Store // nil: it has no consumers
 
 	mu    sync.Mutex
 	at    time.Time               // under mu: of the last attempt
 	last  gerritstream.Inspection // under mu: the last that succeeded
 	known bool                    // under mu: there is one
+	infos []queue.Info            // under mu: the consumers, likewise
 }
 
 // inspect returns the last inspection that succeeded; ok is false if none has.
 func (i *inspector) inspect() (in gerritstream.Inspection, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.look()
+	return i.last, i.known
+}
+
+// consumers returns the consumers as they were last read.
+func (i *inspector) consumers() []queue.Info {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.look()
+	return i.infos
+}
+
+// look inspects if it is time to. mu is held.
+func (i *inspector) look() {
 	if i.at.IsZero() || time.Since(i.at) >= inspectEvery {
 		ctx, cancel := context.WithTimeout(context.Background(), inspectTimeout)
 		defer cancel()
 		if in, err := i.store.Inspect(ctx); err == nil {
 			i.last, i.known = in, true
 		}
+		if i.queue != nil {
+			if infos, err := i.queue.Consumers(ctx); err == nil {
+				i.infos = infos
+			}
+		}
 		i.at = time.Now()
 	}
-	return i.last, i.known
 }

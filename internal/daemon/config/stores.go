@@ -64,6 +64,10 @@ type StoreKind struct {
 	// queue opens the queue for a process that reads it. nil: others do that.
 	queue func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error)
 
+	// consumers returns those of the queue, without taking part in anything.
+	// nil: queue is nil.
+	consumers func(ctx context.Context, c *Config) ([]queue.Info, error)
+
 	consumedBy string // who reads the queue if queue is nil
 }
 
@@ -133,6 +137,14 @@ var stores = []*StoreKind{
 			s.Process, s.Logger, s.Now = r.Process, r.Logger, r.Now
 			return sqlite.OpenQueue(ctx, s)
 		},
+		consumers: func(ctx context.Context, c *Config) (infos []queue.Info, err error) {
+			r, err := sqlite.OpenReader(ctx, c.Store.SQLite.Path)
+			if err != nil {
+				return nil, err
+			}
+			infos, err = r.Consumers(ctx)
+			return infos, errors.Join(err, r.Close(ctx))
+		},
 	},
 	{
 		prefix:  zookeeperPrefix,
@@ -186,6 +198,15 @@ func (c *Config) OpenOperator(ctx context.Context) (gerritstream.Operator, error
 // Inspect looks at the store without taking part in anything.
 func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return c.Store.Kind.inspect(ctx, c)
+}
+
+// Consumers returns the consumers of the store's queue, without taking part in
+// anything; none where another program reads it.
+func (c *Config) Consumers(ctx context.Context) ([]queue.Info, error) {
+	if c.Store.Kind.consumers == nil {
+		return nil, nil
+	}
+	return c.Store.Kind.consumers(ctx, c)
 }
 
 // ErrForeignQueue says that another program reads the store's queue.
