@@ -13,6 +13,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/when"
 )
 
 func newCheckpointSet(p process) *cobra.Command {
@@ -107,10 +108,10 @@ func parseTarget(to string) (plan.ResetTarget, error) {
 		after, err := gerritstream.ParseSequenceNumber(to)
 		return plan.ResetTarget{After: after}, err
 	}
-	t, err := time.Parse(time.RFC3339, to)
+	t, err := when.Parse(to, time.Now())
 	if err != nil {
-		return plan.ResetTarget{},
-			fmt.Errorf("--to %q is not a sequence number, trim-horizon, latest or a time (2026-01-31T08:00:00Z)", to)
+		return plan.ResetTarget{}, fmt.Errorf("--to %q is not a sequence number, trim-horizon, latest or a time "+
+			"(2026-01-31T08:00:00Z or -24h)", to)
 	}
 	return plan.ResetTarget{Time: t.UTC()}, nil
 }

@@ -183,9 +183,10 @@ func storeSettings(c *Config) []Setting {
 func readSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "start_at", Flag: "start-at", Default: "latest", value: of(&c.StartAt, parseStartAt, formatStartAt),
-			Help: "where to begin a stream at first: latest (about 10 s ago), trim-horizon or an RFC 3339 `time`",
-			More: "`trim-horizon` is the oldest record that the stream still holds. The setting is used once per " +
-				"stream; from then on the stored positions count."},
+			Help: "where to begin a stream at first: latest (about 10 s ago), trim-horizon or a `time`",
+			More: "`trim-horizon` is the oldest record that the stream still holds. Times are written like " +
+				"2026-01-31T08:00:00Z, \"2026-01-31 08:00\", \"yesterday 08:00\" or -24h. The setting is used " +
+				"once per stream; from then on the stored positions count."},
 		{Key: "on_bad_checkpoint", Flag: "on-bad-checkpoint", Default: "latest", value: choice(&c.OnBadCheckpoint,
 			consumer.BadCheckpointLatest, consumer.BadCheckpointTrimHorizon, consumer.BadCheckpointHalt),
 			Help: "`policy` for a stored position that is damaged or that Kinesis refuses",

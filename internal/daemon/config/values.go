@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/when"
 )
 
 // of is a value that a pair of functions reads and writes.
@@ -203,11 +204,11 @@ func parseStartAt(v string) (gerritstream.StartingPosition, error) {
 	case "trim-horizon":
 		return gerritstream.StartingPosition{TrimHorizon: true}, nil
 	}
-	t, err := time.Parse(time.RFC3339, v)
+	t, err := when.Parse(v, time.Now())
 	if err != nil || t.Year() < 2000 {
 		near := didYouMean(v, []string{"latest", "trim-horizon"})
 		return gerritstream.StartingPosition{}, fmt.Errorf(
-			"%q is not latest, trim-horizon or a time such as 2026-01-31T08:00:00Z%s", v, near)
+			"%q is not latest, trim-horizon or a time such as 2026-01-31T08:00:00Z or -24h%s", v, near)
 	}
 	return gerritstream.StartingPosition{Time: t}, nil
 }
