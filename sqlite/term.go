@@ -63,11 +63,12 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 
 // Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
-	t.finish(errResigned)
+	t.end(errResigned)
 	err := t.store.writer.write(ctx, storekit.PointResign, func(tx *transaction) error {
 		return tx.exec(freeLease, t.shard, t.number, t.store.id)
 	})
 	if err != nil {
+		t.store.heartbeat.wake.Set()
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
 	t.store.watcher.wake.Set()
@@ -75,9 +76,17 @@ func (t *term) Resign(ctx context.Context) error {
 	return nil
 }
 
-// finish ends the term. The next heartbeat frees its lease, unless a
+// finish ends the term. The heartbeat frees its lease at once, unless a
 // resignation does so sooner.
 func (t *term) finish(why error) {
+	if t.end(why) {
+		t.store.heartbeat.wake.Set()
+	}
+}
+
+// end ends the term, whose lease is then to be freed, and reports whether it
+// lived.
+func (t *term) end(why error) bool {
 	h := t.store.heartbeat
 	h.mu.Lock()
 	live := h.terms[t.shard] == t
@@ -85,12 +94,11 @@ func (t *term) finish(why error) {
 		delete(h.terms, t.shard)
 	}
 	h.mu.Unlock()
-	if !live {
-		return
+	if live {
+		if !errors.Is(why, gerritstream.ErrLeadershipLost) {
+			why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
+		}
+		t.cancel(why)
 	}
-	if !errors.Is(why, gerritstream.ErrLeadershipLost) {
-		why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
-	}
-	t.cancel(why)
-	h.wake.Set()
+	return live
 }

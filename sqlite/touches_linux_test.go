@@ -94,14 +94,17 @@ func TestTouches(t *testing.T) {
 	wakes("a candidacy")
 	must(leader.Commit(t.Context(), gerritstream.Commit{Position: gerritstream.Position{After: "2", Ended: true}}))
 	wakes("the end of a shard")
-	h := store.heartbeat
-	h.mu.Lock() // so that the heartbeat does not free the lease before the resignation does
-	delete(h.terms, "shard")
-	h.taking["shard"] = leader.Number()
-	h.mu.Unlock()
 	must(leader.Resign(t.Context()))
 	wakes("a resignation")
 	must(<-won)
+	unlucky, err := store.Campaign(t.Context(), 0, "another")
+	must(err)
+	withdrawn, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := unlucky.Resign(withdrawn); err == nil {
+		t.Error("a resignation that was withdrawn succeeded")
+	}
+	wakes("the lease of a resignation that failed")
 	must(other.Close(t.Context()))
 	wakes("the end of a process")
 }

@@ -283,6 +283,13 @@ var groupMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestTouches",
 	},
 	{
+		name: "SQLite: a resignation that failed keeps the lease",
+		file: "sqlite/term.go",
+		old:  "		t.store.heartbeat.wake.Set()\n		return fmt.Errorf(\"resign",
+		new:  "		return fmt.Errorf(\"resign",
+		pkg:  "./sqlite", tests: "TestTouches",
+	},
+	{
 		name: "SQLite: an announcement wakes nobody",
 		file: "sqlite/group.go",
 		old:  "		s.touches.touch()\n",
