@@ -17,8 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// bareGap is the time between two reads of a shard: the least that Kinesis
-// grants, and a little for requests that take longer than the next one.
+// bareGap is the time from the reply to a read of a shard until the next one:
+// the least that Kinesis grants, and a little.
 const bareGap = 205 * time.Millisecond
 
 // settle is how long a consumer gets to be at the tip before events come, and
@@ -220,11 +220,11 @@ func (d *bareDelay) beside(ctx context.Context, do func(context.Context) error) 
 func (d *bareDelay) poll(ctx context.Context, i int) error {
 	r := d.feed.bareReader()
 	defer r.close()
-	began := time.Now()
 	next, err := r.seek(ctx, string(shardNamed(i)), "TRIM_HORIZON")
-	for err == nil && sleep(ctx, nil, bareGap-time.Since(began)) {
-		began = time.Now()
+	var answered time.Time // a read counts from when it arrived, which was before
+	for err == nil && sleep(ctx, nil, bareGap-time.Since(answered)) {
 		if next, _, err = r.page(ctx, next); err == nil {
+			answered = time.Now()
 			err = d.write(ctx, i, r.reply.Bytes())
 		}
 	}
