@@ -25,7 +25,7 @@ type program struct {
 
 // start runs `gerritstream ARGS`. The test's end kills it; a failed test shows
 // its log.
-func start(t *testing.T, args ...string) *program {
+func start(t testing.TB, args ...string) *program {
 	t.Helper()
 	dir := t.TempDir()
 	p := &program{stdout: create(t, filepath.Join(dir, "stdout")), stderr: create(t, filepath.Join(dir, "stderr"))}
@@ -38,7 +38,7 @@ func start(t *testing.T, args ...string) *program {
 	return p
 }
 
-func create(t *testing.T, path string) *os.File {
+func create(t testing.TB, path string) *os.File {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -50,7 +50,7 @@ func create(t *testing.T, path string) *os.File {
 
 // wait returns the exit code; -1: a signal ended it. It fails the test if the
 // program runs for longer than limit.
-func (p *program) wait(t *testing.T, limit time.Duration) int {
+func (p *program) wait(t testing.TB, limit time.Duration) int {
 	t.Helper()
 	if !p.Wait(limit) {
 		t.Fatalf("process %d has not ended after %v", p.Process.Pid, limit)
@@ -59,7 +59,7 @@ func (p *program) wait(t *testing.T, limit time.Duration) int {
 }
 
 // signal sends a signal to the running process.
-func (p *program) signal(t *testing.T, sig syscall.Signal) {
+func (p *program) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(sig); err != nil {
 		t.Fatalf("send %v: %v", sig, err)
@@ -67,19 +67,19 @@ func (p *program) signal(t *testing.T, sig syscall.Signal) {
 }
 
 // output returns the standard output so far.
-func (p *program) output(t *testing.T) []byte {
+func (p *program) output(t testing.TB) []byte {
 	t.Helper()
 	return read(t, p.stdout.Name())
 }
 
 // log returns the last 16 KiB of the standard error so far.
-func (p *program) log(t *testing.T) []byte {
+func (p *program) log(t testing.TB) []byte {
 	t.Helper()
 	b := read(t, p.stderr.Name())
 	return b[max(0, len(b)-16<<10):]
 }
 
-func read(t *testing.T, path string) []byte {
+func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -113,7 +113,7 @@ func outside(t *testing.T, cmd *exec.Cmd) []byte {
 
 // eventually waits until a condition holds, checking ten times a second: many
 // checks start a program.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

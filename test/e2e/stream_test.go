@@ -24,7 +24,7 @@ func emulate(t *testing.T) string {
 }
 
 // emulateWith is emulate with more arguments.
-func emulateWith(t *testing.T, args ...string) string {
+func emulateWith(t testing.TB, args ...string) string {
 	t.Helper()
 	p := start(t, append([]string{"emulate", "--addr", "127.0.0.1:0"}, args...)...)
 	var endpoint string
@@ -47,7 +47,7 @@ func fromStart(endpoint, database string, more ...string) []string {
 }
 
 // newDatabase returns the path of a database that does not exist yet.
-func newDatabase(t *testing.T) string {
+func newDatabase(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(t.TempDir(), "events.db")
 }

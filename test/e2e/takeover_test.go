@@ -81,7 +81,7 @@ func succeed(t *testing.T, database string, members []*program, sig syscall.Sign
 }
 
 // stop ends a program by SIGTERM; it must end soon, with exit code 0.
-func stop(t *testing.T, p *program) {
+func stop(t testing.TB, p *program) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t, stopLimit); code != 0 {

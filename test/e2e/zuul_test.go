@@ -159,7 +159,7 @@ func takeAll(t *testing.T, reader *peers.Reader, p *program, n int, then ...func
 
 // sharedZooKeeper returns a chroot of its own in a ZooKeeper that tests of this
 // package share.
-func sharedZooKeeper(t *testing.T) (hosts string) {
+func sharedZooKeeper(t testing.TB) (hosts string) {
 	t.Helper()
 	zk := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{})
 	return zk.Hosts() + peers.Chroot(t, zk)
