@@ -57,10 +57,15 @@ func (s *Store) Since(ctx context.Context, t time.Time) (n int64, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	_, err = get(ctx, s.reading, []any{&n}, `SELECT coalesce(
+	n, err = numberSince(ctx, s.reading, t)
+	return n, explainRead(s.place.path, err)
+}
+
+func numberSince(ctx context.Context, q querier, t time.Time) (n int64, err error) {
+	_, err = get(ctx, q, []any{&n}, `SELECT coalesce(
 		(SELECT min(n) FROM events WHERE max(arrived, queued_at) >= ?),
 		(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'events'), 1)`, t.UnixMilli())
-	return n, explainRead(s.place.path, err)
+	return n, err
 }
 
 // Consumers implements queue.Store.

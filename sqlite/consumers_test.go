@@ -84,3 +84,33 @@ func TestOpenQueue(t *testing.T) {
 		must(t, q.Close(t.Context()))
 	})
 }
+
+// The last events are found by a filter, in whatever order the types come.
+func TestLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSweeping(t)
+		r, err := sqlite.OpenReader(t.Context(), w.path)
+		must(t, err)
+		defer func() { must(t, r.Close(t.Context())) }()
+		last := func(count int, types ...string) int64 {
+			m, err := queue.Filter{Types: types}.Matcher()
+			must(t, err)
+			n, err := r.Last(t.Context(), count, m)
+			must(t, err)
+			return n
+		}
+		if n := last(3); n != 0 {
+			t.Errorf("of an empty queue: %d", n)
+		}
+		w.commit(10)
+		w.exec(`UPDATE events SET type = 'a' WHERE n IN (2, 5, 9)`)
+		for want, got := range map[int64]int64{10: last(0), 7: last(3), 0: last(10), 4: last(2, "a"), 8: last(1, "a")} {
+			if got != want {
+				t.Errorf("got %d, want %d", got, want)
+			}
+		}
+		if n := last(11); n != 0 {
+			t.Errorf("more than there are: %d", n)
+		}
+	})
+}

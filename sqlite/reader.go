@@ -124,6 +124,41 @@ func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[queue.Event,
 	}
 }
 
+// Since returns the number of the oldest event that was queued or arrived at a
+// time or later, whichever is later; one more than the newest's if there is
+// none.
+func (r *Reader) Since(ctx context.Context, t time.Time) (int64, error) {
+	n, err := numberSince(ctx, r.db, t)
+	if err != nil {
+		return 0, fmt.Errorf("search events of %s: %w", r.path, explainRead(r.path, err))
+	}
+	return n, nil
+}
+
+// Last returns the number behind which are so many of the events that a filter
+// keeps, or all of them if there are fewer.
+func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (int64, error) {
+	rows, err := r.db.QueryContext(ctx, `SELECT n, type, project, ref FROM events ORDER BY n DESC`)
+	if err != nil {
+		return 0, fmt.Errorf("search events of %s: %w", r.path, explainRead(r.path, err))
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n int64
+		var e gerritstream.Event
+		if err := rows.Scan(&n, &e.Type, &e.Project, &e.Ref); err != nil {
+			return 0, fmt.Errorf("search events of %s: %w", r.path, err)
+		}
+		if count == 0 {
+			return n, nil
+		}
+		if m.Keeps(&e) {
+			count--
+		}
+	}
+	return 0, explainRead(r.path, rows.Err())
+}
+
 // followEvery is how often Follow looks for events once it has read all.
 const followEvery = 100 * time.Millisecond
 

@@ -185,8 +185,7 @@ func (d *demonstration) watch(ctx context.Context) error {
 		out.run()
 		cancel() // a failed write ends everything
 	}()
-	colour := isTerminal(d.process.stdout) && d.process.getenv("NO_COLOR") == "" && // see no-color.org
-		d.process.getenv("TERM") != "dumb"
+	colour := d.process.hasColour()
 	lines := newVerdictLines(colour, func(line string) { out.print(ctx, line) })
 	lines.show(fmt.Sprintf(`Made-up Gerrit traffic, through Kinesis, into a queue: each event once. Ctrl-C ends it.
   traffic  every type of event in lifelike proportions, and a few bad records

@@ -148,6 +148,12 @@ const (
 	green = "32"
 )
 
+// hasColour reports whether standard output shows colours, and they are wanted
+// (see no-color.org).
+func (p process) hasColour() bool {
+	return isTerminal(p.stdout) && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb"
+}
+
 // paint paints a text, if colours are wanted.
 func paint(colour bool, how, text string) string {
 	if !colour {

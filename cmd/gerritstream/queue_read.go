@@ -210,7 +210,7 @@ func (r *queueReading) next(ctx context.Context, c *queue.Consumer) ([]queue.Eve
 // of the lease kills the command: another process gets the events.
 func (r *queueReading) handle(ctx context.Context, events []queue.Event) error {
 	var batch bytes.Buffer
-	if err := r.write(&batch, events); err != nil {
+	if err := writeEvents(&batch, r.output, events); err != nil {
 		return err
 	}
 	if len(r.command) == 0 {
@@ -230,9 +230,9 @@ func (r *queueReading) handle(ctx context.Context, events []queue.Event) error {
 	return nil
 }
 
-// write writes a batch in the format asked for.
-func (r *queueReading) write(w io.Writer, events []queue.Event) error {
-	if r.output.is("cloudevents") {
+// writeEvents writes events in a format: cloudevents, json, or jsonl.
+func writeEvents(w io.Writer, output *output, events []queue.Event) error {
+	if output.is("cloudevents") {
 		entries := make([]gerritstream.Entry, len(events))
 		for i := range events {
 			entries[i] = events[i].Entry
@@ -243,7 +243,7 @@ func (r *queueReading) write(w io.Writer, events []queue.Event) error {
 	for i := range events {
 		views[i] = viewQueued(&events[i])
 	}
-	if r.output.is("json") {
+	if output.is("json") {
 		return writeLine(w, views)
 	}
 	for i := range views {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -64,9 +65,9 @@ type StoreKind struct {
 	// queue opens the queue for a process that reads it. nil: others do that.
 	queue func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error)
 
-	// consumers returns those of the queue, without taking part in anything.
+	// reader opens the queue to look at it, without taking part in anything.
 	// nil: queue is nil.
-	consumers func(ctx context.Context, c *Config) ([]queue.Info, error)
+	reader func(ctx context.Context, c *Config) (QueueReader, error)
 
 	consumedBy string // who reads the queue if queue is nil
 }
@@ -87,6 +88,16 @@ type OpenStore interface {
 // OpenQueue is a queue with its end.
 type OpenQueue interface {
 	queue.Store
+	Close(ctx context.Context) error
+}
+
+// QueueReader is a queue to look at. Its methods are those of sqlite.Reader.
+type QueueReader interface {
+	Events(ctx context.Context, after int64) iter.Seq2[queue.Event, error]
+	Follow(ctx context.Context, after int64) iter.Seq2[queue.Event, error]
+	Since(ctx context.Context, t time.Time) (int64, error)
+	Last(ctx context.Context, count int, m queue.Matcher) (int64, error)
+	Consumers(ctx context.Context) ([]queue.Info, error)
 	Close(ctx context.Context) error
 }
 
@@ -137,13 +148,8 @@ var stores = []*StoreKind{
 			s.Process, s.Logger, s.Now = r.Process, r.Logger, r.Now
 			return sqlite.OpenQueue(ctx, s)
 		},
-		consumers: func(ctx context.Context, c *Config) (infos []queue.Info, err error) {
-			r, err := sqlite.OpenReader(ctx, c.Store.SQLite.Path)
-			if err != nil {
-				return nil, err
-			}
-			infos, err = r.Consumers(ctx)
-			return infos, errors.Join(err, r.Close(ctx))
+		reader: func(ctx context.Context, c *Config) (QueueReader, error) {
+			return sqlite.OpenReader(ctx, c.Store.SQLite.Path)
 		},
 	},
 	{
@@ -202,11 +208,30 @@ func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 
 // Consumers returns the consumers of the store's queue, without taking part in
 // anything; none where another program reads it.
-func (c *Config) Consumers(ctx context.Context) ([]queue.Info, error) {
-	if c.Store.Kind.consumers == nil {
+func (c *Config) Consumers(ctx context.Context) (infos []queue.Info, err error) {
+	if c.Store.Kind.reader == nil {
 		return nil, nil
 	}
-	return c.Store.Kind.consumers(ctx, c)
+	r, err := c.Store.Kind.reader(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	infos, err = r.Consumers(ctx)
+	return infos, errors.Join(err, r.Close(ctx))
+}
+
+// OpenQueueReader opens the queue of a store to look at it, without taking part
+// in anything. Who opened it closes it. ErrForeignQueue.
+func (c *Config) OpenQueueReader(ctx context.Context) (QueueReader, error) {
+	if c.Store.Kind.reader == nil {
+		return nil, c.foreignQueue()
+	}
+	return c.Store.Kind.reader(ctx, c)
+}
+
+func (c *Config) foreignQueue() error {
+	return fmt.Errorf("%s: %w: %s consumes it; consumers need a store such as %s",
+		&c.Store, ErrForeignQueue, c.Store.Kind.consumedBy, stores[0].form)
 }
 
 // ErrForeignQueue says that another program reads the store's queue.
@@ -217,8 +242,7 @@ var ErrForeignQueue = errors.New("the queue has a reader of its own")
 func (c *Config) OpenQueue(ctx context.Context, r Runtime) (OpenQueue, error) {
 	kind := c.Store.Kind
 	if kind.queue == nil {
-		return nil, fmt.Errorf("%s: %w: %s consumes it; consumers need a store such as %s",
-			&c.Store, ErrForeignQueue, kind.consumedBy, stores[0].form)
+		return nil, c.foreignQueue()
 	}
 	return kind.queue(ctx, c, r)
 }
