@@ -55,7 +55,8 @@ func (in *statusInput) trouble(v *statusView) []string {
 	for i := range in.consumers {
 		if c := &in.consumers[i]; c.Expired > 0 && !c.ExpiredTo.Before(in.lostAfter) {
 			add("consumer "+c.Name, "lost %s, which expired before they were acknowledged and had arrived "+
-				"from %s to %s", plural(int(c.Expired), "event"), c.ExpiredFrom.Format(time.RFC3339), c.ExpiredTo.Format(time.RFC3339))
+				"from %s to %s", plural(int(c.Expired), "event"),
+				c.ExpiredFrom.Format(time.RFC3339), c.ExpiredTo.Format(time.RFC3339))
 		}
 	}
 	if log := in.inspection.Log; log != nil && !log.HeldSince.IsZero() {

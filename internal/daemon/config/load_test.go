@@ -295,7 +295,7 @@ F:8:48: zookeeper.queue_limit: 0 is below the minimum of 1
 F:8:74: zookeeper.tls.verify_hostname: "perhaps" is not one of true, false
 F:8:83: unknown key "zookeeper.tls.crt"; did you mean "cert"?
 F:9:1: unknown key "region"; did you mean "aws.region"?
-F:10:11: start_at: "latets" is not latest, trim-horizon or a time such as 2026-01-31T08:00:00Z or -24h; did you mean "latest"?
+F:10:11: start_at: "latets" is not latest, trim-horizon or a time (-24h, 2026-01-31T08:00:00Z); did you mean "latest"?
 F:11:9: memory: 12MiB is below the minimum of 64MiB
 F:12:16: poll_interval: 1ms is below the minimum of 200ms
 F:14:11: filter.preset: "zul" is not one of zuul, none; did you mean "zuul"?

@@ -208,7 +208,7 @@ func parseStartAt(v string) (gerritstream.StartingPosition, error) {
 	if err != nil || t.Year() < 2000 {
 		near := didYouMean(v, []string{"latest", "trim-horizon"})
 		return gerritstream.StartingPosition{}, fmt.Errorf(
-			"%q is not latest, trim-horizon or a time such as 2026-01-31T08:00:00Z or -24h%s", v, near)
+			"%q is not latest, trim-horizon or a time (-24h, 2026-01-31T08:00:00Z)%s", v, near)
 	}
 	return gerritstream.StartingPosition{Time: t}, nil
 }
