@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -62,8 +63,38 @@ var requests = sync.Pool{New: func() any { return new(encoded) }}
 // encode encodes a transaction.
 func encode(ops []any) *encoded {
 	request, _ := requests.Get().(*encoded)
-	request.bytes = appendTransaction(request.bytes[:0], ops)
+	size := wireRequestHead + wireOpHead
+	for _, op := range ops {
+		size += largest(op)
+	}
+	request.bytes = appendTransaction(slices.Grow(request.bytes[:0], size), ops)
 	return request
+}
+
+// largest bounds an operation's encoded size, so that a request's memory is
+// allocated once.
+func largest(op any) int {
+	const numbers = wireOpHead + 4*4 // lengths of path, data and list; version or flags
+	switch op := op.(type) {
+	case *queueEvent:
+		return numbers + len(op.path) + envelopeOverhead + len(op.entry.Payload) + aclSize(openACL)
+	case *zk.CreateRequest:
+		return numbers + len(op.Path) + len(op.Data) + aclSize(op.Acl)
+	case *zk.SetDataRequest:
+		return numbers + len(op.Path) + len(op.Data)
+	case *zk.CheckVersionRequest:
+		return numbers + len(op.Path)
+	case *zk.DeleteRequest:
+		return numbers + len(op.Path)
+	}
+	return 0
+}
+
+func aclSize(list []zk.ACL) (n int) {
+	for i := range list {
+		n += 3*4 + len(list[i].Scheme) + len(list[i].ID)
+	}
+	return n
 }
 
 // free has a request's memory used again. The server may have answered before

@@ -117,8 +117,16 @@ func TestTransactionsAreEncodedAsTheLibraryDoes(t *testing.T) {
 			}
 		}
 		standIn := []any{&zk.CheckVersionRequest{Path: d.put(encode(ops))}}
-		if got, want := linked.sent(standIn), library.sent(theirs); !bytes.Equal(got, want) {
+		got := linked.sent(standIn)
+		if want := library.sent(theirs); !bytes.Equal(got, want) {
 			t.Fatalf("in the library's place is written\n%x, want\n%x", got, want)
+		}
+		room := wireRequestHead + wireOpHead
+		for _, op := range ops {
+			room += largest(op)
+		}
+		if len(got) > room {
+			t.Fatalf("a request of %d bytes has room for %d", len(got), room)
 		}
 	}
 	equal([]any{
