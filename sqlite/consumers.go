@@ -33,12 +33,19 @@ func (s *Store) Read(ctx context.Context, after int64, most int) ([]queue.Event,
 
 // Wait implements queue.Store.
 func (s *Store) Wait(ctx context.Context, after int64) error {
-	return s.watcher.await(ctx, func(bool, time.Time) (bool, error) {
+	for {
+		if err := s.check(); err != nil {
+			return err
+		}
 		var there bool
-		_, err := get(context.Background(), s.watcher.conn, []any{&there},
-			`SELECT EXISTS (SELECT 1 FROM events WHERE n > ?)`, after)
-		return there, err
-	})
+		_, err := get(ctx, s.reading, []any{&there}, `SELECT EXISTS (SELECT 1 FROM events WHERE n > ?)`, after)
+		if err != nil || there {
+			return explainRead(s.place.path, err)
+		}
+		if !storekit.Sleep(ctx, followEvery) {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Bounds implements queue.Store.

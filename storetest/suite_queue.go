@@ -46,8 +46,13 @@ var queueTests = []test{
 			}
 			done <- events
 		}()
+		time.Sleep(time.Second)
 		f.commit(term, step(shardA, 5, 6))
+		queued := time.Now()
 		f.numbered(<-done, 5, 6)
+		if late := time.Since(queued); f.harness.Bubble && late > 150*time.Millisecond {
+			f.t.Errorf("they came %v late", late)
+		}
 	}},
 	{"queue: no more than asked for", func(f *fixture) {
 		_, q := f.producer(7)

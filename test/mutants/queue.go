@@ -114,4 +114,11 @@ var queueMutants = []mutant{
 		new:  "	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/queue_read",
 	},
+	{
+		name: "queue: a waiting reader looks twice a second",
+		file: "sqlite/consumers.go",
+		old:  "		if !storekit.Sleep(ctx, followEvery) {",
+		new:  "		if !storekit.Sleep(ctx, 5*followEvery) {",
+		pkg:  "./sqlite", tests: "TestQueue",
+	},
 }
