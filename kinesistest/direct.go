@@ -1,7 +1,7 @@
 package kinesistest
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -46,7 +46,7 @@ func (s *Server) DeleteStream(name string) error {
 func (s *Server) Put(streamName, partitionKey string, data []byte) (shard, sequenceNumber string, err error) {
 	err = s.with(streamName, func(st *stream, now time.Time) error {
 		sh := st.shardFor(hashOf(partitionKey))
-		shard, sequenceNumber = sh.id, sh.put(newEntry(partitionKey, data), now)
+		shard, sequenceNumber = sh.id, sh.put(entry{partitionKey, data}, now)
 		return nil
 	})
 	return shard, sequenceNumber, err
@@ -59,7 +59,7 @@ func (s *Server) PutTo(streamName, shard, partitionKey string, data []byte) (seq
 		if f != nil {
 			return f
 		}
-		sequenceNumber = sh.put(newEntry(partitionKey, data), now)
+		sequenceNumber = sh.put(entry{partitionKey, data}, now)
 		return nil
 	})
 	return sequenceNumber, err
@@ -130,19 +130,12 @@ func (s *Server) Records(streamName, shard string) ([]Record, error) {
 	}
 	out := make([]Record, 0, len(stored))
 	for _, r := range stored {
-		var rendered struct {
-			SequenceNumber, PartitionKey string
-			Data                         []byte
-		}
-		if err := json.Unmarshal(r.json, &rendered); err != nil {
-			return nil, fmt.Errorf("decode stored record: %w", err)
-		}
 		out = append(out, Record{
 			Shard:          shard,
-			SequenceNumber: rendered.SequenceNumber,
-			PartitionKey:   rendered.PartitionKey,
+			SequenceNumber: r.seq,
+			PartitionKey:   r.key,
 			Arrived:        time.UnixMilli(r.at.ms).UTC(),
-			Data:           rendered.Data,
+			Data:           bytes.Clone(r.data()),
 		})
 	}
 	return out, nil

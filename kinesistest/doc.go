@@ -1,6 +1,7 @@
 // Package kinesistest is an embedded Kinesis: the operations that producers and
-// polling consumers use, over AWS JSON 1.1, with the limits, the error texts
-// and the surprises of the real service. It keeps everything in memory.
+// polling consumers use, over AWS JSON 1.1 or AWS CBOR 1.1, with the limits,
+// the error texts and the surprises of the real service. It keeps everything in
+// memory.
 //
 // A [Server] is an [http.Handler] to be served by net/http or httptest. Its
 // [Server.Transport] is an [http.RoundTripper] that answers in the calling
@@ -36,12 +37,10 @@
 //
 // # What it does not do
 //
-// Signatures are not checked, but a request without one is refused. CBOR, the
-// preferred encoding of the AWS SDK for Java, is refused with status 415;
-// AWS_CBOR_DISABLE=true makes that SDK use JSON. There is no encryption,
-// no tags, no resource policy; capacity mode ON_DEMAND is accepted and treated
-// as PROVISIONED. Arrival times never decrease within a
-// shard. Creation times have milliseconds. Records stay in memory until their
+// Signatures are not checked, but a request without one is refused. There is no
+// encryption, no tags, no resource policy; capacity mode ON_DEMAND is accepted
+// and treated as PROVISIONED. Arrival times never decrease within a shard.
+// Creation times have milliseconds. Records stay in memory until their
 // retention ends.
 //
 // # Faults

@@ -18,22 +18,25 @@ import (
 //	CRC-32 of all before 4
 const eventStreamType = "application/vnd.amazon.eventstream"
 
-// appendEvent appends the frame of an event.
-func appendEvent(b []byte, kind string, payload []byte) []byte {
-	return appendFrame(b, payload, [][2]string{
-		{":message-type", "event"}, {":event-type", kind}, {":content-type", contentType},
-	})
+// appendEvent appends the frame of an event. payload is JSON; cbor is whether
+// the client gets CBOR.
+func appendEvent(b []byte, kind string, payload []byte, cbor bool) []byte {
+	return appendFrame(b, payload, cbor, [][2]string{{":message-type", "event"}, {":event-type", kind}})
 }
 
 // appendException appends the frame that reports a fault in mid-stream.
-func appendException(b []byte, f *Fault) []byte {
+func appendException(b []byte, f *Fault, cbor bool) []byte {
 	payload, _ := json.Marshal(struct{ Message string }{f.Message}) // a string always can be
-	return appendFrame(b, payload, [][2]string{
-		{":message-type", "exception"}, {":exception-type", f.Code}, {":content-type", contentType},
-	})
+	return appendFrame(b, payload, cbor, [][2]string{{":message-type", "exception"}, {":exception-type", f.Code}})
 }
 
-func appendFrame(b, payload []byte, headers [][2]string) []byte {
+func appendFrame(b, payload []byte, cbor bool, headers [][2]string) []byte {
+	kind := contentType
+	if cbor {
+		payload, _ = cborOfJSON(payload) // it is JSON of ours
+		kind = cborType
+	}
+	headers = append(headers, [2]string{":content-type", kind})
 	start := len(b)
 	b = append(b, make([]byte, 12)...)
 	for _, h := range headers {
@@ -52,7 +55,7 @@ func appendFrame(b, payload []byte, headers [][2]string) []byte {
 
 // CutStream breaks the connection of a subscription after so many events.
 func CutStream(events int) Action {
-	return editStream(events, func([]byte) ([]byte, error) { return nil, connectionReset() })
+	return editStream(events, func(*subscription, []byte) ([]byte, error) { return nil, connectionReset() })
 }
 
 // SilenceStream sends so many events and then nothing, for ever: the connection
@@ -61,7 +64,7 @@ func SilenceStream(events int) Action { return editStream(events, nil) }
 
 // CorruptStream changes a bit of the event after so many.
 func CorruptStream(events int) Action {
-	return editStream(events, func(frame []byte) ([]byte, error) {
+	return editStream(events, func(_ *subscription, frame []byte) ([]byte, error) {
 		frame[len(frame)/2] ^= 1
 		return frame, nil
 	})
@@ -69,7 +72,9 @@ func CorruptStream(events int) Action {
 
 // FailStream ends a subscription with an exception after so many events.
 func FailStream(events int, f Fault) Action {
-	return editStream(events, func([]byte) ([]byte, error) { return appendException(nil, &f), errStreamOver })
+	return editStream(events, func(b *subscription, _ []byte) ([]byte, error) {
+		return appendException(nil, &f, b.cbor), errStreamOver
+	})
 }
 
 // errStreamOver: the frame that comes with it is the last one.
@@ -77,7 +82,7 @@ var errStreamOver = errors.New("the stream is over")
 
 // editStream edits each event of a subscription after so many; a nil edit holds
 // them back.
-func editStream(events int, edit func(frame []byte) ([]byte, error)) Action {
+func editStream(events int, edit func(b *subscription, frame []byte) ([]byte, error)) Action {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*Reply, error) {
 			reply, err := next(ctx, r)
@@ -97,7 +102,7 @@ func editStream(events int, edit func(frame []byte) ([]byte, error)) Action {
 						return nil, io.ErrClosedPipe
 					}
 				}
-				frame, err := edit(frame)
+				frame, err := edit(b, frame)
 				if errors.Is(err, errStreamOver) {
 					b.ended, err = true, nil
 				}

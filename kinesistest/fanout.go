@@ -2,7 +2,6 @@ package kinesistest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -283,7 +282,7 @@ func (s *Server) subscribeToShard(in *subscribeToShardInput, now time.Time) (any
 	}
 	b := &subscription{
 		server: s, consumer: c, shard: sh, at: at, began: now, due: time.Now().Add(subscriptionLife),
-		closed: make(chan struct{}), frame: appendEvent(nil, "initial-response", []byte("{}")),
+		closed: make(chan struct{}),
 	}
 	c.subs[sh.id] = b
 	return b, nil
@@ -312,6 +311,7 @@ type subscription struct {
 	began    time.Time // the service's
 	due      time.Time // local
 	ctx      context.Context
+	cbor     bool // events are CBOR, otherwise JSON
 
 	at     place  // under the server's mu
 	over   *Fault // under the server's mu: why it ends, once it is to end early
@@ -322,6 +322,12 @@ type subscription struct {
 
 	closing sync.Once
 	closed  chan struct{}
+}
+
+// begin makes the initial response.
+func (b *subscription) begin(cbor bool) {
+	b.cbor = cbor
+	b.frame = appendEvent(nil, "initial-response", []byte("{}"), cbor)
 }
 
 // end has the subscription end with an exception. mu is held.
@@ -415,7 +421,7 @@ func (b *subscription) look(idle bool) (frame []byte, changed <-chan struct{}, a
 	switch {
 	case b.over != nil:
 		b.ended = true
-		return appendException(nil, b.over), nil, time.Time{}
+		return appendException(nil, b.over, b.cbor), nil, time.Time{}
 	case !time.Now().Before(b.due):
 		b.ended = true
 		return nil, nil, time.Time{}
@@ -436,7 +442,7 @@ func (b *subscription) look(idle bool) (frame []byte, changed <-chan struct{}, a
 	}
 	debt.charge(now, size, fanOutBytesASecond)
 	b.at, b.ended = p.next, p.end
-	return appendEvent(nil, "SubscribeToShardEvent", b.event(&p)), nil, time.Time{}
+	return appendEvent(nil, "SubscribeToShardEvent", b.event(&p), b.cbor), nil, time.Time{}
 }
 
 // cut leaves what one event carries, one record at least, and returns its size.
@@ -459,17 +465,13 @@ func (b *subscription) event(p *page) []byte {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, p.records[i].json...)
+		body = p.records[i].appendJSON(body)
 	}
 	body = fmt.Appendf(body, `],"MillisBehindLatest":%d`, p.lag)
 	if !p.end {
 		at := place{p.next.ms, max(0, p.next.n-1)}
 		return fmt.Appendf(body, `,"ContinuationSequenceNumber":"%s"}`, b.shard.sequenceAt(at))
 	}
-	children := make([]childShard, 0, len(b.shard.children))
-	for _, c := range b.shard.children {
-		children = append(children, childShard{c.id, c.parents, c.hashKeys()})
-	}
-	list, _ := json.Marshal(children) // strings always can be
-	return append(append(append(body, `,"ChildShards":`...), list...), '}')
+	out := pageOutput{children: b.shard.children}
+	return append(append(append(body, `,"ChildShards":`...), out.childList()...), '}')
 }

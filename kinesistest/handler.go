@@ -62,6 +62,32 @@ func (f flushed) Write(p []byte) (int, error) {
 // answer takes a request through the hooks to its operation. tooLarge is the
 // error of a body that was too large.
 func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLarge error) (*Reply, error) {
+	if speaksCBOR(r) {
+		return s.answerCBOR(ctx, r, body, tooLarge)
+	}
+	reply, err := s.answerJSON(ctx, r, body, tooLarge, false)
+	if err != nil {
+		return nil, err
+	}
+	return reply.inJSON(), nil
+}
+
+// answerCBOR turns a request from CBOR and its reply into CBOR.
+func (s *Server) answerCBOR(ctx context.Context, r *http.Request, body []byte, tooLarge error) (*Reply, error) {
+	in, err := jsonOfCBOR(body)
+	if err != nil && tooLarge == nil {
+		return NewFault(fault("SerializationException", "%s", err)).inCBOR(), nil
+	}
+	reply, err := s.answerJSON(ctx, r, in, tooLarge, true)
+	if err != nil {
+		return nil, err
+	}
+	return reply.inCBOR(), nil
+}
+
+func (s *Server) answerJSON(
+	ctx context.Context, r *http.Request, body []byte, tooLarge error, cbor bool,
+) (*Reply, error) {
 	if f := refuse(r); f != nil {
 		return NewFault(f), nil
 	}
@@ -73,6 +99,7 @@ func (s *Server) answer(ctx context.Context, r *http.Request, body []byte, tooLa
 		Operation: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix),
 		Header:    r.Header,
 		Body:      body,
+		cbor:      cbor,
 	}
 	hooks := s.hooks.of(req.Operation)
 	if len(hooks) == 0 {
@@ -98,15 +125,19 @@ func (s *Server) perform(ctx context.Context, r *Request) (*Reply, error) {
 	return reply, nil
 }
 
+func mediaType(r *http.Request) string {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return kind
+}
+
+func speaksCBOR(r *http.Request) bool { return mediaType(r) == cborType }
+
 // refuse returns what is wrong with a request's header.
 func refuse(r *http.Request) *Fault {
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind := mediaType(r)
 	switch {
-	case strings.HasPrefix(kind, "application/x-amz-cbor"):
-		return &Fault{Code: "UnsupportedMediaTypeException", Status: http.StatusUnsupportedMediaType,
-			Message: "CBOR is not supported, only AWS JSON 1.1: set AWS_CBOR_DISABLE=true for the AWS SDK for Java"}
 	case r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("X-Amz-Target"), targetPrefix) ||
-		kind != contentType && kind != "application/json":
+		kind != contentType && kind != cborType && kind != "application/json":
 		return &Fault{Code: "UnknownOperationException", Status: http.StatusNotFound}
 	case r.Header.Get("Authorization") == "" && !r.URL.Query().Has("X-Amz-Signature"):
 		return fault("MissingAuthenticationTokenException", "Missing Authentication Token")
@@ -137,7 +168,7 @@ func (s *Server) setHeader(h http.Header, reply *Reply) {
 	if reply.events != nil {
 		h.Set("Content-Type", eventStreamType)
 	} else {
-		h.Set("Content-Type", contentType)
+		h.Set("Content-Type", map[bool]string{false: contentType, true: cborType}[reply.cbor])
 		h.Set("Content-Length", strconv.FormatInt(reply.length(), 10))
 	}
 	h.Set("Date", s.Now().Format(http.TimeFormat))

@@ -77,7 +77,6 @@ func TestRefusedRequests(t *testing.T) {
 		"GET": {
 			func(r *http.Request) { r.Method = http.MethodGet }, 404, `{"__type":"UnknownOperationException"}`},
 		"not JSON by type": {set("Content-Type", "text/plain"), 404, `{"__type":"UnknownOperationException"}`},
-		"CBOR":             {set("Content-Type", "application/x-amz-cbor-1.1"), 415, "AWS_CBOR_DISABLE=true"},
 		"without signature": {func(r *http.Request) { r.Header.Del("Authorization") }, 400,
 			`{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
 		"not JSON":         {content("{"), 400, `{"__type":"SerializationException"`},

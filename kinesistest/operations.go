@@ -9,9 +9,6 @@ import (
 // operation answers one kind of request.
 type operation func(s *Server, r *Request) (*Reply, *Fault)
 
-// renderer is an output that writes its own JSON.
-type renderer interface{ render() [][]byte }
-
 // operations returns all operations, with the calls a second that AWS allows an
 // account for one stream.
 func operations() map[string]operation {
@@ -68,7 +65,7 @@ func op[T any, In interface {
 		if f != nil {
 			return nil, f
 		}
-		return encode(out)
+		return encode(out, r.cbor)
 	}
 }
 
@@ -112,15 +109,16 @@ func (s *Server) meterCall(name string, ref *streamRef, rate int, now time.Time)
 }
 
 // encode turns an operation's output into a reply; nil makes an empty one.
-func encode(out any) (*Reply, *Fault) {
+func encode(out any, cbor bool) (*Reply, *Fault) {
 	if out == nil {
 		return &Reply{Status: http.StatusOK}, nil
 	}
 	if b, ok := out.(*subscription); ok {
+		b.begin(cbor)
 		return &Reply{Status: http.StatusOK, events: b}, nil
 	}
-	if r, ok := out.(renderer); ok {
-		return &Reply{Status: http.StatusOK, parts: r.render()}, nil
+	if p, ok := out.(pageOutput); ok {
+		return &Reply{Status: http.StatusOK, page: &p}, nil
 	}
 	body, err := json.Marshal(out)
 	if err != nil {

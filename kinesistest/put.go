@@ -43,7 +43,7 @@ func (e *putEntry) checkEntry(c *checks, prefix string) {
 // checkSize refuses a record larger than the stream allows: data and partition
 // key count.
 func (e *putEntry) checkSize(c *checks, prefix string, most int) {
-	if e.Data.length+len(*e.PartitionKey) > most {
+	if len(*e.Data)+len(*e.PartitionKey) > most {
 		c.tooLong(prefix+"data", most)
 	}
 }
@@ -62,7 +62,7 @@ func (e *putEntry) hash() (hashKey, *Fault) {
 }
 
 func (e *putEntry) entry() entry {
-	return entry{key: *e.PartitionKey, data: e.Data.text, length: e.Data.length}
+	return entry{key: *e.PartitionKey, data: *e.Data}
 }
 
 type putRecordOutput struct {
@@ -156,7 +156,7 @@ func checkRecords(records []putEntry, maxRecord int) ([]hashKey, *Fault) {
 	keys, total := make([]hashKey, len(records)), 0
 	for i := range records {
 		records[i].checkSize(&c, memberOf(i), maxRecord)
-		total += records[i].Data.length + len(*records[i].PartitionKey)
+		total += len(*records[i].Data) + len(*records[i].PartitionKey)
 		key, f := records[i].hash()
 		if f != nil {
 			return nil, f
@@ -172,17 +172,14 @@ func checkRecords(records []putEntry, maxRecord int) ([]hashKey, *Fault) {
 	return keys, nil
 }
 
-// blob is the data of a record in a request: checked base64, kept as text.
-type blob struct {
-	text   []byte
-	length int // of the data itself
-}
+// blob is the data of a record in a request.
+type blob []byte
 
 // UnmarshalJSON takes a JSON string of base64.
 func (b *blob) UnmarshalJSON(raw []byte) error {
 	var text []byte
 	if n := len(raw); n >= 2 && raw[0] == '"' && !bytes.ContainsAny(raw, "\\\n\r") {
-		text = append(text, raw[1:n-1]...)
+		text = raw[1 : n-1]
 	} else {
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {
@@ -194,37 +191,41 @@ func (b *blob) UnmarshalJSON(raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("decode base64: %w", err)
 	}
-	b.text, b.length = text, len(data)
+	*b = data
 	return nil
 }
 
-// entry is a record about to be stored. Its data stays in base64, as it came
-// and as it goes out.
+// entry is a record about to be stored.
 type entry struct {
-	key    string
-	data   []byte // canonical base64
-	length int    // of the data itself
-}
-
-func newEntry(key string, data []byte) entry {
-	return entry{key: key, data: base64.StdEncoding.AppendEncode(nil, data), length: len(data)}
+	key  string
+	data []byte
 }
 
 // size is what the record counts for in every limit in bytes.
-func (e *entry) size() int { return e.length + len(e.key) }
+func (e *entry) size() int { return len(e.data) + len(e.key) }
 
-// render returns the record as GetRecords shows it.
+// render returns the record as GetRecords shows it in CBOR.
 func (e *entry) render(seq string, ms int64) []byte {
-	key, _ := json.Marshal(e.key) // a string can always be marshalled
-	buf := make([]byte, 0, len(e.data)+len(key)+len(seq)+110)
+	buf := make([]byte, 0, len(e.data)+len(e.key)+len(seq)+90)
+	buf = append(buf, cborOpenMap)
+	buf = appendText(appendText(buf, "SequenceNumber"), seq)
+	buf = appendTime(appendText(buf, "ApproximateArrivalTimestamp"), ms)
+	buf = appendText(appendText(buf, "PartitionKey"), e.key)
+	buf = appendHead(appendText(buf, "Data"), 2, uint64(len(e.data)))
+	return append(append(buf, e.data...), cborEnd)
+}
+
+// appendJSON appends the record as GetRecords shows it in JSON.
+func (r *record) appendJSON(buf []byte) []byte {
+	key, _ := json.Marshal(r.key) // a string can always be marshalled
 	buf = append(buf, `{"SequenceNumber":"`...)
-	buf = append(buf, seq...)
+	buf = append(buf, r.seq...)
 	buf = append(buf, `","ApproximateArrivalTimestamp":`...)
-	buf = appendSeconds(buf, ms)
+	buf = appendSeconds(buf, r.at.ms)
 	buf = append(buf, `,"PartitionKey":`...)
 	buf = append(buf, key...)
 	buf = append(buf, `,"Data":"`...)
-	buf = append(buf, e.data...)
+	buf = base64.StdEncoding.AppendEncode(buf, r.data())
 	return append(buf, `"}`...)
 }
 

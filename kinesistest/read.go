@@ -172,8 +172,8 @@ func (s *Server) iteratorPlace(in *getRecordsInput, now time.Time) (*shard, plac
 	return sh, place{it.Ms, it.N}, nil
 }
 
-// pageOutput is a page about to be written. Its records were rendered when they
-// were stored.
+// pageOutput is a page about to be written. Its records were rendered in CBOR
+// when they were stored.
 type pageOutput struct {
 	page     page
 	iterator string
@@ -186,28 +186,52 @@ type childShard struct {
 	HashKeyRange hashKeyRange
 }
 
-func (p pageOutput) render() [][]byte {
-	records := p.page.records
-	parts := make([][]byte, 0, 2*len(records)+2)
-	parts = append(parts, []byte(`{"Records":[`))
-	comma := []byte(",")
-	for i := range records {
-		if i > 0 {
-			parts = append(parts, comma)
-		}
-		parts = append(parts, records[i].json)
+func (p *pageOutput) renderJSON() [][]byte {
+	size := 0
+	for i := range p.page.records {
+		size += len(p.page.records[i].cbor)*4/3 + 128
 	}
-	tail := strconv.AppendInt([]byte(`],"MillisBehindLatest":`), p.page.lag, 10)
+	body := append(make([]byte, 0, size+1024), `{"Records":[`...)
+	for i := range p.page.records {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = p.page.records[i].appendJSON(body)
+	}
+	body = strconv.AppendInt(append(body, `],"MillisBehindLatest":`...), p.page.lag, 10)
 	if p.iterator != "" {
-		tail = append(tail, `,"NextShardIterator":"`+p.iterator+`"`...)
+		body = append(body, `,"NextShardIterator":"`+p.iterator+`"`...)
 	}
 	if p.page.end {
-		children := make([]childShard, 0, len(p.children))
-		for _, c := range p.children {
-			children = append(children, childShard{c.id, c.parents, c.hashKeys()})
-		}
-		list, _ := json.Marshal(children) // strings can always be marshalled
-		tail = append(append(tail, `,"ChildShards":`...), list...)
+		body = append(append(body, `,"ChildShards":`...), p.childList()...)
 	}
-	return append(parts, append(tail, '}'))
+	return [][]byte{append(body, '}')}
+}
+
+func (p *pageOutput) renderCBOR() [][]byte {
+	parts := make([][]byte, 0, len(p.page.records)+2)
+	parts = append(parts, append(appendText([]byte{cborOpenMap}, "Records"), cborOpenList))
+	for i := range p.page.records {
+		parts = append(parts, p.page.records[i].cbor)
+	}
+	lag := uint64(p.page.lag) //nolint:gosec // not negative
+	tail := appendHead(appendText([]byte{cborEnd}, "MillisBehindLatest"), 0, lag)
+	if p.iterator != "" {
+		tail = appendText(appendText(tail, "NextShardIterator"), p.iterator)
+	}
+	if p.page.end {
+		list, _ := cborOfJSON(p.childList()) // it is JSON of ours
+		tail = append(appendText(tail, "ChildShards"), list...)
+	}
+	return append(parts, append(tail, cborEnd))
+}
+
+// childList is the JSON of the children.
+func (p *pageOutput) childList() []byte {
+	children := make([]childShard, 0, len(p.children))
+	for _, c := range p.children {
+		children = append(children, childShard{c.id, c.parents, c.hashKeys()})
+	}
+	list, _ := json.Marshal(children) // strings can always be marshalled
+	return list
 }

@@ -16,7 +16,9 @@ type Request struct {
 	Stream    string      // the stream's name, or "" if the call names none
 	Shard     string      // likewise; for GetRecords, the iterator's
 	Header    http.Header // read-only
-	Body      []byte      // JSON; read-only
+	Body      []byte      // JSON, whatever the client speaks; read-only
+
+	cbor bool // the client sent CBOR, and gets it
 }
 
 // Decode reads the request's JSON into v.
@@ -32,12 +34,15 @@ func (r *Request) Decode(v any) error {
 type Reply struct {
 	Status int
 	parts  [][]byte
+	page   *pageOutput   // of GetRecords, before it is written: takes the place of parts
+	cbor   bool          // parts are CBOR, otherwise JSON
 	events *subscription // of SubscribeToShard; nil: a body of parts
 	cut    bool          // the connection breaks after keep bytes
 	keep   int64
 }
 
-// NewReply returns a reply with a JSON body.
+// NewReply returns a reply with a JSON body. A client that speaks CBOR gets it
+// in CBOR if it is JSON, and otherwise as it is.
 func NewReply(status int, body []byte) *Reply { return &Reply{Status: status, parts: [][]byte{body}} }
 
 // NewFault returns the reply that reports a fault.
@@ -54,7 +59,17 @@ func NewFault(f *Fault) *Reply {
 }
 
 // Body returns a copy of the reply's JSON.
-func (r *Reply) Body() []byte { return bytes.Join(r.parts, nil) }
+func (r *Reply) Body() []byte { return bytes.Join(r.inJSON().parts, nil) }
+
+// inJSON returns the reply as a request in JSON gets it.
+func (r *Reply) inJSON() *Reply {
+	if r.page == nil {
+		return r
+	}
+	out := *r
+	out.parts, out.page = r.page.renderJSON(), nil
+	return &out
+}
 
 // Decode reads the reply's JSON into v.
 func (r *Reply) Decode(v any) error {

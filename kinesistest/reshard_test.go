@@ -138,7 +138,8 @@ func TestADoublingOnlySplits(t *testing.T) {
 		const shards = 1000
 		srv, c := start(t, kinesistest.Options{ShardLimit: 2 * shards}, shards)
 		_, err := c.UpdateShardCount(t.Context(), &kinesis.UpdateShardCountInput{
-			StreamName: aws.String("s"), TargetShardCount: aws.Int32(2 * shards), ScalingType: types.ScalingTypeUniformScaling,
+			StreamName: aws.String("s"), TargetShardCount: aws.Int32(2 * shards),
+			ScalingType: types.ScalingTypeUniformScaling,
 		})
 		if err != nil {
 			t.Fatal(err)

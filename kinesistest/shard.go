@@ -30,12 +30,20 @@ type shard struct {
 	changed chan struct{} // closed at the next change; nil: nobody waits for one
 }
 
-// record is a stored record. Its JSON is rendered once, when it is put, so that
+// record is a stored record. Its CBOR is rendered once, when it is put, so that
 // reading it is copying.
 type record struct {
 	at   place
 	size int // of data and partition key, in bytes
-	json []byte
+	seq  string
+	key  string
+	cbor []byte
+}
+
+// data is the end of the CBOR, before the end of the map.
+func (r *record) data() []byte {
+	end := len(r.cbor) - 1
+	return r.cbor[end-r.size+len(r.key) : end : end]
 }
 
 // place is a point in a shard. Every record has one; a reader at a place gets
@@ -64,7 +72,7 @@ func (sh *shard) put(e entry, now time.Time) string {
 	sh.count++
 	at := place{sh.clock, sh.count}
 	seq := sh.sequenceAt(at)
-	sh.records = append(sh.records, record{at: at, size: e.size(), json: e.render(seq, at.ms)})
+	sh.records = append(sh.records, record{at, e.size(), seq, e.key, e.render(seq, at.ms)})
 	sh.wake()
 	return seq
 }
