@@ -71,7 +71,7 @@ func TestRoomIsShrunkToThePageAndGivenBackByDone(t *testing.T) {
 			if err != nil || len(page.Records) != 1 {
 				t.Fatalf("got %+v, %v", page, err)
 			}
-			const body = 1_333_336 // in base64
+			const body = 1_000_000 // in CBOR: the data itself
 			if !free(budget, total-body-10_000) {
 				t.Error("the page holds more than it needs")
 			}

@@ -1,7 +1,6 @@
 package kinesis
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // maxIdleConns is how many connections to the service are kept for the next
@@ -183,23 +180,4 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 		b.exchange.stalled.Reset(min(left, progressTimeout))
 	}
 	return n, err
-}
-
-// pageProtocol is the SDK's own protocol, except that it passes a successful
-// reply to receive. It is for a single GetRecords or
-// SubscribeToShard call; signing, endpoints and the decoding of errors stay the
-// SDK's.
-type pageProtocol struct {
-	smithyhttp.ClientProtocol
-	receive func(*smithyhttp.Response) error
-}
-
-// DeserializeResponse implements [smithyhttp.ClientProtocol].
-func (p *pageProtocol) DeserializeResponse(ctx context.Context, schema *smithy.OperationSchema,
-	types *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable,
-) error {
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return p.ClientProtocol.DeserializeResponse(ctx, schema, types, resp, out)
-	}
-	return p.receive(resp)
 }

@@ -33,11 +33,14 @@ const (
 	unknownLag = time.Duration(-1)
 )
 
+// nextIterator is the member that decodeReply and decodeCBOR take as next.
+const nextIterator = "NextShardIterator"
+
 // decodeReply decodes a GetRecords reply in one pass. Each record's data
 // overwrites its base64 in b. limit is how many records were asked for; it
 // bounds what is allocated beforehand, not what is accepted.
 func decodeReply(b []byte, limit int) (*reply, error) {
-	return decode(b, 0, "NextShardIterator", limit)
+	return decode(b, 0, nextIterator, limit)
 }
 
 // decodeEvent decodes an event likewise.
@@ -61,16 +64,42 @@ func decode(b []byte, at int, nextKey string, limit int) (*reply, error) {
 	if d.in.peek(); d.in.at < len(b) {
 		return nil, d.in.expected("nothing more")
 	}
-	// Records larger than expected leave room unused, perhaps for long.
-	if n := len(d.reply.records); n < cap(d.reply.records)/2 {
-		d.reply.records = append(make([]rawRecord, 0, n), d.reply.records...)
-	}
+	d.reply.shrink()
 	return &d.reply, nil
+}
+
+// shrink gives room back: records larger than expected leave much of it unused,
+// perhaps for long.
+func (r *reply) shrink() {
+	if n := len(r.records); n < cap(r.records)/2 {
+		r.records = append(make([]rawRecord, 0, n), r.records...)
+	}
+}
+
+// add adds a record, or returns what it lacks.
+func (r *reply) add(rec *rawRecord, hasData bool) (lacks string) {
+	switch {
+	case rec.seq.from == rec.seq.to:
+		return "a record with a sequence number"
+	case !hasData:
+		return "a record with data"
+	}
+	r.weight += rec.data.to - rec.data.from + rec.key.to - rec.key.from
+	r.records = append(r.records, *rec)
+	return ""
+}
+
+// lagOf is the lag of so many ms; negative ones say nothing.
+func lagOf(ms int64) time.Duration {
+	if ms < 0 {
+		return unknownLag
+	}
+	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
 // expectedRecords estimates how many records a reply of so many bytes holds.
 func expectedRecords(bytes, limit int) int {
-	const smallest = 160 // bytes of a record with a few bytes of data
+	const smallest = 128 // bytes of a record without data, in CBOR
 	return min(limit, bytes/smallest+1)
 }
 
@@ -125,9 +154,7 @@ func (d *decoder) lag() error {
 	if err != nil {
 		return d.in.expected("a whole number of milliseconds")
 	}
-	if ms >= 0 {
-		d.reply.lag = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
-	}
+	d.reply.lag = lagOf(ms)
 	return nil
 }
 
@@ -169,14 +196,9 @@ func (d *decoder) record() error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case r.seq.from == r.seq.to:
-		return d.in.expected("a record with a sequence number")
-	case !hasData:
-		return d.in.expected("a record with data")
+	if lacks := d.reply.add(&r, hasData); lacks != "" {
+		return d.in.expected(lacks)
 	}
-	d.reply.weight += r.data.to - r.data.from + r.key.to - r.key.from
-	d.reply.records = append(d.reply.records, r)
 	return nil
 }
 

@@ -33,9 +33,12 @@ type decodedRecord struct {
 	Arrived int64
 }
 
-func decodeOurs(body []byte) (*decoded, error) {
+func decodeOurs(body []byte) (*decoded, error) { return decodedBy(decodeReply, body) }
+
+// decodedBy returns what a decoder makes of a copy of body.
+func decodedBy(decode func([]byte, int) (*reply, error), body []byte) (*decoded, error) {
 	b := bytes.Clone(body)
-	r, err := decodeReply(b, maxRecords)
+	r, err := decode(b, maxRecords)
 	if err != nil {
 		return nil, err
 	}

@@ -25,12 +25,13 @@ import (
 // first request, and the next one after a failure other than throttling. What
 // it decided there is used for the others: the endpoint, the scope of the
 // signature, the error of the local clock, and the user agent. Credentials,
-// signatures, encoding and the decoding of errors are the SDK's in either case.
+// signatures and JSON are the SDK's in either case.
 type poller struct {
-	client  *awskinesis.Client
-	options awskinesis.Options // of client
-	schema  *smithy.OperationSchema
-	pattern atomic.Pointer[pattern] // nil: the SDK makes the next request
+	client   *awskinesis.Client
+	options  awskinesis.Options // of client
+	schema   *smithy.OperationSchema
+	pattern  atomic.Pointer[pattern] // nil: the SDK makes the next request
+	encoding encodings
 }
 
 // pattern is what the SDK decided for a request that succeeded.
@@ -117,7 +118,7 @@ func (p *poller) send(
 	if err != nil {
 		return err
 	}
-	answer, err := p.options.HTTPClient.Do(r)
+	answer, err := p.options.HTTPClient.Do(r) //nolint:bodyclose // CloseResponseBody does it
 	if err != nil {
 		return &smithyhttp.RequestSendError{Err: err}
 	}

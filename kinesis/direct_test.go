@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/kinesistest"
@@ -84,6 +84,7 @@ func TestDirectRequestsAreLikeTheSDKs(t *testing.T) {
 		"a path":      func(c *Config) { c.Endpoint = "http://kinesis.test:4567/behind/a/proxy" },
 		"the account": func(c *Config) { c.Endpoint, c.Stream, c.AccountEndpoints = "", gerritARN, true },
 		"a session":   func(c *Config) { c.Credentials = temporary },
+		"JSON":        func(*Config) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := &requestsSeen{}
@@ -92,6 +93,7 @@ func TestDirectRequestsAreLikeTheSDKs(t *testing.T) {
 				seen.next, c.Transport = toAnyPath{c.Transport}, seen
 			}
 			inBubble(t, kinesistest.Options{}, 1, around, func(t *testing.T, w *world) {
+				w.src.poller.encoding.onlyJSON.Store(name == "JSON")
 				w.put("a")
 				pairs := w.readFor(time.Second, trimHorizon())
 				wantData(t, pairs, "a")
@@ -111,7 +113,9 @@ func TestDirectRequestsAreLikeTheSDKs(t *testing.T) {
 					if r.URL.String() != first.URL.String() || r.Host != first.Host || r.Method != first.Method {
 						t.Errorf("request %d: %s %s %s", i, r.Method, r.URL, r.Host)
 					}
-					for _, name := range []string{"User-Agent", "Content-Type", "X-Amz-Target", "X-Amz-Security-Token"} {
+					for _, name := range []string{
+						"User-Agent", "Content-Type", "X-Amz-Target", "X-Amz-Security-Token",
+					} {
 						if got, want := r.Header.Values(name), first.Header.Values(name); !slices.Equal(got, want) {
 							t.Errorf("request %d: %s is %q, want %q", i, name, got, want)
 						}
@@ -129,9 +133,10 @@ func TestDirectRequestsAreLikeTheSDKs(t *testing.T) {
 					}
 				}
 				in := seen.bodies[1]
-				if !bytes.Contains(in, []byte(`"Limit"`)) || !bytes.Contains(in, []byte(`"ShardIterator"`)) ||
-					bytes.Contains(in, []byte(`"StreamARN"`)) != bytes.Contains(seen.bodies[0], []byte(`"StreamARN"`)) {
-					t.Errorf("the request is %s", in)
+				if isCBOR(in) != (name != "JSON") || first.Header.Get("Content-Type") == cborType != isCBOR(in) ||
+					!bytes.Contains(in, []byte("Limit")) || !bytes.Contains(in, []byte("ShardIterator")) ||
+					bytes.Contains(in, []byte("StreamARN")) != bytes.Contains(seen.bodies[0], []byte("StreamARN")) {
+					t.Errorf("the request is %q", in)
 				}
 			})
 		})
@@ -150,8 +155,9 @@ func (a toAnyPath) RoundTrip(r *http.Request) (*http.Response, error) {
 	return a.next.RoundTrip(root)
 }
 
-// A direct request fails with the same error as one of the SDK, whatever goes
-// wrong. Unless it was throttled or stalled, the next request is the SDK's.
+// A direct request fails with the same error as one of the SDK, in CBOR as in
+// JSON, whatever goes wrong. Unless it was throttled or stalled, the next
+// request is the SDK's.
 func TestDirectRequestsFailLikeTheSDKs(t *testing.T) {
 	for name, tr := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -178,14 +184,18 @@ func TestDirectRequestsFailLikeTheSDKs(t *testing.T) {
 				if got == nil || direct() != (got.class == throttled || code == "GetRecords Timeout") {
 					t.Fatalf("got %v, and requests are direct: %t", got, direct())
 				}
-				w.src.poller.pattern.Store(nil)
-				want, wantCode := ask()
-				for _, e := range []*Error{got, want} { // they differ from request to request
-					e.RequestID, e.cause = "", nil
-				}
-				if got.Error() != want.Error() || got.class != want.class || got.Status != want.Status ||
-					got.Code != want.Code || !errors.Is(got.is, want.is) || code != wantCode {
-					t.Errorf("a direct request fails with\n%+v %s\nthe SDK's with\n%+v %s", got, code, want, wantCode)
+				for _, onlyJSON := range []bool{false, true} {
+					w.src.poller.encoding.onlyJSON.Store(onlyJSON)
+					w.src.poller.pattern.Store(nil)
+					want, wantCode := ask()
+					for _, e := range []*Error{got, want} { // they differ from request to request
+						e.RequestID, e.cause = "", nil
+					}
+					if got.Error() != want.Error() || got.class != want.class || got.Status != want.Status ||
+						got.Code != want.Code || !errors.Is(got.is, want.is) || code != wantCode {
+						t.Errorf("a direct request in CBOR fails with\n%+v %s\nthe SDK's (in JSON: %t) with\n%+v %s",
+							got, code, onlyJSON, want, wantCode)
+					}
 				}
 			})
 		})
@@ -255,7 +265,8 @@ func TestDirectRequestsSurviveAJumpOfTheClock(t *testing.T) {
 			wantData(t, dataPairs(pairs), "a")
 			wantRetrying(t, errorsOf(pairs), 0)
 			before := len(w.sent("GetRecords"))
-			wantRetrying(t, errorsOf(w.readFor(10*time.Second, gerritstream.Position{After: pairs[len(pairs)-1].Records[0].Seq})), 0)
+			next := gerritstream.Position{After: pairs[len(pairs)-1].Records[0].Seq}
+			wantRetrying(t, errorsOf(w.readFor(10*time.Second, next)), 0)
 			last := w.sent("GetRecords")
 			for i, r := range last[before+1:] {
 				if bySDK(r.header) {
@@ -290,8 +301,10 @@ func TestDirectRequestsUseTheLatestKey(t *testing.T) {
 		})
 		sent := w.sent("GetRecords")
 		for i, want := range map[int]string{1: "first", 4: "first", 5: "second", 9: "second"} {
-			if r := sent[i]; r.key() != want || r.header.Get("X-Amz-Security-Token") != "token of "+want || bySDK(r.header) {
-				t.Errorf("request %d is signed by %q with %q", i, r.key(), r.header.Get("X-Amz-Security-Token"))
+			r := sent[i]
+			token := r.header.Get("X-Amz-Security-Token")
+			if r.key() != want || token != "token of "+want || bySDK(r.header) {
+				t.Errorf("request %d is signed by %q with %q", i, r.key(), token)
 			}
 		}
 	})

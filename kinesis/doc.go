@@ -13,7 +13,9 @@
 //     from the process's budget beforehand, and each record's data is decoded
 //     in place.
 //   - The SDK's middleware makes few of the polls. The others repeat what it
-//     decided for those, with the SDK's credentials, signer and encoding.
+//     decided for those, with the SDK's credentials and signer.
+//   - Pages are asked for in CBOR; in JSON from a service that does not speak
+//     it, or if AWS_CBOR_DISABLE is true and Config.Isolated is not.
 //   - All times come from the Date header of the service's replies.
 //   - A request that makes no progress for ten seconds is given up, however
 //     long it may take as a whole.

@@ -71,6 +71,7 @@ const (
 	tooLarge                     // the reply exceeds what a page may have
 	noRoom                       // the reply exceeds what was reserved for it
 	unconfirmed                  // the reply has to come again before it is believed
+	otherEncoding                // the service wants to be asked in JSON
 )
 
 // classes holds the codes of Kinesis, STS and AWS' front ends. An Observer is

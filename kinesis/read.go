@@ -169,8 +169,11 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 	p := &page{memory: memory{room: room}, own: r.own}
 	receive := func(resp *smithyhttp.Response) error { return r.receive(p, resp) }
 	in := &awskinesis.GetRecordsInput{ShardIterator: &r.iterator, StreamARN: r.source.arn.Load(), Limit: &r.limit}
+	protocol := &pageProtocol{ClientProtocol: r.source.poller.options.Protocol, receive: receive}
+	if !r.source.poller.encoding.onlyJSON.Load() {
+		protocol.cbor = in
+	}
 	r.pace.begin()
-	protocol := &pageProtocol{r.source.poller.options.Protocol, receive}
 	now, err := r.source.attempt(ctx, target{"GetRecords", string(r.shard)}, func(ctx context.Context) error {
 		return r.source.poller.getRecords(ctx, in, protocol)
 	})
@@ -178,6 +181,8 @@ func (r *reading) getRecords(ctx context.Context, room *Reservation) (*page, err
 		r.pace.answer()
 	}
 	switch {
+	case err != nil && protocol.cbor != nil:
+		return nil, r.source.judge(err)
 	case err != nil:
 		return nil, err
 	case now.IsZero():
@@ -197,7 +202,7 @@ func (r *reading) receive(p *page, resp *smithyhttp.Response) (err error) {
 	if !room.TryGrow(int64(cap(p.buf)) + int64(expectedRecords(len(p.buf), int(r.limit)))*rawRoom) {
 		return errNoRoom
 	}
-	if p.reply, err = decodeReply(p.buf, int(r.limit)); err != nil {
+	if p.reply, err = r.source.decode(p.buf, int(r.limit)); err != nil {
 		return err
 	}
 	p.total = p.count()
@@ -278,6 +283,9 @@ func (r *reading) handle(ctx context.Context, err error, yield func(gerritstream
 	case noRoom:
 		r.atTip = false // with all of the reserve it fits
 		log.Debug("page exceeds its reservation; reading it again")
+		r.pace.soon()
+		return true
+	case otherEncoding:
 		r.pace.soon()
 		return true
 	case unconfirmed:

@@ -18,12 +18,14 @@ type scanner struct {
 }
 
 // expected returns the error of a reply that is not JSON, or not what it should
-// be. It quotes nothing of the reply, which holds payload. Inlined, it would
-// slow its callers down.
+// be. Inlined, it would slow its callers down.
 //
 //go:noinline
-func (s *scanner) expected(what string) error {
-	return malformed("the reply is not understood at byte %d: expected %s", s.at, what)
+func (s *scanner) expected(what string) error { return notUnderstood(s.at, what) }
+
+// notUnderstood quotes nothing of the reply, which holds payload.
+func notUnderstood(at int, what string) error {
+	return malformed("the reply is not understood at byte %d: expected %s", at, what)
 }
 
 // peek skips white space and returns the next byte, or 0 at the end, without

@@ -85,6 +85,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		}
 	})
 	s.poller = newPoller(s.client)
+	s.poller.encoding.onlyJSON.Store(!c.Isolated && cborDisabled())
 	if base := s.client.Options().BaseEndpoint; base != nil && strings.Contains(*base, "@") {
 		return nil, &Fault{"", "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KINESIS or endpoint_url: " + userInEndpoint}
 	}

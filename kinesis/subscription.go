@@ -88,7 +88,7 @@ func (b *subscription) open(ctx, attempt context.Context, in *awskinesis.Subscri
 	x.streams = true
 	_, err := b.source.client.SubscribeToShard(context.WithValue(b.ctx, exchangeKey{}, x), in,
 		func(o *awskinesis.Options) {
-			o.Protocol = &pageProtocol{o.Protocol, b.take}
+			o.Protocol = &pageProtocol{ClientProtocol: o.Protocol, receive: b.take}
 			o.HTTPClient = watchedClient{b.source.fanOut.client}
 			o.APIOptions = append(slices.Clip(o.APIOptions), withoutEvents)
 		})
