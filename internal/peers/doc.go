@@ -1,7 +1,8 @@
 // Package peers runs programs for tests: gerritstream itself, and programs
 // written elsewhere, so that gerritstream is tested against more than itself.
-// Those are the Kinesis emulators kinesalite and kinesis-local, boto3 programs,
-// the AWS command line, ZooKeeper and kazoo programs.
+// Those are the Kinesis emulators kinesalite and kinesis-local, programs with
+// boto3 and with the AWS SDK for JavaScript, the AWS command line, ZooKeeper
+// and kazoo programs.
 //
 // Each function asks [Require] for what it needs: without it the test is
 // skipped, or fails where nothing may be skipped.

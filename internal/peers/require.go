@@ -23,9 +23,13 @@ const apt = "apt-get install -y --no-install-recommends "
 
 // The components. `make deps` installs all of them where it may.
 var (
-	// NPM is node and the packages of internal/peers/npm: kinesalite and
+	// NPM is node and the emulators of internal/peers/npm: kinesalite and
 	// kinesis-local.
 	NPM = Component{"kinesalite and kinesis-local", "npm ci --prefix internal/peers/npm", missingNPM}
+
+	// JavaScriptSDK is node and the AWS SDK for JavaScript, of the same
+	// packages.
+	JavaScriptSDK = Component{"the AWS SDK for JavaScript", "npm ci --prefix internal/peers/npm", missingJavaScriptSDK}
 
 	// Boto3 is Debian's boto3 for Debian's python3.
 	Boto3 = Component{"boto3", apt + "python3-boto3", missingModule("boto3")}
@@ -87,6 +91,17 @@ func missingNPM() error {
 		}
 	}
 	return nil
+}
+
+func missingJavaScriptSDK() error {
+	if _, err := exec.LookPath("node"); err != nil {
+		return fmt.Errorf("find node: %w", err)
+	}
+	root, err := moduleRoot()
+	if err == nil {
+		_, err = os.Stat(filepath.Join(root, "internal", "peers", "npm", "node_modules", "@aws-sdk", "client-kinesis"))
+	}
+	return err
 }
 
 // missingModule checks that Debian's python3 finds a module.
