@@ -40,7 +40,7 @@ POLL ?=
 FUZZTIME ?= 30s
 # Of benchmarks: make bench-compare BENCH=Commit COUNT=10 BENCHED=./sqlite. Those of SLOW take many minutes.
 BENCH ?= .
-SLOW ?= Rest|Ceiling|HandOver
+SLOW ?= Rest|Ceiling|HandOver|Subscriptions
 COUNT ?= 6
 BENCHTIME ?= 200ms
 BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark' . | grep -v node_modules)))

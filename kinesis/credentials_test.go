@@ -38,11 +38,11 @@ func (s *Source) anyRequest(ctx context.Context) error {
 }
 
 // write makes a file in dir and returns its path.
-func write(t *testing.T, dir, name, content string) string {
-	t.Helper()
+func write(tb testing.TB, dir, name, content string) string {
+	tb.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
