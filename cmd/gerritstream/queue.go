@@ -247,7 +247,8 @@ func newQueueSeek(p process) *cobra.Command {
 		Short: "Move a consumer to another place in the queue",
 		Long: `Move a consumer, which no process reads at that time, to another place in the queue: "first" is the
 oldest event held, "last" behind the newest, a number the "n" of the next event, and a time the first event from then
-on. Times: ` + when.Forms + `.`,
+on. Times:
+` + when.Forms + `.`,
 		Example: `  gerritstream queue seek indexer -24h
   gerritstream queue seek indexer "yesterday 08:00"
   gerritstream queue seek indexer 4711

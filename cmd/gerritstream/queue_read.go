@@ -73,7 +73,7 @@ The filter belongs to the consumer and is given with --create, which does nothin
 	f.StringSliceVar(&r.filter.Projects, "project", nil, "with --create: only events of this `project`, likewise")
 	f.StringSliceVar(&r.filter.Refs, "ref", nil, "with --create: only events about this `ref`, likewise")
 	f.IntVar(&r.max, "max", 100, "at most this `number` of events in a batch")
-	f.DurationVar(&r.wait, "wait", 0, "wait so `long` for the first event (default: take what is there)")
+	f.DurationVar(&r.wait, "wait", 0, "wait this `duration` for the first event (default: take what is there)")
 	f.BoolVar(&r.follow, "follow", false, "go on with the next batch")
 	f.BoolVar(&r.ack, "ack", false, "acknowledge each batch once it is written")
 	r.output.register(cmd)

@@ -41,9 +41,10 @@ func newTail(p process) *cobra.Command {
 		Long: `Show the last events of a SQLite store's queue, and those that are queued from then on, until SIGINT or
 SIGTERM. It only looks: it changes nothing and acknowledges nothing ("queue read" does).
 
-On a terminal an event is a line for people, in a pipe a line of JSON. --format takes a Go template over the fields of
--o jsonl: .N .ID .Type .Project .Ref .Change .Shard .Arrived .Created .Queued .Payload and others. Times: ` +
-			when.Forms + `.`,
+On a terminal an event is a line for people (-o pretty), in a pipe a line of JSON (-o jsonl). --format takes a Go
+template over the fields of -o jsonl: .N .ID .Type .Project .Ref .Change .Shard .Arrived .Created .Queued .Payload and
+others. Times:
+` + when.Forms + `.`,
 		Example: `  gerritstream tail
   gerritstream tail --since -1h --type 'change-*' --project 'platform/*'
   gerritstream tail -n 1000 --stop | jq -r .type | sort | uniq -c
