@@ -62,7 +62,12 @@ func (s *Stdout) appendEvent(b []byte, e *gerritstream.Entry) []byte {
 			}
 		}
 	}
-	b = appendPayload(b, e.Payload)
+	if s.isJSON || json.Valid(e.Payload) && utf8.Valid(e.Payload) {
+		b = appendJSON(b, e.Payload)
+	} else {
+		b = append(b, `,"datacontenttype":"application/octet-stream","data_base64":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, e.Payload), '"')
+	}
 	return append(b, '}', '\n')
 }
 
@@ -76,11 +81,7 @@ var taken = map[string]bool{
 	"shard": true, "seq": true, "sub": true, "arrived": true, "project": true, "ref": true, "change": true,
 }
 
-func appendPayload(b, payload []byte) []byte {
-	if !json.Valid(payload) || !utf8.Valid(payload) {
-		b = append(b, `,"datacontenttype":"application/octet-stream","data_base64":"`...)
-		return append(base64.StdEncoding.AppendEncode(b, payload), '"')
-	}
+func appendJSON(b, payload []byte) []byte {
 	b = append(append(b, `,"data":`...), payload...)
 	data := b[len(b)-len(payload):]
 	for _, lineBreak := range []byte("\n\r") {

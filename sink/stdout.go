@@ -40,6 +40,7 @@ var (
 type Stdout struct {
 	w      io.Writer
 	source []byte // as a JSON string
+	isJSON bool   // payloads are known to be
 	turn   chan struct{}
 	gone   chan struct{} // closed by the holder of the turn
 	closed chan struct{} // closed by Close
@@ -68,6 +69,15 @@ func NewStdout(w io.Writer, source string) *Stdout {
 		gone:   make(chan struct{}),
 		closed: make(chan struct{}),
 	}
+}
+
+// NewStdoutOfJSON is NewStdout for entries whose payloads are each known to be
+// one JSON value in UTF-8, as all are that gerrit.Scan accepts. They are
+// written without being checked again: any other payload would spoil its line.
+func NewStdoutOfJSON(w io.Writer, source string) *Stdout {
+	s := NewStdout(w, source)
+	s.isJSON = true
+	return s
 }
 
 // Name is "stdout".

@@ -404,6 +404,23 @@ func batchOf(n int) []gs.Entry {
 	return entries
 }
 
+// Payloads that are known to be JSON are written as those that are checked.
+func TestKnownJSONIsWrittenLikeCheckedJSON(t *testing.T) {
+	entries := batchOf(3)
+	entries[1].Payload = []byte("{\"a\":\r\n1,\"b\":\"\u00e9\"}")
+	var checked, known bytes.Buffer
+	for w, s := range map[*bytes.Buffer]*sink.Stdout{
+		&checked: sink.NewStdout(&checked, "gerrit"), &known: sink.NewStdoutOfJSON(&known, "gerrit"),
+	} {
+		if err := s.Deliver(t.Context(), entries); err != nil || w.Len() == 0 {
+			t.Fatal(err)
+		}
+	}
+	if checked.String() != known.String() || bytes.Count(known.Bytes(), []byte("\n")) != 3 {
+		t.Errorf("got\n%s\nwant\n%s", &known, &checked)
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	s := sink.NewStdout(io.Discard, "gerrit")
 	entries := batchOf(100)
@@ -425,17 +442,23 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer null.Close()
-	for _, n := range []int{1, 100} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s := sink.NewStdout(null, "gerrit")
-			entries := batchOf(n)
-			b.SetBytes(int64(n * len(entries[0].Payload)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := s.Deliver(context.Background(), entries); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+	for name, s := range map[string]*sink.Stdout{
+		"checked": sink.NewStdout(null, "gerrit"), "known": sink.NewStdoutOfJSON(null, "gerrit"),
+	} {
+		for _, n := range []int{1, 100} {
+			b.Run(fmt.Sprintf("%s %d", name, n), func(b *testing.B) { deliver(b, s, n) })
+		}
+	}
+}
+
+func deliver(b *testing.B, s *sink.Stdout, n int) {
+	b.Helper()
+	entries := batchOf(n)
+	b.SetBytes(int64(n * len(entries[0].Payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Deliver(b.Context(), entries); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -173,7 +173,7 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 	var sinks []gerritstream.Sink
 	for _, name := range d.options.Config.Sinks {
 		if name == config.SinkStdout {
-			out := sink.NewStdout(d.options.Stdout, d.options.Config.Kinesis.Stream)
+			out := sink.NewStdoutOfJSON(d.options.Stdout, d.options.Config.Kinesis.Stream)
 			d.readerGone = out.Gone()
 			d.cleanup.add("close standard output", func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), outputTimeout)

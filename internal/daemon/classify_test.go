@@ -2,15 +2,19 @@ package daemon
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/gerritstream/gerritstream"
@@ -115,6 +119,27 @@ func TestUnusedEntriesAreWarnedAbout(t *testing.T) {
 		!strings.Contains(line, "coment-added") || !strings.Contains(line, "plattform/*") ||
 		strings.Contains(line, "change-merged") {
 		t.Errorf("got %s", line)
+	}
+}
+
+// The sink for standard output relies on it: what is not bad is JSON in UTF-8.
+func TestClassifierQueuesOnlyJSON(t *testing.T) {
+	classify := classifier(t)
+	files, err := filepath.Glob("../../gerrit/testdata/*/*")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, data := range [][]byte{data, append(data[:len(data):len(data)], 'x'), data[:len(data)/2],
+			bytes.Replace(data, []byte("e"), []byte("\xe9"), 1)} {
+			if v := judge(classify, string(data)); v.Bad == "" && (!json.Valid(data) || !utf8.Valid(data)) {
+				t.Errorf("%s: passed %q", name, data)
+			}
+		}
 	}
 }
 

@@ -4,6 +4,20 @@ package main
 // daemon and what it serves.
 var programMutants = []mutant{
 	{
+		name: "what is no event is written to standard output unchecked",
+		file: "internal/daemon/classify.go",
+		old:  "			return gerritstream.Verdict{Bad: string(fault.Reason), Detail: fault.Detail}\n",
+		new:  "			return gerritstream.Verdict{Detail: fault.Detail}\n",
+		pkg:  "./internal/daemon", tests: "TestClassifierQueuesOnlyJSON",
+	},
+	{
+		name: "line breaks of JSON that is known to be such stay",
+		file: "sink/cloudevent.go",
+		old:  "	if s.isJSON || json.Valid",
+		new:  "	if s.isJSON {\n		b = append(append(b, `,\"data\":`...), e.Payload...)\n	} else if json.Valid",
+		pkg:  "./sink", tests: "TestKnownJSON",
+	},
+	{
 		name: "health, metrics and page are served under any name",
 		file: "internal/admin/server.go",
 		old:  "if !h.allow(r.Host) {",
