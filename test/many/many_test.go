@@ -1,6 +1,7 @@
 package many
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -142,6 +143,8 @@ func (m *measurement) queued() int {
 	args := append([]string{"status", "-o", "json"}, m.store.args...)
 	cmd := exec.CommandContext(m.t.Context(), peers.ProgramPath, args...)
 	cmd.Env = peers.Environment()
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	var status struct {
 		Queue int `json:"queue"`
@@ -150,7 +153,7 @@ func (m *measurement) queued() int {
 		err = json.Unmarshal(out, &status)
 	}
 	if err != nil {
-		m.t.Fatalf("status: %v: %.1000s", err, out)
+		m.t.Fatalf("status: %v: %.1000s%.1000s", err, out, complaint.Bytes())
 	}
 	return status.Queue
 }
