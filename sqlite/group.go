@@ -207,7 +207,8 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 // of which those count that are alive. now is not later than the moment at
 // which they were read.
 func (s *Store) groupOf(
-	members []gerritstream.Member, candidates map[gerritstream.ShardID][]string, shards []gerritstream.ShardID, now time.Time,
+	members []gerritstream.Member, candidates map[gerritstream.ShardID][]string,
+	shards []gerritstream.ShardID, now time.Time,
 ) gerritstream.GroupState {
 	g := gerritstream.GroupState{
 		Self: s.id, Members: s.liveness.members(members, now),

@@ -31,11 +31,18 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seen contents
+	ids := func(c contents) []string {
+		var ids []string
+		for _, p := range c.processes {
+			ids = append(ids, p.id)
+		}
+		return slices.Sorted(slices.Values(ids))
+	}
 	for _, statement := range []string{
 		`INSERT INTO leases VALUES ('a', 1, 'p'), ('b', 2, 'p')`,
 		`UPDATE leases SET term = 2, process = 'q' WHERE shard = 'a'`,
 		`UPDATE leases SET process = '' WHERE shard = 'b'`,
-		`INSERT INTO leases VALUES ('b', 3, 'r') ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`,
+		`INSERT INTO leases VALUES ('b', 3, 'r') ON CONFLICT DO UPDATE SET term = 3, process = 'r'`,
 		`DELETE FROM leases WHERE shard = 'a'`,
 		`INSERT INTO candidates (process, shard) VALUES ('p', 'a'), ('q', 'a'), ('p', 'b')`,
 		`DELETE FROM candidates WHERE process = 'p' AND shard = 'a'`,
@@ -51,21 +58,21 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 		run(t, db, statement)
 		var all contents
 		for _, c := range []*contents{&seen, &all} {
-			if err := view(t.Context(), store.reading, func(tx *sql.Tx) error { return c.read(t.Context(), tx) }); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ids := func(c contents) []string {
-			var ids []string
-			for _, p := range c.processes {
-				ids = append(ids, p.id)
-			}
-			return slices.Sorted(slices.Values(ids))
+			readInto(t, store, c)
 		}
 		if !maps.Equal(seen.held, all.held) || !reflect.DeepEqual(seen.candidates, all.candidates) ||
 			!reflect.DeepEqual(seen.members, all.members) || !slices.Equal(ids(seen), ids(all)) {
 			t.Errorf("after %s: read %+v, want %+v", statement, seen, all)
 		}
+	}
+}
+
+// readInto reads what was changed since c was read.
+func readInto(tb testing.TB, store *Store, c *contents) {
+	tb.Helper()
+	err := view(tb.Context(), store.reading, func(tx *sql.Tx) error { return c.read(tb.Context(), tx) })
+	if err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -77,19 +84,13 @@ func TestHeartbeatsAreCheapToFollow(t *testing.T) {
 	}
 	defer store.Close(context.WithoutCancel(t.Context()))
 	var c contents
-	read := func() {
-		t.Helper()
-		if err := view(t.Context(), store.reading, func(tx *sql.Tx) error { return c.read(t.Context(), tx) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	read()
+	readInto(t, store, &c)
 	mark := map[gerritstream.ShardID]lease{"mark": {}}
 	c.held = mark
 	if err := store.heartbeat.renew(); err != nil {
 		t.Fatal(err)
 	}
-	if read(); !maps.Equal(c.held, mark) {
+	if readInto(t, store, &c); !maps.Equal(c.held, mark) {
 		t.Errorf("the leases were read again: %v", c.held)
 	}
 }
@@ -104,7 +105,8 @@ func BenchmarkLook(b *testing.B) {
 	defer store.Close(context.WithoutCancel(b.Context()))
 	err = store.writer.do(b.Context(), func(tx *transaction) error {
 		for i := range 1000 {
-			if err := tx.exec(`INSERT INTO leases VALUES (?, 1, ?)`, fmt.Sprintf("shardId-%012d", i), store.id); err != nil {
+			shard := fmt.Sprintf("shardId-%012d", i)
+			if err := tx.exec(`INSERT INTO leases VALUES (?, 1, ?)`, shard, store.id); err != nil {
 				return err
 			}
 		}
@@ -119,9 +121,7 @@ func BenchmarkLook(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				before()
-				if err := view(b.Context(), store.reading, func(tx *sql.Tx) error { return w.seen.read(b.Context(), tx) }); err != nil {
-					b.Fatal(err)
-				}
+				readInto(b, store, &w.seen)
 				w.observeLeases()
 			}
 		})

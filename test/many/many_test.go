@@ -22,7 +22,7 @@ var (
 	flagStore  = flag.String("many.store", "", "zookeeper or sqlite; empty: one after the other")
 	flagPoll   = flag.String("many.poll", "", "poll interval of the processes; empty: the default")
 	flagRest   = flag.Duration("many.rest", time.Second, "how long the cost of idle shards is measured")
-	flagQuiet  = flag.Duration("many.quiet", 0, "how long shards are idle before that: after a minute they are polled less")
+	flagQuiet  = flag.Duration("many.quiet", 0, "how long they are idle before: after a minute they are polled less")
 	flagSettle = flag.Duration("many.settle", 0, "how long to wait after each step before that")
 )
 
@@ -222,7 +222,8 @@ func (m *measurement) add(name string, before, after sample) {
 		requests = strconv.Itoa(after.requests - before.requests)
 	}
 	row := []string{
-		name, fmt.Sprintf("%.1f", took), fmt.Sprintf("%.2f", cpu.Seconds()), fmt.Sprintf("%.0f%%", 100*cpu.Seconds()/took),
+		name, fmt.Sprintf("%.1f", took), fmt.Sprintf("%.2f", cpu.Seconds()),
+		fmt.Sprintf("%.0f%%", 100*cpu.Seconds()/took),
 		strings.Join(memory, " "), requests, difference(before.calls, after.calls),
 	}
 	m.rows = append(m.rows, row)
