@@ -40,8 +40,12 @@ func (o *touches) run() {
 		o.store.log.Debug("cannot be woken by other processes; looking four times a second", "err", err)
 		return
 	}
-	defer events.Close()
-	defer context.AfterFunc(life, func() { _ = events.Close() })() // ends Read
+	stop := context.AfterFunc(life, func() { _ = events.Close() }) // ends Read
+	defer func() {
+		if stop() {
+			_ = events.Close()
+		}
+	}()
 	for o.next(events) {
 		o.store.watcher.wake.Set()
 		if !storekit.Sleep(life, touchesSettle) {

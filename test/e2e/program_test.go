@@ -25,65 +25,65 @@ type program struct {
 
 // start runs `gerritstream ARGS`. The test's end kills it; a failed test shows
 // its log.
-func start(t testing.TB, args ...string) *program {
-	t.Helper()
-	dir := t.TempDir()
-	p := &program{stdout: create(t, filepath.Join(dir, "stdout")), stderr: create(t, filepath.Join(dir, "stderr"))}
-	t.Cleanup(func() {
-		if t.Failed() && p.Program != nil {
-			t.Logf("gerritstream %q, process %d, %v, log:\n%s", args, p.Process.Pid, p.State(), p.log(t))
+func start(tb testing.TB, args ...string) *program {
+	tb.Helper()
+	dir := tb.TempDir()
+	p := &program{stdout: create(tb, filepath.Join(dir, "stdout")), stderr: create(tb, filepath.Join(dir, "stderr"))}
+	tb.Cleanup(func() {
+		if tb.Failed() && p.Program != nil {
+			tb.Logf("gerritstream %q, process %d, %v, log:\n%s", args, p.Process.Pid, p.State(), p.log(tb))
 		}
 	})
-	p.Program = peers.StartProgram(t, peers.ProgramOptions{Args: args, Home: dir, Stdout: p.stdout, Stderr: p.stderr})
+	p.Program = peers.StartProgram(tb, peers.ProgramOptions{Args: args, Home: dir, Stdout: p.stdout, Stderr: p.stderr})
 	return p
 }
 
-func create(t testing.TB, path string) *os.File {
-	t.Helper()
+func create(tb testing.TB, path string) *os.File {
+	tb.Helper()
 	f, err := os.Create(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Close() })
+	tb.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
 // wait returns the exit code; -1: a signal ended it. It fails the test if the
 // program runs for longer than limit.
-func (p *program) wait(t testing.TB, limit time.Duration) int {
-	t.Helper()
+func (p *program) wait(tb testing.TB, limit time.Duration) int {
+	tb.Helper()
 	if !p.Wait(limit) {
-		t.Fatalf("process %d has not ended after %v", p.Process.Pid, limit)
+		tb.Fatalf("process %d has not ended after %v", p.Process.Pid, limit)
 	}
 	return p.State().ExitCode()
 }
 
 // signal sends a signal to the running process.
-func (p *program) signal(t testing.TB, sig syscall.Signal) {
-	t.Helper()
+func (p *program) signal(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
 	if err := p.Process.Signal(sig); err != nil {
-		t.Fatalf("send %v: %v", sig, err)
+		tb.Fatalf("send %v: %v", sig, err)
 	}
 }
 
 // output returns the standard output so far.
-func (p *program) output(t testing.TB) []byte {
-	t.Helper()
-	return read(t, p.stdout.Name())
+func (p *program) output(tb testing.TB) []byte {
+	tb.Helper()
+	return read(tb, p.stdout.Name())
 }
 
 // log returns the last 16 KiB of the standard error so far.
-func (p *program) log(t testing.TB) []byte {
-	t.Helper()
-	b := read(t, p.stderr.Name())
+func (p *program) log(tb testing.TB) []byte {
+	tb.Helper()
+	b := read(tb, p.stderr.Name())
 	return b[max(0, len(b)-16<<10):]
 }
 
-func read(t testing.TB, path string) []byte {
-	t.Helper()
+func read(tb testing.TB, path string) []byte {
+	tb.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -113,15 +113,15 @@ func outside(t *testing.T, cmd *exec.Cmd) []byte {
 
 // eventually waits until a condition holds, checking ten times a second: many
 // checks start a program.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(patience); !holds(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
+			tb.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -24,12 +24,12 @@ func emulate(t *testing.T) string {
 }
 
 // emulateWith is emulate with more arguments.
-func emulateWith(t testing.TB, args ...string) string {
-	t.Helper()
-	p := start(t, append([]string{"emulate", "--addr", "127.0.0.1:0"}, args...)...)
+func emulateWith(tb testing.TB, args ...string) string {
+	tb.Helper()
+	p := start(tb, append([]string{"emulate", "--addr", "127.0.0.1:0"}, args...)...)
 	var endpoint string
-	eventually(t, "emulate is ready", func() bool {
-		_, rest, found := strings.Cut(string(p.output(t)), "ready at ")
+	eventually(tb, "emulate is ready", func() bool {
+		_, rest, found := strings.Cut(string(p.output(tb)), "ready at ")
 		var whole bool
 		endpoint, _, whole = strings.Cut(rest, ": ")
 		return found && whole
@@ -47,9 +47,9 @@ func fromStart(endpoint, database string, more ...string) []string {
 }
 
 // newDatabase returns the path of a database that does not exist yet.
-func newDatabase(t testing.TB) string {
-	t.Helper()
-	return filepath.Join(t.TempDir(), "events.db")
+func newDatabase(tb testing.TB) string {
+	tb.Helper()
+	return filepath.Join(tb.TempDir(), "events.db")
 }
 
 // runUntilCaughtUp runs `run ... --until-caught-up`, which must succeed, and

@@ -81,11 +81,11 @@ func succeed(t *testing.T, database string, members []*program, sig syscall.Sign
 }
 
 // stop ends a program by SIGTERM; it must end soon, with exit code 0.
-func stop(t testing.TB, p *program) {
-	t.Helper()
-	p.signal(t, syscall.SIGTERM)
-	if code := p.wait(t, stopLimit); code != 0 {
-		t.Errorf("process %d ended on SIGTERM with exit code %d, want 0", p.Process.Pid, code)
+func stop(tb testing.TB, p *program) {
+	tb.Helper()
+	p.signal(tb, syscall.SIGTERM)
+	if code := p.wait(tb, stopLimit); code != 0 {
+		tb.Errorf("process %d ended on SIGTERM with exit code %d, want 0", p.Process.Pid, code)
 	}
 }
 

@@ -159,10 +159,10 @@ func takeAll(t *testing.T, reader *peers.Reader, p *program, n int, then ...func
 
 // sharedZooKeeper returns a chroot of its own in a ZooKeeper that tests of this
 // package share.
-func sharedZooKeeper(t testing.TB) (hosts string) {
-	t.Helper()
-	zk := peers.SharedZooKeeper(t, peers.ZooKeeperOptions{})
-	return zk.Hosts() + peers.Chroot(t, zk)
+func sharedZooKeeper(tb testing.TB) (hosts string) {
+	tb.Helper()
+	zk := peers.SharedZooKeeper(tb, peers.ZooKeeperOptions{})
+	return zk.Hosts() + peers.Chroot(tb, zk)
 }
 
 // intoZooKeeper are the arguments of a `run` that reads a stream from its
