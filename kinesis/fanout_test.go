@@ -492,10 +492,11 @@ func (w *world) subscribeAside() *awskinesis.SubscribeToShardEventStream {
 			StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest},
 		})
 		var inUse *types.ResourceInUseException
+		var tooSoon *types.LimitExceededException // the reading subscribed within the same second
 		switch {
 		case err == nil:
 			return out.GetStream()
-		case !errors.As(err, &inUse):
+		case !errors.As(err, &inUse) && !errors.As(err, &tooSoon):
 			w.t.Fatal(err)
 		}
 		time.Sleep(time.Second)
