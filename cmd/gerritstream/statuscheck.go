@@ -12,7 +12,7 @@ import (
 
 // The limits of `status --check`.
 const (
-	staleReport  = 2 * time.Minute  // processes report every 5 s, by their own clocks
+	staleReport  = 2 * time.Minute  // processes report every 5 to 30 s, by their own clocks
 	staleCommit  = 2 * time.Minute  // progress is committed every 30 s, also on an idle shard
 	stalePage    = 90 * time.Second // a page is read several times a second, and at least once a minute
 	settleWithin = 30 * time.Second // by then a process has listed the stream, and shards have leaders
