@@ -46,7 +46,7 @@ var queueTests = []test{
 			}
 			done <- events
 		}()
-		time.Sleep(time.Second)
+		<-time.After(f.harness.Settle) // it has begun to wait
 		f.commit(term, step(shardA, 5, 6))
 		queued := time.Now()
 		f.numbered(<-done, 5, 6)
