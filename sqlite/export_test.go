@@ -89,4 +89,9 @@ func (s *Store) LastHeartbeat() time.Time {
 }
 
 // SetMaxBytes changes the size from which on retention waits for nobody.
-func (s *Store) SetMaxBytes(n int64) { s.config.RetentionMaxBytes = n }
+func (s *Store) SetMaxBytes(n int64) {
+	_ = s.writer.do(context.Background(), func(*transaction) error { // who reads it
+		s.config.RetentionMaxBytes = n
+		return nil
+	})
+}
