@@ -108,10 +108,11 @@ func (s *Store) WaitEnded(ctx context.Context, epoch int, shard gerritstream.Sha
 }
 
 // WaitGroupChange implements gerritstream.Group.
-func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (urgent bool, err error) {
+func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupState) (bool, error) {
 	shards, w := slices.Collect(maps.Keys(seen.Candidates)), s.watcher
-	compared := -1 // w.group when this compared last
-	err = w.await(ctx, func(_ bool, now time.Time) (changed bool, _ error) {
+	compared := -1  // w.group when this compared last
+	var urgent bool // the watcher's, until it has happened: it may be at work when ctx ends
+	err := w.await(ctx, func(_ bool, now time.Time) (changed bool, _ error) {
 		if compared == w.group {
 			return false, nil
 		}
