@@ -40,27 +40,33 @@ const (
 // A shard that stays silent is read less often: the pause grows to a share of
 // its silence, so far that all the idle shards of a Source together are read
 // idleASecond times, but to maxIdle at most. Up to a hundred shards are always
-// read at full pace.
+// read at full pace. Such reads begin together, every idleBeat: waking the
+// processors for each alone costs more than the read.
 const (
 	idleShare   = 30
 	idleASecond = 500
 	maxIdle     = 2 * time.Second
+	idleBeat    = 100 * time.Millisecond
 )
 
 // tempo is what the pacers of a Source have in common.
 type tempo struct {
 	poll     time.Duration // between reads at the tip
 	unpaced  bool          // see pacer
+	began    time.Time     // the beats of idle shards count from here
 	readings atomic.Int64  // that are under way
 }
 
-func (t *tempo) pacer() pacer { return pacer{poll: t.poll, unpaced: t.unpaced, readings: &t.readings} }
+func (t *tempo) pacer() pacer {
+	return pacer{poll: t.poll, unpaced: t.unpaced, beats: t.began, readings: &t.readings}
+}
 
 // pacer decides when the next request about a shard is due. It belongs to one
 // reading's goroutine.
 type pacer struct {
 	poll     time.Duration           // between reads at the tip
 	unpaced  bool                    // no pause before the tip, and none for bytes and records
+	beats    time.Time               // when the first idleBeat began
 	readings *atomic.Int64           // of all pacers; nil: this one alone
 	began    time.Time               // when the last read began
 	due      time.Time               // when the next one may begin
@@ -111,7 +117,7 @@ func (p *pacer) succeeded(lagging bool, records, bytes int) {
 		p.gap = p.poll
 	}
 	if idle := p.idleGap(); idle > p.gap {
-		p.gap = idle - rand.N(idle/10) //nolint:gosec // jitter is no secret
+		p.gap = max(p.gap, p.onBeat(idle-rand.N(idle/10))) //nolint:gosec // jitter is no secret
 	}
 	if p.shared = faster(p.shared); p.shared <= p.gap {
 		p.shared = 0
@@ -133,6 +139,11 @@ func (p *pacer) idleGap() time.Duration {
 	}
 	fair := time.Duration(p.readings.Load()) * time.Second / idleASecond
 	return min(time.Since(p.active)/idleShare, fair, maxIdle)
+}
+
+// onBeat shortens a gap so that the next read begins on a beat.
+func (p *pacer) onBeat(gap time.Duration) time.Duration {
+	return gap - p.began.Add(gap).Sub(p.beats)%idleBeat
 }
 
 // plan makes the next read due at a time, or when the fifth-last read no longer

@@ -129,11 +129,21 @@ func TestSilentShardsAreReadLessOftenUntilTheFirstRecord(t *testing.T) {
 				if slowest == minGap {
 					wantGaps(t, late, 100, minGap)
 				} else {
-					wantJitter(t, late)
+					wantBeats(t, late)
 				}
 				wantGaps(t, woken, 12, minGap)
 			})
 		})
+	}
+}
+
+// wantBeats checks that reads begin on beats.
+func wantBeats(t *testing.T, gaps []time.Duration) {
+	t.Helper()
+	for _, gap := range gaps {
+		if gap%idleBeat != 0 {
+			t.Fatalf("a gap of %s is no multiple of %s", gap, idleBeat)
+		}
 	}
 }
 

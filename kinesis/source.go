@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -49,7 +50,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 		log:      cmp.Or(c.Logger, slog.New(slog.DiscardHandler)),
 		budget:   cmp.Or(c.Budget, NewBudget(0)),
 		observer: c.Observer,
-		tempo:    tempo{poll: max(c.PollInterval, minGap), unpaced: c.PollInterval < 0},
+		tempo:    tempo{poll: max(c.PollInterval, minGap), unpaced: c.PollInterval < 0, began: time.Now()},
 		stream:   c.Stream,
 		fanOut:   newFanOut(&c),
 

@@ -66,6 +66,13 @@ var kinesisMutants = []mutant{
 		pkg:  "./kinesis", tests: "TestReaderThatMetAnother",
 	},
 	{
+		name: "poll: each idle shard wakes the processors by itself",
+		file: "kinesis/pace.go",
+		old:  "	return gap - p.began.Add(gap).Sub(p.beats)%idleBeat\n",
+		new:  "	return gap - p.began.Add(gap).Sub(p.beats)%1\n",
+		pkg:  "./kinesis", tests: "TestSilentShardsAreReadLessOftenUntilTheFirstRecord",
+	},
+	{
 		name: "silent shards are read at full pace",
 		file: "kinesis/pace.go",
 		old:  "return min(time.Since(p.active)/idleShare, fair, maxIdle)",
