@@ -6,8 +6,8 @@ var benchMutants = []mutant{
 	{
 		name: "kinesis: a measurement keeps the pace",
 		file: "kinesis/source.go",
-		old:  "unpaced: c.PollInterval < 0}",
-		new:  "unpaced: c.PollInterval < -2}",
+		old:  "unpaced: c.PollInterval < 0,",
+		new:  "unpaced: c.PollInterval < -2,",
 		pkg:  "./kinesis", tests: "TestAReaderWithoutPacePausesOnlyAtTheTip",
 	},
 	{

@@ -747,9 +747,9 @@ var kinesisMutants = []mutant{
 	},
 	{
 		name: "a silent service is waited for",
-		file: "kinesis/request.go",
-		old:  "	x.stalled = time.AfterFunc(progressTimeout, ",
-		new:  "	x.stalled = time.AfterFunc(100*time.Hour, ",
+		file: "kinesis/client.go",
+		old:  "	x.stalled.Reset(progressTimeout) // the wait for credentials is over",
+		new:  "	x.stalled.Reset(100 * time.Hour)",
 		pkg:  "./kinesis", tests: "TestTroubleIsRetried",
 	},
 	{
