@@ -82,7 +82,7 @@ func work(ctx context.Context, c *queue.Consumer, done io.Writer) error {
 	last := events[len(events)-1].Number
 	if rand.IntN(10) == 0 {
 		fmt.Println("handed", last)
-		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		time.Sleep(time.Duration(50+rand.IntN(50)) * time.Millisecond)
 	}
 	if err := c.Ack(context.WithoutCancel(ctx), last); err != nil {
 		return err
