@@ -68,7 +68,7 @@ func consumeChild(path string) error {
 // work handles a batch. Now and then it says so and is slow to acknowledge, so
 // that it is killed just then.
 func work(ctx context.Context, c *queue.Consumer, done io.Writer) error {
-	events, err := c.Next(ctx, 1+rand.IntN(50))
+	events, err := c.Next(ctx, 1+rand.IntN(300))
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func work(ctx context.Context, c *queue.Consumer, done io.Writer) error {
 		return err
 	}
 	last := events[len(events)-1].Number
-	if rand.IntN(10) == 0 {
+	if rand.IntN(20) == 0 {
 		fmt.Println("handed", last)
 		time.Sleep(time.Duration(50+rand.IntN(50)) * time.Millisecond)
 	}
