@@ -622,7 +622,7 @@ var kinesisMutants = []mutant{
 		name: "a record without data is an empty one",
 		file: "kinesis/decode.go",
 		old:  "	case !hasData:",
-		new:  "	case !hasData && d == nil:",
+		new:  "	case !hasData && rec == nil:",
 		pkg:  "./kinesis", tests: "TestBadReplyIsAskedForAgain",
 	},
 	{
