@@ -13,13 +13,14 @@
 //
 // # What is promised
 //
-// An event that was in the queue when a consumer was registered, or came later,
-// and that its filter keeps, is handed out until it is acknowledged: in the
-// order of the queue, which keeps the order within each shard. Whoever dies
-// between Next and Ack leaves the events to the next process that reads as the
-// same name, which gets them again, marked as redelivered. At any time at most
-// one process can acknowledge as a name. A program that keeps what it did in a
-// database of its own makes it exactly once there by keeping the event's ID.
+// An event that was in the queue when a consumer was registered, or came
+// later, and that its filter keeps, is handed out until it is acknowledged: in
+// the order of the queue, which keeps the order within each shard. A process
+// that dies between Next and Ack leaves the events to the next process that
+// reads as the same name, which gets them again, marked as redelivered. At any
+// time at most one process can acknowledge as a name. A program that keeps
+// what it did in a database of its own makes it exactly once there by keeping
+// the event's ID.
 //
 // # What is not
 //

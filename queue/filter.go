@@ -3,8 +3,6 @@ package queue
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"sync"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/gerrit"
@@ -62,23 +60,4 @@ func DecodeFilter(text string) (f Filter, err error) {
 		return f, fmt.Errorf("decode filter: %w", err)
 	}
 	return f, nil
-}
-
-// MaxName is the longest name of a consumer, in bytes.
-const MaxName = 64
-
-var names = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`) })
-
-// CheckName reports what is wrong with the name of a consumer.
-func CheckName(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("the name of a consumer is empty")
-	case len(name) > MaxName:
-		return fmt.Errorf("the consumer's name is longer than %d bytes", MaxName)
-	case !names().MatchString(name):
-		return fmt.Errorf("consumer %q: a name has lower-case letters, digits, \".\", \"_\" and \"-\", "+
-			"and begins with a letter or digit", name)
-	}
-	return nil
 }

@@ -140,7 +140,7 @@ ALTER TABLE processes DROP COLUMN announcement;
 ALTER TABLE processes DROP COLUMN report;
 ALTER TABLE processes DROP COLUMN reported;
 `, `
--- How often these tables were changed, so that a process reads only those that were. Triggers count, whoever writes.
+-- How often these tables were changed, so that a process reads only those that were. Triggers count for every writer.
 CREATE TABLE changes (
 	one        INTEGER PRIMARY KEY CHECK (one = 1),
 	leases     INTEGER NOT NULL,

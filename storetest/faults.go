@@ -21,6 +21,9 @@ const (
 	PointAdvertise = storekit.PointAdvertise
 )
 
+// PointConsumers is the write point of a queue.Store.
+const PointConsumers = storekit.PointConsumers
+
 // The write points of an Operator.
 const (
 	PointSetPosition     = storekit.PointSetPosition

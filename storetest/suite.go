@@ -90,17 +90,21 @@ func Run(t *testing.T, h Harness) {
 		originTests, positionTests, campaignTests, termTests, commitTests, contentTests, endedTests, inspectTests,
 		groupTests, faultTests, operatorTests, deadLetterTests,
 	} {
-		for _, test := range group {
-			t.Run(test.name, func(t *testing.T) {
-				run := func(t *testing.T) { test.run(&fixture{t: t, harness: h, state: h.New(t)}) }
-				if h.Bubble {
-					synctest.Test(t, run)
-					return
-				}
-				t.Parallel()
-				run(t)
-			})
-		}
+		runEach(t, h, group)
+	}
+}
+
+func runEach(t *testing.T, h Harness, tests []test) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			run := func(t *testing.T) { test.run(&fixture{t: t, harness: h, state: h.New(t)}) }
+			if h.Bubble {
+				synctest.Test(t, run)
+				return
+			}
+			t.Parallel()
+			run(t)
+		})
 	}
 }
 

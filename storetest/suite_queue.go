@@ -6,32 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
-// PointConsumers is the write point of a queue.Store.
-const PointConsumers Point = "consumers"
-
 // RunQueue holds a Store whose queue can be read to the contract of
 // queue.Store. What Backend.Open returns must implement it, and Backend must
 // have ExpireLease.
-func RunQueue(t *testing.T, h Harness) {
-	for _, test := range queueTests {
-		t.Run(test.name, func(t *testing.T) {
-			run := func(t *testing.T) { test.run(&fixture{t: t, harness: h, state: h.New(t)}) }
-			if h.Bubble {
-				synctest.Test(t, run)
-				return
-			}
-			t.Parallel()
-			run(t)
-		})
-	}
-}
+func RunQueue(t *testing.T, h Harness) { runEach(t, h, queueTests) }
 
 var queueTests = []test{
 	{"queue: what is there and what comes is handed out in order", func(f *fixture) {

@@ -155,7 +155,7 @@ func TestOverTLSItsProcessesConnectAsWell(t *testing.T) {
 	figure(t, r, "hand-over")
 }
 
-// A ZooKeeper that somebody uses is refused, whoever it is.
+// A ZooKeeper that is in use is refused, by whatever program.
 func TestAZooKeeperInUseIsRefused(t *testing.T) {
 	for name, use := range map[string]struct{ node, why string }{
 		"members":    {"/gerritstream/gerrit/members/m", "connection gerrit has 1 member"},
