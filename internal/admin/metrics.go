@@ -46,17 +46,38 @@ type Metrics struct {
 	commit   prometheus.Histogram
 	terms    *prometheus.CounterVec
 
+	delays  eventDelays
+	kinesis kinesisMetrics
+
+	skew atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
+}
+
+var _ consumer.Observer = (*Metrics)(nil)
+
+// kinesisMetrics count what happens between the process and Kinesis.
+type kinesisMetrics struct {
 	requests    *prometheus.CounterVec
 	requestTime *prometheus.HistogramVec
 	bytes       prometheus.Counter
 
 	subscriptions prometheus.Gauge
 	ended         *prometheus.CounterVec // subscriptions
-
-	skew atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
 }
 
-var _ consumer.Observer = (*Metrics)(nil)
+func newKinesisMetrics() kinesisMetrics {
+	return kinesisMetrics{
+		requests: counters("kinesis_requests_total", "Requests to Kinesis, by outcome.", "operation", "code"),
+		bytes:    counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
+		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "kinesis_subscriptions", Help: "Subscriptions that stand (enhanced fan-out).",
+		}),
+		ended: counters("kinesis_subscription_ends_total", "Subscriptions that ended, by reason.", "reason"),
+		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "kinesis_request_seconds", Buckets: buckets,
+			Help: "Time that a request to Kinesis took.",
+		}, []string{"operation"}),
+	}
+}
 
 // The values of the label end.
 const (
@@ -76,29 +97,22 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		dead:      counters("dead_letters_total", "Records that became dead letters, by reason.", "reason"),
 		lost: counters("possibly_lost_intervals_total",
 			"Intervals in which records may have gone unread, by cause.", "why"),
-		terms:    counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
-		requests: counters("kinesis_requests_total", "Requests to Kinesis, by outcome.", "operation", "code"),
-		bytes:    counter("kinesis_reply_bytes_total", "Bytes of pages as they were transferred."),
-		subscriptions: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "kinesis_subscriptions", Help: "Subscriptions that stand (enhanced fan-out).",
-		}),
-		ended: counters("kinesis_subscription_ends_total", "Subscriptions that ended, by reason.", "reason"),
+		terms:   counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
+		delays:  newEventDelays(),
+		kinesis: newKinesisMetrics(),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "commit_seconds", Buckets: buckets,
 			Help: "Time that a commit took in the store.",
 		}),
-		requestTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "kinesis_request_seconds", Buckets: buckets,
-			Help: "Time that a request to Kinesis took.",
-		}, []string{"operation"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the version in the labels.",
 		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.requests, m.requestTime,
-		m.bytes, m.subscriptions, m.ended, build, collectors.NewGoCollector(),
+	k := &m.kinesis
+	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.delays.all, k.requests,
+		k.requestTime, k.bytes, k.subscriptions, k.ended, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
 		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,
@@ -147,6 +161,10 @@ func (m *Metrics) Judged(_ gerritstream.ShardID, _ *gerritstream.Record, v *gerr
 // Committed counts what is durable, and how long that took.
 func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Commit, took time.Duration) {
 	m.commit.Observe(took.Seconds())
+	now := m.serviceNow()
+	for i := range c.Entries {
+		m.delays.queued.Observe(delay(&c.Entries[i], now))
+	}
 	for i := 0; i < len(c.Entries); { // a shard has few types, so they come in runs
 		eventType, n := c.Entries[i].Event.Type, 1
 		for i+n < len(c.Entries) && c.Entries[i+n].Event.Type == eventType {
@@ -158,6 +176,20 @@ func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Co
 	for i := range c.DeadLetters {
 		m.dead.WithLabelValues(c.DeadLetters[i].Reason).Inc()
 	}
+}
+
+// EventAcked notes that a consumer of this process acknowledged an event.
+func (m *Metrics) EventAcked(e *gerritstream.Entry) {
+	m.delays.acked.Observe(delay(e, m.serviceNow()))
+}
+
+// serviceNow is the time by the service's clock, which events arrived by.
+func (m *Metrics) serviceNow() time.Time {
+	now := time.Now()
+	if ahead := m.skew.Load(); ahead != nil {
+		now = now.Add(*ahead)
+	}
+	return now
 }
 
 // Lost counts intervals.
@@ -180,21 +212,42 @@ func (m *Metrics) TermEnded(_ gerritstream.ShardID, _ uint64, cause error) {
 // Request counts a request to Kinesis by its operation and by "OK" or the code
 // of its error. Both come from bounded sets.
 func (m *Metrics) Request(operation, code string, took time.Duration) {
-	m.requests.WithLabelValues(operation, code).Inc()
-	m.requestTime.WithLabelValues(operation).Observe(took.Seconds())
+	m.kinesis.requests.WithLabelValues(operation, code).Inc()
+	m.kinesis.requestTime.WithLabelValues(operation).Observe(took.Seconds())
 }
 
 // ReplyBytes counts the bytes of pages as they were transferred.
-func (m *Metrics) ReplyBytes(n int) { m.bytes.Add(float64(n)) }
+func (m *Metrics) ReplyBytes(n int) { m.kinesis.bytes.Add(float64(n)) }
 
 // SubscriptionBegan counts a subscription of enhanced fan-out.
-func (m *Metrics) SubscriptionBegan() { m.subscriptions.Inc() }
+func (m *Metrics) SubscriptionBegan() { m.kinesis.subscriptions.Inc() }
 
 // SubscriptionEnded counts it as ended, by one of a bounded set of reasons.
 func (m *Metrics) SubscriptionEnded(reason string) {
-	m.subscriptions.Dec()
-	m.ended.WithLabelValues(reason).Inc()
+	m.kinesis.subscriptions.Dec()
+	m.kinesis.ended.WithLabelValues(reason).Inc()
 }
 
 // ClockSkew notes how far the service's clock is ahead of the local one.
 func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.Store(&ahead) }
+
+// eventDelays are the distances of events from their arrival. The stages are
+// looked up once, for they are observed for each event.
+type eventDelays struct {
+	all           *prometheus.HistogramVec
+	queued, acked prometheus.Observer
+}
+
+func newEventDelays() eventDelays {
+	all := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "event_delay_seconds",
+		Help: "Time from an event's arrival in the stream until it was queued, and until a consumer of this process " +
+			"acknowledged it.",
+		Buckets: []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400},
+	}, []string{"stage"})
+	return eventDelays{all, all.WithLabelValues("queued"), all.WithLabelValues("acked")}
+}
+
+// delay returns for how many seconds an event has been on its way. The clocks'
+// difference is known to about half a second.
+func delay(e *gerritstream.Entry, now time.Time) float64 { return max(0, now.Sub(e.Arrived).Seconds()) }

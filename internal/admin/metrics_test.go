@@ -83,6 +83,32 @@ func TestCounters(t *testing.T) {
 	)
 }
 
+// TestEventDelay: events are as old as the service's clock says.
+func TestEventDelay(t *testing.T) {
+	m := newMetrics()
+	expect(t, scrape(t, m),
+		`gerritstream_event_delay_seconds_count{stage="queued"} 0`,
+		`gerritstream_event_delay_seconds_count{stage="acked"} 0`,
+	)
+	m.ClockSkew(-time.Hour)
+	arrived := func(ago time.Duration) gerritstream.Entry {
+		return gerritstream.Entry{Arrived: time.Now().Add(-time.Hour - ago)}
+	}
+	m.Committed("s", 1, &gerritstream.Commit{
+		Entries: []gerritstream.Entry{arrived(2 * time.Second), arrived(20 * time.Second), arrived(-time.Minute)},
+	}, time.Millisecond)
+	m.EventAcked(new(arrived(100 * time.Second)))
+	expect(t, scrape(t, m),
+		`gerritstream_event_delay_seconds_bucket{stage="queued",le="0.1"} 1`, // it is ahead of the clock
+		`gerritstream_event_delay_seconds_bucket{stage="queued",le="1"} 1`,
+		`gerritstream_event_delay_seconds_bucket{stage="queued",le="2.5"} 2`,
+		`gerritstream_event_delay_seconds_bucket{stage="queued",le="10"} 2`,
+		`gerritstream_event_delay_seconds_bucket{stage="queued",le="30"} 3`,
+		`gerritstream_event_delay_seconds_bucket{stage="acked",le="60"} 0`,
+		`gerritstream_event_delay_seconds_bucket{stage="acked",le="300"} 1`,
+	)
+}
+
 func TestGauges(t *testing.T) {
 	handled := time.Now().Add(-time.Hour)
 	start := &gerritstream.Origin{Retention: 24 * time.Hour, Trimmed: time.Now().Add(-2 * time.Hour)}
@@ -209,6 +235,7 @@ func BenchmarkCommitted(b *testing.B) {
 	c := gerritstream.Commit{Entries: make([]gerritstream.Entry, 500)}
 	for i := range c.Entries {
 		c.Entries[i].Event.Type = "ref-updated"
+		c.Entries[i].Arrived = time.Now().Add(-time.Duration(i) * 10 * time.Millisecond)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
