@@ -46,6 +46,9 @@ func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
 // before, the events up to a number: forward only, and no more than was handed
 // out. It waits for the lease.
 func Acknowledge(ctx context.Context, store Store, name string, number int64) (err error) {
+	if err := RefuseWebhook(name); err != nil {
+		return err
+	}
 	lease, err := store.Lease(ctx, name)
 	if err != nil {
 		return fmt.Errorf("consumer %s: %w", name, err)

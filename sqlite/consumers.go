@@ -106,7 +106,7 @@ func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after
 	if _, err := f.Matcher(); err != nil {
 		return fmt.Errorf("register consumer %s: %w", name, err)
 	}
-	if err := queue.CheckName(name); err != nil {
+	if err := queue.CheckStoredName(name); err != nil {
 		return err
 	}
 	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {

@@ -224,7 +224,7 @@ var queueTests = []test{
 		if err := q.Register(f.soon(), "a", queue.Filter{}, 0); !errors.Is(err, queue.ErrExists) {
 			f.t.Errorf("registered twice: %v", err)
 		}
-		for _, name := range []string{"", "A", "a b", "a:b", "-a", "é"} {
+		for _, name := range []string{"", "A", "a b", "a:b", "-a", "é", "webhook:", "webhook:A"} {
 			if q.Register(f.soon(), name, queue.Filter{}, 0) == nil {
 				f.t.Errorf("registered %q", name)
 			}
@@ -233,6 +233,12 @@ var queueTests = []test{
 			f.t.Error("registered with a filter that cannot be read")
 		}
 		f.must(q.Register(f.soon(), "b", queue.Filter{Refs: []string{"refs/heads/*"}}, 7))
+		hook := queue.WebhookConsumer("a")
+		f.must(q.Register(f.soon(), hook, queue.Filter{}, 0))
+		if queue.CheckName(hook) == nil || queue.Acknowledge(f.soon(), q, hook, 0) == nil {
+			f.t.Errorf("%s is anybody's", hook)
+		}
+		f.must(q.Remove(f.soon(), hook))
 		infos := f.consumers(q)
 		if len(infos) != 2 || infos[1].Name != "b" || infos[1].Acked != 7 || len(infos[1].Filter.Refs) != 1 {
 			f.t.Errorf("the consumers are %+v", infos)

@@ -36,6 +36,7 @@ var house = map[string][]string{
 	"sqlite":            {"", "queue", "internal/storekit"},
 	"zookeeper":         {"", "internal/storekit"},
 	"sink":              {""},
+	"webhook":           {"", "queue", "sink"},
 	"storetest":         {"", "queue", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
 	"internal/near":     {},

@@ -101,6 +101,9 @@ func (r *queueReading) check(dash int) error {
 	case filtered && r.create == "":
 		return errors.New("--type, --project and --ref belong to the consumer; give them with --create")
 	}
+	if err := queue.RefuseWebhook(r.consumer); err != nil {
+		return err
+	}
 	_, err := r.filter.Matcher()
 	return err
 }
