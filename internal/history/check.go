@@ -17,7 +17,7 @@ type Report struct {
 	Queued       int `json:"queued"`        // rows of the queue
 	Filtered     int `json:"filtered"`      // records that were filtered as wanted
 	DeadLettered int `json:"dead_lettered"` // dead letters held and discarded
-	Lost         int `json:"lost"`          // records that were found nowhere
+	Lost         int `json:"lost"`          // records that were found nowhere, events that a consumer never handled
 	Duplicated   int `json:"duplicated"`    // finds of a record beyond the first
 	Misjudged    int `json:"misjudged"`     // records found once, with another outcome, detail or bytes than wanted
 	Unexpected   int `json:"unexpected"`    // finds of what was never put
@@ -25,6 +25,10 @@ type Report struct {
 	Broken       int `json:"broken"`        // other promises that were broken
 	Terms        int `json:"terms"`
 	Commits      int `json:"commits"`
+
+	// Consumers counts, by name, what consumers of the queue did; nil: there
+	// was none.
+	Consumers map[string]*Handled `json:"consumers,omitempty"`
 
 	// Foreign is what another program did; nil: none took part. The other
 	// counts include it in Put and Queued only.
@@ -128,6 +132,7 @@ func Check(events []Event) Report {
 		c.judgePauses(stream)
 		total.add(&c.report)
 	}
+	judgeConsumers(events, &total)
 	return total
 }
 
@@ -179,11 +184,13 @@ type find struct {
 	foreign bool // another program queued it
 }
 
-func (c *checker) problem(format string, args ...any) {
-	if len(c.report.Problems) < maxProblems {
-		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+func (r *Report) problem(format string, args ...any) {
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 	}
 }
+
+func (c *checker) problem(format string, args ...any) { c.report.problem(format, args...) }
 
 // broken notes a broken promise that has no count of its own.
 func (c *checker) broken(format string, args ...any) {

@@ -28,6 +28,8 @@ const (
 	KindDeadLetters Kind = "letters"    // the dead letters that are held
 	KindFiltered    Kind = "filtered"   // records that a filter dropped; without this event those are taken on trust
 	KindDiscarded   Kind = "discarded"  // how many dead letters there was no room for
+	KindConsumer    Kind = "consumer"   // a consumer began that handles the whole queue
+	KindHandled     Kind = "handled"    // it handled events; Detail is the key within which it keeps the order (empty: all)
 	KindFault       Kind = "fault"      // a fault was injected
 )
 
@@ -66,6 +68,7 @@ type Event struct {
 	Lost     *gerritstream.Interval `json:"lost,omitempty"`
 	Note     string                 `json:"note,omitempty"`  // why a term ended, which fault
 	Count    int                    `json:"count,omitempty"` // of discarded dead letters; see KindForeignWrites
+	Consumer string                 `json:"consumer,omitempty"`
 }
 
 // Item is a record, or one part of an aggregate, in an Event.

@@ -121,4 +121,18 @@ var queueMutants = []mutant{
 		new:  "		if !storekit.Sleep(ctx, 5*followEvery) {",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
+	{
+		name: "queue: the judge forgives events that a consumer skipped",
+		file: "internal/history/consumers.go",
+		old:  "				report.Lost++\n",
+		new:  "",
+		pkg:  "./internal/history", tests: "TestConsumersAreJudged",
+	},
+	{
+		name: "queue: the judge forgives disorder of a consumer",
+		file: "internal/history/consumers.go",
+		old:  "			j.report.Disordered++\n",
+		new:  "",
+		pkg:  "./internal/history", tests: "TestConsumersAreJudged",
+	},
 }
