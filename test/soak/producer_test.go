@@ -176,5 +176,8 @@ func (p *producer) waiting(s store) int {
 	dead := s.deadLetters()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.want) + max(0, p.bad-dead)
+	if missing := len(p.want) + max(0, p.bad-dead); missing > 0 {
+		return missing
+	}
+	return s.pending()
 }

@@ -18,9 +18,10 @@ import (
 
 // sqliteStore is one file, which the processes share and the soak reads.
 type sqliteStore struct {
-	t    *testing.T
-	s    *soak
-	path string
+	t       *testing.T
+	s       *soak
+	path    string
+	readers []*reader // who read as a consumer
 }
 
 func newSQLite(t *testing.T, s *soak) *sqliteStore {
@@ -36,7 +37,8 @@ func (q *sqliteStore) args(int) []string {
 func (q *sqliteStore) timeout() time.Duration { return sqlite.DefaultLeaseTTL }
 
 func (q *sqliteStore) faults(n *nemesis) []fault {
-	return []fault{{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }}}
+	return append(readerFaults(n, func() []*reader { return q.readers }, sqlite.DefaultLeaseTTL),
+		fault{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }})
 }
 
 // replaceNotice is how soon each process must end when its file was moved away.
@@ -85,8 +87,11 @@ func (q *sqliteStore) replace(ctx context.Context, n *nemesis) bool {
 	return ended && len(running) > 0
 }
 
-// consume reads new events now and then.
+// consume has readers read as a consumer, and looks at new events itself now
+// and then.
 func (q *sqliteStore) consume() (stop func()) {
+	readers, stopReaders := startReaders(q.s, "sqlite:"+q.path)
+	q.readers = readers
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -105,7 +110,29 @@ func (q *sqliteStore) consume() (stop func()) {
 			})
 		}
 	}()
-	return func() { close(done); <-stopped }
+	return func() {
+		stopReaders()
+		close(done)
+		<-stopped
+	}
+}
+
+// pending opens the queue as consumers do.
+func (q *sqliteStore) pending() (n int) {
+	ctx := context.Background()
+	store, err := sqlite.OpenQueue(ctx, sqlite.Config{Path: q.path})
+	if err != nil {
+		return 1 // look again
+	}
+	defer func() { _ = store.Close(ctx) }()
+	infos, err := store.Consumers(ctx)
+	if err != nil {
+		return 1
+	}
+	for i := range infos {
+		n += int(infos[i].Pending)
+	}
+	return n
 }
 
 func (q *sqliteStore) each(after int64, do func(queue.Event)) error {
@@ -141,6 +168,7 @@ func (q *sqliteStore) record(log *history.Writer) {
 		q.t.Fatal(err)
 	}
 	log.Add(queued)
+	recordBatches(q.s)
 	r, err := sqlite.OpenReader(context.Background(), q.path)
 	if err != nil {
 		q.t.Fatal(err)

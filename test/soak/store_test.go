@@ -13,8 +13,11 @@ type store interface {
 	// args are a process' arguments for the store.
 	args(worker int) []string
 
-	// consume takes the queue as its real consumer does, until stop is called.
+	// consume takes the queue as its real consumers do, until stop is called.
 	consume() (stop func())
+
+	// pending counts the queued events that these have not acknowledged.
+	pending() int
 
 	// deadLetters counts the dead letters, discarded ones included.
 	deadLetters() int

@@ -251,6 +251,9 @@ func removeAll(ctx context.Context, conn *zk.Conn, dir string) bool {
 	}
 }
 
+// pending is none: what the consumer sees is done with.
+func (z *zookeeperStore) pending() int { return 0 }
+
 func (z *zookeeperStore) deadLetters() int {
 	conn := z.conn.Load()
 	if conn == nil {
