@@ -29,7 +29,7 @@ const (
 	KindFiltered    Kind = "filtered"   // records that a filter dropped; without this event those are taken on trust
 	KindDiscarded   Kind = "discarded"  // how many dead letters there was no room for
 	KindConsumer    Kind = "consumer"   // a consumer began that handles the whole queue
-	KindHandled     Kind = "handled"    // it handled events; Detail is the key within which it keeps the order (empty: all)
+	KindHandled     Kind = "handled"    // it handled events; Detail: the key within which it keeps the order
 	KindFault       Kind = "fault"      // a fault was injected
 )
 
