@@ -91,7 +91,7 @@ func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
 	ctx, stop := c.whileLeased(ctx)
 	defer stop()
 	for {
-		read, err := c.store.Read(ctx, c.read, page)
+		read, err := c.store.Read(ctx, c.name, c.read, page)
 		if err != nil {
 			return nil, c.failed(ctx, "read", err)
 		}
@@ -173,7 +173,7 @@ func (c *Consumer) wait(ctx context.Context) error {
 		waiting, cancel = context.WithTimeoutCause(ctx, time.Until(c.skipped.Add(skipEvery)), errSkip)
 		defer cancel()
 	}
-	err := c.store.Wait(waiting, c.read)
+	err := c.store.Wait(waiting, c.name, c.read)
 	if err != nil && !errors.Is(context.Cause(waiting), errSkip) {
 		return c.failed(ctx, "wait for events", err)
 	}

@@ -17,6 +17,9 @@ type Event struct {
 	// Redelivered: it was handed out to this consumer before and not
 	// acknowledged. Only what [Consumer.Next] returns has it.
 	Redelivered bool
+
+	// Replayed: it was appended for this consumer alone. Queued says when.
+	Replayed bool
 }
 
 // What the methods of a Store return, among others.
@@ -32,16 +35,26 @@ var (
 // once. A method that failed may have taken effect.
 type Store interface {
 	// Read returns the events after a number (0: from the oldest held) in the
-	// order of the queue: at least one if there is any, at most so many, and no
-	// more than some MiB.
-	Read(ctx context.Context, after int64, most int) ([]Event, error)
+	// order of the queue, those appended for the consumer among them: at least
+	// one if there is any, at most so many, and no more than some MiB.
+	Read(ctx context.Context, consumer string, after int64, most int) ([]Event, error)
 
-	// Wait returns once there are events after a number: about a tenth of a
-	// second late at most.
-	Wait(ctx context.Context, after int64) error
+	// Wait returns once Read would return events: about a tenth of a second
+	// late at most.
+	Wait(ctx context.Context, consumer string, after int64) error
+
+	// Append queues events for one consumer alone, behind everything that is
+	// there, all or none, whether a process reads as it or not: some hundreds
+	// of them at a time, and some MiB. What waits for the consumer already
+	// stays where it is, so that a caller whose Append failed repeats it; what
+	// was acknowledged meanwhile comes again. It returns how many were
+	// appended. They are held until they are acknowledged, as long as other
+	// events are. ErrNoConsumer.
+	Append(ctx context.Context, consumer string, entries []gerritstream.Entry) (appended int, err error)
 
 	// Bounds returns the numbers of the oldest event held and of the newest
-	// ever queued. An empty queue that is to begin with n has n and n-1.
+	// ever queued, for whomever. An empty queue that is to begin with n has n
+	// and n-1.
 	Bounds(ctx context.Context) (oldest, newest int64, err error)
 
 	// Since returns the number of the oldest event that was queued or arrived
@@ -57,8 +70,9 @@ type Store interface {
 	Register(ctx context.Context, name string, f Filter, after int64) error
 
 	// Seek has a consumer go on after a number, also backwards. What is there
-	// and was acknowledged is handed out again, not marked as redelivered.
-	// ErrNoConsumer; ErrHeld: a process reads as it.
+	// and was acknowledged is handed out again, not marked as redelivered; what
+	// was appended for it and lies before the place is gone. ErrNoConsumer;
+	// ErrHeld: a process reads as it.
 	Seek(ctx context.Context, name string, after int64) error
 
 	// Remove removes a consumer: retention does not wait for it any more.

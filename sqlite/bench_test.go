@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -51,4 +52,54 @@ func benchmarkCommit(b *testing.B, shards int) {
 		n += each
 	}
 	b.ReportMetric(float64(n*shards)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkRead reads 5,000 events of 2 KB as a consumer, by pages, with and
+// without events appended for it.
+func BenchmarkRead(b *testing.B) {
+	for _, additions := range []int{0, 500} {
+		b.Run(fmt.Sprintf("additions=%d", additions), func(b *testing.B) { benchmarkRead(b, additions) })
+	}
+}
+
+func benchmarkRead(b *testing.B, additions int) {
+	store, err := sqlite.Open(b.Context(), sqlite.Config{Path: b.TempDir() + "/store.db"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close(b.Context())
+	term, err := store.Campaign(b.Context(), 0, "shardId-000000000000")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const held, page = 5000, 500
+	fill := func(n int) (entries []gerritstream.Entry) {
+		for range page {
+			n++
+			entries = append(entries, entry("shardId-000000000000", gerritstream.SequenceNumber(strconv.Itoa(n)), 2048))
+		}
+		return entries
+	}
+	for n := 0; n < held; n += page {
+		must(b, term.Commit(b.Context(), gerritstream.Commit{Position: position("1"), Entries: fill(n)}))
+	}
+	must(b, store.Register(b.Context(), "a", queue.Filter{}, 0))
+	for n := 0; n < additions; n += page {
+		if _, err := store.Append(b.Context(), "a", fill(held+n)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	n := 0
+	b.ResetTimer()
+	for b.Loop() {
+		for after := int64(0); ; {
+			events, err := store.Read(b.Context(), "a", after, page)
+			must(b, err)
+			if len(events) == 0 {
+				break
+			}
+			n, after = n+len(events), events[len(events)-1].Number
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }

@@ -23,22 +23,23 @@ func consumerLease(name string) gerritstream.ShardID {
 }
 
 // Read implements queue.Store.
-func (s *Store) Read(ctx context.Context, after int64, most int) ([]queue.Event, error) {
+func (s *Store) Read(ctx context.Context, consumer string, after int64, most int) ([]queue.Event, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	events, err := readEvents(ctx, s.reading, eventColumns, after, most)
+	events, err := readQueue(ctx, s.reading, consumer, after, most)
 	return events, explainRead(s.place.path, err)
 }
 
 // Wait implements queue.Store.
-func (s *Store) Wait(ctx context.Context, after int64) error {
+func (s *Store) Wait(ctx context.Context, consumer string, after int64) error {
 	for {
 		if err := s.check(); err != nil {
 			return err
 		}
 		var there bool
-		_, err := get(ctx, s.reading, []any{&there}, `SELECT EXISTS (SELECT 1 FROM events WHERE n > ?)`, after)
+		_, err := get(ctx, s.reading, []any{&there}, `SELECT EXISTS (SELECT 1 FROM events WHERE n > ?1)
+			OR EXISTS (SELECT 1 FROM additions WHERE consumer = ?2 AND n > ?1)`, after, consumer)
 		if err != nil || there {
 			return explainRead(s.place.path, err)
 		}
@@ -55,7 +56,8 @@ func (s *Store) Bounds(ctx context.Context) (oldest, newest int64, err error) {
 	}
 	_, err = get(ctx, s.reading, []any{&newest, &oldest},
 		`WITH used (n) AS (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))
-		SELECT n, coalesce((SELECT min(events.n) FROM events), n + 1) FROM used`)
+		SELECT n, min(coalesce((SELECT min(events.n) FROM events), n + 1),
+			coalesce((SELECT min(additions.n) FROM additions), n + 1)) FROM used`)
 	return oldest, newest, explainRead(s.place.path, err)
 }
 
@@ -294,8 +296,11 @@ func countPending(ctx context.Context, q querier, info *queue.Info) error {
 	}
 	var oldest int64
 	if queue.EncodeFilter(info.Filter) == "" {
-		_, err = get(ctx, q, []any{&info.Pending, &oldest}, `SELECT count(*), coalesce((SELECT queued_at FROM events
-			WHERE n > ?1 ORDER BY n LIMIT 1), 0) FROM events WHERE n > ?1`, info.Acked)
+		_, err = get(ctx, q, []any{&info.Pending, &oldest}, `WITH
+			a AS (SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1)
+			SELECT (SELECT count(*) FROM events WHERE n > ?1) + (SELECT count(*) FROM a), coalesce((SELECT queued_at FROM
+			(SELECT * FROM (SELECT n, queued_at FROM events WHERE n > ?1 ORDER BY n LIMIT 1)
+			UNION ALL SELECT * FROM (SELECT n, queued_at FROM a ORDER BY n LIMIT 1)) ORDER BY n LIMIT 1), 0)`, info.Acked, info.Name)
 	} else {
 		err = each(ctx, q, func(rows *sql.Rows) error {
 			var e gerritstream.Event
@@ -307,7 +312,9 @@ func countPending(ctx context.Context, q querier, info *queue.Info) error {
 				}
 			}
 			return err
-		}, `SELECT type, project, ref, queued_at FROM events WHERE n > ? ORDER BY n`, info.Acked)
+		}, `SELECT type, project, ref, queued_at FROM (SELECT n, type, project, ref, queued_at FROM events WHERE n > ?1
+			UNION ALL SELECT n, type, project, ref, queued_at FROM additions WHERE consumer = ?2 AND n > ?1)
+			ORDER BY n`, info.Acked, info.Name)
 	}
 	if info.Pending > 0 {
 		info.Oldest = storekit.FromMillis(oldest)

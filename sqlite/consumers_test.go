@@ -73,7 +73,7 @@ func TestOpenQueue(t *testing.T) {
 		q, err := sqlite.OpenQueue(t.Context(), sqlite.Config{Path: s.path, Retention: time.Minute, PollOnly: true})
 		must(t, err)
 		wait(t, time.Hour)
-		if events, err := q.Read(t.Context(), 0, 10); err != nil || len(events) != 1 {
+		if events, err := q.Read(t.Context(), "a", 0, 10); err != nil || len(events) != 1 {
 			t.Errorf("%d events, %v", len(events), err)
 		}
 		g, err := q.GroupState(t.Context(), nil)

@@ -212,22 +212,24 @@ func (r *Reader) page(ctx context.Context, after int64) (page []queue.Event, err
 			r.hasAttributes.Store(true)
 		}
 	}
-	return readEvents(ctx, r.db, columns, after, readPage)
+	return scanEvents(ctx, r.db, `SELECT `+columns+` FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, readPage)
 }
 
-// The columns that scanEvent takes, and those in a file of a version without
-// attributes.
+// The columns that scanEvent takes, of events, of events in a file of a version
+// without attributes, and of additions.
 const (
 	oldColumns = `n, id, shard, seq, sub, arrived, type, project, ref, coalesce(change, 0), created, queued_at,
 		payload, `
 
-	eventColumns    = oldColumns + `attributes`
-	oldEventColumns = oldColumns + `NULL`
+	eventColumns    = oldColumns + `attributes, 0`
+	oldEventColumns = oldColumns + `NULL, 0`
+	additionColumns = oldColumns + `attributes, 1`
 )
 
-// readEvents reads the next events: at most so many, and readBytes.
-func readEvents(ctx context.Context, q querier, columns string, after int64, most int) (page []queue.Event, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT `+columns+` FROM events WHERE n > ? ORDER BY n LIMIT ?`, after, most)
+// scanEvents reads the events that a query selects, until they are larger than
+// readBytes.
+func scanEvents(ctx context.Context, q querier, query string, args ...any) (page []queue.Event, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +251,7 @@ func scanEvent(rows *sql.Rows) (event queue.Event, err error) {
 	var created sql.NullInt64
 	e := &event.Entry
 	err = rows.Scan(&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project,
-		&e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes)
+		&e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes, &event.Replayed)
 	if err != nil {
 		return event, err
 	}

@@ -121,20 +121,23 @@ func (w *sweeper) sweep() {
 // their place in the file had not read.
 func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err error) {
 	for {
-		var n, missed int64
+		var n, missed, added, addedMissed int64
 		err := s.writer.do(context.Background(), func(tx *transaction) (err error) {
 			x := expiry{acked: before.UnixMilli(), all: last.UnixMilli()}
 			if err := x.decide(tx, s.config.RetentionMaxBytes); err != nil {
 				return err
 			}
-			n, missed, err = removeBatch(tx, x, s.config.Now().UnixMilli())
+			if n, missed, err = removeBatch(tx, x, s.config.Now().UnixMilli()); err != nil {
+				return err
+			}
+			added, addedMissed, err = removeAdditions(tx, x)
 			return err
 		})
 		if err != nil {
 			return total, unread, err
 		}
-		total, unread = total+n, unread+missed
-		if n < sweepBatch || !storekit.Sleep(s.life, sweepPause) {
+		total, unread = total+n+added, unread+missed+addedMissed
+		if max(n, added) < sweepBatch || !storekit.Sleep(s.life, sweepPause) {
 			return total, unread, nil
 		}
 	}
@@ -215,17 +218,13 @@ func countLost(tx *transaction, x expiry) error {
 			return err
 		}
 		for _, l := range losers {
-			if n > l.acked && l.matcher.Keeps(&e) {
-				l.add(arrived)
-			}
+			l.see(n, arrived, &e)
 		}
 		return nil
 	}, `SELECT n, arrived, type, project, ref FROM events WHERE n IN (`+expired+`)`, x.acked, x.all, sweepBatch)
 	for _, l := range losers {
-		if err == nil && l.lost > 0 {
-			err = tx.exec(`UPDATE consumers SET expired = expired + ?1,
-				expired_from = min(coalesce(expired_from, ?2), ?2),
-				expired_to = max(coalesce(expired_to, ?3), ?3) WHERE name = ?4`, l.lost, l.from, l.to, l.name)
+		if err == nil {
+			err = l.count(tx)
 		}
 	}
 	return err
@@ -240,28 +239,46 @@ type loser struct {
 	from, to int64 // arrival of the first and the last
 }
 
-func (l *loser) add(arrived int64) {
-	if l.lost == 0 {
-		l.from, l.to = arrived, arrived
+// newLoser returns a consumer. One whose filter cannot be read loses
+// everything.
+func newLoser(name string, acked int64, filter string) *loser {
+	l := &loser{name: name, acked: acked}
+	if f, err := queue.DecodeFilter(filter); err == nil {
+		l.matcher, _ = f.Matcher()
 	}
-	l.lost++
-	l.from, l.to = min(l.from, arrived), max(l.to, arrived)
+	return l
+}
+
+// see notes that an event is about to be removed.
+func (l *loser) see(n, arrived int64, e *gerritstream.Event) {
+	if n > l.acked && l.matcher.Keeps(e) {
+		if l.lost == 0 {
+			l.from, l.to = arrived, arrived
+		}
+		l.lost++
+		l.from, l.to = min(l.from, arrived), max(l.to, arrived)
+	}
+}
+
+// count writes down what the consumer loses.
+func (l *loser) count(tx *transaction) error {
+	if l.lost == 0 {
+		return nil
+	}
+	return tx.exec(`UPDATE consumers SET expired = expired + ?1,
+		expired_from = min(coalesce(expired_from, ?2), ?2),
+		expired_to = max(coalesce(expired_to, ?3), ?3) WHERE name = ?4`, l.lost, l.from, l.to, l.name)
 }
 
 // readLosers returns the consumers that have not acknowledged all that is about
-// to be removed. One whose filter cannot be read loses everything.
+// to be removed.
 func readLosers(tx *transaction, x expiry) (losers []*loser, err error) {
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
-		l := &loser{}
-		var text string
-		if err := rows.Scan(&l.name, &l.acked, &text); err != nil {
-			return err
-		}
-		if f, err := queue.DecodeFilter(text); err == nil {
-			l.matcher, _ = f.Matcher()
-		}
-		losers = append(losers, l)
-		return nil
+		var name, filter string
+		var acked int64
+		err := rows.Scan(&name, &acked, &filter)
+		losers = append(losers, newLoser(name, acked, filter))
+		return err
 	}, `SELECT name, n, coalesce(filter, '') FROM consumers WHERE n < (SELECT max(n) FROM (`+expired+`))`,
 		x.acked, x.all, sweepBatch)
 	return losers, err

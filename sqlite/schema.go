@@ -166,13 +166,42 @@ ALTER TABLE consumers ADD COLUMN handed INTEGER NOT NULL DEFAULT 0; -- n of the 
 ALTER TABLE consumers ADD COLUMN expired INTEGER NOT NULL DEFAULT 0; -- its events that were removed before their turn
 ALTER TABLE consumers ADD COLUMN expired_from INTEGER; -- when the first and the last of these had arrived
 ALTER TABLE consumers ADD COLUMN expired_to INTEGER;
+`, `
+-- Events appended to the queue of one consumer. n is drawn from the same sequence as events.n.
+CREATE TABLE additions (
+	n          INTEGER PRIMARY KEY,
+	consumer   TEXT NOT NULL, -- consumers.name
+	id         BLOB NOT NULL CHECK (length(id) = 16),
+	shard      TEXT NOT NULL,
+	seq        TEXT NOT NULL,
+	sub        INTEGER NOT NULL,
+	arrived    INTEGER NOT NULL,
+	type       TEXT NOT NULL,
+	project    TEXT NOT NULL,
+	ref        TEXT NOT NULL,
+	change     INTEGER,
+	created    INTEGER,
+	queued_at  INTEGER NOT NULL, -- when it was appended
+	payload    BLOB NOT NULL,
+	attributes TEXT,
+	UNIQUE (consumer, id)
+) STRICT;
+CREATE INDEX additions_of ON additions (consumer, n);
+
+-- What a consumer has passed, and what was left of one that is removed, goes whoever writes.
+CREATE TRIGGER consumer_passed AFTER UPDATE OF n ON consumers WHEN new.n > old.n BEGIN
+	DELETE FROM additions WHERE consumer = new.name AND n <= new.n;
+END;
+CREATE TRIGGER consumer_removed AFTER DELETE ON consumers BEGIN
+	DELETE FROM additions WHERE consumer = old.name;
+END;
 `}
 
-// The schema versions from which on events have attributes, and consumers a
-// filter and what they lost.
+// The schema versions from which on events have attributes, and consumers what
+// is read of them.
 const (
 	attributesSince = 4
-	consumersSince  = 7
+	consumersSince  = 8
 )
 
 // prepareNew sets what cannot be changed later. Events of two to three

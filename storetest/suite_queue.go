@@ -15,7 +15,7 @@ import (
 // RunQueue holds a Store whose queue can be read to the contract of
 // queue.Store. What Backend.Open returns must implement it, and Backend must
 // have ExpireLease.
-func RunQueue(t *testing.T, h Harness) { runEach(t, h, queueTests) }
+func RunQueue(t *testing.T, h Harness) { runEach(t, h, slices.Concat(queueTests, appendTests)) }
 
 var queueTests = []test{
 	{"queue: what is there and what comes is handed out in order", func(f *fixture) {

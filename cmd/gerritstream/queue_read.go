@@ -272,6 +272,7 @@ type queuedView struct {
 	Created     time.Time         `json:"created,omitzero"`
 	Queued      time.Time         `json:"queued"`
 	Redelivered bool              `json:"redelivered,omitempty"`
+	Replayed    bool              `json:"replayed,omitempty"`
 	Attributes  map[string]string `json:"attributes,omitempty"`
 	Payload     json.RawMessage   `json:"payload,omitempty"`
 	Bytes       []byte            `json:"payload_base64,omitempty"` // if the payload is no JSON
@@ -282,7 +283,8 @@ func viewQueued(e *queue.Event) queuedView {
 	v := queuedView{
 		N: e.Number, ID: entry.ID.String(), Type: entry.Event.Type, Project: entry.Event.Project, Ref: entry.Event.Ref,
 		Change: entry.Event.Change, Shard: string(entry.Shard), Sequence: string(entry.Seq), Arrived: entry.Arrived,
-		Created: entry.Event.Created, Queued: e.Queued, Redelivered: e.Redelivered, Attributes: entry.Event.Attributes,
+		Created: entry.Event.Created, Queued: e.Queued, Redelivered: e.Redelivered, Replayed: e.Replayed,
+		Attributes: entry.Event.Attributes,
 	}
 	if entry.Sub != gerritstream.NoSub {
 		v.Sub = &entry.Sub

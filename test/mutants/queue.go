@@ -89,15 +89,15 @@ var queueMutants = []mutant{
 	{
 		name: "queue: a consumer loses what its filter drops",
 		file: "sqlite/retention.go",
-		old:  "			if n > l.acked && l.matcher.Keeps(&e) {",
-		new:  "			if n > l.acked {",
+		old:  "	if n > l.acked && l.matcher.Keeps(e) {",
+		new:  "	if n > l.acked {",
 		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers",
 	},
 	{
 		name: "queue: a consumer loses what it has acknowledged",
 		file: "sqlite/retention.go",
-		old:  "			if n > l.acked && l.matcher.Keeps(&e) {",
-		new:  "			if l.matcher.Keeps(&e) {",
+		old:  "	if n > l.acked && l.matcher.Keeps(e) {",
+		new:  "	if l.matcher.Keeps(e) {",
 		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers",
 	},
 	{
