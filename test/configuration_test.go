@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,31 +37,38 @@ func TestConfigurationIsDocumented(t *testing.T) {
 }
 
 // describeSettings returns the part of docs/configuration.md about each
-// setting.
+// setting, and about those of a webhook.
 func describeSettings() string {
 	var b strings.Builder
 	for _, s := range config.Settings() {
-		kind, allowed := "", s.Allowed()
-		switch {
-		case s.IsBool():
-			allowed = "true or false"
-		case s.IsList():
-			kind = "a list"
-		}
-		fmt.Fprintf(&b, "\n### %s\n\n`--%s`, `%s`", s.Key, s.Flag, s.Env())
-		for _, note := range []string{kind, allowed} {
-			if note != "" {
-				b.WriteString("; " + note)
-			}
-		}
-		if s.Default != "" {
-			fmt.Fprintf(&b, "; default `%s`", s.Default)
-		}
-		help := strings.ReplaceAll(s.Help, "`", "")
-		fmt.Fprintf(&b, "\n\n%s%s. %s", strings.ToUpper(help[:1]), help[1:], s.More)
-		text := strings.TrimRight(b.String(), " ")
-		b.Reset()
-		b.WriteString(text + "\n")
+		describe(&b, &s, fmt.Sprintf("`--%s`, `%s`", s.Flag, s.Env()))
+	}
+	b.WriteString("\n## Webhooks\n\nEach entry of the list `webhooks` in the YAML file has these settings, which have " +
+		"neither flags nor variables.\n")
+	for _, s := range config.WebhookSettings() {
+		describe(&b, &s, "")
 	}
 	return b.String()
+}
+
+// describe writes about a setting. names are those that it has besides its key.
+func describe(b *strings.Builder, s *config.Setting, names string) {
+	kind, allowed := "", s.Allowed()
+	switch {
+	case s.IsBool():
+		allowed = "true or false"
+	case s.IsList():
+		kind = "a list"
+	}
+	value := ""
+	if s.Default != "" {
+		value = fmt.Sprintf("default `%s`", s.Default)
+	}
+	notes := slices.DeleteFunc([]string{names, kind, allowed, value}, func(s string) bool { return s == "" })
+	fmt.Fprintf(b, "\n### %s\n", s.Key)
+	if len(notes) > 0 {
+		fmt.Fprintf(b, "\n%s\n", strings.Join(notes, "; "))
+	}
+	help := strings.ReplaceAll(s.Help, "`", "")
+	fmt.Fprintf(b, "\n%s\n", strings.TrimRight(fmt.Sprintf("%s%s. %s", strings.ToUpper(help[:1]), help[1:], s.More), " "))
 }

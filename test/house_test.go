@@ -46,7 +46,7 @@ var house = map[string][]string{
 	"internal/admin":           {"", "consumer", "internal/trouble", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "zookeeper", "internal/daemon/zuulconf", "internal/near", "internal/when",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/daemon/zuulconf", "internal/near", "internal/when",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",

@@ -22,6 +22,7 @@ type Config struct {
 	Memory          int64 // bytes
 	Filter          gerrit.FilterConfig
 	Sinks           []string
+	Webhooks        []Webhook
 	Admin           string // HOST:PORT, or AdminOff
 	AdminHosts      []string
 	Log             Log
@@ -43,6 +44,10 @@ func (c *Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range settingsOf(c) {
 		attrs = append(attrs, slog.String(s.Key, s.value.show()))
+	}
+	for i := range c.Webhooks {
+		h := &c.Webhooks[i].Hook
+		attrs = append(attrs, slog.String(webhooksKey+"."+h.Name, h.URL.String()))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -17,13 +17,13 @@ import (
 // maxFile is the largest configuration file that is read.
 const maxFile = 1 << 20
 
-// readFile reads a configuration file into values by key. Mistakes in its form
-// become faults; nil: it could not be read at all.
-func readFile(name string, settings []Setting, faults *Faults) map[string]given {
+// readFile reads a configuration file into values by key, and its webhooks.
+// Mistakes in its form become faults; nil: it could not be read at all.
+func readFile(name string, settings []Setting, faults *Faults) (map[string]given, []Webhook) {
 	raw, err := readAtMost(name, maxFile)
 	if err != nil {
 		faults.add(Place{}, "", "%v", err)
-		return nil
+		return nil, nil
 	}
 	return parseFile(name, raw, settings, faults)
 }
@@ -45,18 +45,19 @@ func readAtMost(name string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// parseFile reads a file's text into values by key; nil: it is not YAML.
-func parseFile(name string, raw []byte, settings []Setting, faults *Faults) map[string]given {
+// parseFile reads a file's text into values by key, and its webhooks; nil: it
+// is not YAML.
+func parseFile(name string, raw []byte, settings []Setting, faults *Faults) (map[string]given, []Webhook) {
 	r := fileReader{name: name, settings: settings, values: map[string]given{}, faults: faults}
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // Windows' editors write it
 	if bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.HasPrefix(raw, []byte("\xfe\xff")) {
 		faults.add(Place{Name: name}, "", "it is UTF-16; save it as UTF-8")
-		return nil
+		return nil, nil
 	}
 	tree, err := parser.ParseBytes(raw, 0)
 	if err != nil {
 		r.syntax(err)
-		return nil
+		return nil, nil
 	}
 	docs := slices.DeleteFunc(tree.Docs, func(d *ast.DocumentNode) bool { return d.Body == nil })
 	for i, doc := range docs {
@@ -66,7 +67,7 @@ func parseFile(name string, raw []byte, settings []Setting, faults *Faults) map[
 		}
 		r.section("", doc.Body)
 	}
-	return r.values
+	return r.values, r.hooks
 }
 
 // fileReader walks a file's syntax tree.
@@ -74,6 +75,8 @@ type fileReader struct {
 	name     string
 	settings []Setting
 	values   map[string]given
+	hooks    []Webhook
+	nested   bool // it reads an entry of the list of webhooks
 	faults   *Faults
 }
 
@@ -130,6 +133,8 @@ func (r *fileReader) pair(prefix string, name *ast.StringNode, n ast.Node) {
 	key := prefix + name.Value
 	s := lookup(r.settings, key)
 	switch {
+	case key == webhooksKey && !r.nested:
+		r.webhooks(n)
 	case s == nil && slices.ContainsFunc(r.settings, func(s Setting) bool { return strings.HasPrefix(s.Key, key+".") }):
 		r.section(key+".", n)
 	case s == nil:
@@ -189,6 +194,9 @@ func (r *fileReader) unknownKey(prefix, name string) string {
 		return "name a zuul.conf outside of this file, with --zuul-conf or $GERRITSTREAM_ZUUL_CONF"
 	}
 	var siblings []string
+	if prefix == "" && !r.nested {
+		siblings = append(siblings, webhooksKey)
+	}
 	for _, s := range r.settings {
 		if rest, ok := strings.CutPrefix(s.Key, prefix); ok {
 			first, _, _ := strings.Cut(rest, ".")

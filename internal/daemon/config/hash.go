@@ -28,6 +28,7 @@ type agreement struct {
 	OnBadCheckpoint string   `json:"on_bad_checkpoint"`
 	Sinks           []string `json:"sinks,omitempty"`
 	Retention       string   `json:"retention,omitempty"` // the shortest would win
+	Webhooks        []string `json:"webhooks,omitempty"`  // any process may deliver
 }
 
 // Hash returns a short text that is the same for processes whose configurations
@@ -49,6 +50,10 @@ func (c *Config) Hash() string {
 	if kind := c.Store.Kind; kind != nil && kind.retention != nil {
 		a.Retention = kind.retention(&c.Store)
 	}
+	for i := range c.Webhooks {
+		a.Webhooks = append(a.Webhooks, c.Webhooks[i].agreement())
+	}
+	slices.Sort(a.Webhooks)
 	text, err := json.Marshal(a)
 	if err != nil { // it holds only texts and bools
 		panic(err)

@@ -59,7 +59,7 @@ func Load(src Sources) (Config, error) {
 		l.collect(func(s *Setting) ([]string, string) { return src.Flags[s.Flag], "--" + s.Flag }),
 	}
 	if src.File != "" {
-		ours[0] = readFile(src.File, l.settings, &l.faults)
+		ours[0], c.Webhooks = readFile(src.File, l.settings, &l.faults)
 		l.unread = ours[0] == nil
 	}
 	if src.ZuulConf != "" {
@@ -77,6 +77,7 @@ func Load(src Sources) (Config, error) {
 		l.defaultStore(env)
 	}
 	l.checkStore()
+	l.checkWebhooks()
 	c.Notes = append(c.Notes, l.strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
@@ -214,13 +215,17 @@ func (l *loader) checkReadable(keys ...string) {
 }
 
 // checkFilter reports each pattern that cannot be understood.
-func (l *loader) checkFilter() {
-	_, err := gerrit.NewFilter(l.config.Filter)
+func (l *loader) checkFilter() { l.filterFaults(l.config.Filter, l.places, "") }
+
+// filterFaults reports the patterns of a filter under their keys, which begin
+// with a prefix in faults.
+func (l *loader) filterFaults(f gerrit.FilterConfig, places map[string][]Place, prefix string) {
+	_, err := gerrit.NewFilter(f)
 	for _, err := range each(err) {
 		var fault *gerrit.ConfigError
 		if errors.As(err, &fault) && fault.Index >= 0 { // the preset is checked where it is set
 			key := "filter." + fault.Field
-			l.faults.add(l.places[key][fault.Index], key, "%q: %v", fault.Value, fault.Err)
+			l.faults.add(places[key][fault.Index], prefix+key, "%q: %v", fault.Value, fault.Err)
 		}
 	}
 }

@@ -509,7 +509,8 @@ func FuzzParseFile(f *testing.F) {
 	f.Add([]byte("a: [b, {c: d}]\n? x\n: y\n--- !t &a\n*a : |\n  text\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var faults Faults
-		for key, v := range parseFile("F", raw, Settings(), &faults) {
+		values, _ := parseFile("F", raw, Settings(), &faults)
+		for key, v := range values {
 			if lookup(Settings(), key) == nil || len(v.texts) != len(v.places) {
 				t.Errorf("key %q: %+v", key, v)
 			}
