@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -15,10 +16,13 @@ type Consumer struct {
 	lease   Lease
 	matcher Matcher
 
-	acked   int64 // number, as stored
-	handed  int64 // number of the last event handed out in this lease; acked: none
-	before  int64 // number: up to here events were handed out before this lease
-	read    int64 // number of the last event read
+	before  int64   // number: up to here events may have been handed out before this lease
+	handed  int64   // number of the last event handed out in this lease, if any
+	read    int64   // number of the last event read
+	open    []Range // of what was read, the consumer's events that are not acknowledged
+	done    Set     // what is acknowledged, and what lies between and is not the consumer's
+	unsaved bool    // the store may not have all of done
+	least   int64   // the last number given to Ack
 	skipped time.Time
 }
 
@@ -37,8 +41,8 @@ func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
 			lease.Release(context.WithoutCancel(ctx)))
 	}
 	return &Consumer{
-		store: store, name: name, lease: lease, matcher: matcher,
-		acked: info.Acked, handed: info.Acked, before: info.Handed, read: info.Acked,
+		store: store, name: name, lease: lease, matcher: matcher, done: Set{}.Union(info.Done()),
+		handed: info.Acked, before: info.Handed, read: info.Acked, least: info.Acked,
 	}, nil
 }
 
@@ -55,8 +59,26 @@ func Acknowledge(ctx context.Context, store Store, name string, number int64) (e
 	}
 	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
 	info := lease.Consumer()
-	c := &Consumer{name: name, lease: lease, acked: info.Acked, handed: info.Handed, read: info.Handed}
-	return c.Ack(ctx, number)
+	err = checkAck(name, number, info.Acked, info.Handed)
+	if err != nil || number == info.Acked {
+		return err
+	}
+	if err := lease.Ack(ctx, Set{UpTo: number}); err != nil {
+		return fmt.Errorf("consumer %s: acknowledge: %w", name, err)
+	}
+	return nil
+}
+
+// checkAck reports what is wrong with a number up to which to acknowledge.
+func checkAck(name string, number, acked, handed int64) error {
+	switch {
+	case number > handed:
+		return fmt.Errorf("consumer %s: acknowledge %d: the last event handed out is %d", name, number, handed)
+	case number < acked:
+		return fmt.Errorf("consumer %s: acknowledge %d: %d is acknowledged already; seek moves backwards",
+			name, number, acked)
+	}
+	return nil
 }
 
 // Context ends, with cause ErrLeaseLost, when another process may read as the
@@ -73,7 +95,8 @@ const skipEvery = time.Second
 // Next waits for events, and returns at least one and at most so many of them:
 // the next ones after those that it returned last, acknowledged or not. Their
 // bytes are the caller's. Once it has failed, other than by the end of ctx,
-// Close the consumer and open it again: what was not acknowledged comes again.
+// Close the consumer and open it again: what was not acknowledged comes again,
+// and nothing else does.
 func (c *Consumer) Next(ctx context.Context, most int) ([]Event, error) {
 	for {
 		events, err := c.Poll(ctx, most)
@@ -91,12 +114,14 @@ func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
 	ctx, stop := c.whileLeased(ctx)
 	defer stop()
 	for {
-		read, err := c.store.Read(ctx, c.name, c.read, page)
+		before := c.read
+		read, err := c.store.Read(ctx, c.name, before, page)
 		if err != nil {
 			return nil, c.failed(ctx, "read", err)
 		}
 		if events := c.keep(read, most); len(events) > 0 {
 			if err := c.hand(ctx, events); err != nil {
+				c.unread(before)
 				return nil, err
 			}
 			return events, nil
@@ -127,12 +152,24 @@ func (c *Consumer) keep(read []Event, most int) []Event {
 		}
 		e := &read[i]
 		c.read = e.Number
-		if c.matcher.Keeps(&e.Entry.Event) {
+		if !c.done.Has(e.Number) && c.matcher.Keeps(&e.Entry.Event) {
 			e.Redelivered = e.Number <= c.before
+			c.open = addRange(c.open, Range{e.Number, e.Number})
 			kept = append(kept, *e)
 		}
 	}
 	return kept
+}
+
+// unread forgets that events after a number were read.
+func (c *Consumer) unread(after int64) {
+	c.read = after
+	i := endingFrom(c.open, after+1)
+	if i < len(c.open) && c.open[i].First <= after {
+		c.open[i].Last = after
+		i++
+	}
+	c.open = c.open[:i]
 }
 
 // hand notes that events are handed out. A process that dies after this and
@@ -141,7 +178,6 @@ func (c *Consumer) hand(ctx context.Context, events []Event) error {
 	last := events[len(events)-1].Number
 	if last > c.before {
 		if err := c.lease.Deliver(ctx, last); err != nil {
-			c.read = c.handed // they were not handed out
 			return c.failed(ctx, "note what is handed out", err)
 		}
 	}
@@ -156,10 +192,11 @@ func (c *Consumer) skip(ctx context.Context, atEnd bool) error {
 		return nil
 	}
 	c.skipped = time.Now()
-	return c.ack(ctx, c.read)
+	c.finish(c.read)
+	return c.save(ctx)
 }
 
-func (c *Consumer) maySkip() bool { return c.acked == c.handed && c.acked < c.read }
+func (c *Consumer) maySkip() bool { return len(c.open) == 0 && c.done.UpTo < c.read }
 
 var errSkip = errors.New("it is time to move on over what is not the consumer's")
 
@@ -185,27 +222,83 @@ func (c *Consumer) wait(ctx context.Context) error {
 // acknowledged already changes nothing. ErrLeaseLost: another process may
 // have read the same events meanwhile, and nothing was acknowledged.
 func (c *Consumer) Ack(ctx context.Context, number int64) error {
-	switch {
-	case number > c.handed:
-		return fmt.Errorf("consumer %s: acknowledge %d: the last event handed out is %d", c.name, number, c.handed)
-	case number < c.acked:
-		return fmt.Errorf("consumer %s: acknowledge %d: %d is acknowledged already; seek moves backwards",
-			c.name, number, c.acked)
-	case number == c.handed:
-		number = c.read
+	if err := checkAck(c.name, number, c.least, c.handed); err != nil {
+		return err
 	}
-	if number == c.acked {
-		return nil
+	if number > c.least {
+		c.least = number
+		c.finish(number)
 	}
-	return c.ack(ctx, number)
+	return c.save(ctx)
 }
 
-func (c *Consumer) ack(ctx context.Context, number int64) error {
-	if err := c.lease.Ack(ctx, number); err != nil {
+// Done acknowledges single events that Next has returned, by their numbers and
+// in any order, and leaves those before them unacknowledged. Each call is a
+// write to the store: give it all that is done by then at once. Numbers that
+// are acknowledged already change nothing. The errors are those of Ack, and
+// ErrScattered: nothing was stored, and the next call that succeeds stores
+// these numbers as well.
+func (c *Consumer) Done(ctx context.Context, numbers ...int64) error {
+	for _, n := range numbers {
+		i := endingFrom(c.open, n)
+		if there := i < len(c.open) && c.open[i].First <= n; !there && !c.done.Has(n) {
+			return fmt.Errorf("consumer %s: acknowledge %d: it was not handed out", c.name, n)
+		}
+	}
+	for _, n := range numbers {
+		c.finishOne(n)
+	}
+	return c.save(ctx)
+}
+
+// finish notes that all events up to a number are done with.
+func (c *Consumer) finish(number int64) {
+	c.open = slices.Delete(c.open, 0, endingFrom(c.open, number+1))
+	if len(c.open) > 0 {
+		c.open[0].First = max(c.open[0].First, number+1)
+	}
+	c.extend(c.done.UpTo+1, 0)
+}
+
+// finishOne notes that an event is done with.
+func (c *Consumer) finishOne(number int64) {
+	open, there := removeNumber(c.open, number)
+	if !there {
+		return
+	}
+	c.open = open
+	next, first := endingFrom(open, number), c.done.UpTo+1
+	if next > 0 {
+		first = open[next-1].Last + 1
+	}
+	c.extend(first, next)
+}
+
+// extend adds to what is done with the numbers from the first on to where the
+// next open range begins, and those before the first open range.
+func (c *Consumer) extend(first int64, next int) {
+	c.done = c.done.With(first, c.opens(next)-1).With(c.done.UpTo+1, c.opens(0)-1)
+	c.read = max(c.read, c.done.UpTo)
+	c.unsaved = true
+}
+
+// opens returns where an open range begins; behind the last, what was not read.
+func (c *Consumer) opens(i int) int64 {
+	if i < len(c.open) {
+		return c.open[i].First
+	}
+	return c.read + 1
+}
+
+// save stores what is done with.
+func (c *Consumer) save(ctx context.Context) error {
+	if !c.unsaved {
+		return nil
+	}
+	if err := c.lease.Ack(ctx, c.done); err != nil {
 		return c.failed(ctx, "acknowledge", err)
 	}
-	c.acked = number
-	c.handed = max(c.handed, number)
+	c.unsaved = false
 	return nil
 }
 

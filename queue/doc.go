@@ -17,8 +17,9 @@
 // later, and that its filter keeps, is handed out until it is acknowledged: in
 // the order of the queue, which keeps the order within each shard. A process
 // that dies between Next and Ack leaves the events to the next process that
-// reads as the same name, which gets them again, marked as redelivered. At any
-// time at most one process can acknowledge as a name. A program that keeps
+// reads as the same name, which gets them again, marked as redelivered, and
+// nothing that was acknowledged, in whatever order it was (Consumer.Done). At
+// any time at most one process can acknowledge as a name. A program that keeps
 // what it did in a database of its own makes it exactly once there by keeping
 // the event's ID.
 //

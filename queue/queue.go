@@ -99,21 +99,25 @@ type Lease interface {
 	// are. ErrLeaseLost: nothing was written.
 	Deliver(ctx context.Context, number int64) error
 
-	// Ack notes that the events up to a number are done with. It never moves
-	// backwards. When it returns nil, that is durable. ErrLeaseLost: nothing
-	// was written.
-	Ack(ctx context.Context, number int64) error
+	// Ack notes that the events of a set are done with, and that they were
+	// handed out. What was done with before stays so. When it returns nil, that
+	// is durable. ErrLeaseLost: nothing was written. ErrScattered: likewise.
+	Ack(ctx context.Context, done Set) error
 
 	// Release gives the lease up. It may be called more than once, and after
 	// the lease has ended by itself.
 	Release(ctx context.Context) error
 }
 
+// Done returns the events that are acknowledged. Do not change it.
+func (i *Info) Done() Set { return Set{UpTo: i.Acked, Beyond: i.Beyond} }
+
 // Info is what a store knows of a consumer.
 type Info struct {
 	Name    string    `json:"name"`
 	Filter  Filter    `json:"filter"`
 	Acked   int64     `json:"acked"`             // number: events up to here are done with
+	Beyond  []Range   `json:"beyond,omitempty"`  // and so are these; see Set
 	AckedAt time.Time `json:"acked_at,omitzero"` // by the acknowledging process' clock
 	Handed  int64     `json:"handed"`            // number: events up to here were handed out
 	Reader  string    `json:"reader"`            // the process that reads as it; empty: none

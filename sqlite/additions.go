@@ -48,7 +48,8 @@ const addAddition = `INSERT INTO additions
 	(n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes)
 	SELECT max(q.seq, c.n) + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
 	FROM sqlite_sequence q JOIN consumers c ON c.name = ?1
-	WHERE q.name = 'events' AND NOT EXISTS (SELECT 1 FROM events WHERE id = ?2 AND n > c.n)
+	WHERE q.name = 'events' AND NOT EXISTS (SELECT 1 FROM events e WHERE id = ?2 AND n > c.n
+		AND NOT EXISTS (SELECT 1 FROM json_each(c.beyond) r WHERE e.n BETWEEN r.value->>0 AND r.value->>1))
 	ON CONFLICT (consumer, id) DO NOTHING`
 
 // addAdditions appends rows, and returns how many of them did not wait there
@@ -97,17 +98,19 @@ func removeAdditions(tx *transaction, x expiry) (removed, unread int64, err erro
 	losers := map[string]*loser{}
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var name, filter string
-		var acked, n, arrived int64
+		var done queue.Set
+		var n, arrived int64
 		var e gerritstream.Event
-		if err := rows.Scan(&name, &filter, &acked, &n, &arrived, &e.Type, &e.Project, &e.Ref); err != nil {
+		err := scanDone(rows, &done, &name, &filter, &n, &arrived, &e.Type, &e.Project, &e.Ref)
+		if err != nil {
 			return err
 		}
 		if losers[name] == nil {
-			losers[name] = newLoser(name, acked, filter)
+			losers[name] = newLoser(name, done, filter)
 		}
 		losers[name].see(n, arrived, &e)
 		return nil
-	}, `SELECT c.name, coalesce(c.filter, ''), c.n, a.n, a.arrived, a.type, a.project, a.ref
+	}, `SELECT c.n, coalesce(c.beyond, ''), c.name, coalesce(c.filter, ''), a.n, a.arrived, a.type, a.project, a.ref
 		FROM additions a JOIN consumers c ON c.name = a.consumer WHERE a.n IN (`+oldAdditions+`)`, x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -128,7 +129,7 @@ func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after
 // Seek implements queue.Store.
 func (s *Store) Seek(ctx context.Context, name string, after int64) error {
 	return s.changeFree(ctx, "seek", name, func(tx *transaction) error {
-		return tx.exec(`UPDATE consumers SET n = ?1, handed = ?1, at = ?2 WHERE name = ?3`,
+		return tx.exec(`UPDATE consumers SET n = ?1, handed = ?1, beyond = NULL, at = ?2 WHERE name = ?3`,
 			after, s.config.Now().UnixMilli(), name)
 	})
 }
@@ -205,26 +206,69 @@ func (l *leasedConsumer) Consumer() queue.Info { return l.info }
 
 // Deliver implements queue.Lease.
 func (l *leasedConsumer) Deliver(ctx context.Context, number int64) error {
-	return l.write(ctx, "handed = max(handed, ?1)", number)
+	return l.write(ctx, func(tx *transaction, now int64) error {
+		return tx.exec(`UPDATE consumers SET handed = max(handed, ?), at = ? WHERE name = ?`, number, now, l.info.Name)
+	})
 }
 
 // Ack implements queue.Lease.
-func (l *leasedConsumer) Ack(ctx context.Context, number int64) error {
-	return l.write(ctx, "n = max(n, ?1), handed = max(handed, ?1)", number)
+func (l *leasedConsumer) Ack(ctx context.Context, done queue.Set) error {
+	if err := done.Check(); err != nil {
+		return err
+	}
+	return l.write(ctx, func(tx *transaction, now int64) error {
+		all, err := readDone(tx, l.info.Name)
+		if err != nil {
+			return err
+		}
+		all = all.Union(done)
+		if err := all.Check(); err != nil {
+			return err
+		}
+		return tx.exec(`UPDATE consumers SET n = ?, beyond = nullif(?, ''), handed = max(handed, ?), at = ? WHERE name = ?`,
+			all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
+	})
+}
+
+// scanDone scans a row whose first columns are what a consumer has
+// acknowledged. Ranges that cannot be read are none.
+func scanDone(rows *sql.Rows, done *queue.Set, rest ...any) error {
+	var beyond string
+	if err := rows.Scan(append([]any{&done.UpTo, &beyond}, rest...)...); err != nil {
+		return err
+	}
+	ranges, _ := queue.DecodeRanges(beyond)
+	*done = done.Union(queue.Set{Beyond: ranges})
+	return nil
+}
+
+// readDone reads what a consumer has acknowledged.
+func readDone(tx *transaction, name string) (done queue.Set, err error) {
+	var beyond string
+	_, err = get(context.Background(), tx, []any{&done.UpTo, &beyond},
+		`SELECT n, coalesce(beyond, '') FROM consumers WHERE name = ?`, name)
+	if err == nil {
+		done.Beyond, err = queue.DecodeRanges(beyond)
+	}
+	return done, err
 }
 
 // write changes the consumer's row while the lease is this term's.
-func (l *leasedConsumer) write(ctx context.Context, set string, number int64) error {
+func (l *leasedConsumer) write(ctx context.Context, change func(tx *transaction, now int64) error) error {
 	s := l.term.store
 	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {
 		// The fence: without the lease in this term nothing is changed.
-		n, err := tx.change(`UPDATE consumers SET `+set+`, at = ?2 WHERE name = ?3 AND EXISTS
-			(SELECT 1 FROM leases WHERE shard = ?4 AND term = ?5 AND process = ?6)`,
-			number, s.config.Now().UnixMilli(), l.info.Name, string(l.term.shard), l.term.number, s.id)
-		if err == nil && n == 0 {
+		var leased bool
+		_, err := get(context.Background(), tx, []any{&leased}, `SELECT EXISTS (SELECT 1 FROM leases, consumers
+			WHERE shard = ? AND term = ? AND process = ? AND name = ?)`,
+			string(l.term.shard), l.term.number, s.id, l.info.Name)
+		if err == nil && !leased {
 			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return change(tx, s.config.Now().UnixMilli())
 	})
 	if errors.Is(err, queue.ErrLeaseLost) {
 		l.term.finish(errTaken)
@@ -237,17 +281,29 @@ func (l *leasedConsumer) Release(ctx context.Context) error { return l.term.Resi
 
 // readConsumer reads what a lease of a consumer begins with.
 func readConsumer(tx *transaction, name string) (info queue.Info, err error) {
-	var filter string
+	var filter, beyond string
 	info.Name = name
-	ok, err := get(context.Background(), tx, []any{&info.Acked, &info.Handed, &filter},
-		`SELECT n, max(n, handed), coalesce(filter, '') FROM consumers WHERE name = ?`, name)
+	ok, err := get(context.Background(), tx, []any{&info.Acked, &beyond, &info.Handed, &filter},
+		`SELECT n, coalesce(beyond, ''), max(n, handed), coalesce(filter, '') FROM consumers WHERE name = ?`, name)
 	if err == nil && !ok {
 		err = queue.ErrNoConsumer
 	}
 	if err == nil {
-		info.Filter, err = queue.DecodeFilter(filter)
+		err = decodeConsumer(&info, filter, beyond)
 	}
 	return info, err
+}
+
+// decodeConsumer sets what the columns "filter" and "beyond" say.
+func decodeConsumer(info *queue.Info, filter, beyond string) (err error) {
+	if info.Filter, err = queue.DecodeFilter(filter); err != nil {
+		return err
+	}
+	ranges, err := queue.DecodeRanges(beyond)
+	// A program that keeps n by itself may have moved it on.
+	done := queue.Set{UpTo: info.Acked}.Union(queue.Set{UpTo: info.Acked, Beyond: ranges})
+	info.Acked, info.Beyond = done.UpTo, done.Beyond
+	return err
 }
 
 // readConsumers reads all consumers at one moment, and counts what is pending.
@@ -258,7 +314,7 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 			info, err := scanConsumer(rows)
 			infos = append(infos, info)
 			return err
-		}, `SELECT c.name, c.n, c.at, coalesce(c.filter, ''), max(c.n, c.handed), c.expired,
+		}, `SELECT c.name, c.n, coalesce(c.beyond, ''), c.at, coalesce(c.filter, ''), max(c.n, c.handed), c.expired,
 			coalesce(c.expired_from, 0), coalesce(c.expired_to, 0), coalesce(p.name, '')
 			FROM consumers c LEFT JOIN leases l ON l.shard = '`+leaseOfConsumer+`' || c.name
 				LEFT JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ? ORDER BY c.name`, now.UnixMilli())
@@ -274,8 +330,8 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 
 func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	var at, from, to int64
-	var filter string
-	err = rows.Scan(&info.Name, &info.Acked, &at, &filter, &info.Handed, &info.Expired, &from, &to, &info.Reader)
+	var filter, beyond string
+	err = rows.Scan(&info.Name, &info.Acked, &beyond, &at, &filter, &info.Handed, &info.Expired, &from, &to, &info.Reader)
 	if err != nil {
 		return info, err
 	}
@@ -283,8 +339,7 @@ func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	if info.Expired > 0 {
 		info.ExpiredFrom, info.ExpiredTo = storekit.FromMillis(from), storekit.FromMillis(to)
 	}
-	info.Filter, err = queue.DecodeFilter(filter)
-	return info, err
+	return info, decodeConsumer(&info, filter, beyond)
 }
 
 // countPending counts what the consumer has not acknowledged. Without a filter
@@ -294,30 +349,48 @@ func countPending(ctx context.Context, q querier, info *queue.Info) error {
 	if err != nil {
 		return err
 	}
-	var oldest int64
 	if queue.EncodeFilter(info.Filter) == "" {
-		_, err = get(ctx, q, []any{&info.Pending, &oldest}, `WITH
-			a AS (SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1)
-			SELECT (SELECT count(*) FROM events WHERE n > ?1) + (SELECT count(*) FROM a), coalesce((SELECT queued_at FROM
-			(SELECT * FROM (SELECT n, queued_at FROM events WHERE n > ?1 ORDER BY n LIMIT 1)
-			UNION ALL SELECT * FROM (SELECT n, queued_at FROM a ORDER BY n LIMIT 1)) ORDER BY n LIMIT 1), 0)`, info.Acked, info.Name)
-	} else {
-		err = each(ctx, q, func(rows *sql.Rows) error {
-			var e gerritstream.Event
-			var at int64
-			err := rows.Scan(&e.Type, &e.Project, &e.Ref, &at)
-			if err == nil && m.Keeps(&e) {
-				if info.Pending++; info.Pending == 1 {
-					oldest = at
-				}
+		return countAll(ctx, q, info)
+	}
+	done := info.Done()
+	return each(ctx, q, func(rows *sql.Rows) error {
+		var e gerritstream.Event
+		var n, at int64
+		err := rows.Scan(&n, &e.Type, &e.Project, &e.Ref, &at)
+		if err == nil && !done.Has(n) && m.Keeps(&e) {
+			if info.Pending++; info.Pending == 1 {
+				info.Oldest = storekit.FromMillis(at)
 			}
+		}
+		return err
+	}, `SELECT n, type, project, ref, queued_at FROM events WHERE n > ?1
+		UNION ALL SELECT n, type, project, ref, queued_at FROM additions WHERE consumer = ?2 AND n > ?1
+		ORDER BY 1`, info.Acked, info.Name)
+}
+
+// countAll counts the events that are not acknowledged. There are no additions
+// that are.
+func countAll(ctx context.Context, q querier, info *queue.Info) error {
+	_, err := get(ctx, q, []any{&info.Pending}, `SELECT (SELECT count(*) FROM events WHERE n > ?1)
+		- (SELECT coalesce(sum((SELECT count(*) FROM events WHERE n BETWEEN value->>0 AND value->>1)), 0)
+			FROM json_each(?2))
+		+ (SELECT count(*) FROM additions WHERE consumer = ?3 AND n > ?1)`,
+		info.Acked, cmp.Or(queue.EncodeRanges(info.Beyond), "[]"), info.Name)
+	if err != nil || info.Pending == 0 {
+		return err
+	}
+	after := info.Acked
+	for i := 0; i <= len(info.Beyond); i++ { // until the oldest does not lie in a range
+		var n, at int64
+		_, err := get(ctx, q, []any{&n, &at},
+			`SELECT * FROM (SELECT n, queued_at FROM events WHERE n > ?1 ORDER BY n LIMIT 1)
+			UNION ALL SELECT * FROM (SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1 ORDER BY n LIMIT 1)
+			ORDER BY 1 LIMIT 1`, after, info.Name)
+		if done := info.Done(); err != nil || !done.Has(n) {
+			info.Oldest = storekit.FromMillis(at)
 			return err
-		}, `SELECT type, project, ref, queued_at FROM (SELECT n, type, project, ref, queued_at FROM events WHERE n > ?1
-			UNION ALL SELECT n, type, project, ref, queued_at FROM additions WHERE consumer = ?2 AND n > ?1)
-			ORDER BY n`, info.Acked, info.Name)
+		}
+		after = info.Beyond[i].Last
 	}
-	if info.Pending > 0 {
-		info.Oldest = storekit.FromMillis(oldest)
-	}
-	return err
+	return nil
 }

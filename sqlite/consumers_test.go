@@ -18,6 +18,7 @@ func TestRetentionWaitsForConsumers(t *testing.T) {
 		must(t, w.store.Register(t.Context(), "narrow", queue.Filter{Types: []string{"comment-added"}}, 0))
 		must(t, w.store.Register(t.Context(), "current", queue.Filter{}, 100))
 		must(t, w.store.Register(t.Context(), "half", queue.Filter{}, 6))
+		must(t, w.store.Register(t.Context(), "scattered", queue.Filter{}, 6))
 		w.commit(10)
 		w.exec(`UPDATE events SET type = 'comment-added' WHERE n = 4`)
 		wait(t, 2*time.Hour)
@@ -27,6 +28,7 @@ func TestRetentionWaitsForConsumers(t *testing.T) {
 		wait(t, 10*time.Minute)
 		w.expect(8, 2)
 		w.exec(`UPDATE consumers SET n = 3 WHERE name = 'narrow'`)
+		w.exec(`UPDATE consumers SET beyond = '[[8,9]]' WHERE name = 'scattered'`)
 		wait(t, time.Hour)
 		w.expect(0, 10)
 		infos, err := w.store.Consumers(t.Context())
@@ -38,7 +40,7 @@ func TestRetentionWaitsForConsumers(t *testing.T) {
 				t.Errorf("%s lost what arrived from %v to %v", info.Name, info.ExpiredFrom, info.ExpiredTo)
 			}
 		}
-		if lost["behind"] != 8 || lost["narrow"] != 1 || lost["half"] != 4 || lost["current"] != 0 {
+		if lost["behind"] != 8 || lost["narrow"] != 1 || lost["half"] != 4 || lost["scattered"] != 2 || lost["current"] != 0 {
 			t.Errorf("lost: %v", lost)
 		}
 	})

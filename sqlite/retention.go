@@ -187,7 +187,9 @@ func removeBatch(tx *transaction, x expiry, now int64) (n, unread int64, err err
 	}
 	_, err = get(context.Background(), tx, []any{&unread, &consumers},
 		`SELECT count(*), EXISTS (SELECT 1 FROM consumers)
-		FROM (`+expired+`) WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)`, x.acked, x.all, sweepBatch)
+		FROM (`+expired+`) x WHERE n > (SELECT coalesce(max(n), 0) FROM consumers) AND NOT EXISTS
+			(SELECT 1 FROM consumers c, json_each(c.beyond) r WHERE x.n BETWEEN r.value->>0 AND r.value->>1)`,
+		x.acked, x.all, sweepBatch)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -233,7 +235,7 @@ func countLost(tx *transaction, x expiry) error {
 // loser is a consumer that loses events.
 type loser struct {
 	name     string
-	acked    int64
+	done     queue.Set
 	matcher  queue.Matcher
 	lost     int64
 	from, to int64 // arrival of the first and the last
@@ -241,8 +243,8 @@ type loser struct {
 
 // newLoser returns a consumer. One whose filter cannot be read loses
 // everything.
-func newLoser(name string, acked int64, filter string) *loser {
-	l := &loser{name: name, acked: acked}
+func newLoser(name string, done queue.Set, filter string) *loser {
+	l := &loser{name: name, done: done}
 	if f, err := queue.DecodeFilter(filter); err == nil {
 		l.matcher, _ = f.Matcher()
 	}
@@ -251,7 +253,7 @@ func newLoser(name string, acked int64, filter string) *loser {
 
 // see notes that an event is about to be removed.
 func (l *loser) see(n, arrived int64, e *gerritstream.Event) {
-	if n > l.acked && l.matcher.Keeps(e) {
+	if !l.done.Has(n) && l.matcher.Keeps(e) {
 		if l.lost == 0 {
 			l.from, l.to = arrived, arrived
 		}
@@ -275,11 +277,12 @@ func (l *loser) count(tx *transaction) error {
 func readLosers(tx *transaction, x expiry) (losers []*loser, err error) {
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var name, filter string
-		var acked int64
-		err := rows.Scan(&name, &acked, &filter)
-		losers = append(losers, newLoser(name, acked, filter))
+		var done queue.Set
+		err := scanDone(rows, &done, &name, &filter)
+		losers = append(losers, newLoser(name, done, filter))
 		return err
-	}, `SELECT name, n, coalesce(filter, '') FROM consumers WHERE n < (SELECT max(n) FROM (`+expired+`))`,
+	}, `SELECT n, coalesce(beyond, ''), name, coalesce(filter, '') FROM consumers
+		WHERE n < (SELECT max(n) FROM (`+expired+`))`,
 		x.acked, x.all, sweepBatch)
 	return losers, err
 }

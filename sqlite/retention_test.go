@@ -159,7 +159,7 @@ func TestExpiredUnread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSweeping(t)
 		w.commit(10)
-		w.exec(`INSERT INTO consumers (name, n, at) VALUES ('slow', 2, 0), ('fast', 7, 0)`)
+		w.exec(`INSERT INTO consumers (name, n, at, beyond) VALUES ('slow', 2, 0, '[[9,9]]'), ('fast', 6, 0, NULL)`)
 		wait(t, 70*time.Minute)
 		if in := w.expect(0, 10); in.ExpiredUnread != 3 || time.Since(in.ExpiredUnreadAt) > 15*time.Minute {
 			t.Errorf("%d unread, the last at %v", in.ExpiredUnread, in.ExpiredUnreadAt)

@@ -195,13 +195,20 @@ END;
 CREATE TRIGGER consumer_removed AFTER DELETE ON consumers BEGIN
 	DELETE FROM additions WHERE consumer = old.name;
 END;
+`, `
+-- The events acknowledged beyond n: a JSON list of lists of a first and a last number, ascending; NULL: none.
+ALTER TABLE consumers ADD COLUMN beyond TEXT;
+CREATE TRIGGER consumer_acknowledged AFTER UPDATE OF beyond ON consumers WHEN new.beyond IS NOT NULL BEGIN
+	DELETE FROM additions WHERE n IN (SELECT a.n FROM json_each(new.beyond) r CROSS JOIN additions a
+		ON a.consumer = new.name AND a.n BETWEEN r.value->>0 AND r.value->>1);
+END;
 `}
 
 // The schema versions from which on events have attributes, and consumers what
 // is read of them.
 const (
 	attributesSince = 4
-	consumersSince  = 8
+	consumersSince  = 9
 )
 
 // prepareNew sets what cannot be changed later. Events of two to three

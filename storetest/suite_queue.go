@@ -15,7 +15,9 @@ import (
 // RunQueue holds a Store whose queue can be read to the contract of
 // queue.Store. What Backend.Open returns must implement it, and Backend must
 // have ExpireLease.
-func RunQueue(t *testing.T, h Harness) { runEach(t, h, slices.Concat(queueTests, appendTests)) }
+func RunQueue(t *testing.T, h Harness) {
+	runEach(t, h, slices.Concat(queueTests, appendTests, acknowledgingTests))
+}
 
 var queueTests = []test{
 	{"queue: what is there and what comes is handed out in order", func(f *fixture) {
@@ -98,6 +100,9 @@ var queueTests = []test{
 		if err := c.Ack(f.soon(), events[3].Number); !errors.Is(err, queue.ErrLeaseLost) {
 			f.t.Errorf("a lost lease acknowledged: %v", err)
 		}
+		if err := c.Done(f.soon(), events[1].Number); !errors.Is(err, queue.ErrLeaseLost) {
+			f.t.Errorf("a lost lease acknowledged an event: %v", err)
+		}
 		f.over(c.Context())
 		if cause := context.Cause(c.Context()); !errors.Is(cause, queue.ErrLeaseLost) {
 			f.t.Errorf("the lease ended with %v", cause)
@@ -129,8 +134,8 @@ var queueTests = []test{
 		f.must(q.Register(f.soon(), "a", queue.Filter{}, 0))
 		l, err := q.Lease(f.soon(), "a")
 		f.must(err)
-		f.must(l.Ack(f.soon(), 3))
-		f.must(l.Ack(f.soon(), 2))
+		f.must(l.Ack(f.soon(), queue.Set{UpTo: 3}))
+		f.must(l.Ack(f.soon(), queue.Set{UpTo: 2}))
 		f.must(l.Deliver(f.soon(), 1))
 		f.must(l.Release(f.soon()))
 		if info := f.consumers(q)[0]; info.Acked != 3 || info.Handed != 3 || info.Pending != 1 {

@@ -224,7 +224,7 @@ func showConsumer(w io.Writer, c *queue.Info) error {
 	if !c.Oldest.IsZero() {
 		row("oldest", "%s", when.Format(c.Oldest, now))
 	}
-	row("acknowledged", "up to %d, %s", c.Acked, when.Format(c.AckedAt, now))
+	row("acknowledged", "up to %d%s, %s", c.Acked, acknowledgedBeyond(c.Beyond), when.Format(c.AckedAt, now))
 	row("handed out", "up to %d", c.Handed)
 	if c.Reader == "" {
 		row("reader", "none")
@@ -239,6 +239,27 @@ func showConsumer(w io.Writer, c *queue.Info) error {
 		return fmt.Errorf("write the consumer: %w", err)
 	}
 	return nil
+}
+
+// acknowledgedBeyond says which events are acknowledged beyond one that is not.
+func acknowledgedBeyond(ranges []queue.Range) string {
+	const most = 5
+	var text strings.Builder
+	for i, r := range ranges[:min(most, len(ranges))] {
+		if i == 0 {
+			text.WriteString(" and ")
+		} else {
+			text.WriteString(", ")
+		}
+		fmt.Fprint(&text, r.First)
+		if r.Last > r.First {
+			fmt.Fprintf(&text, "-%d", r.Last)
+		}
+	}
+	if left := len(ranges) - most; left > 0 {
+		fmt.Fprintf(&text, " and %s more", plural(left, "range"))
+	}
+	return text.String()
 }
 
 func newQueueSeek(p process) *cobra.Command {

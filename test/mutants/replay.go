@@ -6,15 +6,15 @@ var replayMutants = []mutant{
 	{
 		name: "replay: what waits in the queue is appended as well",
 		file: "sqlite/additions.go",
-		old:  "(SELECT 1 FROM events WHERE id = ?2 AND n > c.n)",
-		new:  "(SELECT 1 FROM events WHERE id = ?2 AND n > c.n * 0 + 1000000)",
+		old:  "(SELECT 1 FROM events e WHERE id = ?2 AND n > c.n\n",
+		new:  "(SELECT 1 FROM events e WHERE id = ?2 AND n > c.n * 0 + 1000000\n",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{
 		name: "replay: what was acknowledged in the queue cannot be appended",
 		file: "sqlite/additions.go",
-		old:  "(SELECT 1 FROM events WHERE id = ?2 AND n > c.n)",
-		new:  "(SELECT 1 FROM events WHERE id = ?2)",
+		old:  "(SELECT 1 FROM events e WHERE id = ?2 AND n > c.n\n",
+		new:  "(SELECT 1 FROM events e WHERE id = ?2\n",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{

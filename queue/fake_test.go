@@ -1,0 +1,74 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// fakeStore is a queue in memory with one consumer. A test and the consumer
+// use it in turn.
+type fakeStore struct {
+	Store // what a Consumer does not call
+
+	t      *testing.T
+	events []Event
+	filter Filter
+	done   Set
+	handed int64
+	fail   error // of the next write; it is not applied
+}
+
+// add queues an event of a type.
+func (f *fakeStore) add(kind string, arrived time.Time) {
+	f.events = append(f.events, Event{
+		Number: int64(len(f.events)) + 1, Queued: time.Now(),
+		Entry: gerritstream.Entry{Event: gerritstream.Event{Type: kind}, Arrived: arrived},
+	})
+}
+
+func (f *fakeStore) Read(_ context.Context, _ string, after int64, most int) ([]Event, error) {
+	rest := f.events[min(after, int64(len(f.events))):]
+	return slices.Clone(rest[:min(most, len(rest))]), nil
+}
+
+func (f *fakeStore) Lease(context.Context, string) (Lease, error) { return fakeLease{f}, nil }
+
+// fakeLease is the lease of a fakeStore's consumer. It is never lost.
+type fakeLease struct{ store *fakeStore }
+
+func (l fakeLease) Context() context.Context { return context.Background() }
+
+func (l fakeLease) Consumer() Info {
+	s := l.store
+	return Info{Filter: s.filter, Acked: s.done.UpTo, Beyond: s.done.Beyond, Handed: max(s.handed, s.done.UpTo)}
+}
+
+func (l fakeLease) Deliver(_ context.Context, number int64) error {
+	if err := l.failure(); err != nil {
+		return err
+	}
+	l.store.handed = max(l.store.handed, number)
+	return nil
+}
+
+func (l fakeLease) Ack(_ context.Context, done Set) error {
+	if err := errors.Join(done.Check(), l.failure()); err != nil {
+		return err
+	}
+	l.store.done = l.store.done.Union(done)
+	l.store.handed = max(l.store.handed, done.Last())
+	return nil
+}
+
+func (l fakeLease) Release(context.Context) error { return nil }
+
+func (l fakeLease) failure() error {
+	err := l.store.fail
+	l.store.fail = nil
+	return err
+}
