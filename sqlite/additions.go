@@ -52,6 +52,14 @@ const addAddition = `INSERT INTO additions
 		AND NOT EXISTS (SELECT 1 FROM json_each(c.beyond) r WHERE e.n BETWEEN r.value->>0 AND r.value->>1))
 	ON CONFLICT (consumer, id) DO NOTHING`
 
+// The sequence of the table events: a file that never held an event has no row
+// of it, and an insertion into another table does not advance it.
+const (
+	ensureSequence = `INSERT INTO sqlite_sequence (name, seq) SELECT 'events', 0
+		WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')`
+	advanceSequence = `UPDATE sqlite_sequence SET seq = last_insert_rowid() WHERE name = 'events'`
+)
+
 // addAdditions appends rows, and returns how many of them did not wait there
 // already.
 func addAdditions(tx *transaction, consumer string, rows [][]any) (appended int, err error) {
@@ -61,9 +69,8 @@ func addAdditions(tx *transaction, consumer string, rows [][]any) (appended int,
 	if err == nil && !there {
 		err = queue.ErrNoConsumer
 	}
-	if err == nil { // a file that never held an event has no row
-		err = tx.exec(`INSERT INTO sqlite_sequence (name, seq) SELECT 'events', 0
-			WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'events')`)
+	if err == nil {
+		err = tx.exec(ensureSequence)
 	}
 	for _, row := range rows {
 		if err != nil {
@@ -72,7 +79,7 @@ func addAdditions(tx *transaction, consumer string, rows [][]any) (appended int,
 		var n int64
 		if n, err = tx.change(addAddition, row...); n > 0 && err == nil {
 			appended++
-			err = tx.exec(`UPDATE sqlite_sequence SET seq = last_insert_rowid() WHERE name = 'events'`)
+			err = tx.exec(advanceSequence)
 		}
 	}
 	return appended, err

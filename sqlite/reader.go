@@ -245,13 +245,14 @@ func scanEvents(ctx context.Context, q querier, query string, args ...any) (page
 	return page, rows.Err()
 }
 
-func scanEvent(rows *sql.Rows) (event queue.Event, err error) {
+// scanEvent scans a row that begins with the columns of an event.
+func scanEvent(rows *sql.Rows, rest ...any) (event queue.Event, err error) {
 	var id, attributes []byte
 	var arrived, queued int64
 	var created sql.NullInt64
 	e := &event.Entry
-	err = rows.Scan(&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project,
-		&e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes, &event.Replayed)
+	err = rows.Scan(append([]any{&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type, &e.Event.Project,
+		&e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes, &event.Replayed}, rest...)...)
 	if err != nil {
 		return event, err
 	}

@@ -121,7 +121,7 @@ func (w *sweeper) sweep() {
 // their place in the file had not read.
 func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err error) {
 	for {
-		var n, missed, added, addedMissed int64
+		var n, missed, added, addedMissed, letters int64
 		err := s.writer.do(context.Background(), func(tx *transaction) (err error) {
 			x := expiry{acked: before.UnixMilli(), all: last.UnixMilli()}
 			if err := x.decide(tx, s.config.RetentionMaxBytes); err != nil {
@@ -130,14 +130,17 @@ func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err 
 			if n, missed, err = removeBatch(tx, x, s.config.Now().UnixMilli()); err != nil {
 				return err
 			}
-			added, addedMissed, err = removeAdditions(tx, x)
+			if added, addedMissed, err = removeAdditions(tx, x); err != nil {
+				return err
+			}
+			letters, err = removeHookLetters(tx, x)
 			return err
 		})
 		if err != nil {
 			return total, unread, err
 		}
-		total, unread = total+n+added, unread+missed+addedMissed
-		if max(n, added) < sweepBatch || !storekit.Sleep(s.life, sweepPause) {
+		total, unread = total+n+added+letters, unread+missed+addedMissed+letters
+		if max(n, added, letters) < sweepBatch || !storekit.Sleep(s.life, sweepPause) {
 			return total, unread, nil
 		}
 	}
@@ -251,14 +254,19 @@ func newLoser(name string, done queue.Set, filter string) *loser {
 	return l
 }
 
+// lose notes that the consumer loses an event.
+func (l *loser) lose(arrived int64) {
+	if l.lost == 0 {
+		l.from, l.to = arrived, arrived
+	}
+	l.lost++
+	l.from, l.to = min(l.from, arrived), max(l.to, arrived)
+}
+
 // see notes that an event is about to be removed.
 func (l *loser) see(n, arrived int64, e *gerritstream.Event) {
 	if !l.done.Has(n) && l.matcher.Keeps(e) {
-		if l.lost == 0 {
-			l.from, l.to = arrived, arrived
-		}
-		l.lost++
-		l.from, l.to = min(l.from, arrived), max(l.to, arrived)
+		l.lose(arrived)
 	}
 }
 

@@ -202,13 +202,61 @@ CREATE TRIGGER consumer_acknowledged AFTER UPDATE OF beyond ON consumers WHEN ne
 	DELETE FROM additions WHERE n IN (SELECT a.n FROM json_each(new.beyond) r CROSS JOIN additions a
 		ON a.consumer = new.name AND a.n BETWEEN r.value->>0 AND r.value->>1);
 END;
+`, `
+-- What is kept of webhooks. The consumer of each has the name "webhook:" and its own.
+CREATE TABLE webhooks (
+	name         TEXT PRIMARY KEY NOT NULL,
+	report       TEXT, -- webhook.Report as a JSON object; NULL: none yet
+	pause        TEXT, -- webhook.Pause as a JSON object; NULL: it is not paused
+	dead_letters INTEGER NOT NULL DEFAULT 0, -- held
+	given_up     INTEGER NOT NULL DEFAULT 0  -- how many there ever were
+) STRICT, WITHOUT ROWID;
+
+-- The dead letters of webhooks, each with the whole event.
+CREATE TABLE webhook_letters (
+	letter     INTEGER PRIMARY KEY AUTOINCREMENT,
+	webhook    TEXT NOT NULL, -- webhooks.name
+	n          INTEGER NOT NULL, -- of the event in the hook's queue
+	id         BLOB NOT NULL CHECK (length(id) = 16),
+	shard      TEXT NOT NULL,
+	seq        TEXT NOT NULL,
+	sub        INTEGER NOT NULL,
+	arrived    INTEGER NOT NULL,
+	type       TEXT NOT NULL,
+	project    TEXT NOT NULL,
+	ref        TEXT NOT NULL,
+	change     INTEGER,
+	created    INTEGER,
+	queued_at  INTEGER NOT NULL,
+	payload    BLOB NOT NULL,
+	attributes TEXT,
+	replayed   INTEGER NOT NULL, -- 1: it was appended for the hook alone
+	detail     TEXT NOT NULL,
+	put_aside_at INTEGER NOT NULL,
+	UNIQUE (id, webhook)
+) STRICT;
+
+CREATE TRIGGER webhook_letter_inserted AFTER INSERT ON webhook_letters BEGIN
+	INSERT INTO webhooks (name, dead_letters, given_up) VALUES (new.webhook, 1, 1)
+		ON CONFLICT DO UPDATE SET dead_letters = dead_letters + 1, given_up = given_up + 1;
+END;
+CREATE TRIGGER webhook_letter_deleted AFTER DELETE ON webhook_letters BEGIN
+	UPDATE webhooks SET dead_letters = dead_letters - 1 WHERE name = old.webhook;
+END;
+
+-- All goes with the consumer.
+CREATE TRIGGER webhook_removed AFTER DELETE ON consumers WHEN old.name LIKE 'webhook:%' BEGIN
+	DELETE FROM webhook_letters WHERE webhook = substr(old.name, length('webhook:') + 1);
+	DELETE FROM webhooks WHERE name = substr(old.name, length('webhook:') + 1);
+END;
 `}
 
-// The schema versions from which on events have attributes, and consumers what
-// is read of them.
+// The schema versions from which on events have attributes, consumers what is
+// read of them, and webhooks tables.
 const (
 	attributesSince = 4
 	consumersSince  = 9
+	webhooksSince   = 10
 )
 
 // prepareNew sets what cannot be changed later. Events of two to three

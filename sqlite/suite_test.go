@@ -35,6 +35,16 @@ func TestQueue(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
+func TestWebhooks(t *testing.T) {
+	storetest.RunWebhooks(t, storetest.Harness{
+		New:      func(t *testing.T) storetest.Backend { return newShared(t).backend() },
+		Bubble:   true,
+		Settle:   2 * time.Second,
+		Patience: time.Minute,
+	})
+	goleak.VerifyNone(t)
+}
+
 // shared is one file, the stores opened on it, and a connection of its own to
 // read and change it.
 type shared struct {

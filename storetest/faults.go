@@ -21,8 +21,11 @@ const (
 	PointAdvertise = storekit.PointAdvertise
 )
 
-// PointConsumers is the write point of a queue.Store.
-const PointConsumers = storekit.PointConsumers
+// The write points of a queue.Store and of a webhook.Store.
+const (
+	PointConsumers = storekit.PointConsumers
+	PointWebhooks  = storekit.PointWebhooks
+)
 
 // The write points of an Operator.
 const (

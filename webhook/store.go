@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -44,7 +43,8 @@ type Store interface {
 	// PutAside keeps a dead letter that names the hook, with the whole payload.
 	// A letter with this ID and hook that is held already stays as it is. When
 	// it returns nil, the letter is durable. An error: it may not be kept, and
-	// the event must not be acknowledged.
+	// the event must not be acknowledged. queue.ErrLeaseLost: this process has
+	// not the lease of the hook's consumer, and nothing was written.
 	PutAside(ctx context.Context, l Letter) error
 }
 
@@ -54,6 +54,9 @@ type State struct {
 	Name   string `json:"name"`
 	Pause  Pause  `json:"pause,omitzero"`
 	Report Report `json:"report,omitzero"`
+
+	DeadLetters int64 `json:"dead_letters"` // held
+	GivenUp     int64 `json:"given_up"`     // how many there ever were; one that was put aside again counts again
 }
 
 // Who paused a hook.
@@ -74,16 +77,16 @@ type Pause struct {
 // the receiver begins to fail or recovers, and otherwise every few seconds
 // while there are deliveries.
 type Report struct {
-	Process      string               `json:"process,omitempty"` // that reports
-	Last         Outcome              `json:"last,omitempty"`    // of the last attempt
-	LastAt       time.Time            `json:"last_at,omitzero"`  // when it ended
-	LastStatus   int                  `json:"last_status,omitempty"`
-	LastError    string               `json:"last_error,omitempty"` // without secrets and payload
-	LastEvent    gerritstream.EventID `json:"last_event,omitzero"`
-	FailingSince time.Time            `json:"failing_since,omitzero"` // first failure after the last success; zero: none
-	Failures     int                  `json:"failures,omitempty"`     // attempts that failed since then
-	NextAttempt  time.Time            `json:"next_attempt,omitzero"`  // of a receiver that fails
-	Blocked      int                  `json:"blocked,omitempty"`      // keys that wait because their event was refused
+	Process      string    `json:"process,omitempty"` // that reports
+	Last         Outcome   `json:"last,omitempty"`    // of the last attempt
+	LastAt       time.Time `json:"last_at,omitzero"`  // when it ended
+	LastStatus   int       `json:"last_status,omitempty"`
+	LastError    string    `json:"last_error,omitempty"`   // without secrets and payload
+	LastEvent    string    `json:"last_event,omitempty"`   // its ID
+	FailingSince time.Time `json:"failing_since,omitzero"` // first failure after the last success; zero: none
+	Failures     int       `json:"failures,omitempty"`     // attempts that failed since then
+	NextAttempt  time.Time `json:"next_attempt,omitzero"`  // of a receiver that fails
+	Blocked      int       `json:"blocked,omitempty"`      // keys that wait because their event was refused
 }
 
 // Letter is an event that a hook gave up.

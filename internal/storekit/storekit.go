@@ -23,6 +23,7 @@ const (
 	PointReport    Point = "report"
 	PointAdvertise Point = "advertise"
 	PointConsumers Point = "consumers" // what a queue.Store writes
+	PointWebhooks  Point = "webhooks"  // what a webhook.Store writes besides
 )
 
 // The write points of an Operator.
