@@ -57,7 +57,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "internal/bench", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

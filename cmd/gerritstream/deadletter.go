@@ -18,8 +18,8 @@ func newDeadletter(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deadletter",
 		Short: "Show, re-check and drop dead letters",
-		Long: `Show, re-check and drop dead letters: records that are not valid events, or that a sink refused. All of
-this may be done while processes run.`,
+		Long: `Show, re-check and drop dead letters: records that are not valid events, or that a sink refused, and
+events that a webhook gave up. All of this may be done while processes run.`,
 		Example: `  gerritstream deadletter list
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload > record
   gerritstream deadletter retry --all
@@ -32,16 +32,21 @@ this may be done while processes run.`,
 }
 
 // deadLetterFilter is the flags that narrow dead letters down.
-type deadLetterFilter struct{ reason, shard string }
+type deadLetterFilter struct{ reason, shard, hook string }
 
 func (f *deadLetterFilter) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.reason, "reason", "", "only those with this `reason`")
 	cmd.Flags().StringVar(&f.shard, "shard", "", "only those of this `shard`")
+	hookFlag(cmd, &f.hook)
 }
 
-func (f *deadLetterFilter) matches(d *gerritstream.StoredDeadLetter) bool {
-	return (f.reason == "" || f.reason == d.DeadLetter.Reason) &&
-		(f.shard == "" || f.shard == string(d.DeadLetter.Shard))
+func hookFlag(cmd *cobra.Command, hook *string) {
+	cmd.Flags().StringVar(hook, "webhook", "", "only those that the webhook of this `name` gave up")
+}
+
+func (f *deadLetterFilter) matches(d *heldLetter) bool {
+	return (f.reason == "" || f.reason == d.stored.DeadLetter.Reason) &&
+		(f.shard == "" || f.shard == string(d.stored.DeadLetter.Shard)) && (f.hook == "" || f.hook == d.hook)
 }
 
 // deadLetterSelection is the dead letters that a command changes: named ones,
@@ -53,7 +58,7 @@ type deadLetterSelection struct {
 }
 
 func (s *deadLetterSelection) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&s.all, "all", false, "all dead letters, or all that match --reason and --shard")
+	cmd.Flags().BoolVar(&s.all, "all", false, "all dead letters, or all that match --reason, --shard and --webhook")
 	s.filter.register(cmd)
 }
 
@@ -62,7 +67,7 @@ func (s *deadLetterSelection) parse(cmd *cobra.Command, args []string) error {
 	switch {
 	case (len(args) > 0) == s.all:
 		return &usageError{cmd.CommandPath(), errors.New("name dead letters by id, or pass --all")}
-	case !s.all && s.filter != deadLetterFilter{}:
+	case !s.all && s.filter.reason+s.filter.shard != "":
 		return &usageError{cmd.CommandPath(), errors.New("--reason and --shard need --all")}
 	}
 	for _, arg := range args {
@@ -77,28 +82,31 @@ func (s *deadLetterSelection) parse(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// find returns the ids of the selected dead letters, the oldest first. Named
+// find returns the keys of the selected dead letters, the oldest first. Named
 // ones must exist.
-func (s *deadLetterSelection) find(ctx context.Context, o operated) ([]gerritstream.EventID, error) {
-	if !s.all {
-		for _, id := range s.ids {
-			if _, err := o.store.DeadLetter(ctx, id); err != nil {
-				return nil, err
-			}
+func (s *deadLetterSelection) find(ctx context.Context, o operated) (keys []letterKey, err error) {
+	for _, id := range s.ids {
+		found, err := o.deadLettersOf(ctx, id, s.filter.hook)
+		if err != nil {
+			return nil, err
 		}
-		return s.ids, nil
+		for i := range found {
+			keys = append(keys, found[i].key())
+		}
 	}
-	var ids []gerritstream.EventID
-	for d, err := range o.store.DeadLetters(ctx) {
+	if !s.all {
+		return keys, nil
+	}
+	for d, err := range o.deadLetters(ctx) {
 		if err != nil {
 			return nil, err
 		}
 		if s.filter.matches(&d) {
-			ids = append(ids, d.DeadLetter.ID)
+			keys = append(keys, d.key())
 		}
 	}
-	slices.Reverse(ids)
-	return ids, nil
+	slices.Reverse(keys)
+	return keys, nil
 }
 
 // parseEventID reads an id: 32 hexadecimal digits, with or without the dashes
@@ -121,17 +129,18 @@ type deadLetterView struct {
 	Arrived  time.Time                   `json:"arrived"`
 	StoredAt time.Time                   `json:"put_aside"`
 	Reason   string                      `json:"reason"`
+	Webhook  string                      `json:"webhook,omitempty"` // that gave it up
 	Detail   string                      `json:"detail"`
 	Length   int                         `json:"length"` // of the record, in bytes
 	Kept     int                         `json:"kept"`   // of these
 	SHA256   string                      `json:"sha256"`
 }
 
-func viewOf(stored *gerritstream.StoredDeadLetter) deadLetterView {
-	d := &stored.DeadLetter
+func viewOf(held *heldLetter) deadLetterView {
+	d := &held.stored.DeadLetter
 	v := deadLetterView{
-		ID: d.ID, Shard: d.Shard, Sequence: d.Seq, Arrived: d.Arrived.UTC(), StoredAt: stored.StoredAt.UTC(),
-		Reason: d.Reason, Detail: printable(d.Detail), Length: d.Length, Kept: len(d.Payload),
+		ID: d.ID, Shard: d.Shard, Sequence: d.Seq, Arrived: d.Arrived.UTC(), StoredAt: held.stored.StoredAt.UTC(),
+		Reason: d.Reason, Webhook: held.hook, Detail: printable(d.Detail), Length: d.Length, Kept: len(d.Payload),
 		SHA256: hex.EncodeToString(d.SHA256[:]),
 	}
 	if d.Sub != gerritstream.NoSub {

@@ -12,6 +12,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/queue"
+	"github.com/gerritstream/gerritstream/webhook"
 )
 
 func newDeadletterRetry(p process) *cobra.Command {
@@ -26,9 +28,12 @@ shard is not kept, and sinks do not get the event.
 
 Refused are records that are still bad, records that the filter drops, records of which only the beginning is kept (read
 them from the stream again), and records that only a sink refused (reason "rejected"), because these were queued
-already. Refused dead letters stay where they are, and the exit code is then 1.`,
+already. Refused dead letters stay where they are, and the exit code is then 1.
+
+What a webhook gave up (reason "webhook") is not checked: it is queued for that webhook alone, behind all that waits.`,
 		Example: `  gerritstream deadletter retry 0123456789abcdef0123456789abcdef --store sqlite:/var/lib/gerritstream/gerrit.db
-  gerritstream deadletter retry --all --reason shape --yes --config /etc/gerritstream/gerrit.yaml`,
+  gerritstream deadletter retry --all --reason shape --yes --config /etc/gerritstream/gerrit.yaml
+  gerritstream deadletter retry --all --webhook jenkins --yes`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := selection.parse(cmd, args); err != nil {
@@ -42,17 +47,17 @@ already. Refused dead letters stay where they are, and the exit code is then 1.`
 				if err != nil {
 					return &daemon.ConfigError{Err: err}
 				}
-				ids, err := selection.find(ctx, o)
+				keys, err := selection.find(ctx, o)
 				if err != nil {
 					return err
 				}
-				if n := len(ids); n > 0 {
+				if n := len(keys); n > 0 {
 					err = confirm.ask(fmt.Sprintf("Re-check %s and queue those that pass?", plural(n, "dead letter")))
 				}
 				if err != nil {
 					return err
 				}
-				return retryDeadLetters(ctx, p, o, ids, daemon.NewClassifier(filter, nil))
+				return retryDeadLetters(ctx, p, o, keys, daemon.NewClassifier(filter, nil))
 			})
 		},
 	}
@@ -64,36 +69,46 @@ already. Refused dead letters stay where they are, and the exit code is then 1.`
 
 // retryDeadLetters queues those that pass, and prints the result of each.
 func retryDeadLetters(
-	ctx context.Context, p process, o operated, ids []gerritstream.EventID, classify gerritstream.Classifier,
+	ctx context.Context, p process, o operated, keys []letterKey, classify gerritstream.Classifier,
 ) error {
 	queued, refused := 0, 0
-	for _, id := range ids {
-		why, err := retryDeadLetter(ctx, o, id, classify)
+	for _, key := range keys {
+		why, err := retryDeadLetter(ctx, o, key, classify)
 		switch {
 		case why != "":
 			refused++
-			fmt.Fprintf(p.stdout, "%s: refused: %s\n", id, why)
+			fmt.Fprintf(p.stdout, "%s: refused: %s\n", key.id, why)
+		case err == nil && key.hook != "":
+			queued++
+			fmt.Fprintf(p.stdout, "%s: queued for webhook %s\n", key.id, key.hook)
 		case err == nil:
 			queued++
-			fmt.Fprintf(p.stdout, "%s: queued\n", id)
+			fmt.Fprintf(p.stdout, "%s: queued\n", key.id)
 		case errors.Is(err, gerritstream.ErrNoDeadLetter):
-			fmt.Fprintf(p.stdout, "%s: already gone\n", id)
+			fmt.Fprintf(p.stdout, "%s: already gone\n", key.id)
 		default:
-			return fmt.Errorf("after queuing %d of %s: %w", queued, plural(len(ids), "dead letter"), err)
+			return fmt.Errorf("after queuing %d of %s: %w", queued, plural(len(keys), "dead letter"), err)
 		}
 	}
 	fmt.Fprintf(p.stdout, "%d queued, %d refused\n", queued, refused)
 	if refused > 0 {
-		return fmt.Errorf("%d of %s refused", refused, plural(len(ids), "dead letter"))
+		return fmt.Errorf("%d of %s refused", refused, plural(len(keys), "dead letter"))
 	}
 	return nil
 }
 
 // retryDeadLetter queues one dead letter, or returns why it is refused.
 func retryDeadLetter(
-	ctx context.Context, o operated, id gerritstream.EventID, classify gerritstream.Classifier,
+	ctx context.Context, o operated, key letterKey, classify gerritstream.Classifier,
 ) (refused string, err error) {
-	d, err := o.store.DeadLetter(ctx, id)
+	if key.hook != "" {
+		err := o.hooks.RedriveHookLetter(ctx, webhook.LetterKey{Hook: key.hook, ID: key.id})
+		if errors.Is(err, queue.ErrNoConsumer) {
+			return "no process has ever delivered for webhook " + key.hook, nil
+		}
+		return "", err
+	}
+	d, err := o.store.DeadLetter(ctx, key.id)
 	if err != nil {
 		return "", err
 	}
@@ -129,16 +144,16 @@ again. The store keeps 1,000 dead letters of 32 MiB in all, and only counts furt
 				return err
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
-				ids, err := selection.find(ctx, o)
+				keys, err := selection.find(ctx, o)
 				if err != nil {
 					return err
 				}
 				dropped := 0
-				if n := len(ids); n > 0 {
+				if n := len(keys); n > 0 {
 					if err := confirm.ask(fmt.Sprintf("Drop %s for good?", plural(n, "dead letter"))); err != nil {
 						return err
 					}
-					if dropped, err = o.store.DropDeadLetters(ctx, ids); err != nil {
+					if dropped, err = o.dropDeadLetters(ctx, keys); err != nil {
 						return err
 					}
 				}

@@ -18,10 +18,11 @@ func newDeadletterList(p process) *cobra.Command {
 	var filter deadLetterFilter
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List dead letters, the newest first",
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List dead letters, the newest first",
 		Long: `List dead letters, the newest first, each with its reason but without its payload, which "deadletter
-show" prints. With -o json, one line each.`,
+show" prints. With -o json, one line each. Those with the reason "webhook" name the webhook that gave them up.`,
 		Example: `  gerritstream deadletter list --store sqlite:/var/lib/gerritstream/gerrit.db --limit 20
   gerritstream deadletter list --reason utf8 -o json`,
 		Args: cobra.NoArgs,
@@ -46,7 +47,7 @@ func listDeadLetters(
 ) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	listed := 0
-	for d, err := range o.store.DeadLetters(ctx) {
+	for d, err := range o.deadLetters(ctx) {
 		if err != nil {
 			return err
 		}
@@ -62,8 +63,12 @@ func listDeadLetters(
 			if listed == 0 {
 				fmt.Fprintln(table, "ID\tSTORED\tREASON\tSHARD\tBYTES\tDETAIL")
 			}
+			detail := v.Detail
+			if v.Webhook != "" {
+				detail = printable(v.Webhook) + ": " + detail
+			}
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-				v.ID, clock(v.StoredAt), v.Reason, v.Shard, v.size(), v.Detail)
+				v.ID, clock(v.StoredAt), v.Reason, v.Shard, v.size(), detail)
 		}
 		if listed++; listed == limit {
 			break
@@ -81,11 +86,13 @@ func listDeadLetters(
 func newDeadletterShow(p process) *cobra.Command {
 	output := outputFlag("table", "json")
 	var payload, force bool
+	var hook string
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show a dead letter, or its record",
 		Long: `Show a dead letter; with --payload, write its record, byte for byte, to standard output. The record may
-contain anything, so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept.`,
+contain anything, so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept, and all of
+an event that a webhook gave up. An event may have a dead letter for each webhook.`,
 		Example: `  gerritstream deadletter show 0123456789abcdef0123456789abcdef
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload | head -c 300 | xxd`,
 		Args: cobra.ExactArgs(1),
@@ -102,22 +109,31 @@ contain anything, so it is not written to a terminal without --force. At most th
 				return &usageError{cmd.CommandPath(), err}
 			}
 			return operate(cmd, p, true, func(ctx context.Context, o operated, _ *config.Config) error {
-				d, err := o.store.DeadLetter(ctx, id)
+				found, err := o.deadLettersOf(ctx, id, hook)
 				switch {
 				case err != nil:
 					return err
 				case payload:
-					return writePayload(p, &d.DeadLetter)
-				case output.is("json"):
-					v := viewOf(&d)
-					return writeLine(p.stdout, &v)
+					return writePayload(p, &found[len(found)-1].stored.DeadLetter) // a webhook's, which is whole
 				}
-				return showDeadLetter(p.stdout, &d)
+				for i := range found {
+					if output.is("json") {
+						v := viewOf(&found[i])
+						err = writeLine(p.stdout, &v)
+					} else {
+						err = showDeadLetter(p.stdout, &found[i])
+					}
+					if err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&payload, "payload", false, "write the record and nothing else")
 	cmd.Flags().BoolVar(&force, "force", false, "with --payload: even to a terminal")
+	hookFlag(cmd, &hook)
 	output.register(cmd)
 	settingFlags(cmd, config.ForStore)
 	return cmd
@@ -135,11 +151,14 @@ func writePayload(p process, d *gerritstream.DeadLetter) error {
 }
 
 // showDeadLetter writes a dead letter for people.
-func showDeadLetter(w io.Writer, d *gerritstream.StoredDeadLetter) error {
+func showDeadLetter(w io.Writer, d *heldLetter) error {
 	v := viewOf(d)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "id\t%s\nreason\t%s\ndetail\t%s\nshard\t%s\nsequence\t%s\n",
-		v.ID, v.Reason, v.Detail, v.Shard, v.Sequence)
+	fmt.Fprintf(t, "id\t%s\nreason\t%s\n", v.ID, v.Reason)
+	if v.Webhook != "" {
+		fmt.Fprintf(t, "webhook\t%s\n", printable(v.Webhook))
+	}
+	fmt.Fprintf(t, "detail\t%s\nshard\t%s\nsequence\t%s\n", v.Detail, v.Shard, v.Sequence)
 	if v.Sub != nil {
 		fmt.Fprintf(t, "part\t%d of an aggregate\n", *v.Sub)
 	}

@@ -16,12 +16,14 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/webhook"
 )
 
 // operated is a store that a command looks at or changes.
 type operated struct {
 	store  gerritstream.Operator
-	reread string // for people: what the queue makes of events that are read again
+	hooks  webhook.Letters // nil: the store has no webhooks
+	reread string          // for people: what the queue makes of events that are read again
 }
 
 // operate opens the configured store, calls do, and closes the store. With
@@ -39,7 +41,8 @@ func operate(cmd *cobra.Command, p process, storeOnly bool,
 	if err != nil {
 		return err
 	}
-	o := operated{store, c.Store.Kind.Reread + " Sinks receive all of them again, under the same ids."}
+	o := operated{store: store, reread: c.Store.Kind.Reread + " Sinks receive all of them again, under the same ids."}
+	o.hooks, _ = store.(webhook.Letters) // Zuul consumes the other queue
 	return errors.Join(do(cmd.Context(), o, &c), store.Close(context.WithoutCancel(cmd.Context())))
 }
 
