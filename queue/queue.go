@@ -112,7 +112,9 @@ type Lease interface {
 // Done returns the events that are acknowledged. Do not change it.
 func (i *Info) Done() Set { return Set{UpTo: i.Acked, Beyond: i.Beyond} }
 
-// Info is what a store knows of a consumer.
+// Info is what a store knows of a consumer. A store may count events that lie
+// a long way before the end of the queue as pending whether the filter keeps
+// them or not.
 type Info struct {
 	Name    string    `json:"name"`
 	Filter  Filter    `json:"filter"`
@@ -123,6 +125,7 @@ type Info struct {
 	Reader  string    `json:"reader"`            // the process that reads as it; empty: none
 	Pending int64     `json:"pending"`           // events held that the filter keeps and that are not acknowledged
 	Oldest  time.Time `json:"oldest,omitzero"`   // when the first of these was queued; zero: there is none
+	Fault   string    `json:"fault,omitempty"`   // why its filter, or what it acknowledged, cannot be read
 
 	// Expired counts the events that were removed before they were
 	// acknowledged, although the filter keeps them. They arrived between

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -137,6 +136,11 @@ func (s *Store) Seek(ctx context.Context, name string, after int64) error {
 // Remove implements queue.Store.
 func (s *Store) Remove(ctx context.Context, name string) error {
 	return s.changeFree(ctx, "remove", name, func(tx *transaction) error {
+		// A process that believes to have the lease had it in a term that no
+		// other process can have, and that it does not use again itself.
+		if err := tx.exec(`DELETE FROM leases WHERE shard = ?`, string(consumerLease(name))); err != nil {
+			return err
+		}
 		return tx.exec(`DELETE FROM consumers WHERE name = ?`, name)
 	})
 }
@@ -149,8 +153,8 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 		var holder string
 		ok, err := get(context.Background(), tx, []any{&holder},
 			`SELECT coalesce((SELECT p.name FROM leases l JOIN processes p ON p.id = l.process
-				WHERE l.shard = ? AND p.beaten + p.ttl >= ?), '') FROM consumers WHERE name = ?`,
-			string(consumerLease(name)), s.config.Now().UnixMilli(), name)
+				WHERE `+alive+` AND l.shard = ?2), '') FROM consumers WHERE name = ?3`,
+			s.config.Now().UnixMilli(), string(consumerLease(name)), name)
 		switch {
 		case err != nil:
 			return err
@@ -294,17 +298,24 @@ func readConsumer(tx *transaction, name string) (info queue.Info, err error) {
 	return info, err
 }
 
-// decodeConsumer sets what the columns "filter" and "beyond" say.
-func decodeConsumer(info *queue.Info, filter, beyond string) (err error) {
-	if info.Filter, err = queue.DecodeFilter(filter); err != nil {
-		return err
+// decodeConsumer sets what the columns "filter" and "beyond" say. What cannot
+// be read is left out.
+func decodeConsumer(info *queue.Info, filter, beyond string) error {
+	f, errFilter := queue.DecodeFilter(filter)
+	if errFilter == nil {
+		info.Filter = f
+		_, errFilter = f.Matcher()
 	}
-	ranges, err := queue.DecodeRanges(beyond)
+	ranges, errBeyond := queue.DecodeRanges(beyond)
 	// A program that keeps n by itself may have moved it on.
 	done := queue.Set{UpTo: info.Acked}.Union(queue.Set{UpTo: info.Acked, Beyond: ranges})
 	info.Acked, info.Beyond = done.UpTo, done.Beyond
-	return err
+	return errors.Join(errFilter, errBeyond)
 }
+
+// alive selects processes p that had a heartbeat within their TTL, at a time
+// (?1). One that is later than that was beaten before the clock was set back.
+const alive = `p.beaten BETWEEN ?1 - p.ttl AND ?1 + p.ttl`
 
 // readConsumers reads all consumers at one moment, and counts what is pending.
 func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queue.Info, err error) {
@@ -317,13 +328,11 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 		}, `SELECT c.name, c.n, coalesce(c.beyond, ''), c.at, coalesce(c.filter, ''), max(c.n, c.handed), c.expired,
 			coalesce(c.expired_from, 0), coalesce(c.expired_to, 0), coalesce(p.name, '')
 			FROM consumers c LEFT JOIN leases l ON l.shard = '`+leaseOfConsumer+`' || c.name
-				LEFT JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ? ORDER BY c.name`, now.UnixMilli())
-		for i := range infos {
-			if err == nil {
-				err = countPending(ctx, tx, &infos[i])
-			}
+				LEFT JOIN processes p ON p.id = l.process AND `+alive+` ORDER BY c.name`, now.UnixMilli())
+		if err != nil {
+			return err
 		}
-		return err
+		return countPending(ctx, tx, infos)
 	})
 	return infos, err
 }
@@ -339,58 +348,8 @@ func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	if info.Expired > 0 {
 		info.ExpiredFrom, info.ExpiredTo = storekit.FromMillis(from), storekit.FromMillis(to)
 	}
-	return info, decodeConsumer(&info, filter, beyond)
-}
-
-// countPending counts what the consumer has not acknowledged. Without a filter
-// SQLite counts.
-func countPending(ctx context.Context, q querier, info *queue.Info) error {
-	m, err := info.Filter.Matcher()
-	if err != nil {
-		return err
+	if err := decodeConsumer(&info, filter, beyond); err != nil {
+		info.Fault = err.Error()
 	}
-	if queue.EncodeFilter(info.Filter) == "" {
-		return countAll(ctx, q, info)
-	}
-	done := info.Done()
-	return each(ctx, q, func(rows *sql.Rows) error {
-		var e gerritstream.Event
-		var n, at int64
-		err := rows.Scan(&n, &e.Type, &e.Project, &e.Ref, &at)
-		if err == nil && !done.Has(n) && m.Keeps(&e) {
-			if info.Pending++; info.Pending == 1 {
-				info.Oldest = storekit.FromMillis(at)
-			}
-		}
-		return err
-	}, `SELECT n, type, project, ref, queued_at FROM events WHERE n > ?1
-		UNION ALL SELECT n, type, project, ref, queued_at FROM additions WHERE consumer = ?2 AND n > ?1
-		ORDER BY 1`, info.Acked, info.Name)
-}
-
-// countAll counts the events that are not acknowledged. There are no additions
-// that are.
-func countAll(ctx context.Context, q querier, info *queue.Info) error {
-	_, err := get(ctx, q, []any{&info.Pending}, `SELECT (SELECT count(*) FROM events WHERE n > ?1)
-		- (SELECT coalesce(sum((SELECT count(*) FROM events WHERE n BETWEEN value->>0 AND value->>1)), 0)
-			FROM json_each(?2))
-		+ (SELECT count(*) FROM additions WHERE consumer = ?3 AND n > ?1)`,
-		info.Acked, cmp.Or(queue.EncodeRanges(info.Beyond), "[]"), info.Name)
-	if err != nil || info.Pending == 0 {
-		return err
-	}
-	after := info.Acked
-	for i := 0; i <= len(info.Beyond); i++ { // until the oldest does not lie in a range
-		var n, at int64
-		_, err := get(ctx, q, []any{&n, &at},
-			`SELECT * FROM (SELECT n, queued_at FROM events WHERE n > ?1 ORDER BY n LIMIT 1)
-			UNION ALL SELECT * FROM (SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1 ORDER BY n LIMIT 1)
-			ORDER BY 1 LIMIT 1`, after, info.Name)
-		if done := info.Done(); err != nil || !done.Has(n) {
-			info.Oldest = storekit.FromMillis(at)
-			return err
-		}
-		after = info.Beyond[i].Last
-	}
-	return nil
+	return info, nil
 }

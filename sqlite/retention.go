@@ -154,16 +154,17 @@ type expiry struct{ acked, all int64 } // all is not the later one
 // waits for a consumer. If what all consumers have acknowledged is gone, there
 // is no need to search the rest for it.
 func (x *expiry) decide(tx *transaction, maxBytes int64) error {
-	var bytes, oldest, floor int64
+	var bytes, oldest int64
+	var floor sql.NullInt64 // not valid: there are no consumers
 	_, err := get(context.Background(), tx, []any{&bytes, &oldest, &floor},
 		`SELECT (page_count - freelist_count) * page_size, coalesce((SELECT min(n) FROM events), 0),
-			coalesce((SELECT min(n) FROM consumers), -1)
+			(SELECT min(n) FROM consumers)
 		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`)
 	switch {
 	case err != nil:
-	case bytes > maxBytes, floor < 0: // floor: there are no consumers
+	case bytes > maxBytes, !floor.Valid:
 		x.all = x.acked
-	case floor < oldest:
+	case floor.Int64 < oldest:
 		x.acked = x.all
 	}
 	return err
@@ -172,7 +173,7 @@ func (x *expiry) decide(tx *transaction, maxBytes int64) error {
 // expired selects what expires by the two times of an expiry (?1, ?2), the
 // oldest first, up to a number (?3).
 const expired = `SELECT n FROM events WHERE max(arrived, queued_at) < ?1 AND (max(arrived, queued_at) < ?2
-	OR n <= coalesce((SELECT min(consumers.n) FROM consumers), n)) ORDER BY max(arrived, queued_at) LIMIT ?3`
+	OR n <= coalesce((SELECT min(consumers.n) FROM consumers), n)) ORDER BY max(arrived, queued_at), n LIMIT ?3`
 
 // The ways to write counters.
 const (
@@ -191,7 +192,8 @@ func removeBatch(tx *transaction, x expiry, now int64) (n, unread int64, err err
 	_, err = get(context.Background(), tx, []any{&unread, &consumers},
 		`SELECT count(*), EXISTS (SELECT 1 FROM consumers)
 		FROM (`+expired+`) x WHERE n > (SELECT coalesce(max(n), 0) FROM consumers) AND NOT EXISTS
-			(SELECT 1 FROM consumers c, json_each(c.beyond) r WHERE x.n BETWEEN r.value->>0 AND r.value->>1)`,
+			(SELECT 1 FROM consumers c, json_each(iif(json_valid(c.beyond), c.beyond, '[]')) r
+				WHERE x.n BETWEEN r.value->>0 AND r.value->>1)`,
 		x.acked, x.all, sweepBatch)
 	if err != nil {
 		return 0, 0, err

@@ -223,6 +223,21 @@ var queueTests = []test{
 		}
 		f.reads(f.open(q, "a"), 1, 4)
 	}},
+	{"queue: a frozen reader acknowledges nothing as a name that was made again", func(f *fixture) {
+		_, q := f.producer(4)
+		victim := f.state.Open()
+		c := f.consumer(queueOf(victim), "a", queue.Filter{})
+		f.reads(c, 1, 4)
+		f.state.ExpireLease("a")
+		f.must(q.Remove(f.soon(), "a"))
+		next := f.consumer(q, "a", queue.Filter{})
+		f.reads(next, 1, 2)
+		if err := c.Ack(f.soon(), 4); !errors.Is(err, queue.ErrLeaseLost) {
+			f.t.Errorf("a frozen reader acknowledged: %v", err)
+		}
+		f.must(next.Close(f.soon()))
+		f.reads(f.open(queueOf(victim), "a"), 1, 4)
+	}},
 	{"queue: names", func(f *fixture) {
 		_, q := f.producer(0)
 		f.must(q.Register(f.soon(), "a", queue.Filter{}, 0))

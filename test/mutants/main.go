@@ -100,7 +100,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		zookeeperMutants,
 		groupMutants,
 		silentMutants,
-		sqliteMutants, queueMutants, replayMutants, acknowledgingMutants, webhookStoreMutants,
+		sqliteMutants, queueMutants, consumerMutants, replayMutants, acknowledgingMutants, webhookStoreMutants,
 		programMutants,
 		gerritMutants,
 	) {

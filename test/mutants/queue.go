@@ -103,8 +103,8 @@ var queueMutants = []mutant{
 	{
 		name: "queue: a file of any size waits for consumers",
 		file: "sqlite/retention.go",
-		old:  "	case bytes > maxBytes, floor < 0:",
-		new:  "	case bytes < 0, floor < 0:",
+		old:  "	case bytes > maxBytes, !floor.Valid:",
+		new:  "	case bytes < 0, !floor.Valid:",
 		pkg:  "./sqlite", tests: "TestRetentionDoesNotWaitInALargeFile",
 	},
 	{

@@ -39,9 +39,9 @@ var acknowledgingMutants = []mutant{
 	},
 	{
 		name: "queue: pending counts what is acknowledged beyond",
-		file: "sqlite/consumers.go",
-		old:  "		if err == nil && !done.Has(n) && m.Keeps(&e) {",
-		new:  "		if err == nil && !done.Has(n*1000) && m.Keeps(&e) {",
+		file: "sqlite/pending.go",
+		old:  "	if c.done.Has(n) || !c.filter.keeps(n, e) {",
+		new:  "	if c.done.Has(n*1000) || !c.filter.keeps(n, e) {",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{

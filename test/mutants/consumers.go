@@ -1,0 +1,54 @@
+package main
+
+// consumerMutants are the breaks of what the store knows of consumers.
+var consumerMutants = []mutant{
+	{
+		name: "consumers: a row with a number below 0 makes retention wait for nobody",
+		file: "sqlite/retention.go",
+		old:  "	case bytes > maxBytes, !floor.Valid:\n",
+		new:  "	case bytes > maxBytes, floor.Int64 < 0:\n",
+		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
+	},
+	{
+		name: "consumers: a row that cannot be read stops retention",
+		file: "sqlite/retention.go",
+		old:  "json_each(iif(json_valid(c.beyond), c.beyond, '[]')) r",
+		new:  "json_each(c.beyond) r",
+		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
+	},
+	{
+		name: "consumers: a filter that cannot be read hides all consumers",
+		file: "sqlite/consumers.go",
+		old:  "		info.Fault = err.Error()\n",
+		new:  "		return info, err\n",
+		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
+	},
+	{
+		name: "consumers: a heartbeat of the future counts",
+		file: "sqlite/consumers.go",
+		old:  "`p.beaten BETWEEN ?1 - p.ttl AND ?1 + p.ttl`",
+		new:  "`p.beaten >= ?1 - p.ttl`",
+		pkg:  "./sqlite", tests: "TestAConsumerIsFreeAfterTheClockWasSetBack",
+	},
+	{
+		name: "consumers: the lease of a removed one stays",
+		file: "sqlite/consumers.go",
+		old:  "`DELETE FROM leases WHERE shard = ?`",
+		new:  "`DELETE FROM leases WHERE shard = ? AND term < 0`",
+		pkg:  "./sqlite", tests: "TestNothingIsLeftOfARemovedConsumer",
+	},
+	{
+		name: "consumers: a filter counts where it is not read",
+		file: "sqlite/pending.go",
+		old:  "		upTo = max(p.window, after)\n",
+		new:  "		upTo = after\n",
+		pkg:  "./sqlite", tests: "TestPendingInALongQueue",
+	},
+	{
+		name: "consumers: wide ranges are counted as pending",
+		file: "sqlite/pending.go",
+		old:  "			n -= p.after[r.First-1] - p.after[r.Last]\n",
+		new:  "			n -= 0 * r.First\n",
+		pkg:  "./sqlite", tests: "TestPendingInALongQueue",
+	},
+}
