@@ -41,23 +41,24 @@ var house = map[string][]string{
 	"internal/history":  {""},
 	"internal/near":     {},
 	"internal/when":     {},
+	"internal/hooks":    {"queue", "webhook", "internal/when"},
 	"internal/peers":    {},
 
-	"internal/admin":           {"", "consumer", "internal/trouble", "queue"},
+	"internal/admin":           {"", "consumer", "internal/hooks", "internal/trouble", "queue", "webhook"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/daemon/zuulconf", "internal/near", "internal/when",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",
-		"internal/admin",
+		"internal/admin", "internal/hooks", "webhook",
 	},
 	"internal/bench": {
 		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/hooks", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

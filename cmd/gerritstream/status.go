@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,8 +33,8 @@ its last event and commit; the length of the queue, the dead letters, and record
 reads the store.
 
 With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for
-two minutes, records that may have been lost, events that expired before any consumer read them. --lost-after
-ignores losses that are known already.`,
+two minutes, records that may have been lost, events that expired before any consumer read them, a webhook whose
+receiver has failed for five minutes or wants no more. --lost-after ignores losses that are known already.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json
@@ -75,9 +76,15 @@ func showStatus(ctx context.Context, p process, c *config.Config, in statusInput
 	if err != nil {
 		return err
 	}
-	if in.consumers, err = c.Consumers(ctx); err != nil {
+	known, err := c.Consumers(ctx)
+	if err != nil {
 		return err
 	}
+	in.hooks = known.Views(in.now)
+	in.consumers = slices.DeleteFunc(known.Consumers, func(info queue.Info) bool {
+		_, hook := queue.WebhookOf(info.Name)
+		return hook
+	})
 	in.connection, in.store, in.inspection = c.Connection, c.Store.String(), inspection
 	v := in.view()
 	if output.is("json") {
@@ -111,6 +118,9 @@ func (v *statusView) writeTable(w io.Writer) error {
 	fmt.Fprintf(w, "dead letters %d%s\n", v.DeadLetters, countIn(v.Discarded, " (%d more were only counted)"))
 	for i := range v.Consumers {
 		fmt.Fprintf(w, "consumer     %s\n", consumerText(&v.Consumers[i], v.now))
+	}
+	for i := range v.Webhooks {
+		fmt.Fprintf(w, "webhook      %s: %s\n", printable(v.Webhooks[i].Name), printable(v.Webhooks[i].Text(v.now)))
 	}
 	if len(v.Shards) == 0 {
 		return nil

@@ -54,9 +54,16 @@ func (in *statusInput) trouble(v *statusView) []string {
 	}
 	for i := range in.consumers {
 		if c := &in.consumers[i]; c.Expired > 0 && !c.ExpiredTo.Before(in.lostAfter) {
-			add("consumer "+c.Name, "lost %s, which expired before they were acknowledged and had arrived "+
-				"from %s to %s", plural(int(c.Expired), "event"),
-				c.ExpiredFrom.Format(time.RFC3339), c.ExpiredTo.Format(time.RFC3339))
+			add("consumer "+c.Name, "%s", lostText(c.Expired, c.ExpiredFrom, c.ExpiredTo))
+		}
+	}
+	for i := range in.hooks {
+		h := &in.hooks[i]
+		if text := h.Trouble(in.now); text != "" {
+			add("webhook "+h.Name, "%s", printable(text))
+		}
+		if h.Expired > 0 && !h.ExpiredTo.Before(in.lostAfter) {
+			add("webhook "+h.Name, "%s", lostText(h.Expired, h.ExpiredFrom, h.ExpiredTo))
 		}
 	}
 	if log := in.inspection.Log; log != nil && !log.HeldSince.IsZero() {
@@ -81,6 +88,12 @@ func (in *statusInput) trouble(v *statusView) []string {
 		lines = append(lines, t.String())
 	}
 	return lines
+}
+
+// lostText says what a consumer lost.
+func lostText(n int64, from, to time.Time) string {
+	return fmt.Sprintf("lost %s, which expired before they were acknowledged and had arrived from %s to %s",
+		plural(int(n), "event"), from.Format(time.RFC3339), to.Format(time.RFC3339))
 }
 
 // shardTrouble returns what is wrong with one shard.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -25,6 +26,7 @@ type statusView struct {
 	Expired     int64                `json:"expired"`
 	Unread      int64                `json:"expired_unread"`
 	Consumers   []queue.Info         `json:"consumers,omitempty"`
+	Webhooks    []hooks.View         `json:"webhooks,omitempty"`
 	Processes   []processView        `json:"processes"`
 	Shards      []shardView          `json:"shards"`
 	Trouble     []string             `json:"trouble"`
@@ -85,7 +87,8 @@ type leaderReport struct {
 type statusInput struct {
 	connection, store string
 	inspection        gerritstream.Inspection
-	consumers         []queue.Info
+	consumers         []queue.Info // without those of webhooks
+	hooks             []hooks.View
 	now               time.Time
 	lostAfter         time.Time // losses that ended before are no trouble
 }
@@ -98,7 +101,7 @@ func (in *statusInput) view() statusView {
 	v := statusView{
 		Connection: in.connection, Store: in.store, Origin: seen.Origin, Queue: seen.Queue,
 		DeadLetters: seen.DeadLetters, Discarded: seen.Discarded, Expired: seen.Expired, Unread: seen.ExpiredUnread,
-		Consumers: in.consumers, now: in.now,
+		Consumers: in.consumers, Webhooks: in.hooks, now: in.now,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	ids := map[gerritstream.ShardID]bool{}

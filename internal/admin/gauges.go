@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -20,6 +21,10 @@ type Gauges struct {
 	// Consumers returns those of the store's queue, in the same way. nil: it
 	// has none.
 	Consumers func() []queue.Info
+
+	// Webhooks returns those of the settings and of the store, in the same way.
+	// nil: there are none.
+	Webhooks func() []hooks.View
 }
 
 // Follow adds the gauges to the metrics. It is called once, before they are
@@ -63,7 +68,7 @@ var (
 func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld,
-		descSkew, descPending, descOldest, descUnread,
+		descSkew, descPending, descOldest, descUnread, descHookFailing, descHookPaused, descHookLetters,
 	} {
 		ch <- d
 	}
@@ -82,6 +87,11 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.gauges.Consumers != nil {
 		for _, info := range c.gauges.Consumers() {
 			collectConsumer(ch, &info, time.Now())
+		}
+	}
+	if c.gauges.Webhooks != nil {
+		for _, v := range c.gauges.Webhooks() {
+			collectHook(ch, &v, time.Now())
 		}
 	}
 	status := c.gauges.Status()

@@ -28,6 +28,10 @@ type MetricsOptions struct {
 	// Reasons and Rules are all values of the labels with these names. Their
 	// counters exist from the start, at 0.
 	Reasons, Rules []string
+
+	// Webhooks are those in the settings. Their metrics exist from the start,
+	// at 0, as well.
+	Webhooks []string
 }
 
 // Metrics counts what a Consumer does, as its Observer and as that of package
@@ -48,6 +52,7 @@ type Metrics struct {
 
 	delays  eventDelays
 	kinesis kinesisMetrics
+	hooks   hookMetrics
 
 	skew atomic.Pointer[time.Duration] // of the service's clock, ahead of the local one; nil: not known
 }
@@ -100,6 +105,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 		terms:   counters("terms_total", "Leaderships that ended, by how: resigned, lost or failed.", "end"),
 		delays:  newEventDelays(),
 		kinesis: newKinesisMetrics(),
+		hooks:   newHookMetrics(o.Webhooks),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "commit_seconds", Buckets: buckets,
 			Help: "Time that a commit took in the store.",
@@ -112,7 +118,7 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	build.Set(1)
 	k := &m.kinesis
 	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.delays.all, k.requests,
-		k.requestTime, k.bytes, k.subscriptions, k.ended, build, collectors.NewGoCollector(),
+		k.requestTime, k.bytes, k.subscriptions, k.ended, m.hooks.deliveries, m.hooks.seconds, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
 		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,
@@ -163,7 +169,7 @@ func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Co
 	m.commit.Observe(took.Seconds())
 	now := m.serviceNow()
 	for i := range c.Entries {
-		m.delays.queued.Observe(delay(&c.Entries[i], now))
+		m.delays.queued.Observe(delay(c.Entries[i].Arrived, now))
 	}
 	for i := 0; i < len(c.Entries); { // a shard has few types, so they come in runs
 		eventType, n := c.Entries[i].Event.Type, 1
@@ -178,9 +184,10 @@ func (m *Metrics) Committed(_ gerritstream.ShardID, _ uint64, c *gerritstream.Co
 	}
 }
 
-// EventAcked notes that a consumer of this process acknowledged an event.
-func (m *Metrics) EventAcked(e *gerritstream.Entry) {
-	m.delays.acked.Observe(delay(e, m.serviceNow()))
+// EventAcked notes that a consumer of this process acknowledged an event, which
+// had arrived at a time.
+func (m *Metrics) EventAcked(arrived time.Time) {
+	m.delays.acked.Observe(delay(arrived, m.serviceNow()))
 }
 
 // serviceNow is the time by the service's clock, which events arrived by.
@@ -248,6 +255,6 @@ func newEventDelays() eventDelays {
 	return eventDelays{all, all.WithLabelValues("queued"), all.WithLabelValues("acked")}
 }
 
-// delay returns for how many seconds an event has been on its way. The clocks'
+// delay returns how many seconds ago an event arrived. The clocks'
 // difference is known to about half a second.
-func delay(e *gerritstream.Entry, now time.Time) float64 { return max(0, now.Sub(e.Arrived).Seconds()) }
+func delay(arrived, now time.Time) float64 { return max(0, now.Sub(arrived).Seconds()) }

@@ -97,7 +97,7 @@ func TestEventDelay(t *testing.T) {
 	m.Committed("s", 1, &gerritstream.Commit{
 		Entries: []gerritstream.Entry{arrived(2 * time.Second), arrived(20 * time.Second), arrived(-time.Minute)},
 	}, time.Millisecond)
-	m.EventAcked(new(arrived(100 * time.Second)))
+	m.EventAcked(arrived(100 * time.Second).Arrived)
 	expect(t, scrape(t, m),
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="0.1"} 1`, // it is ahead of the clock
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="1"} 1`,

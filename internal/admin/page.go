@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
@@ -39,15 +40,17 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 
 // servePage answers with the status as a page without scripts or parts from
 // elsewhere.
-func servePage(w http.ResponseWriter, s *gerritstream.Status, version string) {
+func servePage(w http.ResponseWriter, s *gerritstream.Status, webhooks []hooks.View, version string) {
 	var b strings.Builder
+	now := time.Now()
 	err := page.Execute(&b, struct {
 		Status   *gerritstream.Status
+		Webhooks []hooks.View
 		NotReady []string
 		Burst    string // of dead letters; empty: none
 		Version  string
 		Now      time.Time
-	}{s, notReady(s), trouble.DeadLetterBurst(s.DeadRate, time.Now()), version, time.Now()})
+	}{s, webhooks, notReady(s), trouble.DeadLetterBurst(s.DeadRate, now), version, now})
 	if err != nil {
 		plain(w, http.StatusInternalServerError, "cannot make the page: "+err.Error()+"\n")
 		return

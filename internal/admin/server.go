@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 )
 
 // Options say what a Server shows and where.
@@ -27,6 +28,9 @@ type Options struct {
 	Status  func() gerritstream.Status // called for each request, by several goroutines at once
 	Alive   func() error               // likewise; returns what is stuck. nil: nothing ever is
 	Metrics *Metrics
+
+	Webhooks func() []hooks.View // for the page, likewise, the worst first; nil: there are none
+
 	Version string       // for the page
 	Logger  *slog.Logger // nil: nothing is logged
 }
@@ -133,7 +137,11 @@ func handler(o Options) http.Handler {
 	mux.Handle("GET /metrics", o.Metrics.Handler())
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		status := o.Status()
-		servePage(w, &status, o.Version)
+		var webhooks []hooks.View
+		if o.Webhooks != nil {
+			webhooks = o.Webhooks()
+		}
+		servePage(w, &status, webhooks, o.Version)
 	})
 	return mux
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,8 +21,8 @@ import (
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesis"
-	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
+	"github.com/gerritstream/gerritstream/webhook"
 )
 
 const (
@@ -37,6 +39,7 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 		TypeLabel: func(eventType string) string { return gerrit.Label([]byte(eventType)) },
 		Reasons:   deadLetterReasons(),
 		Rules:     append(gerrit.Rules(), RuleForeign),
+		Webhooks:  slices.Sorted(maps.Keys(d.options.Config.Receivers())),
 	})
 	c := d.options.Config.Kinesis
 	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
@@ -192,19 +195,23 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
 	seen := &inspector{store: d.store}
-	seen.queue, _ = d.store.(queue.Store) // Zuul reads the one in ZooKeeper
-	d.metrics.Follow(admin.Gauges{Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers})
+	seen.queue, _ = d.store.(webhook.Store) // Zuul reads the one in ZooKeeper
+	seen.hooks.Receivers = d.options.Config.Receivers()
+	d.metrics.Follow(admin.Gauges{
+		Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers, Webhooks: seen.webhooks,
+	})
 	if d.options.Config.Admin == config.AdminOff {
 		return nil
 	}
 	server, err := admin.New(admin.Options{
-		Address: d.options.Config.Admin,
-		Hosts:   d.options.Config.AdminHosts,
-		Status:  d.consumer.Status,
-		Alive:   d.consumer.Alive,
-		Metrics: d.metrics,
-		Version: d.options.Version,
-		Logger:  d.log,
+		Address:  d.options.Config.Admin,
+		Hosts:    d.options.Config.AdminHosts,
+		Status:   d.consumer.Status,
+		Alive:    d.consumer.Alive,
+		Webhooks: seen.webhooks,
+		Metrics:  d.metrics,
+		Version:  d.options.Version,
+		Logger:   d.log,
 	})
 	if err != nil {
 		return err

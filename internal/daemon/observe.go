@@ -7,7 +7,9 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/queue"
+	"github.com/gerritstream/gerritstream/webhook"
 )
 
 // observers passes what happens to several Observers, in their order.
@@ -60,13 +62,13 @@ const (
 // seconds.
 type inspector struct {
 	store gerritstream.Store
-	queue queue.Store // nil: it has no consumers
+	queue webhook.Store // nil: it has no consumers
 
 	mu    sync.Mutex
 	at    time.Time               // under mu: of the last attempt
 	last  gerritstream.Inspection // under mu: the last that succeeded
 	known bool                    // under mu: there is one
-	infos []queue.Info            // under mu: the consumers, likewise
+	hooks hooks.Known             // under mu: consumers and webhooks, likewise; Receivers does not change
 }
 
 // inspect returns the last inspection that succeeded; ok is false if none has.
@@ -82,7 +84,15 @@ func (i *inspector) consumers() []queue.Info {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.look()
-	return i.infos
+	return i.hooks.Consumers
+}
+
+// webhooks returns the webhooks as they were last read, the worst first.
+func (i *inspector) webhooks() []hooks.View {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.look()
+	return i.hooks.Views(time.Now())
 }
 
 // look inspects if it is time to. mu is held.
@@ -95,7 +105,10 @@ func (i *inspector) look() {
 		}
 		if i.queue != nil {
 			if infos, err := i.queue.Consumers(ctx); err == nil {
-				i.infos = infos
+				i.hooks.Consumers = infos
+			}
+			if states, err := i.queue.HookStates(ctx); err == nil {
+				i.hooks.States = states
 			}
 		}
 		i.at = time.Now()

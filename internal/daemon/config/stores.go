@@ -14,8 +14,10 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
+	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
+	"github.com/gerritstream/gerritstream/webhook"
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
 
@@ -87,7 +89,7 @@ type OpenStore interface {
 
 // OpenQueue is a queue with its end.
 type OpenQueue interface {
-	queue.Store
+	webhook.Store
 	Close(ctx context.Context) error
 }
 
@@ -98,6 +100,7 @@ type QueueReader interface {
 	Since(ctx context.Context, t time.Time) (int64, error)
 	Last(ctx context.Context, count int, m queue.Matcher) (int64, error)
 	Consumers(ctx context.Context) ([]queue.Info, error)
+	HookStates(ctx context.Context) ([]webhook.State, error)
 	Close(ctx context.Context) error
 }
 
@@ -206,30 +209,39 @@ func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return c.Store.Kind.inspect(ctx, c)
 }
 
-// Consumers returns the consumers of the store's queue, without taking part in
-// anything; none where another program reads it.
-func (c *Config) Consumers(ctx context.Context) (infos []queue.Info, err error) {
+// Consumers returns the consumers of the store's queue, and what is known of
+// webhooks, without taking part in anything; none where another program reads
+// it.
+func (c *Config) Consumers(ctx context.Context) (known hooks.Known, err error) {
+	known.Receivers = c.Receivers()
 	if c.Store.Kind.reader == nil {
-		return nil, nil
+		return known, nil
 	}
 	r, err := c.Store.Kind.reader(ctx, c)
 	if err != nil {
-		return nil, err
+		return known, err
 	}
-	infos, err = r.Consumers(ctx)
-	return infos, errors.Join(err, r.Close(ctx))
+	if known.Consumers, err = r.Consumers(ctx); err == nil {
+		known.States, err = r.HookStates(ctx)
+	}
+	return known, errors.Join(err, r.Close(ctx))
 }
 
 // OpenQueueReader opens the queue of a store to look at it, without taking part
 // in anything. Who opened it closes it. ErrForeignQueue.
 func (c *Config) OpenQueueReader(ctx context.Context) (QueueReader, error) {
-	if c.Store.Kind.reader == nil {
-		return nil, c.foreignQueue()
+	if err := c.CheckQueue(); err != nil {
+		return nil, err
 	}
 	return c.Store.Kind.reader(ctx, c)
 }
 
-func (c *Config) foreignQueue() error {
+// CheckQueue returns ErrForeignQueue if another program reads the store's
+// queue.
+func (c *Config) CheckQueue() error {
+	if c.Store.Kind.reader != nil {
+		return nil
+	}
 	return fmt.Errorf("%s: %w: %s consumes it; consumers need a store such as %s",
 		&c.Store, ErrForeignQueue, c.Store.Kind.consumedBy, stores[0].form)
 }
@@ -240,11 +252,10 @@ var ErrForeignQueue = errors.New("the queue has a reader of its own")
 // OpenQueue opens the queue of a store for a process that reads it. Who opened
 // it closes it. ErrForeignQueue.
 func (c *Config) OpenQueue(ctx context.Context, r Runtime) (OpenQueue, error) {
-	kind := c.Store.Kind
-	if kind.queue == nil {
-		return nil, c.foreignQueue()
+	if err := c.CheckQueue(); err != nil {
+		return nil, err
 	}
-	return kind.queue(ctx, c, r)
+	return c.Store.Kind.queue(ctx, c, r)
 }
 
 // StoreReasons returns the reasons for dead letters that only certain stores

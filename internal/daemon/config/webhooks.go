@@ -243,6 +243,15 @@ func (c *Config) Webhook(name string) (*Webhook, bool) {
 	return nil, false
 }
 
+// Receivers returns the scheme and host of each webhook's receiver, by name.
+func (c *Config) Receivers() map[string]string {
+	receivers := map[string]string{}
+	for i := range c.Webhooks {
+		receivers[c.Webhooks[i].Hook.Name] = c.Webhooks[i].Hook.URL.String()
+	}
+	return receivers
+}
+
 // agreement returns what all processes must agree in, as a line.
 func (w *Webhook) agreement() string {
 	h := &w.Hook
