@@ -14,6 +14,7 @@ type Consumer struct {
 	store   Store
 	name    string
 	lease   Lease
+	filter  Filter
 	matcher Matcher
 
 	before  int64   // number: up to here events may have been handed out before this lease
@@ -41,7 +42,8 @@ func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
 			lease.Release(context.WithoutCancel(ctx)))
 	}
 	return &Consumer{
-		store: store, name: name, lease: lease, matcher: matcher, done: Set{}.Union(info.Done()),
+		store: store, name: name, lease: lease, filter: info.Filter, matcher: matcher,
+		done:   Set{}.Union(info.Done()),
 		handed: info.Acked, before: info.Handed, read: info.Acked, least: info.Acked,
 	}, nil
 }
@@ -84,6 +86,9 @@ func checkAck(name string, number, acked, handed int64) error {
 // Context ends, with cause ErrLeaseLost, when another process may read as the
 // name.
 func (c *Consumer) Context() context.Context { return c.lease.Context() }
+
+// Filter is the consumer's filter, as stored when it was opened.
+func (c *Consumer) Filter() Filter { return c.filter }
 
 // page is how many events are read at a time at most.
 const page = 500

@@ -17,6 +17,15 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
+// AppendCloudEvent appends an entry as a CloudEvents 1.0 event in JSON, with
+// the attributes that Stdout writes and without a line end. An empty source
+// becomes "gerritstream".
+func AppendCloudEvent(b []byte, source string, e *gerritstream.Entry) []byte {
+	s := Stdout{source: appendString(nil, cmp.Or(source, defaultSource))}
+	b = s.appendEvent(b, e)
+	return b[:len(b)-1]
+}
+
 // appendEvent appends an entry as one line, a CloudEvents 1.0 event in JSON:
 //
 //	specversion, id,      as in CloudEvents; the id is the same on every

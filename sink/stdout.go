@@ -5,6 +5,7 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,16 +56,15 @@ type Stdout struct {
 // line ends. A Stdout needs memory for that and one line.
 const maxWrite = 1 << 20
 
+const defaultSource = "gerritstream"
+
 // NewStdout returns a sink that writes to w. source is the CloudEvents
 // attribute of that name, the stream's ARN or name; an empty one becomes
 // "gerritstream".
 func NewStdout(w io.Writer, source string) *Stdout {
-	if source == "" {
-		source = "gerritstream"
-	}
 	return &Stdout{
 		w:      w,
-		source: appendString(nil, source),
+		source: appendString(nil, cmp.Or(source, defaultSource)),
 		turn:   make(chan struct{}, 1),
 		gone:   make(chan struct{}),
 		closed: make(chan struct{}),

@@ -44,6 +44,8 @@ var house = map[string][]string{
 	"internal/hooks":    {"queue", "webhook", "internal/when"},
 	"internal/peers":    {},
 
+	"webhook/webhooktest": {},
+
 	"internal/admin":           {"", "consumer", "internal/hooks", "internal/trouble", "queue", "webhook"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {

@@ -149,7 +149,8 @@ func (h *Hook) checkURL() error {
 	case u.Fragment != "":
 		return errors.New("has a fragment (#), which is never sent")
 	case u.Scheme == "http" && !h.AllowPrivate:
-		return errors.New("http sends events in the clear: use https, or allow_private for a receiver in your own network")
+		return errors.New("http sends events in the clear: use https, or set allow_private for a receiver in " +
+			"your own network")
 	}
 	return nil
 }

@@ -101,6 +101,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		groupMutants,
 		silentMutants,
 		sqliteMutants, queueMutants, consumerMutants, replayMutants, acknowledgingMutants, webhookStoreMutants,
+		webhookMutants,
 		programMutants,
 		gerritMutants,
 	) {

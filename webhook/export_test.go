@@ -1,0 +1,11 @@
+package webhook
+
+// What tests of the parts use.
+var (
+	IsPublic = isPublic
+	Ranking  = ranking
+	BackOff  = backOff
+)
+
+// HasProxy reports whether a Sender may use a proxy.
+func HasProxy(s *Sender) bool { return s.transport.Proxy != nil }

@@ -1,0 +1,460 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gerritstream/gerritstream/queue"
+)
+
+// term is the delivering under one lease. One goroutine owns it, and starts one
+// more for each request under way.
+//
+// The commit point of a delivery is the acknowledgement. The receiver has the
+// event before it, so a process that dies between has the next one deliver it
+// again; what is put aside is in the store's letters before it. Nothing is
+// acknowledged for any other reason.
+type term struct {
+	d        *Dispatcher
+	consumer *queue.Consumer
+	window   *window
+	health   health
+	report   report
+
+	sending context.Context // of the requests: ends with the lease, or after the stop's grace
+	cut     context.CancelFunc
+	results chan result
+	wakes   waker
+
+	done      []int64   // numbers that are done with and not acknowledged yet
+	storeWait time.Time // after an error of the store: nothing is sent or written before
+	looked    time.Time // when a pause and the sharing out were last looked for
+	foreign   int       // how often in a row the hook was another member's by then
+	atEnd     bool      // the last read found nothing
+	gone      *Attempt  // the receiver wants no more
+}
+
+// result is what became of a request.
+type result struct {
+	line    *line
+	attempt *Attempt
+}
+
+func newTerm(d *Dispatcher, c *queue.Consumer, last Report) *term {
+	t := &term{
+		d: d, consumer: c, window: newWindow(d.hook.Order),
+		results: make(chan result, d.hook.Concurrency), looked: time.Now(),
+	}
+	if time.Since(last.NextAttempt) < maxBackOff { // else nobody has tried for long
+		t.health.since = last.FailingSince
+	}
+	t.report = report{last: last}
+	t.report.last.Process, t.report.last.NextAttempt, t.report.last.Blocked = d.config.Process, time.Time{}, 0
+	t.sending, t.cut = context.WithCancel(c.Context())
+	return t
+}
+
+// run delivers until ctx ends, the lease does, the hook pauses or goes to
+// another process. What is under way then is waited for, within the grace.
+func (t *term) run(ctx context.Context) (err error) {
+	defer t.cut()
+	for err == nil {
+		err = t.step(ctx)
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.d.config.Grace)
+	defer cancel()
+	return errors.Join(err, t.drain(stopping))
+}
+
+// step does what there is to do, and waits until there may be more.
+func (t *term) step(ctx context.Context) error {
+	if err := t.settle(ctx); err != nil {
+		return err
+	}
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	if err := t.fill(ctx); err != nil {
+		return err
+	}
+	t.send()
+	t.writeReport(ctx, false)
+	return t.await(ctx)
+}
+
+// drain waits for the requests under way, and acknowledges what they achieved.
+func (t *term) drain(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, t.cut)
+	defer stop()
+	for t.window.sending > 0 {
+		t.take(ctx, <-t.results) // it ends with its context
+	}
+	t.storeWait = time.Time{}
+	err := t.acknowledge(ctx)
+	t.writeReport(ctx, true)
+	return err
+}
+
+// settle takes the results that are there, and acknowledges what is done.
+func (t *term) settle(ctx context.Context) error {
+	for {
+		select {
+		case r := <-t.results:
+			t.take(ctx, r)
+			continue
+		default:
+		}
+		break
+	}
+	if t.gone != nil {
+		return t.pause(ctx)
+	}
+	if err := context.Cause(t.consumer.Context()); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return t.acknowledge(ctx)
+}
+
+// acknowledge writes what is done with. An error of the store that leaves the
+// lease is repeated later: meanwhile nothing more is sent.
+func (t *term) acknowledge(ctx context.Context) error {
+	if len(t.done) == 0 || t.storeFails() {
+		return nil
+	}
+	err := t.consumer.Done(context.WithoutCancel(ctx), t.done...) // the commit point
+	switch {
+	case err == nil:
+		t.done, t.storeWait = t.done[:0], time.Time{}
+	case errors.Is(err, queue.ErrLeaseLost):
+		return err
+	default:
+		t.storeFailed("acknowledge", err)
+	}
+	return nil
+}
+
+func (t *term) storeFails() bool { return time.Now().Before(t.storeWait) }
+
+func (t *term) storeFailed(what string, err error) {
+	if t.storeWait.IsZero() {
+		t.d.log.Warn("webhook cannot write to the store; retrying", "what", what, "err", err)
+	}
+	t.storeWait = time.Now().Add(storePause)
+}
+
+// take judges a result.
+func (t *term) take(ctx context.Context, r result) {
+	l, a := r.line, r.attempt
+	l.sending = false
+	t.window.sending--
+	if a.Outcome != Delivered && t.sending.Err() != nil {
+		return // this process ended it: the receiver may have the event or not
+	}
+	if t.d.config.Observer != nil {
+		t.d.config.Observer.Attempted(t.d.hook.Name, a)
+	}
+	first := l.items[0]
+	first.attempts++
+	first.last = a
+	t.report.attempted(a)
+	switch a.Outcome {
+	case Delivered:
+		t.health.refused = 0
+		t.finish(l)
+		t.recovered(a)
+	case Refused:
+		t.refused(ctx, l, a)
+	case Gone:
+		t.gone = a
+	default:
+		if first.failedAt.IsZero() {
+			t.health.events++
+		}
+		first.failedAt = a.Began.Add(a.Took)
+		t.failed(ctx, a)
+		t.giveUpOld(ctx, l)
+	}
+}
+
+// finish is done with the first event of a line.
+func (t *term) finish(l *line) {
+	t.done = append(t.done, l.items[0].event.Number)
+	t.window.pop(l)
+}
+
+// recovered notes that the receiver is well.
+func (t *term) recovered(a *Attempt) {
+	was := t.health.since
+	if !t.health.ok(a) {
+		return
+	}
+	t.window.receiverIsUp()
+	t.report.urgent = true
+	t.d.log.Info("webhook's receiver takes events again", "failed_since", was)
+}
+
+// failed notes a failure of the receiver.
+func (t *term) failed(ctx context.Context, a *Attempt) {
+	if t.health.failures == 0 {
+		t.d.log.Warn("webhook's receiver fails; retrying", "to", t.d.hook.URL, "err", a.Err)
+	}
+	t.health.fail(a)
+	t.report.urgent = true
+	if t.isDown() {
+		t.giveUpAllOld(ctx)
+	}
+}
+
+// refused: the receiver is well and does not want this event. It is sent again
+// a few times, because receivers are deployed with mistakes that are mended.
+func (t *term) refused(ctx context.Context, l *line, a *Attempt) {
+	first := l.items[0]
+	if first.refusals++; first.refusals == 1 {
+		t.health.refused++
+	}
+	l.wait = a.Began.Add(a.Took + backOff(first.refusals))
+	if t.health.refused < manyRefused {
+		t.recovered(a)
+	} else {
+		t.failed(ctx, a)
+	}
+	switch {
+	case len(l.items) == 0 || l.items[0] != first: // given up already
+	case first.refusals >= maxRefusals:
+		t.giveUp(ctx, l)
+	default:
+		t.giveUpOld(ctx, l)
+	}
+}
+
+// giveUpOld gives up the first event of a line if it is too old and was tried
+// often enough here, however it was tried by other processes before.
+func (t *term) giveUpOld(ctx context.Context, l *line) {
+	if !l.sending && len(l.items) > 0 && l.items[0].attempts >= minAttempts && t.isOld(l.items[0]) {
+		t.giveUp(ctx, l)
+	}
+}
+
+func (t *term) isOld(i *item) bool { return time.Since(i.event.Queued) > t.d.hook.GiveUpAfter }
+
+// isDown: the receiver has taken nothing for as long as events are kept for it,
+// nor from this process, which has tried, and with more events than one, which
+// it might not bear. Then old events are given up without an attempt each.
+func (t *term) isDown() bool {
+	h := &t.health
+	return h.failures >= minAttempts && (h.events > 1 || h.refused >= manyRefused) &&
+		time.Since(h.since) > t.d.hook.GiveUpAfter
+}
+
+func (t *term) giveUpAllOld(ctx context.Context) {
+	for _, l := range t.window.lines {
+		for !l.sending && len(l.items) > 0 && t.isOld(l.items[0]) && t.giveUp(ctx, l) {
+		}
+	}
+}
+
+// giveUp puts the first event of a line aside: the letter first, so that
+// whatever dies, it is one or the other.
+func (t *term) giveUp(ctx context.Context, l *line) bool {
+	first := l.items[0]
+	if t.storeFails() {
+		l.wait = t.storeWait
+		return false
+	}
+	detail := "the receiver fails"
+	if last := first.last; last != nil && last.Err != nil {
+		detail = last.Err.Error()
+	} else if t.report.last.LastError != "" {
+		detail = t.report.last.LastError
+	}
+	detail = fmt.Sprintf("%s, after %d attempts", detail, first.attempts)
+	letter := Letter{Hook: t.d.hook.Name, Event: first.event, Detail: detail}
+	if err := t.d.config.Store.PutAside(context.WithoutCancel(ctx), letter); err != nil {
+		t.storeFailed("put an event aside", err)
+		l.wait = t.storeWait
+		return false
+	}
+	id := first.event.Entry.ID
+	t.d.log.Warn("webhook gave an event up; it is a dead letter", "event", id, "why", detail)
+	if t.d.config.Observer != nil {
+		t.d.config.Observer.Attempted(t.d.hook.Name, &Attempt{
+			Event: id, Arrived: first.event.Entry.Arrived, Outcome: GivenUp, Began: time.Now(),
+		})
+	}
+	t.finish(l)
+	if t.health.events <= 1 {
+		t.health.until = time.Time{} // it may have been this event, and not the receiver
+	}
+	return true
+}
+
+// pause: the receiver wants no more. What is queued waits.
+func (t *term) pause(ctx context.Context) error {
+	working := context.WithoutCancel(ctx)
+	t.d.log.Warn("webhook is paused: its receiver answered 410 Gone; resume it when the receiver is back",
+		"to", t.d.hook.URL)
+	p := Pause{Since: time.Now(), By: ByReceiver, Why: t.gone.Err.Error()}
+	if err := t.d.config.Store.PauseHook(working, t.d.hook.Name, p); err != nil {
+		t.storeFailed("pause", err)
+		t.health.fail(t.gone)
+		t.gone = nil
+		return nil
+	}
+	t.forget()
+	return errPaused
+}
+
+// forget forgets since when the receiver fails: after a pause it is another
+// failure.
+func (t *term) forget() {
+	t.health.since, t.report.urgent = time.Time{}, true
+}
+
+// look looks now and then whether the hook is paused, or another member's.
+func (t *term) look(ctx context.Context) error {
+	if time.Since(t.looked) < lookEvery {
+		return nil
+	}
+	t.looked = time.Now()
+	state, err := t.d.config.Store.HookState(ctx, t.d.hook.Name)
+	switch {
+	case err != nil:
+		return nil // the store will tell when it matters
+	case !state.Pause.Since.IsZero():
+		t.d.log.Info("webhook is paused", "by", state.Pause.By)
+		t.forget()
+		return errPaused
+	}
+	return t.lookForOwner(ctx)
+}
+
+// fill reads events while there is room.
+func (t *term) fill(ctx context.Context) error {
+	for !t.atEnd && t.room() > 0 && !t.storeFails() {
+		events, err := t.consumer.Poll(ctx, t.room())
+		if err != nil {
+			return err
+		}
+		t.add(ctx, events)
+	}
+	return nil
+}
+
+func (t *term) add(ctx context.Context, events []queue.Event) {
+	t.atEnd = len(events) == 0
+	t.window.add(events)
+	if t.isDown() {
+		t.giveUpAllOld(ctx)
+	}
+}
+
+// room returns how many events to read. A read costs the store a page, so it is
+// not worth while for a few, unless nothing else can be sent.
+func (t *term) room() int {
+	w := t.window
+	room := t.d.config.MaxEvents - w.count
+	if w.bytes >= t.d.config.MaxBytes {
+		return 0
+	}
+	if room < t.d.config.MaxEvents/4 && (w.sending > 0 || w.next(time.Now(), false) != nil) {
+		return 0
+	}
+	return room
+}
+
+// send begins the requests that may begin now.
+func (t *term) send() {
+	now := time.Now()
+	for t.maySend(now) {
+		l := t.window.next(now, t.health.probing())
+		if l == nil {
+			return
+		}
+		l.sending = true
+		t.window.sending++
+		e, again := l.items[0].event, l.items[0].attempts > 0
+		go func() {
+			t.results <- result{l, t.d.sender.Send(t.sending, &e, again)}
+			t.wakes.wake()
+		}()
+	}
+}
+
+func (t *term) maySend(now time.Time) bool {
+	most := t.d.hook.Concurrency
+	if t.health.probing() {
+		most = 1
+	}
+	return t.window.sending < most && !now.Before(t.health.next()) && !t.storeFails()
+}
+
+// await waits for a result, for events if there is room, or until something is
+// due.
+func (t *term) await(ctx context.Context) error {
+	waiting, stop := t.wakes.context(ctx, t.due(time.Now()))
+	defer stop()
+	room := t.room()
+	if room == 0 || t.storeFails() {
+		select {
+		case <-waiting.Done():
+		case <-t.consumer.Context().Done():
+		}
+		return nil
+	}
+	events, err := t.consumer.Next(waiting, room)
+	switch {
+	case err == nil:
+		t.add(ctx, events)
+		return nil
+	case waiting.Err() != nil && t.consumer.Context().Err() == nil:
+		return nil // settle knows if ctx has ended
+	default:
+		return err
+	}
+}
+
+// due returns when there is something to do even if nothing happens.
+func (t *term) due(now time.Time) time.Time {
+	first := t.looked.Add(lookEvery)
+	for _, at := range []time.Time{t.health.next(), t.window.wake(now), t.storeWait} {
+		if at.After(now) && at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// waker ends a wait. Several goroutines may wake.
+type waker struct {
+	mu    sync.Mutex
+	woken bool               // under mu; since the last wait began
+	end   context.CancelFunc // under mu; of the wait that is under way
+}
+
+// context returns a context that ends at a time, when it is woken, or at once
+// if it was woken since the last one.
+func (w *waker) context(ctx context.Context, until time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.woken {
+		cancel()
+	}
+	w.woken, w.end = false, cancel
+	return ctx, cancel
+}
+
+func (w *waker) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.woken = true
+	if w.end != nil {
+		w.end()
+	}
+}
