@@ -18,6 +18,7 @@ type Consumer struct {
 	cfg         Config
 	log         *slog.Logger
 	tracker     *tracker
+	frontier    frontier
 	logbook     *logbook
 	clock       serviceClock
 	readability *readability

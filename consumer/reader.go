@@ -303,6 +303,9 @@ func (r *reader) handle(p *gerritstream.Page) error {
 	} else {
 		err = r.commitIfDue()
 	}
+	if err == nil { // nothing of what was judged is left to commit
+		r.c.frontier.reached(r.w.origin.Epoch, r.w.shard, r.cursor.HandledUntil())
+	}
 	if err == nil && p.Lag == 0 && !p.End {
 		r.noteTip(caughtUp)
 	}

@@ -177,6 +177,7 @@ func (s *supervisor) round(ctx context.Context) (caughtUp bool, err error) {
 	steps := plan.Steps(plan.Input{
 		Shards: listing.Shards, Gone: s.view.gone, Positions: positions, Origin: s.origin.From,
 	})
+	s.c.frontier.plan(s.origin.Epoch, listing, steps, positions)
 	s.c.tracker.plan(steps, positions, func(id gerritstream.ShardID) bool { return s.workers[id] != nil })
 	actions, err := s.members.rebalance(ctx, steps)
 	if err != nil {

@@ -17,7 +17,7 @@ type Consumer struct {
 	filter  Filter
 	matcher Matcher
 
-	before  int64   // number: up to here events may have been handed out before this lease
+	before  int64   // number of the last event that was handed out before this lease
 	handed  int64   // number of the last event handed out in this lease, if any
 	read    int64   // number of the last event read
 	open    []Range // of what was read, the consumer's events that are not acknowledged
@@ -25,12 +25,14 @@ type Consumer struct {
 	unsaved bool    // the store may not have all of done
 	least   int64   // the last number given to Ack
 	skipped time.Time
+
+	arrivals *arrivals // nil: in the order of the queue
 }
 
 // Open waits until this process may read as the name, and begins after what was
 // acknowledged last. The caller must Close the consumer. ErrNoConsumer:
 // register it first.
-func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
+func Open(ctx context.Context, store Store, name string, options ...Option) (*Consumer, error) {
 	lease, err := store.Lease(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s: %w", name, err)
@@ -41,11 +43,20 @@ func Open(ctx context.Context, store Store, name string) (*Consumer, error) {
 		return nil, errors.Join(fmt.Errorf("consumer %s: its filter: %w", name, err),
 			lease.Release(context.WithoutCancel(ctx)))
 	}
-	return &Consumer{
+	c := &Consumer{
 		store: store, name: name, lease: lease, filter: info.Filter, matcher: matcher,
 		done:   Set{}.Union(info.Done()),
-		handed: info.Acked, before: info.Handed, read: info.Acked, least: info.Acked,
-	}, nil
+		handed: info.Acked, before: max(info.Handed, info.Ahead), read: info.Acked, least: info.Acked,
+	}
+	for _, option := range options {
+		option(c)
+	}
+	if c.arrivals != nil {
+		if err := c.recall(ctx); err != nil {
+			return nil, errors.Join(err, lease.Release(context.WithoutCancel(ctx)))
+		}
+	}
+	return c, nil
 }
 
 // Acknowledge acknowledges, for a person or a program that read as the name
@@ -114,10 +125,14 @@ func (c *Consumer) Next(ctx context.Context, most int) ([]Event, error) {
 	}
 }
 
-// Poll is Next without waiting: it returns none at the end of the queue.
+// Poll is Next without waiting: it returns none at the end of the queue. By
+// arrival it waits for as long as what is there is held back.
 func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
 	ctx, stop := c.whileLeased(ctx)
 	defer stop()
+	if c.arrivals != nil {
+		return c.pollByArrival(ctx, most)
+	}
 	for {
 		before := c.read
 		read, err := c.store.Read(ctx, c.name, before, page)
@@ -125,7 +140,7 @@ func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
 			return nil, c.failed(ctx, "read", err)
 		}
 		if events := c.keep(read, most); len(events) > 0 {
-			if err := c.hand(ctx, events); err != nil {
+			if err := c.hand(ctx, events, c.read); err != nil {
 				c.unread(before)
 				return nil, err
 			}
@@ -177,12 +192,16 @@ func (c *Consumer) unread(after int64) {
 	c.open = c.open[:i]
 }
 
-// hand notes that events are handed out. A process that dies after this and
-// before the caller has seen them leaves them marked as redelivered.
-func (c *Consumer) hand(ctx context.Context, events []Event) error {
-	last := events[len(events)-1].Number
-	if last > c.before {
-		if err := c.lease.Deliver(ctx, last); err != nil {
+// hand notes that events are handed out, and that all up to a number are then.
+// A process that dies after this and before the caller has seen them leaves
+// them marked as redelivered.
+func (c *Consumer) hand(ctx context.Context, events []Event, upTo int64) error {
+	last := c.handed
+	for i := range events {
+		last = max(last, events[i].Number)
+	}
+	if last > c.before && last > c.handed {
+		if err := c.lease.Deliver(ctx, min(upTo, last), last); err != nil {
 			return c.failed(ctx, "note what is handed out", err)
 		}
 	}
@@ -227,6 +246,9 @@ func (c *Consumer) wait(ctx context.Context) error {
 // acknowledged already changes nothing. ErrLeaseLost: another process may
 // have read the same events meanwhile, and nothing was acknowledged.
 func (c *Consumer) Ack(ctx context.Context, number int64) error {
+	if c.arrivals != nil {
+		return c.ackByArrival(ctx, number)
+	}
 	if err := checkAck(c.name, number, c.least, c.handed); err != nil {
 		return err
 	}
@@ -245,15 +267,30 @@ func (c *Consumer) Ack(ctx context.Context, number int64) error {
 // these numbers as well.
 func (c *Consumer) Done(ctx context.Context, numbers ...int64) error {
 	for _, n := range numbers {
-		i := endingFrom(c.open, n)
-		if there := i < len(c.open) && c.open[i].First <= n; !there && !c.done.Has(n) {
-			return fmt.Errorf("consumer %s: acknowledge %d: it was not handed out", c.name, n)
+		if !c.isOpen(n) && !c.done.Has(n) {
+			return c.notHanded(n)
 		}
 	}
 	for _, n := range numbers {
 		c.finishOne(n)
 	}
+	if a := c.arrivals; a != nil {
+		a.given = slices.DeleteFunc(a.given, c.done.Has)
+	}
 	return c.save(ctx)
+}
+
+// isOpen reports whether an event was handed out and is not acknowledged.
+func (c *Consumer) isOpen(number int64) bool {
+	if c.arrivals != nil {
+		return slices.Contains(c.arrivals.given, number)
+	}
+	i := endingFrom(c.open, number)
+	return i < len(c.open) && c.open[i].First <= number
+}
+
+func (c *Consumer) notHanded(number int64) error {
+	return fmt.Errorf("consumer %s: acknowledge %d: it was not handed out", c.name, number)
 }
 
 // finish notes that all events up to a number are done with.

@@ -20,6 +20,7 @@ type fakeStore struct {
 	filter Filter
 	done   Set
 	handed int64
+	ahead  int64
 	fail   error // of the next write; it is not applied
 }
 
@@ -45,14 +46,14 @@ func (l fakeLease) Context() context.Context { return context.Background() }
 
 func (l fakeLease) Consumer() Info {
 	s := l.store
-	return Info{Filter: s.filter, Acked: s.done.UpTo, Beyond: s.done.Beyond, Handed: max(s.handed, s.done.UpTo)}
+	return Info{Filter: s.filter, Acked: s.done.UpTo, Beyond: s.done.Beyond, Handed: s.handed, Ahead: s.ahead}
 }
 
-func (l fakeLease) Deliver(_ context.Context, number int64) error {
+func (l fakeLease) Deliver(_ context.Context, upTo, last int64) error {
 	if err := l.failure(); err != nil {
 		return err
 	}
-	l.store.handed = max(l.store.handed, number)
+	l.store.handed, l.store.ahead = max(l.store.handed, upTo), max(l.store.ahead, last)
 	return nil
 }
 
@@ -61,7 +62,7 @@ func (l fakeLease) Ack(_ context.Context, done Set) error {
 		return err
 	}
 	l.store.done = l.store.done.Union(done)
-	l.store.handed = max(l.store.handed, done.Last())
+	l.store.handed, l.store.ahead = max(l.store.handed, done.UpTo), max(l.store.ahead, done.Last())
 	return nil
 }
 

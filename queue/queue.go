@@ -20,6 +20,10 @@ type Event struct {
 
 	// Replayed: it was appended for this consumer alone. Queued says when.
 	Replayed bool
+
+	// Late: an event that arrived later was handed out before it. Only what
+	// [Consumer.Next] returns by arrival has it.
+	Late bool
 }
 
 // What the methods of a Store return, among others.
@@ -62,6 +66,18 @@ type Store interface {
 	// there is none.
 	Since(ctx context.Context, t time.Time) (int64, error)
 
+	// Frontier returns a time: every event that arrived in the stream before it
+	// is in the queue, or was; zero: not known. It is a second or two ago where
+	// shards are idle, and stands still while one is not read. Those who share
+	// their frontiers do so while it is asked for: the first call after a pause
+	// may return an old one.
+	Frontier(ctx context.Context) (time.Time, error)
+
+	// ShareFrontier makes known to those who read the queue how far this
+	// process knows the shards to be read into it, until ctx ends: four times a
+	// second, but only while somebody asks for it. It retries whatever fails.
+	ShareFrontier(ctx context.Context, known func() Frontier)
+
 	// Consumers returns all consumers, by name.
 	Consumers(ctx context.Context) ([]Info, error)
 
@@ -95,9 +111,9 @@ type Lease interface {
 	// Consumer is what was stored when the lease was won.
 	Consumer() Info
 
-	// Deliver notes, before they are handed out, that the events up to a number
-	// are. ErrLeaseLost: nothing was written.
-	Deliver(ctx context.Context, number int64) error
+	// Deliver notes, before they are handed out, that events are: all up to one
+	// number, and others up to a last one. ErrLeaseLost: nothing was written.
+	Deliver(ctx context.Context, upTo, last int64) error
 
 	// Ack notes that the events of a set are done with, and that they were
 	// handed out. What was done with before stays so. When it returns nil, that
@@ -112,6 +128,17 @@ type Lease interface {
 // Done returns the events that are acknowledged. Do not change it.
 func (i *Info) Done() Set { return Set{UpTo: i.Acked, Beyond: i.Beyond} }
 
+// Frontier is how far a process knows the shards of a stream to be read into
+// the queue.
+type Frontier struct {
+	Epoch int // of the stream: see gerritstream.Origin
+
+	// Until has, for every shard that may still bring events, a time: what
+	// arrived there before it is in the queue; zero: not known. A shard that is
+	// not there opens when one closes that is. Nil: nothing is known.
+	Until map[gerritstream.ShardID]time.Time
+}
+
 // Info is what a store knows of a consumer. A store may count events that lie
 // a long way before the end of the queue as pending whether the filter keeps
 // them or not.
@@ -122,6 +149,7 @@ type Info struct {
 	Beyond  []Range   `json:"beyond,omitempty"`  // and so are these; see Set
 	AckedAt time.Time `json:"acked_at,omitzero"` // by the acknowledging process' clock
 	Handed  int64     `json:"handed"`            // number: events up to here were handed out
+	Ahead   int64     `json:"ahead,omitempty"`   // number of the last one handed out, if that is beyond Handed
 	Reader  string    `json:"reader"`            // the process that reads as it; empty: none
 	Pending int64     `json:"pending"`           // events held that the filter keeps and that are not acknowledged
 	Oldest  time.Time `json:"oldest,omitzero"`   // when the first of these was queued; zero: there is none

@@ -128,7 +128,7 @@ func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after
 // Seek implements queue.Store.
 func (s *Store) Seek(ctx context.Context, name string, after int64) error {
 	return s.changeFree(ctx, "seek", name, func(tx *transaction) error {
-		return tx.exec(`UPDATE consumers SET n = ?1, handed = ?1, beyond = NULL, at = ?2 WHERE name = ?3`,
+		return tx.exec(`UPDATE consumers SET n = ?1, handed = ?1, ahead = ?1, beyond = NULL, at = ?2 WHERE name = ?3`,
 			after, s.config.Now().UnixMilli(), name)
 	})
 }
@@ -209,9 +209,10 @@ func (l *leasedConsumer) Context() context.Context { return l.ctx }
 func (l *leasedConsumer) Consumer() queue.Info { return l.info }
 
 // Deliver implements queue.Lease.
-func (l *leasedConsumer) Deliver(ctx context.Context, number int64) error {
+func (l *leasedConsumer) Deliver(ctx context.Context, upTo, last int64) error {
 	return l.write(ctx, func(tx *transaction, now int64) error {
-		return tx.exec(`UPDATE consumers SET handed = max(handed, ?), at = ? WHERE name = ?`, number, now, l.info.Name)
+		return tx.exec(`UPDATE consumers SET handed = max(handed, ?), ahead = max(ahead, ?), at = ? WHERE name = ?`,
+			upTo, last, now, l.info.Name)
 	})
 }
 
@@ -229,8 +230,8 @@ func (l *leasedConsumer) Ack(ctx context.Context, done queue.Set) error {
 		if err := all.Check(); err != nil {
 			return err
 		}
-		return tx.exec(`UPDATE consumers SET n = ?, beyond = nullif(?, ''), handed = max(handed, ?), at = ? WHERE name = ?`,
-			all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
+		return tx.exec(`UPDATE consumers SET n = ?1, beyond = nullif(?2, ''), handed = max(handed, ?1), ahead = max(ahead, ?3),
+			at = ?4 WHERE name = ?5`, all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
 	})
 }
 
@@ -287,8 +288,9 @@ func (l *leasedConsumer) Release(ctx context.Context) error { return l.term.Resi
 func readConsumer(tx *transaction, name string) (info queue.Info, err error) {
 	var filter, beyond string
 	info.Name = name
-	ok, err := get(context.Background(), tx, []any{&info.Acked, &beyond, &info.Handed, &filter},
-		`SELECT n, coalesce(beyond, ''), max(n, handed), coalesce(filter, '') FROM consumers WHERE name = ?`, name)
+	ok, err := get(context.Background(), tx, []any{&info.Acked, &beyond, &info.Handed, &info.Ahead, &filter},
+		`SELECT n, coalesce(beyond, ''), max(n, handed), iif(ahead > max(n, handed), ahead, 0), coalesce(filter, '')
+		FROM consumers WHERE name = ?`, name)
 	if err == nil && !ok {
 		err = queue.ErrNoConsumer
 	}
@@ -325,7 +327,8 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 			info, err := scanConsumer(rows)
 			infos = append(infos, info)
 			return err
-		}, `SELECT c.name, c.n, coalesce(c.beyond, ''), c.at, coalesce(c.filter, ''), max(c.n, c.handed), c.expired,
+		}, `SELECT c.name, c.n, coalesce(c.beyond, ''), c.at, coalesce(c.filter, ''), max(c.n, c.handed),
+			iif(c.ahead > max(c.n, c.handed), c.ahead, 0), c.expired,
 			coalesce(c.expired_from, 0), coalesce(c.expired_to, 0), coalesce(p.name, '')
 			FROM consumers c LEFT JOIN leases l ON l.shard = '`+leaseOfConsumer+`' || c.name
 				LEFT JOIN processes p ON p.id = l.process AND `+alive+` ORDER BY c.name`, now.UnixMilli())
@@ -340,7 +343,7 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	var at, from, to int64
 	var filter, beyond string
-	err = rows.Scan(&info.Name, &info.Acked, &beyond, &at, &filter, &info.Handed, &info.Expired, &from, &to, &info.Reader)
+	err = rows.Scan(&info.Name, &info.Acked, &beyond, &at, &filter, &info.Handed, &info.Ahead, &info.Expired, &from, &to, &info.Reader)
 	if err != nil {
 		return info, err
 	}

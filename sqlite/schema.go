@@ -249,13 +249,28 @@ CREATE TRIGGER webhook_removed AFTER DELETE ON consumers WHEN old.name LIKE 'web
 	DELETE FROM webhook_letters WHERE webhook = substr(old.name, length('webhook:') + 1);
 	DELETE FROM webhooks WHERE name = substr(old.name, length('webhook:') + 1);
 END;
+`, `
+-- What a consumer by arrival was handed out beyond handed.
+ALTER TABLE consumers ADD COLUMN ahead INTEGER NOT NULL DEFAULT 0;
+
+-- How far processes know the shards to be read into the queue.
+CREATE TABLE frontiers (
+	process TEXT PRIMARY KEY NOT NULL, -- processes.id
+	epoch   INTEGER NOT NULL,
+	until   TEXT NOT NULL              -- a JSON object: by shard, what arrived before is in the queue; 0: not known
+) STRICT, WITHOUT ROWID;
+CREATE TABLE frontier_asked (
+	one INTEGER PRIMARY KEY CHECK (one = 1),
+	at  INTEGER NOT NULL -- when a consumer by arrival wanted to know it
+) STRICT;
+INSERT INTO frontier_asked VALUES (1, 0);
 `}
 
 // The schema versions from which on events have attributes, consumers what is
 // read of them, and webhooks tables.
 const (
 	attributesSince = 4
-	consumersSince  = 9
+	consumersSince  = 11
 	webhooksSince   = 10
 )
 

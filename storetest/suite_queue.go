@@ -16,7 +16,7 @@ import (
 // queue.Store. What Backend.Open returns must implement it, and Backend must
 // have ExpireLease.
 func RunQueue(t *testing.T, h Harness) {
-	runEach(t, h, slices.Concat(queueTests, appendTests, acknowledgingTests))
+	runEach(t, h, slices.Concat(queueTests, appendTests, acknowledgingTests, arrivalTests))
 }
 
 var queueTests = []test{
@@ -136,7 +136,7 @@ var queueTests = []test{
 		f.must(err)
 		f.must(l.Ack(f.soon(), queue.Set{UpTo: 3}))
 		f.must(l.Ack(f.soon(), queue.Set{UpTo: 2}))
-		f.must(l.Deliver(f.soon(), 1))
+		f.must(l.Deliver(f.soon(), 1, 1))
 		f.must(l.Release(f.soon()))
 		if info := f.consumers(q)[0]; info.Acked != 3 || info.Handed != 3 || info.Pending != 1 {
 			f.t.Errorf("the consumer is %+v, want 3 acknowledged and 1 pending", info)

@@ -64,8 +64,8 @@ var acknowledgingTests = []test{
 		}
 		f.acked(q, queue.Set{UpTo: 4, Beyond: []queue.Range{{First: 7, Last: 8}}}, 3)
 		f.must(l.Release(f.soon()))
-		if info := f.consumers(q)[0]; info.Handed != 8 {
-			f.t.Errorf("handed out up to %d, want 8", info.Handed)
+		if info := f.consumers(q)[0]; info.Handed != 4 || info.Ahead != 8 {
+			f.t.Errorf("handed out up to %d and %d, want 4 and 8", info.Handed, info.Ahead)
 		}
 		f.must(q.Seek(f.soon(), "a", 5))
 		f.acked(q, queue.Set{UpTo: 5}, 4)
@@ -92,6 +92,25 @@ var acknowledgingTests = []test{
 			}
 		}
 		f.acked(q, queue.Set{Beyond: []queue.Range{{First: 2, Last: 2}, {First: 4, Last: 4}}}, 3)
+	}},
+	{"queue: what is handed out ahead does not let more be acknowledged", func(f *fixture) {
+		_, q := f.producer(9)
+		f.must(q.Register(f.soon(), "a", queue.Filter{}, 0))
+		l, err := q.Lease(f.soon(), "a")
+		f.must(err)
+		f.must(l.Deliver(f.soon(), 2, 7))
+		f.must(l.Release(f.soon()))
+		if err := queue.Acknowledge(f.soon(), q, "a", 3); err == nil {
+			f.t.Error("acknowledged what was not handed out")
+		}
+		f.must(queue.Acknowledge(f.soon(), q, "a", 2))
+		events, err := f.open(q, "a").Next(f.soon(), 10)
+		f.must(err)
+		for i := range events {
+			if e := &events[i]; e.Redelivered != (e.Number <= 7) {
+				f.t.Errorf("event %d is redelivered: %v", e.Number, e.Redelivered)
+			}
+		}
 	}},
 	{"queue: what is not its own lies in the ranges of a filtered consumer", func(f *fixture) {
 		term, q := f.producer(0)

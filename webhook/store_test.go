@@ -283,6 +283,11 @@ func (p *process) Lease(ctx context.Context, name string) (queue.Lease, error) {
 	return l, nil
 }
 
+// Frontier and ShareFrontier are for consumers by arrival, which hooks are not.
+func (p *process) Frontier(context.Context) (time.Time, error) { return time.Time{}, nil }
+
+func (p *process) ShareFrontier(ctx context.Context, _ func() queue.Frontier) { <-ctx.Done() }
+
 // lease is the lease of a consumer.
 type lease struct {
 	p      *process
@@ -316,8 +321,8 @@ func (l *lease) write(ctx context.Context, what string, f func(*consumer)) error
 	})
 }
 
-func (l *lease) Deliver(ctx context.Context, n int64) error {
-	return l.write(ctx, "deliver", func(c *consumer) { c.handed = max(c.handed, n) })
+func (l *lease) Deliver(ctx context.Context, upTo, _ int64) error {
+	return l.write(ctx, "deliver", func(c *consumer) { c.handed = max(c.handed, upTo) })
 }
 
 func (l *lease) Ack(ctx context.Context, done queue.Set) error {

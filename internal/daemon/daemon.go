@@ -27,6 +27,7 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 // Options are the parts of a Daemon that are not settings.
@@ -181,6 +182,14 @@ func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, bes
 			if err := d.admin.Run(ctx); err != nil {
 				end(err)
 			}
+		})
+	}
+	if q, ok := d.store.(queue.Store); ok {
+		beside.Go(func() {
+			q.ShareFrontier(ctx, func() queue.Frontier {
+				epoch, until := d.consumer.Frontier()
+				return queue.Frontier{Epoch: epoch, Until: until}
+			})
 		})
 	}
 	if d.readerGone != nil {

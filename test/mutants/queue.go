@@ -26,8 +26,8 @@ var queueMutants = []mutant{
 	{
 		name: "queue: the next reader begins after what was handed out",
 		file: "queue/consumer.go",
-		old:  "handed: info.Acked, before: info.Handed, read: info.Acked,",
-		new:  "handed: info.Acked, before: info.Handed, read: info.Handed,",
+		old:  "before: max(info.Handed, info.Ahead), read: info.Acked,",
+		new:  "before: max(info.Handed, info.Ahead), read: info.Handed,",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{

@@ -33,8 +33,8 @@ var acknowledgingMutants = []mutant{
 	{
 		name: "queue: what was not handed out can be acknowledged alone",
 		file: "queue/consumer.go",
-		old:  "!there && !c.done.Has(n) {",
-		new:  "!there && c.done.Has(n-1000) {",
+		old:  "		if !c.isOpen(n) && !c.done.Has(n) {",
+		new:  "		if !c.isOpen(n) && c.done.Has(n-1000) {",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{
@@ -47,8 +47,8 @@ var acknowledgingMutants = []mutant{
 	{
 		name: "queue: a seek leaves acknowledged what is beyond",
 		file: "sqlite/consumers.go",
-		old:  "handed = ?1, beyond = NULL, at = ?2",
-		new:  "handed = ?1, at = ?2",
+		old:  "ahead = ?1, beyond = NULL, at = ?2",
+		new:  "ahead = ?1, at = ?2",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{
