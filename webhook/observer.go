@@ -35,6 +35,8 @@ type Attempt struct {
 	Began   time.Time     // when the request began
 	Took    time.Duration // from there to the end of the answer
 
+	Answer []byte // the beginning of the answer's body, as SenderConfig.KeepAnswer says
+
 	// RetryAfter is what the receiver asked for, bounded; 0: nothing.
 	RetryAfter time.Duration
 }

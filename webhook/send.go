@@ -28,7 +28,7 @@ import (
 // of an answer.
 type Sender struct {
 	hook      Hook
-	source    string
+	config    SenderConfig
 	transport *http.Transport
 	client    *http.Client
 }
@@ -38,6 +38,13 @@ type SenderConfig struct {
 	Source  string         // the CloudEvents attribute; empty: "gerritstream"
 	RootCAs *x509.CertPool // nil: the system's
 	Network Network
+
+	// Secrets returns what a request is signed with, in place of Hook.Secrets;
+	// nil: these. Several goroutines call it at once.
+	Secrets func() []Secret
+
+	// KeepAnswer is how much of an answer's body an Attempt has, in bytes.
+	KeepAnswer int
 }
 
 // Bounds of an answer, in bytes. What lies beyond maxAnswer is not read, and
@@ -65,7 +72,7 @@ func NewSender(h Hook, c SenderConfig) (*Sender, error) {
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		DisableCompression:     true,
 	}
-	return &Sender{hook: h, source: c.Source, transport: t, client: &http.Client{
+	return &Sender{hook: h, config: c, transport: t, client: &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -102,7 +109,7 @@ func (s *Sender) Send(ctx context.Context, e *queue.Event, again bool) *Attempt 
 // exchange posts the event and reads the answer to its end, or to the bound.
 func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *Attempt) (http.Header, error) {
 	header := http.Header{}
-	body := encode(s.hook.Format, s.source, e, header)
+	body := encode(s.hook.Format, s.config.Source, e, header)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, string(s.hook.URL), bytes.NewReader(body))
 	if err != nil {
 		return nil, errURL // Validate has parsed it
@@ -119,8 +126,12 @@ func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *At
 	}
 	header.Set(headerID, id)
 	header.Set(headerTimestamp, strconv.FormatInt(a.Began.Unix(), 10))
-	if len(s.hook.Secrets) > 0 {
-		header.Set(headerSignature, sign(s.hook.Secrets, id, a.Began, body))
+	secrets := s.hook.Secrets
+	if s.config.Secrets != nil {
+		secrets = s.config.Secrets()
+	}
+	if len(secrets) > 0 {
+		header.Set(headerSignature, sign(secrets, id, a.Began, body))
 	}
 	answer, err := s.client.Do(r)
 	if err != nil {
@@ -128,7 +139,12 @@ func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *At
 	}
 	defer answer.Body.Close()
 	a.Status = answer.StatusCode
-	if _, err := io.CopyN(io.Discard, answer.Body, maxAnswer); err != nil && !errors.Is(err, io.EOF) {
+	kept, err := io.ReadAll(io.LimitReader(answer.Body, int64(s.config.KeepAnswer)))
+	a.Answer = kept
+	if err == nil {
+		_, err = io.CopyN(io.Discard, answer.Body, maxAnswer)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return answer.Header, fmt.Errorf("the answer broke off: %w", err)
 	}
 	return answer.Header, nil

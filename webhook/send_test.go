@@ -196,6 +196,37 @@ func TestFormats(t *testing.T) {
 	})
 }
 
+// Secrets that change sign from the next request on, and the beginning of an
+// answer is kept if it is asked for.
+func TestSecretsChange(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPlace(t)
+		p.Always(func(w http.ResponseWriter, _ *http.Request) int {
+			_, _ = w.Write([]byte("thank you"))
+			return 200
+		})
+		secrets, err := webhook.ParseSecrets(oldKey)
+		must(t, err)
+		c := p.config()
+		c.Secrets, c.KeepAnswer = func() []webhook.Secret { return secrets }, 5
+		s, err := webhook.NewSender(hook(t), c)
+		must(t, err)
+		defer s.Close()
+		for i, key := range []string{oldKey, newKey} {
+			e := event(1, 1)
+			if a := s.Send(t.Context(), &e, false); a.Outcome != webhook.Delivered || string(a.Answer) != "thank" {
+				t.Errorf("%s, %v, %q", a.Outcome, a.Err, a.Answer)
+			}
+			judge, err := standardwebhooks.NewWebhook(key)
+			must(t, err)
+			d := p.Deliveries()[i]
+			must(t, judge.Verify(d.Body, d.Header))
+			secrets, err = webhook.ParseSecrets(newKey)
+			must(t, err)
+		}
+	})
+}
+
 // Each way in which a receiver can behave has its outcome, within the time-out.
 func TestOutcomes(t *testing.T) {
 	answers := map[int]webhook.Outcome{
