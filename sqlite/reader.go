@@ -159,6 +159,48 @@ func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (int64, e
 	return 0, explainRead(r.path, rows.Err())
 }
 
+// Extent returns from when on the oldest event is held, its arrival or its
+// queueing, whichever is later (zero: there is none), the number of the newest
+// event ever queued, and how many have expired. They expire in the order of
+// that time, as far as the processes' clocks agree.
+func (r *Reader) Extent(ctx context.Context) (oldest time.Time, newest, expired int64, err error) {
+	var from sql.NullInt64
+	_, err = get(ctx, r.db, []any{&from, &newest, &expired}, `SELECT (SELECT min(max(arrived, queued_at)) FROM events),
+		coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+		coalesce((SELECT value FROM counters WHERE name = 'expired'), 0)`)
+	if err != nil {
+		return oldest, 0, 0, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err))
+	}
+	if from.Valid {
+		oldest = storekit.FromMillis(from.Int64)
+	}
+	return oldest, newest, expired, nil
+}
+
+// Number returns the number of an event; 0: it is not held.
+func (r *Reader) Number(ctx context.Context, id gerritstream.EventID) (n int64, err error) {
+	if _, err = get(ctx, r.db, []any{&n}, `SELECT n FROM events WHERE id = ?`, id[:]); err != nil {
+		return 0, fmt.Errorf("search events of %s: %w", r.path, explainRead(r.path, err))
+	}
+	return n, nil
+}
+
+// FirstArrival returns when the first of the events after a number, up to
+// another, arrived that arrived at a time or later; zero: there is none. It
+// looks at each of them.
+func (r *Reader) FirstArrival(ctx context.Context, after, upTo int64, from time.Time) (first time.Time, err error) {
+	var at sql.NullInt64
+	_, err = get(ctx, r.db, []any{&at}, `SELECT min(arrived) FROM events WHERE n > ? AND n <= ? AND arrived >= ?`,
+		after, upTo, from.UnixMilli())
+	if err != nil {
+		return first, fmt.Errorf("search events of %s: %w", r.path, explainRead(r.path, err))
+	}
+	if at.Valid {
+		first = storekit.FromMillis(at.Int64)
+	}
+	return first, nil
+}
+
 // followEvery is how often Follow looks for events once it has read all.
 const followEvery = 100 * time.Millisecond
 

@@ -40,6 +40,7 @@ var house = map[string][]string{
 	"storetest":         {"", "queue", "webhook", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
 	"internal/near":     {},
+	"internal/replay":   {"", "queue"},
 	"internal/when":     {},
 	"internal/hooks":    {"queue", "webhook", "internal/when"},
 	"internal/peers":    {},
@@ -60,7 +61,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/hooks", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/hooks", "internal/replay", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

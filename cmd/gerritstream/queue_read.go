@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"time"
@@ -239,6 +240,11 @@ func writeEvents(w io.Writer, output *output, events []queue.Event) error {
 		entries := make([]gerritstream.Entry, len(events))
 		for i := range events {
 			entries[i] = events[i].Entry
+			if events[i].Replayed { // as an extension attribute
+				attributes := map[string]string{"replayed": "true"}
+				maps.Copy(attributes, entries[i].Event.Attributes)
+				entries[i].Event.Attributes = attributes
+			}
 		}
 		return sink.NewStdout(w, "").Deliver(context.Background(), entries)
 	}
@@ -259,7 +265,7 @@ func writeEvents(w io.Writer, output *output, events []queue.Event) error {
 
 // queuedView is an event of the queue as JSON.
 type queuedView struct {
-	N           int64             `json:"n"`
+	N           int64             `json:"n,omitempty"` // 0: it is not from a queue
 	ID          string            `json:"id"`
 	Type        string            `json:"type"`
 	Project     string            `json:"project,omitempty"`
@@ -270,7 +276,7 @@ type queuedView struct {
 	Sub         *int              `json:"sub,omitempty"` // index within an aggregate; nil: not in one
 	Arrived     time.Time         `json:"arrived"`
 	Created     time.Time         `json:"created,omitzero"`
-	Queued      time.Time         `json:"queued"`
+	Queued      time.Time         `json:"queued,omitzero"`
 	Redelivered bool              `json:"redelivered,omitempty"`
 	Replayed    bool              `json:"replayed,omitempty"`
 	Attributes  map[string]string `json:"attributes,omitempty"`

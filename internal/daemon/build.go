@@ -94,17 +94,24 @@ func (d *Daemon) logFollowing(ctx context.Context, source *kinesis.Source) {
 // ListStream lists the configured stream once, for commands that do not read
 // it. Its errors are those of gerritstream.Source.List, and *ConfigError.
 func ListStream(ctx context.Context, c *config.Config) (gerritstream.Listing, error) {
+	_, listing, err := OpenStream(ctx, c)
+	return listing, err
+}
+
+// OpenStream is ListStream for commands that read the stream without leading a
+// shard of it: they Peek.
+func OpenStream(ctx context.Context, c *config.Config) (gerritstream.Source, gerritstream.Listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	source, err := kinesis.New(ctx, c.Kinesis)
 	if err != nil {
-		return gerritstream.Listing{}, sourceFault(err)
+		return nil, gerritstream.Listing{}, sourceFault(err)
 	}
 	listing, err := source.List(ctx)
 	if err != nil {
-		return gerritstream.Listing{}, fmt.Errorf("list the stream: %w", err)
+		return nil, gerritstream.Listing{}, fmt.Errorf("list the stream: %w", err)
 	}
-	return listing, nil
+	return source, listing, nil
 }
 
 // probeStream lists the stream before a new file is created for its queue, so
