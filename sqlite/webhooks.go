@@ -37,7 +37,7 @@ func (s *Store) Reader(ctx context.Context, consumer string) (name string, err e
 		return "", err
 	}
 	_, err = get(ctx, s.reading, []any{&name},
-		`SELECT p.name FROM leases l JOIN processes p ON p.id = l.process AND p.beaten + p.ttl >= ? WHERE l.shard = ?`,
+		`SELECT p.name FROM leases l JOIN processes p ON p.id = l.process AND `+alive+` WHERE l.shard = ?2`,
 		s.config.Now().UnixMilli(), string(consumerLease(consumer)))
 	return name, explainRead(s.place.path, err)
 }

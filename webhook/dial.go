@@ -94,7 +94,7 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	case len(addrs) == 0:
 		return nil, fmt.Errorf("%s has no address", host)
 	case len(may) == 0:
-		return nil, fmt.Errorf("%s: %w", addrs[0], ErrForbiddenAddress)
+		return nil, fmt.Errorf("%s: %w", addrs[0].Unmap(), ErrForbiddenAddress)
 	}
 	return may[:min(len(may), maxAddresses)], nil
 }

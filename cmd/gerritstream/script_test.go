@@ -88,6 +88,10 @@ func TestScripts(t *testing.T) {
 			"sql": cmdSQL,
 			// http CODE URL PATTERN: waits until the answer has both.
 			"http": cmdHTTP,
+			// receiver NAME PORT STATUS: a webhook's receiver listens there,
+			// notes its requests in the file NAME and answers with the status.
+			// Again: it has another status from now on. 0: it never answers.
+			"receiver": cmdReceiver,
 		},
 	})
 }
@@ -99,6 +103,8 @@ type world struct {
 	healed   func()              // takes the fault back
 	programs map[string]*program // by name
 	locks    map[string]func()   // by file: gives the lock back
+
+	receivers map[string]*receiver // by name
 }
 
 type worldKey struct{}
@@ -114,6 +120,8 @@ func setup(env *testscript.Env) error {
 		kinesis:  kinesistest.New(kinesistest.Options{NoLimits: true}),
 		programs: map[string]*program{},
 		locks:    map[string]func(){},
+
+		receivers: map[string]*receiver{},
 	}
 	server := httptest.NewServer(w.kinesis)
 	env.Defer(server.Close)

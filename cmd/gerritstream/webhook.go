@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -37,7 +36,7 @@ What a webhook gave up is among the dead letters: gerritstream deadletter list -
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newWebhookList(p), newWebhookPause(p), newWebhookResume(p), newWebhookRemove(p))
+	cmd.AddCommand(newWebhookList(p), newWebhookTest(p), newWebhookPause(p), newWebhookResume(p), newWebhookRemove(p))
 	return cmd
 }
 
@@ -136,7 +135,11 @@ func withWebhook(cmd *cobra.Command, p process, name string,
 		views := known.Views(time.Now())
 		i := slices.IndexFunc(views, func(v hooks.View) bool { return v.Name == name })
 		if i < 0 {
-			err = unknownWebhook(name, views)
+			var names []string
+			for i := range views {
+				names = append(names, views[i].Name)
+			}
+			err = unknownWebhook(name, names)
 		} else {
 			err = do(cmd.Context(), q, &views[i])
 		}
@@ -145,17 +148,13 @@ func withWebhook(cmd *cobra.Command, p process, name string,
 }
 
 // unknownWebhook names those that there are.
-func unknownWebhook(name string, views []hooks.View) error {
-	if len(views) == 0 {
-		return fmt.Errorf("webhook %s: there is no such webhook; there are none in the store, and the settings "+
-			"that were read (--config) have none", name)
+func unknownWebhook(name string, names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("webhook %s: there is no such webhook; there are none here; --config names the file of those "+
+			"in the settings", name)
 	}
-	names := map[string]bool{}
-	for i := range views {
-		names[views[i].Name] = true
-	}
-	return fmt.Errorf("webhook %s: there is no such webhook; there are %s",
-		name, strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+	slices.Sort(names)
+	return fmt.Errorf("webhook %s: there is no such webhook; there are %s", name, strings.Join(names, ", "))
 }
 
 // pausePatience is how long "pause" waits for the process that delivers to

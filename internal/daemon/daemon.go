@@ -28,6 +28,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/queue"
+	"github.com/gerritstream/gerritstream/webhook"
 )
 
 // Options are the parts of a Daemon that are not settings.
@@ -64,6 +65,7 @@ type Daemon struct {
 	admin      *admin.Server   // nil: switched off
 	readerGone <-chan struct{} // closed when nobody reads standard output; nil: nothing writes to it
 	consumer   *consumer.Consumer
+	webhooks   []*webhook.Dispatcher
 }
 
 // ConfigError is a mistake in how the process was set up. Trying again does not
@@ -84,7 +86,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{options: o, log: o.Logger, process: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), start)}
 	limitMemory(o.Config.Memory, d.log)
 	for _, build := range []func(context.Context) error{
-		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.serve,
+		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.makeWebhooks, d.serve,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, d.Stop())
@@ -140,6 +142,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { manager.run(run) })
 	d.runBeside(run, cancel, &beside)
+	awaitWebhooks := d.runWebhooks(run)
 	manager.notify(daemon.SdNotifyReady)
 
 	began, err := d.consume(run, &manager)
@@ -148,6 +151,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	cancel(nil)
 	beside.Wait()
+	err = errors.Join(err, awaitWebhooks(began))
 	if err = errors.Join(err, d.stop(began)); err == nil {
 		d.log.Info("stopped")
 	}
