@@ -190,10 +190,14 @@ func (m *Metrics) EventAcked(arrived time.Time) {
 	m.delays.acked.Observe(delay(arrived, m.serviceNow()))
 }
 
-// serviceNow is the time by the service's clock, which events arrived by.
+// plainSkew is more than measuring the skew may err by.
+const plainSkew = 2 * time.Second
+
+// serviceNow is the time by the service's clock, which events arrived by: the
+// local one's, unless they plainly differ.
 func (m *Metrics) serviceNow() time.Time {
 	now := time.Now()
-	if ahead := m.skew.Load(); ahead != nil {
+	if ahead := m.skew.Load(); ahead != nil && ahead.Abs() > plainSkew {
 		now = now.Add(*ahead)
 	}
 	return now
@@ -255,6 +259,5 @@ func newEventDelays() eventDelays {
 	return eventDelays{all, all.WithLabelValues("queued"), all.WithLabelValues("acked")}
 }
 
-// delay returns how many seconds ago an event arrived. The clocks'
-// difference is known to about half a second.
+// delay returns how many seconds ago an event arrived.
 func delay(arrived, now time.Time) float64 { return max(0, now.Sub(arrived).Seconds()) }

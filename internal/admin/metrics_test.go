@@ -83,7 +83,8 @@ func TestCounters(t *testing.T) {
 	)
 }
 
-// TestEventDelay: events are as old as the service's clock says.
+// TestEventDelay: events are as old as the local clock says, or the service's
+// if that one is plainly another: its skew is measured to about a second.
 func TestEventDelay(t *testing.T) {
 	m := newMetrics()
 	expect(t, scrape(t, m),
@@ -98,14 +99,17 @@ func TestEventDelay(t *testing.T) {
 		Entries: []gerritstream.Entry{arrived(2 * time.Second), arrived(20 * time.Second), arrived(-time.Minute)},
 	}, time.Millisecond)
 	m.EventAcked(arrived(100 * time.Second).Arrived)
+	m.ClockSkew(-time.Second)
+	m.EventAcked(time.Now().Add(-700 * time.Millisecond))
 	expect(t, scrape(t, m),
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="0.1"} 1`, // it is ahead of the clock
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="1"} 1`,
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="2.5"} 2`,
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="10"} 2`,
 		`gerritstream_event_delay_seconds_bucket{stage="queued",le="30"} 3`,
-		`gerritstream_event_delay_seconds_bucket{stage="acked",le="60"} 0`,
-		`gerritstream_event_delay_seconds_bucket{stage="acked",le="300"} 1`,
+		`gerritstream_event_delay_seconds_bucket{stage="acked",le="0.5"} 0`,
+		`gerritstream_event_delay_seconds_bucket{stage="acked",le="60"} 1`,
+		`gerritstream_event_delay_seconds_bucket{stage="acked",le="300"} 2`,
 	)
 }
 
