@@ -85,6 +85,11 @@ type Store interface {
 	// is in use.
 	Register(ctx context.Context, name string, f Filter, after int64) error
 
+	// SetFilter gives a consumer another filter for what it has not
+	// acknowledged. A process that reads as it goes on with the old one until
+	// it opens the consumer again. ErrNoConsumer.
+	SetFilter(ctx context.Context, name string, f Filter) error
+
 	// Seek has a consumer go on after a number, also backwards. What is there
 	// and was acknowledged is handed out again, not marked as redelivered; what
 	// was appended for it and lies before the place is gone. ErrNoConsumer;

@@ -13,7 +13,7 @@ import (
 
 var _ webhook.Store = (*Store)(nil)
 
-// SetFilter implements webhook.Store.
+// SetFilter implements queue.Store.
 func (s *Store) SetFilter(ctx context.Context, consumer string, f queue.Filter) error {
 	if _, err := f.Matcher(); err != nil {
 		return fmt.Errorf("set filter of consumer %s: %w", consumer, err)

@@ -13,11 +13,6 @@ import (
 type Store interface {
 	queue.Store
 
-	// SetFilter gives a consumer another filter from now on. A process that
-	// reads as it goes on with the old one until it opens the consumer again.
-	// queue.ErrNoConsumer.
-	SetFilter(ctx context.Context, consumer string, f queue.Filter) error
-
 	// Reader returns the name of the process that reads as a consumer, as in
 	// queue.Info; empty: there is none. It is cheap.
 	Reader(ctx context.Context, consumer string) (string, error)

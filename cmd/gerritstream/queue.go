@@ -35,7 +35,7 @@ Consumers belong to a SQLite store. Zuul consumes the queue in ZooKeeper.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newQueueRead(p), newQueueAck(p), newQueueList(p), newQueueShow(p), newQueueSeek(p),
-		newQueueRemove(p))
+		newQueueFilter(p), newQueueRemove(p))
 	return cmd
 }
 
@@ -324,6 +324,62 @@ func locate(ctx context.Context, q queue.Store, place string) (after int64, said
 	}
 	n, err := q.Since(ctx, t)
 	return n - 1, ", the first from " + when.Format(t, now) + " on", err
+}
+
+func newQueueFilter(p process) *cobra.Command {
+	var filter queue.Filter
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "filter NAME",
+		Short: "Give a consumer another filter",
+		Long: `Give a consumer, which no process reads at that time, another filter in place of the one it has. It decides
+about every event that the consumer has not acknowledged. What the old one dropped and was passed does not come by
+itself; "queue seek" goes back, and "replay" hands it on again.`,
+		Example: `  gerritstream queue filter indexer --type 'change-*' --type comment-added --project 'platform/*'
+  gerritstream queue filter indexer --all`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := filter.Matcher()
+			switch narrow := queue.EncodeFilter(filter) != ""; {
+			case err != nil:
+			case all && narrow:
+				err = errors.New("--all does not go with --type, --project and --ref")
+			case !all && !narrow:
+				err = errors.New("no filter is given: --type, --project, --ref, or --all for every event")
+			case strings.Contains(args[0], ":"):
+				err = fmt.Errorf("%s is a webhook; its filter is in the configuration file", printable(args[0]))
+			}
+			if err != nil {
+				return &usageError{cmd.CommandPath(), err}
+			}
+			return withQueue(cmd, p, func(ctx context.Context, q queue.Store) error {
+				return setFilter(ctx, q, args[0], filter)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&filter.Types, "type", nil, "only events of this `type`; \"change-*\" is a beginning")
+	f.StringSliceVar(&filter.Projects, "project", nil, "only events of this `project`, likewise")
+	f.StringSliceVar(&filter.Refs, "ref", nil, "only events about this `ref`, likewise")
+	f.BoolVar(&all, "all", false, "every event")
+	settingFlags(cmd, config.ForStore)
+	return cmd
+}
+
+// setFilter changes the filter of a consumer that nobody reads: a process that
+// does would go on with the old one.
+func setFilter(ctx context.Context, q queue.Store, name string, filter queue.Filter) error {
+	infos, err := q.Consumers(ctx)
+	if err != nil {
+		return err
+	}
+	if info := consumerNamed(infos, name); info != nil && info.Reader != "" {
+		return fmt.Errorf("filter of consumer %s: %w: %s", name, queue.ErrHeld, printable(info.Reader))
+	}
+	if err := q.SetFilter(ctx, name, filter); err != nil {
+		return explainConsumer(ctx, q, name, err)
+	}
+	return nil
 }
 
 func newQueueRemove(p process) *cobra.Command {
