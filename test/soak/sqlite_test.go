@@ -22,22 +22,28 @@ type sqliteStore struct {
 	s       *soak
 	path    string
 	readers []*reader // who read as a consumer
+	hooked  *receiver
+	config  string // file with the receiver's webhook
 }
 
 func newSQLite(t *testing.T, s *soak) *sqliteStore {
-	return &sqliteStore{t: t, s: s, path: filepath.Join(s.folder, "events.db")}
+	q := &sqliteStore{t: t, s: s, path: filepath.Join(s.folder, "events.db"), hooked: newReceiver(s)}
+	q.config = q.hooked.config()
+	return q
 }
 
 func (q *sqliteStore) name() string { return "sqlite" }
 
 func (q *sqliteStore) args(int) []string {
-	return []string{"--store", "sqlite:" + q.path, "--retention", "1h"}
+	return []string{"--store", "sqlite:" + q.path, "--retention", "1h", "--config", q.config}
 }
 
 func (q *sqliteStore) timeout() time.Duration { return sqlite.DefaultLeaseTTL }
 
 func (q *sqliteStore) faults(n *nemesis) []fault {
-	return append(readerFaults(n, func() []*reader { return q.readers }, sqlite.DefaultLeaseTTL),
+	faults := append(readerFaults(n, func() []*reader { return q.readers }, sqlite.DefaultLeaseTTL), receiverFaults(n,
+		q.hooked)...)
+	return append(faults,
 		fault{name: "database file replaced", do: func(ctx context.Context) bool { return q.replace(ctx, n) }})
 }
 
