@@ -134,9 +134,13 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	if err != nil || c == nil {
 		return err
 	}
-	d.log.Info("webhook is delivered by this process", "to", d.hook.URL)
 	state, err := d.config.Store.HookState(ctx, d.hook.Name)
-	if err == nil {
+	switch {
+	case err != nil:
+	case !state.Pause.Since.IsZero(): // meanwhile
+		err = errPaused
+	default:
+		d.log.Info("webhook is delivered by this process", "to", d.hook.URL)
 		t := newTerm(d, c, state.Report)
 		err = t.run(ctx)
 	}

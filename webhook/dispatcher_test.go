@@ -392,6 +392,15 @@ func TestGone(t *testing.T) {
 		if pause.By != webhook.ByReceiver || pause.Since.IsZero() || !strings.Contains(pause.Why, "410") || came > 40 {
 			t.Errorf("%d came; the pause is %+v", came, pause)
 		}
+		answers := 0
+		for _, d := range s.Deliveries() {
+			if d.Status == 410 {
+				answers++
+			}
+		}
+		if answers > webhook.DefaultConcurrency {
+			t.Errorf("it was told so %d times", answers)
+		}
 		s.Always(nil)
 		time.Sleep(24 * time.Hour)
 		if n := len(s.Deliveries()); n != came {

@@ -3,6 +3,8 @@ package webhook
 import (
 	"context"
 	"time"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 // report is what is to be reported of a hook. The goroutine of a term owns it.
@@ -11,6 +13,26 @@ type report struct {
 	dirty   bool
 	urgent  bool
 	written time.Time
+
+	givenUp int       // events, and not logged yet
+	lastUp  string    // the last of them
+	whyUp   string    // likewise
+	logged  time.Time // when some were
+}
+
+// gaveUp notes that an event was put aside.
+func (r *report) gaveUp(id gerritstream.EventID, why string) {
+	r.givenUp++
+	r.lastUp, r.whyUp = id.String(), why
+}
+
+// logGivenUp logs what was given up, at most once a minute.
+func (t *term) logGivenUp(now bool) {
+	r := &t.report
+	if r.givenUp > 0 && (now || time.Since(r.logged) >= time.Minute) {
+		t.d.log.Warn("webhook gave events up; they are dead letters", "events", r.givenUp, "last", r.lastUp, "why", r.whyUp)
+		r.givenUp, r.logged = 0, time.Now()
+	}
 }
 
 // attempted notes an attempt.
@@ -31,6 +53,7 @@ func (r *report) attempted(a *Attempt) {
 // people see, and for how long the receiver has failed: an error is not
 // repeated before the next one is due.
 func (t *term) writeReport(ctx context.Context, now bool) {
+	t.logGivenUp(now)
 	r := &t.report
 	if !r.urgent && !(r.dirty && (now || time.Since(r.written) >= reportEvery)) {
 		return

@@ -85,7 +85,9 @@ var errTimeout = errors.New("no complete answer within the time-out")
 
 // Send posts an event once. again: it was sent before. If ctx ends first, the
 // attempt has the outcome Failed and the cause as its error: the receiver may
-// have got the event.
+// have got the event. Over a connection that was used before and that the
+// receiver closes meanwhile, as it does to idle ones, the event may be sent
+// again at once.
 func (s *Sender) Send(ctx context.Context, e *queue.Event, again bool) *Attempt {
 	a := &Attempt{Event: e.Entry.ID, Arrived: e.Entry.Arrived, Began: time.Now()}
 	limited, cancel := context.WithTimeoutCause(ctx, s.hook.Timeout, errTimeout)
@@ -133,6 +135,7 @@ func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *At
 	if len(secrets) > 0 {
 		header.Set(headerSignature, sign(secrets, id, a.Began, body))
 	}
+	header["Idempotency-Key"] = nil // see Send; net/http looks at it, and does not send it
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return nil, err

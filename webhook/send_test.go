@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -329,6 +330,38 @@ func TestErrors(t *testing.T) {
 		a := s.Send(t.Context(), &e, false)
 		if a.Outcome != webhook.Failed || strings.Contains(a.Err.Error(), "payload") {
 			t.Errorf("%s: %s: %v", scheme, a.Outcome, a.Err)
+		}
+	}
+}
+
+// A receiver closes connections that are idle, perhaps just when the next
+// request comes. That is no failure.
+func TestIdleConnectionIsClosed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+				t.Error(err)
+			}
+			_, _ = c.Write([]byte("HTTP/1.1 204 No Content\r\n\r\n"))
+			_, _ = c.Read(make([]byte, 1)) // the next request
+			_ = c.Close()
+		}
+	}()
+	h := webhook.Hook{Name: "a", URL: webhook.URL("http://" + l.Addr().String()), AllowPrivate: true}
+	s, err := webhook.NewSender(h, webhook.SenderConfig{})
+	must(t, err)
+	defer s.Close()
+	for range 3 {
+		e := event(1, 1)
+		if a := s.Send(t.Context(), &e, false); a.Outcome != webhook.Delivered {
+			t.Errorf("%s, %v", a.Outcome, a.Err)
 		}
 	}
 }

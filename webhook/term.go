@@ -281,7 +281,7 @@ func (t *term) giveUp(ctx context.Context, l *line) bool {
 		return false
 	}
 	id := first.event.Entry.ID
-	t.d.log.Warn("webhook gave an event up; it is a dead letter", "event", id, "why", detail)
+	t.report.gaveUp(id, detail)
 	if t.d.config.Observer != nil {
 		t.d.config.Observer.Attempted(t.d.hook.Name, &Attempt{
 			Event: id, Arrived: first.event.Entry.Arrived, Outcome: GivenUp, Began: time.Now(),

@@ -143,6 +143,20 @@ var webhookMutants = []mutant{
 		pkg:  "./webhook", tests: "TestErrors",
 	},
 	{
+		name: "webhook: the next process delivers although the hook is paused",
+		file: "webhook/dispatcher.go",
+		old:  "	case !state.Pause.Since.IsZero(): // meanwhile",
+		new:  "	case false: // meanwhile",
+		pkg:  "./webhook", tests: "TestGone",
+	},
+	{
+		name: "webhook: an idle connection that is closed is a failure",
+		file: "webhook/send.go",
+		old:  "	header[\"Idempotency-Key\"] = nil",
+		new:  "	delete(header, \"Idempotency-Key\")",
+		pkg:  "./webhook", tests: "TestIdleConnectionIsClosed",
+	},
+	{
 		name: "webhook: hooks stay where they are",
 		file: "webhook/share.go",
 		old:  "	if t.foreign++; t.foreign < handOverAfter {",
