@@ -65,9 +65,10 @@ test: deps ## vet, then run all tests under the race detector; ends with the lis
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)
 
-chaos: ## fifty thousand events by fan-out through every fault; fifty kills of consumers; no race detector
+chaos: ## fifty thousand events by fan-out through every fault; fifty kills of consumers; ten thousand events for a webhook that is down; no race detector
 	$(GO) test ./consumer -count=1 -v -run TestFanOutCarries
 	$(GO) test ./sqlite -count=1 -v -run TestConsumersAreKilled -kills 50
+	$(GO) test ./test/e2e -count=1 -v -run TestWebhookReceiverIsDown -webhook.events 10000
 
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
