@@ -10,6 +10,7 @@ command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$
 /usr/bin/python3 -c 'import boto3' >/dev/null 2>&1 || packages="$packages python3-boto3"
 [ -x /usr/bin/aws ] || packages="$packages awscli"
 [ -x /usr/bin/sqlite3 ] || packages="$packages sqlite3"
+command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 || packages="$packages curl jq" # documented examples
 [ -x /lib/systemd/systemd ] || packages="$packages systemd" # its user manager runs the documented units
 # Its jars alone are used. Debian's service is another package, which is not installed.
 [ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"

@@ -48,20 +48,21 @@ var house = map[string][]string{
 	"webhook/webhooktest": {},
 
 	"internal/admin":           {"", "consumer", "internal/hooks", "internal/trouble", "queue", "webhook"},
+	"internal/api":             {"", "consumer", "internal/trouble", "internal/when", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
 		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",
-		"internal/admin", "internal/hooks", "webhook",
+		"internal/admin", "internal/api", "internal/hooks", "webhook",
 	},
 	"internal/bench": {
 		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/bench", "internal/hooks", "internal/replay", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/replay", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

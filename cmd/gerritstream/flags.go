@@ -43,14 +43,16 @@ func (o *output) register(cmd *cobra.Command) {
 }
 
 // settingFlags gives a command flags for the settings of a scope, and of
-// further sections: "filter.".
+// further sections, "filter.", or single ones.
 func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
 	cmd.Flags().String("zuul-conf", "", "zuul.conf `file` with ZooKeeper and connection; other sources override it "+
 		"(or $"+config.EnvPrefix+"ZUUL_CONF)")
 	for _, s := range config.Settings() {
-		inSection := func(section string) bool { return strings.HasPrefix(s.Key, section) }
+		inSection := func(section string) bool {
+			return s.Key == section || strings.HasSuffix(section, ".") && strings.HasPrefix(s.Key, section)
+		}
 		switch {
 		case s.Scope < scope && !slices.ContainsFunc(sections, inSection):
 		case s.IsList():

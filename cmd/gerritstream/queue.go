@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/queue"
@@ -277,7 +278,7 @@ on. Times:
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withQueue(cmd, p, func(ctx context.Context, q queue.Store) error {
-				after, said, err := locate(ctx, q, args[1])
+				after, said, err := api.Locate(ctx, q, args[1])
 				if err != nil {
 					return &usageError{cmd.CommandPath(), err}
 				}
@@ -291,39 +292,6 @@ on. Times:
 	}
 	settingFlags(cmd, config.ForStore)
 	return cmd
-}
-
-// locate returns after which number a place in the queue is. said is for
-// people: how a time was understood.
-func locate(ctx context.Context, q queue.Store, place string) (after int64, said string, err error) {
-	oldest, newest, err := q.Bounds(ctx)
-	if err != nil {
-		return 0, "", err
-	}
-	number, err := strconv.ParseInt(place, 10, 64)
-	switch {
-	case place == "first":
-		return oldest - 1, "", nil
-	case place == "last":
-		return newest, "", nil
-	case err != nil || number < 0 || number > newest+1 && len(place) >= len("1000000000"): // a number, or a time
-	case number < oldest:
-		return 0, "", fmt.Errorf("event %d is not held any more; the oldest is %d", number, oldest)
-	case number > newest+1:
-		return 0, "", fmt.Errorf("there is no event %d yet; the newest is %d", number, newest)
-	default:
-		return number - 1, "", nil
-	}
-	now := time.Now()
-	t, err := when.Parse(place, now)
-	if err != nil {
-		return 0, "", fmt.Errorf("%w, or first, last or the number of an event", err)
-	}
-	if t.After(now) {
-		return 0, "", fmt.Errorf("%q is %s", place, when.Format(t, now))
-	}
-	n, err := q.Since(ctx, t)
-	return n - 1, ", the first from " + when.Format(t, now) + " on", err
 }
 
 func newQueueFilter(p process) *cobra.Command {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
@@ -148,7 +147,7 @@ func (r *queueReading) register(ctx context.Context, q queue.Store) error {
 	if r.create == "" {
 		return nil
 	}
-	after, said, err := locate(ctx, q, r.create)
+	after, said, err := api.Locate(ctx, q, r.create)
 	if err != nil {
 		return err
 	}
@@ -248,9 +247,9 @@ func writeEvents(w io.Writer, output *output, events []queue.Event) error {
 		}
 		return sink.NewStdout(w, "").Deliver(context.Background(), entries)
 	}
-	views := make([]queuedView, len(events))
+	views := make([]api.Event, len(events))
 	for i := range events {
-		views[i] = viewQueued(&events[i])
+		views[i] = api.NewEvent(&events[i])
 	}
 	if output.is("json") {
 		return writeLine(w, views)
@@ -261,44 +260,4 @@ func writeEvents(w io.Writer, output *output, events []queue.Event) error {
 		}
 	}
 	return nil
-}
-
-// queuedView is an event of the queue as JSON.
-type queuedView struct {
-	N           int64             `json:"n,omitempty"` // 0: it is not from a queue
-	ID          string            `json:"id"`
-	Type        string            `json:"type"`
-	Project     string            `json:"project,omitempty"`
-	Ref         string            `json:"ref,omitempty"`
-	Change      int64             `json:"change,omitempty"`
-	Shard       string            `json:"shard"`
-	Sequence    string            `json:"sequence"`
-	Sub         *int              `json:"sub,omitempty"` // index within an aggregate; nil: not in one
-	Arrived     time.Time         `json:"arrived"`
-	Created     time.Time         `json:"created,omitzero"`
-	Queued      time.Time         `json:"queued,omitzero"`
-	Redelivered bool              `json:"redelivered,omitempty"`
-	Replayed    bool              `json:"replayed,omitempty"`
-	Attributes  map[string]string `json:"attributes,omitempty"`
-	Payload     json.RawMessage   `json:"payload,omitempty"`
-	Bytes       []byte            `json:"payload_base64,omitempty"` // if the payload is no JSON
-}
-
-func viewQueued(e *queue.Event) queuedView {
-	entry := &e.Entry
-	v := queuedView{
-		N: e.Number, ID: entry.ID.String(), Type: entry.Event.Type, Project: entry.Event.Project, Ref: entry.Event.Ref,
-		Change: entry.Event.Change, Shard: string(entry.Shard), Sequence: string(entry.Seq), Arrived: entry.Arrived,
-		Created: entry.Event.Created, Queued: e.Queued, Redelivered: e.Redelivered, Replayed: e.Replayed,
-		Attributes: entry.Event.Attributes,
-	}
-	if entry.Sub != gerritstream.NoSub {
-		v.Sub = &entry.Sub
-	}
-	if json.Valid(entry.Payload) && utf8.Valid(entry.Payload) {
-		v.Payload = entry.Payload
-	} else {
-		v.Bytes = entry.Payload
-	}
-	return v
 }

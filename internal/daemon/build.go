@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"os/user"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -19,8 +20,10 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/admin"
+	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
 	"github.com/gerritstream/gerritstream/webhook"
 )
@@ -155,9 +158,17 @@ func (d *Daemon) makeConsumer(context.Context) error {
 	if err != nil {
 		return &ConfigError{fmt.Errorf("make filter: %w", err)}
 	}
-	var observer consumer.Observer = d.metrics
+	all := observers{d.metrics}
+	if c.Socket.Address != "" {
+		d.feed = api.NewFeed()
+		all = append(all, d.feed)
+	}
 	if d.options.Observer != nil {
-		observer = observers{d.metrics, d.options.Observer}
+		all = append(all, d.options.Observer)
+	}
+	var observer consumer.Observer = all
+	if len(all) == 1 {
+		observer = d.metrics
 	}
 	d.consumer, err = consumer.New(consumer.Config{
 		Source:          d.source,
@@ -225,6 +236,31 @@ func (d *Daemon) serve(context.Context) error {
 	}
 	d.admin = server
 	d.cleanup.add("release the admin address", server.Close)
+	return nil
+}
+
+// serveAPI makes the socket for consumers and tail.
+func (d *Daemon) serveAPI(ctx context.Context) error {
+	if d.options.Config.Socket.Address == "" {
+		return nil
+	}
+	o := api.Options{
+		Path:   d.options.Config.Socket.Path(),
+		Group:  d.options.Config.Socket.Group,
+		Feed:   d.feed,
+		Status: d.consumer.Status,
+		Logger: d.log,
+	}
+	o.Queue, _ = d.store.(queue.Store) // Zuul reads the one in ZooKeeper
+	server, err := api.New(ctx, o)
+	if unknown, ok := errors.AsType[user.UnknownGroupError](err); ok {
+		return &ConfigError{fmt.Errorf("socket_group: %w", unknown)}
+	}
+	if err != nil {
+		return err
+	}
+	d.api = server
+	d.cleanup.add("remove the socket", server.Close)
 	return nil
 }
 

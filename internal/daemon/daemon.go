@@ -26,6 +26,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/admin"
+	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -63,6 +64,8 @@ type Daemon struct {
 	source     *loggedSource
 	metrics    *admin.Metrics
 	admin      *admin.Server   // nil: switched off
+	feed       *api.Feed       // nil: nobody asks for verdicts
+	api        *api.Server     // nil: switched off
 	readerGone <-chan struct{} // closed when nobody reads standard output; nil: nothing writes to it
 	consumer   *consumer.Consumer
 	webhooks   []*webhook.Dispatcher
@@ -86,7 +89,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{options: o, log: o.Logger, process: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), start)}
 	limitMemory(o.Config.Memory, d.log)
 	for _, build := range []func(context.Context) error{
-		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.makeWebhooks, d.serve,
+		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.makeWebhooks, d.serve, d.serveAPI,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, d.Stop())
@@ -129,7 +132,7 @@ func (d *Daemon) stop(began time.Time) error {
 func (d *Daemon) Run(ctx context.Context) error {
 	c := &d.options.Config
 	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", c.Connection,
-		"stream", c.Kinesis.Stream, "store", c.Store.String(), "admin", d.Addr())
+		"stream", c.Kinesis.Stream, "store", c.Store.String(), "admin", d.Addr(), "socket", c.Socket.Path())
 	for _, note := range c.Notes {
 		d.log.Info("a setting is not used", "why", note)
 	}
@@ -194,6 +197,13 @@ func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, bes
 				epoch, until := d.consumer.Frontier()
 				return queue.Frontier{Epoch: epoch, Until: until}
 			})
+		})
+	}
+	if d.api != nil {
+		beside.Go(func() {
+			if err := d.api.Run(ctx); err != nil {
+				end(err)
+			}
 		})
 	}
 	if d.readerGone != nil {

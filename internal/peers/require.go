@@ -49,6 +49,9 @@ var (
 	// Python is Debian's python3, which has sqlite3 built in.
 	Python = Component{"python3", apt + "python3", missingFile(pythonCommand)}
 
+	// Shell is what the documented examples for a shell use.
+	Shell = Component{"curl and jq", apt + "curl jq", missingCommands("curl", "jq")}
+
 	// Systemd is Debian's systemd: its user manager runs units without being
 	// the system's. It needs namespaces, and so root.
 	Systemd = Component{"systemd", apt + "systemd", missingFile(systemdCommand)}
@@ -110,6 +113,17 @@ func missingModule(name string) func() error {
 		out, err := PythonCommand(context.Background(), "import "+name).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("import %s with %s: %w: %s", name, pythonCommand, err, out)
+		}
+		return nil
+	}
+}
+
+func missingCommands(names ...string) func() error {
+	return func() error {
+		for _, name := range names {
+			if _, err := exec.LookPath(name); err != nil {
+				return err
+			}
 		}
 		return nil
 	}

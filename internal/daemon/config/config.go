@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"strings"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
@@ -25,12 +26,22 @@ type Config struct {
 	Webhooks        []Webhook
 	Admin           string // HOST:PORT, or AdminOff
 	AdminHosts      []string
+	Socket          Socket // of the API
 	Log             Log
 
 	// Notes are what a person should know about where settings came from: a
 	// sentence each, without secrets.
 	Notes []string
 }
+
+// Socket is where consumers and tail are served.
+type Socket struct {
+	Address string // unix:PATH; empty: none
+	Group   string // name or number; empty: the process' own
+}
+
+// Path returns the path of the socket; "": there is none.
+func (s *Socket) Path() string { return strings.TrimPrefix(s.Address, socketPrefix) }
 
 // Log configures the log on standard error.
 type Log struct {

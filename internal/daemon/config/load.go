@@ -78,9 +78,17 @@ func Load(src Sources) (Config, error) {
 	}
 	l.checkStore()
 	l.checkWebhooks()
+	l.checkSocket()
 	c.Notes = append(c.Notes, l.strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
 	return c, l.faults.err()
+}
+
+// checkSocket looks at how the settings of the socket go together.
+func (l *loader) checkSocket() {
+	if at := l.place("socket_group"); l.config.Socket.Address == "" && at != (Place{}) {
+		l.faults.add(at, "socket_group", "given, but there is no socket; also give socket")
+	}
 }
 
 // given is what one source gives for one setting: one text, or several for a

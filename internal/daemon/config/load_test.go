@@ -63,6 +63,8 @@ filter:
 sinks: [stdout]
 admin: "off"
 admin_hosts: [events.ci.svc, ci1]
+socket: unix:/run/g.sock
+socket_group: gerrit-events
 log: {format: json, level: debug}
 `
 
@@ -100,7 +102,8 @@ func TestLoadFile(t *testing.T) {
 			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
 		Admin: AdminOff, AdminHosts: []string{"events.ci.svc", "ci1"},
-		Log: Log{Format: LogJSON, Level: slog.LevelDebug},
+		Socket: Socket{Address: "unix:/run/g.sock", Group: "gerrit-events"},
+		Log:    Log{Format: LogJSON, Level: slog.LevelDebug},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -382,6 +385,11 @@ func TestOtherFaults(t *testing.T) {
 		{"port", "stream: s\nadmin: localhost:99999", nil, "F:2:8: admin: "},
 		{"host with a port", "stream: s\nadmin_hosts: [a.svc, 'a.svc:9419']", nil, `F:2:22: admin_hosts: "a.svc:9419" is not the name of a host`},
 		{"host as a URL", "stream: s\nadmin_hosts: ['http://u:hunter2@a/']", nil, `F:2:15: admin_hosts: "http://xxxxx@a/" is not the name of a host`},
+		{"socket without a scheme", "stream: s\nsocket: /run/s", nil, `F:2:9: socket: "/run/s" is not a socket such as unix:/run`},
+		{"socket without a path", "stream: s\nsocket: 'unix:'", nil, `F:2:9: socket: "unix:" is not a socket such as`},
+		{"socket in no folder", "stream: s\nsocket: unix:@s", nil, `F:2:9: socket: "@s" is not the path of a file`},
+		{"socket too long", "stream: s\nsocket: unix:/" + strings.Repeat("x", 107), nil, "F:2:9: socket: the path of the socket has 108 bytes; the system takes 107"},
+		{"group without a socket", "stream: s\nsocket_group: g", nil, "F:2:15: socket_group: given, but there is no socket"},
 		{"retention", "stream: s\nretention: 7 days", nil, `F:2:12: retention: "7 days" is not a duration`},
 		{"size", "stream: s\nmemory: 256 Mebi", nil, `F:2:9: memory: "256 Mebi" is not a size: "Mebi" is none of`},
 		{"pattern", "stream: s\nfilter: {refs: [a*, '^(']}", nil, "F:2:21: filter.refs: \"^(\": error parsing regexp"},

@@ -261,6 +261,14 @@ func processSettings(c *Config) []Setting {
 			More: "Addresses, loopback names and the name in `admin` always may. Requests for other names get status " +
 				"421, so that no web page can read the answers through a visitor's browser. List the name of a " +
 				"service in a cluster here."},
+		{Key: "socket", Flag: "socket", value: text(&c.Socket.Address, checkSocket),
+			Help: "`address` of the API for consumers and tail: unix:PATH (default: none)",
+			More: "Programs of other users read the queue there without touching the database; docs/consumers.md " +
+				"describes how. The socket has mode 0660. Its folder must exist; systemd makes it with " +
+				"`RuntimeDirectory`. Each process needs a socket of its own."},
+		{Key: "socket_group", Flag: "socket-group", value: text(&c.Socket.Group, nil),
+			Help: "`group` that may use the socket (default: the group of the process)",
+			More: "A name or a number. The process must belong to the group, or be root's."},
 		{Key: "log.format", Flag: "log-format", Default: LogAuto,
 			value: choice(&c.Log.Format, LogAuto, LogText, LogJSON),
 			Help:  "`format` of the log on standard error",

@@ -278,6 +278,24 @@ func checkAdmin(v string) error {
 	return nil
 }
 
+const socketPrefix = "unix:"
+
+// maxSocketPath is what Linux takes: 108 bytes with the one that ends the path.
+const maxSocketPath = 107
+
+func checkSocket(v string) error {
+	path, ok := strings.CutPrefix(v, socketPrefix)
+	switch {
+	case !ok || path == "":
+		return fmt.Errorf("%q is not a socket such as unix:/run/gerritstream/gerrit.sock", redactURL(v))
+	case strings.HasPrefix(path, "@") || strings.ContainsRune(path, 0):
+		return fmt.Errorf("%q is not the path of a file", path)
+	case len(path) > maxSocketPath:
+		return fmt.Errorf("the path of the socket has %d bytes; the system takes %d", len(path), maxSocketPath)
+	}
+	return nil
+}
+
 // redactURL returns a URL without its user name and password. It also removes
 // what stands before an "@" in a text that url.Parse does not take for a URL
 // with a user ("u:password@host").
