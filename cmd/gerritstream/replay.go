@@ -203,7 +203,7 @@ func (r *replaying) run(ctx, working context.Context, c *config.Config) (err err
 	if err == nil {
 		err = p.flush(ctx)
 	}
-	r.say("replayed %s%s", plural(int(p.done), "event"), to.said())
+	r.say("%s", to.said())
 	r.sayUnread(found.Counts())
 	if err != nil {
 		return r.broken(ctx, working, found, p, err)

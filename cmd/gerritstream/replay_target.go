@@ -17,7 +17,7 @@ type target interface {
 	// put hands a batch on, all of it or nothing.
 	put(ctx context.Context, events []queue.Event) error
 
-	// said adds to "replayed 5 events", for people.
+	// said is for people: what has become of what was put.
 	said() string
 
 	close(ctx context.Context) error
@@ -25,8 +25,9 @@ type target interface {
 
 // outputTarget writes events.
 type outputTarget struct {
-	w      io.Writer
-	output *output
+	w       io.Writer
+	output  *output
+	written int
 }
 
 func (t *outputTarget) put(_ context.Context, events []queue.Event) error {
@@ -37,10 +38,11 @@ func (t *outputTarget) put(_ context.Context, events []queue.Event) error {
 	if _, err := t.w.Write(lines.Bytes()); err != nil {
 		return fmt.Errorf("write events: %w", err)
 	}
+	t.written += len(events)
 	return nil
 }
 
-func (t *outputTarget) said() string { return "" }
+func (t *outputTarget) said() string { return "replayed " + plural(t.written, "event") }
 
 func (t *outputTarget) close(context.Context) error { return nil }
 
@@ -65,10 +67,11 @@ func (t *consumerTarget) put(ctx context.Context, events []queue.Event) error {
 }
 
 func (t *consumerTarget) said() string {
+	said := fmt.Sprintf("appended %s for %s", plural(t.appended, "event"), t.name)
 	if waited := t.given - t.appended; waited > 0 {
-		return fmt.Sprintf(" to %s, for which %s of them waited already", t.name, thousands(waited))
+		said += fmt.Sprintf("; %s waited for it already", thousands(waited))
 	}
-	return " to " + t.name
+	return said
 }
 
 func (t *consumerTarget) close(ctx context.Context) error { return t.q.Close(ctx) }
