@@ -128,6 +128,9 @@ func (c *Consumer) Next(ctx context.Context, most int) ([]Event, error) {
 // Poll is Next without waiting: it returns none at the end of the queue. By
 // arrival it waits for as long as what is there is held back.
 func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
+	if most < 1 {
+		return nil, fmt.Errorf("consumer %s: at most %d events are asked for", c.name, most)
+	}
 	ctx, stop := c.whileLeased(ctx)
 	defer stop()
 	if c.arrivals != nil {

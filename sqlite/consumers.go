@@ -210,9 +210,9 @@ func (l *leasedConsumer) Consumer() queue.Info { return l.info }
 
 // Deliver implements queue.Lease.
 func (l *leasedConsumer) Deliver(ctx context.Context, upTo, last int64) error {
-	return l.write(ctx, func(tx *transaction, now int64) error {
-		return tx.exec(`UPDATE consumers SET handed = max(handed, ?), ahead = max(ahead, ?), at = ? WHERE name = ?`,
-			upTo, last, now, l.info.Name)
+	return l.write(ctx, func(tx *transaction, _ int64) error {
+		return tx.exec(`UPDATE consumers SET handed = max(handed, ?), ahead = max(ahead, ?) WHERE name = ?`,
+			upTo, last, l.info.Name)
 	})
 }
 

@@ -76,6 +76,19 @@ var queueTests = []test{
 		f.state.Kill(victim)
 		f.reads(f.open(q, "a"), 2, 6)
 	}},
+	{"queue: what is handed out is not acknowledged", func(f *fixture) {
+		_, q := f.producer(2)
+		c := f.consumer(q, "a", queue.Filter{})
+		before := f.consumers(q)[0].AckedAt
+		<-time.After(10 * time.Millisecond)
+		f.reads(c, 1, 2)
+		if info := f.consumers(q)[0]; !info.AckedAt.Equal(before) || info.Handed != 2 || info.Acked != 0 {
+			f.t.Errorf("the consumer is %+v, and was last acknowledged at %v", info, before)
+		}
+		if _, err := c.Next(f.soon(), 0); err == nil {
+			f.t.Error("none are asked for, and that is no mistake")
+		}
+	}},
 	{"queue: one process reads as a name", func(f *fixture) {
 		_, q := f.producer(2)
 		c := f.consumer(q, "a", queue.Filter{})

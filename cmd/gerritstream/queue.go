@@ -17,6 +17,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/queue"
+	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 func newQueue(p process) *cobra.Command {
@@ -55,9 +56,32 @@ func withQueue(cmd *cobra.Command, p process, do func(ctx context.Context, q que
 	return errors.Join(do(cmd.Context(), q), q.Close(context.WithoutCancel(cmd.Context())))
 }
 
+// withQueueReader is withQueue for commands that only look: they change
+// nothing in the store, not even the version of its format.
+func withQueueReader(
+	cmd *cobra.Command, p process, do func(ctx context.Context, r config.QueueReader) error,
+) error {
+	src := sources(cmd, p)
+	src.StoreOnly = true
+	c, err := config.Load(src)
+	if err != nil {
+		return err
+	}
+	r, err := c.OpenQueueReader(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(cmd.Context(), r), r.Close(context.WithoutCancel(cmd.Context())))
+}
+
+// lister knows the consumers.
+type lister interface {
+	Consumers(ctx context.Context) ([]queue.Info, error)
+}
+
 // leasePatience is how long commands that take milliseconds wait for a process
-// that reads as the same name.
-const leasePatience = 3 * time.Second
+// that reads as the same name: longer than one that was killed keeps the lease.
+const leasePatience = sqlite.DefaultLeaseTTL + time.Second
 
 func newQueueAck(p process) *cobra.Command {
 	cmd := &cobra.Command{
@@ -88,7 +112,7 @@ further than was handed out; "queue seek" moves anywhere.`,
 
 // explainConsumer adds to an error what a person needs: who reads as the name,
 // or which names there are.
-func explainConsumer(ctx context.Context, q queue.Store, name string, err error) error {
+func explainConsumer(ctx context.Context, q lister, name string, err error) error {
 	infos, failed := q.Consumers(ctx)
 	switch {
 	case failed != nil:
@@ -130,8 +154,8 @@ were removed before they were acknowledged. With -o json, one line each.`,
   gerritstream queue ls -o json | jq 'select(.expired > 0)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withQueue(cmd, p, func(ctx context.Context, q queue.Store) error {
-				infos, err := q.Consumers(ctx)
+			return withQueueReader(cmd, p, func(ctx context.Context, r config.QueueReader) error {
+				infos, err := r.Consumers(ctx)
 				if err != nil {
 					return err
 				}
@@ -186,15 +210,15 @@ func newQueueShow(p process) *cobra.Command {
 		Example: `  gerritstream queue show indexer`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withQueue(cmd, p, func(ctx context.Context, q queue.Store) error {
-				infos, err := q.Consumers(ctx)
+			return withQueueReader(cmd, p, func(ctx context.Context, r config.QueueReader) error {
+				infos, err := r.Consumers(ctx)
 				if err != nil {
 					return err
 				}
 				info := consumerNamed(infos, args[0])
 				if info == nil {
 					err := fmt.Errorf("consumer %s: %w", args[0], queue.ErrNoConsumer)
-					return explainConsumer(ctx, q, args[0], err)
+					return explainConsumer(ctx, r, args[0], err)
 				}
 				if output.is("json") {
 					return writeLine(p.stdout, info)
@@ -220,6 +244,9 @@ func showConsumer(w io.Writer, c *queue.Info) error {
 		if len(f.patterns) > 0 {
 			row(f.name, "%s", printable(strings.Join(f.patterns, ", ")))
 		}
+	}
+	if c.Fault != "" {
+		row("unreadable", "%s", printable(c.Fault))
 	}
 	row("pending", "%s", plural(int(c.Pending), "event"))
 	if !c.Oldest.IsZero() {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/exec"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,6 +45,7 @@ Each event comes at least once, in the order of the queue. A batch that is not a
   with neither      "queue ack" acknowledges it
 
 One batch is read, or with --follow all that come, until SIGINT or SIGTERM: the batch under way is finished then.
+One process at a time reads as a name. Others wait and take over with --follow, and give up after --wait without it.
 The filter belongs to the consumer and is given with --create, which does nothing if the consumer is there.`,
 		Example: `  gerritstream queue read --consumer indexer --create first --type 'change-*' --max 10
   gerritstream queue read --consumer indexer --max 100 --wait 30s --ack | jq -r .payload.change.url
@@ -108,7 +107,7 @@ func (r *queueReading) check(dash int) error {
 	return err
 }
 
-const maxBatch = 10_000
+const maxBatch = 500 // as many as are read at a time
 
 // run reads until ctx ends. working outlives it: a batch is finished.
 func (r *queueReading) run(ctx, working context.Context, q queue.Store) (err error) {
@@ -176,7 +175,8 @@ func (r *queueReading) checkFilter(ctx context.Context, q queue.Store) error {
 		r.consumer, queue.EncodeFilter(info.Filter))
 }
 
-// open waits for the lease, and says for whom.
+// open waits for the lease, and says for whom: as a standby until it comes,
+// else no longer than a process that was killed keeps it.
 func (r *queueReading) open(ctx context.Context, q queue.Store) (*queue.Consumer, error) {
 	said := time.AfterFunc(time.Second, func() {
 		reader := "another process"
@@ -188,6 +188,11 @@ func (r *queueReading) open(ctx context.Context, q queue.Store) (*queue.Consumer
 		fmt.Fprintf(r.process.stderr, "gerritstream: waiting: %s is reading as %s\n", reader, r.consumer)
 	})
 	defer said.Stop()
+	if !r.follow {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(r.wait, leasePatience))
+		defer cancel()
+	}
 	return queue.Open(ctx, q, r.consumer)
 }
 
@@ -209,8 +214,7 @@ func (r *queueReading) next(ctx context.Context, c *queue.Consumer) ([]queue.Eve
 	return events, err
 }
 
-// handle writes a batch, or has the command do with it what it does. The loss
-// of the lease kills the command: another process gets the events.
+// handle writes a batch, or has the command do with it what it does.
 func (r *queueReading) handle(ctx context.Context, events []queue.Event) error {
 	var batch bytes.Buffer
 	if err := writeEvents(&batch, r.output, events); err != nil {
@@ -222,15 +226,7 @@ func (r *queueReading) handle(ctx context.Context, events []queue.Event) error {
 		}
 		return nil
 	}
-	first, last := events[0].Number, events[len(events)-1].Number
-	cmd := exec.CommandContext(ctx, r.command[0], r.command[1:]...) //nolint:gosec // the user's own
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &batch, r.process.stdout, r.process.stderr
-	cmd.Env = append(os.Environ(),
-		fmt.Sprintf("GERRITSTREAM_FIRST=%d", first), fmt.Sprintf("GERRITSTREAM_LAST=%d", last))
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w; events %d to %d are not acknowledged", r.command[0], err, first, last)
-	}
-	return nil
+	return giveBatch(ctx, r.process, r.command, batch.Bytes(), events)
 }
 
 // writeEvents writes events in a format: cloudevents, json, or jsonl.

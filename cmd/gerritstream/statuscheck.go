@@ -53,6 +53,9 @@ func (in *statusInput) trouble(v *statusView) []string {
 			v.Unread, at.UTC().Format(time.RFC3339))
 	}
 	for i := range in.consumers {
+		if c := &in.consumers[i]; c.Fault != "" {
+			add("consumer "+c.Name, "%s; nothing reads as it, and events are kept for it", c.Fault)
+		}
 		if c := &in.consumers[i]; c.Expired > 0 && !c.ExpiredTo.Before(in.lostAfter) {
 			add("consumer "+c.Name, "%s", lostText(c.Expired, c.ExpiredFrom, c.ExpiredTo))
 		}

@@ -109,9 +109,9 @@ var queueMutants = []mutant{
 	},
 	{
 		name: "queue: a failed command acknowledges",
-		file: "cmd/gerritstream/queue_read.go",
-		old:  "	if err := cmd.Run(); err != nil {",
-		new:  "	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {",
+		file: "cmd/gerritstream/command.go",
+		old:  "	case err == nil:\n",
+		new:  "	case err == nil, cmd.ProcessState != nil:\n",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/queue_read",
 	},
 	{
