@@ -86,7 +86,7 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	}
 	var may []netip.Addr
 	for _, addr := range addrs {
-		if d.allowPrivate || isPublic(addr) {
+		if d.allowPrivate || IsPublic(addr) {
 			may = append(may, addr.Unmap())
 		}
 	}
@@ -127,8 +127,8 @@ func parsePrefixes(texts ...string) []netip.Prefix {
 	return prefixes
 }
 
-// isPublic reports whether an address is one of the public internet.
-func isPublic(addr netip.Addr) bool {
+// IsPublic reports whether an address is one of the public internet.
+func IsPublic(addr netip.Addr) bool {
 	if addr.Zone() != "" {
 		return false
 	}

@@ -2,9 +2,8 @@ package webhook
 
 // What tests of the parts use.
 var (
-	IsPublic = isPublic
-	Ranking  = ranking
-	BackOff  = backOff
+	Ranking = ranking
+	BackOff = backOff
 )
 
 // HasProxy reports whether a Sender may use a proxy.

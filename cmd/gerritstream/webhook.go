@@ -53,8 +53,8 @@ func newWebhookList(p process) *cobra.Command {
 		Use:   "ls",
 		Short: "List webhooks, the worst first",
 		Long: `List webhooks, the worst first: since when a receiver fails or a webhook is paused, the last error, when
-the receiver is tried again, what waits, and how many events were given up. With -o jsonl, one line each. Only reads the
-store.`,
+the receiver is tried again, what waits, and how many events were given up, of which some may be held as dead letters.
+With -o jsonl, one line each. Only reads the store.`,
 		Example: `  gerritstream webhook ls
   gerritstream webhook ls -o jsonl | jq 'select(.state == "failing")'`,
 		Args: cobra.NoArgs,
@@ -108,8 +108,8 @@ func listWebhooks(w io.Writer, views []hooks.View, output *output) error {
 		if v.Pause.Why != "" {
 			failure = v.Pause.Why
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\n", printable(v.Name), v.State, since, v.Pending, oldest,
-			next, v.GivenUp, dash(printable(v.Reader)), dash(printable(failure)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d%s\t%s\t%s\n", printable(v.Name), v.State, since, v.Pending,
+			oldest, next, v.GivenUp, countIn(v.DeadLetters, " (%d held)"), dash(printable(v.Reader)), dash(printable(failure)))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the list: %w", err)

@@ -96,7 +96,7 @@ var webhookMutants = []mutant{
 	{
 		name: "webhook: addresses are not looked at",
 		file: "webhook/dial.go",
-		old:  "		if d.allowPrivate || isPublic(addr) {",
+		old:  "		if d.allowPrivate || IsPublic(addr) {",
 		new:  "		if d.allowPrivate || addr.IsValid() {",
 		pkg:  "./webhook", tests: "TestNamesThatChange",
 	},

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -168,6 +170,9 @@ func (l *loader) checkWebhook(w *Webhook) {
 	if len(w.places["secret_file"]) > 0 && len(w.places["secret_files"]) > 0 {
 		l.faults.add(w.place("secret_file"), w.key("secret_file"), "given beside secret_files; name all in secret_files")
 	}
+	if err := checkReceiver(&w.Hook); err != nil {
+		l.faults.add(w.place("url"), w.key("url"), "%v", err)
+	}
 	for _, err := range each(w.Hook.Validate()) {
 		var fault *webhook.FieldError
 		switch {
@@ -181,6 +186,20 @@ func (l *loader) checkWebhook(w *Webhook) {
 			l.faults.add(w.place(fault.Field), w.key(fault.Field), "%v", fault.Err)
 		}
 	}
+}
+
+// checkReceiver refuses a receiver that is certain to be refused whenever it is
+// connected to. Names are looked up then, and not here: they may change.
+func checkReceiver(h *webhook.Hook) error {
+	u, err := url.Parse(string(h.URL))
+	if err != nil || h.AllowPrivate || u.Scheme != "https" { // Validate says what is wrong
+		return nil
+	}
+	host := u.Hostname()
+	if addr, err := netip.ParseAddr(host); strings.EqualFold(host, "localhost") || err == nil && !webhook.IsPublic(addr) {
+		return fmt.Errorf("%s is no public address; allow_private permits it", host)
+	}
+	return nil
 }
 
 func (w *Webhook) secretsKey() string {
