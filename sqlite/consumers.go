@@ -28,7 +28,7 @@ func (s *Store) Read(ctx context.Context, consumer string, after int64, most int
 		return nil, err
 	}
 	events, err := readQueue(ctx, s.reading, consumer, after, most)
-	return events, explainRead(s.place.path, err)
+	return events, explainQueue(s.place.path, err)
 }
 
 // Wait implements queue.Store.
@@ -41,7 +41,7 @@ func (s *Store) Wait(ctx context.Context, consumer string, after int64) error {
 		_, err := get(ctx, s.reading, []any{&there}, `SELECT EXISTS (SELECT 1 FROM events WHERE n > ?1)
 			OR EXISTS (SELECT 1 FROM additions WHERE consumer = ?2 AND n > ?1)`, after, consumer)
 		if err != nil || there {
-			return explainRead(s.place.path, err)
+			return explainQueue(s.place.path, err)
 		}
 		if !storekit.Sleep(ctx, followEvery) {
 			return context.Cause(ctx)
@@ -58,7 +58,7 @@ func (s *Store) Bounds(ctx context.Context) (oldest, newest int64, err error) {
 		`WITH used (n) AS (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))
 		SELECT n, min(coalesce((SELECT min(events.n) FROM events), n + 1),
 			coalesce((SELECT min(additions.n) FROM additions), n + 1)) FROM used`)
-	return oldest, newest, explainRead(s.place.path, err)
+	return oldest, newest, explainQueue(s.place.path, err)
 }
 
 // Since implements queue.Store.
@@ -67,7 +67,7 @@ func (s *Store) Since(ctx context.Context, t time.Time) (n int64, err error) {
 		return 0, err
 	}
 	n, err = numberSince(ctx, s.reading, t)
-	return n, explainRead(s.place.path, err)
+	return n, explainQueue(s.place.path, err)
 }
 
 func numberSince(ctx context.Context, q querier, t time.Time) (n int64, err error) {
@@ -83,7 +83,7 @@ func (s *Store) Consumers(ctx context.Context) ([]queue.Info, error) {
 		return nil, err
 	}
 	infos, err := readConsumers(ctx, s.reading, s.config.Now())
-	return infos, explainRead(s.place.path, err)
+	return infos, explainQueue(s.place.path, err)
 }
 
 // Consumers returns all consumers, by name. A file that no version with

@@ -73,6 +73,15 @@ func explainRead(path string, err error) error {
 	return err
 }
 
+// explainQueue does the same for a read of the queue, which a consumer may
+// repeat.
+func explainQueue(path string, err error) error {
+	if err = explainRead(path, err); passing(err) {
+		return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
+	}
+	return err
+}
+
 // openError names the file, once.
 func openError(verb, path string, err error) error {
 	var d *damaged

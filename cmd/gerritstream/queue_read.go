@@ -14,6 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
 )
@@ -44,8 +45,10 @@ Each event comes at least once, in the order of the queue. A batch that is not a
   with --ack        it is acknowledged when it was written
   with neither      "queue ack" acknowledges it
 
-One batch is read, or with --follow all that come, until SIGINT or SIGTERM: the batch under way is finished then.
-One process at a time reads as a name. Others wait and take over with --follow, and give up after --wait without it.
+One batch is read, or with --follow all that come, until SIGINT or SIGTERM: the batch under way is finished then. An
+error of the store that may pass (a lock, a full disk, a lost lease) does not end --follow; what was not acknowledged
+comes again. One process at a time reads as a name. Others wait and take over with --follow, and give up after --wait
+without it.
 The filter belongs to the consumer and is given with --create, which does nothing if the consumer is there.`,
 		Example: `  gerritstream queue read --consumer indexer --create first --type 'change-*' --max 10
   gerritstream queue read --consumer indexer --max 100 --wait 30s --ack | jq -r .payload.change.url
@@ -109,35 +112,79 @@ func (r *queueReading) check(dash int) error {
 
 const maxBatch = 500 // as many as are read at a time
 
-// run reads until ctx ends. working outlives it: a batch is finished.
-func (r *queueReading) run(ctx, working context.Context, q queue.Store) (err error) {
+// reopenEvery is how long --follow waits after an error that may pass.
+const reopenEvery = time.Second
+
+// run reads until ctx ends. working outlives it: a batch is finished. With
+// --follow it goes on after errors that may pass, and says so once for each row
+// of them.
+func (r *queueReading) run(ctx, working context.Context, q queue.Store) error {
 	if err := r.register(ctx, q); err != nil {
 		return err
 	}
+	for silent := false; ; silent = true {
+		handled, err := r.read(ctx, working, q)
+		if handled {
+			silent = false
+		}
+		if !r.follow || err == nil || ctx.Err() != nil || !mayPass(err) {
+			return err
+		}
+		if !silent {
+			fmt.Fprintf(r.process.stderr, "gerritstream: %s; going on with what is not acknowledged\n",
+				trouble.OneLine(err.Error()))
+		}
+		if !sleep(ctx, reopenEvery) {
+			return nil
+		}
+	}
+}
+
+// mayPass reports whether reading may succeed if the consumer is opened again.
+func mayPass(err error) bool {
+	var failed *commandError
+	return !errors.As(err, &failed) &&
+		(errors.Is(err, queue.ErrLeaseLost) || errors.Is(err, gerritstream.ErrRetryLater))
+}
+
+// commandError is the failure of a command, or of the output.
+type commandError struct{ err error }
+
+func (e *commandError) Error() string { return e.err.Error() }
+
+func (e *commandError) Unwrap() error { return e.err }
+
+// read opens the consumer and reads until ctx ends or something fails. handled:
+// it got through a batch.
+func (r *queueReading) read(ctx, working context.Context, q queue.Store) (handled bool, err error) {
 	c, err := r.open(ctx, q)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return false, nil
 		}
-		return explainConsumer(working, q, r.consumer, err)
+		return false, explainConsumer(working, q, r.consumer, err)
 	}
 	defer func() { err = errors.Join(err, c.Close(working)) }()
 	for {
 		events, err := r.next(ctx, c)
 		if err != nil || len(events) == 0 {
-			return err
+			return handled, err
 		}
 		if err := r.handle(c.Context(), events); err != nil {
-			return err
+			if !errors.Is(err, queue.ErrLeaseLost) {
+				err = &commandError{err}
+			}
+			return handled, err
 		}
 		if r.ack || len(r.command) > 0 {
 			if err := c.Ack(working, events[len(events)-1].Number); err != nil {
-				return err
+				return handled, err
 			}
 		}
 		if !r.follow {
-			return nil
+			return true, nil
 		}
+		handled = true
 	}
 }
 

@@ -49,8 +49,8 @@ func newTail(p process) *cobra.Command {
 		Long: `Show what became of the last events, and of those that come, until SIGINT or SIGTERM. It only looks: it
 joins no election, writes nothing and acknowledges nothing ("queue read" does). Standard error says where it looks:
 
-  a running process   with --socket, if one serves it: its last ` + strconv.Itoa(api.Remembered) + ` verdicts and those that come, filtered
-                      events with the rule that dropped them, dead letters with the reason
+  a running process   with --socket, if one serves it: its last 2,000 verdicts and those that come, filtered events
+                      with the rule that dropped them, dead letters with the reason
   the store's queue   otherwise: the events that are queued
   the stream          with --from-stream: Kinesis itself, at one read a second of each shard, which all its readers
                       share; verdicts are those of the filter that is configured here
@@ -92,7 +92,8 @@ template over the fields of -o jsonl: .N .ID .Type .Project .Ref .Change .Shard 
 	f.StringSliceVar(&t.filter.Types, "type", nil, "only events of this `type`; \"change-*\" is a beginning")
 	f.StringSliceVar(&t.filter.Projects, "project", nil, "only events of this `project`, likewise")
 	f.StringSliceVar(&t.filter.Refs, "ref", nil, "only events about this `ref`, likewise")
-	f.StringSliceVar(&t.verdicts, "verdict", nil, "only events with this `verdict`: "+strings.Join(api.Verdicts(), ", "))
+	f.StringSliceVar(&t.verdicts, "verdict", nil,
+		"only events with this `verdict`: "+strings.Join(api.Verdicts(), ", "))
 	f.StringVar(&t.format, "format", "", "write events by this Go `template`")
 	t.output.register(cmd)
 	settingFlags(cmd, config.ForStream, "filter.", "socket")
@@ -203,7 +204,8 @@ func entryOf(v *api.Verdict) gerritstream.Entry {
 		Shard: gerritstream.ShardID(v.Shard), Seq: gerritstream.SequenceNumber(v.Sequence), Sub: gerritstream.NoSub,
 		Arrived: v.Arrived, Payload: v.Payload,
 		Event: gerritstream.Event{
-			Type: v.Type, Project: v.Project, Ref: v.Ref, Change: v.Change, Created: v.Created, Attributes: v.Attributes,
+			Type: v.Type, Project: v.Project, Ref: v.Ref, Change: v.Change, Created: v.Created,
+			Attributes: v.Attributes,
 		},
 	}
 	_, _ = hex.Decode(e.ID[:], []byte(v.ID)) // it was written by a gerritstream

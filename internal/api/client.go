@@ -53,7 +53,7 @@ func Tail(ctx context.Context, path string, q *TailQuery) (iter.Seq2[Line, error
 	if err != nil {
 		return nil, err
 	}
-	res, err := client.Do(req)
+	res, err := client.Do(req) //nolint:bodyclose // what is returned closes it
 	if err != nil {
 		return nil, errors.Unwrap(err) // without the URL, which is made up
 	}

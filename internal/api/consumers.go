@@ -20,7 +20,7 @@ const SessionHeader = "Gerritstream-Session"
 // The bounds of a read.
 const (
 	defaultMax     = 100
-	maxMax         = 1000
+	maxMax         = 500 // as many as are read at a time
 	maxWait        = time.Minute
 	defaultTimeout = time.Minute
 	minTimeout     = time.Second

@@ -28,7 +28,8 @@ func TestMakeConsumer(t *testing.T) {
 		w.refused(put("b", `{"start":[]}`), 400, CodeBadRequest, "a place is a number or a text")
 		w.refused(put("b", `{"begin":1}`), 400, CodeBadRequest, `unknown field "begin"`)
 		w.refused(put("b", `{}{}`), 400, CodeBadRequest, "something follows")
-		w.refused(put("b", `{"filter":{"types":["`+strings.Repeat("x", maxBody)+`"]}}`), 400, CodeBadRequest, "too large")
+		large := `{"filter":{"types":["` + strings.Repeat("x", maxBody) + `"]}}`
+		w.refused(put("b", large), 400, CodeBadRequest, "too large")
 		w.refused(put("B", `{}`), 400, CodeBadRequest, "lower-case letters")
 		w.refused(put("webhook:b", `{}`), 400, CodeBadRequest, "lower-case letters")
 		if a := w.get("/v1/consumers", ""); strings.Count(a.body, `"name"`) != 1 {
@@ -41,7 +42,7 @@ func TestMistakesOfReaders(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.make("a")
 		for query, text := range map[string]string{
-			"max=0": "max=0 is not a number between 1 and 1000", "max=1001": "between 1 and 1000", "max=x": "max=x",
+			"max=0": "max=0 is not a number between 1 and 500", "max=501": "between 1 and 500", "max=x": "max=x",
 			"wait=61s": "wait=61s is not a duration between 0s and 1m0s", "wait=-1s": "wait=-1s", "wait=5": "such as 30s",
 			"session=500ms": "between 1s and 10m0s", "session=11m": "session=11m",
 			"limit=5": `there is no parameter "limit"; there are max, wait, session`,
@@ -54,8 +55,9 @@ func TestMistakesOfReaders(t *testing.T) {
 		w.refused(w.send(&request{method: http.MethodDelete, path: "/v1/consumers/b"}), 404, CodeNoConsumer, "")
 		w.refused(w.get("/v2", ""), 404, CodeNotFound, `there is no "/v2" here`)
 		w.refused(w.post(events, "", ""), 405, CodeMethod, "POST is not possible here, GET is")
-		w.refused(w.send(&request{method: "PATCH", path: "/v1/consumers/a"}), 405, CodeMethod, "GET or PUT or DELETE is")
-		a := w.send(&request{method: http.MethodHead, path: events})
+		a := w.send(&request{method: "PATCH", path: "/v1/consumers/a"})
+		w.refused(a, 405, CodeMethod, "GET or PUT or DELETE is")
+		a = w.send(&request{method: http.MethodHead, path: events})
 		if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != "GET" {
 			t.Errorf("HEAD gets %d, allowed is %s", a.status, a.header.Get("Allow"))
 		}

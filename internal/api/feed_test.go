@@ -23,7 +23,8 @@ func newTape(t *testing.T) *tape {
 
 func record(seq int) *gerritstream.Record {
 	return &gerritstream.Record{
-		Seq: gerritstream.SequenceNumber(strconv.Itoa(seq)), Sub: gerritstream.NoSub, Data: fmt.Appendf(nil, "payload %d", seq),
+		Seq: gerritstream.SequenceNumber(strconv.Itoa(seq)), Sub: gerritstream.NoSub,
+		Data: fmt.Appendf(nil, "payload %d", seq),
 	}
 }
 
@@ -145,7 +146,8 @@ func TestFeedWaitsForNobody(t *testing.T) {
 	later := &onlooker{wants: func(s *seen) bool { return s.entry.Seq != "4500" }}
 	past := tp.feed.look(later, Remembered)
 	if len(past) != Remembered-1 || past[0].seen.entry.Seq != "2598" || past[len(past)-1].seen.entry.Seq != "4597" {
-		t.Errorf("%d are remembered, from %s to %s", len(past), past[0].seen.entry.Seq, past[len(past)-1].seen.entry.Seq)
+		t.Errorf("%d are remembered, from %s to %s", len(past), past[0].seen.entry.Seq,
+			past[len(past)-1].seen.entry.Seq)
 	}
 	if last := tp.feed.look(later, 2); len(last) != 2 || last[0].seen.entry.Seq != "4596" {
 		t.Errorf("the last two are %v", last)
@@ -216,7 +218,9 @@ func BenchmarkFeed(b *testing.B) {
 			for i := range records {
 				records[i] = record(1_000_000 + i)
 				if i%2 == 0 {
-					c.Entries = append(c.Entries, gerritstream.Entry{Shard: shard0, Seq: records[i].Seq, Payload: records[i].Data})
+					c.Entries = append(c.Entries, gerritstream.Entry{
+						Shard: shard0, Seq: records[i].Seq, Payload: records[i].Data,
+					})
 				}
 			}
 			c.Position.After = records[page-1].Seq

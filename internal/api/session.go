@@ -294,8 +294,8 @@ func (s *session) ack(ctx context.Context, number int64) error {
 			return problem(http.StatusConflict, CodeBackwards, "event %d is acknowledged already; seek moves backwards",
 				s.acked)
 		default:
-			return problem(http.StatusConflict, CodeNotHandedOut, "event %d is none of those handed out in this session "+
-				"and not acknowledged", number)
+			return problem(http.StatusConflict, CodeNotHandedOut,
+				"event %d is none of those handed out in this session and not acknowledged", number)
 		}
 		if err := s.consumer.Ack(ctx, number); err != nil {
 			return s.judge(context.Background(), err)

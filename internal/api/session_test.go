@@ -36,7 +36,7 @@ func TestLostAnswersLoseNothing(t *testing.T) {
 }
 
 func TestAcknowledgementsAreOfWhatWasHandedOut(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(_ *testing.T, w *world) {
 		w.commit(5, "ref-updated")
 		w.make("a")
 		token := w.numbers(w.get(events+"?max=3", ""), 1, 3, false)
@@ -55,7 +55,7 @@ func TestAcknowledgementsAreOfWhatWasHandedOut(t *testing.T) {
 // A client that is silent loses its session and the lease; its events come
 // again, and its late acknowledgement changes nothing.
 func TestSilentSessionEnds(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(_ *testing.T, w *world) {
 		w.commit(3, "ref-updated")
 		w.make("a")
 		token := w.numbers(w.get(events+"?session=20s", ""), 1, 3, false)
@@ -100,7 +100,7 @@ func TestSecondClientWaits(t *testing.T) {
 
 // A wait for events is no silence, and ends when there are some.
 func TestLongPoll(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(_ *testing.T, w *world) {
 		w.make("a")
 		token := w.numbers(w.get(events+"?wait=60s&session=5s", ""), 1, 0, false)
 		polled := make(chan answer)
@@ -114,7 +114,7 @@ func TestLongPoll(t *testing.T) {
 
 // Another process may read as the same name.
 func TestOtherProcessReads(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(_ *testing.T, w *world) {
 		w.commit(2, "ref-updated")
 		w.make("a")
 		token := w.numbers(w.get(events, ""), 1, 2, false)
@@ -172,12 +172,13 @@ func TestStopGivesLeasesUp(t *testing.T) {
 		if info.Reader != "" {
 			t.Errorf("%s still reads", info.Reader)
 		}
-		w.refused(w.send(&request{method: http.MethodGet, path: events, ctx: context.Background()}), 503, CodeStopping, "")
+		a := w.send(&request{method: http.MethodGet, path: events, ctx: context.Background()})
+		w.refused(a, 503, CodeStopping, "")
 	})
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(_ *testing.T, w *world) {
 		for i := range maxSessions + 1 {
 			name := "c" + strings.Repeat("x", i)
 			w.make(name)

@@ -152,7 +152,8 @@ func removeStale(ctx context.Context, path string) error {
 func explainFolder(path string, err error) error {
 	folder := filepath.Dir(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no folder %s for the socket; systemd makes one in /run with RuntimeDirectory", folder)
+		return fmt.Errorf("there is no folder %s for the socket; systemd makes one in /run with RuntimeDirectory",
+			folder)
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("this user may not make a socket in %s: %w", folder, err)

@@ -124,8 +124,8 @@ func (t *tailing) write(ctx context.Context, lines []line, missed int) error {
 		}
 	}
 	if missed > 0 {
-		note := Note{Note: fmt.Sprintf("%d lines were left out: this client takes them too slowly", missed), Missed: missed}
-		if err := t.encode(note); err != nil {
+		text := fmt.Sprintf("%d lines were left out: this client takes them too slowly", missed)
+		if err := t.encode(Note{Note: text, Missed: missed}); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,8 @@ func TestTailShowsThePast(t *testing.T) {
 		for i := range verdicts {
 			v := &verdicts[i]
 			got = append(got, v.Verdict+v.Rule+v.Reason)
-			if want := int64(599 + i); v.Verdict == Queued && (v.N != want || !strings.Contains(string(v.Payload), `"n":`)) {
+			want, payload := int64(599+i), string(v.Payload)
+			if v.Verdict == Queued && (v.N != want || !strings.Contains(payload, `"n":`)) {
 				t.Errorf("event %d has payload %s, want event %d", v.N, v.Payload, want)
 			}
 			id := gerritstream.NewEventID(stream0, shard0, gerritstream.SequenceNumber(v.Sequence), gerritstream.NoSub)

@@ -188,7 +188,8 @@ func (w *watch) pass(ctx context.Context, stream gerritstream.Stream, shard gerr
 		}
 		watched := Watched{Verdict: verdict, Entry: gerritstream.Entry{
 			ID:    gerritstream.NewEventID(stream, shard, r.Seq, r.Sub),
-			Shard: shard, Seq: r.Seq, Sub: r.Sub, Arrived: r.Arrived, Event: verdict.Event, Payload: bytes.Clone(r.Data),
+			Shard: shard, Seq: r.Seq, Sub: r.Sub, Arrived: r.Arrived, Event: verdict.Event,
+			Payload: bytes.Clone(r.Data),
 		}}
 		select {
 		case w.records <- watched:

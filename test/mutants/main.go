@@ -100,7 +100,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		zookeeperMutants,
 		groupMutants,
 		silentMutants,
-		sqliteMutants, queueMutants, consumerMutants, replayMutants, acknowledgingMutants, webhookStoreMutants,
+		sqliteMutants, queueMutants, apiMutants, consumerMutants, replayMutants, acknowledgingMutants, webhookStoreMutants,
 		webhookMutants,
 		programMutants,
 		gerritMutants,
