@@ -317,6 +317,32 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// The end of a refusal is reported at once.
+func TestRefusalIsOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newScene(t)
+		refused := false
+		s.React(func(int, *webhooktest.Delivery) webhooktest.Reaction {
+			if !refused {
+				refused = true
+				return webhooktest.Answer(422)
+			}
+			return nil
+		})
+		s.add(1, 3, 1)
+		s.start("a")
+		time.Sleep(time.Second)
+		if n := s.state().Report.Blocked; n != 1 {
+			t.Errorf("%d keys are reported as refused, want 1", n)
+		}
+		s.drained(9 * time.Second)
+		time.Sleep(500 * time.Millisecond)
+		if n := s.state().Report.Blocked; n != 0 {
+			t.Errorf("%d keys are reported as refused after all", n)
+		}
+	})
+}
+
 // An event that the receiver cannot bear holds up its key only, until it is
 // given up.
 func TestPoison(t *testing.T) {

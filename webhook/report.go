@@ -55,11 +55,15 @@ func (r *report) attempted(a *Attempt) {
 func (t *term) writeReport(ctx context.Context, now bool) {
 	t.logGivenUp(now)
 	r := &t.report
+	blocked := t.window.blocked()
+	if blocked == 0 && r.last.Blocked > 0 {
+		r.urgent = true // "refusing" is over
+	}
 	if !r.urgent && !(r.dirty && (now || time.Since(r.written) >= reportEvery)) {
 		return
 	}
 	r.last.FailingSince, r.last.NextAttempt = t.health.since, t.health.next()
-	r.last.Blocked = t.window.blocked()
+	r.last.Blocked = blocked
 	r.dirty, r.urgent, r.written = false, false, time.Now()
 	if err := t.d.config.Store.ReportHook(context.WithoutCancel(ctx), t.d.hook.Name, r.last); err != nil {
 		t.d.log.Debug("webhook cannot report", "err", err)

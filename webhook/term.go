@@ -336,8 +336,12 @@ func (t *term) look(ctx context.Context) error {
 
 // fill reads events while there is room.
 func (t *term) fill(ctx context.Context) error {
-	for !t.atEnd && t.room() > 0 && !t.storeFails() {
-		events, err := t.consumer.Poll(ctx, t.room())
+	for !t.atEnd && !t.storeFails() {
+		room := t.room() // once: a line that waited may send by now, which leaves none
+		if room == 0 {
+			break
+		}
+		events, err := t.consumer.Poll(ctx, room)
 		if err != nil {
 			return err
 		}
