@@ -28,15 +28,16 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 	err := s.writer.write(ctx, storekit.PointWebhooks, func(tx *transaction) error {
 		var leased bool
 		_, err := get(context.Background(), tx, []any{&leased},
-			`SELECT EXISTS (SELECT 1 FROM leases WHERE shard = ? AND process = ?)`, string(consumerLease(consumer)), s.id)
+			`SELECT EXISTS (SELECT 1 FROM leases WHERE shard = ? AND process = ?)`,
+			string(consumerLease(consumer)), s.id)
 		if err == nil && !leased {
 			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
 		}
 		if err != nil {
 			return err
 		}
-		return tx.exec(`INSERT INTO webhook_letters (webhook, n, id, shard, seq, sub, arrived, type, project, ref, change,
-			created, queued_at, payload, attributes, replayed, detail, put_aside_at)
+		return tx.exec(`INSERT INTO webhook_letters (webhook, n, id, shard, seq, sub, arrived, type, project, ref,
+			change, created, queued_at, payload, attributes, replayed, detail, put_aside_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (webhook, id) DO NOTHING`, row...)
 	})
 	if err != nil {
@@ -144,7 +145,8 @@ func (o *Operator) RedriveHookLetter(ctx context.Context, key webhook.LetterKey)
 			return err
 		}
 		err = tx.exec(`INSERT INTO additions
-			(n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes)
+			(n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload,
+				attributes)
 			SELECT max(q.seq, c.n) + 1, c.name, id, shard, l.seq, sub, arrived, type, project, ref, change, created, ?1,
 				payload, attributes
 			FROM webhook_letters l, consumers c, sqlite_sequence q

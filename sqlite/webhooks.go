@@ -19,7 +19,8 @@ func (s *Store) SetFilter(ctx context.Context, consumer string, f queue.Filter) 
 		return fmt.Errorf("set filter of consumer %s: %w", consumer, err)
 	}
 	err := s.writer.write(ctx, storekit.PointConsumers, func(tx *transaction) error {
-		n, err := tx.change(`UPDATE consumers SET filter = nullif(?, '') WHERE name = ?`, queue.EncodeFilter(f), consumer)
+		n, err := tx.change(`UPDATE consumers SET filter = nullif(?, '') WHERE name = ?`,
+			queue.EncodeFilter(f), consumer)
 		if err == nil && n == 0 {
 			err = queue.ErrNoConsumer
 		}

@@ -37,7 +37,8 @@ func TestRetentionOfHookLetters(t *testing.T) {
 			infos, err := w.store.Consumers(t.Context())
 			must(t, err)
 			if state.DeadLetters != letters || infos[0].Expired != expired {
-				t.Errorf("%d letters held, %d expired, want %d, %d", state.DeadLetters, infos[0].Expired, letters, expired)
+				t.Errorf("%d letters held, %d expired, want %d, %d",
+					state.DeadLetters, infos[0].Expired, letters, expired)
 			}
 			return infos[0]
 		}

@@ -24,8 +24,8 @@ var webhookTests = []test{
 		a, b := f.hooks(), f.hooks()
 		f.keeps(a, webhook.State{Name: "h"})
 		report := webhook.Report{
-			Process: "p", Last: webhook.Failed, LastAt: time.Unix(1_700_000_000, 5).UTC(), LastStatus: 503, LastError: "busy",
-			LastEvent: event(shardA, 1).ID.String(), FailingSince: time.Unix(1_600_000_000, 0).UTC(), Failures: 7,
+			Process: "p", Last: webhook.Failed, LastAt: time.Unix(1_700_000_000, 5).UTC(), LastStatus: 503,
+			LastError: "busy", LastEvent: event(shardA, 1).ID.String(), FailingSince: time.Unix(1_600_000_000, 0).UTC(), Failures: 7,
 			NextAttempt: time.Unix(1_800_000_000, 0).UTC(), Blocked: 2,
 		}
 		pause := webhook.Pause{Since: time.Unix(1_650_000_000, 1).UTC(), By: webhook.ByReceiver, Why: "410 Gone"}
@@ -201,7 +201,8 @@ var webhookTests = []test{
 			}
 		}
 		letters := f.letters()
-		n, err := letters.DropHookLetters(f.soon(), []webhook.LetterKey{h.key(1), h.key(1), {Hook: "x", ID: h.key(0).ID}})
+		n, err := letters.DropHookLetters(f.soon(),
+			[]webhook.LetterKey{h.key(1), h.key(1), {Hook: "x", ID: h.key(0).ID}})
 		f.must(err)
 		if n != 1 {
 			f.t.Errorf("%d were dropped, want 1", n)

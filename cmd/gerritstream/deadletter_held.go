@@ -75,7 +75,9 @@ func (o operated) hookLetters(ctx context.Context) iter.Seq2[heldLetter, error] 
 // deadLettersOf returns the dead letters with an id: at most one record that
 // was not queued, and one for each webhook, or only that of one webhook. There
 // is at least one, or an error.
-func (o operated) deadLettersOf(ctx context.Context, id gerritstream.EventID, hook string) (found []heldLetter, err error) {
+func (o operated) deadLettersOf(
+	ctx context.Context, id gerritstream.EventID, hook string,
+) (found []heldLetter, err error) {
 	d, missing := o.store.DeadLetter(ctx, id)
 	switch {
 	case missing != nil && !errors.Is(missing, gerritstream.ErrNoDeadLetter):

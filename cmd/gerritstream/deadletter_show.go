@@ -91,8 +91,8 @@ func newDeadletterShow(p process) *cobra.Command {
 		Use:   "show ID",
 		Short: "Show a dead letter, or its record",
 		Long: `Show a dead letter; with --payload, write its record, byte for byte, to standard output. The record may
-contain anything, so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept, and all of
-an event that a webhook gave up. An event may have a dead letter for each webhook.`,
+contain anything, so it is not written to a terminal without --force. At most the first 64 KiB of a record are kept, and
+all of an event that a webhook gave up. An event may have a dead letter for each webhook.`,
 		Example: `  gerritstream deadletter show 0123456789abcdef0123456789abcdef
   gerritstream deadletter show 0123456789abcdef0123456789abcdef --payload | head -c 300 | xxd`,
 		Args: cobra.ExactArgs(1),

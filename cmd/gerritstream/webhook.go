@@ -109,7 +109,8 @@ func listWebhooks(w io.Writer, views []hooks.View, output *output) error {
 			failure = v.Pause.Why
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%d%s\t%s\t%s\n", printable(v.Name), v.State, since, v.Pending,
-			oldest, next, v.GivenUp, countIn(v.DeadLetters, " (%d held)"), dash(printable(v.Reader)), dash(printable(failure)))
+			oldest, next, v.GivenUp, countIn(v.DeadLetters, " (%d held)"), dash(printable(v.Reader)),
+			dash(printable(failure)))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the list: %w", err)
@@ -150,8 +151,8 @@ func withWebhook(cmd *cobra.Command, p process, name string,
 // unknownWebhook names those that there are.
 func unknownWebhook(name string, names []string) error {
 	if len(names) == 0 {
-		return fmt.Errorf("webhook %s: there is no such webhook; there are none here; --config names the file of those "+
-			"in the settings", name)
+		return fmt.Errorf("webhook %s: there is no such webhook; there are none here; --config names the file of "+
+			"those in the settings", name)
 	}
 	slices.Sort(names)
 	return fmt.Errorf("webhook %s: there is no such webhook; there are %s", name, strings.Join(names, ", "))
@@ -184,7 +185,8 @@ finished.`,
 				case err != nil:
 					return err
 				case reader != "":
-					return fmt.Errorf("webhook %s is paused, but %s still delivers for it; it may be stuck", name, reader)
+					return fmt.Errorf("webhook %s is paused, but %s still delivers for it: it may be stuck",
+						name, reader)
 				}
 				fmt.Fprintf(p.stderr, "gerritstream: webhook %s is paused\n", name)
 				return nil

@@ -118,7 +118,8 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	build.Set(1)
 	k := &m.kinesis
 	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.delays.all, k.requests,
-		k.requestTime, k.bytes, k.subscriptions, k.ended, m.hooks.deliveries, m.hooks.seconds, build, collectors.NewGoCollector(),
+		k.requestTime, k.bytes, k.subscriptions, k.ended, m.hooks.deliveries, m.hooks.seconds, build,
+		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
 		m.terms: {endResigned, endLost, endFailed}, m.dead: o.Reasons, m.filtered: o.Rules,

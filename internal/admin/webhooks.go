@@ -21,7 +21,8 @@ type hookMetrics struct {
 // newHookMetrics returns the metrics of these webhooks at zero.
 func newHookMetrics(names []string) hookMetrics {
 	m := hookMetrics{
-		deliveries: counters("webhook_deliveries_total", "Attempts to deliver events, by outcome.", "webhook", "outcome"),
+		deliveries: counters("webhook_deliveries_total", "Attempts to deliver events, by outcome.",
+			"webhook", "outcome"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "webhook_delivery_seconds", Buckets: buckets,
 			Help: "Time from the beginning of a request to the end of its answer.",
@@ -51,7 +52,8 @@ func (m *Metrics) Attempted(hook string, a *webhook.Attempt) {
 
 // The descriptions of the gauges of webhooks.
 var (
-	descHookFailing = desc("webhook_failing_seconds", "For how long the receiver has failed; 0: it does not.", "webhook")
+	descHookFailing = desc("webhook_failing_seconds", "For how long the receiver has failed; 0: it does not.",
+		"webhook")
 	descHookPaused  = desc("webhook_paused", "1 while the webhook is paused, else 0.", "webhook")
 	descHookLetters = desc("webhook_dead_letters", "Dead letters of the webhook that the store holds.", "webhook")
 )

@@ -41,6 +41,7 @@ type world struct {
 	feed   *Feed
 	server *Server
 	base   context.Context
+	noted  int // acknowledged events that were told of
 	stop   context.CancelCauseFunc
 }
 
@@ -93,7 +94,7 @@ func (w *world) serve(q queue.Store) *Server {
 		}}
 	}
 	s := &Server{options: Options{Feed: w.feed, Status: status, Queue: q, Logger: slog.New(slog.DiscardHandler)}}
-	s.sessions = newSessions(w.base, q)
+	s.sessions = newSessions(w.base, q, func(time.Time) { w.noted++ })
 	return s
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	Feed   *Feed
 	Status func() gerritstream.Status // called for each tail, by several goroutines at once
 	Queue  queue.Store                // nil: another program consumes the queue
+	Acked  func(arrived time.Time)    // called for each event that a client acknowledged, likewise; nil: nobody asks
 	Logger *slog.Logger               // nil: nothing is logged
 }
 
@@ -74,7 +75,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	s.sessions = newSessions(work, s.options.Queue)
+	s.sessions = newSessions(work, s.options.Queue, s.options.Acked)
 	s.http.BaseContext = func(net.Listener) context.Context { return work }
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(netutil.LimitListener(s.socket, maxConnections)) }()

@@ -30,6 +30,7 @@ const (
 type sessions struct {
 	ctx   context.Context // ends all of them
 	store queue.Store
+	acked func(arrived time.Time) // Options.Acked
 
 	mu      sync.Mutex
 	byName  map[string]*session // under mu; those that are being opened as well
@@ -38,8 +39,11 @@ type sessions struct {
 }
 
 // newSessions returns none yet. They all end with ctx.
-func newSessions(ctx context.Context, store queue.Store) *sessions {
-	return &sessions{ctx: ctx, store: store, byName: map[string]*session{}}
+func newSessions(ctx context.Context, store queue.Store, acked func(arrived time.Time)) *sessions {
+	if acked == nil {
+		acked = func(time.Time) {}
+	}
+	return &sessions{ctx: ctx, store: store, acked: acked, byName: map[string]*session{}}
 }
 
 // wait returns once all sessions have given up their leases, after ctx ended.
@@ -56,6 +60,7 @@ type session struct {
 	name, token string
 	client      string // for people
 	timeout     time.Duration
+	noteAcked   func(arrived time.Time)
 	calls       chan *call
 	done        chan struct{} // closed once the lease is given up
 
@@ -77,7 +82,7 @@ type call struct {
 // ends.
 func (all *sessions) open(ctx context.Context, name, client string, want *reading) (*session, error) {
 	s := &session{
-		name: name, token: rand.Text(), client: client, timeout: want.timeout,
+		name: name, token: rand.Text(), client: client, timeout: want.timeout, noteAcked: all.acked,
 		calls: make(chan *call), done: make(chan struct{}),
 	}
 	if err := all.enter(ctx, s); err != nil {
@@ -299,6 +304,9 @@ func (s *session) ack(ctx context.Context, number int64) error {
 		}
 		if err := s.consumer.Ack(ctx, number); err != nil {
 			return s.judge(context.Background(), err)
+		}
+		for i := range s.unacked[:at+1] {
+			s.noteAcked(s.unacked[i].Entry.Arrived)
 		}
 		s.acked, s.unacked = number, s.unacked[at+1:]
 		return nil

@@ -48,7 +48,11 @@ func TestAcknowledgementsAreOfWhatWasHandedOut(t *testing.T) {
 		w.refused(w.post(ack, "", `{"n":3}`), 400, CodeBadRequest, "the header Gerritstream-Session is missing")
 		w.refused(w.post(ack, "x", `{"n":3}`), 409, CodeSessionLost, "read without a token")
 		w.refused(w.post(ack, token, `{}`), 400, CodeBadRequest, "n is not the number of an event")
+		w.post(ack, token, `{"n":2}`)
 		w.acked("a", 2)
+		if w.noted != 2 {
+			t.Errorf("%d acknowledged events were told of, want 2", w.noted)
+		}
 	})
 }
 

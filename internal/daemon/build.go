@@ -249,6 +249,7 @@ func (d *Daemon) serveAPI(ctx context.Context) error {
 		Group:  d.options.Config.Socket.Group,
 		Feed:   d.feed,
 		Status: d.consumer.Status,
+		Acked:  d.metrics.EventAcked,
 		Logger: d.log,
 	}
 	o.Queue, _ = d.store.(queue.Store) // Zuul reads the one in ZooKeeper

@@ -31,7 +31,8 @@ func TestSecretsAreReadAgain(t *testing.T) {
 		put := func(name, text string, mode os.FileMode) {
 			t.Helper()
 			for _, err := range []error{
-				os.WriteFile(name+".new", []byte(text), 0o600), os.Chmod(name+".new", mode), os.Rename(name+".new", name),
+				os.WriteFile(name+".new", []byte(text), 0o600), os.Chmod(name+".new", mode),
+				os.Rename(name+".new", name),
 			} {
 				if err != nil {
 					t.Fatal(err)
@@ -40,7 +41,8 @@ func TestSecretsAreReadAgain(t *testing.T) {
 		}
 		var log bytes.Buffer
 		s := &secrets{
-			webhook: &config.Webhook{SecretFiles: []string{first, second}}, log: slog.New(slog.NewTextHandler(&log, nil)),
+			webhook: &config.Webhook{SecretFiles: []string{first, second}},
+			log:     slog.New(slog.NewTextHandler(&log, nil)),
 		}
 		signedWith := func(numbers ...byte) {
 			t.Helper()

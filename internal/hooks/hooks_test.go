@@ -19,8 +19,8 @@ func reads(hook string) queue.Info { return queue.Info{Name: queue.WebhookConsum
 // known has a webhook in each state.
 func known() *Known {
 	failing := webhook.Report{
-		Last: webhook.Failed, LastError: "the receiver answered 503 Service Unavailable", FailingSince: ago(10 * time.Minute),
-		Failures: 6, NextAttempt: now.Add(2 * time.Minute),
+		Last: webhook.Failed, LastError: "the receiver answered 503 Service Unavailable",
+		FailingSince: ago(10 * time.Minute), Failures: 6, NextAttempt: now.Add(2 * time.Minute),
 	}
 	waiting := reads("failing")
 	waiting.Pending, waiting.Oldest = 3, ago(11*time.Minute)

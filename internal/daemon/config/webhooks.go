@@ -53,10 +53,10 @@ func webhookSettings(w *Webhook) []Setting {
 			show: func() string { return strings.Join(w.SecretFiles, ",") },
 		},
 			Help: "`file` with the secret that signs requests, as Standard Webhooks has it",
-			More: "A secret is `whsec_` and the base64 of 24 to 64 random bytes; each line of the file is one, and each " +
-				"signs every request. No user but the file's owner and group may read it. It is read again within " +
-				"seconds when it changes, and a file that cannot be used then leaves the secrets as they were. Without " +
-				"a file requests are not signed."},
+			More: "A secret is `whsec_` and the base64 of 24 to 64 random bytes; each line of the file is one, and " +
+				"each signs every request. No user but the file's owner and group may read it. It is read again within " +
+				"seconds when it changes, and a file that cannot be used then leaves the secrets as they were. " +
+				"Without a file requests are not signed."},
 		{Key: "secret_files", value: list(&w.SecretFiles, nil),
 			Help: "`files` with secrets, in place of secret_file",
 			More: "While a receiver changes its secret, name the file of the old one and that of the new one."},
@@ -168,7 +168,8 @@ func (l *loader) checkWebhooks() {
 // were reported when they were set, and not kept.
 func (l *loader) checkWebhook(w *Webhook) {
 	if len(w.places["secret_file"]) > 0 && len(w.places["secret_files"]) > 0 {
-		l.faults.add(w.place("secret_file"), w.key("secret_file"), "given beside secret_files; name all in secret_files")
+		l.faults.add(w.place("secret_file"), w.key("secret_file"),
+			"given beside secret_files; name all in secret_files")
 	}
 	if err := checkReceiver(&w.Hook); err != nil {
 		l.faults.add(w.place("url"), w.key("url"), "%v", err)
@@ -196,7 +197,8 @@ func checkReceiver(h *webhook.Hook) error {
 		return nil
 	}
 	host := u.Hostname()
-	if addr, err := netip.ParseAddr(host); strings.EqualFold(host, "localhost") || err == nil && !webhook.IsPublic(addr) {
+	addr, err := netip.ParseAddr(host)
+	if strings.EqualFold(host, "localhost") || err == nil && !webhook.IsPublic(addr) {
 		return fmt.Errorf("%s is no public address; allow_private permits it", host)
 	}
 	return nil
@@ -240,7 +242,8 @@ func readSecrets(name string) ([]webhook.Secret, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("it is not a regular file (%v)", info.Mode().Type())
 	case info.Mode().Perm()&0o007 != 0:
-		return nil, fmt.Errorf("mode %04o gives every user of this host access to it; run: chmod o= %s", info.Mode().Perm(), name)
+		return nil, fmt.Errorf("mode %04o gives every user of this host access to it; run: chmod o= %s",
+			info.Mode().Perm(), name)
 	}
 	raw, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	switch {
