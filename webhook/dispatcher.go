@@ -101,7 +101,6 @@ var (
 // Run delivers until ctx ends, while this process has the hook's lease. Errors
 // of the receiver and of the store are logged and retried; it returns nil.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	defer d.sender.Close()
 	failing := false
 	for ctx.Err() == nil {
 		err := d.lead(ctx)

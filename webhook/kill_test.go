@@ -111,7 +111,7 @@ func mischief(t *testing.T, random *rand.Rand) {
 			return []webhooktest.Reaction{
 				webhooktest.Hang, webhooktest.HangMidAnswer, webhooktest.Drip(time.Second), webhooktest.Cut,
 				webhooktest.CutMidAnswer, webhooktest.Answer(500), webhooktest.Answer(404),
-				webhooktest.Answer(429, "Retry-After", "7"), webhooktest.Answer(400), nil, nil, nil,
+				webhooktest.Answer(429, "Retry-After", "7"), webhooktest.Answer(400), webhooktest.Twice, nil, nil,
 			}[n-8]
 		}
 	})
@@ -284,7 +284,8 @@ func TestBackOff(t *testing.T) {
 			t.Errorf("after %d failures %v", failures, got)
 		}
 	}
-	if first := webhook.BackOff(8); first == webhook.BackOff(8) && first == webhook.BackOff(8) {
+	first, second, third := webhook.BackOff(8), webhook.BackOff(8), webhook.BackOff(8)
+	if first == second && second == third {
 		t.Error("there is no jitter")
 	}
 }

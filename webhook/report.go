@@ -30,7 +30,8 @@ func (r *report) gaveUp(id gerritstream.EventID, why string) {
 func (t *term) logGivenUp(now bool) {
 	r := &t.report
 	if r.givenUp > 0 && (now || time.Since(r.logged) >= time.Minute) {
-		t.d.log.Warn("webhook gave events up; they are dead letters", "events", r.givenUp, "last", r.lastUp, "why", r.whyUp)
+		t.d.log.Warn("webhook gave events up; they are dead letters", "events", r.givenUp, "last", r.lastUp,
+			"why", r.whyUp)
 		r.givenUp, r.logged = 0, time.Now()
 	}
 }

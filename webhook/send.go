@@ -23,7 +23,9 @@ import (
 // Sender posts events to a hook's receiver: one attempt each, and nothing is
 // retried. Several goroutines may use it at once.
 //
-// It follows no redirect, uses no proxy (one would connect on behalf of the
+// Each attempt has a connection of its own, so that no answer is taken for
+// another request's, whatever the receiver writes, and each looks at the
+// receiver's address. It follows no redirect, uses no proxy (one would connect on behalf of the
 // hook, to addresses that nobody looks at), keeps no cookies, and reads little
 // of an answer.
 type Sender struct {
@@ -54,23 +56,23 @@ const (
 	maxAnswerHeader = 64 << 10
 )
 
-// idleTimeout is how long an unused connection is kept: for as long, a change
-// of the receiver's addresses goes unnoticed.
-const idleTimeout = 30 * time.Second
-
-// NewSender returns a Sender. The hook must be valid. Close it.
+// NewSender returns a Sender. The hook must be valid.
 func NewSender(h Hook, c SenderConfig) (*Sender, error) {
 	h = h.WithDefaults()
 	if err := h.Validate(); err != nil {
 		return nil, err
 	}
 	t := &http.Transport{
-		DialContext:            newDialer(c.Network, h.AllowPrivate).dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs},
-		MaxIdleConnsPerHost:    h.Concurrency,
-		IdleConnTimeout:        idleTimeout,
+		DialContext: newDialer(c.Network, h.AllowPrivate).dial,
+		TLSClientConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		},
+		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		DisableCompression:     true,
+	}
+	if c.Secrets == nil {
+		c.Secrets = func() []Secret { return h.Secrets }
 	}
 	return &Sender{hook: h, config: c, transport: t, client: &http.Client{
 		Transport:     t,
@@ -78,16 +80,11 @@ func NewSender(h Hook, c SenderConfig) (*Sender, error) {
 	}}, nil
 }
 
-// Close closes the connections that are not in use.
-func (s *Sender) Close() { s.transport.CloseIdleConnections() }
-
 var errTimeout = errors.New("no complete answer within the time-out")
 
 // Send posts an event once. again: it was sent before. If ctx ends first, the
 // attempt has the outcome Failed and the cause as its error: the receiver may
-// have got the event. Over a connection that was used before and that the
-// receiver closes meanwhile, as it does to idle ones, the event may be sent
-// again at once.
+// have got the event.
 func (s *Sender) Send(ctx context.Context, e *queue.Event, again bool) *Attempt {
 	a := &Attempt{Event: e.Entry.ID, Arrived: e.Entry.Arrived, Began: time.Now()}
 	limited, cancel := context.WithTimeoutCause(ctx, s.hook.Timeout, errTimeout)
@@ -103,7 +100,6 @@ func (s *Sender) Send(ctx context.Context, e *queue.Event, again bool) *Attempt 
 	a.Outcome, a.Err = judge(a.Status, err)
 	if a.Outcome != Delivered {
 		a.RetryAfter = retryAfter(header, time.Now())
-		s.transport.CloseIdleConnections() // the next attempt looks the name up
 	}
 	return a
 }
@@ -128,14 +124,9 @@ func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *At
 	}
 	header.Set(headerID, id)
 	header.Set(headerTimestamp, strconv.FormatInt(a.Began.Unix(), 10))
-	secrets := s.hook.Secrets
-	if s.config.Secrets != nil {
-		secrets = s.config.Secrets()
-	}
-	if len(secrets) > 0 {
+	if secrets := s.config.Secrets(); len(secrets) > 0 {
 		header.Set(headerSignature, sign(secrets, id, a.Began, body))
 	}
-	header["Idempotency-Key"] = nil // see Send; net/http looks at it, and does not send it
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return nil, err

@@ -81,6 +81,9 @@ func (t *term) step(ctx context.Context) error {
 		return err
 	}
 	t.send()
+	if err := t.acknowledge(ctx); err != nil { // while the next requests are under way
+		return err
+	}
 	t.writeReport(ctx, false)
 	return t.await(ctx)
 }
@@ -98,7 +101,7 @@ func (t *term) drain(ctx context.Context) error {
 	return err
 }
 
-// settle takes the results that are there, and acknowledges what is done.
+// settle takes the results that are there, and finds out whether to go on.
 func (t *term) settle(ctx context.Context) error {
 	for {
 		select {
@@ -115,10 +118,7 @@ func (t *term) settle(ctx context.Context) error {
 	if err := context.Cause(t.consumer.Context()); err != nil {
 		return err
 	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	return t.acknowledge(ctx)
+	return context.Cause(ctx)
 }
 
 // acknowledge writes what is done with. An error of the store that leaves the

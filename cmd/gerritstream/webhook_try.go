@@ -84,7 +84,6 @@ func tryWebhook(ctx context.Context, p process, c *config.Config, w *config.Webh
 	if err != nil {
 		return &daemon.ConfigError{Err: err}
 	}
-	defer sender.Close()
 	if output.is("table") {
 		fmt.Fprintf(p.stderr, "gerritstream: sending a test event to %s; it has %s\n", hook.URL, hook.Timeout)
 	}

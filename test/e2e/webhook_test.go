@@ -174,7 +174,7 @@ func TestWebhookReceiverIsDown(t *testing.T) {
 		}
 	}
 	await(t, "all is queued", func() bool { n, _ := newest(t, database); return n >= int64(stream.puts) })
-	r.React(func(n int, _ *webhooktest.Delivery) webhooktest.Reaction {
+	r.React(func(int, *webhooktest.Delivery) webhooktest.Reaction {
 		return webhooktest.After(2*time.Millisecond, webhooktest.Answer(200)) // so that there is time to kill
 	})
 	r.up()
@@ -280,7 +280,8 @@ func TestReadingBesideWebhooks(t *testing.T) {
 		slices.SortFunc(delays, func(a, b time.Duration) int { return cmp.Compare(a, b) })
 		n := len(delays)
 		t.Logf("webhook %-4s: %d events in %v; arrival to queue p50 %v p95 %v p99 %v; %d delivered", kind, n,
-			time.Since(began).Round(time.Millisecond), delays[n/2], delays[n*95/100], delays[n*99/100], len(r.Deliveries()))
+			time.Since(began).Round(time.Millisecond), delays[n/2], delays[n*95/100], delays[n*99/100],
+			len(r.Deliveries()))
 		for _, p := range processes {
 			p.Kill()
 		}

@@ -150,11 +150,11 @@ var webhookMutants = []mutant{
 		pkg:  "./webhook", tests: "TestGone",
 	},
 	{
-		name: "webhook: an idle connection that is closed is a failure",
+		name: "webhook: connections are used again",
 		file: "webhook/send.go",
-		old:  "	header[\"Idempotency-Key\"] = nil",
-		new:  "	delete(header, \"Idempotency-Key\")",
-		pkg:  "./webhook", tests: "TestIdleConnectionIsClosed",
+		old:  "		DisableKeepAlives:      true,\n",
+		new:  "",
+		pkg:  "./webhook", tests: "TestAnswersTwice",
 	},
 	{
 		name: "webhook: hooks stay where they are",

@@ -186,6 +186,22 @@ func begin(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).Flush()
 }
 
+// Twice answers 200 twice, one behind the other, and closes the connection.
+func Twice(w http.ResponseWriter, _ *http.Request) int {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return 0
+	}
+	time.AfterFunc(time.Millisecond, func() { // once the receiver has noted the answer
+		for range 2 {
+			_, _ = buffered.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+		_ = buffered.Flush()
+		_ = conn.Close()
+	})
+	return http.StatusOK
+}
+
 // Flood answers 200 and a body of so many bytes, as fast as it is read.
 func Flood(bytes int) Reaction {
 	return func(w http.ResponseWriter, _ *http.Request) int {
