@@ -20,6 +20,7 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/plan"
 	"github.com/gerritstream/gerritstream/internal/replay"
 	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/queue"
@@ -32,6 +33,7 @@ type replaying struct {
 	to           string
 	rate         string
 	dryRun       bool
+	whole        bool
 	filter       queue.Filter
 	output       *output
 
@@ -49,8 +51,8 @@ func newReplay(p process) *cobra.Command {
 		Short: "Hand on again what arrived in an interval",
 		Long: `Hand on again what arrived in an interval, under the ids it always had, marked as replayed: to standard
 output, or to the queue of one consumer or webhook. Events come from the store's queue while it holds them. What
-retention removed, or arrived before the queue began, is read from the stream, if its settings are given, through the
-same filter as "run" uses. No position is touched, and no election is joined; the reads that Kinesis grants are shared
+retention removed, arrived before the queue began, or may have been lost on the way, is read from the stream, if its
+settings are given, through the same filter as "run" uses. No position is touched, and no election is joined; the reads that Kinesis grants are shared
 with the processes that follow the stream.
 
 First comes what the stream has, its shards merged by arrival, then what the queue has, in its order. Each shard is in
@@ -68,7 +70,7 @@ With a ZooKeeper store, whose queue Zuul consumes, the stream alone is read, to 
 			if err := r.check(time.Now()); err != nil {
 				return &usageError{cmd.CommandPath(), err}
 			}
-			c, err := loadForReplay(cmd, p)
+			c, err := loadForReplay(cmd, p, r.whole)
 			if err != nil {
 				return err
 			}
@@ -82,6 +84,7 @@ With a ZooKeeper store, whose queue Zuul consumes, the stream alone is read, to 
 	f.StringVar(&r.until, "until", "now", "end before what arrived at this `time`")
 	f.StringVar(&r.to, "to", "", "`where` events go: stdout, consumer:NAME or webhook:NAME")
 	f.StringVar(&r.rate, "rate", "", "at most this `rate`: 50/s, 600/m or 1000/h (default: as fast as it goes)")
+	f.BoolVar(&r.whole, "from-stream", false, "read the stream for the whole interval: for what the filter dropped, say")
 	f.BoolVar(&r.dryRun, "dry-run", false, "only count what would be replayed, by type")
 	f.StringSliceVar(&r.filter.Types, "type", nil, "only events of this `type`; \"change-*\" is a beginning")
 	f.StringSliceVar(&r.filter.Projects, "project", nil, "only events of this `project`, likewise")
@@ -93,9 +96,9 @@ With a ZooKeeper store, whose queue Zuul consumes, the stream alone is read, to 
 
 // loadForReplay reads the settings. The stream need not be named where the
 // store has a queue to be read.
-func loadForReplay(cmd *cobra.Command, p process) (config.Config, error) {
+func loadForReplay(cmd *cobra.Command, p process, whole bool) (config.Config, error) {
 	src := sources(cmd, p)
-	src.StoreOnly = true
+	src.StoreOnly = !whole
 	c, err := config.Load(src)
 	if err != nil || c.Kinesis.Stream == "" && c.CheckQueue() == nil {
 		return c, err
@@ -229,6 +232,7 @@ func (r *replaying) settings(ctx context.Context, c *config.Config,
 		Keep: func(e *gerritstream.Event) bool {
 			return !slices.ContainsFunc(r.matchers, func(m queue.Matcher) bool { return !m.Keeps(e) })
 		},
+		Whole:   r.whole,
 		Trouble: func(err error) { once.Do(func() { r.say("%v; trying again", err) }) },
 	}
 	if c.CheckQueue() != nil {
@@ -244,6 +248,14 @@ func (r *replaying) settings(ctx context.Context, c *config.Config,
 		return s, nil, errors.Join(err, q.Close(ctx))
 	}
 	s.Queue, s.Origin = q, in.Origin
+	if in.Origin != nil {
+		s.Lost = append(s.Lost, in.Origin.Lost...)
+	}
+	for _, shard := range in.Shards {
+		if shard.Position != nil {
+			s.Lost = append(s.Lost, shard.Position.Lost...)
+		}
+	}
 	return s, q.Close, nil
 }
 
@@ -251,7 +263,7 @@ func (r *replaying) settings(ctx context.Context, c *config.Config,
 func (r *replaying) plan(ctx context.Context, c *config.Config, s replay.Config) (found *replay.Replay, err error) {
 	r.say("what arrived from %s to %s", when.Format(r.interval.From, r.now), when.Format(r.interval.Until, r.now))
 	if s.Queue != nil {
-		if found, err = replay.New(ctx, s); err != nil || found.Missing.IsEmpty() {
+		if found, err = replay.New(ctx, s); err != nil || !found.WantsStream {
 			return found, err
 		}
 	}
@@ -259,6 +271,9 @@ func (r *replaying) plan(ctx context.Context, c *config.Config, s replay.Config)
 	if named {
 		if s.Source, s.Listing, err = daemon.OpenStream(ctx, c); err != nil {
 			return nil, err
+		}
+		if s.Origin != nil && s.Origin.Stream.ARN != s.Listing.Stream.ARN {
+			return nil, plan.OtherStream(s.Origin, s.Listing)
 		}
 		if found, err = replay.New(ctx, s); err != nil {
 			return nil, err
@@ -275,6 +290,10 @@ func (r *replaying) plan(ctx context.Context, c *config.Config, s replay.Config)
 		}
 		r.say("nobody holds what arrived from %s to %s any more%s",
 			when.Format(i.From, r.now), when.Format(i.Until, r.now), hint)
+	}
+	for _, i := range found.Lost {
+		r.say("what arrived from %s to %s may be missing: %s",
+			when.Format(i.From, r.now), when.Format(i.Until, r.now), i.Why)
 	}
 	return found, nil
 }

@@ -51,10 +51,12 @@ func (i Interval) until(t time.Time) Interval {
 // Config is what a Replay needs.
 type Config struct {
 	Interval Interval
-	Queue    Queue                // nil: the stream alone is read
-	Origin   *gerritstream.Origin // of the queue; nil: unknown
-	Source   gerritstream.Source  // nil: the queue alone is read
-	Listing  gerritstream.Listing // of Source
+	Queue    Queue                   // nil: the stream alone is read
+	Origin   *gerritstream.Origin    // of the queue; nil: unknown
+	Lost     []gerritstream.Interval // of the queue: what may never have come to it
+	Source   gerritstream.Source     // nil: the queue alone is read
+	Whole    bool                    // the stream is read for the whole interval, whatever the queue has
+	Listing  gerritstream.Listing    // of Source
 	Classify gerritstream.Classifier
 	Keep     func(*gerritstream.Event) bool // what is replayed of it
 	Memory   int64                          // bytes; 0: 64 MiB
@@ -68,10 +70,17 @@ type Replay struct {
 	// Stream is what is read from the stream, before the queue.
 	Stream Interval
 
+	// WantsStream: a Source may have what the queue has not.
+	WantsStream bool
+
 	// Missing is what nobody holds: it is not in the queue, and the stream does
 	// not keep it any more or is not there to be read. Single events of it may
 	// be in the queue.
 	Missing Interval
+
+	// Lost is what of Config.Lost is in the interval and not read from the
+	// stream.
+	Lost []gerritstream.Interval
 
 	after, upTo int64     // numbers: what is read of the queue
 	taken       queue.Set // numbers of the queue's events that came from the stream
@@ -93,34 +102,64 @@ func New(ctx context.Context, config Config) (*Replay, error) {
 	if config.Memory == 0 {
 		config.Memory = 64 << 20
 	}
-	r := &Replay{config: config, Stream: config.Interval}
+	r := &Replay{config: config, Stream: config.Interval, Missing: config.Interval}
 	if config.Queue != nil {
 		boundary, err := r.boundary(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r.Stream = r.Stream.until(boundary)
+		r.Missing, r.Stream = r.Missing.until(boundary), r.Stream.until(r.widen(boundary))
 	}
-	r.Missing = r.Stream
+	r.WantsStream = !r.Stream.IsEmpty()
 	if config.Source == nil {
-		r.Stream.Until = r.Stream.From
-		return r, nil
-	}
-	l := &config.Listing
-	kept := l.Now.Add(-l.Retention)
-	if config.Origin != nil && config.Origin.Stream == l.Stream && config.Origin.Trimmed.After(kept) {
-		kept = config.Origin.Trimmed
-	}
-	for _, t := range []time.Time{l.Stream.Created, kept} {
-		if t.After(r.Stream.From) {
-			r.Stream.From = t
+		r.Stream.From = r.Stream.Until
+	} else {
+		r.Stream.From = r.keptFrom()
+		r.Missing = r.Missing.until(r.Stream.From)
+		if created := config.Listing.Stream.Created; created.After(r.Missing.From) {
+			r.Missing.From = created // of a stream before that nobody knows
 		}
 	}
-	if l.Stream.Created.After(r.Missing.From) {
-		r.Missing.From = l.Stream.Created // a stream of that name may have been there before: nobody knows
+	for _, i := range config.Lost {
+		part := Interval{i.From, i.Until}.until(config.Interval.Until).until(r.Stream.From)
+		if config.Interval.From.After(part.From) {
+			part.From = config.Interval.From
+		}
+		if !part.IsEmpty() {
+			r.Lost = append(r.Lost, gerritstream.Interval{From: part.From, Until: part.Until, Why: i.Why})
+		}
 	}
-	r.Missing = r.Missing.until(r.Stream.From)
 	return r, nil
+}
+
+// widen returns until when the stream is read so that it can fill the gaps of
+// the queue, if that has everything from a time on.
+func (r *Replay) widen(boundary time.Time) time.Time {
+	if r.config.Whole {
+		return r.config.Interval.Until
+	}
+	for _, i := range r.config.Lost {
+		until := i.Until.Add(gerritstream.ArrivalError)
+		if until.After(boundary) && i.Until.After(r.config.Interval.From) && i.From.Before(r.config.Interval.Until) {
+			boundary = until
+		}
+	}
+	return boundary
+}
+
+// keptFrom returns from when on the stream keeps what is to be read.
+func (r *Replay) keptFrom() time.Time {
+	l, from := &r.config.Listing, r.config.Interval.From
+	times := []time.Time{l.Stream.Created, l.Now.Add(-l.Retention)}
+	if o := r.config.Origin; o != nil && o.Stream.ARN == l.Stream.ARN && o.Stream.Created.UnixMilli() == l.Stream.Created.UnixMilli() {
+		times = append(times, o.Trimmed)
+	}
+	for _, t := range times {
+		if t.After(from) {
+			from = t
+		}
+	}
+	return from
 }
 
 // boundary returns from when on the queue has everything that it ever had: it

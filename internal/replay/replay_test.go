@@ -56,6 +56,10 @@ type world struct {
 	newest  int64
 	expired int64
 	oldest  time.Time
+	lost    []gerritstream.Interval // in which single events did not come to the queue
+
+	sweepIn int                           // lookups until retention removes events; 0: it does not
+	swept   map[gerritstream.EventID]bool // what it removed
 }
 
 func (w *world) listing() gerritstream.Listing {
@@ -133,6 +137,14 @@ func (w *world) Events(_ context.Context, after int64) iter.Seq2[queue.Event, er
 
 // Number implements replay.Queue.
 func (w *world) Number(_ context.Context, id gerritstream.EventID) (int64, error) {
+	defer func() {
+		if w.sweepIn--; w.sweepIn == 0 {
+			for _, e := range w.queue[:(len(w.queue)+1)/2] {
+				w.swept[e.Entry.ID] = true
+			}
+			w.queue = w.queue[(len(w.queue)+1)/2:]
+		}
+	}()
 	for _, e := range w.queue {
 		if e.Entry.ID == id {
 			return e.Number, nil
@@ -219,7 +231,10 @@ func (w *world) fill(t *rapid.T, all []record) {
 		if r.kind == "bad" || r.kind == "filtered" {
 			continue
 		}
-		w.newest++
+		if w.newest++; rapid.IntRange(0, 9).Draw(t, "lost") == 0 {
+			w.lost = append(w.lost, gerritstream.Interval{From: r.arrived, Until: r.arrived.Add(time.Second)})
+			continue
+		}
 		w.queue = append(w.queue, queue.Event{Number: w.newest, Queued: queued(&r),
 			Entry: gerritstream.Entry{ID: r.id(), Shard: r.shard, Seq: r.seq, Sub: r.sub, Arrived: r.arrived,
 				Event: gerritstream.Event{Type: r.kind}}})
@@ -257,6 +272,10 @@ func (w *world) config(t *rapid.T, i replay.Interval, hasQueue bool) replay.Conf
 		Trouble: func(error) {},
 	}
 	if hasQueue {
+		c.Whole = rapid.Bool().Draw(t, "whole")
+		if !c.Whole {
+			c.Lost = w.lost
+		}
 		c.Queue, c.Origin = w, &gerritstream.Origin{Stream: stream,
 			From: gerritstream.StartingPosition{TrimHorizon: true}}
 	}
@@ -286,8 +305,9 @@ func TestEachOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, hasQueue := makeWorld(t), rapid.Bool().Draw(t, "queue")
 		i := drawInterval(t)
-		_, got := run(t, w.config(t, i, hasQueue), -1)
 		want := w.want(i, hasQueue)
+		w.sweepIn, w.swept = rapid.IntRange(0, 10).Draw(t, "sweep"), map[gerritstream.EventID]bool{}
+		r, got := run(t, w.config(t, i, hasQueue), -1)
 		seen := map[gerritstream.EventID]bool{}
 		for _, e := range got {
 			if seen[e.Entry.ID] || !want[e.Entry.ID] || !e.Replayed {
@@ -295,8 +315,13 @@ func TestEachOnce(t *testing.T) {
 			}
 			seen[e.Entry.ID] = true
 		}
-		if len(seen) != len(want) {
-			t.Errorf("%d events came, want %d", len(seen), len(want))
+		for _, records := range w.records {
+			for _, rec := range records {
+				id, kept := rec.id(), r.Stream.Has(rec.arrived) && !rec.arrived.Before(w.kept)
+				if want[id] && !seen[id] && (!w.swept[id] || kept) {
+					t.Errorf("event %s of %s did not come", rec.seq, rec.shard)
+				}
+			}
 		}
 		w.checkOrder(t, got)
 	})

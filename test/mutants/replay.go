@@ -116,6 +116,20 @@ var replayMutants = []mutant{
 		pkg:  "./internal/replay", tests: "TestFault",
 	},
 	{
+		name: "replay: what the queue may lack is not read from the stream",
+		file: "internal/replay/replay.go",
+		old:  "		if until.After(boundary) && i.Until",
+		new:  "		if until.Before(boundary) && i.Until",
+		pkg:  "./internal/replay", tests: "TestEachOnce",
+	},
+	{
+		name: "replay: what may be missing is not said",
+		file: "internal/replay/replay.go",
+		old:  "		if !part.IsEmpty() {\n			r.Lost",
+		new:  "		if part.IsEmpty() {\n			r.Lost",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/replay_gaps",
+	},
+	{
 		name: "replay: a rate is not kept to",
 		file: "cmd/gerritstream/replay_target.go",
 		old:  "p.due = now.Add(time.Duration(len(p.batch)) * p.each)",
