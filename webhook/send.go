@@ -23,11 +23,11 @@ import (
 // Sender posts events to a hook's receiver: one attempt each, and nothing is
 // retried. Several goroutines may use it at once.
 //
-// Each attempt has a connection of its own, so that no answer is taken for
-// another request's, whatever the receiver writes, and each looks at the
-// receiver's address. It follows no redirect, uses no proxy (one would connect on behalf of the
-// hook, to addresses that nobody looks at), keeps no cookies, and reads little
-// of an answer.
+// Each attempt has a connection of its own, so that no answer is taken for that
+// to another request, whatever the receiver writes, and each looks at the
+// receiver's address. It follows no redirect, uses no proxy (one would connect
+// on behalf of the hook, to addresses that nobody looks at), keeps no cookies,
+// and reads little of an answer.
 type Sender struct {
 	hook      Hook
 	config    SenderConfig
