@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,35 +27,54 @@ const testType = "gerritstream-test"
 
 func newWebhookTest(p process) *cobra.Command {
 	output := outputFlag("table", "jsonl")
+	var target string
 	cmd := &cobra.Command{
-		Use:   "test NAME",
+		Use:   "test NAME | --url URL",
 		Short: "Send a test event to a webhook's receiver",
 		Long: `Send one test event to a webhook's receiver, from this process, signed and in the format of the settings,
 and print what it answers. The event has the type "` + testType + `" and is in no queue; nothing is retried. The exit
-code is 1 unless a 2xx answer is complete within the webhook's time-out. The store is not used.`,
+code is 1 unless a 2xx answer is complete within the webhook's time-out. The store is not used.
+
+With --url the event goes there, unsigned and in the format raw, whatever the address; no webhook need be set up.`,
 		Example: `  gerritstream webhook test jenkins --config /etc/gerritstream/gerrit.yaml
 
-  # A webhook with the URL http://127.0.0.1:8080 and allow_private: see what it gets.
+  # See what a receiver gets:
   printf 'HTTP/1.1 204 No Content\r\n\r\n' | nc -l 127.0.0.1 8080 &
-  gerritstream webhook test try --config try.yaml`,
-		Args: cobra.ExactArgs(1),
+  gerritstream webhook test --url http://127.0.0.1:8080`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) > 0) == (target != "") {
+				return &usageError{cmd.CommandPath(), errors.New("name a webhook, or pass --url")}
+			}
 			c, err := storeConfig(cmd, p)
 			if err != nil {
 				return err
 			}
-			w, ok := c.Webhook(args[0])
-			if !ok {
-				return unknownWebhook(args[0], slices.Sorted(maps.Keys(c.Receivers())))
+			w, err := receiverToTry(&c, args, target)
+			if err != nil {
+				return err
 			}
 			ctx, stop := interruptible(cmd.Context(), p.stderr)
 			defer stop()
 			return tryWebhook(ctx, p, &c, w, output)
 		},
 	}
+	cmd.Flags().StringVar(&target, "url", "", "send to this `URL` instead of a webhook's")
 	output.register(cmd)
 	settingFlags(cmd, config.ForStore)
 	return cmd
+}
+
+// receiverToTry returns the webhook that is named, or one for a URL.
+func receiverToTry(c *config.Config, args []string, target string) (*config.Webhook, error) {
+	if len(args) > 0 {
+		if w, ok := c.Webhook(args[0]); ok {
+			return w, nil
+		}
+		return nil, unknownWebhook(args[0], slices.Sorted(maps.Keys(c.Receivers())))
+	}
+	hook := webhook.Hook{Name: "test", URL: webhook.URL(target), AllowPrivate: true}.WithDefaults()
+	return &config.Webhook{Hook: hook}, nil
 }
 
 // tryView is the result of "webhook test" as JSON.
