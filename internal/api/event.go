@@ -28,9 +28,21 @@ type Event struct {
 	Marks // its members are the event's
 
 	Attributes map[string]string `json:"attributes,omitempty"`
-	Payload    json.RawMessage   `json:"payload,omitempty"`
+	Payload    Payload           `json:"payload,omitempty"`
 	Bytes      []byte            `json:"payload_base64,omitempty"` // if the payload is no JSON
 }
+
+// Payload is JSON, which a template writes as it is.
+type Payload json.RawMessage
+
+// String implements fmt.Stringer.
+func (p Payload) String() string { return string(p) }
+
+// MarshalJSON implements json.Marshaler.
+func (p Payload) MarshalJSON() ([]byte, error) { return json.RawMessage(p).MarshalJSON() }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Payload) UnmarshalJSON(text []byte) error { return (*json.RawMessage)(p).UnmarshalJSON(text) }
 
 // Marks say how a consumer got an event: see queue.Event.
 type Marks struct {
