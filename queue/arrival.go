@@ -122,7 +122,7 @@ func (a *arrivals) wait(now time.Time) time.Duration {
 	for i := range a.held {
 		wait = min(wait, a.held[i].seen.Add(a.hold).Sub(now))
 	}
-	return wait
+	return max(wait, time.Millisecond)
 }
 
 // first returns copies of the first events, and marks those that are late.

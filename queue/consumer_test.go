@@ -2,12 +2,15 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 // Whatever is acknowledged in whatever order, over failures and restarts:
@@ -16,13 +19,17 @@ import (
 func TestAcknowledgingInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t, rt, 40)
+		if rapid.Bool().Draw(rt, "by arrival") {
+			m.options = []Option{ByArrival(0)}
+			m.open()
+		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.check,
 			"queue": func(rt *rapid.T) {
-				m.store.add(rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "type"), time.Time{})
+				m.add(rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "type"))
 			},
 			"next": func(rt *rapid.T) { m.next(rt, rapid.IntRange(1, 7).Draw(rt, "most")) },
-			"ack":  func(rt *rapid.T) { m.ack(rt, m.choose(rt)) },
+			"ack":  func(rt *rapid.T) { m.ack(m.choose(rt)) },
 			"done": func(rt *rapid.T) { m.finish(rt, m.choose(rt), m.choose(rt)) },
 			"fail": func(*rapid.T) { m.store.fail = errTest },
 			"open": func(*rapid.T) { m.open() },
@@ -47,27 +54,36 @@ type model struct {
 	handed  map[int64]bool // in this lease
 	acked   map[int64]bool
 	unsaved bool // something was acknowledged, and that failed
+	options []Option
+	order   []int64 // handed out in this lease
+	passed  time.Time
 	rt      *rapid.T
 }
 
 func newModel(t *testing.T, rt *rapid.T, events int) *model {
 	m := &model{store: &fakeStore{t: t, filter: Filter{Types: []string{"a"}}}, acked: map[int64]bool{}, rt: rt}
 	for range events {
-		m.store.add(rapid.SampledFrom([]string{"a", "a", "b"}).Draw(rt, "type"), time.Time{})
+		m.add(rapid.SampledFrom([]string{"a", "a", "b"}).Draw(rt, "type"))
 	}
 	m.open()
 	return m
 }
 
+func (m *model) add(kind string) {
+	n := rapid.IntRange(1, 20).Draw(m.rt, "arrival")
+	m.store.add(kind, time.UnixMilli(int64(n)))
+	m.store.events[len(m.store.events)-1].Entry.Shard = gerritstream.ShardID(fmt.Sprint(n)) // sorted as it arrived
+}
+
 func (m *model) open() {
 	var err error
-	if m.c, err = Open(m.store.t.Context(), m.store, "c"); err != nil {
+	if m.c, err = Open(m.store.t.Context(), m.store, "c", m.options...); err != nil {
 		m.rt.Fatal(err)
 	}
 	if m.unsaved { // what the store does not have is not acknowledged
 		maps.DeleteFunc(m.acked, func(n int64, _ bool) bool { return !m.store.done.Has(n) })
 	}
-	m.handed, m.unsaved = map[int64]bool{}, false
+	m.handed, m.order, m.passed, m.unsaved = map[int64]bool{}, nil, time.Time{}, false
 }
 
 // next reports whether there was something.
@@ -84,12 +100,16 @@ func (m *model) next(rt *rapid.T, most int) bool {
 			rt.Fatalf("event %d of type %s came; acknowledged: %v; handed out: %v",
 				e.Number, e.Entry.Event.Type, m.acked[e.Number], m.handed[e.Number])
 		}
-		for n := range m.handed {
-			if n > e.Number {
-				rt.Fatalf("event %d came after %d", e.Number, n)
-			}
+		if n := len(m.order); n > 0 && m.options == nil && m.order[n-1] > e.Number {
+			rt.Fatalf("event %d came after %d", e.Number, m.order[n-1])
 		}
-		m.handed[e.Number] = true
+		if m.options != nil && e.Entry.Arrived.Before(m.passed) && !e.Late {
+			rt.Fatalf("event %d is late and not marked", e.Number)
+		}
+		if e.Entry.Arrived.After(m.passed) {
+			m.passed = e.Entry.Arrived
+		}
+		m.handed[e.Number], m.order = true, append(m.order, e.Number)
 	}
 	return len(events) > 0
 }
@@ -102,18 +122,21 @@ func (m *model) choose(rt *rapid.T) int64 {
 	return rapid.SampledFrom(slices.Sorted(maps.Keys(m.handed))).Draw(rt, "event")
 }
 
-func (m *model) ack(rt *rapid.T, n int64) {
+func (m *model) ack(n int64) {
 	err := m.c.Ack(m.store.t.Context(), n)
 	if err != nil && !errors.Is(err, errTest) {
-		return // backwards: nothing is to change
+		return // backwards, or nothing was handed out: nothing is to change
 	}
-	for h := range m.handed {
-		if h <= n {
+	place := slices.Index(m.order, n)
+	if m.acked[n] {
+		place = -1 // by arrival that changes nothing
+	}
+	for i, h := range m.order {
+		if h <= n && m.options == nil || i <= place && m.options != nil {
 			m.acked[h] = true
 		}
 	}
 	m.unsaved = err != nil
-	_ = rt
 }
 
 func (m *model) finish(rt *rapid.T, numbers ...int64) {

@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
 
-// fakeStore is a queue in memory with one consumer. A test and the consumer
-// use it in turn.
+// fakeStore is a queue in memory with one consumer.
 type fakeStore struct {
 	Store // what a Consumer does not call
 
-	t      *testing.T
-	events []Event
+	t     *testing.T
+	front func() time.Time // nil: nothing is known
+	pause func()           // before the frontier is read; nil: none
+
+	mu     sync.Mutex
+	events []Event // under mu, where a test adds to it while a consumer reads
 	filter Filter
 	done   Set
 	handed int64
@@ -33,8 +37,33 @@ func (f *fakeStore) add(kind string, arrived time.Time) {
 }
 
 func (f *fakeStore) Read(_ context.Context, _ string, after int64, most int) ([]Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	rest := f.events[min(after, int64(len(f.events))):]
 	return slices.Clone(rest[:min(most, len(rest))]), nil
+}
+
+func (f *fakeStore) Wait(ctx context.Context, name string, after int64) error {
+	for {
+		if events, _ := f.Read(ctx, name, after, 1); len(events) > 0 {
+			return nil
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (f *fakeStore) Frontier(context.Context) (time.Time, error) {
+	if f.pause != nil {
+		f.pause()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.front == nil {
+		return time.Time{}, nil
+	}
+	return f.front(), nil
 }
 
 func (f *fakeStore) Lease(context.Context, string) (Lease, error) { return fakeLease{f}, nil }
