@@ -52,6 +52,7 @@ type model struct {
 	store   *fakeStore
 	c       *Consumer
 	handed  map[int64]bool // in this lease
+	ever    map[int64]bool // in any
 	acked   map[int64]bool
 	unsaved bool // something was acknowledged, and that failed
 	options []Option
@@ -61,7 +62,7 @@ type model struct {
 }
 
 func newModel(t *testing.T, rt *rapid.T, events int) *model {
-	m := &model{store: &fakeStore{t: t, filter: Filter{Types: []string{"a"}}}, acked: map[int64]bool{}, rt: rt}
+	m := &model{store: &fakeStore{t: t, filter: Filter{Types: []string{"a"}}}, acked: map[int64]bool{}, ever: map[int64]bool{}, rt: rt}
 	for range events {
 		m.add(rapid.SampledFrom([]string{"a", "a", "b"}).Draw(rt, "type"))
 	}
@@ -109,6 +110,7 @@ func (m *model) next(rt *rapid.T, most int) bool {
 		if e.Entry.Arrived.After(m.passed) {
 			m.passed = e.Entry.Arrived
 		}
+		m.ever[e.Number] = true
 		m.handed[e.Number], m.order = true, append(m.order, e.Number)
 	}
 	return len(events) > 0
@@ -160,6 +162,8 @@ func (m *model) check(rt *rapid.T) {
 	}
 	for _, e := range m.store.events {
 		switch n := e.Number; {
+		case n <= m.store.handed && e.Entry.Event.Type == "a" && !m.ever[n]:
+			rt.Fatalf("event %d was not handed out, and the store has %d", n, m.store.handed)
 		case m.acked[n] && !m.unsaved && !done.Has(n):
 			rt.Fatalf("event %d was acknowledged, and the store has %v", n, done)
 		case !m.acked[n] && e.Entry.Event.Type == "a" && done.Has(n):

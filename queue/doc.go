@@ -28,7 +28,8 @@
 // A store keeps events for its retention, and longer for consumers that are
 // behind. What it removes unread after that is counted for the consumer, with
 // the interval of arrival times; `gerritstream queue ls` shows it. Between
-// shards there is no order but that of the commits.
+// shards there is no order but that of the commits, unless a consumer is opened
+// with [ByArrival].
 //
 // The package has the reading, filtering and acknowledging. What a store must
 // offer is [Store]; package storetest has its conformance suite.

@@ -230,8 +230,8 @@ func (l *leasedConsumer) Ack(ctx context.Context, done queue.Set) error {
 		if err := all.Check(); err != nil {
 			return err
 		}
-		return tx.exec(`UPDATE consumers SET n = ?1, beyond = nullif(?2, ''), handed = max(handed, ?1), ahead = max(ahead, ?3),
-			at = ?4 WHERE name = ?5`, all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
+		return tx.exec(`UPDATE consumers SET n = ?1, beyond = nullif(?2, ''), handed = max(handed, ?1),
+			ahead = max(ahead, ?3), at = ?4 WHERE name = ?5`, all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
 	})
 }
 
@@ -343,7 +343,8 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	var at, from, to int64
 	var filter, beyond string
-	err = rows.Scan(&info.Name, &info.Acked, &beyond, &at, &filter, &info.Handed, &info.Ahead, &info.Expired, &from, &to, &info.Reader)
+	err = rows.Scan(&info.Name, &info.Acked, &beyond, &at, &filter, &info.Handed, &info.Ahead,
+		&info.Expired, &from, &to, &info.Reader)
 	if err != nil {
 		return info, err
 	}

@@ -50,7 +50,9 @@ var acknowledgingTests = []test{
 		f.must(l.Ack(f.soon(), queue.Set{UpTo: 1, Beyond: []queue.Range{{First: 3, Last: 4}, {First: 7, Last: 7}}}))
 		f.must(l.Ack(f.soon(), queue.Set{UpTo: 2, Beyond: []queue.Range{{First: 8, Last: 8}}}))
 		f.acked(q, queue.Set{UpTo: 4, Beyond: []queue.Range{{First: 7, Last: 8}}}, 3)
-		for _, bad := range [][]queue.Range{{{First: 7, Last: 6}}, {{First: 5, Last: 5}}, {{First: 8, Last: 8}, {First: 7, Last: 7}}} {
+		for _, bad := range [][]queue.Range{
+			{{First: 7, Last: 6}}, {{First: 5, Last: 5}}, {{First: 8, Last: 8}, {First: 7, Last: 7}},
+		} {
 			if l.Ack(f.soon(), queue.Set{UpTo: 4, Beyond: bad}) == nil {
 				f.t.Errorf("acknowledged %v", bad)
 			}

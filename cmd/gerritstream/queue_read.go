@@ -29,6 +29,8 @@ type queueReading struct {
 	wait     time.Duration
 	follow   bool
 	ack      bool
+	order    string // orderQueue or orderArrival
+	hold     time.Duration
 	output   *output
 	command  []string // that is given each batch; empty: none
 }
@@ -49,10 +51,14 @@ One batch is read, or with --follow all that come, until SIGINT or SIGTERM: the 
 error of the store that may pass (a lock, a full disk, a lost lease) does not end --follow; what was not acknowledged
 comes again. One process at a time reads as a name. Others wait and take over with --follow, and give up after --wait
 without it.
-The filter belongs to the consumer and is given with --create, which does nothing if the consumer is there.`,
+The filter belongs to the consumer and is given with --create, which does nothing if the consumer is there.
+
+With --order arrival events come in the order of their arrival in the stream, across its shards. Each is held back
+until every shard has been read up to it, and at most for --hold. What is queued later than that is marked as late.`,
 		Example: `  gerritstream queue read --consumer indexer --create first --type 'change-*' --max 10
   gerritstream queue read --consumer indexer --max 100 --wait 30s --ack | jq -r .payload.change.url
   gerritstream queue read --consumer indexer --follow -- ./index-events
+  gerritstream queue read --consumer indexer --follow --order arrival --hold 5s --ack
   gerritstream queue read --consumer indexer -o cloudevents`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.command = args
@@ -78,10 +84,19 @@ The filter belongs to the consumer and is given with --create, which does nothin
 	f.DurationVar(&r.wait, "wait", 0, "wait this `duration` for the first event (default: take what is there)")
 	f.BoolVar(&r.follow, "follow", false, "go on with the next batch")
 	f.BoolVar(&r.ack, "ack", false, "acknowledge each batch once it is written")
+	f.StringVar(&r.order, "order", orderQueue, "`order` of events across shards: "+orderQueue+" or "+orderArrival)
+	f.DurationVar(&r.hold, "hold", queue.DefaultHold, "with --order arrival: hold events back for this `duration` "+
+		"at most")
 	r.output.register(cmd)
 	settingFlags(cmd, config.ForStore)
 	return cmd
 }
+
+// The orders of events.
+const (
+	orderQueue   = "queue"
+	orderArrival = "arrival"
+)
 
 func (r *queueReading) check(dash int) error {
 	filtered := len(r.filter.Types)+len(r.filter.Projects)+len(r.filter.Refs) > 0
@@ -100,6 +115,14 @@ func (r *queueReading) check(dash int) error {
 		return errors.New("--wait does not go with --follow, which waits for ever")
 	case r.ack && len(r.command) > 0:
 		return errors.New("--ack does not go with a command, whose exit code acknowledges")
+	case r.order != orderQueue && r.order != orderArrival:
+		return fmt.Errorf("--order %s is neither %s nor %s", r.order, orderQueue, orderArrival)
+	case r.hold < 0 || r.hold > maxHold:
+		return fmt.Errorf("--hold %v is not between 0s and %v", r.hold, maxHold)
+	case r.order == orderQueue && r.hold != queue.DefaultHold:
+		return errors.New("--hold goes with --order arrival")
+	case r.order == orderArrival && !r.ack && len(r.command) == 0:
+		return errors.New("--order arrival needs --ack or a command: \"queue ack\" acknowledges in the order of the queue")
 	case filtered && r.create == "":
 		return errors.New("--type, --project and --ref belong to the consumer; give them with --create")
 	}
@@ -110,7 +133,10 @@ func (r *queueReading) check(dash int) error {
 	return err
 }
 
-const maxBatch = 500 // as many as are read at a time
+const (
+	maxBatch = 500 // as many as are read at a time
+	maxHold  = time.Hour
+)
 
 // reopenEvery is how long --follow waits after an error that may pass.
 const reopenEvery = time.Second
@@ -240,7 +266,11 @@ func (r *queueReading) open(ctx context.Context, q queue.Store) (*queue.Consumer
 		ctx, cancel = context.WithTimeout(ctx, max(r.wait, leasePatience))
 		defer cancel()
 	}
-	return queue.Open(ctx, q, r.consumer)
+	var options []queue.Option
+	if r.order == orderArrival {
+		options = append(options, queue.ByArrival(r.hold))
+	}
+	return queue.Open(ctx, q, r.consumer, options...)
 }
 
 // next waits for a batch as long as it is to. An empty one: nothing came.
@@ -282,11 +312,16 @@ func writeEvents(w io.Writer, output *output, events []queue.Event) error {
 		entries := make([]gerritstream.Entry, len(events))
 		for i := range events {
 			entries[i] = events[i].Entry
-			if events[i].Replayed { // as an extension attribute
-				attributes := map[string]string{"replayed": "true"}
-				maps.Copy(attributes, entries[i].Event.Attributes)
-				entries[i].Event.Attributes = attributes
+			attributes := maps.Clone(entries[i].Event.Attributes)
+			for name, marked := range map[string]bool{"replayed": events[i].Replayed, "late": events[i].Late} {
+				if marked { // as an extension attribute
+					if attributes == nil {
+						attributes = map[string]string{}
+					}
+					attributes[name] = "true"
+				}
 			}
+			entries[i].Event.Attributes = attributes
 		}
 		return sink.NewStdout(w, "").Deliver(context.Background(), entries)
 	}

@@ -1,0 +1,96 @@
+package main
+
+// arrivalMutants are the breaks of the order by arrival.
+var arrivalMutants = []mutant{
+	{
+		name: "arrival: events are held back for half the time",
+		file: "queue/arrival.go",
+		old:  "		if now.Sub(a.held[i].seen) >= a.hold {",
+		new:  "		if now.Sub(a.held[i].seen) >= a.hold/2 {",
+		pkg:  "./queue", tests: "TestArrivalInSimulation",
+	},
+	{
+		name: "arrival: events are held back for twice the time",
+		file: "queue/arrival.go",
+		old:  "		if now.Sub(a.held[i].seen) >= a.hold {",
+		new:  "		if now.Sub(a.held[i].seen) >= 2*a.hold {",
+		pkg:  "./queue", tests: "TestArrivalInSimulation",
+	},
+	{
+		name: "arrival: a clock that goes back breaks the order of a shard",
+		file: "queue/arrival.go",
+		old:  "	key := max(arrived, a.keys[e.Entry.Shard])",
+		new:  "	key := arrived",
+		pkg:  "./queue", tests: "TestArrivalInSimulation",
+	},
+	{
+		name: "arrival: what is late is not marked",
+		file: "queue/arrival.go",
+		old:  "		events[i].Late = a.held[i].key < a.passed",
+		new:  "		events[i].Late = a.held[i].key < 0",
+		pkg:  "./queue", tests: "TestArrivalInSimulation",
+	},
+	{
+		name: "arrival: the frontier is read after the queue",
+		file: "queue/arrival.go",
+		old:  "				a.frontier = max(a.frontier, frontier.UnixMilli())",
+		new:  "				frontier, _ = c.store.Frontier(ctx)\n				a.frontier = max(a.frontier, frontier.UnixMilli())",
+		pkg:  "./queue", tests: "TestTheFrontierIsReadFirst",
+	},
+	{
+		name: "arrival: an acknowledgement takes in what came after it",
+		file: "queue/arrival.go",
+		old:  "	for _, n := range a.given[:i+1] {",
+		new:  "	for _, n := range a.given {",
+		pkg:  "./queue", tests: "TestArrivalInSimulation",
+	},
+	{
+		name: "arrival: everything is said to be handed out that was read",
+		file: "queue/arrival.go",
+		old:  "		read = min(read, a.held[n+i].event.Number-1)",
+		new:  "		read = min(read, a.held[n+i].event.Number+1000)",
+		pkg:  "./queue", tests: "TestAcknowledgingInAnyOrder",
+	},
+	{
+		name: "arrival: any number of events is held back",
+		file: "queue/arrival.go",
+		old:  "c.read, min(page, maxHeld-len(a.held)))",
+		new:  "c.read, page)",
+		pkg:  "./queue", tests: "TestABacklogByArrivalIsBounded",
+	},
+	{
+		name: "arrival: the frontier is that of the foremost shard",
+		file: "sqlite/frontier.go",
+		old:  "first || t < least {",
+		new:  "first || t > least {",
+		pkg:  "./sqlite", tests: "TestQueue",
+	},
+	{
+		name: "arrival: frontiers of a stream that was recreated count on",
+		file: "sqlite/frontier.go",
+		old:  " WHERE epoch = (SELECT max(epoch) FROM frontiers)`",
+		new:  "`",
+		pkg:  "./sqlite", tests: "TestQueue",
+	},
+	{
+		name: "arrival: an ended shard is forgotten before its children are listed",
+		file: "consumer/frontier.go",
+		old:  "step.State == plan.Ended && closed[step.Shard]:",
+		new:  "step.State == plan.Ended:",
+		pkg:  "./consumer", tests: "TestAnEndedShardStandsForItsChildren",
+	},
+	{
+		name: "arrival: a shard is read up to the time of a page that is not at the tip",
+		file: "consumer/reader.go",
+		old:  "reached(r.w.origin.Epoch, r.w.shard, r.cursor.HandledUntil())",
+		new:  "reached(r.w.origin.Epoch, r.w.shard, p.Now)",
+		pkg:  "./consumer", tests: "TestTheFrontierIsTrue",
+	},
+	{
+		name: "arrival: the frontier passes what is not committed",
+		file: "consumer/reader.go",
+		old:  "	if err == nil { // nothing of what was judged is left to commit",
+		new:  "	if err == nil || len(p.Records) > 0 {",
+		pkg:  "./consumer", tests: "TestTheFrontierIsTrue",
+	},
+}
