@@ -26,6 +26,13 @@ type Event struct {
 	Late bool
 }
 
+// Extent is what a queue holds, of all that it ever held.
+type Extent struct {
+	Oldest  time.Time // since when the oldest event is held: its arrival or queueing, the later one; zero: none is held
+	Newest  int64     // number of the newest event ever queued
+	Expired int64     // events that have expired: in the order of that time, as far as processes' clocks agree
+}
+
 // What the methods of a Store return, among others.
 var (
 	ErrNoConsumer = errors.New("there is no such consumer")

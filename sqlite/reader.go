@@ -159,22 +159,20 @@ func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (int64, e
 	return 0, explainRead(r.path, rows.Err())
 }
 
-// Extent returns from when on the oldest event is held, its arrival or its
-// queueing, whichever is later (zero: there is none), the number of the newest
-// event ever queued, and how many have expired. They expire in the order of
-// that time, as far as the processes' clocks agree.
-func (r *Reader) Extent(ctx context.Context) (oldest time.Time, newest, expired int64, err error) {
+// Extent returns what the queue holds, of all that it ever held.
+func (r *Reader) Extent(ctx context.Context) (e queue.Extent, err error) {
 	var from sql.NullInt64
-	_, err = get(ctx, r.db, []any{&from, &newest, &expired}, `SELECT (SELECT min(max(arrived, queued_at)) FROM events),
+	_, err = get(ctx, r.db, []any{&from, &e.Newest, &e.Expired}, `SELECT
+		(SELECT min(max(arrived, queued_at)) FROM events),
 		coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
 		coalesce((SELECT value FROM counters WHERE name = 'expired'), 0)`)
 	if err != nil {
-		return oldest, 0, 0, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err))
+		return e, fmt.Errorf("read events of %s: %w", r.path, explainRead(r.path, err))
 	}
 	if from.Valid {
-		oldest = storekit.FromMillis(from.Int64)
+		e.Oldest = storekit.FromMillis(from.Int64)
 	}
-	return oldest, newest, expired, nil
+	return e, nil
 }
 
 // Number returns the number of an event; 0: it is not held.

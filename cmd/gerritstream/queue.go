@@ -327,9 +327,9 @@ func newQueueFilter(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "filter NAME",
 		Short: "Give a consumer another filter",
-		Long: `Give a consumer, which no process reads at that time, another filter in place of the one it has. It decides
-about every event that the consumer has not acknowledged. What the old one dropped and was passed does not come by
-itself; "queue seek" goes back, and "replay" hands it on again.`,
+		Long: `Give a consumer, which no process reads at that time, another filter in place of the one it has. It
+decides about every event that the consumer has not acknowledged. What the old one dropped and was passed does not come
+by itself; "queue seek" goes back, and "replay" hands it on again.`,
 		Example: `  gerritstream queue filter indexer --type 'change-*' --type comment-added --project 'platform/*'
   gerritstream queue filter indexer --all`,
 		Args: cobra.ExactArgs(1),

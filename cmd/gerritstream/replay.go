@@ -52,8 +52,8 @@ func newReplay(p process) *cobra.Command {
 		Long: `Hand on again what arrived in an interval, under the ids it always had, marked as replayed: to standard
 output, or to the queue of one consumer or webhook. Events come from the store's queue while it holds them. What
 retention removed, arrived before the queue began, or may have been lost on the way, is read from the stream, if its
-settings are given, through the same filter as "run" uses. No position is touched, and no election is joined; the reads that Kinesis grants are shared
-with the processes that follow the stream.
+settings are given, through the same filter as "run" uses. No position is touched, and no election is joined; the reads
+that Kinesis grants are shared with the processes that follow the stream.
 
 First comes what the stream has, its shards merged by arrival, then what the queue has, in its order. Each shard is in
 its own order within each part. What was queued after the replay began comes by itself.
@@ -84,7 +84,7 @@ With a ZooKeeper store, whose queue Zuul consumes, the stream alone is read, to 
 	f.StringVar(&r.until, "until", "now", "end before what arrived at this `time`")
 	f.StringVar(&r.to, "to", "", "`where` events go: stdout, consumer:NAME or webhook:NAME")
 	f.StringVar(&r.rate, "rate", "", "at most this `rate`: 50/s, 600/m or 1000/h (default: as fast as it goes)")
-	f.BoolVar(&r.whole, "from-stream", false, "read the stream for the whole interval: for what the filter dropped, say")
+	f.BoolVar(&r.whole, "from-stream", false, "read the stream for the whole interval: for what a filter dropped, say")
 	f.BoolVar(&r.dryRun, "dry-run", false, "only count what would be replayed, by type")
 	f.StringSliceVar(&r.filter.Types, "type", nil, "only events of this `type`; \"change-*\" is a beginning")
 	f.StringSliceVar(&r.filter.Projects, "project", nil, "only events of this `project`, likewise")

@@ -12,10 +12,7 @@ import (
 
 // Queue is a store's queue as far as a replay reads it.
 type Queue interface {
-	// Extent returns from when on the oldest event is held, by its arrival or
-	// its queueing, whichever is later (zero: the queue is empty), the number
-	// of the newest ever queued, and how many events have expired.
-	Extent(ctx context.Context) (oldest time.Time, newest, expired int64, err error)
+	Extent(ctx context.Context) (queue.Extent, error)
 
 	// Since returns the number of the oldest event held from a time on.
 	Since(ctx context.Context, t time.Time) (int64, error)
@@ -151,7 +148,8 @@ func (r *Replay) widen(boundary time.Time) time.Time {
 func (r *Replay) keptFrom() time.Time {
 	l, from := &r.config.Listing, r.config.Interval.From
 	times := []time.Time{l.Stream.Created, l.Now.Add(-l.Retention)}
-	if o := r.config.Origin; o != nil && o.Stream.ARN == l.Stream.ARN && o.Stream.Created.UnixMilli() == l.Stream.Created.UnixMilli() {
+	if o := r.config.Origin; o != nil && o.Stream.ARN == l.Stream.ARN &&
+		o.Stream.Created.UnixMilli() == l.Stream.Created.UnixMilli() {
 		times = append(times, o.Trimmed)
 	}
 	for _, t := range times {
@@ -165,7 +163,7 @@ func (r *Replay) keptFrom() time.Time {
 // boundary returns from when on the queue has everything that it ever had: it
 // lost nothing that arrived later. It notes which numbers are to be read.
 func (r *Replay) boundary(ctx context.Context) (time.Time, error) {
-	oldest, newest, expired, err := r.config.Queue.Extent(ctx)
+	extent, err := r.config.Queue.Extent(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -173,20 +171,20 @@ func (r *Replay) boundary(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	r.after, r.upTo = first-1, newest
+	r.after, r.upTo = first-1, extent.Newest
 	var began time.Time
 	if o := r.config.Origin; o != nil && !o.From.TrimHorizon {
 		began = o.From.Time
 	}
 	switch {
-	case expired == 0:
+	case extent.Expired == 0:
 		return began, nil
-	case oldest.IsZero():
+	case extent.Oldest.IsZero():
 		return r.config.Interval.Until, nil
 	}
 	// Events expire in the order in which they began to be held, which is no
 	// earlier than their arrival; processes' clocks differ by less than that.
-	if from := oldest.Add(gerritstream.ArrivalError); from.After(began) {
+	if from := extent.Oldest.Add(gerritstream.ArrivalError); from.After(began) {
 		return from, nil
 	}
 	return began, nil

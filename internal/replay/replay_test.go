@@ -90,7 +90,8 @@ func (w *world) Peek(ctx context.Context, shard gerritstream.ShardID, from gerri
 			page := gerritstream.Page{Now: w.now}
 			for ; i < len(all) && len(page.Records) < w.pages; i++ {
 				page.Records = append(page.Records, gerritstream.Record{
-					Seq: all[i].seq, Sub: all[i].sub, Last: all[i].last, Arrived: all[i].arrived, Data: []byte(all[i].kind),
+					Seq: all[i].seq, Sub: all[i].sub, Last: all[i].last, Arrived: all[i].arrived,
+					Data: []byte(all[i].kind),
 				})
 			}
 			if i < len(all) {
@@ -110,8 +111,8 @@ func (w *world) isClosed(id gerritstream.ShardID) bool {
 }
 
 // Extent implements replay.Queue.
-func (w *world) Extent(context.Context) (oldest time.Time, newest, expired int64, err error) {
-	return w.oldest, w.newest, w.expired, nil
+func (w *world) Extent(context.Context) (queue.Extent, error) {
+	return queue.Extent{Oldest: w.oldest, Newest: w.newest, Expired: w.expired}, nil
 }
 
 // Since implements replay.Queue.
@@ -177,6 +178,9 @@ func classify(_ gerritstream.ShardID, r *gerritstream.Record) (v gerritstream.Ve
 	return v
 }
 
+// kinds are what records are, mostly events.
+var kinds = []string{"event", "event", "event", "other", "bad", "filtered"}
+
 // makeWorld makes a stream of which some shards continue others, and the queue
 // of a process that has followed it from a time on, from which old events may
 // have expired.
@@ -203,9 +207,10 @@ func makeWorld(t *rapid.T) *world {
 			at = at.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "gap")) * time.Minute)
 			parts := rapid.SampledFrom([]int{1, 1, 1, 3}).Draw(t, "parts")
 			for sub := range parts {
-				r := record{shard: s.ID, seq: gerritstream.SequenceNumber(strconv.Itoa(seq)), sub: sub,
-					last: sub == parts-1, arrived: at,
-					kind: rapid.SampledFrom([]string{"event", "event", "event", "other", "bad", "filtered"}).Draw(t, "kind")}
+				r := record{
+					shard: s.ID, seq: gerritstream.SequenceNumber(strconv.Itoa(seq)), sub: sub,
+					last: sub == parts-1, arrived: at, kind: rapid.SampledFrom(kinds).Draw(t, "kind"),
+				}
 				if parts == 1 {
 					r.sub = gerritstream.NoSub
 				}
@@ -329,7 +334,8 @@ func TestEachOnce(t *testing.T) {
 
 func drawInterval(t *rapid.T) replay.Interval {
 	from := created.Add(time.Duration(rapid.IntRange(-10, 60).Draw(t, "from")) * time.Hour)
-	return replay.Interval{From: from, Until: from.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "length")) * time.Hour)}
+	length := time.Duration(rapid.IntRange(1, 90).Draw(t, "length")) * time.Hour
+	return replay.Interval{From: from, Until: from.Add(length)}
 }
 
 // checkOrder checks the order of the stream's part by arrival, that of the
@@ -471,13 +477,17 @@ func (f failing) Peek(ctx context.Context, _ gerritstream.ShardID, _ gerritstrea
 
 // A shard is read once its parents are done, even where arrival times lie.
 func TestChildrenWait(t *testing.T) {
-	w := &world{now: created.Add(100 * time.Hour), kept: created, pages: 1,
-		shards:  []gerritstream.Shard{{ID: "c", Parents: []gerritstream.ShardID{"a", "b"}}, {ID: "b", Last: "9"}, {ID: "a", Last: "9"}},
-		records: map[gerritstream.ShardID][]record{}}
-	for i, shard := range []gerritstream.ShardID{"c", "b", "a"} {
+	w := &world{now: created.Add(100 * time.Hour), kept: created, pages: 1}
+	w.records = map[gerritstream.ShardID][]record{}
+	w.shards = []gerritstream.Shard{
+		{ID: "c", Parents: []gerritstream.ShardID{"a", "b"}}, {ID: "b", Last: "9"}, {ID: "a", Last: "9"},
+	}
+	for i, s := range w.shards {
 		for n := range 3 {
-			w.records[shard] = append(w.records[shard], record{shard: shard, sub: gerritstream.NoSub, last: true, kind: "event",
-				seq: gerritstream.SequenceNumber(strconv.Itoa(1000 + n)), arrived: created.Add(time.Duration(i+2*n) * time.Hour)})
+			w.records[s.ID] = append(w.records[s.ID], record{
+				shard: s.ID, seq: gerritstream.SequenceNumber(strconv.Itoa(1000 + n)), sub: gerritstream.NoSub,
+				last: true, arrived: created.Add(time.Duration(i+2*n) * time.Hour), kind: "event",
+			})
 		}
 	}
 	r, err := replay.New(t.Context(), replay.Config{

@@ -90,8 +90,8 @@ var replayMutants = []mutant{
 	{
 		name: "replay: the queue is believed to hold what expired last",
 		file: "internal/replay/replay.go",
-		old:  "from := oldest.Add(gerritstream.ArrivalError)",
-		new:  "from := oldest.Add(-gerritstream.ArrivalError)",
+		old:  "from := extent.Oldest.Add(gerritstream.ArrivalError)",
+		new:  "from := extent.Oldest.Add(-gerritstream.ArrivalError)",
 		pkg:  "./internal/replay", tests: "TestMissing",
 	},
 	{

@@ -99,7 +99,7 @@ type QueueReader interface {
 	Follow(ctx context.Context, after int64) iter.Seq2[queue.Event, error]
 	Since(ctx context.Context, t time.Time) (int64, error)
 	Last(ctx context.Context, count int, m queue.Matcher) (int64, error)
-	Extent(ctx context.Context) (oldest time.Time, newest, expired int64, err error)
+	Extent(ctx context.Context) (queue.Extent, error)
 	Number(ctx context.Context, id gerritstream.EventID) (int64, error)
 	FirstArrival(ctx context.Context, after, upTo int64, from time.Time) (time.Time, error)
 	Consumers(ctx context.Context) ([]queue.Info, error)
