@@ -68,6 +68,7 @@ soak: deps ## several processes, everything going wrong, and a judge: DURATION, 
 chaos: ## fifty thousand events by fan-out through every fault; fifty kills of consumers; ten thousand events for a webhook that is down; no race detector
 	$(GO) test ./consumer -count=1 -v -run TestFanOutCarries
 	$(GO) test ./sqlite -count=1 -v -run TestConsumersAreKilled -kills 50
+	$(GO) test ./internal/api -count=1 -v -run TestRandomClients -seeds 100
 	$(GO) test ./test/e2e -count=1 -v -run TestWebhookReceiverIsDown -webhook.events 10000
 
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)

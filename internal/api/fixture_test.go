@@ -65,13 +65,18 @@ func newWorld(t *testing.T, folder string) *world {
 	var err error
 	w.term, err = w.store.Campaign(t.Context(), 1, shard0)
 	w.must(err)
-	w.base, w.stop = context.WithCancelCause(context.Background())
-	w.server = w.serve(w.store)
+	w.begin()
 	t.Cleanup(func() {
 		w.stop(errStopping)
 		w.server.sessions.wait()
 	})
 	return w
+}
+
+// begin begins to serve, also after a stop.
+func (w *world) begin() {
+	w.base, w.stop = context.WithCancelCause(context.Background())
+	w.server = w.serve(w.store)
 }
 
 // open opens the store as another process would.
@@ -94,7 +99,8 @@ func (w *world) serve(q queue.Store) *Server {
 		}}
 	}
 	s := &Server{options: Options{Feed: w.feed, Status: status, Queue: q, Logger: slog.New(slog.DiscardHandler)}}
-	s.sessions = newSessions(w.base, q, func(time.Time) { w.noted++ })
+	s.options.Acked = func(time.Time) { w.noted++ }
+	s.sessions = newSessions(w.base, &s.options)
 	return s
 }
 

@@ -75,7 +75,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	s.sessions = newSessions(work, s.options.Queue, s.options.Acked)
+	s.sessions = newSessions(work, &s.options)
 	s.http.BaseContext = func(net.Listener) context.Context { return work }
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(netutil.LimitListener(s.socket, maxConnections)) }()

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type sessions struct {
 	ctx   context.Context // ends all of them
 	store queue.Store
 	acked func(arrived time.Time) // Options.Acked
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	byName  map[string]*session // under mu; those that are being opened as well
@@ -39,11 +41,12 @@ type sessions struct {
 }
 
 // newSessions returns none yet. They all end with ctx.
-func newSessions(ctx context.Context, store queue.Store, acked func(arrived time.Time)) *sessions {
-	if acked == nil {
-		acked = func(time.Time) {}
+func newSessions(ctx context.Context, o *Options) *sessions {
+	all := &sessions{ctx: ctx, store: o.Queue, acked: o.Acked, log: o.Logger, byName: map[string]*session{}}
+	if all.acked == nil {
+		all.acked = func(time.Time) {}
 	}
-	return &sessions{ctx: ctx, store: store, acked: acked, byName: map[string]*session{}}
+	return all
 }
 
 // wait returns once all sessions have given up their leases, after ctx ended.
@@ -96,7 +99,9 @@ func (all *sessions) open(ctx context.Context, name, client string, want *readin
 	s.consumer = c
 	go func() {
 		defer all.leave(s)
-		s.run(all.ctx)
+		all.log.Debug("consumer session began", "consumer", name, "client", client)
+		why := s.run(all.ctx)
+		all.log.Debug("consumer session ended", "consumer", name, "client", client, "why", why)
 	}()
 	return s, nil
 }
@@ -179,10 +184,11 @@ func (all *sessions) reader(name string) string {
 }
 
 // run does what requests ask for, until the client has been silent for the
-// timeout, the lease is lost, or ctx ends.
-func (s *session) run(ctx context.Context) {
+// timeout, the lease is lost, or ctx ends. It returns which, for people.
+func (s *session) run(ctx context.Context) (why string) {
 	silent := time.NewTimer(s.timeout)
 	defer silent.Stop()
+	why = "the client or an error ended it"
 	for !s.over {
 		select {
 		case c := <-s.calls:
@@ -190,16 +196,17 @@ func (s *session) run(ctx context.Context) {
 			close(c.done)
 			silent.Reset(s.timeout)
 		case <-silent.C:
-			s.over = true
+			s.over, why = true, "the client is silent"
 		case <-s.consumer.Context().Done():
-			s.over = true
+			s.over, why = true, "the lease is lost"
 		case <-ctx.Done():
-			s.over = true
+			s.over, why = true, "the process is stopping"
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	_ = s.consumer.Close(ctx) // else the lease expires
+	return why
 }
 
 // call has the session's goroutine do something, once it has done what other

@@ -33,8 +33,8 @@ var apiMutants = []mutant{
 	{
 		name: "api: a silent client keeps its name",
 		file: "internal/api/session.go",
-		old:  "		case <-silent.C:\n			s.over = true\n",
-		new:  "		case <-silent.C:\n			s.over = false\n",
+		old:  "		case <-silent.C:\n			s.over, why = true, ",
+		new:  "		case <-silent.C:\n			s.over, why = false, ",
 		pkg:  "./internal/api", tests: "TestSilentSessionEnds",
 	},
 	{
