@@ -25,7 +25,8 @@ var webhookTests = []test{
 		f.keeps(a, webhook.State{Name: "h"})
 		report := webhook.Report{
 			Process: "p", Last: webhook.Failed, LastAt: time.Unix(1_700_000_000, 5).UTC(), LastStatus: 503,
-			LastError: "busy", LastEvent: event(shardA, 1).ID.String(), FailingSince: time.Unix(1_600_000_000, 0).UTC(), Failures: 7,
+			LastError: "busy", LastEvent: event(shardA, 1).ID.String(),
+			FailingSince: time.Unix(1_600_000_000, 0).UTC(), Failures: 7,
 			NextAttempt: time.Unix(1_800_000_000, 0).UTC(), Blocked: 2,
 		}
 		pause := webhook.Pause{Since: time.Unix(1_650_000_000, 1).UTC(), By: webhook.ByReceiver, Why: "410 Gone"}

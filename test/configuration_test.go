@@ -43,8 +43,8 @@ func describeSettings() string {
 	for _, s := range config.Settings() {
 		describe(&b, &s, fmt.Sprintf("`--%s`, `%s`", s.Flag, s.Env()))
 	}
-	b.WriteString("\n## Webhooks\n\nEach entry of the list `webhooks` in the YAML file has these settings, which have " +
-		"neither flags nor variables.\n")
+	b.WriteString("\n## Webhooks\n\nEach entry of the list `webhooks` in the YAML file has these settings, which " +
+		"have neither flags nor variables.\n")
 	for _, s := range config.WebhookSettings() {
 		describe(&b, &s, "")
 	}
@@ -70,5 +70,6 @@ func describe(b *strings.Builder, s *config.Setting, names string) {
 		fmt.Fprintf(b, "\n%s\n", strings.Join(notes, "; "))
 	}
 	help := strings.ReplaceAll(s.Help, "`", "")
-	fmt.Fprintf(b, "\n%s\n", strings.TrimRight(fmt.Sprintf("%s%s. %s", strings.ToUpper(help[:1]), help[1:], s.More), " "))
+	text := fmt.Sprintf("%s%s. %s", strings.ToUpper(help[:1]), help[1:], s.More)
+	fmt.Fprintf(b, "\n%s\n", strings.TrimRight(text, " "))
 }

@@ -52,23 +52,7 @@ func (in *statusInput) trouble(v *statusView) []string {
 		add("", "%d events expired before any consumer had read them, the last at %s",
 			v.Unread, at.UTC().Format(time.RFC3339))
 	}
-	for i := range in.consumers {
-		if c := &in.consumers[i]; c.Fault != "" {
-			add("consumer "+c.Name, "%s; nothing reads as it, and events are kept for it", c.Fault)
-		}
-		if c := &in.consumers[i]; c.Expired > 0 && !c.ExpiredTo.Before(in.lostAfter) {
-			add("consumer "+c.Name, "%s", lostText(c.Expired, c.ExpiredFrom, c.ExpiredTo))
-		}
-	}
-	for i := range in.hooks {
-		h := &in.hooks[i]
-		if text := h.Trouble(in.now); text != "" {
-			add("webhook "+h.Name, "%s", printable(text))
-		}
-		if h.Expired > 0 && !h.ExpiredTo.Before(in.lostAfter) {
-			add("webhook "+h.Name, "%s", lostText(h.Expired, h.ExpiredFrom, h.ExpiredTo))
-		}
-	}
+	in.readerTrouble(add)
 	if log := in.inspection.Log; log != nil && !log.HeldSince.IsZero() {
 		if age := in.now.Sub(log.HeldSince).Round(time.Second); age > longReader || log.Bytes > largeLog {
 			add("", "the write-ahead log has %d MB: readers keep it from being emptied, the oldest for at least %s",
@@ -93,10 +77,29 @@ func (in *statusInput) trouble(v *statusView) []string {
 	return lines
 }
 
-// lostText says what a consumer lost.
-func lostText(n int64, from, to time.Time) string {
-	return fmt.Sprintf("lost %s, which expired before they were acknowledged and had arrived from %s to %s",
-		plural(int(n), "event"), from.Format(time.RFC3339), to.Format(time.RFC3339))
+// readerTrouble adds what is wrong with the consumers of the queue and with
+// webhooks.
+func (in *statusInput) readerTrouble(add func(of, format string, args ...any)) {
+	lost := func(of string, n int64, from, to time.Time) {
+		if n > 0 && !to.Before(in.lostAfter) {
+			add(of, "lost %s, which expired before they were acknowledged and had arrived from %s to %s",
+				plural(int(n), "event"), from.Format(time.RFC3339), to.Format(time.RFC3339))
+		}
+	}
+	for i := range in.consumers {
+		c := &in.consumers[i]
+		if c.Fault != "" {
+			add("consumer "+c.Name, "%s; nothing reads as it, and events are kept for it", c.Fault)
+		}
+		lost("consumer "+c.Name, c.Expired, c.ExpiredFrom, c.ExpiredTo)
+	}
+	for i := range in.hooks {
+		h := &in.hooks[i]
+		if text := h.Trouble(in.now); text != "" {
+			add("webhook "+h.Name, "%s", printable(text))
+		}
+		lost("webhook "+h.Name, h.Expired, h.ExpiredFrom, h.ExpiredTo)
+	}
 }
 
 // shardTrouble returns what is wrong with one shard.

@@ -45,6 +45,7 @@ type View struct {
 	ExpiredFrom time.Time `json:"expired_from,omitzero"`
 	ExpiredTo   time.Time `json:"expired_to,omitzero"`
 
+	Fault  string         `json:"fault,omitempty"` // of its place in the queue, as in queue.Info
 	Pause  webhook.Pause  `json:"pause,omitzero"`
 	Report webhook.Report `json:"report,omitzero"`
 }
@@ -77,7 +78,7 @@ func (k *Known) Views(now time.Time) []View {
 		c := &k.Consumers[i]
 		if name, ok := queue.WebhookOf(c.Name); ok {
 			v := of(name)
-			v.Pending, v.Oldest, v.Reader = c.Pending, c.Oldest, c.Reader
+			v.Pending, v.Oldest, v.Reader, v.Fault = c.Pending, c.Oldest, c.Reader, c.Fault
 			v.Expired, v.ExpiredFrom, v.ExpiredTo = c.Expired, c.ExpiredFrom, c.ExpiredTo
 			begun[name] = true
 		}
@@ -181,6 +182,8 @@ const (
 func (v *View) Trouble(now time.Time) string {
 	lasts := now.Sub(v.Since)
 	switch {
+	case v.Fault != "":
+		return "its place in the queue cannot be used: " + v.Fault
 	case v.State == Gone:
 		return "the receiver answered 410 Gone " + when.Distance(v.Since, now) +
 			" and gets nothing any more; `webhook resume` begins again"

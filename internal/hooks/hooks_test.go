@@ -82,6 +82,8 @@ func TestTrouble(t *testing.T) {
 			t.Errorf("%s: %q, want %q", v.Name, got, want[v.Name])
 		}
 	}
+	k.Consumers[1].Fault = "no filter"
+	want["fine"] = "its place in the queue cannot be used: no filter"
 	k.States[0].Report.FailingSince = ago(4 * time.Minute)
 	k.States[3].Pause.Since = ago(25 * time.Hour)
 	want["failing"], want["paused"] = "", "it has been paused for 1d1h; one event waits, for 1h"
