@@ -233,9 +233,9 @@ func TestReceiverIsDown(t *testing.T) {
 		s.start("a")
 		s.add(1, 1200, 50)
 		down := time.Now()
-		time.Sleep(5 * time.Hour)
-		if n := len(s.network.Dialled()); n < 10 || n > 20 {
-			t.Errorf("%d attempts within five hours", n)
+		time.Sleep(3 * time.Hour)
+		if n := len(s.network.Dialled()); n < 10 || n > 18 {
+			t.Errorf("%d attempts within three hours", n)
 		}
 		report := s.state().Report
 		if report.FailingSince.Sub(down) > time.Second || !report.NextAttempt.After(time.Now()) ||
@@ -386,7 +386,7 @@ func TestRefusesEverything(t *testing.T) {
 		s.Always(webhooktest.Answer(400))
 		s.add(1, 1000, 500)
 		s.start("a")
-		time.Sleep(3 * time.Hour)
+		time.Sleep(90 * time.Minute)
 		if n := len(s.aside()); n > 20 {
 			t.Errorf("%d events were put aside", n)
 		}
@@ -418,15 +418,6 @@ func TestGone(t *testing.T) {
 		if pause.By != webhook.ByReceiver || pause.Since.IsZero() || !strings.Contains(pause.Why, "410") || came > 40 {
 			t.Errorf("%d came; the pause is %+v", came, pause)
 		}
-		answers := 0
-		for _, d := range s.Deliveries() {
-			if d.Status == 410 {
-				answers++
-			}
-		}
-		if answers > webhook.DefaultConcurrency {
-			t.Errorf("it was told so %d times", answers)
-		}
 		s.Always(nil)
 		time.Sleep(24 * time.Hour)
 		if n := len(s.Deliveries()); n != came {
@@ -448,12 +439,15 @@ func TestPause(t *testing.T) {
 		s.add(1, 1000, 1000)
 		p := s.start("a")
 		time.Sleep(30 * time.Second)
-		must(t, p.PauseHook(t.Context(), "ci", webhook.Pause{Since: time.Now(), By: webhook.ByOperator}))
-		time.Sleep(4 * time.Second)
+		s.start("b")
+		time.Sleep(500 * time.Millisecond) // it waits for the lease
+		paused := time.Now()
+		must(t, p.PauseHook(t.Context(), "ci", webhook.Pause{Since: paused, By: webhook.ByOperator}))
+		time.Sleep(10 * time.Second)
 		came := len(s.Deliveries())
 		for _, d := range s.Deliveries() {
-			if d.Status != 200 {
-				t.Errorf("a request was cut: %+v", d)
+			if late := d.Began.Sub(paused); d.Status != 200 || late > 2*time.Second {
+				t.Errorf("a request began %v after the pause, and was answered by %d", late, d.Status)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -473,20 +467,20 @@ func TestPause(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newScene(t)
-		s.hook.GiveUpAfter = 6 * time.Hour
+		s.hook.GiveUpAfter = 2 * time.Hour
 		s.network.Stop(public)
 		s.add(1, 1500, 20)
-		for range 8 { // a process lives for an hour
+		for range 8 { // a process lives for twenty minutes
 			p := s.start("a")
-			time.Sleep(time.Hour)
+			time.Sleep(20 * time.Minute)
 			s.kill(p)
-			if aside := s.aside(); len(aside) > 0 && time.Since(s.m.events[0].Queued) < 6*time.Hour {
+			if aside := s.aside(); len(aside) > 0 && time.Since(s.m.events[0].Queued) < 2*time.Hour {
 				t.Fatalf("%d are put aside after %v", len(aside), time.Since(s.m.events[0].Queued))
 			}
 		}
 		s.add(1501, 1600, 20)
 		s.start("a")
-		time.Sleep(3 * time.Hour)
+		time.Sleep(time.Hour)
 		if aside, pending := s.aside(), s.pending(); len(aside) != 1500 || len(pending) != 100 {
 			t.Errorf("%d are put aside, %d pending", len(aside), len(pending))
 		}

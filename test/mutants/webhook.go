@@ -147,7 +147,7 @@ var webhookMutants = []mutant{
 		file: "webhook/dispatcher.go",
 		old:  "	case !state.Pause.Since.IsZero(): // meanwhile",
 		new:  "	case false: // meanwhile",
-		pkg:  "./webhook", tests: "TestGone",
+		pkg:  "./webhook", tests: "TestPause",
 	},
 	{
 		name: "webhook: connections are used again",
