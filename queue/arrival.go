@@ -37,6 +37,10 @@ type Option func(*Consumer)
 //
 // Ack acknowledges an event and those that were handed out before it. Leave no
 // more than 1,000 unacknowledged: see ErrScattered.
+//
+// Who reads the stream into the store must share how far it is, as gerritstream
+// run does: see Store.ShareFrontier. Otherwise each event is held back for the
+// whole time.
 func ByArrival(hold time.Duration) Option {
 	return func(c *Consumer) {
 		c.arrivals = &arrivals{hold: hold, keys: map[gerritstream.ShardID]int64{}}

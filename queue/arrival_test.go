@@ -206,19 +206,24 @@ func (s *simulation) acknowledge(c *Consumer, events []Event) {
 // judge compares what was handed out with what is promised.
 func (s *simulation) judge(restarts bool) {
 	passed, session, late := int64(0), 0, 0
+	var key, number int64 // of the event before
 	came := map[int64]bool{}
 	inShard := map[gerritstream.ShardID]int64{}
 	for _, h := range s.handed {
 		n := h.event.Number
 		if h.session != session {
-			session, passed = h.session, 0
+			session, passed, key = h.session, 0, 0
 			clear(inShard)
 		}
 		if inShard[h.event.Entry.Shard] > n {
 			s.t.Errorf("event %d came after %d of its shard", n, inShard[h.event.Entry.Shard])
 		}
 		inShard[h.event.Entry.Shard] = n
-		if key := s.keys[n]; key < passed != h.event.Late && !restarts {
+		if s.keys[n] == key && n < number {
+			s.t.Errorf("event %d came after %d, which arrived at the same time", n, number)
+		}
+		key, number = s.keys[n], n
+		if key < passed != h.event.Late && !restarts {
 			s.t.Errorf("event %d arrived %d ms before another and is late: %v", n, passed-key, h.event.Late)
 		} else if key < passed && !h.event.Late {
 			s.t.Errorf("event %d arrived %d ms before another and is not late", n, passed-key)

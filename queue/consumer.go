@@ -136,9 +136,13 @@ func (c *Consumer) Poll(ctx context.Context, most int) ([]Event, error) {
 	if c.arrivals != nil {
 		return c.pollByArrival(ctx, most)
 	}
+	atOnce := page
+	if c.filter.isEmpty() { // what is read beyond is read again
+		atOnce = min(page, most)
+	}
 	for {
 		before := c.read
-		read, err := c.store.Read(ctx, c.name, before, page)
+		read, err := c.store.Read(ctx, c.name, before, atOnce)
 		if err != nil {
 			return nil, c.failed(ctx, "read", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/queue"
@@ -100,6 +101,56 @@ func benchmarkRead(b *testing.B, additions int) {
 			}
 			n, after = n+len(events), events[len(events)-1].Number
 		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkConsume reads 20,000 events of 2 KB of four shards, 100 at a time,
+// and acknowledges each batch, in both orders. A shard's events come 500 at a
+// time, so that by arrival they have to be sorted.
+func BenchmarkConsume(b *testing.B) {
+	b.Run("order=queue", func(b *testing.B) { benchmarkConsume(b) })
+	b.Run("order=arrival", func(b *testing.B) { benchmarkConsume(b, queue.ByArrival(0)) })
+}
+
+func benchmarkConsume(b *testing.B, options ...queue.Option) {
+	store, err := sqlite.Open(b.Context(), sqlite.Config{Path: b.TempDir() + "/store.db"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close(b.Context())
+	const held, page, shards = 20_000, 500, 4
+	began := time.Now().Add(-time.Hour)
+	for n := 0; n < held; n += page {
+		shard := gerritstream.ShardID(fmt.Sprintf("shardId-%012d", n/page%shards))
+		term, err := store.Campaign(b.Context(), 0, shard)
+		must(b, err)
+		c := gerritstream.Commit{Position: position("1")}
+		for i := range page {
+			e := entry(shard, gerritstream.SequenceNumber(strconv.Itoa(n+i)), 2048)
+			e.Arrived = began.Add(time.Duration(n/page/shards*page+i) * time.Millisecond)
+			c.Entries = append(c.Entries, e)
+		}
+		must(b, term.Commit(b.Context(), c))
+		must(b, term.Resign(b.Context()))
+	}
+	must(b, store.Register(b.Context(), "a", queue.Filter{}, 0))
+	n := 0
+	b.ResetTimer()
+	for b.Loop() {
+		must(b, store.Seek(b.Context(), "a", 0))
+		c, err := queue.Open(b.Context(), store, "a", options...)
+		must(b, err)
+		for {
+			events, err := c.Poll(b.Context(), 100)
+			must(b, err)
+			if len(events) == 0 {
+				break
+			}
+			must(b, c.Ack(b.Context(), events[len(events)-1].Number))
+			n += len(events)
+		}
+		must(b, c.Close(b.Context()))
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
