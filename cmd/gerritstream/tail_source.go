@@ -69,6 +69,8 @@ func (t *tailing) ofProcess(ctx context.Context, c *config.Config) (iter.Seq2[ap
 	case isUnserved(err):
 		t.say("no process serves %s (%v)", c.Socket.Path(), err)
 		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("ask the process at %s: %w; socket_group says which group may", c.Socket.Path(), err)
 	case err != nil:
 		return nil, fmt.Errorf("ask the process at %s: %w", c.Socket.Path(), err)
 	}

@@ -55,7 +55,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	l, err := listen(ctx, o.Path, o.Group)
+	l, err := listen(ctx, o.Path, o.Group, dyingTime)
 	if err != nil {
 		return nil, fmt.Errorf("serve the API: %w", err)
 	}

@@ -17,6 +17,9 @@ import (
 const (
 	socketMode  = 0o660
 	dialTimeout = time.Second // for the process that may answer on a socket that is there
+
+	// dyingTime is how long a process that was killed may still seem to answer.
+	dyingTime = 500 * time.Millisecond
 )
 
 // socket is a listener at a path. Closing it removes the file, if it is still
@@ -70,8 +73,9 @@ func (s *socket) Close() error {
 }
 
 // listen makes the socket, for a group ("": the process' own). The file of a
-// process that is gone is replaced; one on which somebody answers is an error.
-func listen(ctx context.Context, path, group string) (*socket, error) {
+// process that is gone is replaced; one on which somebody answers, and goes on
+// for as long as dying may take, is an error.
+func listen(ctx context.Context, path, group string, dying time.Duration) (*socket, error) {
 	gid, err := groupID(group)
 	if err != nil {
 		return nil, err
@@ -83,7 +87,7 @@ func listen(ctx context.Context, path, group string) (*socket, error) {
 		return nil, explainFolder(path, err)
 	}
 	defer unlock()
-	if err := removeStale(ctx, path); err != nil {
+	if err := removeStale(ctx, path, dying); err != nil {
 		return nil, err
 	}
 	config := net.ListenConfig{Control: hideSocket}
@@ -126,7 +130,7 @@ func groupID(group string) (int, error) {
 }
 
 // removeStale removes the socket of a process that is gone.
-func removeStale(ctx context.Context, path string) error {
+func removeStale(ctx context.Context, path string, dying time.Duration) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -136,16 +140,34 @@ func removeStale(ctx context.Context, path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s is there, and it is no socket", path)
 	}
+	for end := time.Now().Add(dying); ; {
+		err := dial(ctx, path)
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return os.Remove(path)
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s is there, and perhaps another process serves it: %w", path, err)
+		case !time.Now().Before(end):
+			return fmt.Errorf("another process answers on %s; each process needs a socket of its own", path)
+		}
+		select {
+		case <-time.After(dying / 10):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// dial returns nil if somebody answers on a socket.
+func dial(ctx context.Context, path string) error {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c, err := dialer.DialContext(ctx, "unix", path)
 	if err == nil {
 		_ = c.Close() // nothing was sent
-		return fmt.Errorf("another process answers on %s; each process needs a socket of its own", path)
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s is there, and perhaps another process serves it: %w", path, err)
-	}
-	return os.Remove(path)
+	return err
 }
 
 // explainFolder adds what to do to an error about the folder of the socket.

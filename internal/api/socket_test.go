@@ -10,11 +10,12 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestSocketMode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := listen(t.Context(), path, "")
+	l, err := listen(t.Context(), path, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestSocketIsHiddenAtFirst(t *testing.T) {
 
 func TestSocketGroup(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	if _, err := listen(t.Context(), path, "no-such-group"); err == nil {
+	if _, err := listen(t.Context(), path, "no-such-group", 0); err == nil {
 		t.Error("a group that is not there is taken")
 	} else if _, ok := errors.AsType[user.UnknownGroupError](err); !ok {
 		t.Error(err)
@@ -54,7 +55,7 @@ func TestSocketGroup(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files to any group")
 	}
-	l, err := listen(t.Context(), path, "12345")
+	l, err := listen(t.Context(), path, "12345", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,13 +78,18 @@ func TestStaleSocket(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := listen(t.Context(), path, "")
+	l, err := listen(t.Context(), path, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = listen(t.Context(), path, "")
+	_, err = listen(t.Context(), path, "", 0)
 	if err == nil || !strings.Contains(err.Error(), "another process answers on "+path) {
 		t.Errorf("a second process gets %v", err)
+	}
+	began := time.Now()
+	_, err = listen(t.Context(), path, "", 50*time.Millisecond)
+	if err == nil || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("a second process gets %v after %v", err, time.Since(began))
 	}
 	if err := os.Rename(path, path+".moved"); err != nil {
 		t.Fatal(err)
@@ -91,7 +97,7 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = listen(t.Context(), path, ""); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err = listen(t.Context(), path, "", 0); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("in place of a file: %v", err)
 	}
 	if err := l.Close(); err != nil {
@@ -100,9 +106,34 @@ func TestStaleSocket(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("another's file was removed: %v", err)
 	}
-	_, err = listen(t.Context(), filepath.Join(t.TempDir(), "missing", "s"), "")
+	_, err = listen(t.Context(), filepath.Join(t.TempDir(), "missing", "s"), "", 0)
 	if err == nil || !strings.Contains(err.Error(), "there is no folder") {
 		t.Errorf("without a folder: %v", err)
+	}
+}
+
+// A process that was killed seems to answer for a moment.
+func TestDyingProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	dying, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dying.SetUnlinkOnClose(false)
+	go func() {
+		for range 2 {
+			if c, err := dying.Accept(); err == nil {
+				_ = c.Close()
+			}
+		}
+		_ = dying.Close()
+	}()
+	l, err := listen(t.Context(), path, "", 2*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -122,7 +153,7 @@ func TestStaleSocketIsReplacedOnce(t *testing.T) {
 		var starting sync.WaitGroup
 		for range 4 {
 			starting.Go(func() {
-				if l, err := listen(t.Context(), path, ""); err == nil {
+				if l, err := listen(t.Context(), path, "", 0); err == nil {
 					mu.Lock()
 					defer mu.Unlock()
 					got = append(got, l)
