@@ -42,14 +42,13 @@ func additionRows(consumer string, entries []gerritstream.Entry, queuedAt int64)
 }
 
 // addAddition appends an event to the queue of a consumer, which must be there,
-// unless it waits there already: in either table, and not acknowledged. A place
-// in the queue that does not exist yet may be a consumer's.
+// unless it was appended already and waits. A place in the queue that does not
+// exist yet may be a consumer's.
 const addAddition = `INSERT INTO additions
 	(n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes)
 	SELECT max(q.seq, c.n) + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
 	FROM sqlite_sequence q JOIN consumers c ON c.name = ?1
-	WHERE q.name = 'events' AND NOT EXISTS (SELECT 1 FROM events e WHERE id = ?2 AND n > c.n
-		AND NOT EXISTS (SELECT 1 FROM json_each(c.beyond) r WHERE e.n BETWEEN r.value->>0 AND r.value->>1))
+	WHERE q.name = 'events'
 	ON CONFLICT (consumer, id) DO NOTHING`
 
 // The sequence of the table events: a file that never held an event has no row
@@ -72,11 +71,22 @@ func addAdditions(tx *transaction, consumer string, rows [][]any) (appended int,
 	if err == nil {
 		err = tx.exec(ensureSequence)
 	}
+	var done queue.Set
+	if err == nil {
+		done, err = readDone(tx, consumer)
+	}
 	for _, row := range rows {
 		if err != nil {
 			return 0, err
 		}
 		var n int64
+		queued, failed := get(context.Background(), tx, []any{&n}, `SELECT n FROM events WHERE id = ?`, row[1])
+		if failed != nil {
+			return 0, failed
+		}
+		if queued && !done.Has(n) { // it waits there
+			continue
+		}
 		if n, err = tx.change(addAddition, row...); n > 0 && err == nil {
 			appended++
 			err = tx.exec(advanceSequence)

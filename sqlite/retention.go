@@ -185,16 +185,11 @@ const (
 // them. Where no consumer keeps its place, nobody knows what was read: such
 // events count as unread in the file, and not in the result.
 func removeBatch(tx *transaction, x expiry, now int64) (n, unread int64, err error) {
-	var consumers bool
-	if err := countLost(tx, x); err != nil {
+	var consumers int
+	if _, err := get(context.Background(), tx, []any{&consumers}, `SELECT count(*) FROM consumers`); err != nil {
 		return 0, 0, err
 	}
-	_, err = get(context.Background(), tx, []any{&unread, &consumers},
-		`SELECT count(*), EXISTS (SELECT 1 FROM consumers)
-		FROM (`+expired+`) x WHERE n > (SELECT coalesce(max(n), 0) FROM consumers) AND NOT EXISTS
-			(SELECT 1 FROM consumers c, json_each(iif(json_valid(c.beyond), c.beyond, '[]')) r
-				WHERE x.n BETWEEN r.value->>0 AND r.value->>1)`,
-		x.acked, x.all, sweepBatch)
+	unread, err = countLost(tx, x, consumers)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -202,21 +197,27 @@ func removeBatch(tx *transaction, x expiry, now int64) (n, unread int64, err err
 	if err != nil || n == 0 {
 		return 0, 0, err
 	}
+	if consumers == 0 {
+		unread = n
+	}
 	if err := tx.exec(addToCounter, "expired", n); err != nil || unread == 0 {
 		return n, 0, err
 	}
-	if err := tx.exec(addToCounter, "expired unread", unread); err != nil || !consumers {
+	if err := tx.exec(addToCounter, "expired unread", unread); err != nil || consumers == 0 {
 		return n, 0, err
 	}
 	return n, unread, tx.exec(setCounter, "expired unread at", now)
 }
 
 // countLost counts, for each consumer, those of the events about to be removed
-// that it has not acknowledged and that its filter keeps.
-func countLost(tx *transaction, x expiry) error {
+// that it has not acknowledged and that its filter keeps. unread are those that
+// no consumer has acknowledged. What was acknowledged beyond a consumer's n is
+// decoded once for it: that may be thousands of ranges, and the transaction
+// keeps all processes' heartbeats waiting.
+func countLost(tx *transaction, x expiry, consumers int) (unread int64, err error) {
 	losers, err := readLosers(tx, x)
 	if err != nil || len(losers) == 0 {
-		return err
+		return 0, err
 	}
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var n, arrived int64
@@ -224,8 +225,13 @@ func countLost(tx *transaction, x expiry) error {
 		if err := rows.Scan(&n, &arrived, &e.Type, &e.Project, &e.Ref); err != nil {
 			return err
 		}
+		acknowledged := len(losers) < consumers // by those that have acknowledged everything
 		for _, l := range losers {
 			l.see(n, arrived, &e)
+			acknowledged = acknowledged || l.done.Has(n)
+		}
+		if !acknowledged {
+			unread++
 		}
 		return nil
 	}, `SELECT n, arrived, type, project, ref FROM events WHERE n IN (`+expired+`)`, x.acked, x.all, sweepBatch)
@@ -234,7 +240,7 @@ func countLost(tx *transaction, x expiry) error {
 			err = l.count(tx)
 		}
 	}
-	return err
+	return unread, err
 }
 
 // loser is a consumer that loses events.

@@ -11,10 +11,17 @@ var consumerMutants = []mutant{
 	},
 	{
 		name: "consumers: a row that cannot be read stops retention",
-		file: "sqlite/retention.go",
-		old:  "json_each(iif(json_valid(c.beyond), c.beyond, '[]')) r",
-		new:  "json_each(c.beyond) r",
+		file: "sqlite/consumers.go",
+		old:  "	ranges, _ := queue.DecodeRanges(beyond)\n",
+		new:  "	ranges, err := queue.DecodeRanges(beyond)\n	if err != nil {\n		return err\n	}\n",
 		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
+	},
+	{
+		name: "consumers: what was acknowledged beyond an event counts as unread",
+		file: "sqlite/retention.go",
+		old:  "acknowledged = acknowledged || l.done.Has(n)",
+		new:  "acknowledged = acknowledged || n < 0 && l.done.Has(n)",
+		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers|TestExpiredUnread",
 	},
 	{
 		name: "consumers: a filter that cannot be read hides all consumers",

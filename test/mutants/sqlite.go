@@ -89,8 +89,8 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: what was removed unread is not counted",
 		file: "sqlite/retention.go",
-		old:  "WHERE n > (SELECT coalesce(max(n), 0) FROM consumers)",
-		new:  "WHERE n < 0",
+		old:  "			unread++\n",
+		new:  "			unread += 0\n",
 		pkg:  "./sqlite", tests: "TestExpiredUnread",
 	},
 	{
@@ -250,7 +250,7 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: events expire as missed where no consumer is known",
 		file: "sqlite/retention.go",
-		old:  "err != nil || !consumers {\n",
+		old:  "err != nil || consumers == 0 {\n",
 		new:  "err != nil {\n",
 		pkg:  "./sqlite", tests: "TestExpiredUnread",
 	},
