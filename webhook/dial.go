@@ -55,15 +55,19 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
+	var failed error
 	for i, addr := range addrs {
 		conn, err := d.dialOne(ctx, network, net.JoinHostPort(addr.String(), port), len(addrs)-i)
-		if err == nil {
+		switch {
+		case err == nil:
 			return conn, nil
+		case failed == nil:
+			failed = err
+		default:
+			failed = fmt.Errorf("%w; %w", failed, err)
 		}
-		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return nil, failed
 }
 
 func (d *dialer) dialOne(ctx context.Context, network, address string, left int) (net.Conn, error) {

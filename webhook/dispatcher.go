@@ -32,7 +32,8 @@ type Config struct {
 	MaxEvents int
 	MaxBytes  int
 
-	// Grace is how long a stop waits for requests under way. Zero: 2 s.
+	// Grace is how long a stop waits for requests under way. Zero: 2 s. A pause
+	// or a hand-over waits for all of them.
 	Grace time.Duration
 }
 

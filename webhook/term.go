@@ -58,15 +58,13 @@ func newTerm(d *Dispatcher, c *queue.Consumer, last Report) *term {
 }
 
 // run delivers until ctx ends, the lease does, the hook pauses or goes to
-// another process. What is under way then is waited for, within the grace.
+// another process.
 func (t *term) run(ctx context.Context) (err error) {
 	defer t.cut()
 	for err == nil {
 		err = t.step(ctx)
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.d.config.Grace)
-	defer cancel()
-	return errors.Join(err, t.drain(stopping))
+	return errors.Join(err, t.drain(ctx))
 }
 
 // step does what there is to do, and waits until there may be more.
@@ -89,11 +87,13 @@ func (t *term) step(ctx context.Context) error {
 }
 
 // drain waits for the requests under way, and acknowledges what they achieved.
+// They end by their own time-out or with the lease, or with the grace after the
+// end of ctx.
 func (t *term) drain(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, t.cut)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(t.d.config.Grace, t.cut) })
 	defer stop()
 	for t.window.sending > 0 {
-		t.take(ctx, <-t.results) // it ends with its context
+		t.take(ctx, <-t.results)
 	}
 	t.storeWait = time.Time{}
 	err := t.acknowledge(ctx)

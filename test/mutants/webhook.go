@@ -150,6 +150,13 @@ var webhookMutants = []mutant{
 		pkg:  "./webhook", tests: "TestPause",
 	},
 	{
+		name: "webhook: a pause cuts requests",
+		file: "webhook/term.go",
+		old:  "	stop := context.AfterFunc(ctx, func() {",
+		new:  "	ended, end := context.WithCancel(ctx)\n	end()\n	stop := context.AfterFunc(ended, func() {",
+		pkg:  "./webhook", tests: "TestPause",
+	},
+	{
 		name: "webhook: connections are used again",
 		file: "webhook/send.go",
 		old:  "		DisableKeepAlives:      true,\n",
