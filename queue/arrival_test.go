@@ -376,7 +376,8 @@ func TestABacklogByArrivalIsBounded(t *testing.T) {
 		}
 		for _, e := range got {
 			if e.Entry.Arrived.Before(last) || e.Late {
-				t.Fatalf("event %d arrived %v before the one before it; late: %v", e.Number, last.Sub(e.Entry.Arrived), e.Late)
+				t.Fatalf("event %d arrived %v before the one before it; late: %v", e.Number,
+					last.Sub(e.Entry.Arrived), e.Late)
 			}
 			last = e.Entry.Arrived
 		}

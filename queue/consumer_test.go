@@ -62,7 +62,10 @@ type model struct {
 }
 
 func newModel(t *testing.T, rt *rapid.T, events int) *model {
-	m := &model{store: &fakeStore{t: t, filter: Filter{Types: []string{"a"}}}, acked: map[int64]bool{}, ever: map[int64]bool{}, rt: rt}
+	m := &model{
+		store: &fakeStore{t: t, filter: Filter{Types: []string{"a"}}},
+		acked: map[int64]bool{}, ever: map[int64]bool{}, rt: rt,
+	}
 	for range events {
 		m.add(rapid.SampledFrom([]string{"a", "a", "b"}).Draw(rt, "type"))
 	}

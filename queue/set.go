@@ -21,9 +21,9 @@ type Range struct{ First, Last int64 }
 // MaxRanges is how many ranges a Set that is stored may have at most.
 const MaxRanges = 10_000
 
-// ErrScattered: the events acknowledged lie in more than MaxRanges ranges.
-// Acknowledge older events first. A program that never has more than MaxRanges
-// events that were read and not acknowledged does not see it.
+// ErrScattered says that the events acknowledged lie in more than MaxRanges
+// ranges. Acknowledge older events first. A program that never has more than
+// MaxRanges events that were read and not acknowledged does not see it.
 var ErrScattered = errors.New("too many ranges of events are acknowledged beyond one that is not")
 
 // Has reports whether a number is in the set.

@@ -231,7 +231,8 @@ func (l *leasedConsumer) Ack(ctx context.Context, done queue.Set) error {
 			return err
 		}
 		return tx.exec(`UPDATE consumers SET n = ?1, beyond = nullif(?2, ''), handed = max(handed, ?1),
-			ahead = max(ahead, ?3), at = ?4 WHERE name = ?5`, all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
+			ahead = max(ahead, ?3), at = ?4 WHERE name = ?5`,
+			all.UpTo, queue.EncodeRanges(all.Beyond), all.Last(), now, l.info.Name)
 	})
 }
 

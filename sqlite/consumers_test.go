@@ -44,7 +44,8 @@ func TestRetentionWaitsForConsumers(t *testing.T) {
 				t.Errorf("%s lost what arrived from %v to %v", info.Name, info.ExpiredFrom, info.ExpiredTo)
 			}
 		}
-		if lost["behind"] != 8 || lost["narrow"] != 1 || lost["half"] != 4 || lost["scattered"] != 2 || lost["current"] != 0 {
+		want := map[string]int64{"behind": 8, "narrow": 1, "half": 4, "scattered": 2, "current": 0}
+		if !maps.Equal(lost, want) {
 			t.Errorf("lost: %v", lost)
 		}
 	})

@@ -109,16 +109,20 @@ func (s *sharer) know(epoch int, shardsAndTimes ...any) {
 // frontier waits until the store has a frontier.
 func (f *fixture) frontier(q queue.Store, want time.Time) {
 	f.t.Helper()
-	var t time.Time
-	for end := time.Now().Add(f.harness.Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		var err error
-		t, err = q.Frontier(f.soon())
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for ctx := f.soon(); ; {
+		t, err := q.Frontier(f.soon())
 		f.must(err)
 		if t.Equal(want) {
 			return
 		}
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			f.t.Fatalf("the frontier is %v, want %v", t, want)
+		}
 	}
-	f.t.Errorf("the frontier is %v, want %v", t, want)
 }
 
 // given checks the numbers of the next events.

@@ -122,7 +122,8 @@ func (r *queueReading) check(dash int) error {
 	case r.order == orderQueue && r.hold != queue.DefaultHold:
 		return errors.New("--hold goes with --order arrival")
 	case r.order == orderArrival && !r.ack && len(r.command) == 0:
-		return errors.New("--order arrival needs --ack or a command: \"queue ack\" acknowledges in the order of the queue")
+		return errors.New("--order arrival needs --ack or a command: \"queue ack\" acknowledges in the order of " +
+			"the queue")
 	case filtered && r.create == "":
 		return errors.New("--type, --project and --ref belong to the consumer; give them with --create")
 	}
