@@ -321,8 +321,12 @@ func (r *replaying) count(ctx context.Context, found *replay.Replay) error {
 	return nil
 }
 
-// sayUnread says which records of the stream are no events to be replayed.
+// sayUnread says which records of the stream were not replayed.
 func (r *replaying) sayUnread(n replay.Counts) {
+	if !n.Gone.IsEmpty() {
+		r.say("what arrived from %s to %s may have expired in the stream before it was read; a faster replay may get it",
+			when.Format(n.Gone.From, r.now), when.Format(n.Gone.Until, r.now))
+	}
 	if n.Bad > 0 {
 		r.say("%s of the stream left out: no valid events", plural(int(n.Bad), "record"))
 	}

@@ -30,6 +30,9 @@ type merge struct {
 	passed  time.Time // no event that is still to come arrived earlier, as far as shards are in order
 
 	bad, filtered atomic.Int64
+
+	mu   sync.Mutex
+	gone Interval // under mu: what the stream may have removed before it was read
 }
 
 // shard is a shard that is read.
@@ -38,6 +41,10 @@ type shard struct {
 	parents int // that are not done
 	batches chan batch
 	head    []queue.Event // the rest of a batch
+
+	// seen: what arrived by then was read, or counts as gone. It belongs to the
+	// goroutine that reads the shard, and to that of merge before and after.
+	seen time.Time
 }
 
 // batch is a part of a shard; the channel is closed after the last one.
@@ -54,7 +61,9 @@ func newMerge(ctx context.Context, config *Config, interval Interval) *merge {
 		part:    max(1, int(config.Memory)/(2*max(1, len(config.Listing.Shards)))),
 	}
 	for _, s := range config.Listing.Shards {
-		m.waiting[s.ID] = &shard{Shard: s, batches: make(chan batch)}
+		m.waiting[s.ID] = &shard{
+			Shard: s, batches: make(chan batch), seen: interval.From.Add(gerritstream.ArrivalError),
+		}
 	}
 	for _, s := range m.waiting {
 		for _, id := range s.Parents {
@@ -124,6 +133,7 @@ func (m *merge) done(s *shard) {
 	for _, child := range m.waiting {
 		if slices.Contains(child.Parents, s.ID) {
 			child.parents--
+			child.sees(s.seen)
 		}
 	}
 	m.begin()
@@ -150,6 +160,7 @@ func (m *merge) readPages(s *shard, cursor *gerritstream.Position) (end bool, er
 	for page, err := range m.config.Source.Peek(m.ctx, s.ID, *cursor) {
 		switch {
 		case errors.Is(err, gerritstream.ErrShardNotFound): // it went since it was listed
+			m.loses(s, m.interval.Until)
 			return true, nil
 		case errors.Is(err, gerritstream.ErrRetrying) && !errors.Is(err, gerritstream.ErrDenied):
 			m.config.Trouble(err)
@@ -157,7 +168,15 @@ func (m *merge) readPages(s *shard, cursor *gerritstream.Position) (end bool, er
 		case err != nil:
 			return false, err
 		}
+		if kept := m.config.Listing.Retention; kept > 0 {
+			m.loses(s, page.Now.Add(-kept))
+		}
 		b, end, cut := m.take(s, &page, cursor)
+		if cut {
+			s.sees(cursor.Arrived.Add(-gerritstream.ArrivalError))
+		} else {
+			s.sees(page.Now.Add(-page.Lag - gerritstream.ArrivalError))
+		}
 		if page.Done != nil {
 			page.Done()
 		}
@@ -169,6 +188,31 @@ func (m *merge) readPages(s *shard, cursor *gerritstream.Position) (end bool, er
 		}
 	}
 	return true, context.Cause(m.ctx)
+}
+
+// sees notes that what arrived by a time was read.
+func (s *shard) sees(t time.Time) {
+	if t.After(s.seen) {
+		s.seen = t
+	}
+}
+
+// loses notes that the stream keeps nothing of a shard that arrived before a
+// time: where the reading is not as far, records may be gone.
+func (m *merge) loses(s *shard, before time.Time) {
+	i := Interval{s.seen, before}.until(m.interval.Until)
+	if i.IsEmpty() {
+		return
+	}
+	s.sees(before.Add(gerritstream.ArrivalError)) // once is enough while the reading gets away
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gone.IsEmpty() || i.From.Before(m.gone.From) {
+		m.gone.From = i.From
+	}
+	if i.Until.After(m.gone.Until) {
+		m.gone.Until = i.Until
+	}
 }
 
 // send hands a batch over, unless the reading ends.

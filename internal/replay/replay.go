@@ -92,6 +92,10 @@ type Counts struct {
 	Queue    int64 // events handed on from the queue
 	Bad      int64 // records of the stream that are no events
 	Filtered int64 // records that the filter for the queue drops
+
+	// Gone is what the stream may have removed before it was read: the replay
+	// was slower than its retention.
+	Gone Interval
 }
 
 // New decides what is read from where. It reads the queue's extent.
@@ -217,7 +221,7 @@ func (r *Replay) fromStream(ctx context.Context, yield func(queue.Event, error) 
 	defer cancel()
 	for {
 		e, ok, err := m.next()
-		r.counts.Bad, r.counts.Filtered = m.bad.Load(), m.filtered.Load()
+		r.count(m)
 		if err == nil && !ok {
 			r.merge = nil
 			return true
@@ -237,6 +241,14 @@ func (r *Replay) fromStream(ctx context.Context, yield func(queue.Event, error) 
 			return false
 		}
 	}
+}
+
+// count takes over what the shards' goroutines have counted.
+func (r *Replay) count(m *merge) {
+	r.counts.Bad, r.counts.Filtered = m.bad.Load(), m.filtered.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.counts.Gone = m.gone
 }
 
 // fromQueue yields what the queue has and the stream had not.

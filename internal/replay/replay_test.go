@@ -49,8 +49,9 @@ type world struct {
 	records map[gerritstream.ShardID][]record // all that ever arrived
 	kept    time.Time
 	now     time.Time
-	pages   int          // records a page
-	faults  atomic.Int32 // that are still to come
+	pages   int           // records a page
+	slow    time.Duration // by which the service's clock goes on with each page
+	faults  atomic.Int32  // that are still to come
 
 	queue   []queue.Event
 	newest  int64
@@ -88,6 +89,9 @@ func (w *world) Peek(ctx context.Context, shard gerritstream.ShardID, from gerri
 				continue
 			}
 			page := gerritstream.Page{Now: w.now}
+			if w.slow > 0 { // of one shard
+				w.now = w.now.Add(w.slow)
+			}
 			for ; i < len(all) && len(page.Records) < w.pages; i++ {
 				page.Records = append(page.Records, gerritstream.Record{
 					Seq: all[i].seq, Sub: all[i].sub, Last: all[i].last, Arrived: all[i].arrived,
@@ -506,5 +510,53 @@ func TestChildrenWait(t *testing.T) {
 	}
 	if order != "bababaccc" {
 		t.Errorf("the shards came as %s", order)
+	}
+}
+
+// A replay that is slower than the stream's retention says what it may have
+// missed, and one that is not says nothing.
+func TestGone(t *testing.T) {
+	for slow, want := range map[time.Duration]bool{0: false, time.Minute: false, time.Hour: true} {
+		w := &world{now: created.Add(20 * time.Hour), kept: created, pages: 1, slow: slow, shards: []gerritstream.Shard{{ID: "a"}}}
+		for n := range 40 {
+			w.records = map[gerritstream.ShardID][]record{"a": append(w.records["a"], record{
+				shard: "a", seq: gerritstream.SequenceNumber(strconv.Itoa(1000 + n)), sub: gerritstream.NoSub, last: true,
+				arrived: created.Add(time.Duration(n) * 10 * time.Minute), kind: "event",
+			})}
+		}
+		r, err := replay.New(t.Context(), replay.Config{
+			Interval: replay.Interval{From: created, Until: created.Add(10 * time.Hour)}, Source: w, Listing: w.listing(),
+			Classify: classify, Keep: func(*gerritstream.Event) bool { return true },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range r.Events(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if gone := r.Counts().Gone; gone.IsEmpty() == want {
+			t.Errorf("at a page every %v, what is gone is %v", slow, gone)
+		}
+	}
+}
+
+// A shard that goes after it was listed is said to be gone.
+func TestShardGone(t *testing.T) {
+	i := replay.Interval{From: created, Until: created.Add(time.Hour)}
+	r, err := replay.New(t.Context(), replay.Config{
+		Interval: i, Source: failing{err: gerritstream.ErrShardNotFound}, Listing: gerritstream.Listing{
+			Stream: stream, Retention: 9 * time.Hour, Now: created.Add(time.Hour), Shards: []gerritstream.Shard{{ID: "a"}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range r.Events(t.Context()) {
+		t.Fatal(err)
+	}
+	if gone := r.Counts().Gone; !gone.Until.Equal(i.Until) {
+		t.Errorf("what is gone is %v", gone)
 	}
 }

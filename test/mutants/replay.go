@@ -130,6 +130,13 @@ var replayMutants = []mutant{
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/replay_gaps",
 	},
 	{
+		name: "replay: what expires while it is slow is not said",
+		file: "internal/replay/merge.go",
+		old:  "	if i.IsEmpty() {\n		return\n	}\n	s.sees(before",
+		new:  "	if !i.IsEmpty() {\n		return\n	}\n	s.sees(before",
+		pkg:  "./internal/replay", tests: "TestGone",
+	},
+	{
 		name: "replay: a rate is not kept to",
 		file: "cmd/gerritstream/replay_target.go",
 		old:  "p.due = now.Add(time.Duration(len(p.batch)) * p.each)",
