@@ -40,8 +40,8 @@ func Example() {
 		if err != nil {
 			return err
 		}
-		// What is queued after the hook began is delivered. Here it begins before
-		// it runs, and an event is queued for it alone.
+		// What is queued after the hook began is delivered. Here it begins
+		// before it runs, and an event is queued for it alone.
 		if err := store.Register(ctx, hook.Consumer(), hook.Filter, 0); err != nil {
 			return err
 		}
