@@ -116,19 +116,24 @@ func removeAdditions(tx *transaction, x expiry) (removed, unread int64, err erro
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var name, filter string
 		var done queue.Set
+		err := scanDone(rows, &done, &name, &filter)
+		losers[name] = newLoser(name, done, filter)
+		return err
+	}, `SELECT n, coalesce(beyond, ''), name, coalesce(filter, '') FROM consumers
+		WHERE name IN (SELECT consumer FROM additions WHERE n IN (`+oldAdditions+`))`, x.all, sweepBatch)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = each(context.Background(), tx, func(rows *sql.Rows) error {
+		var name string
 		var n, arrived int64
 		var e gerritstream.Event
-		err := scanDone(rows, &done, &name, &filter, &n, &arrived, &e.Type, &e.Project, &e.Ref)
-		if err != nil {
-			return err
+		err := rows.Scan(&name, &n, &arrived, &e.Type, &e.Project, &e.Ref)
+		if l := losers[name]; err == nil && l != nil {
+			l.see(n, arrived, &e)
 		}
-		if losers[name] == nil {
-			losers[name] = newLoser(name, done, filter)
-		}
-		losers[name].see(n, arrived, &e)
-		return nil
-	}, `SELECT c.n, coalesce(c.beyond, ''), c.name, coalesce(c.filter, ''), a.n, a.arrived, a.type, a.project, a.ref
-		FROM additions a JOIN consumers c ON c.name = a.consumer WHERE a.n IN (`+oldAdditions+`)`, x.all, sweepBatch)
+		return err
+	}, `SELECT consumer, n, arrived, type, project, ref FROM additions WHERE n IN (`+oldAdditions+`)`, x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {
 			unread += l.lost
