@@ -372,7 +372,11 @@ func (r *replaying) openTarget(ctx context.Context, c *config.Config) (target, e
 	t := &consumerTarget{q: q, name: r.consumer}
 	infos, err := q.Consumers(ctx)
 	if err == nil {
-		if info := consumerNamed(infos, r.consumer); info == nil {
+		hook, isHook := strings.CutPrefix(r.consumer, "webhook:")
+		if info := consumerNamed(infos, r.consumer); info == nil && isHook {
+			err = fmt.Errorf("webhook %s: it has no place in the queue yet; run makes one when it begins to deliver: %w",
+				printable(hook), queue.ErrNoConsumer)
+		} else if info == nil {
 			err = explainConsumer(ctx, q, r.consumer, fmt.Errorf("consumer %s: %w", r.consumer, queue.ErrNoConsumer))
 		} else {
 			var m queue.Matcher
