@@ -80,6 +80,13 @@ var apiMutants = []mutant{
 		pkg:  "./internal/api", tests: "TestFeedKeepsTheOrder",
 	},
 	{
+		name: "tail: a shard of the stream is read as often as it lets itself be read",
+		file: "internal/daemon/watch.go",
+		old:  "next := time.NewTimer(watchPace)",
+		new:  "next := time.NewTimer(0)",
+		pkg:  "./internal/daemon", tests: "TestWatchReadsOnceASecond",
+	},
+	{
 		name: "queue read: --follow ends on an error that passes",
 		file: "cmd/gerritstream/queue_read.go",
 		old:  "if !r.follow || err == nil || ctx.Err() != nil || !mayPass(err) {",
