@@ -56,11 +56,12 @@ func (r *report) attempted(a *Attempt) {
 func (t *term) writeReport(ctx context.Context, now bool) {
 	t.logGivenUp(now)
 	r := &t.report
-	blocked := t.window.blocked()
-	if blocked == 0 && r.last.Blocked > 0 {
-		r.urgent = true // "refusing" is over
+	due := r.urgent || r.dirty && (now || time.Since(r.written) >= reportEvery)
+	if !due && r.last.Blocked == 0 {
+		return
 	}
-	if !r.urgent && !(r.dirty && (now || time.Since(r.written) >= reportEvery)) {
+	blocked := t.window.blocked()
+	if !due && blocked > 0 { // else "refusing" is over
 		return
 	}
 	r.last.FailingSince, r.last.NextAttempt = t.health.since, t.health.next()

@@ -4,14 +4,14 @@ package main
 var webhookMutants = []mutant{
 	{
 		name: "webhook: an event is acknowledged whatever became of it",
-		file: "webhook/term.go",
+		file: "webhook/verdict.go",
 		old:  "	default:\n		if first.failedAt.IsZero() {",
 		new:  "	default:\n		t.done = append(t.done, first.event.Number)\n		if first.failedAt.IsZero() {",
 		pkg:  "./webhook", tests: "TestMischief|TestReceiverIsDown",
 	},
 	{
 		name: "webhook: an event is acknowledged although it could not be put aside",
-		file: "webhook/term.go",
+		file: "webhook/verdict.go",
 		old:  "		l.wait = t.storeWait\n		return false\n	}\n	id := first",
 		new:  "	}\n	id := first",
 		pkg:  "./webhook", tests: "TestStoreFails",
@@ -67,7 +67,7 @@ var webhookMutants = []mutant{
 	},
 	{
 		name: "webhook: one event that fails condemns all old ones",
-		file: "webhook/term.go",
+		file: "webhook/verdict.go",
 		old:  "(h.events > 1 || h.refused >= manyRefused)",
 		new:  "(h.events > 0 || h.refused >= manyRefused)",
 		pkg:  "./webhook", tests: "TestPoison",
@@ -81,7 +81,7 @@ var webhookMutants = []mutant{
 	},
 	{
 		name: "webhook: a pause counts as failing",
-		file: "webhook/term.go",
+		file: "webhook/verdict.go",
 		old:  "	t.health.since, t.report.urgent = time.Time{}, true",
 		new:  "	t.report.urgent = true",
 		pkg:  "./webhook", tests: "TestOldEventsAreTried",
