@@ -30,9 +30,9 @@ const roleConsumer = "consumer"
 
 func init() { roles[roleConsumer] = consumeChild }
 
-// consumeChild reads as "work" until its input ends. What it does with events
-// is a line in a file each, before it acknowledges them; what it acknowledged
-// is a line afterwards.
+// consumeChild reads as "work" until its input ends, in either order. What it
+// does with events is a line in a file each, before it acknowledges them; what
+// it acknowledged is a line afterwards.
 func consumeChild(path string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -48,7 +48,11 @@ func consumeChild(path string) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		c, err := queue.Open(ctx, store, "work")
+		var options []queue.Option
+		if rand.IntN(2) == 0 { // there is one shard, which keeps its order
+			options = append(options, queue.ByArrival(50*time.Millisecond))
+		}
+		c, err := queue.Open(ctx, store, "work", options...)
 		for err == nil {
 			err = work(ctx, c, done)
 		}
