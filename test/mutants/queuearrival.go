@@ -93,4 +93,18 @@ var arrivalMutants = []mutant{
 		new:  "	if err == nil || len(p.Records) > 0 {",
 		pkg:  "./consumer", tests: "TestTheFrontierIsTrue",
 	},
+	{
+		name: "arrival: frontiers are shared whether anybody asks or not",
+		file: "sqlite/frontier.go",
+		old:  "	if err != nil || !asked {",
+		new:  "	if err != nil {",
+		pkg:  "./sqlite", tests: "TestFrontiersAreSharedOnDemand",
+	},
+	{
+		name: "arrival: who asks for long is forgotten",
+		file: "sqlite/frontier.go",
+		old:  "s.isFrontierAsked(ctx, askAgain)",
+		new:  "s.isFrontierAsked(ctx, time.Hour)",
+		pkg:  "./sqlite", tests: "TestFrontiersAreSharedOnDemand",
+	},
 }
