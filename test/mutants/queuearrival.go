@@ -97,7 +97,7 @@ var arrivalMutants = []mutant{
 		name: "arrival: frontiers are shared whether anybody asks or not",
 		file: "sqlite/frontier.go",
 		old:  "	if err != nil || !asked {",
-		new:  "	if err != nil {",
+		new:  "	if err != nil || !asked && s.id == \"\" {",
 		pkg:  "./sqlite", tests: "TestFrontiersAreSharedOnDemand",
 	},
 	{
