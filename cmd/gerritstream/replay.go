@@ -324,7 +324,7 @@ func (r *replaying) count(ctx context.Context, found *replay.Replay) error {
 // sayUnread says which records of the stream were not replayed.
 func (r *replaying) sayUnread(n replay.Counts) {
 	if !n.Gone.IsEmpty() {
-		r.say("what arrived from %s to %s may have expired in the stream before it was read; a faster replay may get it",
+		r.say("what arrived from %s to %s may have expired in the stream before it was read; replay faster",
 			when.Format(n.Gone.From, r.now), when.Format(n.Gone.Until, r.now))
 	}
 	if n.Bad > 0 {
@@ -374,7 +374,7 @@ func (r *replaying) openTarget(ctx context.Context, c *config.Config) (target, e
 	if err == nil {
 		hook, isHook := strings.CutPrefix(r.consumer, "webhook:")
 		if info := consumerNamed(infos, r.consumer); info == nil && isHook {
-			err = fmt.Errorf("webhook %s: it has no place in the queue yet; run makes one when it begins to deliver: %w",
+			err = fmt.Errorf("webhook %s has no place in the queue yet; run makes one when it begins to deliver: %w",
 				printable(hook), queue.ErrNoConsumer)
 		} else if info == nil {
 			err = explainConsumer(ctx, q, r.consumer, fmt.Errorf("consumer %s: %w", r.consumer, queue.ErrNoConsumer))
