@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gerritstream/gerritstream"
 )
 
 const events = "/v1/consumers/a/events"
@@ -193,6 +195,47 @@ func TestSessionsAreBounded(t *testing.T) {
 				w.refused(a, 503, CodeTooMany, "clients read already")
 			}
 		}
+	})
+}
+
+// In the order of arrival an acknowledgement covers what was handed out before
+// it, whatever the numbers.
+func TestReadByArrival(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.make("a")
+		const shard1 = gerritstream.ShardID("shardId-000000000001")
+		other, err := w.store.Campaign(t.Context(), 1, shard1)
+		w.must(err)
+		began := time.Now()
+		for i, part := range []struct {
+			term  gerritstream.Term
+			shard gerritstream.ShardID
+			after time.Duration // when it arrived
+		}{{w.term, shard0, 2 * time.Second}, {other, shard1, time.Second}} {
+			e := gerritstream.Entry{
+				ID: gerritstream.EventID{byte(i)}, Shard: part.shard, Seq: "1", Sub: gerritstream.NoSub,
+				Arrived: began.Add(part.after), Payload: []byte("{}"),
+			}
+			at := gerritstream.Position{After: e.Seq, Arrived: e.Arrived}
+			w.must(part.term.Commit(t.Context(), gerritstream.Commit{Position: at, Entries: []gerritstream.Entry{e}}))
+		}
+		const byArrival = events + "?order=arrival&hold=3s&wait=20s"
+		a := w.get(byArrival, "")
+		token := w.numbers(answer{a.status, a.header, strings.Split(a.body, "\n")[0]}, 2, 2, false)
+		if !strings.Contains(a.body, "\n"+`{"n":1,`) {
+			t.Errorf("got %s", a.body)
+		}
+		if took := time.Since(began); took < 3*time.Second {
+			t.Errorf("they were held back %v", took)
+		}
+		const ack = "/v1/consumers/a/ack"
+		w.post(ack, token, `{"n":2}`)
+		w.numbers(w.get(events, token), 1, 1, true)
+		if a := w.post(ack, token, `{"n":1}`); a.status != http.StatusNoContent {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		w.acked("a", 2)
+		w.refused(w.get(events+"?order=age", ""), 400, CodeBadRequest, "order=age is neither queue nor arrival")
 	})
 }
 
