@@ -245,7 +245,7 @@ func (r *queueReading) checkFilter(ctx context.Context, q queue.Store) error {
 	if info == nil || want == "" || want == queue.EncodeFilter(info.Filter) {
 		return nil
 	}
-	return fmt.Errorf("consumer %s is there with another filter, %s; remove it first, or choose another name",
+	return fmt.Errorf("consumer %s is there with another filter, %s; \"queue filter\" changes it",
 		r.consumer, queue.EncodeFilter(info.Filter))
 }
 
