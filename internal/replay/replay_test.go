@@ -560,3 +560,37 @@ func TestShardGone(t *testing.T) {
 		t.Errorf("what is gone is %v", gone)
 	}
 }
+
+// What was read of the queue and not handed on, because something of the stream
+// before it was not, is handed on by the next replay, however early it arrived.
+func TestResumeAcrossTheSeam(t *testing.T) {
+	hour := func(n int) time.Time { return created.Add(time.Duration(n) * time.Hour) }
+	fromStream := record{shard: "a", seq: "1001", sub: gerritstream.NoSub, last: true, arrived: hour(6), kind: "event"}
+	w := &world{now: hour(100), kept: hour(5), pages: 1, newest: 2, expired: 1, oldest: hour(10),
+		shards: []gerritstream.Shard{{ID: "a"}}, records: map[gerritstream.ShardID][]record{"a": {fromStream}}}
+	w.queue = []queue.Event{{Number: 2, Queued: hour(10), Entry: gerritstream.Entry{
+		ID: gerritstream.EventID{1}, Shard: "b", Seq: "1", Arrived: hour(2), Event: gerritstream.Event{Type: "event"},
+	}}}
+	r, err := replay.New(t.Context(), replay.Config{
+		Interval: replay.Interval{From: created, Until: hour(20)}, Queue: w, Source: w, Listing: w.listing(),
+		Classify: classify, Keep: func(*gerritstream.Event) bool { return true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []queue.Event
+	for e, err := range r.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, e); len(got) == 2 {
+			break
+		}
+	}
+	if len(got) != 2 || got[0].Number != 0 || got[1].Number != 2 {
+		t.Fatalf("got %+v", got)
+	}
+	if from, err := r.Resume(t.Context(), &got[0]); err != nil || !from.Equal(hour(2)) {
+		t.Errorf("it goes on from %v, %v, want %v", from, err, hour(2))
+	}
+}
