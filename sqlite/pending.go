@@ -88,33 +88,38 @@ func countPending(ctx context.Context, tx *sql.Tx, infos []queue.Info) error {
 	return nil
 }
 
-// places returns the numbers between which events count without a filter:
-// after the first, up to the second, less those of the ranges that are done.
-// Narrow ranges are counted in the table.
-func (p *pending) places(c *counter) (after, upTo int64, wide, narrow []queue.Range) {
-	after, upTo = c.done.UpTo, max(p.newest, c.done.UpTo)
+// places are the numbers between which events count without a filter: after
+// the first, up to the second, less those of the ranges that are done. Narrow
+// ranges are counted in the table.
+type places struct {
+	after, upTo  int64
+	wide, narrow []queue.Range
+}
+
+func (p *pending) places(c *counter) places {
+	l := places{after: c.done.UpTo, upTo: max(p.newest, c.done.UpTo)}
 	if c.filter != nil {
-		upTo = max(p.window, after)
+		l.upTo = max(p.window, l.after)
 	}
 	for _, r := range c.done.Beyond {
-		if r.Last = min(r.Last, upTo); r.Last-r.First > nearWindow {
-			wide = append(wide, r)
+		if r.Last = min(r.Last, l.upTo); r.Last-r.First > nearWindow {
+			l.wide = append(l.wide, r)
 		} else if r.First <= r.Last {
-			narrow = append(narrow, r)
+			l.narrow = append(l.narrow, r)
 		}
 	}
-	return after, upTo, wide, narrow
+	return l
 }
 
 // countPlaces counts the events after each place that matters.
 func (p *pending) countPlaces(ctx context.Context) error {
 	for _, c := range p.counters {
-		after, upTo, wide, _ := p.places(c)
-		if after == upTo {
+		l := p.places(c)
+		if l.after == l.upTo {
 			continue
 		}
-		p.after[after], p.after[upTo] = 0, 0
-		for _, r := range wide {
+		p.after[l.after], p.after[l.upTo] = 0, 0
+		for _, r := range l.wide {
 			p.after[r.First-1], p.after[r.Last] = 0, 0
 		}
 	}
@@ -150,16 +155,16 @@ func (p *pending) countPlaces(ctx context.Context) error {
 // countUnfiltered counts the events that wait where no filter counts.
 func (p *pending) countUnfiltered(ctx context.Context) error {
 	for _, c := range p.counters {
-		after, upTo, wide, narrow := p.places(c)
-		n := p.after[after] - p.after[upTo]
-		for _, r := range wide {
+		l := p.places(c)
+		n := p.after[l.after] - p.after[l.upTo]
+		for _, r := range l.wide {
 			n -= p.after[r.First-1] - p.after[r.Last]
 		}
-		if len(narrow) > 0 {
+		if len(l.narrow) > 0 {
 			var done int64
 			_, err := get(ctx, p.tx, []any{&done},
 				`SELECT sum((SELECT count(*) FROM events WHERE n BETWEEN value->>0 AND value->>1)) FROM json_each(?)`,
-				queue.EncodeRanges(narrow))
+				queue.EncodeRanges(l.narrow))
 			if err != nil {
 				return err
 			}

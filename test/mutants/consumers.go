@@ -47,8 +47,8 @@ var consumerMutants = []mutant{
 	{
 		name: "consumers: a filter counts where it is not read",
 		file: "sqlite/pending.go",
-		old:  "		upTo = max(p.window, after)\n",
-		new:  "		upTo = after\n",
+		old:  "		l.upTo = max(p.window, l.after)\n",
+		new:  "		l.upTo = l.after\n",
 		pkg:  "./sqlite", tests: "TestPendingInALongQueue",
 	},
 	{
