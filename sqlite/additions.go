@@ -133,7 +133,8 @@ func removeAdditions(tx *transaction, x expiry) (removed, unread int64, err erro
 			l.see(n, arrived, &e)
 		}
 		return err
-	}, `SELECT consumer, n, arrived, type, project, ref FROM additions WHERE n IN (`+oldAdditions+`)`, x.all, sweepBatch)
+	}, `SELECT consumer, n, arrived, type, project, ref FROM additions WHERE n IN (`+oldAdditions+`)`,
+		x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {
 			unread += l.lost

@@ -96,7 +96,8 @@ func TestBadRowsOfConsumers(t *testing.T) {
 func TestAConsumerIsFreeAfterTheClockWasSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShared(t)
-		victim := openWith(t, sqlite.Config{Path: s.path, Now: func() time.Time { return time.Now().Add(5 * time.Hour) }})
+		early := func() time.Time { return time.Now().Add(5 * time.Hour) }
+		victim := openWith(t, sqlite.Config{Path: s.path, Now: early})
 		must(t, victim.Register(t.Context(), "a", queue.Filter{}, 0))
 		_, err := victim.Lease(t.Context(), "a")
 		must(t, err)
@@ -156,7 +157,8 @@ func TestPendingInALongQueue(t *testing.T) {
 			done := queue.Set{UpTo: []int64{0, place(), length - r.Int64N(200), length}[i%4]}
 			for range r.IntN(6) {
 				first := place()
-				done = done.Union(queue.Set{Beyond: []queue.Range{{First: first, Last: first + r.Int64N(1<<r.IntN(18))}}})
+				last := first + r.Int64N(1<<r.IntN(18))
+				done = done.Union(queue.Set{Beyond: []queue.Range{{First: first, Last: last}}})
 			}
 			filter := queue.Filter{Types: [][]string{nil, {"true"}}[i%2]}
 			name := fmt.Sprint(i)

@@ -269,7 +269,8 @@ func (c *counter) findOldest(ctx context.Context, q querier) error {
 	for i := 0; ; i++ { // until it does not lie in a range
 		there, err := get(ctx, q, []any{&c.oldest, &c.at},
 			`SELECT * FROM (SELECT n, queued_at FROM events WHERE n > ?1 ORDER BY n LIMIT 1)
-			UNION ALL SELECT * FROM (SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1 ORDER BY n LIMIT 1)
+			UNION ALL SELECT * FROM
+				(SELECT n, queued_at FROM additions WHERE consumer = ?2 AND n > ?1 ORDER BY n LIMIT 1)
 			ORDER BY 1 LIMIT 1`, after, c.info.Name)
 		if err != nil || !there || !c.done.Has(c.oldest) {
 			return err
