@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,24 +121,24 @@ func queued(t *testing.T, database string) (events []queue.Event) {
 	return events
 }
 
-// newest returns the number of the newest event of a database, and how many the
-// webhook has yet to deliver.
-func newest(t *testing.T, database string) (number, pending int64) {
+// newest returns the number of the newest event of a database, how many the
+// webhook has yet to deliver, and which process does.
+func newest(t *testing.T, database string) (number, pending int64, reader string) {
 	t.Helper()
 	store, err := sqlite.OpenQueue(t.Context(), sqlite.Config{Path: database})
 	if err != nil {
-		return 0, 0
+		return 0, 0, ""
 	}
 	defer func() { _ = store.Close(context.WithoutCancel(t.Context())) }()
 	_, number, err = store.Bounds(t.Context())
 	if err != nil {
-		return 0, 0 // the file may be locked
+		return 0, 0, "" // the file may be locked
 	}
 	infos, err := store.Consumers(t.Context())
 	if err != nil || len(infos) == 0 {
-		return number, number
+		return number, number, ""
 	}
-	return number, infos[0].Pending
+	return number, infos[0].Pending, infos[0].Reader
 }
 
 // A webhook's receiver is down while events come, and three processes are
@@ -158,8 +159,14 @@ func TestWebhookReceiverIsDown(t *testing.T) {
 		return len(r.Deliveries()) > 0
 	})
 	kills := 0
-	kill := func() {
+	kill := func() { // who delivers, if anybody does
 		i := random.IntN(len(processes))
+		_, _, reader := newest(t, database)
+		for j, p := range processes {
+			if strings.Contains(reader, fmt.Sprint(p.Process.Pid)) {
+				i = j
+			}
+		}
 		processes[i].Kill()
 		processes[i] = start(t, args...)
 		kills++
@@ -173,9 +180,9 @@ func TestWebhookReceiverIsDown(t *testing.T) {
 			kill()
 		}
 	}
-	await(t, "all is queued", func() bool { n, _ := newest(t, database); return n >= int64(stream.puts) })
+	await(t, "all is queued", func() bool { n, _, _ := newest(t, database); return n >= int64(stream.puts) })
 	r.React(func(int, *webhooktest.Delivery) webhooktest.Reaction {
-		return webhooktest.After(2*time.Millisecond, webhooktest.Answer(200)) // so that there is time to kill
+		return webhooktest.After(5*time.Millisecond, webhooktest.Answer(200)) // so that there is time to kill
 	})
 	r.up()
 	last := 0
@@ -184,7 +191,7 @@ func TestWebhookReceiverIsDown(t *testing.T) {
 			last = n
 			kill()
 		}
-		_, pending := newest(t, database)
+		_, pending, _ := newest(t, database)
 		return pending == 0
 	})
 	judgeDeliveries(t, queued(t, database), r.Deliveries(), stream.puts)
@@ -261,7 +268,7 @@ func TestReadingBesideWebhooks(t *testing.T) {
 		}
 		eventually(t, "it reads", func() bool {
 			stream.put()
-			n, _ := newest(t, database)
+			n, _, _ := newest(t, database)
 			return n > 0
 		})
 		if kind == "down" {
@@ -272,7 +279,7 @@ func TestReadingBesideWebhooks(t *testing.T) {
 		for tick := time.NewTicker(2 * time.Millisecond); stream.puts < warm+*flagWebhookEvents; <-tick.C {
 			stream.put()
 		}
-		await(t, "all is queued", func() bool { n, _ := newest(t, database); return n >= int64(stream.puts) })
+		await(t, "all is queued", func() bool { n, _, _ := newest(t, database); return n >= int64(stream.puts) })
 		var delays []time.Duration
 		for _, e := range queued(t, database)[warm:] {
 			delays = append(delays, e.Queued.Sub(e.Entry.Arrived))
