@@ -517,16 +517,18 @@ func TestChildrenWait(t *testing.T) {
 // missed, and one that is not says nothing.
 func TestGone(t *testing.T) {
 	for slow, want := range map[time.Duration]bool{0: false, time.Minute: false, time.Hour: true} {
-		w := &world{now: created.Add(20 * time.Hour), kept: created, pages: 1, slow: slow, shards: []gerritstream.Shard{{ID: "a"}}}
+		w := &world{now: created.Add(20 * time.Hour), kept: created, pages: 1, slow: slow}
+		w.shards = []gerritstream.Shard{{ID: "a"}}
 		for n := range 40 {
 			w.records = map[gerritstream.ShardID][]record{"a": append(w.records["a"], record{
-				shard: "a", seq: gerritstream.SequenceNumber(strconv.Itoa(1000 + n)), sub: gerritstream.NoSub, last: true,
-				arrived: created.Add(time.Duration(n) * 10 * time.Minute), kind: "event",
+				shard: "a", seq: gerritstream.SequenceNumber(strconv.Itoa(1000 + n)), sub: gerritstream.NoSub,
+				last: true, arrived: created.Add(time.Duration(n) * 10 * time.Minute), kind: "event",
 			})}
 		}
 		r, err := replay.New(t.Context(), replay.Config{
-			Interval: replay.Interval{From: created, Until: created.Add(10 * time.Hour)}, Source: w, Listing: w.listing(),
-			Classify: classify, Keep: func(*gerritstream.Event) bool { return true },
+			Interval: replay.Interval{From: created, Until: created.Add(10 * time.Hour)},
+			Source:   w, Listing: w.listing(), Classify: classify,
+			Keep: func(*gerritstream.Event) bool { return true },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -547,7 +549,8 @@ func TestShardGone(t *testing.T) {
 	i := replay.Interval{From: created, Until: created.Add(time.Hour)}
 	r, err := replay.New(t.Context(), replay.Config{
 		Interval: i, Source: failing{err: gerritstream.ErrShardNotFound}, Listing: gerritstream.Listing{
-			Stream: stream, Retention: 9 * time.Hour, Now: created.Add(time.Hour), Shards: []gerritstream.Shard{{ID: "a"}},
+			Stream: stream, Retention: 9 * time.Hour, Now: created.Add(time.Hour),
+			Shards: []gerritstream.Shard{{ID: "a"}},
 		},
 	})
 	if err != nil {
