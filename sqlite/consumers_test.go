@@ -251,8 +251,10 @@ func TestLast(t *testing.T) {
 				t.Errorf("got %d, want %d", got, want)
 			}
 		}
-		if n := last(11); n != 0 {
-			t.Errorf("more than there are: %d", n)
+		for want, got := range map[int64]int64{0: last(11), 1: last(4, "a"), 10: last(1, "b")} {
+			if got != want {
+				t.Errorf("of more than there are: %d, want %d", got, want)
+			}
 		}
 	})
 }

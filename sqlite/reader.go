@@ -137,13 +137,13 @@ func (r *Reader) Since(ctx context.Context, t time.Time) (int64, error) {
 
 // Last returns the number behind which are so many of the events that a filter
 // keeps, or all of them if there are fewer.
-func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (int64, error) {
+func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (before int64, err error) {
 	rows, err := r.db.QueryContext(ctx, `SELECT n, type, project, ref FROM events ORDER BY n DESC`)
 	if err != nil {
 		return 0, fmt.Errorf("search events of %s: %w", r.path, explainRead(r.path, err))
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for newest := true; rows.Next(); newest = false {
 		var n int64
 		var e gerritstream.Event
 		if err := rows.Scan(&n, &e.Type, &e.Project, &e.Ref); err != nil {
@@ -152,11 +152,15 @@ func (r *Reader) Last(ctx context.Context, count int, m queue.Matcher) (int64, e
 		if count == 0 {
 			return n, nil
 		}
+		if newest {
+			before = n
+		}
 		if m.Keeps(&e) {
 			count--
+			before = n - 1 // those between are not its: nobody reads them again
 		}
 	}
-	return 0, explainRead(r.path, rows.Err())
+	return before, explainRead(r.path, rows.Err())
 }
 
 // Extent returns what the queue holds, of all that it ever held.

@@ -56,6 +56,7 @@ func (all observers) TermEnded(shard gerritstream.ShardID, term uint64, cause er
 const (
 	inspectEvery   = 10 * time.Second // counting a queue is expensive
 	inspectTimeout = 2 * time.Second
+	countTimeout   = 5 * time.Second // of what waits for consumers, maybe in millions of events
 )
 
 // inspector inspects a store and the consumers of its queue, at most every ten
@@ -104,11 +105,13 @@ func (i *inspector) look() {
 			i.last, i.known = in, true
 		}
 		if i.queue != nil {
-			if infos, err := i.queue.Consumers(ctx); err == nil {
-				i.hooks.Consumers = infos
-			}
 			if states, err := i.queue.HookStates(ctx); err == nil {
 				i.hooks.States = states
+			}
+			counting, cancel := context.WithTimeout(context.Background(), countTimeout)
+			defer cancel()
+			if infos, err := i.queue.Consumers(counting); err == nil {
+				i.hooks.Consumers = infos
 			}
 		}
 		i.at = time.Now()
