@@ -31,6 +31,8 @@ type demonstration struct {
 	shards   int // at first
 	database string
 	json     bool
+	served   bool          // until interrupted, by processes that others can reach
+	every    time.Duration // between two faults, of --serve; 0: none
 	stream   *demoStream
 	level    slog.LevelVar // of the log, which reports only what goes wrong
 }
@@ -67,6 +69,10 @@ the limits of the real one, and what "gerritstream run" runs queues it in a SQLi
 
 Without --events it runs until interrupted and prints a line for each event.
 
+With --serve it runs until interrupted as well, for commands in other terminals, which it prints: three processes of
+"gerritstream run" share the file and have status pages, metrics and sockets. Keys, and --every, kill one of them, split
+and merge shards, and make Kinesis refuse or vanish.
+
 With --events it publishes that many as fast as the stream takes them; half-way one shard is split and two are merged.
 Then a separate reader opens the file, and what the stream acknowledged to the producer is compared with what was
 queued, dead-lettered or filtered: each record must be found once, in order, with the verdict it was made for. If
@@ -74,6 +80,7 @@ one is lost, duplicated, misjudged or out of order the exit code is 3.
 
 The file is kept. Each demo has a new stream, and therefore needs a file of its own.`,
 		Example: `  gerritstream demo
+  gerritstream demo --serve --every 30s
   gerritstream demo --events 20000
   gerritstream demo --events 20000 --shards 4 --db demo.db -o json`,
 		Args: cobra.NoArgs,
@@ -91,6 +98,8 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 	f.SortFlags = false
 	f.IntVar(&d.events, "events", 0,
 		"publish this `number` of events and check what became of them (default: run until interrupted)")
+	f.BoolVar(&d.served, "serve", false, "run until interrupted, with three processes, for commands in other terminals")
+	f.DurationVar(&d.every, "every", 0, "with --serve: make a fault after each such `duration` (default: on keys only)")
 	f.IntVar(&d.shards, "shards", 4, "`number` of shards that the stream begins with")
 	f.StringVar(&d.database, "db", "", "new or empty database `file` (default: one in a new temporary folder)")
 	output.register(cmd)
@@ -100,6 +109,12 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 // check validates the flags; counted: --events was given.
 func (d *demonstration) check(counted bool) error {
 	switch {
+	case d.served && counted:
+		return errors.New("--serve runs until interrupted: give it or --events")
+	case d.every != 0 && !d.served:
+		return errors.New("--every needs --serve")
+	case d.every < 0:
+		return fmt.Errorf("--every %v is below 0", d.every)
 	case counted && (d.events < 1 || d.events > maxDemoEvents):
 		return fmt.Errorf("--events %d is not between 1 and %d: the stream is kept in memory", d.events, maxDemoEvents)
 	case d.shards < 1 || d.shards > maxDemoShards:
@@ -118,8 +133,11 @@ func (d *demonstration) run(ctx context.Context) (err error) {
 	if d.stream, err = newDemoStream(d.shards); err != nil {
 		return err
 	}
-	if d.events > 0 {
+	switch {
+	case d.events > 0:
 		return d.count(ctx)
+	case d.served:
+		return d.serve(ctx)
 	}
 	return d.watch(ctx)
 }
