@@ -296,7 +296,8 @@ func scanEvent(rows *sql.Rows, rest ...any) (event queue.Event, err error) {
 	var created sql.NullInt64
 	e := &event.Entry
 	err = rows.Scan(append([]any{&event.Number, &id, &e.Shard, &e.Seq, &e.Sub, &arrived, &e.Event.Type,
-		&e.Event.Project, &e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes, &event.Replayed}, rest...)...)
+		&e.Event.Project, &e.Event.Ref, &e.Event.Change, &created, &queued, &e.Payload, &attributes,
+		&event.Replayed}, rest...)...)
 	if err != nil {
 		return event, err
 	}

@@ -44,7 +44,7 @@ func newReceiver(s *soak) *receiver {
 // config writes a configuration file with the webhook, and returns its path.
 func (r *receiver) config() string {
 	path := filepath.Join(r.s.folder, "webhooks.yaml")
-	text := fmt.Sprintf("webhooks:\n  - {name: soak, url: %q, allow_private: true, timeout: 2s, order: change}\n", r.url)
+	text := fmt.Sprintf("webhooks:\n- {name: soak, url: %q, allow_private: true, timeout: 2s, order: change}\n", r.url)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		r.s.t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func webhookSettings(w *Webhook) []Setting {
 			Help: "`file` with the secret that signs requests, as Standard Webhooks has it",
 			More: "A secret is `whsec_` and the base64 of 24 to 64 random bytes; each line of the file is one, and " +
 				"each signs every request. No user but the file's owner and group may read it. It is read again " +
-				"within seconds when it changes, and a file that cannot be used then leaves the secrets as they were. " +
-				"Without a file requests are not signed."},
+				"within seconds when it changes, and a file that cannot be used then leaves the secrets as they " +
+				"were. Without a file requests are not signed."},
 		{Key: "secret_files", value: list(&w.SecretFiles, nil),
 			Help: "`files` with secrets, in place of secret_file",
 			More: "While a receiver changes its secret, name the file of the old one and that of the new one."},
