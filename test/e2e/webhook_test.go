@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"flag"
@@ -28,24 +27,24 @@ var flagWebhookEvents = flag.Int("webhook.events", 120, "events of TestWebhookRe
 // receiver is a webhook's receiver at a port of its own, which can be down.
 type receiver struct {
 	*webhooktest.Receiver
-	t      *testing.T
+	tb     testing.TB
 	addr   string
 	server *http.Server // nil: it is down
 }
 
-func newReceiver(t *testing.T) *receiver {
-	t.Helper()
-	r := &receiver{Receiver: webhooktest.NewReceiver(), t: t, addr: "127.0.0.1:0"}
+func newReceiver(tb testing.TB) *receiver {
+	tb.Helper()
+	r := &receiver{Receiver: webhooktest.NewReceiver(), tb: tb, addr: "127.0.0.1:0"}
 	r.up()
-	t.Cleanup(r.down)
+	tb.Cleanup(r.down)
 	return r
 }
 
 func (r *receiver) up() {
-	r.t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(r.t.Context(), "tcp", r.addr)
+	r.tb.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(r.tb.Context(), "tcp", r.addr)
 	if err != nil {
-		r.t.Fatal(err)
+		r.tb.Fatal(err)
 	}
 	r.addr = listener.Addr().String()
 	r.server = &http.Server{Handler: r.Receiver, ReadHeaderTimeout: patience}
@@ -61,20 +60,20 @@ func (r *receiver) down() {
 
 // changeStream is a stream of events about changes.
 type changeStream struct {
-	t        *testing.T
+	tb       testing.TB
 	server   *kinesistest.Server
 	endpoint string
 	puts     int
 }
 
-func newChangeStream(t *testing.T) *changeStream {
-	t.Helper()
-	s := &changeStream{t: t, server: kinesistest.New(kinesistest.Options{})}
+func newChangeStream(tb testing.TB) *changeStream {
+	tb.Helper()
+	s := &changeStream{tb: tb, server: kinesistest.New(kinesistest.Options{})}
 	if _, err := s.server.CreateStream(streamName, 4); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	served := httptest.NewServer(s.server)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		served.CloseClientConnections()
 		served.Close()
 	})
@@ -89,32 +88,32 @@ func (s *changeStream) put() {
 	data := fmt.Sprintf(`{"type":"comment-added","project":"tools","change":{"project":"tools","number":%d,`+
 		`"branch":"main"},"n":%d,"eventCreatedOn":1767225600}`, change, s.puts)
 	if _, _, err := s.server.Put(streamName, fmt.Sprint(s.puts), []byte(data)); err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 }
 
 // withWebhook returns the path of a configuration with a webhook.
-func withWebhook(t *testing.T, addr string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "gerritstream.yaml")
+func withWebhook(tb testing.TB, addr string) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "gerritstream.yaml")
 	config := fmt.Sprintf("webhooks:\n- {name: ci, url: 'http://%s/', allow_private: true, timeout: 5s}\n", addr)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
 
 // queued returns the events of a database, in the order of the queue.
-func queued(t *testing.T, database string) (events []queue.Event) {
-	t.Helper()
-	r, err := sqlite.OpenReader(t.Context(), database)
+func queued(tb testing.TB, database string) (events []queue.Event) {
+	tb.Helper()
+	r, err := sqlite.OpenReader(tb.Context(), database)
 	if err != nil {
 		return nil // it does not exist yet
 	}
-	defer func() { _ = r.Close(context.WithoutCancel(t.Context())) }()
-	for e, err := range r.Events(t.Context(), 0) {
+	defer func() { _ = r.Close(context.WithoutCancel(tb.Context())) }()
+	for e, err := range r.Events(tb.Context(), 0) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		events = append(events, e)
 	}
@@ -123,18 +122,18 @@ func queued(t *testing.T, database string) (events []queue.Event) {
 
 // newest returns the number of the newest event of a database, how many the
 // webhook has yet to deliver, and which process does.
-func newest(t *testing.T, database string) (number, pending int64, reader string) {
-	t.Helper()
-	store, err := sqlite.OpenQueue(t.Context(), sqlite.Config{Path: database})
+func newest(tb testing.TB, database string) (number, pending int64, reader string) {
+	tb.Helper()
+	store, err := sqlite.OpenQueue(tb.Context(), sqlite.Config{Path: database})
 	if err != nil {
 		return 0, 0, ""
 	}
-	defer func() { _ = store.Close(context.WithoutCancel(t.Context())) }()
-	_, number, err = store.Bounds(t.Context())
+	defer func() { _ = store.Close(context.WithoutCancel(tb.Context())) }()
+	_, number, err = store.Bounds(tb.Context())
 	if err != nil {
 		return 0, 0, "" // the file may be locked
 	}
-	infos, err := store.Consumers(t.Context())
+	infos, err := store.Consumers(tb.Context())
 	if err != nil || len(infos) == 0 {
 		return number, number, ""
 	}
@@ -199,15 +198,15 @@ func TestWebhookReceiverIsDown(t *testing.T) {
 }
 
 // await waits for what takes longer than eventually allows.
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
+func await(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(5 * time.Minute); !holds(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not in time: %s", what)
+			tb.Fatalf("not in time: %s", what)
 		}
 	}
 }
@@ -250,47 +249,55 @@ func judgeDeliveries(t *testing.T, events []queue.Event, deliveries []webhooktes
 	}
 }
 
-// TestReadingBesideWebhooks measures how long events take from their arrival to
-// the queue without a webhook, with one, and with one whose receiver is down.
-func TestReadingBesideWebhooks(t *testing.T) {
-	if *flagWebhookEvents < 1000 {
-		t.Skip("it measures; give -webhook.events 10000")
+// BenchmarkReadingBesideWebhooks measures how long events take from their
+// arrival to the queue, 500 a second, without a webhook, with one, and with one
+// whose receiver is down.
+func BenchmarkReadingBesideWebhooks(b *testing.B) {
+	for _, kind := range []string{"none", "up", "down"} {
+		b.Run("receiver="+kind, func(b *testing.B) { readBeside(b, kind) })
 	}
-	for _, kind := range []string{"none", "up", "down", "none", "up", "down"} {
-		stream, database, r := newChangeStream(t), newDatabase(t), newReceiver(t)
-		var more []string
-		if kind != "none" {
-			more = append(more, "--config", withWebhook(t, r.addr))
-		}
-		var processes []*program
-		for range 3 {
-			processes = append(processes, start(t, fromStart(stream.endpoint, database, more...)...))
-		}
-		eventually(t, "it reads", func() bool {
-			stream.put()
-			n, _, _ := newest(t, database)
-			return n > 0
-		})
-		if kind == "down" {
-			r.down()
-		}
-		warm := stream.puts
-		began := time.Now()
-		for tick := time.NewTicker(2 * time.Millisecond); stream.puts < warm+*flagWebhookEvents; <-tick.C {
-			stream.put()
-		}
-		await(t, "all is queued", func() bool { n, _, _ := newest(t, database); return n >= int64(stream.puts) })
-		var delays []time.Duration
-		for _, e := range queued(t, database)[warm:] {
-			delays = append(delays, e.Queued.Sub(e.Entry.Arrived))
-		}
-		slices.SortFunc(delays, func(a, b time.Duration) int { return cmp.Compare(a, b) })
-		n := len(delays)
-		t.Logf("webhook %-4s: %d events in %v; arrival to queue p50 %v p95 %v p99 %v; %d delivered", kind, n,
-			time.Since(began).Round(time.Millisecond), delays[n/2], delays[n*95/100], delays[n*99/100],
-			len(r.Deliveries()))
-		for _, p := range processes {
-			p.Kill()
-		}
+}
+
+// readBeside reads b.N events beside a webhook of a kind.
+func readBeside(b *testing.B, kind string) {
+	stream, database, r := newChangeStream(b), newDatabase(b), newReceiver(b)
+	var more []string
+	if kind != "none" {
+		more = append(more, "--config", withWebhook(b, r.addr))
+	}
+	var processes []*program
+	for range 3 {
+		processes = append(processes, start(b, fromStart(stream.endpoint, database, more...)...))
+	}
+	eventually(b, "it reads", func() bool {
+		stream.put()
+		n, _, _ := newest(b, database)
+		return n > 0
+	})
+	if kind == "down" {
+		r.down()
+	}
+	warm := stream.puts
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	b.ResetTimer()
+	for stream.puts < warm+b.N {
+		<-tick.C
+		stream.put()
+	}
+	await(b, "all is queued", func() bool { n, _, _ := newest(b, database); return n >= int64(stream.puts) })
+	b.StopTimer()
+	var delays []time.Duration
+	for _, e := range queued(b, database)[warm:] {
+		delays = append(delays, e.Queued.Sub(e.Entry.Arrived))
+	}
+	slices.Sort(delays)
+	for _, percent := range []int{50, 95, 99} {
+		delay := delays[len(delays)*percent/100]
+		b.ReportMetric(float64(delay.Milliseconds()), fmt.Sprintf("p%d-ms", percent))
+	}
+	b.ReportMetric(float64(len(r.Deliveries())), "delivered")
+	for _, p := range processes {
+		p.Kill()
 	}
 }
