@@ -132,8 +132,12 @@ func (v *tryView) writeText(w io.Writer, took time.Duration) error {
 	if v.Status != 0 {
 		status = fmt.Sprintf("%d %s", v.Status, v.Outcome)
 	}
+	signed := "no"
+	if v.Signed > 0 {
+		signed = "with " + plural(v.Signed, "secret")
+	}
 	text := fmt.Sprintf("event    %s\nstatus   %s\ntime     %s\nsigned   %s\n",
-		v.Event, status, took.Round(time.Millisecond), plural(v.Signed, "secret"))
+		v.Event, status, took.Round(time.Millisecond), signed)
 	if v.Answer != "" {
 		text += "answer   " + printable(v.Answer) + "\n"
 	}
