@@ -204,7 +204,7 @@ func (d *demonstration) watch(ctx context.Context) error {
 		cancel() // a failed write ends everything
 	}()
 	colour := d.process.hasColour()
-	lines := newVerdictLines(colour, func(line string) { out.print(ctx, line) })
+	lines := newVerdictLines(colour, func(line string) { out.show(ctx, line) })
 	lines.show(fmt.Sprintf(`Made-up Gerrit traffic, through Kinesis, into a queue: each event once. Ctrl-C ends it.
   traffic  every type of event in lifelike proportions, and a few bad records
   stream   an embedded Kinesis with %s and the limits of the real one; no account, no server

@@ -83,7 +83,8 @@ func (p *demoProcess) once(ctx context.Context) error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	s := p.serving
-	cmd := exec.CommandContext(ctx, path, "run", "--stream", demoStreamName, "--region", demoRegion,
+	cmd := exec.CommandContext(ctx, path, "run", //nolint:gosec // it is this program
+		"--stream", demoStreamName, "--region", demoRegion,
 		"--endpoint", s.endpoint, "--store", "sqlite:"+s.demo.database, "--start-at", "trim-horizon",
 		"--admin", p.admin, "--socket", "unix:"+p.socket, "--retention", demoRetention.String(),
 		"--memory", "64MiB", "--log-level", "info", "--log-format", "text")

@@ -216,9 +216,9 @@ func (s *screen) run() {
 	}
 }
 
-// print hands a line over. It waits for room until ctx ends and then drops the
+// show hands a line over. It waits for room until ctx ends and then drops the
 // line.
-func (s *screen) print(ctx context.Context, line string) {
+func (s *screen) show(ctx context.Context, line string) {
 	select {
 	case s.lines <- line:
 		return

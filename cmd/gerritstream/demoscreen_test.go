@@ -106,7 +106,7 @@ func TestScreen(t *testing.T) {
 	s := newScreen(&b)
 	go s.run()
 	for range 3 * screenLines {
-		s.print(t.Context(), "line")
+		s.show(t.Context(), "line")
 	}
 	if err := s.finish(time.Minute); err != nil || b.String() != strings.Repeat("line\n", 3*screenLines) {
 		t.Errorf("%v, %d bytes", err, b.Len())
@@ -122,7 +122,7 @@ func TestScreenThatTakesNothing(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for range 2 * screenLines {
-			s.print(ctx, "line")
+			s.show(ctx, "line")
 		}
 		began := time.Now()
 		if err := s.finish(lastLines); err != nil || time.Since(began) != lastLines {
@@ -139,10 +139,10 @@ func TestScreenThatIsGone(t *testing.T) {
 	_ = r.Close()
 	s := newScreen(w)
 	go s.run()
-	s.print(t.Context(), "line")
+	s.show(t.Context(), "line")
 	<-s.ended
 	for range 2 * screenLines {
-		s.print(t.Context(), "line")
+		s.show(t.Context(), "line")
 	}
 	if err := s.finish(time.Minute); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("got %v", err)

@@ -66,7 +66,7 @@ func (d *demonstration) serve(ctx context.Context) (err error) {
 		s.out.run()
 		cancel() // a failed write ends everything
 	}()
-	s.out.print(ctx, s.introduction())
+	s.out.show(ctx, s.introduction())
 	err = s.run(ctx, l)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
@@ -95,7 +95,7 @@ func (s *serving) prepare() error {
 		if err != nil {
 			return fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close() // once all are chosen
+		defer func() { _ = l.Close() }() // once all are chosen
 		p := &demoProcess{name: name, serving: s, admin: l.Addr().String()}
 		beside := s.demo.database + "-" + strings.ToLower(name)
 		p.socket, p.log = beside+".sock", beside+".log"
@@ -154,7 +154,7 @@ func (s *serving) say(ctx context.Context, how, format string, args ...any) {
 	if how != "" {
 		line = paint(s.colour, how, line)
 	}
-	s.out.print(ctx, time.Now().Format(time.TimeOnly)+"  "+line)
+	s.out.show(ctx, time.Now().Format(time.TimeOnly)+"  "+line)
 }
 
 // report shows every few seconds how the processes do, as any other program
@@ -203,8 +203,9 @@ func (s *serving) introduction() string {
 	program, store := quoted(programName()), quoted("sqlite:"+s.demo.database)
 	a := s.processes[0]
 	var b strings.Builder
-	fmt.Fprintf(&b, `Made-up Gerrit traffic, through Kinesis, into a queue: three processes share the shards. Ctrl-C ends it.
-  stream   an embedded Kinesis with %s at %s, 20 events a second
+	b.WriteString("Made-up Gerrit traffic, through Kinesis, into a queue: three processes share the shards. " +
+		"Ctrl-C ends it.\n")
+	fmt.Fprintf(&b, `  stream   an embedded Kinesis with %s at %s, 20 events a second
   queue    %s, a SQLite file, which is kept
 `, plural(s.demo.shards, "shard"), s.endpoint, s.demo.database)
 	for _, p := range s.processes {
@@ -237,9 +238,9 @@ func (s *serving) farewell(ctx context.Context) {
 	if in, err := sqlite.Inspect(ctx, s.demo.database); err == nil {
 		queued = thousands(int(in.Queue)) + " queued, " + plural(int(in.DeadLetters), "dead letter")
 	}
-	s.out.print(ctx, fmt.Sprintf("\nStopped after %s: %s; the rest was filtered or is still in the stream.",
+	s.out.show(ctx, fmt.Sprintf("\nStopped after %s: %s; the rest was filtered or is still in the stream.",
 		plural(int(s.producer.published.Load()), "event"), queued))
-	s.out.print(ctx, fmt.Sprintf("The queue stays in %s.", s.demo.database))
+	s.out.show(ctx, fmt.Sprintf("The queue stays in %s.", s.demo.database))
 }
 
 // programName is what starts this program in another terminal: a name that is
@@ -257,7 +258,8 @@ func programName() string {
 // quoted writes a text as a word of the shell.
 func quoted(s string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:+@%,=", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("/._-:+@%,=", r)
 	}
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s
