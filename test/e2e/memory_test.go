@@ -65,7 +65,7 @@ func TestMemoryIsBoundedWhileTheQueueIsFull(t *testing.T) {
 		return same >= 20 // times, two seconds
 	})
 	full := len(readQueue(t, reader))
-	if full > 2*limit {
+	if full > limit+shards*small { // a commit of each shard may be under way when it is reached
 		t.Errorf("%d events are queued, the limit is %d", full, limit)
 	}
 
