@@ -96,6 +96,36 @@ func TestTheFrontierIsTrue(t *testing.T) {
 	}
 }
 
+// While commits fail, the frontier stays before what they were to carry, even
+// though later records were read with it.
+func TestTheFrontierWaitsForTheCommit(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.level = slog.LevelError
+		cl.start()
+		time.Sleep(10 * time.Second)
+		cl.memory.SetHook(func(w storetest.Write) storetest.Fault {
+			if w.Point == storetest.PointCommit {
+				return storetest.Refuse
+			}
+			return storetest.NoFault
+		})
+		first := time.Now()
+		for range 20 {
+			cl.stream.put(shardIDs(1)[0], "good")
+			time.Sleep(50 * time.Millisecond)
+			if f := cl.frontiers(); f.After(first.Add(40 * time.Millisecond)) {
+				t.Fatalf("the frontier is %v after the first record that is not committed", f.Sub(first))
+			}
+		}
+		cl.memory.SetHook(nil)
+		time.Sleep(time.Minute)
+		if f := cl.frontiers(); !f.After(first.Add(time.Second)) {
+			t.Errorf("the frontier stays %v before the first record, which is committed now", first.Sub(f))
+		}
+		cl.check()
+	})
+}
+
 // disturb lets something happen to a stream and those who read it: mostly that
 // a record comes.
 func (cl *cluster) disturb(random *rand.Rand, open *[]gs.ShardID) {

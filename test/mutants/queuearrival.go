@@ -91,7 +91,7 @@ var arrivalMutants = []mutant{
 		file: "consumer/reader.go",
 		old:  "	if err == nil { // nothing of what was judged is left to commit",
 		new:  "	if err == nil || len(p.Records) > 0 {",
-		pkg:  "./consumer", tests: "TestTheFrontierIsTrue",
+		pkg:  "./consumer", tests: "TestTheFrontierWaitsForTheCommit",
 	},
 	{
 		name: "arrival: frontiers are shared whether anybody asks or not",
