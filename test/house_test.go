@@ -43,11 +43,12 @@ var house = map[string][]string{
 	"internal/replay":   {"", "queue"},
 	"internal/when":     {},
 	"internal/hooks":    {"queue", "webhook", "internal/when"},
+	"internal/overview": {"", "queue", "internal/hooks", "internal/trouble"},
 	"internal/peers":    {},
 
 	"webhook/webhooktest": {},
 
-	"internal/admin":           {"", "consumer", "internal/hooks", "internal/trouble", "queue", "webhook"},
+	"internal/admin":           {"", "consumer", "internal/hooks", "internal/overview", "internal/trouble", "queue", "webhook"},
 	"internal/api":             {"", "consumer", "internal/trouble", "internal/when", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
@@ -55,7 +56,7 @@ var house = map[string][]string{
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",
-		"internal/admin", "internal/api", "internal/hooks", "webhook",
+		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "webhook",
 	},
 	"internal/bench": {
 		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",

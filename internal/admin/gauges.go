@@ -7,6 +7,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/hooks"
+	"github.com/gerritstream/gerritstream/internal/overview"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -131,18 +132,8 @@ func collectShard(
 	}
 	send(ch, descAge, max(0, now.Sub(s.HandledUntil)).Seconds(), shard)
 	if origin != nil && origin.Retention > 0 {
-		send(ch, descHeadroom, headroom(origin, s.HandledUntil, now).Seconds(), shard)
+		send(ch, descHeadroom, overview.Headroom(origin, s.HandledUntil, now).Seconds(), shard)
 	}
-}
-
-// headroom returns how long it is until the stream begins to trim what arrived
-// after a moment. It is negative once the stream has begun to.
-func headroom(origin *gerritstream.Origin, after, now time.Time) time.Duration {
-	left := after.Sub(now.Add(-origin.Retention))
-	if after.Before(origin.Trimmed) {
-		return min(left, after.Sub(origin.Trimmed))
-	}
-	return left
 }
 
 // collectConsumer turns what is known of a consumer into metrics.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
@@ -243,11 +244,50 @@ func (m *Metrics) SubscriptionEnded(reason string) {
 // ClockSkew notes how far the service's clock is ahead of the local one.
 func (m *Metrics) ClockSkew(ahead time.Duration) { m.skew.Store(&ahead) }
 
+// Ahead returns how far the service's clock is ahead of the local one, as far
+// as that is known.
+func (m *Metrics) Ahead() time.Duration {
+	if ahead := m.skew.Load(); ahead != nil {
+		return *ahead
+	}
+	return 0
+}
+
+// DelaySince returns within how many seconds of their arrival 99 in 100 events
+// were queued here, of those since the last call; below 0: there were none. One
+// goroutine calls it.
+func (m *Metrics) DelaySince() float64 {
+	var now dto.Metric
+	if histogram, ok := m.delays.queued.(prometheus.Histogram); !ok || histogram.Write(&now) != nil {
+		return -1
+	}
+	buckets := now.GetHistogram().GetBucket()
+	total := now.GetHistogram().GetSampleCount() - m.delays.before.GetSampleCount()
+	was := m.delays.before.GetBucket()
+	m.delays.before = now.GetHistogram()
+	if total == 0 {
+		return -1
+	}
+	rank, below, from := 0.99*float64(total), 0.0, 0.0
+	for i, b := range buckets {
+		n := float64(b.GetCumulativeCount())
+		if i < len(was) {
+			n -= float64(was[i].GetCumulativeCount())
+		}
+		if n >= rank {
+			return from + (b.GetUpperBound()-from)*(rank-below)/(n-below)
+		}
+		below, from = n, b.GetUpperBound()
+	}
+	return from
+}
+
 // eventDelays are the distances of events from their arrival. The stages are
 // looked up once, for they are observed for each event.
 type eventDelays struct {
 	all           *prometheus.HistogramVec
 	queued, acked prometheus.Observer
+	before        *dto.Histogram // of queued, at the last DelaySince; nil: there was none
 }
 
 func newEventDelays() eventDelays {
@@ -257,7 +297,7 @@ func newEventDelays() eventDelays {
 			"acknowledged it.",
 		Buckets: []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400},
 	}, []string{"stage"})
-	return eventDelays{all, all.WithLabelValues("queued"), all.WithLabelValues("acked")}
+	return eventDelays{all: all, queued: all.WithLabelValues("queued"), acked: all.WithLabelValues("acked")}
 }
 
 // delay returns how many seconds ago an event arrived.

@@ -1,6 +1,7 @@
 // Package admin shows a running process to people and machines over HTTP:
-// /healthz, /readyz, /metrics, and a plain page at /. It sees the process only
-// through functions that return its state, and can change nothing.
+// /healthz, /readyz, /metrics, and at / a page about the whole group, which
+// keeps itself up to date. It sees the process and its store only through
+// functions that return their state, and can change nothing.
 package admin
 
 import (
@@ -18,7 +19,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/internal/hooks"
+	"github.com/gerritstream/gerritstream/internal/overview"
 )
 
 // Options say what a Server shows and where.
@@ -29,16 +30,17 @@ type Options struct {
 	Alive   func() error               // likewise; returns what is stuck. nil: nothing ever is
 	Metrics *Metrics
 
-	Webhooks func() []hooks.View // for the page, likewise, the worst first; nil: there are none
+	// View returns what the page shows, likewise. nil: there is no page.
+	View func() overview.View
 
-	Version string       // for the page
-	Logger  *slog.Logger // nil: nothing is logged
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Server serves the pages. New creates it, Run runs it.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	stop     func() // ends answers that go on and on
 }
 
 // The bounds on one request. Answers are small and made in memory.
@@ -67,10 +69,12 @@ func New(o Options) (*Server, error) {
 	if ap, err := netip.ParseAddrPort(l.Addr().String()); err != nil || !ap.Addr().Unmap().IsLoopback() {
 		o.Logger.Warn("other hosts can read health, metrics and status page", "address", l.Addr().String())
 	}
+	stopping, stop := context.WithCancel(context.Background())
 	return &Server{
+		stop:     stop,
 		listener: netutil.LimitListener(l, maxConnections),
 		http: &http.Server{
-			Handler:           newHosts(o.Address, o.Hosts).guard(handler(o)),
+			Handler:           newHosts(o.Address, o.Hosts).guard(handler(o, stopping.Done())),
 			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       totalTimeout,
 			WriteTimeout:      totalTimeout,
@@ -94,6 +98,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve health and metrics: %w", err)
 	case <-ctx.Done():
 	}
+	s.stop()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if s.http.Shutdown(stop) != nil { // it cuts requests that do not end
@@ -107,14 +112,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Close releases the address if Run was not called. After Run it does nothing.
 func (s *Server) Close() error {
+	s.stop()
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
 }
 
-// handler returns what answers the requests.
-func handler(o Options) http.Handler {
+// handler returns what answers the requests. stopping is closed when the server
+// stops.
+func handler(o Options, stopping <-chan struct{}) http.Handler {
 	if o.Alive == nil {
 		o.Alive = func() error { return nil }
 	}
@@ -135,14 +142,16 @@ func handler(o Options) http.Handler {
 		plain(w, http.StatusOK, "ready\n")
 	})
 	mux.Handle("GET /metrics", o.Metrics.Handler())
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		status := o.Status()
-		var webhooks []hooks.View
-		if o.Webhooks != nil {
-			webhooks = o.Webhooks()
+	if o.View != nil {
+		p := &pages{view: o.View, stopping: stopping}
+		mux.HandleFunc("GET /{$}", p.serve)
+		mux.HandleFunc("GET /updates", p.serveUpdates)
+		mux.HandleFunc("GET /page.css", serveFile("page.css", "text/css; charset=utf-8"))
+		mux.HandleFunc("GET /page.js", serveFile("page.js", "text/javascript; charset=utf-8"))
+		for level, color := range icons() {
+			mux.HandleFunc("GET /icon-"+level.String()+".svg", serveIcon(color))
 		}
-		servePage(w, &status, webhooks, o.Version)
-	})
+	}
 	return mux
 }
 

@@ -15,11 +15,17 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/overview"
 )
 
 // fixed returns a status that never changes.
 func fixed(s gerritstream.Status) func() gerritstream.Status {
 	return func() gerritstream.Status { return s }
+}
+
+// viewOf returns what a process alone shows.
+func viewOf(s gerritstream.Status) overview.View {
+	return overview.New(&overview.Input{Process: s, Now: time.Now(), Setup: overview.Setup{Version: "v1.2.3"}})
 }
 
 // newMetrics returns metrics whose labels are the types themselves.
@@ -40,7 +46,8 @@ func serve(t *testing.T, status func() gerritstream.Status, m *Metrics) getter {
 
 func serveAt(t *testing.T, status func() gerritstream.Status, m *Metrics) (*Server, getter) {
 	t.Helper()
-	s, err := New(Options{Address: "127.0.0.1:0", Status: status, Metrics: m, Version: "v1.2.3"})
+	s, err := New(Options{Address: "127.0.0.1:0", Status: status, Metrics: m,
+		View: func() overview.View { return viewOf(status()) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,12 +141,12 @@ func TestPageEscapesWhatItShows(t *testing.T) {
 		}},
 	}
 	code, header, body := serve(t, fixed(status), newMetrics())("GET", "/")
-	if code != 200 || strings.Contains(body, "<script>") {
+	if code != 200 || strings.Contains(body, "<script>alert") {
 		t.Errorf("got %d\n%s", code, body)
 	}
 	for _, want := range []string{
-		"stream/gerrit", "shardId-000000000007", "waiting for parent (shardId-000000000001)", "v1.2.3",
-		"&lt;script&gt;", "the stream has not been listed yet",
+		"stream/gerrit", "shardId-000000000007", "waits for its parent 1", "v1.2.3",
+		"&lt;script&gt;", "Starting: the stream has not been listed yet",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)

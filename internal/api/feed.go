@@ -311,6 +311,20 @@ func (f *Feed) look(o *onlooker, most int) (past []line) {
 	return past
 }
 
+// Last returns the last verdicts that are remembered, the newest first, without
+// payloads. Those on filtered records have no ID.
+func (f *Feed) Last(most int) []Verdict {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	verdicts := make([]Verdict, 0, min(most, len(f.ring)))
+	for i := range cap(verdicts) {
+		s := &f.ring[(f.next+len(f.ring)-1-i)%len(f.ring)]
+		verdicts = append(verdicts, NewVerdict(&s.entry, &gerritstream.Verdict{Filter: s.filter, Bad: s.bad, Detail: s.detail},
+			s.at))
+	}
+	return verdicts
+}
+
 // leave ends looking on.
 func (f *Feed) leave(o *onlooker) {
 	f.mu.Lock()

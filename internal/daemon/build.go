@@ -22,6 +22,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/overview"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
@@ -159,7 +160,7 @@ func (d *Daemon) makeConsumer(context.Context) error {
 		return &ConfigError{fmt.Errorf("make filter: %w", err)}
 	}
 	all := observers{d.metrics}
-	if c.Socket.Address != "" {
+	if c.Socket.Address != "" || c.Admin != config.AdminOff { // tails and the page show verdicts
 		d.feed = api.NewFeed()
 		all = append(all, d.feed)
 	}
@@ -212,24 +213,32 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 
 // serve binds the address of health and metrics.
 func (d *Daemon) serve(context.Context) error {
-	seen := &inspector{store: d.store}
+	c := &d.options.Config
+	seen := &inspector{
+		store: d.store, status: d.consumer.Status, letters: d.readLetters, feed: d.feed, metrics: d.metrics,
+		history: overview.NewHistory(),
+		setup: overview.Setup{
+			Connection: c.Connection, Store: c.Store.String(), Version: d.options.Version,
+			QueueLimit: c.Store.QueueLimit(), PollInterval: c.Kinesis.PollInterval,
+		},
+	}
 	seen.queue, _ = d.store.(webhook.Store) // Zuul reads the one in ZooKeeper
-	seen.hooks.Receivers = d.options.Config.Receivers()
+	seen.hooks.Receivers = c.Receivers()
 	d.metrics.Follow(admin.Gauges{
 		Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers, Webhooks: seen.webhooks,
 	})
-	if d.options.Config.Admin == config.AdminOff {
+	if c.Admin == config.AdminOff {
 		return nil
 	}
+	d.seen = seen
 	server, err := admin.New(admin.Options{
-		Address:  d.options.Config.Admin,
-		Hosts:    d.options.Config.AdminHosts,
-		Status:   d.consumer.Status,
-		Alive:    d.consumer.Alive,
-		Webhooks: seen.webhooks,
-		Metrics:  d.metrics,
-		Version:  d.options.Version,
-		Logger:   d.log,
+		Address: c.Admin,
+		Hosts:   c.AdminHosts,
+		Status:  d.consumer.Status,
+		Alive:   d.consumer.Alive,
+		View:    seen.view,
+		Metrics: d.metrics,
+		Logger:  d.log,
 	})
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ type Daemon struct {
 	source     *loggedSource
 	metrics    *admin.Metrics
 	admin      *admin.Server   // nil: switched off
+	seen       *inspector      // nil: likewise
 	feed       *api.Feed       // nil: nobody asks for verdicts
 	api        *api.Server     // nil: switched off
 	readerGone <-chan struct{} // closed when nobody reads standard output; nil: nothing writes to it
@@ -190,6 +191,7 @@ func (d *Daemon) runBeside(ctx context.Context, end context.CancelCauseFunc, bes
 				end(err)
 			}
 		})
+		beside.Go(func() { d.seen.sample(ctx) })
 	}
 	if q, ok := d.store.(queue.Store); ok {
 		beside.Go(func() {

@@ -202,6 +202,18 @@ func (c *Config) OpenStore(ctx context.Context, r Runtime) (OpenStore, error) {
 	return c.Store.Kind.open(ctx, c, r)
 }
 
+// QueueLimit returns how many events the queue may hold before reading waits;
+// 0: any number.
+func (s *Store) QueueLimit() int64 {
+	switch {
+	case !strings.HasPrefix(s.String(), zookeeperPrefix), s.ZooKeeper.QueueLimit < 0:
+		return 0
+	case s.ZooKeeper.QueueLimit == 0:
+		return zookeeper.DefaultQueueLimit
+	}
+	return int64(s.ZooKeeper.QueueLimit)
+}
+
 // OpenOperator opens the store for an operator, who closes it.
 func (c *Config) OpenOperator(ctx context.Context) (gerritstream.Operator, error) {
 	return c.Store.Kind.operator(ctx, c)

@@ -1,0 +1,314 @@
+package overview
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Shard is one shard of the group.
+type Shard struct {
+	ID    gerritstream.ShardID
+	Short string
+	Level Level
+
+	State   string // for people
+	Read    bool   // a process reads it, or another program
+	Stalled bool   // it is led, and does not move on
+	Leader  string // the process; empty: none
+	Host    string // of the leader
+
+	Lag       time.Duration
+	Rate      float64 // events queued a second
+	RateKnown bool
+	Rates     []float64 // of the last hour, oldest first; below 0: not known
+	Headroom  time.Duration
+	Trouble   string // its leader's own words
+	Counts    gerritstream.ShardCounts
+	Last      gerritstream.ShardTimes
+	Position  string
+
+	ended   bool
+	waiting bool // for a parent: nobody is to read it yet
+	foreign bool // another program leads it
+	atTip   bool
+	hasRoom bool
+	lost    []gerritstream.Interval
+	fault   fault // what is wrong with it; zero: nothing
+}
+
+// rank orders shards: those that ended come last.
+func (s *Shard) rank() int64 {
+	if s.ended {
+		return 1
+	}
+	return 0
+}
+
+// HasRoom reports whether Headroom is known.
+func (s *Shard) HasRoom() bool { return s.hasRoom }
+
+const (
+	fresh        = 3 * time.Second  // a page this old, besides the poll interval, shows that a shard is read
+	silent       = 10 * time.Second // a page this old shows that it is not
+	settleWithin = 30 * time.Second // by then a process has listed the stream, and shards have leaders
+	staleReport  = 2 * time.Minute  // processes report every 5 to 30 s
+	staleCommit  = 2 * time.Minute  // progress is committed every 30 s, also on an idle shard
+)
+
+// shard puts one shard together.
+func (m *merged) shard(id gerritstream.ShardID) Shard {
+	stored := m.in.Store.Inspection.Shards[id]
+	leader, foreign := m.leader(id, &stored)
+	report, leads := m.reportOf(id, leader)
+	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.host(leader, foreign), foreign: foreign}
+	var handled time.Time
+	if p := stored.Position; p != nil {
+		s.ended, s.lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
+		handled = p.HandledUntil()
+	}
+	s.Last.Commit = stored.Committed
+	var status gerritstream.ShardStatus
+	if report != nil {
+		status = *m.statusOf(report, id)
+		s.Last, s.Counts, s.Trouble = status.Last, status.Counts, status.Trouble
+		s.ended = s.ended || status.State == gerritstream.StateEnded
+		if status.HandledUntil.After(handled) {
+			handled = status.HandledUntil
+		}
+		if len(status.Position.Lost) > len(s.lost) {
+			s.lost = status.Position.Lost
+		}
+	}
+	if m.in.History != nil {
+		s.Rates = m.in.History.rates(id)
+		s.Rate, s.RateKnown = m.in.History.rate(id)
+	}
+	m.judge(&s, &stored, &status, report, leads, foreign)
+	if s.ended {
+		s.Read, s.Level, s.Lag, s.RateKnown = false, s.fault.level, 0, false
+	} else if m.origin != nil && m.origin.Retention > 0 && !handled.IsZero() {
+		s.Headroom, s.hasRoom = Headroom(m.origin, handled, m.in.Now.Add(m.in.Ahead)), true
+	}
+	return s
+}
+
+// leader returns who leads a shard: the asked process knows best what it leads.
+func (m *merged) leader(id gerritstream.ShardID, stored *gerritstream.InspectedShard) (name string, foreign bool) {
+	self := m.in.Process.Process
+	for i := range m.in.Process.Shards {
+		s := &m.in.Process.Shards[i]
+		if s.Shard != id {
+			continue
+		}
+		switch {
+		case s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted:
+			return self, false
+		case m.in.Store.At.IsZero() || stored.Leader == self:
+			if s.Leader.Process == self {
+				return "", false
+			}
+			return s.Leader.Process, s.Leader.Foreign
+		}
+	}
+	return stored.Leader, stored.Foreign
+}
+
+// reportOf returns the report of a shard's leader; if that has none, of another
+// process, preferably one that waits for a parent.
+func (m *merged) reportOf(id gerritstream.ShardID, leader string) (found *gerritstream.Report, leads bool) {
+	for i := range m.reports {
+		r := &m.reports[i]
+		s := m.statusOf(r, id)
+		if s == nil {
+			continue
+		}
+		if r.Process == leader {
+			return r, s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted
+		}
+		if found == nil || s.State == gerritstream.StateWaiting || r.Process == m.in.Process.Process {
+			found = r
+		}
+	}
+	return found, false
+}
+
+func (m *merged) statusOf(r *gerritstream.Report, id gerritstream.ShardID) *gerritstream.ShardStatus {
+	i, ok := slices.BinarySearchFunc(r.Status.Shards, id, func(s gerritstream.ShardStatus, id gerritstream.ShardID) int {
+		return cmp.Compare(s.Shard, id)
+	})
+	if ok {
+		return &r.Status.Shards[i]
+	}
+	return nil
+}
+
+// host returns where a process runs.
+func (m *merged) host(process string, foreign bool) string {
+	if foreign || process == "" {
+		return process
+	}
+	for i := range m.reports {
+		for j := range m.reports[i].Status.Members {
+			if p := &m.reports[i].Status.Members[j]; p.Process == process && p.Host != "" {
+				return p.Host
+			}
+		}
+	}
+	return hostOf(process)
+}
+
+// hostOf returns the host in a process' name: HOST-PID-SOMETHING.
+func hostOf(process string) string {
+	parts := strings.Split(process, "-")
+	if len(parts) < 3 {
+		return process
+	}
+	return strings.Join(parts[:len(parts)-2], "-")
+}
+
+// judge says in which state a shard is, and what is wrong with it.
+func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *gerritstream.ShardStatus,
+	report *gerritstream.Report, leads, foreign bool,
+) {
+	wrong := func(level Level, text string) {
+		s.Level, s.fault = level, fault{level: level, text: text}
+	}
+	switch {
+	case stored.Position != nil && stored.Position.Unreadable != nil:
+		s.State = "its position cannot be read"
+		wrong(Trouble, s.State+": "+stored.Position.Unreadable.Error())
+	case s.ended && status.OpenAfterEnd:
+		s.State = "ended here, open in the stream"
+		wrong(Trouble, "it ended here but is open in the stream: nothing reads it until `checkpoint set` moves it back")
+	case s.ended:
+		s.State = "ended"
+	case foreign && !status.Leader.Unread.IsZero():
+		s.State = s.Leader + " has stopped"
+		wrong(Trouble, fmt.Sprintf("its leader, %s, has stopped: records since %s are not handled; its lock may be abandoned",
+			s.Leader, clock(status.Leader.Unread)))
+	case foreign:
+		s.State, s.Read, s.Lag = "read by "+s.Leader, true, status.Lag
+		s.Level, s.fault = Warning, fault{level: Warning, text: foreignLeads(s.Leader)}
+	case s.Leader == "" && status.State == gerritstream.StateWaiting:
+		s.State, s.waiting = "waits for its parent "+shorts(status.WaitingFor), true
+	case s.Leader == "" && !m.in.Store.AwaySince.IsZero():
+		s.State, s.Level, s.RateKnown = "nobody reads it: the store is away", Trouble, false
+	case s.Leader == "" && (m.unsettled(s, status, report) || m.in.Now.Sub(s.Last.Commit) < staleCommit):
+		s.State = "between two leaders"
+	case s.Leader == "":
+		s.State = "nobody reads it"
+		wrong(Trouble, "no process reads it")
+	case !leads:
+		s.State, s.Read = "its leader has not reported yet", true
+	default:
+		m.judgeLed(s, status, report, wrong)
+	}
+}
+
+func foreignLeads(name string) string { return "read by " + name + ", which may lose or repeat events" }
+
+func shorts(ids []gerritstream.ShardID) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = Short(id)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// judgeLed says how a shard that is led by a process does.
+func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *gerritstream.Report,
+	wrong func(Level, string),
+) {
+	s.Read, s.Lag = true, status.Lag
+	last := status.Last.Page
+	if status.Since.After(last) {
+		last = status.Since
+	}
+	quiet := report.At.Sub(last) // by the leader's clock
+	if quiet > fresh+m.in.Setup.PollInterval {
+		quiet += max(0, m.in.Now.Sub(report.At)) // it has heard nothing since, as far as is known
+	}
+	idle := m.idle(status, report)
+	switch {
+	case status.State == gerritstream.StateHalted:
+		s.State, s.Read = "halted: a bad position waits for a decision", false
+		wrong(Trouble, status.Trouble)
+	case status.Trouble != "" && strings.Contains(status.Trouble, queueIsFull):
+		s.State, s.Stalled = "waits: Zuul's queue is full", true
+		wrong(Trouble, status.Trouble)
+	case status.Trouble != "":
+		s.State, s.Stalled = retrying(quiet), true
+		wrong(Trouble, status.Trouble)
+	case quiet > silent+m.in.Setup.PollInterval:
+		s.State, s.Stalled = retrying(quiet), true
+		wrong(Warning, "nothing was read for a while")
+	case idle > staleCommit:
+		s.State, s.Stalled = "nothing committed for "+Span(idle), true
+		wrong(Trouble, "nothing was committed for "+Span(idle))
+	case quiet > fresh+m.in.Setup.PollInterval:
+		s.State = "last read " + Span(quiet) + " ago"
+	case report.Process != m.in.Process.Process && !m.in.Store.AwaySince.IsZero():
+		s.State, s.Level, s.Lag, s.RateKnown = "not known: the store is away", Warning, 0, false
+	case status.AtTip:
+		s.State, s.atTip = "at the tip", true
+	default:
+		s.State = "catching up"
+		if s.Lag < 5*time.Second {
+			s.State = "reading"
+		}
+	}
+	if s.Stalled {
+		s.Rate, s.RateKnown = 0, true // whatever it was before
+	}
+}
+
+func retrying(quiet time.Duration) string {
+	if quiet < time.Second {
+		return "retrying"
+	}
+	return "retrying for " + Span(quiet.Truncate(time.Second))
+}
+
+// unsettled reports whether a shard without a leader may still be about to get
+// one: its leader is being replaced, or a process has just begun.
+func (m *merged) unsettled(s *Shard, status *gerritstream.ShardStatus, report *gerritstream.Report) bool {
+	if report == nil {
+		for i := range m.reports {
+			r := &m.reports[i]
+			if r.At.Sub(r.Status.Began) >= settleWithin {
+				return false
+			}
+		}
+		return true
+	}
+	return report.At.Sub(status.Since) < settleWithin
+}
+
+// idle returns for how long the leader of a shard has committed nothing though
+// it should have: from the start of its term, unless it walks through a part of
+// the shard without records, where there is nothing to commit.
+func (m *merged) idle(status *gerritstream.ShardStatus, report *gerritstream.Report) time.Duration {
+	if !status.AtTip || status.Since.IsZero() {
+		return 0
+	}
+	last := status.Since
+	if status.Last.Commit.After(last) {
+		last = status.Last.Commit
+	}
+	return report.At.Sub(last)
+}
+
+// Headroom returns how long it is until the stream begins to trim what arrived
+// after a moment. It is negative once the stream has begun to.
+func Headroom(origin *gerritstream.Origin, after, now time.Time) time.Duration {
+	left := after.Sub(now.Add(-origin.Retention))
+	if after.Before(origin.Trimmed) {
+		return min(left, after.Sub(origin.Trimmed))
+	}
+	return left
+}
