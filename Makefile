@@ -47,7 +47,7 @@ BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark'
 BASELINE ?= test/baseline.txt
 benchmarks = $(GO) test -run '^$$' -bench '$(BENCH)' -skip '$(SLOW)' -benchmem -count $(COUNT) -benchtime $(BENCHTIME) -p 1 $(BENCHED)
 
-.PHONY: help build deps test soak chaos many mutants fuzz lint docs fmt bench bench-compare clean
+.PHONY: help build deps test soak chaos many screenshots mutants fuzz lint docs fmt bench bench-compare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ chaos: ## fifty thousand events by fan-out through every fault; fifty kills of c
 
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
+
+screenshots: deps ## write what the status page looks like in each state, at 1280 and 390 pixels, light and dark, to bin/screenshots
+	@mkdir -p bin/screenshots
+	$(GO) test ./internal/admin -count=1 -run TestPageInABrowser -args -screenshots $(CURDIR)/bin/screenshots
 
 mutants: deps ## break each guarantee on purpose, and see which test tells
 	$(GO) run ./test/mutants $(MUTANTS)

@@ -12,6 +12,7 @@ command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$
 [ -x /usr/bin/sqlite3 ] || packages="$packages sqlite3"
 command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 || packages="$packages curl jq" # documented examples
 [ -x /lib/systemd/systemd ] || packages="$packages systemd" # its user manager runs the documented units
+[ -x /usr/bin/chromium ] || packages="$packages chromium fonts-dejavu-core" # looks at the status page
 # Its jars alone are used. Debian's service is another package, which is not installed.
 [ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"
 /usr/bin/python3 -c 'import kazoo' >/dev/null 2>&1 || packages="$packages python3-kazoo"
@@ -33,5 +34,5 @@ if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
 	npm_is_current || npm ci --prefix $npm_dir --no-progress
 else
 	[ -z "$packages" ] || echo "missing:$packages; install with: sudo apt-get install -y --no-install-recommends$packages"
-	npm_is_current || echo "missing: kinesalite and kinesis-local; install with: npm ci --prefix $npm_dir"
+	npm_is_current || echo "missing: kinesalite, kinesis-local and axe-core; install with: npm ci --prefix $npm_dir"
 fi

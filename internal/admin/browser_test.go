@@ -151,7 +151,7 @@ func TestPageIsUpdatedInPlace(t *testing.T) {
 	mu.Lock()
 	at = 1
 	mu.Unlock()
-	tab.Until(`document.getElementById("sentence").textContent.includes("74 s behind")`)
+	tab.Until(`document.getElementById("sentence").textContent.includes("77 s behind")`)
 	var kept struct {
 		Focus, Open, Same bool
 		Y, X              float64

@@ -38,7 +38,7 @@ func TestHosts(t *testing.T) {
 // TestUnknownHostIsRefused asks for every page under another name.
 func TestUnknownHostIsRefused(t *testing.T) {
 	get := serve(t, fixed(gerritstream.Status{Listed: time.Now()}), newMetrics())
-	for _, path := range []string{"/", "/healthz", "/readyz", "/metrics", "/nothing"} {
+	for _, path := range []string{"/", "/updates", "/page.js", "/healthz", "/readyz", "/metrics", "/nothing"} {
 		code, _, body := get("GET", path, func(r *http.Request) { r.Host = "attacker.example.com" })
 		if code != http.StatusMisdirectedRequest {
 			t.Errorf("%s: got %d %q, want 421", path, code, body)

@@ -246,3 +246,28 @@ func BenchmarkCommitted(b *testing.B) {
 		m.Committed("s", 1, &c, time.Millisecond)
 	}
 }
+
+// TestDelaySince: of the events since the last call alone, within the bucket of
+// the slowest in a hundred.
+func TestDelaySince(t *testing.T) {
+	m := newMetrics()
+	if d := m.DelaySince(); d >= 0 {
+		t.Errorf("without an event it is %v", d)
+	}
+	queue := func(n int, ago time.Duration) {
+		c := gerritstream.Commit{Entries: make([]gerritstream.Entry, n)}
+		for i := range c.Entries {
+			c.Entries[i].Arrived = time.Now().Add(-ago)
+		}
+		m.Committed("", 1, &c, 0)
+	}
+	queue(970, 0)
+	queue(30, 7*time.Second)
+	if d := m.DelaySince(); d < 5 || d > 10 {
+		t.Errorf("with 3 in 100 of 7 s it is %v", d)
+	}
+	queue(1000, 300*time.Millisecond)
+	if d := m.DelaySince(); d < 0.25 || d > 0.5 {
+		t.Errorf("with all of 0.3 s it is %v", d)
+	}
+}

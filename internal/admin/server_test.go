@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -228,4 +231,46 @@ func TestStopCutsRequests(t *testing.T) {
 		t.Error("it does not stop")
 	}
 	close(release)
+}
+
+// TestUpdates: the page's main part comes at once and again, for so many pages
+// and no more, until the server stops.
+func TestUpdates(t *testing.T) {
+	var asked atomic.Int32
+	address, stop := serveView(t, func() overview.View {
+		return overview.View{Sentence: fmt.Sprintf("<asked %d times>", asked.Add(1))}
+	})
+	var open []*bufio.Reader
+	for i := range maxUpdates + 1 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"updates", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := &http.Client{Transport: &http.Transport{}}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if i < maxUpdates && res.StatusCode != http.StatusOK || i == maxUpdates && res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("page %d gets %s", i, res.Status)
+		}
+		open = append(open, bufio.NewReader(res.Body))
+	}
+	var text strings.Builder
+	for !strings.Contains(text.String(), "asked 2 times&gt;") {
+		line, err := open[0].ReadString('\n')
+		if err != nil {
+			t.Fatalf("%v after %s", err, &text)
+		}
+		text.WriteString(line)
+		if line != "\n" && !strings.HasPrefix(line, "data: ") {
+			t.Errorf("not of an event: %q", line)
+		}
+	}
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > stopTimeout {
+		t.Errorf("it stopped after %v, by force", took)
+	}
 }

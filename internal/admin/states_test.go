@@ -172,12 +172,19 @@ var states = []state{
 		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s; 23 h 59 min until data would be lost.",
 		causes:   []string{"Webhook chat: its receiver has failed for 9m (12 failed): 503 Service Unavailable; next attempt in 40s"}},
 	{name: "kinesis-away", change: func(g *group) { g.trouble(74*time.Second, unreached) }, level: overview.Trouble,
-		sentence: "All 4 shards wait, 74 s behind; 23 h 58 min until data would be lost.",
+		sentence: "All 4 shards wait, 77 s behind; 23 h 58 min until data would be lost.",
+		causes:   []string{"Kinesis does not answer: 4 shards wait"}},
+	{name: "kinesis-away-for-processes", unseen: true, change: func(g *group) {
+		g.trouble(74*time.Second, unreached, 0, 1)
+		g.trouble(15*time.Second, "%.0s", 2, 3) // led since, and nothing heard yet
+		g.in.Process.Trouble = "kinesis:DescribeStreamSummary on gerrit: dial tcp 10.0.0.7:443: connect: connection refused"
+	}, level: overview.Trouble,
+		sentence: "All 4 shards wait, 77 s behind; 23 h 58 min until data would be lost.",
 		causes:   []string{"Kinesis does not answer: 4 shards wait"}},
 	{name: "kinesis-away-just-now", unseen: true, change: func(g *group) {
 		g.trouble(22*time.Second, "%.0s")
 	}, level: overview.Warning,
-		sentence: "All 4 shards wait, 22 s behind; 23 h 59 min until data would be lost.",
+		sentence: "All 4 shards wait, 25 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Nothing comes from Kinesis: 4 shards wait"}},
 	{name: "zookeeper-away", change: zooKeeperAway, level: overview.Trouble,
 		sentence: "ZooKeeper has not answered this process for 42 s: it can queue nothing; 23 h 59 min until data would be lost.",
@@ -186,10 +193,10 @@ var states = []state{
 		g.in.Store.Inspection.Queue = 509
 		g.trouble(41*time.Second, "reading paused: Zuul's queue is full (509 of 500)%.0s")
 	}, level: overview.Trouble,
-		sentence: "All 4 shards wait, 41 s behind; 23 h 59 min until data would be lost.",
+		sentence: "All 4 shards wait, 44 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Zuul's queue is full (509 of 500): 4 shards wait"}},
 	{name: "throttled", change: func(g *group) { g.trouble(38*time.Second, throttledText) }, level: overview.Trouble,
-		sentence: "All 4 shards wait, 38 s behind; 23 h 59 min until data would be lost.",
+		sentence: "All 4 shards wait, 41 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Kinesis throttles the reads, perhaps because another program reads the stream too: 4 shards wait"}},
 	{name: "records-lost", change: func(g *group) {
 		s := g.in.Store.Inspection.Shards[shardID(2)]

@@ -204,6 +204,26 @@ func TestFeedForgetsARecreatedStream(t *testing.T) {
 	}
 }
 
+// Last returns the newest first, without payloads.
+func TestLast(t *testing.T) {
+	f := NewFeed()
+	if last := f.Last(5); len(last) != 0 {
+		t.Errorf("%d verdicts of none", len(last))
+	}
+	for i := range Remembered + 3 {
+		f.Judged(shard0, record(i), &gerritstream.Verdict{Filter: "type"})
+	}
+	last := f.Last(5)
+	if len(last) != 5 || last[0].Sequence != string(record(Remembered+2).Seq) || last[4].Sequence != string(record(Remembered-2).Seq) {
+		t.Errorf("got %+v", last)
+	}
+	for _, v := range last {
+		if v.Payload != nil || v.Bytes != nil || v.Rule != "type" || v.Verdict != Filtered {
+			t.Errorf("got %+v", v)
+		}
+	}
+}
+
 // BenchmarkFeed is what a Feed that nobody looks at costs for each event.
 func BenchmarkFeed(b *testing.B) {
 	const page = 500

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -19,6 +20,12 @@ const (
 	inspectTimeout = 2 * time.Second
 	retryEvery     = 3 * time.Second // while it fails
 	lookEvery      = time.Second     // whether it is time to
+
+	// While nobody looks, the store is inspected less often: with ZooKeeper that
+	// takes three requests a shard.
+	unaskedEvery = time.Minute
+	unaskedShard = 100 * time.Millisecond // for each shard
+	askedFor     = time.Minute            // after somebody has looked
 
 	// inspectShare is the part of the time that inspecting may take, at most:
 	// one in so many. The positions of a thousand shards take a while.
@@ -43,8 +50,9 @@ type inspector struct {
 	setup   overview.Setup
 	history *overview.History
 
-	looking sync.Mutex // held while the store is inspected
-	next    time.Time  // under looking: when that is due again
+	looking sync.Mutex   // held while the store is inspected
+	next    time.Time    // under looking: when that is due again for those who ask
+	asked   atomic.Int64 // when the page was last asked for: Unix nanoseconds
 
 	mu    sync.Mutex
 	last  overview.Store // under mu: as it was last inspected
@@ -137,6 +145,7 @@ func (i *inspector) input() *overview.Input {
 
 // view returns how the group is doing.
 func (i *inspector) view() overview.View {
+	i.asked.Store(time.Now().UnixNano())
 	in := i.input()
 	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters)
 	if i.feed != nil {
@@ -170,7 +179,9 @@ func (i *inspector) sample(ctx context.Context) {
 	defer ticker.Stop()
 	due := time.Now()
 	for {
-		i.look()
+		if i.isDue() {
+			i.look()
+		}
 		if now := time.Now(); !now.Before(due) {
 			i.history.Add(i.input(), i.metrics.DelaySince())
 			due = due.Add(max(overview.Every, now.Sub(due).Truncate(overview.Every)))
@@ -181,6 +192,16 @@ func (i *inspector) sample(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// isDue reports whether to inspect for the history, or for the page that
+// somebody looks at.
+func (i *inspector) isDue() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	watched := time.Since(time.Unix(0, i.asked.Load())) < askedFor
+	rest := max(unaskedEvery, unaskedShard*time.Duration(len(i.last.Inspection.Shards)))
+	return watched || !i.last.AwaySince.IsZero() || time.Since(i.last.At) >= rest
 }
 
 // readLetters opens the store as an operator would, and reads the newest dead

@@ -21,6 +21,8 @@ type Cause struct {
 	Detail string // in the words of what failed; empty: Text has them
 	Of     string // some of the shards or processes; empty: the whole
 	Help   string // anchor of the section in docs/runbook.md
+
+	thing string // that it concerns: "shard" or "process"
 }
 
 // fault is what is wrong with one thing.
@@ -82,8 +84,18 @@ type found struct {
 func (m *merged) causes(v *View) []Cause {
 	all := m.storeCauses(v)
 	var shards []found
+	var away fault // of Kinesis, which explains why nothing comes
 	for i := range v.Shards {
-		if s := &v.Shards[i]; s.fault.text != "" {
+		if s := &v.Shards[i]; s.Stalled && isOfKinesis(kindOf(s.fault.text).name) {
+			away = s.fault
+		}
+	}
+	for i := range v.Shards {
+		s := &v.Shards[i]
+		if s.fault.text == nothingRead && away.text != "" {
+			s.fault, s.Level = away, away.level
+		}
+		if s.fault.text != "" {
 			shards = append(shards, found{s.fault.level, []string{s.Short}, s.fault.text})
 		}
 	}
@@ -97,25 +109,29 @@ func (m *merged) causes(v *View) []Cause {
 	return all
 }
 
-// explained leaves out what another cause explains: a stalled shard, or one
-// that is not read, while Kinesis or the store is away.
+// isOfKinesis reports whether a kind of cause is that Kinesis gives nothing.
+func isOfKinesis(name string) bool {
+	return slices.Contains([]string{"Kinesis away", "Kinesis fails", "throttled", "access denied", "stream gone"}, name)
+}
+
+// explained leaves out what another cause explains: a process that cannot list
+// while its shards say why, a stalled shard, or one that is not read, while
+// Kinesis or the store is away.
 func explained(all []Cause) []Cause {
-	has := func(name string) bool {
-		return slices.ContainsFunc(all, func(c Cause) bool { return c.Name == name })
+	has := func(name, thing string) bool {
+		return slices.ContainsFunc(all, func(c Cause) bool { return c.Name == name && (thing == "" || c.thing == thing) })
 	}
-	away := has("Kinesis away") || has("Kinesis fails") || has("throttled") || has("access denied") || has("stream gone")
-	kept, named := all[:0], map[string]int{}
+	kinesis := slices.ContainsFunc(all, func(c Cause) bool { return isOfKinesis(c.Name) })
+	store := has("store away", "")
+	var kept []Cause
 	for _, c := range all {
-		if c.Name == "stalled" && (away || has("store away")) || c.Name == "not read" && has("no process") ||
-			c.Name == "not read" && has("store away") {
-			continue
+		switch {
+		case c.Name == "stalled" && (kinesis || store), c.Name == "not read" && store:
+		case c.thing == "process" && isOfKinesis(c.Name) && has(c.Name, "shard"):
+		case c.Name == "store away" && c.thing != "store" && has("store away", "store"):
+		default:
+			kept = append(kept, c)
 		}
-		if i, twice := named[c.Name+c.Text]; twice && c.Of == "" {
-			kept[i].Level = max(kept[i].Level, c.Level)
-			continue
-		}
-		named[c.Name+c.Text] = len(kept)
-		kept = append(kept, c)
 	}
 	return kept
 }
@@ -133,7 +149,8 @@ func group(faults []found, thing string) (causes []Cause) {
 	of := map[string][]string{}
 	for _, t := range trouble.Group(all) {
 		k := kindOf(t.Text)
-		c := Cause{Level: levels[trouble.Cause(t.Text)], Name: k.name, Help: k.help, Text: k.text, Detail: t.Text}
+		c := Cause{Level: levels[trouble.Cause(t.Text)], Name: k.name, Help: k.help, Text: k.text, Detail: t.Text,
+			thing: thing}
 		c.Detail = ofStream.ReplaceAllString(c.Detail, "stream ")
 		if c.Text == "" {
 			c.Text, c.Detail = t.Text, ""
@@ -203,7 +220,7 @@ func (m *merged) storeCauses(v *View) (all []Cause) {
 	in := &m.in.Store.Inspection
 	if v.storeAway > 0 {
 		c := Cause{Trouble, "store away", v.storeName() + " does not answer; nothing is lost before the stream trims " +
-			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away"}
+			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away", "store"}
 		if !m.in.Store.At.IsZero() {
 			c.Detail = strings.TrimPrefix(c.Detail+"; what is shown of other processes is as of "+clock(m.in.Store.At), "; ")
 		}
@@ -212,13 +229,13 @@ func (m *merged) storeCauses(v *View) (all []Cause) {
 	if in.ExpiredUnread > 0 && !in.ExpiredUnreadAt.IsZero() {
 		all = append(all, Cause{Warning, "expired unread", fmt.Sprintf(
 			"%s expired before any consumer had read %s, the last at %s", plural(int(in.ExpiredUnread), "event"),
-			them(in.ExpiredUnread), clock(in.ExpiredUnreadAt)), "", "", "expired-unread"})
+			them(in.ExpiredUnread), clock(in.ExpiredUnreadAt)), "", "", "expired-unread", "store"})
 	}
 	if log := in.Log; log != nil && !log.HeldSince.IsZero() {
 		if age := m.in.Now.Sub(log.HeldSince); age > time.Minute || log.Bytes > 128<<20 {
 			all = append(all, Cause{Warning, "write-ahead log", fmt.Sprintf("SQLite's write-ahead log has %d MB: readers "+
 				"keep it from being emptied, the oldest for at least %s", log.Bytes/1e6, Span(age)), "", "",
-				"write-ahead-log"})
+				"write-ahead-log", "store"})
 		}
 	}
 	return all
@@ -236,7 +253,7 @@ func (m *merged) headroomCause(v *View) []Cause {
 	if !v.hasRoom || m.origin == nil {
 		return nil
 	}
-	c := Cause{Warning, "headroom", "", "", "", "headroom"}
+	c := Cause{Level: Warning, Name: "headroom", Help: "headroom"}
 	switch limit := m.origin.Retention; {
 	case v.headroom <= 0:
 		c.Level, c.Text = Trouble, "The stream trims what was not read: events are being lost"
@@ -337,7 +354,7 @@ func (m *merged) lossCauses(v *View) (all []Cause) {
 		if m.in.Now.Sub(l.Until) < lossIsNew {
 			level = Trouble
 		}
-		all = append(all, Cause{level, "possibly lost", "Records may be lost: " + l.Text(), "", l.Of, "possibly-lost"})
+		all = append(all, Cause{level, "possibly lost", "Records may be lost: " + l.Text(), "", l.Of, "possibly-lost", ""})
 	}
 	return all
 }

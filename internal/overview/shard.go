@@ -75,7 +75,14 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 	var status gerritstream.ShardStatus
 	if report != nil {
 		status = *m.statusOf(report, id)
+		event, commit := s.Last.Event, s.Last.Commit
 		s.Last, s.Counts, s.Trouble = status.Last, status.Counts, status.Trouble
+		if event.After(s.Last.Event) {
+			s.Last.Event = event
+		}
+		if commit.After(s.Last.Commit) {
+			s.Last.Commit = commit
+		}
 		s.ended = s.ended || status.State == gerritstream.StateEnded
 		if status.HandledUntil.After(handled) {
 			handled = status.HandledUntil
@@ -246,7 +253,7 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 		wrong(Trouble, status.Trouble)
 	case quiet > silent+m.in.Setup.PollInterval:
 		s.State, s.Stalled = retrying(quiet), true
-		wrong(Warning, "nothing was read for a while")
+		wrong(Warning, nothingRead)
 	case idle > staleCommit:
 		s.State, s.Stalled = "nothing committed for "+Span(idle), true
 		wrong(Trouble, "nothing was committed for "+Span(idle))
@@ -263,9 +270,13 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 		}
 	}
 	if s.Stalled {
-		s.Rate, s.RateKnown = 0, true // whatever it was before
+		s.Rate, s.RateKnown, s.Lag = 0, true, max(s.Lag, quiet) // whatever it was before
 	}
 }
+
+// nothingRead is the fault of a shard of which no page has come, for no reason
+// that is known yet.
+const nothingRead = "nothing was read for a while"
 
 func retrying(quiet time.Duration) string {
 	if quiet < time.Second {

@@ -1,0 +1,192 @@
+package overview
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var now = time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", 400 * time.Millisecond: "0.4 s", 9960 * time.Millisecond: "10 s", 22 * time.Second: "22 s",
+		-22 * time.Second: "-22 s", 89 * time.Second: "89 s", 40*time.Minute + 59*time.Second: "40 min",
+		24*time.Hour - time.Second: "23 h 59 min", 26 * time.Hour: "26 h", 100 * time.Hour: "4 d 4 h",
+		168 * time.Hour: "7 d",
+	} {
+		if got := Span(d); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for f, want := range map[float64]string{
+		0: "0", 0.001: "< 0.01", 0.05: "0.05", 0.33: "0.3", 3: "3", 9.96: "10", 19.4: "19", 1234: "1234",
+		61204: "61\u202f204", 1234567: "1\u202f234\u202f567", -2: "-2",
+	} {
+		if got := Number(f); got != want {
+			t.Errorf("%v: got %q, want %q", f, got, want)
+		}
+	}
+}
+
+func TestShort(t *testing.T) {
+	for id, want := range map[gerritstream.ShardID]string{
+		"shardId-000000000007": "7", "shardId-000000000000": "0", "shardId-x": "shardId-x", "other": "other",
+	} {
+		if got := Short(id); got != want {
+			t.Errorf("%s: got %q, want %q", id, got, want)
+		}
+	}
+}
+
+// one returns a process that reads one shard, which has queued so many events.
+func one(process string, began, at time.Time, queued uint64) gerritstream.Report {
+	return gerritstream.Report{Process: process, At: at, Status: gerritstream.Status{
+		Process: process, Began: began, Listed: at, Shards: []gerritstream.ShardStatus{{
+			Shard: "shardId-000000000000", State: gerritstream.StateReading, Since: began,
+			Counts: gerritstream.ShardCounts{Queued: queued}, Last: gerritstream.ShardTimes{Page: at},
+		}},
+	}}
+}
+
+// A rate is what a leader has counted between two of its reports. It is not
+// known after a change of leader, and is believed between reports.
+func TestRates(t *testing.T) {
+	h := NewHistory()
+	begun := now.Add(-time.Hour)
+	add := func(after time.Duration, r gerritstream.Report) (float64, bool) {
+		h.Add(&Input{Now: now.Add(after), History: h, Store: Store{At: now.Add(after),
+			Inspection: gerritstream.Inspection{Reports: []gerritstream.Report{r}}}}, Unknown)
+		return h.rate("shardId-000000000000")
+	}
+	for i, step := range []struct {
+		after  time.Duration
+		report gerritstream.Report
+		rate   float64
+		known  bool
+	}{
+		{0, one("a-1-x", begun, now, 1000), 0, false},
+		{10 * time.Second, one("a-1-x", begun, now.Add(5*time.Second), 1010), 2, true},
+		{20 * time.Second, one("a-1-x", begun, now.Add(5*time.Second), 1010), 2, true}, // the same report
+		{30 * time.Second, one("b-1-x", begun, now.Add(30*time.Second), 5000), 0, false},
+		{40 * time.Second, one("b-1-x", begun, now.Add(40*time.Second), 5000), 0, true},
+	} {
+		if rate, known := add(step.after, step.report); known != step.known || known && rate != step.rate {
+			t.Errorf("%d: got %v, %v, want %v, %v", i, rate, known, step.rate, step.known)
+		}
+	}
+	if got := h.rates("shardId-000000000000"); !slices.Equal(got, []float64{Unknown, 2, 2, Unknown, 0}) {
+		t.Errorf("the last hour is %v", got)
+	}
+}
+
+// A history holds an hour, of processes as well.
+func TestHistoryIsBounded(t *testing.T) {
+	h := NewHistory()
+	for i := range Length + 10 {
+		in := &Input{Now: now.Add(time.Duration(i) * Every), History: h, Store: Store{At: now}}
+		in.Store.Inspection.Reports = []gerritstream.Report{one(fmt.Sprintf("h%d-1-x", i), now, in.Now, 7)}
+		in.Store.Inspection.Queue = int64(i)
+		h.Add(in, Unknown)
+	}
+	past := h.past(func(s *Sample) float64 { return s.Queue })
+	if len(past) != Length || past[0] != 10 || past[Length-1] != Length+9 {
+		t.Errorf("%d samples from %v to %v", len(past), past[0], past[len(past)-1])
+	}
+	if n := len(h.seen); n > Length+2 {
+		t.Errorf("%d processes are remembered", n)
+	}
+}
+
+// A process that is gone is named, unless another began on its host since.
+func TestGone(t *testing.T) {
+	h := NewHistory()
+	view := func(after time.Duration, reports ...gerritstream.Report) []string {
+		in := &Input{Now: now.Add(after), History: h, Store: Store{At: now.Add(after)}, Process: gerritstream.Status{Process: "me-1-x"}}
+		in.Store.Inspection.Reports = reports
+		h.Add(in, Unknown)
+		var gone []string
+		for _, g := range h.gone(in.merge().running(), in.Now) {
+			gone = append(gone, g.Name)
+		}
+		return gone
+	}
+	view(0, one("a-1-x", now, now, 0), one("b-1-x", now, now, 0))
+	later := now.Add(time.Minute)
+	got := view(time.Minute, one("b-2-y", later, later, 0))
+	if !slices.Equal(got, []string{"a-1-x"}) {
+		t.Errorf("gone: %q", got)
+	}
+	if got := view(2 * time.Hour); len(got) > 0 {
+		t.Errorf("two hours later gone: %q", got)
+	}
+}
+
+// Texts of errors as they occur have their kinds.
+func TestKinds(t *testing.T) {
+	for text, want := range map[string]string{
+		"reading paused: Zuul's queue is full (509 of 500)": "queue full",
+		"retrying: kinesis:GetRecords on gerrit/shardId-000000000000: 127.0.0.1:45671: dial tcp 127.0.0.1:45671: connect: connection refused":        "Kinesis away",
+		"kinesis:GetRecords on arn:aws:kinesis:us-west-2:1:stream/g/shardId-000000000000: ProvisionedThroughputExceededException: Rate exceeded":     "throttled",
+		"kinesis:ListShards on gerrit: AccessDeniedException: not authorized to perform: kinesis:ListShards (request 12)":                            "access denied",
+		"kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt, or the key is unusable: KMSAccessDeniedException": "access denied",
+		"kinesis:GetRecords on g/s: InternalFailure: try again (request 12)":                                                                         "Kinesis fails",
+		"deliver to stdout: broken pipe":               "sink",
+		"halted: bad position":                         "halted",
+		"no process reads it":                          "not read",
+		"commit: no server of ZooKeeper answers":       "store away",
+		"commit: database is locked (5) (SQLITE_BUSY)": "store away",
+		"something else":                               "trouble",
+	} {
+		if got := kindOf(text).name; got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What was never said of a shard is not invented: without a leader it is read
+// by nobody, and a page that is late takes "at the tip" away.
+func TestStateOfAShard(t *testing.T) {
+	began := now.Add(-time.Hour)
+	tests := []struct {
+		name   string
+		change func(*gerritstream.ShardStatus)
+		want   string
+	}{
+		{"at the tip", func(s *gerritstream.ShardStatus) { s.AtTip = true }, "at the tip"},
+		{"not at the tip", func(*gerritstream.ShardStatus) {}, "reading"},
+		{"behind", func(s *gerritstream.ShardStatus) { s.Lag = time.Hour }, "catching up"},
+		{"late", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Page = true, now.Add(-5*time.Second) }, "last read 5 s ago"},
+		{"silent", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Page = true, now.Add(-22*time.Second) }, "retrying for 22 s"},
+		{"trouble", func(s *gerritstream.ShardStatus) { s.AtTip, s.Trouble = true, "kinesis: x" }, "retrying"},
+		{"halted", func(s *gerritstream.ShardStatus) { s.State = gerritstream.StateHalted }, "halted: a bad position waits for a decision"},
+		{"no commits", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Commit = true, now.Add(-3*time.Minute) }, "nothing committed for 3 min"},
+		{"waiting", func(s *gerritstream.ShardStatus) {
+			s.State, s.WaitingFor = gerritstream.StateWaiting, []gerritstream.ShardID{"shardId-000000000003"}
+		}, "waits for its parent 3"},
+		{"nobody's", func(s *gerritstream.ShardStatus) {
+			s.State, s.Last.Commit = gerritstream.StateStandby, now.Add(-time.Hour)
+		}, "nobody reads it"},
+		{"nobody's yet", func(s *gerritstream.ShardStatus) {
+			s.State, s.Since = gerritstream.StateStandby, now.Add(-5*time.Second)
+		}, "between two leaders"},
+		{"ended", func(s *gerritstream.ShardStatus) { s.State = gerritstream.StateEnded }, "ended"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := one("a-1-x", began, now, 0)
+			r.Status.Shards[0].Last.Commit = now
+			tt.change(&r.Status.Shards[0])
+			v := New(&Input{Process: r.Status, Now: now})
+			if got := v.Shards[0].State; got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
