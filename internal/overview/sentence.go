@@ -23,7 +23,7 @@ func (v *View) reading() string {
 	}
 	switch {
 	case len(v.Shards) > 0 && v.ended == len(v.Shards):
-		return "All " + plural(len(v.Shards), "shard") + " ended and were read to the end"
+		return "Each shard has ended and was read to its end"
 	case v.open == 0 && v.Level == Trouble:
 		return "No shard is read: the stream cannot be listed"
 	case v.open == 0:
@@ -36,7 +36,7 @@ func (v *View) reading() string {
 	text := fmt.Sprintf("%d of %s %s read", v.read, plural(v.open, "shard"), verb(v.read, "are"))
 	switch {
 	case v.waits == v.read && v.read == v.open && v.open > 1:
-		return fmt.Sprintf("All %s wait%s", plural(v.open, "shard"), v.behind())
+		return allShards(v.open) + " wait" + v.behind()
 	case v.waits == v.open:
 		return "The shard waits" + v.behind()
 	case v.waits > 0:
@@ -45,9 +45,17 @@ func (v *View) reading() string {
 	case v.read == v.open && v.open == 1:
 		text = "The shard is read"
 	case v.read == v.open:
-		text = fmt.Sprintf("All %s are read", plural(v.open, "shard"))
+		text = allShards(v.open) + " are read"
 	}
 	return text + v.behind() + v.events()
+}
+
+// allShards names two or more.
+func allShards(n int) string {
+	if n == 2 {
+		return "Both shards"
+	}
+	return "All " + plural(n, "shard")
 }
 
 // losing reports whether records may have been lost lately.
