@@ -220,10 +220,10 @@ func (m *merged) tiles(v *View) []Tile {
 	for i := range m.in.Consumers {
 		backlog += m.in.Consumers[i].Pending
 	}
-	events := Tile{Name: "Events", Value: "–", Unit: "/s", Note: "queued by the whole group",
+	events := Tile{Name: "Events", Value: "–", Note: "queued by the whole group",
 		Past: past(func(s *Sample) float64 { return s.Rate })}
 	if v.rate >= 0 {
-		events.Value = Number(v.rate)
+		events.Value, events.Unit = Number(v.rate), "/s"
 	}
 	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue, in this process, over 5 min",
 		Past: past(func(s *Sample) float64 { return s.Delay })}

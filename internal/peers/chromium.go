@@ -221,7 +221,7 @@ func (t *BrowserTab) Until(condition string) {
 			t.browser.tb.Fatalf("waited in vain until %s", condition)
 		}
 		if !holds {
-			time.Sleep(20 * time.Millisecond)
+			<-time.After(20 * time.Millisecond)
 		}
 	}
 }
