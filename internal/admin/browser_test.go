@@ -24,7 +24,8 @@ var screenshots = flag.String("screenshots", "", "a folder for what the page loo
 // called, and returns its address.
 func serveView(t *testing.T, view func() overview.View) (address string, stop func()) {
 	t.Helper()
-	s, err := New(Options{Address: "127.0.0.1:0", Status: fixed(gerritstream.Status{}), Metrics: newMetrics(), View: view})
+	status := fixed(gerritstream.Status{})
+	s, err := New(Options{Address: "127.0.0.1:0", Status: status, Metrics: newMetrics(), View: view})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,8 @@ func look(t *testing.T, tab *peers.BrowserTab, address string, o lookOptions) {
 	tab.Run(`(() => { const b = document.getElementById("now").getBoundingClientRect();
 		return {Text: document.getElementById("sentence").innerText, Bottom: b.bottom, Right: b.right,
 			Wide: document.documentElement.scrollWidth > innerWidth} })()`, &seen)
-	if !strings.HasSuffix(seen.Text, o.view.Sentence) || seen.Bottom > float64(o.height) || seen.Right > float64(o.width) {
+	if !strings.HasSuffix(seen.Text, o.view.Sentence) ||
+		seen.Bottom > float64(o.height) || seen.Right > float64(o.width) {
 		t.Errorf("%s: the box ends at %v, %v: %q", is, seen.Right, seen.Bottom, seen.Text)
 	}
 	if seen.Wide {
@@ -158,8 +160,8 @@ func TestPageIsUpdatedInPlace(t *testing.T) {
 		Title             string
 		Causes            int
 	}
-	tab.Run(`({Focus: document.activeElement === mark, Open: mark.parentElement.open, Same: mark.isConnected, Y: scrollY,
-		X: document.querySelector("#part-shards .scroll").scrollLeft, Title: document.title,
+	tab.Run(`({Focus: document.activeElement === mark, Open: mark.parentElement.open, Same: mark.isConnected,
+		Y: scrollY, X: document.querySelector("#part-shards .scroll").scrollLeft, Title: document.title,
 		Causes: document.querySelectorAll("#now li").length})`, &kept)
 	if !kept.Focus || !kept.Open || !kept.Same || kept.Y < 600 || kept.X != 60 {
 		t.Errorf("it has not stayed as it was: %+v", kept)

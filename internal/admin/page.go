@@ -70,7 +70,7 @@ func (d *pageData) Age(t time.Time) string {
 	if t.IsZero() {
 		return "–"
 	}
-	return overview.Span(max(0, d.View.Now.Sub(t)).Truncate(time.Second))
+	return overview.Span(max(0, d.View.From.Now.Sub(t)).Truncate(time.Second))
 }
 
 // Ago writes when something was.
@@ -83,8 +83,8 @@ func (d *pageData) Ago(t time.Time) string {
 
 func newPageData(v overview.View, all bool) pageData {
 	d := pageData{View: v, Title: v.Setup.Connection + ": " + v.Short(), Shards: v.Shards,
-		Mark:     map[overview.Level]string{overview.Fine: "✓", overview.Warning: "!", overview.Trouble: "✗"}[v.Level],
-		StoreOld: v.Now.Sub(v.Inspected) > time.Minute}
+		Mark:     [...]string{overview.Fine: "✓", overview.Warning: "!", overview.Trouble: "✗"}[v.Level],
+		StoreOld: v.From.Now.Sub(v.From.Inspected) > time.Minute}
 	if d.Title = cmp.Or(v.Setup.Connection, "gerritstream") + ": " + v.Short(); len(d.Shards) > manyShards && !all {
 		d.Shards, d.More = d.Shards[:manyShards], len(d.Shards)-manyShards
 	}
@@ -208,8 +208,8 @@ func serveFile(name, contentType string) http.HandlerFunc {
 func serveIcon(color string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		protect(w.Header(), "image/svg+xml")
-		fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="%s"/></svg>`,
-			color)
+		fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">`+
+			`<circle cx="8" cy="8" r="7" fill="%s"/></svg>`, color)
 	}
 }
 
@@ -237,8 +237,7 @@ func sparkline(past []float64, limit float64, class string, points int) template
 		top = max(top, v)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 %d 20" preserveAspectRatio="none" aria-hidden="true" focusable="false">`,
-		class, points)
+	fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 %d 20" preserveAspectRatio="none" aria-hidden="true">`, class, points)
 	if limit > 0 {
 		fmt.Fprintf(&b, `<path class="limit" d="M0 %s H%d"/>`, place(limit, top), points)
 	}

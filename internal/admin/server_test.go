@@ -252,8 +252,9 @@ func TestUpdates(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer res.Body.Close()
-		if i < maxUpdates && res.StatusCode != http.StatusOK || i == maxUpdates && res.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("page %d gets %s", i, res.Status)
+		if got := res.StatusCode; i < maxUpdates && got != http.StatusOK ||
+			i == maxUpdates && got != http.StatusServiceUnavailable {
+			t.Errorf("page %d gets %d", i, got)
 		}
 		open = append(open, bufio.NewReader(res.Body))
 	}

@@ -49,8 +49,8 @@ func (g *group) input(now time.Time) *overview.Input {
 	seen.Origin, seen.Shards, seen.DeadLetters = origin, map[gerritstream.ShardID]gerritstream.InspectedShard{}, 2
 	var members []gerritstream.MemberStatus
 	for i, p := range g.processes {
-		members = append(members, gerritstream.MemberStatus{ID: p, Process: p, Host: fmt.Sprintf("ci%d.example.com", i+1),
-			PID: 4021 + i, Version: "v1.4.0", Readable: true, Self: i == 0})
+		members = append(members, gerritstream.MemberStatus{ID: p, Process: p,
+			Host: fmt.Sprintf("ci%d.example.com", i+1), PID: 4021 + i, Version: "v1.4.0", Readable: true, Self: i == 0})
 	}
 	minute := now.Sub(began).Minutes()
 	seen.Queue = int64(40 + 30*math.Sin(minute/7))
@@ -74,7 +74,7 @@ func (g *group) input(now time.Time) *overview.Input {
 			r.Status.Shards = append(r.Status.Shards, g.reading(n, r.At, began))
 			seen.Shards[shardID(n)] = gerritstream.InspectedShard{Leader: p, Term: uint64(9 + n),
 				Committed: now.Add(-900 * time.Millisecond), Position: &gerritstream.Position{
-					After:   gerritstream.SequenceNumber(fmt.Sprintf("4966131234567890123456789012345678901234567890%d", 10+n)),
+					After:   gerritstream.SequenceNumber(fmt.Sprint("49661312345678901234567890123456789012345678", 10+n)),
 					Arrived: now.Add(-time.Second), CaughtUp: now.Add(-time.Second)}}
 		}
 		seen.Reports = append(seen.Reports, r)
@@ -93,8 +93,8 @@ func (g *group) reading(n int, at, began time.Time) gerritstream.ShardStatus {
 	seconds := at.Sub(began).Seconds()
 	rate := (19 + 6*float64(n%3)) / float64(max(g.shards, 4))
 	count := uint64(rate*seconds + 900/float64(g.shards)*math.Sin(seconds/300+float64(n)))
-	return gerritstream.ShardStatus{Shard: shardID(n), State: gerritstream.StateReading, Since: began, Term: uint64(9 + n),
-		Lag: time.Duration(100+100*(n%4)) * time.Millisecond, HandledUntil: at.Add(-time.Second),
+	return gerritstream.ShardStatus{Shard: shardID(n), State: gerritstream.StateReading, Since: began,
+		Term: uint64(9 + n), Lag: time.Duration(100+100*(n%4)) * time.Millisecond, HandledUntil: at.Add(-time.Second),
 		Leader: gerritstream.ShardLeader{Process: g.leaderOf(n)},
 		Last: gerritstream.ShardTimes{Event: at.Add(-time.Second), Page: at.Add(-200 * time.Millisecond),
 			Commit: at.Add(-800 * time.Millisecond)},
@@ -133,7 +133,8 @@ func (g *group) led(change func(s *gerritstream.ShardStatus, at time.Time)) {
 // trouble makes shards, or each of them, fail with a text for a while.
 func (g *group) trouble(lasts time.Duration, text string, shards ...int) {
 	g.led(func(s *gerritstream.ShardStatus, at time.Time) {
-		if n, err := strconv.Atoi(overview.Short(s.Shard)); err != nil || len(shards) > 0 && !slices.Contains(shards, n) {
+		n, err := strconv.Atoi(overview.Short(s.Shard))
+		if err != nil || len(shards) > 0 && !slices.Contains(shards, n) {
 			return
 		}
 		s.Last.Page, s.Last.Commit, s.HandledUntil = at.Add(-lasts), at.Add(-lasts), at.Add(-lasts)
@@ -170,14 +171,15 @@ var states = []state{
 		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s; 23 h 59 min until data would be lost."},
 	{name: "fine-sqlite", sqlite: true, level: overview.Trouble,
 		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s; 23 h 59 min until data would be lost.",
-		causes:   []string{"Webhook chat: its receiver has failed for 9m (12 failed): 503 Service Unavailable; next attempt in 40s"}},
+		causes: []string{"Webhook chat: its receiver has failed for 9m (12 failed): 503 Service Unavailable; " +
+			"next attempt in 40s"}},
 	{name: "kinesis-away", change: func(g *group) { g.trouble(74*time.Second, unreached) }, level: overview.Trouble,
 		sentence: "All 4 shards wait, 77 s behind; 23 h 58 min until data would be lost.",
 		causes:   []string{"Kinesis does not answer: 4 shards wait"}},
 	{name: "kinesis-away-for-processes", unseen: true, change: func(g *group) {
 		g.trouble(74*time.Second, unreached, 0, 1)
 		g.trouble(15*time.Second, "%.0s", 2, 3) // led since, and nothing heard yet
-		g.in.Process.Trouble = "kinesis:DescribeStreamSummary on gerrit: dial tcp 10.0.0.7:443: connect: connection refused"
+		g.in.Process.Trouble = "kinesis:DescribeStreamSummary on gerrit: dial tcp 10.0.0.7:443: connection refused"
 	}, level: overview.Trouble,
 		sentence: "All 4 shards wait, 77 s behind; 23 h 58 min until data would be lost.",
 		causes:   []string{"Kinesis does not answer: 4 shards wait"}},
@@ -187,8 +189,9 @@ var states = []state{
 		sentence: "All 4 shards wait, 25 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Nothing comes from Kinesis: 4 shards wait"}},
 	{name: "zookeeper-away", change: zooKeeperAway, level: overview.Trouble,
-		sentence: "ZooKeeper has not answered this process for 42 s: it can queue nothing; 23 h 59 min until data would be lost.",
-		causes:   []string{"ZooKeeper does not answer; nothing is lost before the stream trims what was not read"}},
+		sentence: "ZooKeeper has not answered this process for 42 s: it can queue nothing; " +
+			"23 h 59 min until data would be lost.",
+		causes: []string{"ZooKeeper does not answer; nothing is lost before the stream trims what was not read"}},
 	{name: "queue-full", change: func(g *group) {
 		g.in.Store.Inspection.Queue = 509
 		g.trouble(41*time.Second, "reading paused: Zuul's queue is full (509 of 500)%.0s")
@@ -197,22 +200,26 @@ var states = []state{
 		causes:   []string{"Zuul's queue is full (509 of 500): 4 shards wait"}},
 	{name: "throttled", change: func(g *group) { g.trouble(38*time.Second, throttledText) }, level: overview.Trouble,
 		sentence: "All 4 shards wait, 41 s behind; 23 h 59 min until data would be lost.",
-		causes:   []string{"Kinesis throttles the reads, perhaps because another program reads the stream too: 4 shards wait"}},
+		causes: []string{"Kinesis throttles the reads, perhaps because another program reads the stream too: " +
+			"4 shards wait"}},
 	{name: "records-lost", change: func(g *group) {
 		s := g.in.Store.Inspection.Shards[shardID(2)]
 		s.Position.Lost = []gerritstream.Interval{{From: g.now.Add(-29 * time.Hour), Until: g.now.Add(-5 * time.Hour),
 			Why: gerritstream.WhyTrimmed}}
 	}, level: overview.Trouble,
-		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s, but records may be lost; 23 h 59 min until more would be.",
-		causes:   []string{"Records may be lost: those that arrived from 2026-01-30 03:00:00 UTC until 2026-01-31 03:00:00 UTC (trimmed)"}},
+		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s, but records may be lost; " +
+			"23 h 59 min until more would be.",
+		causes: []string{"Records may be lost: those that arrived from 2026-01-30 03:00:00 UTC " +
+			"until 2026-01-31 03:00:00 UTC (trimmed)"}},
 	{name: "foreign-leader", change: foreignLeader, level: overview.Warning,
 		sentence: "All 4 shards are read, 0.3 s behind, 19 events/s; 23 h 59 min until data would be lost.",
 		causes:   []string{"Zuul's own listener reads 1 shard: it may lose or repeat events"}},
 	{name: "many-shards", shards: 500, change: func(g *group) {
 		g.trouble(3*time.Minute, unreached, 17, 403)
 	}, level: overview.Trouble,
-		sentence: "498 of 500 shards are read and 2 wait, 3 min behind, 24 events/s; 23 h 56 min until data would be lost.",
-		causes:   []string{"Kinesis does not answer: 2 shards wait"}},
+		sentence: "498 of 500 shards are read and 2 wait, 3 min behind, 24 events/s; " +
+			"23 h 56 min until data would be lost.",
+		causes: []string{"Kinesis does not answer: 2 shards wait"}},
 	{name: "process-gone", change: processGone, level: overview.Warning,
 		sentence: "All 4 shards are read, 0.4 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"1 process is gone; others read what it read"}},
@@ -292,8 +299,8 @@ func (s *state) input(t *testing.T) *overview.Input {
 	}
 	g.in.Store.Inspection.Reports[0].Status = g.in.Process
 	for i := range 50 {
-		e := overview.Event{At: g.now.Add(-time.Duration(i) * time.Second / 5), Verdict: "queued", Type: "comment-added",
-			Project: "example/widgets", Ref: "refs/heads/main", Change: int64(40000 + i%7), Shard: fmt.Sprint(i % 4),
+		e := overview.Event{At: g.now.Add(-time.Duration(i) * time.Second / 5), Verdict: "queued",
+			Type: "comment-added", Project: "example/widgets", Ref: "refs/heads/main", Change: int64(40000 + i%7), Shard: fmt.Sprint(i % 4),
 			Sequence: fmt.Sprint(100000 - i)}
 		if i%9 == 4 {
 			e.Verdict, e.Why, e.Type, e.Ref = "filtered", "meta-ref", "ref-updated", "refs/changes/16/40016/meta"
@@ -302,8 +309,8 @@ func (s *state) input(t *testing.T) *overview.Input {
 	}
 	for i := range 2 {
 		g.in.DeadLetters = append(g.in.DeadLetters, gerritstream.StoredDeadLetter{DeadLetter: gerritstream.DeadLetter{
-			ID: gerritstream.EventID{byte(i), 0xab}, Shard: shardID(1), Seq: "49661312345", Reason: "shape", Length: 812,
-			Detail: "byte 172: change is not an object", Arrived: g.now.Add(-time.Duration(3+i) * time.Hour)}})
+			ID: gerritstream.EventID{byte(i), 0xab}, Shard: shardID(1), Seq: "49661312345", Reason: "shape",
+			Length: 812, Detail: "byte 172: change is not an object", Arrived: g.now.Add(-time.Duration(3+i) * time.Hour)}})
 	}
 	return g.in
 }
@@ -329,7 +336,7 @@ func TestPageSaysWhatIsSo(t *testing.T) {
 			}
 			for i := range v.Shards {
 				if sh := &v.Shards[i]; i < 4 {
-					t.Logf("shard %s %v: %s, lag %v, rate %v", sh.Short, sh.Level, sh.State, sh.Lag, sh.Rate)
+					t.Logf("shard %s %v: %s, lag %v, rate %v", sh.Short, sh.Level, sh.State, sh.Pace.Lag, sh.Pace.Rate)
 				}
 			}
 		})

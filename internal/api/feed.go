@@ -319,8 +319,8 @@ func (f *Feed) Last(most int) []Verdict {
 	verdicts := make([]Verdict, 0, min(most, len(f.ring)))
 	for i := range cap(verdicts) {
 		s := &f.ring[(f.next+len(f.ring)-1-i)%len(f.ring)]
-		verdicts = append(verdicts, NewVerdict(&s.entry, &gerritstream.Verdict{Filter: s.filter, Bad: s.bad, Detail: s.detail},
-			s.at))
+		verdict := gerritstream.Verdict{Filter: s.filter, Bad: s.bad, Detail: s.detail}
+		verdicts = append(verdicts, NewVerdict(&s.entry, &verdict, s.at))
 	}
 	return verdicts
 }

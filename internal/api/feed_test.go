@@ -214,7 +214,8 @@ func TestLast(t *testing.T) {
 		f.Judged(shard0, record(i), &gerritstream.Verdict{Filter: "type"})
 	}
 	last := f.Last(5)
-	if len(last) != 5 || last[0].Sequence != string(record(Remembered+2).Seq) || last[4].Sequence != string(record(Remembered-2).Seq) {
+	newest, oldest := string(record(Remembered+2).Seq), string(record(Remembered-2).Seq)
+	if len(last) != 5 || last[0].Sequence != newest || last[4].Sequence != oldest {
 		t.Errorf("got %+v", last)
 	}
 	for _, v := range last {

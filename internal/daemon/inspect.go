@@ -18,11 +18,12 @@ import (
 const (
 	inspectEvery   = 10 * time.Second // counting a queue is expensive
 	inspectTimeout = 2 * time.Second
+	countTimeout   = 5 * time.Second // of what waits for consumers, maybe in millions of events
 	retryEvery     = 3 * time.Second // while it fails
 	lookEvery      = time.Second     // whether it is time to
 
-	// While nobody looks, the store is inspected less often: with ZooKeeper that
-	// takes three requests a shard.
+	// While nobody looks, the store is inspected less often: with ZooKeeper
+	// that takes three requests a shard.
 	unaskedEvery = time.Minute
 	unaskedShard = 100 * time.Millisecond // for each shard
 	askedFor     = time.Minute            // after somebody has looked
@@ -117,8 +118,10 @@ func (i *inspector) look() {
 	var states []webhook.State
 	var errInfos, errStates error
 	if i.queue != nil {
-		infos, errInfos = i.queue.Consumers(ctx)
 		states, errStates = i.queue.HookStates(ctx)
+		counting, cancel := context.WithTimeout(context.Background(), countTimeout)
+		defer cancel()
+		infos, errInfos = i.queue.Consumers(counting)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

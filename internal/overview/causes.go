@@ -86,7 +86,7 @@ func (m *merged) causes(v *View) []Cause {
 	var shards []found
 	var away fault // of Kinesis, which explains why nothing comes
 	for i := range v.Shards {
-		if s := &v.Shards[i]; s.Stalled && isOfKinesis(kindOf(s.fault.text).name) {
+		if s := &v.Shards[i]; s.is.stalled && isOfKinesis(kindOf(s.fault.text).name) {
 			away = s.fault
 		}
 	}
@@ -119,7 +119,9 @@ func isOfKinesis(name string) bool {
 // Kinesis or the store is away.
 func explained(all []Cause) []Cause {
 	has := func(name, thing string) bool {
-		return slices.ContainsFunc(all, func(c Cause) bool { return c.Name == name && (thing == "" || c.thing == thing) })
+		return slices.ContainsFunc(all, func(c Cause) bool {
+			return c.Name == name && (thing == "" || c.thing == thing)
+		})
 	}
 	kinesis := slices.ContainsFunc(all, func(c Cause) bool { return isOfKinesis(c.Name) })
 	store := has("store away", "")
@@ -183,7 +185,8 @@ func concern(c *Cause, of []string, thing string) {
 	}
 	if thing == "process" {
 		if c.Of = trouble.SomeOf(of); c.Name == "process gone" {
-			c.Text = fmt.Sprintf("%s %s gone; others read what it read", plural(len(of), "process"), verb(len(of), "are"))
+			c.Text = fmt.Sprintf("%s %s gone; others read what it read",
+				plural(len(of), "process"), verb(len(of), "are"))
 			c.Detail = ""
 		}
 		return
@@ -218,11 +221,11 @@ func kindOf(text string) kind {
 // storeCauses are what is wrong with the store, or was found in it as a whole.
 func (m *merged) storeCauses(v *View) (all []Cause) {
 	in := &m.in.Store.Inspection
-	if v.storeAway > 0 {
+	if v.sum.storeAway > 0 {
 		c := Cause{Trouble, "store away", v.storeName() + " does not answer; nothing is lost before the stream trims " +
 			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away", "store"}
 		if !m.in.Store.At.IsZero() {
-			c.Detail = strings.TrimPrefix(c.Detail+"; what is shown of other processes is as of "+clock(m.in.Store.At), "; ")
+			c.Detail += "; what is shown of other processes is as of " + clock(m.in.Store.At)
 		}
 		all = append(all, c)
 	}
@@ -233,9 +236,9 @@ func (m *merged) storeCauses(v *View) (all []Cause) {
 	}
 	if log := in.Log; log != nil && !log.HeldSince.IsZero() {
 		if age := m.in.Now.Sub(log.HeldSince); age > time.Minute || log.Bytes > 128<<20 {
-			all = append(all, Cause{Warning, "write-ahead log", fmt.Sprintf("SQLite's write-ahead log has %d MB: readers "+
-				"keep it from being emptied, the oldest for at least %s", log.Bytes/1e6, Span(age)), "", "",
-				"write-ahead-log", "store"})
+			all = append(all, Cause{Level: Warning, Name: "write-ahead log", Help: "write-ahead-log", thing: "store",
+				Text: fmt.Sprintf("SQLite's write-ahead log has %d MB: readers keep it from being emptied, the oldest "+
+					"for at least %s", log.Bytes/1e6, Span(age))})
 		}
 	}
 	return all
@@ -250,17 +253,17 @@ func them(n int64) string {
 
 // headroomCause warns before the stream trims what was not read.
 func (m *merged) headroomCause(v *View) []Cause {
-	if !v.hasRoom || m.origin == nil {
+	if !v.sum.hasRoom || m.origin == nil {
 		return nil
 	}
 	c := Cause{Level: Warning, Name: "headroom", Help: "headroom"}
 	switch limit := m.origin.Retention; {
-	case v.headroom <= 0:
+	case v.sum.headroom <= 0:
 		c.Level, c.Text = Trouble, "The stream trims what was not read: events are being lost"
-	case v.headroom < limit/4:
-		c.Level, c.Text = Trouble, "In "+Span(v.headroom)+" the stream begins to trim what was not read"
-	case v.headroom < limit/2:
-		c.Text = "Half of the stream's retention is used up: " + Span(v.headroom) + " are left"
+	case v.sum.headroom < limit/4:
+		c.Level, c.Text = Trouble, "In "+Span(v.sum.headroom)+" the stream begins to trim what was not read"
+	case v.sum.headroom < limit/2:
+		c.Text = "Half of the stream's retention is used up: " + Span(v.sum.headroom) + " are left"
 	default:
 		return nil
 	}
@@ -322,8 +325,8 @@ func (m *merged) readerCauses() (all []Cause) {
 	}
 	lost := func(of string, n int64, from, to time.Time, help string) {
 		if n > 0 {
-			add(Warning, of, fmt.Sprintf("lost %s, which expired before they were acknowledged and had arrived from %s to %s",
-				plural(int(n), "event"), clock(from), clock(to)), help)
+			add(Warning, of, fmt.Sprintf("lost %s, which expired before they were acknowledged and had arrived "+
+				"from %s to %s", plural(int(n), "event"), clock(from), clock(to)), help)
 		}
 	}
 	for _, c := range m.consumers() {
@@ -354,7 +357,8 @@ func (m *merged) lossCauses(v *View) (all []Cause) {
 		if m.in.Now.Sub(l.Until) < lossIsNew {
 			level = Trouble
 		}
-		all = append(all, Cause{level, "possibly lost", "Records may be lost: " + l.Text(), "", l.Of, "possibly-lost", ""})
+		all = append(all, Cause{Level: level, Name: "possibly lost", Help: "possibly-lost", Of: l.Of,
+			Text: "Records may be lost: " + l.Text()})
 	}
 	return all
 }

@@ -66,9 +66,9 @@ func (h *History) Add(in *Input, delay float64) {
 	m := in.merge()
 	h.count(m)
 	v := New(in)
-	s := Sample{Rate: v.rate, Delay: delay, Queue: Unknown, Headroom: Unknown, Dead: Unknown, Backlog: Unknown}
-	if v.hasRoom {
-		s.Headroom = max(0, v.headroom.Seconds())
+	s := Sample{Rate: v.sum.rate, Delay: delay, Queue: Unknown, Headroom: Unknown, Dead: Unknown, Backlog: Unknown}
+	if v.sum.hasRoom {
+		s.Headroom = max(0, v.sum.headroom.Seconds())
 	}
 	if !in.Store.At.IsZero() && in.Store.AwaySince.IsZero() {
 		s.Queue, s.Dead, s.Backlog = float64(in.Store.Inspection.Queue), float64(in.Store.Inspection.DeadLetters), 0

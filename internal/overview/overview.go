@@ -90,36 +90,44 @@ type View struct {
 	Events    []Event
 	Dead      []DeadLetter
 
-	Stream    gerritstream.Stream
-	Origin    *gerritstream.Origin
-	Setup     Setup
-	Asked     string    // the process that was asked
-	Now       time.Time // when the view was made
-	Inspected time.Time // when the store was; zero: never
+	Stream gerritstream.Stream
+	Setup  Setup
+	From   Viewpoint
 
+	sum sum
+}
+
+// Viewpoint is who made a View, and when.
+type Viewpoint struct {
+	Process   string
+	Now       time.Time
+	Inspected time.Time // when the store was; zero: never
+}
+
+// sum is what the sentence and the tiles say of all shards.
+type sum struct {
 	open, read int // shards; open: those that are to be read
 	ended      int
+	waits      int           // shards that are read and wait for something
 	lag        time.Duration // the greatest of a shard that is read
 	atTip      bool          // each open shard
 	rate       float64       // events a second; below 0: not known
 	headroom   time.Duration
 	hasRoom    bool // headroom is known
-	waits      int  // shards that are read and wait for something
 	storeAway  time.Duration
 }
 
 // New returns the view.
 func New(in *Input) View {
 	v := View{
-		Stream: in.Process.Stream, Setup: in.Setup, Asked: in.Process.Process, Now: in.Now, Inspected: in.Store.At,
-		Events: in.Events, rate: -1,
+		Stream: in.Process.Stream, Setup: in.Setup, Events: in.Events,
+		From: Viewpoint{Process: in.Process.Process, Now: in.Now, Inspected: in.Store.At},
 	}
 	m := in.merge()
-	v.Origin = m.origin
 	for _, id := range slices.Sorted(maps.Keys(m.ids)) {
 		v.Shards = append(v.Shards, m.shard(id))
 	}
-	v.sum(in)
+	v.sum = in.sum(v.Shards)
 	v.Processes = m.processes()
 	v.Losses = m.losses(v.Shards)
 	v.Causes = m.causes(&v)
@@ -136,35 +144,35 @@ func New(in *Input) View {
 	return v
 }
 
-// sum counts what the sentence and the tiles say.
-func (v *View) sum(in *Input) {
-	v.atTip = true
+// sum adds shards up.
+func (in *Input) sum(shards []Shard) sum {
+	v := sum{atTip: true, rate: Unknown}
 	known, missing, rate := false, false, 0.0
-	for i := range v.Shards {
-		s := &v.Shards[i]
-		if s.ended {
+	for i := range shards {
+		s := &shards[i]
+		if s.is.ended {
 			v.ended++
 		}
-		if s.ended || s.waiting {
+		if s.is.ended || s.is.waiting {
 			continue
 		}
 		v.open++
-		if s.Read {
+		if s.is.read {
 			v.read++
 		}
-		if s.Read && s.Stalled {
+		if s.is.read && s.is.stalled {
 			v.waits++
 		}
-		v.lag = max(v.lag, s.Lag)
-		v.atTip = v.atTip && s.atTip
+		v.lag = max(v.lag, s.Pace.Lag)
+		v.atTip = v.atTip && s.is.atTip
 		switch {
-		case s.RateKnown:
-			known, rate = true, rate+s.Rate
-		case s.Read && !s.foreign:
+		case s.Pace.RateKnown:
+			known, rate = true, rate+s.Pace.Rate
+		case s.is.read && !s.is.foreign:
 			missing = true
 		}
-		if s.hasRoom && (!v.hasRoom || s.Headroom < v.headroom) {
-			v.headroom, v.hasRoom = s.Headroom, true
+		if s.Pace.HasRoom && (!v.hasRoom || s.Pace.Headroom < v.headroom) {
+			v.headroom, v.hasRoom = s.Pace.Headroom, true
 		}
 	}
 	if known && !missing { // part of it would be taken for all
@@ -173,6 +181,7 @@ func (v *View) sum(in *Input) {
 	if !in.Store.AwaySince.IsZero() {
 		v.storeAway = max(in.Now.Sub(in.Store.AwaySince), time.Second)
 	}
+	return v
 }
 
 // merged is what the process that is asked knows, put over what it saw in the

@@ -108,7 +108,8 @@ func TestHistoryIsBounded(t *testing.T) {
 func TestGone(t *testing.T) {
 	h := NewHistory()
 	view := func(after time.Duration, reports ...gerritstream.Report) []string {
-		in := &Input{Now: now.Add(after), History: h, Store: Store{At: now.Add(after)}, Process: gerritstream.Status{Process: "me-1-x"}}
+		in := &Input{Now: now.Add(after), History: h, Store: Store{At: now.Add(after)}}
+		in.Process.Process = "me-1-x"
 		in.Store.Inspection.Reports = reports
 		h.Add(in, Unknown)
 		var gone []string
@@ -130,22 +131,22 @@ func TestGone(t *testing.T) {
 
 // Texts of errors as they occur have their kinds.
 func TestKinds(t *testing.T) {
-	for text, want := range map[string]string{
-		"reading paused: Zuul's queue is full (509 of 500)": "queue full",
-		"retrying: kinesis:GetRecords on gerrit/shardId-000000000000: 127.0.0.1:45671: dial tcp 127.0.0.1:45671: connect: connection refused":        "Kinesis away",
-		"kinesis:GetRecords on arn:aws:kinesis:us-west-2:1:stream/g/shardId-000000000000: ProvisionedThroughputExceededException: Rate exceeded":     "throttled",
-		"kinesis:ListShards on gerrit: AccessDeniedException: not authorized to perform: kinesis:ListShards (request 12)":                            "access denied",
-		"kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt, or the key is unusable: KMSAccessDeniedException": "access denied",
-		"kinesis:GetRecords on g/s: InternalFailure: try again (request 12)":                                                                         "Kinesis fails",
-		"deliver to stdout: broken pipe":               "sink",
-		"halted: bad position":                         "halted",
-		"no process reads it":                          "not read",
-		"commit: no server of ZooKeeper answers":       "store away",
-		"commit: database is locked (5) (SQLITE_BUSY)": "store away",
-		"something else":                               "trouble",
+	for _, tt := range []struct{ want, text string }{
+		{"queue full", "reading paused: Zuul's queue is full (509 of 500)"},
+		{"Kinesis away", "retrying: kinesis:GetRecords on gerrit/1: 127.0.0.1:45671: dial tcp 127.0.0.1:45671: connect: connection refused"},
+		{"throttled", "kinesis:GetRecords on gerrit/1: ProvisionedThroughputExceededException: Rate exceeded"},
+		{"access denied", "kinesis:ListShards on gerrit: AccessDeniedException: not authorized (request 12)"},
+		{"access denied", "kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt: KMSDisabledException"},
+		{"Kinesis fails", "kinesis:GetRecords on g/s: InternalFailure: try again (request 12)"},
+		{"sink", "deliver to stdout: broken pipe"},
+		{"halted", "halted: bad position"},
+		{"not read", "no process reads it"},
+		{"store away", "commit: no server of ZooKeeper answers"},
+		{"store away", "commit: database is locked (5) (SQLITE_BUSY)"},
+		{"trouble", "something else"},
 	} {
-		if got := kindOf(text).name; got != want {
-			t.Errorf("%s: got %q, want %q", text, got, want)
+		if got := kindOf(tt.text).name; got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.text, got, tt.want)
 		}
 	}
 }
@@ -162,11 +163,19 @@ func TestStateOfAShard(t *testing.T) {
 		{"at the tip", func(s *gerritstream.ShardStatus) { s.AtTip = true }, "at the tip"},
 		{"not at the tip", func(*gerritstream.ShardStatus) {}, "reading"},
 		{"behind", func(s *gerritstream.ShardStatus) { s.Lag = time.Hour }, "catching up"},
-		{"late", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Page = true, now.Add(-5*time.Second) }, "last read 5 s ago"},
-		{"silent", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Page = true, now.Add(-22*time.Second) }, "retrying for 22 s"},
+		{"late", func(s *gerritstream.ShardStatus) {
+			s.AtTip, s.Last.Page = true, now.Add(-5*time.Second)
+		}, "last read 5 s ago"},
+		{"silent", func(s *gerritstream.ShardStatus) {
+			s.AtTip, s.Last.Page = true, now.Add(-22*time.Second)
+		}, "retrying for 22 s"},
 		{"trouble", func(s *gerritstream.ShardStatus) { s.AtTip, s.Trouble = true, "kinesis: x" }, "retrying"},
-		{"halted", func(s *gerritstream.ShardStatus) { s.State = gerritstream.StateHalted }, "halted: a bad position waits for a decision"},
-		{"no commits", func(s *gerritstream.ShardStatus) { s.AtTip, s.Last.Commit = true, now.Add(-3*time.Minute) }, "nothing committed for 3 min"},
+		{"halted", func(s *gerritstream.ShardStatus) {
+			s.State = gerritstream.StateHalted
+		}, "halted: a bad position waits for a decision"},
+		{"no commits", func(s *gerritstream.ShardStatus) {
+			s.AtTip, s.Last.Commit = true, now.Add(-3*time.Minute)
+		}, "nothing committed for 3 min"},
 		{"waiting", func(s *gerritstream.ShardStatus) {
 			s.State, s.WaitingFor = gerritstream.StateWaiting, []gerritstream.ShardID{"shardId-000000000003"}
 		}, "waits for its parent 3"},

@@ -87,14 +87,16 @@ func (l *Loss) Text() string {
 func (l *Loss) Advice() string {
 	switch l.Why {
 	case gerritstream.WhyTrimmed:
-		return "Ask Gerrit for the changes updated in this time, and have their events sent again; raise the stream's retention."
+		return askGerrit + " Raise the stream's retention."
 	case gerritstream.WhyForeignLed:
 		return "Compare Zuul's builds with the changes updated in this time; let no other listener start at the tip."
 	case gerritstream.WhySetByOperator:
 		return "An operator chose this. Nothing is to be done."
 	}
-	return "Ask Gerrit for the changes updated in this time, and have their events sent again."
+	return askGerrit
 }
+
+const askGerrit = "Ask Gerrit for the changes updated in this time, and have their events sent again."
 
 // losses returns what may be lost, by cause, the newest first.
 func (m *merged) losses(shards []Shard) []Loss {
@@ -192,8 +194,8 @@ type DeadLetter struct {
 func deadLetters(stored []gerritstream.StoredDeadLetter) (all []DeadLetter) {
 	for i := range stored {
 		d := &stored[i].DeadLetter
-		all = append(all, DeadLetter{ID: d.ID.String(), Shard: Short(d.Shard), Sequence: string(d.Seq), Arrived: d.Arrived,
-			Reason: d.Reason, Detail: d.Detail, Length: d.Length})
+		all = append(all, DeadLetter{ID: d.ID.String(), Shard: Short(d.Shard), Sequence: string(d.Seq),
+			Arrived: d.Arrived, Reason: d.Reason, Detail: d.Detail, Length: d.Length})
 	}
 	return all
 }
@@ -215,20 +217,34 @@ func (m *merged) tiles(v *View) []Tile {
 		}
 		return m.in.History.past(of)
 	}
-	in := &m.in.Store.Inspection
-	var backlog int64
-	for i := range m.in.Consumers {
-		backlog += m.in.Consumers[i].Pending
-	}
 	events := Tile{Name: "Events", Value: "–", Note: "queued by the whole group",
 		Past: past(func(s *Sample) float64 { return s.Rate })}
-	if v.rate >= 0 {
-		events.Value, events.Unit = Number(v.rate), "/s"
+	if v.sum.rate >= 0 {
+		events.Value, events.Unit = Number(v.sum.rate), "/s"
 	}
 	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue, in this process, over 5 min",
 		Past: past(func(s *Sample) float64 { return s.Delay })}
 	if d := m.in.History.delay(); d >= 0 {
 		delay.Value, delay.Unit = split(Span(time.Duration(d * float64(time.Second))))
+	}
+	room := Tile{Name: "Until loss", Value: "–", Note: "before the stream trims what was not read",
+		Past: past(func(s *Sample) float64 { return s.Headroom })}
+	if v.sum.hasRoom {
+		room.Value = Span(v.sum.headroom.Truncate(time.Second))
+		for _, c := range m.headroomCause(v) {
+			room.Level = c.Level
+		}
+	}
+	stored := m.storeTiles(past)
+	return []Tile{events, delay, stored[0], room, stored[1], stored[2]}
+}
+
+// storeTiles are those of the queue, of dead letters and of consumers.
+func (m *merged) storeTiles(past func(func(*Sample) float64) []float64) []Tile {
+	in := &m.in.Store.Inspection
+	var backlog int64
+	for i := range m.in.Consumers {
+		backlog += m.in.Consumers[i].Pending
 	}
 	depth := Tile{Name: "Queue", Value: Number(float64(in.Queue)), Note: "events held; no limit",
 		Past: past(func(s *Sample) float64 { return s.Queue })}
@@ -241,14 +257,6 @@ func (m *merged) tiles(v *View) []Tile {
 			depth.Level = Warning
 		}
 	}
-	room := Tile{Name: "Until loss", Value: "–", Note: "before the stream trims what was not read",
-		Past: past(func(s *Sample) float64 { return s.Headroom })}
-	if v.hasRoom {
-		room.Value = Span(v.headroom.Truncate(time.Second))
-		for _, c := range m.headroomCause(v) {
-			room.Level = c.Level
-		}
-	}
 	dead := Tile{Name: "Dead letters", Value: Number(float64(in.DeadLetters)), Note: "held",
 		Past: past(func(s *Sample) float64 { return s.Dead })}
 	if in.Discarded > 0 {
@@ -257,19 +265,19 @@ func (m *merged) tiles(v *View) []Tile {
 	waiting := Tile{Name: "Consumers' backlog", Value: Number(float64(backlog)),
 		Note: plural(len(m.consumers()), "consumer") + ", " + plural(len(m.in.Webhooks), "webhook"),
 		Past: past(func(s *Sample) float64 { return s.Backlog })}
-	all := []Tile{events, delay, depth, room, dead, waiting}
+	all := []Tile{depth, dead, waiting}
 	if m.in.Store.At.IsZero() {
-		for _, i := range []int{2, 4, 5} {
+		for i := range all {
 			all[i].Value, all[i].Note = "–", "not known yet"
 		}
 	}
 	if !m.in.Store.AwaySince.IsZero() && !m.in.Store.At.IsZero() {
-		for _, i := range []int{2, 4, 5} {
+		for i := range all {
 			all[i].Note += "; " + Span(m.in.Now.Sub(m.in.Store.At).Truncate(time.Second)) + " ago"
 		}
 	}
 	if m.in.Setup.isZooKeeper() {
-		all[5].Value, all[5].Note, all[5].Past = "–", "Zuul reads the queue", nil
+		all[2].Value, all[2].Note, all[2].Past = "–", "Zuul reads the queue", nil
 	}
 	return all
 }

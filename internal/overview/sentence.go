@@ -18,34 +18,35 @@ func (v *View) sentence() string {
 
 // reading is the sentence's first half.
 func (v *View) reading() string {
-	if v.storeAway > 0 {
-		return fmt.Sprintf("%s has not answered this process for %s: it can queue nothing", v.storeName(), Span(v.storeAway))
+	if v.sum.storeAway > 0 {
+		return fmt.Sprintf("%s has not answered this process for %s: it can queue nothing",
+			v.storeName(), Span(v.sum.storeAway))
 	}
 	switch {
-	case len(v.Shards) > 0 && v.ended == len(v.Shards):
+	case len(v.Shards) > 0 && v.sum.ended == len(v.Shards):
 		return "Each shard has ended and was read to its end"
-	case v.open == 0 && v.Level == Trouble:
+	case v.sum.open == 0 && v.Level == Trouble:
 		return "No shard is read: the stream cannot be listed"
-	case v.open == 0:
+	case v.sum.open == 0:
 		return "Starting: the stream has not been listed yet"
-	case v.read == 0 && v.open == 1:
+	case v.sum.read == 0 && v.sum.open == 1:
 		return "The shard is not read"
-	case v.read == 0:
-		return fmt.Sprintf("None of the %s is read", plural(v.open, "shard"))
+	case v.sum.read == 0:
+		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard"))
 	}
-	text := fmt.Sprintf("%d of %s %s read", v.read, plural(v.open, "shard"), verb(v.read, "are"))
+	text := fmt.Sprintf("%d of %s %s read", v.sum.read, plural(v.sum.open, "shard"), verb(v.sum.read, "are"))
 	switch {
-	case v.waits == v.read && v.read == v.open && v.open > 1:
-		return allShards(v.open) + " wait" + v.behind()
-	case v.waits == v.open:
+	case v.sum.waits == v.sum.read && v.sum.read == v.sum.open && v.sum.open > 1:
+		return allShards(v.sum.open) + " wait" + v.behind()
+	case v.sum.waits == v.sum.open:
 		return "The shard waits" + v.behind()
-	case v.waits > 0:
-		text = fmt.Sprintf("%d of %s %s read and %d %s", v.read-v.waits, plural(v.open, "shard"),
-			verb(v.read-v.waits, "are"), v.waits, verb(v.waits, "wait"))
-	case v.read == v.open && v.open == 1:
+	case v.sum.waits > 0:
+		text = fmt.Sprintf("%d of %s %s read and %d %s", v.sum.read-v.sum.waits, plural(v.sum.open, "shard"),
+			verb(v.sum.read-v.sum.waits, "are"), v.sum.waits, verb(v.sum.waits, "wait"))
+	case v.sum.read == v.sum.open && v.sum.open == 1:
 		text = "The shard is read"
-	case v.read == v.open:
-		text = allShards(v.open) + " are read"
+	case v.sum.read == v.sum.open:
+		text = allShards(v.sum.open) + " are read"
 	}
 	return text + v.behind() + v.events()
 }
@@ -60,7 +61,7 @@ func allShards(n int) string {
 
 // losing reports whether records may have been lost lately.
 func (v *View) losing() bool {
-	return slices.ContainsFunc(v.Losses, func(l Loss) bool { return v.Now.Sub(l.Until) < lossIsNew })
+	return slices.ContainsFunc(v.Losses, func(l Loss) bool { return v.From.Now.Sub(l.Until) < lossIsNew })
 }
 
 // storeName is what people call the store.
@@ -73,9 +74,9 @@ func (v *View) storeName() string {
 
 func (v *View) behind() string {
 	switch {
-	case v.lag > 0:
-		return ", " + Span(v.lag) + " behind"
-	case v.atTip:
+	case v.sum.lag > 0:
+		return ", " + Span(v.sum.lag) + " behind"
+	case v.sum.atTip:
 		return ", at the tip"
 	}
 	return ""
@@ -83,27 +84,27 @@ func (v *View) behind() string {
 
 func (v *View) events() string {
 	switch {
-	case v.rate < 0:
+	case v.sum.rate < 0:
 		return ""
-	case v.rate == 0:
+	case v.sum.rate == 0:
 		return ", no event lately"
 	}
-	return ", " + Number(v.rate) + " events/s"
+	return ", " + Number(v.sum.rate) + " events/s"
 }
 
 // untilLoss is the sentence's second half.
 func (v *View) untilLoss() string {
 	switch {
-	case !v.hasRoom:
+	case !v.sum.hasRoom:
 		return ""
-	case v.headroom <= 0:
+	case v.sum.headroom <= 0:
 		return "; what was not read is being lost"
 	}
 	what := " until data would be lost"
 	if v.losing() {
 		what = " until more would be"
 	}
-	return "; " + Span(v.headroom.Truncate(time.Second)) + what
+	return "; " + Span(v.sum.headroom.Truncate(time.Second)) + what
 }
 
 // Short is the level in words, for what must not change with each number: what

@@ -16,41 +16,48 @@ type Shard struct {
 	Short string
 	Level Level
 
-	State   string // for people
-	Read    bool   // a process reads it, or another program
-	Stalled bool   // it is led, and does not move on
-	Leader  string // the process; empty: none
-	Host    string // of the leader
+	State  string // for people
+	Leader string // the process; empty: none
+	Host   string // of the leader
 
+	Pace     Pace
+	Trouble  string // its leader's own words
+	Counts   gerritstream.ShardCounts
+	Last     gerritstream.ShardTimes
+	Position string
+
+	is    shardIs
+	lost  []gerritstream.Interval
+	fault fault // what is wrong with it; zero: nothing
+}
+
+// shardIs is what a shard counts as.
+type shardIs struct {
+	read    bool // by a process, or another program
+	stalled bool // led, and not moving on
+	waiting bool // for a parent: nobody is to read it yet
+	foreign bool // led by another program
+	atTip   bool
+	ended   bool
+}
+
+// Pace is how fast a shard is read, and how much time is left to do so.
+type Pace struct {
 	Lag       time.Duration
 	Rate      float64 // events queued a second
 	RateKnown bool
-	Rates     []float64 // of the last hour, oldest first; below 0: not known
-	Headroom  time.Duration
-	Trouble   string // its leader's own words
-	Counts    gerritstream.ShardCounts
-	Last      gerritstream.ShardTimes
-	Position  string
-
-	ended   bool
-	waiting bool // for a parent: nobody is to read it yet
-	foreign bool // another program leads it
-	atTip   bool
-	hasRoom bool
-	lost    []gerritstream.Interval
-	fault   fault // what is wrong with it; zero: nothing
+	Rates     []float64     // of the last hour, oldest first; below 0: not known
+	Headroom  time.Duration // until the stream trims what was not read
+	HasRoom   bool          // Headroom is known
 }
 
 // rank orders shards: those that ended come last.
 func (s *Shard) rank() int64 {
-	if s.ended {
+	if s.is.ended {
 		return 1
 	}
 	return 0
 }
-
-// HasRoom reports whether Headroom is known.
-func (s *Shard) HasRoom() bool { return s.hasRoom }
 
 const (
 	fresh        = 3 * time.Second  // a page this old, besides the poll interval, shows that a shard is read
@@ -65,10 +72,10 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 	stored := m.in.Store.Inspection.Shards[id]
 	leader, foreign := m.leader(id, &stored)
 	report, leads := m.reportOf(id, leader)
-	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.host(leader, foreign), foreign: foreign}
+	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.host(leader, foreign), is: shardIs{foreign: foreign}}
 	var handled time.Time
 	if p := stored.Position; p != nil {
-		s.ended, s.lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
+		s.is.ended, s.lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
 		handled = p.HandledUntil()
 	}
 	s.Last.Commit = stored.Committed
@@ -83,7 +90,7 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 		if commit.After(s.Last.Commit) {
 			s.Last.Commit = commit
 		}
-		s.ended = s.ended || status.State == gerritstream.StateEnded
+		s.is.ended = s.is.ended || status.State == gerritstream.StateEnded
 		if status.HandledUntil.After(handled) {
 			handled = status.HandledUntil
 		}
@@ -92,14 +99,14 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 		}
 	}
 	if m.in.History != nil {
-		s.Rates = m.in.History.rates(id)
-		s.Rate, s.RateKnown = m.in.History.rate(id)
+		s.Pace.Rates = m.in.History.rates(id)
+		s.Pace.Rate, s.Pace.RateKnown = m.in.History.rate(id)
 	}
 	m.judge(&s, &stored, &status, report, leads, foreign)
-	if s.ended {
-		s.Read, s.Level, s.Lag, s.RateKnown = false, s.fault.level, 0, false
+	if s.is.ended {
+		s.is.read, s.Level, s.Pace.Lag, s.Pace.RateKnown = false, s.fault.level, 0, false
 	} else if m.origin != nil && m.origin.Retention > 0 && !handled.IsZero() {
-		s.Headroom, s.hasRoom = Headroom(m.origin, handled, m.in.Now.Add(m.in.Ahead)), true
+		s.Pace.Headroom, s.Pace.HasRoom = Headroom(m.origin, handled, m.in.Now.Add(m.in.Ahead)), true
 	}
 	return s
 }
@@ -145,10 +152,8 @@ func (m *merged) reportOf(id gerritstream.ShardID, leader string) (found *gerrit
 }
 
 func (m *merged) statusOf(r *gerritstream.Report, id gerritstream.ShardID) *gerritstream.ShardStatus {
-	i, ok := slices.BinarySearchFunc(r.Status.Shards, id, func(s gerritstream.ShardStatus, id gerritstream.ShardID) int {
-		return cmp.Compare(s.Shard, id)
-	})
-	if ok {
+	byID := func(s gerritstream.ShardStatus, id gerritstream.ShardID) int { return cmp.Compare(s.Shard, id) }
+	if i, ok := slices.BinarySearchFunc(r.Status.Shards, id, byID); ok {
 		return &r.Status.Shards[i]
 	}
 	return nil
@@ -189,29 +194,29 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 	case stored.Position != nil && stored.Position.Unreadable != nil:
 		s.State = "its position cannot be read"
 		wrong(Trouble, s.State+": "+stored.Position.Unreadable.Error())
-	case s.ended && status.OpenAfterEnd:
+	case s.is.ended && status.OpenAfterEnd:
 		s.State = "ended here, open in the stream"
 		wrong(Trouble, "it ended here but is open in the stream: nothing reads it until `checkpoint set` moves it back")
-	case s.ended:
+	case s.is.ended:
 		s.State = "ended"
 	case foreign && !status.Leader.Unread.IsZero():
 		s.State = s.Leader + " has stopped"
-		wrong(Trouble, fmt.Sprintf("its leader, %s, has stopped: records since %s are not handled; its lock may be abandoned",
-			s.Leader, clock(status.Leader.Unread)))
+		wrong(Trouble, fmt.Sprintf("its leader, %s, has stopped: records since %s are not handled; its lock may be "+
+			"abandoned", s.Leader, clock(status.Leader.Unread)))
 	case foreign:
-		s.State, s.Read, s.Lag = "read by "+s.Leader, true, status.Lag
+		s.State, s.is.read, s.Pace.Lag = "read by "+s.Leader, true, status.Lag
 		s.Level, s.fault = Warning, fault{level: Warning, text: foreignLeads(s.Leader)}
 	case s.Leader == "" && status.State == gerritstream.StateWaiting:
-		s.State, s.waiting = "waits for its parent "+shorts(status.WaitingFor), true
+		s.State, s.is.waiting = "waits for its parent "+shorts(status.WaitingFor), true
 	case s.Leader == "" && !m.in.Store.AwaySince.IsZero():
-		s.State, s.Level, s.RateKnown = "nobody reads it: the store is away", Trouble, false
+		s.State, s.Level, s.Pace.RateKnown = "nobody reads it: the store is away", Trouble, false
 	case s.Leader == "" && (m.unsettled(s, status, report) || m.in.Now.Sub(s.Last.Commit) < staleCommit):
 		s.State = "between two leaders"
 	case s.Leader == "":
 		s.State = "nobody reads it"
 		wrong(Trouble, "no process reads it")
 	case !leads:
-		s.State, s.Read = "its leader has not reported yet", true
+		s.State, s.is.read = "its leader has not reported yet", true
 	default:
 		m.judgeLed(s, status, report, wrong)
 	}
@@ -231,7 +236,7 @@ func shorts(ids []gerritstream.ShardID) string {
 func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *gerritstream.Report,
 	wrong func(Level, string),
 ) {
-	s.Read, s.Lag = true, status.Lag
+	s.is.read, s.Pace.Lag = true, status.Lag
 	last := status.Last.Page
 	if status.Since.After(last) {
 		last = status.Since
@@ -243,34 +248,34 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 	idle := m.idle(status, report)
 	switch {
 	case status.State == gerritstream.StateHalted:
-		s.State, s.Read = "halted: a bad position waits for a decision", false
+		s.State, s.is.read = "halted: a bad position waits for a decision", false
 		wrong(Trouble, status.Trouble)
 	case status.Trouble != "" && strings.Contains(status.Trouble, queueIsFull):
-		s.State, s.Stalled = "waits: Zuul's queue is full", true
+		s.State, s.is.stalled = "waits: Zuul's queue is full", true
 		wrong(Trouble, status.Trouble)
 	case status.Trouble != "":
-		s.State, s.Stalled = retrying(quiet), true
+		s.State, s.is.stalled = retrying(quiet), true
 		wrong(Trouble, status.Trouble)
 	case quiet > silent+m.in.Setup.PollInterval:
-		s.State, s.Stalled = retrying(quiet), true
+		s.State, s.is.stalled = retrying(quiet), true
 		wrong(Warning, nothingRead)
 	case idle > staleCommit:
-		s.State, s.Stalled = "nothing committed for "+Span(idle), true
+		s.State, s.is.stalled = "nothing committed for "+Span(idle), true
 		wrong(Trouble, "nothing was committed for "+Span(idle))
 	case quiet > fresh+m.in.Setup.PollInterval:
 		s.State = "last read " + Span(quiet) + " ago"
 	case report.Process != m.in.Process.Process && !m.in.Store.AwaySince.IsZero():
-		s.State, s.Level, s.Lag, s.RateKnown = "not known: the store is away", Warning, 0, false
+		s.State, s.Level, s.Pace.Lag, s.Pace.RateKnown = "not known: the store is away", Warning, 0, false
 	case status.AtTip:
-		s.State, s.atTip = "at the tip", true
+		s.State, s.is.atTip = "at the tip", true
 	default:
 		s.State = "catching up"
-		if s.Lag < 5*time.Second {
+		if s.Pace.Lag < 5*time.Second {
 			s.State = "reading"
 		}
 	}
-	if s.Stalled {
-		s.Rate, s.RateKnown, s.Lag = 0, true, max(s.Lag, quiet) // whatever it was before
+	if s.is.stalled {
+		s.Pace.Rate, s.Pace.RateKnown, s.Pace.Lag = 0, true, max(s.Pace.Lag, quiet) // whatever it was before
 	}
 }
 

@@ -149,7 +149,9 @@ func (b *Browser) Open() *BrowserTab {
 	var target struct{ TargetID string }
 	b.decode(b.call(nil, "Target.createTarget", map[string]any{"url": "about:blank"}), &target)
 	var attached struct{ SessionID string }
-	b.decode(b.call(nil, "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}), &attached)
+	b.decode(b.call(nil, "Target.attachToTarget", map[string]any{
+		"targetId": target.TargetID, "flatten": true,
+	}), &attached)
 	tab := &BrowserTab{browser: b, session: attached.SessionID}
 	for _, domain := range []string{"Page", "Runtime", "Network", "Log"} {
 		tab.Call(domain+".enable", nil)
@@ -264,6 +266,7 @@ func (t *BrowserTab) Violations() (found []string) {
 	}
 	t.Run(string(text)+";0", nil)
 	t.Run(`axe.run({resultTypes: ["violations"]}).then(r => r.violations.map(v =>
-		v.id + ": " + v.help + ": " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 160) + " " + n.failureSummary).join("; ")))`, &found)
+		v.id + ": " + v.help + ": " +
+			v.nodes.slice(0, 3).map(n => n.html.slice(0, 160) + " " + n.failureSummary).join("; ")))`, &found)
 	return found
 }

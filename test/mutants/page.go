@@ -40,7 +40,7 @@ var pageMutants = []mutant{
 	{
 		name: "page: shards of others look read while the store is away",
 		file: "internal/overview/sentence.go",
-		old:  "	if v.storeAway > 0 {\n",
+		old:  "	if v.sum.storeAway > 0 {\n",
 		new:  "	if false {\n",
 		pkg:  "./internal/admin", tests: "TestPageSaysWhatIsSo",
 	},

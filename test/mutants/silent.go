@@ -138,7 +138,7 @@ var silentMutants = []mutant{
 	},
 	{
 		name: "age: the headroom is by the retention of today alone",
-		file: "internal/admin/gauges.go",
+		file: "internal/overview/shard.go",
 		old:  "	if after.Before(origin.Trimmed) {\n",
 		new:  "	if false {\n",
 		pkg:  "./internal/admin", tests: "TestGauges",
