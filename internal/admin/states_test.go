@@ -74,7 +74,7 @@ func (g *group) input(now time.Time) *overview.Input {
 			r.Status.Shards = append(r.Status.Shards, g.reading(n, r.At, began))
 			seen.Shards[shardID(n)] = gerritstream.InspectedShard{Leader: p, Term: uint64(9 + n),
 				Committed: now.Add(-900 * time.Millisecond), Position: &gerritstream.Position{
-					After:   gerritstream.SequenceNumber(fmt.Sprint("49661312345678901234567890123456789012345678", 10+n)),
+					After:   gerritstream.SequenceNumber(fmt.Sprint("496613123456789012345678901234567890123", 10+n)),
 					Arrived: now.Add(-time.Second), CaughtUp: now.Add(-time.Second)}}
 		}
 		seen.Reports = append(seen.Reports, r)
@@ -187,7 +187,7 @@ var states = []state{
 		g.trouble(22*time.Second, "%.0s")
 	}, level: overview.Warning,
 		sentence: "All 4 shards wait, 25 s behind; 23 h 59 min until data would be lost.",
-		causes:   []string{"Nothing comes from Kinesis: 4 shards wait"}},
+		causes:   []string{"Nothing was read for some seconds, and it is not known yet why: 4 shards wait"}},
 	{name: "zookeeper-away", change: zooKeeperAway, level: overview.Trouble,
 		sentence: "ZooKeeper has not answered this process for 42 s: it can queue nothing; " +
 			"23 h 59 min until data would be lost.",
@@ -198,6 +198,12 @@ var states = []state{
 	}, level: overview.Trouble,
 		sentence: "All 4 shards wait, 44 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Zuul's queue is full (509 of 500): 4 shards wait"}},
+	{name: "queue-full-just-now", unseen: true, change: func(g *group) {
+		g.in.Store.Inspection.Queue = 500
+		g.trouble(15*time.Second, "%.0s")
+	}, level: overview.Warning,
+		sentence: "All 4 shards wait, 18 s behind; 23 h 59 min until data would be lost.",
+		causes:   []string{"Zuul's queue is full (500 of 500): 4 shards wait"}},
 	{name: "throttled", change: func(g *group) { g.trouble(38*time.Second, throttledText) }, level: overview.Trouble,
 		sentence: "All 4 shards wait, 41 s behind; 23 h 59 min until data would be lost.",
 		causes: []string{"Kinesis throttles the reads, perhaps because another program reads the stream too: " +
@@ -300,7 +306,8 @@ func (s *state) input(t *testing.T) *overview.Input {
 	g.in.Store.Inspection.Reports[0].Status = g.in.Process
 	for i := range 50 {
 		e := overview.Event{At: g.now.Add(-time.Duration(i) * time.Second / 5), Verdict: "queued",
-			Type: "comment-added", Project: "example/widgets", Ref: "refs/heads/main", Change: int64(40000 + i%7), Shard: fmt.Sprint(i % 4),
+			Type: "comment-added", Project: "example/widgets", Ref: "refs/heads/main",
+			Change: int64(40000 + i%7), Shard: fmt.Sprint(i % 4),
 			Sequence: fmt.Sprint(100000 - i)}
 		if i%9 == 4 {
 			e.Verdict, e.Why, e.Type, e.Ref = "filtered", "meta-ref", "ref-updated", "refs/changes/16/40016/meta"
@@ -310,7 +317,8 @@ func (s *state) input(t *testing.T) *overview.Input {
 	for i := range 2 {
 		g.in.DeadLetters = append(g.in.DeadLetters, gerritstream.StoredDeadLetter{DeadLetter: gerritstream.DeadLetter{
 			ID: gerritstream.EventID{byte(i), 0xab}, Shard: shardID(1), Seq: "49661312345", Reason: "shape",
-			Length: 812, Detail: "byte 172: change is not an object", Arrived: g.now.Add(-time.Duration(3+i) * time.Hour)}})
+			Length: 812, Detail: "byte 172: change is not an object",
+			Arrived: g.now.Add(-time.Duration(3+i) * time.Hour)}})
 	}
 	return g.in
 }

@@ -148,7 +148,9 @@ func (i *inspector) input() *overview.Input {
 
 // view returns how the group is doing.
 func (i *inspector) view() overview.View {
-	i.asked.Store(time.Now().UnixNano())
+	if last := i.asked.Swap(time.Now().UnixNano()); time.Since(time.Unix(0, last)) >= askedFor {
+		i.look() // what is known may be a minute old
+	}
 	in := i.input()
 	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters)
 	if i.feed != nil {

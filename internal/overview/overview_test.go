@@ -133,13 +133,16 @@ func TestGone(t *testing.T) {
 func TestKinds(t *testing.T) {
 	for _, tt := range []struct{ want, text string }{
 		{"queue full", "reading paused: Zuul's queue is full (509 of 500)"},
-		{"Kinesis away", "retrying: kinesis:GetRecords on gerrit/1: 127.0.0.1:45671: dial tcp 127.0.0.1:45671: connect: connection refused"},
+		{"Kinesis away", "retrying: kinesis:GetRecords on gerrit/1: dial tcp 10.0.0.7:443: connect: connection refused"},
 		{"throttled", "kinesis:GetRecords on gerrit/1: ProvisionedThroughputExceededException: Rate exceeded"},
 		{"access denied", "kinesis:ListShards on gerrit: AccessDeniedException: not authorized (request 12)"},
-		{"access denied", "kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt: KMSDisabledException"},
+		{"access denied", "kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt"},
 		{"Kinesis fails", "kinesis:GetRecords on g/s: InternalFailure: try again (request 12)"},
 		{"sink", "deliver to stdout: broken pipe"},
 		{"halted", "halted: bad position"},
+		{"sink", "waiting for the sink stdout"},
+		{"store away", "waiting for the store to commit"},
+		{"stalled", "waiting for a page: the source is silent, or there is no memory for one"},
 		{"not read", "no process reads it"},
 		{"store away", "commit: no server of ZooKeeper answers"},
 		{"store away", "commit: database is locked (5) (SQLITE_BUSY)"},
@@ -168,8 +171,11 @@ func TestStateOfAShard(t *testing.T) {
 		}, "last read 5 s ago"},
 		{"silent", func(s *gerritstream.ShardStatus) {
 			s.AtTip, s.Last.Page = true, now.Add(-22*time.Second)
-		}, "retrying for 22 s"},
+		}, "nothing read for 22 s"},
 		{"trouble", func(s *gerritstream.ShardStatus) { s.AtTip, s.Trouble = true, "kinesis: x" }, "retrying"},
+		{"a sink waits", func(s *gerritstream.ShardStatus) {
+			s.Trouble = "waiting for the sink stdout"
+		}, "waiting for the sink stdout"},
 		{"halted", func(s *gerritstream.ShardStatus) {
 			s.State = gerritstream.StateHalted
 		}, "halted: a bad position waits for a decision"},
@@ -197,5 +203,24 @@ func TestStateOfAShard(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// Of a shard of another process only its last report is known, and only for a
+// while.
+func TestReportsGrowOld(t *testing.T) {
+	for age, want := range map[time.Duration]string{
+		20 * time.Second: "at the tip", 3 * time.Minute: "not known: its leader reported 3 min ago",
+	} {
+		r := one("b-1-x", now.Add(-time.Hour), now.Add(-age), 0)
+		r.Status.Shards[0].AtTip, r.Status.Shards[0].Last.Commit = true, r.At
+		in := &Input{Process: gerritstream.Status{Process: "a-1-x"}, Now: now, Store: Store{At: now}}
+		in.Store.Inspection.Reports = []gerritstream.Report{r}
+		in.Store.Inspection.Shards = map[gerritstream.ShardID]gerritstream.InspectedShard{
+			"shardId-000000000000": {Leader: "b-1-x"},
+		}
+		if got := New(in).Shards[0].State; got != want {
+			t.Errorf("%v: got %q, want %q", age, got, want)
+		}
 	}
 }

@@ -16,21 +16,19 @@ import (
 type Process struct {
 	Name    string
 	Host    string
-	PID     int
 	Version string
 	Asked   bool // the one that makes the view
 	Leads   int
 	State   string
 	Level   Level
 	Began   time.Time
-	Seen    time.Time // its last report
 }
 
 // processes returns those that run, and those that are gone.
 func (m *merged) processes() (all []Process) {
 	for i := range m.reports {
 		r := &m.reports[i]
-		p := Process{Name: r.Process, Host: hostOf(r.Process), Began: r.Status.Began, Seen: r.At, State: "runs",
+		p := Process{Name: r.Process, Host: hostOf(r.Process), Began: r.Status.Began, State: "runs",
 			Asked: r.Process == m.in.Process.Process}
 		for j := range r.Status.Shards {
 			if s := r.Status.Shards[j].State; s == gerritstream.StateReading || s == gerritstream.StateHalted {
@@ -39,7 +37,7 @@ func (m *merged) processes() (all []Process) {
 		}
 		for j := range m.in.Process.Members {
 			if member := &m.in.Process.Members[j]; member.Process == r.Process {
-				p.Host, p.PID, p.Version = cmp.Or(member.Host, p.Host), member.PID, member.Version
+				p.Host, p.Version = cmp.Or(member.Host, p.Host), member.Version
 				if text := stateOfMember(member); text != "" {
 					p.State, p.Level = text, Warning
 				}
@@ -57,7 +55,7 @@ func (m *merged) processes() (all []Process) {
 	}
 	if m.in.History != nil {
 		for _, g := range m.in.History.gone(m.running(), m.in.Now) {
-			all = append(all, Process{Name: g.Name, Host: g.Host, Seen: g.Last, Level: Warning,
+			all = append(all, Process{Name: g.Name, Host: g.Host, Level: Warning,
 				State: "gone for " + Span(m.in.Now.Sub(g.Last))})
 		}
 	}
@@ -222,7 +220,7 @@ func (m *merged) tiles(v *View) []Tile {
 	if v.sum.rate >= 0 {
 		events.Value, events.Unit = Number(v.sum.rate), "/s"
 	}
-	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue, in this process, over 5 min",
+	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue in this process; worst of 5 min",
 		Past: past(func(s *Sample) float64 { return s.Delay })}
 	if d := m.in.History.delay(); d >= 0 {
 		delay.Value, delay.Unit = split(Span(time.Duration(d * float64(time.Second))))

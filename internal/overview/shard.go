@@ -253,17 +253,23 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 	case status.Trouble != "" && strings.Contains(status.Trouble, queueIsFull):
 		s.State, s.is.stalled = "waits: Zuul's queue is full", true
 		wrong(Trouble, status.Trouble)
+	case strings.HasPrefix(status.Trouble, "waiting for "):
+		s.State, s.is.stalled = status.Trouble, true
+		wrong(Trouble, status.Trouble)
 	case status.Trouble != "":
 		s.State, s.is.stalled = retrying(quiet), true
 		wrong(Trouble, status.Trouble)
 	case quiet > silent+m.in.Setup.PollInterval:
-		s.State, s.is.stalled = retrying(quiet), true
-		wrong(Warning, nothingRead)
+		s.State, s.is.stalled = "nothing read for "+Span(quiet.Truncate(time.Second)), true
+		wrong(Warning, m.whyNothingIsRead(s))
 	case idle > staleCommit:
 		s.State, s.is.stalled = "nothing committed for "+Span(idle), true
 		wrong(Trouble, "nothing was committed for "+Span(idle))
 	case quiet > fresh+m.in.Setup.PollInterval:
 		s.State = "last read " + Span(quiet) + " ago"
+	case m.in.Now.Sub(report.At) > staleReport && m.in.Store.AwaySince.IsZero():
+		s.State, s.Level = "not known: its leader reported "+Span(m.in.Now.Sub(report.At))+" ago", Warning
+		s.Pace.Lag, s.Pace.RateKnown = 0, false
 	case report.Process != m.in.Process.Process && !m.in.Store.AwaySince.IsZero():
 		s.State, s.Level, s.Pace.Lag, s.Pace.RateKnown = "not known: the store is away", Warning, 0, false
 	case status.AtTip:
@@ -282,6 +288,16 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 // nothingRead is the fault of a shard of which no page has come, for no reason
 // that is known yet.
 const nothingRead = "nothing was read for a while"
+
+// whyNothingIsRead returns what is known before a leader's trouble counts.
+func (m *merged) whyNothingIsRead(s *Shard) string {
+	limit, length := m.in.Setup.QueueLimit, m.in.Store.Inspection.Queue
+	if limit == 0 || length < limit {
+		return nothingRead
+	}
+	s.State = "waits: Zuul's queue is full"
+	return fmt.Sprintf("Zuul's %s (%d of %d)", queueIsFull, length, limit)
+}
 
 func retrying(quiet time.Duration) string {
 	if quiet < time.Second {

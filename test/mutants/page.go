@@ -66,6 +66,20 @@ var pageMutants = []mutant{
 		pkg:  "./internal/admin", tests: "TestPageIsUpdatedInPlace",
 	},
 	{
+		name: "page: the store is inspected all the time while nobody looks",
+		file: "internal/daemon/inspect.go",
+		old:  "	return watched || ",
+		new:  "	return watched || true || ",
+		pkg:  "./internal/daemon", tests: "TestInspectsSeldomUnlessAsked",
+	},
+	{
+		name: "page: an outage of the store is not told",
+		file: "internal/daemon/inspect.go",
+		old:  "			i.last.AwaySince = began\n",
+		new:  "",
+		pkg:  "./internal/daemon", tests: "TestInspectsSeldomUnlessAsked",
+	},
+	{
 		name: "page: what is wrong is below the first window",
 		file: "internal/admin/page/page.css",
 		old:  "#now { border: 1px solid;",
