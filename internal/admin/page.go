@@ -9,7 +9,6 @@ import (
 	"html/template"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +59,7 @@ type pageData struct {
 	Mark     string
 	Shards   []overview.Shard // of View, those that are shown
 	More     int              // the rest
-	Bad      bool             // some of the shards are not fine
+	Bad      bool             // some of the rest are not fine
 	StoreOld bool             // the store was not read lately
 	Main     template.HTML    // once it is made
 }
@@ -82,18 +81,19 @@ func (d *pageData) Ago(t time.Time) string {
 }
 
 func newPageData(v overview.View, all bool) pageData {
-	d := pageData{View: v, Title: v.Setup.Connection + ": " + v.Short(), Shards: v.Shards,
+	d := pageData{
+		View: v, Title: cmp.Or(v.Setup.Connection, "gerritstream") + ": " + v.Short(), Shards: v.Shards,
 		Mark:     [...]string{overview.Fine: "✓", overview.Warning: "!", overview.Trouble: "✗"}[v.Level],
 		StoreOld: v.From.Now.Sub(v.From.Inspected) > time.Minute}
-	if d.Title = cmp.Or(v.Setup.Connection, "gerritstream") + ": " + v.Short(); len(d.Shards) > manyShards && !all {
+	if len(d.Shards) > manyShards && !all {
+		d.Bad = d.Shards[manyShards].Level != overview.Fine // the worst of the rest
 		d.Shards, d.More = d.Shards[:manyShards], len(d.Shards)-manyShards
 	}
-	d.Bad = slices.ContainsFunc(v.Shards, func(s overview.Shard) bool { return s.Level != overview.Fine })
 	return d
 }
 
-// make returns the page as of now, or as of a moment ago.
-func (p *pages) make(all bool) (madePage, error) {
+// render returns the page as of now, or as of a moment ago.
+func (p *pages) render(all bool) (madePage, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slot := &p.made[0]
@@ -120,7 +120,7 @@ func (p *pages) make(all bool) (madePage, error) {
 
 // serve answers with the page.
 func (p *pages) serve(w http.ResponseWriter, r *http.Request) {
-	made, err := p.make(showsAll(r))
+	made, err := p.render(showsAll(r))
 	if err != nil {
 		plain(w, http.StatusInternalServerError, err.Error()+"\n")
 		return
@@ -170,7 +170,7 @@ func (p *pages) serveUpdates(w http.ResponseWriter, r *http.Request) {
 
 // update sends the page's main part once.
 func (p *pages) update(ctx context.Context, w http.ResponseWriter, all bool) error {
-	made, err := p.make(all)
+	made, err := p.render(all)
 	if err != nil {
 		return err
 	}

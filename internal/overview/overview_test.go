@@ -2,7 +2,10 @@ package overview
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,6 +153,30 @@ func TestKinds(t *testing.T) {
 	} {
 		if got := kindOf(tt.text).name; got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+// Each kind of cause has its section in the runbook.
+func TestCausesAreInTheRunbook(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "runbook.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if title, ok := strings.CutPrefix(strings.TrimSpace(line), "## "); ok {
+			sections[strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
+		}
+	}
+	all := []string{"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
+		"other-trouble"}
+	for _, k := range kinds {
+		all = append(all, k.help)
+	}
+	for _, help := range all {
+		if !sections[help] {
+			t.Errorf("the runbook has no section %q", help)
 		}
 	}
 }
