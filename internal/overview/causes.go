@@ -55,7 +55,8 @@ var kinds = []kind{
 		`reset|no such host|no route|TLS|unreachable|without progress|proxyconnect)`),
 		"Kinesis does not answer"},
 	{"Kinesis fails", "kinesis-away", regexp.MustCompile(`kinesis:`), "Kinesis fails"},
-	{"store away", "store-away", regexp.MustCompile(`(?i)(zookeeper|zk:|session .*over|database|sqlite|disk|for the store)`), ""},
+	{"store away", "store-away", regexp.MustCompile(
+		`(?i)(zookeeper|zk:|session .*over|database|sqlite|disk|for the store)`), ""},
 	{"sink", "sink", regexp.MustCompile(`(?i)(deliver to |waiting for the sink )`), "A sink does not take events"},
 	{"halted", "halted", regexp.MustCompile(`^halted`), "A bad position waits for a decision"},
 	{"not read", "shard-not-read", regexp.MustCompile(`no process reads it`), "No process reads some of the stream"},

@@ -136,7 +136,7 @@ func TestGone(t *testing.T) {
 func TestKinds(t *testing.T) {
 	for _, tt := range []struct{ want, text string }{
 		{"queue full", "reading paused: Zuul's queue is full (509 of 500)"},
-		{"Kinesis away", "retrying: kinesis:GetRecords on gerrit/1: dial tcp 10.0.0.7:443: connect: connection refused"},
+		{"Kinesis away", "retrying: kinesis:GetRecords on gerrit/1: dial tcp 10.0.0.7:443: connection refused"},
 		{"throttled", "kinesis:GetRecords on gerrit/1: ProvisionedThroughputExceededException: Rate exceeded"},
 		{"access denied", "kinesis:ListShards on gerrit: AccessDeniedException: not authorized (request 12)"},
 		{"access denied", "kinesis:GetRecords on g/s: the policy of the stream's KMS key does not grant kms:Decrypt"},
@@ -169,8 +169,10 @@ func TestCausesAreInTheRunbook(t *testing.T) {
 			sections[strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
 		}
 	}
-	all := []string{"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
-		"other-trouble"}
+	all := []string{
+		"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
+		"other-trouble",
+	}
 	for _, k := range kinds {
 		all = append(all, k.help)
 	}

@@ -210,7 +210,7 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 		s.State, s.is.waiting = "waits for its parent "+shorts(status.WaitingFor), true
 	case s.Leader == "" && !m.in.Store.AwaySince.IsZero():
 		s.State, s.Level, s.Pace.RateKnown = "nobody reads it: the store is away", Trouble, false
-	case s.Leader == "" && (m.unsettled(s, status, report) || m.in.Now.Sub(s.Last.Commit) < staleCommit):
+	case s.Leader == "" && (m.unsettled(status, report) || m.in.Now.Sub(s.Last.Commit) < staleCommit):
 		s.State = "between two leaders"
 	case s.Leader == "":
 		s.State = "nobody reads it"
@@ -308,7 +308,7 @@ func retrying(quiet time.Duration) string {
 
 // unsettled reports whether a shard without a leader may still be about to get
 // one: its leader is being replaced, or a process has just begun.
-func (m *merged) unsettled(s *Shard, status *gerritstream.ShardStatus, report *gerritstream.Report) bool {
+func (m *merged) unsettled(status *gerritstream.ShardStatus, report *gerritstream.Report) bool {
 	if report == nil {
 		for i := range m.reports {
 			r := &m.reports[i]
