@@ -35,6 +35,10 @@ const (
 	// servedEvery is the pause between two events: 20 a second.
 	servedEvery = 50 * time.Millisecond
 
+	// badWithin spreads the first record of each bad kind over some minutes, so
+	// that they are no burst, which would be trouble.
+	badWithin = 4000
+
 	// reportEvery is how often the screen says how the processes do.
 	reportEvery = 5 * time.Second
 
@@ -54,7 +58,7 @@ func (d *demonstration) serve(ctx context.Context) (err error) {
 	}
 	s := &serving{demo: d, out: newScreen(d.process.stdout), colour: d.process.hasColour()}
 	s.endpoint = "http://" + l.Addr().String()
-	s.producer = d.newProducer(gerrittest.Options{Within: gerrittest.MinWithin},
+	s.producer = d.newProducer(gerrittest.Options{Within: badWithin, BadEvery: badEvery(1)},
 		func(*gerrittest.Record, *putAnswer) {})
 	if err := s.prepare(); err != nil {
 		_ = l.Close()
@@ -257,11 +261,8 @@ func programName() string {
 
 // quoted writes a text as a word of the shell.
 func quoted(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("/._-:+@%,=", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-:+@%,="
+	if s != "" && strings.Trim(s, plain) == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

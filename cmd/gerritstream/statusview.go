@@ -2,12 +2,15 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/hooks"
+	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -17,10 +20,12 @@ const stateUnread gerritstream.State = "not read"
 // statusView is the result of `status`, as JSON. Times are in UTC, ages in
 // seconds.
 type statusView struct {
+	State       string               `json:"state"` // in a sentence
 	Connection  string               `json:"connection"`
 	Store       string               `json:"store"`
 	Origin      *gerritstream.Origin `json:"start"` // null: no process has run yet
 	Queue       int64                `json:"queue"`
+	QueueLimit  int64                `json:"queue_limit,omitempty"` // at which commits wait, as configured here
 	DeadLetters int64                `json:"dead_letters"`
 	Discarded   int64                `json:"discarded"`
 	Expired     int64                `json:"expired"`
@@ -30,8 +35,6 @@ type statusView struct {
 	Processes   []processView        `json:"processes"`
 	Shards      []shardView          `json:"shards"`
 	Trouble     []string             `json:"trouble"`
-
-	now time.Time
 }
 
 // processView is one running process.
@@ -71,6 +74,7 @@ type leadership struct {
 // progress is how far a shard is.
 type progress struct {
 	Lag           *float64  `json:"behind_seconds,omitempty"`
+	Rate          *float64  `json:"records_per_second,omitempty"`
 	LastEvent     time.Time `json:"last_event,omitzero"`
 	LastEventAge  *float64  `json:"last_event_age_seconds,omitempty"`
 	LastCommit    time.Time `json:"last_commit,omitzero"`
@@ -91,6 +95,23 @@ type statusInput struct {
 	hooks             []hooks.View
 	now               time.Time
 	lostAfter         time.Time // losses that ended before are no trouble
+	queueLimit        int64     // 0: none
+
+	// The reports seen last, and those seen before them, by process.
+	last, before map[string]gerritstream.Report
+}
+
+// remember keeps the reports of the inspection for the rates of later ones.
+func (in *statusInput) remember() {
+	if in.last == nil {
+		in.last, in.before = map[string]gerritstream.Report{}, map[string]gerritstream.Report{}
+	}
+	for _, r := range in.inspection.Reports {
+		if last, ok := in.last[r.Process]; ok && last.At.Before(r.At) {
+			in.before[r.Process] = last
+		}
+		in.last[r.Process] = r
+	}
 }
 
 // view puts the result of `status` together.
@@ -101,7 +122,7 @@ func (in *statusInput) view() statusView {
 	v := statusView{
 		Connection: in.connection, Store: in.store, Origin: seen.Origin, Queue: seen.Queue,
 		DeadLetters: seen.DeadLetters, Discarded: seen.Discarded, Expired: seen.Expired, Unread: seen.ExpiredUnread,
-		Consumers: in.consumers, Webhooks: in.hooks, now: in.now,
+		Consumers: in.consumers, Webhooks: in.hooks, QueueLimit: in.queueLimit,
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{},
 	}
 	ids := map[gerritstream.ShardID]bool{}
@@ -126,6 +147,7 @@ func (in *statusInput) view() statusView {
 		v.Shards = append(v.Shards, in.shard(id, reports))
 	}
 	v.Trouble = append(v.Trouble, in.trouble(&v)...)
+	v.State = v.sentence()
 	return v
 }
 
@@ -153,6 +175,7 @@ func (in *statusInput) shard(id gerritstream.ShardID, reports []gerritstream.Rep
 		}
 		if leads {
 			v.Trouble, v.report = s.Trouble, report
+			v.Rate = in.rate(stored.Leader, &report)
 		}
 		if leads && v.State == gerritstream.StateReading {
 			lag := s.Lag.Seconds()
@@ -161,6 +184,101 @@ func (in *statusInput) shard(id gerritstream.ShardID, reports []gerritstream.Rep
 	}
 	v.LastEvent, v.LastEventAge = v.LastEvent.UTC(), in.age(v.LastEvent)
 	return v
+}
+
+// sentence says how the stream is read.
+func (v *statusView) sentence() string {
+	if v.Origin == nil {
+		return "Nothing has been read yet."
+	}
+	open, read, waiting, halted := 0, 0, 0, 0
+	behind, rate := 0.0, 0.0
+	for i := range v.Shards {
+		s := &v.Shards[i]
+		switch {
+		case s.State == gerritstream.StateEnded:
+			continue
+		case s.State == gerritstream.StateWaiting:
+			waiting++
+			continue
+		case s.State == gerritstream.StateHalted:
+			halted++
+		case s.State == gerritstream.StateReading && s.Trouble == "" && s.ForeignUnread.IsZero():
+			read++
+		}
+		open++
+		if s.Lag != nil {
+			behind = max(behind, *s.Lag)
+		}
+		if s.Rate != nil {
+			rate += *s.Rate
+		}
+	}
+	text := fmt.Sprintf("%d of %s read", read, pluralBe(open, "shard"))
+	switch {
+	case read == open && open == 1:
+		text = "1 shard is read"
+	case read == open && open == 2:
+		text = "Both shards are read"
+	case read == open && open > 2:
+		text = fmt.Sprintf("All %s read", pluralBe(open, "shard"))
+	}
+	switch {
+	case len(v.Processes) == 0:
+		return text + ": no process is running."
+	case halted > 0:
+		text += fmt.Sprintf(", %d halted", halted)
+	}
+	if waiting > 0 {
+		text += fmt.Sprintf(", %d waiting for a parent", waiting)
+	}
+	if behind >= 1 {
+		text += fmt.Sprintf(", %s behind", when.Span(time.Duration(behind*float64(time.Second))))
+	}
+	return text + ", " + strings.Replace(perSecond(rate), "/s", " records/s.", 1)
+}
+
+// pluralBe is "1 shard is" or "4 shards are".
+func pluralBe(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing + " is"
+	}
+	return plural(n, thing) + " are"
+}
+
+// rate returns how many records a leader reads a second: between its last two
+// reports that were seen, or else since its process began; nil: that is not
+// known yet.
+func (in *statusInput) rate(leader string, now *leaderReport) *float64 {
+	records, from := now.status.Counts.Read, time.Time{}
+	for _, r := range in.inspection.Reports {
+		if r.Process == leader {
+			from = r.Status.Began
+		}
+	}
+	before := in.before[leader]
+	for i := range before.Status.Shards {
+		s := &before.Status.Shards[i]
+		if s.Shard == now.status.Shard && s.Counts.Read <= records {
+			records, from = records-s.Counts.Read, before.At
+		}
+	}
+	if seconds := now.at.Sub(from).Seconds(); !from.IsZero() && seconds >= 1 {
+		rate := float64(records) / seconds
+		return &rate
+	}
+	return nil
+}
+
+// perSecond writes a rate for people.
+func perSecond(rate float64) string {
+	switch {
+	case rate == 0 || rate >= 10:
+		return thousands(int(rate+0.5)) + "/s"
+	case rate < 0.1:
+		return "<0.1/s"
+	}
+	return fmt.Sprintf("%.1f/s", rate)
 }
 
 // reportOf returns what a shard's leader reports of it. If the leader does not,

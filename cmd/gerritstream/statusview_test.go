@@ -313,33 +313,142 @@ func lose(in *gerritstream.Inspection, _ *statusInput) {
 }
 
 func TestStatusTable(t *testing.T) {
-	var b strings.Builder
 	in := seen()
 	lose(&in, nil)
+	in.Reports[0].Status.Began = now.Add(-101 * time.Second)
+	in.Reports[0].Status.Shards[1].Counts.Read = 1900
+	in.Shards["shardId-2"].Position.After = "49180000000000000000000000000000000000000000001234567890"
 	v := inputOf(in).view()
-	if err := v.writeTable(&b); err != nil {
-		t.Fatal(err)
+	written := func(table statusTable) string {
+		t.Helper()
+		var b strings.Builder
+		if err := table.write(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
 	}
-	v.writeTrouble(&b)
-	want := `connection   gerrit
+	const want = `Both shards are read, 1 waiting for a parent, 1m30s behind, 19 records/s.
+trouble: stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
+trouble: shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
+
+connection   gerrit
 store        sqlite:/g.db
 stream       arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit
 origin       trim horizon
 processes    a-1, b-2
-queue        1234 events
+queue        1,234 events
 dead letters 5
 
-SHARD      STATE                         LEADER  LAST EVENT  LAST COMMIT  POSITION
-shardId-0  ended                         -       1m0s        1h0m0s       after 10
-shardId-1  reading                       a-1     5s          10s          after 20
-shardId-2  reading, lag 1m30s            b-2     1m0s        20s          after 30
-shardId-3  waiting for parent shardId-1  -       -           -            -
-
-trouble: stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
-trouble: shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
+SHARD  STATE        LEADER  LAG    RATE  EVENT  POSITION
+0      ended        -       -      -     1m     after 10
+1      reading      a-1     0s     -     5s     after 20
+2      reading      b-2     1m30s  19/s  1m     …00001234567890
+3      waits for 1  -       -      -     -      -
 `
-	if b.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	if got := written(statusTable{view: &v, now: now}); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	wide := written(statusTable{view: &v, now: now, wide: true, quiet: true})
+	for _, want := range []string{"\nshardId-3  waits for shardId-1  -", "after 49180000000000000000000000000000000000000000001234567890"} {
+		if !strings.Contains(wide, want) {
+			t.Errorf("%q is missing in\n%s", want, wide)
+		}
+	}
+	if strings.Contains(wide, "trouble:") {
+		t.Error("a check has its findings on standard error")
+	}
+}
+
+// TestStatusFitsATerminal: with real ids, positions and the names of
+// containers' hosts it keeps to 80 columns.
+func TestStatusFitsATerminal(t *testing.T) {
+	in := gerritstream.Inspection{Origin: seen().Origin, Shards: map[gerritstream.ShardID]gerritstream.InspectedShard{}}
+	for i := range 12 {
+		process := fmt.Sprintf("gerritstream-5d8f7c9b6-x%d-1-abcd", i)
+		id := gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i*100))
+		in.Shards[id] = gerritstream.InspectedShard{
+			Position:  &gerritstream.Position{After: "49180000000000000000000000000000000000000000001234567890", Arrived: now},
+			Committed: now.Add(-47*time.Hour - 59*time.Minute), Leader: process,
+		}
+		in.Reports = append(in.Reports, gerritstream.Report{Process: process, At: now, Status: gerritstream.Status{
+			Began: now.Add(-time.Hour),
+			Shards: []gerritstream.ShardStatus{{
+				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour, Counts: gerritstream.ShardCounts{Read: 5e6},
+			}},
+		}})
+	}
+	input := inputOf(in)
+	input.queueLimit = 10_000
+	v := input.view()
+	var b strings.Builder
+	if err := (&statusTable{view: &v, now: now, quiet: true}).write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > statusColumns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// TestStatusSentence: a shard counts as read only if its leader reads it.
+func TestStatusSentence(t *testing.T) {
+	tests := map[string]func(*gerritstream.Inspection, *statusInput){
+		"Nothing has been read yet.": func(in *gerritstream.Inspection, _ *statusInput) { *in = gerritstream.Inspection{} },
+		"0 of 2 shards are read: no process is running.": func(in *gerritstream.Inspection, _ *statusInput) {
+			in.Reports = nil
+			for id, s := range in.Shards {
+				s.Leader = ""
+				in.Shards[id] = s
+			}
+		},
+		"1 of 2 shards are read, 1 waiting for a parent, 1m30s behind, 0 records/s.": func(in *gerritstream.Inspection, _ *statusInput) {
+			in.Reports[1].Status.Shards[0].Trouble = "no route"
+		},
+		"1 of 2 shards are read, 1 halted, 1 waiting for a parent, 1m30s behind, 0 records/s.": func(in *gerritstream.Inspection, _ *statusInput) {
+			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
+		},
+	}
+	for want, change := range tests {
+		in := seen()
+		l := inputOf(in)
+		change(&in, l)
+		l.inspection = in
+		if got := l.view().State; got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+}
+
+// TestStatusRate: whoever watches sees the rate between the last two reports,
+// also while no new one comes.
+func TestStatusRate(t *testing.T) {
+	l := inputOf(seen())
+	leader := &l.inspection.Reports[0]
+	look := func(at time.Time, read uint64) *float64 {
+		leader.At, leader.Status.Shards[1].Counts.Read = at, read
+		reports := slices.Clone(l.inspection.Reports)
+		for i := range reports {
+			reports[i].Status.Shards = slices.Clone(reports[i].Status.Shards)
+		}
+		looked := *l
+		looked.inspection.Reports = reports
+		looked.remember()
+		l.last, l.before = looked.last, looked.before
+		return looked.view().Shards[2].Rate
+	}
+	leader.Status.Began = now.Add(-100 * time.Second)
+	for _, step := range []struct {
+		after time.Duration
+		read  uint64
+		want  float64
+	}{{0, 1000, 10}, {0, 1000, 10}, {5 * time.Second, 1200, 40}, {5 * time.Second, 1200, 40}, {10 * time.Second, 1200, 0}} {
+		if got := look(now.Add(step.after), step.read); got == nil || *got != step.want {
+			t.Errorf("%+v: got %v", step, got)
+		}
+	}
+	if got := look(now.Add(12*time.Second), 7); got == nil || *got != 7/112. {
+		t.Errorf("a count that began again: got %v", got)
 	}
 }
 

@@ -60,6 +60,27 @@ var programMutants = []mutant{
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
 	},
 	{
+		name: "status: a shard counts as read though its leader is stalled",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "s.State == gerritstream.StateReading && s.Trouble == \"\" && s.ForeignUnread.IsZero():",
+		new:  "s.State == gerritstream.StateReading && s.ForeignUnread.IsZero():",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusSentence",
+	},
+	{
+		name: "status: a rate that is watched counts from the process' begin",
+		file: "cmd/gerritstream/statusview.go",
+		old:  "records, from = records-s.Counts.Read, before.At",
+		new:  "_ = before",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusRate",
+	},
+	{
+		name: "status: a long name of a leader is not shortened",
+		file: "cmd/gerritstream/statustable.go",
+		old:  "len(runes) > most && !t.wide {",
+		new:  "len(runes) > 99 && !t.wide {",
+		pkg:  "./cmd/gerritstream", tests: "TestStatusFitsATerminal",
+	},
+	{
 		name: "log: each dead letter without room has a warning of its own",
 		file: "internal/storekit/discards.go",
 		old:  "due := d.warned.IsZero() || now.Sub(d.warned) >= discardsEvery",
