@@ -33,6 +33,7 @@ type demonstration struct {
 	json     bool
 	served   bool          // until interrupted, by processes that others can reach
 	every    time.Duration // between two faults, of --serve; 0: none
+	traffic  traffic       // of --serve
 	stream   *demoStream
 	level    slog.LevelVar // of the log, which reports only what goes wrong
 }
@@ -59,7 +60,7 @@ const (
 )
 
 func newDemo(p process) *cobra.Command {
-	d := demonstration{process: p}
+	d := demonstration{process: p, traffic: 20}
 	output := outputFlag("text", "json")
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -86,6 +87,9 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d.json = output.is("json")
+			if cmd.Flags().Changed("traffic") && !d.served {
+				return &usageError{cmd.CommandPath(), errors.New("--traffic needs --serve")}
+			}
 			if err := d.check(cmd.Flags().Changed("events")); err != nil {
 				return &usageError{cmd.CommandPath(), err}
 			}
@@ -100,6 +104,7 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 		"publish this `number` of events and check what became of them (default: run until interrupted)")
 	f.BoolVar(&d.served, "serve", false, "run until interrupted, with three processes, for commands in other terminals")
 	f.DurationVar(&d.every, "every", 0, "with --serve: make a fault after each such `duration` (default: on keys only)")
+	f.Var(&d.traffic, "traffic", "with --serve: publish at this `rate`")
 	f.IntVar(&d.shards, "shards", 4, "`number` of shards that the stream begins with")
 	f.StringVar(&d.database, "db", "", "new or empty database `file` (default: one in a new temporary folder)")
 	output.register(cmd)
@@ -245,7 +250,7 @@ func (d *demonstration) follow(ctx context.Context, observer consumer.Observer,
 // stroll publishes at a calm pace until ctx ends, and changes the shards on the
 // way.
 func (d *demonstration) stroll(ctx context.Context, lines *verdictLines) error {
-	p := d.newProducer(gerrittest.Options{Within: gerrittest.MinWithin}, func(*gerrittest.Record, *putAnswer) {})
+	p := newProducer(d.stream, gerrittest.Options{Within: gerrittest.MinWithin}, func(*gerrittest.Record, *putAnswer) {})
 	changes := map[int64]func() (string, error){splitAfter: d.stream.split, mergeAfter: d.stream.merge}
 	for {
 		if err := p.publish(ctx, 1); err != nil {

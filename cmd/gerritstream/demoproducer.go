@@ -44,11 +44,11 @@ const (
 	starving = time.Second
 )
 
-// newProducer returns a producer of traffic on the demonstration's stream.
-func (d *demonstration) newProducer(o gerrittest.Options, acked func(*gerrittest.Record, *putAnswer)) *producer {
+// newProducer returns a producer of traffic on a stream.
+func newProducer(stream *demoStream, o gerrittest.Options, acked func(*gerrittest.Record, *putAnswer)) *producer {
 	o.SpreadKeys = true // with keys by type, as Gerrit's plugin makes them, two thirds would go to one shard
 	o.Clock = time.Now
-	return &producer{put: d.stream.put, next: gerrittest.New(demoSeed, o).Next, acked: acked}
+	return &producer{put: stream.put, next: gerrittest.New(demoSeed, o).Next, acked: acked}
 }
 
 // publish makes a number of records and returns once the stream has them all.
@@ -147,20 +147,26 @@ const (
 
 // demoStream is an embedded Kinesis with one stream, as a producer uses it.
 type demoStream struct {
+	name   string
 	server *kinesistest.Server
 	client http.Client
 }
 
 func newDemoStream(shards int) (*demoStream, error) {
 	server := kinesistest.New(kinesistest.Options{Region: demoRegion, Account: demoAccount})
-	_, err := server.CreateStream(demoStreamName, shards)
-	if err == nil {
-		err = server.SetRetention(demoStreamName, demoRetention)
-	}
-	if err != nil {
+	if _, err := server.CreateStream(demoStreamName, shards); err != nil {
 		return nil, fmt.Errorf("make the demo's stream: %w", err)
 	}
-	return &demoStream{server: server, client: http.Client{Transport: server.Transport()}}, nil
+	return fleetingStream(server, demoStreamName)
+}
+
+// fleetingStream returns a stream of an embedded Kinesis that keeps records for
+// demoRetention.
+func fleetingStream(server *kinesistest.Server, name string) (*demoStream, error) {
+	if err := server.SetRetention(name, demoRetention); err != nil {
+		return nil, fmt.Errorf("set the stream's retention: %w", err)
+	}
+	return &demoStream{name: name, server: server, client: http.Client{Transport: server.Transport()}}, nil
 }
 
 // putAnswer is the stream's answer for one record: where it is, or why it was
@@ -183,7 +189,7 @@ func (s *demoStream) put(ctx context.Context, records []gerrittest.Record) ([]pu
 	in := struct {
 		StreamName string
 		Records    []record
-	}{StreamName: demoStreamName}
+	}{StreamName: s.name}
 	for i := range records {
 		in.Records = append(in.Records, record{records[i].Data, records[i].Key})
 	}

@@ -36,7 +36,7 @@ func (d *demonstration) count(ctx context.Context) error {
 	c := &counted{demo: d, tally: tally{filtered: map[history.Item]bool{}}, began: time.Now()}
 	c.acked = make([]history.Item, 0, d.events)
 	options := gerrittest.Options{Within: min(d.events, 2000), BadEvery: badEvery(d.events)}
-	c.producer = d.newProducer(options, func(r *gerrittest.Record, at *putAnswer) {
+	c.producer = newProducer(d.stream, options, func(r *gerrittest.Record, at *putAnswer) {
 		item := history.Item{Shard: at.ShardID, Seq: at.SequenceNumber, Sub: gerritstream.NoSub,
 			Outcome: history.Outcome(r.Want)}
 		switch r.Want {

@@ -111,18 +111,27 @@ func (l *verdictLines) total() total {
 func (l *verdictLines) describe(shard gerritstream.ShardID, v *gerritstream.Verdict) (gerrittest.Want, string) {
 	e := &v.Event
 	line := func(verdict string) string {
-		line := fmt.Sprintf("%-20s shard %-3s %-17s %-21s %s", verdict, brief(shard), e.Type, dash(e.Project), about(e))
+		line := fmt.Sprintf("%s  shard %-3s %s  %s  %s", column(verdict, 18), brief(shard), column(e.Type, 19),
+			column(dash(e.Project), 21), about(e))
 		return strings.TrimRight(line, " ")
 	}
 	switch {
 	case v.Bad != "":
-		text := fmt.Sprintf("%-20s shard %-3s %s: %s", "dead letter", brief(shard), v.Bad, v.Detail)
+		text := fmt.Sprintf("%s  shard %-3s %s: %s", column("dead letter", 18), brief(shard), v.Bad, v.Detail)
 		return gerrittest.DeadLetter, paint(l.colour, red, text)
 	case v.Filter != "":
 		return gerrittest.Filtered, paint(l.colour, dim, line("filtered: "+v.Filter))
 	}
 	text := line("queued")
 	return gerrittest.Queued, paint(l.colour, green, text[:len("queued")]) + text[len("queued"):]
+}
+
+// column writes a text in a column of a width: padded, or cut.
+func column(text string, width int) string {
+	if runes := []rune(text); len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return fmt.Sprintf("%-*s", width, text)
 }
 
 // about names the change that an event is about, or else the ref.

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
 
@@ -32,13 +31,6 @@ type serving struct {
 }
 
 const (
-	// servedEvery is the pause between two events: 20 a second.
-	servedEvery = 50 * time.Millisecond
-
-	// badWithin spreads the first record of each bad kind over some minutes, so
-	// that they are no burst, which would be trouble.
-	badWithin = 4000
-
 	// reportEvery is how often the screen says how the processes do.
 	reportEvery = 5 * time.Second
 
@@ -58,8 +50,7 @@ func (d *demonstration) serve(ctx context.Context) (err error) {
 	}
 	s := &serving{demo: d, out: newScreen(d.process.stdout), colour: d.process.hasColour()}
 	s.endpoint = "http://" + l.Addr().String()
-	s.producer = d.newProducer(gerrittest.Options{Within: badWithin, BadEvery: badEvery(1)},
-		func(*gerrittest.Record, *putAnswer) {})
+	s.producer = newTraffic(d.stream)
 	if err := s.prepare(); err != nil {
 		_ = l.Close()
 		return err
@@ -130,26 +121,10 @@ func (s *serving) run(ctx context.Context, l net.Listener) error {
 		ended.Wait()
 		return ctx.Err()
 	})
-	all.Go(func() error { return s.publish(ctx) })
+	all.Go(func() error { return s.producer.pace(ctx, s.demo.traffic) })
 	all.Go(func() error { return s.report(ctx) })
 	all.Go(func() error { return s.disturb(ctx) })
 	return all.Wait()
-}
-
-// publish makes traffic until ctx ends.
-func (s *serving) publish(ctx context.Context) error {
-	ticker := time.NewTicker(servedEvery)
-	defer ticker.Stop()
-	for {
-		if err := s.producer.publish(ctx, 1); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
 }
 
 // say shows a line with the time.
@@ -209,9 +184,9 @@ func (s *serving) introduction() string {
 	var b strings.Builder
 	b.WriteString("Made-up Gerrit traffic, through Kinesis, into a queue: three processes share the shards. " +
 		"Ctrl-C ends it.\n")
-	fmt.Fprintf(&b, `  stream   an embedded Kinesis with %s at %s, 20 events a second
+	fmt.Fprintf(&b, `  stream   an embedded Kinesis with %s at %s, and %s of traffic
   queue    %s, a SQLite file, which is kept
-`, plural(s.demo.shards, "shard"), s.endpoint, s.demo.database)
+`, plural(s.demo.shards, "shard"), s.endpoint, s.demo.traffic.String(), s.demo.database)
 	for _, p := range s.processes {
 		fmt.Fprintf(&b, "  %s        \"gerritstream run\", with its status page at http://%s/\n", p.name, p.admin)
 	}

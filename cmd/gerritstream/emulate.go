@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
@@ -23,6 +24,7 @@ type emulation struct {
 	shards   int
 	region   string
 	account  string
+	traffic  traffic
 	noLimits bool
 	cert     string // a PEM file; "": without TLS
 	key      string // the certificate's key, likewise
@@ -36,8 +38,13 @@ func newEmulate(p process) *cobra.Command {
 		Long: `Serve an embedded Kinesis for the AWS command line, the SDKs and "gerritstream run --endpoint". It has
 the limits and quirks of the real one, keeps everything in memory and accepts any credentials.
 
+With --traffic it publishes made-up Gerrit events into the stream, of every type in lifelike proportions and with a few
+bad records among them, and keeps them for an hour.
+
 It prints one line on standard output when it is ready, and ends on SIGINT or SIGTERM.`,
 		Example: `  gerritstream emulate --addr 127.0.0.1:4567 --stream gerrit --shards 4
+
+  gerritstream emulate --stream gerrit --shards 4 --traffic 20/s
 
   export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
   aws --endpoint-url http://127.0.0.1:4567 kinesis put-record --stream-name gerrit \
@@ -57,6 +64,7 @@ It prints one line on standard output when it is ready, and ends on SIGINT or SI
 	f.StringVar(&e.addr, "addr", "127.0.0.1:4567", "`address` to serve at, HOST:PORT; with port 0 at any free one")
 	f.StringVar(&e.stream, "stream", "", "create a stream of this `name`")
 	f.IntVar(&e.shards, "shards", 1, "`number` of its shards")
+	f.Var(&e.traffic, "traffic", "publish made-up events into it at this `rate`: 20/s, 300/m")
 	f.StringVar(&e.region, "region", "us-east-1", "`region` in ARNs")
 	f.StringVar(&e.account, "account", "000000000000", "`account` in ARNs")
 	f.StringVar(&e.cert, "tls-cert", "", "PEM `file` with a certificate: serve over TLS, HTTP/2 included")
@@ -81,6 +89,8 @@ func (e *emulation) check() error {
 		return fmt.Errorf("--addr %q is not an address such as 127.0.0.1:4567", e.addr)
 	case e.stream != "" && !streamRule.MatchString(e.stream):
 		return fmt.Errorf("--stream %q is not a stream's name: 1 to 128 letters, digits, '_', '.' and '-'", e.stream)
+	case e.traffic != 0 && e.stream == "":
+		return errors.New("--traffic needs a --stream to publish into")
 	case e.shards < 1 || e.shards > maxShards:
 		return fmt.Errorf("--shards %d is not between 1 and %d", e.shards, maxShards)
 	case !accountRule.MatchString(e.account):
@@ -100,6 +110,14 @@ func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
 		if _, err := emulator.CreateStream(e.stream, e.shards); err != nil {
 			return err
 		}
+	}
+	publish := func(context.Context) error { return nil }
+	if e.traffic != 0 {
+		stream, err := fleetingStream(emulator, e.stream)
+		if err != nil {
+			return err
+		}
+		publish = func(ctx context.Context) error { return newTraffic(stream).pace(ctx, e.traffic) }
 	}
 	server := &http.Server{Handler: emulator, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	scheme := "http"
@@ -122,7 +140,13 @@ func (e *emulation) run(ctx context.Context, stdout io.Writer) error {
 		_ = l.Close()
 		return fmt.Errorf("report readiness: %w", err)
 	}
-	return serveUntil(ctx, l, server)
+	both, running := errgroup.WithContext(ctx)
+	both.Go(func() error { return serveUntil(running, l, server) })
+	both.Go(func() error { return publish(running) })
+	if err := both.Wait(); err != nil && !(ctx.Err() != nil && errors.Is(err, ctx.Err())) {
+		return err
+	}
+	return nil
 }
 
 // serveUntil serves until ctx ends, over TLS if the server has a certificate,
