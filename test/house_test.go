@@ -63,7 +63,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/replay", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/near", "internal/replay", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

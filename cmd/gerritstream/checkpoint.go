@@ -14,6 +14,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/when"
 )
 
 func newCheckpoint(p process) *cobra.Command {
@@ -141,12 +142,12 @@ func describe(p *gerritstream.Position) string {
 	return p.String()
 }
 
-// clock writes a time to the second, or "-" for none.
+// clock writes a time to the second, and how long ago it is, or "-" for none.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.UTC().Format(time.RFC3339)
+	return t.UTC().Format(time.RFC3339) + " (" + when.Distance(t, time.Now()) + ")"
 }
 
 // span is an interval of arrival times. A zero From is unknown.

@@ -250,7 +250,8 @@ func (d *demonstration) follow(ctx context.Context, observer consumer.Observer,
 // stroll publishes at a calm pace until ctx ends, and changes the shards on the
 // way.
 func (d *demonstration) stroll(ctx context.Context, lines *verdictLines) error {
-	p := newProducer(d.stream, gerrittest.Options{Within: gerrittest.MinWithin}, func(*gerrittest.Record, *putAnswer) {})
+	p := newProducer(d.stream, gerrittest.Options{Within: gerrittest.MinWithin},
+		func(*gerrittest.Record, *putAnswer) {})
 	changes := map[int64]func() (string, error){splitAfter: d.stream.split, mergeAfter: d.stream.merge}
 	for {
 		if err := p.publish(ctx, 1); err != nil {

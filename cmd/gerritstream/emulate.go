@@ -46,7 +46,8 @@ It prints one line on standard output when it is ready, and ends on SIGINT or SI
 
   gerritstream emulate --stream gerrit --shards 4 --traffic 20/s
 
-  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
+  export AWS_DEFAULT_REGION=us-east-1
   aws --endpoint-url http://127.0.0.1:4567 kinesis put-record --stream-name gerrit \
       --partition-key ref-updated --data fileb://event.json
   gerritstream run --endpoint http://127.0.0.1:4567 --stream gerrit --start-at trim-horizon`,

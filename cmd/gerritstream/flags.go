@@ -49,12 +49,18 @@ func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 	cmd.Flags().String("config", "", "`file` to read settings from (or $"+config.EnvPrefix+"CONFIG)")
 	cmd.Flags().String("zuul-conf", "", "zuul.conf `file` with ZooKeeper and connection; other sources override it "+
 		"(or $"+config.EnvPrefix+"ZUUL_CONF)")
+	group := func(flag, name string) {
+		_ = cmd.Flags().SetAnnotation(flag, groupOf, []string{name}) // the flag exists
+	}
+	group("config", "Configuration files")
+	group("zuul-conf", "Configuration files")
 	for _, s := range config.Settings() {
 		inSection := func(section string) bool {
 			return s.Key == section || strings.HasSuffix(section, ".") && strings.HasPrefix(s.Key, section)
 		}
 		switch {
 		case s.Scope < scope && !slices.ContainsFunc(sections, inSection):
+			continue
 		case s.IsList():
 			cmd.Flags().StringSlice(s.Flag, nil, usage(&s)+"; separate several with commas, or repeat the flag")
 		case s.IsBool():
@@ -62,6 +68,7 @@ func settingFlags(cmd *cobra.Command, scope config.Scope, sections ...string) {
 		default:
 			cmd.Flags().String(s.Flag, "", usage(&s))
 		}
+		group(s.Flag, s.Group)
 	}
 }
 

@@ -41,7 +41,7 @@ func (d *Daemon) makeSource(ctx context.Context) error {
 	d.metrics = admin.NewMetrics(admin.MetricsOptions{
 		Version:   d.options.Version,
 		TypeLabel: func(eventType string) string { return gerrit.Label([]byte(eventType)) },
-		Reasons:   deadLetterReasons(),
+		Reasons:   DeadLetterReasons(),
 		Rules:     append(gerrit.Rules(), RuleForeign),
 		Webhooks:  slices.Sorted(maps.Keys(d.options.Config.Receivers())),
 	})

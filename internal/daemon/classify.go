@@ -75,9 +75,9 @@ func (d *Daemon) warnUnused(entries []gerrit.Entry) {
 		"events", firstEvents, "entries", named, "more", len(entries)-len(named))
 }
 
-// deadLetterReasons returns every reason for which a record can become a dead
+// DeadLetterReasons returns every reason for which a record can become a dead
 // letter.
-func deadLetterReasons() []string {
+func DeadLetterReasons() []string {
 	reasons := append(config.StoreReasons(), gerritstream.ReasonAggregate, gerritstream.ReasonRejected)
 	for _, r := range gerrit.Reasons() {
 		reasons = append(reasons, string(r))

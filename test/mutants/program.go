@@ -60,6 +60,20 @@ var programMutants = []mutant{
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
 	},
 	{
+		name: "help: an example is broken within quotes",
+		file: "cmd/gerritstream/help.go",
+		old:  "case !quoted && i > 8 &&",
+		new:  "case i > 8 &&",
+		pkg:  "./cmd/gerritstream", tests: "TestExamplesAreBrokenWhereAShellAllowsIt",
+	},
+	{
+		name: "completion: a second argument is completed as the first one",
+		file: "cmd/gerritstream/completion.go",
+		old:  "if !flag && len(args) > 0 {",
+		new:  "if !flag && len(args) > 9 {",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/completion",
+	},
+	{
 		name: "status: a shard counts as read though its leader is stalled",
 		file: "cmd/gerritstream/statusview.go",
 		old:  "s.State == gerritstream.StateReading && s.Trouble == \"\" && s.ForeignUnread.IsZero():",

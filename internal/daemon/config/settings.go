@@ -23,6 +23,7 @@ type Setting struct {
 	Help    string // one line without a full stop; a word in backquotes stands for the value
 	More    string // further sentences, for docs/configuration.md
 	Scope   Scope
+	Group   string // the heading that it stands under in help
 	value   value
 }
 
@@ -68,6 +69,9 @@ func (s *Setting) Allowed() string {
 	return s.value.allowed
 }
 
+// Words returns the only values that the setting takes; none: it takes others.
+func (s *Setting) Words() []string { return slices.Clone(s.value.words) }
+
 // Settings returns the table, in the order in which a person reads about them.
 func Settings() []Setting { return settingsOf(new(Config)) }
 
@@ -82,8 +86,23 @@ func lookup(settings []Setting, key string) *Setting {
 // settingsOf is the table, for the values of one Config. It is the only place
 // that knows the default, the bounds and the meaning of a setting; `make docs`
 // writes docs/configuration.md from it.
-func settingsOf(c *Config) []Setting {
-	return slices.Concat(streamSettings(c), storeSettings(c), readSettings(c), eventSettings(c), processSettings(c))
+func settingsOf(c *Config) (all []Setting) {
+	for _, group := range []struct {
+		name     string
+		settings []Setting
+	}{
+		{"Stream and credentials", streamSettings(c)},
+		{"Store", storeSettings(c)},
+		{"Reading", readSettings(c)},
+		{"Events", eventSettings(c)},
+		{"Process", processSettings(c)},
+	} {
+		for _, s := range group.settings {
+			s.Group = group.name
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func streamSettings(c *Config) []Setting {
