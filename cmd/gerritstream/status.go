@@ -25,8 +25,8 @@ func newStatus(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the processes and shards of a store",
-		Long: `Show what the processes on a store do: first in a sentence, then what is wrong, a line for each cause, the
-queue and its readers, and each shard with its state, leader, lag and position. RATE is the records read a second since
+		Long: `Show what the processes on a store do: first in a sentence, then what is wrong, a line for each cause,
+the queue and its readers, and each shard with its state, leader, lag and position. RATE is the records read a second since
 the leader's process began, with --watch since its last report. Only reads the store.
 
 With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for

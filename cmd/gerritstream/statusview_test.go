@@ -349,7 +349,9 @@ SHARD  STATE        LEADER  LAG    RATE  EVENT  POSITION
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	wide := written(statusTable{view: &v, now: now, wide: true, quiet: true})
-	for _, want := range []string{"\nshardId-3  waits for shardId-1  -", "after 49180000000000000000000000000000000000000000001234567890"} {
+	for _, want := range []string{
+		"\nshardId-3  waits for shardId-1  -", "after 49180000000000000000000000000000000000000000001234567890",
+	} {
 		if !strings.Contains(wide, want) {
 			t.Errorf("%q is missing in\n%s", want, wide)
 		}
@@ -367,13 +369,16 @@ func TestStatusFitsATerminal(t *testing.T) {
 		process := fmt.Sprintf("gerritstream-5d8f7c9b6-x%d-1-abcd", i)
 		id := gerritstream.ShardID(fmt.Sprintf("shardId-%012d", i*100))
 		in.Shards[id] = gerritstream.InspectedShard{
-			Position:  &gerritstream.Position{After: "49180000000000000000000000000000000000000000001234567890", Arrived: now},
+			Position: &gerritstream.Position{
+				After: "49180000000000000000000000000000000000000000001234567890", Arrived: now,
+			},
 			Committed: now.Add(-47*time.Hour - 59*time.Minute), Leader: process,
 		}
 		in.Reports = append(in.Reports, gerritstream.Report{Process: process, At: now, Status: gerritstream.Status{
 			Began: now.Add(-time.Hour),
 			Shards: []gerritstream.ShardStatus{{
-				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour, Counts: gerritstream.ShardCounts{Read: 5e6},
+				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour,
+				Counts: gerritstream.ShardCounts{Read: 5e6},
 			}},
 		}})
 	}
@@ -442,7 +447,10 @@ func TestStatusRate(t *testing.T) {
 		after time.Duration
 		read  uint64
 		want  float64
-	}{{0, 1000, 10}, {0, 1000, 10}, {5 * time.Second, 1200, 40}, {5 * time.Second, 1200, 40}, {10 * time.Second, 1200, 0}} {
+	}{
+		{0, 1000, 10}, {0, 1000, 10}, {5 * time.Second, 1200, 40}, {5 * time.Second, 1200, 40},
+		{10 * time.Second, 1200, 0},
+	} {
 		if got := look(now.Add(step.after), step.read); got == nil || *got != step.want {
 			t.Errorf("%+v: got %v", step, got)
 		}

@@ -47,7 +47,9 @@ func TestTrafficKeepsItsPace(t *testing.T) {
 }
 
 func TestColumn(t *testing.T) {
-	for text, want := range map[string]string{"": "     ", "ab": "ab   ", "abcde": "abcde", "abcdef": "abcd…", "äöüßé": "äöüßé"} {
+	for text, want := range map[string]string{
+		"": "     ", "ab": "ab   ", "abcde": "abcde", "abcdef": "abcd…", "äöüßé": "äöüßé",
+	} {
 		if got := column(text, 5); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
