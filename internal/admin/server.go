@@ -33,6 +33,8 @@ type Options struct {
 	// View returns what the page shows, likewise. nil: there is no page.
 	View func() overview.View
 
+	Pprof bool // serve Go's profiles
+
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -142,6 +144,9 @@ func handler(o Options, stopping <-chan struct{}) http.Handler {
 		plain(w, http.StatusOK, "ready\n")
 	})
 	mux.Handle("GET /metrics", o.Metrics.Handler())
+	if o.Pprof {
+		handlePprof(mux)
+	}
 	if o.View != nil {
 		p := &pages{view: o.View, stopping: stopping}
 		mux.HandleFunc("GET /{$}", p.serve)

@@ -238,6 +238,7 @@ func (d *Daemon) serve(context.Context) error {
 		Alive:   d.consumer.Alive,
 		View:    seen.view,
 		Metrics: d.metrics,
+		Pprof:   c.Pprof,
 		Logger:  d.log,
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ type Config struct {
 	Webhooks        []Webhook
 	Admin           string // HOST:PORT, or AdminOff
 	AdminHosts      []string
+	Pprof           bool
 	Socket          Socket // of the API
 	Log             Log
 

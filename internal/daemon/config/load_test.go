@@ -63,6 +63,7 @@ filter:
 sinks: [stdout]
 admin: "off"
 admin_hosts: [events.ci.svc, ci1]
+pprof: true
 socket: unix:/run/g.sock
 socket_group: gerrit-events
 log: {format: json, level: debug}
@@ -101,7 +102,7 @@ func TestLoadFile(t *testing.T) {
 		Filter: gerrit.FilterConfig{Preset: gerrit.PresetNone, Types: []string{"ref-updated", "change-merged"},
 			Projects: []string{"platform/*"}, Refs: []string{"refs/heads/main"}, Replication: true},
 		Sinks: []string{SinkStdout},
-		Admin: AdminOff, AdminHosts: []string{"events.ci.svc", "ci1"},
+		Admin: AdminOff, AdminHosts: []string{"events.ci.svc", "ci1"}, Pprof: true,
 		Socket: Socket{Address: "unix:/run/g.sock", Group: "gerrit-events"},
 		Log:    Log{Format: LogJSON, Level: slog.LevelDebug},
 	}

@@ -280,6 +280,10 @@ func processSettings(c *Config) []Setting {
 			More: "Addresses, loopback names and the name in `admin` always may. Requests for other names get status " +
 				"421, so that no web page can read the answers through a visitor's browser. List the name of a " +
 				"service in a cluster here."},
+		{Key: "pprof", Flag: "pprof", Default: "false", value: boolean(&c.Pprof),
+			Help: "also serve profiles of this process, at /debug/pprof/ of the address admin",
+			More: "`go tool pprof http://127.0.0.1:9419/debug/pprof/heap` reads them. Everybody who can reach the " +
+				"address can have a profile made, which takes processor time. No profile holds an event."},
 		{Key: "socket", Flag: "socket", value: text(&c.Socket.Address, checkSocket),
 			Help: "`address` of the API for consumers and tail: unix:PATH (default: none)",
 			More: "Programs of other users read the queue there without touching the database; docs/consumers.md " +
