@@ -8,10 +8,13 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gerritstream/gerritstream/internal/iam"
 )
 
 // quoted is a text between back-ticks.
@@ -178,6 +181,48 @@ func TestPolicyIsWhatIsAsked(t *testing.T) {
 			t.Errorf("docs/operations.md: the policy lacks %s", action)
 		}
 	}
+}
+
+// TestPolicyInDocsIsPrinted: the policies of docs/operations.md are those that
+// `iam-policy` prints.
+func TestPolicyInDocsIsPrinted(t *testing.T) {
+	const account = "123456789012"
+	need := iam.Need{
+		Stream: "arn:aws:kinesis:us-west-2:" + account + ":stream/gerrit", FanOut: true,
+		Key:  "arn:aws:kms:us-west-2:" + account + ":key/11111111-2222-3333-4444-555555555555",
+		Role: "arn:aws:iam::" + account + ":role/gerrit-events", ExternalID: "example",
+		Principal: "arn:aws:iam::210987654321:user/gerritstream",
+	}
+	policies := need.Policies()
+	document := func(statements ...iam.Statement) any {
+		return map[string]any{"Version": "2012-10-17", "Statement": statements}
+	}
+	reader := policies[0].Statements // to read, to decrypt, to read by fan-out
+	printed := []any{
+		document(reader[0]), reader[1], document(policies[1].Statements...), document(policies[2].Statements...), reader[2:],
+	}
+	found := blocks(section(t, readFile(t, "docs/operations.md"), "## IAM policy"), "json")
+	if len(found) != len(printed) {
+		t.Fatalf("docs/operations.md has %d policies, want %d", len(found), len(printed))
+	}
+	for i, block := range found {
+		want, err := json.Marshal(printed[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := decoded(t, block), decoded(t, string(want)); !reflect.DeepEqual(got, want) {
+			t.Errorf("docs/operations.md, policy %d: it is\n%v, printed is\n%v", i, got, want)
+		}
+	}
+}
+
+// decoded returns what a text in JSON holds.
+func decoded(t *testing.T, text string) (v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return v
 }
 
 // TestReadmeIsShort keeps the README to a screen for each of its readers.

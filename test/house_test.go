@@ -39,6 +39,7 @@ var house = map[string][]string{
 	"webhook":           {"", "queue", "sink"},
 	"storetest":         {"", "queue", "webhook", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
+	"internal/iam":      {},
 	"internal/near":     {},
 	"internal/replay":   {"", "queue"},
 	"internal/when":     {},
@@ -63,7 +64,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/near", "internal/replay", "internal/when",
+		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/replay", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

@@ -193,6 +193,25 @@ func (l *loader) checkKinesis() {
 // KinesisFault returns a fault of Config.Kinesis under the name of its setting.
 func KinesisFault(f *kinesis.Fault) Fault { return Fault{Key: keyOf(f.Field), Problem: f.Problem} }
 
+// CheckNames returns what is wrong with the names that a policy holds, those of
+// the stream, the region and the consumer, where Load was not asked to look.
+func (c *Config) CheckNames() error {
+	var faults Faults
+	for _, err := range each(c.Kinesis.Validate()) {
+		if f, ok := errors.AsType[*kinesis.Fault](err); ok &&
+			slices.Contains([]string{"Stream", "Region", "ConsumerName", "ConsumerARN"}, f.Field) {
+			faults = append(faults, KinesisFault(f))
+		}
+	}
+	return faults.err()
+}
+
+// FanOut reports whether shards are read by enhanced fan-out where it is
+// possible.
+func (c *Config) FanOut() bool {
+	return c.Kinesis.Read == kinesis.ReadFanOut || c.Kinesis.Read == kinesis.ReadAuto
+}
+
 // keyOf returns the key of the setting for a field of kinesis.Config; "":
 // there is none. Settings are named like their fields: aws.endpoint is
 // Endpoint, kinesis.read Read, aws.role_arn Credentials.RoleARN,
