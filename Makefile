@@ -91,8 +91,8 @@ lint: ## run golangci-lint, and look for comments wider than 80 columns
 	$(GOLANGCI_LINT) run ./...
 	$(GO) test ./test -count=1 -run TestCommentsAreNarrow
 
-docs: ## write docs/configuration.md from the table of settings
-	$(GO) test ./test -count=1 -run TestConfigurationIsDocumented -update
+docs: ## write docs/configuration.md and docs/schema.json from the table of settings
+	$(GO) test ./test -count=1 -run 'TestConfigurationIsDocumented|TestSchemaIsOfTheTable' -update
 
 fmt: ## format all Go files
 	$(GOLANGCI_LINT) fmt ./...

@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
@@ -41,6 +43,7 @@ func (s *Source) List(ctx context.Context) (gerritstream.Listing, error) {
 type streamSummary struct {
 	stream    gerritstream.Stream
 	retention time.Duration
+	key       string // the account's own, that records are encrypted with; "": none
 }
 
 // describe asks for the stream. From then on its ARN is known.
@@ -78,10 +81,14 @@ func (s *Source) describe(ctx context.Context) (summary streamSummary, now time.
 	}
 	created := d.StreamCreationTimestamp.Round(time.Millisecond).UTC()
 	s.creation.note(began, created)
-	return streamSummary{
+	summary = streamSummary{
 		stream:    gerritstream.Stream{ARN: *d.StreamARN, Created: created},
 		retention: time.Duration(*d.RetentionPeriodHours) * time.Hour,
-	}, now, nil
+	}
+	if key := aws.ToString(d.KeyId); d.EncryptionType == types.EncryptionTypeKms && key != "alias/aws/kinesis" {
+		summary.key = cmp.Or(key, "not named")
+	}
+	return summary, now, nil
 }
 
 // notFoundError makes an error ErrStreamNotFound if the stream was not found,

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -9,11 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 )
 
 // update has `make docs` write what is generated instead of comparing it.
-var update = flag.Bool("update", false, "write docs/configuration.md")
+var update = flag.Bool("update", false, "write docs/configuration.md and docs/schema.json")
 
 // TestConfigurationIsDocumented compares docs/configuration.md, from its
 // heading "Settings" on, with the table that file, environment and flags are
@@ -34,6 +38,95 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	} else if generated != want {
 		t.Errorf("%s is not what the settings table says: run `make docs`", path)
 	}
+}
+
+// TestSchemaIsOfTheTable compares docs/schema.json with the table of settings,
+// and the example of docs/configuration.md with the schema.
+func TestSchemaIsOfTheTable(t *testing.T) {
+	const path = "docs/schema.json"
+	want := string(config.Schema())
+	if *update {
+		if err := os.WriteFile(filepath.Join("..", path), []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if readFile(t, path) != want {
+		t.Errorf("%s is not what the settings table says: run `make docs`", path)
+	}
+	schema := compileSchema(t, want)
+	_, example, ok := strings.Cut(readFile(t, "docs/configuration.md"), "    # /etc/gerritstream/gerrit.yaml\n")
+	if !ok {
+		t.Fatal("docs/configuration.md has no example")
+	}
+	example, _, _ = strings.Cut(example, "\n\n")
+	example = strings.ReplaceAll("\n"+example, "\n    ", "\n")
+	if err := validateYAML(schema, example); err != nil {
+		t.Errorf("the example of docs/configuration.md: %v", err)
+	}
+}
+
+// TestSchemaRefuses: what an editor should underline, and Load refuses too.
+func TestSchemaRefuses(t *testing.T) {
+	schema := compileSchema(t, string(config.Schema()))
+	for text, fits := range map[string]bool{
+		"aws: {regoin: us-west-2}":                                false,
+		"aws: {region: us-west-2}":                                true,
+		"streams: gerrit":                                         false,
+		"stream: 4711":                                            true,
+		"on_bad_checkpoint: stop":                                 false,
+		"on_bad_checkpoint: halt":                                 true,
+		"retention: 7":                                            false,
+		"retention: 7d":                                           true,
+		"poll_interval: 1h30m":                                    true,
+		"poll_interval: 5 minutes":                                false,
+		"memory: 1TB":                                             false,
+		"memory: 1.5GB":                                           true,
+		"memory: 268435456":                                       true,
+		"zookeeper: {queue_limit: many}":                          false,
+		"zookeeper: {queue_limit: 0}":                             false,
+		"zookeeper: {tls: {ca: ca.pem}}":                          true,
+		"drop_foreign_records: maybe":                             false,
+		"filter: {types: comment-added}":                          false,
+		"filter: {types: [comment-added, comment-added]}":         false,
+		"sinks: [stdin]":                                          false,
+		"sinks: [stdout]":                                         true,
+		"webhooks: [{name: j}]":                                   false,
+		"webhooks: [{name: j, url: 'https://j.example/'}]":        true,
+		"webhooks: [{name: j, url: 'https://j/', concurrncy: 1}]": false,
+	} {
+		if err := validateYAML(schema, text); (err == nil) != fits {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func compileSchema(t *testing.T, text string) *jsonschema.Schema {
+	t.Helper()
+	parsed, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// validateYAML validates a text as editors do.
+func validateYAML(schema *jsonschema.Schema, text string) error {
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return err
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	return schema.Validate(parsed)
 }
 
 // describeSettings returns the part of docs/configuration.md about each
@@ -69,7 +162,5 @@ func describe(b *strings.Builder, s *config.Setting, names string) {
 	if len(notes) > 0 {
 		fmt.Fprintf(b, "\n%s\n", strings.Join(notes, "; "))
 	}
-	help := strings.ReplaceAll(s.Help, "`", "")
-	text := fmt.Sprintf("%s%s. %s", strings.ToUpper(help[:1]), help[1:], s.More)
-	fmt.Fprintf(b, "\n%s\n", strings.TrimRight(text, " "))
+	fmt.Fprintf(b, "\n%s\n", s.Description())
 }

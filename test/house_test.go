@@ -57,7 +57,7 @@ var house = map[string][]string{
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "queue", "sink",
-		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "webhook",
+		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "internal/when", "webhook",
 	},
 	"internal/bench": {
 		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",

@@ -105,6 +105,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		webhookMutants,
 		pageMutants,
 		programMutants,
+		configCheckMutants,
 		gerritMutants,
 	) {
 		if !match.MatchString(m.name) {

@@ -40,8 +40,14 @@ type Sources struct {
 // Faults and holds all that is wrong in every source, also where a stronger
 // source overrides it. An empty value counts as not given.
 func Load(src Sources) (Config, error) {
+	l := load(src)
+	return *l.config, l.faults.err()
+}
+
+// load reads the sources.
+func load(src Sources) *loader {
 	c := Defaults()
-	l := loader{config: &c, settings: settingsOf(&c), src: src, places: map[string][]Place{}}
+	l := &loader{config: &c, settings: settingsOf(&c), src: src, places: map[string][]Place{}}
 	env := make(map[string]string, len(src.Environ))
 	for _, line := range src.Environ {
 		if name, v, ok := strings.Cut(line, "="); ok {
@@ -81,7 +87,7 @@ func Load(src Sources) (Config, error) {
 	l.checkSocket()
 	c.Notes = append(c.Notes, l.strayVariables(env)...)
 	slices.SortStableFunc(l.faults, byPlace)
-	return c, l.faults.err()
+	return l
 }
 
 // checkSocket looks at how the settings of the socket go together.

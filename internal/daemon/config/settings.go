@@ -45,6 +45,7 @@ type value struct {
 	flag    bool               // it is true or false
 	words   []string           // the only values allowed; nil: any
 	allowed string             // the bounds: "200ms to 1m"; "": none
+	form    form               // of what is written
 }
 
 // Env returns the name of the environment variable: EnvPrefix and the key in

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,10 @@ type StoreKind struct {
 	reader func(ctx context.Context, c *Config) (QueueReader, error)
 
 	consumedBy string // who reads the queue if queue is nil
+
+	// readers says for people who reads the queue. It is an error if nobody
+	// ever will.
+	readers func(ctx context.Context, c *Config) (string, error)
 }
 
 // Runtime is what a store needs besides its settings.
@@ -157,6 +162,7 @@ var stores = []*StoreKind{
 		reader: func(ctx context.Context, c *Config) (QueueReader, error) {
 			return sqlite.OpenReader(ctx, c.Store.SQLite.Path)
 		},
+		readers: consumersOf,
 	},
 	{
 		prefix:  zookeeperPrefix,
@@ -184,6 +190,13 @@ var stores = []*StoreKind{
 			return zookeeper.Inspect(ctx, zooKeeper(c))
 		},
 		consumedBy: "Zuul",
+		readers: func(ctx context.Context, c *Config) (string, error) {
+			n, err := zookeeper.Schedulers(ctx, zooKeeper(c))
+			if err == nil && n == 0 {
+				err = errors.New("no scheduler of Zuul is registered: nobody reads the queue; start one, or correct the chroot")
+			}
+			return fmt.Sprintf("schedulers of Zuul: %d", n), err
+		},
 	},
 }
 
@@ -242,6 +255,35 @@ func (c *Config) Consumers(ctx context.Context) (known hooks.Known, err error) {
 	return known, errors.Join(err, r.Close(ctx))
 }
 
+// QueueReaders says for people who reads the store's queue.
+func (c *Config) QueueReaders(ctx context.Context) (string, error) {
+	return c.Store.Kind.readers(ctx, c)
+}
+
+// consumersOf is readers for a store with consumers.
+func consumersOf(ctx context.Context, c *Config) (string, error) {
+	known, err := c.Consumers(ctx)
+	if err != nil {
+		return "", err
+	}
+	texts := make([]string, len(known.Consumers))
+	var faults []error
+	for i := range known.Consumers {
+		info := &known.Consumers[i]
+		texts[i] = info.Name + " (nobody reads now)"
+		if info.Reader != "" {
+			texts[i] = info.Name + " (" + info.Reader + ")"
+		}
+		if info.Fault != "" {
+			faults = append(faults, fmt.Errorf("consumer %s: %s", info.Name, info.Fault))
+		}
+	}
+	if len(texts) == 0 {
+		return "no consumers yet: queue read makes one, a webhook has one, and your own SQL needs none", nil
+	}
+	return "consumers: " + strings.Join(texts, ", "), errors.Join(faults...)
+}
+
 // OpenQueueReader opens the queue of a store to look at it, without taking part
 // in anything. Who opened it closes it. ErrForeignQueue.
 func (c *Config) OpenQueueReader(ctx context.Context) (QueueReader, error) {
@@ -284,6 +326,35 @@ func StoreReasons() (all []string) {
 
 // Absent reports whether opening the store would create it.
 func (s *Store) Absent() bool { return s.Kind.absent != nil && s.Kind.absent(s) }
+
+// CheckAbsent returns why opening a store that is absent could not create it.
+func (s *Store) CheckAbsent() error {
+	folder := filepath.Dir(s.SQLite.Path)
+	if s.StateHome != "" {
+		folder = s.StateHome
+	}
+	for missing := 0; ; missing++ { // of a path one folder is created, of the user's state folder all
+		_, err := os.Stat(folder)
+		switch {
+		case err == nil:
+			return canWrite(folder)
+		case !errors.Is(err, fs.ErrNotExist) || folder == filepath.Dir(folder):
+			return fmt.Errorf("look for its folder: %w", err)
+		case missing > 0 && s.StateHome == "":
+			return fmt.Errorf("%s does not exist: create it, or mount the volume", folder)
+		}
+		folder = filepath.Dir(folder)
+	}
+}
+
+// canWrite makes a file in a folder, and removes it.
+func canWrite(folder string) error {
+	f, err := os.CreateTemp(folder, ".gerritstream-check-")
+	if err != nil {
+		return fmt.Errorf("write to %s: %w", folder, errors.Unwrap(err)) // without the file's name
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
 
 // Set reads a store's address: the value of the setting. Its error may join
 // several.

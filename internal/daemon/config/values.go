@@ -49,6 +49,14 @@ func bounded[T int | int64 | time.Duration](
 	if bounds.allowed = show(low) + " to " + show(high); high == 0 {
 		bounds.allowed = "at least " + show(low)
 	}
+	switch any(low).(type) {
+	case time.Duration:
+		bounds.form.kind = aDuration
+	case int64:
+		bounds.form.kind = aSize
+	case int:
+		bounds.form = form{kind: anInteger, low: int64(low), high: int64(high)}
+	}
 	return bounds
 }
 
