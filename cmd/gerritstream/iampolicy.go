@@ -28,7 +28,7 @@ also the role's trust policy. Standard error says which is which.`,
 		Example: `  gerritstream iam-policy --stream arn:aws:kinesis:us-west-2:123456789012:stream/gerrit
   gerritstream iam-policy --config /etc/gerritstream/gerrit.yaml -o terraform > policy.tf
   gerritstream iam-policy --stream arn:aws:kinesis:us-west-2:123456789012:stream/gerrit --fan-out \
-      --kms arn:aws:kms:us-west-2:123456789012:key/11111111-2222-3333-4444-555555555555`,
+      --kms arn:aws:kms:us-west-2:123456789012:key/1234abcd`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := sources(cmd, p)
