@@ -126,7 +126,7 @@ func TestOperationsListsEveryExitCode(t *testing.T) {
 }
 
 func TestOperationsListsEveryMetric(t *testing.T) {
-	metric := regexp.MustCompile(`(?:counters?\(|desc\(|Name: )"([a-z_]+)"`)
+	metric := regexp.MustCompile(`(?:counters?\(|desc\(|labelled\(|Name: )"([a-z_]+)"`)
 	var listed, used []string
 	for _, m := range metric.FindAllStringSubmatch(source(t, "internal/admin"), -1) {
 		used = append(used, "`gerritstream_"+m[1]+"`")

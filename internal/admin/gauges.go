@@ -26,6 +26,9 @@ type Gauges struct {
 	// Webhooks returns those of the settings and of the store, in the same way.
 	// nil: there are none.
 	Webhooks func() []hooks.View
+
+	// Causes returns what the status page names as wrong. nil: nothing ever is.
+	Causes func() []overview.Cause
 }
 
 // Follow adds the gauges to the metrics. It is called once, before they are
@@ -61,6 +64,8 @@ var (
 	descWAL     = desc("wal_bytes", "Size of SQLite's write-ahead log.")
 	descWALHeld = desc("wal_held_seconds",
 		"How long a reader has kept the write-ahead log from being checkpointed, at least; 0: none does.")
+	descTrouble = desc("trouble", "What the status page of this process names as wrong, by section of the runbook: "+
+		"2 is trouble, 1 a warning, 0 neither.", "cause")
 	descSkew = desc("clock_skew_seconds",
 		"How far the service's clock is ahead of the local one, to about half a second.")
 )
@@ -70,6 +75,7 @@ func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld,
 		descSkew, descPending, descOldest, descUnread, descHookFailing, descHookPaused, descHookLetters,
+		descTrouble,
 	} {
 		ch <- d
 	}
@@ -94,6 +100,9 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 		for _, v := range c.gauges.Webhooks() {
 			collectHook(ch, &v, time.Now())
 		}
+	}
+	if c.gauges.Causes != nil {
+		collectCauses(ch, c.gauges.Causes())
 	}
 	status := c.gauges.Status()
 	reopened := 0
@@ -145,6 +154,17 @@ func collectConsumer(ch chan<- prometheus.Metric, info *queue.Info, now time.Tim
 	send(ch, descPending, float64(info.Pending), info.Name)
 	send(ch, descOldest, oldest, info.Name)
 	ch <- prometheus.MustNewConstMetric(descUnread, prometheus.CounterValue, float64(info.Expired), info.Name)
+}
+
+// collectCauses turns what is wrong into metrics: the worst of each section.
+func collectCauses(ch chan<- prometheus.Metric, causes []overview.Cause) {
+	worst := map[string]overview.Level{}
+	for i := range causes {
+		worst[causes[i].Help] = max(worst[causes[i].Help], causes[i].Level)
+	}
+	for _, section := range overview.Sections() {
+		send(ch, descTrouble, float64(worst[section]), section)
+	}
 }
 
 // collectStore turns an inspection of the store into metrics.

@@ -22,6 +22,9 @@ const namespace = "gerritstream"
 type MetricsOptions struct {
 	Version string
 
+	// Connection, Stream and Store are as in the settings.
+	Connection, Stream, Store string
+
 	// TypeLabel returns the label of an event type: one of a bounded set, since
 	// the author of an event chooses its type.
 	TypeLabel func(eventType string) string
@@ -112,14 +115,13 @@ func NewMetrics(o MetricsOptions) *Metrics {
 			Help: "Time that a commit took in the store.",
 		}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "1, with the version in the labels.",
-		ConstLabels: prometheus.Labels{"version": o.Version, "goversion": runtime.Version()},
-	})
-	build.Set(1)
+	build := labelled("build_info", "1, with the version in the labels.",
+		prometheus.Labels{"version": o.Version, "goversion": runtime.Version()})
+	info := labelled("info", "1, with what the process reads and where it queues that in the labels.",
+		prometheus.Labels{"connection": o.Connection, "stream": o.Stream, "store": o.Store, "version": o.Version})
 	k := &m.kinesis
 	m.registry.MustRegister(m.read, m.queued, m.filtered, m.dead, m.lost, m.commit, m.terms, m.delays.all, k.requests,
-		k.requestTime, k.bytes, k.subscriptions, k.ended, m.hooks.deliveries, m.hooks.seconds, build,
+		k.requestTime, k.bytes, k.subscriptions, k.ended, m.hooks.deliveries, m.hooks.seconds, build, info,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for vec, labels := range map[*prometheus.CounterVec][]string{
@@ -136,6 +138,13 @@ func NewMetrics(o MetricsOptions) *Metrics {
 	return m
 }
 
+// labelled returns a gauge that is 1 and says everything in its labels.
+func labelled(name, help string, labels prometheus.Labels) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels})
+	g.Set(1)
+	return g
+}
+
 var buckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 func counter(name, help string) prometheus.Counter {
@@ -148,7 +157,7 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 
 // Handler answers with all metrics, in the format that the client asks for.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 }
 
 // Elected counts nothing: the status shows who leads.

@@ -3,12 +3,14 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
+	"github.com/gerritstream/gerritstream/internal/overview"
 )
 
 // scrape returns our lines of /metrics as a set.
@@ -203,6 +205,53 @@ func TestCountersExistFromTheStart(t *testing.T) {
 		`gerritstream_possibly_lost_intervals_total{why="trimmed"} 0`,
 		`gerritstream_terms_total{end="lost"} 0`,
 	)
+}
+
+// TestTroubleIsTheWorstOfEachSection: each section of the runbook has a metric,
+// at 0 while nothing of it is wrong.
+func TestTroubleIsTheWorstOfEachSection(t *testing.T) {
+	m := newMetrics()
+	m.Follow(Gauges{
+		Status:  fixed(gerritstream.Status{}),
+		Inspect: func() (gerritstream.Inspection, bool) { return gerritstream.Inspection{}, false },
+		Causes: func() []overview.Cause {
+			return []overview.Cause{
+				{Help: "sink", Level: overview.Warning},
+				{Help: "webhook", Level: overview.Trouble},
+				{Help: "webhook", Level: overview.Warning},
+			}
+		},
+	})
+	want := []string{`gerritstream_trouble{cause="sink"} 1`, `gerritstream_trouble{cause="webhook"} 2`}
+	for _, section := range overview.Sections() {
+		if section != "sink" && section != "webhook" {
+			want = append(want, fmt.Sprintf("gerritstream_trouble{cause=%q} 0", section))
+		}
+	}
+	expect(t, scrape(t, m), want...)
+}
+
+// TestOpenMetrics: who asks for OpenMetrics gets that, to its last line.
+func TestOpenMetrics(t *testing.T) {
+	_, header, body := serve(t, fixed(gerritstream.Status{}), newMetrics())("GET", "/metrics", func(r *http.Request) {
+		r.Header.Set("Accept", "application/openmetrics-text;version=1.0.0")
+	})
+	if got := header.Get("Content-Type"); !strings.HasPrefix(got, "application/openmetrics-text; version=1.0.0") ||
+		!strings.HasSuffix(body, "\n# EOF\n") {
+		t.Errorf("got %s:\n%s", got, body)
+	}
+	for _, line := range []string{"# TYPE gerritstream_records_read counter\n", "gerritstream_records_read_total 0.0\n"} {
+		if !strings.Contains(body, line) {
+			t.Errorf("missing: %s", line)
+		}
+	}
+}
+
+// TestInfo: what a process reads and where to is in the labels.
+func TestInfo(t *testing.T) {
+	m := NewMetrics(MetricsOptions{Version: "v1", Connection: "gerrit", Stream: "events", Store: "sqlite:g.db",
+		TypeLabel: strings.Clone})
+	expect(t, scrape(t, m), `gerritstream_info{connection="gerrit",store="sqlite:g.db",stream="events",version="v1"} 1`)
 }
 
 // TestUnknownGaugesAreAbsent before the first listing.

@@ -39,11 +39,14 @@ const (
 // makeSource creates the metrics and the source.
 func (d *Daemon) makeSource(ctx context.Context) error {
 	d.metrics = admin.NewMetrics(admin.MetricsOptions{
-		Version:   d.options.Version,
-		TypeLabel: func(eventType string) string { return gerrit.Label([]byte(eventType)) },
-		Reasons:   DeadLetterReasons(),
-		Rules:     append(gerrit.Rules(), RuleForeign),
-		Webhooks:  slices.Sorted(maps.Keys(d.options.Config.Receivers())),
+		Version:    d.options.Version,
+		Connection: d.options.Config.Connection,
+		Stream:     d.options.Config.Kinesis.Stream,
+		Store:      d.options.Config.Store.String(),
+		TypeLabel:  func(eventType string) string { return gerrit.Label([]byte(eventType)) },
+		Reasons:    DeadLetterReasons(),
+		Rules:      append(gerrit.Rules(), RuleForeign),
+		Webhooks:   slices.Sorted(maps.Keys(d.options.Config.Receivers())),
 	})
 	c := d.options.Config.Kinesis
 	c.Budget = kinesis.NewBudget(d.options.Config.Memory)
@@ -226,6 +229,7 @@ func (d *Daemon) serve(context.Context) error {
 	seen.hooks.Receivers = c.Receivers()
 	d.metrics.Follow(admin.Gauges{
 		Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers, Webhooks: seen.webhooks,
+		Causes: seen.causes,
 	})
 	if c.Admin == config.AdminOff {
 		return nil

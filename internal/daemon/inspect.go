@@ -146,6 +146,13 @@ func (i *inspector) input() *overview.Input {
 	}
 }
 
+// causes returns what the page names as wrong.
+func (i *inspector) causes() []overview.Cause {
+	i.look()
+	view := overview.New(i.input())
+	return view.Causes
+}
+
 // view returns how the group is doing.
 func (i *inspector) view() overview.View {
 	if last := i.asked.Swap(time.Now().UnixNano()); time.Since(time.Unix(0, last)) >= askedFor {

@@ -69,6 +69,19 @@ var kinds = []kind{
 	{"position unreadable", "position-unreadable", regexp.MustCompile(`position cannot be read`), ""},
 }
 
+// Sections returns the sections of docs/runbook.md that Cause.Help can name.
+func Sections() []string {
+	all := []string{
+		"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
+		"other-trouble",
+	}
+	for _, k := range kinds {
+		all = append(all, k.help)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // ofStream is what the reader of a page knows of a stream already.
 var ofStream = regexp.MustCompile(`arn:[a-z-]+:kinesis:[a-z0-9-]*:[0-9]*:stream/`)
 

@@ -169,14 +169,7 @@ func TestCausesAreInTheRunbook(t *testing.T) {
 			sections[strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
 		}
 	}
-	all := []string{
-		"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
-		"other-trouble",
-	}
-	for _, k := range kinds {
-		all = append(all, k.help)
-	}
-	for _, help := range all {
+	for _, help := range Sections() {
 		if !sections[help] {
 			t.Errorf("the runbook has no section %q", help)
 		}
