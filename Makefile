@@ -47,7 +47,7 @@ BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark'
 BASELINE ?= test/baseline.txt
 benchmarks = $(GO) test -run '^$$' -bench '$(BENCH)' -skip '$(SLOW)' -benchmem -count $(COUNT) -benchtime $(BENCHTIME) -p 1 $(BENCHED)
 
-.PHONY: help build deps test soak chaos many screenshots mutants fuzz lint docs fmt bench bench-compare clean
+.PHONY: help build deps test soak chaos alerts many screenshots mutants fuzz lint docs fmt bench bench-compare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ chaos: ## fifty thousand events by fan-out through every fault; fifty kills of c
 	$(GO) test ./sqlite -count=1 -v -run TestConsumersAreKilled -kills 50
 	$(GO) test ./internal/api -count=1 -v -run TestRandomClients -seeds 100
 	$(GO) test ./test/e2e -count=1 -v -run TestWebhookReceiverIsDown -webhook.events 10000
+
+alerts: deps ## Debian's Prometheus raises the alerts of an outage of ZooKeeper, and no others
+	$(GO) test ./test/e2e -count=1 -v -run TestAlertsOfAnOutage -alerts
 
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)

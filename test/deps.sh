@@ -12,6 +12,7 @@ command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || packages="$
 [ -x /usr/bin/sqlite3 ] || packages="$packages sqlite3"
 command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 || packages="$packages curl jq" # documented examples
 [ -x /lib/systemd/systemd ] || packages="$packages systemd" # its user manager runs the documented units
+[ -x /usr/bin/promtool ] || packages="$packages prometheus" # tries the alerts; no service is started
 [ -x /usr/bin/chromium ] || packages="$packages chromium fonts-dejavu-core" # looks at the status page
 # Its jars alone are used. Debian's service is another package, which is not installed.
 [ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"

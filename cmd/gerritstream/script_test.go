@@ -92,6 +92,11 @@ func TestScripts(t *testing.T) {
 			// notes its requests in the file NAME and answers with the status.
 			// Again: it has another status from now on. 0: it never answers.
 			"receiver": cmdReceiver,
+			// documented PAGE: each command of docs/PAGE ends well, or finds
+			// trouble.
+			"documented": cmdDocumented,
+			// named URL: the metrics there have what alerts name.
+			"named": cmdNamed,
 		},
 	})
 }
