@@ -192,7 +192,7 @@ func (v *statusView) sentence() string {
 		return "Nothing has been read yet."
 	}
 	open, read, waiting, halted := 0, 0, 0, 0
-	behind, rate := 0.0, 0.0
+	behind, rate, rated := 0.0, 0.0, false
 	for i := range v.Shards {
 		s := &v.Shards[i]
 		switch {
@@ -211,7 +211,7 @@ func (v *statusView) sentence() string {
 			behind = max(behind, *s.Lag)
 		}
 		if s.Rate != nil {
-			rate += *s.Rate
+			rate, rated = rate+*s.Rate, true
 		}
 	}
 	text := fmt.Sprintf("%d of %s read", read, pluralBe(open, "shard"))
@@ -235,7 +235,10 @@ func (v *statusView) sentence() string {
 	if behind >= 1 {
 		text += fmt.Sprintf(", %s behind", when.Span(time.Duration(behind*float64(time.Second))))
 	}
-	return text + ", " + strings.Replace(perSecond(rate), "/s", " records/s.", 1)
+	if rated {
+		text += ", " + strings.Replace(perSecond(rate), "/s", " records/s", 1)
+	}
+	return text + "."
 }
 
 // pluralBe is "1 shard is" or "4 shards are".

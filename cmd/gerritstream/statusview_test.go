@@ -407,10 +407,10 @@ func TestStatusSentence(t *testing.T) {
 				in.Shards[id] = s
 			}
 		},
-		"1 of 2 shards are read, 1 waiting for a parent, 1m30s behind, 0 records/s.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"1 of 2 shards are read, 1 waiting for a parent, 1m30s behind.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].Trouble = "no route"
 		},
-		"1 of 2 shards are read, 1 halted, 1 waiting for a parent, 1m30s behind, 0 records/s.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"1 of 2 shards are read, 1 halted, 1 waiting for a parent, 1m30s behind.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
 		},
 	}
