@@ -33,7 +33,7 @@ const (
 	inspectShare = 50
 
 	shownEvents      = 50
-	shownDeadLetters = 20
+	shownDeadLetters = 10
 	lettersEvery     = time.Minute // if their number is the same
 	lettersTimeout   = 5 * time.Second
 )

@@ -168,8 +168,11 @@ func group(faults []found, thing string) (causes []Cause) {
 		c := Cause{Level: levels[trouble.Cause(t.Text)], Name: k.name, Help: k.help, Text: k.text, Detail: t.Text,
 			thing: thing}
 		c.Detail = ofStream.ReplaceAllString(c.Detail, "stream ")
-		if c.Text == "" {
+		switch {
+		case c.Text == "":
 			c.Text, c.Detail = t.Text, ""
+		case t.Text == nothingRead:
+			c.Detail = ""
 		}
 		if length := queueLength.FindString(t.Text); k.name == "queue full" && length != "" {
 			c.Text, c.Detail = c.Text+" "+length, ""

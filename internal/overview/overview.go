@@ -191,10 +191,13 @@ type merged struct {
 	origin  *gerritstream.Origin
 	reports []gerritstream.Report // by process; the asked one's is as of now
 	ids     map[gerritstream.ShardID]bool
+	hosts   map[string]string // of processes that say where they run
+	onHost  map[string]int    // how many processes run there
 }
 
 func (in *Input) merge() *merged {
-	m := &merged{in: in, origin: in.Store.Inspection.Origin, ids: map[gerritstream.ShardID]bool{}}
+	m := &merged{in: in, origin: in.Store.Inspection.Origin, ids: map[gerritstream.ShardID]bool{},
+		hosts: map[string]string{}, onHost: map[string]int{}}
 	if in.Process.Origin != nil && (m.origin == nil || in.Process.Origin.Epoch >= m.origin.Epoch) {
 		m.origin = in.Process.Origin
 	}
@@ -212,6 +215,12 @@ func (in *Input) merge() *merged {
 		for j := range m.reports[i].Status.Shards {
 			m.ids[m.reports[i].Status.Shards[j].Shard] = true
 		}
+		for _, member := range m.reports[i].Status.Members {
+			m.hosts[member.Process] = member.Host
+		}
+	}
+	for i := range m.reports {
+		m.onHost[m.host(m.reports[i].Process, false)]++
 	}
 	return m
 }

@@ -228,6 +228,17 @@ func TestStateOfAShard(t *testing.T) {
 	}
 }
 
+// A leader is named by its host, unless that does not tell it from another.
+func TestLeaderIsNamedByItsHost(t *testing.T) {
+	for other, want := range map[string]string{"b-2-y": "a", "a-2-y": "a-1-x"} {
+		in := &Input{Process: one("a-1-x", now.Add(-time.Hour), now, 0).Status, Now: now, Store: Store{At: now}}
+		in.Store.Inspection.Reports = []gerritstream.Report{{Process: other, At: now}}
+		if got := New(in).Shards[0].Host; got != want {
+			t.Errorf("beside %s it is %q, want %q", other, got, want)
+		}
+	}
+}
+
 // Of a shard of another process only its last report is known, and only for a
 // while.
 func TestReportsGrowOld(t *testing.T) {

@@ -72,7 +72,7 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 	stored := m.in.Store.Inspection.Shards[id]
 	leader, foreign := m.leader(id, &stored)
 	report, leads := m.reportOf(id, leader)
-	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.host(leader, foreign), is: shardIs{foreign: foreign}}
+	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.where(leader, foreign), is: shardIs{foreign: foreign}}
 	var handled time.Time
 	if p := stored.Position; p != nil {
 		s.is.ended, s.lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
@@ -159,19 +159,20 @@ func (m *merged) statusOf(r *gerritstream.Report, id gerritstream.ShardID) *gerr
 	return nil
 }
 
+// where names a leader by its host, unless other processes run there, too.
+func (m *merged) where(process string, foreign bool) string {
+	if host := m.host(process, foreign); m.onHost[host] < 2 {
+		return host
+	}
+	return process
+}
+
 // host returns where a process runs.
 func (m *merged) host(process string, foreign bool) string {
 	if foreign || process == "" {
 		return process
 	}
-	for i := range m.reports {
-		for j := range m.reports[i].Status.Members {
-			if p := &m.reports[i].Status.Members[j]; p.Process == process && p.Host != "" {
-				return p.Host
-			}
-		}
-	}
-	return hostOf(process)
+	return cmp.Or(m.hosts[process], hostOf(process))
 }
 
 // hostOf returns the host in a process' name: HOST-PID-SOMETHING.
