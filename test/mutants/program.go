@@ -185,4 +185,18 @@ var programMutants = []mutant{
 		new:  "case false:",
 		pkg:  "./consumer", tests: "TestAProcessOfAnEpochThatIsOver",
 	},
+	{
+		name: "a manual page has commands that the help does not list",
+		file: "cmd/gerritstream/man.go",
+		old:  "		if !sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand() {\n			continue\n		}\n		if err := writePages",
+		new:  "		if err := writePages",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/man",
+	},
+	{
+		name: "a line of a help text that begins with a dash is no text in the manual",
+		file: "cmd/gerritstream/man.go",
+		old:  "`\\`, `\\e`, `-`, `\\-`, ",
+		new:  "`\\`, `\\e`, ",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/man",
+	},
 }
