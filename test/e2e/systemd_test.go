@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,41 +13,22 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// unitName is the unit's name in the documents.
-const unitName = "gerritstream.service"
-
-// documentedUnit returns the unit in a page.
-func documentedUnit(t *testing.T, page string) string {
+// packagedUnit returns a unit that the packages install.
+func packagedUnit(t *testing.T, template string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(page)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const indent = "    "
-	_, rest, found := strings.Cut(string(text), indent+"# /etc/systemd/system/"+unitName+"\n")
-	if !found {
-		t.Fatalf("%s shows no unit", page)
-	}
-	var unit strings.Builder
-	for line := range strings.Lines(rest) {
-		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, indent) {
-			break
-		}
-		unit.WriteString(strings.TrimPrefix(line, indent))
-	}
-	return unit.String()
+	return string(read(t, filepath.Join("..", "..", "deploy", "systemd", template+"@.service")))
 }
 
-// TestUnderSystemd starts the documented units under a real systemd: the
+// TestUnderSystemd starts the packages' units under a real systemd: the
 // process waits for a stream that does not exist yet; systemd restarts it after
 // a panic, which is how the watchdog's signal ends, but not after a wrong
 // command line or configuration.
 func TestUnderSystemd(t *testing.T) {
 	t.Parallel()
 	manager := peers.SystemdUser(t)
-	for _, page := range []string{"docs/operations.md", "docs/zuul.md"} {
-		t.Run(page, func(t *testing.T) {
-			service := service{manager: manager, unit: documentedUnit(t, page), database: newDatabase(t)}
+	for _, template := range []string{"gerritstream", "gerritstream-zuul"} {
+		t.Run(template, func(t *testing.T) {
+			service := service{manager: manager, template: template, database: newDatabase(t)}
 			server := kinesistest.New(kinesistest.Options{NoLimits: true})
 			listener := httptest.NewServer(server)
 			t.Cleanup(listener.Close)
@@ -64,9 +46,9 @@ func TestUnderSystemd(t *testing.T) {
 			}
 			service.await(t, "the stream is read", reading(0))
 
-			manager.Do(t, "kill", "--kill-whom=main", "--signal=ABRT", unitName)
+			manager.Do(t, "kill", "--kill-whom=main", "--signal=ABRT", service.name())
 			service.await(t, "the process is back after an abort", reading(1))
-			manager.Do(t, "stop", unitName)
+			manager.Do(t, "stop", service.name())
 
 			service.staysDown(t, "run --strem gerrit", "64")
 			service.staysDown(t, "run --stream gerrit --admin nowhere", "78")
@@ -81,27 +63,40 @@ func createStream(t *testing.T, server *kinesistest.Server) {
 	}
 }
 
-// service is a documented unit with this test's overrides.
+// service is a unit of the packages with this test's overrides.
 type service struct {
-	manager        *peers.UserManager
-	unit, database string
+	manager            *peers.UserManager
+	template, database string
 }
 
+func (s service) name() string { return s.template + "@gerrit.service" }
+
 // start starts the unit with another command line, and without the settings
-// that hide the test's files.
+// that need another user or file systems of their own. All that forbids system
+// calls, address families and writable code stays.
 func (s service) start(t *testing.T, args string) {
 	t.Helper()
-	s.manager.Install(t, unitName, s.unit, fmt.Sprintf(`[Service]
+	s.manager.Install(t, s.template+"@.service", packagedUnit(t, s.template), fmt.Sprintf(`[Service]
 ExecStart=
 ExecStart=%s %s
 RestartSec=200ms
+User=
+Group=
 DynamicUser=no
 SupplementaryGroups=
+PrivateDevices=no
 PrivateTmp=no
+PrivateUsers=no
+ProtectControlGroups=no
 ProtectHome=no
+ProtectHostname=no
+ProtectKernelLogs=no
+ProtectKernelModules=no
+ProtectKernelTunables=no
+ProtectProc=default
 ProtectSystem=no
 `, peers.ProgramPath, args))
-	s.manager.Do(t, "start", "--no-block", unitName)
+	s.manager.Do(t, "start", "--no-block", s.name())
 }
 
 func (s service) await(t *testing.T, what string, holds func(properties map[string]string) bool) {
@@ -114,7 +109,7 @@ func (s service) await(t *testing.T, what string, holds func(properties map[stri
 		}
 	}()
 	eventually(t, what, func() bool {
-		last = s.manager.Show(t, unitName)
+		last = s.manager.Show(t, s.name())
 		return holds(last)
 	})
 }
@@ -127,4 +122,27 @@ func (s service) staysDown(t *testing.T, args, code string) {
 	s.await(t, "the unit has failed with exit code "+code, func(p map[string]string) bool {
 		return p["ActiveState"] == "failed" && p["ExecMainStatus"] == code && p["NRestarts"] == "0"
 	})
+}
+
+// TestUnitsAreSound has systemd check the packages' units: that it understands
+// every line, and how much a process that was taken over could still do (0 is
+// nothing, 10 everything).
+func TestUnitsAreSound(t *testing.T) {
+	peers.Require(t, peers.Systemd)
+	for _, template := range []string{"gerritstream", "gerritstream-zuul"} {
+		path := filepath.Join(t.TempDir(), template+"@.service")
+		unit := strings.ReplaceAll(packagedUnit(t, template), "/usr/bin/gerritstream", peers.ProgramPath)
+		if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, check := range [][]string{
+			{"verify", "--man=no"},
+			{"security", "--offline=yes", "--threshold=19", "--no-pager"},
+		} {
+			out, err := exec.Command("systemd-analyze", append(check, path)...).CombinedOutput()
+			if err != nil || check[0] == "verify" && len(out) > 0 {
+				t.Errorf("%s: systemd-analyze %s: %v\n%s", template, check[0], err, out)
+			}
+		}
+	}
 }
