@@ -47,7 +47,7 @@ BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark'
 BASELINE ?= test/baseline.txt
 benchmarks = $(GO) test -run '^$$' -bench '$(BENCH)' -skip '$(SLOW)' -benchmem -count $(COUNT) -benchtime $(BENCHTIME) -p 1 $(BENCHED)
 
-.PHONY: help build deps test soak chaos alerts many screenshots mutants fuzz lint docs fmt bench bench-compare clean
+.PHONY: help build release deps test release-check soak chaos alerts many screenshots mutants fuzz lint docs fmt bench bench-compare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,12 +55,19 @@ help: ## list the targets
 build: ## build bin/gerritstream
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gerritstream ./cmd/gerritstream
 
+release: ## make archives, packages, image, chart and lists of modules in dist/, for all platforms; the tools are a module of their own
+	cd release && $(GO) run . -root .. -out ../dist
+
 deps: ## install what the tests need (as root on Debian), or name it
 	@test/deps.sh
 
 test: deps ## vet, then run all tests under the race detector; ends with the list of what was skipped
 	$(GO) vet $(RACE) $(PACKAGES)
 	$(GO) run ./test/summary $(if $(strip $(watched)),$(RACE) $(GOTEST) $(TESTFLAGS) $(watched)) -- $(if $(outside),-p 1 $(GOTEST) $(TESTFLAGS) $(outside))
+
+release-check: ## make the release twice, install it and run it as its user; have Helm's engine render the chart: some minutes
+	@release/deps.sh
+	cd release && $(GO) vet ./... && $(GO) test ./... -count=1 -timeout 30m
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)
@@ -92,6 +99,7 @@ fuzz: ## fuzz each target for FUZZTIME
 
 lint: ## run golangci-lint, and look for comments wider than 80 columns
 	$(GOLANGCI_LINT) run ./...
+	cd release && $(GOLANGCI_LINT) run ./...
 	$(GO) test ./test -count=1 -run TestCommentsAreNarrow
 
 docs: ## write docs/configuration.md and docs/schema.json from the table of settings
@@ -99,6 +107,7 @@ docs: ## write docs/configuration.md and docs/schema.json from the table of sett
 
 fmt: ## format all Go files
 	$(GOLANGCI_LINT) fmt ./...
+	cd release && $(GOLANGCI_LINT) fmt ./...
 
 bench: ## run the benchmarks and store their results, to compare with later: BENCH, BENCHED (packages), COUNT, BENCHTIME, BASELINE (a file)
 	@mkdir -p bin

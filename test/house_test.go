@@ -120,6 +120,45 @@ func TestDependencyDirectionIsEnforced(t *testing.T) {
 	}
 }
 
+// TestToolsAreAModuleOfTheirOwn keeps what makes a release out of the product:
+// the one needs none of the other's modules.
+func TestToolsAreAModuleOfTheirOwn(t *testing.T) {
+	var modules []string
+	for _, file := range files(t, ".") {
+		if path.Base(file) == "go.mod" {
+			modules = append(modules, file)
+		}
+	}
+	if !slices.Equal(modules, []string{"go.mod", "release/go.mod"}) {
+		t.Fatalf("the modules are %q", modules)
+	}
+	product, tools := required(t, "go.mod"), required(t, "release/go.mod")
+	for _, tool := range tools.direct {
+		if slices.Contains(product.all, tool) {
+			t.Errorf("go.mod requires %s, a tool of release/go.mod", tool)
+		}
+	}
+	if slices.Contains(tools.all, module) || len(tools.direct) == 0 {
+		t.Errorf("release/go.mod requires %q", tools.all)
+	}
+}
+
+// required returns the modules that a go.mod requires.
+func required(t *testing.T, file string) (modules struct{ direct, all []string }) {
+	t.Helper()
+	for line := range strings.Lines(readFile(t, file)) {
+		fields := strings.Fields(line)
+		if !strings.HasPrefix(line, "\t") || len(fields) < 2 {
+			continue
+		}
+		modules.all = append(modules.all, fields[0])
+		if !strings.Contains(line, "// indirect") {
+			modules.direct = append(modules.direct, fields[0])
+		}
+	}
+	return modules
+}
+
 // violations returns what a package imports and may not.
 func violations(pkg listed) []error {
 	name := nameOf(pkg.ImportPath)
