@@ -163,7 +163,8 @@ func (t *trials) fanOut(ctx context.Context) {
 			}
 		case errClass(err) == notFound:
 			t.add("DescribeStreamConsumer", "consumer "+f.name+" is not registered", nil)
-			t.skip("kinesis:RegisterStreamConsumer", "not tried: run registers the consumer, and AWS charges from then on")
+			t.skip("kinesis:RegisterStreamConsumer",
+				"not tried: run registers the consumer, and AWS charges from then on")
 		default:
 			t.add("DescribeStreamConsumer", "", err)
 			t.skip("kinesis:RegisterStreamConsumer", "not tried: whether the consumer is registered is not known")

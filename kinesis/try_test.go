@@ -122,14 +122,15 @@ func TestTryKnowsOtherTrouble(t *testing.T) {
 func TestTryDecrypts(t *testing.T) {
 	inBubble(t, kinesistest.Options{}, 1, nil, func(_ *testing.T, w *world) {
 		key := "arn:aws:kms:us-east-1:000000000000:key/1"
-		w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: func(kinesistest.Handler) kinesistest.Handler {
+		encrypted := func(kinesistest.Handler) kinesistest.Handler {
 			return func(context.Context, *kinesistest.Request) (*kinesistest.Reply, error) {
 				return kinesistest.NewReply(200, fmt.Appendf(nil, `{"StreamDescriptionSummary":{
 					"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/gerrit","StreamName":"gerrit",
 					"StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":946684800,
 					"EncryptionType":"KMS","KeyId":%q}}`, key)), nil
 			}
-		}})
+		}
+		w.srv.On(kinesistest.Hook{Operation: "DescribeStreamSummary", Do: encrypted})
 		w.wantTrials("DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords", "Decrypt unknown")
 		w.put("a", "b")
 		time.Sleep(time.Second)

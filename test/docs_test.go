@@ -199,7 +199,8 @@ func TestPolicyInDocsIsPrinted(t *testing.T) {
 	}
 	reader := policies[0].Statements // to read, to decrypt, to read by fan-out
 	printed := []any{
-		document(reader[0]), reader[1], document(policies[1].Statements...), document(policies[2].Statements...), reader[2:],
+		document(reader[0]), reader[1], document(policies[1].Statements...), document(policies[2].Statements...),
+		reader[2:],
 	}
 	found := blocks(section(t, readFile(t, "docs/operations.md"), "## IAM policy"), "json")
 	if len(found) != len(printed) {

@@ -33,8 +33,8 @@ func newConfigCheck(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Report everything that is wrong with the configuration",
-		Long: `Report everything that is wrong with the configuration of run, each fault as a line with its place: file, line
-and column, variable or flag. Doubtful settings are named and are no faults.
+		Long: `Report everything that is wrong with the configuration of run, each fault as a line with its place: file,
+line and column, variable or flag. Doubtful settings are named and are no faults.
 
 With --live, and no fault, also try whether run would work: credentials, each permission of the policy, stream, clock,
 store, the queue's reader, and the addresses of the webhooks' receivers. Nothing is changed: of the stream at most one
@@ -177,8 +177,8 @@ func newConfigShow(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show every setting, and where its value comes from",
-		Long: `Show every setting with the value that run would use and where that comes from: a flag, a variable, a line of
-the configuration file or of a zuul.conf, or the default. Of secrets nothing is shown, and of webhooks' URLs scheme and
+		Long: `Show every setting with the value that run would use and where that comes from: a flag, a variable, a line
+of the configuration file or of a zuul.conf, or the default. Of secrets nothing is shown, and of webhooks' URLs scheme and
 host. If something is wrong, the faults follow on standard error.`,
 		Example: `  gerritstream config show --config /etc/gerritstream/gerrit.yaml
   gerritstream config show --stream gerrit -o json | jq '.[] | select(.from != "default")'`,

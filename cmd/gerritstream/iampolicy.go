@@ -98,7 +98,8 @@ func (o *policyOptions) need(p process, c *config.Config) (*iam.Need, error) {
 		errs = append(errs, errors.New("--principal: there is no role to be trusted with; also give --role"))
 	}
 	if len(errs) == 0 && strings.Contains(n.Stream, "*") {
-		fmt.Fprintf(p.stderr, "gerritstream: %s: what is not known is \"*\"; --stream with the ARN narrows it\n", n.Stream)
+		fmt.Fprintf(p.stderr,
+			"gerritstream: %s: what is not known is \"*\"; --stream with the ARN narrows it\n", n.Stream)
 	}
 	return n, errors.Join(errs...)
 }

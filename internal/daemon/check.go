@@ -162,10 +162,10 @@ func (l *liveCheck) store(ctx context.Context) {
 
 // storeFault returns an error of opening the store as openStore does.
 func storeFault(err error) error {
-	for _, passes := range []error{nil, gerritstream.ErrRetryLater, gerritstream.ErrOtherStream, context.DeadlineExceeded} {
-		if errors.Is(err, passes) {
-			return err
-		}
+	switch {
+	case err == nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, gerritstream.ErrOtherStream),
+		errors.Is(err, context.DeadlineExceeded):
+		return err
 	}
 	return &ConfigError{err}
 }

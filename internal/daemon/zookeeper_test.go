@@ -88,6 +88,23 @@ func TestZooKeeperWithNothingButZuulConf(t *testing.T) {
 	if strings.Contains(log.String(), "hunter2") {
 		t.Errorf("the key is logged:\n%s", &log)
 	}
+	found := checked(t, &c)
+	if store := found["store"]; store.Result != Fine || !strings.Contains(store.Detail, "events: 20") {
+		t.Errorf("the store: %v", store)
+	}
+	if reader := found["queue's reader"]; reader.Result != Wrong || !strings.Contains(reader.Detail, "no scheduler") {
+		t.Errorf("the queue's reader: %v", reader)
+	}
+}
+
+// checked returns what CheckLive finds, by check.
+func checked(t *testing.T, c *config.Config) map[string]Checked {
+	t.Helper()
+	found := map[string]Checked{}
+	for _, f := range CheckLive(t.Context(), c) {
+		found[f.Check] = f
+	}
+	return found
 }
 
 // TestInspectOfUnusableZooKeeper: a missing chroot is a mistake in the
@@ -105,6 +122,10 @@ func TestInspectOfUnusableZooKeeper(t *testing.T) {
 	if _, err := c.Inspect(ctx); !errors.Is(err, gerritstream.ErrUnusable) ||
 		!strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("got %v", err)
+	}
+	store := checked(t, &c)["store"]
+	if _, setup := errors.AsType[*ConfigError](store.Err); !setup || store.Result != Wrong {
+		t.Errorf("the store is checked as %v", store)
 	}
 }
 

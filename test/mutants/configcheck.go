@@ -39,6 +39,13 @@ var configCheckMutants = []mutant{
 		pkg:  "./webhook", tests: "TestReach",
 	},
 	{
+		name: "config check: a queue that nobody reads passes",
+		file: "internal/daemon/config/stores.go",
+		old:  "			if err == nil && n == 0 {\n",
+		new:  "			if err == nil && n < 0 {\n",
+		pkg:  "./internal/daemon", tests: "TestZooKeeperWithNothingButZuulConf",
+	},
+	{
 		name: "config show: a key is shown",
 		file: "internal/daemon/config/explain.go",
 		old:  "Value: masked,",

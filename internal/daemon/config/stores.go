@@ -193,7 +193,8 @@ var stores = []*StoreKind{
 		readers: func(ctx context.Context, c *Config) (string, error) {
 			n, err := zookeeper.Schedulers(ctx, zooKeeper(c))
 			if err == nil && n == 0 {
-				err = errors.New("no scheduler of Zuul is registered: nobody reads the queue; start one, or correct the chroot")
+				err = errors.New("no scheduler of Zuul is registered, so nobody reads the queue; " +
+					"start one, or correct the chroot")
 			}
 			return fmt.Sprintf("schedulers of Zuul: %d", n), err
 		},
