@@ -26,8 +26,8 @@ func newStatus(p process) *cobra.Command {
 		Use:   "status",
 		Short: "Show the processes and shards of a store",
 		Long: `Show what the processes on a store do: first in a sentence, then what is wrong, a line for each cause,
-the queue and its readers, and each shard with its state, leader, lag and position. RATE is the records read a second since
-the leader's process began, with --watch since its last report. Only reads the store.
+the queue and its readers, and each shard with its state, leader, lag and position. RATE is the records read a second
+since the leader's process began, with --watch since its last report. Only reads the store.
 
 With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for
 two minutes, records that may have been lost, events that expired before any consumer read them, a webhook whose
