@@ -1,6 +1,9 @@
 package test
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -80,6 +83,54 @@ func TestAlertsFire(t *testing.T) {
 	}
 }
 
+// TestDashboardQueriesAreValid: promtool parses each query of the dashboard, as
+// Grafana would send it, and no panel covers another.
+func TestDashboardQueriesAreValid(t *testing.T) {
+	t.Parallel()
+	peers.Require(t, peers.Prometheus)
+	var dashboard struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			Type    string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(t, "deploy/grafana/gerritstream.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	taken := map[[2]int]string{}
+	for _, p := range dashboard.Panels {
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				if taken[at] != "" || at[0] >= 24 {
+					t.Fatalf("%q covers %q or lies outside", p.Title, taken[at])
+				}
+				taken[at] = p.Title
+			}
+		}
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("%q asks for nothing", p.Title)
+		}
+		for i, target := range p.Targets {
+			expr := strings.NewReplacer("$__rate_interval", "5m", "$connection", ".*").Replace(target.Expr)
+			fmt.Fprintf(&rules, "  - {record: 'panel_%d_%d', expr: '%s'}\n", p.ID, i, expr)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "dashboard.yml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), peers.Promtool, "check", "rules", file).CombinedOutput()
+	if err != nil || len(dashboard.Panels) == 0 {
+		t.Errorf("promtool check rules: %v\n%s", err, out)
+	}
+}
+
 // TestAlertsAreInTheRunbook: each alert says how bad it is and what it is, and
 // leads to the section of the runbook that names it. A section names no others.
 func TestAlertsAreInTheRunbook(t *testing.T) {
@@ -101,8 +152,9 @@ func TestAlertsAreInTheRunbook(t *testing.T) {
 			a.Annotations.Description == "" {
 			t.Errorf("%s has no severity, summary or description: %+v", a.Name, a)
 		}
-		if !strings.Contains(sections[anchor], "`"+a.Name+"`") || !strings.Contains(sections[anchor], a.Labels.Severity) {
-			t.Errorf("%s: the section does not name it as %s:\n%s", a.Name, a.Labels.Severity, sections[anchor])
+		text := sections[anchor]
+		if !strings.Contains(text, "`"+a.Name+"`") || !strings.Contains(text, a.Labels.Severity) {
+			t.Errorf("%s: the section does not name it as %s:\n%s", a.Name, a.Labels.Severity, text)
 		}
 	}
 	for anchor, text := range sections {

@@ -56,7 +56,9 @@ func TestAlertsOfAnOutage(t *testing.T) {
 		p := start(t, intoZooKeeper(endpoint, hosts)...)
 		programs, targets = append(programs, p), append(targets, adminOf(t, p))
 	}
-	prometheus := peers.StartPrometheus(t, peers.PrometheusOptions{Targets: targets, Rules: hasty(t), Every: 3 * time.Second})
+	prometheus := peers.StartPrometheus(t, peers.PrometheusOptions{
+		Targets: targets, Rules: hasty(t), Every: 3 * time.Second,
+	})
 	raised := map[string]bool{}
 	firing := func() (names []string) {
 		for _, a := range prometheus.Alerts(t) {
