@@ -240,7 +240,9 @@ func TestOpenMetrics(t *testing.T) {
 		!strings.HasSuffix(body, "\n# EOF\n") {
 		t.Errorf("got %s:\n%s", got, body)
 	}
-	for _, line := range []string{"# TYPE gerritstream_records_read counter\n", "gerritstream_records_read_total 0.0\n"} {
+	for _, line := range []string{
+		"# TYPE gerritstream_records_read counter\n", "gerritstream_records_read_total 0.0\n",
+	} {
 		if !strings.Contains(body, line) {
 			t.Errorf("missing: %s", line)
 		}

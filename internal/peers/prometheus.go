@@ -75,12 +75,17 @@ func StartPrometheus(tb testing.TB, o PrometheusOptions) *PrometheusServer {
 		server.kill()
 		p.client.CloseIdleConnections()
 	})
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(poll) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	deadline := time.After(startTimeout)
+	for {
 		err := p.get(tb, "/-/ready", nil)
 		if err == nil {
 			return p
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			tb.Fatalf("Prometheus is not ready: %v", err)
 		}
 	}
