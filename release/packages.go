@@ -55,6 +55,7 @@ func (r *release) packageInfo(p platform, format string) *nfpm.Info {
 	contents := files.Contents{
 		r.packed(r.binary(p), "/usr/bin/gerritstream", 0o755),
 		r.packed(deploy("systemd", "sysusers.conf"), "/usr/lib/sysusers.d/gerritstream.conf", 0o644),
+		r.packed(filepath.Join(r.root, "docs", "schema.json"), "/usr/share/gerritstream/schema.json", 0o644),
 	}
 	for _, unit := range []string{"gerritstream@.service", "gerritstream-zuul@.service"} {
 		contents = append(contents, r.packed(deploy("systemd", unit), "/usr/lib/systemd/system/"+unit, 0o644))

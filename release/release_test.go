@@ -370,7 +370,8 @@ func TestRPMIsReadByRPM(t *testing.T) {
 	output(t, rpm, "--root", root, "--initdb")
 	output(t, rpm, "--root", root, "--install", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", path)
 	for _, name := range []string{
-		"usr/bin/gerritstream", "usr/lib/systemd/system/gerritstream@.service", "usr/share/licenses/gerritstream/LICENSE",
+		"usr/bin/gerritstream", "usr/share/gerritstream/schema.json", "usr/lib/systemd/system/gerritstream@.service",
+		"usr/share/licenses/gerritstream/LICENSE",
 		"usr/share/man/man1/gerritstream-run.1.gz", "usr/share/zsh/site-functions/_gerritstream",
 	} {
 		if _, err := os.Stat(filepath.Join(root, name)); err != nil {

@@ -41,7 +41,8 @@ func TestConfigurationIsDocumented(t *testing.T) {
 }
 
 // TestSchemaIsOfTheTable compares docs/schema.json with the table of settings,
-// and the example of docs/configuration.md with the schema.
+// and the example of docs/configuration.md and the packages' file with the
+// schema.
 func TestSchemaIsOfTheTable(t *testing.T) {
 	const path = "docs/schema.json"
 	want := string(config.Schema())
@@ -61,6 +62,9 @@ func TestSchemaIsOfTheTable(t *testing.T) {
 	example = strings.ReplaceAll("\n"+example, "\n    ", "\n")
 	if err := validateYAML(schema, example); err != nil {
 		t.Errorf("the example of docs/configuration.md: %v", err)
+	}
+	if err := validateYAML(schema, readFile(t, "deploy/gerrit.yaml")); err != nil {
+		t.Errorf("the settings in the packages: %v", err)
 	}
 }
 
