@@ -177,9 +177,9 @@ func newConfigShow(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show every setting, and where its value comes from",
-		Long: `Show every setting with the value that run would use and where that comes from: a flag, a variable, a line
-of the configuration file or of a zuul.conf, or the default. Of secrets nothing is shown, and of webhooks' URLs scheme and
-host. If something is wrong, the faults follow on standard error.`,
+		Long: `Show every setting with the value that run would use and where that comes from: a flag, a variable, a
+line of the configuration file or of a zuul.conf, or the default. Of secrets nothing is shown, and of webhooks' URLs
+scheme and host. If something is wrong, the faults follow on standard error.`,
 		Example: `  gerritstream config show --config /etc/gerritstream/gerrit.yaml
   gerritstream config show --stream gerrit -o json | jq '.[] | select(.from != "default")'`,
 		Args: cobra.NoArgs,
