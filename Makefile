@@ -79,7 +79,7 @@ chaos: ## fifty thousand events by fan-out through every fault; fifty kills of c
 	$(GO) test ./test/e2e -count=1 -v -run TestWebhookReceiverIsDown -webhook.events 10000
 
 alerts: deps ## Debian's Prometheus raises the alerts of an outage of ZooKeeper, and no others
-	$(GO) test ./test/e2e -count=1 -v -run TestAlertsOfAnOutage -alerts
+	$(GO) test ./test/e2e -tags alerts -count=1 -v -run TestAlertsOfAnOutage
 
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)

@@ -1,7 +1,10 @@
+//go:build alerts
+
+// It takes 40 s and an idle machine: make alerts.
+
 package e2e
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,8 +15,6 @@ import (
 
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
-
-var flagAlerts = flag.Bool("alerts", false, "run TestAlertsOfAnOutage, which takes 40 s and an idle machine")
 
 // adminOf returns where a process serves its metrics.
 func adminOf(t *testing.T, p *program) (address string) {
@@ -43,9 +44,6 @@ func hasty(t *testing.T) string {
 // ZooKeeper is away it raises GerritstreamStoreAway, once all processes are
 // gone GerritstreamAllProcessesGone, and never another alert.
 func TestAlertsOfAnOutage(t *testing.T) {
-	if !*flagAlerts {
-		return // a skipped test is a failure, and seconds of impatience are too few on a busy machine
-	}
 	peers.Require(t, peers.Prometheus, peers.Boto3)
 	zk := peers.ZooKeeper(t, peers.ZooKeeperOptions{})
 	hosts := zk.Hosts() + peers.Chroot(t, zk)
