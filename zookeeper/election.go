@@ -78,18 +78,20 @@ func (c *candidacy) campaign(ctx context.Context, sess *session) (*term, error) 
 			}
 		}
 		var before string
-		var err error
-		mine, before, err = c.predecessor(ctx, sess)
+		err := sess.persist(ctx, func() (err error) { mine, before, err = c.predecessor(ctx, sess); return })
 		switch {
 		case err != nil:
 			return nil, err
 		case mine != "" && before == "":
 			return c.newTerm(ctx, sess, mine)
 		case before != "":
-			n, fired, err := sess.watchPresent(ctx, c.root+"/"+before)
-			if err == nil && n.present {
-				err = sess.waitFired(ctx, fired)
-			}
+			err := sess.persist(ctx, func() error {
+				n, fired, err := sess.watchPresent(ctx, c.root+"/"+before)
+				if err == nil && n.present {
+					err = sess.waitFired(ctx, fired)
+				}
+				return err
+			})
 			if err != nil {
 				return nil, err
 			}
@@ -116,22 +118,32 @@ func (c *candidacy) enqueue(ctx context.Context, sess *session) error {
 	if ctx.Err() != nil || c.store.stopped() {
 		return err
 	}
-	children, e := sess.children(ctx, c.root)
-	if e != nil {
-		return e
-	}
-	for _, other := range candidatesOf(children) {
-		if other.candidacy() != c.name {
-			continue
-		}
-		n, e := sess.stat(ctx, c.root+"/"+other.name)
-		if e != nil || !n.present || n.stat.EphemeralOwner != sess.currentLease().id {
-			return errors.Join(err, e)
-		}
+	found, e := c.owned(ctx, sess)
+	if e == nil && found {
 		c.doubt = false
 		return nil
 	}
-	return err
+	return errors.Join(err, e)
+}
+
+// owned reports whether the candidacy has a lock node that goes with this
+// session.
+func (c *candidacy) owned(ctx context.Context, sess *session) (found bool, err error) {
+	err = sess.persist(ctx, func() error {
+		children, err := sess.children(ctx, c.root)
+		if err != nil {
+			return err
+		}
+		for _, other := range candidatesOf(children) {
+			if other.candidacy() == c.name {
+				n, err := sess.stat(ctx, c.root+"/"+other.name)
+				found = n.present && n.stat.EphemeralOwner == sess.currentLease().id
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
 }
 
 // makeLockNode makes a lock node under a new name, which is live until the

@@ -195,7 +195,8 @@ func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 }
 
 // A candidate that does not know whether it has a lock node has exactly one,
-// keeps its place, and leads.
+// keeps its place, and leads, even if the connection is lost again when it looks
+// for the node and when it looks who is before it.
 func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
@@ -205,6 +206,11 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 			store, link := cl.linked()
 			resign(t, elect(t, store, shardB)) // the session stands
 			lost := lose(link, request(opCreate, "__lock__"))
+			lookups := []<-chan struct{}{
+				link.LoseNextRequest(request(opList, string(shardA))),
+				link.LoseNextReply(request(opList, string(shardA))),
+				link.LoseNextReply(request(opGet, "__lock__")),
+			}
 			won := make(chan gerritstream.Term, 1)
 			go func() {
 				if term, err := store.Campaign(t.Context(), 0, shardA); err == nil {
@@ -212,6 +218,11 @@ func TestCampaignSurvivesALostConnection(t *testing.T) {
 				}
 			}()
 			receive(t, lost)
+			if loss == "reply lost" {
+				for _, lookup := range lookups {
+					receive(t, lookup)
+				}
+			}
 			cl.candidate(shardA)
 			eventually(t, "there are two more candidates",
 				func() bool { return len(cl.children(cl.election(shardA))) == 3 })

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-zookeeper/zk"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
 // maxBytes is the largest request that servers take by default: their
@@ -96,6 +98,19 @@ func writeLate[T any](
 		sess.lease.prove(began)
 	}
 	return value, err
+}
+
+// persist makes requests that may be made twice until a server answers them,
+// however often the connection is lost. It gives up when the session is over or
+// ctx ends.
+func (sess *session) persist(ctx context.Context, requests func() error) error {
+	for {
+		err := requests()
+		if o := outcomeOf(err); o != notSent && o != unknown || sess.store.stopped() ||
+			!storekit.Sleep(ctx, retryPause) {
+			return err
+		}
+	}
 }
 
 // node is a node as read.

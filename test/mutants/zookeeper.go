@@ -45,6 +45,13 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestCancelledWithTheConnectionLost",
 	},
 	{
+		name: "ZooKeeper: a candidate gives its place up when the connection is lost once more",
+		file: "zookeeper/requests.go",
+		old:  "		if o := outcomeOf(err); o != notSent && o != unknown || sess.store.stopped() ||\n",
+		new:  "		if o := outcomeOf(err); true || o != notSent && o != unknown || sess.store.stopped() ||\n",
+		pkg:  "./zookeeper", tests: "TestCampaignSurvivesALostConnection",
+	},
+	{
 		name: "ZooKeeper: a dead letter's detail is weighed before it is escaped",
 		file: "zookeeper/deadletters.go",
 		old:  "Detail: clip(d.Detail, maxDetail),",
