@@ -112,14 +112,12 @@ const oldAdditions = `SELECT n FROM (SELECT n, arrived, queued_at FROM additions
 // removeAdditions removes the additions that have expired, and counts them for
 // the consumers that had not acknowledged them.
 func removeAdditions(tx *transaction, x expiry) (removed, unread int64, err error) {
-	losers := map[string]*loser{}
+	losers := map[string]*storekit.Loser{}
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
-		var name, filter string
-		var done queue.Set
-		err := scanDone(rows, &done, &name, &filter)
-		losers[name] = newLoser(name, done, filter)
+		l, err := scanLoser(rows)
+		losers[l.Name] = l
 		return err
-	}, `SELECT n, coalesce(beyond, ''), name, coalesce(filter, '') FROM consumers
+	}, `SELECT `+loserColumns+` FROM consumers
 		WHERE name IN (SELECT consumer FROM additions WHERE n IN (`+oldAdditions+`))`, x.all, sweepBatch)
 	if err != nil {
 		return 0, 0, err
@@ -130,15 +128,15 @@ func removeAdditions(tx *transaction, x expiry) (removed, unread int64, err erro
 		var e gerritstream.Event
 		err := rows.Scan(&name, &n, &arrived, &e.Type, &e.Project, &e.Ref)
 		if l := losers[name]; err == nil && l != nil {
-			l.see(n, arrived, &e)
+			l.See(n, arrived, &e)
 		}
 		return err
 	}, `SELECT consumer, n, arrived, type, project, ref FROM additions WHERE n IN (`+oldAdditions+`)`,
 		x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {
-			unread += l.lost
-			err = l.count(tx)
+			unread += l.Lost
+			err = countLosses(tx, l)
 		}
 	}
 	if err != nil {

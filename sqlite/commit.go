@@ -17,13 +17,13 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		return context.Cause(t.ctx)
 	}
 	s := t.store
-	s.clock.saw(c.Now)
+	s.clock.Saw(c.Now)
 	if err := c.Check(limits); err != nil {
 		return err
 	}
 	now := s.config.Now()
 	position := string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}))
-	queuedAt := dated(c.Now, now).UnixMilli()
+	queuedAt := storekit.Dated(c.Now, now).UnixMilli()
 	events := make([][]any, len(c.Entries))
 	for i := range c.Entries {
 		events[i] = eventRow(&c.Entries[i], queuedAt)

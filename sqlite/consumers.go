@@ -7,20 +7,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
 var _ queue.Store = (*Store)(nil)
-
-// leaseOfConsumer is what precedes a consumer's name in the table of leases.
-// No shard's name has a colon.
-const leaseOfConsumer = "consumer:"
-
-func consumerLease(name string) gerritstream.ShardID {
-	return gerritstream.ShardID(leaseOfConsumer + name)
-}
 
 // Read implements queue.Store.
 func (s *Store) Read(ctx context.Context, consumer string, after int64, most int) ([]queue.Event, error) {
@@ -138,7 +129,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	return s.changeFree(ctx, "remove", name, func(tx *transaction) error {
 		// A process that believes to have the lease had it in a term that no
 		// other process can have, and that it does not use again itself.
-		if err := tx.exec(`DELETE FROM leases WHERE shard = ?`, string(consumerLease(name))); err != nil {
+		if err := tx.exec(`DELETE FROM leases WHERE shard = ?`, string(storekit.ConsumerLease(name))); err != nil {
 			return err
 		}
 		return tx.exec(`DELETE FROM consumers WHERE name = ?`, name)
@@ -154,7 +145,7 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 		ok, err := get(context.Background(), tx, []any{&holder},
 			`SELECT coalesce((SELECT p.name FROM leases l JOIN processes p ON p.id = l.process
 				WHERE `+alive+` AND l.shard = ?2), '') FROM consumers WHERE name = ?3`,
-			s.config.Now().UnixMilli(), string(consumerLease(name)), name)
+			s.config.Now().UnixMilli(), string(storekit.ConsumerLease(name)), name)
 		switch {
 		case err != nil:
 			return err
@@ -163,7 +154,7 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 		case holder != "":
 			return fmt.Errorf("%w: %s", queue.ErrHeld, holder)
 		}
-		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(consumerLease(name)))
+		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(storekit.ConsumerLease(name)))
 		if err != nil {
 			return err
 		}
@@ -178,7 +169,7 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 // Lease implements queue.Store.
 func (s *Store) Lease(ctx context.Context, name string) (queue.Lease, error) {
 	var info queue.Info
-	t, err := s.campaign(ctx, &candidacy{shard: consumerLease(name), enter: func(_ *term, tx *transaction) (err error) {
+	t, err := s.campaign(ctx, &candidacy{shard: storekit.ConsumerLease(name), enter: func(_ *term, tx *transaction) (err error) {
 		info, err = readConsumer(tx, name)
 		return err
 	}})
@@ -236,18 +227,6 @@ func (l *leasedConsumer) Ack(ctx context.Context, done queue.Set) error {
 	})
 }
 
-// scanDone scans a row whose first columns are what a consumer has
-// acknowledged. Ranges that cannot be read are none.
-func scanDone(rows *sql.Rows, done *queue.Set, rest ...any) error {
-	var beyond string
-	if err := rows.Scan(append([]any{&done.UpTo, &beyond}, rest...)...); err != nil {
-		return err
-	}
-	ranges, _ := queue.DecodeRanges(beyond)
-	*done = done.Union(queue.Set{Beyond: ranges})
-	return nil
-}
-
 // readDone reads what a consumer has acknowledged.
 func readDone(tx *transaction, name string) (done queue.Set, err error) {
 	var beyond string
@@ -296,24 +275,9 @@ func readConsumer(tx *transaction, name string) (info queue.Info, err error) {
 		err = queue.ErrNoConsumer
 	}
 	if err == nil {
-		err = decodeConsumer(&info, filter, beyond)
+		err = storekit.DecodeConsumer(&info, filter, beyond)
 	}
 	return info, err
-}
-
-// decodeConsumer sets what the columns "filter" and "beyond" say. What cannot
-// be read is left out.
-func decodeConsumer(info *queue.Info, filter, beyond string) error {
-	f, errFilter := queue.DecodeFilter(filter)
-	if errFilter == nil {
-		info.Filter = f
-		_, errFilter = f.Matcher()
-	}
-	ranges, errBeyond := queue.DecodeRanges(beyond)
-	// A program that keeps n by itself may have moved it on.
-	done := queue.Set{UpTo: info.Acked}.Union(queue.Set{UpTo: info.Acked, Beyond: ranges})
-	info.Acked, info.Beyond = done.UpTo, done.Beyond
-	return errors.Join(errFilter, errBeyond)
 }
 
 // alive selects processes p that had a heartbeat within their TTL, at a time
@@ -331,7 +295,7 @@ func readConsumers(ctx context.Context, db *sql.DB, now time.Time) (infos []queu
 		}, `SELECT c.name, c.n, coalesce(c.beyond, ''), c.at, coalesce(c.filter, ''), max(c.n, c.handed),
 			iif(c.ahead > max(c.n, c.handed), c.ahead, 0), c.expired,
 			coalesce(c.expired_from, 0), coalesce(c.expired_to, 0), coalesce(p.name, '')
-			FROM consumers c LEFT JOIN leases l ON l.shard = '`+leaseOfConsumer+`' || c.name
+			FROM consumers c LEFT JOIN leases l ON l.shard = '`+storekit.LeaseOfConsumer+`' || c.name
 				LEFT JOIN processes p ON p.id = l.process AND `+alive+` ORDER BY c.name`, now.UnixMilli())
 		if err != nil {
 			return err
@@ -353,7 +317,7 @@ func scanConsumer(rows *sql.Rows) (info queue.Info, err error) {
 	if info.Expired > 0 {
 		info.ExpiredFrom, info.ExpiredTo = storekit.FromMillis(from), storekit.FromMillis(to)
 	}
-	if err := decodeConsumer(&info, filter, beyond); err != nil {
+	if err := storekit.DecodeConsumer(&info, filter, beyond); err != nil {
 		info.Fault = err.Error()
 	}
 	return info, nil

@@ -18,7 +18,7 @@ import (
 // watcher.mu guards all below done.
 type candidacy struct {
 	epoch int
-	shard gerritstream.ShardID            // of a consumer: consumerLease
+	shard gerritstream.ShardID            // of a consumer: storekit.ConsumerLease
 	enter func(*term, *transaction) error // checks in the transaction that takes the lease, and reads
 	done  chan struct{}                   // closed when it was decided
 

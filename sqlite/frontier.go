@@ -3,10 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"time"
 
-	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 )
@@ -43,21 +41,13 @@ func (s *Store) share(ctx context.Context, known func() queue.Frontier) error {
 	if f.Until == nil {
 		return nil
 	}
-	until := make(map[gerritstream.ShardID]int64, len(f.Until))
-	for shard, t := range f.Until {
-		until[shard] = 0
-		if !t.IsZero() {
-			until[shard] = t.UnixMilli()
-		}
-	}
-	text, _ := json.Marshal(until) // numbers have a form
 	return s.writer.do(ctx, func(tx *transaction) error {
 		err := tx.exec(`DELETE FROM frontiers WHERE process NOT IN (SELECT id FROM processes)`)
 		if err != nil {
 			return err
 		}
 		return tx.exec(`INSERT INTO frontiers (process, epoch, until) SELECT id, ?, ? FROM processes WHERE id = ?
-			ON CONFLICT DO UPDATE SET epoch = excluded.epoch, until = excluded.until`, f.Epoch, string(text), s.id)
+			ON CONFLICT DO UPDATE SET epoch = excluded.epoch, until = excluded.until`, f.Epoch, storekit.EncodeFrontier(f), s.id)
 	})
 }
 
@@ -70,11 +60,7 @@ func (s *Store) isFrontierAsked(ctx context.Context, within time.Duration) (bool
 	return since.Abs() < within, err
 }
 
-// Frontier implements queue.Store. What one process knows of a shard counts for
-// all. Each process has its own list of the shards that may still bring events,
-// and any of these lists is complete: what is missing from it opens when one of
-// its shards closes, and that shard stands still then. So the latest of their
-// frontiers counts.
+// Frontier implements queue.Store.
 func (s *Store) Frontier(ctx context.Context) (time.Time, error) {
 	if err := s.check(); err != nil {
 		return time.Time{}, err
@@ -82,46 +68,17 @@ func (s *Store) Frontier(ctx context.Context) (time.Time, error) {
 	if err := s.askForFrontier(ctx); err != nil {
 		return time.Time{}, explainRead(s.place.path, err)
 	}
-	var shared []map[gerritstream.ShardID]int64
-	latest := map[gerritstream.ShardID]int64{}
+	var shared [][]byte
 	err := each(ctx, s.reading, func(rows *sql.Rows) error {
 		var text []byte
-		var until map[gerritstream.ShardID]int64
-		if err := rows.Scan(&text); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(text, &until); err != nil {
-			return err
-		}
-		for shard, t := range until {
-			latest[shard] = max(latest[shard], t)
-		}
-		shared = append(shared, until)
-		return nil
+		err := rows.Scan(&text)
+		shared = append(shared, text)
+		return err
 	}, `SELECT until FROM frontiers WHERE epoch = (SELECT max(epoch) FROM frontiers)`)
 	if err != nil {
 		return time.Time{}, explainRead(s.place.path, err)
 	}
-	var frontier int64
-	for _, until := range shared {
-		frontier = max(frontier, earliest(until, latest))
-	}
-	if frontier == 0 {
-		return time.Time{}, nil
-	}
-	return storekit.FromMillis(frontier), nil
-}
-
-// earliest returns the earliest time that is known of some shards; 0: of one,
-// none is, or there are none.
-func earliest(shards, known map[gerritstream.ShardID]int64) (least int64) {
-	first := true
-	for shard := range shards {
-		if t := known[shard]; first || t < least {
-			least, first = t, false
-		}
-	}
-	return least
+	return storekit.JoinFrontiers(shared)
 }
 
 // askForFrontier notes, now and then, that somebody asks for the frontiers.

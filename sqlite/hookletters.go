@@ -29,7 +29,7 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 		var leased bool
 		_, err := get(context.Background(), tx, []any{&leased},
 			`SELECT EXISTS (SELECT 1 FROM leases WHERE shard = ? AND process = ?)`,
-			string(consumerLease(consumer)), s.id)
+			string(storekit.ConsumerLease(consumer)), s.id)
 		if err == nil && !leased {
 			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
 		}
@@ -174,7 +174,7 @@ const oldHookLetters = `SELECT letter FROM (SELECT letter, put_aside_at FROM web
 // removeHookLetters removes the letters that are held from before the time
 // until which events are kept for consumers, and counts them for their hooks.
 func removeHookLetters(tx *transaction, x expiry) (removed int64, err error) {
-	losers := map[string]*loser{}
+	losers := map[string]*storekit.Loser{}
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
 		var hook string
 		var arrived int64
@@ -182,14 +182,14 @@ func removeHookLetters(tx *transaction, x expiry) (removed int64, err error) {
 			return err
 		}
 		if losers[hook] == nil {
-			losers[hook] = &loser{name: queue.WebhookConsumer(hook)}
+			losers[hook] = &storekit.Loser{Name: queue.WebhookConsumer(hook)}
 		}
-		losers[hook].lose(arrived)
+		losers[hook].Lose(arrived)
 		return nil
 	}, `SELECT webhook, arrived FROM webhook_letters WHERE letter IN (`+oldHookLetters+`)`, x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {
-			err = l.count(tx)
+			err = countLosses(tx, l)
 		}
 	}
 	if err != nil {

@@ -105,7 +105,7 @@ func inspectShards(ctx context.Context, tx *sql.Tx, in *gerritstream.Inspection,
 		}
 		in.Shards[shard] = s
 		return err
-	}, `WITH shards (shard) AS (SELECT shard FROM leases WHERE shard NOT LIKE '`+leaseOfConsumer+`%'
+	}, `WITH shards (shard) AS (SELECT shard FROM leases WHERE shard NOT LIKE '`+storekit.LeaseOfConsumer+`%'
 			UNION SELECT shard FROM positions WHERE epoch = ?1)
 		SELECT s.shard, coalesce(l.term, 0), coalesce(p.name, ''), o.position, coalesce(o.committed, 0)
 		FROM shards s LEFT JOIN leases l ON l.shard = s.shard

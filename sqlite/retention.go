@@ -3,117 +3,16 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
-	"github.com/gerritstream/gerritstream/queue"
 )
 
-// maxSkew is how far the local clock and the service's may differ before one of
-// them must be wrong, and it is not known which.
-const maxSkew = time.Hour
-
-// clock is the service's clock, as far as commits reveal it.
-type clock struct {
-	mu      sync.Mutex
-	service time.Time // under mu: a time it had reached; zero: not known
-	at      time.Time // under mu: local, when that was
-}
-
-// saw notes a time that the service's clock has reached; zero: not known.
-func (c *clock) saw(service time.Time) {
-	if service.IsZero() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.service, c.at = service, time.Now()
-}
-
-// now returns a time that the service's clock has reached by now; zero: not
-// known. The local clock only measures how long ago that was noted, and not
-// while the host sleeps.
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.service.IsZero() {
-		return time.Time{}
-	}
-	return c.service.Add(time.Since(c.at))
-}
-
-// differs reports whether the local clock and the service's cannot both be
-// right.
-func differs(service, local time.Time) bool { return service.Sub(local).Abs() > maxSkew }
-
-// dated returns the time that dates something now: the local clock's, unless
-// the service's, where known, contradicts it.
-func dated(service, local time.Time) time.Time {
-	if !service.IsZero() && differs(service, local) {
-		return service
-	}
-	return local
-}
-
 const (
-	sweepEvery = time.Minute
 	sweepBatch = 500                   // events a transaction
 	sweepPause = 20 * time.Millisecond // between transactions, so that other processes get to commit
 )
-
-// sweeper removes expired events.
-type sweeper struct {
-	store    *Store
-	differed bool // the log has it that the clocks differ
-	unread   bool // the log has it that events were removed unread
-}
-
-// run removes events for the life of the store.
-func (w *sweeper) run() {
-	if w.store.config.Retention < 0 {
-		return
-	}
-	for {
-		w.sweep()
-		if !storekit.Sleep(w.store.life, sweepEvery) {
-			return
-		}
-	}
-}
-
-// sweep removes the events that have expired by the service's clock: the local
-// one may be corrected at any moment, and what is removed is gone. Nothing is
-// removed while the service's time is not known, or the local clock contradicts
-// it: one of them is wrong then.
-func (w *sweeper) sweep() {
-	s := w.store
-	service, local := s.clock.now(), s.config.Now()
-	if service.IsZero() {
-		return
-	}
-	if differs(service, local) {
-		if !w.differed {
-			w.differed = true
-			s.log.Warn("clocks differ by more than an hour; not removing events",
-				"local", local.UTC(), "service", service.UTC())
-		}
-		return
-	}
-	w.differed = false
-	n, unread, err := s.removeExpired(service.Add(-s.config.Retention), service.Add(-s.config.RetentionMax))
-	if n > 0 {
-		s.log.Info("removed expired events", "events", n, "retention", s.config.Retention.String())
-	}
-	if unread > 0 && !w.unread {
-		w.unread = true
-		s.log.Warn("removed unread events", "events", unread, "retention", s.config.RetentionMax.String())
-	}
-	if err != nil && s.life.Err() == nil {
-		s.log.Warn("cannot remove expired events", "err", err)
-	}
-}
 
 // removeExpired removes, in batches, the events held from before a time that no
 // consumer waits for, and those held from before an earlier time in any case.
@@ -227,8 +126,8 @@ func countLost(tx *transaction, x expiry, consumers int) (unread int64, err erro
 		}
 		acknowledged := len(losers) < consumers // by those that have acknowledged everything
 		for _, l := range losers {
-			l.see(n, arrived, &e)
-			acknowledged = acknowledged || l.done.Has(n)
+			l.See(n, arrived, &e)
+			acknowledged = acknowledged || l.Has(n)
 		}
 		if !acknowledged {
 			unread++
@@ -237,68 +136,41 @@ func countLost(tx *transaction, x expiry, consumers int) (unread int64, err erro
 	}, `SELECT n, arrived, type, project, ref FROM events WHERE n IN (`+expired+`)`, x.acked, x.all, sweepBatch)
 	for _, l := range losers {
 		if err == nil {
-			err = l.count(tx)
+			err = countLosses(tx, l)
 		}
 	}
 	return unread, err
 }
 
-// loser is a consumer that loses events.
-type loser struct {
-	name     string
-	done     queue.Set
-	matcher  queue.Matcher
-	lost     int64
-	from, to int64 // arrival of the first and the last
-}
-
-// newLoser returns a consumer. One whose filter cannot be read loses
-// everything.
-func newLoser(name string, done queue.Set, filter string) *loser {
-	l := &loser{name: name, done: done}
-	if f, err := queue.DecodeFilter(filter); err == nil {
-		l.matcher, _ = f.Matcher()
-	}
-	return l
-}
-
-// lose notes that the consumer loses an event.
-func (l *loser) lose(arrived int64) {
-	if l.lost == 0 {
-		l.from, l.to = arrived, arrived
-	}
-	l.lost++
-	l.from, l.to = min(l.from, arrived), max(l.to, arrived)
-}
-
-// see notes that an event is about to be removed.
-func (l *loser) see(n, arrived int64, e *gerritstream.Event) {
-	if !l.done.Has(n) && l.matcher.Keeps(e) {
-		l.lose(arrived)
-	}
-}
-
-// count writes down what the consumer loses.
-func (l *loser) count(tx *transaction) error {
-	if l.lost == 0 {
+// countLosses writes down what a consumer loses.
+func countLosses(tx *transaction, l *storekit.Loser) error {
+	if l.Lost == 0 {
 		return nil
 	}
 	return tx.exec(`UPDATE consumers SET expired = expired + ?1,
 		expired_from = min(coalesce(expired_from, ?2), ?2),
-		expired_to = max(coalesce(expired_to, ?3), ?3) WHERE name = ?4`, l.lost, l.from, l.to, l.name)
+		expired_to = max(coalesce(expired_to, ?3), ?3) WHERE name = ?4`, l.Lost, l.From, l.To, l.Name)
 }
 
 // readLosers returns the consumers that have not acknowledged all that is about
 // to be removed.
-func readLosers(tx *transaction, x expiry) (losers []*loser, err error) {
+func readLosers(tx *transaction, x expiry) (losers []*storekit.Loser, err error) {
 	err = each(context.Background(), tx, func(rows *sql.Rows) error {
-		var name, filter string
-		var done queue.Set
-		err := scanDone(rows, &done, &name, &filter)
-		losers = append(losers, newLoser(name, done, filter))
+		l, err := scanLoser(rows)
+		losers = append(losers, l)
 		return err
-	}, `SELECT n, coalesce(beyond, ''), name, coalesce(filter, '') FROM consumers
+	}, `SELECT `+loserColumns+` FROM consumers
 		WHERE n < (SELECT max(n) FROM (`+expired+`))`,
 		x.acked, x.all, sweepBatch)
 	return losers, err
+}
+
+// loserColumns are those of a consumer that scanLoser takes.
+const loserColumns = `name, n, coalesce(beyond, ''), coalesce(filter, '')`
+
+func scanLoser(rows *sql.Rows) (*storekit.Loser, error) {
+	var name, beyond, filter string
+	var n int64
+	err := rows.Scan(&name, &n, &beyond, &filter)
+	return storekit.NewLoser(name, storekit.StoredDone(n, beyond), filter), err
 }

@@ -28,7 +28,7 @@ type Store struct {
 	liveness  *liveness
 	watcher   *watcher
 	touches   *touches
-	clock     clock
+	clock     storekit.ServiceClock
 
 	life    context.Context // ends with the use of the store: errClosed or ErrStoreGone
 	end     context.CancelCauseFunc
@@ -50,8 +50,13 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, openError("open store", config.Path, err)
 	}
-	sweeper, wal := &sweeper{store: s}, &walKeeper{store: s}
-	s.start(sweeper.run, wal.run)
+	c := &s.config
+	sweeper := &storekit.Sweeper{
+		Clock: &s.clock, Now: c.Now, Retention: c.Retention, RetentionMax: c.RetentionMax, Log: s.log,
+		Remove: s.removeExpired,
+	}
+	wal := &walKeeper{store: s}
+	s.start(func() { sweeper.Run(s.life) }, wal.run)
 	return s, nil
 }
 

@@ -39,7 +39,7 @@ func (s *Store) Reader(ctx context.Context, consumer string) (name string, err e
 	}
 	_, err = get(ctx, s.reading, []any{&name},
 		`SELECT p.name FROM leases l JOIN processes p ON p.id = l.process AND `+alive+` WHERE l.shard = ?2`,
-		s.config.Now().UnixMilli(), string(consumerLease(consumer)))
+		s.config.Now().UnixMilli(), string(storekit.ConsumerLease(consumer)))
 	return name, explainRead(s.place.path, err)
 }
 

@@ -30,7 +30,7 @@ var house = map[string][]string{
 	"internal/plan":     {""},
 	"internal/trouble":  {""},
 	"consumer":          {"", "internal/plan", "internal/trouble"},
-	"internal/storekit": {""},
+	"internal/storekit": {"", "queue"},
 	"kinesis":           {"", "internal/near"},
 	"queue":             {"", "gerrit"},
 	"sqlite":            {"", "queue", "webhook", "internal/storekit"},

@@ -10,17 +10,18 @@ var consumerMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
 	},
 	{
-		name: "consumers: a row that cannot be read stops retention",
-		file: "sqlite/consumers.go",
+		name: "consumers: one whose row cannot be read loses nothing",
+		file: "internal/storekit/consumers.go",
 		old:  "	ranges, _ := queue.DecodeRanges(beyond)\n",
-		new:  "	ranges, err := queue.DecodeRanges(beyond)\n	if err != nil {\n		return err\n	}\n",
-		pkg:  "./sqlite", tests: "TestBadRowsOfConsumers",
+		new: "	ranges, err := queue.DecodeRanges(beyond)\n" +
+			"	if err != nil {\n		upTo = 1 << 62\n	}\n",
+		pkg: "./sqlite", tests: "TestBadRowsOfConsumers",
 	},
 	{
 		name: "consumers: what was acknowledged beyond an event counts as unread",
 		file: "sqlite/retention.go",
-		old:  "acknowledged = acknowledged || l.done.Has(n)",
-		new:  "acknowledged = acknowledged || n < 0 && l.done.Has(n)",
+		old:  "acknowledged = acknowledged || l.Has(n)",
+		new:  "acknowledged = acknowledged || n < 0 && l.Has(n)",
 		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers|TestExpiredUnread",
 	},
 	{
@@ -46,7 +47,7 @@ var consumerMutants = []mutant{
 	},
 	{
 		name: "consumers: a filter counts where it is not read",
-		file: "sqlite/pending.go",
+		file: "internal/storekit/pending.go",
 		old:  "		l.upTo = max(p.window, l.after)\n",
 		new:  "		l.upTo = l.after\n",
 		pkg:  "./sqlite", tests: "TestPendingInALongQueue",
@@ -81,7 +82,7 @@ var consumerMutants = []mutant{
 	},
 	{
 		name: "consumers: wide ranges are counted as pending",
-		file: "sqlite/pending.go",
+		file: "internal/storekit/pending.go",
 		old:  "			n -= p.after[r.First-1] - p.after[r.Last]\n",
 		new:  "			n -= 0 * r.First\n",
 		pkg:  "./sqlite", tests: "TestPendingInALongQueue",

@@ -68,8 +68,8 @@ var queueMutants = []mutant{
 	{
 		name: "queue: consumers are listed as shards",
 		file: "sqlite/inspect.go",
-		old:  "WHERE shard NOT LIKE '`+leaseOfConsumer+`%'",
-		new:  "WHERE shard <> '`+leaseOfConsumer+`%'",
+		old:  "WHERE shard NOT LIKE '`+storekit.LeaseOfConsumer+`%'",
+		new:  "WHERE shard <> '`+storekit.LeaseOfConsumer+`%'",
 		pkg:  "./sqlite", tests: "TestQueue",
 	},
 	{
@@ -88,14 +88,14 @@ var queueMutants = []mutant{
 	},
 	{
 		name: "queue: a consumer loses what its filter drops",
-		file: "sqlite/retention.go",
+		file: "internal/storekit/loser.go",
 		old:  "	if !l.done.Has(n) && l.matcher.Keeps(e) {",
 		new:  "	if !l.done.Has(n) {",
 		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers",
 	},
 	{
 		name: "queue: a consumer loses what it has acknowledged",
-		file: "sqlite/retention.go",
+		file: "internal/storekit/loser.go",
 		old:  "	if !l.done.Has(n) && l.matcher.Keeps(e) {",
 		new:  "	if l.matcher.Keeps(e) {",
 		pkg:  "./sqlite", tests: "TestRetentionWaitsForConsumers",

@@ -39,7 +39,7 @@ var acknowledgingMutants = []mutant{
 	},
 	{
 		name: "queue: pending counts what is acknowledged beyond",
-		file: "sqlite/pending.go",
+		file: "internal/storekit/pending.go",
 		old:  "	if c.done.Has(n) || !c.filter.keeps(n, e) {",
 		new:  "	if c.done.Has(n*1000) || !c.filter.keeps(n, e) {",
 		pkg:  "./sqlite", tests: "TestQueue",

@@ -60,7 +60,7 @@ var arrivalMutants = []mutant{
 	},
 	{
 		name: "arrival: the frontier is that of the foremost shard",
-		file: "sqlite/frontier.go",
+		file: "internal/storekit/frontier.go",
 		old:  "first || t < least {",
 		new:  "first || t > least {",
 		pkg:  "./sqlite", tests: "TestQueue",

@@ -55,8 +55,8 @@ var replayMutants = []mutant{
 	{
 		name: "replay: what expires of what was appended is not counted",
 		file: "sqlite/additions.go",
-		old:  "			l.see(n, arrived, &e)\n",
-		new:  "			l.see(0, arrived, &e)\n",
+		old:  "			l.See(n, arrived, &e)\n",
+		new:  "			l.See(0, arrived, &e)\n",
 		pkg:  "./sqlite", tests: "TestRetentionOfAdditions",
 	},
 	{

@@ -60,16 +60,16 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "SQLite: events expire by the local clock",
-		file: "sqlite/retention.go",
-		old:  "	service, local := s.clock.now(), s.config.Now()\n",
-		new:  "	service, local := s.config.Now(), s.config.Now()\n",
+		file: "internal/storekit/sweeper.go",
+		old:  "	service, local := w.Clock.Now(), w.Now()\n",
+		new:  "	service, local := w.Now(), w.Now()\n",
 		pkg:  "./sqlite", tests: "TestRetentionDoesNotBelieveTheLocalClock",
 	},
 	{
 		name: "SQLite: events expire while the clocks contradict each other",
-		file: "sqlite/retention.go",
-		old:  "	if differs(service, local) {\n",
-		new:  "	if differs(service, local) && local.IsZero() {\n",
+		file: "internal/storekit/sweeper.go",
+		old:  "	if differ(service, local) {\n",
+		new:  "	if differ(service, local) && local.IsZero() {\n",
 		pkg:  "./sqlite", tests: "TestRetentionDoesNotBelieveTheLocalClock",
 	},
 	{

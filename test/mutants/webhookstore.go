@@ -34,7 +34,7 @@ var webhookStoreMutants = []mutant{
 	{
 		name: "webhooks: a letter that expires is not counted",
 		file: "sqlite/hookletters.go",
-		old:  "		losers[hook].lose(arrived)\n",
+		old:  "		losers[hook].Lose(arrived)\n",
 		new:  "",
 		pkg:  "./sqlite", tests: "TestRetentionOfHookLetters",
 	},
