@@ -18,6 +18,9 @@ command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 || packages="$p
 [ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"
 /usr/bin/python3 -c 'import kazoo' >/dev/null 2>&1 || packages="$packages python3-kazoo"
 
+[ -x /usr/lib/postgresql/15/bin/postgres ] || packages="$packages postgresql-15" # no cluster is made: see below
+[ -x /usr/sbin/pgbouncer ] || packages="$packages pgbouncer"
+
 # npm writes .package-lock.json last, so it is newer than the lock file of a complete installation.
 npm_is_current() {
 	[ -e $npm_dir/node_modules/.package-lock.json ] &&
@@ -29,6 +32,10 @@ if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then
 		echo "installing$packages"
 		export DEBIAN_FRONTEND=noninteractive
 		apt-get update -qq
+		case $packages in *postgresql-15*) # tests make their own clusters, and Debian's would take a port and memory
+			apt-get install -qq -y --no-install-recommends postgresql-common >/dev/null
+			sed -i 's/^#* *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+		esac
 		# shellcheck disable=SC2086 # a list of words
 		apt-get install -qq -y --no-install-recommends $packages >/dev/null
 	fi

@@ -23,12 +23,20 @@ type child struct {
 }
 
 // guardProgram waits for the end of its input, which ends with the process that
-// started it.
-const guardProgram = `read -r _; kill -9 "$1"; [ -z "$2" ] || rm -rf -- "$2"`
+// started it. A child that is not simply killed has 10 s to end.
+const guardProgram = `read -r _; kill "$3" "$1"; i=0
+while [ "$3" != -9 ] && [ $i -lt 100 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; i=$((i+1)); done
+kill -9 "$1" 2>/dev/null; [ -z "$2" ] || rm -rf -- "$2"`
 
 // startChild runs a command, whose context must never end, with a guard that
 // removes the folder unless it is "".
 func startChild(cmd *exec.Cmd, folder string) (*child, error) {
+	return startChildEnding(cmd, folder, "-9")
+}
+
+// startChildEnding is startChild with the signal, as kill has it, by which the
+// guard ends the child: SIGKILL leaves behind what PostgreSQL shares.
+func startChildEnding(cmd *exec.Cmd, folder, signal string) (*child, error) {
 	alive, aliveIn, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make pipe: %w", err)
@@ -42,7 +50,7 @@ func startChild(cmd *exec.Cmd, folder string) (*child, error) {
 	}
 	c := &child{cmd: cmd, alive: alive}
 	pid := strconv.Itoa(cmd.Process.Pid)
-	guard := exec.CommandContext(context.Background(), "/bin/sh", "-c", guardProgram, "guard", pid, folder)
+	guard := exec.CommandContext(context.Background(), "/bin/sh", "-c", guardProgram, "guard", pid, folder, signal)
 	hold, err := guard.StdinPipe()
 	if err == nil {
 		err = guard.Start()

@@ -3,8 +3,6 @@ package peers
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"slices"
@@ -30,8 +28,8 @@ const (
 type Link struct {
 	listener net.Listener
 	target   string
-	frames   bool
-	ctx      context.Context // the link's life
+	framers  func() (requests, replies framer) // of a new connection
+	ctx      context.Context                   // the link's life
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -55,7 +53,7 @@ type loss struct {
 // sees the head of an HTTP request.
 func NewLink(tb testing.TB, target string) *Link {
 	tb.Helper()
-	return newLink(tb, target, false)
+	return newLink(tb, target, func() (framer, framer) { return readFramer{}, readFramer{} })
 }
 
 // NewZooKeeperLink returns a link that understands ZooKeeper's frames and which
@@ -64,10 +62,10 @@ func NewLink(tb testing.TB, target string) *Link {
 // of type (14 is a multi), the rest. Four-letter words and TLS do not pass.
 func NewZooKeeperLink(tb testing.TB, target string) *Link {
 	tb.Helper()
-	return newLink(tb, target, true)
+	return newLink(tb, target, func() (framer, framer) { return &zooKeeperFramer{}, &zooKeeperFramer{} })
 }
 
-func newLink(tb testing.TB, target string, frames bool) *Link {
+func newLink(tb testing.TB, target string, framers func() (requests, replies framer)) *Link {
 	tb.Helper()
 	listener, err := listen("127.0.0.1", 0)
 	if err != nil {
@@ -75,7 +73,7 @@ func newLink(tb testing.TB, target string, frames bool) *Link {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	l := &Link{
-		listener: listener, target: target, frames: frames, ctx: ctx,
+		listener: listener, target: target, framers: framers, ctx: ctx,
 		changed: make(chan struct{}), conns: map[*connection]struct{}{},
 	}
 	l.running.Go(l.accept)
@@ -242,7 +240,7 @@ type connection struct {
 
 // awaited is a reply to be lost.
 type awaited struct {
-	number uint32 // of its request; 0 without frames
+	number uint32 // of its request
 	loss   *loss
 }
 
@@ -267,29 +265,33 @@ func (c *connection) close() {
 // run forwards both ways and returns when both have ended.
 func (c *connection) run() {
 	var ways sync.WaitGroup
+	requests, replies := c.link.framers()
 	for _, way := range []struct {
 		d        Direction
+		framer   framer
 		from, to net.Conn
-	}{{Requests, c.client, c.server}, {Replies, c.server, c.client}} {
+	}{{Requests, requests, c.client, c.server}, {Replies, replies, c.server, c.client}} {
 		queue := make(chan unit, queueLength)
-		ways.Go(func() { c.receive(way.d, way.from, queue) })
+		ways.Go(func() { c.receive(way.d, way.framer, way.from, queue) })
 		ways.Go(func() { c.send(way.d, way.to, queue) })
 	}
 	ways.Wait()
 }
 
 // receive queues what arrives until the end.
-func (c *connection) receive(d Direction, from io.Reader, queue chan<- unit) {
+func (c *connection) receive(d Direction, framer framer, from io.Reader, queue chan<- unit) {
 	defer close(queue)
 	r := bufio.NewReaderSize(from, 32<<10)
-	for first := true; ; first = false {
-		b, err := c.link.next(r)
+	for {
+		f, err := framer.next(r)
 		if err != nil {
 			return
 		}
-		u := unit{bytes: b, read: time.Now()}
-		if !c.link.frames || !first {
-			u.loss = c.lost(d, b)
+		u := unit{bytes: f.bytes, read: time.Now()}
+		if f.matched != nil {
+			if u.loss = c.lost(d, f); u.loss != nil && f.more {
+				continue // the rest of the reply tells that the request was carried out
+			}
 		}
 		select {
 		case queue <- u:
@@ -323,58 +325,24 @@ func (c *connection) send(d Direction, to net.Conn, queue <-chan unit) {
 	}
 }
 
-// lost returns the loss of a unit, if it is to be lost.
-func (c *connection) lost(d Direction, b []byte) *loss {
-	var number uint32 // what a request and its reply have in common
-	if c.link.frames {
-		if b = b[lengthBytes:]; len(b) >= 4 {
-			number = binary.BigEndian.Uint32(b)
-		}
-	}
+// lost returns the loss of a frame, if it is to be lost.
+func (c *connection) lost(d Direction, f frame) *loss {
 	if d == Requests {
-		loss := c.link.wanted(b)
+		loss := c.link.wanted(f.matched)
 		if loss == nil || loss.what == Requests {
 			return loss
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.awaited = append(c.awaited, awaited{number, loss})
+		c.awaited = append(c.awaited, awaited{f.number, loss})
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range c.awaited {
-		if a.number == number {
+		if a.number == f.number {
 			return a.loss
 		}
 	}
 	return nil
-}
-
-const (
-	lengthBytes = 4        // before each of ZooKeeper's frames
-	maxFrame    = 64 << 20 // far more than ZooKeeper takes: what is longer is no frame
-)
-
-// next reads the next unit.
-func (l *Link) next(r *bufio.Reader) ([]byte, error) {
-	if !l.frames {
-		if _, err := r.Peek(1); err != nil {
-			return nil, err
-		}
-		b := make([]byte, r.Buffered())
-		_, err := io.ReadFull(r, b)
-		return b, err
-	}
-	head, err := r.Peek(lengthBytes)
-	if err != nil {
-		return nil, err
-	}
-	length := binary.BigEndian.Uint32(head)
-	if length > maxFrame {
-		return nil, errors.New("no frame of ZooKeeper's")
-	}
-	b := make([]byte, lengthBytes+int(length))
-	_, err = io.ReadFull(r, b)
-	return b, err
 }
