@@ -25,10 +25,10 @@ type Event struct {
 	Change  int64     `json:"change,omitempty"` // number; 0: none
 	Created time.Time `json:"created,omitzero"` // by the producer, to the second
 
-	// Attributes are whatever else the Classifier knows, a tenant, say, or the
-	// partition key. They count for Limits: keep them few and short. Sinks get
-	// them and a SQLite store keeps them; other queues may have no place for
-	// them. The sink stdout omits names that CloudEvents does not allow.
+	// Attributes are what else the Classifier knows, a tenant, say, and a W3C
+	// traceparent. They count for Limits: keep them few and short. Sinks get
+	// them, a SQLite store keeps them, and Zuul's queue has only the span. The
+	// sink stdout omits names that CloudEvents does not allow.
 	Attributes map[string]string `json:"attributes,omitempty"`
 }
 

@@ -29,14 +29,14 @@ var house = map[string][]string{
 	"kinesistest":       {},
 	"internal/plan":     {""},
 	"internal/trouble":  {""},
-	"consumer":          {"", "internal/plan", "internal/trouble"},
+	"consumer":          {"", "internal/plan", "internal/traceparent", "internal/trouble"},
 	"internal/storekit": {"", "queue"},
 	"kinesis":           {"", "internal/near"},
 	"queue":             {"", "gerrit"},
 	"sqlite":            {"", "queue", "webhook", "internal/storekit"},
-	"zookeeper":         {"", "internal/storekit"},
+	"zookeeper":         {"", "internal/storekit", "internal/traceparent"},
 	"sink":              {""},
-	"webhook":           {"", "queue", "sink"},
+	"webhook":           {"", "queue", "sink", "internal/traceparent"},
 	"storetest":         {"", "queue", "webhook", "internal/history", "internal/storekit"},
 	"internal/history":  {""},
 	"internal/iam":      {},
@@ -46,6 +46,8 @@ var house = map[string][]string{
 	"internal/hooks":    {"queue", "webhook", "internal/when"},
 	"internal/overview": {"", "queue", "internal/hooks", "internal/trouble"},
 	"internal/peers":    {},
+
+	"internal/traceparent": {},
 
 	"webhook/webhooktest": {},
 

@@ -1,12 +1,15 @@
 package zookeeper
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"math/bits"
 	"strconv"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/traceparent"
 )
 
 // The parts of a node of Zuul's queue around the payload and the values, in the
@@ -18,14 +21,27 @@ const (
 	pathClose     = `}`
 
 	eventOpen      = `{"payload": `
-	eventTimestamp = `, "span_context": null, "timestamp": `
+	eventSpan      = `, "span_context": `
+	eventTimestamp = `, "timestamp": `
 	eventID        = `, "zuul_event_id": "`
 	eventClose     = `"}`
 )
 
+// The parts of the value of span_context, around the numbers.
+const (
+	noSpan    = `null`
+	spanID    = `{"span_id": `
+	spanFlags = `, "trace_flags": `
+	spanTrace = `, "trace_id": `
+	spanClose = `}`
+)
+
+// maxSpan bounds the size of a value of span_context.
+const maxSpan = len(spanID) + 20 + len(spanFlags) + 3 + len(spanTrace) + 39 + len(spanClose)
+
 // envelopeOverhead bounds an envelope's size besides its payload.
-const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventTimestamp) + len(eventID) +
-	len(eventClose) + 32 + 24
+const envelopeOverhead = len(envelopeOpen) + len(envelopeClose) + len(eventOpen) + len(eventSpan) + maxSpan +
+	len(eventTimestamp) + len(eventID) + len(eventClose) + 32 + 24
 
 // appendEnvelope appends an entry as a node of Zuul's queue. written is the
 // event's timestamp.
@@ -39,11 +55,50 @@ func appendEnvelope(b []byte, e *gerritstream.Entry, written time.Time) []byte {
 
 // appendEventTail appends what follows the payload in the value of event_data.
 func appendEventTail(b []byte, e *gerritstream.Entry, written time.Time) []byte {
+	b = append(b, eventSpan...)
+	b = appendSpan(b, e.Event.Attributes[traceparent.Attribute])
 	b = append(b, eventTimestamp...)
 	b = appendTimestamp(b, written)
 	b = append(b, eventID...)
 	b = hex.AppendEncode(b, e.ID[:])
 	return append(b, eventClose...)
+}
+
+// appendSpan appends the span that an event was committed in, in the form in
+// which Zuul keeps its own: all three are integers, and a part that is missing
+// would block Zuul's queue. Zuul links its work on the event to this span,
+// whatever the flags say, so a span that nobody keeps is left out: the link
+// would lead nowhere.
+func appendSpan(b []byte, value string) []byte {
+	if value == "" {
+		return append(b, noSpan...)
+	}
+	span, ok := traceparent.Parse(value)
+	if !ok || !span.Sampled() {
+		return append(b, noSpan...)
+	}
+	b = append(b, spanID...)
+	b = strconv.AppendUint(b, binary.BigEndian.Uint64(span.Span[:]), 10)
+	b = append(b, spanFlags...)
+	b = strconv.AppendUint(b, uint64(span.Flags), 10)
+	b = append(b, spanTrace...)
+	b = appendUint128(b, span.Trace)
+	return append(b, spanClose...)
+}
+
+// appendUint128 appends a number of 16 bytes, the highest first, in decimal.
+func appendUint128(b []byte, number [16]byte) []byte {
+	high, low := binary.BigEndian.Uint64(number[:8]), binary.BigEndian.Uint64(number[8:])
+	var digits [39]byte
+	i := len(digits)
+	for i == len(digits) || high|low != 0 {
+		var digit uint64
+		high, digit = high/10, high%10
+		low, digit = bits.Div64(digit, low, 10)
+		i--
+		digits[i] = '0' + byte(digit)
+	}
+	return append(b, digits[i:]...)
 }
 
 // appendTimestamp appends a time as Python prints a float of seconds.

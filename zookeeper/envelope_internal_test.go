@@ -48,14 +48,53 @@ func TestEnvelope(t *testing.T) {
 	}
 }
 
+// The spans that an event may carry, and what is written of them.
+var spans = map[string]string{
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01": `{"span_id": 67667974448284343, "trace_flags": 1, "trace_id": 100985939111033328018442752961257817910}`,
+	"00-ffffffffffffffffffffffffffffffff-ffffffffffffffff-ff": `{"span_id": 18446744073709551615, "trace_flags": 255, "trace_id": 340282366920938463463374607431768211455}`,
+	"00-00000000000000000000000000000001-0000000000000001-01": `{"span_id": 1, "trace_flags": 1, "trace_id": 1}`,
+	"00-00000000000000010000000000000000-0000000000000064-03": `{"span_id": 100, "trace_flags": 3, "trace_id": 18446744073709551616}`,
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00": `null`,
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-02": `null`,
+	"00-00000000000000000000000000000000-00f067aa0ba902b7-01": `null`,
+	"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01": `null`,
+	"not one": `null`,
+	"":        `null`,
+}
+
+func withSpan(e *gerritstream.Entry, value string) *gerritstream.Entry {
+	e.Event.Attributes = map[string]string{"traceparent": value}
+	return e
+}
+
+// An event that carries a span has it in the form in which Zuul keeps its own;
+// a span that Zuul could not use, or that nobody keeps, is left out.
+func TestEnvelopeOfASpan(t *testing.T) {
+	for value, want := range spans {
+		got := string(appendEnvelope(nil, withSpan(testEntry(`{}`), value), time.UnixMilli(1001)))
+		if want := `{"event_data": {"payload": {}, "span_context": ` + want +
+			`, "timestamp": 1.001, "zuul_event_id": "0fa000000000000000000000000000ff"}}`; got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", value, got, want)
+		}
+		if overhead := len(got) - len(`{}`); overhead > envelopeOverhead {
+			t.Errorf("%s: an overhead of %d is more than %d", value, overhead, envelopeOverhead)
+		}
+	}
+}
+
 // Python, encoding as Zuul does what it decoded from our bytes, produces the
-// same bytes.
+// same bytes. What Zuul restores of a span is the one that the event carries:
+// three members of whatever is not empty.
 func TestPythonWritesTheSameEnvelope(t *testing.T) {
 	peers.Require(t, peers.Python)
 	const program = `import json, sys
 for line in sys.stdin.buffer:
     value = json.loads(line)
     assert isinstance(value["event_data"]["timestamp"], float), value
+    span = value["event_data"].get("span_context")
+    if span:
+        value["event_data"]["payload"]["span"] = "00-%032x-%016x-%02x" % (
+            span["trace_id"], span["span_id"], span["trace_flags"])
     sys.stdout.buffer.write(json.dumps(value, sort_keys=True).encode("utf8") + b"\n")`
 	var in bytes.Buffer
 	for _, ms := range []int64{0, 1, 999, 1000, 1_732_500, 1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_999,
@@ -64,8 +103,16 @@ for line in sys.stdin.buffer:
 		in.Write(append(appendEnvelope(nil, e, time.UnixMilli(ms)), '\n'))
 	}
 	want := in.String()
+	for value, written := range spans {
+		e := testEntry(`{"change": {"number": 7}}`)
+		in.Write(append(appendEnvelope(nil, withSpan(e, value), time.UnixMilli(1001)), '\n'))
+		if written != noSpan {
+			e = testEntry(`{"change": {"number": 7}, "span": "` + value + `"}`)
+		}
+		want += string(appendEnvelope(nil, withSpan(e, value), time.UnixMilli(1001))) + "\n"
+	}
 	cmd := peers.PythonCommand(t.Context(), program)
-	cmd.Stdin = strings.NewReader(want)
+	cmd.Stdin = &in
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -98,9 +145,12 @@ func TestLargeEventPath(t *testing.T) {
 func TestWeightIsAnUpperBound(t *testing.T) {
 	at := newLayout("/"+strings.Repeat("c", maxNameLength-1), strings.Repeat("n", maxNameLength))
 	e := testEntry(`{}`)
-	size := 48 + len(at.queueNode()) + len(appendEnvelope(nil, e, time.UnixMilli(1_700_000_000_001)))
-	if size > e.Weight() {
-		t.Errorf("a node takes %d bytes, the weight is %d", size, e.Weight())
+	for range 2 {
+		size := 48 + len(at.queueNode()) + len(appendEnvelope(nil, e, time.UnixMilli(1_700_000_000_001)))
+		if size > e.Weight() {
+			t.Errorf("a node takes %d bytes, the weight is %d", size, e.Weight())
+		}
+		withSpan(e, "00-"+strings.Repeat("f", 32)+"-"+strings.Repeat("f", 16)+"-ff")
 	}
 }
 

@@ -195,8 +195,8 @@ func wins(t *testing.T, won <-chan gerritstream.Term) gerritstream.Term {
 }
 
 // A candidate that does not know whether it has a lock node has exactly one,
-// keeps its place, and leads, even if the connection is lost again when it looks
-// for the node and when it looks who is before it.
+// keeps its place, and leads, even if the connection is lost again when it
+// looks for the node and when it looks who is before it.
 func TestCampaignSurvivesALostConnection(t *testing.T) {
 	for loss, lose := range losses {
 		t.Run(loss, func(t *testing.T) {
