@@ -18,6 +18,10 @@ const (
 	headerReplayed    = "Gerritstream-Replayed"    // "true": somebody had it sent again
 )
 
+// headerTraceparent is that of the W3C's Trace Context: the receiver's spans
+// belong to the trace of the commit that queued the event.
+const headerTraceparent = "Traceparent"
+
 // contentType of a payload: Gerrit's are JSON, but a stream may carry others.
 func contentType(payload []byte) string {
 	if json.Valid(payload) && utf8.Valid(payload) {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gerritstream/gerritstream/internal/traceparent"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -121,6 +122,9 @@ func (s *Sender) exchange(ctx context.Context, e *queue.Event, again bool, a *At
 	}
 	if e.Replayed {
 		header.Set(headerReplayed, "true")
+	}
+	if span, ok := traceparent.Parse(e.Entry.Event.Attributes[traceparent.Attribute]); ok {
+		header.Set(headerTraceparent, span.String())
 	}
 	header.Set(headerID, id)
 	header.Set(headerTimestamp, strconv.FormatInt(a.Began.Unix(), 10))

@@ -138,6 +138,32 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// The receiver's spans belong to the trace that the event carries. What is no
+// span is not passed on as a header: no request fails because of it.
+func TestATraceGoesOn(t *testing.T) {
+	const value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	bubble(t, func(t *testing.T) {
+		for carried, want := range map[string]string{value: value, "": "", "a\r\nb: c": ""} {
+			for _, format := range webhook.Formats() {
+				p := newPlace(t)
+				h := hook(t)
+				h.Format = format
+				e := event(7, 4711)
+				if carried != "" {
+					e.Entry.Event.Attributes = map[string]string{"traceparent": carried}
+				}
+				if a := p.sender(t, h).Send(t.Context(), &e, false); a.Outcome != webhook.Delivered {
+					t.Fatalf("%q: %v", carried, a.Err)
+				}
+				got := p.Deliveries()[0].Header.Values("Traceparent")
+				if want == "" && len(got) != 0 || want != "" && (len(got) != 1 || got[0] != want) {
+					t.Errorf("%s: of %q the receiver gets %q", format, carried, got)
+				}
+			}
+		}
+	})
+}
+
 func TestFormats(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := newPlace(t)
