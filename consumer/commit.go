@@ -99,11 +99,15 @@ func (r *reader) take(rec *gerritstream.Record, v *gerritstream.Verdict) error {
 		ID: r.eventID(rec), Shard: r.w.shard, Seq: rec.Seq, Sub: rec.Sub, Arrived: rec.Arrived,
 		Event: v.Event, Payload: rec.Data,
 	}
-	if err := r.makeRoom(e.Weight()); err != nil {
+	weight := e.Weight()
+	if r.cfg.Tracer != nil {
+		weight += spanWeight
+	}
+	if err := r.makeRoom(weight); err != nil {
 		return err
 	}
 	r.batch.entries = append(r.batch.entries, e)
-	r.batch.weight += e.Weight()
+	r.batch.weight += weight
 	return nil
 }
 
@@ -152,20 +156,28 @@ func (r *reader) commit() error {
 // send delivers to the sinks and commits. Everything that leaves a term goes
 // through here.
 func (r *reader) send(c gerritstream.Commit) error {
+	span := r.startSpan(c.Entries)
+	err := r.deliverAndStore(&c, span)
+	span.end(&c, err)
+	return err
+}
+
+func (r *reader) deliverAndStore(c *gerritstream.Commit, span *commitSpan) error {
 	refused, err := r.deliver(c.Entries)
 	if err != nil {
 		return err
 	}
 	for i := range refused { // before the position passes them; repeated, they are the same dead letters
-		if err := r.store(gerritstream.Commit{Position: r.committed, DeadLetters: refused[i : i+1]}); err != nil {
+		first := &gerritstream.Commit{Position: r.committed, DeadLetters: refused[i : i+1]}
+		if err := r.store(first, span); err != nil {
 			return err
 		}
 	}
-	return r.store(c)
+	return r.store(c, span)
 }
 
 // store commits, and retries until the term ends.
-func (r *reader) store(c gerritstream.Commit) error {
+func (r *reader) store(c *gerritstream.Commit, span *commitSpan) error {
 	retry := backoff{first: 50 * time.Millisecond, most: 5 * time.Second}
 	for {
 		began := time.Now()
@@ -175,20 +187,23 @@ func (r *reader) store(c gerritstream.Commit) error {
 		// are handed on. If the outcome is unknown, the term is over, and the
 		// position that the next term begins with decides.
 		done := r.c.tracker.wait(r.w.shard, "the store to commit")
-		err := r.term.Commit(r.work, c)
+		span.became(Unknown)
+		err := r.term.Commit(r.work, *c)
 		done()
 		if err == nil {
+			span.became(Committed)
 			r.committed, r.since = c.Position, time.Now()
-			r.c.tracker.committed(r.w.shard, &c, r.filtered)
+			r.c.tracker.committed(r.w.shard, c, r.filtered)
 			r.w.fine()
 			r.logDeadLetters(c.DeadLetters)
 			r.filtered = 0
-			r.cfg.Observer.Committed(r.w.shard, r.term.Number(), &c, time.Since(began))
+			r.cfg.Observer.Committed(r.w.shard, r.term.Number(), c, time.Since(began))
 			return nil
 		}
 		if !errors.Is(err, gerritstream.ErrRetryLater) {
 			return err
 		}
+		span.retried(err)
 		r.w.trouble(err)
 		if !retry.pause(r.work) {
 			return context.Cause(r.work)

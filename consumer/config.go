@@ -52,6 +52,7 @@ type Config struct {
 	Process  string       // names this process in Status; empty: host and process id
 	Logger   *slog.Logger // nil: nothing is logged
 	Observer Observer     // nil: NopObserver
+	Tracer   Tracer       // nil: commits have no spans, and entries carry none
 }
 
 // complete checks the configuration and fills in its defaults.

@@ -103,6 +103,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		sqliteMutants, queueMutants, apiMutants, consumerMutants, replayMutants, acknowledgingMutants, arrivalMutants,
 		webhookStoreMutants,
 		webhookMutants,
+		traceMutants,
 		pageMutants,
 		alertMutants,
 		programMutants,

@@ -148,15 +148,16 @@ var mutants = []mutant{
 	{
 		name: "a commit in two parts: first the position, then the entries",
 		file: "consumer/commit.go",
-		old:  "	return r.store(c)\n}\n\n// store commits",
-		new:  "	if err := r.store(gerritstream.Commit{Position: c.Position}); err != nil {\n		return err\n	}\n	return r.store(c)\n}\n\n// store commits",
-		pkg:  "./consumer", tests: "TestNothingIsLostOrDoubledWhateverWriteFails",
+		old:  "	return r.store(c, span)\n}\n\n// store commits",
+		new: "	if err := r.store(&gerritstream.Commit{Position: c.Position}, span); err != nil {\n		return err\n	}\n" +
+			"	return r.store(c, span)\n}\n\n// store commits",
+		pkg: "./consumer", tests: "TestNothingIsLostOrDoubledWhateverWriteFails",
 	},
 	{
 		name: "the sinks are served behind the commit",
 		file: "consumer/commit.go",
 		old:  "	refused, err := r.deliver(c.Entries)\n	if err != nil {",
-		new:  "	if err := r.store(c); err != nil {\n		return err\n	}\n	refused, err := r.deliver(c.Entries)\n	if err != nil {",
+		new:  "	if err := r.store(c, span); err != nil {\n		return err\n	}\n	refused, err := r.deliver(c.Entries)\n	if err != nil {",
 		pkg:  "./consumer", tests: "TestSinksGetEverythingAtLeastOnceUnderOneID",
 	},
 	{
