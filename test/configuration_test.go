@@ -103,6 +103,63 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 }
 
+// TestSchemaAcceptsWhatLoadAccepts: an editor underlines nothing that run takes.
+func TestSchemaAcceptsWhatLoadAccepts(t *testing.T) {
+	values := []string{
+		"", "~", "''", "a", "a.example", "5", "0", "007", "1.5", "100000000", "1e9", "1e3MiB", ".5GiB", "0.5GiB", "64 mib", "' 64MiB'",
+		"true", "TRUE", "'true'", "no", "'5'", "+5", "7d", "1h30m", ".5h", "1.h", "+2h", "90s", "'90s'", "2026-01-31", "off", "-24h",
+		"latest", "halt", "auto", "json", "warn", "none", "change", "https://a.example/", "unix:/run/a.sock", "{}", "{a: b}",
+		"[]", "[a]", "[a, a]", "['']", "[~]", "[true]", "[5]", "[stdout]", "a.example:9419", "sqlite:a.db", "zookeeper://a",
+	}
+	schema := compileSchema(t, string(config.Schema()))
+	file := filepath.Join(t.TempDir(), "gerrit.yaml")
+	taken := 0
+	try := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		src := config.Sources{File: file, Environ: []string{"HOME=/home/a"}}
+		if !strings.HasPrefix(text, "stream:") {
+			src.Flags = map[string][]string{"stream": {"gerrit"}}
+		}
+		if _, err := config.Load(src); err != nil {
+			return
+		}
+		taken++
+		if err := validateYAML(schema, text); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, v := range values {
+		sections := map[string]bool{"webhooks": true}
+		for _, s := range config.Settings() {
+			if section, _, nested := strings.Cut(s.Key, "."); nested {
+				sections[section] = true
+			}
+			try(strings.ReplaceAll(s.Key, ".", ": {") + ": " + v + strings.Repeat("}", strings.Count(s.Key, ".")))
+		}
+		for section := range sections {
+			try(section + ": " + v)
+		}
+		for _, s := range config.WebhookSettings() {
+			name, nested := strings.CutPrefix(s.Key, "filter.")
+			entry := s.Key + ": " + v
+			if nested {
+				entry = "filter: {" + name + ": " + v + "}"
+			}
+			for _, key := range []string{"name: a", "url: https://a.example/"} {
+				if !strings.HasPrefix(key, s.Key+":") {
+					entry += ", " + key
+				}
+			}
+			try("webhooks: [{" + entry + "}]")
+		}
+	}
+	if taken < 300 {
+		t.Errorf("only %d files were taken", taken)
+	}
+}
+
 func compileSchema(t *testing.T, text string) *jsonschema.Schema {
 	t.Helper()
 	parsed, err := jsonschema.UnmarshalJSON(strings.NewReader(text))

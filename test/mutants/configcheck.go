@@ -66,4 +66,32 @@ var configCheckMutants = []mutant{
 		new:  "	if true {\n",
 		pkg:  "./internal/admin", tests: "TestProfilesAreServedOnRequest",
 	},
+	{
+		name: "config: without a stream nothing of AWS is looked at",
+		file: "internal/daemon/config/load.go",
+		old:  "	l.checkReadable(keyFiles...)\n	for",
+		new:  "	if unnamed {\n		return\n	}\n	l.checkReadable(keyFiles...)\n	for",
+		pkg:  "./internal/daemon/config", tests: "TestNoStreamHidesNoFault",
+	},
+	{
+		name: "config: a stream that is not understood is missing, too",
+		file: "internal/daemon/config/load.go",
+		old:  "unnamed && !l.unread && !l.faults.about(\"stream\")",
+		new:  "unnamed && !l.unread",
+		pkg:  "./internal/daemon/config", tests: "TestOtherFaults",
+	},
+	{
+		name: "config: the schema refuses a section without keys",
+		file: "internal/daemon/config/schema.go",
+		old:  `"type": []string{"object", "null"}`,
+		new:  `"type": "object"`,
+		pkg:  "./test", tests: "TestSchemaAcceptsWhatLoadAccepts",
+	},
+	{
+		name: "config: sizes are read in more forms than the schema knows",
+		file: "internal/daemon/config/values.go",
+		old:  "err != nil || !sizes.MatchString(v) || ",
+		new:  "err != nil || sizes == nil || ",
+		pkg:  "./test", tests: "TestSchemaAcceptsWhatLoadAccepts",
+	},
 }

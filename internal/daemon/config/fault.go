@@ -68,6 +68,11 @@ func (fs *Faults) add(at Place, key, format string, args ...any) {
 	*fs = append(*fs, Fault{Place: at, Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
+// about reports whether one of the faults is about a setting.
+func (fs Faults) about(key string) bool {
+	return slices.ContainsFunc(fs, func(f Fault) bool { return f.Key == key })
+}
+
 // didYouMean returns half a sentence that names the nearest candidate, or "".
 func didYouMean(s string, candidates []string) string {
 	if c := near.Nearest(s, candidates); c != "" {

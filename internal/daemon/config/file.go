@@ -46,7 +46,7 @@ func readAtMost(name string, limit int64) ([]byte, error) {
 }
 
 // parseFile reads a file's text into values by key, and its webhooks; nil: it
-// is not YAML.
+// is not YAML, or no mapping.
 func parseFile(name string, raw []byte, settings []Setting, faults *Faults) (map[string]given, []Webhook) {
 	r := fileReader{name: name, settings: settings, values: map[string]given{}, faults: faults}
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // Windows' editors write it
@@ -65,7 +65,9 @@ func parseFile(name string, raw []byte, settings []Setting, faults *Faults) (map
 			r.fault(doc.Body, "", "a second document; only one is read")
 			break
 		}
-		r.section("", doc.Body)
+		if !r.section("", doc.Body) {
+			return nil, nil
+		}
 	}
 	return r.values, r.hooks
 }
@@ -101,11 +103,15 @@ func (r *fileReader) syntax(err error) {
 		at.Line, at.Column, problem = pos.Line, pos.Column, fault.GetMessage()
 	}
 	line, _, _ := strings.Cut(problem, "\n")
+	if strings.Contains(line, "'\t'") {
+		line = "a tab cannot indent; use spaces"
+	}
 	r.faults.add(at, "", "%s", line)
 }
 
-// section reads a mapping whose keys stand under a prefix: "" or "aws.".
-func (r *fileReader) section(prefix string, n ast.Node) {
+// section reads a mapping whose keys stand under a prefix: "" or "aws.". It
+// reports whether it is one, or empty.
+func (r *fileReader) section(prefix string, n ast.Node) bool {
 	var pairs []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -113,10 +119,10 @@ func (r *fileReader) section(prefix string, n ast.Node) {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{n}
 	case *ast.NullNode:
-		return
+		return true
 	default:
-		r.fault(n, strings.TrimSuffix(prefix, "."), "expected keys and values here, as in \"connection: gerrit\"")
-		return
+		r.misfit(n, strings.TrimSuffix(prefix, "."), "expected keys and values here, as in \"connection: gerrit\"")
+		return false
 	}
 	for _, pair := range pairs {
 		name, ok := pair.Key.(*ast.StringNode)
@@ -126,6 +132,16 @@ func (r *fileReader) section(prefix string, n ast.Node) {
 		}
 		r.pair(prefix, name, pair.Value)
 	}
+	return true
+}
+
+// misfit reports a node of another kind than the one that is expected.
+func (r *fileReader) misfit(n ast.Node, key, expected string) {
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		expected = "anchors, aliases and tags are not understood here"
+	}
+	r.fault(n, key, "%s", expected)
 }
 
 // pair reads one key and its value.
@@ -155,7 +171,7 @@ func (r *fileReader) list(s *Setting, n ast.Node) {
 	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		r.fault(n, s.Key, "expected a list, as in [one, two]")
+		r.misfit(n, s.Key, "expected a list, as in [one, two]")
 		return
 	}
 	var v given
@@ -179,11 +195,8 @@ func (r *fileReader) scalar(key string, n ast.Node) (string, bool) {
 		return strings.TrimSpace(n.Value.Value), true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		return n.GetToken().Value, true
-	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode:
-		r.fault(n, key, "expected a single value")
-	default:
-		r.fault(n, key, "anchors, aliases and tags are not understood here")
 	}
+	r.misfit(n, key, "expected a single value")
 	return "", false
 }
 

@@ -78,8 +78,7 @@ func load(src Sources) *loader {
 		l.checkKinesis()
 	}
 	l.checkFilter()
-	aboutStore := func(f Fault) bool { return f.Key == "store" }
-	if c.Store.Kind == nil && !l.zuulFailed && !slices.ContainsFunc(l.faults, aboutStore) {
+	if c.Store.Kind == nil && !l.zuulFailed && !l.faults.about("store") {
 		l.defaultStore(env)
 	}
 	l.checkStore()
@@ -181,18 +180,18 @@ var keyFiles = []string{"aws.access_key_file", "aws.secret_key_file", "aws.sessi
 // how keys and files go together, and reports its answers under our keys and
 // places. It looks at the AWS_* variables of this process as well.
 func (l *loader) checkKinesis() {
-	if l.config.Kinesis.Stream == "" {
-		if !l.unread {
-			l.faults.add(Place{}, "stream", "not set; %s", l.howToSet("stream"))
-		}
-		return
+	unnamed := l.config.Kinesis.Stream == ""
+	if unnamed && !l.unread && !l.faults.about("stream") {
+		l.faults.add(Place{}, "stream", "not set; %s", l.howToSet("stream"))
 	}
 	l.checkReadable(keyFiles...)
 	for _, err := range each(l.config.Kinesis.Validate()) {
-		if fault, ok := errors.AsType[*kinesis.Fault](err); ok {
-			key := keyOf(fault.Field)
-			l.faults.add(l.place(key), key, "%s", fault.Problem)
+		fault, ok := errors.AsType[*kinesis.Fault](err)
+		if !ok || unnamed && slices.Contains([]string{"Stream", "AccountEndpoints"}, fault.Field) {
+			continue // what follows from a stream without a name
 		}
+		key := keyOf(fault.Field)
+		l.faults.add(l.place(key), key, "%s", fault.Problem)
 	}
 }
 

@@ -337,10 +337,16 @@ func TestOtherFaults(t *testing.T) {
 		want       string
 	}{
 		{"no stream", "connection: gerrit", nil, "stream: not set; give --stream, $GERRITSTREAM_STREAM or stream: in the file"},
-		{"tab", "stream: s\naws:\n\tregion: x", nil, "F:3:1: found character '\t' that cannot"},
+		{"tab", "stream: s\naws:\n\tregion: x", nil, "F:3:1: a tab cannot indent; use spaces"},
 		{"not closed", "stream: [s", nil, "F:1:9: "},
 		{"a list", "- stream", map[string][]string{"stream": {"s"}}, "F:1:1: expected keys and values here"},
 		{"a text", "stream", map[string][]string{"stream": {"s"}}, "F:1:1: expected keys and values here"},
+		{"a list without a stream", "- connection", nil, "F:1:1: expected keys and values here"},
+		{"stream is a list", "stream: [s]", nil, "F:1:9: stream: expected a single value"},
+		{"alias of a section", "stream: s\naws: *x", nil, "F:2:6: aws: anchors, aliases and tags"},
+		{"alias of a list", "stream: s\nfilter: {types: *x}", nil, "F:2:17: filter.types: anchors, aliases and tags"},
+		{"webhook whose URL is a list", "stream: s\nwebhooks: [{name: a, url: [x]}]", nil,
+			"F:2:27: webhooks[0].url: expected a single value"},
 		{"twice", "stream: a\nstream: b", nil, `F:2:1: mapping key "stream" already defined at [1:1]`},
 		{"two documents", "stream: a\n---\nstream: b", nil, "F:3:7: a second document"},
 		{"anchor", "stream: &s a", map[string][]string{"stream": {"s"}}, "F:1:9: stream: anchors, aliases and tags"},
@@ -410,6 +416,23 @@ func TestOtherFaults(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestNoStreamHidesNoFault: without a stream's name the other settings of AWS
+// are looked at all the same.
+func TestNoStreamHidesNoFault(t *testing.T) {
+	file := write(t, `aws: {endpoint: localhost, region: us west, role_arn: me, credentials_file: /no/such/file}
+kinesis: {consumer_name: a b}
+`)
+	_, err := Load(Sources{File: file, Environ: home})
+	for _, want := range []string{
+		"F:1:17: aws.endpoint: ", "F:1:36: aws.region: ", "F:1:55: aws.role_arn: ", "F:1:77: aws.credentials_file: ",
+		"F:2:26: kinesis.consumer_name: ", "stream: not set; give ",
+	} {
+		if err == nil || strings.Count("\n"+strings.ReplaceAll(err.Error(), file, "F"), "\n"+want) != 1 {
+			t.Errorf("not once %q:\n%v", want, err)
+		}
 	}
 }
 

@@ -26,17 +26,19 @@ const (
 // The patterns of durations and sizes. Values that fit may still be out of
 // bounds.
 const (
-	durationPattern = `^([0-9]+d|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
-	sizePattern     = `^[0-9]+(\.[0-9]+)? *([KkMmGg][Ii]?[Bb]|[Bb])?$`
+	durationPattern = `^([0-9]+d|\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)?$`
+	sizePattern     = `^([0-9]+(\.[0-9]+)?) *([KkMmGg][Ii]?[Bb]|[Bb])?$`
 )
 
-// Schema returns a JSON Schema of the configuration file, for editors. What it
-// accepts may still be wrong: only Load knows how settings go together.
+// Schema returns a JSON Schema of the configuration file, for editors. It
+// accepts what Load accepts. What it accepts may still be wrong: only Load knows
+// how settings go together.
 func Schema() []byte {
 	root := schemaOf(Settings())
 	hook := schemaOf(WebhookSettings())
 	hook["required"] = []string{"name", "url"}
-	property(root, webhooksKey)["type"] = "array"
+	hook["type"] = "object"
+	property(root, webhooksKey)["type"] = []string{"array", "null"}
 	property(root, webhooksKey)["items"] = hook
 	property(root, webhooksKey)["description"] = "Receivers that events are posted to."
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
@@ -75,7 +77,7 @@ func schemaOf(settings []Setting) node {
 
 // section returns the schema of a mapping without any settings.
 func section() node {
-	return node{"type": "object", "additionalProperties": false, "properties": node{}}
+	return node{"type": []string{"object", "null"}, "additionalProperties": false, "properties": node{}}
 }
 
 // property returns the schema of a key within a mapping.
@@ -88,29 +90,36 @@ func property(of node, name string) node {
 	return found
 }
 
-// describe fills in the schema of a setting's value.
+// describe fills in the schema of a setting's value. A value may be quoted, and
+// nothing at all counts as not given.
 func (s *Setting) describe(to node) {
 	to["description"] = s.Description()
 	one := node{}
 	switch v := &s.value; {
 	case s.IsBool():
-		one["type"] = "boolean"
-	case len(v.words) > 0:
+		one["type"] = []string{"boolean", "string", "null"}
+		one["pattern"] = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])?$"
+	case s.IsList() && len(v.words) > 0:
 		one["enum"] = v.words
+	case s.IsList():
+		one["type"] = []string{"string", "number", "boolean"}
+	case len(v.words) > 0:
+		one["anyOf"] = []node{{"enum": v.words}, {"type": []string{"string", "null"}, "maxLength": 0}}
 	case v.form.kind == anInteger:
-		one["type"], one["minimum"] = "integer", v.form.low
-		if v.form.high != 0 {
+		one["type"], one["pattern"] = []string{"integer", "string", "null"}, "^[+]?[0-9]*$"
+		if one["minimum"] = v.form.low; v.form.high != 0 {
 			one["maximum"] = v.form.high
 		}
 	case v.form.kind == aDuration:
-		one["type"], one["pattern"] = "string", durationPattern
+		one["type"], one["pattern"] = []string{"string", "null"}, durationPattern
 	case v.form.kind == aSize:
-		one["type"], one["pattern"], one["minimum"] = []string{"string", "integer"}, sizePattern, 0
+		one["type"], one["pattern"] = []string{"string", "integer", "null"}, "^$|"+sizePattern
+		one["minimum"] = v.form.low
 	default:
-		one["type"] = []string{"string", "number"} // a name may be made of digits
+		one["type"] = []string{"string", "number", "boolean", "null"} // a name may be made of digits
 	}
 	if s.IsList() {
-		to["type"], to["items"], to["uniqueItems"] = "array", one, true
+		to["type"], to["items"], to["uniqueItems"] = []string{"array", "null"}, one, true
 		return
 	}
 	for key, v := range one {

@@ -53,7 +53,7 @@ func bounded[T int | int64 | time.Duration](
 	case time.Duration:
 		bounds.form.kind = aDuration
 	case int64:
-		bounds.form.kind = aSize
+		bounds.form = form{kind: aSize, low: int64(low)}
 	case int:
 		bounds.form = form{kind: anInteger, low: int64(low), high: int64(high)}
 	}
@@ -135,6 +135,9 @@ var units = []struct {
 	{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
 }
 
+// sizes is what a size looks like: its number and its unit.
+var sizes = regexp.MustCompile(sizePattern)
+
 // parseSize reads a number of bytes: "256MiB", "1.5GB", "4096".
 func parseSize(v string) (int64, error) {
 	digits := strings.TrimRight(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -148,7 +151,7 @@ func parseSize(v string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size: %q is none of KiB, MiB, GiB, KB, MB, GB", v, name)
 	}
 	n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
-	if err != nil || n < 0 || math.IsNaN(n) || n*float64(factor) >= math.MaxInt64 {
+	if err != nil || !sizes.MatchString(v) || n*float64(factor) >= math.MaxInt64 {
 		return 0, fmt.Errorf("%q is not a size such as 256MiB", v)
 	}
 	return int64(n * float64(factor)), nil

@@ -99,7 +99,7 @@ func (r *fileReader) webhooks(n ast.Node) {
 	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		r.fault(n, webhooksKey, "expected a list of webhooks, each with name and url")
+		r.misfit(n, webhooksKey, "expected a list of webhooks, each with name and url")
 		return
 	}
 	for i, item := range seq.Values {
@@ -183,7 +183,7 @@ func (l *loader) checkWebhook(w *Webhook) {
 			l.filterFaults(gerrit.FilterConfig{
 				Preset: gerrit.PresetNone, Types: f.Types, Projects: f.Projects, Refs: f.Refs,
 			}, w.places, w.key("")+".")
-		default:
+		case !l.faults.about(w.key(fault.Field)): // else it is not kept, and was reported
 			l.faults.add(w.place(fault.Field), w.key(fault.Field), "%v", fault.Err)
 		}
 	}
