@@ -27,10 +27,19 @@ func (o *output) String() string { return o.value }
 
 func (o *output) Set(v string) error {
 	if !slices.Contains(o.formats, v) {
-		return fmt.Errorf("must be %s", strings.Join(o.formats, " or "))
+		return fmt.Errorf("must be %s", either(o.formats))
 	}
 	o.value = v
 	return nil
+}
+
+// either names several words as a choice: "table, wide or json".
+func either(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func (o *output) Type() string { return "format" }
@@ -39,7 +48,7 @@ func (o *output) is(format string) bool { return o.value == format }
 
 // register adds the flag to a command.
 func (o *output) register(cmd *cobra.Command) {
-	cmd.Flags().VarP(o, "output", "o", "`format` of the result: "+strings.Join(o.formats, " or "))
+	cmd.Flags().VarP(o, "output", "o", "`format` of the result: "+either(o.formats))
 }
 
 // settingFlags gives a command flags for the settings of a scope, and of

@@ -92,7 +92,9 @@ check, 4 no authentication or permission, 64 wrong usage, 78 wrong configuration
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpFunc(showHelp)
 	root.SetFlagErrorFunc(unknownFlag)
+	addHelpers(root)
 	completeValues(root, p)
+	explainArguments(root)
 	return root
 }
 

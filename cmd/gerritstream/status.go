@@ -50,7 +50,7 @@ receiver has failed for five minutes or wants no more. --lost-after ignores loss
 			if show.check && show.watch != 0 {
 				return &usageError{cmd.CommandPath(), errors.New("--check looks once: give it or --watch")}
 			}
-			if show.watch != 0 && show.watch < leastWatch {
+			if cmd.Flags().Changed("watch") && show.watch < leastWatch {
 				return &usageError{cmd.CommandPath(), fmt.Errorf("--watch %s is below %s", show.watch, leastWatch)}
 			}
 			src := sources(cmd, p)

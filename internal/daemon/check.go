@@ -152,7 +152,7 @@ func (l *liveCheck) store(ctx context.Context) {
 		err = plan.OtherStream(is.Origin, l.listing)
 	}
 	if l.add("store", fmt.Sprintf("%s: events: %d, processes: %d", &c.Store, is.Queue, len(is.Reports)),
-		storeFault(err)); err != nil && is.Origin == nil {
+		storeFault(&c.Store, err)); err != nil && is.Origin == nil {
 		l.unknown("queue's reader", "not tried: see above")
 		return
 	}
@@ -160,9 +160,12 @@ func (l *liveCheck) store(ctx context.Context) {
 	l.add("queue's reader", readers, err)
 }
 
-// storeFault returns an error of opening the store as openStore does.
-func storeFault(err error) error {
+// storeFault returns an error of reading the store as run would take it: as a
+// mistake in the settings, or as something to wait for.
+func storeFault(store *config.Store, err error) error {
 	switch {
+	case store.Remote() && !errors.Is(err, gerritstream.ErrUnusable):
+		return err
 	case err == nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, gerritstream.ErrOtherStream),
 		errors.Is(err, context.DeadlineExceeded):
 		return err

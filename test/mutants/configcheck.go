@@ -94,4 +94,18 @@ var configCheckMutants = []mutant{
 		new:  "err != nil || sizes == nil || ",
 		pkg:  "./test", tests: "TestSchemaAcceptsWhatLoadAccepts",
 	},
+	{
+		name: "config check: a store that does not answer is a mistake in the settings",
+		file: "internal/daemon/check.go",
+		old:  "store.Remote() && !",
+		new:  "false && !",
+		pkg:  "./internal/daemon", tests: "TestStoreThatIsAwayIsNoMistake",
+	},
+	{
+		name: "help about a command that is not there is a success",
+		file: "cmd/gerritstream/arguments.go",
+		old:  "return knownCommand(about, rest)",
+		new:  "return knownCommand(about, nil)",
+		pkg:  "./cmd/gerritstream", tests: "TestScripts/usage",
+	},
 }

@@ -328,6 +328,9 @@ func StoreReasons() (all []string) {
 // Absent reports whether opening the store would create it.
 func (s *Store) Absent() bool { return s.Kind.absent != nil && s.Kind.absent(s) }
 
+// Remote reports whether the store is a service, which may be away for a while.
+func (s *Store) Remote() bool { return s.Kind.absent == nil }
+
 // CheckAbsent returns why opening a store that is absent could not create it.
 func (s *Store) CheckAbsent() error {
 	folder := filepath.Dir(s.SQLite.Path)
