@@ -105,7 +105,7 @@ var configCheckMutants = []mutant{
 		name: "help about a command that is not there is a success",
 		file: "cmd/gerritstream/arguments.go",
 		old:  "return knownCommand(about, rest)",
-		new:  "return knownCommand(about, nil)",
+		new:  "return knownCommand(about, rest[:0])",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/usage",
 	},
 }
