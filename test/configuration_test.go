@@ -103,7 +103,8 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 }
 
-// TestSchemaAcceptsWhatLoadAccepts: an editor underlines nothing that run takes.
+// TestSchemaAcceptsWhatLoadAccepts: an editor underlines nothing that run
+// takes.
 func TestSchemaAcceptsWhatLoadAccepts(t *testing.T) {
 	values := []string{
 		"", "~", "''", "a", "a.example", "5", "0", "007", "1.5", "100000000", "1e9", "1e3MiB", ".5GiB", "0.5GiB", "64 mib", "' 64MiB'",

@@ -38,6 +38,7 @@ var house = map[string][]string{
 	"sink":              {""},
 	"webhook":           {"", "queue", "sink", "internal/traceparent"},
 	"storetest":         {"", "queue", "webhook", "internal/history", "internal/storekit"},
+	"internal/crowd":    {},
 	"internal/history":  {""},
 	"internal/iam":      {},
 	"internal/near":     {},
@@ -51,8 +52,8 @@ var house = map[string][]string{
 
 	"webhook/webhooktest": {},
 
-	"internal/admin":           {"", "consumer", "internal/hooks", "internal/overview", "internal/trouble", "queue", "webhook"},
-	"internal/api":             {"", "consumer", "internal/trouble", "internal/when", "queue"},
+	"internal/admin":           {"", "consumer", "internal/crowd", "internal/hooks", "internal/overview", "internal/trouble", "queue", "webhook"},
+	"internal/api":             {"", "consumer", "internal/crowd", "internal/trouble", "internal/when", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
 		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",

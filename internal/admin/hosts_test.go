@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -46,26 +49,57 @@ func TestUnknownHostIsRefused(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: many silent connections do not use up the file
-// descriptors, and are cut so that others are served.
+// TestConnectionsAreBounded: many connections that nobody uses, silent ones and
+// such as are kept alive, do not use up the file descriptors, and a probe is
+// answered within its second all the same.
 func TestConnectionsAreBounded(t *testing.T) {
 	s, get := serveAt(t, fixed(gerritstream.Status{Listed: time.Now()}), newMetrics())
-	var silent []net.Conn
-	for range maxConnections {
+	const many = maxConnections + maxConnections/2
+	var unused []net.Conn
+	for i := range many {
 		conn, err := net.Dial("tcp", s.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		silent = append(silent, conn)
+		if i%2 == 0 {
+			if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		unused = append(unused, conn)
 	}
 	began := time.Now()
-	code, _, _ := get("GET", "/healthz")
-	waited := time.Since(began)
-	if code != http.StatusOK || waited > 2*headerTimeout {
-		t.Errorf("got %d after %v", code, waited)
+	if code, _, _ := get("GET", "/healthz"); code != http.StatusOK || time.Since(began) > headerTimeout-time.Second {
+		t.Errorf("got %d after %v", code, time.Since(began))
 	}
-	if waited < headerTimeout/2 {
-		t.Errorf("served after %v beside %d other connections", waited, len(silent))
+	closed := 0
+	for _, conn := range unused {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed <= many-maxConnections {
+		t.Errorf("%d of %d were closed", closed, many)
+	}
+}
+
+// TestSilentConnectionsEnd: also those that hold up nobody.
+func TestSilentConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	s, _ := serveAt(t, fixed(gerritstream.Status{}), newMetrics())
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(2 * headerTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
 	}
 }

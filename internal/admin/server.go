@@ -16,9 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/crowd"
 	"github.com/gerritstream/gerritstream/internal/overview"
 )
 
@@ -52,7 +51,8 @@ const (
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
 
-	// maxConnections are served at once; further ones wait to be accepted.
+	// maxConnections are served at once; a further one takes the place of one
+	// without a request.
 	maxConnections = 64
 	stopTimeout    = 500 * time.Millisecond // for requests in flight at the end
 )
@@ -72,10 +72,12 @@ func New(o Options) (*Server, error) {
 		o.Logger.Warn("other hosts can read health, metrics and status page", "address", l.Addr().String())
 	}
 	stopping, stop := context.WithCancel(context.Background())
+	bounded := crowd.NewListener(l, maxConnections)
 	return &Server{
 		stop:     stop,
-		listener: netutil.LimitListener(l, maxConnections),
+		listener: bounded,
 		http: &http.Server{
+			ConnState:         bounded.State,
 			Handler:           newHosts(o.Address, o.Hosts).guard(handler(o, stopping.Done())),
 			ReadHeaderTimeout: headerTimeout,
 			ReadTimeout:       totalTimeout,

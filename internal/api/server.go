@@ -12,9 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/crowd"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -45,7 +44,7 @@ const (
 	idleTimeout    = 2 * time.Minute
 	maxHeader      = 16 << 10
 	maxBody        = 64 << 10
-	maxConnections = 128                    // are served at once; further ones wait to be accepted
+	maxConnections = 128                    // are served at once; a further one takes the place of one without a request
 	stopTimeout    = 500 * time.Millisecond // for requests in flight at the end
 )
 
@@ -77,8 +76,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel(nil)
 	s.sessions = newSessions(work, &s.options)
 	s.http.BaseContext = func(net.Listener) context.Context { return work }
+	bounded := crowd.NewListener(s.socket, maxConnections)
+	s.http.ConnState = bounded.State
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(netutil.LimitListener(s.socket, maxConnections)) }()
+	go func() { served <- s.http.Serve(bounded) }()
 	var err error
 	select {
 	case err = <-served:

@@ -31,8 +31,8 @@ const (
 )
 
 // Schema returns a JSON Schema of the configuration file, for editors. It
-// accepts what Load accepts. What it accepts may still be wrong: only Load knows
-// how settings go together.
+// accepts what Load accepts. What it accepts may still be wrong: only Load
+// knows how settings go together.
 func Schema() []byte {
 	root := schemaOf(Settings())
 	hook := schemaOf(WebhookSettings())
