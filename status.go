@@ -29,9 +29,10 @@ type Status struct {
 	Shards   []ShardStatus `json:"shards"`  // by id
 	CaughtUp bool          `json:"caught_up"`
 
-	Members    []MemberStatus `json:"members,omitempty"`    // with this process, as of the last plan
-	Unreadable bool           `json:"unreadable,omitempty"` // this process cannot read the stream while another can
-	DeadRate   *DeadRate      `json:"dead_rate,omitempty"`  // nil: no dead letter since the process began
+	Members    []MemberStatus     `json:"members,omitempty"`    // with this process, as of the last plan
+	Unreadable bool               `json:"unreadable,omitempty"` // this process cannot read the stream while another can
+	DeadRate   *DeadRate          `json:"dead_rate,omitempty"`  // nil: no dead letter since the process began
+	Causes     map[ShardID]string `json:"causes,omitempty"`     // each Trouble's kind; "": the process'
 }
 
 // MemberStatus is one process on the store, as this one sees it.
@@ -60,9 +61,8 @@ type ShardStatus struct {
 	Position   Position  `json:"position"` // as committed last, as far as this process knows
 	AtTip      bool      `json:"at_tip"`   // everything that had arrived is handled and committed
 
-	// Lag is the distance from the tip as the service reports it to the reader,
-	// plus the report's age above 30 s; elsewhere the position's age above 90
-	// s.
+	// Lag is the distance from the tip, as the service tells the reader, plus
+	// the report's age above 30 s; elsewhere the position's age above 90 s.
 	Lag time.Duration `json:"behind_ns"`
 
 	// OpenAfterEnd: the position is ended, but the stream has listed the shard

@@ -186,7 +186,7 @@ func (r *reader) store(c *gerritstream.Commit, span *commitSpan) error {
 		// again: the next leader reads the same records again. Below it they
 		// are handed on. If the outcome is unknown, the term is over, and the
 		// position that the next term begins with decides.
-		done := r.c.tracker.wait(r.w.shard, "the store to commit")
+		done := r.c.tracker.wait(r.w.shard, "the store to commit", trouble.StoreAway)
 		span.became(Unknown)
 		err := r.term.Commit(r.work, *c)
 		done()
@@ -204,7 +204,7 @@ func (r *reader) store(c *gerritstream.Commit, span *commitSpan) error {
 			return err
 		}
 		span.retried(err)
-		r.w.trouble(err)
+		r.w.trouble(whyOf(err, trouble.StoreAway), isGrave(err))
 		if !retry.pause(r.work) {
 			return context.Cause(r.work)
 		}
@@ -220,7 +220,7 @@ func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.D
 			if r.work.Err() != nil {
 				return nil, context.Cause(r.work)
 			}
-			done := r.c.tracker.wait(r.w.shard, "the sink "+sink.Name())
+			done := r.c.tracker.wait(r.w.shard, "the sink "+sink.Name(), trouble.Sink)
 			err := sink.Deliver(r.work, rest)
 			done()
 			var rejected *gerritstream.RejectedError
@@ -238,7 +238,7 @@ func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.D
 				rec := gerritstream.Record{Seq: e.Seq, Sub: e.Sub, Arrived: e.Arrived, Data: e.Payload}
 				refused = append(refused, r.deadLetter(&rec, gerritstream.ReasonRejected, why))
 			default:
-				r.w.trouble(fmt.Errorf("deliver to %s: %w", sink.Name(), err))
+				r.w.trouble(why{fmt.Sprintf("deliver to %s: %v", sink.Name(), err), trouble.Sink}, isGrave(err))
 				if !retry.pause(r.work) {
 					return nil, context.Cause(r.work)
 				}

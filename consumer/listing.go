@@ -68,6 +68,7 @@ func (s *supervisor) list(ctx context.Context) (done bool, err error) {
 	}
 	asked := time.Now()
 	listing, err := s.cfg.Source.List(ctx)
+	err = trouble.Mark(err, trouble.SourceFails)
 	if errors.Is(err, gerritstream.ErrStreamNotFound) && !v.began.IsZero() {
 		err = vanished(err)
 	}

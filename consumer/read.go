@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // read is the Source's Read; what it yields is noted for readability and the
@@ -25,7 +26,7 @@ func (c *Consumer) read(
 			case errors.Is(err, gerritstream.ErrRetrying):
 				c.readability.retrying(shard)
 			}
-			if !yield(page, err) {
+			if !yield(page, trouble.Mark(err, trouble.SourceFails)) {
 				return
 			}
 		}

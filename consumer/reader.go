@@ -8,6 +8,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
@@ -185,7 +186,7 @@ func (r *reader) awaitShard(missing error) (next, error) {
 	if _, listed := seen.steps[r.w.shard]; !listed {
 		return planAgain, missing
 	}
-	r.w.trouble(missing)
+	r.w.trouble(whyOf(missing, trouble.SourceFails), isGrave(missing))
 	r.absent.pause(r.reading)
 	return readOn, nil
 }
@@ -236,7 +237,7 @@ func (r *reader) halt(bad error) error {
 }
 
 // errSourceEnded: a Source broke its contract.
-var errSourceEnded = errors.New("the source stopped reading without a reason")
+var errSourceEnded = trouble.Mark(errors.New("the source stopped reading without a reason"), trouble.SourceFails)
 
 // read reads on from the cursor, page after page; one page is read ahead of the
 // commits. It returns nil when the shard has been handled to its end.
@@ -246,7 +247,7 @@ func (r *reader) read() error {
 	for p := range pages.ch {
 		switch {
 		case errors.Is(p.err, gerritstream.ErrRetrying):
-			r.w.trouble(p.err)
+			r.w.trouble(whyOf(p.err, trouble.SourceFails), isGrave(p.err))
 			if err := r.commitIfDue(); err != nil {
 				return err
 			}

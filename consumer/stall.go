@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
@@ -19,11 +20,21 @@ const (
 	pageWithin = 90 * time.Second // how long a healthy source takes for a page at most: a poll interval and a retry
 )
 
+// why says what stalls something.
+type why struct {
+	text string // empty: nothing does
+	kind trouble.Kind
+}
+
+// whyOf says it of an error, whose kind is the usual one where it was met,
+// unless it tells another.
+func whyOf(err error, usual trouble.Kind) why { return why{err.Error(), trouble.KindOf(err, usual)} }
+
 // stall is trouble that a shard, or the whole process, has met. Requests that
 // are throttled or fail now and then are normal: trouble counts, for Status,
 // once it lasts, once the shard's lag grows with it, or if it is grave.
 type stall struct {
-	text  string        // the newest
+	why   why           // the newest
 	grave bool          // it will not pass by itself
 	since time.Time     // of the first since the last progress; zero: there was progress
 	last  time.Time     // when it was met last
@@ -37,7 +48,7 @@ func isGrave(err error) bool {
 }
 
 // met notes trouble.
-func (s *stall) met(text string, grave bool, lag time.Duration, now time.Time) {
+func (s *stall) met(found why, grave bool, lag time.Duration, now time.Time) {
 	if s.since.IsZero() {
 		if now.Sub(s.last) >= calmAfter {
 			s.lag = lag
@@ -45,7 +56,7 @@ func (s *stall) met(text string, grave bool, lag time.Duration, now time.Time) {
 		s.since = now
 	}
 	s.lag = min(s.lag, lag)
-	s.text, s.grave, s.last = text, grave, now
+	s.why, s.grave, s.last = found, grave, now
 }
 
 // passed notes progress.
@@ -65,16 +76,16 @@ func (s *stall) isRecent(now time.Time) bool { return now.Sub(s.last) < stallFad
 
 // met notes trouble of a shard, or of the whole process (empty id), and reports
 // whether it counts.
-func (t *tracker) met(id gerritstream.ShardID, text string, grave bool) bool {
+func (t *tracker) met(id gerritstream.ShardID, found why, grave bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	if id == "" {
-		t.stall.met(text, grave, 0, now)
+		t.stall.met(found, grave, 0, now)
 		return t.stall.counts(0, now)
 	}
 	s := t.shardLocked(id)
-	s.stall.met(text, grave, s.status.Lag, now)
+	s.stall.met(found, grave, s.status.Lag, now)
 	return s.stall.counts(s.status.Lag, now)
 }
 
@@ -89,36 +100,36 @@ func (t *tracker) passed(id gerritstream.ShardID) {
 	}
 }
 
-// wait notes that the reader of a shard waits for something, until done is
-// called.
-func (t *tracker) wait(id gerritstream.ShardID, what string) (done func()) {
+// wait notes that the reader of a shard waits for something, which is trouble
+// of a kind if it lasts, until done is called.
+func (t *tracker) wait(id gerritstream.ShardID, what string, k trouble.Kind) (done func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.shardLocked(id)
-	s.waitsFor, s.waitsSince = what, time.Now()
+	s.waitsFor, s.waitsSince = why{what, k}, time.Now()
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		s.waitsFor = ""
+		s.waitsFor = why{}
 	}
 }
 
 // isWaiting reports whether the reader has waited for a sink or a commit for
 // long enough to count. The caller holds mu.
 func (s *trackedShard) isWaiting(now time.Time) bool {
-	return s.waitsFor != "" && now.Sub(s.waitsSince) >= lastsFor
+	return s.waitsFor.text != "" && now.Sub(s.waitsSince) >= lastsFor
 }
 
 // silentStall returns what stalls a shard that is led here without an error,
-// for long enough to count; empty: nothing. The caller holds mu.
-func (s *trackedShard) silentStall(now time.Time) string {
+// for long enough to count. The caller holds mu.
+func (s *trackedShard) silentStall(now time.Time) why {
 	switch {
 	case s.isWaiting(now):
-		return "waiting for " + s.waitsFor
+		return why{"waiting for " + s.waitsFor.text, s.waitsFor.kind}
 	case s.isLed() && now.Sub(s.paged) >= pageWithin:
-		return "waiting for a page: the source is silent, or there is no memory for one"
+		return why{"waiting for a page: the source is silent, or there is no memory for one", trouble.Stalled}
 	}
-	return ""
+	return why{}
 }
 
 // stuck returns what stalls the shards that are led here without an error.
@@ -127,8 +138,9 @@ func (t *tracker) stuck() map[gerritstream.ShardID]string {
 	defer t.mu.Unlock()
 	now, all := time.Now(), map[gerritstream.ShardID]string{}
 	for id, s := range t.shards {
-		if what := s.silentStall(now); s.isLed() && s.stall.since.IsZero() && s.status.Trouble == "" && what != "" {
-			all[id] = what
+		found := s.silentStall(now).text
+		if s.isLed() && s.stall.since.IsZero() && s.status.Trouble == "" && found != "" {
+			all[id] = found
 		}
 	}
 	return all

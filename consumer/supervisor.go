@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
@@ -122,7 +123,7 @@ func (s *supervisor) pause(err error) time.Duration {
 			d = hurriedEvery
 		}
 	} else {
-		grave := s.c.tracker.met("", err.Error(), isGrave(err))
+		grave := s.c.tracker.met("", whyOf(err, trouble.StoreAway), isGrave(err))
 		s.c.logbook.noteStall(planTopic, "", err.Error(), grave)
 		d = s.retry.next()
 	}

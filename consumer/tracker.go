@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
@@ -35,7 +36,7 @@ type trackedShard struct {
 	status     gerritstream.ShardStatus
 	stall      stall
 	paged      time.Time   // local: when the last page came, or the term began; zero: not led here
-	waitsFor   string      // what the reader waits for; empty: nothing
+	waitsFor   why         // what the reader waits for
 	waitsSince time.Time   // local
 	foreign    foreignSeen // while a foreign leader leads it
 }
@@ -62,9 +63,11 @@ func (t *tracker) status() gerritstream.Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	status, now := t.head, time.Now()
+	causes := map[gerritstream.ShardID]string{}
 	status.DeadRate = t.rate.status()
 	if status.Listed.IsZero() && !t.stall.since.IsZero() || t.stall.counts(0, now) {
-		status.Trouble = t.stall.text
+		status.Trouble = t.stall.why.text
+		causes[""] = string(t.stall.why.kind)
 	}
 	status.Shards = make([]gerritstream.ShardStatus, 0, len(t.shards))
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
@@ -81,15 +84,29 @@ func (t *tracker) status() gerritstream.Status {
 		if shard.State == gerritstream.StateReading && !shard.AtTip {
 			status.Lagging++
 		}
-		if (shard.Term != 0 || s.stall.isRecent(now)) && s.stall.counts(shard.Lag, now) {
-			shard.Trouble = s.stall.text
-		}
-		if shard.Trouble == "" {
-			shard.Trouble = s.silentStall(now)
+		if found := s.trouble(shard.Lag, now); found.text != "" {
+			shard.Trouble, causes[id] = found.text, string(found.kind)
 		}
 		status.Shards = append(status.Shards, shard)
 	}
+	if len(causes) > 0 {
+		status.Causes = causes
+	}
 	return status
+}
+
+// trouble returns what stalls a shard with a lag, if anything does. The caller
+// holds mu.
+func (s *trackedShard) trouble(lag time.Duration, now time.Time) why {
+	switch {
+	case (s.status.Term != 0 || s.stall.isRecent(now)) && s.stall.counts(lag, now):
+		return s.stall.why
+	case s.status.State == gerritstream.StateHalted:
+		return why{s.status.Trouble, trouble.Halted}
+	case s.status.Trouble != "": // the last term ended with it
+		return why{s.status.Trouble, s.stall.why.kind}
+	}
+	return s.silentStall(now)
 }
 
 // report returns what the other processes do not report: the shards that this
@@ -107,6 +124,10 @@ func (t *tracker) report() gerritstream.Status {
 			return true
 		}
 		return !first
+	})
+	maps.DeleteFunc(s.Causes, func(id gerritstream.ShardID, _ string) bool {
+		isOf := func(shard gerritstream.ShardStatus) bool { return shard.Shard == id }
+		return id != "" && !slices.ContainsFunc(s.Shards, isOf)
 	})
 	return s
 }

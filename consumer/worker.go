@@ -69,7 +69,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			w.pause.pause(candidacy)
 			return nil
 		case errors.Is(err, gerritstream.ErrUnusable):
-			w.trouble(err)
+			w.trouble(whyOf(err, trouble.StoreAway), isGrave(err))
 			if !w.pause.pause(candidacy) {
 				return nil
 			}
@@ -127,7 +127,7 @@ func (w *worker) serve(ctx context.Context, term gerritstream.Term) (then next, 
 		return then, nil
 	}
 	w.log.Debug("term ended", "term", term.Number(), "err", err)
-	tracker.met(w.shard, err.Error(), false)
+	tracker.met(w.shard, whyOf(err, trouble.StoreAway), false)
 	tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.Trouble = err.Error() })
 	w.c.logbook.note(happening{
 		topic: termTopic, cause: trouble.Cause(err.Error()), shard: w.shard, grave: true, sample: []any{"err", err},
@@ -198,17 +198,18 @@ func (w *worker) survey(ctx context.Context) (survey, error) {
 		case found.err == nil:
 			return found, nil
 		case errors.Is(found.err, gerritstream.ErrStreamNotFound): // the supervisor logs it, once for all shards
-			w.c.tracker.met(w.shard, vanished(found.err).Error(), true)
+			w.c.tracker.met(w.shard, whyOf(vanished(found.err), trouble.StreamGone), true)
 			w.c.tracker.shard(w.shard, func(s *gerritstream.ShardStatus) { s.AtTip = false })
 		default:
-			w.trouble(found.err)
+			w.trouble(whyOf(found.err, trouble.StoreAway), isGrave(found.err))
 		}
 	}
 }
 
 // makeSurvey lists, then reads the positions, and plans.
 func (w *worker) makeSurvey(ctx context.Context) (made survey) {
-	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {
+	made.listing, made.err = w.cfg.Source.List(ctx)
+	if made.err = trouble.Mark(made.err, trouble.SourceFails); made.err != nil {
 		return made
 	}
 	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)
@@ -226,9 +227,9 @@ func (w *worker) makeSurvey(ctx context.Context) (made survey) {
 
 // trouble notes why the shard is stalled: for the status once that counts (see
 // stall), and for the log.
-func (w *worker) trouble(err error) {
-	grave := w.c.tracker.met(w.shard, err.Error(), isGrave(err))
-	w.c.logbook.noteStall(stallTopic, w.shard, err.Error(), grave)
+func (w *worker) trouble(found why, grave bool) {
+	counts := w.c.tracker.met(w.shard, found, grave)
+	w.c.logbook.noteStall(stallTopic, w.shard, found.text, counts)
 }
 
 // fine takes back what trouble noted.

@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // Error is a request that failed. errors.Is finds in it, where they apply,
@@ -20,9 +23,10 @@ type Error struct {
 	RequestID string // the service's; "" if there was no answer
 
 	class   class
-	is      error  // a sentinel
-	cause   error  // of the network
-	summary string // replaces the text that Error composes
+	kind    trouble.Kind // where neither class nor Code nor Status tells
+	is      error        // a sentinel
+	cause   error        // of the network
+	summary string       // replaces the text that Error composes
 }
 
 // Error describes the failure in one line.
@@ -53,6 +57,23 @@ func (e *Error) Error() string {
 // Unwrap returns the sentinel and the cause, as far as there are any.
 func (e *Error) Unwrap() []error {
 	return slices.DeleteFunc([]error{e.is, e.cause}, func(err error) bool { return err == nil })
+}
+
+// TroubleKind says what kind of trouble the failure is.
+func (e *Error) TroubleKind() trouble.Kind {
+	switch {
+	case e.class == throttled:
+		return trouble.Throttled
+	case e.class == denied, e.class == keyDenied:
+		return trouble.AccessDenied
+	case errors.Is(e, gerritstream.ErrStreamNotFound):
+		return trouble.StreamGone
+	case e.kind != "":
+		return e.kind
+	case e.Code == "" && e.Status == 0:
+		return trouble.SourceAway
+	}
+	return trouble.SourceFails
 }
 
 // class decides how an error is handled.

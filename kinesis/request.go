@@ -11,6 +11,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // target is what a request is about.
@@ -119,6 +120,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 	switch {
 	case errors.As(err, &missing):
 		label = "Credentials"
+		e.kind = trouble.AccessDenied
 		missing.explain(e)
 	case errors.As(err, &api):
 		e.Code, e.Message = api.ErrorCode(), firstLine(api.ErrorMessage())
@@ -128,7 +130,7 @@ func (s *Source) explain(t target, err, cause error) (*Error, string) {
 			label = "Other"
 		}
 	case errors.As(err, &unusable):
-		label, e.class, e.Message = unusable.label, unusable.class, unusable.message
+		label, e.class, e.Message, e.kind = unusable.label, unusable.class, unusable.message, trouble.SourceFails
 	case errors.Is(cause, errStalled), errors.Is(cause, errTrickles), errors.Is(cause, errSilent):
 		label, e.Message, e.cause = "Timeout", cause.Error(), cause
 	default:

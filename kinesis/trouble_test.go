@@ -17,8 +17,8 @@ import (
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
-// trouble is something that can disturb any request.
-type trouble struct {
+// disturbance is something that can disturb any request.
+type disturbance struct {
 	do     kinesistest.Action
 	denied bool   // errors.Is finds ErrDenied
 	text   string // that the error contains
@@ -27,7 +27,7 @@ type trouble struct {
 }
 
 // shown is how many errors a reading yields when this happens so many times.
-func (tr *trouble) shown(times int) int {
+func (tr *disturbance) shown(times int) int {
 	if tr.quiet {
 		return 0
 	}
@@ -49,7 +49,7 @@ var (
 	}
 )
 
-var troubles = map[string]trouble{
+var troubles = map[string]disturbance{
 	"throttled": {
 		failWith("ProvisionedThroughputExceededException", "Rate exceeded for shard", 0), false, "Rate exceeded",
 		"ProvisionedThroughputExceededException", true},
@@ -125,7 +125,7 @@ func TestTroubleIsRetriedFromWhereTheReadingWas(t *testing.T) {
 	}
 }
 
-func (tr *trouble) check(t *testing.T, operation string, err error) {
+func (tr *disturbance) check(t *testing.T, operation string, err error) {
 	t.Helper()
 	if errors.Is(err, gerritstream.ErrDenied) != tr.denied {
 		t.Errorf("%v: denied is %v, want %v", err, !tr.denied, tr.denied)

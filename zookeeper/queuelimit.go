@@ -8,6 +8,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 const (
@@ -45,6 +46,9 @@ func (e *queueFullError) Error() string {
 
 // Is makes errors.Is(err, gerritstream.ErrRetryLater) true.
 func (*queueFullError) Is(target error) bool { return target == gerritstream.ErrRetryLater }
+
+// TroubleKind says that the queue is the trouble, and not ZooKeeper.
+func (*queueFullError) TroubleKind() trouble.Kind { return trouble.QueueFull }
 
 // wait returns nil when events may be committed, or ErrRetryLater.
 func (q *queueLimit) wait(ctx context.Context, sess *session) error {

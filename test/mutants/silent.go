@@ -62,14 +62,14 @@ var silentMutants = []mutant{
 	{
 		name: "stuck: a sink that blocks is not seen",
 		file: "consumer/commit.go",
-		old:  "			done := r.c.tracker.wait(r.w.shard, \"the sink \"+sink.Name())\n",
+		old:  "			done := r.c.tracker.wait(r.w.shard, \"the sink \"+sink.Name(), trouble.Sink)\n",
 		new:  "			done := func() {}\n",
 		pkg:  "./consumer", tests: "TestWhatStallsAShardShows",
 	},
 	{
 		name: "stuck: a commit that blocks is not seen",
 		file: "consumer/commit.go",
-		old:  "		done := r.c.tracker.wait(r.w.shard, \"the store to commit\")\n",
+		old:  "		done := r.c.tracker.wait(r.w.shard, \"the store to commit\", trouble.StoreAway)\n",
 		new:  "		done := func() {}\n",
 		pkg:  "./consumer", tests: "TestWhatStallsAShardShows",
 	},
@@ -104,8 +104,8 @@ var silentMutants = []mutant{
 	{
 		name: "stuck: idle progress waits while the source retries",
 		file: "consumer/reader.go",
-		old:  "			r.w.trouble(p.err)\n			if err := r.commitIfDue(); err != nil {",
-		new:  "			r.w.trouble(p.err)\n			if err := r.reading.Err(); err != nil {",
+		old:  "			r.w.trouble(whyOf(p.err, trouble.SourceFails), isGrave(p.err))\n			if err := r.commitIfDue(); err != nil {",
+		new:  "			r.w.trouble(whyOf(p.err, trouble.SourceFails), isGrave(p.err))\n			if err := r.reading.Err(); err != nil {",
 		pkg:  "./consumer", tests: "TestIdleProgressIsCommittedWhileTheSourceRetries",
 	},
 	{

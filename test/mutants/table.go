@@ -68,8 +68,8 @@ var mutants = []mutant{
 	{
 		name: "positions are read before the stream is listed",
 		file: "consumer/worker.go",
-		old:  "	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {\n		return made\n	}\n	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)\n",
-		new:  "	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)\n	if made.listing, made.err = w.cfg.Source.List(ctx); made.err != nil {\n		return made\n	}\n",
+		old:  "	made.listing, made.err = w.cfg.Source.List(ctx)\n	if made.err = trouble.Mark(made.err, trouble.SourceFails); made.err != nil {\n		return made\n	}\n	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)\n",
+		new:  "	positions, err := w.cfg.Store.Positions(ctx, w.origin.Epoch)\n	made.listing, made.err = w.cfg.Source.List(ctx)\n	if made.err = trouble.Mark(made.err, trouble.SourceFails); made.err != nil {\n		return made\n	}\n",
 		pkg:  "./consumer", tests: "TestASurveyReadsPositionsLast",
 	},
 	{
