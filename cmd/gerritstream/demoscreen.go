@@ -151,10 +151,11 @@ func about(e *gerritstream.Event) string {
 
 // How to paint (ECMA-48, "select graphic rendition").
 const (
-	bold  = "1"
-	dim   = "2"
-	red   = "31"
-	green = "32"
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
 )
 
 // hasColour reports whether standard output shows colours, and they are wanted

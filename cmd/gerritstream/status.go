@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/overview"
 	"github.com/gerritstream/gerritstream/internal/when"
-	"github.com/gerritstream/gerritstream/queue"
 )
 
 // statusTimeout bounds reading the store.
@@ -30,8 +29,9 @@ the queue and its readers, and each shard with its state, leader, lag and positi
 since the leader's process began, with --watch since its last report. Only reads the store.
 
 With --check, trouble makes the exit code 3: no process, a shard that is not read or is stalled, nothing committed for
-two minutes, records that may have been lost, events that expired before any consumer read them, a webhook whose
-receiver has failed for five minutes or wants no more. --lost-after ignores losses that are known already.`,
+two minutes, records that may have been lost or soon will be, events that expired before any consumer read them, a
+webhook whose receiver has failed for five minutes or wants no more. --lost-after ignores losses that are known
+already.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json
@@ -39,13 +39,13 @@ receiver has failed for five minutes or wants no more. --lost-after ignores loss
   gerritstream status --check --lost-after 2026-01-31T08:00:00Z`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in := statusInput{now: time.Now()}
+			in := statusInput{}
 			if lostAfter != "" {
-				t, err := when.Parse(lostAfter, in.now)
+				t, err := when.Parse(lostAfter, time.Now())
 				if err != nil {
 					return &usageError{cmd.CommandPath(), fmt.Errorf("--lost-after: %w", err)}
 				}
-				in.lostAfter = t
+				in.seen.LostAfter = t
 			}
 			if show.check && show.watch != 0 {
 				return &usageError{cmd.CommandPath(), errors.New("--check looks once: give it or --watch")}
@@ -99,7 +99,7 @@ func (s *statusCommand) once(ctx context.Context, in statusInput) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(&v, in.now); err != nil {
+	if err := s.write(&v); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
 	if found := v.findings(); s.check && found != nil {
@@ -118,8 +118,8 @@ func (s *statusCommand) again(ctx context.Context, in statusInput) error {
 	if isTerminal(s.process.stdout) {
 		separate = clearScreen
 	}
+	in.seen.History = overview.NewHistory()
 	for looks := 0; ; looks++ {
-		in.now = time.Now()
 		v, err := s.look(ctx, &in)
 		switch {
 		case ctx.Err() != nil:
@@ -127,13 +127,13 @@ func (s *statusCommand) again(ctx context.Context, in statusInput) error {
 		case err != nil && looks == 0:
 			return err
 		case err != nil:
-			_, err = fmt.Fprintf(s.process.stdout, "%s%s: %v\n", separate, in.now.Format(time.TimeOnly), err)
+			_, err = fmt.Fprintf(s.process.stdout, "%s%s: %v\n", separate, time.Now().Format(time.TimeOnly), err)
 		default:
 			if looks > 0 || separate == clearScreen {
 				_, err = io.WriteString(s.process.stdout, separate)
 			}
 			if err == nil {
-				err = s.write(&v, in.now)
+				err = s.write(&v)
 			}
 		}
 		if err != nil {
@@ -149,34 +149,36 @@ func (s *statusCommand) again(ctx context.Context, in statusInput) error {
 func (s *statusCommand) look(ctx context.Context, in *statusInput) (v statusView, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	if in.inspection, err = s.config.Inspect(ctx); err != nil {
+	inspection, err := s.config.Inspect(ctx)
+	if err != nil {
 		return v, err
 	}
-	in.remember()
 	known, err := s.config.Consumers(ctx)
 	if err != nil {
 		return v, err
 	}
-	in.hooks = known.Views(in.now)
-	in.consumers = slices.DeleteFunc(known.Consumers, func(info queue.Info) bool {
-		_, hook := queue.WebhookOf(info.Name)
-		return hook
-	})
-	in.connection, in.store = s.config.Connection, s.config.Store.String()
-	if s.config.CheckQueue() != nil { // Zuul consumes it, and has a limit
-		in.queueLimit = int64(max(0, s.config.Store.ZooKeeper.QueueLimit))
+	in.seen.Now = time.Now()
+	in.seen.Store = overview.Store{Inspection: inspection, At: in.seen.Now}
+	in.seen.Consumers, in.seen.Webhooks = known.Consumers, known.Views(in.seen.Now)
+	in.seen.Setup = overview.Setup{
+		Connection: s.config.Connection, Store: s.config.Store.String(), QueueLimit: s.config.Store.QueueLimit(),
+		PollInterval: s.config.Kinesis.PollInterval,
+	}
+	in.remember()
+	if in.seen.History != nil {
+		in.seen.History.Add(&in.seen, overview.Unknown)
 	}
 	return in.view(), nil
 }
 
 // write writes the status in the format that is asked for.
-func (s *statusCommand) write(v *statusView, now time.Time) error {
+func (s *statusCommand) write(v *statusView) error {
 	if s.output.is("json") {
 		enc := json.NewEncoder(s.process.stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	}
-	t := statusTable{view: v, now: now, wide: s.output.is("wide"), colour: s.process.hasColour()}
+	t := statusTable{view: v, wide: s.output.is("wide"), colour: s.process.hasColour()}
 	if s.check { // the findings go to standard error
 		t.quiet = true
 	}

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/overview"
 	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/queue"
 )
@@ -16,8 +17,7 @@ import (
 // unless it is wide.
 type statusTable struct {
 	view   *statusView
-	now    time.Time
-	wide   bool // with whole ids, names and positions
+	wide   bool // with whole ids, names and positions, and each cause in one line
 	colour bool
 	quiet  bool // without what is wrong
 }
@@ -25,15 +25,21 @@ type statusTable struct {
 // statusColumns is the width that the table keeps to unless it is wide.
 const statusColumns = 80
 
+// indent is what parts of more than one line begin with, but in the first.
+const indent = "             "
+
+// now is the time at which the store was looked at.
+func (t *statusTable) now() time.Time { return t.view.view.From.Now }
+
 // write writes all of it.
 func (t *statusTable) write(w io.Writer) error {
 	v := t.view
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", paint(t.colour, t.mood(), v.State))
+	for _, line := range t.wrap(v.State, "") {
+		fmt.Fprintf(&b, "%s\n", paint(t.colour, mood(v.view.Level), line))
+	}
 	if !t.quiet {
-		for _, line := range v.Trouble {
-			fmt.Fprintf(&b, "trouble: %s\n", printable(line))
-		}
+		t.writeCauses(&b)
 	}
 	fmt.Fprintf(&b, "\nconnection   %s\nstore        %s\n", v.Connection, v.Store)
 	if o := v.Origin; o != nil {
@@ -43,33 +49,60 @@ func (t *statusTable) write(w io.Writer) error {
 	fmt.Fprintf(&b, "queue        %s%s\n", t.queueText(), countIn(v.Expired, " (%d more expired)"))
 	fmt.Fprintf(&b, "dead letters %s%s\n", thousands(int(v.DeadLetters)),
 		countIn(v.Discarded, " (%d more were only counted)"))
+	var readers []string
 	for i := range v.Consumers {
-		fmt.Fprintf(&b, "consumer     %s\n", consumerText(&v.Consumers[i], t.now))
+		readers = append(readers, "consumer     "+consumerText(&v.Consumers[i], t.now()))
 	}
 	for i := range v.Webhooks {
-		fmt.Fprintf(&b, "webhook      %s: %s\n", printable(v.Webhooks[i].Name), printable(v.Webhooks[i].Text(t.now)))
+		readers = append(readers, "webhook      "+printable(v.Webhooks[i].Name+": "+v.Webhooks[i].Text(t.now())))
+	}
+	for _, reader := range readers {
+		b.WriteString(strings.Join(t.wrap(reader, indent), "\n") + "\n")
 	}
 	if len(v.Shards) > 0 {
 		b.WriteString("\n")
-		if err := t.writeShards(&b); err != nil {
-			return err
-		}
+		t.writeShards(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// mood is the colour of the first line.
-func (t *statusTable) mood() string {
-	if len(t.view.Trouble) > 0 {
-		return red
+// mood is the colour of a level.
+func mood(l overview.Level) string {
+	return [...]string{overview.Fine: green, overview.Warning: yellow, overview.Trouble: red}[l]
+}
+
+// writeCauses writes what is wrong: a cause begins a line.
+func (t *statusTable) writeCauses(w io.Writer) {
+	for i := range t.view.view.Causes {
+		c := &t.view.view.Causes[i]
+		level := c.Level.String() + ":"
+		lines := t.wrap(level+" "+printable(commas(c.Line())), "  ")
+		lines[0] = paint(t.colour, mood(c.Level), level) + strings.TrimPrefix(lines[0], level)
+		for _, line := range lines {
+			fmt.Fprintln(w, line)
+		}
 	}
-	return green
+}
+
+// wrap breaks a text at its blanks, where the table is as wide as it may be.
+// Lines but the first begin with hang. A word that is wider is left whole: it
+// may be an address.
+func (t *statusTable) wrap(text, hang string) (lines []string) {
+	words := strings.Split(text, " ")
+	line := words[0]
+	for _, word := range words[1:] {
+		if !t.wide && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > statusColumns {
+			lines, line = append(lines, line), hang+word
+			continue
+		}
+		line += " " + word
+	}
+	return append(lines, line)
 }
 
 // processes names the processes, on several lines if need be.
 func (t *statusTable) processes() string {
-	const indent = "             "
 	var b strings.Builder
 	column := len(indent)
 	for i, p := range t.view.Processes {
@@ -101,57 +134,115 @@ func (t *statusTable) queueText() string {
 	return fmt.Sprintf("%s of %s events", thousands(int(v.Queue)), thousands(int(v.QueueLimit)))
 }
 
-// writeShards writes a line for each shard.
-func (t *statusTable) writeShards(w io.Writer) error {
-	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	commit := func(text string) string {
-		if !t.wide {
-			return ""
-		}
-		return text + "\t"
-	}
-	fmt.Fprintf(columns, "SHARD\tSTATE\tLEADER\tLAG\tRATE\tEVENT\t%sPOSITION\n", commit("COMMIT"))
+// writeShards writes a line for each shard, the worst first. Columns for which
+// there is no room are left out.
+func (t *statusTable) writeShards(w io.Writer) {
+	const ( // of columns
+		shard = iota
+		state
+		leader
+		lag
+		rate
+		event
+		commit
+		position
+	)
+	rates := map[gerritstream.ShardID]*float64{}
 	for i := range t.view.Shards {
-		s, rate := &t.view.Shards[i], "-"
-		if s.Rate != nil {
-			rate = perSecond(*s.Rate)
-		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s\n", t.shard(s.Shard), t.state(s), t.leader(s.Leader),
-			ago(s.Lag), rate, ago(s.LastEventAge), commit(ago(s.LastCommitAge)), t.position(s.Position))
+		rates[t.view.Shards[i].Shard] = t.view.Shards[i].Rate
 	}
-	return columns.Flush()
+	rows := [][]string{{"SHARD", "STATE", "LEADER", "LAG", "RATE", "EVENT", "COMMIT", "POSITION"}}
+	for i := range t.view.view.Shards {
+		s := &t.view.view.Shards[i]
+		stored := &s.Facts.Stored
+		row := []string{
+			shard: t.shard(s), state: t.state(s), leader: t.leader(s), lag: "-", rate: "-",
+			event: t.ago(s.Last.Event), commit: t.ago(stored.Committed), position: t.position(stored.Position),
+		}
+		if s.Pace.Lag > 0 || s.Facts.Leads && !s.IsEnded() {
+			row[lag] = overview.Span(s.Pace.Lag)
+		}
+		if r := rates[s.ID]; r != nil {
+			row[rate] = perSecond(*r)
+		}
+		rows = append(rows, row)
+	}
+	if t.wide {
+		writeColumns(w, rows)
+		return
+	}
+	for _, column := range []int{commit, position, event, rate} {
+		if column == commit || width(rows) > statusColumns {
+			for i := range rows {
+				rows[i][column] = ""
+			}
+		}
+	}
+	writeColumns(w, rows)
+}
+
+// width is how many columns of a terminal rows take. Those without a heading
+// are left out.
+func width(rows [][]string) (total int) {
+	for _, n := range widths(rows) {
+		if n > 0 {
+			total += n + 2
+		}
+	}
+	return total - 2
+}
+
+func widths(rows [][]string) []int {
+	all := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			all[i] = max(all[i], utf8.RuneCountInString(cell))
+		}
+	}
+	return all
+}
+
+// writeColumns writes rows, but columns without a heading.
+func writeColumns(w io.Writer, rows [][]string) {
+	all := widths(rows)
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			if all[i] > 0 {
+				b.WriteString(cell + strings.Repeat(" ", all[i]-utf8.RuneCountInString(cell)+2))
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
 }
 
 // shard names a shard.
-func (t *statusTable) shard(id gerritstream.ShardID) string {
+func (t *statusTable) shard(s *overview.Shard) string {
 	if t.wide {
-		return string(id)
+		return string(s.ID)
 	}
-	return brief(id)
+	return s.Short
 }
 
-// state is a shard's state, with the parents that it waits for. A shard whose
-// leader cannot go on is not read.
-func (t *statusTable) state(s *shardView) string {
-	switch {
-	case len(s.WaitingFor) > 0 && s.State == gerritstream.StateWaiting:
-		parents := make([]string, len(s.WaitingFor))
-		for i, id := range s.WaitingFor {
-			parents[i] = t.shard(id)
-		}
-		return "waits for " + strings.Join(parents, ", ")
-	case s.State == gerritstream.StateReading && s.Trouble != "":
-		return "retrying"
+// state is a shard's state.
+func (t *statusTable) state(s *overview.Shard) string {
+	const most = 40
+	text := printable(s.State)
+	if runes := []rune(text); len(runes) > most && !t.wide {
+		return string(runes[:most-1]) + "…"
 	}
-	return string(s.State)
+	return text
 }
 
 // leader names a leader: its host may have a long name, of which the end and
 // what follows tell processes apart.
-func (t *statusTable) leader(name string) string {
+func (t *statusTable) leader(s *overview.Shard) string {
 	const most = 18
-	name = dash(printable(name))
-	if runes := []rune(name); len(runes) > most && !t.wide {
+	if t.wide {
+		return dash(printable(s.Leader))
+	}
+	name := dash(printable(s.Host))
+	if runes := []rune(name); len(runes) > most {
 		return "…" + string(runes[len(runes)-most+1:])
 	}
 	return name
@@ -191,7 +282,7 @@ func consumerText(c *queue.Info, now time.Time) string {
 func (t *statusTable) originText(o *gerritstream.Origin) string {
 	from := "trim horizon"
 	if !o.From.TrimHorizon {
-		from = when.Format(o.From.Time.UTC(), t.now)
+		from = when.Format(o.From.Time.UTC(), t.now())
 	}
 	switch {
 	case o.Epoch == 1:
@@ -202,12 +293,12 @@ func (t *statusTable) originText(o *gerritstream.Origin) string {
 	return from
 }
 
-// ago writes seconds for people.
-func ago(seconds *float64) string {
-	if seconds == nil {
+// ago writes how long ago something was.
+func (t *statusTable) ago(at time.Time) string {
+	if at.IsZero() {
 		return "-"
 	}
-	return when.Span(time.Duration(*seconds * float64(time.Second)))
+	return overview.Span(max(0, t.now().Sub(at)).Truncate(time.Second))
 }
 
 // countIn writes a count in its format, or nothing for none.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/overview"
 )
 
 // now is the time of every status in these tests.
@@ -35,11 +37,14 @@ func seen() gerritstream.Inspection {
 		Reports: []gerritstream.Report{
 			{Process: "b-2", At: now.Add(-time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
 				{Shard: "shardId-1", State: gerritstream.StateStandby, Trouble: "of an old term"},
-				{Shard: "shardId-2", State: gerritstream.StateReading, Lag: 90 * time.Second, Last: gerritstream.ShardTimes{Event: now.Add(-95 * time.Second)}},
+				{Shard: "shardId-2", State: gerritstream.StateReading, Lag: 90 * time.Second, Since: now.Add(-time.Hour),
+					Last: gerritstream.ShardTimes{Event: now.Add(-95 * time.Second), Page: now.Add(-2 * time.Second)}},
 				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
 			}}},
 			{Process: "a-1", At: now.Add(-2 * time.Second), Status: gerritstream.Status{Shards: []gerritstream.ShardStatus{
-				{Shard: "shardId-1", State: gerritstream.StateReading, Last: gerritstream.ShardTimes{Event: now.Add(-5 * time.Second)}, AtTip: true},
+				{Shard: "shardId-1", State: gerritstream.StateReading, Since: now.Add(-time.Hour), AtTip: true,
+					Last: gerritstream.ShardTimes{Event: now.Add(-5 * time.Second), Page: now.Add(-2 * time.Second),
+						Commit: now.Add(-10 * time.Second)}},
 				{Shard: "shardId-3", State: gerritstream.StateWaiting, WaitingFor: []gerritstream.ShardID{"shardId-1"}},
 			}}},
 		},
@@ -48,7 +53,21 @@ func seen() gerritstream.Inspection {
 }
 
 func inputOf(in gerritstream.Inspection) *statusInput {
-	return &statusInput{connection: "gerrit", store: "sqlite:/g.db", inspection: in, now: now}
+	for i := range in.Reports {
+		slices.SortFunc(in.Reports[i].Status.Shards, func(a, b gerritstream.ShardStatus) int {
+			return cmp.Compare(a.Shard, b.Shard)
+		})
+	}
+	return &statusInput{seen: overview.Input{
+		Setup: overview.Setup{Connection: "gerrit", Store: "sqlite:/g.db", PollInterval: 200 * time.Millisecond},
+		Store: overview.Store{Inspection: in, At: now}, Now: now,
+	}}
+}
+
+// inputAs returns an input with another inspection.
+func inputAs(l *statusInput, in gerritstream.Inspection) *statusInput {
+	l.seen.Store = inputOf(in).seen.Store
+	return l
 }
 
 func TestStatusStates(t *testing.T) {
@@ -84,41 +103,41 @@ func TestStatusTrouble(t *testing.T) {
 		want   []string
 	}{
 		{"nothing begun", func(in *gerritstream.Inspection, _ *statusInput) { *in = gerritstream.Inspection{} },
-			[]string{"nothing has been read yet: no process has run on this store"}},
+			[]string{"No process has run on this store yet"}},
 		{"nobody runs", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports = nil
 			for id, s := range in.Shards {
 				s.Leader = ""
 				in.Shards[id] = s
 			}
-		}, []string{"no process is running"}},
+		}, []string{"No process runs"}},
 		{"a burst of dead letters", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[0].Status.DeadRate = &gerritstream.DeadRate{
 				Records: 200, Dead: 20, Last: now.Add(-time.Minute), Reason: "json", Detail: "it looks like gzip",
 			}
-		}, []string{"b-2: 20 of the last 200 records became dead letters: json: it looks like gzip"}},
+		}, []string{"20 of the last 200 records became dead letters: json: it looks like gzip (b-2)"}},
 		{"nothing begun, by a process that runs", func(in *gerritstream.Inspection, _ *statusInput) {
 			*in = gerritstream.Inspection{Reports: []gerritstream.Report{
 				{Process: "a", At: now, Status: gerritstream.Status{Began: now.Add(-time.Minute), Trouble: denied}},
 			}}
-		}, []string{"nothing has been read yet: no process has run on this store", "a: denied: kinesis:GetRecords"}},
+		}, []string{"Kinesis fails (a): denied: kinesis:GetRecords"}},
 		{"reports of processes that are stuck", func(in *gerritstream.Inspection, _ *statusInput) {
 			for i := range in.Reports {
 				in.Reports[i].At = now.Add(-time.Hour)
 			}
-		}, []string{"a-1, b-2: the last report is 1h0m0s off: the process is stuck, or a clock is wrong"}},
+		}, []string{"A process is stuck, or a clock is wrong: the last report is 1 h off (a-1, b-2)"}},
 		{"a shard without a leader", func(in *gerritstream.Inspection, _ *statusInput) { unled(in, 3*time.Minute, time.Hour) },
-			[]string{"shardId-1: no process reads it"}},
+			[]string{"No process reads some of the stream (shard 1)"}},
 		{"a shard without a leader, and without a position", func(in *gerritstream.Inspection, _ *statusInput) {
 			unled(in, 0, time.Hour)
 			delete(in.Shards, "shardId-1")
-		}, []string{"shardId-1: no process reads it"}},
+		}, []string{"No process reads some of the stream (shard 1)"}},
 		{"a position that no process knows of", func(in *gerritstream.Inspection, _ *statusInput) {
 			unled(in, 3*time.Minute, time.Hour)
 			in.Reports[0].Status.Shards = nil
-		}, []string{"shardId-1: no process reads it"}},
+		}, []string{"No process reads some of the stream (shard 1)"}},
 		{"cannot list", func(in *gerritstream.Inspection, _ *statusInput) { in.Reports[0].Status.Trouble = denied },
-			[]string{"b-2: denied: kinesis:GetRecords"}},
+			[]string{"Kinesis fails (b-2): denied: kinesis:GetRecords"}},
 		{"another program leads and has stopped", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Leader, s.Foreign = "Zuul (Python)", true
@@ -127,30 +146,32 @@ func TestStatusTrouble(t *testing.T) {
 				Shard: "shardId-2", State: gerritstream.StateStandby,
 				Leader: gerritstream.ShardLeader{Unread: now.Add(-3 * time.Minute)},
 			}
-		}, []string{"shardId-2: its leader, Zuul (Python), has stopped: records since 2026-01-31T07:57:00Z are not handled; " +
-			"its lock may be abandoned"}},
+		}, []string{"Zuul (Python) has stopped: records since 2026-01-31 07:57:00 UTC are not handled; " +
+			"its lock may be abandoned (shard 2)"}},
 		{"a shard that ended and is open", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[0].Status.Shards = append(in.Reports[0].Status.Shards,
 				gerritstream.ShardStatus{Shard: "shardId-0", State: gerritstream.StateEnded, OpenAfterEnd: true})
-		}, []string{"shardId-0: it ended here but is open in the stream: nothing reads it until `checkpoint set` moves it back"}},
+		}, []string{"What ended here is open in the stream: nothing reads it until `checkpoint set` moves it back (shard 0)"}},
 		{"the stream is gone", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Trouble = "the stream is gone: not found"
 			in.Reports[1].Status.Shards[0].Trouble = in.Reports[1].Status.Trouble
 			s := in.Shards["shardId-1"]
 			s.Committed = now.Add(-5 * time.Minute)
 			in.Shards["shardId-1"] = s
-		}, []string{"a-1, shardId-1: the stream is gone: not found"}},
+		}, []string{"The stream is gone: 1 shard waits (shard 1): the stream is gone: not found"}},
 		{"a stalled shard", func(in *gerritstream.Inspection, _ *statusInput) { in.Reports[1].Status.Shards[0].Trouble = denied },
-			[]string{"shardId-1: denied: kinesis:GetRecords"}},
+			[]string{"Kinesis fails: 1 shard waits (shard 1): denied: kinesis:GetRecords"}},
 		{"halted", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
 			in.Reports[1].Status.Shards[0].Trouble = "halted: bad position"
-		}, []string{"shardId-1: halted: bad position"}},
+		}, []string{"A bad position waits for a decision: 1 shard waits (shard 1): halted: bad position"}},
 		{"an old commit", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Committed = now.Add(-5 * time.Minute)
 			in.Shards["shardId-2"] = s
-		}, []string{"shardId-2: nothing was committed for 5m0s"}},
+			leads := &in.Reports[0].Status.Shards[1]
+			leads.AtTip, leads.Last.Commit = true, s.Committed
+		}, []string{"Nothing is committed, and it is not known why: 1 shard waits (shard 2): nothing was committed for 4 min"}},
 		{"an old commit, and another program leads", func(in *gerritstream.Inspection, _ *statusInput) {
 			s := in.Shards["shardId-2"]
 			s.Committed, s.Leader, s.Foreign = now.Add(-5*time.Minute), "Zuul (Python)", true
@@ -158,31 +179,31 @@ func TestStatusTrouble(t *testing.T) {
 		}, nil},
 		{"an unreadable position", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Shards["shardId-2"].Position.Unreadable = errors.New("no JSON")
-		}, []string{"shardId-2: its position cannot be read: no JSON"}},
+		}, []string{"The position cannot be read: no JSON (shard 2)"}},
 		{"a long reader", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Minute)}
-		}, []string{"the write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5m0s"}},
+		}, []string{"SQLite's write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5 min"}},
 		{"a short reader", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 30e6, HeldSince: now.Add(-50 * time.Second)}
 		}, nil},
 		{"short readers without a gap", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Log = &gerritstream.WriteAheadLog{Bytes: 187e6, HeldSince: now.Add(-5 * time.Second)}
-		}, []string{"the write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5s"}},
+		}, []string{"SQLite's write-ahead log has 187 MB: readers keep it from being emptied, the oldest for at least 5 s"}},
 		{"removed unread", func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
-		}, []string{"50 events expired before any consumer had read them, the last at 2026-01-31T07:00:00Z"}},
+		}, []string{"50 events expired before any consumer had read them, the last at 2026-01-31 07:00:00 UTC"}},
 		{"removed, and read or known already", func(in *gerritstream.Inspection, l *statusInput) {
 			in.Expired, in.ExpiredUnread, in.ExpiredUnreadAt = 150, 50, now.Add(-time.Hour)
-			l.lostAfter = now.Add(-30 * time.Minute)
+			l.seen.LostAfter = now.Add(-30 * time.Minute)
 		}, nil},
 		{"lost", lose, []string{
-			"stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)",
-			"shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)",
+			"Records that arrived from an unknown time until 2026-01-30 08:00:00 UTC may be lost (the stream: recreated)",
+			"Records that arrived from 2026-01-28 08:00:00 UTC until 2026-01-29 08:00:00 UTC may be lost (shard 0: trimmed)",
 		}},
 		{"lost, and partly known already", func(in *gerritstream.Inspection, l *statusInput) {
 			lose(in, l)
-			l.lostAfter = now.Add(-30 * time.Hour)
-		}, []string{"stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)"}},
+			l.seen.LostAfter = now.Add(-30 * time.Hour)
+		}, []string{"Records that arrived from an unknown time until 2026-01-30 08:00:00 UTC may be lost (the stream: recreated)"}},
 		{"one cause on many shards, and losses of many", func(in *gerritstream.Inspection, l *statusInput) {
 			lose(in, l)
 			in.Origin.Lost = nil
@@ -200,9 +221,9 @@ func TestStatusTrouble(t *testing.T) {
 				})
 			}
 		}, []string{
-			"shardId-10, shardId-11, shardId-12 and 6 more: read shardId-10: no route (request 0)",
-			"shardId-0, shardId-10, shardId-11 and 7 more: records that arrived from 2026-01-28T08:00:00Z until 2026-01-31T08:00:00Z " +
-				"may be lost (trimmed, 10 intervals)",
+			"Read shardId-10: no route (request 0) (shards 10, 11, 12 and 6 more)",
+			"Records that arrived from 2026-01-28 08:00:00 UTC until 2026-01-31 08:00:00 UTC may be lost " +
+				"(shards 0, 10, 11 and 7 more: trimmed, 10 intervals)",
 		}},
 	}
 	for _, tt := range tests {
@@ -210,8 +231,7 @@ func TestStatusTrouble(t *testing.T) {
 			in := seen()
 			l := inputOf(in)
 			tt.change(&in, l)
-			l.inspection = in
-			if got := l.view().Trouble; !slices.Equal(got, tt.want) {
+			if got := inputAs(l, in).view().Trouble; !slices.Equal(got, tt.want) {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
@@ -327,9 +347,11 @@ func TestStatusTable(t *testing.T) {
 		}
 		return b.String()
 	}
-	const want = `Both shards are read, 1 waiting for a parent, 1m30s behind, 19 records/s.
-trouble: stream: records that arrived from an unknown time until 2026-01-30T08:00:00Z may be lost (recreated)
-trouble: shardId-0: records that arrived from 2026-01-28T08:00:00Z until 2026-01-29T08:00:00Z may be lost (trimmed)
+	const want = `Both shards are read, 1 min behind.
+warning: Records that arrived from an unknown time until 2026-01-30 08:00:00 UTC
+  may be lost (the stream: recreated)
+warning: Records that arrived from 2026-01-28 08:00:00 UTC until 2026-01-29
+  08:00:00 UTC may be lost (shard 0: trimmed)
 
 connection   gerrit
 store        sqlite:/g.db
@@ -339,24 +361,24 @@ processes    a-1, b-2
 queue        1,234 events
 dead letters 5
 
-SHARD  STATE        LEADER  LAG    RATE  EVENT  POSITION
-0      ended        -       -      -     1m     after 10
-1      reading      a-1     0s     -     5s     after 20
-2      reading      b-2     1m30s  19/s  1m     …00001234567890
-3      waits for 1  -       -      -     -      -
+SHARD  STATE                   LEADER  LAG    RATE  EVENT  POSITION
+1      at the tip              a-1     0 s    -     5 s    after 20
+2      catching up             b-2     1 min  19/s  60 s   …00001234567890
+3      waits for its parent 1  -       -      -     -      -
+0      ended                   -       -      -     60 s   after 10
 `
-	if got := written(statusTable{view: &v, now: now}); got != want {
+	if got := written(statusTable{view: &v}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	wide := written(statusTable{view: &v, now: now, wide: true, quiet: true})
+	wide := written(statusTable{view: &v, wide: true, quiet: true})
 	for _, want := range []string{
-		"\nshardId-3  waits for shardId-1  -", "after 49180000000000000000000000000000000000000000001234567890",
+		"\nshardId-3  waits for its parent 1  -", "after 49180000000000000000000000000000000000000000001234567890",
 	} {
 		if !strings.Contains(wide, want) {
 			t.Errorf("%q is missing in\n%s", want, wide)
 		}
 	}
-	if strings.Contains(wide, "trouble:") {
+	if strings.Contains(wide, "warning:") {
 		t.Error("a check has its findings on standard error")
 	}
 }
@@ -383,10 +405,10 @@ func TestStatusFitsATerminal(t *testing.T) {
 		}})
 	}
 	input := inputOf(in)
-	input.queueLimit = 10_000
+	input.seen.Setup.QueueLimit = 10_000
 	v := input.view()
 	var b strings.Builder
-	if err := (&statusTable{view: &v, now: now, quiet: true}).write(&b); err != nil {
+	if err := (&statusTable{view: &v, quiet: true}).write(&b); err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(b.String()) {
@@ -400,17 +422,17 @@ func TestStatusFitsATerminal(t *testing.T) {
 func TestStatusSentence(t *testing.T) {
 	tests := map[string]func(*gerritstream.Inspection, *statusInput){
 		"Nothing has been read yet.": func(in *gerritstream.Inspection, _ *statusInput) { *in = gerritstream.Inspection{} },
-		"0 of 2 shards are read: no process is running.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"None of the 2 shards is read: no process runs.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports = nil
 			for id, s := range in.Shards {
 				s.Leader = ""
 				in.Shards[id] = s
 			}
 		},
-		"1 of 2 shards are read, 1 waiting for a parent, 1m30s behind.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"1 of 2 shards is read and 1 waits, 1 min behind.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].Trouble = "no route"
 		},
-		"1 of 2 shards are read, 1 halted, 1 waiting for a parent, 1m30s behind.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"1 of 2 shards is read, 1 min behind.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports[1].Status.Shards[0].State = gerritstream.StateHalted
 		},
 	}
@@ -418,7 +440,7 @@ func TestStatusSentence(t *testing.T) {
 		in := seen()
 		l := inputOf(in)
 		change(&in, l)
-		l.inspection = in
+		l.seen.Store.Inspection = in
 		if got := l.view().State; got != want {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
@@ -429,15 +451,15 @@ func TestStatusSentence(t *testing.T) {
 // also while no new one comes.
 func TestStatusRate(t *testing.T) {
 	l := inputOf(seen())
-	leader := &l.inspection.Reports[0]
+	leader := &l.seen.Store.Inspection.Reports[0]
 	look := func(at time.Time, read uint64) *float64 {
 		leader.At, leader.Status.Shards[1].Counts.Read = at, read
-		reports := slices.Clone(l.inspection.Reports)
+		reports := slices.Clone(l.seen.Store.Inspection.Reports)
 		for i := range reports {
 			reports[i].Status.Shards = slices.Clone(reports[i].Status.Shards)
 		}
 		looked := *l
-		looked.inspection.Reports = reports
+		looked.seen.Store.Inspection.Reports = reports
 		looked.remember()
 		l.last, l.before = looked.last, looked.before
 		return looked.view().Shards[2].Rate
@@ -467,7 +489,7 @@ func TestStatusJSONHasItsLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"start":null`, `"processes":[]`, `"shards":[]`, `"trouble":["nothing`} {
+	for _, want := range []string{`"start":null`, `"processes":[]`, `"shards":[]`, `"trouble":["No process`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s is missing in %s", want, text)
 		}

@@ -189,7 +189,7 @@ var states = []state{
 		sentence: "All 4 shards wait, 25 s behind; 23 h 59 min until data would be lost.",
 		causes:   []string{"Nothing was read for some seconds, and it is not known yet why: 4 shards wait"}},
 	{name: "zookeeper-away", change: zooKeeperAway, level: overview.Trouble,
-		sentence: "ZooKeeper has not answered this process for 42 s: it can queue nothing; " +
+		sentence: "ZooKeeper has not answered this process for 42 s, so it can queue nothing; " +
 			"23 h 59 min until data would be lost.",
 		causes: []string{"ZooKeeper does not answer; nothing is lost before the stream trims what was not read"}},
 	{name: "queue-full", change: func(g *group) {
@@ -214,9 +214,9 @@ var states = []state{
 			Why: gerritstream.WhyTrimmed}}
 	}, level: overview.Trouble,
 		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s, but records may be lost; " +
-			"23 h 59 min until more would be.",
-		causes: []string{"Records may be lost: those that arrived from 2026-01-30 03:00:00 UTC " +
-			"until 2026-01-31 03:00:00 UTC (trimmed)"}},
+			"23 h 59 min until more would be lost.",
+		causes: []string{"Records that arrived from 2026-01-30 03:00:00 UTC until 2026-01-31 03:00:00 UTC " +
+			"may be lost"}},
 	{name: "foreign-leader", change: foreignLeader, level: overview.Warning,
 		sentence: "All 4 shards are read, 0.3 s behind, 19 events/s; 23 h 59 min until data would be lost.",
 		causes:   []string{"Zuul's own listener reads 1 shard: it may lose or repeat events"}},

@@ -21,65 +21,32 @@ type Cause struct {
 	Of     string // some of the shards or processes; empty: the whole
 	Help   string // anchor of the section in docs/runbook.md
 
-	thing string // that it concerns: "shard" or "process"
+	kind    trouble.Kind // empty: of none that has a name
+	thing   string       // that it concerns: "shard", "process" or "store"
+	passing bool         // a warning that may pass soon, or that somebody may have wanted
 }
+
+// Line says all of it in one line.
+func (c *Cause) Line() string {
+	line := c.Text
+	if c.Of != "" {
+		line += " (" + c.Of + ")"
+	}
+	if c.Detail != "" {
+		line += ": " + c.Detail
+	}
+	return line
+}
+
+// IsFinding reports whether somebody should look into it now: a probe fails for
+// it. Other warnings are for those who look anyway.
+func (c *Cause) IsFinding() bool { return c.Level == Trouble || c.Level == Warning && !c.passing }
 
 // fault is what is wrong with one thing.
 type fault struct {
 	level Level
+	kind  trouble.Kind
 	text  string
-}
-
-// kind is a kind of cause: how it is recognised, and what is said of it.
-type kind struct {
-	name  string
-	help  string
-	match *regexp.Regexp
-	text  string // of what is wrong, up to a colon; empty: the text that was found
-}
-
-const queueIsFull = "queue is full"
-
-// kinds are tried in their order.
-var kinds = []kind{
-	{"queue full", "queue-full", regexp.MustCompile(queueIsFull), "Zuul's queue is full"},
-	{"throttled", "throttled", regexp.MustCompile(`(?i)(throttl|ThroughputExceeded|LimitExceeded|TooManyRequests)`),
-		"Kinesis throttles the reads, perhaps because another program reads the stream too"},
-	{"access denied", "access-denied", regexp.MustCompile(
-		`(?i)(AccessDenied|access denied|does not grant|UnrecognizedClient|ExpiredToken|Signature|InvalidClientToken|` +
-			`credentials|RequestTimeTooSkewed|AuthFailure|NotAuthorized)`),
-		"Kinesis refuses access"},
-	{"stream gone", "stream-gone", regexp.MustCompile(`(?i)(the stream is gone|stream not found|ResourceNotFound)`),
-		"The stream is gone"},
-	{"Kinesis away", "kinesis-away", regexp.MustCompile(`(?i)kinesis:.*(dial|connect|timeout|timed out|deadline|EOF|` +
-		`reset|no such host|no route|TLS|unreachable|without progress|proxyconnect)`),
-		"Kinesis does not answer"},
-	{"Kinesis fails", "kinesis-away", regexp.MustCompile(`kinesis:`), "Kinesis fails"},
-	{"store away", "store-away", regexp.MustCompile(
-		`(?i)(zookeeper|zk:|session .*over|database|sqlite|disk|for the store)`), ""},
-	{"sink", "sink", regexp.MustCompile(`(?i)(deliver to |waiting for the sink )`), "A sink does not take events"},
-	{"halted", "halted", regexp.MustCompile(`^halted`), "A bad position waits for a decision"},
-	{"not read", "shard-not-read", regexp.MustCompile(`no process reads it`), "No process reads some of the stream"},
-	{"not read", "shard-not-read", regexp.MustCompile(`it ended here but is open`), ""},
-	{"stalled", "stalled", regexp.MustCompile(`nothing was read for a while|waiting for a page`),
-		"Nothing was read for some seconds, and it is not known yet why"},
-	{"foreign leader stopped", "foreign-leader", regexp.MustCompile(`has stopped: records since`), ""},
-	{"foreign leader", "foreign-leader", regexp.MustCompile(`which may lose or repeat`), "Zuul's own listener reads"},
-	{"process gone", "process-gone", regexp.MustCompile(`^it is gone`), "gone"},
-	{"position unreadable", "position-unreadable", regexp.MustCompile(`position cannot be read`), ""},
-}
-
-// Sections returns the sections of docs/runbook.md that Cause.Help can name.
-func Sections() []string {
-	all := []string{
-		"store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log", "consumer", "webhook",
-		"other-trouble",
-	}
-	for _, k := range kinds {
-		all = append(all, k.help)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // ofStream is what the reader of a page knows of a stream already.
@@ -87,11 +54,10 @@ var ofStream = regexp.MustCompile(`arn:[a-z-]+:kinesis:[a-z0-9-]*:[0-9]*:stream/
 
 var queueLength = regexp.MustCompile(`\(\d+ of \d+\)`)
 
-// found is what is wrong with shards or processes, before it is grouped.
+// found is what is wrong with one shard or process, before it is grouped.
 type found struct {
-	level Level
-	of    []string
-	text  string
+	fault fault
+	of    string
 }
 
 // causes returns what is wrong, by cause.
@@ -100,7 +66,7 @@ func (m *merged) causes(v *View) []Cause {
 	var shards []found
 	var away fault // of Kinesis, which explains why nothing comes
 	for i := range v.Shards {
-		if s := &v.Shards[i]; s.is.stalled && isOfKinesis(kindOf(s.fault.text).name) {
+		if s := &v.Shards[i]; s.is.stalled && ofSource(s.fault.kind) {
 			away = s.fault
 		}
 	}
@@ -110,9 +76,10 @@ func (m *merged) causes(v *View) []Cause {
 			s.fault, s.Level = away, away.level
 		}
 		if s.fault.text != "" {
-			shards = append(shards, found{s.fault.level, []string{s.Short}, s.fault.text})
+			shards = append(shards, found{s.fault, s.Short})
 		}
 	}
+	all = append(all, m.groupCauses()...)
 	all = append(all, group(m.processFaults(), "process")...)
 	all = append(all, group(shards, "shard")...)
 	all = append(all, m.headroomCause(v)...)
@@ -123,28 +90,24 @@ func (m *merged) causes(v *View) []Cause {
 	return all
 }
 
-// isOfKinesis reports whether a kind of cause is that Kinesis gives nothing.
-func isOfKinesis(name string) bool {
-	return slices.Contains([]string{"Kinesis away", "Kinesis fails", "throttled", "access denied", "stream gone"}, name)
-}
-
 // explained leaves out what another cause explains: a process that cannot list
 // while its shards say why, a stalled shard, or one that is not read, while
-// Kinesis or the store is away.
+// Kinesis or the store is away or no process runs.
 func explained(all []Cause) []Cause {
-	has := func(name, thing string) bool {
+	has := func(k trouble.Kind, thing string) bool {
 		return slices.ContainsFunc(all, func(c Cause) bool {
-			return c.Name == name && (thing == "" || c.thing == thing)
+			return c.kind == k && (thing == "" || c.thing == thing)
 		})
 	}
-	kinesis := slices.ContainsFunc(all, func(c Cause) bool { return isOfKinesis(c.Name) })
-	store := has("store away", "")
+	kinesis := slices.ContainsFunc(all, func(c Cause) bool { return ofSource(c.kind) })
+	store := has(trouble.StoreAway, "")
 	var kept []Cause
 	for _, c := range all {
 		switch {
-		case c.Name == "stalled" && (kinesis || store), c.Name == "not read" && store:
-		case c.thing == "process" && isOfKinesis(c.Name) && has(c.Name, "shard"):
-		case c.Name == "store away" && c.thing != "store" && has("store away", "store"):
+		case c.kind == trouble.Stalled && (kinesis || store):
+		case c.kind == notRead && (store || has(noProcess, "")):
+		case c.thing == "process" && ofSource(c.kind) && has(c.kind, "shard"):
+		case c.kind == trouble.StoreAway && c.thing != "store" && has(trouble.StoreAway, "store"):
 		default:
 			kept = append(kept, c)
 		}
@@ -154,85 +117,102 @@ func explained(all []Cause) []Cause {
 
 // group joins what has one cause, and says what it is and how many it concerns.
 func group(faults []found, thing string) (causes []Cause) {
-	var all []trouble.Trouble
-	levels := map[string]Level{}
+	at := map[string]int{} // by kind, and by text where that is what is said
+	var of [][]string
 	for _, f := range faults {
-		all = append(all, trouble.Trouble{Of: f.of, Text: f.text})
-		cause := trouble.Cause(f.text)
-		levels[cause] = max(levels[cause], f.level)
+		k := kindOf(f.fault.kind)
+		key := string(f.fault.kind) + "\n"
+		if k.text == "" {
+			key += trouble.Cause(f.fault.text)
+		}
+		i, seen := at[key]
+		if !seen {
+			i = len(causes)
+			at[key], of = i, append(of, nil)
+			causes = append(causes, cause(&f.fault, thing))
+		}
+		causes[i].Level = max(causes[i].Level, f.fault.level)
+		of[i] = append(of[i], f.of)
 	}
-	at := map[string]int{} // by name, the causes that are said in the same words
-	of := map[string][]string{}
-	for _, t := range trouble.Group(all) {
-		k := kindOf(t.Text)
-		c := Cause{Level: levels[trouble.Cause(t.Text)], Name: k.name, Help: k.help, Text: k.text, Detail: t.Text,
-			thing: thing}
-		c.Detail = ofStream.ReplaceAllString(c.Detail, "stream ")
-		switch {
-		case c.Text == "":
-			c.Text, c.Detail = t.Text, ""
-		case t.Text == nothingRead:
-			c.Detail = ""
-		}
-		if length := queueLength.FindString(t.Text); k.name == "queue full" && length != "" {
-			c.Text, c.Detail = c.Text+" "+length, ""
-		}
-		key := c.Name + "\n" + k.text
-		if i, ok := at[key]; ok && k.text != "" {
-			causes[i].Level = max(causes[i].Level, c.Level)
-			of[key] = append(of[key], t.Of...)
-			continue
-		}
-		at[key], of[key] = len(causes), t.Of
-		causes = append(causes, c)
-	}
-	for key, i := range at {
-		concern(&causes[i], of[key], thing)
+	for i := range causes {
+		concern(&causes[i], of[i])
 	}
 	return causes
 }
 
+// cause says what the cause of a fault is.
+func cause(f *fault, thing string) Cause {
+	k, text := kindOf(f.kind), trouble.OneLine(f.text)
+	c := Cause{Level: f.level, Name: k.name, Text: k.text, Help: k.help, kind: f.kind, thing: thing,
+		Detail: ofStream.ReplaceAllString(text, "stream ")}
+	length := queueLength.FindString(text)
+	switch {
+	case c.Text == "":
+		c.Text, c.Detail = text, ""
+	case f.kind == trouble.QueueFull && length != "":
+		c.Text, c.Detail = c.Text+" "+length, ""
+	case text == nothingRead, f.kind == notRead, f.kind == foreignLeads, f.kind == processGone, f.kind == configDiffers:
+		c.Detail = ""
+	}
+	c.passing = f.kind == trouble.QueueFull || f.kind == trouble.Stalled || f.kind == foreignLeads ||
+		f.kind == processGone || f.kind == configDiffers
+	return c
+}
+
 // concern says how many a cause concerns.
-func concern(c *Cause, of []string, thing string) {
+func concern(c *Cause, of []string) {
 	slices.SortFunc(of, byNumber)
 	of = slices.Compact(of)
 	c.Text = sentenceCase(c.Text)
-	if len(of) == 0 {
-		return
-	}
-	if thing == "process" {
-		if c.Of = trouble.SomeOf(of); c.Name == "process gone" {
+	if c.thing == "process" {
+		if c.Of = trouble.SomeOf(of); c.kind == processGone {
 			c.Text = fmt.Sprintf("%s %s gone; others read what it read",
 				plural(len(of), "process"), verb(len(of), "are"))
-			c.Detail = ""
+			if len(of) > 1 {
+				c.Text = fmt.Sprintf("%s are gone; others read what they read", plural(len(of), "process"))
+			}
 		}
 		return
 	}
-	c.Of = thing + " " + of[0]
+	c.Of = c.thing + " " + of[0]
 	if len(of) > 1 {
-		c.Of = thing + "s " + trouble.SomeOf(of)
+		c.Of = c.thing + "s " + trouble.SomeOf(of)
 	}
-	switch c.Name {
-	case "queue full", "throttled", "Kinesis away", "Kinesis fails", "access denied", "stalled", "sink", "store away",
-		"halted", "stream gone":
-		c.Text += fmt.Sprintf(": %s %s", plural(len(of), thing), verb(len(of), "wait"))
-	case "foreign leader":
-		c.Text += fmt.Sprintf(" %s: it may lose or repeat events", plural(len(of), thing))
-		c.Detail = ""
+	switch {
+	case kindOf(c.kind).waits:
+		c.Text += fmt.Sprintf(": %s %s", plural(len(of), c.thing), verb(len(of), "wait"))
+	case c.kind == foreignLeads:
+		c.Text += fmt.Sprintf(" %s: it may lose or repeat events", plural(len(of), c.thing))
 	}
 }
 
 // byNumber orders short IDs.
 func byNumber(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
-// kindOf returns the kind of a text.
-func kindOf(text string) kind {
-	for _, k := range kinds {
-		if k.match.MatchString(text) {
-			return k
+// noProcess is the kind of the cause that nothing runs.
+const noProcess trouble.Kind = "no-process"
+
+// groupCauses are what is wrong with the processes as a whole.
+func (m *merged) groupCauses() []Cause {
+	if len(m.reports) == 0 {
+		c := Cause{Level: Trouble, Name: "no process", Text: "No process runs", Help: "all-processes-gone",
+			kind: noProcess}
+		if m.origin == nil {
+			c.Text = "No process has run on this store yet"
+		}
+		return []Cause{c}
+	}
+	if m.origin != nil || len(m.ids) > 0 {
+		return nil
+	}
+	for i := range m.reports {
+		r := &m.reports[i]
+		if r.At.Sub(r.Status.Began) < settleWithin || r.Status.Trouble != "" {
+			return nil
 		}
 	}
-	return kind{name: "trouble", help: "other-trouble"}
+	return []Cause{{Level: Trouble, Name: "not listed", Text: "No process has listed the stream yet, and none says why",
+		Help: "kinesis-away"}}
 }
 
 // storeCauses are what is wrong with the store, or was found in it as a whole.
@@ -240,16 +220,16 @@ func (m *merged) storeCauses(v *View) (all []Cause) {
 	in := &m.in.Store.Inspection
 	if v.sum.storeAway > 0 {
 		c := Cause{Trouble, "store away", v.storeName() + " does not answer; nothing is lost before the stream trims " +
-			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away", "store"}
+			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away", trouble.StoreAway, "store", false}
 		if !m.in.Store.At.IsZero() {
 			c.Detail += "; what is shown of other processes is as of " + clock(m.in.Store.At)
 		}
 		all = append(all, c)
 	}
-	if in.ExpiredUnread > 0 && !in.ExpiredUnreadAt.IsZero() {
-		all = append(all, Cause{Warning, "expired unread", fmt.Sprintf(
-			"%s expired before any consumer had read %s, the last at %s", plural(int(in.ExpiredUnread), "event"),
-			them(in.ExpiredUnread), clock(in.ExpiredUnreadAt)), "", "", "expired-unread", "store"})
+	if at := in.ExpiredUnreadAt; in.ExpiredUnread > 0 && !at.IsZero() && !at.Before(m.in.LostAfter) {
+		all = append(all, Cause{Level: Warning, Name: "expired unread", Help: "expired-unread", thing: "store",
+			Text: fmt.Sprintf("%s expired before any consumer had read %s, the last at %s",
+				plural(int(in.ExpiredUnread), "event"), them(in.ExpiredUnread), clock(at))})
 	}
 	if log := in.Log; log != nil && !log.HeldSince.IsZero() {
 		if age := m.in.Now.Sub(log.HeldSince); age > time.Minute || log.Bytes > 128<<20 {
@@ -273,7 +253,7 @@ func (m *merged) headroomCause(v *View) []Cause {
 	if !v.sum.hasRoom || m.origin == nil {
 		return nil
 	}
-	c := Cause{Level: Warning, Name: "headroom", Help: "headroom"}
+	c := Cause{Level: Warning, Name: "headroom", Help: "headroom", passing: true}
 	switch limit := m.origin.Retention; {
 	case v.sum.headroom <= 0:
 		c.Level, c.Text = Trouble, "The stream trims what was not read: events are being lost"
@@ -289,38 +269,53 @@ func (m *merged) headroomCause(v *View) []Cause {
 
 // processFaults are what is wrong with processes.
 func (m *merged) processFaults() (all []found) {
-	running := 0
 	for i := range m.reports {
 		r := &m.reports[i]
 		s := &r.Status
-		add := func(level Level, text string) { all = append(all, found{level, []string{r.Process}, text}) }
-		if !s.Began.IsZero() || s.Process != "" {
-			running++
+		add := func(level Level, k trouble.Kind, text string) {
+			all = append(all, found{fault{level, k, text}, r.Process})
 		}
 		if age := m.in.Now.Sub(r.At).Abs(); age > staleReport && m.in.Store.AwaySince.IsZero() {
-			add(Warning, "its last report is "+Span(age)+" off: the process is stuck, or a clock is wrong")
+			add(Warning, processStuck, "a process is stuck, or a clock is wrong: the last report is "+Span(age)+" off")
 		}
 		if burst := trouble.DeadLetterBurst(s.DeadRate, r.At); burst != "" {
-			add(Warning, burst)
+			add(Warning, deadLetterRate, burst)
 		}
-		young := s.Listed.IsZero() && r.At.Sub(s.Began) < settleWithin // it tries again
-		if s.Trouble != "" && !young {
-			add(Trouble, s.Trouble)
+		if s.Trouble != "" && !IsYoung(r) {
+			add(Trouble, known(trouble.Kind(s.Causes[""]), s.Trouble), s.Trouble)
+		}
+		if r.Process != m.viewpoint() {
+			continue
 		}
 		for j := range s.Members {
-			if p := &s.Members[j]; p.OtherConfig && r.Process == m.in.Process.Process {
-				all = append(all, found{Warning, []string{p.Process}, "it is configured differently"})
+			if p := &s.Members[j]; p.OtherConfig {
+				all = append(all, found{fault{Warning, configDiffers, "configured differently"}, p.Process})
 			}
 		}
 	}
 	if m.in.History != nil {
 		for _, g := range m.in.History.gone(m.running(), m.in.Now) {
 			if m.in.Now.Sub(g.Last) < goneFor {
-				all = append(all, found{Warning, []string{g.Name}, "it is gone"})
+				all = append(all, found{fault{Warning, processGone, "gone"}, g.Name})
 			}
 		}
 	}
 	return all
+}
+
+// IsYoung reports whether a process has just begun and has not listed the
+// stream yet: what it met is no trouble, it tries again.
+func IsYoung(r *gerritstream.Report) bool {
+	return r.Status.Listed.IsZero() && r.At.Sub(r.Status.Began) < settleWithin
+}
+
+// viewpoint is the process as which others are seen: the asked one, or any if
+// the store is looked at from outside.
+func (m *merged) viewpoint() string {
+	if m.in.Process.Process == "" && len(m.reports) > 0 {
+		return m.reports[0].Process
+	}
+	return m.in.Process.Process
 }
 
 // goneFor is how long a process that is gone is something to look at.
@@ -341,7 +336,7 @@ func (m *merged) readerCauses() (all []Cause) {
 		all = append(all, Cause{Level: level, Name: of, Text: sentenceCase(of) + ": " + text, Help: help})
 	}
 	lost := func(of string, n int64, from, to time.Time, help string) {
-		if n > 0 {
+		if n > 0 && !to.Before(m.in.LostAfter) {
 			add(Warning, of, fmt.Sprintf("lost %s, which expired before they were acknowledged and had arrived "+
 				"from %s to %s", plural(int(n), "event"), clock(from), clock(to)), help)
 		}
@@ -374,8 +369,8 @@ func (m *merged) lossCauses(v *View) (all []Cause) {
 		if m.in.Now.Sub(l.Until) < lossIsNew {
 			level = Trouble
 		}
-		all = append(all, Cause{Level: level, Name: "possibly lost", Help: "possibly-lost", Of: l.Of,
-			Text: "Records may be lost: " + l.Text()})
+		all = append(all, Cause{Level: level, Name: "possibly lost", Help: "possibly-lost", Text: l.Text(),
+			Of: l.Of + ": " + l.Reason()})
 	}
 	return all
 }

@@ -27,7 +27,7 @@ func (l Level) String() string { return [...]string{"fine", "warning", "trouble"
 
 // Input is what a View is made from.
 type Input struct {
-	Process gerritstream.Status // of the process that is asked, now
+	Process gerritstream.Status // of the process that is asked, now; zero: the store is looked at from outside
 	Store   Store
 	Setup   Setup
 
@@ -37,6 +37,8 @@ type Input struct {
 	Events      []Event                         // the newest first
 
 	History *History // nil: none
+
+	LostAfter time.Time // losses that ended before are known already
 
 	Now   time.Time     // by the local clock
 	Ahead time.Duration // how far the service's clock is ahead of it
@@ -115,6 +117,7 @@ type sum struct {
 	headroom   time.Duration
 	hasRoom    bool // headroom is known
 	storeAway  time.Duration
+	processes  int // that run
 }
 
 // New returns the view.
@@ -124,10 +127,14 @@ func New(in *Input) View {
 		From: Viewpoint{Process: in.Process.Process, Now: in.Now, Inspected: in.Store.At},
 	}
 	m := in.merge()
+	if v.Stream == (gerritstream.Stream{}) && m.origin != nil {
+		v.Stream = m.origin.Stream
+	}
 	for _, id := range slices.Sorted(maps.Keys(m.ids)) {
 		v.Shards = append(v.Shards, m.shard(id))
 	}
 	v.sum = in.sum(v.Shards)
+	v.sum.processes = len(m.reports)
 	v.Processes = m.processes()
 	v.Losses = m.losses(v.Shards)
 	v.Causes = m.causes(&v)
@@ -209,7 +216,9 @@ func (in *Input) merge() *merged {
 	m.reports = slices.DeleteFunc(slices.Clone(in.Store.Inspection.Reports), func(r gerritstream.Report) bool {
 		return r.Process == in.Process.Process
 	})
-	m.reports = append(m.reports, gerritstream.Report{Process: in.Process.Process, At: in.Now, Status: in.Process})
+	if in.Process.Process != "" {
+		m.reports = append(m.reports, gerritstream.Report{Process: in.Process.Process, At: in.Now, Status: in.Process})
+	}
 	slices.SortFunc(m.reports, func(a, b gerritstream.Report) int { return cmp.Compare(a.Process, b.Process) })
 	for i := range m.reports {
 		for j := range m.reports[i].Status.Shards {

@@ -26,6 +26,12 @@ type Process struct {
 
 // processes returns those that run, and those that are gone.
 func (m *merged) processes() (all []Process) {
+	var members []gerritstream.MemberStatus
+	for i := range m.reports {
+		if m.reports[i].Process == m.viewpoint() {
+			members = m.reports[i].Status.Members
+		}
+	}
 	for i := range m.reports {
 		r := &m.reports[i]
 		p := Process{Name: r.Process, Host: hostOf(r.Process), Began: r.Status.Began, State: "runs",
@@ -35,8 +41,8 @@ func (m *merged) processes() (all []Process) {
 				p.Leads++
 			}
 		}
-		for j := range m.in.Process.Members {
-			if member := &m.in.Process.Members[j]; member.Process == r.Process {
+		for j := range members {
+			if member := &members[j]; member.Process == r.Process {
 				p.Host, p.Version = cmp.Or(member.Host, p.Host), member.Version
 				if text := stateOfMember(member); text != "" {
 					p.State, p.Level = text, Warning
@@ -69,7 +75,9 @@ type Loss struct {
 	From, Until time.Time // From: zero if it is not known
 	Intervals   int
 	Of          string // some of the shards, or the stream
-	of          []string
+
+	stream bool     // it was recorded of the stream
+	shards []string // short, of which it was recorded
 }
 
 // Text says what it is in a line.
@@ -78,7 +86,32 @@ func (l *Loss) Text() string {
 	if !l.From.IsZero() {
 		from = clock(l.From)
 	}
-	return fmt.Sprintf("those that arrived from %s until %s (%s)", from, clock(l.Until), l.Why)
+	return fmt.Sprintf("Records that arrived from %s until %s may be lost", from, clock(l.Until))
+}
+
+// Reason says why, and of how many intervals.
+func (l *Loss) Reason() string {
+	if l.Intervals > 1 {
+		return fmt.Sprintf("%s, %d intervals", l.Why, l.Intervals)
+	}
+	return l.Why
+}
+
+// where names the shards, or the stream.
+func (l *Loss) where() string {
+	var all []string
+	if l.stream {
+		all = append(all, "the stream")
+	}
+	slices.SortFunc(l.shards, byNumber)
+	switch shards := slices.Compact(l.shards); len(shards) {
+	case 0:
+	case 1:
+		all = append(all, "shard "+shards[0])
+	default:
+		all = append(all, "shards "+trouble.SomeOf(shards))
+	}
+	return strings.Join(all, ", ")
 }
 
 // Advice says what to do about it.
@@ -99,8 +132,11 @@ const askGerrit = "Ask Gerrit for the changes updated in this time, and have the
 // losses returns what may be lost, by cause, the newest first.
 func (m *merged) losses(shards []Shard) []Loss {
 	by := map[string]*Loss{}
-	add := func(of string, lost []gerritstream.Interval) {
+	add := func(shard string, lost []gerritstream.Interval) {
 		for _, i := range lost {
+			if i.Until.Before(m.in.LostAfter) {
+				continue
+			}
 			l := by[i.Why]
 			if l == nil {
 				l = &Loss{Why: i.Why, From: i.From, Until: i.Until}
@@ -113,20 +149,22 @@ func (m *merged) losses(shards []Shard) []Loss {
 			if i.Until.After(l.Until) {
 				l.Until = i.Until
 			}
-			if !slices.Contains(l.of, of) {
-				l.of = append(l.of, of)
+			if shard == "" {
+				l.stream = true
+			} else {
+				l.shards = append(l.shards, shard)
 			}
 		}
 	}
 	if m.origin != nil {
-		add("the stream", m.origin.Lost)
+		add("", m.origin.Lost)
 	}
 	for i := range shards {
-		add("shard "+shards[i].Short, shards[i].lost)
+		add(shards[i].Short, shards[i].Facts.Lost)
 	}
 	var all []Loss
 	for _, l := range by {
-		l.Of = trouble.SomeOf(l.of)
+		l.Of = l.where()
 		all = append(all, *l)
 	}
 	slices.SortFunc(all, func(a, b Loss) int { return cmp.Or(b.Until.Compare(a.Until), cmp.Compare(a.Why, b.Why)) })

@@ -19,20 +19,22 @@ func (v *View) sentence() string {
 // reading is the sentence's first half.
 func (v *View) reading() string {
 	if v.sum.storeAway > 0 {
-		return fmt.Sprintf("%s has not answered this process for %s: it can queue nothing",
+		return fmt.Sprintf("%s has not answered this process for %s, so it can queue nothing",
 			v.storeName(), Span(v.sum.storeAway))
 	}
 	switch {
 	case len(v.Shards) > 0 && v.sum.ended == len(v.Shards):
 		return "Each shard has ended and was read to its end"
+	case v.sum.open == 0 && v.sum.processes == 0:
+		return "Nothing has been read yet"
 	case v.sum.open == 0 && v.Level == Trouble:
 		return "No shard is read: the stream cannot be listed"
 	case v.sum.open == 0:
 		return "Starting: the stream has not been listed yet"
 	case v.sum.read == 0 && v.sum.open == 1:
-		return "The shard is not read"
+		return "The shard is not read" + v.because()
 	case v.sum.read == 0:
-		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard"))
+		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard")) + v.because()
 	}
 	text := fmt.Sprintf("%d of %s %s read", v.sum.read, plural(v.sum.open, "shard"), verb(v.sum.read, "are"))
 	switch {
@@ -49,6 +51,14 @@ func (v *View) reading() string {
 		text = allShards(v.sum.open) + " are read"
 	}
 	return text + v.behind() + v.events()
+}
+
+// because says why nothing is read, if that is plain.
+func (v *View) because() string {
+	if v.sum.processes == 0 {
+		return ": no process runs"
+	}
+	return ""
 }
 
 // allShards names two or more.
@@ -102,7 +112,7 @@ func (v *View) untilLoss() string {
 	}
 	what := " until data would be lost"
 	if v.losing() {
-		what = " until more would be"
+		what = " until more would be lost"
 	}
 	return "; " + Span(v.sum.headroom.Truncate(time.Second)) + what
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 )
 
 // Shard is one shard of the group.
@@ -26,9 +27,19 @@ type Shard struct {
 	Last     gerritstream.ShardTimes
 	Position string
 
+	Facts Facts
+
 	is    shardIs
-	lost  []gerritstream.Interval
 	fault fault // what is wrong with it; zero: nothing
+}
+
+// Facts are what is behind a shard's state.
+type Facts struct {
+	Stored   gerritstream.InspectedShard
+	Reported *gerritstream.ShardStatus // by its leader, or else by another process; nil: by none
+	At       time.Time                 // of the report, by that process' clock
+	Leads    bool                      // the process that reported leads it
+	Lost     []gerritstream.Interval
 }
 
 // shardIs is what a shard counts as.
@@ -40,6 +51,9 @@ type shardIs struct {
 	atTip   bool
 	ended   bool
 }
+
+// IsEnded reports whether a shard was read to its end.
+func (s *Shard) IsEnded() bool { return s.is.ended }
 
 // Pace is how fast a shard is read, and how much time is left to do so.
 type Pace struct {
@@ -63,6 +77,7 @@ const (
 	fresh        = 3 * time.Second  // a page this old, besides the poll interval, shows that a shard is read
 	silent       = 10 * time.Second // a page this old shows that it is not
 	settleWithin = 30 * time.Second // by then a process has listed the stream, and shards have leaders
+	stalePage    = 90 * time.Second // by then a page that does not come is trouble
 	staleReport  = 2 * time.Minute  // processes report every 5 to 30 s
 	staleCommit  = 2 * time.Minute  // progress is committed every 30 s, also on an idle shard
 )
@@ -75,13 +90,15 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 	s := Shard{ID: id, Short: Short(id), Leader: leader, Host: m.where(leader, foreign), is: shardIs{foreign: foreign}}
 	var handled time.Time
 	if p := stored.Position; p != nil {
-		s.is.ended, s.lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
+		s.is.ended, s.Facts.Lost, s.Position, s.Last.Event = p.Ended, p.Lost, p.String(), p.Arrived
 		handled = p.HandledUntil()
 	}
+	s.Facts.Stored, s.Facts.Leads = stored, leads
 	s.Last.Commit = stored.Committed
 	var status gerritstream.ShardStatus
 	if report != nil {
-		status = *m.statusOf(report, id)
+		s.Facts.Reported, s.Facts.At = m.statusOf(report, id), report.At
+		status = *s.Facts.Reported
 		event, commit := s.Last.Event, s.Last.Commit
 		s.Last, s.Counts, s.Trouble = status.Last, status.Counts, status.Trouble
 		if event.After(s.Last.Event) {
@@ -94,8 +111,8 @@ func (m *merged) shard(id gerritstream.ShardID) Shard {
 		if status.HandledUntil.After(handled) {
 			handled = status.HandledUntil
 		}
-		if len(status.Position.Lost) > len(s.lost) {
-			s.lost = status.Position.Lost
+		if len(status.Position.Lost) > len(s.Facts.Lost) {
+			s.Facts.Lost = status.Position.Lost
 		}
 	}
 	if m.in.History != nil {
@@ -188,42 +205,45 @@ func hostOf(process string) string {
 func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *gerritstream.ShardStatus,
 	report *gerritstream.Report, leads, foreign bool,
 ) {
-	wrong := func(level Level, text string) {
-		s.Level, s.fault = level, fault{level: level, text: text}
+	wrong := func(level Level, k trouble.Kind, text string) {
+		s.Level, s.fault = level, fault{level, k, text}
 	}
+	quiet := m.in.Now.Sub(s.Last.Commit)
 	switch {
 	case stored.Position != nil && stored.Position.Unreadable != nil:
 		s.State = "its position cannot be read"
-		wrong(Trouble, s.State+": "+stored.Position.Unreadable.Error())
+		wrong(Trouble, unreadable, "the position cannot be read: "+stored.Position.Unreadable.Error())
 	case s.is.ended && status.OpenAfterEnd:
 		s.State = "ended here, open in the stream"
-		wrong(Trouble, "it ended here but is open in the stream: nothing reads it until `checkpoint set` moves it back")
+		wrong(Trouble, openAfterEnd,
+			"what ended here is open in the stream: nothing reads it until `checkpoint set` moves it back")
 	case s.is.ended:
 		s.State = "ended"
 	case foreign && !status.Leader.Unread.IsZero():
 		s.State = s.Leader + " has stopped"
-		wrong(Trouble, fmt.Sprintf("its leader, %s, has stopped: records since %s are not handled; its lock may be "+
-			"abandoned", s.Leader, clock(status.Leader.Unread)))
+		wrong(Trouble, foreignStopped, fmt.Sprintf("%s has stopped: records since %s are not handled; "+
+			"its lock may be abandoned", s.Leader, clock(status.Leader.Unread)))
 	case foreign:
 		s.State, s.is.read, s.Pace.Lag = "read by "+s.Leader, true, status.Lag
-		s.Level, s.fault = Warning, fault{level: Warning, text: foreignLeads(s.Leader)}
+		wrong(Warning, foreignLeads, s.State)
 	case s.Leader == "" && status.State == gerritstream.StateWaiting:
 		s.State, s.is.waiting = "waits for its parent "+shorts(status.WaitingFor), true
 	case s.Leader == "" && !m.in.Store.AwaySince.IsZero():
 		s.State, s.Level, s.Pace.RateKnown = "nobody reads it: the store is away", Trouble, false
-	case s.Leader == "" && (m.unsettled(status, report) || m.in.Now.Sub(s.Last.Commit) < staleCommit):
+	case s.Leader == "" && len(m.reports) > 0 && (m.unsettled(status, report) || quiet < staleCommit):
 		s.State = "between two leaders"
 	case s.Leader == "":
 		s.State = "nobody reads it"
-		wrong(Trouble, "no process reads it")
+		wrong(Trouble, notRead, "no process reads it")
+	case !leads && !s.Last.Commit.IsZero() && quiet > staleCommit && m.in.Store.AwaySince.IsZero():
+		s.State, s.is.read, s.is.stalled = "nothing committed for "+Span(quiet), true, true
+		wrong(Trouble, noCommit, "its leader has not reported, and nothing was committed for "+Span(quiet))
 	case !leads:
 		s.State, s.is.read = "its leader has not reported yet", true
 	default:
 		m.judgeLed(s, status, report, wrong)
 	}
 }
-
-func foreignLeads(name string) string { return "read by " + name + ", which may lose or repeat events" }
 
 func shorts(ids []gerritstream.ShardID) string {
 	texts := make([]string, len(ids))
@@ -235,7 +255,7 @@ func shorts(ids []gerritstream.ShardID) string {
 
 // judgeLed says how a shard that is led by a process does.
 func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *gerritstream.Report,
-	wrong func(Level, string),
+	wrong func(Level, trouble.Kind, string),
 ) {
 	s.is.read, s.Pace.Lag = true, status.Lag
 	last := status.Last.Page
@@ -247,25 +267,34 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 		quiet += max(0, m.in.Now.Sub(report.At)) // it has heard nothing since, as far as is known
 	}
 	idle := m.idle(status, report)
+	told := known(trouble.Kind(report.Status.Causes[s.ID]), status.Trouble)
 	switch {
 	case status.State == gerritstream.StateHalted:
 		s.State, s.is.read = "halted: a bad position waits for a decision", false
-		wrong(Trouble, status.Trouble)
-	case status.Trouble != "" && strings.Contains(status.Trouble, queueIsFull):
+		wrong(Trouble, trouble.Halted, status.Trouble)
+	case status.Trouble != "" && told == trouble.QueueFull:
 		s.State, s.is.stalled = "waits: Zuul's queue is full", true
-		wrong(Trouble, status.Trouble)
+		wrong(Trouble, told, status.Trouble)
+	case status.Trouble != "" && told == trouble.Stalled:
+		s.State, s.is.stalled = "nothing read for "+Span(quiet.Truncate(time.Second)), true
+		wrong(Trouble, told, status.Trouble)
 	case strings.HasPrefix(status.Trouble, "waiting for "):
 		s.State, s.is.stalled = status.Trouble, true
-		wrong(Trouble, status.Trouble)
+		wrong(Trouble, told, status.Trouble)
 	case status.Trouble != "":
 		s.State, s.is.stalled = retrying(quiet), true
-		wrong(Trouble, status.Trouble)
+		wrong(Trouble, told, status.Trouble)
 	case quiet > silent+m.in.Setup.PollInterval:
 		s.State, s.is.stalled = "nothing read for "+Span(quiet.Truncate(time.Second)), true
-		wrong(Warning, m.whyNothingIsRead(s))
+		level := Warning
+		if quiet > stalePage+m.in.Setup.PollInterval {
+			level = Trouble
+		}
+		k, why := m.whyNothingIsRead(s)
+		wrong(level, k, why)
 	case idle > staleCommit:
 		s.State, s.is.stalled = "nothing committed for "+Span(idle), true
-		wrong(Trouble, "nothing was committed for "+Span(idle))
+		wrong(Trouble, noCommit, "nothing was committed for "+Span(idle))
 	case quiet > fresh+m.in.Setup.PollInterval:
 		s.State = "last read " + Span(quiet) + " ago"
 	case m.in.Now.Sub(report.At) > staleReport && m.in.Store.AwaySince.IsZero():
@@ -291,13 +320,13 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 const nothingRead = "nothing was read for a while"
 
 // whyNothingIsRead returns what is known before a leader's trouble counts.
-func (m *merged) whyNothingIsRead(s *Shard) string {
+func (m *merged) whyNothingIsRead(s *Shard) (trouble.Kind, string) {
 	limit, length := m.in.Setup.QueueLimit, m.in.Store.Inspection.Queue
 	if limit == 0 || length < limit {
-		return nothingRead
+		return trouble.Stalled, nothingRead
 	}
 	s.State = "waits: Zuul's queue is full"
-	return fmt.Sprintf("Zuul's %s (%d of %d)", queueIsFull, length, limit)
+	return trouble.QueueFull, fmt.Sprintf("Zuul's queue is full (%d of %d)", length, limit)
 }
 
 func retrying(quiet time.Duration) string {

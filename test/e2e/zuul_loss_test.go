@@ -44,9 +44,9 @@ func TestWhatPythonLostShowsEverywhere(t *testing.T) {
 	if i := lost[0]; i.Why != "Python led from LATEST" || i.From.IsZero() || !i.From.Before(i.Until) {
 		t.Errorf("the status shows %+v", i)
 	}
-	contains(t, c.gerritstream(t, 0, "status"),
-		"trouble: "+shard+": records that arrived from "+lost[0].From.UTC().Format(time.RFC3339)+
-			" until "+lost[0].Until.UTC().Format(time.RFC3339)+" may be lost (Python led from LATEST)")
+	contains(t, c.gerritstream(t, 0, "status", "-o", "wide"),
+		"trouble: Records that arrived from "+lost[0].From.UTC().Format(time.DateTime)+" UTC until "+
+			lost[0].Until.UTC().Format(time.DateTime)+" UTC may be lost (shard 0: Python led from LATEST)")
 	if lines := lossLines(p.log(t)); len(lines) != 1 ||
 		!strings.Contains(lines[0], lost[0].Until.UTC().Format("2006-01-02T15:04:05")) {
 		t.Errorf("logged %q", lines)

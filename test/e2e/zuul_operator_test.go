@@ -245,7 +245,7 @@ func TestStatusTellsZuulApart(t *testing.T) {
 		s.leads(p) != 0 {
 		t.Errorf("the status is %+v", s)
 	}
-	contains(t, c.gerritstream(t, 0, "status", "--check"), "reading", "Zuul (Python)",
+	contains(t, c.gerritstream(t, 0, "status", "--check"), "read by Zuul (Python)",
 		"queue        3 of 10,000 events", "processes    "+s.Processes[0].Process)
 	if _, err := c.reader.Drain(t.Context()); err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ var pageMutants = []mutant{
 	{
 		name: "page: one cause is told for processes and again for shards",
 		file: "internal/overview/causes.go",
-		old:  "		case c.thing == \"process\" && isOfKinesis(c.Name) && has(c.Name, \"shard\"):\n",
+		old:  "		case c.thing == \"process\" && ofSource(c.kind) && has(c.kind, \"shard\"):\n",
 		new:  "",
 		pkg:  "./internal/admin", tests: "TestPageSaysWhatIsSo",
 	},

@@ -75,7 +75,7 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: whatever had a leader once is a shard that somebody must read",
-		file: "cmd/gerritstream/statusview.go",
+		file: "internal/overview/overview.go",
 		old:  "if s.Position != nil || s.Leader != \"\" {",
 		new:  "if s.Position != nil || true {",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
@@ -96,9 +96,9 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: a shard counts as read though its leader is stalled",
-		file: "cmd/gerritstream/statusview.go",
-		old:  "s.State == gerritstream.StateReading && s.Trouble == \"\" && s.ForeignUnread.IsZero():",
-		new:  "s.State == gerritstream.StateReading && s.ForeignUnread.IsZero():",
+		file: "internal/overview/overview.go",
+		old:  "if s.is.read && s.is.stalled {",
+		new:  "if false {",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusSentence",
 	},
 	{
@@ -111,8 +111,8 @@ var programMutants = []mutant{
 	{
 		name: "status: a long name of a leader is not shortened",
 		file: "cmd/gerritstream/statustable.go",
-		old:  "len(runes) > most && !t.wide {",
-		new:  "len(runes) > 99 && !t.wide {",
+		old:  "len(runes) > most {",
+		new:  "len(runes) > 99 {",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFitsATerminal",
 	},
 	{
@@ -124,9 +124,9 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: a burst of dead letters is no finding",
-		file: "cmd/gerritstream/statuscheck.go",
-		old:  "trouble.DeadLetterBurst(p.deadRate, p.At); burst != \"\"",
-		new:  "trouble.DeadLetterBurst(p.deadRate, p.At); burst == \"nothing\"",
+		file: "internal/overview/causes.go",
+		old:  "trouble.DeadLetterBurst(s.DeadRate, r.At); burst != \"\"",
+		new:  "trouble.DeadLetterBurst(s.DeadRate, r.At); burst == \"nothing\"",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{
@@ -180,23 +180,23 @@ var programMutants = []mutant{
 	},
 	{
 		name: "status: nothing may settle",
-		file: "cmd/gerritstream/statusview.go",
-		old:  "return at.Sub(began) < settleWithin",
+		file: "internal/overview/causes.go",
+		old:  "return r.Status.Listed.IsZero() && r.At.Sub(r.Status.Began) < settleWithin",
 		new:  "return false",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusFindsNothingWhereAllIsRight",
 	},
 	{
 		name: "status: a shard without a leader is no finding",
-		file: "cmd/gerritstream/statuscheck.go",
-		old:  "	return s.settled\n",
-		new:  "	return false\n",
+		file: "internal/overview/shard.go",
+		old:  "		wrong(Trouble, notRead, \"no process reads it\")\n",
+		new:  "",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{
 		name: "status: a leader that commits nothing is no finding",
-		file: "cmd/gerritstream/statuscheck.go",
-		old:  "s.Trouble == \"\" && age > staleCommit",
-		new:  "false && age > staleCommit",
+		file: "internal/overview/shard.go",
+		old:  "	case idle > staleCommit:\n",
+		new:  "	case false:\n",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{

@@ -102,9 +102,9 @@ var sqliteMutants = []mutant{
 	},
 	{
 		name: "status: events removed unread are no finding",
-		file: "cmd/gerritstream/statuscheck.go",
-		old:  "v.Unread > 0 && !at.IsZero() && !at.Before(in.lostAfter)",
-		new:  "v.Unread < 0 && !at.IsZero() && !at.Before(in.lostAfter)",
+		file: "internal/overview/causes.go",
+		old:  "in.ExpiredUnread > 0 && !at.IsZero() && !at.Before(m.in.LostAfter)",
+		new:  "in.ExpiredUnread < 0 && !at.IsZero() && !at.Before(m.in.LostAfter)",
 		pkg:  "./cmd/gerritstream", tests: "TestStatusTrouble",
 	},
 	{
