@@ -1,0 +1,308 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// candidacy is one Campaign under way, or one wait for the lease of a consumer.
+// watcher.mu guards all below done.
+type candidacy struct {
+	epoch int                  // anyEpoch: of no stream
+	shard gerritstream.ShardID // of a consumer: consumerLease
+
+	// enter adds to the transaction that takes the lease, after that, what
+	// reads where the term begins. entered is called once all of it has been
+	// read, and may refuse; the lease is freed then.
+	enter   func(*term, *batch)
+	entered func(*term) error
+
+	done chan struct{} // closed when it was decided
+
+	decided bool // the Campaign has its result, or was withdrawn
+	term    *term
+	err     error
+	waits   bool // it could not win at once: the schema is to have it as a candidate
+}
+
+// anyEpoch is never over.
+const anyEpoch = math.MaxInt32
+
+// Campaign implements gerritstream.Store.
+func (s *Store) Campaign(ctx context.Context, epoch int, shard gerritstream.ShardID) (gerritstream.Term, error) {
+	begin := &beginning{}
+	t, err := s.campaign(ctx, &candidacy{epoch: epoch, shard: shard, enter: begin.read, entered: begin.entered})
+	if err != nil {
+		return nil, fmt.Errorf("campaign for %s: %w", shard, err)
+	}
+	return t, nil
+}
+
+// campaign waits for a candidacy's term.
+func (s *Store) campaign(ctx context.Context, c *candidacy) (*term, error) {
+	w := s.watcher
+	c.done = make(chan struct{})
+	w.mu.Lock()
+	w.candidacies = append(w.candidacies, c)
+	w.mu.Unlock()
+	w.wake.Set()
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	case <-s.life.Done():
+	}
+	w.decide(c, nil, nil) // withdrawn, unless it has a result
+	err := c.err
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && s.life.Err() != nil {
+		err = context.Cause(s.life)
+	}
+	if err == nil {
+		return c.term, nil
+	}
+	if c.term != nil {
+		c.term.finish(errResigned)
+	}
+	return nil, err
+}
+
+// decide ends a candidacy with a term, an error, or, when it is withdrawn,
+// neither. If it was decided before, a term that was won nevertheless ends.
+func (w *watcher) decide(c *candidacy, t *term, err error) {
+	w.mu.Lock()
+	first := !c.decided
+	if first {
+		c.decided, c.term, c.err = true, t, err
+		close(c.done)
+		w.candidacies = without(w.candidacies, c)
+	}
+	listed := w.listed[c.shard]
+	w.mu.Unlock()
+	if listed {
+		w.store.heartbeat.wake.Set()
+	}
+	if !first && t != nil {
+		t.finish(errResigned)
+	}
+}
+
+// lease is a shard's lease as it was read.
+type lease struct {
+	term      uint64
+	process   string // empty: free
+	heartbeat uint64 // of that process
+}
+
+// unchangedLease is a lease and since when it has been seen just so. A process'
+// heartbeats grow: a number that is seen twice was the last one throughout.
+type unchangedLease struct {
+	lease lease
+	since time.Time
+	ttl   time.Duration // the longer one of the holder's and the candidate's
+}
+
+// observe notes the lease that was read, at a moment not later than now.
+func (l unchangedLease) observe(seen lease, ttl time.Duration, now time.Time) unchangedLease {
+	if l.lease == seen && !l.since.IsZero() {
+		now = l.since
+	}
+	return unchangedLease{seen, now, ttl}
+}
+
+// mayTake reports whether a candidate of the process self may take a lease.
+// leading: that process has a term of the shard. preceded: another live
+// candidate is before it, and is left a TTL to take the lease. now is not later
+// than the moment at which the lease was last read.
+func (l unchangedLease) mayTake(self string, leading, preceded bool, now time.Time) bool {
+	var patience time.Duration
+	switch l.lease.process {
+	case "", self: // free, or of a term of ours that ended
+		if leading {
+			return false
+		}
+	default:
+		patience = l.ttl
+	}
+	if preceded {
+		patience += l.ttl
+	}
+	// A free lease need not have been seen for any time: now is before that.
+	return patience == 0 || now.Sub(l.since) >= patience
+}
+
+// takeLeases takes the leases that may be taken, for the oldest candidacy of
+// each shard, all at once. The other candidacies wait.
+func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
+	var takes sync.WaitGroup
+	taking, news := map[gerritstream.ShardID]bool{}, false
+	for _, c := range candidacies {
+		seen, leading := w.leases[c.shard], w.store.heartbeat.leads(c.shard)
+		if taking[c.shard] || !seen.mayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
+			w.mu.Lock()
+			news = news || !c.waits && !c.decided
+			c.waits = true
+			w.mu.Unlock()
+			continue
+		}
+		taking[c.shard] = true
+		takes.Go(func() { w.take(c, seen.lease) })
+	}
+	takes.Wait()
+	if news {
+		w.store.heartbeat.wake.Set() // writes the candidates
+	}
+}
+
+// preceded reports whether another live process is before this one among the
+// candidates for a shard.
+func (w *watcher) preceded(shard gerritstream.ShardID, now time.Time) bool {
+	for _, id := range w.seen.candidates[shard] {
+		if id == w.store.id {
+			return false
+		}
+		if w.store.liveness.alive(id, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// errLeaseChanged: the lease is not as it was seen.
+var errLeaseChanged = errors.New("another candidate was faster")
+
+// take tries to win a lease that was seen free or expired, and decides the
+// candidacy if it did, or cannot.
+func (w *watcher) take(c *candidacy, seen lease) {
+	s, h := w.store, w.store.heartbeat
+	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	h.mu.Lock()
+	t.number = max(seen.term, h.tried[c.shard]) + 1
+	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
+	h.mu.Unlock()
+	err := t.take(seen, c)
+	h.mu.Lock()
+	delete(h.taking, c.shard)
+	if err == nil {
+		h.terms[c.shard] = t
+	}
+	h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.succeeded(t.began)
+		s.log.Debug("won leadership", "shard", c.shard, "term", t.number)
+		w.decide(c, t, nil)
+	case errors.Is(err, errLeaseChanged):
+		w.wake.Set()
+	case errors.Is(err, gerritstream.ErrRetryLater): // the next look tries again
+	case errors.Is(err, errUnknownOutcome):
+		h.wake.Set() // to free the lease, should the process have it
+	default:
+		h.wake.Set()
+		w.decide(c, nil, err)
+	}
+}
+
+// takeLease takes a lease ($4) in a term ($5) if it still is as it was seen,
+// with the term, the process and its heartbeat ($6 to $8; a term of 0: there
+// was none), and the epoch ($9) is not over. With it comes a heartbeat, and the
+// end of the candidacy. Whatever lock it waits for, it compares what is stored
+// then.
+//
+// A heartbeat that the former holder writes at this very moment may be missed.
+// That is no matter: its lease was left alone for its time to live, and the
+// fence tells it.
+const takeLease = `WITH w AS (INSERT INTO @.leases AS l (shard, term, process) SELECT $4::text, $5::bigint, $1
+			WHERE $9::integer >= ` + currentEpoch + ` AND
+				($6::bigint = 0 OR EXISTS (SELECT FROM @.leases h WHERE h.shard = $4))
+			ON CONFLICT (shard) DO UPDATE SET term = excluded.term, process = excluded.process
+			WHERE l.term = $6 AND l.process = $7::text
+				AND coalesce((SELECT beat FROM @.processes WHERE id = $7), 0) = $8::bigint
+			RETURNING l.shard),
+		b AS (` + beatOfWinner + `),
+		c AS (DELETE FROM @.candidates WHERE process = $1 AND shard IN (SELECT shard FROM w))
+	SELECT shard FROM w`
+
+// beatOfWinner is beat for takeLease.
+const beatOfWinner = `INSERT INTO @.processes AS p (id, name, beat, ttl, beaten)
+	SELECT $1::text, $2::text, 1, $3::bigint, clock_timestamp() FROM w
+	ON CONFLICT (id) DO UPDATE SET beat = p.beat + 1, beaten = excluded.beaten`
+
+// take writes that the term has the lease, if that is still as it was seen, and
+// reads where the term begins: whoever had the lease has finished by then.
+func (t *term) take(seen lease, c *candidacy) error {
+	s := t.store
+	won, epoch := false, 0
+	err := s.write(s.life, storekit.PointCampaign, func(b *batch) {
+		won = false
+		b.get([]any{new(string)}, func() { won = true }, takeLease, s.heartbeat.beaten(string(t.shard),
+			int64(t.number), int64(seen.term), seen.process, int64(seen.heartbeat), t.epoch)...)
+		b.get([]any{&epoch}, nil, `SELECT `+currentEpoch)
+		c.enter(t, b)
+	})
+	if err == nil && !won {
+		if err = storekit.CheckEpoch(t.epoch, epoch); err == nil {
+			err = errLeaseChanged
+		}
+	}
+	if err == nil {
+		err = c.entered(t)
+	}
+	return err
+}
+
+// beginning is where a term of a shard begins.
+type beginning struct {
+	raw   []byte
+	nonce string
+	found bool
+}
+
+func (o *beginning) read(t *term, b *batch) {
+	o.found = false
+	b.get([]any{&o.raw, &o.nonce}, func() { o.found = true },
+		`SELECT position, nonce FROM @.positions WHERE epoch = $1 AND shard = $2`, t.epoch, string(t.shard))
+}
+
+func (o *beginning) entered(t *term) (err error) {
+	if !o.found {
+		return nil
+	}
+	t.nonce = o.nonce
+	t.beginning.Stored = true
+	if t.beginning.Position, err = storekit.ReadPosition(o.raw); err != nil {
+		return fmt.Errorf("read position of %s: %w", t.shard, err)
+	}
+	return nil
+}
+
+// waiting returns for which shards this process is to be a candidate.
+func (w *watcher) waiting() []string {
+	waiting := map[gerritstream.ShardID]bool{}
+	w.mu.Lock()
+	for _, c := range w.candidacies {
+		if c.waits {
+			waiting[c.shard] = true
+		}
+	}
+	w.listed = waiting // if this is not written after all, the next heartbeat does it
+	w.mu.Unlock()
+	shards := []string{}
+	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
+		if !w.store.heartbeat.wins(shard) { // one that has just taken the lease is not decided yet
+			shards = append(shards, string(shard))
+		}
+	}
+	return shards
+}

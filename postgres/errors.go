@@ -1,0 +1,225 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+var (
+	// errUnknownOutcome: the transaction may have been written or not.
+	errUnknownOutcome = errors.New("unknown whether it was written")
+
+	// errRolledBack: the server has undone the transaction.
+	errRolledBack = errors.New("nothing was written")
+)
+
+// notSent is the error of a statement that no server has got.
+type notSent struct{ err error }
+
+func (e *notSent) Error() string { return e.err.Error() }
+func (e *notSent) Unwrap() error { return e.err }
+
+// fate is what becomes of a statement that a server refused with an error of
+// one class.
+type fate int
+
+const (
+	lasting   fate = iota // trying again cannot help
+	again                 // at once: another transaction was in the way
+	later                 // after a pause: the server cannot do it now
+	elsewhere             // on another connection: this server is not, or no longer, the one that writes
+)
+
+// fates has an entry for each code (SQLSTATE) or class of codes (its first two
+// characters) that is not lasting. The code counts before its class. No term
+// ends by any of these, and nothing is written; only where the connection was
+// lost as well (FATAL) the outcome is not known, and is read back.
+var fates = map[string]fate{
+	"40001": again, // serialization_failure
+	"40P01": again, // deadlock_detected
+	"40003": later, // statement_completion_unknown
+	"55P03": later, // lock_not_available: somebody's lock_timeout
+	"57014": later, // query_canceled: somebody's statement_timeout, or pg_cancel_backend
+	"25P03": later, // idle_in_transaction_session_timeout
+	"25P04": later, // transaction_timeout
+	"57P05": later, // idle_session_timeout
+
+	"53": later, // insufficient_resources: disk_full, out_of_memory, too_many_connections
+	"58": later, // system_error: an input or output error below the server
+	"08": later, // connection_exception, such as a pooler's
+	"54": lasting,
+
+	"57P01": elsewhere, // admin_shutdown: pg_terminate_backend, or a fast shutdown
+	"57P02": elsewhere, // crash_shutdown
+	"57P03": elsewhere, // cannot_connect_now: starting up, or shutting down
+	"25006": elsewhere, // read_only_sql_transaction: a standby, or the default of the database
+}
+
+// serverError returns the server's error in err; nil: there is none.
+func serverError(err error) *pgconn.PgError {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
+}
+
+// code returns the server's error code; empty when err is not the server's.
+func code(err error) string {
+	if e := serverError(err); e != nil {
+		return e.Code
+	}
+	return ""
+}
+
+// fateOf returns what becomes of a statement that failed.
+func fateOf(err error) fate {
+	if e := serverError(err); e != nil {
+		if f, ok := fates[e.Code]; ok {
+			return f
+		}
+		return fates[e.Code[:min(2, len(e.Code))]]
+	}
+	var local *localError
+	if errors.As(err, &local) {
+		return lasting
+	}
+	return later // the network's, or a deadline
+}
+
+// localError is the error of a value that the client could not encode or
+// decode.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// wroteNothing reports whether a transaction that failed has certainly written
+// nothing. A server that closes the connection (FATAL, PANIC) may do so at any
+// moment, also after it has committed.
+func wroteNothing(err error) bool {
+	var unsent *notSent
+	var connecting *pgconn.ConnectError
+	var local *localError
+	if errors.As(err, &unsent) || errors.As(err, &connecting) || errors.As(err, &local) || pgconn.SafeToRetry(err) {
+		return true
+	}
+	e := serverError(err)
+	return e != nil && severity(e) == "ERROR"
+}
+
+// severity returns the severity that is not translated.
+func severity(e *pgconn.PgError) string {
+	if e.SeverityUnlocalized != "" {
+		return e.SeverityUnlocalized
+	}
+	return e.Severity
+}
+
+// leadsElsewhere reports whether the connection is to a server that cannot
+// serve it any more.
+func leadsElsewhere(err error) bool { return fateOf(err) == elsewhere && serverError(err) != nil }
+
+// passing reports whether a statement failed for a reason that may pass.
+func passing(err error) bool {
+	return err != nil && !errors.Is(err, errClosed) && !isOurs(err) && fateOf(err) != lasting
+}
+
+// isOurs reports whether an error is one that this program has decided on.
+func isOurs(err error) bool {
+	for _, own := range []error{
+		gerritstream.ErrLeadershipLost, gerritstream.ErrConflict, gerritstream.ErrNewerFormat,
+		gerritstream.ErrStaleEpoch, gerritstream.ErrNoDeadLetter, gerritstream.ErrTruncated,
+		gerritstream.ErrUnusable, gerritstream.ErrDenied,
+	} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain turns the error of a statement that wrote nothing into the Store's.
+func explain(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, errUnknownOutcome):
+		return err
+	case passing(err):
+		return fmt.Errorf("%w: %w", gerritstream.ErrRetryLater, err)
+	}
+	return explainRead(err)
+}
+
+// explainRead does the same for a read.
+func explainRead(err error) error {
+	switch code(err) {
+	case "42501": // insufficient_privilege
+		return fmt.Errorf("%w: the user lacks a privilege: %w", gerritstream.ErrDenied, err)
+	case "42P01", "3F000", "42703": // undefined table, schema or column
+		return fmt.Errorf("%w: the schema was removed or changed by another program: %w", gerritstream.ErrUnusable, err)
+	}
+	return err
+}
+
+// explainQueue does the same for a read of the queue, which a consumer may
+// repeat.
+func explainQueue(err error) error { return explain(err) }
+
+// openError says in one line why a store cannot be opened. It names where it
+// is, once, without a password.
+func openError(verb, where string, err error) error {
+	return fmt.Errorf("%s %s: %w", verb, where, oneLine{explainOpen(err)})
+}
+
+// oneLine is an error whose text has no line breaks: the library lists each
+// attempt to connect in a line of its own.
+type oneLine struct{ err error }
+
+func (e oneLine) Error() string {
+	lines := strings.FieldsFunc(e.err.Error(), func(r rune) bool { return r == '\n' || r == '\t' })
+	return strings.Join(lines, " ")
+}
+func (e oneLine) Unwrap() error { return e.err }
+
+// explainOpen turns the error of a first connection into the Store's.
+func explainOpen(err error) error {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var verification *tls.CertificateVerificationError
+	switch c := code(err); {
+	case err == nil, errors.Is(err, gerritstream.ErrUnusable), errors.Is(err, gerritstream.ErrDenied):
+		return err
+	case c == "28P01", c == "28000":
+		return fmt.Errorf("%w: the server refuses the user: check the name and the password: %w",
+			gerritstream.ErrDenied, err)
+	case c == "3D000":
+		return fmt.Errorf("%w: there is no such database: %w", gerritstream.ErrUnusable, err)
+	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &verification):
+		return fmt.Errorf("%w: the server's certificate is not trusted: check sslrootcert and the host's name: %w",
+			gerritstream.ErrUnusable, err)
+	case strings.Contains(err.Error(), "server refused TLS connection"):
+		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode: %w",
+			gerritstream.ErrUnusable, err)
+	}
+	return explainRead(err)
+}
+
+// redactedParseError returns the error of a URL without the URL, which may have
+// a password in it.
+func redactedParseError(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		if why := parse.Unwrap(); why != nil && !strings.Contains(why.Error(), parse.ConnString) {
+			return fmt.Errorf("the URL cannot be used: %w", why)
+		}
+	}
+	return errors.New("the URL cannot be used: it must be postgres://user@host:5432/database")
+}
