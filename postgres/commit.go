@@ -152,12 +152,12 @@ func newFlush(s *Store, group []*job) *flush {
 const writePositions = `c AS MATERIALIZED (
 		SELECT * FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::text[], $6::text[], $7::text[],
 			$8::timestamptz[]) c (shard, term, epoch, position, nonce, follows, committed)),
-	l AS MATERIALIZED (
+	held AS MATERIALIZED (
 		SELECT l.shard FROM @.leases l JOIN c ON c.shard = l.shard AND c.term = l.term
 		WHERE l.process = $1 ORDER BY l.shard FOR NO KEY UPDATE OF l),
 	w AS (
 		INSERT INTO @.positions AS p (epoch, shard, position, nonce, follows, committed)
-		SELECT c.epoch, c.shard, c.position, c.nonce, c.follows, c.committed FROM l JOIN c ON c.shard = l.shard
+		SELECT c.epoch, c.shard, c.position, c.nonce, c.follows, c.committed FROM held JOIN c ON c.shard = held.shard
 		WHERE c.epoch >= ` + currentEpoch + ` AND (c.follows = ''
 			OR EXISTS (SELECT FROM @.positions o WHERE o.epoch = c.epoch AND o.shard = c.shard))
 		ON CONFLICT (epoch, shard) DO UPDATE SET position = excluded.position, nonce = excluded.nonce,

@@ -1,0 +1,38 @@
+package postgres
+
+import (
+	"time"
+
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// For tests in package postgres_test.
+
+// Intercept wraps each write of a Store. Call it before the Store is used.
+func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
+
+// ID is what the schema calls a Store's process.
+func (s *Store) ID() string { return s.id }
+
+// Renew writes a heartbeat now.
+func (s *Store) Renew() error { return s.heartbeat.renew() }
+
+// Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
+// does not wait.
+func (s *Store) Kill() { _ = s.closing.do(func() error { s.end(errClosed); return nil }) }
+
+// Reap waits for a killed Store and closes its connections.
+func (s *Store) Reap() {
+	s.closing.running.Wait()
+	s.disconnect()
+}
+
+// RemoveExpired removes what was queued before a time, as the sweeper does.
+func (s *Store) RemoveExpired(before time.Time) (int64, error) {
+	n, _, err := s.removeExpired(before, before)
+	return n, err
+}
+
+// Intercept wraps each write of an Operator. Call it before the Operator is
+// used.
+func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
