@@ -103,6 +103,8 @@ type flush struct {
 	dead   deadColumns
 	ended  bool
 
+	under, deadUnder []string // of events and dead letters: the shards whose terms commit them
+
 	written   map[string]bool // by shard
 	discarded map[gerritstream.EventID]bool
 	stored    map[string]fence // by shard, of those that were not written
@@ -135,9 +137,11 @@ func newFlush(s *Store, group []*job) *flush {
 		f.ended = f.ended || p.ended
 		for i := range p.entries {
 			f.events.add(&p.entries[i], p.queuedAt)
+			f.under = append(f.under, shard)
 		}
 		for i := range p.deadLetters {
 			f.dead.add(&p.deadLetters[i], p.now)
+			f.deadUnder = append(f.deadUnder, shard)
 		}
 	}
 	return f
@@ -165,7 +169,7 @@ const writePositions = `c AS MATERIALIZED (
 		WHERE p.nonce = excluded.follows
 		RETURNING p.shard)`
 
-// writeEvents numbers and queues the events ($9 to $22) of the shards in w. The
+// writeEvents numbers and queues the events ($9 to $23) of the shards in w. The
 // numbers are taken once the fence has been passed. The events that are there
 // already, and those of a shard whose fence refuses it, leave gaps. unnest in
 // the list of columns hands out row by row; in FROM it would first write all of
@@ -176,8 +180,8 @@ var writeEvents = `h AS (
 	i AS (
 		INSERT INTO @.events (` + eventNames + `)
 		SELECT (SELECT base FROM h) + i, ` + eventValues + `
-		FROM (SELECT generate_series(1, $9) i, ` + unnested(10, eventValues, eventTypes) + `) e
-		WHERE shard IN (SELECT shard FROM w)
+		FROM (SELECT generate_series(1, $9) i, unnest($10::text[]) under, ` + unnested(11, eventValues, eventTypes) + `) e
+		WHERE under IN (SELECT shard FROM w)
 		ON CONFLICT (id) DO NOTHING)`
 
 // The columns of events.
@@ -217,10 +221,10 @@ func (f *flush) add(b *batch) {
 	c := &f.shards
 	text, args := commitPositions, f.fenced(c.position, c.nonce, c.follows, c.committed)
 	if len(f.events.id)+len(f.dead.id) > 0 {
-		text, args = commitEvents, append(append(args, int64(len(f.events.id))), f.events.columns()...)
+		text, args = commitEvents, append(append(args, int64(len(f.events.id)), f.under), f.events.columns()...)
 	}
 	if len(f.dead.id) > 0 {
-		text, args = commitAll, append(args, f.dead.columns()...)
+		text, args = commitAll, append(append(args, f.deadUnder), f.dead.columns()...)
 	}
 	f.written, f.discarded = map[string]bool{}, map[gerritstream.EventID]bool{}
 	b.each(func(rows pgx.Rows) error {

@@ -13,14 +13,15 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// writeDeadLetters writes those dead letters ($23 to $34) of the shards in w
+// writeDeadLetters writes those dead letters ($24 to $38) of the shards in w
 // that are not held yet, as far as there is room, and counts the rest. walk
 // goes through them as storekit.DeadLetterRoom.Admit does. The room is locked
 // before anything of it is known, and before numbers are taken.
 var writeDeadLetters = `d AS MATERIALIZED (
-		SELECT row_number() OVER (ORDER BY place) i, u.* FROM (SELECT generate_series(1, $23::bigint) place,
-			` + unnested(24, deadLetterNames, deadLetterTypes) + `) u
-		WHERE shard IN (SELECT shard FROM w) AND NOT EXISTS (SELECT FROM @.dead_letters x WHERE x.id = u.id)),
+		SELECT row_number() OVER (ORDER BY place) i, u.* FROM (SELECT generate_series(1, $25::bigint) place,
+			unnest($24::text[]) under,
+			` + unnested(26, deadLetterNames, deadLetterTypes) + `) u
+		WHERE under IN (SELECT shard FROM w) AND NOT EXISTS (SELECT FROM @.dead_letters x WHERE x.id = u.id)),
 	room AS MATERIALIZED (
 		SELECT held, bytes FROM @.dead_letter_room WHERE (SELECT count(*) FROM d) > 0 FOR UPDATE),
 	walk (i, held, bytes, kept) AS (
@@ -28,7 +29,7 @@ var writeDeadLetters = `d AS MATERIALIZED (
 		UNION ALL SELECT d.i, walk.held + k.kept::int,
 			walk.bytes + CASE WHEN k.kept THEN length(d.payload) ELSE 0 END, k.kept
 		FROM walk JOIN d ON d.i = walk.i + 1
-			CROSS JOIN LATERAL (SELECT walk.held < $35::bigint AND walk.bytes + length(d.payload) <= $36::bigint) k (kept)),
+			CROSS JOIN LATERAL (SELECT walk.held < $37::bigint AND walk.bytes + length(d.payload) <= $38::bigint) k (kept)),
 	kept AS (
 		INSERT INTO @.dead_letters (` + deadLetterNames + `)
 		SELECT ` + deadLetterNames + ` FROM walk JOIN d USING (i) WHERE kept

@@ -2,15 +2,32 @@ package postgres_test
 
 import (
 	"os"
+	"sync"
 	"testing"
+
+	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
-// serverURL returns the URL of the server that the package's tests share.
+// testDatabase is the database of the package's tests, on the server that they
+// share. Each test has a schema of its own.
+const testDatabase = "postgres_test"
+
+var theServer = struct {
+	once sync.Once
+	url  string
+}{url: os.Getenv("GERRITSTREAM_TEST_POSTGRES")}
+
+// serverURL returns the URL of the tests' database. GERRITSTREAM_TEST_POSTGRES
+// names another one, of a server that stays.
 func serverURL(t testing.TB) string {
 	t.Helper()
-	url := os.Getenv("GERRITSTREAM_TEST_POSTGRES")
-	if url == "" {
-		t.Skip("GERRITSTREAM_TEST_POSTGRES is not set")
-	}
-	return url
+	peers.Require(t, peers.PostgreSQL)
+	theServer.once.Do(func() {
+		if theServer.url == "" {
+			server := peers.SharedPostgreSQL(t)
+			server.SQL(t, "postgres", "CREATE DATABASE "+testDatabase)
+			theServer.url = server.URL(testDatabase)
+		}
+	})
+	return theServer.url
 }

@@ -198,4 +198,3 @@ func (s *shared) deadLetters() (dead []gerritstream.DeadLetter) {
 	})
 	return dead
 }
-

@@ -85,7 +85,8 @@ func SharedPostgreSQL(tb testing.TB) *PostgreSQLServer {
 	sharedPostgreSQL.mu.Lock()
 	defer sharedPostgreSQL.mu.Unlock()
 	if sharedPostgreSQL.server == nil {
-		sharedPostgreSQL.server = startPostgreSQL(tb, PostgreSQLOptions{})
+		many := map[string]string{"max_connections": "400"} // tests run in parallel
+		sharedPostgreSQL.server = startPostgreSQL(tb, PostgreSQLOptions{Settings: many})
 	}
 	s := sharedPostgreSQL.server
 	tb.Cleanup(func() { s.showLog(tb) })
