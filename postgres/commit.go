@@ -35,13 +35,13 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		return context.Cause(t.ctx)
 	}
 	s := t.store
-	s.clock.saw(c.Now)
+	s.clock.Saw(c.Now)
 	if err := c.Check(limits); err != nil {
 		return err
 	}
 	now := s.config.Now()
 	p := &pendingCommit{
-		term: t, nonce: rand.Text(), ended: c.Position.Ended, now: now, queuedAt: dated(c.Now, now),
+		term: t, nonce: rand.Text(), ended: c.Position.Ended, now: now, queuedAt: storekit.Dated(c.Now, now),
 		entries: c.Entries, deadLetters: c.DeadLetters,
 	}
 	p.position = string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: p.nonce}))

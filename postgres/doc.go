@@ -55,5 +55,10 @@ package postgres
 //	group.go             members, candidates, reports
 //	term.go, commit.go   a leadership and what it writes; writer.go groups it
 //	origin.go, positions.go, deadletters.go, inspect.go
+//	consumers.go         leases of consumers, and what they acknowledge
+//	additions.go         events appended for one consumer; tip.go waits for events
+//	pending.go           counts what consumers have not acknowledged
+//	frontier.go          how far processes know the shards to be read
+//	webhooks.go, hookletters.go
 //	retention.go         removes expired events
-//	operator.go          changes positions
+//	reader.go            reads events; operator.go changes positions

@@ -18,7 +18,7 @@ import (
 // watcher.mu guards all below done.
 type candidacy struct {
 	epoch int                  // anyEpoch: of no stream
-	shard gerritstream.ShardID // of a consumer: consumerLease
+	shard gerritstream.ShardID // of a consumer: storekit.ConsumerLease
 
 	// enter adds to the transaction that takes the lease, after that, what
 	// reads where the term begins. entered is called once all of it has been

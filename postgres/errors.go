@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
 var (
@@ -136,6 +137,7 @@ func passing(err error) bool {
 // isOurs reports whether an error is one that this program has decided on.
 func isOurs(err error) bool {
 	for _, own := range []error{
+		queue.ErrLeaseLost, queue.ErrNoConsumer, queue.ErrExists, queue.ErrHeld, queue.ErrScattered,
 		gerritstream.ErrLeadershipLost, gerritstream.ErrConflict, gerritstream.ErrNewerFormat,
 		gerritstream.ErrStaleEpoch, gerritstream.ErrNoDeadLetter, gerritstream.ErrTruncated,
 		gerritstream.ErrUnusable, gerritstream.ErrDenied,

@@ -77,7 +77,7 @@ func inspectShards(b *batch, in *gerritstream.Inspection) {
 		in.Shards[shard] = s
 		return err
 	}, `WITH epoch (n) AS (SELECT `+currentEpoch+`),
-		shards (shard) AS (SELECT shard FROM @.leases WHERE NOT starts_with(shard, '`+leaseOfConsumer+`')
+		shards (shard) AS (SELECT shard FROM @.leases WHERE NOT starts_with(shard, '`+storekit.LeaseOfConsumer+`')
 			UNION SELECT shard FROM @.positions WHERE epoch = (SELECT n FROM epoch))
 		SELECT s.shard, coalesce(l.term, 0), coalesce(p.name, ''), o.position, o.committed
 		FROM shards s LEFT JOIN @.leases l ON l.shard = s.shard
@@ -109,7 +109,3 @@ func decodePosition(raw []byte, committed *time.Time) gerritstream.StoredPositio
 	}
 	return storekit.StoredPosition(raw, at)
 }
-
-// leaseOfConsumer is what precedes a consumer's name in the table of leases.
-// No shard's name has a colon.
-const leaseOfConsumer = "consumer:"

@@ -32,7 +32,8 @@ type Store struct {
 	heartbeat *heartbeat
 	liveness  *liveness
 	watcher   *watcher
-	clock     clock
+	tip       *tip
+	clock     storekit.ServiceClock
 
 	life    context.Context // ends with the use of the store: errClosed
 	end     context.CancelCauseFunc
@@ -55,8 +56,12 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	sweeper := &sweeper{store: s}
-	s.start(sweeper.run)
+	c := &s.config
+	sweeper := &storekit.Sweeper{
+		Clock: &s.clock, Now: c.Now, Retention: c.Retention, RetentionMax: c.RetentionMax, Log: s.log,
+		Remove: s.removeExpired,
+	}
+	s.start(func() { sweeper.Run(s.life) })
 	return s, nil
 }
 
@@ -91,6 +96,7 @@ func open(ctx context.Context, config Config, create bool) (*Store, error) {
 // prepare makes what the goroutines of an open store use.
 func (s *Store) prepare() {
 	s.writer = newWriter(s)
+	s.tip = newTip(s)
 	s.heartbeat = newHeartbeat(s)
 	s.liveness = &liveness{self: s.id, ttl: s.config.LeaseTTL}
 	s.watcher = &watcher{
@@ -139,9 +145,8 @@ func prepareSchema(ctx context.Context, c *Config, create bool) (*server, error)
 	if err == nil {
 		err = look.checkWritable()
 	}
-	if err == nil && !create && look.version == 0 {
-		err = fmt.Errorf("%w: there is no store in the schema %s: nothing has run on it yet, or the name is wrong",
-			gerritstream.ErrUnusable, c.Schema)
+	if err == nil && !create {
+		err = look.checkMade(c.Schema)
 	}
 	if err == nil {
 		err = migrate(ctx, conn, c.Schema, look)
@@ -177,7 +182,7 @@ func place(c *pgx.ConnConfig, schema string) string {
 
 // start starts the goroutines that every open Store has, and others.
 func (s *Store) start(others ...func()) {
-	for _, run := range append(others, s.heartbeat.run, s.heartbeat.guard, s.watcher.run, s.writer.run) {
+	for _, run := range append(others, s.heartbeat.run, s.heartbeat.guard, s.watcher.run, s.tip.run, s.writer.run) {
 		s.closing.running.Go(run)
 	}
 	if s.db.direct && !s.config.PollOnly {

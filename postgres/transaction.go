@@ -20,18 +20,21 @@ const (
 // nothing. An error is one of the Store's; errUnknownOutcome: it may have been
 // written. add may be called several times: for each attempt.
 func (s *Store) write(ctx context.Context, p storekit.Point, add func(*batch)) error {
-	return s.writer.intercept.Write(p, func() error {
-		if err := s.check(); err != nil {
-			return err
-		}
-		ctx, cancel := s.bounded(ctx)
-		defer cancel()
-		err := s.db.persist(ctx, add)
-		if err != nil && s.life.Err() != nil {
-			return fmt.Errorf("%w: %w", context.Cause(s.life), err)
-		}
-		return explain(err)
-	})
+	return s.writer.intercept.Write(p, func() error { return s.persist(ctx, add) })
+}
+
+// persist is write for what tests do not make fail.
+func (s *Store) persist(ctx context.Context, add func(*batch)) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	err := s.db.persist(ctx, add)
+	if err != nil && s.life.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(s.life), err)
+	}
+	return explain(err)
 }
 
 // bounded returns a context for a call that takes no longer than callPatience,

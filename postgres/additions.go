@@ -1,0 +1,74 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/queue"
+)
+
+// Additions are events appended to the queue of one consumer. Their numbers
+// come from the row head, as those of events do, so that both tables together
+// are in the order of the commits. Triggers remove what a consumer has passed,
+// and what was left of one that is removed.
+
+// Append implements queue.Store.
+func (s *Store) Append(ctx context.Context, name string, entries []gerritstream.Entry) (appended int, err error) {
+	columns := columnsOf(entries, s.config.Now())
+	there := false
+	err = s.write(ctx, storekit.PointConsumers, func(b *batch) {
+		lockForAppending(b, name)
+		b.get([]any{&there, &appended}, nil, addAdditions, append([]any{name}, columns...)...)
+	})
+	if err == nil && !there {
+		err = queue.ErrNoConsumer
+	}
+	if err != nil {
+		return 0, fmt.Errorf("append to consumer %s: %w", name, err)
+	}
+	return appended, nil
+}
+
+// lockForAppending locks a consumer's row, and the numbers: what the
+// transaction reads after that does not change until it ends.
+func lockForAppending(b *batch, consumer string) {
+	b.exec(`SELECT FROM @.consumers WHERE name = $1 FOR NO KEY UPDATE`, consumer)
+	b.exec(`SELECT FROM @.head FOR UPDATE`)
+}
+
+// columnsOf returns entries as the parameters of eventUnnest.
+func columnsOf(entries []gerritstream.Entry, queuedAt time.Time) []any {
+	var c eventColumns
+	for i := range entries {
+		c.add(&entries[i], queuedAt)
+	}
+	return c.columns()
+}
+
+// addAdditions appends events ($2 to $14) to the queue of a consumer ($1):
+// those that do not wait there already. A place in the queue that
+// does not exist yet may be a consumer's.
+const addAdditions = `WITH c AS MATERIALIZED (SELECT n, beyond FROM @.consumers WHERE name = $1),
+	given AS MATERIALIZED (SELECT DISTINCT ON (id) * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::int[],
+			$6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::timestamptz[], $12::timestamptz[],
+			$13::bytea[], $14::json[]) WITH ORDINALITY g (` + eventValues + `, k) ORDER BY id, k),
+	fresh AS (SELECT g.*, row_number() OVER (ORDER BY g.k) AS place FROM given g, c
+		WHERE NOT EXISTS (SELECT FROM @.additions a WHERE a.consumer = $1 AND a.id = g.id)
+		AND NOT EXISTS (SELECT FROM @.events e WHERE e.id = g.id AND e.n > c.n AND NOT EXISTS
+			(SELECT FROM json_array_elements(coalesce(c.beyond, '[]')::json) r
+				WHERE e.n BETWEEN (r ->> 0)::bigint AND (r ->> 1)::bigint))),
+	added AS (INSERT INTO @.additions (n, consumer, ` + eventValues + `)
+		SELECT greatest(h.n, c.n) + f.place, $1, ` + eventValues + ` FROM fresh f, c, @.head h RETURNING n),
+	given_out AS (UPDATE @.head SET n = (SELECT max(n) FROM added) WHERE EXISTS (SELECT FROM added))
+	SELECT EXISTS (SELECT FROM c), (SELECT count(*) FROM added)`
+
+// readQueue reads the next events of a consumer, its additions among them.
+func readQueue(ctx context.Context, db *database, consumer string, after int64, most int) ([]queue.Event, error) {
+	return scanEvents(ctx, db, `SELECT * FROM (
+			(SELECT `+eventFields+` FROM @.events WHERE n > $1 ORDER BY n LIMIT $2) UNION ALL
+			(SELECT `+additionFields+` FROM @.additions WHERE consumer = $3 AND n > $1 ORDER BY n LIMIT $2)
+		) waiting ORDER BY n LIMIT $2`, after, most, consumer)
+}
