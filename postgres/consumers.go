@@ -258,8 +258,8 @@ func (l *leasedConsumer) Context() context.Context { return l.ctx }
 // Consumer implements queue.Lease.
 func (l *leasedConsumer) Consumer() queue.Info { return l.info }
 
-// leaseFence selects the lease while it is this term's, and keeps it so until the
-// transaction ends: without it nothing is changed.
+// leaseFence selects the lease while it is this term's, and keeps it so until
+// the transaction ends: without it nothing is changed.
 const leaseFence = `WITH fence AS MATERIALIZED
 	(SELECT 1 FROM @.leases WHERE shard = $1 AND term = $2 AND process = $3 FOR SHARE)`
 

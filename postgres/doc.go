@@ -56,7 +56,8 @@ package postgres
 //	term.go, commit.go   a leadership and what it writes; writer.go groups it
 //	origin.go, positions.go, deadletters.go, inspect.go
 //	consumers.go         leases of consumers, and what they acknowledge
-//	additions.go         events appended for one consumer; tip.go waits for events
+//	additions.go         events appended for one consumer
+//	tip.go               waits for events
 //	pending.go           counts what consumers have not acknowledged
 //	frontier.go          how far processes know the shards to be read
 //	webhooks.go, hookletters.go

@@ -19,7 +19,7 @@ func (s *Store) Renew() error { return s.heartbeat.renew() }
 
 // Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
 // does not wait.
-func (s *Store) Kill() { _ = s.closing.do(func() error { s.end(errClosed); return nil }) }
+func (s *Store) Kill() { _ = s.closing.do(func() error { s.closing.end(errClosed); return nil }) }
 
 // Reap waits for a killed Store and closes its connections.
 func (s *Store) Reap() {

@@ -114,8 +114,8 @@ type removal struct {
 
 // loser is a consumer that may lose by a removal.
 type loser struct {
-	storekit.Loser
-	stored stored
+	consumer *storekit.Loser
+	stored   stored
 }
 
 // expired selects what expires by the two times of an expiry ($1, $2) from a
@@ -138,7 +138,7 @@ func scanLoser(rows pgx.Rows) (*loser, error) {
 	var name, filter string
 	var at stored
 	err := rows.Scan(&name, &at.n, &at.beyond, &filter)
-	return &loser{*storekit.NewLoser(name, storekit.StoredDone(at.n, at.beyond), filter), at}, err
+	return &loser{storekit.NewLoser(name, storekit.StoredDone(at.n, at.beyond), filter), at}, err
 }
 
 // events reads the next events that expire, and counts, for each consumer,
@@ -163,8 +163,8 @@ func (x *expiry) events(ctx context.Context, s *Store) (*removal, error) {
 			r.keys = append(r.keys, n)
 			acknowledged := len(r.losers) < r.consumers // by those that have acknowledged everything
 			for _, l := range r.losers {
-				l.See(n, arrived.UnixMilli(), &e)
-				acknowledged = acknowledged || l.Has(n)
+				l.consumer.See(n, arrived.UnixMilli(), &e)
+				acknowledged = acknowledged || l.consumer.Has(n)
 			}
 			if !acknowledged {
 				r.unread++
@@ -188,7 +188,7 @@ func (x *expiry) additions(ctx context.Context, s *Store) (*removal, error) {
 	err := s.db.view(ctx, func(b *batch) {
 		b.each(func(rows pgx.Rows) error {
 			l, err := scanLoser(rows)
-			losers[l.Name], r.losers = l, append(r.losers, l)
+			losers[l.consumer.Name], r.losers = l, append(r.losers, l)
 			return err
 		}, `SELECT `+loserColumns+` FROM @.consumers
 			WHERE name IN (SELECT consumer FROM (`+oldAdditions+`) x) ORDER BY name`, x.all, sweepBatch)
@@ -199,14 +199,14 @@ func (x *expiry) additions(ctx context.Context, s *Store) (*removal, error) {
 			var e gerritstream.Event
 			err := rows.Scan(&n, &name, &arrived, &e.Type, &e.Project, &e.Ref)
 			if l := losers[name]; err == nil && l != nil {
-				l.See(n, arrived.UnixMilli(), &e)
+				l.consumer.See(n, arrived.UnixMilli(), &e)
 			}
 			r.keys = append(r.keys, n)
 			return err
 		}, `SELECT n, consumer, arrived, type, project, ref FROM (`+oldAdditions+`) x`, x.all, sweepBatch)
 	})
 	for _, l := range r.losers {
-		r.unread += l.Lost
+		r.unread += l.consumer.Lost
 	}
 	return r, err
 }
@@ -224,7 +224,7 @@ func (x *expiry) hookLetters(ctx context.Context, s *Store) (*removal, error) {
 	err := s.db.view(ctx, func(b *batch) {
 		b.each(func(rows pgx.Rows) error {
 			l, err := scanLoser(rows)
-			losers[l.Name], r.losers = l, append(r.losers, l)
+			losers[l.consumer.Name], r.losers = l, append(r.losers, l)
 			return err
 		}, `SELECT `+loserColumns+` FROM @.consumers WHERE name IN
 			(SELECT '`+queue.WebhookConsumer("")+`' || webhook FROM (`+oldHookLetters+`) x) ORDER BY name`, x.all, sweepBatch)
@@ -234,7 +234,7 @@ func (x *expiry) hookLetters(ctx context.Context, s *Store) (*removal, error) {
 			var arrived time.Time
 			err := rows.Scan(&letter, &hook, &arrived)
 			if l := losers[queue.WebhookConsumer(hook)]; err == nil && l != nil {
-				l.Lose(arrived.UnixMilli())
+				l.consumer.Lose(arrived.UnixMilli())
 			}
 			r.keys = append(r.keys, letter)
 			return err
@@ -251,9 +251,9 @@ func (r *removal) remove(ctx context.Context, s *Store) (removed bool, err error
 	var ns, lost []int64
 	var from, to []time.Time
 	for _, l := range r.losers {
-		names, ns, beyonds = append(names, l.Name), append(ns, l.stored.n), append(beyonds, l.stored.beyond)
-		lost = append(lost, l.Lost)
-		from, to = append(from, storekit.FromMillis(l.From)), append(to, storekit.FromMillis(l.To))
+		names, ns, beyonds = append(names, l.consumer.Name), append(ns, l.stored.n), append(beyonds, l.stored.beyond)
+		lost = append(lost, l.consumer.Lost)
+		from, to = append(from, storekit.FromMillis(l.consumer.From)), append(to, storekit.FromMillis(l.consumer.To))
 	}
 	var unread, unreadAt int64
 	if r.counted {

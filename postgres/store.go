@@ -36,7 +36,6 @@ type Store struct {
 	clock     storekit.ServiceClock
 
 	life    context.Context // ends with the use of the store: errClosed
-	end     context.CancelCauseFunc
 	closing closing
 }
 
@@ -83,7 +82,7 @@ func open(ctx context.Context, config Config, create bool) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w: %w", gerritstream.ErrUnusable, err)
 	}
 	s := &Store{config: config, id: rand.Text()}
-	s.life, s.end = context.WithCancelCause(context.Background())
+	s.life, s.closing.end = context.WithCancelCause(context.Background())
 	if err := s.connect(ctx, create); err != nil {
 		return nil, openError("open store", s.where, err)
 	}
@@ -209,7 +208,7 @@ func (s *Store) Close(ctx context.Context) error {
 		s.heartbeat.leaving.Store(true)
 		s.heartbeat.endAll(errClosed)
 		s.resign(ctx)
-		s.end(errClosed)
+		s.closing.end(errClosed)
 		s.closing.running.Wait()
 		s.disconnect()
 		return nil
@@ -232,7 +231,8 @@ func (s *Store) resign(ctx context.Context) {
 
 // closing closes something once.
 type closing struct {
-	running sync.WaitGroup // the goroutines, which the end of life ends
+	end     context.CancelCauseFunc // of a Store's life
+	running sync.WaitGroup          // the goroutines, which the end of life ends
 	once    sync.Once
 	err     error // of the first time; under once
 }

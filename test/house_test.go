@@ -34,6 +34,7 @@ var house = map[string][]string{
 	"kinesis":           {"", "internal/near", "internal/trouble"},
 	"queue":             {"", "gerrit"},
 	"sqlite":            {"", "queue", "webhook", "internal/storekit"},
+	"postgres":          {"", "queue", "webhook", "internal/storekit"},
 	"zookeeper":         {"", "internal/storekit", "internal/traceparent", "internal/trouble"},
 	"sink":              {""},
 	"webhook":           {"", "queue", "sink", "internal/traceparent"},
@@ -80,6 +81,7 @@ var confined = map[string][]string{
 	"database/sql":                 {"sqlite", "internal/bench"}, // as a bare client
 	"modernc.org/sqlite":           {"sqlite"},
 	"github.com/go-zookeeper/":     {"zookeeper", "internal/bench"}, // likewise
+	"github.com/jackc/pgx/":        {"postgres"},
 	"github.com/spf13/":            {"cmd/gerritstream"},
 	"github.com/prometheus/":       {"internal/admin"},
 	"github.com/coreos/go-systemd": {"internal/daemon", "cmd/gerritstream"},
@@ -114,6 +116,7 @@ func TestDependencyDirectionIsEnforced(t *testing.T) {
 		{"internal/daemon", []string{"github.com/aws/aws-sdk-go-v2/aws"}},
 		{"internal/daemon", []string{module + "/cmd/gerritstream"}},
 		{"cmd/gerritstream", []string{"database/sql"}},
+		{"internal/daemon", []string{"github.com/jackc/pgx/v5"}},
 		{"util", nil},
 	} {
 		wrong.ImportPath = path.Join(module, wrong.ImportPath)
