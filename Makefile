@@ -47,7 +47,7 @@ BENCHED ?= $(sort $(dir $(shell grep -rl --include='*_test.go' '^func Benchmark'
 BASELINE ?= test/baseline.txt
 benchmarks = $(GO) test -run '^$$' -bench '$(BENCH)' -skip '$(SLOW)' -benchmem -count $(COUNT) -benchtime $(BENCHTIME) -p 1 $(BENCHED)
 
-.PHONY: help build release deps test release-check soak chaos alerts many screenshots mutants fuzz lint docs fmt bench bench-compare clean
+.PHONY: help build release deps test release-check operator soak chaos alerts many screenshots mutants fuzz lint docs fmt bench bench-compare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,8 @@ help: ## list the targets
 build: ## build bin/gerritstream
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gerritstream ./cmd/gerritstream
 
-release: ## make archives, packages, image, chart and lists of modules in dist/, for all platforms; the tools are a module of their own
-	cd release && $(GO) run . -root .. -out ../dist
+release: ## make archives, packages, image, chart and lists of modules in dist/, for all platforms or PLATFORM=OS/ARCH; the tools are a module of their own
+	cd release && $(GO) run . -root .. -out ../dist $(PLATFORM:%=-platform %)
 
 deps: ## install what the tests need (as root on Debian), or name it
 	@test/deps.sh
@@ -68,6 +68,12 @@ test: deps ## vet, then run all tests under the race detector; ends with the lis
 release-check: ## make the release twice, install it and run it as its user; have Helm's engine render the chart: some minutes
 	@release/deps.sh
 	cd release && $(GO) vet ./... && $(GO) test ./... -count=1 -timeout 30m
+	$(GO) vet -tags installed ./test/e2e/installed
+	$(GO) test ./test/e2e/installed -tags installed -count=1 -v
+
+operator: ## go a new operator's way: the commands of docs/install.md, on a machine of its own, from the package to an alert
+	@release/deps.sh
+	$(GO) test ./test/e2e/installed -tags installed -count=1 -v -run TestNewOperator
 
 soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)

@@ -8,8 +8,14 @@ need() { # PROGRAM PACKAGE
 	command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
 }
 need /lib/systemd/systemd systemd
+need dbus-daemon dbus
 need man man-db
 need curl curl
+need jq jq
+need sqlite3 sqlite3
+need promtool prometheus
+[ -e /usr/share/java/zookeeper.jar ] && command -v java >/dev/null 2>&1 || packages="$packages zookeeper"
+/usr/bin/python3 -c 'import kazoo' >/dev/null 2>&1 || packages="$packages python3-kazoo"
 need mandoc mandoc
 need rpm rpm
 need skopeo skopeo

@@ -93,7 +93,7 @@ func create(path string, write func(io.Writer) error) error {
 // archives packs the binary of each platform with its licence, its manual and
 // its completions, and for Linux with the units of systemd.
 func (r *release) archives() error {
-	for _, p := range platforms {
+	for _, p := range r.platforms {
 		top := "gerritstream_" + r.version.semantic + "_" + p.os + "_" + p.arch
 		sources := map[string]string{
 			"LICENSE":   filepath.Join(r.root, "LICENSE"),

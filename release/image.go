@@ -27,7 +27,7 @@ const stateFolder = "/var/lib/gerritstream"
 // image writes an image for the architectures of Linux as an OCI archive.
 func (r *release) image() error {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, p := range platforms {
+	for _, p := range r.platforms {
 		if p.os != "linux" {
 			continue
 		}

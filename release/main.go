@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -24,8 +25,9 @@ func main() {
 	defer stop()
 	root := flag.String("root", "..", "`folder` of the repository")
 	out := flag.String("out", filepath.Join("..", "dist"), "`folder` to write to, in place of what is there")
+	only := flag.String("platform", "", "make nothing for other platforms than `OS/ARCH`, such as linux/amd64")
 	flag.Parse()
-	if err := run(ctx, *root, *out); err != nil {
+	if err := run(ctx, *root, *out, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1) //nolint:gocritic // stop has nothing left to do
 	}
@@ -34,22 +36,32 @@ func main() {
 // platform is an operating system and an architecture, in Go's words.
 type platform struct{ os, arch string }
 
+func (p platform) String() string { return p.os + "/" + p.arch }
+
 // platforms are those that binaries are made for. Packages and the image are
 // made for Linux.
 var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}}
 
 // release is what all artefacts of a version share.
 type release struct {
-	root    string // of the repository
-	out     string // where the artefacts go
-	work    string // a folder that is removed in the end
-	version version
-	time    time.Time // of everything: the commit's
+	root      string // of the repository
+	out       string // where the artefacts go
+	work      string // a folder that is removed in the end
+	platforms []platform
+	version   version
+	time      time.Time // of everything: the commit's
 }
 
-// run makes all artefacts. The folder has all of them or does not exist.
-func run(ctx context.Context, root, out string) (err error) {
-	r := release{}
+// run makes all artefacts, or those of one platform unless only is "". The
+// folder has all of them or does not exist.
+func run(ctx context.Context, root, out, only string) (err error) {
+	r := release{platforms: platforms}
+	if only != "" {
+		r.platforms = slices.DeleteFunc(slices.Clone(platforms), func(p platform) bool { return p.String() != only })
+	}
+	if len(r.platforms) == 0 {
+		return fmt.Errorf("platform %q is none of %v", only, platforms)
+	}
 	if r.root, err = filepath.Abs(root); err != nil {
 		return err
 	}
@@ -77,9 +89,9 @@ func run(ctx context.Context, root, out string) (err error) {
 
 // make makes the artefacts in the order in which they need each other.
 func (r *release) make(ctx context.Context) error {
-	for _, p := range platforms {
+	for _, p := range r.platforms {
 		if err := r.build(ctx, p); err != nil {
-			return fmt.Errorf("build for %s/%s: %w", p.os, p.arch, err)
+			return fmt.Errorf("build for %v: %w", p, err)
 		}
 	}
 	steps := []struct {

@@ -23,7 +23,7 @@ func (r *release) packages() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range platforms {
+	for _, p := range r.platforms {
 		if p.os != "linux" {
 			continue
 		}
@@ -56,6 +56,8 @@ func (r *release) packageInfo(p platform, format string) *nfpm.Info {
 		r.packed(r.binary(p), "/usr/bin/gerritstream", 0o755),
 		r.packed(deploy("systemd", "sysusers.conf"), "/usr/lib/sysusers.d/gerritstream.conf", 0o644),
 		r.packed(filepath.Join(r.root, "docs", "schema.json"), "/usr/share/gerritstream/schema.json", 0o644),
+		r.packed(deploy("prometheus", "alerts.yml"), "/usr/share/gerritstream/prometheus/alerts.yml", 0o644),
+		r.packed(deploy("grafana", "gerritstream.json"), "/usr/share/gerritstream/grafana/gerritstream.json", 0o644),
 	}
 	for _, unit := range []string{"gerritstream@.service", "gerritstream-zuul@.service"} {
 		contents = append(contents, r.packed(deploy("systemd", unit), "/usr/lib/systemd/system/"+unit, 0o644))

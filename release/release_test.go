@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 // made is the release of this work tree, which the tests share.
 var made = sync.OnceValues(func() (string, error) {
 	out := filepath.Join(scratch, "dist")
-	return out, run(context.Background(), "..", out)
+	return out, run(context.Background(), "..", out, "")
 })
 
 // dist returns the folder of the artefacts.
@@ -106,7 +106,7 @@ func TestTwoBuildsAreTheSame(t *testing.T) {
 	output(t, "git", "-C", copied, "reset", "--quiet", "--hard", output(t, "git", "-C", "..", "rev-parse", "HEAD"))
 	copyTree(t, "..", copied)
 	second := filepath.Join(scratch, "again")
-	if err := run(t.Context(), copied, second); err != nil {
+	if err := run(t.Context(), copied, second, ""); err != nil {
 		t.Fatal(err)
 	}
 	sums := func(folder string) string { return string(readFile(t, filepath.Join(folder, "SHA256SUMS"))) }
@@ -370,7 +370,8 @@ func TestRPMIsReadByRPM(t *testing.T) {
 	output(t, rpm, "--root", root, "--initdb")
 	output(t, rpm, "--root", root, "--install", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", path)
 	for _, name := range []string{
-		"usr/bin/gerritstream", "usr/share/gerritstream/schema.json", "usr/lib/systemd/system/gerritstream@.service",
+		"usr/bin/gerritstream", "usr/share/gerritstream/schema.json",
+		"usr/share/gerritstream/prometheus/alerts.yml", "usr/share/gerritstream/grafana/gerritstream.json", "usr/lib/systemd/system/gerritstream@.service",
 		"usr/share/licenses/gerritstream/LICENSE",
 		"usr/share/man/man1/gerritstream-run.1.gz", "usr/share/zsh/site-functions/_gerritstream",
 	} {

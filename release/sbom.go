@@ -18,7 +18,7 @@ import (
 // listModules writes, for each binary, which version of which module is in it,
 // as the binary itself says.
 func (r *release) listModules() error {
-	for _, p := range platforms {
+	for _, p := range r.platforms {
 		generator, err := bin.NewGenerator(r.binary(p), bin.WithIncludeStdlib(true), bin.WithLogger(zerolog.Nop()),
 			bin.WithVersionOverride("v"+r.version.semantic))
 		if err != nil {

@@ -131,6 +131,94 @@ func TestDashboardQueriesAreValid(t *testing.T) {
 	}
 }
 
+// TestDashboardCanBeImported holds the dashboard against what Grafana's
+// importer and its provisioning ask for: no id of another Grafana, an uid,
+// a schema that is known, panels that are told apart, and no name that is not
+// explained.
+func TestDashboardCanBeImported(t *testing.T) {
+	t.Parallel()
+	text := readFile(t, "deploy/grafana/gerritstream.json")
+	var d struct {
+		ID            any `json:"id"`
+		Inputs        any `json:"__inputs"` // provisioning would leave them as they are
+		UID           string
+		Title         string
+		SchemaVersion int
+		Panels        []struct {
+			ID      int
+			Title   string
+			Type    string
+			Targets []struct{ RefID string }
+		}
+		Templating struct {
+			List []struct{ Name, Type, Query any }
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.ID != nil || d.Inputs != nil || !regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`).MatchString(d.UID) ||
+		d.Title == "" || d.SchemaVersion < 36 || d.SchemaVersion > 41 {
+		t.Errorf("id %v, inputs %v, uid %q, title %q, schema %d", d.ID, d.Inputs, d.UID, d.Title, d.SchemaVersion)
+	}
+	known := map[string]bool{"__rate_interval": true}
+	for _, v := range d.Templating.List {
+		known[fmt.Sprint(v.Name)] = true
+		if v.Name == "datasource" && (v.Type != "datasource" || v.Query != "prometheus") {
+			t.Errorf("the source of data is a %v of %v", v.Type, v.Query)
+		}
+	}
+	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(text, -1) {
+		if !known[m[1]] && m[1] != "__all" {
+			t.Errorf("$%s is no variable of the dashboard", m[1])
+		}
+	}
+	var whole any
+	if err := json.Unmarshal([]byte(text), &whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range members(whole, "datasource") {
+		if fmt.Sprint(source) != "map[type:prometheus uid:${datasource}]" {
+			t.Errorf("a source of data has a name of its own: %v", source)
+		}
+	}
+	panels := map[int]string{}
+	for _, p := range d.Panels {
+		if p.ID <= 0 || panels[p.ID] != "" {
+			t.Errorf("panel %q has the id %d, as %q has", p.Title, p.ID, panels[p.ID])
+		}
+		panels[p.ID] = p.Title
+		letters := map[string]bool{}
+		for _, target := range p.Targets {
+			if target.RefID == "" || letters[target.RefID] {
+				t.Errorf("%q has two queries %q", p.Title, target.RefID)
+			}
+			letters[target.RefID] = true
+		}
+	}
+	if !known["datasource"] || !known["connection"] || len(panels) == 0 {
+		t.Errorf("variables %v, %d panels", known, len(panels))
+	}
+}
+
+// members returns what objects in a JSON value have as a member of this name.
+func members(v any, name string) (found []any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			if key == name {
+				found = append(found, member)
+			}
+			found = append(found, members(member, name)...)
+		}
+	case []any:
+		for _, element := range v {
+			found = append(found, members(element, name)...)
+		}
+	}
+	return found
+}
+
 // TestAlertsAreInTheRunbook: each alert says how bad it is and what it is, and
 // leads to the section of the runbook that names it. A section names no others.
 func TestAlertsAreInTheRunbook(t *testing.T) {

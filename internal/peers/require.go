@@ -52,6 +52,9 @@ var (
 	// Shell is what the documented examples for a shell use.
 	Shell = Component{"curl and jq", apt + "curl jq", missingCommands("curl", "jq")}
 
+	// RPM is Debian's rpm.
+	RPM = Component{"rpm", apt + "rpm", missingFile("/usr/bin/rpm")}
+
 	// Systemd is Debian's systemd: its user manager runs units without being
 	// the system's. It needs namespaces, and so root.
 	Systemd = Component{"systemd", apt + "systemd", missingFile(systemdCommand)}

@@ -1,6 +1,7 @@
-# Boots a copy of this machine: sh -c boot.sh sh FOLDER GROUP, in a mount and
-# a process namespace of its own. Its files are this machine's until one is
-# changed, and changes go with the namespace. It shares the network.
+# Boots a copy of this machine: sh -c boot.sh sh FOLDER GROUP, in namespaces of
+# its own for mounts, processes and the network. Its files are this machine's
+# until one is changed, and changes go with the namespaces. Its network is
+# loopback, so that each port is free.
 set -e
 mount -t tmpfs none "$1"
 mkdir "$1/changed" "$1/work" "$1/root" "$1/groups"
@@ -11,8 +12,6 @@ mount -t sysfs -o ro none "$root/sys"
 mount -t tmpfs none "$root/run"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs none "$root/tmp"
-mkdir "$root/var/lib/gerritstream"
-mount -t tmpfs none "$root/var/lib/gerritstream"
 mkdir "$root/outside"
 
 mount -t cgroup2 none "$1/groups"
