@@ -82,6 +82,9 @@ func (s *supervisor) logWaits(waits []trouble.Trouble) {
 			for i := range waits {
 				if w := &waits[i]; w.Of[0] == string(shard.Shard) && w.Text == "" {
 					w.Text = readingOf(&shard)
+					if p, paused := s.c.paused.now().Of(shard.Shard); paused && !shard.Leader.Foreign {
+						w.Text = "it is " + p.String()
+					}
 				}
 			}
 		}

@@ -92,7 +92,7 @@ func (cl *cluster) start(change ...func(*consumer.Config)) *process {
 	name := fmt.Sprintf("process-%d", len(cl.processes))
 	p := &process{journal: &journal{}, store: cl.memory.Process(name), done: make(chan struct{}), log: &safeBuffer{}}
 	cfg := consumer.Config{
-		Source: cl.stream, Store: p.store, Classify: classify, Process: name, Observer: p.journal,
+		Source: cl.stream, Store: p.store, Pauses: p.store, Classify: classify, Process: name, Observer: p.journal,
 		StartAt: gs.StartingPosition{TrimHorizon: true},
 		Logger:  slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: cl.level})),
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/trouble"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // batch gathers what one commit will carry: entries and dead letters in the
@@ -204,6 +205,9 @@ func (r *reader) store(c *gerritstream.Commit, span *commitSpan) error {
 			return err
 		}
 		span.retried(err)
+		if r.isHeld(err) {
+			return err
+		}
 		r.w.trouble(whyOf(err, trouble.StoreAway), isGrave(err))
 		if !retry.pause(r.work) {
 			return context.Cause(r.work)
@@ -219,6 +223,9 @@ func (r *reader) deliver(entries []gerritstream.Entry) (refused []gerritstream.D
 		for rest := entries; len(rest) > 0; {
 			if r.work.Err() != nil {
 				return nil, context.Cause(r.work)
+			}
+			if paused, _ := r.c.paused.of(r.w.shard); paused {
+				return nil, pauses.ErrPaused
 			}
 			done := r.c.tracker.wait(r.w.shard, "the sink "+sink.Name(), trouble.Sink)
 			err := sink.Deliver(r.work, rest)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // BadCheckpointPolicy says what happens to a shard whose checkpoint is damaged,
@@ -31,6 +32,7 @@ type Config struct {
 	Store    gerritstream.Store
 	Classify gerritstream.Classifier // nil: every record is queued as it is
 	Sinks    []gerritstream.Sink     // in addition to the store's queue
+	Pauses   pauses.Store            // the Store as one that can pause shards; nil: it cannot
 
 	// StartAt is where a stream begins that has no origin yet. The zero value
 	// means about 10 s before now; beside a foreign leader, from now on.

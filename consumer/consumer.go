@@ -24,6 +24,7 @@ type Consumer struct {
 	readability *readability
 	surveys     *surveys
 	sideReads   *sideReads
+	paused      *knownPauses
 	caughtUp    caughtUp
 	relists     chan struct{}                       // capacity 1: list and plan again, soon
 	replans     chan struct{}                       // capacity 1: plan again, soon
@@ -42,6 +43,7 @@ func New(cfg Config) (*Consumer, error) {
 		logbook:   newLogbook(cfg.Logger),
 		surveys:   newSurveys(),
 		sideReads: &sideReads{reads: map[gerritstream.ShardID]*sideRead{}},
+		paused:    &knownPauses{turn: make(chan struct{}, 1), changed: make(chan struct{})},
 		caughtUp:  caughtUp{reached: make(chan struct{}), ended: make(chan struct{})},
 		relists:   make(chan struct{}, 1),
 		replans:   make(chan struct{}, 1),
@@ -86,6 +88,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var reporting sync.WaitGroup
 	reporting.Go(func() { c.report(ctx) })
 	reporting.Go(func() { c.logbook.run(ctx) })
+	reporting.Go(func() { c.watchPauses(ctx) })
 	defer func() { cancel(); reporting.Wait(); c.tracker.endHeartbeats() }()
 
 	err := newSupervisor(c).run(ctx)

@@ -23,6 +23,10 @@
 //	                                      (the term       judge, deliver, commit
 //	                                       is over)
 //
+// A term reads the pauses first. While its shard is paused it stays where it
+// is and commits nothing (see package pauses); then it goes on from its
+// position.
+//
 // A term resigns from any of its states when its leadership is lost, the shard
 // has ended, the worker ends, or the outcome of a commit is unknown. The next
 // term begins with the position in the store, whichever process wins it:

@@ -132,11 +132,12 @@ func (s *supervisor) startProbe(steps []plan.Step) {
 	}
 	var shards []gerritstream.ShardID
 	for _, step := range steps {
-		if step.State == plan.Runnable && s.workers[step.Shard] == nil {
+		paused, _ := s.c.paused.of(step.Shard)
+		if step.State == plan.Runnable && s.workers[step.Shard] == nil && !paused {
 			shards = append(shards, step.Shard)
 		}
 	}
-	if len(shards) == 0 { // all are read here: the next page will do
+	if len(shards) == 0 { // all are read here, and the next page will do, or paused
 		return
 	}
 	r.probes++

@@ -9,6 +9,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
 	"github.com/gerritstream/gerritstream/internal/trouble"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 const (
@@ -36,8 +37,8 @@ type reader struct {
 	absent    backoff   // while the shard is listed and cannot be found
 }
 
-// lead does the work of a term. It returns nil when the term came to its
-// natural end: the shard has ended, there is nothing to do, or ctx ended.
+// lead does the work of a term: see run. It returns nil when the term came to
+// its natural end: the shard has ended, there is nothing to do, or ctx ended.
 func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) {
 	work, cancel := context.WithCancelCause(term.Context())
 	defer cancel(nil)
@@ -56,34 +57,54 @@ func lead(ctx context.Context, w *worker, term gerritstream.Term) (next, error) 
 		c: w.c, cfg: w.cfg, w: w, term: term, work: work, reading: reading,
 		committed: from, cursor: from, since: time.Now(), absent: backoff{first: time.Second, most: 30 * time.Second},
 	}
-	then, err := r.prepare()
-	for then == readOn {
-		err = r.read()
+	return r.run(ctx)
+}
+
+// run does the work of a term, except while the shard is paused.
+func (r *reader) run(ctx context.Context) (then next, err error) {
+	if err := r.hold(); err != nil { // before anything is read or committed
+		return campaignAgain, err
+	}
+	for step := r.prepare; ; {
+		then, err = step()
 		switch {
-		case err == nil: // the shard has ended
-			then = planAgain
-			if w.known {
-				w.c.replan()
-			} else {
-				w.c.relist()
+		case errors.Is(err, pauses.ErrPaused):
+			if err := r.hold(); err != nil {
+				return campaignAgain, err
 			}
-		case ctx.Err() != nil && term.Context().Err() == nil: // a stop: keep what can be kept
-			then = campaignAgain
-			if r.batch.size() == 0 && r.cursorMoved() {
-				err = r.commit()
-			}
-			if errors.Is(err, context.Canceled) {
-				err = nil
-			}
-		case errors.Is(err, gerritstream.ErrShardNotFound):
-			then, err = r.awaitShard(err)
-		case errors.Is(err, gerritstream.ErrBadPosition):
-			then, err = r.badCheckpoint(err)
+		case err != nil || then != readOn:
+			return then, err
 		default:
-			then = campaignAgain
+			step = func() (next, error) { return r.advance(ctx) }
 		}
 	}
-	return then, err
+}
+
+// advance reads until the shard has ended, or something is in the way.
+func (r *reader) advance(ctx context.Context) (then next, err error) {
+	err = r.read()
+	switch {
+	case err == nil: // the shard has ended
+		if r.w.known {
+			r.c.replan()
+		} else {
+			r.c.relist()
+		}
+		return planAgain, nil
+	case ctx.Err() != nil && r.term.Context().Err() == nil: // a stop: keep what can be kept
+		if r.batch.size() == 0 && r.cursorMoved() {
+			err = r.commit()
+		}
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		return campaignAgain, err
+	case errors.Is(err, gerritstream.ErrShardNotFound):
+		return r.awaitShard(err)
+	case errors.Is(err, gerritstream.ErrBadPosition):
+		return r.badCheckpoint(err)
+	}
+	return campaignAgain, err
 }
 
 // prepare commits a position that can be read from, if there is something to
@@ -240,11 +261,27 @@ func (r *reader) halt(bad error) error {
 var errSourceEnded = trouble.Mark(errors.New("the source stopped reading without a reason"), trouble.SourceFails)
 
 // read reads on from the cursor, page after page; one page is read ahead of the
-// commits. It returns nil when the shard has been handled to its end.
+// commits. It returns nil when the shard has been handled to its end, and
+// ErrPaused when it is paused.
 func (r *reader) read() error {
-	pages := r.c.readAhead(r.reading, r.w.shard, r.cursor)
-	defer pages.close()
-	for p := range pages.ch {
+	ahead := r.c.readAhead(r.reading, r.w.shard, r.cursor)
+	defer ahead.close()
+	for {
+		paused, changed := r.c.paused.of(r.w.shard)
+		if paused {
+			return pauses.ErrPaused
+		}
+		var p yielded
+		select {
+		case next, ok := <-ahead.ch:
+			if p = next; !ok && r.reading.Err() == nil {
+				return errSourceEnded
+			} else if !ok {
+				return context.Cause(r.reading)
+			}
+		case <-changed:
+			continue
+		}
 		switch {
 		case errors.Is(p.err, gerritstream.ErrRetrying):
 			r.w.trouble(whyOf(p.err, trouble.SourceFails), isGrave(p.err))
@@ -263,10 +300,6 @@ func (r *reader) read() error {
 			return err
 		}
 	}
-	if r.reading.Err() == nil {
-		return errSourceEnded
-	}
-	return context.Cause(r.reading)
 }
 
 // handle judges a page, and commits what is due.

@@ -10,6 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/plan"
 	"github.com/gerritstream/gerritstream/internal/trouble"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 const (
@@ -357,6 +358,24 @@ func (t *tracker) committed(id gerritstream.ShardID, c *gerritstream.Commit, fil
 	status.Counts.Dead += uint64(len(c.DeadLetters))
 	status.Counts.Filtered += filtered
 	t.rate.add(len(c.Entries)+len(c.DeadLetters)+int(filtered), c.DeadLetters, now) //nolint:gosec // small
+}
+
+// pause notes that a shard which is led here is not read for now, or is read
+// again.
+func (t *tracker) pause(id gerritstream.ShardID, paused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.shardLocked(id)
+	s.stall = stall{}
+	status := &s.status
+	if paused {
+		become(status, pauses.State)
+		s.paged, status.AtTip, status.Lag = time.Time{}, false, 0 // it lags by the age of its position
+	} else {
+		become(status, gerritstream.StateReading)
+		s.paged = time.Now()
+		status.Lag = t.distance(status.HandledUntil)
+	}
 }
 
 // resigned notes the end of a term.

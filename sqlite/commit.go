@@ -8,6 +8,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // commit writes a commit if the term still has its lease. All that takes time
@@ -31,21 +32,20 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	var discarded []gerritstream.DeadLetter
 	rows := 1 + len(events) + len(c.DeadLetters)
 	err := s.writer.writeRows(ctx, storekit.PointCommit, rows, func(tx *transaction) (err error) {
-		// The fence: without the lease in this term, or in an epoch that is
-		// over, there is nothing to select, and nothing is written.
+		// The fence: without the lease in this term, in an epoch that is
+		// over, or while the shard is paused, there is nothing to select, and
+		// nothing is written.
 		n, err := tx.change(`INSERT INTO positions (epoch, shard, position, committed)
 			SELECT ?1, shard, ?2, ?3 FROM leases
 			WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= `+currentEpoch+`
+				AND NOT EXISTS (SELECT 1 FROM pauses WHERE shard IN ('', ?4))
 			ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`,
 			t.epoch, position, now.UnixMilli(), t.shard, t.number, s.id)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			if err := checkEpoch(tx, t.epoch); err != nil {
-				return err
-			}
-			return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
+			return t.refused(tx)
 		}
 		for _, row := range events {
 			if err := tx.exec(addEvent, row...); err != nil {
@@ -59,6 +59,23 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		s.discards.Log(discarded)
 	}
 	return err
+}
+
+// refused returns why the fence refused a commit.
+func (t *term) refused(tx *transaction) error {
+	if err := checkEpoch(tx, t.epoch); err != nil {
+		return err
+	}
+	var held bool
+	_, err := get(context.Background(), tx, []any{&held},
+		`SELECT true FROM leases WHERE shard = ? AND term = ? AND process = ?`, t.shard, t.number, t.store.id)
+	switch {
+	case err != nil:
+		return err
+	case held:
+		return pauses.ErrPaused
+	}
+	return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
 }
 
 // addEvent queues an event, once. Its columns are those of eventRow.

@@ -23,6 +23,9 @@
 // fifth, from when its last successful heartbeat BEGAN, and ends its terms
 // after that.
 //
+// The same statement looks for a pause of the shard (see package pauses): while
+// there is one, the commit is refused and the term goes on.
+//
 // An operator's change of a position increments the lease's term as well and
 // takes the lease from its process: the fence then refuses what the term still
 // had under way, and the next heartbeat ends it.
@@ -64,3 +67,4 @@ package sqlite
 //	origin.go, positions.go, deadletters.go, inspect.go
 //	retention.go         removes expired events; wal.go bounds the log
 //	reader.go            reads events; operator.go changes positions
+//	pauses.go            shards that no process may commit for

@@ -264,14 +264,26 @@ CREATE TABLE frontier_asked (
 	at  INTEGER NOT NULL -- when a consumer by arrival wanted to know it
 ) STRICT;
 INSERT INTO frontier_asked VALUES (1, 0);
+`, `
+-- The shards that no process may commit for.
+CREATE TABLE pauses (
+	shard TEXT PRIMARY KEY NOT NULL, -- '': all shards
+	pause TEXT NOT NULL              -- pauses.Encode
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE changes ADD COLUMN pauses INTEGER NOT NULL DEFAULT 1;
+CREATE TRIGGER pause_inserted AFTER INSERT ON pauses BEGIN UPDATE changes SET pauses = pauses + 1; END;
+CREATE TRIGGER pause_updated AFTER UPDATE ON pauses BEGIN UPDATE changes SET pauses = pauses + 1; END;
+CREATE TRIGGER pause_deleted AFTER DELETE ON pauses BEGIN UPDATE changes SET pauses = pauses + 1; END;
 `}
 
 // The schema versions from which on events have attributes, consumers what is
-// read of them, and webhooks tables.
+// read of them, webhooks tables, and shards can be paused.
 const (
 	attributesSince = 4
 	consumersSince  = 11
 	webhooksSince   = 10
+	pausesSince     = 12
 )
 
 // prepareNew sets what cannot be changed later. Events of two to three

@@ -45,6 +45,16 @@ func TestWebhooks(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
+func TestPauses(t *testing.T) {
+	storetest.RunPauses(t, storetest.Harness{
+		New:      func(t *testing.T) storetest.Backend { return newShared(t).backend() },
+		Bubble:   true,
+		Settle:   2 * time.Second,
+		Patience: time.Minute,
+	})
+	goleak.VerifyNone(t)
+}
+
 // shared is one file, the stores opened on it, and a connection of its own to
 // read and change it.
 type shared struct {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // lookEvery is how often the watcher looks into the file: how late a
@@ -44,6 +45,9 @@ type contents struct {
 	held       map[gerritstream.ShardID]lease    // without heartbeats
 	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
 	members    []gerritstream.Member
+
+	pauses       pauses.Set
+	pausesChange int64 // how often they were changed; never 0
 }
 
 // changes are how often tables of the file were changed; never 0.
@@ -205,9 +209,9 @@ func (w *watcher) read(ctx context.Context) (changed bool, err error) {
 
 // read reads the processes, and of the rest what was changed.
 func (c *contents) read(ctx context.Context, tx *sql.Tx) (err error) {
-	was := c.changes
-	err = tx.QueryRowContext(ctx, `SELECT leases, candidates, members FROM changes`).
-		Scan(&c.changes.leases, &c.changes.candidates, &c.changes.members)
+	was, paused := c.changes, c.pausesChange
+	err = tx.QueryRowContext(ctx, `SELECT leases, candidates, members, pauses FROM changes`).
+		Scan(&c.changes.leases, &c.changes.candidates, &c.changes.members, &c.pausesChange)
 	if err == nil {
 		c.processes, err = readProcesses(ctx, tx)
 	}
@@ -219,6 +223,9 @@ func (c *contents) read(ctx context.Context, tx *sql.Tx) (err error) {
 	}
 	if err == nil && c.changes.members != was.members {
 		c.members, err = readMembers(ctx, tx)
+	}
+	if err == nil && c.pausesChange != paused {
+		c.pauses, err = readPauses(ctx, tx)
 	}
 	return err
 }

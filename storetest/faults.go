@@ -27,6 +27,9 @@ const (
 	PointWebhooks  = storekit.PointWebhooks
 )
 
+// PointPauses is the write point of a pauses.Keeper.
+const PointPauses = storekit.PointPauses
+
 // The write points of an Operator.
 const (
 	PointSetPosition     = storekit.PointSetPosition

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // MemoryConfig configures a Memory. Its zero value is useful.
@@ -45,7 +46,8 @@ type Memory struct {
 	reports     map[string]report                                    // by id of the process
 	members     map[string]gerritstream.Member                       // by id; they do not change
 	checkpoints map[gerritstream.ShardID]gerritstream.SequenceNumber // of another program
-	count       uint64                                               // of processes and positions so far
+	paused      pauses.Set
+	count       uint64 // of processes and positions so far
 }
 
 // position is a position as stored.

@@ -46,3 +46,14 @@ func backend(mem *storetest.Memory) storetest.Backend {
 		FailNext: mem.FailNext,
 	}
 }
+
+func TestMemoryPauses(t *testing.T) {
+	storetest.RunPauses(t, storetest.Harness{
+		Bubble:   true,
+		Settle:   time.Second,
+		Patience: time.Minute,
+		New: func(*testing.T) storetest.Backend {
+			return backend(storetest.NewMemory(storetest.MemoryConfig{}))
+		},
+	})
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 var (
@@ -130,6 +131,9 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		}
 		if err := storekit.CheckEpoch(t.epoch, storekit.StoredEpoch(m.origin)); err != nil {
 			return fmt.Errorf("commit to %s: %w", t.shard, err)
+		}
+		if _, paused := m.paused.Of(t.shard); paused {
+			return fmt.Errorf("commit to %s: %w", t.shard, pauses.ErrPaused)
 		}
 		if err := c.Check(m.config.Limits); err != nil {
 			return err

@@ -50,6 +50,9 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+	if err := t.checkPause(ctx); err != nil {
+		return err
+	}
 	if len(c.Entries) > 0 {
 		if err := t.store.queueLimit.wait(ctx, t.session); err != nil {
 			return err
@@ -78,6 +81,7 @@ type commitAttempt struct {
 
 	foreignWrites    int // how often another program wrote Zuul's checkpoint
 	originChanges    int // how often the origin had changed
+	pausesChanges    int // how often the pauses had
 	parentsRecreated bool
 	intentGone       bool
 }
@@ -252,6 +256,11 @@ func (a *commitAttempt) recover(ctx context.Context, of opKind, err error) error
 			return errOriginChanging
 		}
 		return t.checkEpoch(ctx)
+	case of == opPauses && isConflict(err):
+		if a.pausesChanges++; a.pausesChanges > maxPausesChanges {
+			return errPausesChanging
+		}
+		return t.checkPause(ctx) // the watch has fired before this answer came
 	case of == opDiscarded && isConflict(err):
 		return t.readDiscarded(ctx)
 	case of == opDeadLetter && errors.Is(err, zk.ErrNodeExists):

@@ -59,6 +59,7 @@ func (l layout) reports() string            { return l.own + "/reports" }
 func (l layout) deadLetters() string        { return l.own + "/dead" }
 func (l layout) discardedCounts() string    { return l.own + "/discarded" }
 func (l layout) intents() string            { return l.own + "/intents" }
+func (l layout) pauses() string             { return l.own + "/pauses" }
 func (l layout) positions(epoch int) string { return l.own + "/e" + strconv.Itoa(epoch) + "/positions" }
 
 func (l layout) position(epoch int, shard gerritstream.ShardID) string {

@@ -37,6 +37,7 @@ type Store struct {
 	member      published // for the other processes, which watch it
 	report      published // for people
 	lockOwners  lockOwners
+	pauses      knownPauses
 
 	queueLimit queueLimit
 	encoding   *semaphore.Weighted // bytes of commits that are encoded at this moment

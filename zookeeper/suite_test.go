@@ -48,6 +48,17 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestPauses uses three servers: a change goes through one, a commit through
+// another.
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	storetest.RunPauses(t, storetest.Harness{
+		New:      func(t *testing.T) storetest.Backend { return newCluster(t, three).backend() },
+		Settle:   300 * time.Millisecond,
+		Patience: time.Minute,
+	})
+}
+
 // cluster is a chroot of its own on shared servers, the stores opened on it,
 // and a session to inspect it and to tamper with it.
 type cluster struct {

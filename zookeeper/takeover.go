@@ -112,7 +112,7 @@ func (t *term) takeOver(ctx context.Context) error {
 func (t *term) ensureParents(ctx context.Context) error {
 	at := t.store.at
 	return t.session.ensure(ctx, at.queue(), at.largeEvents(), at.positions(t.epoch), at.deadLetters(),
-		at.discardedCounts(), at.intents())
+		at.discardedCounts(), at.intents(), at.pauses())
 }
 
 // readState reads what is stored, and removes what the previous term has left

@@ -40,6 +40,7 @@ type term struct {
 	version   int32                       // of our position's node
 	zuul      zuulCheckpoint              // as it is known
 	origin    int32                       // version of the origin's node, which is of no later epoch
+	pauses    int32                       // version of the pauses' node, by which the shard is not paused
 	passed    gerritstream.SequenceNumber // up to here a Python zombie has queued what this term has not
 	discarded counter
 }

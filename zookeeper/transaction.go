@@ -24,6 +24,7 @@ const (
 	opDiscarded
 	opIntent
 	opOrigin
+	opPauses
 )
 
 // transaction is a list of operations that are carried out together or not at
@@ -64,12 +65,13 @@ func writeAt(path string, version int32, data []byte) any {
 }
 
 // build makes the transaction: proof of leadership, position, Zuul's
-// checkpoint, epoch, events, dead letters. The position comes before everything
-// that may have changed meanwhile: a copy that was carried out, although its
-// reply was lost, shows in that the position is refused, and in nothing else.
+// checkpoint, epoch, pauses, events, dead letters. The position comes before
+// everything that may have changed meanwhile: a copy that was carried out,
+// although its reply was lost, shows in that the position is refused, and in
+// nothing else.
 func (a *commitAttempt) build() *transaction {
 	t, at := a.term, a.term.store.at
-	operations := len(a.entries) + len(a.deadLetters) + 5
+	operations := len(a.entries) + len(a.deadLetters) + 6
 	x := &transaction{list: make([]any, 0, operations), kinds: make([]opKind, 0, operations)}
 	x.add(opLock, t.checkLock())
 
@@ -82,6 +84,7 @@ func (a *commitAttempt) build() *transaction {
 		x.add(opCheckpoint, t.writeCheckpoint(want))
 	}
 	t.guardEpoch(x)
+	x.add(opPauses, &zk.CheckVersionRequest{Path: at.pauses(), Version: t.pauses})
 
 	a.addEvents(x, a.timestamp())
 	for i := range a.deadLetters {

@@ -24,6 +24,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/overview"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sink"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -174,7 +175,9 @@ func (d *Daemon) makeConsumer(context.Context) error {
 	if len(all) == 1 {
 		observer = d.metrics
 	}
+	store, _ := d.store.(pauses.Store) // nil: shards of this store cannot be paused
 	d.consumer, err = consumer.New(consumer.Config{
+		Pauses:          store,
 		Source:          d.source,
 		Store:           d.store,
 		Classify:        NewClassifier(filter, d.warnUnused),

@@ -24,6 +24,7 @@ const (
 	PointAdvertise Point = "advertise"
 	PointConsumers Point = "consumers" // what a queue.Store writes
 	PointWebhooks  Point = "webhooks"  // what a webhook.Store writes besides
+	PointPauses    Point = "pauses"    // of an Operator as well
 )
 
 // The write points of an Operator.

@@ -167,8 +167,8 @@ var silentMutants = []mutant{
 	{
 		name: "gone: a term ends when its stream is gone",
 		file: "consumer/reader.go",
-		old:  "			then, err = r.awaitShard(err)\n",
-		new:  "			r.c.relist()\n			then = planAgain\n",
+		old:  "		return r.awaitShard(err)\n",
+		new:  "		r.c.relist()\n		return planAgain, err\n",
 		pkg:  "./consumer", tests: "TestAStreamThatGoesIsWaitedFor|TestAListedShardThatIsNotFound",
 	},
 	{
