@@ -76,7 +76,13 @@ func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, e
 
 // read makes a request that changes nothing.
 func read[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error)) (T, error) {
-	return ask(ctx, sess, request, nil)
+	value, err := ask(ctx, sess, request, nil)
+	if errors.Is(err, errUnknownOutcome) { // nothing was written
+		if err = context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("ZooKeeper has not answered in time: %w", err)
+		}
+	}
+	return value, err
 }
 
 // write makes a request that goes through the servers' leader: an answer proves

@@ -159,7 +159,7 @@ func (i *inspector) view() overview.View {
 		i.look() // what is known may be a minute old
 	}
 	in := i.input()
-	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters)
+	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters, in.Store.AwaySince.IsZero())
 	if i.feed != nil {
 		for _, v := range i.feed.Last(shownEvents) {
 			in.Events = append(in.Events, overview.Event{
@@ -172,10 +172,11 @@ func (i *inspector) view() overview.View {
 }
 
 // deadLetters returns some of the dead letters, of which there are so many.
-func (i *inspector) deadLetters(count int64) []gerritstream.StoredDeadLetter {
+// While the store does not answer they are as they were last read.
+func (i *inspector) deadLetters(count int64, answers bool) []gerritstream.StoredDeadLetter {
 	i.lettersMu.Lock()
 	defer i.lettersMu.Unlock()
-	if count == i.held.count && (count == 0 || time.Since(i.heldAt) < lettersEvery) {
+	if !answers || count == i.held.count && (count == 0 || time.Since(i.heldAt) < lettersEvery) {
 		return i.held.newest
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lettersTimeout)

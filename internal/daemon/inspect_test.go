@@ -58,9 +58,12 @@ func TestInspectsSeldomUnlessAsked(t *testing.T) {
 			t.Errorf("dead letters were read %d times", opened)
 		}
 		store.away.Store(true)
-		time.Sleep(20 * time.Second)
+		time.Sleep(2 * time.Minute)
 		if v := i.view(); v.Level != overview.Trouble || !strings.HasPrefix(v.Sentence, "The store has not answered") {
 			t.Errorf("while the store is away: %s", v.Sentence)
+		}
+		if opened != 1 {
+			t.Errorf("dead letters were read %d times, the last from a store that is away", opened)
 		}
 		store.away.Store(false)
 		time.Sleep(5 * time.Second)
