@@ -507,6 +507,25 @@ func TestOperatorWithoutZooKeeper(t *testing.T) {
 	}
 }
 
+// A read that is not answered in time says so, and nothing of writing.
+func TestReadWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	cl := newCluster(t, single)
+	link := peers.NewZooKeeperLink(t, cl.hosts[0])
+	c := cl.config(zookeeper.Config{})
+	c.Hosts = []string{link.Addr()}
+	o := openOperator(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	link.Hold(peers.Requests)
+	_, err := o.DeadLetter(ctx, event(shardA, 1, 1).ID) // a sync, and reads
+	link.Restore()
+	if err == nil || !strings.Contains(err.Error(), "ZooKeeper has not answered in time: context deadline exceeded") ||
+		strings.Contains(err.Error(), "written") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Zuul reads a redriven event as if it had been queued at once, under the same
 // id.
 func TestRedrivenDeadLetterIsReadByZuul(t *testing.T) {

@@ -77,12 +77,19 @@ func ask[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, e
 // read makes a request that changes nothing.
 func read[T any](ctx context.Context, sess *session, request func(*zk.Conn) (T, error)) (T, error) {
 	value, err := ask(ctx, sess, request, nil)
-	if errors.Is(err, errUnknownOutcome) { // nothing was written
-		if err = context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("ZooKeeper has not answered in time: %w", err)
-		}
+	return value, unanswered(ctx, err)
+}
+
+// unanswered returns the error of a request that changes nothing: that nothing
+// is known of its outcome matters to nobody.
+func unanswered(ctx context.Context, err error) error {
+	if errors.Is(err, errUnknownOutcome) {
+		err = context.Cause(ctx)
 	}
-	return value, err
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("ZooKeeper has not answered in time: %w", err)
+	}
+	return err
 }
 
 // write makes a request that goes through the servers' leader: an answer proves
@@ -233,7 +240,7 @@ func below(dir string, names []string) []string {
 // before the call.
 func (sess *session) sync(ctx context.Context) error {
 	_, err := write(ctx, sess, func(c *zk.Conn) (string, error) { return c.Sync(sess.store.at.zuul) })
-	return err
+	return unanswered(ctx, err)
 }
 
 // nodeOverhead bounds the size of a request that writes a node, besides path

@@ -444,4 +444,11 @@ var zookeeperMutants = []mutant{
 		new:  "return n.present && err == nil && pos.After == z && false",
 		pkg:  "./zookeeper", tests: "TestCheckpointThatAnEarlierEpochWroteLate",
 	},
+	{
+		name: "after a read that nobody answered it is not known whether it was written",
+		file: "zookeeper/requests.go",
+		old:  "return value, unanswered(ctx, err)",
+		new:  "return value, err",
+		pkg:  "./zookeeper", tests: "TestReadWithoutAnAnswer",
+	},
 }
