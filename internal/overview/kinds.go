@@ -56,11 +56,15 @@ var kinds = map[trouble.Kind]kind{
 }
 
 // byText recognises the trouble of processes that do not tell its kind yet, by
-// their texts, in this order. It is never written to.
+// their texts, in this order: first those that quote an error in any words. It
+// is never written to.
 var byText = []struct {
 	kind  trouble.Kind
 	match *regexp.Regexp
 }{
+	{trouble.Halted, regexp.MustCompile(`^halted`)},
+	{trouble.Stalled, regexp.MustCompile(`^waiting for a page`)},
+	{trouble.Sink, regexp.MustCompile(`^((retrying: )?deliver to |waiting for the sink )`)},
 	{trouble.QueueFull, regexp.MustCompile(`queue is full`)},
 	{trouble.Throttled, regexp.MustCompile(`(?i)(throttl|ThroughputExceeded|LimitExceeded|TooManyRequests)`)},
 	{trouble.AccessDenied, regexp.MustCompile(
@@ -71,9 +75,6 @@ var byText = []struct {
 		`reset|no such host|no route|TLS|unreachable|without progress|proxyconnect)`)},
 	{trouble.SourceFails, regexp.MustCompile(`kinesis:`)},
 	{trouble.StoreAway, regexp.MustCompile(`(?i)(zookeeper|zk:|session .*over|database|sqlite|disk|for the store)`)},
-	{trouble.Sink, regexp.MustCompile(`(?i)(deliver to |waiting for the sink )`)},
-	{trouble.Halted, regexp.MustCompile(`^halted`)},
-	{trouble.Stalled, regexp.MustCompile(`waiting for a page`)},
 }
 
 // known returns a kind as it was told, or else as a text has it; empty: neither

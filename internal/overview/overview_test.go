@@ -150,6 +150,11 @@ func TestKinds(t *testing.T) {
 		{"store away", "commit: no server of ZooKeeper answers"},
 		{"store away", "commit: database is locked (5) (SQLITE_BUSY)"},
 		{"trouble", "something else"},
+
+		// They quote errors.
+		{"halted", "halted: kinesis:GetShardIterator on g/s: InvalidArgumentException: Signature (request 12)"},
+		{"sink", "deliver to webhook: write /var/sqlite: disk full"},
+		{"sink", "retrying: deliver to stdout: write: no space left on the disk"},
 	} {
 		if got := kindOf(known("", tt.text)).name; got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.text, got, tt.want)

@@ -37,4 +37,11 @@ var alertMutants = []mutant{
 		new:  "EnableOpenMetrics: false",
 		pkg:  "./internal/admin", tests: "TestOpenMetrics",
 	},
+	{
+		name: "alerts: a halted shard of an older version is one that Kinesis fails",
+		file: "internal/overview/kinds.go",
+		old:  "regexp.MustCompile(`^halted`)",
+		new:  "regexp.MustCompile(`^halted$`)",
+		pkg:  "./internal/overview", tests: "TestKinds",
+	},
 }
