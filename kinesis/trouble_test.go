@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/trouble"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
@@ -32,6 +33,21 @@ func (tr *disturbance) shown(times int) int {
 		return 0
 	}
 	return times
+}
+
+// kinds are those of which its error may be.
+func (tr *disturbance) kinds() []trouble.Kind {
+	switch {
+	case tr.denied:
+		return []trouble.Kind{trouble.AccessDenied}
+	case tr.quiet:
+		return []trouble.Kind{trouble.Throttled}
+	case tr.code == "Network", tr.code == "Timeout":
+		return []trouble.Kind{trouble.SourceAway}
+	case tr.code == "": // a part of an answer came
+		return []trouble.Kind{trouble.SourceAway, trouble.SourceFails}
+	}
+	return []trouble.Kind{trouble.SourceFails}
 }
 
 var (
@@ -129,6 +145,9 @@ func (tr *disturbance) check(t *testing.T, operation string, err error) {
 	t.Helper()
 	if errors.Is(err, gerritstream.ErrDenied) != tr.denied {
 		t.Errorf("%v: denied is %v, want %v", err, !tr.denied, tr.denied)
+	}
+	if k := trouble.KindOf(err, "none"); !slices.Contains(tr.kinds(), k) {
+		t.Errorf("%v: its kind is %q, want one of %q", err, k, tr.kinds())
 	}
 	for _, wrong := range []error{
 		gerritstream.ErrBadPosition, gerritstream.ErrShardNotFound, gerritstream.ErrStreamNotFound} {

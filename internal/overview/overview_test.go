@@ -218,6 +218,14 @@ func TestStateOfAShard(t *testing.T) {
 		{"nobody's yet", func(s *gerritstream.ShardStatus) {
 			s.State, s.Since = gerritstream.StateStandby, now.Add(-5*time.Second)
 		}, "between two leaders"},
+		{"terms that fail", func(s *gerritstream.ShardStatus) {
+			s.State, s.Trouble, s.Since = gerritstream.StateStandby, "commit: x", now.Add(-time.Second)
+			s.Last.Commit, s.Leader.Planned = now.Add(-2*time.Minute), "a-1-x"
+		}, "each leader fails soon"},
+		{"a term that failed", func(s *gerritstream.ShardStatus) {
+			s.State, s.Trouble, s.Since = gerritstream.StateStandby, "commit: x", now.Add(-time.Second)
+			s.Last.Commit, s.Leader.Planned = now.Add(-40*time.Second), "a-1-x"
+		}, "between two leaders"},
 		{"ended", func(s *gerritstream.ShardStatus) { s.State = gerritstream.StateEnded }, "ended"},
 	}
 	for _, tt := range tests {

@@ -79,6 +79,7 @@ const (
 	settleWithin = 30 * time.Second // by then a process has listed the stream, and shards have leaders
 	stalePage    = 90 * time.Second // by then a page that does not come is trouble
 	staleReport  = 2 * time.Minute  // processes report every 5 to 30 s
+	staleTerms   = time.Minute      // without a commit, terms that end are not just unlucky
 	staleCommit  = 2 * time.Minute  // progress is committed every 30 s, also on an idle shard
 )
 
@@ -230,6 +231,9 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 		s.State, s.is.waiting = "waits for its parent "+shorts(status.WaitingFor), true
 	case s.Leader == "" && !m.in.Store.AwaySince.IsZero():
 		s.State, s.Level, s.Pace.RateKnown = "nobody reads it: the store is away", Trouble, false
+	case s.Leader == "" && m.losesLeaders(status, report, quiet):
+		s.State = "each leader fails soon"
+		wrong(Trouble, known(trouble.Kind(report.Status.Causes[s.ID]), status.Trouble), status.Trouble)
 	case s.Leader == "" && len(m.reports) > 0 && (m.unsettled(status, report) || quiet < staleCommit):
 		s.State = "between two leaders"
 	case s.Leader == "":
@@ -349,6 +353,14 @@ func (m *merged) unsettled(status *gerritstream.ShardStatus, report *gerritstrea
 		return true
 	}
 	return report.At.Sub(status.Since) < settleWithin
+}
+
+// losesLeaders reports whether a shard has no leader because the terms of the
+// process for which it is planned have ended with trouble, so that nothing was
+// committed for a while.
+func (m *merged) losesLeaders(status *gerritstream.ShardStatus, report *gerritstream.Report, quiet time.Duration) bool {
+	return status.Trouble != "" && status.Leader.Planned == report.Process && quiet > staleTerms &&
+		report.At.Sub(report.Status.Began) > staleTerms
 }
 
 // idle returns for how long the leader of a shard has committed nothing though
