@@ -90,7 +90,7 @@ alerts: deps ## Debian's Prometheus raises the alerts of an outage of ZooKeeper,
 many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
 
-screenshots: deps ## write what the status page looks like in each state, at 1280 and 390 pixels, light and dark, to bin/screenshots
+screenshots: deps ## write what the status page looks like in each state, at 390, 1280 and 3840 pixels, light and dark, to bin/screenshots
 	@mkdir -p bin/screenshots
 	$(GO) test ./internal/admin -count=1 -run TestPageInABrowser -args -screenshots $(CURDIR)/bin/screenshots
 

@@ -399,7 +399,8 @@ func TestStatusFitsATerminal(t *testing.T) {
 		in.Reports = append(in.Reports, gerritstream.Report{Process: process, At: now, Status: gerritstream.Status{
 			Began: now.Add(-time.Hour),
 			Shards: []gerritstream.ShardStatus{{
-				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour,
+				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour, Since: now.Add(-time.Hour),
+				Last: gerritstream.ShardTimes{Page: now},
 				Counts: gerritstream.ShardCounts{Read: 5e6},
 			}},
 		}})
@@ -410,6 +411,9 @@ func TestStatusFitsATerminal(t *testing.T) {
 	var b strings.Builder
 	if err := (&statusTable{view: &v, quiet: true}).write(&b); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "LEADER              LAG   RATE     EVENT  POSITION\n") {
+		t.Errorf("columns are missing:\n%s", b.String())
 	}
 	for line := range strings.Lines(b.String()) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > statusColumns {

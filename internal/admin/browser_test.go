@@ -78,13 +78,23 @@ func TestPageInABrowser(t *testing.T) {
 			address, stop := serveView(t, func() overview.View { return v })
 			defer stop()
 			for _, colours := range []string{"light", "dark"} {
-				for _, size := range [][2]int{{1280, 800}, {390, 844}} {
+				for _, size := range sizesOf(&s) {
 					look(t, tab, address, lookOptions{s.name, colours, size[0], size[1], &v})
 				}
 			}
 			tab.Call("Page.navigate", map[string]any{"url": "about:blank"})
 		})
 	}
+}
+
+// sizesOf returns the sizes of the windows in which a state is looked at. In
+// the largest one lines can hardly break otherwise than in the others.
+func sizesOf(s *state) [][2]int {
+	sizes := [][2]int{{1280, 800}, {390, 844}}
+	if *screenshots != "" || s.shards > 0 {
+		sizes = append(sizes, [2]int{3840, 2160})
+	}
+	return sizes
 }
 
 type lookOptions struct {
@@ -137,8 +147,7 @@ func TestPageIsUpdatedInPlace(t *testing.T) {
 	at := 0
 	answers := []overview.View{}
 	for _, name := range []string{"fine", "kinesis-away"} {
-		i := slices.IndexFunc(states, func(s state) bool { return s.name == name })
-		answers = append(answers, overview.New(states[i].input(t)))
+		answers = append(answers, stateNamed(t, name))
 	}
 	address, stop := serveView(t, func() overview.View {
 		mu.Lock()
@@ -170,9 +179,104 @@ func TestPageIsUpdatedInPlace(t *testing.T) {
 		t.Errorf("it is not up to date: %+v", kept)
 	}
 	tab.Events()
+	tab.Run(`window.told = []; new MutationObserver(() => told.push(document.getElementById("told").textContent)).observe(
+		document.getElementById("told"), {childList: true, characterData: true, subtree: true})`, nil)
 	stop()
 	tab.Until(`/^Not updated for [0-9]+ s/.test(document.getElementById("stale").textContent)`)
 	tab.Until(`document.getElementById("stale").getBoundingClientRect().top >= 0`)
+	tab.Run(`window.first = document.getElementById("stale").textContent`, nil)
+	tab.Until(`document.getElementById("stale").textContent !== first`)
+	var told []string
+	if tab.Run("told", &told); len(told) != 1 || !strings.Contains(told[0], "not updated any more") {
+		t.Errorf("a screen reader is told %q", told)
+	}
+}
+
+// stateNamed returns what the page of a state shows.
+func stateNamed(t *testing.T, name string) overview.View {
+	t.Helper()
+	i := slices.IndexFunc(states, func(s state) bool { return s.name == name })
+	return overview.New(states[i].input(t))
+}
+
+// The Tab key goes through all that can be used, in the order in which it is
+// read; each is in the window then, and looks focused. Enter opens a row.
+func TestPageByKeyboard(t *testing.T) {
+	v := stateNamed(t, "kinesis-away")
+	address, _ := serveView(t, func() overview.View { return v })
+	tab := peers.StartChromium(t).Open()
+	tab.View(1280, 400, "light")
+	tab.Go(address)
+	var stops []string
+	for {
+		tab.Press("Tab")
+		var at struct {
+			What             string
+			Seen, Looks, End bool
+		}
+		tab.Run(`(() => { const e = document.activeElement, b = e.getBoundingClientRect(), label = e.getAttribute("aria-labelledby");
+			return {What: (label ? document.getElementById(label) : e).textContent.trim(), End: e === document.body,
+				Seen: b.bottom > 0 && b.top < innerHeight, Looks: getComputedStyle(e).outlineStyle !== "none"} })()`, &at)
+		if at.End || len(stops) > 50 {
+			break
+		}
+		stops = append(stops, at.What)
+		if !at.Seen || !at.Looks {
+			t.Errorf("%q is in the window: %v, looks focused: %v", at.What, at.Seen, at.Looks)
+		}
+		if at.What == "Shard 1" {
+			tab.Press("Enter")
+			tab.Until(`document.activeElement.parentElement.open`)
+		}
+	}
+	want := []string{
+		"What to do about: Kinesis away", "Shards 4", "Shard 0", "Shard 1", "Shard 2", "Shard 3", "Processes 3",
+		"Dead letters", "Last events handled by this process", "metrics", "health", "readiness",
+	}
+	if !slices.Equal(stops, want) {
+		t.Errorf("it stops at\n%q, want\n%q", stops, want)
+	}
+}
+
+// A screen reader is told of one main part, of regions and tables by name, of
+// headings without a gap, and of what is wrong, politely.
+func TestPageForScreenReaders(t *testing.T) {
+	v := stateNamed(t, "records-lost")
+	address, _ := serveView(t, func() overview.View { return v })
+	tab := peers.StartChromium(t).Open()
+	tab.View(1280, 800, "light")
+	tab.Go(address)
+	count := map[string]int{}
+	said := ""
+	for _, n := range tab.Accessible() {
+		count[n.Role]++
+		if slices.Contains([]string{"region", "table", "heading", "link", "columnheader"}, n.Role) &&
+			n.Name == "" {
+			t.Errorf("a %s has no name", n.Role)
+		}
+		if n.Role == "heading" && said == "" && count["heading"] == 2 {
+			said = n.Name
+		}
+	}
+	if count["main"] != 1 || count["table"] != 5 || count["region"] != 7 || count["status"] != 1 || count["alert"] != 1 {
+		t.Errorf("there are %v", count)
+	}
+	if said != "trouble: "+v.Sentence {
+		t.Errorf("the first heading of a part is %q", said)
+	}
+	var levels []int
+	tab.Run(`[...document.querySelectorAll("h1, h2, h3, h4")].map(h => Number(h.nodeName[1]))`, &levels)
+	for i := range levels {
+		if i == 0 && levels[0] != 1 || i > 0 && (levels[i] == 1 || levels[i] > levels[i-1]+1) {
+			t.Errorf("the levels of the headings are %v", levels)
+			break
+		}
+	}
+	var live [2]string
+	tab.Run(`["heard", "told"].map(id => document.getElementById(id).getAttribute("role"))`, &live)
+	if live != [2]string{"status", "alert"} {
+		t.Errorf("what is told by itself is %q", live)
+	}
 }
 
 // Without JavaScript all of it is there, and the browser asks again.

@@ -28,8 +28,9 @@ const runbook = "https://github.com/gerritstream/gerritstream/blob/main/docs/run
 // What a page shows, and how often.
 const (
 	updateEvery = 2 * time.Second
-	maxUpdates  = 16 // pages that are kept up to date at once
-	manyShards  = 50 // are shown at first, the worst of them
+	maxUpdates  = 16               // pages that are kept up to date at once
+	manyShards  = 50               // are shown at first, the worst of them
+	oldStore    = 30 * time.Second // since the store was read, which is so every ten while somebody looks
 )
 
 // policy lets the page use its own files, and nothing else.
@@ -84,7 +85,7 @@ func newPageData(v overview.View, all bool) pageData {
 	d := pageData{
 		View: v, Title: cmp.Or(v.Setup.Connection, "gerritstream") + ": " + v.Short(), Shards: v.Shards,
 		Mark:     [...]string{overview.Fine: "✓", overview.Warning: "!", overview.Trouble: "✗"}[v.Level],
-		StoreOld: v.From.Now.Sub(v.From.Inspected) > time.Minute}
+		StoreOld: v.From.Now.Sub(v.From.Inspected) > oldStore}
 	if len(d.Shards) > manyShards && !all {
 		d.Bad = d.Shards[manyShards].Level != overview.Fine // the worst of the rest
 		d.Shards, d.More = d.Shards[:manyShards], len(d.Shards)-manyShards

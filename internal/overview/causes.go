@@ -221,9 +221,6 @@ func (m *merged) storeCauses(v *View) (all []Cause) {
 	if v.sum.storeAway > 0 {
 		c := Cause{Trouble, "store away", v.storeName() + " does not answer; nothing is lost before the stream trims " +
 			"what was not read", trouble.OneLine(m.in.Store.Err), "", "store-away", trouble.StoreAway, "store", false}
-		if !m.in.Store.At.IsZero() {
-			c.Detail += "; what is shown of other processes is as of " + clock(m.in.Store.At)
-		}
 		all = append(all, c)
 	}
 	if at := in.ExpiredUnreadAt; in.ExpiredUnread > 0 && !at.IsZero() && !at.Before(m.in.LostAfter) {

@@ -267,6 +267,9 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 		last = status.Since
 	}
 	quiet := report.At.Sub(last) // by the leader's clock
+	if last.IsZero() {
+		quiet = 0 // it does not tell
+	}
 	if quiet > fresh+m.in.Setup.PollInterval {
 		quiet += max(0, m.in.Now.Sub(report.At)) // it has heard nothing since, as far as is known
 	}

@@ -213,6 +213,40 @@ func (t *BrowserTab) Run(script string, into any) {
 	}
 }
 
+// Press presses a key, as a user does: "Tab" or "Enter".
+func (t *BrowserTab) Press(key string) {
+	t.browser.tb.Helper()
+	codes := map[string]int{"Tab": 9, "Enter": 13}
+	text := map[string]string{"Enter": "\r"}[key]
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		t.Call("Input.dispatchKeyEvent", map[string]any{
+			"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": codes[key], "text": text,
+		})
+	}
+}
+
+// Named is what assistive technology is told of a part of the page.
+type Named struct{ Role, Name string }
+
+// Accessible returns what assistive technology is told of the page, in its
+// order.
+func (t *BrowserTab) Accessible() (all []Named) {
+	t.browser.tb.Helper()
+	var tree struct {
+		Nodes []struct {
+			Ignored    bool
+			Role, Name struct{ Value string }
+		}
+	}
+	t.browser.decode(t.Call("Accessibility.getFullAXTree", nil), &tree)
+	for i := range tree.Nodes {
+		if n := &tree.Nodes[i]; !n.Ignored {
+			all = append(all, Named{n.Role.Value, n.Name.Value})
+		}
+	}
+	return all
+}
+
 // Until waits for a condition in JavaScript.
 func (t *BrowserTab) Until(condition string) {
 	t.browser.tb.Helper()

@@ -112,7 +112,7 @@ var pageMutants = []mutant{
 		file: "kinesis/errors.go",
 		old:  "	case e.class == throttled:\n		return trouble.Throttled\n",
 		new:  "",
-		pkg:  "./kinesis", tests: "TestTroubleIsRetriedFromWhereTheReadingWas",
+		pkg:  "./kinesis", tests: "TestEachCodeHasItsKind",
 	},
 	{
 		name: "kinds: a full queue is ZooKeeper's trouble",
@@ -134,5 +134,19 @@ var pageMutants = []mutant{
 		old:  "	case s.Leader == \"\" && m.losesLeaders(status, report, quiet):\n",
 		new:  "	case false:\n",
 		pkg:  "./internal/overview", tests: "TestStateOfAShard",
+	},
+	{
+		name: "page: a screen reader is told every second that it is not up to date",
+		file: "internal/admin/page/page.html",
+		old:  "<p id=\"stale\" hidden></p>\n<p class=\"sr\" role=\"alert\" id=\"told\"></p>",
+		new:  "<p id=\"stale\" role=\"alert\" hidden></p>\n<p class=\"sr\" id=\"told\"></p>",
+		pkg:  "./internal/admin", tests: "TestPageForScreenReaders",
+	},
+	{
+		name: "page: what is focused does not show it",
+		file: "internal/admin/page/page.css",
+		old:  "{ outline: 3px solid var(--link); outline-offset: 2px }",
+		new:  "{ outline: none }",
+		pkg:  "./internal/admin", tests: "TestPageByKeyboard",
 	},
 }

@@ -3,7 +3,7 @@
 "use strict";
 (() => {
 	const lateAfter = 6000; // ms; the server sends every two seconds
-	const stale = document.getElementById("stale");
+	const stale = document.getElementById("stale"), told = document.getElementById("told");
 	let heard = Date.now(), source;
 
 	const sameKind = (a, b) => a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
@@ -69,8 +69,9 @@
 	setInterval(() => {
 		const late = Date.now() - heard;
 		stale.hidden = late < lateAfter;
-		const text = stale.hidden ? "" : `Not updated for ${Math.round(late / 1000)} s: what is shown may be wrong.`;
-		if (stale.textContent !== text) stale.textContent = text;
+		stale.textContent = stale.hidden ? "" : `Not updated for ${Math.round(late / 1000)} s: what is shown may be wrong.`;
+		const text = stale.hidden ? "" : "The page is not updated any more: what is shown may be wrong."; // said once
+		if (told.textContent !== text) told.textContent = text;
 	}, 1000);
 	listen();
 })();
