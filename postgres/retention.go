@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -44,17 +45,19 @@ func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err 
 
 // removeAll removes what read finds, until that is less than a batch.
 func (s *Store) removeAll(read func(context.Context, *Store) (*removal, error)) (total, unread int64, err error) {
-	for tries := 0; tries < sweepTries && s.life.Err() == nil; {
+	for tries := 0; s.life.Err() == nil; {
 		r, err := read(s.life, s)
 		if err != nil || len(r.keys) == 0 {
 			return total, unread, err
 		}
 		removed, err := r.remove(s.life, s)
 		switch {
-		case err != nil && !mayRepeat(err):
+		case err == nil && !removed, errors.Is(err, errUnknownOutcome):
+			if tries++; tries == sweepTries { // the next sweep goes on
+				return total, unread, err
+			}
+		case err != nil:
 			return total, unread, err
-		case err != nil || !removed:
-			tries++
 		default:
 			total += int64(len(r.keys))
 			if r.consumers > 0 {
@@ -247,7 +250,7 @@ func (x *expiry) hookLetters(ctx context.Context, s *Store) (*removal, error) {
 // remove removes what was read, and writes down what consumers lose. It does
 // nothing and returns false if that has changed since.
 func (r *removal) remove(ctx context.Context, s *Store) (removed bool, err error) {
-	var names, beyonds []string
+	names, beyonds := []string{}, []string{}
 	var ns, lost []int64
 	var from, to []time.Time
 	for _, l := range r.losers {

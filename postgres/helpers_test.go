@@ -1,0 +1,46 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+const (
+	shardA gerritstream.ShardID = "shardId-000000000000"
+	shardB gerritstream.ShardID = "shardId-000000000001"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func position(seq gerritstream.SequenceNumber) gerritstream.Position {
+	return gerritstream.Position{After: seq, Arrived: time.UnixMilli(1_700_000_000_000).UTC()}
+}
+
+func elect(t testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	term, err := store.Campaign(ctx, 0, shard)
+	must(t, err)
+	return term
+}
+
+func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int) gerritstream.Entry {
+	return gerritstream.Entry{
+		ID:    gerritstream.NewEventID(gerritstream.Stream{}, shard, seq, gerritstream.NoSub),
+		Shard: shard, Seq: seq, Sub: gerritstream.NoSub, Payload: make([]byte, size),
+	}
+}
+
+// commitOf is the commit of a position and entries.
+func commitOf(seq gerritstream.SequenceNumber, entries ...gerritstream.Entry) gerritstream.Commit {
+	return gerritstream.Commit{Position: position(seq), Entries: entries}
+}
