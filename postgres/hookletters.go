@@ -120,9 +120,6 @@ func (o *Operator) RedriveHookLetter(ctx context.Context, key webhook.LetterKey)
 	consumer := queue.WebhookConsumer(key.Hook)
 	var held, registered bool
 	err := o.write(ctx, storekit.PointRedrive, func(b *batch) {
-		lockForAppending(b, consumer)
-		b.exec(`DELETE FROM @.additions WHERE consumer = $1 AND id = $2
-			AND EXISTS (SELECT FROM @.webhook_letters WHERE webhook = $3 AND id = $2)`, consumer, [16]byte(key.ID), key.Hook)
 		b.get([]any{&held, &registered}, nil, redriveHookLetter, consumer, [16]byte(key.ID), key.Hook, time.Now())
 	})
 	switch {
@@ -139,12 +136,13 @@ func (o *Operator) RedriveHookLetter(ctx context.Context, key webhook.LetterKey)
 }
 
 // redriveHookLetter appends the event ($2) of a hook's ($3) letter to the queue
-// of its consumer ($1), at a time ($4), in place of the letter.
-const redriveHookLetter = `WITH l AS MATERIALIZED (SELECT * FROM @.webhook_letters WHERE webhook = $3 AND id = $2),
-	c AS MATERIALIZED (SELECT n FROM @.consumers WHERE name = $1),
-	gone AS (DELETE FROM @.webhook_letters WHERE webhook = $3 AND id = $2 AND EXISTS (SELECT FROM c) RETURNING 1),
+// of its consumer ($1), at a time ($4), in place of the letter. If it was
+// appended before and still waits, it moves behind everything.
+const redriveHookLetter = `WITH c AS MATERIALIZED (SELECT n FROM @.consumers WHERE name = $1 FOR NO KEY UPDATE),
+	l AS (DELETE FROM @.webhook_letters l USING c WHERE l.webhook = $3 AND l.id = $2 RETURNING l.*),
+	h AS (UPDATE @.head SET n = greatest(n, (SELECT n FROM c)) + 1 WHERE (SELECT count(*) FROM l) > 0 RETURNING n),
 	added AS (INSERT INTO @.additions (n, consumer, ` + eventValues + `)
-		SELECT greatest(h.n, c.n) + 1, $1, l.id, l.shard, l.seq, l.sub, l.arrived, l.type, l.project, l.ref, l.change,
-			l.created, $4, l.payload, l.attributes FROM l, c, @.head h, gone RETURNING n),
-	given_out AS (UPDATE @.head SET n = (SELECT n FROM added) WHERE EXISTS (SELECT FROM added))
-	SELECT EXISTS (SELECT FROM l), EXISTS (SELECT FROM c)`
+		SELECT h.n, $1, l.id, l.shard, l.seq, l.sub, l.arrived, l.type, l.project, l.ref, l.change, l.created, $4,
+			l.payload, l.attributes FROM l, h
+		ON CONFLICT (consumer, id) DO UPDATE SET n = excluded.n, queued_at = excluded.queued_at)
+	SELECT EXISTS (SELECT FROM @.webhook_letters WHERE webhook = $3 AND id = $2), EXISTS (SELECT FROM c)`
