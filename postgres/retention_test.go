@@ -279,36 +279,42 @@ func TestRetentionOfHookLetters(t *testing.T) {
 	}
 }
 
-// Processes that sweep at the same time count each event once.
+// Processes that sweep at the same time count each event once, with a consumer
+// that loses all of them, and with none.
 func TestSweepersTakeTurns(t *testing.T) {
 	t.Parallel()
 	const events = 4500
-	a := newAging(t)
-	must(t, a.store.Register(t.Context(), "stopped", queue.Filter{Types: []string{"t"}}, 0))
-	for range events / 500 {
-		a.commit(500)
-	}
-	a.exec(`UPDATE events SET type = 't' WHERE n % 2 = 0`)
-	a.age(4)
-	var total, unread atomic.Int64
-	var sweeping sync.WaitGroup
-	for _, store := range []*postgres.Store{a.store, a.open(), a.open()} {
-		sweeping.Go(func() {
-			n, missed, err := store.Sweep(time.Now(), time.Now())
-			if err != nil {
-				t.Error(err)
-			}
-			total.Add(n)
-			unread.Add(missed)
-		})
-	}
-	sweeping.Wait()
-	if in := a.expect(0, events); total.Load() != events || unread.Load() != events || in.ExpiredUnread != events {
-		t.Errorf("%d were removed, %d unread, by the counter %d; want %d", total.Load(), unread.Load(),
-			in.ExpiredUnread, events)
-	}
-	if n := a.consumers()["stopped"].Expired; n != events/2 {
-		t.Errorf("%d expired for the consumer, want %d", n, events/2)
+	for _, consumers := range []int64{0, 1} {
+		a := newAging(t)
+		if consumers > 0 {
+			must(t, a.store.Register(t.Context(), "stopped", queue.Filter{Types: []string{"t"}}, 0))
+		}
+		for range events / 500 {
+			a.commit(500)
+		}
+		a.exec(`UPDATE events SET type = 't' WHERE n % 2 = 0`)
+		a.age(4)
+		var total, unread atomic.Int64
+		var sweeping sync.WaitGroup
+		for _, store := range []*postgres.Store{a.store, a.open(), a.open()} {
+			sweeping.Go(func() {
+				n, missed, err := store.Sweep(time.Now(), time.Now())
+				if err != nil {
+					t.Error(err)
+				}
+				total.Add(n)
+				unread.Add(missed)
+			})
+		}
+		sweeping.Wait()
+		in := a.expect(0, events)
+		if total.Load() != events || unread.Load() != consumers*events || in.ExpiredUnread != events {
+			t.Errorf("%d were removed, %d unread, by the counter %d; want %d", total.Load(), unread.Load(),
+				in.ExpiredUnread, events)
+		}
+		if n := a.consumers()["stopped"].Expired; n != consumers*events/2 {
+			t.Errorf("%d expired for the consumer, want %d", n, consumers*events/2)
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		webhookStoreMutants,
 		webhookMutants,
 		traceMutants,
+		postgresQueueMutants,
 		pageMutants,
 		alertMutants,
 		programMutants,

@@ -1,0 +1,103 @@
+package main
+
+// postgresQueueMutants are the breaks of package postgres' queue.
+var postgresQueueMutants = []mutant{
+	{
+		name: "PostgreSQL: an acknowledgement needs no lease",
+		file: "postgres/consumers.go",
+		old:  "WHERE shard = $1 AND term = $2 AND process = $3 FOR SHARE)`",
+		new:  "WHERE shard = $1 OR term = $2 AND process = $3 FOR SHARE)`",
+		pkg:  "./postgres", tests: "TestQueue",
+	},
+	{
+		name: "PostgreSQL: an acknowledgement undoes what others wrote",
+		file: "postgres/consumers.go",
+		old:  "AND n = $9 AND coalesce(beyond, '') = $10`",
+		new:  "AND (n = $9 OR coalesce(beyond, '') <> $10)`",
+		pkg:  "./postgres", tests: "TestAcknowledgementsAddToWhatOthersWrote",
+	},
+	{
+		name: "PostgreSQL: a consumer gives up when a connection ends",
+		file: "postgres/consumers.go",
+		old:  "		case !mayRepeat(err), ",
+		new:  "		case true || !mayRepeat(err), ",
+		pkg:  "./postgres", tests: "TestAConsumerOutlivesItsConnections",
+	},
+	{
+		name: "PostgreSQL: a consumer that is being read can be moved",
+		file: "postgres/consumers.go",
+		old:  "AND NOT EXISTS (SELECT FROM held)`",
+		new:  "AND (true OR EXISTS (SELECT FROM held))`",
+		pkg:  "./postgres", tests: "TestQueue",
+	},
+	{
+		name: "PostgreSQL: what is appended does not move the numbers on",
+		file: "postgres/additions.go",
+		old:  "RETURNING n - (SELECT count(*) FROM fresh) AS base",
+		new:  "RETURNING n AS base",
+		pkg:  "./postgres", tests: "TestQueue|TestAReaderPassesOverNothing",
+	},
+	{
+		name: "PostgreSQL: what waits already is appended",
+		file: "postgres/additions.go",
+		old:  "WHERE e.id = g.id AND e.n > c.n AND NOT EXISTS",
+		new:  "WHERE e.id = g.id AND e.n < 0 AND NOT EXISTS",
+		pkg:  "./postgres", tests: "TestQueue",
+	},
+	{
+		name: "PostgreSQL: a page of events has no bound",
+		file: "postgres/reader.go",
+		old:  "WHERE before IS NULL OR before < ",
+		new:  "WHERE true OR before < ",
+		pkg:  "./postgres", tests: "TestPagesOfAReaderAreBounded",
+	},
+	{
+		name: "PostgreSQL: retention waits for no consumer",
+		file: "postgres/retention.go",
+		old:  "AND n <= (SELECT coalesce(min(n), 9223372036854775807)",
+		new:  "AND n >= 0 * (SELECT coalesce(min(n), 9223372036854775807)",
+		pkg:  "./postgres", tests: "TestRetentionWaitsForConsumers",
+	},
+	{
+		name: "PostgreSQL: what was acknowledged meanwhile counts as lost",
+		file: "postgres/retention.go",
+		old:  "ON c.name = l.name AND c.n = l.n AND coalesce(c.beyond, '') = l.beyond)",
+		new:  "ON c.name = l.name AND c.n >= l.n AND coalesce(c.beyond, '') <> l.beyond || '?')",
+		pkg:  "./postgres", tests: "TestRetentionRemovesOnlyWhatItHasCounted",
+	},
+	{
+		name: "PostgreSQL: what another process removed is counted again",
+		file: "postgres/retention.go",
+		old:  "= ANY ($1::bigint[])) = cardinality($1::bigint[])",
+		new:  "= ANY ($1::bigint[])) <= cardinality($1::bigint[])",
+		pkg:  "./postgres", tests: "TestRetentionRemovesOnlyWhatItHasCounted",
+	},
+	{
+		name: "PostgreSQL: processes remove the same events at once",
+		file: "postgres/retention.go",
+		old:  "`SELECT pg_advisory_xact_lock($1)`",
+		new:  "`SELECT $1::bigint`",
+		pkg:  "./postgres", tests: "TestSweepersTakeTurns",
+	},
+	{
+		name: "PostgreSQL: pending is one off",
+		file: "postgres/pending.go",
+		old:  "width_bucket(n - 1, ",
+		new:  "width_bucket(n, ",
+		pkg:  "./postgres", tests: "TestPendingInALongQueue",
+	},
+	{
+		name: "PostgreSQL: frontiers are shared although nobody asks",
+		file: "postgres/frontier.go",
+		old:  "	if err != nil || !asked {",
+		new:  "	if err != nil {",
+		pkg:  "./postgres", tests: "TestFrontiersAreSharedOnDemand",
+	},
+	{
+		name: "PostgreSQL: a letter is put aside without the lease",
+		file: "postgres/hookletters.go",
+		old:  "WHERE shard = $1 AND process = $2 FOR SHARE)",
+		new:  "WHERE shard = $1 OR process = $2 FOR SHARE)",
+		pkg:  "./postgres", tests: "TestWebhooks",
+	},
+}
