@@ -19,7 +19,9 @@ import (
 func (s *Store) Append(ctx context.Context, name string, entries []gerritstream.Entry) (appended int, err error) {
 	args := append([]any{name}, columnsOf(entries, s.config.Now())...)
 	there := false
-	err = s.write(ctx, storekit.PointConsumers, func(b *batch) { b.get([]any{&there, &appended}, nil, addAdditions, args...) })
+	err = s.write(ctx, storekit.PointConsumers, func(b *batch) {
+		b.get([]any{&there, &appended}, nil, addAdditions, args...)
+	})
 	if err == nil && !there {
 		err = queue.ErrNoConsumer
 	}
@@ -45,8 +47,8 @@ func columnsOf(entries []gerritstream.Entry, queuedAt time.Time) []any {
 // exist yet may be a consumer's.
 const addAdditions = `WITH c AS MATERIALIZED (SELECT n, beyond FROM @.consumers WHERE name = $1 FOR NO KEY UPDATE),
 	given AS MATERIALIZED (SELECT DISTINCT ON (id) * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::int[],
-			$6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::timestamptz[], $12::timestamptz[],
-			$13::bytea[], $14::json[]) WITH ORDINALITY g (` + eventValues + `, k) ORDER BY id, k),
+			$6::timestamptz[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::timestamptz[],
+			$12::timestamptz[], $13::bytea[], $14::json[]) WITH ORDINALITY g (` + eventValues + `, k) ORDER BY id, k),
 	fresh AS MATERIALIZED (SELECT g.*, row_number() OVER (ORDER BY g.k) AS place FROM given g, c
 		WHERE NOT EXISTS (SELECT FROM @.additions a WHERE a.consumer = $1 AND a.id = g.id)
 		AND NOT EXISTS (SELECT FROM @.events e WHERE e.id = g.id AND e.n > c.n AND NOT EXISTS

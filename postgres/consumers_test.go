@@ -114,7 +114,7 @@ func TestAConsumerOutlivesItsConnections(t *testing.T) {
 				t.Error(err)
 			}
 			killed += n
-			time.Sleep(60 * time.Millisecond)
+			<-time.After(60 * time.Millisecond)
 		}
 	})
 	next := int64(1)

@@ -31,7 +31,7 @@ func TestFrontiersAreSharedOnDemand(t *testing.T) {
 		must(t, err)
 		return at
 	}
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	if n := asked.Load(); n > 0 {
 		t.Errorf("%d frontiers were shared, and nobody asked", n)
 	}
@@ -41,15 +41,15 @@ func TestFrontiersAreSharedOnDemand(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the frontier is %v while it is asked for", at)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	if s.exec(`UPDATE frontier_asked SET at = at - interval '12 seconds'`); frontier().IsZero() {
 		t.Error("the frontier is gone")
 	}
 	s.exec(`UPDATE frontier_asked SET at = at - interval '12 seconds'`)
-	time.Sleep(2 * time.Second) // a look that had begun
+	<-time.After(2 * time.Second) // a look that had begun
 	before := asked.Load()
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	if n := asked.Load() - before; n > 0 {
 		t.Errorf("%d frontiers were shared after the last one had asked", n)
 	}

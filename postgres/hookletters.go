@@ -43,8 +43,8 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 const putAside = `WITH fence AS MATERIALIZED (SELECT 1 FROM @.leases WHERE shard = $1 AND process = $2 FOR SHARE),
 	put AS (INSERT INTO @.webhook_letters (` + eventValues + `, webhook, n, replayed, detail, put_aside_at)
 		SELECT g.*, $16::text, $17::bigint, $18::boolean, $19::text, $20::timestamptz
-		FROM unnest($3::uuid[], $4::text[], $5::text[], $6::int[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
-			$11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::bytea[], $15::json[]) g, fence
+		FROM unnest($3::uuid[], $4::text[], $5::text[], $6::int[], $7::timestamptz[], $8::text[], $9::text[],
+			$10::text[], $11::bigint[], $12::timestamptz[], $13::timestamptz[], $14::bytea[], $15::json[]) g, fence
 		ON CONFLICT (id, webhook) DO NOTHING)
 	SELECT EXISTS (SELECT FROM fence)`
 

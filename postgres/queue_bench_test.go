@@ -162,7 +162,7 @@ func BenchmarkRetention(b *testing.B) {
 			began := time.Now()
 			must(b, term.Commit(b.Context(), c))
 			times = append(times, time.Since(began))
-			time.Sleep(5 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
 		return times
 	}

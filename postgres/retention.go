@@ -271,8 +271,10 @@ func (r *removal) remove(ctx context.Context, s *Store) (removed bool, err error
 		b.exec(`SELECT FROM @.consumers WHERE name = ANY ($1::text[]) ORDER BY name FOR NO KEY UPDATE`, names)
 		b.get([]any{&removed}, nil, `WITH same AS MATERIALIZED (SELECT
 				(SELECT count(*) FROM `+r.table+` WHERE `+r.key+` = ANY ($1::bigint[])) = cardinality($1::bigint[])
-				AND (SELECT count(*) FROM @.consumers c JOIN unnest($2::text[], $3::bigint[], $4::text[]) l (name, n, beyond)
-					ON c.name = l.name AND c.n = l.n AND coalesce(c.beyond, '') = l.beyond) = cardinality($2::text[]) AS yes),
+				AND (SELECT count(*) FROM @.consumers c
+						JOIN unnest($2::text[], $3::bigint[], $4::text[]) l (name, n, beyond)
+							ON c.name = l.name AND c.n = l.n AND coalesce(c.beyond, '') = l.beyond)
+					= cardinality($2::text[]) AS yes),
 			gone AS (DELETE FROM `+r.table+` WHERE `+r.key+` = ANY ($1::bigint[]) AND (SELECT yes FROM same)),
 			lose AS (UPDATE @.consumers c SET expired = expired + l.lost,
 					expired_from = least(expired_from, l.first), expired_to = greatest(expired_to, l.last)
