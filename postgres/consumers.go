@@ -85,7 +85,7 @@ func (s *Store) Since(ctx context.Context, t time.Time) (n int64, err error) {
 }
 
 func numberSince(ctx context.Context, db *database, t time.Time) (n int64, err error) {
-	err = db.eachWithin(ctx, readPatience, func(rows pgx.Rows) error { return rows.Scan(&n) }, `SELECT coalesce(
+	err = db.eachOfMany(ctx, func(rows pgx.Rows) error { return rows.Scan(&n) }, `SELECT coalesce(
 		(SELECT min(n) FROM @.events WHERE greatest(arrived, queued_at) >= $1), (SELECT n + 1 FROM @.head))`, t)
 	return n, err
 }
@@ -316,7 +316,8 @@ func (l *leasedConsumer) ack(ctx context.Context, done queue.Set) (acked bool, e
 			FROM fence WHERE name = $4 AND n = $9 AND coalesce(beyond, '') = $10`,
 			l.fenced(l.info.Name, next.n, next.beyond, all.Last(), s.config.Now(), l.stored.n, l.stored.beyond)...)
 		b.get([]any{&now.n, &now.beyond}, func() { leased = true },
-			leaseFence+` SELECT n, coalesce(beyond, '') FROM @.consumers, fence WHERE name = $4`, l.fenced(l.info.Name)...)
+			leaseFence+` SELECT n, coalesce(beyond, '') FROM @.consumers, fence WHERE name = $4`,
+			l.fenced(l.info.Name)...)
 	})
 	switch {
 	case err != nil:

@@ -226,7 +226,8 @@ func TestAReaderPassesOverNothing(t *testing.T) {
 		running.Go(func() {
 			for i := range each {
 				seq := gerritstream.SequenceNumber(strconv.Itoa(i + 1))
-				if n, err := store.Append(ctx, "a", []gerritstream.Entry{entry(shard+"+", seq, 10)}); err != nil || n != 1 {
+				n, err := store.Append(ctx, "a", []gerritstream.Entry{entry(shard+"+", seq, 10)})
+				if err != nil || n != 1 {
 					t.Errorf("appended %d: %v", n, err)
 				}
 			}

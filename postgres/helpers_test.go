@@ -13,10 +13,10 @@ const (
 	shardB gerritstream.ShardID = "shardId-000000000001"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -24,12 +24,12 @@ func position(seq gerritstream.SequenceNumber) gerritstream.Position {
 	return gerritstream.Position{After: seq, Arrived: time.UnixMilli(1_700_000_000_000).UTC()}
 }
 
-func elect(t testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+func elect(tb testing.TB, store gerritstream.Store, shard gerritstream.ShardID) gerritstream.Term {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	term, err := store.Campaign(ctx, 0, shard)
-	must(t, err)
+	must(tb, err)
 	return term
 }
 

@@ -56,7 +56,8 @@ const hookLetterColumns = entryFields + `, replayed, letter, webhook, detail, pu
 func (o *Operator) HookLetters(ctx context.Context) iter.Seq2[webhook.StoredLetter, error] {
 	return func(yield func(webhook.StoredLetter, error) bool) {
 		for before := int64(math.MaxInt64); ; {
-			page, last, err := o.readHookLetters(ctx, `letter < $1 ORDER BY letter DESC LIMIT $2`, before, deadLetterPage)
+			page, last, err := o.readHookLetters(ctx, `letter < $1 ORDER BY letter DESC LIMIT $2`,
+				before, deadLetterPage)
 			if err != nil {
 				yield(webhook.StoredLetter{}, err)
 				return
@@ -84,7 +85,7 @@ func (o *Operator) HookLettersOf(ctx context.Context, id gerritstream.EventID) (
 func (o *Operator) readHookLetters(
 	ctx context.Context, where string, args ...any,
 ) (letters []webhook.StoredLetter, last int64, err error) {
-	err = o.db.eachWithin(ctx, readPatience, func(rows pgx.Rows) (err error) {
+	err = o.db.eachOfMany(ctx, func(rows pgx.Rows) (err error) {
 		var l webhook.StoredLetter
 		l.Letter.Event, err = scanEvent(rows, &last, &l.Letter.Hook, &l.Letter.Detail, &l.StoredAt)
 		l.StoredAt = l.StoredAt.UTC()

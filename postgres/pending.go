@@ -107,7 +107,8 @@ func (b *backlog) EachAddition(ctx context.Context, consumers []string, see func
 			see(name)(n, queued.UnixMilli(), &e)
 		}
 		return err
-	}, `SELECT consumer, n, queued_at, type, project, ref FROM @.additions WHERE consumer = ANY ($1::text[])`, consumers)
+	}, `SELECT consumer, n, queued_at, type, project, ref FROM @.additions WHERE consumer = ANY ($1::text[])`,
+		consumers)
 }
 
 // FirstAfter implements storekit.Backlog.

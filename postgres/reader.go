@@ -116,7 +116,7 @@ func lastOf(ctx context.Context, db *database, count int, m queue.Matcher) (befo
 		if count == 0 {
 			limit = 1
 		}
-		err := db.eachWithin(ctx, readPatience, func(rows pgx.Rows) error {
+		err := db.eachOfMany(ctx, func(rows pgx.Rows) error {
 			var e gerritstream.Event
 			var n int64
 			if err := rows.Scan(&n, &e.Type, &e.Project, &e.Ref); err != nil {
@@ -166,7 +166,7 @@ func (r *Reader) Number(ctx context.Context, id gerritstream.EventID) (n int64, 
 // another, arrived that arrived at a time or later; zero: there is none. It
 // looks at each of them.
 func (r *Reader) FirstArrival(ctx context.Context, after, upTo int64, from time.Time) (first time.Time, err error) {
-	err = r.db.eachWithin(ctx, readPatience, func(rows pgx.Rows) error {
+	err = r.db.eachOfMany(ctx, func(rows pgx.Rows) error {
 		var at *time.Time
 		err := rows.Scan(&at)
 		if at != nil {
@@ -287,12 +287,10 @@ func scanEvent(rows pgx.Rows, rest ...any) (event queue.Event, err error) {
 	return event, nil
 }
 
-// eachWithin calls scan for each row of a query that may take longer than a
+// eachOfMany calls scan for each row of a query that may take longer than a
 // call.
-func (d *database) eachWithin(
-	ctx context.Context, patience time.Duration, scan func(pgx.Rows) error, text string, args ...any,
-) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (d *database) eachOfMany(ctx context.Context, scan func(pgx.Rows) error, text string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	rows, err := d.pool.Query(ctx, d.sql(text), args...)
 	if err != nil {

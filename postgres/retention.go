@@ -155,7 +155,8 @@ func (x *expiry) events(ctx context.Context, s *Store) (*removal, error) {
 			l, err := scanLoser(rows)
 			r.losers = append(r.losers, l)
 			return err
-		}, `SELECT `+loserColumns+` FROM @.consumers WHERE n < (SELECT max(n) FROM (`+expired+`) x) ORDER BY name`, args...)
+		}, `SELECT `+loserColumns+` FROM @.consumers
+			WHERE n < (SELECT max(n) FROM (`+expired+`) x) ORDER BY name`, args...)
 		b.each(func(rows pgx.Rows) error {
 			var n int64
 			var arrived time.Time
@@ -229,8 +230,9 @@ func (x *expiry) hookLetters(ctx context.Context, s *Store) (*removal, error) {
 			l, err := scanLoser(rows)
 			losers[l.consumer.Name], r.losers = l, append(r.losers, l)
 			return err
-		}, `SELECT `+loserColumns+` FROM @.consumers WHERE name IN
-			(SELECT '`+queue.WebhookConsumer("")+`' || webhook FROM (`+oldHookLetters+`) x) ORDER BY name`, x.all, sweepBatch)
+		}, `SELECT `+loserColumns+` FROM @.consumers
+			WHERE name IN (SELECT '`+queue.WebhookConsumer("")+`' || webhook FROM (`+oldHookLetters+`) x)
+			ORDER BY name`, x.all, sweepBatch)
 		b.each(func(rows pgx.Rows) error {
 			var hook string
 			var letter int64

@@ -157,8 +157,8 @@ func TestBadRowsOfConsumers(t *testing.T) {
 	a := newAging(t)
 	must(t, a.store.Register(t.Context(), "behind", queue.Filter{}, 0))
 	a.exec(`INSERT INTO consumers (name, n, at, filter, beyond) VALUES ('before', -1, now(), NULL, NULL),
-		('filter', 3, now(), 'x', NULL), ('pattern', 3, now(), '{"types":["^("]}', NULL), ('beyond', 3, now(), NULL, '['),
-		('future', 1::bigint << 60, now(), '', '[[7,3],[2,2]]')`)
+		('filter', 3, now(), 'x', NULL), ('pattern', 3, now(), '{"types":["^("]}', NULL),
+		('beyond', 3, now(), NULL, '['), ('future', 1::bigint << 60, now(), '', '[[7,3],[2,2]]')`)
 	a.commit(10)
 	a.age(2)
 	a.sweep()
