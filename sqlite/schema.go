@@ -295,6 +295,7 @@ type schema struct {
 	application int64
 	version     int
 	objects     int
+	moved       *moved // nil unless another store has what it held
 }
 
 // setJournal ensures that the file is in WAL mode and that its -wal file is
@@ -317,6 +318,9 @@ func readSchema(ctx context.Context, q querier) (s schema, err error) {
 	err = q.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id),
 		(SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)`).
 		Scan(&s.application, &s.version, &s.objects)
+	if err == nil && s.application == movedID {
+		s.moved, err = readMoved(ctx, q)
+	}
 	return s, err
 }
 
@@ -326,6 +330,8 @@ func (s schema) empty() bool { return s == schema{} }
 // check refuses files of other programs and of newer versions of this one.
 func (s schema) check() error {
 	switch {
+	case s.moved != nil:
+		return s.moved.refusal()
 	case s.application != applicationID && !s.empty():
 		return errors.New("it is another program's SQLite database: choose another file")
 	case s.version > len(migrations):
