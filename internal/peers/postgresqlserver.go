@@ -229,18 +229,30 @@ func (s *PostgreSQLServer) Follow(tb testing.TB, primary *PostgreSQLServer, opts
 	if err := s.follow(tb.Context(), primary, opts); err != nil {
 		tb.Fatalf("start standby: %v", err)
 	}
-	name := s.standbyName()
 	if opts.Synchronous {
-		primary.SQL(tb, "postgres", "ALTER SYSTEM SET synchronous_standby_names = '"+name+"'")
+		primary.SQL(tb, "postgres", "ALTER SYSTEM SET synchronous_standby_names = '"+s.standbyName()+"'")
 		primary.Reload(tb)
 	}
-	query := "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = '" + name + "'"
-	if opts.Synchronous {
+	primary.awaitStreaming(tb, s, opts.Synchronous)
+}
+
+// AwaitStandby returns once a synchronous standby has all that the server has
+// confirmed, and streams.
+func (s *PostgreSQLServer) AwaitStandby(tb testing.TB, standby *PostgreSQLServer) {
+	tb.Helper()
+	s.awaitStreaming(tb, standby, true)
+}
+
+func (s *PostgreSQLServer) awaitStreaming(tb testing.TB, standby *PostgreSQLServer, synchronous bool) {
+	tb.Helper()
+	query := "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = '" +
+		standby.standbyName() + "'"
+	if synchronous {
 		query += " AND sync_state = 'sync'"
 	}
-	for deadline := time.Now().Add(startTimeout); primary.SQL(tb, "postgres", query) != "1"; time.Sleep(poll) {
+	for deadline := time.Now().Add(startTimeout); s.SQL(tb, "postgres", query) != "1"; time.Sleep(poll) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("the standby does not stream: %s", tail(s.log()))
+			tb.Fatalf("the standby does not stream: %s", tail(standby.log()))
 		}
 	}
 }
