@@ -52,6 +52,7 @@ var moving = []struct{ name, columns, order, where string }{
 	{"start", "record", "one", ""},
 	{"positions", "epoch, shard, position, committed", "epoch, shard", ""},
 	{"leases", "shard, term", "shard", ""},
+	{"pauses", "shard, pause", "shard", ""},
 	{"counters", "name, value", "name", "WHERE name <> '" + walHeldSince + "'"},
 	{
 		"events", "n, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes",

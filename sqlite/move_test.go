@@ -35,7 +35,7 @@ func TestMovedFileIsRefused(t *testing.T) {
 		if alive, err := m.InUse(t.Context()); err != nil || len(alive) != 1 {
 			t.Errorf("a process that lives: %q, %v", alive, err)
 		}
-		// Whoever is stopped meanwhile is not seen: what it does later must not count.
+		// One that is frozen meanwhile is not seen, and must write nothing.
 		if was, err := m.Begin(t.Context(), "postgres://there"); was != sqlite.NotMoved || err != nil {
 			t.Fatal(was, err)
 		}
@@ -125,7 +125,7 @@ func TestMoveGivesEverything(t *testing.T) {
 	given := map[string]string{
 		// Of processes, which have ended; of the file; known again at once.
 		"processes": "id, name, beat, ttl, beaten", "members": "process, info", "reports": "process, report, reported",
-		"candidates": "n, process, shard", "changes": "one, leases, candidates, members",
+		"candidates": "n, process, shard", "changes": "one, leases, candidates, members, pauses",
 		"frontiers": "process, epoch, until", "frontier_asked": "one, at",
 	}
 	for _, table := range tables {

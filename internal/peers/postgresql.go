@@ -234,7 +234,8 @@ func (s *PostgreSQLServer) Database(tb testing.TB) string {
 	s.SQL(tb, "postgres", "CREATE DATABASE "+name)
 	tb.Cleanup(func() { // what cannot be removed harms nobody
 		if s.child != nil && s.frozen == nil {
-			_, _ = s.sql(context.Background(), "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
+			_, _ = s.sql(context.Background(), "postgres", "SET synchronous_commit = local;\n"+ // a standby may be gone
+				"DROP DATABASE "+name+" WITH (FORCE)")
 		}
 	})
 	return name
@@ -250,6 +251,11 @@ func (s *PostgreSQLServer) SQL(tb testing.TB, database, statements string) strin
 		tb.Fatal(err)
 	}
 	return out
+}
+
+// TrySQL is SQL for callers that have no test at hand.
+func (s *PostgreSQLServer) TrySQL(database, statements string) (string, error) {
+	return s.sql(context.Background(), database, statements)
 }
 
 // sqlTimeout bounds how long psql may take.

@@ -83,6 +83,12 @@ func Require(tb testing.TB, components ...Component) {
 	}
 }
 
+// Wanted reports whether a test that needs a component is to run: it is there,
+// or its absence must fail the test.
+func (c Component) Wanted() bool {
+	return c.missing() == nil || os.Getenv("CI") == "true" || os.Geteuid() == 0
+}
+
 func missingNPM() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return fmt.Errorf("find node: %w", err)
