@@ -146,11 +146,12 @@ func (c *Config) connecting(connections int) (*pgxpool.Config, error) {
 	if _, given := pool.ConnConfig.RuntimeParams["application_name"]; !given {
 		pool.ConnConfig.RuntimeParams["application_name"] = "gerritstream"
 	}
-	if c.Password != nil {
-		pool.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) (err error) {
+	pool.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) (err error) {
+		withoutCancel(conn)
+		if c.Password != nil {
 			conn.Password, err = c.Password(ctx)
-			return err
 		}
+		return err
 	}
 	return pool, nil
 }

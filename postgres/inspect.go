@@ -20,6 +20,21 @@ func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return in, explainRead(err)
 }
 
+// Inspect returns what the store in a schema knows, without taking part in it:
+// for `status`. The errors are those of Open.
+func Inspect(ctx context.Context, config Config) (gerritstream.Inspection, error) {
+	db, where, err := openToRead(ctx, &config, 1)
+	if err != nil {
+		return gerritstream.Inspection{}, openError("read store", where, err)
+	}
+	defer db.pool.Close()
+	in, err := inspect(ctx, db)
+	if err != nil {
+		err = openError("inspect", where, err)
+	}
+	return in, err
+}
+
 // inspect reads everything at one moment.
 func inspect(ctx context.Context, db *database) (in gerritstream.Inspection, err error) {
 	var raw []byte

@@ -165,6 +165,8 @@ func connectOnce(ctx context.Context, c *Config) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A pooler would keep named statements in a session that others get.
+	pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	if pool.BeforeConnect != nil {
 		if err := pool.BeforeConnect(ctx, pool.ConnConfig); err != nil {
 			return nil, fmt.Errorf("%w: no password: %w", gerritstream.ErrDenied, err)

@@ -1,0 +1,63 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/postgres"
+)
+
+// TestLostCommitStillWaitsForTheStandby: whether a caller gives up or the
+// connection is lost, nobody reads what a synchronous standby does not have.
+func TestLostCommitStillWaitsForTheStandby(t *testing.T) {
+	t.Parallel()
+	server := peers.StartPostgreSQL(t, peers.PostgreSQLOptions{})
+	database := server.Database(t)
+	link := peers.NewPostgreSQLLink(t, server.Addr())
+	s, err := postgres.Open(t.Context(), postgres.Config{
+		URL: peers.PostgreSQLURL(database, "disable", link.Addr()), Schema: "s", LeaseTTL: 2 * time.Second,
+	})
+	fine(t, err)
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Second)
+		defer cancel()
+		_ = s.Close(ctx)
+	}()
+	term, err := s.Campaign(t.Context(), 0, "shard")
+	fine(t, err)
+	standby := peers.StartStandby(t, server, peers.StandbyOptions{Synchronous: true})
+	standby.Freeze(t)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- term.Commit(ctx, gerritstream.Commit{
+			Position: gerritstream.Position{After: "1", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1)},
+		})
+	}()
+	waits := func() bool {
+		return server.SQL(t, database, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == "t"
+	}
+	for deadline := time.Now().Add(time.Minute); !waits(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the commit does not wait for the standby")
+		}
+	}
+	link.Drop() // which the library answers by a request to cancel
+	cancel()
+	<-ended
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
+		if n := server.SQL(t, database, "SELECT count(*) FROM s.events"); n != "0" {
+			t.Fatalf("%s events can be read that the standby does not have", n)
+		}
+	}
+	standby.Thaw(t)
+	for deadline := time.Now().Add(time.Minute); server.SQL(t, database, "SELECT count(*) FROM s.events") != "1"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the event is not there once the standby has it")
+		}
+	}
+}

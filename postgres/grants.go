@@ -1,0 +1,122 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Role is what a program does with a store, and so which privileges it needs.
+type Role string
+
+// The roles.
+const (
+	RoleWriter   Role = "writer"   // run: reads a stream into the queue, and delivers to webhooks
+	RoleConsumer Role = "consumer" // queue read and replay: takes events from the queue
+	RoleOperator Role = "operator" // checkpoint, deadletter, webhook: changes what it is told to
+	RoleReader   Role = "reader"   // status, tail, queue ls, and SQL: changes nothing
+)
+
+// Roles returns all roles.
+func Roles() []Role { return []Role{RoleWriter, RoleConsumer, RoleOperator, RoleReader} }
+
+// privileges are those that a role needs besides SELECT on all tables. Triggers
+// write with the privileges of whoever caused them.
+var privileges = map[Role][]struct{ what, tables string }{
+	RoleWriter: {
+		{"INSERT, UPDATE, DELETE", "start, positions, leases, processes, members, reports, candidates, head, events, " +
+			"dead_letters, counters, consumers, additions, webhooks, webhook_letters, frontiers, frontier_asked, changes"},
+	},
+	RoleConsumer: {
+		{"INSERT, UPDATE, DELETE", "leases, processes, candidates, consumers"},
+		{"INSERT, DELETE", "additions"},
+		{"DELETE", "webhooks, webhook_letters"}, // with the consumer
+		{"UPDATE", "head, frontier_asked, changes"},
+	},
+	RoleOperator: {
+		{"INSERT, UPDATE, DELETE", "positions, webhooks"},
+		{"INSERT, DELETE", "additions"},
+		{"INSERT", "events"}, // a dead letter that is queued after all
+		{"DELETE", "dead_letters, webhook_letters"},
+		{"UPDATE", "leases, head, changes"},
+	},
+}
+
+// Grants returns the statements that give a role of the server, which must
+// exist, what a program needs. The schema and its tables must exist as well.
+func Grants(schema string, to Role, role string) string {
+	var b strings.Builder
+	in, who := quote(schema), quote(role)
+	fmt.Fprintf(&b, "GRANT USAGE ON SCHEMA %s TO %s;\n", in, who)
+	fmt.Fprintf(&b, "GRANT SELECT ON ALL TABLES IN SCHEMA %s TO %s;\n", in, who)
+	for _, p := range privileges[to] {
+		tables := strings.Split(p.tables, ", ")
+		for i, table := range tables {
+			tables[i] = in + "." + table
+		}
+		fmt.Fprintf(&b, "GRANT %s ON %s TO %s;\n", p.what, strings.Join(tables, ", "), who)
+	}
+	return b.String()
+}
+
+// Create makes the schema and its tables, or brings them up to date. The role
+// that does so owns them. The errors are those of Open.
+func Create(ctx context.Context, config Config) error {
+	_, err := look(ctx, config, "create store", func(c *Config) (*server, error) { return prepareSchema(ctx, c, true) })
+	return err
+}
+
+// Exists reports whether the schema holds a store, and returns an error where
+// none could be kept. It changes nothing.
+func Exists(ctx context.Context, config Config) (bool, error) {
+	found, err := look(ctx, config, "look for store", func(c *Config) (*server, error) {
+		conn, err := connectOnce(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		found, err := inspectServer(ctx, conn, c.Schema)
+		if err == nil {
+			err = found.check(c.Schema)
+		}
+		if err == nil {
+			err = found.checkWritable()
+		}
+		if err == nil && !found.schema {
+			err = checkMayCreate(ctx, conn)
+		}
+		return found, err
+	})
+	return err == nil && found.version > 0, err
+}
+
+// checkMayCreate refuses a role that may not make a schema.
+func checkMayCreate(ctx context.Context, conn *pgx.Conn) error {
+	var may bool
+	err := conn.QueryRow(ctx, `SELECT has_database_privilege(current_database(), 'CREATE')`).Scan(&may)
+	if err == nil && !may {
+		err = fmt.Errorf("%w: there is no such schema, and the role may not make one: run store create as one that may",
+			gerritstream.ErrDenied)
+	}
+	return err
+}
+
+// look does something with a schema, and names it in an error.
+func look(ctx context.Context, config Config, verb string, do func(*Config) (*server, error)) (*server, error) {
+	where := "in PostgreSQL"
+	err := config.complete()
+	if err == nil {
+		if pool, failed := config.connecting(1); failed == nil {
+			where = place(pool.ConnConfig, config.Schema)
+		}
+		var found *server
+		if found, err = do(&config); err == nil {
+			return found, nil
+		}
+	}
+	return nil, openError(verb, where, err)
+}
