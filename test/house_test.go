@@ -58,7 +58,7 @@ var house = map[string][]string{
 	"internal/api":             {"", "consumer", "internal/crowd", "internal/trouble", "internal/when", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "postgres", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "pauses", "queue", "sink",
@@ -69,7 +69,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "sqlite", "sink", "queue", "webhook", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/when",
+		"kinesistest", "postgres", "sqlite", "sink", "queue", "webhook", "internal/storekit", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/when",
 	},
 	"test/mutants": {},
 	"test/summary": {},

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 // $TLS_CA.
 func TestScripts(t *testing.T) {
 	certificates := peers.MakeCertificates(t)
+	postgresql := newScriptPostgres(t, certificates)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -40,6 +41,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TLS_KEY", certificates.Server.Key)
 			env.Setenv("TLS_CA", certificates.CA)
 			return setup(env)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "postgres" {
+				return false, fmt.Errorf("unknown condition %s", name)
+			}
+			return peers.PostgreSQL.Wanted(), nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// exits CODE PROGRAM ARGS...: it ends with that exit code.
@@ -95,6 +102,11 @@ func TestScripts(t *testing.T) {
 			// documented PAGE: each command of docs/PAGE ends well, or finds
 			// trouble.
 			"documented": cmdDocumented,
+			// postgres [secure] [OPTIONS OF CREATE DATABASE]: makes a database,
+			// whose address is in $PG.
+			"postgres": postgresql.database,
+			// psql STATEMENT...: runs them there; ! psql is not possible.
+			"psql": postgresql.psql,
 			// named URL: the metrics there have what alerts name.
 			"named": cmdNamed,
 		},

@@ -64,6 +64,9 @@ const bareShards = 64
 
 // claim makes the target, which nobody else uses from then on.
 func claim(ctx context.Context, o *Options) (target, error) {
+	if strings.HasPrefix(o.Config.Store.String(), "postgres:") {
+		return nil, inUse("%s: bench measures sqlite:PATH and zookeeper://HOST:PORT", &o.Config.Store)
+	}
 	if strings.HasPrefix(o.Config.Store.String(), "sqlite:") {
 		return claimSQLite(o)
 	}

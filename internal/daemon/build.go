@@ -33,6 +33,7 @@ import (
 const (
 	listTimeout   = 30 * time.Second       // for a listing with all its pages, in a command
 	probeTimeout  = 10 * time.Second       // for a first listing, before a queue is created for the stream
+	openEvery     = time.Second            // for a store whose server is away
 	closeTimeout  = time.Second            // for a store: others then wait for leases or a session to expire
 	outputTimeout = 250 * time.Millisecond // for the reader of standard output
 )
@@ -138,11 +139,29 @@ func (d *Daemon) probeStream(ctx context.Context) error {
 	return nil
 }
 
-// openStore opens the configured store.
+// openStore opens the configured store. It waits for a server that is away,
+// such as during a fail-over.
 func (d *Daemon) openStore(ctx context.Context) error {
-	store, err := d.options.Config.OpenStore(ctx, config.Runtime{Process: d.process, Logger: d.log, Now: d.options.Now})
+	c := &d.options.Config
+	open := func() (config.OpenStore, error) {
+		return c.OpenStore(ctx, config.Runtime{Process: d.process, Logger: d.log, Now: d.options.Now})
+	}
+	store, err := open()
+	if err != nil && c.Store.MayPass(err) {
+		d.log.Warn("cannot open the store, trying again", "err", err)
+		tick := time.NewTicker(openEvery)
+		defer tick.Stop()
+		for err != nil && c.Store.MayPass(err) && ctx.Err() == nil {
+			select {
+			case <-tick.C:
+				store, err = open()
+			case <-ctx.Done():
+			}
+		}
+	}
 	switch {
-	case errors.Is(err, gerritstream.ErrRetryLater), err != nil && ctx.Err() != nil:
+	case errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, gerritstream.ErrDenied),
+		err != nil && ctx.Err() != nil:
 		return err
 	case err != nil:
 		return &ConfigError{err}

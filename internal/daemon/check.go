@@ -147,6 +147,11 @@ func (l *liveCheck) store(ctx context.Context) {
 	}
 	asked, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	if missing, err := c.Missing(asked); missing || err != nil {
+		l.add("store", fmt.Sprintf("%s is not there yet; run creates it", &c.Store), storeFault(&c.Store, err))
+		l.unknown("queue's reader", "not tried: there is no store yet")
+		return
+	}
 	is, err := c.Inspect(asked)
 	if err == nil && is.Origin != nil && l.listing.Stream.ARN != "" && is.Origin.Stream.ARN != l.listing.Stream.ARN {
 		err = plan.OtherStream(is.Origin, l.listing)
@@ -167,7 +172,7 @@ func storeFault(store *config.Store, err error) error {
 	case store.Remote() && !errors.Is(err, gerritstream.ErrUnusable):
 		return err
 	case err == nil, errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, gerritstream.ErrOtherStream),
-		errors.Is(err, context.DeadlineExceeded):
+		errors.Is(err, gerritstream.ErrDenied), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
 	return &ConfigError{err}

@@ -14,6 +14,7 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/postgres"
 	"github.com/gerritstream/gerritstream/sqlite"
 	"github.com/gerritstream/gerritstream/zookeeper"
 )
@@ -90,6 +91,7 @@ func TestLoadFile(t *testing.T) {
 			SQLite: sqlite.Config{
 				GroupAccess: true, Retention: 72 * time.Hour, RetentionMax: 120 * time.Hour, RetentionMaxBytes: 2 << 30,
 			},
+			Postgres: Postgres{Connections: postgres.DefaultConnections},
 			ZooKeeper: zookeeper.Config{
 				Hosts: []string{"zk1.example.org:2181", "[::1]:2281"}, Chroot: "/zuul/one",
 				SessionTimeout: 15 * time.Second, QueueLimit: 500,
@@ -117,8 +119,8 @@ func TestLoadFile(t *testing.T) {
 	unset := settingsOf(&defaults)
 	for i, s := range settingsOf(&got) {
 		excluded := s.Key == "aws.account_endpoints" || s.Key == "kinesis.consumer_name" ||
-			s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.value.show() == unset[i].value.show() && !excluded { // excluded by the endpoint, a consumer's ARN, a file
+			strings.HasPrefix(s.Key, "postgres.") || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		if s.value.show() == unset[i].value.show() && !excluded { // excluded by the store, the endpoint, a consumer's ARN, a file
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}
@@ -363,9 +365,9 @@ func TestOtherFaults(t *testing.T) {
 			"aws.secret_key_file: a key's id is given without its secret"},
 		{"two kinds of files", "stream: s\naws: {access_key_file: /dev/null, secret_key_file: /dev/null, credentials_file: /dev/null}", nil,
 			"F:2:81: aws.credentials_file: cannot be combined with a key"},
-		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH or zookeeper://HOST:PORT,HOST:PORT/CHROOT`},
+		{"store", "stream: s\nstore: /var/lib/g.db", nil, `F:2:8: store: "/var/lib/g.db" is not a store; use sqlite:PATH, postgres://USER@HOST:PORT/DATABASE or zookeeper://HOST:PORT,HOST:PORT/CHROOT`},
 		{"empty sqlite", "stream: s\nstore: 'sqlite:'", nil, "F:2:8: store: sqlite: needs the path of a file"},
-		{"unknown scheme", "stream: s\nstore: zk://u:hunter2@zk1", nil, `F:2:8: store: "zk://xxxxx@zk1" is not a store; use sqlite:PATH or`},
+		{"unknown scheme", "stream: s\nstore: zk://u:hunter2@zk1", nil, `F:2:8: store: "zk://xxxxx@zk1" is not a store; use sqlite:PATH, postgres`},
 		{"no server", "stream: s\nstore: zookeeper://", nil, "F:2:8: store: no server is named"},
 		{"only a chroot", "stream: s\nstore: zookeeper:///zuul", nil, "F:2:8: store: no server is named"},
 		{"one slash", "stream: s\nstore: zookeeper:/zk", nil, `F:2:8: store: "zookeeper:/zk" is not a store`},

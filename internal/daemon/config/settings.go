@@ -10,6 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/kinesis"
+	"github.com/gerritstream/gerritstream/postgres"
 )
 
 // EnvPrefix begins the name of every environment variable that is a setting.
@@ -153,9 +154,13 @@ func streamSettings(c *Config) []Setting {
 func storeSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "store", Flag: "store", Scope: ForStore, value: value{set: c.Store.Set, show: c.Store.String},
-			Help: "`address` of the store: sqlite:PATH or zookeeper://HOST:PORT,.../CHROOT (default: a SQLite file)",
+			Help: "`address` of the store: sqlite:PATH, postgres://..., or zookeeper://HOST:PORT,.../CHROOT (default: a SQLite file)",
 			More: "Events, positions and leaderships are kept there. `sqlite:PATH` is one file, shared by the " +
-				"processes of one host; of a missing path only the last folder is created. `zookeeper://` is Zuul's " +
+				"processes of one host; of a missing path only the last folder is created. `postgres://` is a " +
+				"database of PostgreSQL, for any number of hosts: an address as libpq has it, with several servers " +
+				"and parameters such as `sslmode=verify-full`. Passwords belong into a `passfile`, `PGPASSFILE` or " +
+				"`PGPASSWORD`, or come from `postgres.password_command`; one in the address is never shown. " +
+				"`zookeeper://` is Zuul's " +
 				"ZooKeeper, where its schedulers take the events; the port may be left out, and so may the chroot " +
 				"where Zuul has none. Without the setting the store is `<connection>.db` in `$STATE_DIRECTORY`, as " +
 				"systemd sets it, or else in the user's state folder."},
@@ -164,6 +169,20 @@ func storeSettings(c *Config) []Setting {
 			Help:  "let the group of a SQLite store's folder read the queue",
 			More: "The folder then has mode 2770 and the files have 0660 instead of 0700 and 0600: SQLite lets " +
 				"nobody read who cannot write to the files beside the database."},
+		{Key: "postgres.schema", Flag: "postgres-schema", Scope: ForStore,
+			value: text(&c.Store.Postgres.Schema, checkSchema),
+			Help:  "`schema` of the tables in PostgreSQL (default: gerritstream_<connection>)",
+			More: "It is made if it is missing and the role may make it. By default it is the connection's name in " +
+				"small letters, with `_` for what would need quotes."},
+		{Key: "postgres.password_command", Flag: "postgres-password-command", Scope: ForStore,
+			value: text(&c.Store.Postgres.PasswordCommand, nil),
+			Help:  "`command` for /bin/sh that prints the password, such as a token of IAM",
+			More: "It runs before a connection is made, at most once a minute, and has ten seconds. What it prints " +
+				"is neither shown nor logged."},
+		{Key: "postgres.connections", Flag: "postgres-connections", Default: strconv.Itoa(postgres.DefaultConnections),
+			Scope: ForStore, value: bounded(&c.Store.Postgres.Connections, parseInt, strconv.Itoa, 1, 1000),
+			Help: "upper bound for the `number` of connections to PostgreSQL",
+			More: "Besides these a process has two for heartbeats, and one that listens where no pooler is between."},
 		{Key: "zookeeper.tls.cert", Flag: "zookeeper-tls-cert", Scope: ForStore, value: text(&c.Store.TLS.Cert, nil),
 			Help: "PEM `file` with the certificate to show to ZooKeeper",
 			More: "TLS needs certificate, key and authorities. All three files are read at each new connection."},
@@ -185,17 +204,17 @@ func storeSettings(c *Config) []Setting {
 			More:  "Reading resumes at 80% of the limit. Long queues slow Zuul down."},
 		{Key: "retention", Flag: "retention", Default: "7d",
 			value: duration(&c.Store.SQLite.Retention, time.Minute, 10*365*24*time.Hour),
-			Help:  "`duration` that a SQLite store keeps queued events",
+			Help:  "`duration` that SQLite and PostgreSQL keep queued events",
 			More: "The time counts from when an event arrived or was queued, whichever is later, by the service's " +
 				"clock. Removed events are counted. In ZooKeeper Zuul removes the events that it has handled."},
 		{Key: "retention_max", Flag: "retention-max", Default: "30d",
 			value: duration(&c.Store.SQLite.RetentionMax, time.Minute, 10*365*24*time.Hour),
-			Help:  "`duration` that a SQLite store keeps events for a consumer that is behind",
+			Help:  "`duration` that SQLite and PostgreSQL keep events for a consumer that is behind",
 			More: "What is removed then counts as expired for the consumer. A shorter time than `retention` " +
 				"counts as that one."},
 		{Key: "retention_max_size", Flag: "retention-max-size", Default: "16GiB",
 			value: bounded(&c.Store.SQLite.RetentionMaxBytes, parseSize, formatSize, 1<<20, 0),
-			Help:  "`size` of a SQLite store beyond which it keeps nothing longer than retention",
+			Help:  "`size` of a SQLite file, or of the events in PostgreSQL, beyond which none is kept longer than retention",
 			More:  "Consumers that are behind then lose what is older."},
 	}
 }

@@ -25,8 +25,9 @@ import (
 // Store is the address of a store, with the configuration of each kind. Only
 // that of its own kind counts.
 type Store struct {
-	Kind      *StoreKind // nil: no store is named
-	SQLite    sqlite.Config
+	Kind      *StoreKind    // nil: no store is named
+	SQLite    sqlite.Config // what it says of retention is PostgreSQL's as well
+	Postgres  Postgres
 	ZooKeeper zookeeper.Config
 	TLS       zookeeper.TLS // of ZooKeeper; zero: none
 
@@ -51,6 +52,8 @@ type StoreKind struct {
 	// those of further settings of it. They contradict other stores.
 	tlsFiles, tlsOptions []string
 
+	options []string // the keys of other settings that contradict other stores
+
 	parse   func(s *Store, address string) error // reads what follows the prefix
 	address func(s *Store) string                // writes it
 
@@ -60,6 +63,14 @@ type StoreKind struct {
 
 	// absent reports whether opening the store would create it. nil: never.
 	absent func(s *Store) bool
+
+	// missing reports whether the server lacks the store, which run would make,
+	// and returns why it could not. nil: it is made while it is opened.
+	missing func(ctx context.Context, c *Config) (bool, error)
+
+	// mayPass reports whether opening failed for a reason that may pass by
+	// itself. nil: never.
+	mayPass func(error) bool
 
 	open     func(ctx context.Context, c *Config, r Runtime) (OpenStore, error)
 	operator func(ctx context.Context, c *Config) (gerritstream.Operator, error)
@@ -98,7 +109,8 @@ type OpenQueue interface {
 	Close(ctx context.Context) error
 }
 
-// QueueReader is a queue to look at. Its methods are those of sqlite.Reader.
+// QueueReader is a queue to look at. Its methods are those of sqlite.Reader and
+// of postgres.Reader.
 type QueueReader interface {
 	Events(ctx context.Context, after int64) iter.Seq2[queue.Event, error]
 	Follow(ctx context.Context, after int64) iter.Seq2[queue.Event, error]
@@ -114,10 +126,7 @@ type QueueReader interface {
 
 const zookeeperPrefix = "zookeeper://"
 
-// stores is the table of stores. It is never written to. A further store, in a
-// database of Postgres for example, adds its Config to Store, its settings
-// ("postgres.schema") to the table in settings.go, and one row here, with the
-// prefix "postgres://".
+// stores is the table of stores. It is never written to.
 var stores = []*StoreKind{
 	{
 		prefix: "sqlite:",
@@ -164,6 +173,7 @@ var stores = []*StoreKind{
 		},
 		readers: consumersOf,
 	},
+	postgresKind,
 	{
 		prefix:  zookeeperPrefix,
 		form:    "zookeeper://HOST:PORT,HOST:PORT/CHROOT",
@@ -210,6 +220,10 @@ func zooKeeper(c *Config) zookeeper.Config {
 	}
 	return zk
 }
+
+// MayPass reports whether OpenStore failed for a reason that may pass by
+// itself, such as a server that is being restarted.
+func (s *Store) MayPass(err error) bool { return s.Kind.mayPass != nil && s.Kind.mayPass(err) }
 
 // OpenStore opens the store to read a stream into it. Who opened it closes it.
 func (c *Config) OpenStore(ctx context.Context, r Runtime) (OpenStore, error) {
@@ -331,6 +345,15 @@ func (s *Store) Absent() bool { return s.Kind.absent != nil && s.Kind.absent(s) 
 // Remote reports whether the store is a service, which may be away for a while.
 func (s *Store) Remote() bool { return s.Kind.absent == nil }
 
+// Missing reports whether the store's server lacks the store, and returns an
+// error where opening it could not make it.
+func (c *Config) Missing(ctx context.Context) (bool, error) {
+	if c.Store.Kind.missing == nil {
+		return false, nil
+	}
+	return c.Store.Kind.missing(ctx, c)
+}
+
 // CheckAbsent returns why opening a store that is absent could not create it.
 func (s *Store) CheckAbsent() error {
 	folder := filepath.Dir(s.SQLite.Path)
@@ -364,6 +387,9 @@ func canWrite(folder string) error {
 // several.
 func (s *Store) Set(address string) error {
 	s.Kind = nil
+	if rest, ok := strings.CutPrefix(address, "postgresql://"); ok { // libpq takes both
+		address = postgresPrefix + rest
+	}
 	forms := make([]string, len(stores))
 	for i, kind := range stores {
 		forms[i] = kind.form
@@ -398,7 +424,7 @@ func (l *loader) checkStore() {
 		case store.Kind == kind:
 			l.checkTLS(kind)
 		default:
-			for _, key := range slices.Concat(kind.tlsFiles, kind.tlsOptions) {
+			for _, key := range slices.Concat(kind.tlsFiles, kind.tlsOptions, kind.options) {
 				if at := l.place(key); at != (Place{}) {
 					l.faults.add(at, key, "given, but the store is %s; the setting is for %s", store, kind.form)
 				}

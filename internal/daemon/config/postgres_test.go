@@ -1,0 +1,119 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+func TestLoadPostgres(t *testing.T) {
+	c, err := Load(Sources{
+		File: write(t, `stream: s
+connection: Review.example
+store: postgresql://ci:pw@h1:5433,h2/events?sslmode=disable
+retention: 3d
+postgres: {password_command: "echo x", connections: 9}
+`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Postgres()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.URL != "postgres://ci:pw@h1:5433,h2/events?sslmode=disable" || p.Schema != "gerritstream_review_example" ||
+		p.Connections != 9 || p.Retention.Hours() != 72 || p.Password == nil {
+		t.Errorf("got %+v", p)
+	}
+	if got := c.Store.String(); got != "postgres://ci:xxxxx@h1:5433,h2/events?sslmode=disable" {
+		t.Errorf("shown as %s", got)
+	}
+	named, err := Load(Sources{Environ: home, Flags: map[string][]string{
+		"stream": {"s"}, "store": {"postgres:///events"}, "postgres-schema": {"events"},
+	}})
+	if p, failed := named.Postgres(); err != nil || failed != nil || p.Schema != "events" || p.Password != nil {
+		t.Errorf("got %+v, %v, %v", p, err, failed)
+	}
+	if other, _ := Load(Sources{Environ: home, StoreOnly: true}); other.Store.Kind == nil {
+		t.Error("no store")
+	} else if _, err := other.Postgres(); err == nil {
+		t.Error("a SQLite file is in PostgreSQL")
+	}
+}
+
+// TestPostgresPasswordsAreNotShown, whatever is wrong with the address.
+func TestPostgresPasswordsAreNotShown(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "no.pem")
+	for _, address := range []string{
+		"postgres://u:hunter2@h/db", "postgres://u:hun%74er2@h/db", "postgresql://u:hunter2@h1:1,h2:2/db",
+		"postgres://u:hunter2@h:port/db", "postgres://u:hunter2@h:99999/db", "postgres://u:hunter2@h/db?sslmode=perhaps",
+		"postgres://u:hunter2/x@h/db", "postgres://u:hunter2@x@h/db", "postgres://u:hunter2%zz@h/db",
+		"postgres://u:a?hunter2@h/db", "postgres://u:a?b=hunter2@h/db", "postgres://u:hunter2#@h/db", "postgres://u:hunter2@[::1/db",
+		"postgres://h/db?user=u&password=hunter2", "postgres://h/db?sslpassword=hunter2&sslmode=no",
+		"postgres://u:hunter2@h/db?sslmode=verify-full&sslrootcert=" + missing,
+		"postgres://h/db?connect_timeout=hunter&password=hunter2", "postgres://u:hunter2@h/db\x01",
+	} {
+		src := Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "store": {address}}}
+		c, err := Load(src)
+		explained, _ := Explain(src)
+		var logged strings.Builder
+		slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "config", &c)
+		shown := fmt.Sprint(err, explained, c.Store.String(), logged.String(), c.Notes)
+		for _, secret := range []string{"hunter2", "hun%74er2"} {
+			if strings.Contains(shown, secret) {
+				t.Errorf("%q shows its password: %s", address, shown)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: more than a line: %v", address, err)
+		}
+	}
+	if _, err := Load(Sources{Environ: home, Flags: map[string][]string{
+		"stream": {"s"}, "store": {"postgres://u@h/db?sslmode=verify-full&sslrootcert=" + missing},
+	}}); err == nil || !strings.Contains(err.Error(), "--store: store: ") {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestPostgresSettingsContradictOtherStores(t *testing.T) {
+	t.Parallel()
+	_, err := Load(Sources{Environ: home, Flags: map[string][]string{
+		"stream": {"s"}, "postgres-schema": {"pg_x"}, "postgres-connections": {"3"}, "postgres-password-command": {"x"},
+	}})
+	if err == nil || strings.Count(err.Error(), "the setting is for postgres://") != 3 ||
+		!strings.Contains(err.Error(), "PostgreSQL's own") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPasswordCommand(t *testing.T) {
+	t.Parallel()
+	runs := filepath.Join(t.TempDir(), "runs")
+	p := &passwordCommand{text: "echo again >>" + runs + "; echo 'se cret'"}
+	for range 3 {
+		if got, err := p.password(t.Context()); got != "se cret" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if b, err := os.ReadFile(runs); string(b) != "again\n" || err != nil {
+		t.Errorf("it ran %d times, %v", strings.Count(string(b), "again"), err)
+	}
+	for command, want := range map[string]string{
+		"echo no credentials >&2; echo hunter2; exit 7": "exit status 7: no credentials",
+		"true": "printed nothing",
+	} {
+		_, err := (&passwordCommand{text: command}).password(t.Context())
+		if !errors.Is(err, gerritstream.ErrDenied) || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+}
