@@ -277,3 +277,107 @@ func TestOpenQueue(t *testing.T) {
 	}
 	must(t, q.Close(t.Context()))
 }
+
+// blocked waits until a statement on the schema waits for a lock.
+func (s *shared) blocked() {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(5 * time.Millisecond) {
+		var n int
+		must(s.t, s.raw.QueryRow(context.Background(), `SELECT count(*) FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'`, s.schema).Scan(&n))
+		if n > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal("nothing waits for a lock")
+		}
+	}
+}
+
+// An acknowledgement that has begun as the consumer is taken away from a frozen
+// process waits for that, and writes nothing, even if its place stays the same.
+func TestALateAcknowledgementIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.open()
+	must(t, store.Register(t.Context(), "a", queue.Filter{}, 0))
+	l, err := store.Lease(t.Context(), "a")
+	must(t, err)
+	must(t, l.Ack(t.Context(), queue.Set{UpTo: 5}))
+	tx, err := s.raw.Begin(t.Context())
+	must(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	for _, statement := range []string{
+		`UPDATE leases SET term = term + 1, process = '' WHERE shard = 'consumer:a'`, `UPDATE consumers SET n = n`,
+	} {
+		_, err := tx.Exec(t.Context(), statement)
+		must(t, err)
+	}
+	acked := make(chan error, 1)
+	go func() { acked <- l.Ack(t.Context(), queue.Set{UpTo: 6}) }()
+	s.blocked()
+	must(t, tx.Commit(t.Context()))
+	if err := <-acked; !errors.Is(err, queue.ErrLeaseLost) {
+		t.Errorf("acknowledged without the lease: %v", err)
+	}
+	infos, err := store.Consumers(t.Context())
+	must(t, err)
+	if infos[0].Acked != 5 {
+		t.Errorf("%d is acknowledged, want 5", infos[0].Acked)
+	}
+}
+
+// A lease that is won while the consumer is moved begins where it was moved to.
+func TestALeaseBeginsAtTheLastPlace(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.open()
+	must(t, store.Register(t.Context(), "a", queue.Filter{}, 5))
+	tx, err := s.raw.Begin(t.Context())
+	must(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `UPDATE consumers SET n = 2, handed = 2`)
+	must(t, err)
+	leased := make(chan queue.Lease, 1)
+	go func() {
+		l, err := store.Lease(t.Context(), "a")
+		if err != nil {
+			t.Error(err)
+		}
+		leased <- l
+	}()
+	s.blocked()
+	must(t, tx.Commit(t.Context()))
+	if l := <-leased; l != nil && l.Consumer().Acked != 2 {
+		t.Errorf("the lease begins after %d, want 2", l.Consumer().Acked)
+	}
+}
+
+// What is appended waits for whoever has taken numbers, and comes behind.
+func TestAppendingWaitsForEarlierNumbers(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.open()
+	must(t, store.Register(t.Context(), "a", queue.Filter{}, 0))
+	tx, err := s.raw.Begin(t.Context())
+	must(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `UPDATE head SET n = n + 7`)
+	must(t, err)
+	appended := make(chan error, 1)
+	go func() {
+		_, err := store.Append(t.Context(), "a", []gerritstream.Entry{entry(shardA, "1", 10), entry(shardA, "2", 10)})
+		appended <- err
+	}()
+	s.blocked()
+	if page, err := store.Read(t.Context(), "a", 0, 10); err != nil || len(page) > 0 {
+		t.Errorf("%d events can be read, %v", len(page), err)
+	}
+	must(t, tx.Commit(t.Context()))
+	must(t, <-appended)
+	page, err := store.Read(t.Context(), "a", 0, 10)
+	must(t, err)
+	if len(page) != 2 || page[0].Number != 8 || page[1].Number != 9 {
+		t.Errorf("read %+v, want the numbers 8 and 9", page)
+	}
+}

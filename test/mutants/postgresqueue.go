@@ -10,6 +10,20 @@ var postgresQueueMutants = []mutant{
 		pkg:  "./postgres", tests: "TestQueue",
 	},
 	{
+		name: "PostgreSQL: an acknowledgement does not lock its lease",
+		file: "postgres/consumers.go",
+		old:  "WHERE shard = $1 AND term = $2 AND process = $3 FOR SHARE)`",
+		new:  "WHERE shard = $1 AND term = $2 AND process = $3)`",
+		pkg:  "./postgres", tests: "TestALateAcknowledgementIsRefused",
+	},
+	{
+		name: "PostgreSQL: a lease does not wait for who moves the consumer",
+		file: "postgres/consumers.go",
+		old:  "FROM @.consumers WHERE name = $1 FOR SHARE`",
+		new:  "FROM @.consumers WHERE name = $1`",
+		pkg:  "./postgres", tests: "TestALeaseBeginsAtTheLastPlace",
+	},
+	{
 		name: "PostgreSQL: an acknowledgement undoes what others wrote",
 		file: "postgres/consumers.go",
 		old:  "AND n = $9 AND coalesce(beyond, '') = $10`",
