@@ -24,7 +24,8 @@ func (tells) Error() string { return "qwx" }
 
 func (k tells) TroubleKind() trouble.Kind { return trouble.Kind(k) }
 
-// hindered are sinks that can be made to fail, or to block until open is called.
+// hindered are sinks that can be made to fail, or to block until open is
+// called.
 type hindered struct {
 	fails  memorySink
 	blocks gate

@@ -400,7 +400,7 @@ func TestStatusFitsATerminal(t *testing.T) {
 			Began: now.Add(-time.Hour),
 			Shards: []gerritstream.ShardStatus{{
 				Shard: id, State: gerritstream.StateReading, Lag: 26 * time.Hour, Since: now.Add(-time.Hour),
-				Last: gerritstream.ShardTimes{Page: now},
+				Last:   gerritstream.ShardTimes{Page: now},
 				Counts: gerritstream.ShardCounts{Read: 5e6},
 			}},
 		}})
@@ -426,7 +426,7 @@ func TestStatusFitsATerminal(t *testing.T) {
 func TestStatusSentence(t *testing.T) {
 	tests := map[string]func(*gerritstream.Inspection, *statusInput){
 		"Nothing has been read yet.": func(in *gerritstream.Inspection, _ *statusInput) { *in = gerritstream.Inspection{} },
-		"None of the 2 shards is read: no process runs.": func(in *gerritstream.Inspection, _ *statusInput) {
+		"Neither shard is read: no process runs.": func(in *gerritstream.Inspection, _ *statusInput) {
 			in.Reports = nil
 			for id, s := range in.Shards {
 				s.Leader = ""

@@ -213,7 +213,7 @@ var states = []state{
 		s.Position.Lost = []gerritstream.Interval{{From: g.now.Add(-29 * time.Hour), Until: g.now.Add(-5 * time.Hour),
 			Why: gerritstream.WhyTrimmed}}
 	}, level: overview.Trouble,
-		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s, but records may be lost; " +
+		sentence: "All 4 shards are read, 0.4 s behind, 25 events/s, but records may have been lost; " +
 			"23 h 59 min until more would be lost.",
 		causes: []string{"Records that arrived from 2026-01-30 03:00:00 UTC until 2026-01-31 03:00:00 UTC " +
 			"may be lost"}},

@@ -11,7 +11,7 @@ import (
 func (v *View) sentence() string {
 	text := v.reading()
 	if v.losing() {
-		text += ", but records may be lost"
+		text += ", but records may have been lost"
 	}
 	return text + v.untilLoss() + "."
 }
@@ -23,8 +23,10 @@ func (v *View) reading() string {
 			v.storeName(), Span(v.sum.storeAway))
 	}
 	switch {
+	case len(v.Shards) == 1 && v.sum.ended == 1:
+		return "The shard has ended and was read to its end"
 	case len(v.Shards) > 0 && v.sum.ended == len(v.Shards):
-		return "Each shard has ended and was read to its end"
+		return allShards(v.sum.ended) + " have ended and were read to their ends"
 	case v.sum.open == 0 && v.sum.processes == 0:
 		return "Nothing has been read yet"
 	case v.sum.open == 0 && v.Level == Trouble:
@@ -33,6 +35,8 @@ func (v *View) reading() string {
 		return "Starting: the stream has not been listed yet"
 	case v.sum.read == 0 && v.sum.open == 1:
 		return "The shard is not read" + v.because()
+	case v.sum.read == 0 && v.sum.open == 2:
+		return "Neither shard is read" + v.because()
 	case v.sum.read == 0:
 		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard")) + v.because()
 	}
@@ -42,6 +46,9 @@ func (v *View) reading() string {
 		return allShards(v.sum.open) + " wait" + v.behind()
 	case v.sum.waits == v.sum.open:
 		return "The shard waits" + v.behind()
+	case v.sum.waits == v.sum.read && v.sum.waits > 0:
+		return fmt.Sprintf("%d of %s %s%s, and the others are not read", v.sum.waits, plural(v.sum.open, "shard"),
+			verb(v.sum.waits, "wait"), v.behind())
 	case v.sum.waits > 0:
 		text = fmt.Sprintf("%d of %s %s read and %d %s", v.sum.read-v.sum.waits, plural(v.sum.open, "shard"),
 			verb(v.sum.read-v.sum.waits, "are"), v.sum.waits, verb(v.sum.waits, "wait"))
