@@ -33,6 +33,7 @@ type Status struct {
 	Unreadable bool               `json:"unreadable,omitempty"` // this process cannot read the stream while another can
 	DeadRate   *DeadRate          `json:"dead_rate,omitempty"`  // nil: no dead letter since the process began
 	Causes     map[ShardID]string `json:"causes,omitempty"`     // each Trouble's kind; "": the process'
+	Extra      json.RawMessage    `json:"extra,omitempty"`      // what its program tells other processes
 }
 
 // MemberStatus is one process on the store, as this one sees it.
@@ -121,8 +122,7 @@ func (s ShardStatus) MarshalJSON() ([]byte, error) { return json.Marshal(s.flat(
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *ShardStatus) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, s.flat()) }
 
-// DeadRate estimates how many of the last records became dead letters; later
-// records weigh more.
+// DeadRate estimates the share of dead letters; later records weigh more.
 type DeadRate struct {
 	Records int       `json:"records"` // 200 at most
 	Dead    int       `json:"dead"`    // of these

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,6 +56,10 @@ type Config struct {
 	Logger   *slog.Logger // nil: nothing is logged
 	Observer Observer     // nil: NopObserver
 	Tracer   Tracer       // nil: commits have no spans, and entries carry none
+
+	// Extra returns what each report to the store tells other processes
+	// besides: Status.Extra, some kilobytes at most. nil: nothing.
+	Extra func() json.RawMessage
 }
 
 // complete checks the configuration and fills in its defaults.

@@ -172,6 +172,9 @@ func (c *Consumer) publish(ctx context.Context) (shards int) {
 	limited, cancel := context.WithTimeout(ctx, reportEvery)
 	defer cancel()
 	status := c.tracker.report()
+	if c.cfg.Extra != nil {
+		status.Extra = c.cfg.Extra()
+	}
 	if err := c.cfg.Store.Report(limited, status); err != nil && ctx.Err() == nil {
 		c.log.Debug("report not published", "err", err)
 	}

@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -119,11 +120,13 @@ func TestEveryTroubleHasItsKind(t *testing.T) {
 	}
 }
 
-// A report tells the kinds of what it reports, and of nothing else.
+// A report tells the kinds of what it reports, and of nothing else; and what
+// the program has to tell.
 func TestAReportTellsItsKinds(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
-		cl.start()
-		cl.start()
+		withExtra := func(c *consumer.Config) { c.Extra = func() json.RawMessage { return json.RawMessage(`{"a":1}`) } }
+		cl.start(withExtra)
+		cl.start(withExtra)
 		time.Sleep(time.Minute)
 		cl.stream.change(func() {
 			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("%w: %w", gs.ErrRetrying, errUnheard) }
@@ -140,6 +143,9 @@ func TestAReportTellsItsKinds(t *testing.T) {
 				if r.Status.Shards[i].Trouble != "" {
 					want[r.Status.Shards[i].Shard] = string(trouble.SourceFails)
 				}
+			}
+			if string(r.Status.Extra) != `{"a":1}` {
+				t.Errorf("%s tells %q besides", r.Process, r.Status.Extra)
 			}
 			if told += len(want); !maps.Equal(r.Status.Causes, want) {
 				t.Errorf("%s reports %v, want %v", r.Process, r.Status.Causes, want)

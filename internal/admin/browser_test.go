@@ -231,7 +231,7 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 	want := []string{
 		"What to do about: Kinesis away", "Shards 4", "Shard 0", "Shard 1", "Shard 2", "Shard 3", "Processes 3",
-		"Dead letters", "Last events handled by this process", "metrics", "health", "readiness",
+		"Dead letters", "Last events of all processes, as they last reported", "metrics", "health", "readiness",
 	}
 	if !slices.Equal(stops, want) {
 		t.Errorf("it stops at\n%q, want\n%q", stops, want)

@@ -314,6 +314,12 @@ func (s *state) input(t *testing.T) *overview.Input {
 		}
 		g.in.Events = append(g.in.Events, e)
 	}
+	for i := range g.in.Store.Inspection.Reports[1:] {
+		e := overview.Event{At: g.now.Add(-time.Duration(i+1) * 700 * time.Millisecond), Verdict: "queued",
+			Type: "change-merged", Project: "example/gadgets", Ref: "refs/heads/main", Change: int64(40100 + i),
+			Shard: fmt.Sprint(i), Sequence: fmt.Sprint(200000 + i)}
+		g.in.Store.Inspection.Reports[i+1].Status.Extra = overview.NewShared(0.4, []overview.Event{e})
+	}
 	for i := range 2 {
 		g.in.DeadLetters = append(g.in.DeadLetters, gerritstream.StoredDeadLetter{DeadLetter: gerritstream.DeadLetter{
 			ID: gerritstream.EventID{byte(i), 0xab}, Shard: shardID(1), Seq: "49661312345", Reason: "shape",

@@ -211,6 +211,7 @@ func (d *Daemon) makeConsumer(context.Context) error {
 		Process:  d.process,
 		Logger:   d.log,
 		Observer: observer,
+		Extra:    d.shared,
 	})
 	return err
 }
@@ -241,7 +242,7 @@ func (d *Daemon) serve(context.Context) error {
 	c := &d.options.Config
 	seen := &inspector{
 		store: d.store, status: d.consumer.Status, letters: d.readLetters, feed: d.feed, metrics: d.metrics,
-		history: overview.NewHistory(),
+		history: overview.NewHistory(), delay: overview.Unknown,
 		setup: overview.Setup{
 			Connection: c.Connection, Store: c.Store.String(), Version: d.options.Version,
 			QueueLimit: c.Store.QueueLimit(), PollInterval: c.Kinesis.PollInterval,

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,7 @@ type inspector struct {
 	mu    sync.Mutex
 	last  overview.Store // under mu: as it was last inspected
 	hooks hooks.Known    // under mu: consumers and webhooks, likewise; Receivers does not change
+	delay float64        // under mu: of this process' events in the last sample; overview.Unknown: there were none
 
 	lettersMu sync.Mutex
 	held      letters   // under lettersMu: as they were last read
@@ -160,15 +162,34 @@ func (i *inspector) view() overview.View {
 	}
 	in := i.input()
 	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters, in.Store.AwaySince.IsZero())
-	if i.feed != nil {
-		for _, v := range i.feed.Last(shownEvents) {
-			in.Events = append(in.Events, overview.Event{
-				At: v.At, Verdict: v.Verdict, Why: v.Rule + v.Reason, Type: v.Type, Project: v.Project, Ref: v.Ref,
-				Change: v.Change, Shard: overview.Short(gerritstream.ShardID(v.Shard)), Sequence: v.Sequence,
-			})
-		}
-	}
+	in.Events = i.events()
 	return overview.New(in)
+}
+
+// events returns the last events that this process has handled.
+func (i *inspector) events() (all []overview.Event) {
+	if i.feed == nil {
+		return nil
+	}
+	for _, v := range i.feed.Last(shownEvents) {
+		all = append(all, overview.Event{
+			At: v.At, Verdict: v.Verdict, Why: v.Rule + v.Reason, Type: v.Type, Project: v.Project, Ref: v.Ref,
+			Change: v.Change, Shard: overview.Short(gerritstream.ShardID(v.Shard)), Sequence: v.Sequence,
+		})
+	}
+	return all
+}
+
+// shared is what this process tells the others with its reports. It is called
+// once all is built.
+func (d *Daemon) shared() json.RawMessage {
+	if d.seen == nil {
+		return nil
+	}
+	d.seen.mu.Lock()
+	delay := d.seen.delay
+	d.seen.mu.Unlock()
+	return overview.NewShared(delay, d.seen.events())
 }
 
 // deadLetters returns some of the dead letters, of which there are so many.
@@ -196,7 +217,11 @@ func (i *inspector) sample(ctx context.Context) {
 			i.look()
 		}
 		if now := time.Now(); !now.Before(due) {
-			i.history.Add(i.input(), i.metrics.DelaySince())
+			delay := i.metrics.DelaySince()
+			i.mu.Lock()
+			i.delay = delay
+			i.mu.Unlock()
+			i.history.Add(i.input(), delay)
 			due = due.Add(max(overview.Every, now.Sub(due).Truncate(overview.Every)))
 		}
 		select {

@@ -21,7 +21,7 @@ const Unknown = -1.0
 // Sample is the group's numbers at one moment. Each may be Unknown.
 type Sample struct {
 	Rate     float64 // events queued a second
-	Delay    float64 // seconds: of 99 in 100 events
+	Delay    float64 // seconds: of 99 in 100 events of the slowest process
 	Queue    float64
 	Headroom float64 // seconds
 	Dead     float64
@@ -60,13 +60,13 @@ func NewHistory() *History {
 	return &History{shards: map[gerritstream.ShardID]*shardHistory{}, seen: map[string]*Gone{}}
 }
 
-// Add takes a sample, which is due every Every. delay is the p99 of the last
-// one, or Unknown.
+// Add takes a sample, which is due every Every. delay is the p99 of the asked
+// process since the last one, or Unknown.
 func (h *History) Add(in *Input, delay float64) {
 	m := in.merge()
 	h.count(m)
 	v := New(in)
-	s := Sample{Rate: v.sum.rate, Delay: delay, Queue: Unknown, Headroom: Unknown, Dead: Unknown, Backlog: Unknown}
+	s := Sample{Rate: v.sum.rate, Delay: m.delay(delay), Queue: Unknown, Headroom: Unknown, Dead: Unknown, Backlog: Unknown}
 	if v.sum.hasRoom {
 		s.Headroom = max(0, v.sum.headroom.Seconds())
 	}

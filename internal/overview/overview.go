@@ -34,7 +34,7 @@ type Input struct {
 	Consumers   []queue.Info // those of webhooks are left out
 	Webhooks    []hooks.View
 	DeadLetters []gerritstream.StoredDeadLetter // some of the newest
-	Events      []Event                         // the newest first
+	Events      []Event                         // of the process, the newest first
 
 	History *History // nil: none
 
@@ -67,15 +67,16 @@ func (s *Setup) isZooKeeper() bool { return strings.HasPrefix(s.Store, "zookeepe
 
 // Event is one record's envelope and what became of it.
 type Event struct {
-	At       time.Time
-	Verdict  string // "queued", "filtered" or "dead"
-	Why      string // the filter's rule, or the reason of a dead letter
-	Type     string
-	Project  string
-	Ref      string
-	Change   int64
-	Shard    string // short
-	Sequence string
+	At       time.Time `json:"at"`
+	Verdict  string    `json:"verdict"`       // "queued", "filtered" or "dead"
+	Why      string    `json:"why,omitempty"` // the filter's rule, or the reason of a dead letter
+	Type     string    `json:"type,omitempty"`
+	Project  string    `json:"project,omitempty"`
+	Ref      string    `json:"ref,omitempty"`
+	Change   int64     `json:"change,omitempty"`
+	Shard    string    `json:"shard"` // short
+	Sequence string    `json:"seq,omitempty"`
+	By       string    `json:"-"` // the process that handled it, or its host
 }
 
 // View is how the group is doing at one moment.
@@ -123,7 +124,7 @@ type sum struct {
 // New returns the view.
 func New(in *Input) View {
 	v := View{
-		Stream: in.Process.Stream, Setup: in.Setup, Events: in.Events,
+		Stream: in.Process.Stream, Setup: in.Setup,
 		From: Viewpoint{Process: in.Process.Process, Now: in.Now, Inspected: in.Store.At},
 	}
 	m := in.merge()
@@ -136,6 +137,7 @@ func New(in *Input) View {
 	v.sum = in.sum(v.Shards)
 	v.sum.processes = len(m.reports)
 	v.Processes = m.processes()
+	v.Events = m.events()
 	v.Losses = m.losses(v.Shards)
 	v.Causes = m.causes(&v)
 	for i := range v.Causes {

@@ -149,4 +149,25 @@ var pageMutants = []mutant{
 		new:  "{ outline: none }",
 		pkg:  "./internal/admin", tests: "TestPageByKeyboard",
 	},
+	{
+		name: "shared: a report does not carry it",
+		file: "consumer/consumer.go",
+		old:  "		status.Extra = c.cfg.Extra()\n",
+		new:  "		_ = c.cfg.Extra()\n",
+		pkg:  "./consumer", tests: "TestAReportTellsItsKinds",
+	},
+	{
+		name: "shared: a report carries all that is remembered",
+		file: "internal/overview/shared.go",
+		old:  "range events[:min(len(events), sharedEvents)] {",
+		new:  "range events {",
+		pkg:  "./internal/overview", tests: "TestSharedIsBounded",
+	},
+	{
+		name: "shared: the delay of a process that is gone stays",
+		file: "internal/overview/shared.go",
+		old:  "m.in.Now.Sub(r.At) < time.Minute {",
+		new:  "m.in.Now.Sub(r.At) < time.Hour {",
+		pkg:  "./internal/overview", tests: "TestEventsAndDelayOfTheGroup",
+	},
 }
