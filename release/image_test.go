@@ -243,7 +243,7 @@ func TestImageRunsReadOnly(t *testing.T) {
 		}
 	}
 	if out, err := c.command([]string{"status"}, variables).CombinedOutput(); err != nil ||
-		!strings.Contains(string(out), "1 events") {
+		!strings.Contains(string(out), "1 event\n") {
 		t.Errorf("status: %v\n%s", err, out)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -371,7 +371,8 @@ func TestRPMIsReadByRPM(t *testing.T) {
 	output(t, rpm, "--root", root, "--install", "--nodeps", "--noscripts", "--ignoreos", "--ignorearch", path)
 	for _, name := range []string{
 		"usr/bin/gerritstream", "usr/share/gerritstream/schema.json",
-		"usr/share/gerritstream/prometheus/alerts.yml", "usr/share/gerritstream/grafana/gerritstream.json", "usr/lib/systemd/system/gerritstream@.service",
+		"usr/share/gerritstream/prometheus/alerts.yml", "usr/share/gerritstream/grafana/gerritstream.json",
+		"usr/lib/systemd/system/gerritstream@.service",
 		"usr/share/licenses/gerritstream/LICENSE",
 		"usr/share/man/man1/gerritstream-run.1.gz", "usr/share/zsh/site-functions/_gerritstream",
 	} {

@@ -43,20 +43,20 @@ func (e *checkError) Error() string { return e.found.Error() }
 func (e *checkError) Unwrap() error { return e.found }
 
 // explain prints an error for people, a line for each problem and one for what
-// to do about it, and returns the exit code. No other place turns errors into
-// hints and codes.
-func explain(w io.Writer, err error) int {
+// to do about it, with a mark in front of each, and returns the exit code. No
+// other place turns errors into hints and codes.
+func explain(w io.Writer, mark string, err error) int {
 	if err == nil {
 		return exitFine
 	}
 	code, hint := judge(err)
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintf(w, "gerritstream: %s\n", line)
+			fmt.Fprintf(w, "%sgerritstream: %s\n", mark, line)
 		}
 	}
 	if hint != "" {
-		fmt.Fprintf(w, "gerritstream: hint: %s\n", hint)
+		fmt.Fprintf(w, "%sgerritstream: hint: %s\n", mark, hint)
 	}
 	return code
 }

@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"reflect"
@@ -15,12 +14,16 @@ import (
 )
 
 // newLogger returns the logger that the configuration asks for.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level, ReplaceAttr: readable}
-	if c.Format == config.LogText || c.Format == config.LogAuto && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
+func newLogger(p process, c config.Log) *slog.Logger {
+	options := slog.HandlerOptions{Level: c.Level, ReplaceAttr: readable}
+	switch auto := c.Format == config.LogAuto; {
+	case auto && journal(p.stderr, p.environ):
+		return slog.New(newJournalHandler(p.stderr, options))
+	case c.Format == config.LogText || auto && isTerminal(p.stderr):
+		return slog.New(slog.NewTextHandler(p.stderr, &options))
+	default:
+		return slog.New(slog.NewJSONHandler(p.stderr, &options))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
 }
 
 // readable writes values for people, in JSON as in text: durations as "10s",

@@ -33,7 +33,7 @@ func TestLoggedValuesAreReadable(t *testing.T) {
 	} {
 		for format, want := range map[string]string{config.LogJSON: c.json, config.LogText: c.text} {
 			var out strings.Builder
-			newLogger(&out, config.Log{Format: format}).Info("m", "is", c.value)
+			newLogger(process{stderr: &out}, config.Log{Format: format}).Info("m", "is", c.value)
 			if got := out.String(); !strings.Contains(got, want) {
 				t.Errorf("%s in %s: got %q, want %q", name, format, got, want)
 			}

@@ -49,7 +49,11 @@ func execute(args []string, p process) int {
 	if err != nil && !started {
 		err = &usageError{command: cmd.CommandPath(), err: err}
 	}
-	return explain(p.stderr, err)
+	mark := ""
+	if journal(p.stderr, p.environ) {
+		mark = journalError
+	}
+	return explain(p.stderr, mark, err)
 }
 
 // withTimes writes arguments such as -24h, which would be taken for flags, as

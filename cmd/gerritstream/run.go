@@ -58,7 +58,7 @@ func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp b
 		UntilCaughtUp: untilCaughtUp,
 		Version:       readBuild().Version,
 		Stdout:        p.stdout,
-		Logger:        newLogger(p.stderr, c.Log),
+		Logger:        newLogger(p, c.Log),
 	}
 	end, err := trial.apply(p, &o)
 	if err != nil {

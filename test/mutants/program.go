@@ -220,4 +220,32 @@ var programMutants = []mutant{
 		new:  "`\\`, `\\e`, ",
 		pkg:  "./cmd/gerritstream", tests: "TestScripts/man",
 	},
+	{
+		name: "program: the journal is told no level",
+		file: "cmd/gerritstream/journal.go",
+		old:  "o.w.Write(append([]byte(o.level), line...))",
+		new:  "o.w.Write(line)",
+		pkg:  "./cmd/gerritstream", tests: "TestJournalGetsText",
+	},
+	{
+		name: "program: the journal never gets JSON",
+		file: "cmd/gerritstream/logging.go",
+		old:  "case auto && journal(",
+		new:  "case journal(",
+		pkg:  "./cmd/gerritstream", tests: "TestJournalGetsText",
+	},
+	{
+		name: "program: every output is the journal",
+		file: "cmd/gerritstream/journal.go",
+		old:  "return ok && file != \"\" && file == fileID(f.Fd())",
+		new:  "return ok && file != \"\" && f != nil",
+		pkg:  "./cmd/gerritstream", tests: "TestJournalGetsText",
+	},
+	{
+		name: "program: what ends the program is no error in the journal",
+		file: "cmd/gerritstream/main.go",
+		old:  "mark = journalError",
+		new:  "mark = journalInfo",
+		pkg:  "./cmd/gerritstream", tests: "TestJournalGetsErrors",
+	},
 }
