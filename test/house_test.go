@@ -47,18 +47,18 @@ var house = map[string][]string{
 	"internal/replay":   {"", "queue"},
 	"internal/when":     {},
 	"internal/hooks":    {"queue", "webhook", "internal/when"},
-	"internal/overview": {"", "queue", "internal/hooks", "internal/trouble"},
+	"internal/overview": {"", "queue", "internal/hooks", "internal/trouble", "pauses"},
 	"internal/peers":    {},
 
 	"internal/traceparent": {},
 
 	"webhook/webhooktest": {},
 
-	"internal/admin":           {"", "consumer", "internal/crowd", "internal/hooks", "internal/overview", "internal/trouble", "queue", "webhook"},
+	"internal/admin":           {"", "consumer", "internal/crowd", "internal/hooks", "internal/overview", "internal/trouble", "queue", "webhook", "pauses"},
 	"internal/api":             {"", "consumer", "internal/crowd", "internal/trouble", "internal/when", "queue"},
 	"internal/daemon/zuulconf": {},
 	"internal/daemon/config": {
-		"", "consumer", "internal/plan", "gerrit", "kinesis", "postgres", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when",
+		"", "consumer", "internal/plan", "gerrit", "kinesis", "postgres", "queue", "sqlite", "webhook", "zookeeper", "internal/hooks", "internal/daemon/zuulconf", "internal/near", "internal/when", "pauses",
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "pauses", "queue", "sink",
@@ -69,7 +69,7 @@ var house = map[string][]string{
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "postgres", "sqlite", "sink", "queue", "webhook", "internal/storekit", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/when",
+		"kinesistest", "postgres", "sqlite", "sink", "queue", "webhook", "internal/storekit", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/when", "pauses",
 	},
 	"test/mutants": {},
 	"test/summary": {},

@@ -15,6 +15,7 @@ import (
 	"github.com/gerritstream/gerritstream/gerrit"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // completeWithin bounds looking into a store for what can be completed.
@@ -40,6 +41,8 @@ var flagValues = map[string]completer{
 
 // argumentValues completes the first argument of commands, by their path.
 var argumentValues = map[string]completer{
+	"gerritstream pause":          shardIDs,
+	"gerritstream resume":         pausedShards,
 	"gerritstream queue ack":      consumerNames,
 	"gerritstream queue show":     consumerNames,
 	"gerritstream queue seek":     consumerNames,
@@ -133,6 +136,24 @@ func shardIDs(ctx context.Context, cmd *cobra.Command, p process) (ids []string)
 	}
 	for _, id := range slices.Sorted(maps.Keys(in.Shards)) {
 		ids = append(ids, string(id))
+	}
+	return ids
+}
+
+// pausedShards are the shards with a pause of their own.
+func pausedShards(ctx context.Context, cmd *cobra.Command, p process) (ids []string) {
+	c := storeOf(cmd, p)
+	if c == nil {
+		return nil
+	}
+	set, err := c.Pauses(ctx)
+	if err != nil {
+		return nil
+	}
+	for i := range set {
+		if set[i].Shard != pauses.All {
+			ids = append(ids, string(set[i].Shard))
+		}
 	}
 	return ids
 }

@@ -112,6 +112,9 @@ func retryDeadLetter(
 	if err != nil {
 		return "", err
 	}
+	if why, err := whyPaused(ctx, o, d.DeadLetter.Shard); err != nil || why != "" {
+		return why, err
+	}
 	entry, err := plan.Redrive(&d.DeadLetter, classify)
 	var still *plan.StillRefusedError
 	switch {

@@ -90,8 +90,9 @@ check, 4 no authentication or permission, 64 wrong usage, 78 wrong configuration
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	root.AddCommand(newDemo(p), newRun(p), newEmulate(p), newStatus(p), newCheckpoint(p), newDeadletter(p), newQueue(p),
-		newWebhook(p), newTail(p), newReplay(p), newStore(p), newBench(p), newConfig(p), newIAMPolicy(p), newVersion(p), newMan(p))
+	root.AddCommand(newDemo(p), newRun(p), newEmulate(p), newStatus(p), newPause(p), newResume(p), newCheckpoint(p),
+		newDeadletter(p), newQueue(p), newWebhook(p), newTail(p), newReplay(p), newStore(p), newBench(p), newConfig(p),
+		newIAMPolicy(p), newVersion(p), newMan(p))
 	root.Version = readBuild().String()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpFunc(showHelp)

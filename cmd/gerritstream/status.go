@@ -157,6 +157,9 @@ func (s *statusCommand) look(ctx context.Context, in *statusInput) (v statusView
 	if err != nil {
 		return v, err
 	}
+	if in.seen.Pauses, err = s.config.Pauses(ctx); err != nil {
+		return v, err
+	}
 	in.seen.Now = time.Now()
 	in.seen.Store = overview.Store{Inspection: inspection, At: in.seen.Now}
 	in.seen.Consumers, in.seen.Webhooks = known.Consumers, known.Views(in.seen.Now)

@@ -11,6 +11,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/internal/overview"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -27,6 +28,7 @@ type statusView struct {
 	Queue      int64                `json:"queue"`
 	QueueLimit int64                `json:"queue_limit,omitempty"` // at which commits wait, as configured here
 	storeCounts
+	Pauses    pauses.Set    `json:"pauses,omitempty"`
 	Consumers []queue.Info  `json:"consumers,omitempty"`
 	Webhooks  []hooks.View  `json:"webhooks,omitempty"`
 	Processes []processView `json:"processes"`
@@ -121,7 +123,7 @@ func (in *statusInput) view() statusView {
 	v := statusView{
 		Connection: in.seen.Setup.Connection, Store: in.seen.Setup.Store, Origin: seen.Origin, Queue: seen.Queue,
 		storeCounts: storeCounts{seen.DeadLetters, seen.Discarded, seen.Expired, seen.ExpiredUnread},
-		Webhooks:    in.seen.Webhooks, QueueLimit: in.seen.Setup.QueueLimit, view: overview.New(&in.seen),
+		Pauses:      in.seen.Pauses, Webhooks: in.seen.Webhooks, QueueLimit: in.seen.Setup.QueueLimit, view: overview.New(&in.seen),
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{}, Causes: []causeView{},
 	}
 	v.State = commas(v.view.Sentence)
@@ -174,9 +176,12 @@ func (in *statusInput) shard(of *overview.Shard) shardView {
 			v.LastEvent = reported.Last.Event
 		}
 	}
+	if _, paused := in.seen.Pauses.Of(of.ID); paused && v.State != gerritstream.StateEnded && !stored.Foreign {
+		v.State = pauses.State
+	}
 	if of.Facts.Leads {
 		v.Trouble, v.Rate = reported.Trouble, in.rate(stored.Leader, &of.Facts)
-		if v.State == gerritstream.StateReading {
+		if v.State == gerritstream.StateReading || v.State == pauses.State {
 			lag := reported.Lag.Seconds()
 			v.Lag = &lag
 		}

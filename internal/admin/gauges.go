@@ -8,6 +8,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/internal/overview"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -26,6 +27,9 @@ type Gauges struct {
 	// Webhooks returns those of the settings and of the store, in the same way.
 	// nil: there are none.
 	Webhooks func() []hooks.View
+
+	// Pauses returns the pauses in force. nil: there are none.
+	Pauses func() pauses.Set
 
 	// Causes returns what the status page names as wrong. nil: nothing ever is.
 	Causes func() []overview.Cause
@@ -50,6 +54,7 @@ var (
 	descLeader   = desc("shard_leader", "1 while this process leads the shard, else 0.", "shard")
 	descLag      = desc("shard_lag_seconds", "Distance from the shard's tip, as far as this process knows.", "shard")
 	descAge      = desc("position_age_seconds", "Age of the newest time up to which the shard was handled.", "shard")
+	descPaused   = desc("shard_paused", "1 while the shard is paused, by whomever it is led, else 0.", "shard")
 	descHeadroom = desc("retention_headroom_seconds", "Time until the stream trims what was not handled yet.", "shard")
 	descReopened = desc("shards_open_after_end",
 		"Shards that ended here and are open in the stream: nothing reads them until their positions are set.")
@@ -75,7 +80,7 @@ func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld,
 		descSkew, descPending, descOldest, descUnread, descHookFailing, descHookPaused, descHookLetters,
-		descTrouble,
+		descTrouble, descPaused,
 	} {
 		ch <- d
 	}
@@ -106,6 +111,10 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	status := c.gauges.Status()
 	reopened := 0
+	var paused pauses.Set
+	if c.gauges.Pauses != nil {
+		paused = c.gauges.Pauses()
+	}
 	for i := range status.Shards {
 		s := &status.Shards[i]
 		if s.OpenAfterEnd {
@@ -113,6 +122,11 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		if s.State != gerritstream.StateEnded {
 			collectShard(ch, s, status.Origin, time.Now().Add(ahead))
+			held := 0.0
+			if _, ok := paused.Of(s.Shard); ok {
+				held = 1
+			}
+			send(ch, descPaused, held, string(s.Shard))
 		}
 	}
 	send(ch, descReopened, float64(reopened))
@@ -129,7 +143,7 @@ func collectShard(
 	ch chan<- prometheus.Metric, s *gerritstream.ShardStatus, origin *gerritstream.Origin, now time.Time,
 ) {
 	shard, leads, leader := string(s.Shard), false, 0.0
-	if s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted {
+	if s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted || s.State == pauses.State {
 		leads, leader = true, 1
 	}
 	send(ch, descLeader, leader, shard)

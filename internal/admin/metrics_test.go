@@ -11,6 +11,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/internal/overview"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // scrape returns our lines of /metrics as a set.
@@ -125,10 +126,12 @@ func TestGauges(t *testing.T) {
 		{Shard: "d", State: gerritstream.StateWaiting, Lag: 3 * time.Hour, HandledUntil: start.Trimmed.Add(-time.Hour)},
 		{Shard: "e", State: gerritstream.StateStandby, Leader: gerritstream.ShardLeader{Foreign: true}},
 		{Shard: "f", State: gerritstream.StateHalted},
+		{Shard: "g", State: pauses.State, HandledUntil: handled},
 	}}
 	m := newMetrics()
 	m.Follow(Gauges{
 		Status: fixed(status),
+		Pauses: func() pauses.Set { return pauses.Set{{Shard: "b"}, {Shard: "g"}} },
 		Inspect: func() (gerritstream.Inspection, bool) {
 			return gerritstream.Inspection{
 				Queue: 12, Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
@@ -154,12 +157,17 @@ func TestGauges(t *testing.T) {
 		`gerritstream_shard_lag_seconds{shard="d"} 10800`,
 		`gerritstream_shard_lag_seconds{shard="f"} 0`,
 		`gerritstream_shard_leader{shard="f"} 1`,
+		`gerritstream_shard_leader{shard="g"} 1`,
+		`gerritstream_shard_paused{shard="g"} 1`,
+		`gerritstream_shard_paused{shard="b"} 1`,
+		`gerritstream_shard_paused{shard="a"} 0`,
 	)
 	for line := range got {
 		if strings.Contains(line, `shard="c"`) {
 			t.Errorf("a shard that has ended is there: %s", line)
 		}
-		if strings.Contains(line, `shard="e"`) && !strings.Contains(line, "shard_leader") {
+		if strings.Contains(line, `shard="e"`) && !strings.Contains(line, "shard_leader") &&
+			!strings.Contains(line, "shard_paused") {
 			t.Errorf("made up of a shard that another program reads: %s", line)
 		}
 	}

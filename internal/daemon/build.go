@@ -241,8 +241,8 @@ func (d *Daemon) makeSinks() []gerritstream.Sink {
 func (d *Daemon) serve(context.Context) error {
 	c := &d.options.Config
 	seen := &inspector{
-		store: d.store, status: d.consumer.Status, letters: d.readLetters, feed: d.feed, metrics: d.metrics,
-		history: overview.NewHistory(), delay: overview.Unknown,
+		store: d.store, status: d.consumer.Status, pauses: d.consumer.Pauses, letters: d.readLetters, feed: d.feed,
+		metrics: d.metrics, history: overview.NewHistory(), delay: overview.Unknown,
 		setup: overview.Setup{
 			Connection: c.Connection, Store: c.Store.String(), Version: d.options.Version,
 			QueueLimit: c.Store.QueueLimit(), PollInterval: c.Kinesis.PollInterval,
@@ -252,7 +252,7 @@ func (d *Daemon) serve(context.Context) error {
 	seen.hooks.Receivers = c.Receivers()
 	d.metrics.Follow(admin.Gauges{
 		Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers, Webhooks: seen.webhooks,
-		Causes: seen.causes,
+		Causes: seen.causes, Pauses: d.consumer.Pauses,
 	})
 	if c.Admin == config.AdminOff {
 		return nil

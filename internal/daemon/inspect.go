@@ -12,6 +12,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/hooks"
 	"github.com/gerritstream/gerritstream/internal/overview"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/webhook"
 )
@@ -46,6 +47,7 @@ type inspector struct {
 	store   gerritstream.Store
 	queue   webhook.Store                 // nil: it has no consumers
 	status  func() gerritstream.Status    // of this process
+	pauses  func() pauses.Set             // as this process knows them; nil: none
 	letters func(context.Context) letters // opens the store for dead letters
 	feed    *api.Feed                     // nil: it is not known what was handled
 	metrics *admin.Metrics
@@ -142,10 +144,14 @@ func (i *inspector) input() *overview.Input {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now := time.Now()
-	return &overview.Input{
+	in := &overview.Input{
 		Process: i.status(), Store: i.last, Setup: i.setup, Consumers: i.hooks.Consumers, Webhooks: i.hooks.Views(now),
 		History: i.history, Now: now, Ahead: i.metrics.Ahead(),
 	}
+	if i.pauses != nil {
+		in.Pauses = i.pauses()
+	}
+	return in
 }
 
 // causes returns what the page names as wrong.

@@ -82,6 +82,7 @@ func (m *merged) causes(v *View) []Cause {
 	all = append(all, m.groupCauses()...)
 	all = append(all, group(m.processFaults(), "process")...)
 	all = append(all, group(shards, "shard")...)
+	all = append(all, m.pauseCauses()...)
 	all = append(all, m.headroomCause(v)...)
 	all = append(all, m.lossCauses(v)...)
 	all = append(all, m.readerCauses()...)

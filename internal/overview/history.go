@@ -114,7 +114,7 @@ func (h *History) count(m *merged) {
 		h.note(&Gone{r.Process, m.host(r.Process, false), r.Status.Began, m.in.Now}, m.in)
 		for j := range r.Status.Shards {
 			s := &r.Status.Shards[j]
-			if s.State != gerritstream.StateReading && s.State != gerritstream.StateHalted {
+			if !isLed(s.State) {
 				continue
 			}
 			of := h.shards[s.Shard]

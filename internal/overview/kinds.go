@@ -110,7 +110,7 @@ func ofSource(k trouble.Kind) bool {
 func Sections() []string {
 	all := []string{
 		"all-processes-gone", "store-away", "headroom", "possibly-lost", "expired-unread", "write-ahead-log",
-		"consumer", "webhook", "other-trouble",
+		"consumer", "webhook", "paused", "other-trouble",
 	}
 	for _, k := range kinds {
 		all = append(all, k.help)

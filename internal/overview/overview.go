@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/hooks"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
@@ -36,7 +37,8 @@ type Input struct {
 	DeadLetters []gerritstream.StoredDeadLetter // some of the newest
 	Events      []Event                         // of the process, the newest first
 
-	History *History // nil: none
+	History *History   // nil: none
+	Pauses  pauses.Set // in force
 
 	LostAfter time.Time // losses that ended before are known already
 
@@ -112,6 +114,7 @@ type sum struct {
 	open, read int // shards; open: those that are to be read
 	ended      int
 	waits      int           // shards that are read and wait for something
+	paused     int           // shards that are led and paused
 	lag        time.Duration // the greatest of a shard that is read
 	atTip      bool          // each open shard
 	rate       float64       // events a second; below 0: not known
@@ -171,6 +174,9 @@ func (in *Input) sum(shards []Shard) sum {
 		}
 		if s.is.read && s.is.stalled {
 			v.waits++
+		}
+		if s.is.paused {
+			v.paused++
 		}
 		v.lag = max(v.lag, s.Pace.Lag)
 		v.atTip = v.atTip && s.is.atTip

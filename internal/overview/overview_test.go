@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 var now = time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
@@ -268,5 +269,68 @@ func TestReportsGrowOld(t *testing.T) {
 		if got := New(in).Shards[0].State; got != want {
 			t.Errorf("%v: got %q, want %q", age, got, want)
 		}
+	}
+}
+
+// A pause is named, with who wants it and why, and is no finding; what it does
+// to a shard that another program leads is said as well.
+func TestPausesAreShown(t *testing.T) {
+	const id, other, foreign = "shardId-000000000000", "shardId-000000000001", "shardId-000000000002"
+	report := one("a-1-x", now.Add(-time.Hour), now, 7)
+	report.Status.Shards[0].State, report.Status.Shards[0].Lag = pauses.State, time.Minute
+	report.Status.Shards[0].Since = now.Add(-10 * time.Minute)
+	report.Status.Shards = append(report.Status.Shards, gerritstream.ShardStatus{
+		Shard: other, State: gerritstream.StateReading, AtTip: true, Since: now.Add(-time.Minute),
+		Last: gerritstream.ShardTimes{Page: now},
+	})
+	in := &Input{Now: now, Store: Store{At: now, Inspection: gerritstream.Inspection{
+		Origin: &gerritstream.Origin{}, Reports: []gerritstream.Report{report},
+		Shards: map[gerritstream.ShardID]gerritstream.InspectedShard{
+			id: {Leader: "a-1-x"}, other: {Leader: "a-1-x"},
+		},
+	}}}
+	pause := pauses.Pause{Shard: id, Since: now.Add(-10 * time.Minute), By: "anna@ops", Reason: "upgrade"}
+	look := func(p ...pauses.Pause) View {
+		in.Pauses = p
+		return New(in)
+	}
+	says := func(v View, sentence, line string) {
+		t.Helper()
+		var lines []string
+		for i := range v.Causes {
+			lines = append(lines, v.Causes[i].Line())
+			if v.Causes[i].IsFinding() || v.Causes[i].Help != "paused" {
+				t.Errorf("a finding: %+v", v.Causes[i])
+			}
+		}
+		if v.Sentence != sentence || strings.Join(lines, "; ") != line {
+			t.Errorf("it says %q and %q,\nwant %q and %q", v.Sentence, lines, sentence, line)
+		}
+	}
+	v := look(pause)
+	says(v, "1 of 2 shards is read, 1 is paused, 60 s behind.",
+		"Reading is paused by anna@ops since 2026-01-31 07:50:00 UTC (shard 0): upgrade")
+	if s := v.Shards[0]; s.ID != id || s.State != "paused by anna@ops for 10 min" || s.Level != Warning {
+		t.Errorf("the paused shard is %+v", s)
+	}
+	if p := v.Processes[0]; p.Leads != 2 {
+		t.Errorf("the process is %+v", p)
+	}
+	also := pause
+	also.Shard = other
+	says(look(pause, also), "Both shards are paused, 60 s behind.",
+		"Reading is paused by anna@ops since 2026-01-31 07:50:00 UTC (shards 0, 1): upgrade")
+	pause.Shard, pause.Until = pauses.All, now.Add(-time.Second)
+	says(look(pause), "Both shards are paused, 60 s behind.",
+		"Reading is paused by anna@ops since 2026-01-31 07:50:00 UTC, and should have ended at 2026-01-31 07:59:59 UTC: "+
+			"a process that reads the stream ends it (all shards): upgrade")
+	says(look(), "Both shards are read, 60 s behind.", "")
+	in.Store.Inspection.Shards[foreign] = gerritstream.InspectedShard{Leader: "Zuul (Python)", Foreign: true}
+	pause.Until = time.Time{}
+	v = look(pause)
+	if !slices.ContainsFunc(v.Causes, func(c Cause) bool {
+		return c.Text == "Zuul (Python) keeps to no pause, and leads 1 paused shard" && c.Level == Warning
+	}) {
+		t.Errorf("the causes are %+v", v.Causes)
 	}
 }

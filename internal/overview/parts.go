@@ -37,7 +37,7 @@ func (m *merged) processes() (all []Process) {
 		p := Process{Name: r.Process, Host: hostOf(r.Process), Began: r.Status.Began, State: "runs",
 			Asked: r.Process == m.in.Process.Process}
 		for j := range r.Status.Shards {
-			if s := r.Status.Shards[j].State; s == gerritstream.StateReading || s == gerritstream.StateHalted {
+			if isLed(r.Status.Shards[j].State) {
 				p.Leads++
 			}
 		}

@@ -33,12 +33,16 @@ func (v *View) reading() string {
 		return "No shard is read: the stream cannot be listed"
 	case v.sum.open == 0:
 		return "Starting: the stream has not been listed yet"
+	case v.sum.paused == v.sum.open && v.sum.open == 1:
+		return "The shard is paused" + v.behind()
+	case v.sum.paused == v.sum.open:
+		return allShards(v.sum.open) + " are paused" + v.behind()
 	case v.sum.read == 0 && v.sum.open == 1:
 		return "The shard is not read" + v.because()
 	case v.sum.read == 0 && v.sum.open == 2:
 		return "Neither shard is read" + v.because()
 	case v.sum.read == 0:
-		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard")) + v.because()
+		return fmt.Sprintf("None of the %s is read", plural(v.sum.open, "shard")) + v.paused() + v.because()
 	}
 	text := fmt.Sprintf("%d of %s %s read", v.sum.read, plural(v.sum.open, "shard"), verb(v.sum.read, "are"))
 	switch {
@@ -57,7 +61,15 @@ func (v *View) reading() string {
 	case v.sum.read == v.sum.open:
 		text = allShards(v.sum.open) + " are read"
 	}
-	return text + v.behind() + v.events()
+	return text + v.paused() + v.behind() + v.events()
+}
+
+// paused says how many shards are paused.
+func (v *View) paused() string {
+	if v.sum.paused == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d %s paused", v.sum.paused, verb(v.sum.paused, "are"))
 }
 
 // because says why nothing is read, if that is plain.

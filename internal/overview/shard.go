@@ -9,6 +9,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/trouble"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // Shard is one shard of the group.
@@ -48,6 +49,7 @@ type shardIs struct {
 	stalled bool // led, and not moving on
 	waiting bool // for a parent: nobody is to read it yet
 	foreign bool // led by another program
+	paused  bool // led, and not read because somebody wants it so
 	atTip   bool
 	ended   bool
 }
@@ -138,7 +140,7 @@ func (m *merged) leader(id gerritstream.ShardID, stored *gerritstream.InspectedS
 			continue
 		}
 		switch {
-		case s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted:
+		case isLed(s.State):
 			return self, false
 		case m.in.Store.At.IsZero() || stored.Leader == self:
 			if s.Leader.Process == self {
@@ -148,6 +150,11 @@ func (m *merged) leader(id gerritstream.ShardID, stored *gerritstream.InspectedS
 		}
 	}
 	return stored.Leader, stored.Foreign
+}
+
+// isLed reports whether a process with a shard in this state leads it.
+func isLed(s gerritstream.State) bool {
+	return s == gerritstream.StateReading || s == gerritstream.StateHalted || s == pauses.State
 }
 
 // reportOf returns the report of a shard's leader; if that has none, of another
@@ -160,7 +167,7 @@ func (m *merged) reportOf(id gerritstream.ShardID, leader string) (found *gerrit
 			continue
 		}
 		if r.Process == leader {
-			return r, s.State == gerritstream.StateReading || s.State == gerritstream.StateHalted
+			return r, isLed(s.State)
 		}
 		if found == nil || s.State == gerritstream.StateWaiting || r.Process == m.in.Process.Process {
 			found = r
@@ -210,6 +217,7 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 		s.Level, s.fault = level, fault{level, k, text}
 	}
 	quiet := m.in.Now.Sub(s.Last.Commit)
+	pause, isPaused := m.in.Pauses.Of(s.ID)
 	switch {
 	case stored.Position != nil && stored.Position.Unreadable != nil:
 		s.State = "its position cannot be read"
@@ -239,6 +247,9 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 	case s.Leader == "":
 		s.State = "nobody reads it"
 		wrong(Trouble, notRead, "no process reads it")
+	case isPaused:
+		s.State, s.is.paused, s.Pace.Lag, s.Level = m.pausedFor(&pause), true, status.Lag, Warning
+		s.Pace.Rate, s.Pace.RateKnown = 0, true
 	case !leads && !s.Last.Commit.IsZero() && quiet > staleCommit && m.in.Store.AwaySince.IsZero():
 		s.State, s.is.read, s.is.stalled = "nothing committed for "+Span(quiet), true, true
 		wrong(Trouble, noCommit, "its leader has not reported, and nothing was committed for "+Span(quiet))
@@ -276,6 +287,8 @@ func (m *merged) judgeLed(s *Shard, status *gerritstream.ShardStatus, report *ge
 	idle := m.idle(status, report)
 	told := known(trouble.Kind(report.Status.Causes[s.ID]), status.Trouble)
 	switch {
+	case status.State == pauses.State: // and the pause is over by now
+		s.State = "about to be read again"
 	case status.State == gerritstream.StateHalted:
 		s.State, s.is.read = "halted: a bad position waits for a decision", false
 		wrong(Trouble, trouble.Halted, status.Trouble)

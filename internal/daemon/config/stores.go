@@ -16,6 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/zuulconf"
 	"github.com/gerritstream/gerritstream/internal/hooks"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -75,6 +76,9 @@ type StoreKind struct {
 	open     func(ctx context.Context, c *Config, r Runtime) (OpenStore, error)
 	operator func(ctx context.Context, c *Config) (gerritstream.Operator, error)
 	inspect  func(ctx context.Context, c *Config) (gerritstream.Inspection, error)
+
+	// pauses reads the pauses in force. nil: shards cannot be paused.
+	pauses func(ctx context.Context, c *Config) (pauses.Set, error)
 
 	// queue opens the queue for a process that reads it. nil: others do that.
 	queue func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error)
@@ -163,6 +167,14 @@ var stores = []*StoreKind{
 		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
 			return sqlite.Inspect(ctx, c.Store.SQLite.Path)
 		},
+		pauses: func(ctx context.Context, c *Config) (pauses.Set, error) {
+			r, err := sqlite.OpenReader(ctx, c.Store.SQLite.Path)
+			if err != nil {
+				return nil, err
+			}
+			set, err := r.Pauses(ctx)
+			return set, errors.Join(err, r.Close(ctx))
+		},
 		queue: func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error) {
 			s := c.Store.SQLite
 			s.Process, s.Logger, s.Now = r.Process, r.Logger, r.Now
@@ -198,6 +210,14 @@ var stores = []*StoreKind{
 		},
 		inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
 			return zookeeper.Inspect(ctx, zooKeeper(c))
+		},
+		pauses: func(ctx context.Context, c *Config) (pauses.Set, error) {
+			s, err := zookeeper.Open(ctx, zooKeeper(c))
+			if err != nil {
+				return nil, err
+			}
+			set, err := s.Pauses(ctx)
+			return set, errors.Join(err, s.Close(ctx))
 		},
 		consumedBy: "Zuul",
 		readers: func(ctx context.Context, c *Config) (string, error) {
@@ -250,6 +270,15 @@ func (c *Config) OpenOperator(ctx context.Context) (gerritstream.Operator, error
 // Inspect looks at the store without taking part in anything.
 func (c *Config) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
 	return c.Store.Kind.inspect(ctx, c)
+}
+
+// Pauses returns the pauses in force, without taking part in anything; none
+// where shards cannot be paused.
+func (c *Config) Pauses(ctx context.Context) (pauses.Set, error) {
+	if c.Store.Kind.pauses == nil {
+		return nil, nil
+	}
+	return c.Store.Kind.pauses(ctx, c)
 }
 
 // Consumers returns the consumers of the store's queue, and what is known of
