@@ -19,6 +19,7 @@ import (
 type pendingCommit struct {
 	term        *term
 	nonce       string
+	follows     string // the nonce of the position stored before
 	position    string
 	ended       bool
 	now         time.Time // the local clock's
@@ -41,7 +42,7 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	}
 	now := s.config.Now()
 	p := &pendingCommit{
-		term: t, nonce: rand.Text(), ended: c.Position.Ended, now: now, queuedAt: storekit.Dated(c.Now, now),
+		term: t, nonce: rand.Text(), follows: t.nonce, ended: c.Position.Ended, now: now, queuedAt: storekit.Dated(c.Now, now),
 		entries: c.Entries, deadLetters: c.DeadLetters,
 	}
 	p.position = string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: p.nonce}))
@@ -131,7 +132,7 @@ func newFlush(s *Store, group []*job) *flush {
 		p, c := j.commit, &f.shards
 		shard := string(p.term.shard)
 		c.shard, c.position = append(c.shard, shard), append(c.position, p.position)
-		c.nonce, c.follows = append(c.nonce, p.nonce), append(c.follows, p.term.nonce)
+		c.nonce, c.follows = append(c.nonce, p.nonce), append(c.follows, p.follows)
 		c.term, c.epoch = append(c.term, int64(p.term.number)), append(c.epoch, int32(p.term.epoch))
 		c.committed = append(c.committed, p.now)
 		f.ended = f.ended || p.ended

@@ -44,3 +44,24 @@ func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int
 func commitOf(seq gerritstream.SequenceNumber, entries ...gerritstream.Entry) gerritstream.Commit {
 	return gerritstream.Commit{Position: position(seq), Entries: entries}
 }
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// within returns a context of a call that must return.
+func within(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	tb.Cleanup(cancel)
+	return ctx
+}
+
+// eventually waits until something is so.
+func eventually(tb testing.TB, what string, so func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}

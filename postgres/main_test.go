@@ -1,12 +1,21 @@
 package postgres_test
 
 import (
+	"flag"
 	"os"
 	"sync"
 	"testing"
 
 	"github.com/gerritstream/gerritstream/internal/peers"
 )
+
+// TestMain runs more tests at a time than there are processors: they wait for
+// most of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "12")
+	os.Exit(m.Run())
+}
 
 // testDatabase is the database of the package's tests, on the server that they
 // share. Each test has a schema of its own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,12 +14,28 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/postgres"
 	"github.com/gerritstream/gerritstream/storetest"
 )
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, harness())
+}
+
+// A pooler gives each transaction another session, and passes no notifications
+// on.
+func TestStoreThroughPgBouncer(t *testing.T) {
+	peers.Require(t, peers.PgBouncer)
+	direct := serverURL(t)
+	address, err := url.Parse(direct)
+	must(t, err)
+	pooler := peers.StartPgBouncer(t, address.Host)
+	h := harness()
+	h.New = func(t *testing.T) storetest.Backend {
+		return newSharedAt(t, pooler.URL(strings.Trim(address.Path, "/")), direct).backend()
+	}
+	storetest.Run(t, h)
 }
 
 func harness() storetest.Harness {
@@ -33,7 +50,8 @@ func harness() storetest.Harness {
 // shared is one schema, the stores opened on it, and connections of its own to
 // read and change it.
 type shared struct {
-	t      *testing.T
+	t      testing.TB
+	url    string
 	schema string
 	raw    *pgxpool.Pool
 
@@ -42,9 +60,14 @@ type shared struct {
 
 var schemas atomic.Int64
 
-func newShared(t *testing.T) *shared {
-	s := &shared{t: t, schema: fmt.Sprintf("Test %d", schemas.Add(1))}
-	config, err := pgxpool.ParseConfig(serverURL(t))
+func newShared(t testing.TB) *shared { return newSharedAt(t, serverURL(t), serverURL(t)) }
+
+// newSharedAt has stores connect to the one address, and what looks behind
+// their backs to the other.
+func newSharedAt(t testing.TB, url, direct string) *shared {
+	t.Helper()
+	s := &shared{t: t, url: url, schema: fmt.Sprintf("Test %d", schemas.Add(1))}
+	config, err := pgxpool.ParseConfig(direct)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,14 +122,14 @@ func (s *shared) open() *postgres.Store { return s.openWith(postgres.Config{}) }
 // openWith is open with further settings.
 func (s *shared) openWith(config postgres.Config) *postgres.Store {
 	s.t.Helper()
-	config.URL, config.Schema = serverURL(s.t), s.schema
+	config.URL, config.Schema = s.url, s.schema
 	if config.LeaseTTL == 0 {
 		config.LeaseTTL = ttl
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	store, err := postgres.Open(s.t.Context(), config)
+	store, err := postgres.Open(context.Background(), config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -122,7 +145,7 @@ func (s *shared) openWith(config postgres.Config) *postgres.Store {
 // for. The caller closes it.
 func (s *shared) operator() *postgres.Operator {
 	s.t.Helper()
-	config := postgres.Config{URL: serverURL(s.t), Schema: s.schema}
+	config := postgres.Config{URL: s.url, Schema: s.schema}
 	o, err := postgres.OpenOperator(s.t.Context(), config)
 	if err != nil {
 		// Nothing has run on the schema yet: a file of SQLite's would be there.
@@ -139,7 +162,7 @@ func (s *shared) operator() *postgres.Operator {
 // openAndClose makes the schema's tables.
 func (s *shared) openAndClose() {
 	s.t.Helper()
-	store, err := postgres.Open(s.t.Context(), postgres.Config{URL: serverURL(s.t), Schema: s.schema})
+	store, err := postgres.Open(s.t.Context(), postgres.Config{URL: s.url, Schema: s.schema})
 	if err == nil {
 		err = store.Close(s.t.Context())
 	}

@@ -103,6 +103,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		sqliteMutants, pauseMutants, queueMutants, apiMutants, consumerMutants, replayMutants, acknowledgingMutants, arrivalMutants,
 		webhookStoreMutants,
 		webhookMutants,
+		postgresMutants,
 		traceMutants,
 		postgresQueueMutants,
 		pageMutants,

@@ -1,0 +1,123 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/postgres"
+)
+
+// What an operator got wrong is one line that says so, with the error of its
+// kind and without the password. Nothing is made or changed.
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	certificates := peers.MakeCertificates(t)
+	plain, secure := peers.SharedPostgreSQL(t), peers.StartPostgreSQL(t, peers.PostgreSQLOptions{TLS: certificates})
+	database := plain.Database(t)
+	plain.SQL(t, "postgres", fmt.Sprintf(`CREATE ROLE bad_input LOGIN PASSWORD 's3cret';
+		REVOKE CREATE ON DATABASE %s FROM PUBLIC`, database))
+	plain.SQL(t, database, `CREATE SCHEMA other; CREATE TABLE other.things (n int);
+		CREATE SCHEMA marked; CREATE TABLE marked.gerritstream (name text);
+		CREATE SCHEMA newer; CREATE TABLE newer.gerritstream (one boolean, version integer);
+		INSERT INTO newer.gerritstream VALUES (true, 1000)`)
+	if _, err := openAt(plain.URL(database), "theirs"); err != nil {
+		t.Fatal(err)
+	}
+	standby, ascii := plain.Database(t), "bad_input_in_sql_ascii"
+	plain.SQL(t, "postgres", fmt.Sprintf(`ALTER DATABASE %s SET default_transaction_read_only = on;
+		CREATE DATABASE %s TEMPLATE template0 ENCODING 'SQL_ASCII'`, standby, ascii))
+	as := func(user, password string) string {
+		return strings.Replace(plain.URL(database), "postgres@", user+":"+password+"@", 1)
+	}
+	tls := func(mode, ca string) string {
+		return peers.PostgreSQLURL("postgres", mode+"&sslrootcert="+url.QueryEscape(ca), secure.Addr())
+	}
+	for _, tt := range []struct {
+		name, url, schema string
+		kind              error
+		says              string
+	}{
+		{"wrong password", as("bad_input", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
+		{"unknown user", as("nobody", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
+		{"unknown database", plain.URL("nowhere"), "s", gerritstream.ErrUnusable, "no such database"},
+		{"no privilege to make a schema", as("bad_input", "s3cret"), "s", gerritstream.ErrDenied, "lacks a privilege"},
+		{"no privilege on the schema", as("bad_input", "s3cret"), "theirs", gerritstream.ErrDenied, "lacks a privilege"},
+		{"TLS is refused", strings.Replace(plain.URL("postgres"), "sslmode=disable", "sslmode=require", 1), "s",
+			gerritstream.ErrUnusable, "does not use TLS"},
+		{"another authority", tls("verify-full", certificates.OtherCA), "s", gerritstream.ErrUnusable, "is not trusted"},
+		{"TLS is needed", peers.PostgreSQLURL("postgres", "disable", secure.Addr()), "s", gerritstream.ErrDenied,
+			"no encryption"},
+		{"standby", plain.URL(standby), "s", gerritstream.ErrUnusable, "read-only"},
+		{"another program's tables", plain.URL(database), "other", gerritstream.ErrUnusable, "another program's tables"},
+		{"another program's table of the same name", plain.URL(database), "marked", gerritstream.ErrUnusable,
+			"another program's tables"},
+		{"newer schema", plain.URL(database), "newer", gerritstream.ErrNewerFormat, "run the newer version"},
+		{"SQL_ASCII", plain.URL(ascii), "s", gerritstream.ErrUnusable, "encoding is SQL_ASCII"},
+		{"no URL", "postgres://user:s3cret@host:port/", "s", gerritstream.ErrUnusable, "URL cannot be used"},
+		{"no such file of authorities", tls("verify-full", "/nowhere"), "s", gerritstream.ErrUnusable, "/nowhere"},
+		{"no schema", plain.URL(database), "", gerritstream.ErrUnusable, "schema"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := openAt(tt.url, tt.schema)
+			if err == nil {
+				t.Fatal("opened")
+			}
+			text := err.Error()
+			if !errors.Is(err, tt.kind) || !strings.Contains(text, tt.says) {
+				t.Errorf("%v\nis not %q with %q", err, tt.kind, tt.says)
+			}
+			if strings.ContainsAny(text, "\n\t") || strings.Contains(text, "s3cret") || len(text) > 500 {
+				t.Errorf("it is not one line without a password: %s", text)
+			}
+		})
+	}
+	if n := plain.SQL(t, database, `SELECT count(*) FROM pg_namespace WHERE nspname = 's'`); strings.TrimSpace(n) != "0" {
+		t.Error("a schema was made")
+	}
+}
+
+// openAt opens a store, and closes it.
+func openAt(url, schema string) (*postgres.Store, error) {
+	store, err := postgres.Open(context.Background(), postgres.Config{URL: url, Schema: schema})
+	if err != nil {
+		return nil, err
+	}
+	return store, store.Close(context.Background())
+}
+
+// A server that cannot be reached is no fault of the configuration.
+func TestServerThatIsAway(t *testing.T) {
+	_, err := openAt("postgres://someone:s3cret@127.0.0.1:1/db?sslmode=disable", "s")
+	if err == nil || errors.Is(err, gerritstream.ErrUnusable) || errors.Is(err, gerritstream.ErrDenied) ||
+		strings.ContainsAny(err.Error(), "\n\t") || strings.Contains(err.Error(), "s3cret") {
+		t.Error(err)
+	}
+}
+
+// The password may come from a function, which is called for each connection.
+func TestPasswordFunction(t *testing.T) {
+	t.Parallel()
+	server := peers.SharedPostgreSQL(t)
+	server.SQL(t, "postgres", `CREATE ROLE password_function LOGIN PASSWORD 'of the day'`)
+	database := server.Database(t)
+	server.SQL(t, "postgres", `GRANT CREATE ON DATABASE `+database+` TO password_function`)
+	config := postgres.Config{
+		URL: strings.Replace(server.URL(database), "postgres@", "password_function@", 1), Schema: "s",
+		Password: func(context.Context) (string, error) { return "of the day", nil },
+	}
+	store, err := postgres.Open(within(t), config)
+	must(t, err)
+	elect(t, store, shardA)
+	must(t, store.Close(within(t)))
+	config.Password = func(context.Context) (string, error) { return "", errors.New("the command failed") }
+	if _, err := postgres.Open(within(t), config); !errors.Is(err, gerritstream.ErrDenied) ||
+		!strings.Contains(err.Error(), "the command failed") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,129 @@
+package postgres_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/postgres"
+)
+
+// takeHeldOpen takes the lock that holds commits open, and returns what frees
+// it.
+func (s *shared) takeHeldOpen() (free func()) {
+	s.t.Helper()
+	lock, err := pgx.ConnectConfig(within(s.t), s.raw.Config().ConnConfig)
+	must(s.t, err)
+	s.t.Cleanup(func() { _ = lock.Close(context.Background()) })
+	_, err = lock.Exec(within(s.t), `SELECT pg_advisory_lock($1)`, heldOpen)
+	must(s.t, err)
+	return func() {
+		s.t.Helper()
+		_, err := lock.Exec(within(s.t), `SELECT pg_advisory_unlock($1)`, heldOpen)
+		must(s.t, err)
+	}
+}
+
+// Once an origin of a later epoch is stored, no commit of the epoch before is
+// written: SetOrigin waits for one that has read the old epoch.
+func TestSetOriginWaitsForCommits(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.openWith(postgres.Config{LeaseTTL: patience})
+	origin := gerritstream.Origin{Stream: gerritstream.Stream{ARN: "arn", Created: time.Unix(1, 0).UTC()},
+		From: gerritstream.StartingPosition{TrimHorizon: true}}
+	must(t, store.SetOrigin(within(t), nil, origin))
+	term := elect(t, store, shardA)
+	s.holdCommits(shardA)
+	free := s.takeHeldOpen()
+	committed, set := make(chan error, 1), make(chan error, 1)
+	go func() { committed <- term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))) }()
+	eventually(t, "the commit is held open", s.waiting(1))
+	later := origin
+	later.Epoch++
+	go func() { set <- store.SetOrigin(within(t), &origin, later) }()
+	eventually(t, "the new origin waits, or is stored", func() bool { return s.waiting(2)() || len(set) > 0 })
+	if len(set) > 0 {
+		t.Error("the epoch was over while a commit of it was under way")
+	}
+	free()
+	must(t, <-committed)
+	must(t, <-set)
+	if err := term.Commit(within(t), commitOf("2", entry(shardA, "2", 10))); err == nil {
+		t.Error("a commit of the epoch before was written")
+	}
+	s.hasQueued("1")
+}
+
+// A commit that was confirmed is on the server's disk, even where the database
+// is set up not to wait for that.
+func TestCommitsWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	s.url += "&options=" + "-csynchronous_commit%3Doff%20-cdefault_transaction_isolation%3Dserializable"
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
+	s.exec(`CREATE TABLE settings (commit text, isolation text)`)
+	s.exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO "` + s.schema + `".settings VALUES
+			(current_setting('synchronous_commit'), current_setting('transaction_isolation'));
+		RETURN new;
+	END $$`)
+	s.exec(`CREATE TRIGGER note AFTER INSERT OR UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION note()`)
+	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+	if n := s.count(`SELECT count(*) FROM settings WHERE commit = 'on' AND isolation = 'read committed'`); n != 1 {
+		t.Error("the commit did not have the settings that it needs")
+	}
+}
+
+// PostgreSQL's text has no NUL, and is in UTF-8. An event is queued all the
+// same; its payload has every byte.
+func TestTextThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
+	e := entry(shardA, "1", 10)
+	e.Payload = []byte("a\x00b\xff")
+	e.Event = gerritstream.Event{Type: "a\x00b", Project: "c\xff", Ref: "\x00", Attributes: map[string]string{"k": "v\x00\xff"}}
+	d := gerritstream.DeadLetter{ID: gerritstream.EventID{1}, Shard: shardA, Seq: "2", Reason: "r\x00", Detail: "d\xff\x00",
+		Payload: []byte{0, 255}}
+	c := commitOf("2", e)
+	c.DeadLetters = []gerritstream.DeadLetter{d}
+	must(t, term.Commit(within(t), c))
+	if n := s.count(`SELECT count(*) FROM events WHERE type = U&'a\FFFDb' AND project = U&'c\FFFD'
+		AND payload = '\x610062ff'`); n != 1 {
+		t.Error("the event is not queued as it should be")
+	}
+	if n := s.count(`SELECT count(*) FROM dead_letters WHERE payload = '\x00ff'`); n != 1 {
+		t.Error("the dead letter is not held")
+	}
+}
+
+// A process that is paused in the middle of a commit holds no lock: everything
+// from BEGIN to COMMIT is in one message.
+func TestNoTransactionWaitsForTheProcess(t *testing.T) {
+	t.Parallel()
+	s, link := newLinked(t)
+	store := s.openWith(postgres.Config{LeaseTTL: patience})
+	term := elect(t, store, shardA)
+	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+	requests := 0
+	var all strings.Builder
+	link.LoseNextReply(func(request []byte) bool {
+		if strings.Contains(string(request), "the marked one") {
+			requests++
+			all.Write(request)
+		}
+		return false
+	})
+	must(t, term.Commit(within(t), commitOf("2", markedEntry("2", "the marked one"))))
+	// The library calls a statement that it has prepared so: BEGIN, the events
+	// with the fence, COMMIT.
+	if n := strings.Count(all.String(), "stmtcache_"); requests != 1 || n != 3 {
+		t.Errorf("the commit was %d requests with %d statements", requests, n)
+	}
+	s.hasQueued("1", "2")
+}

@@ -1,0 +1,213 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/peers"
+	"github.com/gerritstream/gerritstream/postgres"
+)
+
+// failCommits has the server fail what writes positions with an error of a
+// code, so many times; -1: as long as it is not called again. The code "kill"
+// has the server end its process, as an administrator does, which is an error
+// with the severity FATAL.
+func (s *shared) failCommits(code string, times int) {
+	s.t.Helper()
+	s.exec(`CREATE SEQUENCE IF NOT EXISTS failures`) // not undone by the transaction that fails
+	s.exec(`DROP TRIGGER IF EXISTS fail ON positions`)
+	s.exec(`SELECT setval('failures', 1, false)`)
+	fail := fmt.Sprintf(`RAISE EXCEPTION 'as the test asks' USING errcode = '%s'`, code)
+	if code == "kill" {
+		fail = `PERFORM pg_terminate_backend(pg_backend_pid())`
+	}
+	s.exec(fmt.Sprintf(`CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF %[1]d < 0 OR nextval('"%[2]s".failures') <= %[1]d THEN %[3]s; END IF;
+		RETURN new;
+	END $$`, times, s.schema, fail))
+	if times != 0 {
+		s.exec(`CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION fail()`)
+	}
+}
+
+// What a server answers to a commit has a fate: the commit is tried again at
+// once, or its caller may do so after a pause, within the term; or, where
+// trying again cannot help, the term is over. Nothing is lost or queued twice.
+func TestFatesOfServerErrors(t *testing.T) {
+	const atOnce, later, over = "at once", "later", "term over"
+	for _, tt := range []struct{ code, name, fate string }{
+		{"40001", "serialization failure", atOnce},
+		{"40P01", "deadlock", atOnce},
+		{"kill", "terminated by an administrator", atOnce},
+		{"53100", "disk full", later},
+		{"53200", "out of memory", later},
+		{"53300", "too many connections", later},
+		{"57014", "statement timeout", later},
+		{"55P03", "lock timeout", later},
+		{"57P01", "shutting down", later},
+		{"57P03", "starting up", later},
+		{"25006", "read-only, as a standby", later},
+		{"58030", "input or output error", later},
+		{"08006", "connection failure of a pooler", later},
+		{"42501", "privilege taken away", over},
+		{"22021", "a character that is not stored", over},
+		{"XX001", "data corrupted", over},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newShared(t)
+			term := elect(t, s.openWith(postgres.Config{LeaseTTL: time.Minute}), shardA)
+			must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+			commit := commitOf("2", entry(shardA, "2", 10))
+			if tt.fate == atOnce {
+				s.failCommits(tt.code, 2)
+				must(t, term.Commit(within(t), commit))
+			} else {
+				s.failCommits(tt.code, -1)
+				err := term.Commit(within(t), commit)
+				if err == nil || errors.Is(err, gerritstream.ErrRetryLater) != (tt.fate == later) {
+					t.Errorf("commit returned %v", err)
+				}
+				s.failCommits(tt.code, 0)
+				if tt.fate == over {
+					if term.Context().Err() == nil {
+						t.Error("the term goes on")
+					}
+					s.hasQueued("1")
+					return
+				}
+				must(t, term.Commit(within(t), commit))
+			}
+			if err := term.Context().Err(); err != nil {
+				t.Errorf("the term is over: %v", context.Cause(term.Context()))
+			}
+			must(t, term.Commit(within(t), commitOf("3", entry(shardA, "3", 10))))
+			s.hasQueued("1", "2", "3")
+		})
+	}
+}
+
+// hasQueued checks which events the queue holds, by their sequence numbers.
+func (s *shared) hasQueued(want ...string) {
+	s.t.Helper()
+	r := &reader{s: s}
+	r.read()
+	got := []string{}
+	for _, event := range r.seen {
+		got = append(got, event[len(shardA)+1:])
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		s.t.Errorf("the queue holds %q, want %q", got, want)
+	}
+}
+
+// One commit that cannot be written does not stop those that share its
+// transaction.
+func TestACommitThatFailsStopsNoOther(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.openWith(postgres.Config{LeaseTTL: time.Minute})
+	const bad = 3
+	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF new.shard = 'shard3' THEN RAISE EXCEPTION 'no' USING errcode = '23514'; END IF;
+		RETURN new;
+	END $$`)
+	s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	var commits sync.WaitGroup
+	for i := range 8 {
+		shard := gerritstream.ShardID(fmt.Sprintf("shard%d", i))
+		term := elect(t, store, shard)
+		commits.Go(func() {
+			err := term.Commit(within(t), commitOf("1", entry(shard, "1", 10)))
+			if (err != nil) != (i == bad) {
+				t.Errorf("commit to %s returned %v", shard, err)
+			}
+		})
+	}
+	commits.Wait()
+	if n := s.count(`SELECT count(*) FROM events`); n != 7 {
+		t.Errorf("%d events are queued, want 7", n)
+	}
+}
+
+// Where the server has no connection left, commits wait for one, within the
+// term.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	s.exec(`CREATE ROLE few LOGIN PASSWORD 'few'`)
+	s.openAndClose()
+	s.exec(`GRANT ALL ON SCHEMA "` + s.schema + `" TO few`)
+	s.exec(`GRANT ALL ON ALL TABLES IN SCHEMA "` + s.schema + `" TO few`)
+	s.url = strings.Replace(s.url, "postgres@", "few:few@", 1)
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: time.Minute}), shardA)
+	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+	s.exec(`ALTER ROLE few CONNECTION LIMIT 1`)
+	s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'few' AND query LIKE 'COMMIT%'`)
+	time.Sleep(1100 * time.Millisecond) // from then on the pool asks a connection whether it lives
+	eventually(t, "a commit finds no connection", func() bool {
+		err := term.Commit(within(t), commitOf("2"))
+		if err != nil && !errors.Is(err, gerritstream.ErrRetryLater) {
+			t.Fatal(err)
+		}
+		return err != nil && strings.Contains(err.Error(), "53300")
+	})
+	s.exec(`ALTER ROLE few CONNECTION LIMIT -1`)
+	must(t, term.Commit(within(t), commitOf("3", entry(shardA, "3", 10))))
+	s.hasQueued("1", "3")
+}
+
+// A server that restarts, in either way, under traffic loses nothing and
+// doubles nothing. Terms may end; none need to.
+func TestServerRestarts(t *testing.T) {
+	t.Parallel()
+	server := peers.StartPostgreSQL(t, peers.PostgreSQLOptions{})
+	url := server.URL(server.Database(t))
+	s := newSharedAt(t, url, url)
+	store := s.openWith(postgres.Config{LeaseTTL: time.Minute})
+	stop := make(chan struct{})
+	var committed int
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for term := elect(t, store, shardA); ; {
+			seq := gerritstream.SequenceNumber(fmt.Sprint(committed + 1))
+			err := term.Commit(within(t), commitOf(seq, entry(shardA, seq, 100)))
+			switch {
+			case err == nil:
+				committed++
+			case errors.Is(err, gerritstream.ErrRetryLater):
+				time.Sleep(10 * time.Millisecond)
+			default:
+				t.Errorf("the term is over: %v", err)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for _, how := range []peers.Shutdown{peers.Fast, peers.Immediate, peers.Fast} {
+		time.Sleep(200 * time.Millisecond) // of traffic
+		server.Restart(t, how)
+	}
+	time.Sleep(200 * time.Millisecond)
+	close(stop)
+	writing.Wait()
+	var want []string
+	for n := range committed {
+		want = append(want, fmt.Sprint(n+1))
+	}
+	s.raw.Reset()
+	s.hasQueued(want...)
+	if committed < 50 {
+		t.Errorf("only %d commits", committed)
+	}
+}

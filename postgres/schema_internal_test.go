@@ -1,0 +1,31 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/gerritstream/gerritstream"
+)
+
+// Of the servers and schemas that there may be, some are refused.
+func TestServersThatAreRefused(t *testing.T) {
+	good := server{number: oldestServer, encoding: "UTF8", schema: true, tables: 9, marked: true, version: 1}
+	if err := good.check("s"); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*server){
+		"version 13 or later": func(s *server) { s.number = 120022 },
+		"encoding is EUC_JP":  func(s *server) { s.encoding = "EUC_JP" },
+		"another program":     func(s *server) { s.marked = false },
+		"knows up to":         func(s *server) { s.version = len(migrations) + 1 },
+	} {
+		s := good
+		change(&s)
+		err := s.check("s")
+		if err == nil || !strings.Contains(err.Error(), name) ||
+			!errors.Is(err, gerritstream.ErrUnusable) && !errors.Is(err, gerritstream.ErrNewerFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
