@@ -36,3 +36,6 @@ func (s *Store) RemoveExpired(before time.Time) (int64, error) {
 // Intercept wraps each write of an Operator. Call it before the Operator is
 // used.
 func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
+
+// Waiting returns how many commits wait for their turn.
+func (s *Store) Waiting() int { return len(s.writer.jobs) }

@@ -113,26 +113,39 @@ func TestACommitThatFailsStopsNoOther(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	store := s.openWith(postgres.Config{LeaseTTL: time.Minute})
-	const bad = 3
+	const busy, bad, all = 2, 4, 10
 	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF new.shard = 'shard3' THEN RAISE EXCEPTION 'no' USING errcode = '23514'; END IF;
+		IF new.shard = 'shard4' THEN RAISE EXCEPTION 'no' USING errcode = '23514'; END IF;
 		RETURN new;
 	END $$`)
 	s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	s.holdCommits("shard0")
+	free := s.takeHeldOpen()
+	var terms []gerritstream.Term
+	for i := range all {
+		terms = append(terms, elect(t, store, gerritstream.ShardID(fmt.Sprintf("shard%d", i))))
+	}
 	var commits sync.WaitGroup
-	for i := range 8 {
-		shard := gerritstream.ShardID(fmt.Sprintf("shard%d", i))
-		term := elect(t, store, shard)
+	commit := func(i int) {
 		commits.Go(func() {
-			err := term.Commit(within(t), commitOf("1", entry(shard, "1", 10)))
-			if (err != nil) != (i == bad) {
+			shard := gerritstream.ShardID(fmt.Sprintf("shard%d", i))
+			if err := terms[i].Commit(within(t), commitOf("1", entry(shard, "1", 10))); (err != nil) != (i == bad) {
 				t.Errorf("commit to %s returned %v", shard, err)
 			}
 		})
 	}
+	for i := range busy { // both transactions that a process has at a time
+		commit(i)
+		eventually(t, "the transaction waits", s.waiting(i+1))
+	}
+	for i := busy; i < all; i++ {
+		commit(i)
+	}
+	eventually(t, "the commits wait for their turn", func() bool { return store.Waiting() == all-busy })
+	free()
 	commits.Wait()
-	if n := s.count(`SELECT count(*) FROM events`); n != 7 {
-		t.Errorf("%d events are queued, want 7", n)
+	if n := s.count(`SELECT count(*) FROM events`); n != all-1 {
+		t.Errorf("%d events are queued, want %d", n, all-1)
 	}
 }
 

@@ -157,3 +157,17 @@ func TestAnOlderStateEndsTheTerm(t *testing.T) {
 		t.Errorf("the next term begins %v", b.Position)
 	}
 }
+
+// A commit is refused once the lease is in another term, even of the same
+// process, which has not noticed yet.
+func TestALeaseInAnotherTerm(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
+	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+	s.exec(`UPDATE leases SET term = term + 1`)
+	if err := term.Commit(within(t), commitOf("2", entry(shardA, "2", 10))); err == nil {
+		t.Error("the commit was confirmed")
+	}
+	s.hasQueued("1")
+}

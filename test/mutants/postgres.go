@@ -14,7 +14,7 @@ var postgresMutants = []mutant{
 		file: "postgres/commit.go",
 		old:  "JOIN c ON c.shard = l.shard AND c.term = l.term\n",
 		new:  "JOIN c ON c.shard = l.shard\n",
-		pkg:  "./postgres", tests: "TestStore/term|TestStore/operator",
+		pkg:  "./postgres", tests: "TestALeaseInAnotherTerm",
 	},
 	{
 		name: "postgres: the fence does not look at the position before",
@@ -28,7 +28,7 @@ var postgresMutants = []mutant{
 		file: "postgres/commit.go",
 		old:  "WHERE c.epoch >= ` + currentEpoch + ` AND (c.follows",
 		new:  "WHERE (c.follows",
-		pkg:  "./postgres", tests: "TestStore/|TestSetOriginWaitsForCommits",
+		pkg:  "./postgres", tests: "TestSetOriginWaitsForCommits",
 	},
 	{
 		name: "postgres: a new origin does not wait for commits",
