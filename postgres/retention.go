@@ -20,7 +20,7 @@ import (
 // at the same time take turns.
 const (
 	sweepBatch = 1000                  // events a transaction
-	sweepPause = 20 * time.Millisecond // between transactions
+	sweepPause = 20 * time.Millisecond // between transactions, or as long as the last one took
 	sweepTries = 20                    // of one sweep, in which consumers changed meanwhile
 )
 
@@ -46,6 +46,7 @@ func (s *Store) removeExpired(before, last time.Time) (total, unread int64, err 
 // removeAll removes what read finds, until that is less than a batch.
 func (s *Store) removeAll(read func(context.Context, *Store) (*removal, error)) (total, unread int64, err error) {
 	for tries := 0; s.life.Err() == nil; {
+		began := time.Now()
 		r, err := read(s.life, s)
 		if err != nil || len(r.keys) == 0 {
 			return total, unread, err
@@ -67,7 +68,7 @@ func (s *Store) removeAll(read func(context.Context, *Store) (*removal, error)) 
 				return total, unread, nil
 			}
 		}
-		storekit.Sleep(s.life, sweepPause)
+		storekit.Sleep(s.life, max(sweepPause, time.Since(began)))
 	}
 	return total, unread, nil
 }
