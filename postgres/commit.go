@@ -328,7 +328,8 @@ func (c *eventColumns) add(e *gerritstream.Entry, queuedAt time.Time) {
 	}
 	c.change, c.created, c.attributes = append(c.change, change), append(c.created, created),
 		append(c.attributes, attributes)
-	c.queuedAt, c.payload = append(c.queuedAt, queuedAt), append(c.payload, notNull(e.Payload))
+	c.queuedAt = append(c.queuedAt, queuedAt.Truncate(time.Millisecond)) // as times are everywhere
+	c.payload = append(c.payload, notNull(e.Payload))
 }
 
 // columns returns the parameters of unnested.

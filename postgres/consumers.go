@@ -110,7 +110,7 @@ func (s *Store) Register(ctx context.Context, name string, f queue.Filter, after
 		err = s.write(ctx, storekit.PointConsumers, func(b *batch) {
 			b.change(func(n int64) { made = n },
 				`INSERT INTO @.consumers (name, n, at, filter, handed) VALUES ($1, $2, $3, nullif($4, ''), $2)
-				ON CONFLICT DO NOTHING`, name, after, s.config.Now(), queue.EncodeFilter(f))
+				ON CONFLICT DO NOTHING`, name, after, s.now(), queue.EncodeFilter(f))
 		})
 		if err == nil && made == 0 {
 			err = queue.ErrExists
@@ -127,7 +127,7 @@ func (s *Store) Seek(ctx context.Context, name string, after int64) error {
 	return s.changeFree(ctx, "seek", name,
 		`UPDATE @.leases SET term = term + 1, process = '' WHERE shard = $2`,
 		`UPDATE @.consumers SET n = $3, handed = $3, ahead = $3, beyond = NULL, at = $4 WHERE name = $1`,
-		after, s.config.Now())
+		after, s.now())
 }
 
 // Remove implements queue.Store.
@@ -314,7 +314,7 @@ func (l *leasedConsumer) ack(ctx context.Context, done queue.Set) (acked bool, e
 			leaseFence+` UPDATE @.consumers SET n = $5, beyond = nullif($6, ''), handed = greatest(handed, $5),
 				ahead = greatest(ahead, $7), at = $8
 			FROM fence WHERE name = $4 AND n = $9 AND coalesce(beyond, '') = $10`,
-			l.fenced(l.info.Name, next.n, next.beyond, all.Last(), s.config.Now(), l.stored.n, l.stored.beyond)...)
+			l.fenced(l.info.Name, next.n, next.beyond, all.Last(), s.now(), l.stored.n, l.stored.beyond)...)
 		b.get([]any{&now.n, &now.beyond}, func() { leased = true },
 			leaseFence+` SELECT n, coalesce(beyond, '') FROM @.consumers, fence WHERE name = $4`,
 			l.fenced(l.info.Name)...)

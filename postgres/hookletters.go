@@ -26,7 +26,7 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 	consumer := queue.WebhookConsumer(l.Hook)
 	args := append([]any{string(storekit.ConsumerLease(consumer)), s.id},
 		columnsOf([]gerritstream.Entry{l.Event.Entry}, l.Event.Queued)...)
-	args = append(args, l.Hook, l.Event.Number, l.Event.Replayed, clean(l.Detail), s.config.Now())
+	args = append(args, l.Hook, l.Event.Number, l.Event.Replayed, clean(l.Detail), s.now())
 	var leased bool
 	err := s.write(ctx, storekit.PointWebhooks, func(b *batch) { b.get([]any{&leased}, nil, putAside, args...) })
 	if err == nil && !leased {

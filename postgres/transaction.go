@@ -23,6 +23,9 @@ func (s *Store) write(ctx context.Context, p storekit.Point, add func(*batch)) e
 	return s.writer.intercept.Write(p, func() error { return s.persist(ctx, add) })
 }
 
+// now is the local clock, as it is stored: to the millisecond.
+func (s *Store) now() time.Time { return s.config.Now().Truncate(time.Millisecond) }
+
 // persist is write for what tests do not make fail.
 func (s *Store) persist(ctx context.Context, add func(*batch)) error {
 	if err := s.check(); err != nil {
