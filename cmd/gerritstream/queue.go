@@ -16,6 +16,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/when"
+	"github.com/gerritstream/gerritstream/postgres"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/sqlite"
 )
@@ -28,7 +29,7 @@ func newQueue(p process) *cobra.Command {
 what it has acknowledged does not come again, and what it has not is kept for it longer than other
 events. One process at a time reads as a name; another one waits and takes over.
 
-Consumers belong to a SQLite store. Zuul consumes the queue in ZooKeeper.`,
+Consumers belong to a store in SQLite or PostgreSQL. Zuul consumes the queue in ZooKeeper.`,
 		Example: `  gerritstream queue read --consumer indexer --create first --max 10
   gerritstream queue read --consumer indexer --follow -- ./index-events
   gerritstream queue ls
@@ -81,7 +82,7 @@ type lister interface {
 
 // leasePatience is how long commands that take milliseconds wait for a process
 // that reads as the same name: longer than one that was killed keeps the lease.
-const leasePatience = sqlite.DefaultLeaseTTL + time.Second
+const leasePatience = max(sqlite.DefaultLeaseTTL, postgres.DefaultLeaseTTL) + time.Second
 
 func newQueueAck(p process) *cobra.Command {
 	cmd := &cobra.Command{
