@@ -71,6 +71,7 @@ func newNemesis(s *soak) *nemesis {
 		{name: "half-broken replies", weight: 2, do: n.garble},
 		{name: "a second reader", do: n.readBeside},
 		{name: "blocked sink", do: n.blockSink},
+		{name: "paused shards", do: n.pauseShards},
 	}, s.store.faults(n)...)
 	if isPushed() {
 		n.faults = append(n.faults, fanOutFaults(n)...)
