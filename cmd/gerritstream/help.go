@@ -98,24 +98,33 @@ func writeFlags(b *strings.Builder, cmd *cobra.Command) {
 
 // flagText returns the lines about a flag.
 func flagText(f *pflag.Flag) string {
-	value, about := pflag.UnquoteUsage(f)
+	before, value, after, about := flagParts(f)
 	name := "      --" + f.Name
 	if f.Shorthand != "" {
 		name = "  -" + f.Shorthand + ", --" + f.Name
 	}
-	switch {
-	case value != "" && f.NoOptDefVal != "":
-		name += "[=" + value + "]"
-	case value != "":
-		name += " " + value
-	}
-	if !slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue) && !strings.Contains(about, "(default") {
-		about += " (default " + f.DefValue + ")"
-	}
+	name += before + value + after
 	if len(name)+2 > flagColumn {
 		return name + "\n" + wrapped(strings.Repeat(" ", flagColumn), flagColumn, about)
 	}
 	return wrapped(fmt.Sprintf("%-*s", flagColumn, name), flagColumn, about)
+}
+
+// flagParts returns what a flag's value is called, with what stands around it,
+// and what the flag is about, with its default. A value that may be left out
+// stands in brackets.
+func flagParts(f *pflag.Flag) (before, value, after, about string) {
+	value, about = pflag.UnquoteUsage(f)
+	switch {
+	case value != "" && f.NoOptDefVal != "":
+		before, after = "[=", "]"
+	case value != "":
+		before = " "
+	}
+	if !slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue) && !strings.Contains(about, "(default") {
+		about += " (default " + f.DefValue + ")"
+	}
+	return before, value, after, about
 }
 
 // listItem is a line of a list: a term, a gap and what it means.

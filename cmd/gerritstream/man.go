@@ -108,15 +108,15 @@ func printFlags(w io.Writer, cmd *cobra.Command) {
 			if f.Hidden || f.Deprecated != "" {
 				return
 			}
-			value, usage := pflag.UnquoteUsage(f)
+			before, value, after, about := flagParts(f)
 			name := "\\fB" + roff("--"+f.Name) + "\\fR"
 			if f.Shorthand != "" {
 				name = "\\fB" + roff("-"+f.Shorthand) + "\\fR, " + name
 			}
 			if value != "" {
-				name += " \\fI" + roff(value) + "\\fR"
+				name += before + "\\fI" + roff(value) + "\\fR" + after
 			}
-			fmt.Fprintf(w, ".TP\n%s\n%s\n", name, roffLine(usage))
+			fmt.Fprintf(w, ".TP\n%s\n%s\n", name, roffLine(about))
 		})
 	}
 	flags(cmd.NonInheritedFlags())
