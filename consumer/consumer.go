@@ -175,7 +175,11 @@ func (c *Consumer) publish(ctx context.Context) (shards int) {
 	if c.cfg.Extra != nil {
 		status.Extra = c.cfg.Extra()
 	}
-	if err := c.cfg.Store.Report(limited, status); err != nil && ctx.Err() == nil {
+	err := c.cfg.Store.Report(limited, status)
+	if ctx.Err() != nil {
+		return len(status.Shards)
+	}
+	if c.tracker.reported(err); err != nil {
 		c.log.Debug("report not published", "err", err)
 	}
 	return len(status.Shards)

@@ -487,6 +487,50 @@ func TestTroubleWithReadingKeepsTheLeadership(t *testing.T) {
 	})
 }
 
+// fullStore can be read, and takes no report, as a file on a full disk.
+type fullStore struct {
+	gs.Store
+	full atomic.Bool
+}
+
+func (s *fullStore) Report(ctx context.Context, status gs.Status) error {
+	if s.full.Load() {
+		return fmt.Errorf("%w: the disk is full", gs.ErrRetryLater)
+	}
+	return s.Store.Report(ctx, status)
+}
+
+// A process that cannot write to its store is in trouble, also where it leads
+// nothing and its plans, which only read, succeed.
+func TestAStoreThatTakesNoReportIsTrouble(t *testing.T) {
+	inCluster(t, 1, func(t *testing.T, cl *cluster) {
+		cl.start()
+		var store *fullStore
+		p := cl.start(func(c *consumer.Config) {
+			store = &fullStore{Store: c.Store}
+			c.Store = store
+		})
+		time.Sleep(time.Minute)
+		if s := p.Status(); s.Trouble != "" {
+			t.Errorf("trouble %q", s.Trouble)
+		}
+		store.full.Store(true)
+		time.Sleep(10 * time.Second)
+		if s := p.Status(); s.Trouble != "" {
+			t.Errorf("trouble %q, which may pass", s.Trouble)
+		}
+		time.Sleep(time.Minute)
+		if s := p.Status(); !strings.Contains(s.Trouble, "report to the store: ") || s.Causes[""] != "store-away" {
+			t.Errorf("trouble %q, %q", s.Trouble, s.Causes)
+		}
+		store.full.Store(false)
+		time.Sleep(10 * time.Second)
+		if s := p.Status(); s.Trouble != "" {
+			t.Errorf("trouble %q, which has passed", s.Trouble)
+		}
+	})
+}
+
 // A source that stops without a reason is not the end of a shard.
 func TestASilentSourceIsNotTheEndOfAShard(t *testing.T) {
 	inCluster(t, 1, func(t *testing.T, cl *cluster) {

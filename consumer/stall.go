@@ -100,6 +100,19 @@ func (t *tracker) passed(id gerritstream.ShardID) {
 	}
 }
 
+// reported notes how a report to the store went. A process that cannot write
+// one can take over no shard, although it may read what is stored.
+func (t *tracker) reported(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		t.mute.passed()
+		return
+	}
+	found := whyOf(fmt.Errorf("report to the store: %w", err), trouble.StoreAway)
+	t.mute.met(found, false, 0, time.Now())
+}
+
 // wait notes that the reader of a shard waits for something, which is trouble
 // of a kind if it lasts, until done is called.
 func (t *tracker) wait(id gerritstream.ShardID, what string, k trouble.Kind) (done func()) {

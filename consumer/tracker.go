@@ -28,6 +28,7 @@ type tracker struct {
 	head       gerritstream.Status                    // under mu; without its shards
 	shards     map[gerritstream.ShardID]*trackedShard // under mu
 	stall      stall                                  // under mu: of the whole process
+	mute       stall                                  // under mu: of its reports to the store
 	heartbeats map[string]time.Time                   // under mu: local, when each part that runs last made progress
 	rate       deadRate                               // under mu
 }
@@ -66,9 +67,11 @@ func (t *tracker) status() gerritstream.Status {
 	status, now := t.head, time.Now()
 	causes := map[gerritstream.ShardID]string{}
 	status.DeadRate = t.rate.status()
-	if status.Listed.IsZero() && !t.stall.since.IsZero() || t.stall.counts(0, now) {
-		status.Trouble = t.stall.why.text
-		causes[""] = string(t.stall.why.kind)
+	switch {
+	case status.Listed.IsZero() && !t.stall.since.IsZero(), t.stall.counts(0, now):
+		status.Trouble, causes[""] = t.stall.why.text, string(t.stall.why.kind)
+	case t.mute.counts(0, now):
+		status.Trouble, causes[""] = t.mute.why.text, string(t.mute.why.kind)
 	}
 	status.Shards = make([]gerritstream.ShardStatus, 0, len(t.shards))
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {

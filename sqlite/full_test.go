@@ -3,12 +3,14 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 func entry(shard gerritstream.ShardID, seq gerritstream.SequenceNumber, size int) gerritstream.Entry {
@@ -70,4 +72,31 @@ func wait(t *testing.T, d time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	<-ctx.Done()
+}
+
+// A process that cannot write says so when it is asked for what is stored, once
+// it has lost its leaderships by that; another one, which only looks, is told.
+func TestInspectOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShared(t)
+		store := s.open()
+		elect(t, store, shardA)
+		must(t, store.Exec(`CREATE TRIGGER full BEFORE UPDATE ON processes BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`))
+		wait(t, time.Second)
+		if _, err := store.Inspect(t.Context()); err != nil {
+			t.Errorf("it may pass: %v", err)
+		}
+		wait(t, time.Minute)
+		if _, err := store.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "heartbeat: ") {
+			t.Errorf("got %v", err)
+		}
+		if _, err := sqlite.Inspect(t.Context(), s.path); err != nil {
+			t.Errorf("a reader gets %v", err)
+		}
+		must(t, store.Exec(`DROP TRIGGER full`))
+		wait(t, 10*time.Second)
+		if _, err := store.Inspect(t.Context()); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
 }

@@ -29,6 +29,7 @@ type heartbeat struct {
 
 	mu     sync.Mutex
 	last   time.Time                       // under mu: when the last heartbeat that succeeded began
+	fault  error                           // under mu: why none has succeeded since; nil: the last one did
 	terms  map[gerritstream.ShardID]*term  // under mu: those that live
 	taking map[gerritstream.ShardID]uint64 // under mu: terms whose leases are being taken
 	tried  map[gerritstream.ShardID]uint64 // under mu: the last term number tried: none is tried twice
@@ -49,6 +50,7 @@ func (h *heartbeat) run() {
 			s.log.Warn("cannot write heartbeat", "err", err)
 		}
 		failed = err != nil
+		h.failed(err)
 		select {
 		case <-tick.C:
 		case <-h.wake:
@@ -179,6 +181,24 @@ func (h *heartbeat) succeeded(began time.Time) {
 	if began.After(h.last) {
 		h.last = began
 	}
+}
+
+// failed notes why the last heartbeat was not written; nil: it was.
+func (h *heartbeat) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fault = err
+}
+
+// check returns an error if this process cannot write to the file, for so long
+// that it has lost its leaderships by that.
+func (h *heartbeat) check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fault == nil || h.leaving.Load() || time.Since(h.last) < h.trust {
+		return nil
+	}
+	return fmt.Errorf("cannot write heartbeat: %w", h.fault)
 }
 
 // guard ends terms that can no longer be trusted: other processes may have

@@ -12,9 +12,10 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Inspect implements gerritstream.Store.
+// Inspect implements gerritstream.Store. A file that can be read and not
+// written to, as on a full disk, is an error: this process cannot use it.
 func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
-	if err := s.check(); err != nil {
+	if err := errors.Join(s.check(), s.heartbeat.check()); err != nil {
 		return gerritstream.Inspection{}, err
 	}
 	in, err := inspect(ctx, s.reading, s.place.real)
