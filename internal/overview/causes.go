@@ -86,9 +86,25 @@ func (m *merged) causes(v *View) []Cause {
 	all = append(all, m.headroomCause(v)...)
 	all = append(all, m.lossCauses(v)...)
 	all = append(all, m.readerCauses()...)
+	if len(all) == 0 {
+		all = m.nobodyLeads(v)
+	}
 	all = explained(all)
 	slices.SortStableFunc(all, func(a, b Cause) int { return cmp.Compare(b.Level, a.Level) })
 	return all
+}
+
+// nobodyLeads warns while no shard has a leader, where nothing else is wrong
+// yet: that passes, or it is soon known why it does not.
+func (m *merged) nobodyLeads(v *View) []Cause {
+	began := m.in.Process.Began
+	changing := slices.ContainsFunc(v.Shards, func(s Shard) bool { return s.State == betweenLeaders })
+	if v.sum.read > 0 || !changing || began.IsZero() || m.in.Now.Sub(began) < settleWithin {
+		return nil
+	}
+	of := kindOf(notRead)
+	return []Cause{{Level: Warning, Name: of.name, Help: of.help, Text: "No shard has a leader at the moment",
+		kind: notRead, passing: true}}
 }
 
 // explained leaves out what another cause explains: a process that cannot list

@@ -209,6 +209,8 @@ func hostOf(process string) string {
 	return strings.Join(parts[:len(parts)-2], "-")
 }
 
+const betweenLeaders = "between two leaders"
+
 // judge says in which state a shard is, and what is wrong with it.
 func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *gerritstream.ShardStatus,
 	report *gerritstream.Report, leads, foreign bool,
@@ -243,7 +245,7 @@ func (m *merged) judge(s *Shard, stored *gerritstream.InspectedShard, status *ge
 		s.State = "each leader fails soon"
 		wrong(Trouble, known(trouble.Kind(report.Status.Causes[s.ID]), status.Trouble), status.Trouble)
 	case s.Leader == "" && len(m.reports) > 0 && (m.unsettled(status, report) || quiet < staleCommit):
-		s.State = "between two leaders"
+		s.State = betweenLeaders
 	case s.Leader == "":
 		s.State = "nobody reads it"
 		wrong(Trouble, notRead, "no process reads it")
