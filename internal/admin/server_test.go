@@ -136,7 +136,8 @@ func TestHealthIsProgress(t *testing.T) {
 
 func TestPageEscapesWhatItShows(t *testing.T) {
 	status := gerritstream.Status{
-		Stream: gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
+		Process: "a-1-x",
+		Stream:  gerritstream.Stream{ARN: "arn:aws:kinesis:eu-west-1:123456789012:stream/gerrit"},
 		Shards: []gerritstream.ShardStatus{{
 			Shard: "shardId-000000000007", State: gerritstream.StateWaiting,
 			WaitingFor: []gerritstream.ShardID{"shardId-000000000001"},

@@ -133,6 +133,35 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// Where nobody reads anything, all is not well, whatever the reason will be.
+// One shard of two may change its leader, and a process that has begun may not
+// have been elected yet.
+func TestNothingReadIsNotWell(t *testing.T) {
+	shard := func(id gerritstream.ShardID, state gerritstream.State) gerritstream.ShardStatus {
+		s := gerritstream.ShardStatus{Shard: id, State: state, Since: now.Add(-5 * time.Second), AtTip: true}
+		s.Last.Page, s.Last.Commit = now, now
+		return s
+	}
+	for _, tt := range []struct {
+		began  time.Duration // before now
+		states [2]gerritstream.State
+		want   Level
+	}{
+		{time.Hour, [2]gerritstream.State{gerritstream.StateStandby, gerritstream.StateStandby}, Warning},
+		{time.Hour, [2]gerritstream.State{gerritstream.StateReading, gerritstream.StateStandby}, Fine},
+		{time.Second, [2]gerritstream.State{gerritstream.StateStandby, gerritstream.StateStandby}, Fine},
+	} {
+		status := gerritstream.Status{Process: "a-1-x", Began: now.Add(-tt.began), Listed: now,
+			Shards: []gerritstream.ShardStatus{
+				shard("shardId-000000000000", tt.states[0]), shard("shardId-000000000001", tt.states[1]),
+			}}
+		v := New(&Input{Process: status, Now: now})
+		if v.Level != tt.want {
+			t.Errorf("%v, begun %v ago: %v: %s %v", tt.states, tt.began, v.Level, v.Sentence, v.Causes)
+		}
+	}
+}
+
 // Texts of errors as processes report them that do not tell their kinds yet
 // have their kinds.
 func TestKinds(t *testing.T) {

@@ -248,4 +248,25 @@ var programMutants = []mutant{
 		new:  "mark = journalInfo",
 		pkg:  "./cmd/gerritstream", tests: "TestJournalGetsErrors",
 	},
+	{
+		name: "all is well where no shard has a leader",
+		file: "internal/overview/causes.go",
+		old:  "v.sum.read > 0 || !changing ||",
+		new:  "changing ||",
+		pkg:  "./internal/overview", tests: "TestNothingReadIsNotWell",
+	},
+	{
+		name: "a process that cannot write to its store is ready",
+		file: "consumer/tracker.go",
+		old:  "	case t.mute.counts(0, now):\n		status.Trouble, causes[\"\"] = t.mute.why.text, string(t.mute.why.kind)\n",
+		new:  "",
+		pkg:  "./consumer", tests: "TestAStoreThatTakesNoReportIsTrouble",
+	},
+	{
+		name: "SQLite: a full disk does not show on the page",
+		file: "sqlite/inspect.go",
+		old:  "errors.Join(s.check(), s.heartbeat.check())",
+		new:  "s.check()",
+		pkg:  "./sqlite", tests: "TestInspectOnAFullDisk",
+	},
 }
