@@ -13,6 +13,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // pendingCommit is one commit under way.
@@ -149,8 +150,8 @@ func newFlush(s *Store, group []*job) *flush {
 }
 
 // writePositions moves the positions of those shards ($2 to $8) whose leases
-// this process ($1) has in the given term, in an epoch that is not over, and
-// whose positions are those that the commits follow. That is the fence. Leases
+// this process ($1) has in the given term, in an epoch that is not over, that
+// are not paused and whose positions are those that the commits follow. That is the fence. Leases
 // are locked, in the order of their names; whoever takes one, or sets its
 // position, waits until this transaction has ended, and so does this one for
 // them. The epoch is safe from changes because SetOrigin locks the whole table.
@@ -163,7 +164,7 @@ const writePositions = `c AS MATERIALIZED (
 	w AS (
 		INSERT INTO @.positions AS p (epoch, shard, position, nonce, follows, committed)
 		SELECT c.epoch, c.shard, c.position, c.nonce, c.follows, c.committed FROM held JOIN c ON c.shard = held.shard
-		WHERE c.epoch >= ` + currentEpoch + ` AND (c.follows = ''
+		WHERE c.epoch >= ` + currentEpoch + ` AND NOT ` + isPaused + ` AND (c.follows = ''
 			OR EXISTS (SELECT FROM @.positions o WHERE o.epoch = c.epoch AND o.shard = c.shard))
 		ON CONFLICT (epoch, shard) DO UPDATE SET position = excluded.position, nonce = excluded.nonce,
 			follows = excluded.follows, committed = excluded.committed
@@ -289,6 +290,9 @@ func (f *flush) result(p *pendingCommit) error {
 	}
 	if err := storekit.CheckEpoch(p.term.epoch, s.epoch); err != nil {
 		return err
+	}
+	if s.nonce == p.follows { // it is paused, or was, and is not any more: then the next attempt succeeds
+		return pauses.ErrPaused
 	}
 	return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errMoved)
 }

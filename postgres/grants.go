@@ -28,8 +28,8 @@ func Roles() []Role { return []Role{RoleWriter, RoleConsumer, RoleOperator, Role
 // write with the privileges of whoever caused them.
 var privileges = map[Role][]struct{ what, tables string }{
 	RoleWriter: {
-		{"INSERT, UPDATE, DELETE", "start, positions, leases, processes, members, reports, candidates, head, events, " +
-			"dead_letters, counters, consumers, additions, webhooks, webhook_letters, frontiers, frontier_asked, changes"},
+		{"INSERT, UPDATE, DELETE", "start, positions, leases, pauses, processes, members, reports, candidates, head, events, " +
+			"dead_letters, dead_letter_room, counters, consumers, additions, webhooks, webhook_letters, frontiers, frontier_asked, changes"},
 	},
 	RoleConsumer: {
 		{"INSERT, UPDATE, DELETE", "leases, processes, candidates, consumers"},
@@ -38,11 +38,12 @@ var privileges = map[Role][]struct{ what, tables string }{
 		{"UPDATE", "head, frontier_asked, changes"},
 	},
 	RoleOperator: {
-		{"INSERT, UPDATE, DELETE", "positions, webhooks"},
+		{"INSERT, UPDATE, DELETE", "positions, pauses, webhooks"},
 		{"INSERT, DELETE", "additions"},
 		{"INSERT", "events"}, // a dead letter that is queued after all
 		{"DELETE", "dead_letters, webhook_letters"},
-		{"UPDATE", "leases, head, changes"},
+		{"INSERT, UPDATE", "leases"},
+		{"UPDATE", "dead_letter_room, head, changes"},
 	},
 }
 

@@ -34,6 +34,10 @@ const replaceOrigin = `INSERT INTO @.start AS s (epoch, record) SELECT $1::integ
 	ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, record = excluded.record WHERE s.record = $3
 	RETURNING epoch`
 
+// lockFences waits for the commits whose fences have read the epoch and the
+// pauses: each has a lease locked. Others wait until the transaction ends.
+const lockFences = `LOCK TABLE @.leases IN EXCLUSIVE MODE`
+
 // SetOrigin implements gerritstream.Store. The lock waits for the commits that
 // have read the epoch, and holds up others until they can read the new one.
 func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next gerritstream.Origin) error {
@@ -48,7 +52,7 @@ func (s *Store) SetOrigin(ctx context.Context, prev *gerritstream.Origin, next g
 	replaced := false
 	err = s.write(ctx, storekit.PointSetOrigin, func(b *batch) {
 		replaced = false
-		b.exec(`LOCK TABLE @.leases IN EXCLUSIVE MODE`)
+		b.exec(lockFences)
 		b.get([]any{new(int)}, func() { replaced = true }, replaceOrigin, next.Epoch, string(raw), stored)
 	})
 	if err == nil && !replaced {

@@ -50,6 +50,12 @@ CREATE TABLE @.leases (
 	process text NOT NULL    -- processes.id of the holder; '': free
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- The shards that are not read for now.
+CREATE TABLE @.pauses (
+	shard text COLLATE "C" PRIMARY KEY, -- '': all shards
+	pause text NOT NULL                 -- pauses.Encode
+);
+
 CREATE TABLE @.processes (
 	id     text COLLATE "C" PRIMARY KEY, -- differs from one start of a process to the next
 	name   text NOT NULL,
@@ -250,16 +256,18 @@ CREATE TABLE @.changes (
 	one        boolean PRIMARY KEY DEFAULT true CHECK (one),
 	leases     bigint NOT NULL,
 	candidates bigint NOT NULL,
-	members    bigint NOT NULL
+	members    bigint NOT NULL,
+	pauses     bigint NOT NULL
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-INSERT INTO @.changes VALUES (true, 1, 1, 1);
+INSERT INTO @.changes VALUES (true, 1, 1, 1, 1);
 
 CREATE FUNCTION @.changed() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
 	UPDATE @.changes SET
 		leases = leases + (TG_TABLE_NAME = 'leases')::int,
 		candidates = candidates + (TG_TABLE_NAME = 'candidates')::int,
-		members = members + (TG_TABLE_NAME = 'members')::int;
+		members = members + (TG_TABLE_NAME = 'members')::int,
+		pauses = pauses + (TG_TABLE_NAME = 'pauses')::int;
 	PERFORM pg_notify(TG_TABLE_SCHEMA, '');
 	RETURN NULL;
 END $body$;
@@ -269,6 +277,7 @@ CREATE TRIGGER updated AFTER UPDATE ON @.leases FOR EACH ROW WHEN (old IS DISTIN
 CREATE TRIGGER changed AFTER INSERT OR DELETE ON @.candidates FOR EACH ROW EXECUTE FUNCTION @.changed();
 CREATE TRIGGER updated AFTER UPDATE ON @.candidates FOR EACH ROW WHEN (old IS DISTINCT FROM new)
 	EXECUTE FUNCTION @.changed();
+CREATE TRIGGER changed AFTER INSERT OR DELETE OR UPDATE ON @.pauses FOR EACH ROW EXECUTE FUNCTION @.changed();
 CREATE TRIGGER changed AFTER INSERT OR DELETE ON @.members FOR EACH ROW EXECUTE FUNCTION @.changed();
 CREATE TRIGGER updated AFTER UPDATE ON @.members FOR EACH ROW WHEN (old IS DISTINCT FROM new)
 	EXECUTE FUNCTION @.changed();

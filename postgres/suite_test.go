@@ -38,6 +38,8 @@ func TestStoreThroughPgBouncer(t *testing.T) {
 	storetest.Run(t, h)
 }
 
+func TestPauses(t *testing.T) { storetest.RunPauses(t, harness()) }
+
 func harness() storetest.Harness {
 	return storetest.Harness{
 		New:          func(t *testing.T) storetest.Backend { return newShared(t).backend() },

@@ -34,6 +34,7 @@ var takenOver = []takenTable{
 	{name: "start", order: "record"},
 	{name: "positions", order: "epoch, shard", kinds: map[string]kind{"committed": aTime}},
 	{name: "leases", order: "shard"},
+	{name: "pauses", order: "shard"},
 	{name: "counters", order: "name"},
 	{name: "events", order: "n", kinds: eventKinds},
 	{name: "dead_letters", order: "n", kinds: eventKinds, sequence: "n"},

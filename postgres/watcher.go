@@ -12,6 +12,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
+	"github.com/gerritstream/gerritstream/pauses"
 )
 
 // How often the watcher looks into the tables, if any call waits. A candidate
@@ -49,10 +50,11 @@ type contents struct {
 	held       map[gerritstream.ShardID]lease    // without heartbeats
 	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
 	members    []gerritstream.Member
+	pauses     pauses.Set
 }
 
 // changes are how often tables were changed; never 0.
-type changes struct{ leases, candidates, members int64 }
+type changes struct{ leases, candidates, members, pauses int64 }
 
 // wait is one call that waits for something to happen.
 type wait struct {
@@ -201,7 +203,7 @@ func (w *watcher) look() error {
 
 // poll reads at one moment how often the tables were changed, the processes,
 // and the positions ($1, $2) that calls wait for.
-const poll = `SELECT c.leases, c.candidates, c.members, p.ids, p.beats, p.ttls, p.ages,
+const poll = `SELECT c.leases, c.candidates, c.members, c.pauses, p.ids, p.beats, p.ttls, p.ages,
 		array(SELECT o.position FROM unnest($1::integer[], $2::text[]) WITH ORDINALITY w (epoch, shard, i)
 			LEFT JOIN @.positions o ON o.epoch = w.epoch AND o.shard = w.shard ORDER BY w.i)
 	FROM @.changes c, (SELECT coalesce(array_agg(id), '{}') ids, coalesce(array_agg(beat), '{}') beats,
@@ -221,7 +223,7 @@ func (w *watcher) read(ctx context.Context, waits []*wait) error {
 	var beats, ttls, ages []int64
 	var positions []*string
 	_, err := w.store.control.get(ctx, []any{&c.changes.leases, &c.changes.candidates, &c.changes.members,
-		&ids, &beats, &ttls, &ages, &positions}, poll, epochs, shards)
+		&c.changes.pauses, &ids, &beats, &ttls, &ages, &positions}, poll, epochs, shards)
 	if err != nil {
 		return err
 	}
@@ -249,11 +251,20 @@ func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond 
 // readChanged reads the tables that were changed since other contents were
 // read, and keeps those contents of the rest.
 func (c *contents) readChanged(ctx context.Context, db *database, was *contents) error {
-	c.held, c.candidates, c.members = was.held, was.candidates, was.members
+	c.held, c.candidates, c.members, c.pauses = was.held, was.candidates, was.members, was.pauses
 	if c.changes == was.changes {
 		return nil
 	}
+	var read storedPauses
+	defer func() {
+		if c.changes.pauses != was.changes.pauses {
+			c.pauses = read.set
+		}
+	}()
 	return db.view(ctx, func(b *batch) {
+		if c.changes.pauses != was.changes.pauses {
+			b.each(read.scan, selectPauses)
+		}
 		if c.changes.leases != was.changes.leases {
 			c.held = readLeases(b)
 		}

@@ -35,7 +35,7 @@ var house = map[string][]string{
 	"kinesis":           {"", "internal/near", "internal/trouble"},
 	"queue":             {"", "gerrit"},
 	"sqlite":            {"", "queue", "webhook", "internal/storekit", "pauses"},
-	"postgres":          {"", "queue", "webhook", "internal/storekit"},
+	"postgres":          {"", "pauses", "queue", "webhook", "internal/storekit"},
 	"zookeeper":         {"", "internal/storekit", "internal/traceparent", "internal/trouble", "pauses"},
 	"sink":              {""},
 	"webhook":           {"", "queue", "sink", "internal/traceparent"},
