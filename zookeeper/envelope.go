@@ -86,19 +86,30 @@ func appendSpan(b []byte, value string) []byte {
 	return append(b, spanClose...)
 }
 
-// appendUint128 appends a number of 16 bytes, the highest first, in decimal.
+// appendUint128 appends a number of 16 bytes, the highest first, in decimal: by
+// 19 digits at a time, as many as fit into 64 bits.
 func appendUint128(b []byte, number [16]byte) []byte {
+	const most = 1e19
 	high, low := binary.BigEndian.Uint64(number[:8]), binary.BigEndian.Uint64(number[8:])
-	var digits [39]byte
-	i := len(digits)
-	for i == len(digits) || high|low != 0 {
-		var digit uint64
-		high, digit = high/10, high%10
-		low, digit = bits.Div64(digit, low, 10)
-		i--
-		digits[i] = '0' + byte(digit)
+	if high == 0 {
+		return strconv.AppendUint(b, low, 10)
 	}
-	return append(b, digits[i:]...)
+	rest, last := bits.Div64(high%most, low, most)
+	first, middle := bits.Div64(high/most, rest, most)
+	if first > 0 {
+		b = appendPadded(strconv.AppendUint(b, first, 10), middle)
+	} else {
+		b = strconv.AppendUint(b, middle, 10)
+	}
+	return appendPadded(b, last)
+}
+
+// appendPadded appends a number of 19 digits, with zeros before it.
+func appendPadded(b []byte, n uint64) []byte {
+	for least := uint64(1e18); least > n && least > 1; least /= 10 {
+		b = append(b, '0')
+	}
+	return strconv.AppendUint(b, n, 10)
 }
 
 // appendTimestamp appends a time as Python prints a float of seconds.

@@ -46,6 +46,13 @@ var traceMutants = []mutant{
 		pkg: "./consumer", tests: "TestASpanBeginsBeforeTheSinks",
 	},
 	{
+		name: "trace: a trace_id is without its zeros",
+		file: "zookeeper/envelope.go",
+		old:  "		b = append(b, '0')\n",
+		new:  "		break\n",
+		pkg:  "./zookeeper", tests: "TestEnvelopeOfASpan|TestPythonWritesTheSameEnvelope",
+	},
+	{
 		name: "trace: Zuul links to a span that nobody keeps",
 		file: "zookeeper/envelope.go",
 		old:  "	if !ok || !span.Sampled() {",
@@ -55,8 +62,8 @@ var traceMutants = []mutant{
 	{
 		name: "trace: a trace_id has 64 bits",
 		file: "zookeeper/envelope.go",
-		old:  "		high, digit = high/10, high%10\n",
-		new:  "		high = 0\n",
+		old:  "	if high == 0 {\n",
+		new:  "	if high <= 1<<63 {\n",
 		pkg:  "./zookeeper", tests: "TestEnvelopeOfASpan|TestPythonWritesTheSameEnvelope",
 	},
 	{
