@@ -50,7 +50,10 @@ var house = map[string][]string{
 	"internal/overview": {"", "queue", "internal/hooks", "internal/trouble", "pauses"},
 	"internal/peers":    {},
 
+	"internal/telemetry":   {"", "consumer", "internal/traceparent"},
 	"internal/traceparent": {},
+
+	"internal/telemetry/telemetrytest": {},
 
 	"webhook/webhooktest": {},
 
@@ -62,14 +65,14 @@ var house = map[string][]string{
 	},
 	"internal/daemon": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon/config", "gerrit", "kinesis", "pauses", "queue", "sink",
-		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "internal/when", "webhook",
+		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "internal/telemetry", "internal/when", "webhook",
 	},
 	"internal/bench": {
 		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
-		"kinesistest", "postgres", "sqlite", "sink", "queue", "webhook", "internal/storekit", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/when", "pauses",
+		"kinesistest", "postgres", "sqlite", "sink", "queue", "webhook", "internal/storekit", "internal/api", "internal/bench", "internal/hooks", "internal/iam", "internal/near", "internal/overview", "internal/replay", "internal/telemetry", "internal/when", "pauses",
 	},
 	"test/mutants": {},
 	"test/summary": {},
@@ -85,6 +88,7 @@ var confined = map[string][]string{
 	"github.com/jackc/pgx/":        {"postgres"},
 	"github.com/spf13/":            {"cmd/gerritstream"},
 	"github.com/prometheus/":       {"internal/admin"},
+	"go.opentelemetry.io/":         {"internal/telemetry", "internal/telemetry/telemetrytest"},
 	"github.com/coreos/go-systemd": {"internal/daemon", "cmd/gerritstream"},
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/telemetry"
 )
 
 func newConfig(p process) *cobra.Command {
@@ -37,7 +38,7 @@ func newConfigCheck(p process) *cobra.Command {
 line and column, variable or flag. Doubtful settings are named and are no faults.
 
 With --live, and no fault, also try whether run would work: credentials, each permission of the policy, stream, clock,
-store, the queue's reader, and the addresses of the webhooks' receivers. Nothing is changed: of the stream at most one
+store, the queue's reader, the addresses of the webhooks' receivers, and the collector of traces. Nothing is changed: of the stream at most one
 record is read, no consumer is registered, no subscription taken over, and receivers get nothing. What cannot be tried
 in this way is not known. Run it as the user and on the host that run has.
 
@@ -51,7 +52,11 @@ The exit code is 0, or that which run would end with for the first fault.`,
 			defer stop()
 			src := sources(cmd, p)
 			c, err := config.Load(src)
-			rows := staticRows(&c, src, err)
+			traces, faults := tracesOf(p)
+			rows := append(staticRows(&c, src, err), tracesRows(traces, faults)...)
+			if live && traces.On() {
+				rows = append(rows, liveRow(daemon.CheckTraces(ctx, traces)))
+			}
 			switch {
 			case live && err == nil:
 				for _, found := range daemon.CheckLive(ctx, &c) {
@@ -90,17 +95,7 @@ const doubtful = "doubtful"
 // staticRows returns the rows about the configuration itself. err is of
 // config.Load.
 func staticRows(c *config.Config, src config.Sources, err error) (rows []checkRow) {
-	var faults config.Faults
-	errors.As(err, &faults)
-	for i := range faults {
-		f := &faults[i]
-		place := f.Place.String()
-		rows = append(rows, checkRow{
-			Result: string(daemon.Wrong), Check: "configuration", Place: place,
-			Detail: config.Fault{Key: f.Key, Problem: f.Problem}.Error(), err: config.Faults{*f},
-		})
-	}
-	if len(faults) == 0 {
+	if rows = faultRows("configuration", err); len(rows) == 0 {
 		explained, _ := config.Explain(src) // its error is err
 		rows = append(rows, checkRow{
 			Result: string(daemon.Fine), Check: "configuration", Detail: config.Given(explained, src),
@@ -108,6 +103,30 @@ func staticRows(c *config.Config, src config.Sources, err error) (rows []checkRo
 	}
 	for _, text := range append(c.Notes, c.Doubts()...) {
 		rows = append(rows, checkRow{Result: doubtful, Check: "configuration", Detail: text})
+	}
+	return rows
+}
+
+// faultRows returns a row for each fault.
+func faultRows(check string, err error) (rows []checkRow) {
+	var faults config.Faults
+	errors.As(err, &faults)
+	for i := range faults {
+		f := &faults[i]
+		rows = append(rows, checkRow{
+			Result: string(daemon.Wrong), Check: check, Place: f.Place.String(),
+			Detail: config.Fault{Key: f.Key, Problem: f.Problem}.Error(), err: config.Faults{*f},
+		})
+	}
+	return rows
+}
+
+// tracesRows returns the rows about OpenTelemetry's variables; none if they ask
+// for nothing.
+func tracesRows(c *telemetry.Config, err error) []checkRow {
+	rows := faultRows("traces", err)
+	if c.On() {
+		rows = append(rows, checkRow{Result: string(daemon.Fine), Check: "traces", Detail: c.String()})
 	}
 	return rows
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/telemetry"
 )
 
 func newRun(p process) *cobra.Command {
@@ -27,7 +28,8 @@ Flags override environment variables, which override the file named by --config,
 is $` + config.EnvPrefix + `AWS_REGION. Of a zuul.conf only ZooKeeper and one connection with aws_kinesis_region are
 read; --connection chooses among several. No zuul.conf is read unless it is named. Credentials are looked for where
 AWS' own tools look: $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws, web identity, container, instance. They
-are never given as flags, because every user of a host can see flags. docs/configuration.md explains each setting.`,
+are never given as flags, because every user of a host can see flags. docs/configuration.md explains each setting.
+If OpenTelemetry's variables name a collector, as $OTEL_EXPORTER_OTLP_ENDPOINT does, it gets a span of each commit.`,
 		Example: `  gerritstream run --stream gerrit --region us-west-2
   gerritstream run --config /etc/gerritstream/gerrit.yaml
   gerritstream run --zuul-conf /etc/zuul/zuul.conf --connection gerrit
@@ -36,12 +38,14 @@ are never given as flags, because every user of a host can see flags. docs/confi
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(sources(cmd, p))
-			if err != nil {
+			traces, faults := tracesOf(p)
+			if err := errors.Join(err, faults); err != nil {
 				return err
 			}
 			ctx, stop := interruptible(cmd.Context(), p.stderr)
 			defer stop()
-			return runDaemon(ctx, p, &c, untilCaughtUp, trial)
+			o := daemon.Options{Config: c, UntilCaughtUp: untilCaughtUp, Traces: traces}
+			return runDaemon(ctx, p, o, trial)
 		},
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end once all that had arrived before is queued")
@@ -50,16 +54,24 @@ are never given as flags, because every user of a host can see flags. docs/confi
 	return cmd
 }
 
-// runDaemon builds a daemon and runs it to its end.
-func runDaemon(ctx context.Context, p process, c *config.Config, untilCaughtUp bool, trial trial) (err error) {
-	signal.Ignore(syscall.SIGPIPE) // when the reader of standard output goes away the daemon stops in order
-	o := daemon.Options{
-		Config:        *c,
-		UntilCaughtUp: untilCaughtUp,
-		Version:       readBuild().Version,
-		Stdout:        p.stdout,
-		Logger:        newLogger(p, c.Log),
+// tracesOf reads OpenTelemetry's variables. Its error is of type config.Faults.
+func tracesOf(p process) (*telemetry.Config, error) {
+	c, err := telemetry.FromEnviron(p.environ)
+	var found telemetry.Faults
+	if !errors.As(err, &found) {
+		return c, err
 	}
+	faults := make(config.Faults, len(found))
+	for i, f := range found {
+		faults[i] = config.Fault{Place: config.Place{Name: "$" + f.Variable}, Problem: f.Problem}
+	}
+	return c, faults
+}
+
+// runDaemon builds a daemon and runs it to its end.
+func runDaemon(ctx context.Context, p process, o daemon.Options, trial trial) (err error) {
+	signal.Ignore(syscall.SIGPIPE) // when the reader of standard output goes away the daemon stops in order
+	o.Version, o.Stdout, o.Logger = readBuild().Version, p.stdout, newLogger(p, o.Config.Log)
 	end, err := trial.apply(p, &o)
 	if err != nil {
 		return err

@@ -266,6 +266,8 @@ func environ(ts *testscript.TestScript) []string {
 	names := []string{"PATH", "HOME", "ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION",
 		"AWS_EC2_METADATA_DISABLED", "GERRITSTREAM_ADMIN", "HTTPS_PROXY"}
 	env := []string{"TMPDIR=" + os.TempDir()}
+	names = append(names, "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_PROTOCOL",
+		"OTEL_TRACES_SAMPLER")
 	for _, name := range names {
 		env = append(env, name+"="+ts.Getenv(name))
 	}

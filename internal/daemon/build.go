@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/overview"
+	"github.com/gerritstream/gerritstream/internal/telemetry"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/queue"
@@ -36,7 +38,30 @@ const (
 	openEvery     = time.Second            // for a store whose server is away
 	closeTimeout  = time.Second            // for a store: others then wait for leases or a session to expire
 	outputTimeout = 250 * time.Millisecond // for the reader of standard output
+	tracesTimeout = 500 * time.Millisecond // for the last spans, after everything else
 )
+
+// makeTraces begins to send spans of commits, if that is asked for.
+func (d *Daemon) makeTraces(context.Context) error {
+	c := d.options.Traces
+	if c == nil || !c.On() {
+		return nil
+	}
+	system, _, _ := strings.Cut(d.options.Config.Store.String(), ":")
+	traces, err := telemetry.New(c, telemetry.Options{
+		Version: d.options.Version, Process: d.process, Host: hostname(), Connection: d.options.Config.Connection,
+		Stream: d.options.Config.Kinesis.Stream, System: system, Logger: d.log,
+	})
+	if err != nil {
+		return &ConfigError{err}
+	}
+	d.traces = traces
+	d.cleanup.add("send the last spans", func() error {
+		traces.Close(tracesTimeout)
+		return nil
+	})
+	return nil
+}
 
 // makeSource creates the metrics and the source.
 func (d *Daemon) makeSource(ctx context.Context) error {
@@ -195,6 +220,10 @@ func (d *Daemon) makeConsumer(context.Context) error {
 		observer = d.metrics
 	}
 	store, _ := d.store.(pauses.Store) // nil: shards of this store cannot be paused
+	var tracer consumer.Tracer
+	if d.traces != nil {
+		tracer = d.traces
+	}
 	d.consumer, err = consumer.New(consumer.Config{
 		Pauses:          store,
 		Source:          d.source,
@@ -212,6 +241,7 @@ func (d *Daemon) makeConsumer(context.Context) error {
 		Logger:   d.log,
 		Observer: observer,
 		Extra:    d.shared,
+		Tracer:   tracer,
 	})
 	return err
 }

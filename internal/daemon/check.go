@@ -9,6 +9,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/internal/plan"
+	"github.com/gerritstream/gerritstream/internal/telemetry"
 	"github.com/gerritstream/gerritstream/internal/when"
 	"github.com/gerritstream/gerritstream/kinesis"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -184,6 +185,16 @@ func (l *liveCheck) webhook(ctx context.Context, h *webhook.Hook) {
 	defer cancel()
 	address, err := webhook.Reach(ctx, h, webhook.Network{})
 	l.add("webhook "+h.Name, fmt.Sprintf("%s answers at %s", h.URL, address), err)
+}
+
+// CheckTraces tries whether the collector of traces takes requests: it gets one
+// without spans.
+func CheckTraces(ctx context.Context, c *telemetry.Config) Checked {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var l liveCheck
+	l.add("collector", c.Host()+" takes spans", telemetry.Try(ctx, c))
+	return l.found[0]
 }
 
 // skewObserver keeps how far the service's clock is ahead, as of the last

@@ -28,6 +28,7 @@ import (
 	"github.com/gerritstream/gerritstream/internal/admin"
 	"github.com/gerritstream/gerritstream/internal/api"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/internal/telemetry"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/webhook"
 )
@@ -41,6 +42,7 @@ type Options struct {
 	Logger        *slog.Logger      // nil: nothing is logged
 	Observer      consumer.Observer // called after the metrics; nil: none
 	Now           func() time.Time  // dates events and commits; nil: time.Now
+	Traces        *telemetry.Config // which spans of commits are sent, and where to; nil: none
 
 	// Transport, if not nil, answers every request to Kinesis: an embedded one.
 	// The user's setup for AWS is then ignored, and the configuration names the
@@ -70,6 +72,7 @@ type Daemon struct {
 	readerGone <-chan struct{} // closed when nobody reads standard output; nil: nothing writes to it
 	consumer   *consumer.Consumer
 	webhooks   []*webhook.Dispatcher
+	traces     *telemetry.Traces // nil: switched off
 }
 
 // ConfigError is a mistake in how the process was set up. Trying again does not
@@ -90,7 +93,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d := &Daemon{options: o, log: o.Logger, process: fmt.Sprintf("%s-%d-%s", hostname(), os.Getpid(), start)}
 	limitMemory(o.Config.Memory, d.log)
 	for _, build := range []func(context.Context) error{
-		d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.makeWebhooks, d.serve, d.serveAPI,
+		d.makeTraces, d.makeSource, d.probeStream, d.openStore, d.makeConsumer, d.makeWebhooks, d.serve, d.serveAPI,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, errors.Join(err, d.Stop())
@@ -134,6 +137,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	c := &d.options.Config
 	d.log.Info("starting", "version", d.options.Version, "process", d.process, "connection", c.Connection,
 		"stream", c.Kinesis.Stream, "store", c.Store.String(), "admin", d.Addr(), "socket", c.Socket.Path())
+	if d.traces != nil {
+		d.log.Info("sending spans of commits", "traces", d.options.Traces.String())
+	}
 	for _, note := range c.Notes {
 		d.log.Info("a setting is not used", "why", note)
 	}

@@ -41,6 +41,7 @@ type QueuedEvent struct {
 	Payload   []byte  `json:"payload"` // byte for byte as in the node
 	SHA256    string  `json:"sha256"`  // of the payload, in hexadecimal
 	SideData  string  `json:"side_data"`
+	Span      string  `json:"span"` // traceparent of the span that Zuul links to; empty: none
 }
 
 // Pass is the result of one pass over the queue, or of a series.

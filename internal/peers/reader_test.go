@@ -206,6 +206,11 @@ func TestReaderStumblesOverWhatHurtsZuul(t *testing.T) {
 		return ""
 	}
 	reader := peers.StartReader(t, q.kazoo, root)
+	span := `{"span_id": 67667974448284343, "trace_flags": 1, "trace_id": 100985939111033328018442752961257817910}`
+	if e, err := reader.Judge(t.Context(), []byte(envelope("1.5", id, span))); err != nil ||
+		e.Span != "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" {
+		t.Errorf("a span: %+v, %v", e, err)
+	}
 	for _, c := range []struct{ name, data, reason string }{
 		// dropped with a log line
 		{"syntax error", `{"event_data": `, "not JSON"},

@@ -111,19 +111,20 @@ def exact_members(data, value, names, what):
 
 
 def judge_span(span):
-    """Judges a span_context by what Zuul does with it.
+    """Judges a span_context by what Zuul does with it, and returns the span's traceparent, or "".
 
     Zuul reads three members of whatever is true, and makes a link to that span, also if nobody keeps it. Its exporter
     writes the identifiers as 32 and 16 hexadecimal digits.
     """
     if span is None:
-        return
+        return ""
     require(isinstance(span, dict), "span_context is not an object")
     names = ["span_id", "trace_flags", "trace_id"]
     require(list(span) == names, f"span_context has the members {list(span)}")
     for name, bits in zip(names, (64, 8, 128)):
         require(type(span[name]) is int and 0 < span[name] < 1 << bits, f"{name} is no number of {bits} bits")
     require(span["trace_flags"] & 1, "span_context is not sampled")
+    return f"00-{span['trace_id']:032x}-{span['span_id']:016x}-{span['trace_flags']:02x}"
 
 
 def judge_event_data(data):
@@ -134,7 +135,7 @@ def judge_event_data(data):
     require(isinstance(event_id, str) and EVENT_ID.fullmatch(event_id), "zuul_event_id is not 32 hexadecimal digits")
     require(isinstance(timestamp, float), "timestamp is not a float")
     require(timestamp <= time.time(), "timestamp is in the future")
-    judge_span(value["span_context"])
+    span = judge_span(value["span_context"])
     begin, end = spans["payload"]
     raw = data[begin:end]
     check_depth(raw)
@@ -142,6 +143,7 @@ def judge_event_data(data):
     return {
         "event_id": event_id,
         "timestamp": timestamp,
+        "span": span,
         "sha256": hashlib.sha256(raw).hexdigest(),
         "payload": base64.b64encode(raw).decode("ascii"),
     }
