@@ -26,16 +26,21 @@ func TestStore(t *testing.T) {
 // A pooler gives each transaction another session, and passes no notifications
 // on.
 func TestStoreThroughPgBouncer(t *testing.T) {
+	storetest.Run(t, throughPgBouncer(t, harness()))
+}
+
+// throughPgBouncer has what a harness opens go through a pooler of its own.
+func throughPgBouncer(t *testing.T, h storetest.Harness) storetest.Harness {
+	t.Helper()
 	peers.Require(t, peers.PgBouncer)
 	direct := serverURL(t)
 	address, err := url.Parse(direct)
 	must(t, err)
 	pooler := peers.StartPgBouncer(t, address.Host)
-	h := harness()
 	h.New = func(t *testing.T) storetest.Backend {
 		return newSharedAt(t, pooler.URL(strings.Trim(address.Path, "/")), direct).backend()
 	}
-	storetest.Run(t, h)
+	return h
 }
 
 func TestPauses(t *testing.T) { storetest.RunPauses(t, harness()) }

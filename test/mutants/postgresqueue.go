@@ -35,7 +35,7 @@ var postgresQueueMutants = []mutant{
 		file: "postgres/consumers.go",
 		old:  "		case !mayRepeat(err), ",
 		new:  "		case true || !mayRepeat(err), ",
-		pkg:  "./postgres", tests: "TestAConsumerOutlivesItsConnections",
+		pkg:  "./postgres", tests: "TestLostReplyOfAnAcknowledgement",
 	},
 	{
 		name: "PostgreSQL: a consumer that is being read can be moved",
