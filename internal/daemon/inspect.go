@@ -168,16 +168,16 @@ func (i *inspector) view() overview.View {
 	}
 	in := i.input()
 	in.DeadLetters = i.deadLetters(in.Store.Inspection.DeadLetters, in.Store.AwaySince.IsZero())
-	in.Events = i.events()
+	in.Events = i.events(shownEvents)
 	return overview.New(in)
 }
 
-// events returns the last events that this process has handled.
-func (i *inspector) events() (all []overview.Event) {
+// events returns some of the last events that this process has handled.
+func (i *inspector) events(most int) (all []overview.Event) {
 	if i.feed == nil {
 		return nil
 	}
-	for _, v := range i.feed.Last(shownEvents) {
+	for _, v := range i.feed.Last(most) {
 		all = append(all, overview.Event{
 			At: v.At, Verdict: v.Verdict, Why: v.Rule + v.Reason, Type: v.Type, Project: v.Project, Ref: v.Ref,
 			Change: v.Change, Shard: overview.Short(gerritstream.ShardID(v.Shard)), Sequence: v.Sequence,
@@ -195,7 +195,7 @@ func (d *Daemon) shared() json.RawMessage {
 	d.seen.mu.Lock()
 	delay := d.seen.delay
 	d.seen.mu.Unlock()
-	return overview.NewShared(delay, d.seen.events())
+	return overview.NewShared(delay, d.seen.events(overview.SharedEvents))
 }
 
 // deadLetters returns some of the dead letters, of which there are so many.

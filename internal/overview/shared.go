@@ -13,7 +13,7 @@ import (
 // What a process shares is bounded: it is written to the store with each of its
 // reports.
 const (
-	sharedEvents = 5
+	SharedEvents = 5
 	sharedText   = 100 // bytes of a project or a ref
 	shownEvents  = 50
 )
@@ -31,7 +31,7 @@ func NewShared(delay float64, events []Event) json.RawMessage {
 	if delay >= 0 {
 		s.Delay = &delay
 	}
-	for _, e := range events[:min(len(events), sharedEvents)] {
+	for _, e := range events[:min(len(events), SharedEvents)] {
 		for _, text := range []*string{&e.Why, &e.Type, &e.Project, &e.Ref, &e.Sequence} {
 			if len(*text) > sharedText {
 				*text = strings.ToValidUTF8((*text)[:sharedText], "") + "…"
@@ -52,7 +52,7 @@ func shared(r *gerritstream.Report) (s Shared) {
 	if json.Unmarshal(r.Status.Extra, &s) != nil {
 		return Shared{}
 	}
-	s.Events = s.Events[:min(len(s.Events), sharedEvents)]
+	s.Events = s.Events[:min(len(s.Events), SharedEvents)]
 	return s
 }
 

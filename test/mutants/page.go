@@ -159,7 +159,7 @@ var pageMutants = []mutant{
 	{
 		name: "shared: a report carries all that is remembered",
 		file: "internal/overview/shared.go",
-		old:  "range events[:min(len(events), sharedEvents)] {",
+		old:  "range events[:min(len(events), SharedEvents)] {",
 		new:  "range events {",
 		pkg:  "./internal/overview", tests: "TestSharedIsBounded",
 	},
