@@ -258,7 +258,7 @@ func (m *merged) tiles(v *View) []Tile {
 	if v.sum.rate >= 0 {
 		events.Value, events.Unit = Number(v.sum.rate), "/s"
 	}
-	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue; slowest process, worst of 5 min",
+	delay := Tile{Name: "Delay, p99", Value: "–", Note: "arrival to queue; slowest process, 5 min",
 		Past: past(func(s *Sample) float64 { return s.Delay })}
 	if d := m.in.History.delay(); d >= 0 {
 		delay.Value, delay.Unit = split(Span(time.Duration(d * float64(time.Second))))
