@@ -31,6 +31,10 @@ type Gauges struct {
 	// Pauses returns the pauses in force. nil: there are none.
 	Pauses func() pauses.Set
 
+	// Spans returns how many sampled spans were made, and how many of them a
+	// collector took. nil: traces are off.
+	Spans func() (made, sent int64)
+
 	// Causes returns what the status page names as wrong. nil: nothing ever is.
 	Causes func() []overview.Cause
 }
@@ -71,7 +75,9 @@ var (
 		"How long a reader has kept the write-ahead log from being checkpointed, at least; 0: none does.")
 	descTrouble = desc("trouble", "What the status page of this process names as wrong, by section of the runbook: "+
 		"2 is trouble, 1 a warning, 0 neither.", "cause")
-	descSkew = desc("clock_skew_seconds",
+	descSpansMade = desc("spans_made_total", "Spans of commits, for a collector of traces.")
+	descSpansSent = desc("spans_sent_total", "Spans of commits that the collector took.")
+	descSkew      = desc("clock_skew_seconds",
 		"How far the service's clock is ahead of the local one, to about half a second.")
 )
 
@@ -80,7 +86,7 @@ func (c *gaugeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLeader, descLag, descAge, descHeadroom, descReopened, descQueue, descExpired, descWAL, descWALHeld,
 		descSkew, descPending, descOldest, descUnread, descHookFailing, descHookPaused, descHookLetters,
-		descTrouble, descPaused,
+		descTrouble, descPaused, descSpansMade, descSpansSent,
 	} {
 		ch <- d
 	}
@@ -108,6 +114,11 @@ func (c *gaugeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if c.gauges.Causes != nil {
 		collectCauses(ch, c.gauges.Causes())
+	}
+	if c.gauges.Spans != nil {
+		made, sent := c.gauges.Spans()
+		ch <- prometheus.MustNewConstMetric(descSpansMade, prometheus.CounterValue, float64(made))
+		ch <- prometheus.MustNewConstMetric(descSpansSent, prometheus.CounterValue, float64(sent))
 	}
 	status := c.gauges.Status()
 	reopened := 0

@@ -132,6 +132,7 @@ func TestGauges(t *testing.T) {
 	m.Follow(Gauges{
 		Status: fixed(status),
 		Pauses: func() pauses.Set { return pauses.Set{{Shard: "b"}, {Shard: "g"}} },
+		Spans:  func() (made, sent int64) { return 9, 7 },
 		Inspect: func() (gerritstream.Inspection, bool) {
 			return gerritstream.Inspection{
 				Queue: 12, Expired: 10, ExpiredUnread: 3, Log: &gerritstream.WriteAheadLog{Bytes: 4096},
@@ -151,6 +152,8 @@ func TestGauges(t *testing.T) {
 		"gerritstream_wal_bytes 4096",
 		"gerritstream_wal_held_seconds 0",
 		"gerritstream_clock_skew_seconds -3",
+		"gerritstream_spans_made_total 9",
+		"gerritstream_spans_sent_total 7",
 	)
 	expect(t, got, // from shards of any leader
 		`gerritstream_shard_lag_seconds{shard="b"} 3600`,

@@ -63,6 +63,17 @@ func (d *Daemon) makeTraces(context.Context) error {
 	return nil
 }
 
+// countSpans returns what counts the spans; nil: traces are off.
+func (d *Daemon) countSpans() func() (made, sent int64) {
+	if d.traces == nil {
+		return nil
+	}
+	return func() (made, sent int64) {
+		n := d.traces.Counts()
+		return n.Made, n.Sent
+	}
+}
+
 // makeSource creates the metrics and the source.
 func (d *Daemon) makeSource(ctx context.Context) error {
 	d.metrics = admin.NewMetrics(admin.MetricsOptions{
@@ -282,7 +293,7 @@ func (d *Daemon) serve(context.Context) error {
 	seen.hooks.Receivers = c.Receivers()
 	d.metrics.Follow(admin.Gauges{
 		Status: d.consumer.Status, Inspect: seen.inspect, Consumers: seen.consumers, Webhooks: seen.webhooks,
-		Causes: seen.causes, Pauses: d.consumer.Pauses,
+		Causes: seen.causes, Pauses: d.consumer.Pauses, Spans: d.countSpans(),
 	})
 	if c.Admin == config.AdminOff {
 		return nil
