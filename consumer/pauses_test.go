@@ -77,7 +77,8 @@ func TestAPausedShardIsNotReadAndGoesOnWhereItWas(t *testing.T) {
 			t.Errorf("the position of a paused shard went from %v to %v", handled, now)
 		}
 		s := p.shardOf(t, s0)
-		if s.State != pauses.State || s.Term != term || s.Trouble != "" || s.AtTip || s.Since.Sub(paused) > time.Second {
+		if s.State != pauses.State || s.Term != term || s.Trouble != "" || s.AtTip ||
+			s.Since.Sub(paused) > time.Second {
 			t.Errorf("the paused shard shows as %+v", s)
 		}
 		if s.Lag < time.Hour || s.Lag > time.Hour+5*time.Minute || !s.HandledUntil.Before(paused) {
@@ -402,7 +403,7 @@ func (s *mutePauses) Pauses(ctx context.Context) (pauses.Set, error) {
 func TestAPauseThatIsOverAtOnceLosesNothing(t *testing.T) {
 	for nth := range 4 {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) {
-			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+			inCluster(t, 1, func(_ *testing.T, cl *cluster) {
 				cl.level = slog.LevelInfo
 				var commits atomic.Int64
 				cl.memory.SetHook(func(w storetest.Write) storetest.Fault {

@@ -56,7 +56,8 @@ func (p *Pause) String() string {
 
 // equal reports whether two pauses are the same.
 func (p *Pause) equal(o *Pause) bool {
-	return p.Shard == o.Shard && p.By == o.By && p.Reason == o.Reason && p.Since.Equal(o.Since) && p.Until.Equal(o.Until)
+	return p.Shard == o.Shard && p.By == o.By && p.Reason == o.Reason &&
+		p.Since.Equal(o.Since) && p.Until.Equal(o.Until)
 }
 
 // Set is every pause in force, at most one a shard, ordered by shard: that of
@@ -178,15 +179,18 @@ type stored struct {
 // Encode returns the stored form of a set, a JSON object. It refuses one that
 // is not ordered, and texts of more than MaxText.
 func Encode(s Set) ([]byte, error) {
+	var before *Pause
 	for i := range s {
-		switch p := &s[i]; {
-		case i > 0 && s[i-1].Shard >= p.Shard:
-			return nil, fmt.Errorf("encode pauses: %q is not after %q", p.Shard, s[i-1].Shard)
+		p := &s[i]
+		switch {
+		case before != nil && before.Shard >= p.Shard:
+			return nil, fmt.Errorf("encode pauses: %q is not after %q", p.Shard, before.Shard)
 		case len(p.By) > MaxText || len(p.Reason) > MaxText:
 			return nil, fmt.Errorf("encode pauses: a text has more than %d bytes", MaxText)
 		case p.Since.IsZero():
 			return nil, errors.New("encode pauses: one has no beginning")
 		}
+		before = p
 	}
 	raw, err := json.Marshal(stored{format, s})
 	if err != nil {

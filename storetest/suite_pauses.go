@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/pauses"
 )
 
@@ -107,7 +108,7 @@ var pauseTests = []test{
 		for range 3 {
 			f.pause(o, pauseOf(pauses.All))
 			held := len(f.state.Entries())
-			time.Sleep(f.harness.Settle / 4)
+			storekit.Sleep(f.t.Context(), f.harness.Settle/4)
 			if now := len(f.state.Entries()); now != held {
 				f.t.Errorf("the queue has %d events, and had %d when the pause was made", now, held)
 			}
@@ -178,7 +179,8 @@ var pauseTests = []test{
 		f.returned("a change that is refused", err, no)
 		long := pauseOf(shardB)
 		long.Reason = strings.Repeat("x", pauses.MaxText+1)
-		if _, err := o.ChangePauses(f.soon(), func(s pauses.Set) (pauses.Set, error) { return s.With(long), nil }); err == nil {
+		_, err = o.ChangePauses(f.soon(), func(s pauses.Set) (pauses.Set, error) { return s.With(long), nil })
+		if err == nil {
 			f.t.Error("a pause that cannot be stored was made")
 		}
 		f.paused(o, pauseOf(shardA))
@@ -190,7 +192,9 @@ var pauseTests = []test{
 		o := f.keeper()
 		for _, fault := range []Fault{Refuse, RetryLater, ApplyButError} {
 			f.state.FailNext(PointPauses, fault)
-			_, err := o.ChangePauses(f.soon(), func(s pauses.Set) (pauses.Set, error) { return s.With(pauseOf(shardA)), nil })
+			_, err := o.ChangePauses(f.soon(), func(s pauses.Set) (pauses.Set, error) {
+				return s.With(pauseOf(shardA)), nil
+			})
 			if err == nil {
 				f.t.Errorf("%s: the change succeeded", fault)
 			}
@@ -279,7 +283,7 @@ func (f *fixture) lost(term gerritstream.Term, c gerritstream.Commit) {
 
 // untilResumed repeats a commit while it fails with ErrPaused.
 func (f *fixture) untilResumed(term gerritstream.Term, c gerritstream.Commit) error {
-	for ctx := f.soon(); ; time.Sleep(10 * time.Millisecond) {
+	for ctx := f.soon(); ; storekit.Sleep(ctx, 10*time.Millisecond) {
 		if err := term.Commit(ctx, c); !errors.Is(err, pauses.ErrPaused) {
 			return err
 		}
@@ -299,7 +303,7 @@ func (f *fixture) quiet(told <-chan error) {
 // awaitGrowth waits until the queue holds more events.
 func (f *fixture) awaitGrowth(than int) {
 	f.t.Helper()
-	for ctx := f.soon(); len(f.state.Entries()) <= than; time.Sleep(10 * time.Millisecond) {
+	for ctx := f.soon(); len(f.state.Entries()) <= than; storekit.Sleep(ctx, 10*time.Millisecond) {
 		if ctx.Err() != nil {
 			f.t.Fatalf("the queue still holds %d events", than)
 		}
@@ -316,7 +320,7 @@ func commitOn(ctx context.Context, term gerritstream.Term, shard gerritstream.Sh
 		case !errors.Is(err, gerritstream.ErrRetryLater):
 			return err
 		}
-		time.Sleep(5 * time.Millisecond)
+		storekit.Sleep(ctx, 5*time.Millisecond)
 	}
 	return nil
 }

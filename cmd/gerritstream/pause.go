@@ -26,9 +26,9 @@ func newPause(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause [SHARD]...",
 		Short: "Keep shards from being read, for maintenance",
-		Long: `Keep shards from being read until "resume", whichever process leads them or is started later. Positions stay, so
-nothing is lost as long as the stream keeps the records: its retention goes on, and status shows how much is left. Once
-the command has returned, no process of gerritstream queues anything of these shards; the leaders keep their
+		Long: `Keep shards from being read until "resume", whichever process leads them or is started later. Positions
+stay, so nothing is lost as long as the stream keeps the records: its retention goes on, and status shows how much is
+left. Once the command has returned, no process of gerritstream queues anything of these shards; the leaders keep their
 leaderships. Zuul's own listener knows of no pause: the command says where it leads.
 
 A pause with --for ends by itself, by the stream's clock, as long as a process runs that lists the stream. Shards that
@@ -57,8 +57,8 @@ func newResume(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume [SHARD]...",
 		Short: "Let paused shards be read again",
-		Long: `Let shards be read again that were paused. Their leaders go on within a second or two, from where they were.
-With --all every pause ends.`,
+		Long: `Let shards be read again that were paused. Their leaders go on within a second or two, from where they
+were. With --all every pause ends.`,
 		Example: `  gerritstream resume --all
   gerritstream resume 3 --store sqlite:/var/lib/gerritstream/gerrit.db`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -227,8 +227,8 @@ func warnUnbound(p process, in *gerritstream.Inspection, set pauses.Set) {
 		}
 	}
 	if len(names) > 0 {
-		fmt.Fprintf(p.stderr, "gerritstream: warning: %s leads shards %s and keeps to no pause: it goes on queuing events "+
-			"until it is stopped\n", leader, trouble.SomeOf(names))
+		fmt.Fprintf(p.stderr, "gerritstream: warning: %s leads shards %s and keeps to no pause: it goes on queuing "+
+			"events until it is stopped\n", leader, trouble.SomeOf(names))
 	}
 }
 
@@ -268,12 +268,13 @@ func (c *pausing) resume(ctx context.Context, p process, o operated, conf *confi
 	if err != nil {
 		return err
 	}
+	known := maps.Clone(in.Shards)
 	for _, s := range stored { // one that is gone from the store can be resumed as well
-		if s.Shard != pauses.All {
-			in.Shards = maps.Clone(in.Shards)
-			in.Shards[s.Shard] = in.Shards[s.Shard]
+		if _, there := known[s.Shard]; !there && s.Shard != pauses.All {
+			known[s.Shard] = gerritstream.InspectedShard{}
 		}
 	}
+	in.Shards = known
 	shards, err := c.resolve(&in)
 	if err != nil {
 		return err

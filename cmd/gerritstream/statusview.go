@@ -123,7 +123,8 @@ func (in *statusInput) view() statusView {
 	v := statusView{
 		Connection: in.seen.Setup.Connection, Store: in.seen.Setup.Store, Origin: seen.Origin, Queue: seen.Queue,
 		storeCounts: storeCounts{seen.DeadLetters, seen.Discarded, seen.Expired, seen.ExpiredUnread},
-		Pauses:      in.seen.Pauses, Webhooks: in.seen.Webhooks, QueueLimit: in.seen.Setup.QueueLimit, view: overview.New(&in.seen),
+		Pauses:      in.seen.Pauses, Webhooks: in.seen.Webhooks, QueueLimit: in.seen.Setup.QueueLimit,
+		view:      overview.New(&in.seen),
 		Processes: []processView{}, Shards: []shardView{}, Trouble: []string{}, Causes: []causeView{},
 	}
 	v.State = commas(v.view.Sentence)
