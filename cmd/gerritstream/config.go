@@ -62,6 +62,9 @@ The exit code is 0, or that which run would end with for the first fault.`,
 				for _, found := range daemon.CheckLive(ctx, &c) {
 					rows = append(rows, liveRow(found))
 				}
+				if ctx.Err() != nil {
+					return errors.New("interrupted")
+				}
 			case live:
 				rows = append(rows, checkRow{Check: "live", Result: string(daemon.Unknown),
 					Detail: "not tried: the configuration has faults"})

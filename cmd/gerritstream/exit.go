@@ -69,8 +69,12 @@ func judge(err error) (code int, hint string) {
 		check  *checkError
 		faults config.Faults
 		setup  *daemon.ConfigError
+		failed *failedChecks
 	)
 	switch {
+	case errors.As(err, &failed): // each was printed with its hint
+		code, _ = judge(failed.first)
+		return code, ""
 	case errors.As(err, &usage):
 		return exitUsage, "see " + usage.command + " --help"
 	case errors.As(err, &check):

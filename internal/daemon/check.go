@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -62,7 +63,7 @@ type liveCheck struct {
 func (l *liveCheck) add(check, detail string, err error) {
 	c := Checked{Check: check, Result: Fine, Detail: detail}
 	if err != nil {
-		c.Result, c.Detail, c.Err = Wrong, err.Error(), err
+		c.Result, c.Detail, c.Err = Wrong, strings.ReplaceAll(err.Error(), "\n", "; "), err
 	}
 	l.found = append(l.found, c)
 }
