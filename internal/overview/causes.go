@@ -123,6 +123,7 @@ func explained(all []Cause) []Cause {
 		switch {
 		case c.kind == trouble.Stalled && (kinesis || store):
 		case c.kind == notRead && (store || has(noProcess, "")):
+		case c.kind == processGone && has(noProcess, ""): // nobody reads what it read
 		case c.thing == "process" && ofSource(c.kind) && has(c.kind, "shard"):
 		case c.kind == trouble.StoreAway && c.thing != "store" && has(trouble.StoreAway, "store"):
 		default:

@@ -108,6 +108,20 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// Where the last process has gone, no others read what it read.
+func TestTheLastProcessGone(t *testing.T) {
+	in := &Input{Now: now, History: NewHistory(), Store: Store{At: now}}
+	in.Store.Inspection.Origin = &gerritstream.Origin{}
+	in.Store.Inspection.Reports = []gerritstream.Report{one("a-1-x", now, now, 0)}
+	in.History.Add(in, Unknown)
+	in.Store.Inspection.Reports, in.Now = nil, now.Add(time.Minute)
+	in.History.Add(in, Unknown)
+	v := New(in)
+	if len(v.Causes) != 1 || v.Causes[0].Text != "No process runs" {
+		t.Errorf("got %+v", v.Causes)
+	}
+}
+
 // A process that is gone is named, unless another began on its host since.
 func TestGone(t *testing.T) {
 	h := NewHistory()

@@ -269,4 +269,11 @@ var programMutants = []mutant{
 		new:  "s.check()",
 		pkg:  "./sqlite", tests: "TestInspectOnAFullDisk",
 	},
+	{
+		name: "others read what the last process read",
+		file: "internal/overview/causes.go",
+		old:  "c.kind == processGone && has(noProcess, \"\")",
+		new:  "c.kind == processGone && false",
+		pkg:  "./internal/overview", tests: "TestTheLastProcessGone",
+	},
 }
