@@ -17,19 +17,21 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 // demonstration is a run of `demo`.
 type demonstration struct {
 	process  process
-	events   int // 0: until interrupted
-	shards   int // at first
-	database string
+	events   int    // 0: until interrupted
+	shards   int    // at first
+	database string // for people: the file, or the address without a password
+	address  string // of the store
+	beside   string // files of processes have names that begin with this
 	json     bool
 	served   bool          // until interrupted, by processes that others can reach
 	every    time.Duration // between two faults, of --serve; 0: none
@@ -66,7 +68,7 @@ func newDemo(p process) *cobra.Command {
 		Use:   "demo",
 		Short: "Show it at work on made-up traffic: no account, no server",
 		Long: `Show gerritstream at work: made-up Gerrit traffic goes into an embedded Kinesis, in this process and with
-the limits of the real one, and what "gerritstream run" runs queues it in a SQLite file.
+the limits of the real one, and what "gerritstream run" runs queues it in a SQLite file, or in a database of PostgreSQL.
 
 Without --events it runs until interrupted and prints a line for each event.
 
@@ -106,7 +108,8 @@ The file is kept. Each demo has a new stream, and therefore needs a file of its 
 	f.DurationVar(&d.every, "every", 0, "with --serve: make a fault after each such `duration` (default: on keys only)")
 	f.Var(&d.traffic, "traffic", "with --serve: publish at this `rate`")
 	f.IntVar(&d.shards, "shards", 4, "`number` of shards that the stream begins with")
-	f.StringVar(&d.database, "db", "", "new or empty database `file` (default: one in a new temporary folder)")
+	f.StringVar(&d.database, "db", "", "new or empty database `file`, or postgres://USER@HOST/DATABASE "+
+		"(default: a file in a new temporary folder)")
 	output.register(cmd)
 	return cmd
 }
@@ -132,7 +135,7 @@ func (d *demonstration) check(counted bool) error {
 
 func (d *demonstration) run(ctx context.Context) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // a reader of the output that goes away is a normal end
-	if d.database, err = demoDatabase(ctx, d.database); err != nil {
+	if err := d.choose(ctx); err != nil {
 		return err
 	}
 	if d.stream, err = newDemoStream(d.shards); err != nil {
@@ -147,45 +150,105 @@ func (d *demonstration) run(ctx context.Context) (err error) {
 	return d.watch(ctx)
 }
 
-// demoDatabase returns the path of the database to make; an existing file must
-// not hold anyone's events.
-func demoDatabase(ctx context.Context, path string) (string, error) {
-	if path == "" {
+// choose sets the store to make, and refuses one that holds anyone's events.
+// Only a file has a folder; what lies beside it is in a temporary one otherwise.
+func (d *demonstration) choose(ctx context.Context) (err error) {
+	remote := strings.Contains(d.database, "://")
+	d.beside = d.database
+	if d.database == "" || remote {
 		folder, err := os.MkdirTemp("", "gerritstream-demo-")
 		if err != nil {
-			return "", fmt.Errorf("make a folder for the demo: %w", err)
+			return fmt.Errorf("make a folder for the demo: %w", err)
 		}
-		return filepath.Join(folder, "demo.db"), nil
+		d.beside = filepath.Join(folder, "demo.db")
 	}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() == 0 {
-		return path, nil
+	if !remote {
+		d.database = d.beside
 	}
-	in, err := sqlite.Inspect(ctx, path)
+	if d.address = d.database; !remote {
+		d.address = "sqlite:" + d.database
+	}
+	c, err := d.config()
+	if err != nil {
+		return &usageError{"gerritstream demo", fmt.Errorf("--db: %w", err)}
+	}
+	d.database = strings.TrimPrefix(c.Store.String(), "sqlite:") // without a password
+	info, err := os.Stat(d.database)
+	if !remote && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() == 0) {
+		return nil
+	}
+	return d.checkEmpty(ctx, &c)
+}
+
+// checkEmpty refuses a store that holds anyone's events.
+func (d *demonstration) checkEmpty(ctx context.Context, c *config.Config) error {
+	missing, err := c.Missing(ctx)
+	var in gerritstream.Inspection
+	if err == nil && !missing {
+		in, err = c.Inspect(ctx)
+	}
 	switch {
 	case err != nil:
-		return "", &daemon.ConfigError{Err: err}
+		return &daemon.ConfigError{Err: err}
 	case in.Origin == nil:
-		return path, nil
+		return nil
 	case in.Origin.Stream.ARN == demoARN:
-		return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, "+
-			"and each demo has a new stream: choose another --db, or remove this file", path, in.Queue)}
+		return &daemon.ConfigError{Err: fmt.Errorf("%s holds the %d events of an earlier demo, "+
+			"and each demo has a new stream: choose another --db, or remove this %s", d.database, in.Queue, d.thing())}
 	}
-	return "", &daemon.ConfigError{Err: fmt.Errorf("%s holds events of %s: choose another --db for the demo",
-		path, in.Origin.Stream.ARN)}
+	return &daemon.ConfigError{Err: fmt.Errorf("%s holds events of %s: choose another --db for the demo",
+		d.database, in.Origin.Stream.ARN)}
+}
+
+// isFile reports whether the store is a SQLite file.
+func (d *demonstration) isFile() bool { return strings.HasPrefix(d.address, "sqlite:") }
+
+// thing is what holds the store.
+func (d *demonstration) thing() string {
+	if d.isFile() {
+		return "file"
+	}
+	return "schema, " + demoSchema
+}
+
+// kind says what the store is.
+func (d *demonstration) kind() string {
+	if d.isFile() {
+		return "a SQLite file"
+	}
+	return "in PostgreSQL"
+}
+
+// demoSchema is that of the connection "gerrit".
+const demoSchema = "gerritstream_gerrit"
+
+// config returns settings with the store.
+func (d *demonstration) config() (config.Config, error) {
+	c := config.Defaults()
+	err := c.Store.Set(d.address)
+	return c, err
+}
+
+// inspect looks at the store.
+func (d *demonstration) inspect(ctx context.Context) (gerritstream.Inspection, error) {
+	c, err := d.config()
+	if err != nil {
+		return gerritstream.Inspection{}, err
+	}
+	return c.Inspect(ctx)
 }
 
 // daemon returns what `run` runs, on the embedded stream.
 func (d *demonstration) daemon(ctx context.Context, observer consumer.Observer, untilCaughtUp bool) (
 	*daemon.Daemon, error,
 ) {
-	c := config.Defaults()
+	c, err := d.config()
+	if err != nil {
+		return nil, err
+	}
 	c.Kinesis.Stream, c.Kinesis.Region = demoStreamName, demoRegion
 	c.StartAt.TrimHorizon = true
 	c.Admin = config.AdminOff
-	if err := c.Store.Set("sqlite:" + d.database); err != nil {
-		return nil, err
-	}
 	d.level.Set(slog.LevelError) // a temporary folder or little memory is no news here
 	defer d.level.Set(slog.LevelWarn)
 	return daemon.New(ctx, daemon.Options{
@@ -214,8 +277,8 @@ func (d *demonstration) watch(ctx context.Context) error {
   traffic  every type of event in lifelike proportions, and a few bad records
   stream   an embedded Kinesis with %s and the limits of the real one; no account, no server
   reader   what "gerritstream run" runs, with its filter for Zuul
-  queue    %s, a SQLite file, which is kept
-`, plural(d.shards, "shard"), d.database))
+  queue    %s, %s, which is kept
+`, plural(d.shards, "shard"), d.database, d.kind()))
 
 	err := d.follow(ctx, lines, func(ctx context.Context) error { return d.stroll(ctx, lines) })
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -223,7 +286,7 @@ func (d *demonstration) watch(ctx context.Context) error {
 	}
 	count := lines.total()
 	lines.show(fmt.Sprintf("\nStopped after %s: %s.", plural(count.events(), "event"), count))
-	lines.show(strings.TrimRight(nextSteps(d.database), "\n"))
+	lines.show(strings.TrimRight(d.nextSteps(), "\n"))
 	if failed := out.finish(lastLines); failed != nil && !errors.Is(failed, syscall.EPIPE) {
 		err = errors.Join(err, fmt.Errorf("write a line: %w", failed))
 	}

@@ -85,11 +85,12 @@ func (p *demoProcess) once(ctx context.Context) error {
 	s := p.serving
 	cmd := exec.CommandContext(ctx, path, "run", //nolint:gosec // it is this program
 		"--stream", demoStreamName, "--region", demoRegion,
-		"--endpoint", s.endpoint, "--store", "sqlite:"+s.demo.database, "--start-at", "trim-horizon",
+		"--endpoint", s.endpoint, "--start-at", "trim-horizon",
 		"--admin", p.admin, "--socket", "unix:"+p.socket, "--retention", demoRetention.String(),
 		"--memory", "64MiB", "--log-level", "info", "--log-format", "text")
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(withoutSettings(s.demo.process.environ), "AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any")
+	cmd.Env = append(withoutSettings(s.demo.process.environ), "AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any",
+		"GERRITSTREAM_STORE="+s.demo.address) // it may have a password
 	cmd.SysProcAttr = commandAttributes()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endWithin

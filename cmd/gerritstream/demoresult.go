@@ -17,7 +17,6 @@ import (
 	"github.com/gerritstream/gerritstream/consumer"
 	"github.com/gerritstream/gerritstream/gerrittest"
 	"github.com/gerritstream/gerritstream/internal/history"
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 // counted is a demonstration with a number of events. Its fields belong to the
@@ -124,7 +123,7 @@ func (c *counted) progress(format string, args ...any) {
 // finds. Without a result it could not compare; with one, the error is what
 // does not add up.
 func (c *counted) judge(ctx context.Context) (*demoResult, error) {
-	found, err := readStored(ctx, c.demo.database)
+	found, err := c.demo.readStored(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +152,12 @@ type stored struct {
 }
 
 // readStored reads a database as any other program may.
-func readStored(ctx context.Context, path string) (found stored, err error) {
-	r, err := sqlite.OpenReader(ctx, path)
+func (d *demonstration) readStored(ctx context.Context) (found stored, err error) {
+	c, err := d.config()
+	if err != nil {
+		return found, err
+	}
+	r, err := c.OpenQueueReader(ctx)
 	if err != nil {
 		return found, err
 	}
@@ -166,15 +169,19 @@ func readStored(ctx context.Context, path string) (found stored, err error) {
 		found.queue = append(found.queue,
 			history.Item{Shard: e.Entry.Shard, Seq: e.Entry.Seq, Sub: e.Entry.Sub, Detail: e.Entry.Event.Type})
 	}
-	dead, err := r.DeadLetters(ctx)
+	o, err := c.OpenOperator(ctx)
 	if err != nil {
 		return found, err
 	}
-	for i := range dead {
-		d := &dead[i]
-		found.dead = append(found.dead, history.Item{Shard: d.Shard, Seq: d.Seq, Sub: d.Sub, Detail: d.Reason})
+	defer func() { _ = o.Close(ctx) }() // likewise
+	for stored, err := range o.DeadLetters(ctx) {
+		if err != nil {
+			return found, err
+		}
+		l := &stored.DeadLetter
+		found.dead = append(found.dead, history.Item{Shard: l.Shard, Seq: l.Seq, Sub: l.Sub, Detail: l.Reason})
 	}
-	in, err := sqlite.Inspect(ctx, path)
+	in, err := c.Inspect(ctx)
 	found.shards = in.Shards
 	return found, err
 }
@@ -248,6 +255,8 @@ type demoResult struct {
 	Types    map[string]int `json:"types,omitempty"` // found, queued or filtered, by type
 	Database string         `json:"database"`
 
+	next string // steps, for people
+
 	Interrupted bool `json:"interrupted,omitempty"` // nothing was compared, and the counts are those so far
 }
 
@@ -269,6 +278,7 @@ func (c *counted) result(report *history.Report) *demoResult {
 		Shards:      c.demo.shards,
 		Seconds:     math.Round(time.Since(c.began).Seconds()*1000) / 1000,
 		Database:    c.demo.database,
+		next:        c.demo.nextSteps(),
 		Interrupted: report == nil,
 	}
 	if shards, err := c.demo.stream.server.Shards(demoStreamName); err == nil { // it exists
@@ -320,18 +330,30 @@ func (r *demoResult) writeText(w io.Writer) error {
 	case *r.compared == compared{}:
 		b.WriteString("\nEvery record that the stream acknowledged was found once, with the right verdict.\n")
 	}
-	b.WriteString(nextSteps(r.Database))
+	b.WriteString(r.next)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 // nextSteps are the commands to try next.
-func nextSteps(database string) string {
+func (d *demonstration) nextSteps() string {
+	query := "sqlite3 " + d.database + " 'SELECT type, count(*) FROM events GROUP BY type'"
+	if !d.isFile() {
+		query = "psql " + quoted(d.database) + " -c 'SELECT type, count(*) FROM " + demoSchema + ".events GROUP BY type'"
+	}
 	return fmt.Sprintf(`
 Next:
-  sqlite3 %[1]s 'SELECT type, count(*) FROM events GROUP BY type'
-  gerritstream status --store sqlite:%[1]s
+  %s
+  gerritstream status --store %s
   gerritstream demo --events 20000
   gerritstream run --stream NAME --region REGION    # your own stream
-`, database)
+`, query, d.shown())
+}
+
+// shown is the address of the store for people, as a word of the shell.
+func (d *demonstration) shown() string {
+	if d.isFile() {
+		return quoted(d.address)
+	}
+	return quoted(d.database)
 }

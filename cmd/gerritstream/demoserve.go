@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/gerritstream/gerritstream/sqlite"
 )
 
 // serving is `demo --serve`: processes of this program read an embedded Kinesis
@@ -41,8 +39,11 @@ const (
 // serve runs the processes, the stream and its traffic until ctx ends or nobody
 // reads the output any more.
 func (d *demonstration) serve(ctx context.Context) (err error) {
-	if d.database, err = filepath.Abs(d.database); err != nil {
+	if d.beside, err = filepath.Abs(d.beside); err != nil {
 		return fmt.Errorf("find the database: %w", err)
+	}
+	if d.isFile() {
+		d.database, d.address = d.beside, "sqlite:"+d.beside
 	}
 	l, err := listenNear("127.0.0.1:4567")
 	if err != nil {
@@ -92,11 +93,11 @@ func (s *serving) prepare() error {
 		}
 		defer func() { _ = l.Close() }() // once all are chosen
 		p := &demoProcess{name: name, serving: s, admin: l.Addr().String()}
-		beside := s.demo.database + "-" + strings.ToLower(name)
+		beside := s.demo.beside + "-" + strings.ToLower(name)
 		p.socket, p.log = beside+".sock", beside+".log"
 		if len(p.socket) > maxSocketPath {
 			return &usageError{"gerritstream demo", fmt.Errorf("--db %s is too long: sockets are made beside it, "+
-				"whose paths may have %d bytes", s.demo.database, maxSocketPath)}
+				"whose paths may have %d bytes", s.demo.beside, maxSocketPath)}
 		}
 		s.processes = append(s.processes, p)
 	}
@@ -143,10 +144,10 @@ func (s *serving) report(ctx context.Context) error {
 		if err := pause(ctx, reportEvery); err != nil {
 			return err
 		}
-		in, err := sqlite.Inspect(ctx, s.demo.database)
+		in, err := s.demo.inspect(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				s.say(ctx, red, "cannot look into the file: %v", err)
+				s.say(ctx, red, "cannot look into the database: %v", err)
 			}
 			continue
 		}
@@ -179,14 +180,14 @@ func (s *serving) processOf(leader string) *demoProcess {
 
 // introduction says what runs and which commands to try.
 func (s *serving) introduction() string {
-	program, store := quoted(programName()), quoted("sqlite:"+s.demo.database)
+	program, store := quoted(programName()), s.demo.shown()
 	a := s.processes[0]
 	var b strings.Builder
 	b.WriteString("Made-up Gerrit traffic, through Kinesis, into a queue: three processes share the shards. " +
 		"Ctrl-C ends it.\n")
 	fmt.Fprintf(&b, `  stream   an embedded Kinesis with %s at %s, and %s of traffic
-  queue    %s, a SQLite file, which is kept
-`, plural(s.demo.shards, "shard"), s.endpoint, s.demo.traffic.String(), s.demo.database)
+  queue    %s, %s, which is kept
+`, plural(s.demo.shards, "shard"), s.endpoint, s.demo.traffic.String(), s.demo.database, s.demo.kind())
 	for _, p := range s.processes {
 		fmt.Fprintf(&b, "  %s        \"gerritstream run\", with its status page at http://%s/\n", p.name, p.admin)
 	}
@@ -214,7 +215,7 @@ Try in other terminals:
 // farewell shows what was done.
 func (s *serving) farewell(ctx context.Context) {
 	queued := "nothing"
-	if in, err := sqlite.Inspect(ctx, s.demo.database); err == nil {
+	if in, err := s.demo.inspect(ctx); err == nil {
 		queued = thousands(int(in.Queue)) + " queued, " + plural(int(in.DeadLetters), "dead letter")
 	}
 	s.out.show(ctx, fmt.Sprintf("\nStopped after %s: %s; the rest was filtered or is still in the stream.",
