@@ -17,14 +17,15 @@ import (
 var (
 	flagDuration = flag.Duration("soak.duration", 12*time.Second, "how long faults are injected")
 	flagSeed     = flag.Uint64("soak.seed", 1, "seed of the faults")
-	flagStore    = flag.String("soak.store", "", "zookeeper or sqlite; empty: one after the other")
+	flagStore    = flag.String("soak.store", "", "zookeeper, sqlite or postgres; empty: the first two")
 	flagPython   = flag.Bool("soak.python", false,
 		"a listener like Zuul's own takes shards and gives them back; ZooKeeper only")
 	flagRead  = flag.String("soak.read", "poll", "how the processes read: poll, fan-out or auto")
 	flagCheck = flag.String("soak.check", "", "judge the histories in this folder instead")
 )
 
-// TestSoak runs a soak on each store, or on the chosen one.
+// TestSoak runs a soak on the chosen store; on SQLite and ZooKeeper if none is
+// chosen, for PostgreSQL has twice as many faults.
 func TestSoak(t *testing.T) {
 	if *flagCheck != "" {
 		events, err := history.Read(*flagCheck)
@@ -41,10 +42,11 @@ func TestSoak(t *testing.T) {
 	if *flagPython && *flagStore != "zookeeper" {
 		t.Fatal("Zuul's own listener uses only ZooKeeper: -soak.python needs -soak.store=zookeeper")
 	}
-	for _, store := range []string{"sqlite", "zookeeper"} {
-		if *flagStore != "" && *flagStore != store {
-			continue
-		}
+	stores := []string{"sqlite", "zookeeper"}
+	if *flagStore != "" {
+		stores = []string{*flagStore}
+	}
+	for _, store := range stores {
 		t.Run(store, func(t *testing.T) {
 			s := newSoak(t, store)
 			s.run()
@@ -132,8 +134,12 @@ func newSoak(t *testing.T, name string) *soak {
 	switch name {
 	case "sqlite":
 		s.store = newSQLite(t, s)
-	default:
+	case "postgres":
+		s.store = newPostgres(t, s)
+	case "zookeeper":
 		s.store = newZooKeeper(t, s)
+	default:
+		t.Fatalf("unknown store %q", name)
 	}
 	for i := range processes {
 		s.workers = append(s.workers, newWorker(s, i))
