@@ -38,12 +38,11 @@ var privileges = map[Role][]struct{ what, tables string }{
 		{"UPDATE", "head, frontier_asked, changes"},
 	},
 	RoleOperator: {
-		{"INSERT, UPDATE, DELETE", "positions, pauses, webhooks"},
-		{"INSERT, DELETE", "additions"},
+		{"INSERT, UPDATE, DELETE", "positions, pauses, leases, webhooks, additions"},
+		{"INSERT, UPDATE, DELETE", "processes, candidates, consumers"}, // webhook pause takes part as a consumer does
 		{"INSERT", "events"}, // a dead letter that is queued after all
-		{"DELETE", "dead_letters, webhook_letters"},
-		{"INSERT, UPDATE", "leases"},
-		{"UPDATE", "dead_letter_room, head, changes"},
+		{"UPDATE, DELETE", "dead_letters, webhook_letters"}, // UPDATE to lock them
+		{"UPDATE", "head, changes, dead_letter_room, frontier_asked"},
 	},
 }
 

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"slices"
@@ -42,6 +43,11 @@ func TestMovedFileIsRefused(t *testing.T) {
 		if err := term.Commit(t.Context(), commitOf("2")); err == nil {
 			t.Error("a process that had the file open commits")
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if _, err := store.Campaign(ctx, 0, shardA); err == nil {
+			t.Error("a process that had the file open wins a lease")
+		}
+		cancel()
 		s.refused(t, "being copied to postgres://there")
 		if _, err := m.Begin(t.Context(), "postgres://elsewhere"); !errors.Is(err, gerritstream.ErrUnusable) {
 			t.Errorf("a move to another store: %v", err)

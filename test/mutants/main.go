@@ -105,7 +105,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		webhookMutants,
 		postgresMutants,
 		traceMutants,
-		postgresQueueMutants,
+		postgresQueueMutants, moveMutants,
 		pageMutants,
 		alertMutants,
 		programMutants,
