@@ -75,7 +75,7 @@ operator: ## go a new operator's way: the commands of docs/install.md, on a mach
 	@release/deps.sh
 	$(GO) test ./test/e2e/installed -tags installed -count=1 -v -run TestNewOperator
 
-soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite, PYTHON=1, READ=poll|fan-out|auto
+soak: deps ## several processes, everything going wrong, and a judge: DURATION, SEED, STORE=zookeeper|sqlite|postgres, PYTHON=1, READ=poll|fan-out|auto
 	$(GO) test ./test/soak -count=1 -v -timeout 24h -run TestSoak -soak.duration=$(DURATION) -soak.seed=$(SEED) -soak.store=$(STORE) -soak.python=$(PYTHON) -soak.read=$(READ)
 
 chaos: ## fifty thousand events by fan-out through every fault; fifty kills of consumers; ten thousand events for a webhook that is down; no race detector

@@ -2,6 +2,8 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +60,52 @@ func TestLostCommitStillWaitsForTheStandby(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); server.SQL(t, database, "SELECT count(*) FROM s.events") != "1"; {
 		if time.Now().After(deadline) {
 			t.Fatal("the event is not there once the standby has it")
+		}
+	}
+}
+
+// TestNameLeadsToAStandby: a name, or a pooler, may lead to the old primary for
+// a while after a fail-over, which then is a standby. A commit is tried again.
+func TestNameLeadsToAStandby(t *testing.T) {
+	t.Parallel()
+	first := peers.StartPostgreSQL(t, peers.PostgreSQLOptions{})
+	second := peers.StartStandby(t, first, peers.StandbyOptions{})
+	s, err := postgres.Open(t.Context(), postgres.Config{
+		URL: first.URL("postgres"), Schema: "s", LeaseTTL: time.Minute,
+	})
+	fine(t, err)
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Second)
+		defer cancel()
+		_ = s.Close(ctx)
+	}()
+	term, err := s.Campaign(t.Context(), 0, "shard")
+	fine(t, err)
+	first.AwaitStandby(t, second, false)
+	first.Kill(t)
+	second.Promote(t)
+	first.Follow(t, second, peers.StandbyOptions{})
+
+	commit := gerritstream.Commit{
+		Position: gerritstream.Position{After: "1", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1)},
+	}
+	for deadline, refused := time.Now().Add(time.Minute), 0; refused < 3; { // the first finds its connection lost
+		err := term.Commit(t.Context(), commit)
+		if !errors.Is(err, gerritstream.ErrRetryLater) || time.Now().After(deadline) {
+			t.Fatalf("a commit on a standby: %v", err)
+		}
+		if strings.Contains(err.Error(), "recovery") {
+			refused++
+		}
+	}
+	first.Promote(t)
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := term.Commit(t.Context(), commit)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, gerritstream.ErrRetryLater) || time.Now().After(deadline) {
+			t.Fatalf("a commit on a primary: %v", err)
 		}
 	}
 }

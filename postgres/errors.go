@@ -62,6 +62,7 @@ var fates = map[string]fate{
 	"57P02": elsewhere, // crash_shutdown
 	"57P03": elsewhere, // cannot_connect_now: starting up, or shutting down
 	"25006": elsewhere, // read_only_sql_transaction: a standby, or the default of the database
+	"0A000": elsewhere, // feature_not_supported: BEGIN READ WRITE where a pooler, or a name, leads to a standby by now
 }
 
 // serverError returns the server's error in err; nil: there is none.

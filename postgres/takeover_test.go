@@ -208,8 +208,7 @@ func TestTakeOverLetsNobodyIn(t *testing.T) {
 	_, _, config := emptyDatabase(t)
 	s, err := postgres.Open(t.Context(), config)
 	fine(t, err)
-	_, err = s.Campaign(t.Context(), 0, "other")
-	fine(t, err)
+	fine(t, s.Advertise(t.Context(), gerritstream.MemberInfo{Host: "h"}))
 	tables, err := move.Tables(t.Context())
 	fine(t, err)
 	if _, err := takeOver(t, config, tables); !errors.Is(err, gerritstream.ErrUnusable) {

@@ -236,11 +236,21 @@ func (s *PostgreSQLServer) Follow(tb testing.TB, primary *PostgreSQLServer, opts
 	primary.awaitStreaming(tb, s, opts.Synchronous)
 }
 
-// AwaitStandby returns once a synchronous standby has all that the server has
-// confirmed, and streams.
-func (s *PostgreSQLServer) AwaitStandby(tb testing.TB, standby *PostgreSQLServer) {
+// AwaitStandby returns once a standby streams; a synchronous one then has all
+// that the server has confirmed, the other what it had when it was asked.
+func (s *PostgreSQLServer) AwaitStandby(tb testing.TB, standby *PostgreSQLServer, synchronous bool) {
 	tb.Helper()
-	s.awaitStreaming(tb, standby, true)
+	s.awaitStreaming(tb, standby, synchronous)
+	if synchronous {
+		return
+	}
+	lsn := s.SQL(tb, "postgres", "SELECT pg_current_wal_lsn()")
+	query := "SELECT pg_last_wal_replay_lsn() >= '" + lsn + "'"
+	for deadline := time.Now().Add(startTimeout); standby.SQL(tb, "postgres", query) != "t"; time.Sleep(poll) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("the standby lags: %s", tail(standby.log()))
+		}
+	}
 }
 
 func (s *PostgreSQLServer) awaitStreaming(tb testing.TB, standby *PostgreSQLServer, synchronous bool) {

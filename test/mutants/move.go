@@ -13,9 +13,11 @@ var moveMutants = []mutant{
 	{
 		name: "move: a process that has the file open wins a lease",
 		file: "sqlite/move.go",
-		old:  "CREATE TRIGGER moved_term BEFORE UPDATE ON leases BEGIN SELECT raise(ABORT, 'the store was moved'); END;\n",
-		new:  "CREATE TRIGGER moved_term BEFORE UPDATE ON leases WHEN false BEGIN SELECT raise(ABORT, ''); END;\n",
-		pkg:  "./sqlite", tests: "TestMovedFileIsRefused",
+		old: "CREATE TRIGGER moved_lease BEFORE INSERT ON leases BEGIN SELECT raise(ABORT, 'the store was moved'); END;\n" +
+			"CREATE TRIGGER moved_term BEFORE UPDATE ON leases BEGIN SELECT raise(ABORT, 'the store was moved'); END;\n",
+		new: "CREATE TRIGGER moved_lease BEFORE INSERT ON leases WHEN false BEGIN SELECT 1; END;\n" +
+			"CREATE TRIGGER moved_term BEFORE UPDATE ON leases WHEN false BEGIN SELECT 1; END;\n",
+		pkg: "./sqlite", tests: "TestMovedFileIsRefused",
 	},
 	{
 		name: "move: a file that is moved elsewhere is moved again",
@@ -72,6 +74,13 @@ var moveMutants = []mutant{
 		old:  "		if connected.Load() {\n",
 		new:  "		if connected.Load() && network == \"\" {\n",
 		pkg:  "./postgres", tests: "TestLostCommitStillWaitsForTheStandby",
+	},
+	{
+		name: "PostgreSQL: a name that leads to a standby ends a process",
+		file: "postgres/errors.go",
+		old:  "	\"0A000\": elsewhere,",
+		new:  "	\"0A000\": lasting,",
+		pkg:  "./postgres", tests: "TestNameLeadsToAStandby",
 	},
 	{
 		name: "PostgreSQL: a reader is granted leases",

@@ -169,7 +169,7 @@ func (p *postgresStore) stopStandby(ctx context.Context, n *nemesis) bool {
 // its standby. What the primary has confirmed, the standby has.
 func (p *postgresStore) promote(context.Context) bool {
 	old, next := p.servers[p.primary], p.servers[1-p.primary]
-	old.AwaitStandby(p.t, next) // it may just have been restarted
+	old.AwaitStandby(p.t, next, true) // it may just have been restarted
 	old.Kill(p.t)
 	next.Promote(p.t)
 	p.primary = 1 - p.primary

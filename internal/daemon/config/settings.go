@@ -315,7 +315,7 @@ func processSettings(c *Config) []Setting {
 		{Key: "log.format", Flag: "log-format", Default: LogAuto,
 			value: choice(&c.Log.Format, LogAuto, LogText, LogJSON),
 			Help:  "`format` of the log on standard error",
-			More:  "`auto` is text on a terminal and in systemd's journal, there with the levels that `journalctl -p` " +
+			More: "`auto` is text on a terminal and in systemd's journal, there with the levels that `journalctl -p` " +
 				"knows, and JSON elsewhere."},
 		{Key: "log.level", Flag: "log-level", Default: "info", value: level(&c.Log.Level),
 			Help: "lowest `level` to log",
