@@ -29,7 +29,7 @@ func TestJournalGetsText(t *testing.T) {
 	log := newLogger(p, config.Log{Format: config.LogAuto})
 	log.Info("heard", "shard", 1)
 	log.With("shard", 2).Warn("slow")
-	log.WithGroup("g").Error("gone", "time", "kept")
+	log.WithGroup("g").Error("gone", "err", "kept")
 	log.Debug("not written")
 	newLogger(p, config.Log{Format: config.LogJSON}).Info("asked for")
 	p.environ[1] = fmt.Sprintf("JOURNAL_STREAM=%d:%d", s.Dev, s.Ino+1)
@@ -43,7 +43,7 @@ func TestJournalGetsText(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	want := []string{
-		"<6>level=INFO msg=heard shard=1", "<4>level=WARN msg=slow shard=2", "<3>level=ERROR msg=gone g.time=kept",
+		"<6>level=INFO msg=heard shard=1", "<4>level=WARN msg=slow shard=2", "<3>level=ERROR msg=gone g.err=kept",
 	}
 	if len(lines) != 5 || !slices.Equal(lines[:3], want) || !strings.HasPrefix(lines[3], `{"time":`) ||
 		!strings.HasPrefix(lines[4], `{"time":`) {

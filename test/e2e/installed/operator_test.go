@@ -6,7 +6,6 @@ import (
 	_ "embed" // testdata
 	"encoding/json"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +90,7 @@ func (w *walk) follow(t *testing.T, s step) {
 	case s.printed == nil:
 		w.do(t, s.command)
 	default:
-		fails := slices.ContainsFunc(s.printed, func(line string) bool { return strings.HasPrefix(line, "gerritstream: ") })
+		fails := strings.HasPrefix(s.printed[0], "gerritstream: ")
 		var output, missing string
 		defer func() {
 			if t.Failed() {

@@ -68,11 +68,13 @@ func (m *machine) serve(t *testing.T) {
 // put has the machine put events with these numbers, ten a second.
 func (m *machine) put(t *testing.T, name string, from, to int) {
 	t.Helper()
-	const script = `for n in $(seq "$1" "$2"); do
+	const script = `signature="AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/kinesis/aws4_request"
+signature="$signature, SignedHeaders=host, Signature=0"
+for n in $(seq "$1" "$2"); do
 event='{"type":"comment-added","change":{"project":"demo","branch":"main","number":'$n'}}'
 until curl -sSf http://127.0.0.1:4567 -H "X-Amz-Target: Kinesis_20131202.PutRecord" \
 	-H "Content-Type: application/x-amz-json-1.1" -H "X-Amz-Date: 20260101T000000Z" \
-	-H "Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=0" \
+	-H "Authorization: $signature" \
 	-d '{"StreamName":"gerrit","PartitionKey":"k","Data":"'"$(echo "$event" | base64 -w0)"'"}'
 do sleep 0.1; done
 sleep 0.1
