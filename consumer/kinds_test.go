@@ -89,7 +89,8 @@ func TestEveryTroubleHasItsKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inCluster(t, 1, func(t *testing.T, cl *cluster) {
 				h := &hindered{fails: memorySink{name: "sink"}, open: func() {}}
-				p := cl.start(withSinks(&h.fails, &h.blocks), func(c *consumer.Config) { c.OnBadCheckpoint = consumer.BadCheckpointHalt })
+				halts := func(c *consumer.Config) { c.OnBadCheckpoint = consumer.BadCheckpointHalt }
+				p := cl.start(withSinks(&h.fails, &h.blocks), halts)
 				time.Sleep(time.Minute)
 				tt.hinder(cl, h)
 				defer func() { h.open() }()
@@ -107,8 +108,8 @@ func TestEveryTroubleHasItsKind(t *testing.T) {
 					}
 				}
 				if s.Causes[tt.of] != string(tt.want) || v.Level != overview.Trouble {
-					t.Errorf("the causes are %v of %q and %q, the level is %v", s.Causes, s.Trouble, s.Shards[0].Trouble,
-						v.Level)
+					t.Errorf("the causes are %v of %q and %q, the level is %v",
+						s.Causes, s.Trouble, s.Shards[0].Trouble, v.Level)
 				}
 				for i := range v.Causes {
 					if v.Causes[i].Help == "other-trouble" {
@@ -129,7 +130,9 @@ func TestAReportTellsItsKinds(t *testing.T) {
 		cl.start(withExtra)
 		time.Sleep(time.Minute)
 		cl.stream.change(func() {
-			cl.stream.readErr = func(gs.ShardID, gs.Position) error { return fmt.Errorf("%w: %w", gs.ErrRetrying, errUnheard) }
+			cl.stream.readErr = func(gs.ShardID, gs.Position) error {
+				return fmt.Errorf("%w: %w", gs.ErrRetrying, errUnheard)
+			}
 		})
 		time.Sleep(2 * time.Minute)
 		in, err := cl.processes[0].store.Inspect(t.Context())

@@ -179,8 +179,8 @@ func TestPageIsUpdatedInPlace(t *testing.T) {
 		t.Errorf("it is not up to date: %+v", kept)
 	}
 	tab.Events()
-	tab.Run(`window.told = []; new MutationObserver(() => told.push(document.getElementById("told").textContent)).observe(
-		document.getElementById("told"), {childList: true, characterData: true, subtree: true})`, nil)
+	tab.Run(`window.told = []; (e => new MutationObserver(() => told.push(e.textContent)).observe(
+		e, {childList: true, characterData: true, subtree: true}))(document.getElementById("told"))`, nil)
 	stop()
 	tab.Until(`/^Not updated for [0-9]+ s/.test(document.getElementById("stale").textContent)`)
 	tab.Until(`document.getElementById("stale").getBoundingClientRect().top >= 0`)
@@ -214,9 +214,10 @@ func TestPageByKeyboard(t *testing.T) {
 			What             string
 			Seen, Looks, End bool
 		}
-		tab.Run(`(() => { const e = document.activeElement, b = e.getBoundingClientRect(), label = e.getAttribute("aria-labelledby");
+		tab.Run(`(() => { const e = document.activeElement, b = e.getBoundingClientRect();
+			const label = e.getAttribute("aria-labelledby"), looks = getComputedStyle(e).outlineStyle;
 			return {What: (label ? document.getElementById(label) : e).textContent.trim(), End: e === document.body,
-				Seen: b.bottom > 0 && b.top < innerHeight, Looks: getComputedStyle(e).outlineStyle !== "none"} })()`, &at)
+				Seen: b.bottom > 0 && b.top < innerHeight, Looks: looks !== "none"} })()`, &at)
 		if at.End || len(stops) > 50 {
 			break
 		}
@@ -258,7 +259,8 @@ func TestPageForScreenReaders(t *testing.T) {
 			said = n.Name
 		}
 	}
-	if count["main"] != 1 || count["table"] != 5 || count["region"] != 7 || count["status"] != 1 || count["alert"] != 1 {
+	if count["main"] != 1 || count["table"] != 5 || count["region"] != 7 || count["status"] != 1 ||
+		count["alert"] != 1 {
 		t.Errorf("there are %v", count)
 	}
 	if said != "trouble: "+v.Sentence {

@@ -66,7 +66,8 @@ func (h *History) Add(in *Input, delay float64) {
 	m := in.merge()
 	h.count(m)
 	v := New(in)
-	s := Sample{Rate: v.sum.rate, Delay: m.delay(delay), Queue: Unknown, Headroom: Unknown, Dead: Unknown, Backlog: Unknown}
+	s := Sample{Rate: v.sum.rate, Delay: m.delay(delay), Queue: Unknown, Headroom: Unknown, Dead: Unknown,
+		Backlog: Unknown}
 	if v.sum.hasRoom {
 		s.Headroom = max(0, v.sum.headroom.Seconds())
 	}

@@ -25,7 +25,8 @@ func TestSharedIsBounded(t *testing.T) {
 		t.Errorf("it has %d bytes", len(text))
 	}
 	r := gerritstream.Report{Status: gerritstream.Status{Extra: text}}
-	if s := shared(&r); s.Delay == nil || *s.Delay != 0.5 || len(s.Events) != SharedEvents || s.Events[1].Sequence != "1" {
+	if s := shared(&r); s.Delay == nil || *s.Delay != 0.5 || len(s.Events) != SharedEvents ||
+		s.Events[1].Sequence != "1" {
 		t.Errorf("of it came %+v", s)
 	}
 	for _, other := range []string{"", "7", `{"delay":"x"}`, "{"} {

@@ -90,7 +90,7 @@ var pageMutants = []mutant{
 		name: "kinds: what a source fails with is the store's trouble",
 		file: "consumer/read.go",
 		old:  "trouble.Mark(err, trouble.SourceFails)",
-		new:  "err",
+		new:  "trouble.Mark(err, trouble.StoreAway)",
 		pkg:  "./consumer", tests: "TestEveryTroubleHasItsKind",
 	},
 	{
