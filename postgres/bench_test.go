@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,11 +49,14 @@ func newBench(b *testing.B) *shared {
 func benchEntries(shard gerritstream.ShardID, n, size int) []gerritstream.Entry {
 	entries := make([]gerritstream.Entry, size)
 	for i := range entries {
-		seq := gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575%012d", n*benchBatch+i))
+		at := n*benchBatch + i
+		seq := gerritstream.SequenceNumber(fmt.Sprintf("49590338271490256608559692538361571095921575%012d", at))
 		entries[i] = gerritstream.Entry{
 			ID:    gerritstream.NewEventID(gerritstream.Stream{ARN: "arn"}, shard, seq, gerritstream.NoSub),
-			Shard: shard, Seq: seq, Sub: gerritstream.NoSub, Arrived: time.Now(), Payload: benchPayload(n*benchBatch + i),
-			Event: gerritstream.Event{Type: "ref-updated", Project: "platform/build", Ref: "refs/heads/main", Change: int64(i)},
+			Shard: shard, Seq: seq, Sub: gerritstream.NoSub, Arrived: time.Now(), Payload: benchPayload(at),
+			Event: gerritstream.Event{
+				Type: "ref-updated", Project: "platform/build", Ref: "refs/heads/main", Change: int64(i),
+			},
 		}
 	}
 	return entries
@@ -118,11 +122,15 @@ func BenchmarkBare(b *testing.B) {
 	}
 }
 
-var bareColumns = []string{"id", "shard", "seq", "sub", "arrived", "type", "project", "ref", "change", "queued_at", "payload"}
+var bareColumns = []string{
+	"id", "shard", "seq", "sub", "arrived", "type", "project", "ref", "change", "queued_at", "payload",
+}
 
 // bareUnnest inserts rows from one array a column.
 var bareUnnest = func() string {
-	types := []string{"uuid", "text", "text", "int", "timestamptz", "text", "text", "text", "bigint", "timestamptz", "bytea"}
+	types := []string{
+		"uuid", "text", "text", "int", "timestamptz", "text", "text", "text", "bigint", "timestamptz", "bytea",
+	}
 	for i := range types {
 		types[i] = fmt.Sprintf("unnest($%d::%s[])", i+1, types[i])
 	}
@@ -148,9 +156,7 @@ func bare(pool *pgxpool.Pool, how string, shard gerritstream.ShardID, n int, ent
 			projects, refs = append(projects, e.Event.Project), append(refs, e.Event.Ref)
 			changes, payloads = append(changes, e.Event.Change), append(payloads, e.Payload)
 		}
-		for i, c := range []any{ids, shards, seqs, subs, at, types, projects, refs, changes, at, payloads} {
-			columns[i] = c
-		}
+		copy(columns, []any{ids, shards, seqs, subs, at, types, projects, refs, changes, at, payloads})
 		b := &pgx.Batch{}
 		b.Queue(`BEGIN`)
 		b.Queue(bareUnnest, columns...)
@@ -162,11 +168,12 @@ func bare(pool *pgxpool.Pool, how string, shard gerritstream.ShardID, n int, ent
 	if err != nil {
 		return err
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"events"}, bareColumns, pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
+	rows := pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
 		e := &entries[i]
 		return []any{[16]byte(e.ID), string(e.Shard), string(e.Seq), e.Sub, e.Arrived, e.Event.Type, e.Event.Project,
 			e.Event.Ref, e.Event.Change, e.Arrived, e.Payload}, nil
-	}))
+	})
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"events"}, bareColumns, rows)
 	if err == nil {
 		_, err = tx.Exec(ctx, barePosition, string(shard), fmt.Sprint(n))
 	}
@@ -185,5 +192,89 @@ func BenchmarkCommitOfOne(b *testing.B) {
 		n++
 		entries := benchEntries(shardA, n, 1)
 		must(b, term.Commit(context.Background(), commitOf(gerritstream.SequenceNumber(fmt.Sprint(n)), entries...)))
+	}
+}
+
+// BenchmarkIdle is what 64 idle shards of two processes cost the server, with
+// and without notifications: statements a second, over ten seconds.
+func BenchmarkIdle(b *testing.B) {
+	for _, pollOnly := range []bool{false, true} {
+		b.Run(fmt.Sprintf("poll-only=%v", pollOnly), func(b *testing.B) {
+			server := peers.StartPostgreSQL(b, peers.PostgreSQLOptions{Settings: map[string]string{
+				"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_utility": "on"}})
+			url := server.URL("postgres")
+			s := newSharedAt(b, url, url)
+			server.SQL(b, "postgres", `CREATE EXTENSION pg_stat_statements`)
+			config := postgres.Config{PollOnly: pollOnly, LeaseTTL: postgres.DefaultLeaseTTL}
+			for _, store := range []*postgres.Store{s.openWith(config), s.openWith(config)} {
+				info := gerritstream.MemberInfo{Host: store.ID(), Readable: true}
+				must(b, store.Advertise(context.Background(), info))
+				var shards []gerritstream.ShardID
+				for i := range 32 {
+					shard := gerritstream.ShardID(fmt.Sprintf("%s-%d", store.ID(), i))
+					elect(b, store, shard)
+					shards = append(shards, shard)
+				}
+				go func() { // as a process does that follows its group
+					for {
+						seen, err := store.GroupState(context.Background(), shards)
+						if err != nil {
+							return
+						}
+						if _, err := store.WaitGroupChange(context.Background(), seen); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			time.Sleep(3 * time.Second)
+			const over = 10 * time.Second
+			server.SQL(b, "postgres", `SELECT pg_stat_statements_reset()`)
+			time.Sleep(over)
+			statements := server.SQL(b, "postgres", `SELECT sum(calls) FROM pg_stat_statements
+				WHERE query NOT LIKE '%pg_stat_statements%'`)
+			var n float64
+			fmt.Sscan(statements, &n)
+			b.ReportMetric(n/over.Seconds(), "statements/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkHandover is from a resignation to the election of who waits, with
+// and without notifications.
+func BenchmarkHandover(b *testing.B) {
+	for _, pollOnly := range []bool{false, true} {
+		b.Run(fmt.Sprintf("poll-only=%v", pollOnly), func(b *testing.B) {
+			s := newBench(b)
+			config := postgres.Config{PollOnly: pollOnly, LeaseTTL: postgres.DefaultLeaseTTL}
+			stores := []*postgres.Store{s.openWith(config), s.openWith(config)}
+			term := elect(b, stores[0], shardA)
+			var took []time.Duration
+			for n := 1; b.Loop(); n++ {
+				b.StopTimer()
+				won := make(chan gerritstream.Term, 1)
+				store := stores[n%2]
+				go func() {
+					t, err := store.Campaign(context.Background(), 0, shardA)
+					if err != nil {
+						b.Error(err)
+					}
+					won <- t
+				}()
+				for s.count(`SELECT count(*) FROM candidates`) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(time.Duration(n*37%100) * time.Millisecond) // at any moment between two looks
+				b.StartTimer()
+				began := time.Now()
+				must(b, term.Resign(context.Background()))
+				term = <-won
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+		})
 	}
 }

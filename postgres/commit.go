@@ -43,7 +43,8 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 	}
 	now := s.config.Now()
 	p := &pendingCommit{
-		term: t, nonce: rand.Text(), follows: t.nonce, ended: c.Position.Ended, now: now, queuedAt: storekit.Dated(c.Now, now),
+		term: t, nonce: rand.Text(), follows: t.nonce, ended: c.Position.Ended,
+		now: now, queuedAt: storekit.Dated(c.Now, now),
 		entries: c.Entries, deadLetters: c.DeadLetters,
 	}
 	p.position = string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: p.nonce}))
@@ -182,7 +183,8 @@ var writeEvents = `h AS (
 	i AS (
 		INSERT INTO @.events (` + eventNames + `)
 		SELECT (SELECT base FROM h) + i, ` + eventValues + `
-		FROM (SELECT generate_series(1, $9) i, unnest($10::text[]) under, ` + unnested(11, eventValues, eventTypes) + `) e
+		FROM (SELECT generate_series(1, $9) i, unnest($10::text[]) under,
+			` + unnested(11, eventValues, eventTypes) + `) e
 		WHERE under IN (SELECT shard FROM w)
 		ON CONFLICT (id) DO NOTHING)`
 

@@ -87,9 +87,13 @@ func TestTextThatCannotBeStored(t *testing.T) {
 	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
 	e := entry(shardA, "1", 10)
 	e.Payload = []byte("a\x00b\xff")
-	e.Event = gerritstream.Event{Type: "a\x00b", Project: "c\xff", Ref: "\x00", Attributes: map[string]string{"k": "v\x00\xff"}}
-	d := gerritstream.DeadLetter{ID: gerritstream.EventID{1}, Shard: shardA, Seq: "2", Reason: "r\x00", Detail: "d\xff\x00",
-		Payload: []byte{0, 255}}
+	e.Event = gerritstream.Event{
+		Type: "a\x00b", Project: "c\xff", Ref: "\x00", Attributes: map[string]string{"k": "v\x00\xff"},
+	}
+	d := gerritstream.DeadLetter{
+		ID: gerritstream.EventID{1}, Shard: shardA, Seq: "2", Reason: "r\x00", Detail: "d\xff\x00",
+		Payload: []byte{0, 255},
+	}
 	c := commitOf("2", e)
 	c.DeadLetters = []gerritstream.DeadLetter{d}
 	must(t, term.Commit(within(t), c))

@@ -60,7 +60,8 @@ func quote(identifier string) string { return pgx.Identifier{identifier}.Sanitiz
 // Nothing is left to the search path, which a pooler does not keep.
 func (d *database) sql(text string) string {
 	if known, ok := d.texts.Load(text); ok {
-		return known.(string)
+		full, _ := known.(string)
+		return full
 	}
 	full := withSchema(text, d.schema)
 	d.texts.Store(text, full)

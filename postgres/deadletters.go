@@ -29,7 +29,8 @@ var writeDeadLetters = `d AS MATERIALIZED (
 		UNION ALL SELECT d.i, walk.held + k.kept::int,
 			walk.bytes + CASE WHEN k.kept THEN length(d.payload) ELSE 0 END, k.kept
 		FROM walk JOIN d ON d.i = walk.i + 1
-			CROSS JOIN LATERAL (SELECT walk.held < $37::bigint AND walk.bytes + length(d.payload) <= $38::bigint) k (kept)),
+			CROSS JOIN LATERAL (
+				SELECT walk.held < $37::bigint AND walk.bytes + length(d.payload) <= $38::bigint) k (kept)),
 	kept AS (
 		INSERT INTO @.dead_letters (` + deadLetterNames + `)
 		SELECT ` + deadLetterNames + ` FROM walk JOIN d USING (i) WHERE kept
@@ -168,7 +169,8 @@ var redriveEvent = `WITH w AS (
 	h AS (UPDATE @.head SET n = n + $1::bigint WHERE (SELECT count(*) FROM w) > 0 RETURNING n - $1 AS base),
 	i AS (
 		INSERT INTO @.events (` + eventNames + `)
-		SELECT base + i, ` + eventValues + ` FROM h, (SELECT generate_series(1, $1) i, ` + unnested(2, eventValues, eventTypes) + `) e
+		SELECT base + i, ` + eventValues + `
+		FROM h, (SELECT generate_series(1, $1) i, ` + unnested(2, eventValues, eventTypes) + `) e
 		ON CONFLICT (id) DO NOTHING)
 	SELECT count(*) FROM w`
 

@@ -53,8 +53,9 @@ func TestReadersNeverPassOverANumber(t *testing.T) {
 	s := newShared(t)
 	first, second := s.open(), s.open()
 	s.holdCommits(shardA)
-	terms := map[gerritstream.ShardID]gerritstream.Term{shardA: elect(t, first, shardA), shardB: elect(t, second, shardB),
-		"shardId-2": elect(t, first, "shardId-2")}
+	terms := map[gerritstream.ShardID]gerritstream.Term{
+		shardA: elect(t, first, shardA), shardB: elect(t, second, shardB), "shardId-2": elect(t, first, "shardId-2"),
+	}
 	lock, err := pgx.ConnectConfig(within(t), s.raw.Config().ConnConfig)
 	must(t, err)
 	defer lock.Close(context.Background())
@@ -130,7 +131,8 @@ func TestManyProcessesAndAReaderThatFollows(t *testing.T) {
 		seen[event] = true
 	}
 	if want := processes * shards * commits; len(r.seen) != want || len(seen) != want {
-		t.Errorf("a reader that followed has read %d events, %d of them different, want %d", len(r.seen), len(seen), want)
+		t.Errorf("a reader that followed has read %d events, %d of them different, want %d",
+			len(r.seen), len(seen), want)
 	}
 }
 

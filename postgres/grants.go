@@ -28,8 +28,9 @@ func Roles() []Role { return []Role{RoleWriter, RoleConsumer, RoleOperator, Role
 // write with the privileges of whoever caused them.
 var privileges = map[Role][]struct{ what, tables string }{
 	RoleWriter: {
-		{"INSERT, UPDATE, DELETE", "start, positions, leases, pauses, processes, members, reports, candidates, head, events, " +
-			"dead_letters, dead_letter_room, counters, consumers, additions, webhooks, webhook_letters, frontiers, frontier_asked, changes"},
+		{"INSERT, UPDATE, DELETE", "start, positions, leases, pauses, processes, members, reports, candidates, head, " +
+			"events, dead_letters, dead_letter_room, counters, consumers, additions, webhooks, webhook_letters, " +
+			"frontiers, frontier_asked, changes"},
 	},
 	RoleConsumer: {
 		{"INSERT, UPDATE, DELETE", "leases, processes, candidates, consumers"},
@@ -66,14 +67,14 @@ func Grants(schema string, to Role, role string) string {
 // Create makes the schema and its tables, or brings them up to date. The role
 // that does so owns them. The errors are those of Open.
 func Create(ctx context.Context, config Config) error {
-	_, err := look(ctx, config, "create store", func(c *Config) (*server, error) { return prepareSchema(ctx, c, true) })
+	_, err := look(config, "create store", func(c *Config) (*server, error) { return prepareSchema(ctx, c, true) })
 	return err
 }
 
 // Exists reports whether the schema holds a store, and returns an error where
 // none could be kept. It changes nothing.
 func Exists(ctx context.Context, config Config) (bool, error) {
-	found, err := look(ctx, config, "look for store", func(c *Config) (*server, error) {
+	found, err := look(config, "look for store", func(c *Config) (*server, error) {
 		conn, err := connectOnce(ctx, c)
 		if err != nil {
 			return nil, err
@@ -106,7 +107,7 @@ func checkMayCreate(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // look does something with a schema, and names it in an error.
-func look(ctx context.Context, config Config, verb string, do func(*Config) (*server, error)) (*server, error) {
+func look(config Config, verb string, do func(*Config) (*server, error)) (*server, error) {
 	where := "in PostgreSQL"
 	err := config.complete()
 	if err == nil {

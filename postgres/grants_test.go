@@ -30,7 +30,9 @@ func TestGrantsSuffice(t *testing.T) {
 	must(t, store.Advertise(within(t), gerritstream.MemberInfo{Host: "here"}))
 	must(t, store.Report(within(t), gerritstream.Status{}))
 	term := elect(t, store, shardA)
-	whole := gerritstream.DeadLetter{ID: entry(shardA, "2", 0).ID, Shard: shardA, Seq: "2", Payload: []byte("x"), Length: 1}
+	whole := gerritstream.DeadLetter{
+		ID: entry(shardA, "2", 0).ID, Shard: shardA, Seq: "2", Payload: []byte("x"), Length: 1,
+	}
 	other := gerritstream.DeadLetter{ID: gerritstream.EventID{1}, Shard: shardA, Seq: "3"}
 	c := commitOf("3", entry(shardA, "1", 10))
 	c.DeadLetters = []gerritstream.DeadLetter{whole, other}

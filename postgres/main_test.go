@@ -28,13 +28,13 @@ var theServer = struct {
 
 // serverURL returns the URL of the tests' database. GERRITSTREAM_TEST_POSTGRES
 // names another one, of a server that stays.
-func serverURL(t testing.TB) string {
-	t.Helper()
-	peers.Require(t, peers.PostgreSQL)
+func serverURL(tb testing.TB) string {
+	tb.Helper()
+	peers.Require(tb, peers.PostgreSQL)
 	theServer.once.Do(func() {
 		if theServer.url == "" {
-			server := peers.SharedPostgreSQL(t)
-			server.SQL(t, "postgres", "CREATE DATABASE "+testDatabase)
+			server := peers.SharedPostgreSQL(tb)
+			server.SQL(tb, "postgres", "CREATE DATABASE "+testDatabase)
 			theServer.url = server.URL(testDatabase)
 		}
 	})

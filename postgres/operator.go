@@ -222,13 +222,13 @@ const removePositions = `WITH w AS (
 // RemovePositions implements gerritstream.Operator.
 func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.PositionKey) (removed int, err error) {
 	for range attempts {
-		epochs, shards, positions, err := o.readRemovable(ctx, which)
-		if err != nil || len(shards) == 0 {
+		r, err := o.readRemovable(ctx, which)
+		if err != nil || len(r.shards) == 0 {
 			return 0, err
 		}
 		err = o.write(ctx, storekit.PointRemovePositions, func(b *batch) {
-			b.exec(lockLeases, shards)
-			b.change(func(n int64) { removed = int(n) }, removePositions, epochs, shards, positions)
+			b.exec(lockLeases, r.shards)
+			b.change(func(n int64) { removed = int(n) }, removePositions, r.epochs, r.shards, r.positions)
 		})
 		if err != nil {
 			return 0, err
@@ -240,15 +240,18 @@ func (o *Operator) RemovePositions(ctx context.Context, which []gerritstream.Pos
 	return 0, errMovedMeanwhile
 }
 
+// removable are the columns of positions that may be removed, as stored.
+type removable struct {
+	epochs            []int32
+	shards, positions []string
+}
+
 // readRemovable reads those of the positions that there are. ErrConflict: one
 // must not be removed.
-func (o *Operator) readRemovable(
-	ctx context.Context, which []gerritstream.PositionKey,
-) (epochs []int32, shards, positions []string, err error) {
-	var wantEpochs []int32
-	var wantShards []string
+func (o *Operator) readRemovable(ctx context.Context, which []gerritstream.PositionKey) (r removable, err error) {
+	var want removable
 	for _, key := range which {
-		wantEpochs, wantShards = append(wantEpochs, int32(key.Epoch)), append(wantShards, string(key.Shard))
+		want.epochs, want.shards = append(want.epochs, int32(key.Epoch)), append(want.shards, string(key.Shard))
 	}
 	var kept error
 	err = o.db.each(ctx, func(rows pgx.Rows) error {
@@ -261,12 +264,12 @@ func (o *Operator) readRemovable(
 		if int(epoch) >= current && !decodePosition([]byte(raw), nil).Position.Ended {
 			kept = fmt.Errorf("remove position of %s: it is not marked ended: %w", shard, gerritstream.ErrConflict)
 		}
-		epochs, shards, positions = append(epochs, epoch), append(shards, shard), append(positions, raw)
+		r.epochs, r.shards, r.positions = append(r.epochs, epoch), append(r.shards, shard), append(r.positions, raw)
 		return nil
 	}, `SELECT `+currentEpoch+`, epoch, shard, position FROM @.positions
-		WHERE (epoch, shard) IN (SELECT * FROM unnest($1::integer[], $2::text[]))`, wantEpochs, wantShards)
+		WHERE (epoch, shard) IN (SELECT * FROM unnest($1::integer[], $2::text[]))`, want.epochs, want.shards)
 	if err == nil {
 		err = kept
 	}
-	return epochs, shards, positions, explainRead(err)
+	return r, explainRead(err)
 }

@@ -67,23 +67,23 @@ type shared struct {
 
 var schemas atomic.Int64
 
-func newShared(t testing.TB) *shared { return newSharedAt(t, serverURL(t), serverURL(t)) }
+func newShared(tb testing.TB) *shared { return newSharedAt(tb, serverURL(tb), serverURL(tb)) }
 
 // newSharedAt has stores connect to the one address, and what looks behind
 // their backs to the other.
-func newSharedAt(t testing.TB, url, direct string) *shared {
-	t.Helper()
-	s := &shared{t: t, url: url, schema: fmt.Sprintf("Test %d", schemas.Add(1))}
+func newSharedAt(tb testing.TB, url, direct string) *shared {
+	tb.Helper()
+	s := &shared{t: tb, url: url, schema: fmt.Sprintf("Test %d", schemas.Add(1))}
 	config, err := pgxpool.ParseConfig(direct)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config.MaxConns = 2
 	config.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{s.schema}.Sanitize()
 	if s.raw, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(s.raw.Close)
+	tb.Cleanup(s.raw.Close)
 	s.exec(`DROP SCHEMA IF EXISTS ` + pgx.Identifier{s.schema}.Sanitize() + ` CASCADE`)
 	return s
 }

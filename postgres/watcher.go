@@ -17,11 +17,12 @@ import (
 
 // How often the watcher looks into the tables, if any call waits. A candidate
 // looks more often: that is how late a resignation is noticed without
-// notifications.
+// notifications. One for a shard is so for moments, until the shard is handed
+// over; one for a consumer may be so for days.
 const (
 	lookEvery         = 500 * time.Millisecond
 	lookForLease      = 250 * time.Millisecond
-	lookWithoutNotice = 100 * time.Millisecond // for a lease, when no notification comes
+	lookWithoutNotice = 50 * time.Millisecond // for a shard's lease, when no notification comes
 )
 
 // watcher looks into the tables for all calls of the process that wait.
@@ -160,16 +161,15 @@ func (w *watcher) run() {
 // pause returns how long to wait for the next look: until another process
 // counts as dead, if that comes first.
 func (w *watcher) pause() time.Duration {
-	w.mu.Lock()
-	contending := len(w.candidacies) > 0
-	w.mu.Unlock()
 	pause := lookEvery
-	switch {
-	case contending && !w.notified.Load():
-		pause = lookWithoutNotice
-	case contending:
-		pause = lookForLease
+	w.mu.Lock()
+	for _, c := range w.candidacies {
+		if pause = min(pause, lookForLease); c.epoch != anyEpoch && !w.notified.Load() {
+			pause = lookWithoutNotice
+			break
+		}
 	}
+	w.mu.Unlock()
 	pause = min(pause, w.store.config.LeaseTTL/4)
 	if left := w.store.liveness.nextDeath(); left > 0 {
 		pause = min(pause, left)

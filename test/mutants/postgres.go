@@ -110,8 +110,8 @@ var postgresMutants = []mutant{
 	{
 		name: "postgres: dead letters have no bound",
 		file: "postgres/deadletters.go",
-		old:  "(SELECT walk.held < $37::bigint AND ",
-		new:  "(SELECT $37::bigint > 0 AND ",
+		old:  "SELECT walk.held < $37::bigint AND ",
+		new:  "SELECT $37::bigint > 0 AND ",
 		pkg:  "./postgres", tests: "TestStore/dead_letters_are_bounded",
 	},
 	{
