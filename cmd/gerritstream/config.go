@@ -38,9 +38,9 @@ func newConfigCheck(p process) *cobra.Command {
 line and column, variable or flag. Doubtful settings are named and are no faults.
 
 With --live, and no fault, also try whether run would work: credentials, each permission of the policy, stream, clock,
-store, the queue's reader, the addresses of the webhooks' receivers, and the collector of traces. Nothing is changed: of the stream at most one
-record is read, no consumer is registered, no subscription taken over, and receivers get nothing. What cannot be tried
-in this way is not known. Run it as the user and on the host that run has.
+store, the queue's reader, the addresses of the webhooks' receivers, and the collector of traces. Nothing is changed:
+of the stream at most one record is read, no consumer is registered, no subscription taken over, and receivers get
+nothing. What cannot be tried in this way is not known. Run it as the user and on the host that run has.
 
 The exit code is 0, or that which run would end with for the first fault.`,
 		Example: `  gerritstream config check --config /etc/gerritstream/gerrit.yaml

@@ -138,8 +138,8 @@ func isNews(line string) bool {
 // AWS' tools, of OpenTelemetry and of a service manager.
 func withoutSettings(environ []string) (rest []string) {
 	for _, line := range environ {
-		if !strings.HasPrefix(line, "GERRITSTREAM_") && !strings.HasPrefix(line, "AWS_") && !strings.HasPrefix(line, "OTEL_") &&
-			!strings.HasPrefix(line, "NOTIFY_SOCKET=") && !strings.HasPrefix(line, "WATCHDOG_") {
+		if !strings.HasPrefix(line, "GERRITSTREAM_") && !strings.HasPrefix(line, "AWS_") &&
+			!strings.HasPrefix(line, "OTEL_") && !strings.HasPrefix(line, "NOTIFY_SOCKET=") && !strings.HasPrefix(line, "WATCHDOG_") {
 			rest = append(rest, line)
 		}
 	}

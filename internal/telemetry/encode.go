@@ -107,7 +107,7 @@ func appendAttributes(b []byte, field protowire.Number, all []attribute.KeyValue
 					return protowire.AppendVarint(b, uint64(a.Value.AsInt64())) //nolint:gosec // two's complement
 				}
 				b = protowire.AppendTag(b, anyString, protowire.BytesType) // an empty text too is a value
-				return protowire.AppendString(b, strings.ToValidUTF8(a.Value.Emit(), "?"))
+				return protowire.AppendString(b, strings.ToValidUTF8(a.Value.String(), "?"))
 			})
 		})
 	}

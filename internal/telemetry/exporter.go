@@ -60,10 +60,14 @@ func newExporter(c *Config, log *slog.Logger) *exporter {
 // newClient returns a client that follows no redirect: the headers are a
 // secret.
 func newClient(c *Config) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // nobody replaces it
-	t.TLSClientConfig = c.tls
 	return &http.Client{
-		Transport:     t,
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     c.tls,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConnsPerHost: 1,
+			IdleConnTimeout:     time.Minute,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

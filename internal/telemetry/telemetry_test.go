@@ -34,8 +34,8 @@ func open(t *testing.T, url string, more ...string) (*telemetry.Traces, *log) {
 	}
 	var l log
 	traces, err := telemetry.New(c, telemetry.Options{
-		Version: "v1.2.3", Process: "host-1-abcd", Host: "host", Connection: "gerrit", Stream: "arn:s", System: "sqlite",
-		Logger: slog.New(slog.NewTextHandler(&l, nil)),
+		Version: "v1.2.3", Process: "host-1-abcd", Host: "host", Connection: "gerrit", Stream: "arn:s",
+		System: "sqlite", Logger: slog.New(slog.NewTextHandler(&l, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,14 +64,14 @@ func (l *log) String() string {
 
 // serve serves a collector until the test ends, and then looks for goroutines
 // that are left.
-func serve(t testing.TB, c http.Handler) string {
-	t.Helper()
+func serve(tb testing.TB, c http.Handler) string {
+	tb.Helper()
 	leaks := goleak.IgnoreCurrent()
 	server := httptest.NewServer(c)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
-		goleak.VerifyNone(t, leaks)
+		goleak.VerifyNone(tb, leaks)
 	})
 	return server.URL
 }
@@ -193,7 +193,9 @@ func TestACollectorThatFails(t *testing.T) {
 		return true
 	}}
 	traces, l := open(t, serve(t, collector)+"?key=s3cret", "OTEL_BSP_SCHEDULE_DELAY=1")
-	for i, want := range []telemetry.Counts{{1, 1, 0}, {2, 1, 1}, {3, 1, 2}, {4, 1, 3}, {5, 2, 3}, {6, 2, 4}, {7, 3, 4}} {
+	for i, want := range []telemetry.Counts{
+		{1, 1, 0}, {2, 1, 1}, {3, 1, 2}, {4, 1, 3}, {5, 2, 3}, {6, 2, 4}, {7, 3, 4},
+	} {
 		commit(traces).End(&gerritstream.Commit{}, consumer.Committed, nil)
 		await(t, fmt.Sprintf("span %d: %+v", i+1, want), func() bool { return traces.Counts() == want })
 	}
@@ -260,14 +262,16 @@ func TestACollectorThatHangs(t *testing.T) {
 func TestTry(t *testing.T) {
 	collector := &telemetrytest.Collector{Answer: func(w http.ResponseWriter, r *http.Request, _ int) bool {
 		if r.URL.Path != "/v1/traces" || r.Header.Get("X-Key") != "right" {
-			w.WriteHeader(http.StatusUnauthorized)
+			w.WriteHeader(http.StatusForbidden)
 			return true
 		}
 		return false
 	}}
 	url := serve(t, collector)
-	for key, want := range map[string]string{"right": "", "wrong": "the collector answered 401 Unauthorized"} {
-		c, err := telemetry.FromEnviron([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_HEADERS=x-key=" + key})
+	for key, want := range map[string]string{"right": "", "wrong": "the collector answered 403 Forbidden"} {
+		c, err := telemetry.FromEnviron([]string{
+			"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_HEADERS=x-key=" + key,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
