@@ -339,7 +339,8 @@ func (r *demoResult) writeText(w io.Writer) error {
 func (d *demonstration) nextSteps() string {
 	query := "sqlite3 " + d.database + " 'SELECT type, count(*) FROM events GROUP BY type'"
 	if !d.isFile() {
-		query = "psql " + quoted(d.database) + " -c 'SELECT type, count(*) FROM " + demoSchema + ".events GROUP BY type'"
+		query = "psql " + quoted(d.database) +
+			" -c 'SELECT type, count(*) FROM " + demoSchema + ".events GROUP BY type'"
 	}
 	return fmt.Sprintf(`
 Next:
