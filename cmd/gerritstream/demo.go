@@ -151,7 +151,8 @@ func (d *demonstration) run(ctx context.Context) (err error) {
 }
 
 // choose sets the store to make, and refuses one that holds anyone's events.
-// Only a file has a folder; what lies beside it is in a temporary one otherwise.
+// Only a file has a folder; what lies beside it is in a temporary one
+// otherwise.
 func (d *demonstration) choose(ctx context.Context) (err error) {
 	remote := strings.Contains(d.database, "://")
 	d.beside = d.database
