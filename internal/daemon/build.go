@@ -175,26 +175,35 @@ func (d *Daemon) probeStream(ctx context.Context) error {
 	return nil
 }
 
-// openStore opens the configured store. It waits for a server that is away,
-// such as during a fail-over.
-func (d *Daemon) openStore(ctx context.Context) error {
-	c := &d.options.Config
-	open := func() (config.OpenStore, error) {
-		return c.OpenStore(ctx, config.Runtime{Process: d.process, Logger: d.log, Now: d.options.Now})
+// patiently asks a store until it answers, or with an error that does not pass
+// by itself: its server may be away, such as during a fail-over.
+func (d *Daemon) patiently(ctx context.Context, ask func() error) error {
+	store := &d.options.Config.Store
+	err := ask()
+	if err == nil || !store.MayPass(err) {
+		return err
 	}
-	store, err := open()
-	if err != nil && c.Store.MayPass(err) {
-		d.log.Warn("cannot open the store, trying again", "err", err)
-		tick := time.NewTicker(openEvery)
-		defer tick.Stop()
-		for err != nil && c.Store.MayPass(err) && ctx.Err() == nil {
-			select {
-			case <-tick.C:
-				store, err = open()
-			case <-ctx.Done():
-			}
+	d.log.Warn("the store does not answer, trying again", "err", err)
+	tick := time.NewTicker(openEvery)
+	defer tick.Stop()
+	for err != nil && store.MayPass(err) && ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			err = ask()
+		case <-ctx.Done():
 		}
 	}
+	return err
+}
+
+// openStore opens the configured store.
+func (d *Daemon) openStore(ctx context.Context) error {
+	var store config.OpenStore
+	err := d.patiently(ctx, func() (err error) {
+		r := config.Runtime{Process: d.process, Logger: d.log, Now: d.options.Now}
+		store, err = d.options.Config.OpenStore(ctx, r)
+		return err
+	})
 	switch {
 	case errors.Is(err, gerritstream.ErrRetryLater), errors.Is(err, gerritstream.ErrDenied),
 		err != nil && ctx.Err() != nil:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/webhook"
 )
@@ -31,7 +32,11 @@ func (d *Daemon) makeWebhooks(ctx context.Context) error {
 	if !ok { // the configuration was checked
 		return &ConfigError{d.options.Config.CheckQueue()}
 	}
-	group, err := d.store.GroupState(ctx, nil)
+	var group gerritstream.GroupState
+	err := d.patiently(ctx, func() (err error) {
+		group, err = d.store.GroupState(ctx, nil)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("look for the other processes: %w", err)
 	}

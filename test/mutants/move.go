@@ -76,6 +76,13 @@ var moveMutants = []mutant{
 		pkg:  "./postgres", tests: "TestLostCommitStillWaitsForTheStandby",
 	},
 	{
+		name: "PostgreSQL: a server that goes away while a process starts ends it",
+		file: "internal/daemon/webhooks.go",
+		old:  "	err := d.patiently(ctx, func() (err error) {\n		group, err = d.store.GroupState(ctx, nil)\n		return err\n	})\n",
+		new:  "	var err error\n	group, err = d.store.GroupState(ctx, nil)\n",
+		pkg:  "./internal/daemon", tests: "TestAStartWaitsForPostgreSQL",
+	},
+	{
 		name: "PostgreSQL: a name that leads to a standby ends a process",
 		file: "postgres/errors.go",
 		old:  "	\"0A000\": elsewhere,",
