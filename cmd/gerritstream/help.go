@@ -98,33 +98,33 @@ func writeFlags(b *strings.Builder, cmd *cobra.Command) {
 
 // flagText returns the lines about a flag.
 func flagText(f *pflag.Flag) string {
-	before, value, after, about := flagParts(f)
+	around, value, about := flagParts(f)
 	name := "      --" + f.Name
 	if f.Shorthand != "" {
 		name = "  -" + f.Shorthand + ", --" + f.Name
 	}
-	name += before + value + after
+	name += around[0] + value + around[1]
 	if len(name)+2 > flagColumn {
 		return name + "\n" + wrapped(strings.Repeat(" ", flagColumn), flagColumn, about)
 	}
 	return wrapped(fmt.Sprintf("%-*s", flagColumn, name), flagColumn, about)
 }
 
-// flagParts returns what a flag's value is called, with what stands around it,
-// and what the flag is about, with its default. A value that may be left out
-// stands in brackets.
-func flagParts(f *pflag.Flag) (before, value, after, about string) {
+// flagParts returns what stands around a flag's value, what the value is
+// called, and what the flag is about, with its default. A value that may be
+// left out stands in brackets.
+func flagParts(f *pflag.Flag) (around [2]string, value, about string) {
 	value, about = pflag.UnquoteUsage(f)
 	switch {
 	case value != "" && f.NoOptDefVal != "":
-		before, after = "[=", "]"
+		around = [2]string{"[=", "]"}
 	case value != "":
-		before = " "
+		around[0] = " "
 	}
 	if !slices.Contains([]string{"", "0", "0s", "false", "[]"}, f.DefValue) && !strings.Contains(about, "(default") {
 		about += " (default " + f.DefValue + ")"
 	}
-	return before, value, after, about
+	return around, value, about
 }
 
 // listItem is a line of a list: a term, a gap and what it means.

@@ -108,13 +108,13 @@ func printFlags(w io.Writer, cmd *cobra.Command) {
 			if f.Hidden || f.Deprecated != "" {
 				return
 			}
-			before, value, after, about := flagParts(f)
+			around, value, about := flagParts(f)
 			name := "\\fB" + roff("--"+f.Name) + "\\fR"
 			if f.Shorthand != "" {
 				name = "\\fB" + roff("-"+f.Shorthand) + "\\fR, " + name
 			}
 			if value != "" {
-				name += before + "\\fI" + roff(value) + "\\fR" + after
+				name += around[0] + "\\fI" + roff(value) + "\\fR" + around[1]
 			}
 			fmt.Fprintf(w, ".TP\n%s\n%s\n", name, roffLine(about))
 		})

@@ -44,7 +44,7 @@ const (
 	idleTimeout    = 2 * time.Minute
 	maxHeader      = 16 << 10
 	maxBody        = 64 << 10
-	maxConnections = 128                    // are served at once; a further one takes the place of one without a request
+	maxConnections = 128                    // at once; a further one takes the place of one without a request
 	stopTimeout    = 500 * time.Millisecond // for requests in flight at the end
 )
 
