@@ -109,3 +109,32 @@ func TestNameLeadsToAStandby(t *testing.T) {
 		}
 	}
 }
+
+// TestCommitEndsWithItsContext, whatever the server does: a process stops in
+// time though none answers.
+func TestCommitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	server := peers.StartPostgreSQL(t, peers.PostgreSQLOptions{})
+	s, err := postgres.Open(t.Context(), postgres.Config{
+		URL: server.URL("postgres"), Schema: "s", LeaseTTL: time.Minute,
+	})
+	fine(t, err)
+	term, err := s.Campaign(t.Context(), 0, "shard")
+	fine(t, err)
+	server.Freeze(t)
+	defer server.Thaw(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := term.Commit(ctx, gerritstream.Commit{
+		Position: gerritstream.Position{After: "1", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1)},
+	}); err == nil {
+		t.Error("a frozen server has confirmed a commit")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the commit went on for %v", took)
+	}
+	closing, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_ = s.Close(closing)
+}

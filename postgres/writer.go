@@ -44,18 +44,20 @@ const flushPatience = 30 * time.Second
 type job struct {
 	commit *pendingCommit
 	term   context.Context // of the term: its end is that of the job
+	caller context.Context // whoever waits for it
 	weight int
 	taken  atomic.Bool // by the writer, or by the caller who withdraws it
 	done   chan error  // of capacity 1
 }
 
-// do has a commit written. Ending ctx withdraws a job that has not begun; one
-// that has is waited for, since it reads its caller's bytes.
+// do has a commit written. Ending ctx withdraws a job that has not begun, and
+// has the writer give up one that has, unless others wait for the same flush.
+// That is waited for, since it reads its caller's bytes.
 func (w *writer) do(ctx context.Context, j *job) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // select would choose at random
 	}
-	j.done = make(chan error, 1)
+	j.done, j.caller = make(chan error, 1), ctx
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
@@ -169,12 +171,15 @@ func (w *writer) flush(group []*job) error {
 	left := atomic.Int64{}
 	left.Store(int64(len(group)))
 	for _, j := range group {
-		// Nobody needs the result of a transaction all of whose terms are over.
-		defer context.AfterFunc(j.term, func() {
+		// Nobody needs the result of a transaction all of whose terms are over,
+		// or whose callers have given up, as in a stop while no server answers.
+		gone := sync.OnceFunc(func() {
 			if left.Add(-1) == 0 {
 				cancel()
 			}
-		})()
+		})
+		defer context.AfterFunc(j.term, gone)()
+		defer context.AfterFunc(j.caller, gone)()
 	}
 	f := newFlush(w.store, group)
 	err := w.store.db.persist(ctx, f.add)

@@ -76,6 +76,13 @@ var moveMutants = []mutant{
 		pkg:  "./postgres", tests: "TestLostCommitStillWaitsForTheStandby",
 	},
 	{
+		name: "PostgreSQL: a commit goes on though nobody waits for it",
+		file: "postgres/writer.go",
+		old:  "		defer context.AfterFunc(j.caller, gone)()\n",
+		new:  "",
+		pkg:  "./postgres", tests: "TestCommitEndsWithItsContext",
+	},
+	{
 		name: "PostgreSQL: a server that goes away while a process starts ends it",
 		file: "internal/daemon/webhooks.go",
 		old:  "	err := d.patiently(ctx, func() (err error) {\n		group, err = d.store.GroupState(ctx, nil)\n		return err\n	})\n",
