@@ -227,10 +227,10 @@ func BenchmarkIdle(b *testing.B) {
 					}
 				}()
 			}
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 			const over = 10 * time.Second
 			server.SQL(b, "postgres", `SELECT pg_stat_statements_reset()`)
-			time.Sleep(over)
+			<-time.After(over)
 			statements := server.SQL(b, "postgres", `SELECT sum(calls) FROM pg_stat_statements
 				WHERE query NOT LIKE '%pg_stat_statements%'`)
 			var n float64
@@ -263,9 +263,9 @@ func BenchmarkHandover(b *testing.B) {
 					won <- t
 				}()
 				for s.count(`SELECT count(*) FROM candidates`) == 0 {
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 				}
-				time.Sleep(time.Duration(n*37%100) * time.Millisecond) // at any moment between two looks
+				<-time.After(time.Duration(n*37%100) * time.Millisecond) // at any moment between two looks
 				b.StartTimer()
 				began := time.Now()
 				must(b, term.Resign(context.Background()))

@@ -59,7 +59,9 @@ func within(tb testing.TB) context.Context {
 // eventually waits until something is so.
 func eventually(tb testing.TB, what string, so func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !so(); <-tick.C {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not within %v: %s", patience, what)
 		}
