@@ -102,7 +102,8 @@ func writes(t *testing.T, config postgres.Config) {
 	term, err := s.Campaign(ctx, 0, "shard")
 	fine(t, err)
 	fine(t, term.Commit(ctx, gerritstream.Commit{
-		Position: gerritstream.Position{After: "1", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1), oldEntry(2)},
+		Position: gerritstream.Position{After: "1", Arrived: arrived},
+		Entries:  []gerritstream.Entry{oldEntry(1), oldEntry(2)},
 		DeadLetters: []gerritstream.DeadLetter{
 			{ID: gerritstream.EventID{8}, Shard: "shard", Seq: "8", Arrived: arrived},
 			{ID: gerritstream.EventID{9}, Shard: "shard", Seq: "9", Arrived: arrived},
@@ -112,7 +113,8 @@ func writes(t *testing.T, config postgres.Config) {
 	fine(t, s.Register(ctx, "webhook:ci", queue.Filter{}, 0))
 	_, err = s.Lease(ctx, "webhook:ci")
 	fine(t, err)
-	fine(t, s.PutAside(ctx, webhook.Letter{Hook: "ci", Event: queue.Event{Number: 1, Entry: oldEntry(1)}, Detail: "410"}))
+	event := queue.Event{Number: 1, Entry: oldEntry(1)}
+	fine(t, s.PutAside(ctx, webhook.Letter{Hook: "ci", Event: event, Detail: "410"}))
 	fine(t, s.ReportHook(ctx, "ci", webhook.Report{}))
 	_, err = s.RemoveExpired(time.Now().Add(-time.Hour))
 	fine(t, err)
@@ -150,7 +152,8 @@ func operates(t *testing.T, config postgres.Config) {
 	fine(t, o.SetPosition(ctx, 0, "shard", func(*gerritstream.StoredPosition) (gerritstream.Position, error) {
 		return gerritstream.Position{After: "2", Arrived: arrived, Ended: true}, nil
 	}))
-	fine(t, o.RedriveDeadLetter(ctx, gerritstream.Entry{ID: gerritstream.EventID{8}, Shard: "shard", Seq: "8", Arrived: arrived}))
+	redriven := gerritstream.Entry{ID: gerritstream.EventID{8}, Shard: "shard", Seq: "8", Arrived: arrived}
+	fine(t, o.RedriveDeadLetter(ctx, redriven))
 	if n, err := o.DropDeadLetters(ctx, []gerritstream.EventID{{9}}); n != 1 || err != nil {
 		t.Errorf("%d dropped, %v", n, err)
 	}

@@ -258,11 +258,14 @@ func drain(rows iter.Seq2[[]any, error]) error {
 }
 
 // fill writes the rows of a table.
-func (t *takeover) fill(ctx context.Context, from storekit.Table, kinds map[string]kind, rows iter.Seq2[[]any, error]) error {
+func (t *takeover) fill(
+	ctx context.Context, from storekit.Table, kinds map[string]kind, rows iter.Seq2[[]any, error],
+) error {
 	switch from.Name {
 	case "start":
 		return t.each(ctx, rows, func(row []any) error {
-			origin, err := storekit.DecodeOrigin([]byte(row[0].(string)))
+			record, _ := row[0].(string)
+			origin, err := storekit.DecodeOrigin([]byte(record))
 			if err != nil {
 				return err
 			}
@@ -351,12 +354,15 @@ func (k kind) read(column string) string {
 var errDiffers = errors.New("it does not hold the same")
 
 // compare reads a table again, and compares it with the other store's.
-func (t *takeover) compare(ctx context.Context, from storekit.Table, order string, kinds map[string]kind, want *digest) error {
+func (t *takeover) compare(
+	ctx context.Context, from storekit.Table, order string, kinds map[string]kind, want *digest,
+) error {
 	expressions := make([]string, len(from.Columns))
 	for i, column := range from.Columns {
 		expressions[i] = kinds[column].read(column)
 	}
-	rows, err := t.conn.Query(ctx, t.sql(`SELECT `+strings.Join(expressions, ", ")+` FROM @.`+from.Name+` ORDER BY `+order))
+	rows, err := t.conn.Query(ctx, t.sql(`SELECT `+strings.Join(expressions, ", ")+
+		` FROM @.`+from.Name+` ORDER BY `+order))
 	if err != nil {
 		return err
 	}

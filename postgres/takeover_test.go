@@ -53,7 +53,8 @@ func oldStore(t *testing.T) *sqlite.Move {
 			Position: gerritstream.Position{After: gerritstream.SequenceNumber(fmt.Sprint(n)), Arrived: arrived},
 			Entries:  []gerritstream.Entry{oldEntry(n), oldEntry(n + 100)},
 			DeadLetters: []gerritstream.DeadLetter{{
-				ID: gerritstream.EventID{n, 1}, Shard: "shard", Seq: "9", Arrived: arrived, Reason: "shape", Detail: "no 'object'",
+				ID: gerritstream.EventID{n, 1}, Shard: "shard", Seq: "9", Arrived: arrived, Reason: "shape",
+				Detail:  "no 'object'",
 				Payload: []byte{n, 0}, Length: 2,
 			}},
 		}))
@@ -114,7 +115,8 @@ func TestTakeOverHasEverything(t *testing.T) {
 		t.Fatal(taken, err)
 	}
 	for _, table := range tables {
-		if rows, ok := taken.Rows[table.Name]; table.Name != "sqlite_sequence" && (!ok || rows != table.Count || rows == 0) {
+		rows, ok := taken.Rows[table.Name]
+		if table.Name != "sqlite_sequence" && (!ok || rows != table.Count || rows == 0) {
 			t.Errorf("%s: %d rows were taken over of %d", table.Name, rows, table.Count)
 		}
 	}
@@ -154,8 +156,11 @@ func TestTakeOverHasEverything(t *testing.T) {
 		t.Errorf("it goes on from %+v", p)
 	}
 	fine(t, term.Commit(t.Context(), gerritstream.Commit{
-		Position: gerritstream.Position{After: "5", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1), oldEntry(50)},
-		DeadLetters: []gerritstream.DeadLetter{{ID: gerritstream.EventID{99}, Shard: "shard", Seq: "5", Arrived: arrived}},
+		Position: gerritstream.Position{After: "5", Arrived: arrived},
+		Entries:  []gerritstream.Entry{oldEntry(1), oldEntry(50)},
+		DeadLetters: []gerritstream.DeadLetter{{
+			ID: gerritstream.EventID{99}, Shard: "shard", Seq: "5", Arrived: arrived,
+		}},
 	}))
 	if got := sql(`SELECT (SELECT max(n) FROM events), (SELECT count(*) FROM events), (SELECT max(n) FROM dead_letters),
 		(SELECT term FROM leases WHERE shard = 'shard')`); !slices.Contains([]string{"10|9|5|2", "11|9|5|2"}, got) {

@@ -154,7 +154,8 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 		case holder != "":
 			return fmt.Errorf("%w: %s", queue.ErrHeld, holder)
 		}
-		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`, string(storekit.ConsumerLease(name)))
+		err = tx.exec(`UPDATE leases SET term = term + 1, process = '' WHERE shard = ?`,
+			string(storekit.ConsumerLease(name)))
 		if err != nil {
 			return err
 		}
@@ -169,10 +170,11 @@ func (s *Store) changeFree(ctx context.Context, what, name string, change func(*
 // Lease implements queue.Store.
 func (s *Store) Lease(ctx context.Context, name string) (queue.Lease, error) {
 	var info queue.Info
-	t, err := s.campaign(ctx, &candidacy{shard: storekit.ConsumerLease(name), enter: func(_ *term, tx *transaction) (err error) {
+	enter := func(_ *term, tx *transaction) (err error) {
 		info, err = readConsumer(tx, name)
 		return err
-	}})
+	}
+	t, err := s.campaign(ctx, &candidacy{shard: storekit.ConsumerLease(name), enter: enter})
 	if err != nil {
 		return nil, fmt.Errorf("lease consumer %s: %w", name, err)
 	}

@@ -47,7 +47,8 @@ func (s *Store) share(ctx context.Context, known func() queue.Frontier) error {
 			return err
 		}
 		return tx.exec(`INSERT INTO frontiers (process, epoch, until) SELECT id, ?, ? FROM processes WHERE id = ?
-			ON CONFLICT DO UPDATE SET epoch = excluded.epoch, until = excluded.until`, f.Epoch, storekit.EncodeFrontier(f), s.id)
+			ON CONFLICT DO UPDATE SET epoch = excluded.epoch, until = excluded.until`,
+			f.Epoch, storekit.EncodeFrontier(f), s.id)
 	})
 }
 

@@ -55,8 +55,8 @@ var moving = []struct{ name, columns, order, where string }{
 	{"pauses", "shard, pause", "shard", ""},
 	{"counters", "name, value", "name", "WHERE name <> '" + walHeldSince + "'"},
 	{
-		"events", "n, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, attributes",
-		"n", "",
+		"events", "n, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, " +
+			"attributes", "n", "",
 	},
 	{
 		"dead_letters",
@@ -66,8 +66,8 @@ var moving = []struct{ name, columns, order, where string }{
 		"consumers", "name, n, at, filter, handed, expired, expired_from, expired_to, beyond, ahead", "name", "",
 	},
 	{
-		"additions", "n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, payload, " +
-			"attributes", "n", "",
+		"additions", "n, consumer, id, shard, seq, sub, arrived, type, project, ref, change, created, queued_at, " +
+			"payload, attributes", "n", "",
 	},
 	{"webhooks", "name, report, pause, dead_letters, given_up", "name", ""},
 	{
@@ -224,7 +224,8 @@ func (m *Move) Begin(ctx context.Context, to string) (was MoveState, err error) 
 		if err := tx.script(markMoved); err != nil {
 			return err
 		}
-		if err := tx.exec(`INSERT INTO moved (one, name, at) VALUES (1, ?, ?)`, to, time.Now().UnixMilli()); err != nil {
+		err = tx.exec(`INSERT INTO moved (one, name, at) VALUES (1, ?, ?)`, to, time.Now().UnixMilli())
+		if err != nil {
 			return err
 		}
 		return tx.script(fmt.Sprintf("PRAGMA application_id=%d", movedID))

@@ -139,7 +139,8 @@ func isNews(line string) bool {
 func withoutSettings(environ []string) (rest []string) {
 	for _, line := range environ {
 		if !strings.HasPrefix(line, "GERRITSTREAM_") && !strings.HasPrefix(line, "AWS_") &&
-			!strings.HasPrefix(line, "OTEL_") && !strings.HasPrefix(line, "NOTIFY_SOCKET=") && !strings.HasPrefix(line, "WATCHDOG_") {
+			!strings.HasPrefix(line, "OTEL_") && !strings.HasPrefix(line, "NOTIFY_SOCKET=") &&
+			!strings.HasPrefix(line, "WATCHDOG_") {
 			rest = append(rest, line)
 		}
 	}

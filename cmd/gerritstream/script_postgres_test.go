@@ -54,7 +54,9 @@ func (p *scriptPostgres) psql(ts *testscript.TestScript, neg bool, args []string
 	_, _ = ts.Stdout().Write([]byte(p.run(ts, server, ts.Getenv("PG_DATABASE"), strings.Join(args, "; ")) + "\n"))
 }
 
-func (p *scriptPostgres) run(ts *testscript.TestScript, server *peers.PostgreSQLServer, database, statements string) string {
+func (p *scriptPostgres) run(
+	ts *testscript.TestScript, server *peers.PostgreSQLServer, database, statements string,
+) string {
 	out, err := server.TrySQL(database, statements)
 	ts.Check(err)
 	return out

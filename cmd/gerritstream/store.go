@@ -15,11 +15,11 @@ func newStore(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Set up a store in PostgreSQL, and move one there",
-		Long: `Set up a store in PostgreSQL, and move what a SQLite file holds there. A single role that may make schemas
-needs none of this: run makes the schema.`,
+		Long: `Set up a store in PostgreSQL, and move what a SQLite file holds there. A single role that may
+make schemas needs none of this: run makes the schema.`,
 		Example: `  gerritstream store create --store postgres://owner@db.example.org/events --connection gerrit
   gerritstream store grants --writer gerritstream --reader ci --connection gerrit
-  gerritstream store copy --from sqlite:/var/lib/gerritstream/gerrit.db --to postgres://gerritstream@db.example.org/events`,
+  gerritstream store copy --from sqlite:/var/lib/gerritstream/gerrit.db --to postgres://db.example.org/events`,
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -38,9 +38,9 @@ func newStoreCreate(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Make the schema and its tables, or bring them up to date",
-		Long: `Make the schema of a connection and its tables, or bring them up to date after an upgrade. The role of the
-server that does so owns them. This is for servers where the role of run may not make schemas or tables; otherwise run
-does it by itself.`,
+		Long: `Make the schema of a connection and its tables, or bring them up to date after an upgrade. The
+role of the server that does so owns them. This is for servers where the role of run may not make
+schemas or tables; otherwise run does it by itself.`,
 		Example: `  gerritstream store create --store postgres://owner@db.example.org/events --connection gerrit`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,10 +68,11 @@ func newStoreGrants(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grants",
 		Short: "Print the statements that give roles of PostgreSQL what they need",
-		Long: `Print the statements that give roles of PostgreSQL what programs need, and no more: a writer runs "run", a
-consumer "queue read" and "replay", an operator "checkpoint", "deadletter" and "webhook", and a reader "status", "tail"
-and SQL of its own. The roles must exist, and so must the tables, which "run" or "store create" makes. Run the
-statements as the owner of the schema: nothing is changed here, and no server is asked.`,
+		Long: `Print the statements that give roles of PostgreSQL what programs need, and no more: a writer
+runs "run", a consumer "queue read" and "replay", an operator "checkpoint", "deadletter" and
+"webhook", and a reader "status", "tail" and SQL of its own. The roles must exist, and so must the
+tables, which "run" or "store create" makes. Run the statements as the owner of the schema: nothing
+is changed here, and no server is asked.`,
 		Example: `  gerritstream store grants --writer gerritstream --reader ci --connection gerrit | psql events`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -93,7 +94,8 @@ statements as the owner of the schema: nothing is changed here, and no server is
 				}
 			}
 			if !given {
-				return &usageError{cmd.CommandPath(), errors.New("name a role: --writer, --consumer, --operator or --reader")}
+				return &usageError{cmd.CommandPath(),
+					errors.New("name a role: --writer, --consumer, --operator or --reader")}
 			}
 			return nil
 		},

@@ -36,15 +36,16 @@ func newStoreCopy(p process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy",
 		Short: "Move what a SQLite file holds into PostgreSQL",
-		Long: `Move what a SQLite file holds into PostgreSQL: where the stream begins, positions, the queue with its numbers,
-dead letters, consumers with what they have acknowledged, webhooks and their dead letters. All processes that use the
-file must be stopped; it is watched for some seconds if one of them died.
+		Long: `Move what a SQLite file holds into PostgreSQL: where the stream begins, positions, the queue with
+its numbers, dead letters, consumers with what they have acknowledged, webhooks and their dead
+letters. All processes that use the file must be stopped; it is watched for some seconds if one of
+them died.
 
 The file is marked first: from then on nobody can use it. Then everything is copied in one transaction, read again,
 and compared: each row, and the digest of each payload. If that fails, the file may be used as before. If the command
 is killed, run it again: it completes what it began. --cancel gives the file back instead, unless the copy is complete.
 Afterwards the file is refused for good, and says where its contents are.`,
-		Example: `  gerritstream store copy --from sqlite:/var/lib/gerritstream/gerrit.db --to postgres://gerritstream@db.example.org/events --dry-run
+		Example: `  gerritstream store copy --from sqlite:/var/lib/gerritstream/gerrit.db --to postgres://db.example.org/events --dry-run
   gerritstream store copy --from sqlite:/var/lib/gerritstream/gerrit.db --config /etc/gerritstream/gerrit.yaml --yes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,7 +69,8 @@ Afterwards the file is refused for good, and says where its contents are.`,
 	cmd.Flags().StringVar(&from, "from", "", "`address` of the store to move: sqlite:PATH")
 	cmd.Flags().StringVar(&to, "to", "", "`address` of the store to move it to (default: that of --store)")
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "only look whether it could be done, and count")
-	cmd.Flags().BoolVar(&cancel, "cancel", false, "let the SQLite file be used again after a copy that was not completed")
+	cmd.Flags().BoolVar(&cancel, "cancel", false,
+		"let the SQLite file be used again after a copy that was not completed")
 	s.confirm = confirmFlag(cmd, p)
 	s.output.register(cmd)
 	settingFlags(cmd, config.ForStore)
@@ -123,7 +125,8 @@ func (s *storeCopy) run(ctx context.Context) error {
 		}
 		return s.write(rowsOf(tables), fmt.Sprintf("These would be copied to %s, which %s.", s.toName, said))
 	}
-	if err := s.confirm.ask(fmt.Sprintf("Move %s to %s, and never use the file again?", s.fromName, s.toName)); err != nil {
+	question := fmt.Sprintf("Move %s to %s, and never use the file again?", s.fromName, s.toName)
+	if err := s.confirm.ask(question); err != nil {
 		return err
 	}
 	return s.copy(ctx)

@@ -19,7 +19,8 @@ func TestAStartWaitsForPostgreSQL(t *testing.T) {
 	link := peers.NewPostgreSQLLink(t, server.Addr())
 	file := filepath.Join(t.TempDir(), "g.yaml")
 	text := "stream: s\naws: {region: us-east-1, endpoint: \"http://127.0.0.1:1\"}\nadmin: \"off\"\nstore: " +
-		peers.PostgreSQLURL("postgres", "disable", link.Addr()) + "\nwebhooks: [{name: ci, url: \"http://127.0.0.1:1/\", allow_private: true}]\n"
+		peers.PostgreSQLURL("postgres", "disable", link.Addr()) +
+		"\nwebhooks: [{name: ci, url: \"http://127.0.0.1:1/\", allow_private: true}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func startPostgreSQL(tb testing.TB, opts PostgreSQLOptions) *PostgreSQLServer {
 	Require(tb, PostgreSQL)
 	s, err := newPostgreSQL(opts)
 	if err == nil {
-		if err = s.initialize(tb.Context()); err == nil {
+		if err = s.makeData(tb.Context()); err == nil {
 			err = s.start(tb.Context())
 		}
 		if err != nil {
@@ -130,8 +130,8 @@ func newPostgreSQL(opts PostgreSQLOptions) (*PostgreSQLServer, error) {
 	return &PostgreSQLServer{folder: folder, port: ports.numbers[0], opts: opts, ports: ports}, nil
 }
 
-// initialize makes the server's data.
-func (s *PostgreSQLServer) initialize(ctx context.Context) error {
+// makeData makes the server's data.
+func (s *PostgreSQLServer) makeData(ctx context.Context) error {
 	if err := s.run(ctx, "initdb", "--pgdata="+s.data(), "--username=postgres", "--no-sync", "--no-instructions",
 		"--encoding="+cmp.Or(s.opts.Encoding, "UTF8"), "--locale=C", "--auth=trust"); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (s *PostgreSQLServer) configure() error {
 // write writes a file of the server's data.
 func (s *PostgreSQLServer) write(name string, b []byte) error {
 	path := filepath.Join(s.data(), name)
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := os.WriteFile(path, b, 0o600); err != nil { //nolint:gosec // in the folder of the test
 		return err
 	}
 	return giveAway(path)
@@ -190,7 +190,8 @@ func (s *PostgreSQLServer) log() string  { return filepath.Join(s.folder, "log")
 func (s *PostgreSQLServer) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, postgresqlFolder+name, args...)
 	cmd.Dir = s.folder
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PG") }), "LC_ALL=C")
+	ours := func(v string) bool { return strings.HasPrefix(v, "PG") }
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), ours), "LC_ALL=C")
 	runUnprivileged(cmd)
 	return cmd
 }

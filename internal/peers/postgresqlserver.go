@@ -150,7 +150,7 @@ func (s *PostgreSQLServer) kill() {
 		signalProcess(pid, os.Kill)
 	}
 	s.child.kill()
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		if !anyRuns(children) {
 			break
 		}
@@ -246,7 +246,7 @@ func (s *PostgreSQLServer) AwaitStandby(tb testing.TB, standby *PostgreSQLServer
 	}
 	lsn := s.SQL(tb, "postgres", "SELECT pg_current_wal_lsn()")
 	query := "SELECT pg_last_wal_replay_lsn() >= '" + lsn + "'"
-	for deadline := time.Now().Add(startTimeout); standby.SQL(tb, "postgres", query) != "t"; time.Sleep(poll) {
+	for deadline := time.Now().Add(startTimeout); standby.SQL(tb, "postgres", query) != "t"; <-time.After(poll) {
 		if time.Now().After(deadline) {
 			tb.Fatalf("the standby lags: %s", tail(standby.log()))
 		}
@@ -260,7 +260,7 @@ func (s *PostgreSQLServer) awaitStreaming(tb testing.TB, standby *PostgreSQLServ
 	if synchronous {
 		query += " AND sync_state = 'sync'"
 	}
-	for deadline := time.Now().Add(startTimeout); s.SQL(tb, "postgres", query) != "1"; time.Sleep(poll) {
+	for deadline := time.Now().Add(startTimeout); s.SQL(tb, "postgres", query) != "1"; <-time.After(poll) {
 		if time.Now().After(deadline) {
 			tb.Fatalf("the standby does not stream: %s", tail(standby.log()))
 		}

@@ -30,7 +30,8 @@ type pgCluster struct {
 // newPgCluster starts traffic on a stream.
 func newPgCluster(t *testing.T, primary *peers.PostgreSQLServer, seed uint64) *pgCluster {
 	t.Helper()
-	c := &pgCluster{primary: primary, database: "postgres", endpoint: emulateWith(t, "--stream", streamName, "--shards", "4")}
+	endpoint := emulateWith(t, "--stream", streamName, "--shards", "4")
+	c := &pgCluster{primary: primary, database: "postgres", endpoint: endpoint}
 	c.flow = startFlow(t, newTraffic(seed), peers.Putter{
 		Endpoint: c.endpoint, Stream: streamName, Batch: 10, Pause: 50 * time.Millisecond,
 	})

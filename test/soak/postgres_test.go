@@ -89,11 +89,15 @@ func (p *postgresStore) faults(n *nemesis) []fault {
 			do: cut(func(l *peers.Link) { l.Hold(peers.Requests) })},
 		fault{name: "slow PostgreSQL", do: cut(func(l *peers.Link) { l.Delay(200 * time.Millisecond) })},
 		fault{name: "connections dropped", do: cut((*peers.Link).Drop)},
-		fault{name: "lost reply to a commit", weight: 2, do: func(ctx context.Context) bool { return p.loseReply(ctx, n) }},
+		fault{name: "lost reply to a commit", weight: 2, do: func(ctx context.Context) bool {
+			return p.loseReply(ctx, n)
+		}},
 		fault{name: "PostgreSQL restarted, fast", class: classDatabase, do: p.restart(peers.Fast)},
 		fault{name: "PostgreSQL restarted, immediate", class: classDatabase, do: p.restart(peers.Immediate)},
 		fault{name: "PostgreSQL killed", class: classDatabase, do: p.kill},
-		fault{name: "PostgreSQL frozen", class: classDatabase, do: func(ctx context.Context) bool { return p.freeze(ctx, n) }},
+		fault{name: "PostgreSQL frozen", class: classDatabase, do: func(ctx context.Context) bool {
+			return p.freeze(ctx, n)
+		}},
 		fault{name: "standby restarted", do: func(ctx context.Context) bool { return p.stopStandby(ctx, n) }},
 		fault{name: "standby promoted", class: classPromotion, do: p.promote},
 	)

@@ -119,8 +119,10 @@ func TestLoadFile(t *testing.T) {
 	unset := settingsOf(&defaults)
 	for i, s := range settingsOf(&got) {
 		excluded := s.Key == "aws.account_endpoints" || s.Key == "kinesis.consumer_name" ||
-			strings.HasPrefix(s.Key, "postgres.") || s.Key == "aws.access_key_file" || s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
-		if s.value.show() == unset[i].value.show() && !excluded { // excluded by the store, the endpoint, a consumer's ARN, a file
+			strings.HasPrefix(s.Key, "postgres.") || s.Key == "aws.access_key_file" ||
+			s.Key == "aws.secret_key_file" || s.Key == "aws.session_token_file"
+		// Excluded by the store, the endpoint, a consumer's ARN, a file.
+		if s.value.show() == unset[i].value.show() && !excluded {
 			t.Errorf("%s: the test sets it to its default", s.Key)
 		}
 	}

@@ -88,7 +88,9 @@ func postgreSQL(c *Config, r Runtime) postgres.Config {
 // Postgres returns the configuration of the store, which must be in PostgreSQL.
 func (c *Config) Postgres() (postgres.Config, error) {
 	if c.Store.Kind != postgresKind {
-		return postgres.Config{}, Faults{{Key: "store", Problem: fmt.Sprintf("%s is not %s", &c.Store, postgresKind.form)}}
+		return postgres.Config{}, Faults{{
+			Key: "store", Problem: fmt.Sprintf("%s is not %s", &c.Store, postgresKind.form),
+		}}
 	}
 	return postgreSQL(c, Runtime{}), nil
 }
@@ -160,7 +162,7 @@ func (p *passwordCommand) password(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, passwordPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", p.text)
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", p.text) //nolint:gosec // the operator's own command
 	var stderr bytes.Buffer
 	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
 	out, err := cmd.Output()

@@ -154,7 +154,8 @@ func streamSettings(c *Config) []Setting {
 func storeSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "store", Flag: "store", Scope: ForStore, value: value{set: c.Store.Set, show: c.Store.String},
-			Help: "`address` of the store: sqlite:PATH, postgres://..., or zookeeper://HOST:PORT,.../CHROOT (default: a SQLite file)",
+			Help: "`address` of the store: sqlite:PATH, postgres://..., or zookeeper://HOST:PORT,.../CHROOT " +
+				"(default: a SQLite file)",
 			More: "Events, positions and leaderships are kept there. `sqlite:PATH` is one file, shared by the " +
 				"processes of one host; of a missing path only the last folder is created. `postgres://` is a " +
 				"database of PostgreSQL, for any number of hosts: an address as libpq has it, with several servers " +
@@ -214,8 +215,9 @@ func storeSettings(c *Config) []Setting {
 				"counts as that one."},
 		{Key: "retention_max_size", Flag: "retention-max-size", Default: "16GiB",
 			value: bounded(&c.Store.SQLite.RetentionMaxBytes, parseSize, formatSize, 1<<20, 0),
-			Help:  "`size` of a SQLite file, or of the events in PostgreSQL, beyond which none is kept longer than retention",
-			More:  "Consumers that are behind then lose what is older."},
+			Help: "`size` of a SQLite file, or of the events in PostgreSQL, " +
+				"beyond which none is kept longer than retention",
+			More: "Consumers that are behind then lose what is older."},
 	}
 }
 
