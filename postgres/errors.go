@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -183,12 +184,13 @@ func openError(verb, where string, err error) error {
 }
 
 // oneLine is an error whose text has no line breaks: the library lists each
-// attempt to connect in a line of its own.
+// attempt to connect in a line of its own. Attempts that failed alike, such as
+// one with TLS and one without, count once.
 type oneLine struct{ err error }
 
 func (e oneLine) Error() string {
 	lines := strings.FieldsFunc(e.err.Error(), func(r rune) bool { return r == '\n' || r == '\t' })
-	return strings.Join(lines, " ")
+	return strings.Join(slices.Compact(lines), " ")
 }
 func (e oneLine) Unwrap() error { return e.err }
 

@@ -82,7 +82,8 @@ func judge(err error) (code int, hint string) {
 	case errors.As(err, &faults), errors.As(err, &setup) && !errors.Is(err, gerritstream.ErrNewerFormat):
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrDenied):
-		return exitDenied, "docs/operations.md lists the permissions needed, and where credentials are looked for"
+		return exitDenied, "docs/operations.md lists the permissions needed, and where credentials are looked for; " +
+			"docs/postgres.md does so for PostgreSQL"
 	case errors.Is(err, gerritstream.ErrOtherStream):
 		return exitConfig, "each stream needs its own --connection or its own --store"
 	case errors.Is(err, config.ErrForeignQueue):

@@ -46,7 +46,7 @@ are paused already keep the time since when they are; --reason and --for replace
 		},
 	}
 	cmd.Flags().BoolVar(&c.all, "all", false, "pause all shards, those that open later among them")
-	cmd.Flags().StringVar(&c.why, "reason", "", "why, for those who look: a `text`")
+	cmd.Flags().StringVar(&c.why, "reason", "", "`text` that says why; status and the page show it")
 	cmd.Flags().DurationVar(&c.span, "for", 0, "end by itself after this `duration`, such as 2h30m")
 	settingFlags(cmd, config.ForStore)
 	return cmd
