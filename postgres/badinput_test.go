@@ -95,7 +95,8 @@ func openAt(url, schema string) (*postgres.Store, error) {
 // once, although it is tried with TLS and without.
 func TestServerThatIsAway(t *testing.T) {
 	_, err := openAt("postgres://someone:s3cret@127.0.0.1:1/db", "s")
-	if err == nil || strings.Count(err.Error(), "refused") != 1 || errors.Is(err, gerritstream.ErrUnusable) || errors.Is(err, gerritstream.ErrDenied) ||
+	if err == nil || strings.Count(err.Error(), "refused") != 1 ||
+		errors.Is(err, gerritstream.ErrUnusable) || errors.Is(err, gerritstream.ErrDenied) ||
 		strings.ContainsAny(err.Error(), "\n\t") || strings.Contains(err.Error(), "s3cret") {
 		t.Error(err)
 	}
