@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,12 +44,18 @@ func benchSchema(b *testing.B) (*postgres.Store, *pgx.Conn) {
 // makes them, and has it look at the table.
 func fill(b *testing.B, raw *pgx.Conn, n int) {
 	b.Helper()
+	fillSince(b, raw, n, time.Hour)
+}
+
+// fillSince is fill with events of another age.
+func fillSince(b *testing.B, raw *pgx.Conn, n int, age time.Duration) {
+	b.Helper()
 	for _, statement := range []string{
 		fmt.Sprintf(`INSERT INTO events (n, id, shard, seq, sub, arrived, type, project, ref, queued_at, payload)
-			SELECT h.n + i, gen_random_uuid(), 'shardId-' || i %% 8, i::text, -1, now() - interval '1 hour',
+			SELECT h.n + i, gen_random_uuid(), 'shardId-' || i %% 8, i::text, -1, now() - interval '%[2]d seconds',
 				CASE i %% 10 WHEN 0 THEN 'comment-added' ELSE 'ref-updated' END, 'project', 'refs/heads/main',
-				now() - interval '1 hour', convert_to(repeat(md5(i::text), 60), 'UTF8')
-			FROM head h, generate_series(1, %d) i`, n),
+				now() - interval '%[2]d seconds', convert_to(repeat(md5(i::text), 60), 'UTF8')
+			FROM head h, generate_series(1, %[1]d) i`, n, int(age/time.Second)),
 		fmt.Sprintf(`UPDATE head SET n = n + %d`, n),
 		`VACUUM (ANALYZE) events`,
 		`CHECKPOINT`,
@@ -140,6 +147,9 @@ func BenchmarkConsumers(b *testing.B) {
 	}
 }
 
+var beyond = flag.Int("retention.beyond", 0, "BenchmarkRetention: how many events the table holds besides "+
+	"those that expire")
+
 // BenchmarkRetention removes a million events of 2 KB while a shard commits
 // 100 at a time, and measures these commits, before and meanwhile. Run it with
 // -benchtime 1x.
@@ -147,6 +157,9 @@ func BenchmarkRetention(b *testing.B) {
 	store, raw := benchSchema(b)
 	const events = 1_000_000
 	fill(b, raw, events)
+	if *beyond > 0 {
+		fillSince(b, raw, *beyond, time.Minute)
+	}
 	must(b, store.Register(b.Context(), "a", queue.Filter{}, events))
 	term := elect(b, store, shardA)
 	next := 0

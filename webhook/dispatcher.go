@@ -33,7 +33,8 @@ type Config struct {
 	MaxBytes  int
 
 	// Grace is how long a stop waits for requests under way. Zero: 2 s. A pause
-	// or a hand-over waits for all of them.
+	// or a hand-over waits for all of them. A stop takes twice as long if the
+	// store does not answer: what is not acknowledged then is sent again.
 	Grace time.Duration
 }
 
@@ -134,6 +135,10 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 	if err != nil || c == nil {
 		return err
 	}
+	writing, cancel := outlive(ctx, d.config.Grace*3/2)
+	defer cancel()
+	stopping, cancel := outlive(ctx, 2*d.config.Grace)
+	defer cancel()
 	state, err := d.config.Store.HookState(ctx, d.hook.Name)
 	switch {
 	case err != nil:
@@ -141,12 +146,22 @@ func (d *Dispatcher) lead(ctx context.Context) error {
 		err = errPaused
 	default:
 		d.log.Info("webhook is delivered by this process", "to", d.hook.URL)
-		t := newTerm(d, c, state.Report)
+		t := newTerm(writing, d, c, state.Report)
 		err = t.run(ctx)
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.config.Grace)
+	closing, cancel := context.WithTimeout(stopping, d.config.Grace)
 	defer cancel()
 	return errors.Join(err, c.Close(closing))
+}
+
+// outlive returns a context that ends a time after ctx has.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // awaitResumed waits while the hook is paused.

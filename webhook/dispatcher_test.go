@@ -639,6 +639,30 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A store that does not answer holds a stop up for twice the grace at most. What
+// the receiver took and the store does not know comes again.
+func TestStopWhileTheStoreIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newScene(t)
+		s.Always(webhooktest.After(time.Second, webhooktest.Answer(200)))
+		s.add(1, 100, 100)
+		p := s.start("a", func(c *webhook.Config) { c.Grace = 1500 * time.Millisecond })
+		time.Sleep(500 * time.Millisecond)
+		p.silent.Store(true)
+		began := time.Now()
+		s.stop(p)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := len(s.pending()); n != 100 {
+			t.Errorf("%d are pending", n)
+		}
+		p.kill() // its lease
+		s.start("b")
+		s.drained(time.Minute)
+	})
+}
+
 // A store that fails for a while: nothing is acknowledged that was not taken or
 // put aside, nothing is lost, and little comes twice.
 func TestStoreFails(t *testing.T) {

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -53,7 +52,7 @@ func (r *report) attempted(a *Attempt) {
 // writeReport writes the report when it is due. Nothing depends on it but what
 // people see, and for how long the receiver has failed: an error is not
 // repeated before the next one is due.
-func (t *term) writeReport(ctx context.Context, now bool) {
+func (t *term) writeReport(now bool) {
 	t.logGivenUp(now)
 	r := &t.report
 	due := r.urgent || r.dirty && (now || time.Since(r.written) >= reportEvery)
@@ -67,7 +66,7 @@ func (t *term) writeReport(ctx context.Context, now bool) {
 	r.last.FailingSince, r.last.NextAttempt = t.health.since, t.health.next()
 	r.last.Blocked = blocked
 	r.dirty, r.urgent, r.written = false, false, time.Now()
-	if err := t.d.config.Store.ReportHook(context.WithoutCancel(ctx), t.d.hook.Name, r.last); err != nil {
+	if err := t.d.config.Store.ReportHook(t.writing, t.d.hook.Name, r.last); err != nil {
 		t.d.log.Debug("webhook cannot report", "err", err)
 	}
 }

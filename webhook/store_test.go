@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,6 +70,8 @@ type process struct {
 	// fail decides on a write, before and after it is applied: an error is
 	// returned instead of its result. nil: none fails.
 	fail func(what string, applied bool) error
+
+	silent atomic.Bool // writes get no answer
 }
 
 func (m *memory) process(name string) *process {
@@ -108,6 +111,10 @@ func (p *process) write(ctx context.Context, what string, f func(m *memory) erro
 		if err := p.fail(what, false); err != nil {
 			return err
 		}
+	}
+	if p.silent.Load() {
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
 	err := p.do(ctx, func(m *memory) error {
 		defer m.changedLocked()

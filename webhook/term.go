@@ -24,6 +24,7 @@ type term struct {
 
 	sending context.Context // of the requests: ends with the lease, or after the stop's grace
 	cut     context.CancelFunc
+	writing context.Context // of what the store is told: ends some time after that
 	results chan result
 	wakes   waker
 
@@ -41,9 +42,9 @@ type result struct {
 	attempt *Attempt
 }
 
-func newTerm(d *Dispatcher, c *queue.Consumer, last Report) *term {
+func newTerm(writing context.Context, d *Dispatcher, c *queue.Consumer, last Report) *term {
 	t := &term{
-		d: d, consumer: c, window: newWindow(d.hook.Order),
+		d: d, consumer: c, writing: writing, window: newWindow(d.hook.Order),
 		results: make(chan result, d.hook.Concurrency), looked: time.Now(),
 	}
 	if time.Since(last.NextAttempt) < maxBackOff { // else nobody has tried for long
@@ -77,10 +78,10 @@ func (t *term) step(ctx context.Context) error {
 		return err
 	}
 	t.send()
-	if err := t.acknowledge(ctx); err != nil { // while the next requests are under way
+	if err := t.acknowledge(); err != nil { // while the next requests are under way
 		return err
 	}
-	t.writeReport(ctx, false)
+	t.writeReport(false)
 	return t.await(ctx)
 }
 
@@ -91,11 +92,11 @@ func (t *term) drain(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(t.d.config.Grace, t.cut) })
 	defer stop()
 	for t.window.sending > 0 {
-		t.take(ctx, <-t.results)
+		t.take(<-t.results)
 	}
 	t.storeWait = time.Time{}
-	err := t.acknowledge(ctx)
-	t.writeReport(ctx, true)
+	err := t.acknowledge()
+	t.writeReport(true)
 	return err
 }
 
@@ -104,14 +105,14 @@ func (t *term) settle(ctx context.Context) error {
 	for {
 		select {
 		case r := <-t.results:
-			t.take(ctx, r)
+			t.take(r)
 			continue
 		default:
 		}
 		break
 	}
 	if t.gone != nil {
-		return t.pause(ctx)
+		return t.pause()
 	}
 	if err := context.Cause(t.consumer.Context()); err != nil {
 		return err
@@ -121,11 +122,11 @@ func (t *term) settle(ctx context.Context) error {
 
 // acknowledge writes what is done with. An error of the store that leaves the
 // lease is repeated later: meanwhile nothing more is sent.
-func (t *term) acknowledge(ctx context.Context) error {
+func (t *term) acknowledge() error {
 	if len(t.done) == 0 || t.storeFails() {
 		return nil
 	}
-	err := t.consumer.Done(context.WithoutCancel(ctx), t.done...) // the commit point
+	err := t.consumer.Done(t.writing, t.done...) // the commit point
 	switch {
 	case err == nil:
 		t.done, t.storeWait = t.done[:0], time.Time{}
@@ -175,16 +176,16 @@ func (t *term) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.add(ctx, events)
+		t.add(events)
 	}
 	return nil
 }
 
-func (t *term) add(ctx context.Context, events []queue.Event) {
+func (t *term) add(events []queue.Event) {
 	t.atEnd = len(events) == 0
 	t.window.add(events)
 	if t.isDown() {
-		t.giveUpAllOld(ctx)
+		t.giveUpAllOld()
 	}
 }
 
@@ -244,7 +245,7 @@ func (t *term) await(ctx context.Context) error {
 	events, err := t.consumer.Next(waiting, room)
 	switch {
 	case err == nil:
-		t.add(ctx, events)
+		t.add(events)
 		return nil
 	case waiting.Err() != nil && t.consumer.Context().Err() == nil:
 		return nil // settle knows if ctx has ended

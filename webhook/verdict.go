@@ -1,13 +1,12 @@
 package webhook
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
 
 // take judges a result.
-func (t *term) take(ctx context.Context, r result) {
+func (t *term) take(r result) {
 	l, a := r.line, r.attempt
 	l.sending = false
 	t.window.sending--
@@ -27,7 +26,7 @@ func (t *term) take(ctx context.Context, r result) {
 		t.finish(l)
 		t.recovered(a)
 	case Refused:
-		t.refused(ctx, l, a)
+		t.refused(l, a)
 	case Gone:
 		t.gone = a
 	default:
@@ -35,8 +34,8 @@ func (t *term) take(ctx context.Context, r result) {
 			t.health.events++
 		}
 		first.failedAt = a.Began.Add(a.Took)
-		t.failed(ctx, a)
-		t.giveUpOld(ctx, l)
+		t.failed(a)
+		t.giveUpOld(l)
 	}
 }
 
@@ -58,20 +57,20 @@ func (t *term) recovered(a *Attempt) {
 }
 
 // failed notes a failure of the receiver.
-func (t *term) failed(ctx context.Context, a *Attempt) {
+func (t *term) failed(a *Attempt) {
 	if t.health.failures == 0 {
 		t.d.log.Warn("webhook's receiver fails; retrying", "to", t.d.hook.URL, "err", a.Err)
 	}
 	t.health.fail(a)
 	t.report.urgent = true
 	if t.isDown() {
-		t.giveUpAllOld(ctx)
+		t.giveUpAllOld()
 	}
 }
 
 // refused: the receiver is well and does not want this event. It is sent again
 // a few times, because receivers are deployed with mistakes that are mended.
-func (t *term) refused(ctx context.Context, l *line, a *Attempt) {
+func (t *term) refused(l *line, a *Attempt) {
 	first := l.items[0]
 	if first.refusals++; first.refusals == 1 {
 		t.health.refused++
@@ -80,22 +79,22 @@ func (t *term) refused(ctx context.Context, l *line, a *Attempt) {
 	if t.health.refused < manyRefused {
 		t.recovered(a)
 	} else {
-		t.failed(ctx, a)
+		t.failed(a)
 	}
 	switch {
 	case len(l.items) == 0 || l.items[0] != first: // given up already
 	case first.refusals >= maxRefusals:
-		t.giveUp(ctx, l)
+		t.giveUp(l)
 	default:
-		t.giveUpOld(ctx, l)
+		t.giveUpOld(l)
 	}
 }
 
 // giveUpOld gives up the first event of a line if it is too old and was tried
 // often enough here, however it was tried by other processes before.
-func (t *term) giveUpOld(ctx context.Context, l *line) {
+func (t *term) giveUpOld(l *line) {
 	if !l.sending && len(l.items) > 0 && l.items[0].attempts >= minAttempts && t.isOld(l.items[0]) {
-		t.giveUp(ctx, l)
+		t.giveUp(l)
 	}
 }
 
@@ -110,16 +109,16 @@ func (t *term) isDown() bool {
 		time.Since(h.since) > t.d.hook.GiveUpAfter
 }
 
-func (t *term) giveUpAllOld(ctx context.Context) {
+func (t *term) giveUpAllOld() {
 	for _, l := range t.window.lines {
-		for !l.sending && len(l.items) > 0 && t.isOld(l.items[0]) && t.giveUp(ctx, l) {
+		for !l.sending && len(l.items) > 0 && t.isOld(l.items[0]) && t.giveUp(l) {
 		}
 	}
 }
 
 // giveUp puts the first event of a line aside: the letter first, so that
 // whatever dies, it is one or the other.
-func (t *term) giveUp(ctx context.Context, l *line) bool {
+func (t *term) giveUp(l *line) bool {
 	first := l.items[0]
 	if t.storeFails() {
 		l.wait = t.storeWait
@@ -133,7 +132,7 @@ func (t *term) giveUp(ctx context.Context, l *line) bool {
 	}
 	detail = fmt.Sprintf("%s, after %d attempts", detail, first.attempts)
 	letter := Letter{Hook: t.d.hook.Name, Event: first.event, Detail: detail}
-	if err := t.d.config.Store.PutAside(context.WithoutCancel(ctx), letter); err != nil {
+	if err := t.d.config.Store.PutAside(t.writing, letter); err != nil {
 		t.storeFailed("put an event aside", err)
 		l.wait = t.storeWait
 		return false
@@ -153,12 +152,11 @@ func (t *term) giveUp(ctx context.Context, l *line) bool {
 }
 
 // pause: the receiver wants no more. What is queued waits.
-func (t *term) pause(ctx context.Context) error {
-	working := context.WithoutCancel(ctx)
+func (t *term) pause() error {
 	t.d.log.Warn("webhook is paused: its receiver answered 410 Gone; resume it when the receiver is back",
 		"to", t.d.hook.URL)
 	p := Pause{Since: time.Now(), By: ByReceiver, Why: t.gone.Err.Error()}
-	if err := t.d.config.Store.PauseHook(working, t.d.hook.Name, p); err != nil {
+	if err := t.d.config.Store.PauseHook(t.writing, t.d.hook.Name, p); err != nil {
 		t.storeFailed("pause", err)
 		t.health.fail(t.gone)
 		t.gone = nil

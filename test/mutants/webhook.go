@@ -170,4 +170,11 @@ var webhookMutants = []mutant{
 		new:  "	if t.foreign++; t.foreign >= 0 {",
 		pkg:  "./webhook", tests: "TestSharedOut",
 	},
+	{
+		name: "webhook: a stop waits for a store that does not answer",
+		file: "webhook/dispatcher.go",
+		old:  "	writing, cancel := outlive(ctx, d.config.Grace*3/2)\n",
+		new:  "	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))\n",
+		pkg:  "./webhook", tests: "TestStopWhileTheStoreIsSilent",
+	},
 }
