@@ -639,8 +639,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A store that does not answer holds a stop up for twice the grace at most. What
-// the receiver took and the store does not know comes again.
+// A store that does not answer holds a stop up for twice the grace at most.
+// What the receiver took and the store does not know comes again.
 func TestStopWhileTheStoreIsSilent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newScene(t)
