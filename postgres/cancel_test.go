@@ -86,6 +86,7 @@ func TestNameLeadsToAStandby(t *testing.T) {
 	first.Kill(t)
 	second.Promote(t)
 	first.Follow(t, second, peers.StandbyOptions{})
+	<-time.After(1100 * time.Millisecond) // from then on the pool asks a connection whether it lives
 
 	commit := gerritstream.Commit{
 		Position: gerritstream.Position{After: "1", Arrived: arrived}, Entries: []gerritstream.Entry{oldEntry(1)},
