@@ -208,8 +208,8 @@ func TestAPauseOvertakesACommit(t *testing.T) {
 	}
 }
 
-// A pause with an end is over by the stream's clock, not by that of whoever
-// runs; until then every process keeps to it, and an operator may move its end.
+// A pause with an end is over by the stream's clock, not by a process' own.
+// Until then every process keeps to it, and an operator may move its end.
 func TestAPauseEndsByItself(t *testing.T) {
 	inCluster(t, 2, func(t *testing.T, cl *cluster) {
 		cl.level = slog.LevelInfo

@@ -26,8 +26,8 @@ func results(trials []Trial) (all []string) {
 	return all
 }
 
-// anew returns a Source on the same stream, as another process has it.
-func (w *world) anew() *Source {
+// another returns a Source on the same stream, as another process has it.
+func (w *world) another() *Source {
 	w.t.Helper()
 	src, err := New(w.t.Context(), Config{Stream: "gerrit", Region: "us-east-1", Endpoint: "http://kinesis.test",
 		Transport: w.srv.Transport(), Read: ReadFanOut})
@@ -57,7 +57,7 @@ func TestTryChangesNothing(t *testing.T) {
 		f := w.follow(shard0, trimHorizon())
 		time.Sleep(10 * time.Second)
 		polls := len(w.sent("GetRecords"))
-		w.src = w.anew()
+		w.src = w.another()
 		w.wantTrials("DescribeStreamSummary", "ListShards", "GetShardIterator", "GetRecords", "DescribeStreamConsumer",
 			"RegisterStreamConsumer unknown", "SubscribeToShard")
 		if n := len(w.sent("GetRecords")) - polls; n != 1 {

@@ -153,10 +153,10 @@ func newFlush(s *Store, group []*job) *flush {
 // writePositions moves the positions of those shards ($2 to $8) whose leases
 // this process ($1) has in the given term, in an epoch that is not over, that
 // are not paused, and whose positions are those that the commits follow. That
-// is the fence. Leases are locked, in the order of their names; whoever takes
-// one, or sets its position, waits until this transaction has ended, and so
-// does this one for them. The epoch and the pauses are safe from changes
-// because whoever changes them locks the whole table.
+// is the fence. It locks the leases, in the order of their names. A transaction
+// that takes a lease or sets its position waits until this one has ended, and
+// the other way round. The epoch and the pauses cannot change meanwhile, because
+// changing them locks the whole table of leases.
 const writePositions = `c AS MATERIALIZED (
 		SELECT * FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::text[], $6::text[], $7::text[],
 			$8::timestamptz[]) c (shard, term, epoch, position, nonce, follows, committed)),

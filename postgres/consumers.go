@@ -138,8 +138,8 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 		`DELETE FROM @.leases WHERE shard = $2`, `DELETE FROM @.consumers WHERE name = $1`)
 }
 
-// lockConsumer locks the lease of a consumer and its row, in the order in which
-// whoever takes the lease or acknowledges does: nobody can until the
+// lockConsumer locks the lease of a consumer and then its row, in the order
+// that taking the lease and acknowledging use. Neither is possible until the
 // transaction ends.
 func lockConsumer(b *batch, name string) {
 	b.exec(`SELECT FROM @.leases WHERE shard = $1 FOR UPDATE`, string(storekit.ConsumerLease(name)))

@@ -11,9 +11,10 @@
 //
 // The events of the queue are numbered. A transaction takes its numbers from
 // the only row of the table head, which it keeps locked until it ends: the next
-// one waits for it. So the order of numbers is that of the commits, and whoever
-// reads a number can read all smaller ones: a reader that asks for what comes
-// after the last number it has seen misses nothing. Numbers may have gaps.
+// one waits for it. So the order of numbers is that of the commits, and once a
+// number can be read, so can all smaller ones: a reader that asks for what
+// comes after the last number it has seen misses nothing. Numbers may have
+// gaps.
 //
 // # Leadership
 //

@@ -240,7 +240,7 @@ const beatOfWinner = `INSERT INTO @.processes AS p (id, name, beat, ttl, beaten)
 	ON CONFLICT (id) DO UPDATE SET beat = p.beat + 1, beaten = excluded.beaten`
 
 // take writes that the term has the lease, if that is still as it was seen, and
-// reads where the term begins: whoever had the lease has finished by then.
+// reads where the term begins: the former holder has finished by then.
 func (t *term) take(seen lease, c *candidacy) error {
 	s := t.store
 	won, epoch := false, 0

@@ -25,7 +25,7 @@ const (
 func Roles() []Role { return []Role{RoleWriter, RoleConsumer, RoleOperator, RoleReader} }
 
 // privileges are those that a role needs besides SELECT on all tables. Triggers
-// write with the privileges of whoever caused them.
+// write with the privileges of the role that caused them.
 var privileges = map[Role][]struct{ what, tables string }{
 	RoleWriter: {
 		{"INSERT, UPDATE, DELETE", "start, positions, leases, pauses, processes, members, reports, candidates, head, " +

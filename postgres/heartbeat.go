@@ -60,7 +60,7 @@ func (h *heartbeat) run() {
 	}
 }
 
-// beat is a heartbeat (of $1, $2, $3). The number grows whoever writes it.
+// beat is a heartbeat (of $1, $2, $3). The number grows with each one.
 const beat = `INSERT INTO @.processes AS p (id, name, beat, ttl, beaten)
 	SELECT $1::text, $2::text, 1, $3::bigint, clock_timestamp() WHERE true
 	ON CONFLICT (id) DO UPDATE SET beat = p.beat + 1, beaten = excluded.beaten`

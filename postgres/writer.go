@@ -44,7 +44,7 @@ const flushPatience = 30 * time.Second
 type job struct {
 	commit *pendingCommit
 	term   context.Context // of the term: its end is that of the job
-	caller context.Context // whoever waits for it
+	caller context.Context // of the Commit that waits for it
 	weight int
 	taken  atomic.Bool // by the writer, or by the caller who withdraws it
 	done   chan error  // of capacity 1

@@ -19,8 +19,8 @@ import (
 // refuse it.
 const movedID = 0x47654d76
 
-// markMoved refuses the file to whoever opens it. A process that has it open
-// and was stopped when it was looked for can write nothing of what counts: it
+// markMoved makes the file refuse every process that opens it. One that has it
+// open, and was suspended while others were looked for, can do no harm: it
 // neither wins nor keeps a lease, and commits nothing.
 const markMoved = `
 CREATE TABLE moved (

@@ -451,7 +451,7 @@ func TestStatusSentence(t *testing.T) {
 	}
 }
 
-// TestStatusRate: whoever watches sees the rate between the last two reports,
+// TestStatusRate: --watch shows the rate between the last two reports,
 // also while no new one comes.
 func TestStatusRate(t *testing.T) {
 	l := inputOf(seen())

@@ -15,7 +15,7 @@ import (
 )
 
 // The bounds of stopping webhooks, which runs beside the stop of the consumer.
-// What is not acknowledged by then is delivered again, by whoever comes next.
+// What is not acknowledged by then is delivered again by the next process.
 const (
 	webhookGrace = 1500 * time.Millisecond // for requests under way, and again for giving up the lease
 	stopWebhooks = 3500 * time.Millisecond // for all of it

@@ -6,9 +6,8 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
-// Kind says what kind of trouble something is, for whoever groups it, alerts on
-// it, or advises on it. It is part of the reports in the store: a kind keeps
-// its name.
+// Kind classifies trouble, so that it can be grouped, alerted on and explained.
+// Reports in the store contain it, so a kind never changes its name.
 type Kind string
 
 // The kinds of trouble that a process can tell apart.

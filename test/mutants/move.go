@@ -34,7 +34,7 @@ var moveMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestMovedFileIsRefused",
 	},
 	{
-		name: "move: whoever dies within a lease's time counts as dead at once",
+		name: "move: a process that died within a lease's time counts as dead at once",
 		file: "sqlite/move.go",
 		old:  "	if !storekit.Sleep(ctx, longest) {\n",
 		new:  "	if !storekit.Sleep(ctx, longest/1000) {\n",
@@ -48,7 +48,7 @@ var moveMutants = []mutant{
 		pkg:  "./postgres", tests: "TestTakeOverIsAllOrNothing",
 	},
 	{
-		name: "take over: numbers begin anew",
+		name: "take over: numbers begin at 1 again",
 		file: "postgres/takeover.go",
 		old:  "	if err := t.number(ctx); err != nil {\n",
 		new:  "	if err := ctx.Err(); err != nil {\n",
