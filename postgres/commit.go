@@ -155,7 +155,7 @@ func newFlush(s *Store, group []*job) *flush {
 // are not paused, and whose positions are those that the commits follow. That
 // is the fence. It locks the leases, in the order of their names. A transaction
 // that takes a lease or sets its position waits until this one has ended, and
-// the other way round. The epoch and the pauses cannot change meanwhile, because
+// the other way round. The epoch and the pauses cannot change meanwhile:
 // changing them locks the whole table of leases.
 const writePositions = `c AS MATERIALIZED (
 		SELECT * FROM unnest($2::text[], $3::bigint[], $4::integer[], $5::text[], $6::text[], $7::text[],
