@@ -167,7 +167,11 @@ func childrenOf(parent int) []int {
 	var children []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err == nil && len(statOf(pid)) > 1 && statOf(pid)[1] == strconv.Itoa(parent) {
+		if err != nil {
+			continue
+		}
+		// Any process of the machine may end at any moment.
+		if fields := statOf(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			children = append(children, pid)
 		}
 	}
