@@ -15,7 +15,7 @@ import (
 // writers is how many transactions with commits a process has under way at a
 // time: while the server writes one to its disk, the next one is encoded, sent
 // and checked, up to where it waits for its numbers.
-const writers = 2
+const writers = 4
 
 // writer writes the commits of the process' terms. Those that wait at the same
 // time share a transaction.
