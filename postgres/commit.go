@@ -106,6 +106,8 @@ type flush struct {
 	dead   deadColumns
 	ended  bool
 
+	repeated bool // some of the events may be there already
+
 	under, deadUnder []string // of events and dead letters: the shards whose terms commit them
 
 	written   map[string]bool // by shard
@@ -174,10 +176,11 @@ const writePositions = `c AS MATERIALIZED (
 		RETURNING p.shard)`
 
 // writeEvents numbers and queues the events ($9 to $23) of the shards in w. The
-// numbers are taken once the fence has been passed. The events that are there
-// already, and those of a shard whose fence refuses it, leave gaps. unnest in
-// the list of columns hands out row by row; in FROM it would first write all of
-// them to a temporary file.
+// numbers are taken once the fence has been passed. The events of a shard whose
+// fence refuses it leave gaps. unnest in the list of columns hands out row by
+// row; in FROM it would first write all of them to a temporary file.
+//
+// An event that is there already fails the statement with uniqueViolation.
 var writeEvents = `h AS (
 		UPDATE @.head SET n = n + $9::bigint WHERE $9 > 0 AND (SELECT count(*) FROM w) > 0
 		RETURNING n - $9 AS base),
@@ -186,8 +189,14 @@ var writeEvents = `h AS (
 		SELECT (SELECT base FROM h) + i, ` + eventValues + `
 		FROM (SELECT generate_series(1, $9) i, unnest($10::text[]) under,
 			` + unnested(11, eventValues, eventTypes) + `) e
-		WHERE under IN (SELECT shard FROM w)
-		ON CONFLICT (id) DO NOTHING)`
+		WHERE under IN (SELECT shard FROM w)`
+
+// skipRepeated is for the end of writeEvents: the events that are there already
+// are left alone, and leave gaps. It costs a second look at the index and a
+// second record in the log of the server for every event, so it is added only
+// where there are such events.
+const skipRepeated = `
+		ON CONFLICT (id) DO NOTHING`
 
 // The columns of events.
 const (
@@ -212,24 +221,39 @@ func unnested(first int, names string, types []string) string {
 }
 
 // The statements of a flush: of positions alone, with events, and with dead
-// letters as well.
+// letters as well; the last two also for when some events may be there already.
 var (
 	commitPositions = `WITH ` + writePositions + ` SELECT shard, NULL::uuid FROM w`
-	commitEvents    = `WITH ` + writePositions + `, ` + writeEvents + ` SELECT shard, NULL::uuid FROM w`
-	commitAll       = `WITH RECURSIVE ` + writePositions + `, ` + writeDeadLetters + `, ` + writeEvents + `
-		SELECT shard, NULL::uuid FROM w UNION ALL SELECT '', id FROM walk JOIN d USING (i) WHERE NOT kept`
+
+	commitNewEvents = commitEvents("")
+	commitAnyEvents = commitEvents(skipRepeated)
+	commitNewAll    = commitAll("")
+	commitAnyAll    = commitAll(skipRepeated)
 )
+
+func commitEvents(repeated string) string {
+	return `WITH ` + writePositions + `, ` + writeEvents + repeated + `) SELECT shard, NULL::uuid FROM w`
+}
+
+func commitAll(repeated string) string {
+	return `WITH RECURSIVE ` + writePositions + `, ` + writeDeadLetters + `, ` + writeEvents + repeated + `)
+		SELECT shard, NULL::uuid FROM w UNION ALL SELECT '', id FROM walk JOIN d USING (i) WHERE NOT kept`
+}
 
 // add adds the flush to a transaction. One statement has the events and the
 // fence: no lock is held while the server waits for more of them to arrive.
 func (f *flush) add(b *batch) {
 	c := &f.shards
+	withEvents, withAll := commitNewEvents, commitNewAll
+	if f.repeated {
+		withEvents, withAll = commitAnyEvents, commitAnyAll
+	}
 	text, args := commitPositions, f.fenced(c.position, c.nonce, c.follows, c.committed)
 	if len(f.events.id)+len(f.dead.id) > 0 {
-		text, args = commitEvents, append(append(args, int64(len(f.events.id)), f.under), f.events.columns()...)
+		text, args = withEvents, append(append(args, int64(len(f.events.id)), f.under), f.events.columns()...)
 	}
 	if len(f.dead.id) > 0 {
-		text, args = commitAll, append(append(args, f.deadUnder), f.dead.columns()...)
+		text, args = withAll, append(append(args, f.deadUnder), f.dead.columns()...)
 	}
 	f.written, f.discarded = map[string]bool{}, map[gerritstream.EventID]bool{}
 	b.each(func(rows pgx.Rows) error {

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -130,4 +131,36 @@ func TestNoTransactionWaitsForTheProcess(t *testing.T) {
 		t.Errorf("the commit was %d requests with %d statements", requests, n)
 	}
 	s.hasQueued("1", "2")
+}
+
+// Events that are queued already are not queued again, and those beside them
+// are: with and without dead letters, and whether or not such events were met
+// just before.
+func TestRepeatedEvents(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
+	commit := func(dead int, seqs ...gerritstream.SequenceNumber) {
+		t.Helper()
+		c := commitOf(seqs[len(seqs)-1])
+		for _, seq := range seqs {
+			c.Entries = append(c.Entries, entry(shardA, seq, 10))
+		}
+		for i := range dead {
+			seq := gerritstream.SequenceNumber(fmt.Sprint(100 + i))
+			c.DeadLetters = append(c.DeadLetters, gerritstream.DeadLetter{
+				ID:    gerritstream.NewEventID(gerritstream.Stream{}, shardA, seq, gerritstream.NoSub),
+				Shard: shardA, Seq: seq, Sub: gerritstream.NoSub, Reason: "json", Payload: []byte("x"),
+			})
+		}
+		must(t, term.Commit(within(t), c))
+	}
+	commit(0, "1", "2")
+	commit(1, "1", "2", "3")
+	commit(2, "3", "4", "4")
+	commit(0, "2", "5")
+	s.hasQueued("1", "2", "3", "4", "5")
+	if n := s.count(`SELECT count(*) FROM dead_letters`); n != 2 {
+		t.Errorf("%d dead letters are held", n)
+	}
 }

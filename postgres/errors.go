@@ -66,6 +66,9 @@ var fates = map[string]fate{
 	"0A000": elsewhere, // feature_not_supported: BEGIN READ WRITE where a pooler, or a name, leads to a standby by now
 }
 
+// uniqueViolation is the code of a row that is there already.
+const uniqueViolation = "23505"
+
 // serverError returns the server's error in err; nil: there is none.
 func serverError(err error) *pgconn.PgError {
 	var e *pgconn.PgError

@@ -8,6 +8,9 @@ import (
 
 // For tests in package postgres_test.
 
+// Writers is how many transactions with commits a process has at a time.
+const Writers = writers
+
 // Intercept wraps each write of a Store. Call it before the Store is used.
 func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 

@@ -114,11 +114,11 @@ func TestACommitThatFailsStopsNoOther(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
 	store := s.openWith(postgres.Config{LeaseTTL: time.Minute})
-	const busy, bad, all = 2, 4, 10
-	s.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		IF new.shard = 'shard4' THEN RAISE EXCEPTION 'no' USING errcode = '23514'; END IF;
+	const busy, bad, all = postgres.Writers, postgres.Writers + 2, postgres.Writers + 8
+	s.exec(fmt.Sprintf(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF new.shard = 'shard%d' THEN RAISE EXCEPTION 'no' USING errcode = '23514'; END IF;
 		RETURN new;
-	END $$`)
+	END $$`, bad))
 	s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	s.holdCommits("shard0")
 	free := s.takeHeldOpen()
@@ -135,7 +135,7 @@ func TestACommitThatFailsStopsNoOther(t *testing.T) {
 			}
 		})
 	}
-	for i := range busy { // both transactions that a process has at a time
+	for i := range busy { // all transactions that a process has at a time
 		commit(i)
 		eventually(t, "the transaction waits", s.waiting(i+1))
 	}

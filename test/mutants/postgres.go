@@ -117,9 +117,16 @@ var postgresMutants = []mutant{
 	{
 		name: "postgres: an event that is queued is queued again",
 		file: "postgres/commit.go",
-		old:  "		WHERE under IN (SELECT shard FROM w)\n		ON CONFLICT (id) DO NOTHING)`",
-		new:  "		WHERE under IN (SELECT shard FROM w))`",
+		old:  "		ON CONFLICT (id) DO NOTHING`\n",
+		new:  "		ON CONFLICT (n) DO NOTHING`\n",
 		pkg:  "./postgres", tests: "TestStore",
+	},
+	{
+		name: "postgres: a commit with an event that is queued is given up",
+		file: "postgres/writer.go",
+		old:  "	if code(err) == uniqueViolation && !f.repeated {",
+		new:  "	if false && code(err) == uniqueViolation && !f.repeated {",
+		pkg:  "./postgres", tests: "TestStore|TestRepeatedEvents",
 	},
 	{
 		name: "postgres: a pooler is taken for the server",
