@@ -87,7 +87,7 @@ chaos: ## fifty thousand events by fan-out through every fault; fifty kills of c
 alerts: deps ## Debian's Prometheus raises the alerts of an outage of ZooKeeper, and no others
 	$(GO) test ./test/e2e -tags alerts -count=1 -v -run TestAlertsOfAnOutage
 
-many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite, QUIET, REST, POLL (the poll interval)
+many: deps ## what many shards cost, whatever happens to them: SHARDS, STORE=zookeeper|sqlite|postgres, QUIET, REST, POLL (the poll interval)
 	$(GO) test ./test/many -count=1 -v -timeout 1h -many.shards=$(SHARDS) -many.quiet=$(QUIET) -many.rest=$(REST) -many.settle=5s -many.store=$(STORE) -many.poll=$(POLL)
 
 screenshots: deps ## write what the status page looks like in each state, at 390, 1280 and 3840 pixels, light and dark, to bin/screenshots

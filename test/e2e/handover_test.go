@@ -16,6 +16,7 @@ import (
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/history"
+	"github.com/gerritstream/gerritstream/internal/peers"
 )
 
 // BenchmarkHandOver restarts three processes with six shards one by one. It
@@ -27,6 +28,11 @@ func BenchmarkHandOver(b *testing.B) {
 	stores := map[string]func(testing.TB) string{
 		"sqlite":    func(tb testing.TB) string { tb.Helper(); return "sqlite:" + newDatabase(tb) },
 		"zookeeper": func(tb testing.TB) string { tb.Helper(); return "zookeeper://" + sharedZooKeeper(tb) },
+		"postgres": func(tb testing.TB) string {
+			tb.Helper()
+			fsync := map[string]string{"fsync": "on"}
+			return peers.StartPostgreSQL(tb, peers.PostgreSQLOptions{Settings: fsync}).URL("postgres")
+		},
 	}
 	for _, store := range slices.Sorted(maps.Keys(stores)) {
 		b.Run(store, func(b *testing.B) {

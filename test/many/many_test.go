@@ -19,7 +19,7 @@ import (
 
 var (
 	flagShards = flag.Int("many.shards", 0, "how many shards the stream has at first; 0: nothing is measured")
-	flagStore  = flag.String("many.store", "", "zookeeper or sqlite; empty: one after the other")
+	flagStore  = flag.String("many.store", "", "zookeeper, sqlite or postgres; empty: one after the other")
 	flagPoll   = flag.String("many.poll", "", "poll interval of the processes; empty: the default")
 	flagRest   = flag.Duration("many.rest", time.Second, "how long the cost of idle shards is measured")
 	flagQuiet  = flag.Duration("many.quiet", 0, "how long they are idle before: after a minute they are polled less")
@@ -43,7 +43,7 @@ type measurement struct {
 type store struct {
 	name     string
 	args     []string
-	requests func() int // that it has answered so far; nil: it does not count
+	requests func() int // or statements that it has answered so far; nil: it does not count
 }
 
 // TestMany measures on each store, or on the chosen one.
@@ -51,7 +51,8 @@ func TestMany(t *testing.T) {
 	if *flagShards == 0 {
 		return // nothing is missing: `make many` measures
 	}
-	for name, open := range map[string]func(*testing.T) store{"sqlite": sqlite, "zookeeper": zookeeper} {
+	stores := map[string]func(*testing.T) store{"sqlite": sqlite, "zookeeper": zookeeper, "postgres": postgres}
+	for name, open := range stores {
 		if *flagStore == "" || *flagStore == name {
 			t.Run(name, func(t *testing.T) {
 				m := &measurement{t: t, stream: newWatched(t, *flagShards), store: open(t)}
@@ -83,6 +84,27 @@ func zookeeper(t *testing.T) store {
 				t.Fatalf("ask ZooKeeper: %v: %s", err, answer)
 			}
 			n, err := strconv.Atoi(found[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		},
+	}
+}
+
+func postgres(t *testing.T) store {
+	t.Helper()
+	server := peers.StartPostgreSQL(t, peers.PostgreSQLOptions{Settings: map[string]string{
+		"fsync": "on", "shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_utility": "on",
+	}})
+	server.SQL(t, "postgres", `CREATE EXTENSION pg_stat_statements`)
+	return store{
+		name: "postgres",
+		args: []string{"--store", server.URL(server.Database(t)), "--connection", "gerrit"},
+		requests: func() int {
+			answer := server.SQL(t, "postgres", `SELECT sum(calls)::bigint FROM pg_stat_statements
+				WHERE query NOT LIKE '%pg_stat_statements%'`)
+			n, err := strconv.Atoi(strings.TrimSpace(answer))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +257,7 @@ func (m *measurement) print() {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
 	write := func(cells ...string) { fmt.Fprintf(w, "| %s\t|\n", strings.Join(cells, "\t| ")) }
-	write(m.store.name, "s", "CPU s", "of a core", "MB now/peak", "ZooKeeper", "Kinesis")
+	write(m.store.name, "s", "CPU s", "of a core", "MB now/peak", "requests", "Kinesis")
 	write("---", "---", "---", "---", "---", "---", "---")
 	for _, row := range m.rows {
 		write(row...)
