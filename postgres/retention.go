@@ -85,17 +85,22 @@ type expiry struct {
 // is no need to search the rest for it.
 //
 // The size of the tables does not tell what they hold: what was removed leaves
-// room for what comes. So the newest events are taken for all.
+// room for what comes. So the newest events are taken for all. There are no
+// more events than numbers, of which a change of the server's timeline leaves
+// many out, and about as many as the server last found to a page.
 func (x *expiry) decide(ctx context.Context, db *database, maxBytes int64) error {
 	const rowBytes = 300 // of an event without its payload, with its entries in the indexes
 	var held, each float64
 	var oldest int64
 	var floor *int64 // nil: there are no consumers
-	_, err := db.get(ctx, []any{&held, &each, &oldest, &floor}, `SELECT h.n - o.n + 1.0,
+	_, err := db.get(ctx, []any{&held, &each, &oldest, &floor}, `SELECT least(h.n - o.n + 1.0,
+				CASE WHEN c.relpages > 0 AND c.reltuples >= 0 THEN c.reltuples / c.relpages *
+					(pg_relation_size(c.oid) / current_setting('block_size')::bigint) END),
 			(SELECT coalesce(avg(octet_length(payload)), 0)::float8
 				FROM (SELECT payload FROM @.events ORDER BY n DESC LIMIT 1000) newest),
 			o.n, (SELECT min(n) FROM @.consumers)
-		FROM @.head h, LATERAL (SELECT coalesce((SELECT min(n) FROM @.events), h.n + 1) AS n) o`)
+		FROM @.head h, LATERAL (SELECT coalesce((SELECT min(n) FROM @.events), h.n + 1) AS n) o, pg_class c
+		WHERE c.oid = to_regclass($1)`, db.schema+".events")
 	switch {
 	case err != nil:
 	case held*(each+rowBytes) > float64(maxBytes), floor == nil:

@@ -12,6 +12,15 @@ import (
 	"github.com/gerritstream/gerritstream"
 )
 
+const (
+	// timeline is the server's timeline, as eight characters.
+	timeline = `left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)`
+
+	// timelineStep is how many numbers a change of the timeline leaves out:
+	// more than events can have been rolled back.
+	timelineStep = `1000000`
+)
+
 // migrations lead from each schema version to the next; their number is the
 // version this program knows. A migration that was released is never changed.
 // "@." stands for the schema.
@@ -86,11 +95,30 @@ CREATE TABLE @.candidates (
 
 -- The number given last. A transaction that gives numbers changes this row and keeps it locked until it ends: numbers
 -- are in the order of the commits, and when a number can be read, all before it can be.
+--
+-- A server that becomes the primary, or is restored to a point in time, begins a new timeline, and may lack the last
+-- transactions of the one before. Their numbers are not given again: readers may have seen them, and would pass over
+-- other events under the same ones. So in a new timeline numbers go on a long way after those that are known.
 CREATE TABLE @.head (
-	one boolean PRIMARY KEY DEFAULT true CHECK (one),
-	n   bigint NOT NULL
+	one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+	n        bigint NOT NULL,
+	timeline text COLLATE "C" NOT NULL -- of the server when n was given; '': not known
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-INSERT INTO @.head VALUES (true, 0);
+INSERT INTO @.head VALUES (true, 0, '');
+CREATE FUNCTION @.timeline_changed() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+	new.n := new.n + CASE old.timeline WHEN '' THEN 0 ELSE ` + timelineStep + ` END;
+	new.timeline := ` + timeline + `;
+	RETURN new;
+END $body$;
+DO $body$
+BEGIN
+	PERFORM ` + timeline + `;
+	CREATE TRIGGER timeline_changed BEFORE UPDATE ON @.head FOR EACH ROW
+		WHEN (old.timeline <> ` + timeline + `) EXECUTE FUNCTION @.timeline_changed();
+EXCEPTION WHEN feature_not_supported THEN
+	NULL; -- a service whose servers share their storage has no timelines, and rolls nothing back
+END $body$;
 
 -- Indexes: n, by which everybody reads, grows, so that its index and the table are written at their ends. id makes an
 -- event's identity unique; it is the only index that is written at random places, 16 bytes and some an event. The one

@@ -170,19 +170,28 @@ func TestPostgreSQLFailsOver(t *testing.T) {
 			}
 			c.goesOn(t, "the start")
 			var before int
+			number := func() string {
+				return c.primary.SQL(t, c.database, "SELECT coalesce(max(n), 0) FROM "+pgSchema+".events")
+			}
 			if !synchronous {
 				link.Hold(peers.Both) // the standby gets no more
 				c.goesOn(t, "the standby is cut off")
 				before = c.queued(t)
 			}
+			seen := number()
 			first.Kill(t)
 			link.Drop()
 			c.primary = second
+			held := number()
 			if now := c.queued(t); !synchronous && now >= before { // nobody can write to it yet
 				t.Errorf("the standby has %d events of %d: nothing is to be rolled back", now, before)
 			}
 			second.Promote(t)
 			c.goesOn(t, "the standby was promoted")
+			if n := second.SQL(t, c.database, "SELECT count(*) FROM "+pgSchema+".events WHERE n > "+held+
+				" AND n <= "+seen); n != "0" {
+				t.Errorf("%s events have numbers between %s and %s, which readers have passed", n, held, seen)
+			}
 			c.end(t)
 		})
 	}

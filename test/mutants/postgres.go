@@ -10,6 +10,20 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestReadersNeverPassOverANumber",
 	},
 	{
+		name: "postgres: numbers that were rolled back are given again",
+		file: "postgres/schema.go",
+		old:  "WHEN (old.timeline <> ` + timeline + `)",
+		new:  "WHEN (old.timeline = '')",
+		pkg:  "./postgres", tests: "TestRolledBackNumbersAreNotGivenAgain",
+	},
+	{
+		name: "postgres: numbers that are left out count as events",
+		file: "postgres/retention.go",
+		old:  "c.relpages > 0 AND",
+		new:  "c.relpages < 0 AND",
+		pkg:  "./postgres", tests: "TestNumbersThatAreLeftOutTakeNoRoom",
+	},
+	{
 		name: "postgres: the fence does not look at the term",
 		file: "postgres/commit.go",
 		old:  "JOIN c ON c.shard = l.shard AND c.term = l.term\n",
