@@ -68,6 +68,12 @@ func outcomeOf(err error) outcome {
 	return unknown // the connection was lost, or the caller stopped waiting
 }
 
+// isConnectionLost reports whether a request got no answer because there was no
+// connection, or it ended.
+func isConnectionLost(err error) bool {
+	return errors.Is(err, zk.ErrNoServer) || errors.Is(err, zk.ErrConnectionClosed)
+}
+
 // isConflict reports whether a node is not as it was read.
 func isConflict(err error) bool {
 	return errors.Is(err, zk.ErrBadVersion) || errors.Is(err, zk.ErrNodeExists) || errors.Is(err, zk.ErrNoNode)

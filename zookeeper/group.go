@@ -147,7 +147,7 @@ func decodeMembers(nodes map[string]node) []gerritstream.Member {
 func (s *Store) GroupState(
 	ctx context.Context, shards []gerritstream.ShardID,
 ) (state gerritstream.GroupState, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+	err = s.look(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil {
 			return err
 		}

@@ -16,7 +16,8 @@ import (
 // Inspect implements gerritstream.Store. A shard that Zuul's own listener leads
 // is led by "Zuul (Python)". Other processes may go on writing while it reads.
 func (s *Store) Inspect(ctx context.Context) (in gerritstream.Inspection, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) (err error) {
+	err = s.look(ctx, func(ctx context.Context, sess *session) (err error) {
+		in = gerritstream.Inspection{}
 		if err := sess.sync(ctx); err != nil {
 			return err
 		}

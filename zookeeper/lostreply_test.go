@@ -21,6 +21,7 @@ const (
 	opDelete = 2
 	opGet    = 4
 	opSet    = 5
+	opSync   = 9
 	opList   = 12
 	opMulti  = 14
 )
@@ -321,6 +322,55 @@ func TestSetOriginAndALostConnection(t *testing.T) {
 				t.Errorf("setting it again returned %v", err)
 			}
 		})
+	}
+}
+
+// What only reads is made again when the connection is lost, and while there is
+// none: servers that change places show as a moment's delay.
+func TestReadsSurviveALostConnection(t *testing.T) {
+	t.Parallel()
+	cl := newCluster(t, single)
+	link := peers.NewZooKeeperLink(t, cl.hosts[0])
+	c := cl.config(zookeeper.Config{})
+	c.Hosts = []string{link.Addr()}
+	o, leader := openOperator(t, c), elect(t, cl.open(zookeeper.Config{}), shardA)
+	commit(t, leader, gerritstream.Commit{
+		Position: after(1), DeadLetters: []gerritstream.DeadLetter{deadLetter(shardA, 1)},
+	})
+	store, err := zookeeper.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close(soon(t)) })
+	if _, _, err := store.Origin(soon(t)); err != nil { // the session stands
+		t.Fatal(err)
+	}
+	sync, checkpoint := request(opSync, ""), request(opGet, string(shardA))
+	shards := []gerritstream.ShardID{shardA}
+	for name, is := range map[string]struct {
+		lost func([]byte) bool
+		read func() error
+	}{
+		"origin":      {sync, func() error { _, _, err := store.Origin(soon(t)); return err }},
+		"positions":   {sync, func() error { _, err := store.Positions(soon(t), 0); return err }},
+		"checkpoints": {checkpoint, func() error { _, err := store.Checkpoints(soon(t), shards); return err }},
+		"group":       {sync, func() error { _, err := store.GroupState(soon(t), shards); return err }},
+		"pauses":      {sync, func() error { _, err := store.Pauses(soon(t)); return err }},
+		"inspection":  {sync, func() error { _, err := store.Inspect(soon(t)); return err }},
+		"stored":      {sync, func() error { _, err := o.Stored(soon(t)); return err }},
+		"check":       {sync, func() error { return o.CheckPosition(soon(t), 0, shardA, after(1)) }},
+		"dead letters": {sync, func() error {
+			for _, err := range o.DeadLetters(soon(t)) {
+				return err
+			}
+			return errors.New("there is none")
+		}},
+	} {
+		lost := link.LoseNextReply(is.lost)
+		if err := is.read(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		receive(t, lost)
 	}
 }
 

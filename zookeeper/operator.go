@@ -86,7 +86,7 @@ func (sess *session) conflict(err error) error {
 // Stored implements gerritstream.Operator. Committed is by ZooKeeper's clock.
 func (o *Operator) Stored(ctx context.Context) (stored gerritstream.Stored, err error) {
 	at := o.store.at
-	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+	err = o.store.look(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func (is *snapshot) accepts(shard gerritstream.ShardID, pos *gerritstream.Positi
 func (o *Operator) CheckPosition(
 	ctx context.Context, epoch int, shard gerritstream.ShardID, to gerritstream.Position,
 ) error {
-	return o.store.call(ctx, func(ctx context.Context, sess *session) error {
+	return o.store.look(ctx, func(ctx context.Context, sess *session) error {
 		is, err := o.readShard(ctx, sess, epoch, shard)
 		if err != nil {
 			return err

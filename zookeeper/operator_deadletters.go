@@ -72,7 +72,7 @@ func (o *Operator) DeadLetters(ctx context.Context) iter.Seq2[gerritstream.Store
 
 // newestDeadLetters returns the names of the dead letters, the newest first.
 func (o *Operator) newestDeadLetters(ctx context.Context) (names []string, err error) {
-	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+	err = o.store.look(ctx, func(ctx context.Context, sess *session) error {
 		dir := o.store.at.deadLetters()
 		if names, err = sess.syncedChildren(ctx, dir); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (o *Operator) readDeadLetters(
 	ctx context.Context, names []string,
 ) (found []gerritstream.StoredDeadLetter, err error) {
 	var nodes []node
-	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+	err = o.store.look(ctx, func(ctx context.Context, sess *session) error {
 		nodes, err = sess.getAll(ctx, below(o.store.at.deadLetters(), names)...)
 		return err
 	})
@@ -150,7 +150,7 @@ func (o *Operator) locate(
 		return found, nil
 	}
 	var names []string
-	err = o.store.call(ctx, func(ctx context.Context, sess *session) error {
+	err = o.store.look(ctx, func(ctx context.Context, sess *session) error {
 		names, err = sess.syncedChildren(ctx, o.store.at.deadLetters())
 		return err
 	})

@@ -25,7 +25,7 @@ func (s *Store) readOrigin(ctx context.Context, sess *session) (*gerritstream.Or
 
 // Origin implements gerritstream.Store.
 func (s *Store) Origin(ctx context.Context) (origin gerritstream.Origin, ok bool, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+	err = s.look(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil { // another process may have set it through another server
 			return err
 		}

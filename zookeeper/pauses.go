@@ -74,7 +74,7 @@ var errPausesChanging = fmt.Errorf("%w: the pauses keep changing", gerritstream.
 
 // Pauses implements pauses.Keeper.
 func (s *Store) Pauses(ctx context.Context) (set pauses.Set, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+	err = s.look(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil { // another process may have changed them through another server
 			return err
 		}

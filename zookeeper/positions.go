@@ -13,7 +13,7 @@ import (
 func (s *Store) Positions(
 	ctx context.Context, epoch int,
 ) (positions map[gerritstream.ShardID]gerritstream.Position, err error) {
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+	err = s.look(ctx, func(ctx context.Context, sess *session) error {
 		if err := sess.sync(ctx); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (s *Store) Checkpoints(
 	ctx context.Context, shards []gerritstream.ShardID,
 ) (map[gerritstream.ShardID]gerritstream.SequenceNumber, error) {
 	found := make(map[gerritstream.ShardID]gerritstream.SequenceNumber, len(shards))
-	err := s.call(ctx, func(ctx context.Context, sess *session) error {
+	err := s.look(ctx, func(ctx context.Context, sess *session) error {
 		for _, shard := range shards {
 			n, err := sess.get(ctx, s.at.checkpoint(shard))
 			if err != nil {

@@ -13,7 +13,7 @@ func Schedulers(ctx context.Context, config Config) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = s.call(ctx, func(ctx context.Context, sess *session) error {
+	err = s.look(ctx, func(ctx context.Context, sess *session) error {
 		names, err := sess.children(ctx, s.at.component("scheduler"))
 		n = len(names)
 		return err

@@ -271,6 +271,20 @@ func (s *Store) call(ctx context.Context, f func(ctx context.Context, sess *sess
 	return explain(err)
 }
 
+// look is call for what changes nothing: f is made again until a server answers
+// it. While the library connects, a request that is made with a single server
+// fails at once, and so would a `status` while the servers change places.
+func (s *Store) look(ctx context.Context, f func(ctx context.Context, sess *session) error) error {
+	return s.call(ctx, func(ctx context.Context, sess *session) error {
+		for {
+			err := f(ctx, sess)
+			if !isConnectionLost(err) || s.stopped() || !storekit.Sleep(ctx, retryPause) {
+				return err
+			}
+		}
+	})
+}
+
 // outageLogEvery is how often the log repeats that ZooKeeper is away.
 const outageLogEvery = time.Minute
 

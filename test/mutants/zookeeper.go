@@ -45,6 +45,13 @@ var zookeeperMutants = []mutant{
 		pkg:  "./zookeeper", tests: "TestCancelledWithTheConnectionLost",
 	},
 	{
+		name: "ZooKeeper: a read fails when the connection is lost",
+		file: "zookeeper/store.go",
+		old:  "			if !isConnectionLost(err) || s.stopped()",
+		new:  "			if true || !isConnectionLost(err) || s.stopped()",
+		pkg:  "./zookeeper", tests: "TestReadsSurviveALostConnection",
+	},
+	{
 		name: "ZooKeeper: a candidate gives its place up when the connection is lost once more",
 		file: "zookeeper/requests.go",
 		old:  "		if o := outcomeOf(err); o != notSent && o != unknown || sess.store.stopped() ||\n",
