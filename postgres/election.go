@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -97,50 +98,6 @@ func (w *watcher) decide(c *candidacy, t *term, err error) {
 	}
 }
 
-// lease is a shard's lease as it was read.
-type lease struct {
-	term      uint64
-	process   string // empty: free
-	heartbeat uint64 // of that process
-}
-
-// unchangedLease is a lease and since when it has been seen just so. A process'
-// heartbeats grow: a number that is seen twice was the last one throughout.
-type unchangedLease struct {
-	lease lease
-	since time.Time
-	ttl   time.Duration // the longer one of the holder's and the candidate's
-}
-
-// observe notes the lease that was read, at a moment not later than now.
-func (l unchangedLease) observe(seen lease, ttl time.Duration, now time.Time) unchangedLease {
-	if l.lease == seen && !l.since.IsZero() {
-		now = l.since
-	}
-	return unchangedLease{seen, now, ttl}
-}
-
-// mayTake reports whether a candidate of the process self may take a lease.
-// leading: that process has a term of the shard. preceded: another live
-// candidate is before it, and is left a TTL to take the lease. now is not later
-// than the moment at which the lease was last read.
-func (l unchangedLease) mayTake(self string, leading, preceded bool, now time.Time) bool {
-	var patience time.Duration
-	switch l.lease.process {
-	case "", self: // free, or of a term of ours that ended
-		if leading {
-			return false
-		}
-	default:
-		patience = l.ttl
-	}
-	if preceded {
-		patience += l.ttl
-	}
-	// A free lease need not have been seen for any time: now is before that.
-	return patience == 0 || now.Sub(l.since) >= patience
-}
-
 // takeLeases takes the leases that may be taken, for the oldest candidacy of
 // each shard, all at once. The other candidacies wait.
 func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
@@ -148,7 +105,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	taking, news := map[gerritstream.ShardID]bool{}, false
 	for _, c := range candidacies {
 		seen, leading := w.leases[c.shard], w.store.heartbeat.leads(c.shard)
-		if taking[c.shard] || !seen.mayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
+		if taking[c.shard] || !seen.MayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
 			w.mu.Lock()
 			news = news || !c.waits && !c.decided
 			c.waits = true
@@ -156,7 +113,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 			continue
 		}
 		taking[c.shard] = true
-		takes.Go(func() { w.take(c, seen.lease) })
+		takes.Go(func() { w.take(c, seen.Lease) })
 	}
 	takes.Wait()
 	if news {
@@ -171,7 +128,7 @@ func (w *watcher) preceded(shard gerritstream.ShardID, now time.Time) bool {
 		if id == w.store.id {
 			return false
 		}
-		if w.store.liveness.alive(id, now) {
+		if w.store.liveness.Alive(id, now) {
 			return true
 		}
 	}
@@ -183,12 +140,12 @@ var errLeaseChanged = errors.New("another candidate was faster")
 
 // take tries to win a lease that was seen free or expired, and decides the
 // candidacy if it did, or cannot.
-func (w *watcher) take(c *candidacy, seen lease) {
+func (w *watcher) take(c *candidacy, seen lease.Lease) {
 	s, h := w.store, w.store.heartbeat
 	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	h.mu.Lock()
-	t.number = max(seen.term, h.tried[c.shard]) + 1
+	t.number = max(seen.Term, h.tried[c.shard]) + 1
 	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
 	h.mu.Unlock()
 	err := t.take(seen, c)
@@ -241,13 +198,13 @@ const beatOfWinner = `INSERT INTO @.processes AS p (id, name, beat, ttl, beaten)
 
 // take writes that the term has the lease, if that is still as it was seen, and
 // reads where the term begins: the former holder has finished by then.
-func (t *term) take(seen lease, c *candidacy) error {
+func (t *term) take(seen lease.Lease, c *candidacy) error {
 	s := t.store
 	won, epoch := false, 0
 	err := s.write(s.life, storekit.PointCampaign, func(b *batch) {
 		won = false
 		b.get([]any{new(string)}, func() { won = true }, takeLease, s.heartbeat.beaten(string(t.shard),
-			int64(t.number), int64(seen.term), seen.process, int64(seen.heartbeat), t.epoch)...)
+			int64(t.number), int64(seen.Term), seen.Process, int64(seen.Heartbeat), t.epoch)...)
 		b.get([]any{&epoch}, nil, `SELECT `+currentEpoch)
 		c.enter(t, b)
 	})

@@ -4,21 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
-
-// process is a process as it was read.
-type process struct {
-	id        string
-	heartbeat uint64
-	ttl, age  time.Duration // of its leases, and of the last heartbeat, by the server's clock
-}
 
 // age is how long ago the last heartbeat of a process was, in milliseconds.
 const age = `(extract(epoch FROM clock_timestamp() - beaten) * 1000)::bigint`
@@ -28,12 +21,12 @@ const age = `(extract(epoch FROM clock_timestamp() - beaten) * 1000)::bigint`
 const alive = `abs(extract(epoch FROM clock_timestamp() - p.beaten)) * 1000 <= p.ttl`
 
 // readProcesses reads all processes.
-func readProcesses(b *batch, processes *[]process) {
+func readProcesses(b *batch, processes *[]lease.Process) {
 	b.each(func(rows pgx.Rows) error {
-		var p process
+		var p lease.Process
 		var ttl, age int64
-		err := rows.Scan(&p.id, &p.heartbeat, &ttl, &age)
-		p.ttl, p.age = millis(ttl), millis(age)
+		err := rows.Scan(&p.ID, &p.Heartbeat, &ttl, &age)
+		p.TTL, p.Age = millis(ttl), millis(age)
 		*processes = append(*processes, p)
 		return err
 	}, `SELECT id, beat, ttl, `+age+` FROM @.processes`)
@@ -69,82 +62,6 @@ func readCandidates(b *batch, query string) map[gerritstream.ShardID][]string {
 		return err
 	}, query)
 	return candidates
-}
-
-// liveness is what this process has seen of the heartbeats of others.
-type liveness struct {
-	self string
-	ttl  time.Duration
-
-	mu   sync.Mutex
-	seen map[string]unchangedHeartbeat // under mu: as read last
-}
-
-// unchangedHeartbeat is a process' heartbeat and since when it has been seen
-// just so.
-type unchangedHeartbeat struct {
-	number uint64
-	since  time.Time
-	ttl    time.Duration // the longer one of that process' and ours
-}
-
-// observe notes the heartbeats that were read. A process that is seen for the
-// first time may have been dead for long: then, and only then, the server's
-// clock decides since when. The next heartbeat corrects it.
-func (l *liveness) observe(processes []process) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now() // after the reading: first seen then
-	seen := make(map[string]unchangedHeartbeat, len(processes))
-	for _, p := range processes {
-		h := unchangedHeartbeat{p.heartbeat, now, max(p.ttl, l.ttl)}
-		was, known := l.seen[p.id]
-		switch {
-		case !known:
-			h.since = now.Add(-min(max(p.age, 0), h.ttl))
-		case was.number == p.heartbeat:
-			h.since = was.since
-		}
-		seen[p.id] = h
-	}
-	l.seen = seen
-}
-
-// alive reports whether a process' heartbeat has changed within the TTL. now is
-// not later than the moment of the last reading.
-func (l *liveness) alive(id string, now time.Time) bool {
-	if id == l.self {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h, ok := l.seen[id]
-	return ok && now.Sub(h.since) < h.ttl
-}
-
-// nextDeath returns how long from now the first of the other processes counts
-// as dead, unless a heartbeat of it comes before; 0: none is alive.
-func (l *liveness) nextDeath() (left time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	for id, h := range l.seen {
-		if d := h.ttl - now.Sub(h.since); id != l.self && d > 0 && (left == 0 || d < left) {
-			left = d
-		}
-	}
-	return left
-}
-
-// members returns those that are alive.
-func (l *liveness) members(all []gerritstream.Member, now time.Time) []gerritstream.Member {
-	members := make([]gerritstream.Member, 0, len(all))
-	for _, m := range all {
-		if l.alive(m.ID, now) {
-			members = append(members, m)
-		}
-	}
-	return members
 }
 
 // Advertise implements gerritstream.Group.
@@ -187,7 +104,7 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 		return g, err
 	}
 	now := time.Now()
-	var processes []process
+	var processes []lease.Process
 	var members []gerritstream.Member
 	var candidates map[gerritstream.ShardID][]string
 	err := s.db.view(ctx, func(b *batch) {
@@ -198,28 +115,6 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 	if err != nil {
 		return g, explainRead(err)
 	}
-	s.liveness.observe(processes)
-	return s.groupOf(members, candidates, shards, now), nil
-}
-
-// groupOf returns the state of the group with these members and candidates,
-// of which those count that are alive. now is not later than the moment at
-// which they were read. A leader is not also a candidate: its row may be a
-// moment older than its lease.
-func (s *Store) groupOf(
-	members []gerritstream.Member, candidates map[gerritstream.ShardID][]string,
-	shards []gerritstream.ShardID, now time.Time,
-) gerritstream.GroupState {
-	g := gerritstream.GroupState{
-		Self: s.id, Members: s.liveness.members(members, now),
-		Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
-	}
-	for _, shard := range shards {
-		for i, id := range candidates[shard] {
-			if s.liveness.alive(id, now) && (i == 0 || id != candidates[shard][0]) {
-				g.Candidates[shard] = append(g.Candidates[shard], gerritstream.Candidate{Member: id})
-			}
-		}
-	}
-	return g
+	s.liveness.Observe(processes)
+	return s.liveness.Group(members, candidates, shards, now), nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -30,7 +31,7 @@ type Store struct {
 	control   *database // for heartbeats and the watcher, which must not wait for calls
 	writer    *writer
 	heartbeat *heartbeat
-	liveness  *liveness
+	liveness  *lease.Liveness
 	watcher   *watcher
 	tip       *tip
 	clock     storekit.ServiceClock
@@ -97,9 +98,9 @@ func (s *Store) prepare() {
 	s.writer = newWriter(s)
 	s.tip = newTip(s)
 	s.heartbeat = newHeartbeat(s)
-	s.liveness = &liveness{self: s.id, ttl: s.config.LeaseTTL}
+	s.liveness = lease.NewLiveness(s.id, s.config.LeaseTTL)
 	s.watcher = &watcher{
-		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]unchangedLease{},
+		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
 	}
 }
 

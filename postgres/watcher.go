@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/pauses"
 )
@@ -38,7 +39,7 @@ type watcher struct {
 
 	// Of run:
 	seen   contents
-	leases map[gerritstream.ShardID]unchangedLease
+	leases map[gerritstream.ShardID]lease.Unchanged
 	alive  []string // by id: the processes that are, as of the last look
 	group  int      // how often something that matters to the group has changed
 }
@@ -47,9 +48,9 @@ type watcher struct {
 // rest is read again only if it was changed.
 type contents struct {
 	changes    changes
-	processes  []process
-	held       map[gerritstream.ShardID]lease    // without heartbeats
-	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
+	processes  []lease.Process
+	held       map[gerritstream.ShardID]lease.Lease // without heartbeats
+	candidates map[gerritstream.ShardID][]string    // by process, in the order of succession
 	members    []gerritstream.Member
 	pauses     pauses.Set
 }
@@ -126,12 +127,12 @@ func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupStat
 		compared = w.group
 		candidates := make(map[gerritstream.ShardID][]string, len(shards))
 		for _, shard := range shards {
-			if leader := w.leases[shard].lease.process; leader != "" {
+			if leader := w.leases[shard].Lease.Process; leader != "" {
 				candidates[shard] = []string{leader}
 			}
 			candidates[shard] = append(candidates[shard], w.seen.candidates[shard]...)
 		}
-		changed, urgent = seen.Changed(s.groupOf(w.seen.members, candidates, shards, now))
+		changed, urgent = seen.Changed(s.liveness.Group(w.seen.members, candidates, shards, now))
 		return changed
 	}})
 	if err != nil {
@@ -171,7 +172,7 @@ func (w *watcher) pause() time.Duration {
 	}
 	w.mu.Unlock()
 	pause = min(pause, w.store.config.LeaseTTL/4)
-	if left := w.store.liveness.nextDeath(); left > 0 {
+	if left := w.store.liveness.NextDeath(); left > 0 {
 		pause = min(pause, left)
 	}
 	return pause
@@ -228,9 +229,11 @@ func (w *watcher) read(ctx context.Context, waits []*wait) error {
 		return err
 	}
 	for i, id := range ids {
-		c.processes = append(c.processes, process{id, uint64(beats[i]), millis(ttls[i]), millis(ages[i])})
+		c.processes = append(c.processes, lease.Process{
+			ID: id, Heartbeat: uint64(beats[i]), TTL: millis(ttls[i]), Age: millis(ages[i]),
+		})
 	}
-	w.store.liveness.observe(c.processes)
+	w.store.liveness.Observe(c.processes)
 	// What is read below may be newer than the counts: then it is read again.
 	if err := c.readChanged(ctx, w.store.control, &w.seen); err != nil {
 		return err
@@ -279,12 +282,12 @@ func (c *contents) readChanged(ctx context.Context, db *database, was *contents)
 }
 
 // readLeases reads all leases, without their holders' heartbeats.
-func readLeases(b *batch) map[gerritstream.ShardID]lease {
-	leases := map[gerritstream.ShardID]lease{}
+func readLeases(b *batch) map[gerritstream.ShardID]lease.Lease {
+	leases := map[gerritstream.ShardID]lease.Lease{}
 	b.each(func(rows pgx.Rows) error {
 		var shard gerritstream.ShardID
-		var l lease
-		err := rows.Scan(&shard, &l.term, &l.process)
+		var l lease.Lease
+		err := rows.Scan(&shard, &l.Term, &l.Process)
 		leases[shard] = l
 		return err
 	}, `SELECT shard, term, process FROM @.leases`)
@@ -294,18 +297,18 @@ func readLeases(b *batch) map[gerritstream.ShardID]lease {
 // observeLeases notes since when the leases have not changed, nor their
 // holders' heartbeats.
 func (w *watcher) observeLeases() {
-	processes := make(map[string]process, len(w.seen.processes))
+	processes := make(map[string]lease.Process, len(w.seen.processes))
 	for _, p := range w.seen.processes {
-		processes[p.id] = p
+		processes[p.ID] = p
 	}
 	now := time.Now() // after the reading: first seen then
 	for shard, l := range w.seen.held {
-		holder := processes[l.process]
-		l.heartbeat = holder.heartbeat
-		w.leases[shard] = w.leases[shard].observe(l, max(holder.ttl, w.store.config.LeaseTTL), now)
+		holder := processes[l.Process]
+		l.Heartbeat = holder.Heartbeat
+		w.leases[shard] = w.leases[shard].Observe(l, max(holder.TTL, w.store.config.LeaseTTL), now)
 	}
 	if len(w.leases) > len(w.seen.held) {
-		maps.DeleteFunc(w.leases, func(shard gerritstream.ShardID, _ unchangedLease) bool {
+		maps.DeleteFunc(w.leases, func(shard gerritstream.ShardID, _ lease.Unchanged) bool {
 			_, held := w.seen.held[shard]
 			return !held
 		})
@@ -316,8 +319,8 @@ func (w *watcher) observeLeases() {
 func (w *watcher) noteAlive(now time.Time) {
 	var alive []string
 	for _, p := range w.seen.processes {
-		if w.store.liveness.alive(p.id, now) {
-			alive = append(alive, p.id)
+		if w.store.liveness.Alive(p.ID, now) {
+			alive = append(alive, p.ID)
 		}
 	}
 	slices.Sort(alive)

@@ -5,25 +5,21 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// process is a process as the file has it.
-type process struct {
-	id          string
-	heartbeat   uint64
-	ttl, heldAt int64 // milliseconds; the last heartbeat, by the process' clock
-}
-
-// readProcesses reads all processes.
-func readProcesses(ctx context.Context, q querier) (processes []process, err error) {
+// readProcesses reads all processes. They share the clock of their host, by
+// which their heartbeats are dated.
+func readProcesses(ctx context.Context, q querier) (processes []lease.Process, err error) {
 	err = each(ctx, q, func(rows *sql.Rows) error {
-		var p process
-		err := rows.Scan(&p.id, &p.heartbeat, &p.ttl, &p.heldAt)
+		var p lease.Process
+		var ttl, beaten int64
+		err := rows.Scan(&p.ID, &p.Heartbeat, &ttl, &beaten)
+		p.TTL, p.Age = time.Duration(ttl)*time.Millisecond, time.Since(storekit.FromMillis(beaten))
 		processes = append(processes, p)
 		return err
 	}, `SELECT id, beat, ttl, beaten FROM processes`)
@@ -61,83 +57,6 @@ func readCandidates(ctx context.Context, q querier, query string) (map[gerritstr
 		return err
 	}, query)
 	return candidates, err
-}
-
-// liveness is what this process has seen of the heartbeats of others.
-type liveness struct {
-	self string
-	ttl  time.Duration
-
-	mu   sync.Mutex
-	seen map[string]unchangedHeartbeat // under mu: as read last
-}
-
-// unchangedHeartbeat is a process' heartbeat and since when it has been seen
-// just so.
-type unchangedHeartbeat struct {
-	number uint64
-	since  time.Time
-	ttl    time.Duration // the longer one of that process' and ours
-}
-
-// observe notes the heartbeats that were read. A process that is seen for the
-// first time may have been dead for long: then, and only then, the wall clock
-// decides since when. All processes of a file share it, and the next heartbeat
-// corrects it.
-func (l *liveness) observe(processes []process) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now() // after the reading: first seen then
-	seen := make(map[string]unchangedHeartbeat, len(processes))
-	for _, p := range processes {
-		h := unchangedHeartbeat{p.heartbeat, now, max(time.Duration(p.ttl)*time.Millisecond, l.ttl)}
-		was, known := l.seen[p.id]
-		switch {
-		case !known:
-			age := min(max(now.Sub(storekit.FromMillis(p.heldAt)), 0), h.ttl)
-			h.since = now.Add(-age)
-		case was.number == p.heartbeat:
-			h.since = was.since
-		}
-		seen[p.id] = h
-	}
-	l.seen = seen
-}
-
-// alive reports whether a process' heartbeat has changed within the TTL. now is
-// not later than the moment of the last reading.
-func (l *liveness) alive(id string, now time.Time) bool {
-	if id == l.self {
-		return true
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h, ok := l.seen[id]
-	return ok && now.Sub(h.since) < h.ttl
-}
-
-// others reports whether other processes are alive, as far as they were seen.
-func (l *liveness) others() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	for id, h := range l.seen {
-		if id != l.self && now.Sub(h.since) < h.ttl {
-			return true
-		}
-	}
-	return false
-}
-
-// members returns those that are alive.
-func (l *liveness) members(all []gerritstream.Member, now time.Time) []gerritstream.Member {
-	members := make([]gerritstream.Member, 0, len(all))
-	for _, m := range all {
-		if l.alive(m.ID, now) {
-			members = append(members, m)
-		}
-	}
-	return members
 }
 
 // Advertise implements gerritstream.Group.
@@ -183,14 +102,13 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 		return g, err
 	}
 	now := time.Now()
+	var processes []lease.Process
 	var members []gerritstream.Member
 	var candidates map[gerritstream.ShardID][]string
-	err := view(ctx, s.reading, func(tx *sql.Tx) error {
-		processes, err := readProcesses(ctx, tx)
-		if err != nil {
+	err := view(ctx, s.reading, func(tx *sql.Tx) (err error) {
+		if processes, err = readProcesses(ctx, tx); err != nil {
 			return err
 		}
-		s.liveness.observe(processes)
 		if members, err = readMembers(ctx, tx); err != nil {
 			return err
 		}
@@ -200,26 +118,6 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 	if err != nil {
 		return g, explainRead(s.place.path, err)
 	}
-	return s.groupOf(members, candidates, shards, now), nil
-}
-
-// groupOf returns the state of the group with these members and candidates,
-// of which those count that are alive. now is not later than the moment at
-// which they were read.
-func (s *Store) groupOf(
-	members []gerritstream.Member, candidates map[gerritstream.ShardID][]string,
-	shards []gerritstream.ShardID, now time.Time,
-) gerritstream.GroupState {
-	g := gerritstream.GroupState{
-		Self: s.id, Members: s.liveness.members(members, now),
-		Candidates: map[gerritstream.ShardID][]gerritstream.Candidate{},
-	}
-	for _, shard := range shards {
-		for _, id := range candidates[shard] {
-			if s.liveness.alive(id, now) {
-				g.Candidates[shard] = append(g.Candidates[shard], gerritstream.Candidate{Member: id})
-			}
-		}
-	}
-	return g
+	s.liveness.Observe(processes)
+	return s.liveness.Group(members, candidates, shards, now), nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -25,7 +26,7 @@ type Store struct {
 	reading   *sql.DB
 	writer    *writer
 	heartbeat *heartbeat
-	liveness  *liveness
+	liveness  *lease.Liveness
 	watcher   *watcher
 	touches   *touches
 	clock     storekit.ServiceClock
@@ -110,9 +111,9 @@ func open(ctx context.Context, config Config) (*Store, error) {
 		terms: map[gerritstream.ShardID]*term{}, taking: map[gerritstream.ShardID]uint64{},
 		tried: map[gerritstream.ShardID]uint64{},
 	}
-	s.liveness = &liveness{self: s.id, ttl: config.LeaseTTL}
+	s.liveness = lease.NewLiveness(s.id, config.LeaseTTL)
 	s.watcher = &watcher{
-		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]unchangedLease{},
+		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
 	}
 	s.touches = &touches{store: s, path: place.real + beside[0]}
 	if err = s.connect(ctx); err == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/pauses"
 )
@@ -32,7 +33,7 @@ type watcher struct {
 	conn    *sql.Conn // nil: to be opened
 	version int64     // of the file as read last
 	seen    contents
-	leases  map[gerritstream.ShardID]unchangedLease
+	leases  map[gerritstream.ShardID]lease.Unchanged
 	alive   []string // by id: the processes that are, as of the last look
 	group   int      // how often something that matters to the group has changed
 }
@@ -41,9 +42,9 @@ type watcher struct {
 // nothing but heartbeats; the rest is read again only if it was changed.
 type contents struct {
 	changes    changes
-	processes  []process
-	held       map[gerritstream.ShardID]lease    // without heartbeats
-	candidates map[gerritstream.ShardID][]string // by process, in the order of succession
+	processes  []lease.Process
+	held       map[gerritstream.ShardID]lease.Lease // without heartbeats
+	candidates map[gerritstream.ShardID][]string    // by process, in the order of succession
 	members    []gerritstream.Member
 
 	pauses       pauses.Set
@@ -123,12 +124,12 @@ func (s *Store) WaitGroupChange(ctx context.Context, seen gerritstream.GroupStat
 		compared = w.group
 		candidates := make(map[gerritstream.ShardID][]string, len(shards))
 		for _, shard := range shards {
-			if leader := w.leases[shard].lease.process; leader != "" {
+			if leader := w.leases[shard].Lease.Process; leader != "" {
 				candidates[shard] = []string{leader}
 			}
 			candidates[shard] = append(candidates[shard], w.seen.candidates[shard]...)
 		}
-		changed, urgent = seen.Changed(s.groupOf(w.seen.members, candidates, shards, now))
+		changed, urgent = seen.Changed(s.liveness.Group(w.seen.members, candidates, shards, now))
 		return changed, nil
 	})
 	if err != nil {
@@ -198,7 +199,7 @@ func (w *watcher) read(ctx context.Context) (changed bool, err error) {
 	if err := view(ctx, w.conn, func(tx *sql.Tx) error { return w.seen.read(ctx, tx) }); err != nil {
 		return false, err
 	}
-	w.store.liveness.observe(w.seen.processes)
+	w.store.liveness.Observe(w.seen.processes)
 	w.observeLeases()
 	if w.seen.changes != was {
 		w.group++
@@ -231,12 +232,12 @@ func (c *contents) read(ctx context.Context, tx *sql.Tx) (err error) {
 }
 
 // readLeases reads all leases, without their holders' heartbeats.
-func readLeases(ctx context.Context, q querier) (map[gerritstream.ShardID]lease, error) {
-	leases := map[gerritstream.ShardID]lease{}
+func readLeases(ctx context.Context, q querier) (map[gerritstream.ShardID]lease.Lease, error) {
+	leases := map[gerritstream.ShardID]lease.Lease{}
 	err := each(ctx, q, func(rows *sql.Rows) error {
 		var shard gerritstream.ShardID
-		var l lease
-		err := rows.Scan(&shard, &l.term, &l.process)
+		var l lease.Lease
+		err := rows.Scan(&shard, &l.Term, &l.Process)
 		leases[shard] = l
 		return err
 	}, `SELECT shard, term, process FROM leases`)
@@ -246,19 +247,19 @@ func readLeases(ctx context.Context, q querier) (map[gerritstream.ShardID]lease,
 // observeLeases notes since when the leases have not changed, nor their
 // holders' heartbeats.
 func (w *watcher) observeLeases() {
-	processes := make(map[string]process, len(w.seen.processes))
+	processes := make(map[string]lease.Process, len(w.seen.processes))
 	for _, p := range w.seen.processes {
-		processes[p.id] = p
+		processes[p.ID] = p
 	}
 	now := time.Now() // after the reading: first seen then
 	for shard, l := range w.seen.held {
-		holder := processes[l.process]
-		l.heartbeat = holder.heartbeat
-		longer := max(time.Duration(holder.ttl)*time.Millisecond, w.store.config.LeaseTTL)
-		w.leases[shard] = w.leases[shard].observe(l, longer, now)
+		holder := processes[l.Process]
+		l.Heartbeat = holder.Heartbeat
+		longer := max(holder.TTL, w.store.config.LeaseTTL)
+		w.leases[shard] = w.leases[shard].Observe(l, longer, now)
 	}
 	if len(w.leases) > len(w.seen.held) {
-		maps.DeleteFunc(w.leases, func(shard gerritstream.ShardID, _ unchangedLease) bool {
+		maps.DeleteFunc(w.leases, func(shard gerritstream.ShardID, _ lease.Unchanged) bool {
 			_, held := w.seen.held[shard]
 			return !held
 		})
@@ -269,8 +270,8 @@ func (w *watcher) observeLeases() {
 func (w *watcher) noteAlive(now time.Time) {
 	var alive []string
 	for _, p := range w.seen.processes {
-		if w.store.liveness.alive(p.id, now) {
-			alive = append(alive, p.id)
+		if w.store.liveness.Alive(p.ID, now) {
+			alive = append(alive, p.ID)
 		}
 	}
 	slices.Sort(alive)

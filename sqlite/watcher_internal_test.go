@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 )
 
 // What the watcher has read is what the file holds, whoever writes to it and
@@ -34,7 +35,7 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 	ids := func(c contents) []string {
 		var ids []string
 		for _, p := range c.processes {
-			ids = append(ids, p.id)
+			ids = append(ids, p.ID)
 		}
 		return slices.Sorted(slices.Values(ids))
 	}
@@ -85,7 +86,7 @@ func TestHeartbeatsAreCheapToFollow(t *testing.T) {
 	defer store.Close(context.WithoutCancel(t.Context()))
 	var c contents
 	readInto(t, store, &c)
-	mark := map[gerritstream.ShardID]lease{"mark": {}}
+	mark := map[gerritstream.ShardID]lease.Lease{"mark": {}}
 	c.held = mark
 	if err := store.heartbeat.renew(); err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func BenchmarkLook(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := &watcher{store: store, leases: map[gerritstream.ShardID]unchangedLease{}}
+	w := &watcher{store: store, leases: map[gerritstream.ShardID]lease.Unchanged{}}
 	for name, before := range map[string]func(){"heartbeat": func() {}, "all": func() { w.seen = contents{} }} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

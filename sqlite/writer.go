@@ -189,7 +189,7 @@ func (w *writer) begin() error {
 		}
 		w.tx = newTransaction(conn)
 	}
-	w.turn.yield(life, w.store.liveness.others())
+	w.turn.yield(life, w.store.liveness.NextDeath() > 0)
 	err := w.lock(life)
 	if err == nil {
 		return nil

@@ -256,9 +256,9 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "SQLite: a process that is long dead is a member",
-		file: "sqlite/group.go",
-		old:  "age := min(max(now.Sub(storekit.FromMillis(p.heldAt)), 0), h.ttl)",
-		new:  "age := min(max(now.Sub(storekit.FromMillis(p.heldAt)), 0), 0*h.ttl)",
+		file: "internal/lease/liveness.go",
+		old:  "h.since = now.Add(-min(max(p.Age, 0), h.ttl))",
+		new:  "h.since = now.Add(-min(max(p.Age, 0), 0*h.ttl))",
 		pkg:  "./sqlite", tests: "TestLongDeadMembersAreNone",
 	},
 	{
@@ -270,10 +270,10 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "SQLite: a free lease waits for the second look",
-		file: "sqlite/election.go",
-		old:  "return patience == 0 || now.Sub(l.since) >= patience",
-		new:  "return now.Sub(l.since) >= patience",
-		pkg:  "./sqlite", tests: "TestMayTake",
+		file: "internal/lease/lease.go",
+		old:  "return patience == 0 || now.Sub(l.Since) >= patience",
+		new:  "return now.Sub(l.Since) >= patience",
+		pkg:  "./internal/lease", tests: "TestMayTake",
 	},
 	{
 		name: "SQLite: a resignation wakes nobody",
@@ -343,7 +343,7 @@ var groupMutants = []mutant{
 		file: "sqlite/election.go",
 		old:  "w.preceded(c.shard, now), now)",
 		new:  "w.preceded(c.shard, now) && false, now)",
-		pkg:  "./sqlite", tests: "TestStore/group|TestMayTake",
+		pkg:  "./sqlite", tests: "TestStore/group",
 	},
 	{
 		name: "SQLite: a leader stays a candidate",
@@ -368,7 +368,7 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "SQLite: a dead process is a member for ever",
-		file: "sqlite/group.go",
+		file: "internal/lease/liveness.go",
 		old:  "return ok && now.Sub(h.since) < h.ttl",
 		new:  "return ok && now.Sub(h.since) < 10000*h.ttl",
 		pkg:  "./sqlite", tests: "TestStore/group|TestLeavingIsNoticed",

@@ -102,8 +102,8 @@ var postgresMutants = []mutant{
 	},
 	{
 		name: "postgres: a lease that is in use is taken at once",
-		file: "postgres/election.go",
-		old:  "		patience = l.ttl\n",
+		file: "internal/lease/lease.go",
+		old:  "		patience = l.TTL\n",
 		new:  "		patience = 0\n",
 		pkg:  "./postgres", tests: "TestStore",
 	},

@@ -226,10 +226,10 @@ var mutants = []mutant{
 	},
 	{
 		name: "SQLite: a lease is taken though its process has a heartbeat",
-		file: "sqlite/election.go",
-		old:  "|| now.Sub(l.since) >= patience",
-		new:  "|| now.Sub(l.since) >= patience/10",
-		pkg:  "./sqlite", tests: "TestMayTake|TestTakeoverTakesTheTTL",
+		file: "internal/lease/lease.go",
+		old:  "|| now.Sub(l.Since) >= patience",
+		new:  "|| now.Sub(l.Since) >= patience/10",
+		pkg:  "./sqlite", tests: "TestTakeoverTakesTheTTL",
 	},
 	{
 		name: "SQLite: a process trusts its leaderships for ever",
