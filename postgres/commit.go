@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/pauses"
 )
@@ -33,8 +34,8 @@ type pendingCommit struct {
 // commit writes a commit if the term still has its lease, and the position is
 // the one that it follows. The events' payloads are not copied.
 func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
-	if t.ctx.Err() != nil {
-		return context.Cause(t.ctx)
+	if t.held.Context().Err() != nil {
+		return context.Cause(t.held.Context())
 	}
 	s := t.store
 	s.clock.Saw(c.Now)
@@ -47,7 +48,7 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		now: now, queuedAt: storekit.Dated(c.Now, now),
 		entries: c.Entries, deadLetters: c.DeadLetters,
 	}
-	p.position = string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: p.nonce}))
+	p.position = string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.held.Number, Nonce: p.nonce}))
 	err := s.writer.intercept.Write(storekit.PointCommit, func() error { return p.run(ctx) })
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ const recoverPause = 20 * time.Millisecond
 // still works on has the lease locked, and is waited for. If a copy was carried
 // out before, the stored nonce is that of this commit.
 func (p *pendingCommit) run(ctx context.Context) error {
-	term, w, doubt := p.term.ctx, p.term.store.writer, false
+	term, w, doubt := p.term.held.Context(), p.term.store.writer, false
 	for pause := recoverPause; ; pause = min(2*pause, time.Second) {
 		err := w.do(ctx, &job{commit: p, term: term, weight: p.weight()})
 		doubt = doubt || errors.Is(err, errUnknownOutcome)
@@ -137,7 +138,7 @@ func newFlush(s *Store, group []*job) *flush {
 		shard := string(p.term.shard)
 		c.shard, c.position = append(c.shard, shard), append(c.position, p.position)
 		c.nonce, c.follows = append(c.nonce, p.nonce), append(c.follows, p.follows)
-		c.term, c.epoch = append(c.term, int64(p.term.number)), append(c.epoch, int32(p.term.epoch))
+		c.term, c.epoch = append(c.term, int64(p.term.held.Number)), append(c.epoch, int32(p.term.epoch))
 		c.committed = append(c.committed, p.now)
 		f.ended = f.ended || p.ended
 		for i := range p.entries {
@@ -313,7 +314,7 @@ func (f *flush) result(p *pendingCommit) error {
 	case s.nonce == p.nonce: // written by an earlier copy, whose reply was lost
 		return nil
 	case !s.leased:
-		return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
+		return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, lease.ErrTaken)
 	}
 	if err := storekit.CheckEpoch(p.term.epoch, s.epoch); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 )
@@ -215,8 +216,8 @@ func (s *Store) lease(ctx context.Context, name string) (*leasedConsumer, error)
 		return nil, err
 	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
-	l.stop = context.AfterFunc(l.term.ctx, func() {
-		l.cancel(fmt.Errorf("%w: %w", queue.ErrLeaseLost, context.Cause(l.term.ctx)))
+	l.stop = context.AfterFunc(l.term.held.Context(), func() {
+		l.cancel(fmt.Errorf("%w: %w", queue.ErrLeaseLost, context.Cause(l.term.held.Context())))
 	})
 	return l, nil
 }
@@ -266,7 +267,7 @@ const leaseFence = `WITH fence AS MATERIALIZED
 // fenced returns the arguments of leaseFence, and others.
 func (l *leasedConsumer) fenced(args ...any) []any {
 	t := l.term
-	return append([]any{string(t.shard), int64(t.number), t.store.id}, args...)
+	return append([]any{string(t.shard), int64(t.held.Number), t.store.id}, args...)
 }
 
 // Deliver implements queue.Lease.
@@ -279,7 +280,7 @@ func (l *leasedConsumer) Deliver(ctx context.Context, upTo, last int64) error {
 				FROM fence WHERE name = $4`, l.fenced(l.info.Name, upTo, last)...)
 		})
 		if err == nil && n == 0 {
-			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, lease.ErrTaken)
 		}
 		return err == nil, err
 	})
@@ -322,7 +323,7 @@ func (l *leasedConsumer) ack(ctx context.Context, done queue.Set) (acked bool, e
 	switch {
 	case err != nil:
 	case !leased:
-		err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+		err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, lease.ErrTaken)
 	default:
 		l.stored = now
 	}
@@ -347,7 +348,7 @@ func (l *leasedConsumer) repeat(ctx context.Context, try func() (done bool, err 
 		case done:
 			return nil
 		case errors.Is(err, queue.ErrLeaseLost):
-			l.term.finish(errTaken)
+			l.term.held.Finish(lease.ErrTaken)
 			return err
 		case err == nil: // it has learnt what to write
 		case !mayRepeat(err), time.Now().After(deadline), !storekit.Sleep(ctx, pause):

@@ -73,10 +73,13 @@ func (s *Store) campaign(ctx context.Context, c *candidacy) (*term, error) {
 		return c.term, nil
 	}
 	if c.term != nil {
-		c.term.finish(errResigned)
+		c.term.held.Finish(errWithdrawn)
 	}
 	return nil, err
 }
+
+// errWithdrawn: nobody waits for the term any more.
+var errWithdrawn = errors.New("the candidacy was withdrawn")
 
 // decide ends a candidacy with a term, an error, or, when it is withdrawn,
 // neither. If it was decided before, a term that was won nevertheless ends.
@@ -91,10 +94,10 @@ func (w *watcher) decide(c *candidacy, t *term, err error) {
 	listed := w.listed[c.shard]
 	w.mu.Unlock()
 	if listed {
-		w.store.heartbeat.wake.Set()
+		w.store.heartbeat.Wake()
 	}
 	if !first && t != nil {
-		t.finish(errResigned)
+		t.held.Finish(errWithdrawn)
 	}
 }
 
@@ -104,7 +107,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	var takes sync.WaitGroup
 	taking, news := map[gerritstream.ShardID]bool{}, false
 	for _, c := range candidacies {
-		seen, leading := w.leases[c.shard], w.store.heartbeat.leads(c.shard)
+		seen, leading := w.leases[c.shard], w.store.heartbeat.Leads(c.shard)
 		if taking[c.shard] || !seen.MayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
 			w.mu.Lock()
 			news = news || !c.waits && !c.decided
@@ -117,7 +120,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	}
 	takes.Wait()
 	if news {
-		w.store.heartbeat.wake.Set() // writes the candidates
+		w.store.heartbeat.Wake() // writes the candidates
 	}
 }
 
@@ -142,31 +145,22 @@ var errLeaseChanged = errors.New("another candidate was faster")
 // candidacy if it did, or cannot.
 func (w *watcher) take(c *candidacy, seen lease.Lease) {
 	s, h := w.store, w.store.heartbeat
-	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
-	t.ctx, t.cancel = context.WithCancelCause(context.Background())
-	h.mu.Lock()
-	t.number = max(seen.Term, h.tried[c.shard]) + 1
-	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
-	h.mu.Unlock()
-	err := t.take(seen, c)
-	h.mu.Lock()
-	delete(h.taking, c.shard)
-	if err == nil {
-		h.terms[c.shard] = t
-	}
-	h.mu.Unlock()
+	t := &term{store: s, epoch: c.epoch, shard: c.shard}
+	_, err := h.Take(c.shard, seen.Term, func(held *lease.Term) error {
+		t.held = held
+		return t.take(seen, c)
+	})
 	switch {
 	case err == nil:
-		h.succeeded(t.began)
-		s.log.Debug("won leadership", "shard", c.shard, "term", t.number)
+		s.log.Debug("won leadership", "shard", c.shard, "term", t.held.Number)
 		w.decide(c, t, nil)
 	case errors.Is(err, errLeaseChanged):
 		w.wake.Set()
 	case errors.Is(err, gerritstream.ErrRetryLater): // the next look tries again
 	case errors.Is(err, errUnknownOutcome):
-		h.wake.Set() // to free the lease, should the process have it
+		h.Wake() // to free the lease, should the process have it
 	default:
-		h.wake.Set()
+		h.Wake()
 		w.decide(c, nil, err)
 	}
 }
@@ -203,8 +197,8 @@ func (t *term) take(seen lease.Lease, c *candidacy) error {
 	won, epoch := false, 0
 	err := s.write(s.life, storekit.PointCampaign, func(b *batch) {
 		won = false
-		b.get([]any{new(string)}, func() { won = true }, takeLease, s.heartbeat.beaten(string(t.shard),
-			int64(t.number), int64(seen.Term), seen.Process, int64(seen.Heartbeat), t.epoch)...)
+		b.get([]any{new(string)}, func() { won = true }, takeLease, s.beaten(string(t.shard),
+			int64(t.held.Number), int64(seen.Term), seen.Process, int64(seen.Heartbeat), t.epoch)...)
 		b.get([]any{&epoch}, nil, `SELECT `+currentEpoch)
 		c.enter(t, b)
 	})
@@ -244,8 +238,8 @@ func (o *beginning) entered(t *term) (err error) {
 	return nil
 }
 
-// waiting returns for which shards this process is to be a candidate.
-func (w *watcher) waiting() []string {
+// waiting is a lease.Waiting.
+func (w *watcher) waiting() (keep, add []gerritstream.ShardID) {
 	waiting := map[gerritstream.ShardID]bool{}
 	w.mu.Lock()
 	for _, c := range w.candidacies {
@@ -255,11 +249,11 @@ func (w *watcher) waiting() []string {
 	}
 	w.listed = waiting // if this is not written after all, the next heartbeat does it
 	w.mu.Unlock()
-	shards := []string{}
 	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
-		if !w.store.heartbeat.wins(shard) { // one that has just taken the lease is not decided yet
-			shards = append(shards, string(shard))
+		keep = append(keep, shard)
+		if !w.store.heartbeat.Wins(shard) { // one that has just taken the lease is not decided yet
+			add = append(add, shard)
 		}
 	}
-	return shards
+	return keep, add
 }

@@ -18,7 +18,7 @@ func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 func (s *Store) ID() string { return s.id }
 
 // Renew writes a heartbeat now.
-func (s *Store) Renew() error { return s.heartbeat.renew() }
+func (s *Store) Renew() error { return s.heartbeat.Renew() }
 
 // Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
 // does not wait.

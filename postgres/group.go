@@ -89,11 +89,11 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 // publish writes what the process says of itself, with a heartbeat: that adds
 // the process if the others have removed it.
 func (s *Store) publish(ctx context.Context, p storekit.Point, write string, args ...any) error {
-	if s.heartbeat.leaving.Load() {
+	if s.heartbeat.Leaving() {
 		return errClosed
 	}
 	return s.write(ctx, p, func(b *batch) {
-		b.exec(`WITH b AS (`+beat+`) `+write, s.heartbeat.beaten(args...)...)
+		b.exec(`WITH b AS (`+beat+`) `+write, s.beaten(args...)...)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -30,7 +31,7 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 	var leased bool
 	err := s.write(ctx, storekit.PointWebhooks, func(b *batch) { b.get([]any{&leased}, nil, putAside, args...) })
 	if err == nil && !leased {
-		err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+		err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, lease.ErrTaken)
 	}
 	if err != nil {
 		return fmt.Errorf("put event %s aside for webhook %s: %w", l.Event.Entry.ID, l.Hook, err)

@@ -30,7 +30,7 @@ type Store struct {
 	db        *database // for calls
 	control   *database // for heartbeats and the watcher, which must not wait for calls
 	writer    *writer
-	heartbeat *heartbeat
+	heartbeat *lease.Heartbeat
 	liveness  *lease.Liveness
 	watcher   *watcher
 	tip       *tip
@@ -97,11 +97,14 @@ func open(ctx context.Context, config Config, create bool) (*Store, error) {
 func (s *Store) prepare() {
 	s.writer = newWriter(s)
 	s.tip = newTip(s)
-	s.heartbeat = newHeartbeat(s)
 	s.liveness = lease.NewLiveness(s.id, s.config.LeaseTTL)
 	s.watcher = &watcher{
 		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
 	}
+	s.heartbeat = lease.NewHeartbeat(lease.Config{
+		Life: s.life, Database: &tables{store: s}, TTL: s.config.LeaseTTL, Log: s.log,
+		Waiting: s.watcher.waiting, Freed: s.watcher.wake.Set,
+	})
 }
 
 // controlConnections are those of the heartbeat and of the watcher.
@@ -184,7 +187,7 @@ func place(c *pgx.ConnConfig, schema string) string {
 
 // start starts the goroutines that every open Store has, and others.
 func (s *Store) start(others ...func()) {
-	for _, run := range append(others, s.heartbeat.run, s.heartbeat.guard, s.watcher.run, s.tip.run, s.writer.run) {
+	for _, run := range append(others, s.heartbeat.Run, s.forget, s.watcher.run, s.tip.run, s.writer.run) {
 		s.closing.running.Go(run)
 	}
 	if s.db.direct && !s.config.PollOnly {
@@ -208,8 +211,7 @@ const leavePatience = 2 * time.Second
 // at the latest a second or two later, and the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
 	return s.closing.do(func() error {
-		s.heartbeat.leaving.Store(true)
-		s.heartbeat.endAll(errClosed)
+		s.heartbeat.Leave(errClosed)
 		s.resign(ctx)
 		s.closing.end(errClosed)
 		s.closing.running.Wait()

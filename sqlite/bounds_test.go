@@ -167,35 +167,6 @@ func TestACommitThatHasBegunIsWaitedFor(t *testing.T) {
 	})
 }
 
-// Trust counts from when a heartbeat, or the taking of a lease, began: other
-// processes may count from then.
-func TestTrustCountsFromTheBeginning(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newShared(t)
-		store := openWith(t, sqlite.Config{Path: s.path, LeaseTTL: time.Hour})
-		began := time.Now()
-		won := make(chan gerritstream.Term, 1)
-		release := store.Hold()
-		go func() { won <- elect(t, store, shardA) }()
-		wait(t, 50*time.Second)
-		release()
-		<-won
-		if proof := store.LastHeartbeat(); proof.Sub(began) > 10*time.Second {
-			t.Errorf("the lease is trusted from %v after its taking began", proof.Sub(began))
-		}
-
-		began = time.Now()
-		release = store.Hold()
-		store.Heartbeat() // soon
-		wait(t, 30*time.Second)
-		release()
-		synctest.Wait()
-		if proof := store.LastHeartbeat(); !proof.Equal(began) {
-			t.Errorf("the heartbeat is dated %v after it began", proof.Sub(began))
-		}
-	})
-}
-
 // When the disk fails in a COMMIT, the outcome is unknown: the term ends, the
 // commit is not retried, and the next term begins with what is stored.
 func TestCommitOnAFailingDisk(t *testing.T) { ends(t, play(t, "failing disk", inFolder(t))) }

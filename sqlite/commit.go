@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/pauses"
 )
@@ -14,8 +15,8 @@ import (
 // commit writes a commit if the term still has its lease. All that takes time
 // is done before the transaction. The events' payloads are not copied.
 func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
-	if t.ctx.Err() != nil {
-		return context.Cause(t.ctx)
+	if t.held.Context().Err() != nil {
+		return context.Cause(t.held.Context())
 	}
 	s := t.store
 	s.clock.Saw(c.Now)
@@ -23,7 +24,7 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 		return err
 	}
 	now := s.config.Now()
-	position := string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.number, Nonce: rand.Text()}))
+	position := string(storekit.EncodePosition(c.Position, gerritstream.Stamp{Term: t.held.Number, Nonce: rand.Text()}))
 	queuedAt := storekit.Dated(c.Now, now).UnixMilli()
 	events := make([][]any, len(c.Entries))
 	for i := range c.Entries {
@@ -40,7 +41,7 @@ func (t *term) commit(ctx context.Context, c *gerritstream.Commit) error {
 			WHERE shard = ?4 AND term = ?5 AND process = ?6 AND ?1 >= `+currentEpoch+`
 				AND NOT EXISTS (SELECT 1 FROM pauses WHERE shard IN ('', ?4))
 			ON CONFLICT DO UPDATE SET position = excluded.position, committed = excluded.committed`,
-			t.epoch, position, now.UnixMilli(), t.shard, t.number, s.id)
+			t.epoch, position, now.UnixMilli(), t.shard, t.held.Number, s.id)
 		if err != nil {
 			return err
 		}
@@ -68,14 +69,14 @@ func (t *term) refused(tx *transaction) error {
 	}
 	var held bool
 	_, err := get(context.Background(), tx, []any{&held},
-		`SELECT true FROM leases WHERE shard = ? AND term = ? AND process = ?`, t.shard, t.number, t.store.id)
+		`SELECT true FROM leases WHERE shard = ? AND term = ? AND process = ?`, t.shard, t.held.Number, t.store.id)
 	switch {
 	case err != nil:
 		return err
 	case held:
 		return pauses.ErrPaused
 	}
-	return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, errTaken)
+	return fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, lease.ErrTaken)
 }
 
 // addEvent queues an event, once. Its columns are those of eventRow.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 )
@@ -180,8 +181,8 @@ func (s *Store) Lease(ctx context.Context, name string) (queue.Lease, error) {
 	}
 	l := &leasedConsumer{term: t, info: info}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
-	l.stop = context.AfterFunc(t.ctx, func() {
-		l.cancel(fmt.Errorf("%w: %w", queue.ErrLeaseLost, context.Cause(t.ctx)))
+	l.stop = context.AfterFunc(t.held.Context(), func() {
+		l.cancel(fmt.Errorf("%w: %w", queue.ErrLeaseLost, context.Cause(t.held.Context())))
 	})
 	return l, nil
 }
@@ -248,9 +249,9 @@ func (l *leasedConsumer) write(ctx context.Context, change func(tx *transaction,
 		var leased bool
 		_, err := get(context.Background(), tx, []any{&leased}, `SELECT EXISTS (SELECT 1 FROM leases, consumers
 			WHERE shard = ? AND term = ? AND process = ? AND name = ?)`,
-			string(l.term.shard), l.term.number, s.id, l.info.Name)
+			string(l.term.shard), l.term.held.Number, s.id, l.info.Name)
 		if err == nil && !leased {
-			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, lease.ErrTaken)
 		}
 		if err != nil {
 			return err
@@ -258,7 +259,7 @@ func (l *leasedConsumer) write(ctx context.Context, change func(tx *transaction,
 		return change(tx, s.config.Now().UnixMilli())
 	})
 	if errors.Is(err, queue.ErrLeaseLost) {
-		l.term.finish(errTaken)
+		l.term.held.Finish(lease.ErrTaken)
 	}
 	return err
 }

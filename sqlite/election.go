@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -63,10 +62,13 @@ func (s *Store) campaign(ctx context.Context, c *candidacy) (*term, error) {
 		return c.term, nil
 	}
 	if c.term != nil {
-		c.term.finish(errResigned)
+		c.term.held.Finish(errWithdrawn)
 	}
 	return nil, err
 }
+
+// errWithdrawn: nobody waits for the term any more.
+var errWithdrawn = errors.New("the candidacy was withdrawn")
 
 // decide ends a candidacy with a term, an error, or, when it is withdrawn,
 // neither. If it was decided before, a term that was won nevertheless ends.
@@ -81,10 +83,10 @@ func (w *watcher) decide(c *candidacy, t *term, err error) {
 	listed := w.listed[c.shard]
 	w.mu.Unlock()
 	if listed {
-		w.store.heartbeat.wake.Set()
+		w.store.heartbeat.Wake()
 	}
 	if !first && t != nil {
-		t.finish(errResigned)
+		t.held.Finish(errWithdrawn)
 	}
 }
 
@@ -94,7 +96,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	var takes sync.WaitGroup
 	taking, news := map[gerritstream.ShardID]bool{}, false
 	for _, c := range candidacies {
-		seen, leading := w.leases[c.shard], w.store.heartbeat.leads(c.shard)
+		seen, leading := w.leases[c.shard], w.store.heartbeat.Leads(c.shard)
 		if taking[c.shard] || !seen.MayTake(w.store.id, leading, w.preceded(c.shard, now), now) {
 			w.mu.Lock()
 			news = news || !c.waits && !c.decided
@@ -107,7 +109,7 @@ func (w *watcher) takeLeases(candidacies []*candidacy, now time.Time) {
 	}
 	takes.Wait()
 	if news {
-		w.store.heartbeat.wake.Set() // writes the candidates
+		w.store.heartbeat.Wake() // writes the candidates
 	}
 }
 
@@ -132,33 +134,24 @@ var errLeaseChanged = errors.New("another candidate was faster")
 // candidacy if it did, or cannot.
 func (w *watcher) take(c *candidacy, seen lease.Lease) {
 	s, h := w.store, w.store.heartbeat
-	t := &term{store: s, epoch: c.epoch, shard: c.shard, began: time.Now()}
-	t.ctx, t.cancel = context.WithCancelCause(context.Background())
-	h.mu.Lock()
-	t.number = max(seen.Term, h.tried[c.shard]) + 1
-	h.tried[c.shard], h.taking[c.shard] = t.number, t.number
-	h.mu.Unlock()
-	err := s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error {
-		return t.take(tx, seen, c.enter)
+	t := &term{store: s, epoch: c.epoch, shard: c.shard}
+	_, err := h.Take(c.shard, seen.Term, func(held *lease.Term) error {
+		t.held = held
+		return s.writer.write(context.Background(), storekit.PointCampaign, func(tx *transaction) error {
+			return t.take(tx, seen, c.enter)
+		})
 	})
-	h.mu.Lock()
-	delete(h.taking, c.shard)
-	if err == nil {
-		h.terms[c.shard] = t
-	}
-	h.mu.Unlock()
 	switch {
 	case err == nil:
-		h.succeeded(t.began)
-		s.log.Debug("won leadership", "shard", c.shard, "term", t.number)
+		s.log.Debug("won leadership", "shard", c.shard, "term", t.held.Number)
 		w.decide(c, t, nil)
 	case errors.Is(err, errLeaseChanged):
 		w.wake.Set()
 	case errors.Is(err, gerritstream.ErrRetryLater): // the next look tries again
 	case errors.Is(err, errUnknownOutcome):
-		h.wake.Set() // to free the lease, should the process have it
+		h.Wake() // to free the lease, should the process have it
 	default:
-		h.wake.Set()
+		h.Wake()
 		w.decide(c, nil, err)
 	}
 }
@@ -178,14 +171,14 @@ func (t *term) take(tx *transaction, seen lease.Lease, enter func(*term, *transa
 	if err := enter(t, tx); err != nil {
 		return err
 	}
-	if err := t.store.heartbeat.write(tx); err != nil {
+	if err := t.store.beat(tx); err != nil {
 		return err
 	}
 	if err := tx.exec(removeCandidate, t.store.id, t.shard); err != nil {
 		return err
 	}
 	return tx.exec(`INSERT INTO leases (shard, term, process) VALUES (?, ?, ?)
-		ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`, t.shard, t.number, t.store.id)
+		ON CONFLICT DO UPDATE SET term = excluded.term, process = excluded.process`, t.shard, t.held.Number, t.store.id)
 }
 
 // readBeginning reads where a term of a shard begins.
@@ -200,21 +193,8 @@ func (t *term) readBeginning(tx *transaction) (err error) {
 	return nil
 }
 
-const removeCandidate = `DELETE FROM candidates WHERE process = ? AND shard = ?`
-
-// writeCandidates writes for which shards this process is a candidate, where
-// that differs from the file, and reports whether it did.
-func (w *watcher) writeCandidates(tx *transaction) (changed bool, err error) {
-	stored := map[gerritstream.ShardID]bool{}
-	err = each(context.Background(), tx, func(rows *sql.Rows) error {
-		var shard gerritstream.ShardID
-		err := rows.Scan(&shard)
-		stored[shard] = true
-		return err
-	}, `SELECT shard FROM candidates WHERE process = ?`, w.store.id)
-	if err != nil {
-		return false, err
-	}
+// waiting is a lease.Waiting.
+func (w *watcher) waiting() (keep, add []gerritstream.ShardID) {
 	waiting := map[gerritstream.ShardID]bool{}
 	w.mu.Lock()
 	for _, c := range w.candidacies {
@@ -224,24 +204,11 @@ func (w *watcher) writeCandidates(tx *transaction) (changed bool, err error) {
 	}
 	w.listed = waiting // if this is not written after all, the next heartbeat does it
 	w.mu.Unlock()
-	for shard := range stored {
-		if !waiting[shard] {
-			if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {
-				return changed, err
-			}
-			changed = true
-		}
-	}
 	for _, shard := range slices.Sorted(maps.Keys(waiting)) {
-		// One that has just taken the lease is not decided yet.
-		if !stored[shard] && !w.store.heartbeat.wins(shard) {
-			err := tx.exec(`INSERT INTO candidates (process, shard) VALUES (?, ?) ON CONFLICT DO NOTHING`,
-				w.store.id, shard)
-			if err != nil {
-				return changed, err
-			}
-			changed = true
+		keep = append(keep, shard)
+		if !w.store.heartbeat.Wins(shard) { // one that has just taken the lease is not decided yet
+			add = append(add, shard)
 		}
 	}
-	return changed, nil
+	return keep, add
 }

@@ -16,7 +16,7 @@ func (s *Store) Intercept(f storekit.Intercept) { s.writer.intercept = f }
 func (s *Store) ID() string { return s.id }
 
 // Renew writes a heartbeat now.
-func (s *Store) Renew() error { return s.heartbeat.renew() }
+func (s *Store) Renew() error { return s.heartbeat.Renew() }
 
 // Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
 // does not wait.
@@ -76,16 +76,6 @@ func (s *Store) Hold() (release func()) {
 	}()
 	<-held
 	return func() { close(free) }
-}
-
-// Heartbeat asks for a heartbeat at once.
-func (s *Store) Heartbeat() { s.heartbeat.wake.Set() }
-
-// LastHeartbeat is since when the process trusts its leaderships.
-func (s *Store) LastHeartbeat() time.Time {
-	s.heartbeat.mu.Lock()
-	defer s.heartbeat.mu.Unlock()
-	return s.heartbeat.last
 }
 
 // SetMaxBytes changes the size from which on retention waits for nobody.

@@ -88,7 +88,7 @@ func (s *Store) Report(ctx context.Context, status gerritstream.Status) error {
 // the process if the others have removed it.
 func (s *Store) publish(ctx context.Context, p storekit.Point, write string, args ...any) error {
 	return s.writer.write(ctx, p, func(tx *transaction) error {
-		if err := s.heartbeat.write(tx); err != nil {
+		if err := s.beat(tx); err != nil {
 			return err
 		}
 		return tx.exec(write, args...)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 	"github.com/gerritstream/gerritstream/queue"
 	"github.com/gerritstream/gerritstream/webhook"
@@ -31,7 +32,7 @@ func (s *Store) PutAside(ctx context.Context, l webhook.Letter) error {
 			`SELECT EXISTS (SELECT 1 FROM leases WHERE shard = ? AND process = ?)`,
 			string(storekit.ConsumerLease(consumer)), s.id)
 		if err == nil && !leased {
-			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, errTaken)
+			err = fmt.Errorf("%w: %w", queue.ErrLeaseLost, lease.ErrTaken)
 		}
 		if err != nil {
 			return err

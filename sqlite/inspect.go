@@ -15,7 +15,7 @@ import (
 // Inspect implements gerritstream.Store. A file that can be read and not
 // written to, as on a full disk, is an error: this process cannot use it.
 func (s *Store) Inspect(ctx context.Context) (gerritstream.Inspection, error) {
-	if err := errors.Join(s.check(), s.heartbeat.check()); err != nil {
+	if err := errors.Join(s.check(), s.heartbeat.Check()); err != nil {
 		return gerritstream.Inspection{}, err
 	}
 	in, err := inspect(ctx, s.reading, s.place.real)

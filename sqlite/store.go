@@ -25,7 +25,7 @@ type Store struct {
 
 	reading   *sql.DB
 	writer    *writer
-	heartbeat *heartbeat
+	heartbeat *lease.Heartbeat
 	liveness  *lease.Liveness
 	watcher   *watcher
 	touches   *touches
@@ -84,8 +84,7 @@ func OpenQueue(ctx context.Context, config Config) (*Store, error) {
 
 // start starts the goroutines that every open Store has, and others.
 func (s *Store) start(others ...func()) {
-	h := s.heartbeat
-	for _, run := range append(others, s.writer.run, h.run, h.guard, s.watcher.run) {
+	for _, run := range append(others, s.writer.run, s.heartbeat.Run, s.watcher.run) {
 		s.running.Go(run)
 	}
 	if !s.config.PollOnly {
@@ -106,15 +105,14 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.discards = storekit.NewDiscards(s.log)
 	s.writer = &writer{store: s, urgent: make(chan *job, 1), jobs: make(chan *job, maxGroup)}
-	s.heartbeat = &heartbeat{
-		store: s, trust: config.LeaseTTL - config.LeaseTTL/5, wake: storekit.NewSignal(),
-		terms: map[gerritstream.ShardID]*term{}, taking: map[gerritstream.ShardID]uint64{},
-		tried: map[gerritstream.ShardID]uint64{},
-	}
 	s.liveness = lease.NewLiveness(s.id, config.LeaseTTL)
 	s.watcher = &watcher{
 		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
 	}
+	s.heartbeat = lease.NewHeartbeat(lease.Config{
+		Life: s.life, Database: &tables{store: s}, TTL: config.LeaseTTL, Log: s.log,
+		Waiting: s.watcher.waiting, Freed: s.watcher.wake.Set,
+	})
 	s.touches = &touches{store: s, path: place.real + beside[0]}
 	if err = s.connect(ctx); err == nil {
 		err = s.place.note(main)
@@ -164,8 +162,7 @@ func (s *Store) disconnect() error {
 // second or two later, and the same each time it is called.
 func (s *Store) Close(ctx context.Context) error {
 	return s.closing.do(func() error {
-		s.heartbeat.leaving.Store(true)
-		s.heartbeat.endAll(errClosed)
+		s.heartbeat.Leave(errClosed)
 		err := s.resign(ctx)
 		s.end(errClosed)
 		s.running.Wait()
@@ -229,6 +226,6 @@ func (s *Store) check() error {
 func (s *Store) fail(why error) error {
 	s.end(fmt.Errorf("%w: %w", gerritstream.ErrStoreGone, why)) // the first cause counts
 	cause := context.Cause(s.life)
-	s.heartbeat.endAll(cause)
+	s.heartbeat.EndAll(cause)
 	return cause
 }

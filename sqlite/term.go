@@ -4,36 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-var (
-	errResigned = errors.New("resigned")
-	errTaken    = errors.New("another process has the lease, or an operator set the position")
-)
-
-// term is one leadership of one shard.
+// term is one leadership of one shard, or one lease of a consumer.
 type term struct {
-	store  *Store
-	epoch  int
-	shard  gerritstream.ShardID
-	number uint64
-	began  time.Time // before the lease was taken
-
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	store *Store
+	epoch int
+	shard gerritstream.ShardID
+	held  *lease.Term
 
 	beginning gerritstream.Beginning
 }
 
 // Context implements gerritstream.Term.
-func (t *term) Context() context.Context { return t.ctx }
+func (t *term) Context() context.Context { return t.held.Context() }
 
 // Number implements gerritstream.Term.
-func (t *term) Number() uint64 { return t.number }
+func (t *term) Number() uint64 { return t.held.Number }
 
 // Beginning implements gerritstream.Term. Nothing is ever found lost: no
 // foreign leader uses this file.
@@ -56,49 +47,20 @@ func (t *term) Commit(ctx context.Context, c gerritstream.Commit) error {
 		return nil
 	}
 	if !errors.Is(err, gerritstream.ErrRetryLater) {
-		t.finish(err)
+		t.held.Finish(err)
 	}
 	return fmt.Errorf("commit to %s: %w", t.shard, err)
 }
 
 // Resign implements gerritstream.Term.
 func (t *term) Resign(ctx context.Context) error {
-	t.end(errResigned)
-	err := t.store.writer.write(ctx, storekit.PointResign, func(tx *transaction) error {
-		return tx.exec(freeLease, t.shard, t.number, t.store.id)
+	err := t.held.Resign(func() error {
+		return t.store.writer.write(ctx, storekit.PointResign, func(tx *transaction) error {
+			return tx.exec(freeLease, t.shard, t.held.Number, t.store.id)
+		})
 	})
-	if err != nil {
-		t.store.heartbeat.wake.Set()
-		return fmt.Errorf("resign %s: %w", t.shard, err)
+	if err == nil {
+		t.store.touches.touch()
 	}
-	t.store.watcher.wake.Set()
-	t.store.touches.touch()
-	return nil
-}
-
-// finish ends the term. The heartbeat frees its lease at once, unless a
-// resignation does so sooner.
-func (t *term) finish(why error) {
-	if t.end(why) {
-		t.store.heartbeat.wake.Set()
-	}
-}
-
-// end ends the term, whose lease is then to be freed, and reports whether it
-// lived.
-func (t *term) end(why error) bool {
-	h := t.store.heartbeat
-	h.mu.Lock()
-	live := h.terms[t.shard] == t
-	if live {
-		delete(h.terms, t.shard)
-	}
-	h.mu.Unlock()
-	if live {
-		if !errors.Is(why, gerritstream.ErrLeadershipLost) {
-			why = fmt.Errorf("%w: %w", gerritstream.ErrLeadershipLost, why)
-		}
-		t.cancel(why)
-	}
-	return live
+	return err
 }

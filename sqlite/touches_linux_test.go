@@ -75,14 +75,14 @@ func TestTouches(t *testing.T) {
 	}
 	ended, err := store.Campaign(t.Context(), 0, "shard")
 	must(err)
-	ended.(*term).finish(errResigned)
+	ended.(*term).held.Finish(errors.New("over"))
 	wakes("a lease that is freed")
 
 	leader, err := store.Campaign(t.Context(), 0, "shard")
 	must(err)
 	must(leader.Commit(t.Context(), gerritstream.Commit{Position: gerritstream.Position{After: "1"}}))
 	must(store.Report(t.Context(), gerritstream.Status{}))
-	must(store.heartbeat.renew())
+	must(store.heartbeat.Renew())
 	if touched(t, events, soon) { // the kernel notes a touch before the call for it returns
 		t.Error("commits or heartbeats wake the other processes")
 	}

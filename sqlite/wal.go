@@ -56,11 +56,7 @@ func (w *walKeeper) run() {
 // reader has prevented that. Processes that lead nothing leave it to those that
 // do.
 func (w *walKeeper) look() error {
-	h := w.store.heartbeat
-	h.mu.Lock()
-	idle := len(h.terms) == 0
-	h.mu.Unlock()
-	if idle {
+	if w.store.heartbeat.Idle() {
 		return nil
 	}
 	size, err := walSize(w.store.place.real)

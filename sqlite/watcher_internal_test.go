@@ -28,7 +28,7 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := store.heartbeat.renew(); err != nil { // so that the first one does not come between two readings
+	if err := store.heartbeat.Renew(); err != nil { // so that the first one does not come between two readings
 		t.Fatal(err)
 	}
 	var seen contents
@@ -88,7 +88,7 @@ func TestHeartbeatsAreCheapToFollow(t *testing.T) {
 	readInto(t, store, &c)
 	mark := map[gerritstream.ShardID]lease.Lease{"mark": {}}
 	c.held = mark
-	if err := store.heartbeat.renew(); err != nil {
+	if err := store.heartbeat.Renew(); err != nil {
 		t.Fatal(err)
 	}
 	if readInto(t, store, &c); !maps.Equal(c.held, mark) {

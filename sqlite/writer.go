@@ -21,6 +21,7 @@ type writer struct {
 	jobs      chan *job
 	tx        *transaction       // of run; nil: to be opened
 	turn      turn               // of run
+	beats     uint64             // of run: the heartbeats written
 	intercept storekit.Intercept // nil but in tests
 }
 

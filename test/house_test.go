@@ -32,7 +32,7 @@ var house = map[string][]string{
 	"pauses":            {""},
 	"consumer":          {"", "internal/plan", "internal/traceparent", "internal/trouble", "pauses"},
 	"internal/storekit": {"", "queue"},
-	"internal/lease":    {""},
+	"internal/lease":    {"", "internal/storekit"},
 	"kinesis":           {"", "internal/near", "internal/trouble"},
 	"queue":             {"", "gerrit"},
 	"sqlite":            {"", "queue", "webhook", "internal/lease", "internal/storekit", "pauses"},

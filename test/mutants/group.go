@@ -263,9 +263,9 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "SQLite: candidates are written at every heartbeat",
-		file: "sqlite/election.go",
-		old:  "		if !stored[shard] && !w.store.heartbeat.wins(shard) {\n",
-		new:  "		if err := tx.exec(removeCandidate, w.store.id, shard); err != nil {\n			return err\n		}\n		if shard != \"\" {\n",
+		file: "sqlite/heartbeat.go",
+		old:  "		if !stored[shard] {\n",
+		new:  "		if err := tx.exec(removeCandidate, s.id, shard); err != nil {\n			return changed, err\n		}\n		if shard != \"\" {\n",
 		pkg:  "./sqlite", tests: "TestAQuietGroupWritesNothing",
 	},
 	{
@@ -278,14 +278,14 @@ var groupMutants = []mutant{
 	{
 		name: "SQLite: a resignation wakes nobody",
 		file: "sqlite/term.go",
-		old:  "	t.store.watcher.wake.Set()\n	t.store.touches.touch()\n",
-		new:  "	t.store.watcher.wake.Set()\n",
+		old:  "	if err == nil {\n		t.store.touches.touch()\n",
+		new:  "	if err != nil {\n		t.store.touches.touch()\n",
 		pkg:  "./sqlite", tests: "TestTouches",
 	},
 	{
 		name: "SQLite: a resignation that failed keeps the lease",
-		file: "sqlite/term.go",
-		old:  "		t.store.heartbeat.wake.Set()\n		return fmt.Errorf(\"resign",
+		file: "internal/lease/term.go",
+		old:  "		t.heartbeat.wake.Set()\n		return fmt.Errorf(\"resign",
 		new:  "		return fmt.Errorf(\"resign",
 		pkg:  "./sqlite", tests: "TestTouches",
 	},
@@ -299,15 +299,22 @@ var groupMutants = []mutant{
 	{
 		name: "SQLite: a candidacy wakes nobody",
 		file: "sqlite/heartbeat.go",
-		old:  "	if freed || listed {\n",
-		new:  "	if freed || listed && !listed {\n",
+		old:  "	if listed {\n",
+		new:  "	if listed && !listed {\n",
 		pkg:  "./sqlite", tests: "TestTouches",
 	},
 	{
 		name: "SQLite: every heartbeat wakes all",
 		file: "sqlite/heartbeat.go",
-		old:  "	if freed || listed {\n",
-		new:  "	if freed || listed || !listed {\n",
+		old:  "	if listed {\n",
+		new:  "	if listed || !listed {\n",
+		pkg:  "./sqlite", tests: "TestTouches",
+	},
+	{
+		name: "SQLite: a lease that is freed wakes nobody",
+		file: "sqlite/heartbeat.go",
+		old:  "	if err == nil {\n		o.store.touches.touch()\n",
+		new:  "	if err != nil {\n		o.store.touches.touch()\n",
 		pkg:  "./sqlite", tests: "TestTouches",
 	},
 	{
@@ -354,7 +361,7 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "SQLite: a heartbeat makes a candidate of a leader",
-		file: "sqlite/heartbeat.go",
+		file: "internal/lease/heartbeat.go",
 		old:  "return h.terms[shard] != nil || h.taking[shard] != 0",
 		new:  "return false",
 		pkg:  "./sqlite", tests: "TestALeaderIsNoCandidate",

@@ -109,9 +109,9 @@ var postgresMutants = []mutant{
 	},
 	{
 		name: "postgres: a process keeps leases that it does not use",
-		file: "postgres/heartbeat.go",
-		old:  "number := held[shard]; !h.uses(shard, number)",
-		new:  "number := held[shard]; false && !h.uses(shard, number)",
+		file: "internal/lease/heartbeat.go",
+		old:  "		if !h.uses(shard, number) {",
+		new:  "		if false && !h.uses(shard, number) {",
 		pkg:  "./postgres", tests: "TestStore/fault|TestLostReplyOfACampaign",
 	},
 	{

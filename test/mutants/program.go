@@ -265,7 +265,7 @@ var programMutants = []mutant{
 	{
 		name: "SQLite: a full disk does not show on the page",
 		file: "sqlite/inspect.go",
-		old:  "errors.Join(s.check(), s.heartbeat.check())",
+		old:  "errors.Join(s.check(), s.heartbeat.Check())",
 		new:  "s.check()",
 		pkg:  "./sqlite", tests: "TestInspectOnAFullDisk",
 	},

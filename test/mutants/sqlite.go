@@ -164,18 +164,18 @@ var sqliteMutants = []mutant{
 		pkg:  "./sqlite", tests: "TestACommitThatHasBegunIsWaitedFor",
 	},
 	{
-		name: "SQLite: trust counts from the end of a heartbeat",
-		file: "sqlite/heartbeat.go",
+		name: "leases: trust counts from the end of a heartbeat",
+		file: "internal/lease/heartbeat.go",
 		old:  "	h.succeeded(began)\n",
 		new:  "	_ = began\n	h.succeeded(time.Now())\n",
-		pkg:  "./sqlite", tests: "TestTrustCountsFromTheBeginning",
+		pkg:  "./internal/lease", tests: "TestTrustCountsFromTheBeginning",
 	},
 	{
-		name: "SQLite: trust counts from when a lease was won",
-		file: "sqlite/election.go",
-		old:  "		h.succeeded(t.began)\n",
-		new:  "		h.succeeded(time.Now())\n",
-		pkg:  "./sqlite", tests: "TestTrustCountsFromTheBeginning",
+		name: "leases: trust counts from when a lease was won",
+		file: "internal/lease/heartbeat.go",
+		old:  "	h.succeeded(t.began)\n",
+		new:  "	h.succeeded(time.Now())\n",
+		pkg:  "./internal/lease", tests: "TestTrustCountsFromTheBeginning",
 	},
 	{
 		name: "SQLite: a COMMIT on a failing disk was not written",
@@ -264,8 +264,8 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: a heartbeat writes the report again",
 		file: "sqlite/heartbeat.go",
-		old:  "	h.count++\n",
-		new:  "	h.count++\n	if err := tx.exec(`UPDATE reports SET report = report || ' '`); err != nil {\n		return err\n	}\n",
+		old:  "	s.writer.beats++\n",
+		new:  "	s.writer.beats++\n	if err := tx.exec(`UPDATE reports SET report = report || ' '`); err != nil {\n		return err\n	}\n",
 		pkg:  "./sqlite", tests: "TestAHeartbeatIsSmall",
 	},
 	{

@@ -212,14 +212,14 @@ var mutants = []mutant{
 	},
 	{
 		name: "SQLite: a lease without a term stays with its process",
-		file: "sqlite/heartbeat.go",
-		old:  "		if h.uses(shard, number) {",
-		new:  "		if h.uses(shard, number) || h.tried[shard] != number {",
+		file: "internal/lease/heartbeat.go",
+		old:  "		if !h.uses(shard, number) {",
+		new:  "		if !h.uses(shard, number) && h.tried[shard] == number {",
 		pkg:  "./sqlite", tests: "TestALeaseWithoutATermIsFreed",
 	},
 	{
 		name: "SQLite: a heartbeat frees a lease that is being taken",
-		file: "sqlite/heartbeat.go",
+		file: "internal/lease/heartbeat.go",
 		old:  " || h.taking[shard] == number",
 		new:  "",
 		pkg:  "./sqlite", tests: "TestAHeartbeatLeavesALeaseThatIsBeingTaken",
@@ -233,7 +233,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "SQLite: a process trusts its leaderships for ever",
-		file: "sqlite/heartbeat.go",
+		file: "internal/lease/heartbeat.go",
 		old:  "left <= 0 {",
 		new:  "left <= -time.Hour {",
 		pkg:  "./sqlite", tests: "TestTrustEndsWithoutHeartbeats",

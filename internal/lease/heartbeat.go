@@ -1,0 +1,268 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/storekit"
+)
+
+// Database is what a store writes for its Heartbeat, in tables that all its
+// processes share. One goroutine calls it.
+type Database interface {
+	// Beat writes a heartbeat: a number that is greater than those before. It
+	// also writes for which shards the process is a candidate. waiting returns
+	// for which it stays one, if it is, and for which of them it becomes one, if
+	// it is not; it may be called again for another attempt. Beat returns the
+	// terms of the leases that the process has then. ctx ends early enough for
+	// another heartbeat within the TTL.
+	Beat(ctx context.Context, waiting Waiting) (held map[gerritstream.ShardID]uint64, err error)
+
+	// Free frees those of the leases that the process still has, in these terms.
+	Free(ctx context.Context, leases map[gerritstream.ShardID]uint64) error
+}
+
+// Waiting returns for which shards a process waits as a candidate, and which of
+// them may be added: not those whose leases it is just taking.
+type Waiting func() (keep, add []gerritstream.ShardID)
+
+// Heartbeat shows the others that this process is alive, and so keeps its
+// leaderships. Several goroutines may call its methods at once.
+type Heartbeat struct {
+	config  Config
+	trust   time.Duration   // a heartbeat or a won lease proves leadership for this long from when it began
+	wake    storekit.Signal // for a heartbeat at once
+	leaving atomic.Bool     // nothing is won any more, and no heartbeat is written
+
+	mu     sync.Mutex
+	last   time.Time                       // under mu: when the last heartbeat that succeeded began
+	fault  error                           // under mu: why none has succeeded since; nil: the last one did
+	terms  map[gerritstream.ShardID]*Term  // under mu: those that live
+	taking map[gerritstream.ShardID]uint64 // under mu: terms whose leases are being taken
+	tried  map[gerritstream.ShardID]uint64 // under mu: the last term number tried: none is tried twice
+}
+
+// Config is what a Heartbeat needs. All of it is required.
+type Config struct {
+	Life     context.Context // ends with the use of the store
+	Database Database
+	TTL      time.Duration // of the process' leases
+	Log      *slog.Logger
+	Waiting  Waiting
+	Freed    func() // called when a lease was freed
+}
+
+// NewHeartbeat returns a Heartbeat that does nothing before Run is called.
+func NewHeartbeat(config Config) *Heartbeat {
+	return &Heartbeat{
+		config: config, trust: config.TTL - config.TTL/5, wake: storekit.NewSignal(),
+		terms: map[gerritstream.ShardID]*Term{}, taking: map[gerritstream.ShardID]uint64{},
+		tried: map[gerritstream.ShardID]uint64{},
+	}
+}
+
+// Run writes a heartbeat five times within the TTL, and whenever woken, for the
+// life of the store. It ends terms that can no longer be trusted.
+func (h *Heartbeat) Run() {
+	var guard sync.WaitGroup
+	guard.Go(h.guard)
+	defer guard.Wait()
+	life, failed := h.config.Life, false
+	tick := time.NewTicker(h.config.TTL / 5)
+	defer tick.Stop()
+	for {
+		err := h.Renew()
+		if err != nil && !failed && life.Err() == nil && !h.leaving.Load() {
+			h.config.Log.Warn("cannot write heartbeat", "err", err)
+		}
+		failed = err != nil
+		h.failed(err)
+		select {
+		case <-tick.C:
+		case <-h.wake:
+		case <-life.Done():
+			return
+		}
+	}
+}
+
+// Wake has a heartbeat written at once.
+func (h *Heartbeat) Wake() { h.wake.Set() }
+
+// Renew writes a heartbeat and for which shards the process is a candidate,
+// ends terms whose leases others have, and frees the leases that the process
+// has and does not use.
+func (h *Heartbeat) Renew() error {
+	began := time.Now()
+	h.mu.Lock()
+	live := maps.Clone(h.terms)
+	h.mu.Unlock()
+	// A connection that hangs must not cost the leaderships: there is time for
+	// another one.
+	ctx, cancel := context.WithTimeout(h.config.Life, h.config.TTL/2)
+	defer cancel()
+	held, err := h.config.Database.Beat(ctx, h.config.Waiting)
+	if err != nil {
+		return err
+	}
+	h.succeeded(began)
+	for shard, t := range live {
+		if held[shard] != t.Number {
+			t.Finish(ErrTaken)
+		}
+	}
+	return h.freeUnused(ctx, held)
+}
+
+// freeUnused frees the leases that this process has without a term that lives,
+// whatever ended the term. Otherwise the process would keep them for as long as
+// its heartbeat goes on, and nobody would lead.
+func (h *Heartbeat) freeUnused(ctx context.Context, held map[gerritstream.ShardID]uint64) error {
+	unused := map[gerritstream.ShardID]uint64{}
+	for shard, number := range held {
+		if !h.uses(shard, number) {
+			unused[shard] = number
+		}
+	}
+	if len(unused) == 0 {
+		return nil
+	}
+	err := h.config.Database.Free(ctx, unused)
+	if err == nil {
+		h.config.Freed()
+	}
+	return err
+}
+
+// uses reports whether a term of this process lives or is about to: that was
+// noted before its lease was written.
+func (h *Heartbeat) uses(shard gerritstream.ShardID, number uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.terms[shard]
+	return t != nil && t.Number == number || h.taking[shard] == number
+}
+
+// Take begins a term after one that was seen. take writes that the term has the
+// lease; if it returns an error, the process may have the lease or not, and
+// the heartbeat frees it if it does.
+func (h *Heartbeat) Take(shard gerritstream.ShardID, seen uint64, take func(*Term) error) (*Term, error) {
+	t := &Term{heartbeat: h, shard: shard, began: time.Now()}
+	t.ctx, t.cancel = context.WithCancelCause(context.Background())
+	h.mu.Lock()
+	t.Number = max(seen, h.tried[shard]) + 1
+	h.tried[shard], h.taking[shard] = t.Number, t.Number
+	h.mu.Unlock()
+	err := take(t)
+	h.mu.Lock()
+	delete(h.taking, shard)
+	if err == nil {
+		h.terms[shard] = t
+	}
+	h.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	h.succeeded(t.began)
+	return t, nil
+}
+
+// Wins reports whether this process leads the shard, or is taking its lease.
+func (h *Heartbeat) Wins(shard gerritstream.ShardID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.terms[shard] != nil || h.taking[shard] != 0
+}
+
+// Leads reports whether this process has a term of a shard.
+func (h *Heartbeat) Leads(shard gerritstream.ShardID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.terms[shard] != nil
+}
+
+// Idle reports whether this process has no term.
+func (h *Heartbeat) Idle() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.terms) == 0
+}
+
+// succeeded notes when a heartbeat that succeeded had begun.
+func (h *Heartbeat) succeeded(began time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if began.After(h.last) {
+		h.last = began
+	}
+}
+
+// failed notes why the last heartbeat was not written; nil: it was.
+func (h *Heartbeat) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fault = err
+}
+
+// Check returns an error if this process cannot write heartbeats, for so long
+// that it has lost its leaderships by that.
+func (h *Heartbeat) Check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fault == nil || h.leaving.Load() || time.Since(h.last) < h.trust {
+		return nil
+	}
+	return fmt.Errorf("cannot write heartbeat: %w", h.fault)
+}
+
+// guard ends terms that can no longer be trusted: other processes may have
+// taken their leases.
+func (h *Heartbeat) guard() {
+	for wait := h.trust; storekit.Sleep(h.config.Life, wait); {
+		var over []*Term
+		wait = h.trust
+		h.mu.Lock()
+		for _, t := range h.terms {
+			proof := t.began
+			if h.last.After(proof) {
+				proof = h.last
+			}
+			if left := h.trust - time.Since(proof); left <= 0 {
+				over = append(over, t)
+			} else {
+				wait = min(wait, left)
+			}
+		}
+		h.mu.Unlock()
+		for _, t := range over {
+			t.Finish(fmt.Errorf("no heartbeat succeeded for %v", h.trust))
+		}
+	}
+}
+
+// Leave ends all terms for good. The store then writes no heartbeat any more,
+// nor anything else that makes the process one of the group.
+func (h *Heartbeat) Leave(why error) {
+	h.leaving.Store(true)
+	h.EndAll(why)
+}
+
+// Leaving reports whether the process leaves, or has left.
+func (h *Heartbeat) Leaving() bool { return h.leaving.Load() }
+
+// EndAll ends all terms of the process.
+func (h *Heartbeat) EndAll(why error) {
+	h.mu.Lock()
+	terms := slices.Collect(maps.Values(h.terms))
+	h.mu.Unlock()
+	for _, t := range terms {
+		t.Finish(why)
+	}
+}
