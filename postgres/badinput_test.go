@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
@@ -23,12 +26,15 @@ func TestBadInput(t *testing.T) {
 	plain.SQL(t, "postgres", fmt.Sprintf(`CREATE ROLE bad_input LOGIN PASSWORD 's3cret';
 		REVOKE CREATE ON DATABASE %s FROM PUBLIC`, database))
 	plain.SQL(t, database, `CREATE SCHEMA other; CREATE TABLE other.things (n int);
+		CREATE SCHEMA empty;
 		CREATE SCHEMA marked; CREATE TABLE marked.gerritstream (name text);
 		CREATE SCHEMA newer; CREATE TABLE newer.gerritstream (one boolean, version integer);
 		INSERT INTO newer.gerritstream VALUES (true, 1000)`)
 	if _, err := openAt(plain.URL(database), "theirs"); err != nil {
 		t.Fatal(err)
 	}
+	plain.SQL(t, database, `CREATE ROLE bad_input_reader LOGIN PASSWORD 's3cret';`+
+		postgres.Grants("theirs", postgres.RoleReader, "bad_input_reader"))
 	standby, ascii := plain.Database(t), "bad_input_in_sql_ascii"
 	plain.SQL(t, "postgres", fmt.Sprintf(`ALTER DATABASE %s SET default_transaction_read_only = on;
 		CREATE DATABASE %s TEMPLATE template0 ENCODING 'SQL_ASCII'`, standby, ascii))
@@ -45,14 +51,27 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"wrong password", as("bad_input", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
 		{"unknown user", as("nobody", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
+		{"no password", strings.Replace(plain.URL(database), "postgres@", "bad_input@", 1), "s", gerritstream.ErrDenied,
+			"there is no password in the address, in PGPASSWORD"},
+		{"a password with @", as("bad_input", "pass@s3cret"), "s", gerritstream.ErrUnusable, "write %40"},
+		{"unknown parameter", plain.URL(database) + "&ssl_mode=s3cretive", "s", gerritstream.ErrUnusable,
+			"does not take a parameter of the address"},
+		{"unknown sslmode", tls("verify_full", certificates.OtherCA), "s", gerritstream.ErrUnusable, "or verify-full"},
+		{"no certificate in the file of authorities", tls("verify-full", "/dev/null"), "s", gerritstream.ErrUnusable,
+			"sslrootcert names has no certificate"},
 		{"unknown database", plain.URL("nowhere"), "s", gerritstream.ErrUnusable, "no such database"},
-		{"no privilege to make a schema", as("bad_input", "s3cret"), "s", gerritstream.ErrDenied, "lacks a privilege"},
+		{"no privilege to make a schema", as("bad_input", "s3cret"), "s", gerritstream.ErrDenied,
+			"there is no such schema, and the role may not make one"},
+		{"no privilege to make tables", as("bad_input_reader", "s3cret"), "empty", gerritstream.ErrDenied,
+			"the schema has no tables yet, and the role may not make them"},
 		{"no privilege on the schema", as("bad_input", "s3cret"), "theirs", gerritstream.ErrDenied, "lacks a privilege"},
+		{"may only read", as("bad_input_reader", "s3cret"), "theirs", gerritstream.ErrDenied,
+			"run the statements of store grants --writer bad_input_reader"},
 		{"TLS is refused", strings.Replace(plain.URL("postgres"), "sslmode=disable", "sslmode=require", 1), "s",
 			gerritstream.ErrUnusable, "does not use TLS"},
 		{"another authority", tls("verify-full", certificates.OtherCA), "s", gerritstream.ErrUnusable, "is not trusted"},
 		{"TLS is needed", peers.PostgreSQLURL("postgres", "disable", secure.Addr()), "s", gerritstream.ErrDenied,
-			"no encryption"},
+			"wants TLS"},
 		{"standby", plain.URL(standby), "s", gerritstream.ErrUnusable, "read-only"},
 		{"another program's tables", plain.URL(database), "other", gerritstream.ErrUnusable, "another program's tables"},
 		{"another program's table of the same name", plain.URL(database), "marked", gerritstream.ErrUnusable,
@@ -121,5 +140,66 @@ func TestPasswordFunction(t *testing.T) {
 	if _, err := postgres.Open(within(t), config); !errors.Is(err, gerritstream.ErrDenied) ||
 		!strings.Contains(err.Error(), "the command failed") {
 		t.Error(err)
+	}
+}
+
+// Once a process runs, a password that is not to be had, or that the server
+// does not take any more, ends nothing: the process goes on as soon as there is
+// one that works.
+func TestRunningProcessWaitsForItsPassword(t *testing.T) {
+	t.Parallel()
+	server := peers.SharedPostgreSQL(t)
+	server.SQL(t, "postgres", `CREATE ROLE password_rotated LOGIN PASSWORD 'first'`)
+	database := server.Database(t)
+	server.SQL(t, "postgres", `GRANT CREATE ON DATABASE `+database+` TO password_rotated`)
+	var password atomic.Pointer[string] // nil: not to be had
+	set := func(p string) { password.Store(&p) }
+	set("first")
+	store, err := postgres.Open(within(t), postgres.Config{
+		URL:    strings.Replace(server.URL(database), "postgres@", "password_rotated@", 1),
+		Schema: "s", LeaseTTL: time.Minute,
+		Password: func(context.Context) (string, error) {
+			if p := password.Load(); p != nil {
+				return *p, nil
+			}
+			return "", fmt.Errorf("%w: the command failed", gerritstream.ErrDenied)
+		},
+	})
+	must(t, err)
+	defer func() { must(t, store.Close(within(t))) }()
+	term := elect(t, store, shardA)
+	disconnect := func() {
+		server.SQL(t, "postgres", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'password_rotated'`)
+	}
+	for i, fault := range []func(){
+		func() { password.Store(nil) },
+		func() { server.SQL(t, "postgres", `ALTER ROLE password_rotated PASSWORD 'second'`) },
+	} {
+		fault()
+		disconnect()
+		name := strconv.Itoa(i + 1)
+		shard, seq := gerritstream.ShardID("other"+name), gerritstream.SequenceNumber(name)
+		ended := make(chan error, 2)
+		go func() {
+			_, err := store.Campaign(within(t), 0, shard)
+			ended <- err
+		}()
+		go func() {
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			err := gerritstream.ErrRetryLater
+			for ctx := within(t); errors.Is(err, gerritstream.ErrRetryLater) && ctx.Err() == nil; <-tick.C {
+				err = term.Commit(ctx, commitOf(seq, entry(shardA, seq, 10)))
+			}
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			t.Fatalf("a call ended: %v", err)
+		case <-time.After(300 * time.Millisecond): // each has tried by then
+		}
+		set([]string{"first", "second"}[i])
+		must(t, <-ended)
+		must(t, <-ended)
 	}
 }

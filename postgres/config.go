@@ -137,21 +137,29 @@ func (c *Config) complete() error {
 // connecting returns how to connect, with at most so many connections at a
 // time. The error has no password in it.
 func (c *Config) connecting(connections int) (*pgxpool.Config, error) {
-	pool, err := pgxpool.ParseConfig(c.URL)
+	pool, err := c.parse()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", gerritstream.ErrUnusable, redactedParseError(err))
+		return nil, fmt.Errorf("%w: %w", gerritstream.ErrUnusable, err)
 	}
 	pool.MaxConns, pool.MinConns = int32(connections), 0
-	pool.ConnConfig.ConnectTimeout = connectTimeout
+	if given := pool.ConnConfig.ConnectTimeout; given <= 0 || given > connectTimeout {
+		pool.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	if _, given := pool.ConnConfig.RuntimeParams["application_name"]; !given {
 		pool.ConnConfig.RuntimeParams["application_name"] = "gerritstream"
 	}
 	pool.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) (err error) {
 		withoutCancel(conn)
-		if c.Password != nil {
-			conn.Password, err = c.Password(ctx)
+		if c.Password == nil {
+			if password, ok := c.reread(); ok {
+				conn.Password = password
+			}
+			return nil
 		}
-		return err
+		if conn.Password, err = c.Password(ctx); err != nil {
+			return &passwordError{err}
+		}
+		return nil
 	}
 	return pool, nil
 }

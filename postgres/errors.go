@@ -136,7 +136,10 @@ func leadsElsewhere(err error) bool { return fateOf(err) == elsewhere && serverE
 
 // passing reports whether a statement failed for a reason that may pass.
 func passing(err error) bool {
-	return err != nil && !errors.Is(err, errClosed) && !isOurs(err) && fateOf(err) != lasting
+	if err == nil || errors.Is(err, errClosed) {
+		return false
+	}
+	return notConnected(err) || !isOurs(err) && fateOf(err) != lasting
 }
 
 // isOurs reports whether an error is one that this program has decided on.
@@ -169,7 +172,7 @@ func explain(err error) error {
 func explainRead(err error) error {
 	switch code(err) {
 	case "42501": // insufficient_privilege
-		return fmt.Errorf("%w: the user lacks a privilege: %w", gerritstream.ErrDenied, err)
+		return fmt.Errorf("%w: the role lacks a privilege: %w", gerritstream.ErrDenied, err)
 	case "42P01", "3F000", "42703": // undefined table, schema or column
 		return fmt.Errorf("%w: the schema was removed or changed by another program: %w", gerritstream.ErrUnusable, err)
 	}
@@ -193,7 +196,8 @@ type oneLine struct{ err error }
 
 func (e oneLine) Error() string {
 	lines := strings.FieldsFunc(e.err.Error(), func(r rune) bool { return r == '\n' || r == '\t' })
-	return strings.Join(slices.Compact(lines), " ")
+	lines = slices.CompactFunc(lines, func(before, next string) bool { return strings.HasSuffix(before, next) })
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 func (e oneLine) Unwrap() error { return e.err }
 
@@ -205,29 +209,14 @@ func explainOpen(err error) error {
 	switch c := code(err); {
 	case err == nil, errors.Is(err, gerritstream.ErrUnusable), errors.Is(err, gerritstream.ErrDenied):
 		return err
-	case c == "28P01", c == "28000":
-		return fmt.Errorf("%w: the server refuses the user: check the name and the password: %w",
-			gerritstream.ErrDenied, err)
 	case c == "3D000":
 		return fmt.Errorf("%w: there is no such database: %w", gerritstream.ErrUnusable, err)
 	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &verification):
 		return fmt.Errorf("%w: the server's certificate is not trusted: check sslrootcert and the host's name: %w",
 			gerritstream.ErrUnusable, err)
 	case strings.Contains(err.Error(), "server refused TLS connection"):
-		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode: %w",
+		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode; or it is no PostgreSQL: %w",
 			gerritstream.ErrUnusable, err)
 	}
 	return explainRead(err)
-}
-
-// redactedParseError returns the error of a URL without the URL, which may have
-// a password in it.
-func redactedParseError(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
-		if why := parse.Unwrap(); why != nil && !strings.Contains(why.Error(), parse.ConnString) {
-			return fmt.Errorf("the URL cannot be used: %w", why)
-		}
-	}
-	return errors.New("the URL cannot be used: it must be postgres://user@host:5432/database")
 }

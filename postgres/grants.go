@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,9 +18,12 @@ type Role string
 const (
 	RoleWriter   Role = "writer"   // run: reads a stream into the queue, and delivers to webhooks
 	RoleConsumer Role = "consumer" // queue read and replay: takes events from the queue
-	RoleOperator Role = "operator" // checkpoint, deadletter, webhook: changes what it is told to
+	RoleOperator Role = "operator" // checkpoint, deadletter, pause, webhook: changes what it is told to
 	RoleReader   Role = "reader"   // status, tail, queue ls, and SQL: changes nothing
 )
+
+// roleOwner makes the schema, and owns its tables.
+const roleOwner Role = "owner"
 
 // Roles returns all roles.
 func Roles() []Role { return []Role{RoleWriter, RoleConsumer, RoleOperator, RoleReader} }
@@ -64,15 +68,40 @@ func Grants(schema string, to Role, role string) string {
 	return b.String()
 }
 
+// checkPrivileges refuses a role of the server that lacks a privilege which a
+// role of ours needs.
+func checkPrivileges(ctx context.Context, conn *pgx.Conn, schema string, as Role) error {
+	var tables, needed []string
+	for _, p := range privileges[as] {
+		for table := range strings.SplitSeq(p.tables, ", ") {
+			for privilege := range strings.SplitSeq("SELECT, "+p.what, ", ") {
+				tables, needed = append(tables, withSchema("@."+table, quote(schema))), append(needed, privilege)
+			}
+		}
+	}
+	var user, table, privilege string
+	err := conn.QueryRow(ctx, `SELECT current_user, t, p FROM unnest($1::text[], $2::text[]) WITH ORDINALITY u (t, p, i)
+		WHERE NOT has_table_privilege(t, p) ORDER BY i LIMIT 1`, tables, needed).Scan(&user, &table, &privilege)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: the role %s lacks a privilege, %s on %s: run the statements of store grants --%s %s",
+		gerritstream.ErrDenied, user, privilege, strings.ReplaceAll(table, `"`, ""), as, user)
+}
+
 // Create makes the schema and its tables, or brings them up to date. The role
 // that does so owns them. The errors are those of Open.
 func Create(ctx context.Context, config Config) error {
-	_, err := look(config, "create store", func(c *Config) (*server, error) { return prepareSchema(ctx, c, true) })
+	_, err := look(config, "create store", func(c *Config) (*server, error) { return prepareSchema(ctx, c, roleOwner) })
 	return err
 }
 
 // Exists reports whether the schema holds a store, and returns an error where
-// none could be kept. It changes nothing.
+// none could be kept, or the role of the server may not write to it. It changes
+// nothing.
 func Exists(ctx context.Context, config Config) (bool, error) {
 	found, err := look(config, "look for store", func(c *Config) (*server, error) {
 		conn, err := connectOnce(ctx, c)
@@ -87,20 +116,33 @@ func Exists(ctx context.Context, config Config) (bool, error) {
 		if err == nil {
 			err = found.checkWritable()
 		}
-		if err == nil && !found.schema {
-			err = checkMayCreate(ctx, conn)
+		switch {
+		case err != nil:
+		case found.version == 0:
+			err = checkMayCreate(ctx, conn, c.Schema, found)
+		case found.version == len(migrations):
+			err = checkPrivileges(ctx, conn, c.Schema, RoleWriter)
 		}
 		return found, err
 	})
 	return err == nil && found.version > 0, err
 }
 
-// checkMayCreate refuses a role that may not make a schema.
-func checkMayCreate(ctx context.Context, conn *pgx.Conn) error {
+// checkMayCreate refuses a role that may not make the schema or, where somebody
+// has made it, its tables.
+func checkMayCreate(ctx context.Context, conn *pgx.Conn, schema string, found *server) error {
 	var may bool
+	if found.schema {
+		err := conn.QueryRow(ctx, `SELECT has_schema_privilege($1, 'CREATE')`, schema).Scan(&may)
+		if err == nil && !may {
+			err = fmt.Errorf("%w: the schema has no tables yet, and the role may not make them: run store create "+
+				"as a role that may", gerritstream.ErrDenied)
+		}
+		return err
+	}
 	err := conn.QueryRow(ctx, `SELECT has_database_privilege(current_database(), 'CREATE')`).Scan(&may)
 	if err == nil && !may {
-		err = fmt.Errorf("%w: there is no such schema, and the role may not make one: run store create as one that may",
+		err = fmt.Errorf("%w: there is no such schema, and the role may not make one: run store create as a role that may",
 			gerritstream.ErrDenied)
 	}
 	return err

@@ -51,7 +51,7 @@ func openExisting(ctx context.Context, config *Config, connections int) (db *dat
 		return nil, where, err
 	}
 	where = place(pool.ConnConfig, config.Schema)
-	look, err := prepareSchema(ctx, config, false)
+	look, err := prepareSchema(ctx, config, RoleOperator)
 	if err == nil {
 		db, err = openDatabase(ctx, pool, config.Schema, look)
 	}

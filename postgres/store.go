@@ -45,14 +45,14 @@ var errClosed = errors.New("the store is closed")
 
 // Open opens the store in a schema, making it when it is missing. The error is
 // one line that says what is wrong and what to do, without a password.
-// ErrDenied: the server refuses the user, or the user lacks a privilege;
+// ErrDenied: the server refuses the user, or the role lacks a privilege;
 // ErrUnusable: something else that an operator must change; ErrNewerFormat: a
 // newer version of this program has made the schema; others may pass.
 //
 // An open Store is a process of the schema: its goroutines write a heartbeat,
 // keep its leaderships, and remove old events, until Close has waited for them.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	s, err := open(ctx, config, true)
+	s, err := open(ctx, config, RoleWriter)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 // it may lease consumers, and removes no old events. What Config says of
 // retention is not used. The errors are those of Open.
 func OpenQueue(ctx context.Context, config Config) (*Store, error) {
-	s, err := open(ctx, config, false)
+	s, err := open(ctx, config, RoleConsumer)
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +77,15 @@ func OpenQueue(ctx context.Context, config Config) (*Store, error) {
 	return s, nil
 }
 
-// open makes a Store and connects it. It starts nothing.
-func open(ctx context.Context, config Config, create bool) (*Store, error) {
+// open makes a Store for a process that is a writer or a consumer, and connects
+// it. It starts nothing.
+func open(ctx context.Context, config Config, as Role) (*Store, error) {
 	if err := config.complete(); err != nil {
 		return nil, fmt.Errorf("open store: %w: %w", gerritstream.ErrUnusable, err)
 	}
 	s := &Store{config: config, id: rand.Text()}
 	s.life, s.closing.end = context.WithCancelCause(context.Background())
-	if err := s.connect(ctx, create); err != nil {
+	if err := s.connect(ctx, as); err != nil {
 		return nil, openError("open store", s.where, err)
 	}
 	s.log = config.Logger.With("store", s.where)
@@ -111,7 +112,7 @@ func (s *Store) prepare() {
 const controlConnections = 2
 
 // connect checks the server, brings the schema up to date, and opens the pools.
-func (s *Store) connect(ctx context.Context, create bool) error {
+func (s *Store) connect(ctx context.Context, as Role) error {
 	s.where = "PostgreSQL"
 	calls, err := s.config.connecting(s.config.Connections)
 	if err != nil {
@@ -122,7 +123,7 @@ func (s *Store) connect(ctx context.Context, create bool) error {
 	if err != nil {
 		return err
 	}
-	look, err := prepareSchema(ctx, &s.config, create)
+	look, err := prepareSchema(ctx, &s.config, as)
 	if err != nil {
 		return err
 	}
@@ -133,9 +134,11 @@ func (s *Store) connect(ctx context.Context, create bool) error {
 	return err
 }
 
-// prepareSchema connects, checks the server and makes or migrates the schema,
-// or, unless it may be created, refuses one that is not there.
-func prepareSchema(ctx context.Context, c *Config, create bool) (*server, error) {
+// prepareSchema connects, checks the server and makes or migrates the schema.
+// Only an owner and a writer make one that is not there. A writer and a
+// consumer are refused unless they have the privileges of their role: they
+// would run, and do nothing.
+func prepareSchema(ctx context.Context, c *Config, as Role) (*server, error) {
 	conn, err := connectOnce(ctx, c)
 	if err != nil {
 		return nil, err
@@ -148,11 +151,17 @@ func prepareSchema(ctx context.Context, c *Config, create bool) (*server, error)
 	if err == nil {
 		err = look.checkWritable()
 	}
-	if err == nil && !create {
+	if err == nil && as != roleOwner && as != RoleWriter {
 		err = look.checkMade(c.Schema)
+	}
+	if err == nil && look.version == 0 {
+		err = checkMayCreate(ctx, conn, c.Schema, look)
 	}
 	if err == nil {
 		err = migrate(ctx, conn, c.Schema, look)
+	}
+	if err == nil && (as == RoleWriter || as == RoleConsumer) {
+		err = checkPrivileges(ctx, conn, c.Schema, as)
 	}
 	if err != nil {
 		return nil, err
@@ -171,18 +180,17 @@ func connectOnce(ctx context.Context, c *Config) (*pgx.Conn, error) {
 	}
 	// A pooler would keep named statements in a session that others get.
 	pool.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	if pool.BeforeConnect != nil {
-		if err := pool.BeforeConnect(ctx, pool.ConnConfig); err != nil {
-			return nil, fmt.Errorf("%w: no password: %w", gerritstream.ErrDenied, err)
-		}
+	if err := pool.BeforeConnect(ctx, pool.ConnConfig); err != nil {
+		return nil, explainConnect(err, true)
 	}
-	return pgx.ConnectConfig(ctx, pool.ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, pool.ConnConfig)
+	return conn, explainConnect(err, pool.ConnConfig.Password == "")
 }
 
 // place names a schema for people.
 func place(c *pgx.ConnConfig, schema string) string {
 	host := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
-	return fmt.Sprintf("postgres://%s/%s, schema %s", host, c.Database, schema)
+	return fmt.Sprintf("postgres://%s@%s/%s, schema %s", c.User, host, c.Database, schema)
 }
 
 // start starts the goroutines that every open Store has, and others.

@@ -96,7 +96,7 @@ func TakeOver(ctx context.Context, config Config, tables []storekit.Table, progr
 		return taken, err
 	}
 	where = place(pool.ConnConfig, config.Schema)
-	if _, err := prepareSchema(ctx, &config, true); err != nil {
+	if _, err := prepareSchema(ctx, &config, roleOwner); err != nil {
 		return taken, err
 	}
 	conn, err := connectOnce(ctx, &config)

@@ -83,7 +83,7 @@ func judge(err error) (code int, hint string) {
 		return exitConfig, ""
 	case errors.Is(err, gerritstream.ErrDenied):
 		return exitDenied, "docs/operations.md lists the permissions needed, and where credentials are looked for; " +
-			"docs/postgres.md does so for PostgreSQL"
+			"for PostgreSQL docs/postgres.md does, and store grants prints what a role needs"
 	case errors.Is(err, gerritstream.ErrOtherStream):
 		return exitConfig, "each stream needs its own --connection or its own --store"
 	case errors.Is(err, config.ErrForeignQueue):

@@ -151,7 +151,11 @@ func (l *liveCheck) store(ctx context.Context) {
 	defer cancel()
 	if missing, err := c.Missing(asked); missing || err != nil {
 		l.add("store", fmt.Sprintf("%s is not there yet; run creates it", &c.Store), storeFault(&c.Store, err))
-		l.unknown("queue's reader", "not tried: there is no store yet")
+		why := "not tried: there is no store yet"
+		if err != nil {
+			why = "not tried: see above"
+		}
+		l.unknown("queue's reader", why)
 		return
 	}
 	is, err := c.Inspect(asked)

@@ -80,6 +80,20 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestFatesOfServerErrors",
 	},
 	{
+		name: "postgres: a password that is not to be had ends a process that runs",
+		file: "postgres/errors.go",
+		old:  "	return notConnected(err) || !isOurs(err)",
+		new:  "	return !isOurs(err)",
+		pkg:  "./postgres", tests: "TestRunningProcessWaitsForItsPassword",
+	},
+	{
+		name: "postgres: a reader of the tables may become a writer",
+		file: "postgres/store.go",
+		old:  "	if err == nil && (as == RoleWriter || as == RoleConsumer) {\n		err = checkPrivileges(ctx, conn, c.Schema, as)\n	}\n",
+		new:  "",
+		pkg:  "./postgres", tests: "TestBadInput",
+	},
+	{
 		name: "postgres: a full disk ends the term",
 		file: "postgres/errors.go",
 		old:  "	\"53\": later,",

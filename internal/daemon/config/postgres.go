@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -141,6 +142,7 @@ func redactPostgres(address string) string {
 const (
 	passwordPatience = 10 * time.Second
 	passwordAge      = time.Minute // tokens of IAM are accepted for 15
+	passwordPause    = time.Second // after a failure: every connection that is wanted asks
 )
 
 // passwordCommand is a command that prints a password.
@@ -149,7 +151,8 @@ type passwordCommand struct {
 
 	mu   sync.Mutex // held while it runs
 	last string     // under mu
-	at   time.Time  // under mu: when last was printed
+	err  error      // under mu: why there is no last
+	at   time.Time  // under mu: when it ran
 }
 
 // password runs the command, unless it ran a moment ago: a process that starts
@@ -157,22 +160,45 @@ type passwordCommand struct {
 func (p *passwordCommand) password(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last != "" && time.Since(p.at) < passwordAge {
-		return p.last, nil
+	age := passwordAge
+	if p.err != nil {
+		age = passwordPause
 	}
+	if p.at.IsZero() || time.Since(p.at) >= age {
+		last, err := runPasswordCommand(ctx, p.text)
+		if ctx.Err() != nil { // it may not be the command's fault
+			return last, err
+		}
+		p.last, p.err, p.at = last, err, time.Now()
+	}
+	return p.last, p.err
+}
+
+// runPasswordCommand returns what a command prints. An error has the first line
+// of what it said on standard error, and nothing of what it printed.
+func runPasswordCommand(ctx context.Context, text string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, passwordPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", p.text) //nolint:gosec // the operator's own command
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", text) //nolint:gosec // the operator's own command
+	// What the shell has begun must not outlive it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var stderr bytes.Buffer
 	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
 	out, err := cmd.Output()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return "", fmt.Errorf("postgres.password_command did not end within %v", passwordPatience)
+	}
 	if err != nil {
 		said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-		return "", fmt.Errorf("%w: postgres.password_command: %w: %s", gerritstream.ErrDenied, err, said)
+		return "", fmt.Errorf("postgres.password_command: %w: %s", err, said)
 	}
-	if p.last = strings.TrimRight(string(out), "\r\n"); p.last == "" {
-		return "", fmt.Errorf("%w: postgres.password_command printed nothing", gerritstream.ErrDenied)
+	switch password := strings.TrimRight(string(out), "\r\n"); {
+	case password == "":
+		return "", errors.New("postgres.password_command printed nothing")
+	case strings.ContainsAny(password, "\r\n"):
+		return "", errors.New("postgres.password_command printed more than one line")
+	default:
+		return password, nil
 	}
-	p.at = time.Now()
-	return p.last, nil
 }

@@ -1,13 +1,17 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 )
@@ -108,12 +112,58 @@ func TestPasswordCommand(t *testing.T) {
 	}
 	for command, want := range map[string]string{
 		"echo no credentials >&2; echo hunter2; exit 7": "exit status 7: no credentials",
-		"true": "printed nothing",
+		"true":                        "printed nothing",
+		"echo hunter2; echo tomorrow": "more than one line",
 	} {
 		_, err := (&passwordCommand{text: command}).password(t.Context())
-		if !errors.Is(err, gerritstream.ErrDenied) || !strings.Contains(err.Error(), want) ||
+		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, gerritstream.ErrDenied) ||
 			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", command, err)
 		}
+	}
+}
+
+// A command that fails is not run again for each connection that is wanted, and
+// one that does not end leaves nothing of it behind.
+func TestPasswordCommandFails(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	failing := &passwordCommand{text: "echo again >>" + folder + "/runs; exit 1"}
+	for range 3 {
+		if _, err := failing.password(t.Context()); err == nil {
+			t.Error("no error")
+		}
+	}
+	if b, err := os.ReadFile(folder + "/runs"); string(b) != "again\n" || err != nil {
+		t.Errorf("it ran %d times, %v", strings.Count(string(b), "again"), err)
+	}
+	alive := folder + "/alive"
+	if err := syscall.Mkfifo(alive, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { // the pipe ends when the last process that has it does
+		f, err := os.Open(alive)
+		if err == nil {
+			_, err = f.Read(make([]byte, 3))
+			cancel()
+			_, _ = io.Copy(io.Discard, f)
+			_ = f.Close()
+		}
+		ended <- err
+	}()
+	hanging := &passwordCommand{text: "sh -c 'echo up; sleep 60' >" + alive + "; true"}
+	if _, err := hanging.password(ctx); err == nil {
+		t.Error("no error")
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("what the command began goes on")
 	}
 }
