@@ -196,7 +196,7 @@ type oneLine struct{ err error }
 
 func (e oneLine) Error() string {
 	lines := strings.FieldsFunc(e.err.Error(), func(r rune) bool { return r == '\n' || r == '\t' })
-	lines = slices.CompactFunc(lines, func(before, next string) bool { return strings.HasSuffix(before, next) })
+	lines = slices.CompactFunc(lines, func(next, before string) bool { return strings.HasSuffix(before, next) })
 	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 func (e oneLine) Unwrap() error { return e.err }

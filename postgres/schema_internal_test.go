@@ -29,3 +29,16 @@ func TestServersThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What the library says in several lines is one, and each attempt counts once.
+func TestErrorsAreOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"no:\n\ta: refused\n\ta: refused":      "no: a: refused",
+		"no:\n\tresolving: unknown\n\tunknown": "no: resolving: unknown",
+		"no:\n\ta: no TLS\n\ta: no such role":  "no: a: no TLS; a: no such role",
+	} {
+		if got := (oneLine{errors.New(text)}).Error(); got != want {
+			t.Errorf("%q is not %q", got, want)
+		}
+	}
+}

@@ -191,6 +191,7 @@ func (d *Daemon) patiently(ctx context.Context, ask func() error) error {
 		case <-tick.C:
 			err = ask()
 		case <-ctx.Done():
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
 	return err
