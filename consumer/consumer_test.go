@@ -720,6 +720,48 @@ func TestRunEndsOnlyForWhatCannotPass(t *testing.T) {
 	}
 }
 
+// refusedStore is a store that somebody must mend before a shard can be led.
+type refusedStore struct {
+	gs.Store
+	refused func() error
+}
+
+func (s refusedStore) Campaign(ctx context.Context, epoch int, shard gs.ShardID) (gs.Term, error) {
+	if err := s.refused(); err != nil {
+		return nil, err
+	}
+	return s.Store.Campaign(ctx, epoch, shard)
+}
+
+// A privilege that is taken away, or a table, may be given back.
+func TestRunWaitsForAStoreThatRefusesIt(t *testing.T) {
+	for _, why := range []error{gs.ErrDenied, gs.ErrUnusable} {
+		t.Run(why.Error(), func(t *testing.T) {
+			inCluster(t, 1, func(t *testing.T, cl *cluster) {
+				var mended atomic.Bool
+				cl.stream.put(s0, "good 1")
+				p := cl.start(func(c *consumer.Config) {
+					c.Store = refusedStore{cl.memory.Process("a"), func() error {
+						if mended.Load() {
+							return nil
+						}
+						return fmt.Errorf("campaign: %w", why)
+					}}
+				})
+				time.Sleep(5 * time.Minute)
+				if trouble := p.Status().Shards[0].Trouble; !strings.Contains(trouble, why.Error()) {
+					t.Errorf("trouble %q", trouble)
+				}
+				mended.Store(true)
+				time.Sleep(time.Minute)
+				if n := len(cl.memory.Entries()); n != 1 || p.Status().Shards[0].Trouble != "" {
+					t.Errorf("%d entries, trouble %q once it is mended", n, p.Status().Shards[0].Trouble)
+				}
+			})
+		})
+	}
+}
+
 // Run waits for what is still being set up where that is configured.
 func TestRunWaitsForItsSetup(t *testing.T) {
 	for _, missing := range []error{gs.ErrStreamNotFound, gs.ErrUnusable} {

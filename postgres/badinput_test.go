@@ -22,7 +22,7 @@ func TestBadInput(t *testing.T) {
 	t.Parallel()
 	certificates := peers.MakeCertificates(t)
 	plain, secure := peers.SharedPostgreSQL(t), peers.StartPostgreSQL(t, peers.PostgreSQLOptions{TLS: certificates})
-	database := plain.Database(t)
+	database, pooler := plain.Database(t), peers.StartPgBouncer(t, plain.Addr())
 	plain.SQL(t, "postgres", fmt.Sprintf(`CREATE ROLE bad_input LOGIN PASSWORD 's3cret';
 		REVOKE CREATE ON DATABASE %s FROM PUBLIC`, database))
 	plain.SQL(t, database, `CREATE SCHEMA other; CREATE TABLE other.things (n int);
@@ -78,6 +78,9 @@ func TestBadInput(t *testing.T) {
 			"another program's tables"},
 		{"newer schema", plain.URL(database), "newer", gerritstream.ErrNewerFormat, "run the newer version"},
 		{"SQL_ASCII", plain.URL(ascii), "s", gerritstream.ErrUnusable, "encoding is SQL_ASCII"},
+		{"statements are pooled", pooler.URL(peers.InStatementMode), "s", gerritstream.ErrUnusable, "set its pool_mode"},
+		{"a parameter that the pooler does not take", pooler.URL(database) + "&statement_timeout=1", "s",
+			gerritstream.ErrUnusable, "does not take a parameter"},
 		{"no URL", "postgres://user:s3cret@host:port/", "s", gerritstream.ErrUnusable, "URL cannot be used"},
 		{"no such file of authorities", tls("verify-full", "/nowhere"), "s", gerritstream.ErrUnusable, "/nowhere"},
 		{"no schema", plain.URL(database), "", gerritstream.ErrUnusable, "schema"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gerritstream/gerritstream"
@@ -94,19 +95,12 @@ func fateOf(err error) fate {
 		}
 		return fates[e.Code[:min(2, len(e.Code))]]
 	}
-	var local *localError
-	if errors.As(err, &local) {
+	var scan pgx.ScanArgError
+	if errors.As(err, &scan) { // a column of another type, or a value that no program of this kind has written
 		return lasting
 	}
 	return later // the network's, or a deadline
 }
-
-// localError is the error of a value that the client could not encode or
-// decode.
-type localError struct{ err error }
-
-func (e *localError) Error() string { return e.err.Error() }
-func (e *localError) Unwrap() error { return e.err }
 
 // wroteNothing reports whether a transaction that failed has certainly written
 // nothing. A server that closes the connection (FATAL, PANIC) may do so at any
@@ -114,8 +108,7 @@ func (e *localError) Unwrap() error { return e.err }
 func wroteNothing(err error) bool {
 	var unsent *notSent
 	var connecting *pgconn.ConnectError
-	var local *localError
-	if errors.As(err, &unsent) || errors.As(err, &connecting) || errors.As(err, &local) || pgconn.SafeToRetry(err) {
+	if errors.As(err, &unsent) || errors.As(err, &connecting) || pgconn.SafeToRetry(err) {
 		return true
 	}
 	e := serverError(err)
@@ -168,13 +161,17 @@ func explain(err error) error {
 	return explainRead(err)
 }
 
-// explainRead does the same for a read.
+// explainRead does the same for a read. What the server refuses, and will refuse
+// again, an operator must mend: damaged data, or another program's trigger.
 func explainRead(err error) error {
 	switch code(err) {
 	case "42501": // insufficient_privilege
 		return fmt.Errorf("%w: the role lacks a privilege: %w", gerritstream.ErrDenied, err)
 	case "42P01", "3F000", "42703": // undefined table, schema or column
 		return fmt.Errorf("%w: the schema was removed or changed by another program: %w", gerritstream.ErrUnusable, err)
+	}
+	if err != nil && fateOf(err) == lasting && !isOurs(err) {
+		return fmt.Errorf("%w: %w", gerritstream.ErrUnusable, err)
 	}
 	return err
 }
@@ -213,6 +210,12 @@ func explainOpen(err error) error {
 		return fmt.Errorf("%w: there is no such database: %w", gerritstream.ErrUnusable, err)
 	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &verification):
 		return fmt.Errorf("%w: the server's certificate is not trusted: check sslrootcert and the host's name: %w",
+			gerritstream.ErrUnusable, err)
+	case c == "08P01" && strings.Contains(err.Error(), "statement pooling"): // PgBouncer's, as the next one
+		return fmt.Errorf("%w: the pooler pools statements: set its pool_mode to transaction or session: %w",
+			gerritstream.ErrUnusable, err)
+	case c == "08P01" && strings.Contains(err.Error(), "unsupported startup parameter"):
+		return fmt.Errorf("%w: the pooler does not take a parameter of the address: remove it there: %w",
 			gerritstream.ErrUnusable, err)
 	case strings.Contains(err.Error(), "server refused TLS connection"):
 		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode; or it is no PostgreSQL: %w",

@@ -94,6 +94,34 @@ func TestFatesOfServerErrors(t *testing.T) {
 	}
 }
 
+// What the server refuses a candidate, an operator must mend, who may do so
+// while the process goes on: it is told apart from what ends a process.
+func TestCampaignsThatAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		code string
+		kind error
+	}{
+		{"42501", gerritstream.ErrDenied},   // a privilege was taken away
+		{"42P01", gerritstream.ErrUnusable}, // a table was
+		{"XX001", gerritstream.ErrUnusable}, // data is corrupted
+		{"P0001", gerritstream.ErrUnusable}, // another program's trigger refuses it
+	} {
+		t.Run(tt.code, func(t *testing.T) {
+			t.Parallel()
+			s := newShared(t)
+			store := s.open()
+			s.exec(fmt.Sprintf(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				RAISE EXCEPTION 'no' USING errcode = '%s'; END $$`, tt.code))
+			s.exec(`CREATE TRIGGER refuse BEFORE INSERT ON leases FOR EACH ROW EXECUTE FUNCTION refuse()`)
+			if _, err := store.Campaign(within(t), 0, shardA); !errors.Is(err, tt.kind) {
+				t.Errorf("the campaign returned %v, want %v", err, tt.kind)
+			}
+			s.exec(`DROP TRIGGER refuse ON leases`)
+			must(t, elect(t, store, shardA).Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+		})
+	}
+}
+
 // hasQueued checks which events the queue holds, by their sequence numbers.
 func (s *shared) hasQueued(want ...string) {
 	s.t.Helper()

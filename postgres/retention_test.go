@@ -156,7 +156,7 @@ func TestBadRowsOfConsumers(t *testing.T) {
 	t.Parallel()
 	a := newAging(t)
 	must(t, a.store.Register(t.Context(), "behind", queue.Filter{}, 0))
-	a.exec(`INSERT INTO consumers (name, n, at, filter, beyond) VALUES ('before', -1, now(), NULL, NULL),
+	a.exec(`INSERT INTO consumers (name, n, at, filter, beyond) VALUES ('before', -1, 'infinity', NULL, NULL),
 		('filter', 3, now(), 'x', NULL), ('pattern', 3, now(), '{"types":["^("]}', NULL),
 		('beyond', 3, now(), NULL, '['), ('future', 1::bigint << 60, now(), '', '[[7,3],[2,2]]')`)
 	a.commit(10)

@@ -18,6 +18,10 @@ const pgBouncerCommand = "/usr/sbin/pgbouncer"
 // PgBouncer is Debian's PgBouncer.
 var PgBouncer = Component{"PgBouncer", apt + "pgbouncer", missingFile(pgBouncerCommand)}
 
+// InStatementMode is a name that leads through PgBouncer to the database
+// postgres, and gives each statement another session.
+const InStatementMode = "in_statement_mode"
+
 // PgBouncerServer is a running PgBouncer. Its methods are for one goroutine at
 // a time.
 type PgBouncerServer struct {
@@ -64,8 +68,9 @@ func newPgBouncer(target string) (*PgBouncerServer, error) {
 		return nil, err
 	}
 	users := filepath.Join(p.folder, "users")
-	conf := fmt.Sprintf("[databases]\n* = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
-		"unix_socket_dir =\nauth_type = trust\nauth_file = %s\npool_mode = transaction\nmax_client_conn = 200\n"+
+	conf := fmt.Sprintf("[databases]\n"+InStatementMode+" = host=%[1]s port=%[2]s dbname=postgres pool_mode=statement\n"+
+		"* = host=%[1]s port=%[2]s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %[3]d\n"+
+		"unix_socket_dir =\nauth_type = trust\nauth_file = %[4]s\npool_mode = transaction\nmax_client_conn = 200\n"+
 		"server_login_retry = 1\nserver_connect_timeout = 2\n", host, port, ports.numbers[0], users)
 	if err := errors.Join(
 		os.WriteFile(users, []byte("\"postgres\" \"\"\n"), 0o600),

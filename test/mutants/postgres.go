@@ -24,6 +24,27 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestNumbersThatAreLeftOutTakeNoRoom",
 	},
 	{
+		name: "postgres: what the server refuses for good ends the process",
+		file: "postgres/errors.go",
+		old:  "	if err != nil && fateOf(err) == lasting && !isOurs(err) {",
+		new:  "	if false {",
+		pkg:  "./postgres", tests: "TestCampaignsThatAreRefused",
+	},
+	{
+		name: "a privilege that was taken away ends the process",
+		file: "consumer/worker.go",
+		old:  ", errors.Is(err, gerritstream.ErrDenied): // until",
+		new:  ": // until",
+		pkg:  "./consumer", tests: "TestRunWaitsForAStoreThatRefusesIt",
+	},
+	{
+		name: "postgres: a pooler of statements is waited for",
+		file: "postgres/errors.go",
+		old:  "strings.Contains(err.Error(), \"statement pooling\")",
+		new:  "strings.Contains(err.Error(), \"pooling of statements\")",
+		pkg:  "./postgres", tests: "TestBadInput",
+	},
+	{
 		name: "postgres: the fence does not look at the term",
 		file: "postgres/commit.go",
 		old:  "JOIN c ON c.shard = l.shard AND c.term = l.term\n",
