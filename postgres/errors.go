@@ -161,8 +161,9 @@ func explain(err error) error {
 	return explainRead(err)
 }
 
-// explainRead does the same for a read. What the server refuses, and will refuse
-// again, an operator must mend: damaged data, or another program's trigger.
+// explainRead does the same for a read. What the server refuses, and will
+// refuse again, an operator must mend: damaged data, or another program's
+// trigger.
 func explainRead(err error) error {
 	switch code(err) {
 	case "42501": // insufficient_privilege
