@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ func TestBadInput(t *testing.T) {
 	tls := func(mode, ca string) string {
 		return peers.PostgreSQLURL("postgres", mode+"&sslrootcert="+url.QueryEscape(ca), secure.Addr())
 	}
+	old := peers.NewPostgreSQLLink(t, plain.Addr()) // passes the server for one of version 12
+	number := strings.TrimSpace(plain.SQL(t, "postgres", "SHOW server_version_num"))
+	old.Alter(func(reply []byte) []byte { return bytes.ReplaceAll(reply, []byte(number), []byte("120022")) })
 	for _, tt := range []struct {
 		name, url, schema string
 		kind              error
@@ -81,6 +85,8 @@ func TestBadInput(t *testing.T) {
 		{"statements are pooled", pooler.URL(peers.InStatementMode), "s", gerritstream.ErrUnusable, "set its pool_mode"},
 		{"a parameter that the pooler does not take", pooler.URL(database) + "&statement_timeout=1", "s",
 			gerritstream.ErrUnusable, "does not take a parameter"},
+		{"a server before 13", peers.PostgreSQLURL(database, "disable", old.Addr()), "s", gerritstream.ErrUnusable,
+			"the server is PostgreSQL 12: version 13 or later is needed"},
 		{"no URL", "postgres://user:s3cret@host:port/", "s", gerritstream.ErrUnusable, "URL cannot be used"},
 		{"no such file of authorities", tls("verify-full", "/nowhere"), "s", gerritstream.ErrUnusable, "/nowhere"},
 		{"no schema", plain.URL(database), "", gerritstream.ErrUnusable, "schema"},

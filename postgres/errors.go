@@ -55,16 +55,18 @@ var fates = map[string]fate{
 	"25P04": later, // transaction_timeout
 	"57P05": later, // idle_session_timeout
 
-	"53": later, // insufficient_resources: disk_full, out_of_memory, too_many_connections
-	"58": later, // system_error: an input or output error below the server
-	"08": later, // connection_exception, such as a pooler's
-	"54": lasting,
+	"53": later,   // insufficient_resources: disk_full, out_of_memory, too_many_connections
+	"58": later,   // system_error: an input or output error below the server
+	"08": later,   // connection_exception, such as a pooler's
+	"54": lasting, // program_limit_exceeded
 
 	"57P01": elsewhere, // admin_shutdown: pg_terminate_backend, or a fast shutdown
 	"57P02": elsewhere, // crash_shutdown
 	"57P03": elsewhere, // cannot_connect_now: starting up, or shutting down
 	"25006": elsewhere, // read_only_sql_transaction: a standby, or the default of the database
 	"0A000": elsewhere, // feature_not_supported: BEGIN READ WRITE where a pooler, or a name, leads to a standby by now
+	"26000": elsewhere, // invalid_sql_statement_name: a session that was reset, as some poolers do
+	"42P05": elsewhere, // duplicate_prepared_statement: a session that somebody else has used
 }
 
 // uniqueViolation is the code of a row that is there already.
@@ -102,6 +104,15 @@ func fateOf(err error) fate {
 	return later // the network's, or a deadline
 }
 
+// unsettled are the codes by which a pooler, or a server that is a cluster,
+// says that it does not know itself what became of a transaction.
+var unsettled = []string{
+	"40003", // statement_completion_unknown
+	"08000", // connection_exception
+	"08006", // connection_failure
+	"08007", // transaction_resolution_unknown
+}
+
 // wroteNothing reports whether a transaction that failed has certainly written
 // nothing. A server that closes the connection (FATAL, PANIC) may do so at any
 // moment, also after it has committed.
@@ -112,7 +123,7 @@ func wroteNothing(err error) bool {
 		return true
 	}
 	e := serverError(err)
-	return e != nil && severity(e) == "ERROR"
+	return e != nil && severity(e) == "ERROR" && !slices.Contains(unsettled, e.Code)
 }
 
 // severity returns the severity that is not translated.

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gerritstream/gerritstream/internal/storekit"
@@ -42,3 +44,7 @@ func (o *Operator) Intercept(f storekit.Intercept) { o.intercept = f }
 
 // Waiting returns how many commits wait for their turn.
 func (s *Store) Waiting() int { return len(s.writer.jobs) }
+
+// FateCodes returns the codes, and classes of codes, that have a fate of their
+// own.
+func FateCodes() []string { return slices.Collect(maps.Keys(fates)) }

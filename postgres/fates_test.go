@@ -1,9 +1,11 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,32 +39,64 @@ func (s *shared) failCommits(code string, times int) {
 	}
 }
 
-// What a server answers to a commit has a fate: the commit is tried again at
-// once, or its caller may do so after a pause, within the term; or, where
-// trying again cannot help, the term is over. Nothing is lost or queued twice.
+// The fates of a commit: it is tried again at once, or its caller may do so
+// after a pause, within the term; or the term is over.
+const atOnce, later, over = "at once", "later", "term over"
+
+// serverErrors are what a server, or a pooler, may answer to a commit.
+var serverErrors = []struct {
+	code, name, fate string
+	fatal            bool // the connection ends with it
+}{
+	{code: "40001", name: "serialization failure", fate: atOnce},
+	{code: "40001", name: "conflict with recovery", fate: atOnce, fatal: true},
+	{code: "40P01", name: "deadlock", fate: atOnce},
+	{code: "40003", name: "unknown to the server", fate: atOnce},
+	{code: "kill", name: "terminated by an administrator", fate: atOnce},
+	{code: "53100", name: "disk full", fate: later},
+	{code: "53200", name: "out of memory", fate: later},
+	{code: "53300", name: "too many connections", fate: later},
+	{code: "53400", name: "a configured limit", fate: later},
+	{code: "57014", name: "statement timeout", fate: later},
+	{code: "55P03", name: "lock timeout", fate: later},
+	{code: "25P03", name: "idle in a transaction", fate: atOnce, fatal: true},
+	{code: "25P04", name: "transaction timeout", fate: atOnce, fatal: true},
+	{code: "57P05", name: "idle session", fate: atOnce, fatal: true},
+	{code: "57P01", name: "shutting down", fate: later},
+	{code: "57P02", name: "another process crashed", fate: atOnce, fatal: true},
+	{code: "57P03", name: "starting up", fate: later},
+	{code: "57P03", name: "starting up, behind a pooler", fate: atOnce, fatal: true},
+	{code: "25006", name: "read-only, as a standby", fate: later},
+	{code: "0A000", name: "a transaction that cannot write", fate: later},
+	{code: "26000", name: "statements are forgotten", fate: later},
+	{code: "42P05", name: "statements of another session", fate: later},
+	{code: "58030", name: "input or output error", fate: later},
+	{code: "08004", name: "refused by a pooler", fate: later},
+	{code: "08006", name: "connection failure of a pooler", fate: atOnce},
+	{code: "08P01", name: "a pooler gives the connection up", fate: atOnce, fatal: true},
+	{code: "42501", name: "privilege taken away", fate: over},
+	{code: "22021", name: "a character that is not stored", fate: over},
+	{code: "54000", name: "a limit of the program", fate: over},
+	{code: "XX001", name: "data corrupted", fate: over},
+	{code: "ZZ123", name: "a code that nobody knows", fate: over},
+}
+
+// What a server answers to a commit has a fate, and nothing is lost or queued
+// twice. Where trying again cannot help, the term is over.
 func TestFatesOfServerErrors(t *testing.T) {
-	const atOnce, later, over = "at once", "later", "term over"
-	for _, tt := range []struct{ code, name, fate string }{
-		{"40001", "serialization failure", atOnce},
-		{"40P01", "deadlock", atOnce},
-		{"kill", "terminated by an administrator", atOnce},
-		{"53100", "disk full", later},
-		{"53200", "out of memory", later},
-		{"53300", "too many connections", later},
-		{"57014", "statement timeout", later},
-		{"55P03", "lock timeout", later},
-		{"57P01", "shutting down", later},
-		{"57P03", "starting up", later},
-		{"25006", "read-only, as a standby", later},
-		{"58030", "input or output error", later},
-		{"08006", "connection failure of a pooler", later},
-		{"42501", "privilege taken away", over},
-		{"22021", "a character that is not stored", over},
-		{"XX001", "data corrupted", over},
-	} {
+	address, err := url.Parse(serverURL(t))
+	must(t, err)
+	for _, tt := range serverErrors {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newShared(t)
+			if tt.fatal { // no statement can raise an error that ends the connection
+				link := peers.NewPostgreSQLLink(t, address.Host)
+				link.Alter(makeFatal(tt.code))
+				through := *address
+				through.Host = link.Addr()
+				s = newSharedAt(t, through.String(), serverURL(t))
+			}
 			term := elect(t, s.openWith(postgres.Config{LeaseTTL: time.Minute}), shardA)
 			must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
 			commit := commitOf("2", entry(shardA, "2", 10))
@@ -119,6 +153,30 @@ func TestCampaignsThatAreRefused(t *testing.T) {
 			s.exec(`DROP TRIGGER refuse ON leases`)
 			must(t, elect(t, store, shardA).Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
 		})
+	}
+}
+
+// makeFatal has the server's errors of a code end the connection.
+func makeFatal(code string) func([]byte) []byte {
+	field := []byte("\x00C" + code + "\x00")
+	return func(reply []byte) []byte {
+		if reply[0] == 'E' && bytes.Contains(reply, field) {
+			return bytes.ReplaceAll(reply, []byte("ERROR\x00"), []byte("FATAL\x00"))
+		}
+		return reply
+	}
+}
+
+// Each code, or class of codes, that has a fate of its own is tried.
+func TestEachFateIsTried(t *testing.T) {
+	for _, code := range postgres.FateCodes() {
+		tried := false
+		for _, tt := range serverErrors {
+			tried = tried || strings.HasPrefix(tt.code, code)
+		}
+		if !tried {
+			t.Errorf("no test has a commit fail with %s", code)
+		}
 	}
 }
 

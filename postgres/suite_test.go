@@ -45,6 +45,8 @@ func throughPgBouncer(t *testing.T, h storetest.Harness) storetest.Harness {
 
 func TestPauses(t *testing.T) { storetest.RunPauses(t, harness()) }
 
+func TestPausesThroughPgBouncer(t *testing.T) { storetest.RunPauses(t, throughPgBouncer(t, harness())) }
+
 func harness() storetest.Harness {
 	return storetest.Harness{
 		New:          func(t *testing.T) storetest.Backend { return newShared(t).backend() },

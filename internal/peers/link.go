@@ -38,6 +38,7 @@ type Link struct {
 	held    Direction
 	delay   time.Duration
 	losses  []*loss
+	alter   func(reply []byte) []byte // nil: replies pass as they are
 	conns   map[*connection]struct{}
 }
 
@@ -115,6 +116,22 @@ func (l *Link) Delay(d time.Duration) { l.change(func() { l.delay = d }) }
 
 // Restore ends Cut, Hold and Delay.
 func (l *Link) Restore() { l.change(func() { l.cut, l.held, l.delay = false, 0, 0 }) }
+
+// Alter has what a server says pass through a function: one read at a time, or
+// one message where the link understands messages. A message may not change its
+// length. What has been read before passes as it is; nil ends it.
+func (l *Link) Alter(alter func(reply []byte) []byte) { l.change(func() { l.alter = alter }) }
+
+// altered returns what passes instead of a frame's bytes.
+func (l *Link) altered(d Direction, b []byte) []byte {
+	l.mu.Lock()
+	alter := l.alter
+	l.mu.Unlock()
+	if d == Replies && alter != nil {
+		return alter(b)
+	}
+	return b
+}
 
 // change changes what passes, and has everything that waits look again.
 func (l *Link) change(do func()) {
@@ -287,7 +304,7 @@ func (c *connection) receive(d Direction, framer framer, from io.Reader, queue c
 		if err != nil {
 			return
 		}
-		u := unit{bytes: f.bytes, read: time.Now()}
+		u := unit{bytes: c.link.altered(d, f.bytes), read: time.Now()}
 		if f.matched != nil {
 			if u.loss = c.lost(d, f); u.loss != nil && f.more {
 				continue // the rest of the reply tells that the request was carried out
