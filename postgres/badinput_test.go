@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,4 +212,19 @@ func TestRunningProcessWaitsForItsPassword(t *testing.T) {
 		must(t, <-ended)
 		must(t, <-ended)
 	}
+}
+
+// Processes that come first together make the schema once.
+func TestOpenAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	var opening sync.WaitGroup
+	for range 8 {
+		opening.Go(func() {
+			if _, err := openAt(s.url, s.schema); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
 }

@@ -195,6 +195,7 @@ func TestAReaderOnlyReads(t *testing.T) {
 	}
 	s.exec(`GRANT USAGE ON SCHEMA "` + s.schema + `" TO "only reader"`)
 	s.exec(`GRANT SELECT ON ALL TABLES IN SCHEMA "` + s.schema + `" TO "only reader"`)
+	config.URL += "&default_transaction_read_only=on" // as on a standby
 	r, err := postgres.OpenReader(t.Context(), config)
 	must(t, err)
 	defer r.Close(t.Context())

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -173,7 +174,9 @@ func TestPostgreSQLFailsOver(t *testing.T) {
 			number := func() string {
 				return c.primary.SQL(t, c.database, "SELECT coalesce(max(n), 0) FROM "+pgSchema+".events")
 			}
-			if !synchronous {
+			if synchronous {
+				standbyIsRead(t, peers.PostgreSQLURL(c.database, "disable", second.Addr()))
+			} else {
 				link.Hold(peers.Both) // the standby gets no more
 				c.goesOn(t, "the standby is cut off")
 				before = c.queued(t)
@@ -194,5 +197,30 @@ func TestPostgreSQLFailsOver(t *testing.T) {
 			}
 			c.end(t)
 		})
+	}
+}
+
+// standbyIsRead checks that commands that read take a standby, and that those
+// that write say in one line why they do not.
+func standbyIsRead(t *testing.T, store string) {
+	t.Helper()
+	eventually(t, "a standby has the shards", func() bool { return len(readStatusOf(t, store).Shards) > 0 })
+	for _, reads := range [][]string{{"tail", "-n", "2", "--stop"}, {"queue", "ls"}} {
+		out, code := run(t, append(reads, "--store", store)...)
+		if lines := bytes.Count(out, []byte("\n")); code != 0 || reads[0] == "tail" && lines != 2 {
+			t.Errorf("%q on a standby: exit code %d, %d lines", reads, code, lines)
+		}
+	}
+	for _, writes := range [][]string{
+		{"run", "--stream", streamName, "--region", "us-east-1"},
+		{"queue", "read", "--consumer", "c", "--create", "first"},
+		{"deadletter", "ls"},
+	} {
+		p := start(t, append(writes, "--store", store)...)
+		code, said := p.wait(t, patience), strings.TrimSpace(string(p.log(t)))
+		if code != 78 || !strings.Contains(said, "the server is read-only, such as a standby: name the primary") ||
+			strings.Contains(said, "\n") {
+			t.Errorf("%q on a standby: exit code %d: %s", writes, code, said)
+		}
 	}
 }
