@@ -87,16 +87,33 @@ func notConnected(err error) bool {
 	return errors.As(err, &connecting) || errors.As(err, &password)
 }
 
+// codeOfPooler returns the code that a server would give to what PgBouncer
+// refuses with one code for all.
+func codeOfPooler(message string) string {
+	switch {
+	case strings.HasPrefix(message, "no such database"):
+		return "3D000"
+	case strings.HasPrefix(message, "no such user"), strings.HasSuffix(message, "authentication failed"):
+		return "28P01"
+	}
+	return "08P01"
+}
+
 // explainConnect turns the error of a first connection into the Store's.
 // without: no password was given.
 func explainConnect(err error, without bool) error {
 	var password *passwordError
 	c := code(err)
+	if c == "08P01" {
+		c = codeOfPooler(serverError(err).Message)
+	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &password):
 		return fmt.Errorf("%w: %w", gerritstream.ErrDenied, err)
+	case c == "3D000":
+		return fmt.Errorf("%w: there is no such database: %w", gerritstream.ErrUnusable, err)
 	case c == "28P01" && without:
 		return fmt.Errorf("%w: there is no password in the address, in PGPASSWORD, or for this server, database and "+
 			"user in the password file (PGPASSFILE or ~/.pgpass): %w", gerritstream.ErrDenied, err)
@@ -106,7 +123,7 @@ func explainConnect(err error, without bool) error {
 	case c == "28000":
 		return fmt.Errorf("%w: the server does not let this user in: check the name, and whether its pg_hba.conf wants "+
 			"TLS (sslmode): %w", gerritstream.ErrDenied, err)
-	case c == "42704", c == "22023", strings.Contains(err.Error(), "unsupported startup parameter"): // PgBouncer's
+	case c == "42704", c == "22023":
 		return fmt.Errorf("%w: the server does not take a parameter of the address: %w", gerritstream.ErrUnusable, err)
 	case strings.Contains(err.Error(), "invalid body length"):
 		return fmt.Errorf("what answers does not speak PostgreSQL's protocol: check host and port: %w", err)

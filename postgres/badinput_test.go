@@ -56,6 +56,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"wrong password", as("bad_input", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
 		{"unknown user", as("nobody", "s3cretive"), "s", gerritstream.ErrDenied, "check the name and the password"},
+		{"unknown user of a pooler", strings.Replace(pooler.URL(database), "postgres@", "nobody@", 1), "s",
+			gerritstream.ErrDenied, "there is no password"},
 		{"no password", strings.Replace(plain.URL(database), "postgres@", "bad_input@", 1), "s", gerritstream.ErrDenied,
 			"there is no password in the address, in PGPASSWORD"},
 		{"a password with @", as("bad_input", "pass@s3cret"), "s", gerritstream.ErrUnusable, "write %40"},

@@ -218,8 +218,6 @@ func explainOpen(err error) error {
 	switch c := code(err); {
 	case err == nil, errors.Is(err, gerritstream.ErrUnusable), errors.Is(err, gerritstream.ErrDenied):
 		return err
-	case c == "3D000":
-		return fmt.Errorf("%w: there is no such database: %w", gerritstream.ErrUnusable, err)
 	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &verification):
 		return fmt.Errorf("%w: the server's certificate is not trusted: check sslrootcert and the host's name: %w",
 			gerritstream.ErrUnusable, err)

@@ -119,6 +119,15 @@ func (o *Operator) Pauses(ctx context.Context) (pauses.Set, error) {
 	return read.set, explainRead(err)
 }
 
+// Pauses returns the pauses in force.
+func (r *Reader) Pauses(ctx context.Context) (pauses.Set, error) {
+	var read storedPauses
+	if err := r.db.each(ctx, read.scan, selectPauses); err != nil {
+		return nil, r.failed("read pauses", err)
+	}
+	return read.set, nil
+}
+
 // ChangePauses implements pauses.Keeper.
 func (o *Operator) ChangePauses(ctx context.Context, change func(pauses.Set) (pauses.Set, error)) (pauses.Set, error) {
 	set, err := changePauses(ctx, o.db, change, o.write)

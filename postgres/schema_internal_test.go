@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/gerritstream/gerritstream"
 )
 
@@ -39,6 +41,24 @@ func TestErrorsAreOneLine(t *testing.T) {
 	} {
 		if got := (oneLine{errors.New(text)}).Error(); got != want {
 			t.Errorf("%q is not %q", got, want)
+		}
+	}
+}
+
+// PgBouncer refuses with one code what servers have several for.
+func TestWhatAPoolerRefuses(t *testing.T) {
+	for message, want := range map[string]error{
+		"no such database: x":                                 gerritstream.ErrUnusable,
+		"no such user":                                        gerritstream.ErrDenied,
+		"SASL authentication failed":                          gerritstream.ErrDenied,
+		"password authentication failed":                      gerritstream.ErrDenied,
+		"no more connections allowed (max_client_conn)":       nil,
+		"server login failed: FATAL the database is starting": nil,
+	} {
+		err := explainConnect(&pgconn.PgError{Severity: "FATAL", Code: "08P01", Message: message}, false)
+		if errors.Is(err, gerritstream.ErrUnusable) != (want == gerritstream.ErrUnusable) ||
+			errors.Is(err, gerritstream.ErrDenied) != (want == gerritstream.ErrDenied) {
+			t.Errorf("%s: %v", message, err)
 		}
 	}
 }

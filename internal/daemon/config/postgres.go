@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/pauses"
 	"github.com/gerritstream/gerritstream/postgres"
 )
 
@@ -62,6 +63,14 @@ var postgresKind = &StoreKind{
 	},
 	inspect: func(ctx context.Context, c *Config) (gerritstream.Inspection, error) {
 		return postgres.Inspect(ctx, postgreSQL(c, Runtime{}))
+	},
+	pauses: func(ctx context.Context, c *Config) (pauses.Set, error) {
+		r, err := postgres.OpenReader(ctx, postgreSQL(c, Runtime{}))
+		if err != nil {
+			return nil, err
+		}
+		set, err := r.Pauses(ctx)
+		return set, errors.Join(err, r.Close(ctx))
 	},
 	queue: func(ctx context.Context, c *Config, r Runtime) (OpenQueue, error) {
 		return postgres.OpenQueue(ctx, postgreSQL(c, r))
