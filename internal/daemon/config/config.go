@@ -33,6 +33,8 @@ type Config struct {
 	// Notes are what a person should know about where settings came from: a
 	// sentence each, without secrets.
 	Notes []string
+
+	exposed bool // a flag has a password, which other users of the host can read
 }
 
 // Socket is where consumers and tail are served.

@@ -89,7 +89,12 @@ const maxDoubts = 10
 func (c *Config) Doubts() []string {
 	found := c.Filter.Doubts()
 	var doubts []string
-	for _, d := range found[:min(len(found), maxDoubts)] {
+	if c.exposed {
+		doubts = append(doubts, "store: every user of this host can read the password on the command line; "+
+			"have it in a password file (PGPASSFILE), or use postgres.password_command")
+	}
+	entries := found[:min(len(found), maxDoubts)]
+	for _, d := range entries {
 		entry := gerrit.Text([]byte(d.Entry.Text))
 		why := "is the type of no event that Gerrit or a widespread plugin writes" + didYouMean(entry, gerrit.Types())
 		if d.Dropped {
@@ -97,7 +102,7 @@ func (c *Config) Doubts() []string {
 		}
 		doubts = append(doubts, fmt.Sprintf("filter.types: %q %s", entry, why))
 	}
-	if more := len(found) - len(doubts); more > 0 {
+	if more := len(found) - len(entries); more > 0 {
 		doubts = append(doubts, fmt.Sprintf("filter.types: %d more entries like these", more))
 	}
 	return doubts

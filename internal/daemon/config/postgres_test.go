@@ -64,6 +64,8 @@ func TestPostgresPasswordsAreNotShown(t *testing.T) {
 		"postgres://h/db?user=u&password=hunter2", "postgres://h/db?sslpassword=hunter2&sslmode=no",
 		"postgres://u:hunter2@h/db?sslmode=verify-full&sslrootcert=" + missing,
 		"postgres://h/db?connect_timeout=hunter&password=hunter2", "postgres://u:hunter2@h/db\x01",
+		"host=h dbname=db user=u password=hunter2", "host=h password = 'a hunter2' dbname=db", "postgres://u:a@hunter2@h/db",
+		"mysql://u:hunter2@h/db", "postgres:u:hunter2@h/db", "//u:hunter2@h/db",
 	} {
 		src := Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "store": {address}}}
 		c, err := Load(src)
@@ -84,6 +86,23 @@ func TestPostgresPasswordsAreNotShown(t *testing.T) {
 		"stream": {"s"}, "store": {"postgres://u@h/db?sslmode=verify-full&sslrootcert=" + missing},
 	}}); err == nil || !strings.Contains(err.Error(), "--store: store: ") {
 		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// A password among the arguments of a process is no secret on its host.
+func TestPasswordOnTheCommandLineIsDoubtful(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]int{
+		"postgres://u:hunter2@h/db": 1, "postgres://h/db?user=u&password=hunter2": 1, "postgres://u@h/db": 0,
+	} {
+		flag, err := Load(Sources{Environ: home, Flags: map[string][]string{"stream": {"s"}, "store": {address}}})
+		if got := flag.Doubts(); err != nil || len(got) != want || strings.Contains(fmt.Sprint(got), "hunter2") {
+			t.Errorf("--store %s: %q, %v", address, got, err)
+		}
+		file, err := Load(Sources{Environ: home, File: write(t, "stream: s\nstore: "+address+"\n")})
+		if got := file.Doubts(); err != nil || len(got) != 0 {
+			t.Errorf("a file with %s: %q, %v", address, got, err)
+		}
 	}
 }
 

@@ -447,6 +447,8 @@ func (s *Store) String() string {
 // store that is used.
 func (l *loader) checkStore() {
 	store := &l.config.Store
+	l.config.exposed = store.Kind == postgresKind && l.place("store").Name == "--store" &&
+		store.String() != postgresPrefix+store.Postgres.Address
 	for _, kind := range stores {
 		switch {
 		case store.Kind == nil: // which is a fault already

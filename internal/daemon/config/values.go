@@ -307,10 +307,15 @@ func checkSocket(v string) error {
 	return nil
 }
 
+// keywordPassword is a password in a list of keywords and values, as libpq takes
+// one beside URLs.
+var keywordPassword = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'?|\S+)`)
+
 // redactURL returns a URL without its user name and password. It also removes
 // what stands before an "@" in a text that url.Parse does not take for a URL
 // with a user ("u:password@host").
 func redactURL(raw string) string {
+	raw = keywordPassword.ReplaceAllString(raw, "${1}"+masked)
 	u, err := url.Parse(raw)
 	switch at := strings.LastIndexByte(raw, '@'); {
 	case err == nil && u.User != nil:
