@@ -111,6 +111,43 @@ func TakeOver(ctx context.Context, config Config, tables []storekit.Table, progr
 	return t.run(ctx)
 }
 
+// isHeld is above zero where a schema holds a store, and not only its tables.
+const isHeld = `(SELECT count(*) FROM @.start) + (SELECT count(*) FROM @.positions) + (SELECT count(*) FROM @.consumers)
+	+ (SELECT n FROM @.head)`
+
+// Target is a schema that may take a store over.
+type Target struct {
+	Made bool // it has its tables
+	Held bool // a store is in them: the same one from an earlier time, or another
+}
+
+// LookAtTarget returns what the schema is, for TakeOver, and changes nothing.
+// The errors are those of Exists; the role must own the tables as well.
+func LookAtTarget(ctx context.Context, config Config) (target Target, err error) {
+	if target.Made, err = Exists(ctx, config); err != nil || !target.Made {
+		return target, err
+	}
+	_, err = look(config, "look at", func(c *Config) (*server, error) {
+		conn, err := connectOnce(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		var held int64
+		var owns bool
+		var user string
+		err = conn.QueryRow(ctx, withSchema(`SELECT current_user, pg_has_role(relowner, 'USAGE'), `+isHeld+`
+			FROM pg_class WHERE oid = $1::text::regclass`, quote(c.Schema)), quote(c.Schema)+".events").
+			Scan(&user, &owns, &held)
+		if err == nil && !owns {
+			err = fmt.Errorf("%w: the role %s does not own the tables: copy as their owner", gerritstream.ErrDenied, user)
+		}
+		target.Held = held > 0
+		return nil, err
+	})
+	return target, err
+}
+
 // takeover is one run of TakeOver.
 type takeover struct {
 	conn     *pgx.Conn
@@ -133,9 +170,8 @@ func (t *takeover) run(ctx context.Context) (taken Taken, err error) {
 		return taken, err
 	}
 	var processes, held int64
-	if err := t.conn.QueryRow(ctx, t.sql(`SELECT (SELECT count(*) FROM @.processes),
-			(SELECT count(*) FROM @.start) + (SELECT count(*) FROM @.positions) + (SELECT count(*) FROM @.consumers)
-			+ (SELECT n FROM @.head)`)).Scan(&processes, &held); err != nil {
+	if err := t.conn.QueryRow(ctx, t.sql(`SELECT (SELECT count(*) FROM @.processes), `+isHeld)).
+		Scan(&processes, &held); err != nil {
 		return taken, err
 	}
 	if taken.Was = held > 0; processes > 0 && !taken.Was {
@@ -154,7 +190,11 @@ func (t *takeover) run(ctx context.Context) (taken Taken, err error) {
 		if err != nil {
 			return taken, fmt.Errorf("table %s: %w", table.name, err)
 		}
-		if err := t.compare(ctx, from, table.order, table.kinds, sum); err != nil {
+		err = t.compare(ctx, from, table.order, table.kinds, sum)
+		if taken.Was && errors.Is(err, errDiffers) {
+			return taken, fmt.Errorf("%w (table %s: %w)", errNotEmpty, table.name, err)
+		}
+		if err != nil {
 			return taken, fmt.Errorf("table %s: %w", table.name, err)
 		}
 		taken.Rows[table.name] = sum.rows
@@ -351,7 +391,11 @@ func (k kind) read(column string) string {
 }
 
 // errDiffers: what was written is not what was read.
-var errDiffers = errors.New("it does not hold the same")
+var errDiffers = fmt.Errorf("%w: it does not hold the same", gerritstream.ErrUnusable)
+
+// errNotEmpty: the schema is somebody else's.
+var errNotEmpty = fmt.Errorf("%w: the schema holds another store: name a schema of its own (--postgres-schema), "+
+	"or drop that one", gerritstream.ErrUnusable)
 
 // compare reads a table again, and compares it with the other store's.
 func (t *takeover) compare(
@@ -384,9 +428,6 @@ func (t *takeover) compare(
 	}
 	if err == nil && !bytes.Equal(got.hash.Sum(nil), want.hash.Sum(nil)) {
 		err = fmt.Errorf("%w: the rows differ", errDiffers)
-	}
-	if errors.Is(err, errDiffers) {
-		err = fmt.Errorf("%w: %w", gerritstream.ErrUnusable, err)
 	}
 	return err
 }

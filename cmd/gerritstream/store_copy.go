@@ -102,7 +102,7 @@ func (s *storeCopy) open(ctx context.Context, cmd *cobra.Command, from, to strin
 
 // run copies, or says whether it could.
 func (s *storeCopy) run(ctx context.Context) error {
-	there, err := postgres.Exists(ctx, s.server)
+	target, err := postgres.LookAtTarget(ctx, s.server)
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,12 @@ func (s *storeCopy) run(ctx context.Context) error {
 	}
 	if s.dryRun {
 		said := "would be made"
-		if there {
-			said = "is there, and must be empty"
+		switch {
+		case target.Held:
+			return fmt.Errorf("%w: %s is not empty: either this was copied there before, or it holds another store",
+				gerritstream.ErrUnusable, s.toName)
+		case target.Made:
+			said = "is there, and empty"
 		}
 		return s.write(rowsOf(tables), fmt.Sprintf("These would be copied to %s, which %s.", s.toName, said))
 	}

@@ -307,8 +307,8 @@ func checkSocket(v string) error {
 	return nil
 }
 
-// keywordPassword is a password in a list of keywords and values, as libpq takes
-// one beside URLs.
+// keywordPassword is a password in a list of keywords and values, which libpq
+// takes as well as URLs.
 var keywordPassword = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'?|\S+)`)
 
 // redactURL returns a URL without its user name and password. It also removes
