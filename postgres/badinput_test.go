@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -229,4 +231,24 @@ func TestOpenAtOnce(t *testing.T) {
 		})
 	}
 	opening.Wait()
+}
+
+// A password file may be written while a process runs.
+func TestPasswordFileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	server := peers.SharedPostgreSQL(t)
+	server.SQL(t, "postgres", `CREATE ROLE password_file LOGIN PASSWORD 'first'`)
+	database := server.Database(t)
+	server.SQL(t, "postgres", `GRANT CREATE ON DATABASE `+database+` TO password_file`)
+	file := filepath.Join(t.TempDir(), "pgpass")
+	write := func(password string) { must(t, os.WriteFile(file, []byte("*:*:*:*:"+password+"\n"), 0o600)) }
+	write("first")
+	url := strings.Replace(server.URL(database), "postgres@", "password_file@", 1)
+	store, err := postgres.Open(within(t), postgres.Config{URL: url + "&passfile=" + file, Schema: "s"})
+	must(t, err)
+	defer func() { must(t, store.Close(within(t))) }()
+	write("second")
+	server.SQL(t, "postgres", `ALTER ROLE password_file PASSWORD 'second';
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'password_file'`)
+	must(t, elect(t, store, shardA).Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
 }

@@ -108,6 +108,13 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestRunningProcessWaitsForItsPassword",
 	},
 	{
+		name: "postgres: a password file is read once",
+		file: "postgres/config.go",
+		old:  "if password, ok := c.reread(); ok {",
+		new:  "if password, ok := c.reread(); ok && false {",
+		pkg:  "./postgres", tests: "TestPasswordFileIsReadAgain",
+	},
+	{
 		name: "postgres: a reader of the tables may become a writer",
 		file: "postgres/store.go",
 		old:  "	if err == nil && (as == RoleWriter || as == RoleConsumer) {\n		err = checkPrivileges(ctx, conn, c.Schema, as)\n	}\n",

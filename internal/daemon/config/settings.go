@@ -159,7 +159,7 @@ func storeSettings(c *Config) []Setting {
 			More: "Events, positions and leaderships are kept there. `sqlite:PATH` is one file, shared by the " +
 				"processes of one host; of a missing path only the last folder is created. `postgres://` is a " +
 				"database of PostgreSQL, for any number of hosts: an address as libpq has it, with several servers " +
-				"and parameters such as `sslmode=verify-full`. Passwords belong into a `passfile`, `PGPASSFILE` or " +
+				"and parameters such as `sslmode=verify-full`. Passwords belong in a `passfile`, `PGPASSFILE` or " +
 				"`PGPASSWORD`, or come from `postgres.password_command`; one in the address is never shown. " +
 				"`zookeeper://` is Zuul's " +
 				"ZooKeeper, where its schedulers take the events; the port may be left out, and so may the chroot " +
