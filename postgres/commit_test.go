@@ -60,26 +60,6 @@ func TestSetOriginWaitsForCommits(t *testing.T) {
 	s.hasQueued("1")
 }
 
-// A commit that was confirmed is on the server's disk, even where the database
-// is set up not to wait for that.
-func TestCommitsWaitForTheDisk(t *testing.T) {
-	t.Parallel()
-	s := newShared(t)
-	s.url += "&options=" + "-csynchronous_commit%3Doff%20-cdefault_transaction_isolation%3Dserializable"
-	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
-	s.exec(`CREATE TABLE settings (commit text, isolation text)`)
-	s.exec(`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO "` + s.schema + `".settings VALUES
-			(current_setting('synchronous_commit'), current_setting('transaction_isolation'));
-		RETURN new;
-	END $$`)
-	s.exec(`CREATE TRIGGER note AFTER INSERT OR UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION note()`)
-	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
-	if n := s.count(`SELECT count(*) FROM settings WHERE commit = 'on' AND isolation = 'read committed'`); n != 1 {
-		t.Error("the commit did not have the settings that it needs")
-	}
-}
-
 // PostgreSQL's text has no NUL, and is in UTF-8. An event is queued all the
 // same; its payload has every byte.
 func TestTextThatCannotBeStored(t *testing.T) {

@@ -148,6 +148,7 @@ func (c *Config) connecting(connections int) (*pgxpool.Config, error) {
 	if _, given := pool.ConnConfig.RuntimeParams["application_name"]; !given {
 		pool.ConnConfig.RuntimeParams["application_name"] = "gerritstream"
 	}
+	pool.ConnConfig.RuntimeParams["client_encoding"] = "UTF8" // whatever the role's default is; poolers know this one
 	pool.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) (err error) {
 		withoutCancel(conn)
 		if c.Password == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,34 +24,28 @@ const (
 // database is a pool of connections to one schema.
 type database struct {
 	pool    *pgxpool.Pool
-	schema  string // quoted
-	channel string // for notifications: the schema's name
-	direct  bool   // a connection is one of the server's own, not of a pooler that shares them
+	schema  string        // quoted
+	channel string        // for notifications: the schema's name
+	direct  atomic.Bool   // a connection is one of the server's own, not of a pooler that shares them
+	locks   time.Duration // how long the server waits for a lock
 
-	begin []string // what begins a transaction
 	texts sync.Map // of statements, by their text without the schema
 }
 
 // openDatabase opens a pool, which connects as needed. look is what was found
 // on the first connection.
 func openDatabase(ctx context.Context, config *pgxpool.Config, schema string, look *server) (*database, error) {
-	if look.direct {
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
-	} else {
-		// A pooler gives each transaction another connection: a statement that
-		// was prepared on one is not there on the next.
-		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	d := &database{schema: quote(schema), channel: schema, locks: lockPatience}
+	d.direct.Store(look.direct)
+	before := config.BeforeConnect
+	config.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) error {
+		conn.DefaultQueryExecMode = d.execMode()
+		return before(ctx, conn)
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	d := &database{pool: pool, schema: quote(schema), channel: schema, direct: look.direct}
-	d.begin = []string{`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`}
-	if look.asyncCommit {
-		d.begin = append(d.begin, `SET LOCAL synchronous_commit = on`)
-	}
-	return d, nil
+	config.AfterConnect = d.prepare
+	var err error
+	d.pool, err = pgxpool.NewWithConfig(ctx, config)
+	return d, err
 }
 
 // quote returns an identifier as SQL has it.
@@ -74,6 +69,10 @@ func withSchema(text, quoted string) string { return strings.ReplaceAll(text, "@
 func (d *database) get(ctx context.Context, dest []any, text string, args ...any) (ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
+	if !d.direct.Load() {
+		err = d.pooled(ctx, func(b *batch) { b.get(dest, func() { ok = true }, text, args...) })
+		return ok && err == nil, err
+	}
 	err = d.pool.QueryRow(ctx, d.sql(text), args...).Scan(dest...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
@@ -85,6 +84,9 @@ func (d *database) get(ctx context.Context, dest []any, text string, args ...any
 func (d *database) each(ctx context.Context, scan func(pgx.Rows) error, text string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
+	if !d.direct.Load() {
+		return d.pooled(ctx, func(b *batch) { b.each(scan, text, args...) })
+	}
 	rows, err := d.pool.Query(ctx, d.sql(text), args...)
 	if err != nil {
 		return err
@@ -145,7 +147,7 @@ func (d *database) view(ctx context.Context, read func(*batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
 	b := d.newBatch()
-	b.exec(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
+	d.begin(b, `REPEATABLE READ READ ONLY`)
 	read(b)
 	b.exec(`COMMIT`)
 	return d.send(ctx, b)
@@ -158,9 +160,7 @@ func (d *database) view(ctx context.Context, read func(*batch)) error {
 // committed before each statement, whatever the database's own default is.
 func (d *database) write(ctx context.Context, write func(*batch)) error {
 	b := d.newBatch()
-	for _, text := range d.begin {
-		b.exec(text)
-	}
+	d.begin(b, `READ COMMITTED READ WRITE`)
 	write(b)
 	committed := false
 	// THE COMMIT POINT: before the server has handled this statement nothing is

@@ -371,8 +371,8 @@ func (l *leasedConsumer) Release(ctx context.Context) error { return l.term.Resi
 // process p that reads as it. Programs that keep a row by themselves may date
 // it with any time.
 const consumerColumns = `c.name, c.n, coalesce(c.beyond, ''), least(greatest(c.at, '0001-01-01Z'), '9999-12-31Z'),
-	coalesce(c.filter, ''), greatest(c.n, c.handed), CASE WHEN c.ahead > greatest(c.n, c.handed) THEN c.ahead ELSE 0 END,
-	c.expired, c.expired_from, c.expired_to`
+	coalesce(c.filter, ''), greatest(c.n, c.handed),
+	CASE WHEN c.ahead > greatest(c.n, c.handed) THEN c.ahead ELSE 0 END, c.expired, c.expired_from, c.expired_to`
 
 // readConsumers reads all consumers at one moment, and counts what is pending.
 func readConsumers(ctx context.Context, db *database) (infos []queue.Info, err error) {

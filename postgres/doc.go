@@ -48,6 +48,7 @@ package postgres
 //
 //	config.go, store.go  configuration; opening and closing
 //	connect.go           connections, and transactions of one round trip
+//	session.go           what a session needs, whatever the role's defaults are
 //	schema.go            tables, migrations, whose schema it is
 //	errors.go            what becomes of the server's errors
 //	heartbeat.go         keeps leases and ends terms that cannot be trusted

@@ -48,3 +48,7 @@ func (s *Store) Waiting() int { return len(s.writer.jobs) }
 // FateCodes returns the codes, and classes of codes, that have a fate of their
 // own.
 func FateCodes() []string { return slices.Collect(maps.Keys(fates)) }
+
+// Direct reports whether the connections for calls are the server's own, as far
+// as the Store knows.
+func (s *Store) Direct() bool { return s.db.direct.Load() }

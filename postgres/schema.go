@@ -365,12 +365,11 @@ const oldestServer = 130000
 
 // server is what a connection has found out about the server and the schema.
 type server struct {
-	number      int    // of its version, as 150004
-	encoding    string // of the database
-	standby     bool   // or otherwise not to be written to
-	asyncCommit bool   // synchronous_commit is off by default
-	unsafe      string // a setting with which a crash of the server's host loses or damages data; empty: none
-	direct      bool   // no pooler is between
+	number   int    // of its version, as 150004
+	encoding string // of the database
+	standby  bool   // or otherwise not to be written to
+	unsafe   string // a setting with which a crash of the server's host loses or damages data; empty: none
+	direct   bool   // no pooler is between
 
 	schema  bool // it is there
 	tables  int  // in it
@@ -383,16 +382,15 @@ type server struct {
 func inspectServer(ctx context.Context, conn *pgx.Conn, schema string) (s *server, err error) {
 	s = &server{}
 	var pid uint32
-	var readOnly, syncCommit, fsync, pages string
+	var readOnly, fsync, pages string
 	err = conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
-			pg_is_in_recovery(), current_setting('transaction_read_only'), current_setting('synchronous_commit'),
+			pg_is_in_recovery(), current_setting('transaction_read_only'),
 			current_setting('fsync'), current_setting('full_page_writes'), pg_backend_pid()`, pgx.QueryExecModeExec).
-		Scan(&s.number, &s.encoding, &s.standby, &readOnly, &syncCommit, &fsync, &pages, &pid)
+		Scan(&s.number, &s.encoding, &s.standby, &readOnly, &fsync, &pages, &pid)
 	if err != nil {
 		return nil, err
 	}
 	s.standby = s.standby || readOnly == "on"
-	s.asyncCommit = syncCommit == "off"
 	switch {
 	case fsync != "on":
 		s.unsafe = "fsync"

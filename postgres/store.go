@@ -130,8 +130,11 @@ func (s *Store) connect(ctx context.Context, as Role) error {
 	if s.db, err = openDatabase(ctx, calls, s.config.Schema, look); err != nil {
 		return err
 	}
-	s.control, err = openDatabase(ctx, control, s.config.Schema, look)
-	return err
+	if s.control, err = openDatabase(ctx, control, s.config.Schema, look); err != nil {
+		return err
+	}
+	s.control.locks = min(lockPatience, s.config.LeaseTTL*2/5) // a heartbeat waits for half the TTL
+	return nil
 }
 
 // prepareSchema connects, checks the server and makes or migrates the schema.
@@ -198,7 +201,7 @@ func (s *Store) start(others ...func()) {
 	for _, run := range append(others, s.heartbeat.Run, s.forget, s.watcher.run, s.tip.run, s.writer.run) {
 		s.closing.running.Go(run)
 	}
-	if s.db.direct && !s.config.PollOnly {
+	if s.db.direct.Load() && !s.config.PollOnly {
 		s.closing.running.Go((&notifications{store: s}).run)
 	}
 }
