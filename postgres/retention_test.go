@@ -318,6 +318,48 @@ func TestSweepersTakeTurns(t *testing.T) {
 	}
 }
 
+// A removal begins once another one has ended: it would count what that one
+// removes. Consumers that lose by it would keep them apart; there are none.
+func TestRemovalsTakeTurns(t *testing.T) {
+	t.Parallel()
+	a := newAging(t)
+	a.commit(10)
+	a.age(4)
+	a.exec(fmt.Sprintf(`CREATE FUNCTION hold_removal() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock_shared(%d);
+		RETURN NULL;
+	END $$`, heldOpen))
+	a.exec(`CREATE TRIGGER hold_removal AFTER DELETE ON events FOR EACH STATEMENT EXECUTE FUNCTION hold_removal()`)
+	free := a.takeHeldOpen()
+	var removed atomic.Int64
+	var sweeping sync.WaitGroup
+	sweep := func(store *postgres.Store) {
+		sweeping.Go(func() {
+			ok, err := store.SweepOnce(t.Context(), time.Now(), func() {})
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				removed.Add(1)
+			}
+		})
+	}
+	sweep(a.store)
+	eventually(t, "the first removal is held", a.waiting(1))
+	sweep(a.open())
+	eventually(t, "the second one waits for it", func() bool {
+		return a.count(`SELECT count(*) FROM pg_stat_activity first JOIN pg_stat_activity second
+			ON first.pid = ANY (pg_blocking_pids(second.pid))
+			WHERE first.query LIKE '%"`+a.schema+`".events%' AND first.wait_event = 'advisory'`) > 0
+	})
+	free()
+	sweeping.Wait()
+	a.expect(0, 10)
+	if n := removed.Load(); n != 1 {
+		t.Errorf("%d removals count, want 1", n)
+	}
+}
+
 // What changes between the reading of what expires and its removal prevents
 // that: an acknowledgement, or another process that has removed it.
 func TestRetentionRemovesOnlyWhatItHasCounted(t *testing.T) {

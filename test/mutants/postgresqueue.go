@@ -91,7 +91,7 @@ var postgresQueueMutants = []mutant{
 		file: "postgres/retention.go",
 		old:  "`SELECT pg_advisory_xact_lock($1)`",
 		new:  "`SELECT $1::bigint`",
-		pkg:  "./postgres", tests: "TestSweepersTakeTurns",
+		pkg:  "./postgres", tests: "TestRemovalsTakeTurns",
 	},
 	{
 		name: "PostgreSQL: pending is one off",
