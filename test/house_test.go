@@ -69,7 +69,7 @@ var house = map[string][]string{
 		"internal/admin", "internal/api", "internal/hooks", "internal/overview", "internal/telemetry", "internal/when", "webhook",
 	},
 	"internal/bench": {
-		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "sqlite",
+		"", "consumer", "internal/daemon", "internal/daemon/config", "gerrit", "gerrittest", "kinesis", "kinesistest", "postgres", "sqlite",
 	},
 	"cmd/gerritstream": {
 		"", "consumer", "internal/plan", "internal/trouble", "internal/daemon", "internal/daemon/config", "internal/history", "gerrit", "gerrittest",
@@ -86,7 +86,7 @@ var confined = map[string][]string{
 	"database/sql":                 {"sqlite", "internal/bench"}, // as a bare client
 	"modernc.org/sqlite":           {"sqlite"},
 	"github.com/go-zookeeper/":     {"zookeeper", "internal/bench"}, // likewise
-	"github.com/jackc/pgx/":        {"postgres"},
+	"github.com/jackc/pgx/":        {"postgres", "internal/bench"},  // likewise
 	"github.com/spf13/":            {"cmd/gerritstream"},
 	"github.com/prometheus/":       {"internal/admin"},
 	"go.opentelemetry.io/":         {"internal/telemetry", "internal/telemetry/telemetrytest"},

@@ -45,7 +45,8 @@ output, as a table or JSON.
 ` + bench.Help() + `
 The store is the bench's own, and removed in the end, also after Ctrl-C or an error. Of sqlite:PATH the bench makes a
 folder at PATH, which must not exist; without --store in the current folder. In ZooKeeper it makes connections of its
-own with random names. A ZooKeeper or chroot that somebody uses is refused.
+own with random names, and in a database of PostgreSQL schemas. A ZooKeeper, chroot or server of PostgreSQL that
+somebody uses is refused.
 
 Events are made up and come from an embedded Kinesis. With --stream a stream of yours is read, too, from its oldest
 record on and then at its tip. It is only read, and its events stay in the bench's own store. Meanwhile the bench takes
@@ -55,6 +56,7 @@ All of it takes two to four minutes, with --quick half a minute or so, and 300 M
 		Example: `  gerritstream bench
   gerritstream bench --quick --store sqlite:/var/lib/gerritstream/bench
   gerritstream bench --store zookeeper://zk1:2181,zk2:2181/bench -o json > bench.json
+  gerritstream bench --store 'postgres://bench@db.example.org/bench?sslmode=verify-full'
   gerritstream bench --store zookeeper://127.0.0.1:2181 --only commit --batches 1,10,100 --commit-shards 1,8
   gerritstream bench --only delay --delay 2m --rate 50
   gerritstream bench --only hand-over,take-over --hand-overs 50 --take-overs 5
@@ -95,7 +97,7 @@ func (b *benchmark) register(cmd *cobra.Command) {
 	f.IntVar(&b.Taken, "take-overs", 3, "`number` of take-overs, each of which waits for a lease or session to expire")
 	f.BoolVar(&b.Unpaced, "unpaced", false,
 		"read the --stream without pace, for a service without limits: elsewhere all its readers are throttled")
-	f.BoolVar(&b.Shared, "beside-others", false, "use a ZooKeeper that is in use; the bench slows its users down")
+	f.BoolVar(&b.Shared, "beside-others", false, "use a ZooKeeper or PostgreSQL that is in use; the bench slows its users down")
 }
 
 // hurry shortens what the command line does not set.

@@ -22,7 +22,7 @@ type Options struct {
 
 	Stream   bool // measure the user's stream, too, which is only read
 	Unpaced  bool // read it without pace: other readers are throttled
-	Shared   bool // measure a ZooKeeper that others use
+	Shared   bool // measure a ZooKeeper or PostgreSQL that others use
 	Only     []string
 	Ceiling  time.Duration // how long each ceiling is measured, ours and the raw one together half each
 	Batches  []int         // events of a commit
@@ -114,8 +114,8 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	if b.target, err = claim(ctx, &b.Options); err != nil {
 		return nil, err
 	}
-	for _, name := range b.target.leftovers() {
-		b.note("Removed %s, which a bench that was killed had left", name)
+	for _, left := range b.target.leftovers() {
+		b.note("%s", left)
 	}
 	defer func() {
 		b.progress("removing what was made")

@@ -43,7 +43,7 @@ var measurements = []measurement{
 		name: "commit",
 		ours: "events committed durably, with position and proof of leadership, by shards that commit at once",
 		raw: "a bare client that writes the same events and a position: in SQLite the same rows in one transaction " +
-			"for all shards, in ZooKeeper one transaction a shard with as many under way as there are shards",
+			"for all shards, in ZooKeeper and PostgreSQL one transaction a shard with as many under way as there are shards",
 		takes: func(o *Options) time.Duration {
 			return time.Duration(len(o.Batches)*len(o.Shards)) * (o.Ceiling + time.Second)
 		},
@@ -71,7 +71,7 @@ var measurements = []measurement{
 		ours:    "from SIGTERM for the process that leads a shard until another one has read the shard",
 		members: true,
 		raw: "bare clients: in ZooKeeper one deletes its node, and the other, which watches it, lists the election " +
-			"and reads the position; in SQLite a transaction that frees and one that takes",
+			"and reads the position; in SQLite and PostgreSQL a transaction that frees and one that takes",
 		takes: func(o *Options) time.Duration { return time.Duration(o.Handed) * 1800 * time.Millisecond },
 		run:   (*bench).handOvers,
 	},
@@ -80,7 +80,7 @@ var measurements = []measurement{
 		ours:    "from SIGKILL for the process that leads a shard until another one has read the shard",
 		members: true,
 		raw: "in ZooKeeper from the cut of a bare client's connection until another bare client hears that its node " +
-			"is gone, with the same session timeout; in SQLite the lease's time to live",
+			"is gone, with the same session timeout; in SQLite and PostgreSQL the lease's time to live",
 		takes: func(o *Options) time.Duration { return time.Duration(o.Taken) * (takeOverTime(o) + 2*time.Second) },
 		run:   (*bench).takeOvers,
 	},

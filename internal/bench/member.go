@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gerritstream/gerritstream/internal/daemon/config"
 	"github.com/gerritstream/gerritstream/kinesistest"
 )
 
@@ -85,19 +86,28 @@ func (g *group) start() (*member, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A process is not told a password by flags: they are seen by everybody.
+	flags, environment := []string{"--store=" + c.Store.String()}, []string{}
+	if p := &c.Store.Postgres; p.Address != "" {
+		flags, environment = nil, []string{
+			config.EnvPrefix + "STORE=postgres://" + p.Address,
+			config.EnvPrefix + "POSTGRES_PASSWORD_COMMAND=" + p.PasswordCommand,
+		}
+	}
 	g.started++
 	m := &member{key: fmt.Sprintf("BENCH%d", g.started), ended: make(chan struct{})}
 	args := append([]string{
 		"run", "--stream=" + streamName, "--endpoint=" + g.feed.url, "--region=" + region,
-		"--store=" + c.Store.String(), "--connection=" + c.Connection, "--start-at=trim-horizon", "--admin=off",
+		"--connection=" + c.Connection, "--start-at=trim-horizon", "--admin=off",
 		"--log-level=warn", "--log-format=text",
-	}, g.bench.target.flags()...)
+	}, append(flags, g.bench.target.flags()...)...)
 	m.cmd = exec.Command(g.bench.Program, args...) //nolint:gosec,noctx // this program; ended by stop
 	m.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(strings.ToUpper(v), "=")
 		return strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "GERRITSTREAM_") || name == "NO_PROXY"
 	}), "AWS_ACCESS_KEY_ID="+m.key, "AWS_SECRET_ACCESS_KEY=any", "AWS_CONFIG_FILE="+os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_EC2_METADATA_DISABLED=true", "NO_PROXY=127.0.0.1")
+	m.cmd.Env = append(m.cmd.Env, environment...)
 	m.cmd.Stderr, m.cmd.SysProcAttr = &m.stderr, childAttributes()
 	if err := m.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a member: %w", err)

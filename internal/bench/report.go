@@ -126,7 +126,7 @@ func (r *Report) writeRates(b *strings.Builder) {
 		}
 	}
 	if writeRows(b, rows) {
-		b.WriteString("CPU is that of this process, the embedded Kinesis included, and a ZooKeeper server not.\n")
+		b.WriteString("CPU is that of this process, the embedded Kinesis included, and a server's not.\n")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/daemon"
 	"github.com/gerritstream/gerritstream/internal/daemon/config"
+	"github.com/gerritstream/gerritstream/postgres"
 )
 
 // target is the store that is measured. Everything in it is the bench's own.
@@ -17,7 +18,7 @@ type target interface {
 	// part returns the configuration of a new, empty store.
 	part(name string) (config.Config, error)
 
-	// bare returns a bare client with nodes or a file of its own.
+	// bare returns a bare client with nodes, a file or a schema of its own.
 	bare(ctx context.Context, name string) (bareClient, error)
 
 	// empty removes the events that a part's queue holds, while it is used.
@@ -30,7 +31,7 @@ type target interface {
 	// flags are those of `run` for a part, besides --store and --connection.
 	flags() []string
 
-	// leftovers names what was removed of benches that were killed.
+	// leftovers says what benches that were killed have left.
 	leftovers() []string
 
 	// remove removes everything.
@@ -64,10 +65,10 @@ const bareShards = 64
 
 // claim makes the target, which nobody else uses from then on.
 func claim(ctx context.Context, o *Options) (target, error) {
-	if strings.HasPrefix(o.Config.Store.String(), "postgres:") {
-		return nil, inUse("%s: bench measures sqlite:PATH and zookeeper://HOST:PORT", &o.Config.Store)
-	}
-	if strings.HasPrefix(o.Config.Store.String(), "sqlite:") {
+	switch name := o.Config.Store.String(); {
+	case strings.HasPrefix(name, "postgres:"):
+		return claimPostgres(ctx, o)
+	case strings.HasPrefix(name, "sqlite:"):
 		return claimSQLite(o)
 	}
 	return claimZooKeeper(ctx, o)
@@ -100,8 +101,12 @@ func closeStore(ctx context.Context, store config.OpenStore) error {
 // takeOverTime is how long the store keeps the leaderships of a process that
 // was killed.
 func takeOverTime(o *Options) time.Duration {
-	if o.Config.Store.SQLite.Path != "" {
+	switch s := &o.Config.Store; {
+	case s.SQLite.Path != "":
 		return leaseTTL
+	case s.Postgres.Address != "":
+		return postgres.DefaultLeaseTTL
+	default:
+		return s.ZooKeeper.SessionTimeout
 	}
-	return o.Config.Store.ZooKeeper.SessionTimeout
 }

@@ -283,7 +283,12 @@ func (t *zkTarget) flags() []string {
 	return flags
 }
 
-func (t *zkTarget) leftovers() []string { return t.removed }
+func (t *zkTarget) leftovers() (all []string) {
+	for _, name := range t.removed {
+		all = append(all, fmt.Sprintf("Removed %s, which a bench that was killed had left", name))
+	}
+	return all
+}
 
 // remove removes the bench's nodes, and those that were made with them and hold
 // nothing else.

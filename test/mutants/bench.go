@@ -80,4 +80,32 @@ var benchMutants = []mutant{
 		new:  "Ratio: median(each(of[0], sample.rate)) / median(each(of[1], sample.rate)),",
 		pkg:  "./internal/bench", tests: "TestARatioIsOfOneTurn",
 	},
+	{
+		name: "bench: a PostgreSQL in use is not refused",
+		file: "internal/bench/postgres.go",
+		old:  "if err == nil && len(uses) > 0 && !o.Shared {",
+		new:  "if err == nil && len(uses) > 99 && !o.Shared {",
+		pkg:  "./internal/bench", tests: "TestOnPostgreSQLNothingIsLeft",
+	},
+	{
+		name: "bench: schemas of an interrupted bench stay",
+		file: "internal/bench/postgres.go",
+		old:  "	for _, name := range names {\n		errs =",
+		new:  "	for _, name := range names[:0] {\n		errs =",
+		pkg:  "./internal/bench", tests: "TestOnPostgreSQLNothingIsLeft",
+	},
+	{
+		name: "bench: schemas of other benches are removed",
+		file: "internal/bench/postgres.go",
+		old:  "'gerritstream_`+t.prefix+`_'",
+		new:  "'gerritstream_bench_'",
+		pkg:  "./internal/bench", tests: "TestOnPostgreSQLNothingIsLeft",
+	},
+	{
+		name: "bench: everybody sees the password of PostgreSQL",
+		file: "internal/bench/member.go",
+		old:  "flags, environment = nil, []string{\n",
+		new:  "flags, environment = []string{\"--store=postgres://\" + p.Address}, []string{\n",
+		pkg:  "./internal/bench", tests: "TestOnPostgreSQLNothingIsLeft",
+	},
 }
