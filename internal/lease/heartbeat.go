@@ -19,13 +19,14 @@ import (
 type Database interface {
 	// Beat writes a heartbeat: a number that is greater than those before. It
 	// also writes for which shards the process is a candidate. waiting returns
-	// for which it stays one, if it is, and for which of them it becomes one, if
-	// it is not; it may be called again for another attempt. Beat returns the
-	// terms of the leases that the process has then. ctx ends early enough for
-	// another heartbeat within the TTL.
+	// for which it stays one, if it is, and for which of them it becomes one,
+	// if it is not; it may be called again for another attempt. Beat returns
+	// the terms of the leases that the process has then. ctx ends early enough
+	// for another heartbeat within the TTL.
 	Beat(ctx context.Context, waiting Waiting) (held map[gerritstream.ShardID]uint64, err error)
 
-	// Free frees those of the leases that the process still has, in these terms.
+	// Free frees those of the leases that the process still has, in these
+	// terms.
 	Free(ctx context.Context, leases map[gerritstream.ShardID]uint64) error
 }
 
