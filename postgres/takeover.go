@@ -148,6 +148,34 @@ func LookAtTarget(ctx context.Context, config Config) (target Target, err error)
 	return target, err
 }
 
+// lockTarget has others wait until a schema has taken everything over.
+const lockTarget = `LOCK TABLE @.processes, @.start, @.leases IN SHARE ROW EXCLUSIVE MODE`
+
+// Holds reports whether a schema that is there holds a store. It waits for the
+// end of a TakeOver: the server may still be at work for one whose caller was
+// killed.
+func Holds(ctx context.Context, config Config) (holds bool, err error) {
+	_, err = look(config, "look at", func(c *Config) (*server, error) {
+		conn, err := connectOnce(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // and ends the transaction
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+		if err != nil {
+			return nil, err
+		}
+		var held int64
+		_, err = tx.Exec(ctx, withSchema(lockTarget, quote(c.Schema)))
+		if err == nil {
+			err = tx.QueryRow(ctx, withSchema(`SELECT `+isHeld, quote(c.Schema))).Scan(&held)
+		}
+		holds = held > 0
+		return nil, err
+	})
+	return holds, err
+}
+
 // takeover is one run of TakeOver.
 type takeover struct {
 	conn     *pgx.Conn
@@ -166,7 +194,7 @@ func (t *takeover) run(ctx context.Context) (taken Taken, err error) {
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
 	// Nobody joins meanwhile: a process' first statement waits for this.
-	if err := t.exec(ctx, `LOCK TABLE @.processes, @.start, @.leases IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+	if err := t.exec(ctx, lockTarget); err != nil {
 		return taken, err
 	}
 	var processes, held int64

@@ -227,3 +227,35 @@ func TestTakeOverLetsNobodyIn(t *testing.T) {
 	}
 	fine(t, s.Close(t.Context()))
 }
+
+// A copy may still be committed when its command was killed: whether the schema
+// has the contents is known once it is.
+func TestHoldsWaitsForATakeOver(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	s.openAndClose()
+	config := postgres.Config{URL: s.url, Schema: s.schema}
+	if held, err := postgres.Holds(within(t), config); held || err != nil {
+		t.Fatal(held, err)
+	}
+	tx, err := s.raw.Begin(t.Context())
+	must(t, err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `LOCK TABLE processes, start, leases IN SHARE ROW EXCLUSIVE MODE`)
+	must(t, err)
+	_, err = tx.Exec(t.Context(), `INSERT INTO start (epoch, record) VALUES (0, '{}')`)
+	must(t, err)
+	held := make(chan bool, 1)
+	go func() {
+		is, err := postgres.Holds(within(t), config)
+		held <- is && err == nil
+	}()
+	eventually(t, "it waits", func() bool {
+		return len(held) > 0 || s.count(`SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'
+			AND relation = 'processes'::regclass`) > 0
+	})
+	must(t, tx.Commit(t.Context()))
+	if !<-held {
+		t.Error("it has not waited for the contents")
+	}
+}

@@ -175,11 +175,11 @@ func (s *storeCopy) cancel(ctx context.Context) error {
 		return err
 	}
 	if there {
-		in, err := postgres.Inspect(ctx, s.server)
+		held, err := postgres.Holds(ctx, s.server)
 		if err != nil {
 			return err
 		}
-		if in.Origin != nil {
+		if held {
 			return fmt.Errorf("%w: %s has the contents: run the command without --cancel, or drop that schema first",
 				gerritstream.ErrUnusable, s.toName)
 		}

@@ -220,6 +220,13 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestDefaultsOfSessionsDoNotMatter/direct",
 	},
 	{
+		name: "postgres: a copy that is being committed is taken for none",
+		file: "postgres/takeover.go",
+		old:  "		_, err = tx.Exec(ctx, withSchema(lockTarget, quote(c.Schema)))\n",
+		new:  "",
+		pkg:  "./postgres", tests: "TestHoldsWaitsForATakeOver",
+	},
+	{
 		name: "postgres: a lock is waited for without end",
 		file: "postgres/session.go",
 		old:  "max(locks.Milliseconds(), 1), local)",
