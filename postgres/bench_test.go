@@ -196,16 +196,20 @@ func BenchmarkCommitOfOne(b *testing.B) {
 }
 
 // BenchmarkIdle is what 64 idle shards of two processes cost the server, with
-// and without notifications: statements a second, over ten seconds.
+// and without notifications, and through PgBouncer: statements a second, over
+// ten seconds.
 func BenchmarkIdle(b *testing.B) {
-	for _, pollOnly := range []bool{false, true} {
-		b.Run(fmt.Sprintf("poll-only=%v", pollOnly), func(b *testing.B) {
+	for _, how := range []string{"direct", "poll-only", "pgbouncer"} {
+		b.Run(how, func(b *testing.B) {
 			server := peers.StartPostgreSQL(b, peers.PostgreSQLOptions{Settings: map[string]string{
 				"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_utility": "on"}})
 			url := server.URL("postgres")
 			s := newSharedAt(b, url, url)
+			if how == "pgbouncer" {
+				s.url = peers.StartPgBouncer(b, server.Addr()).URL("postgres")
+			}
 			server.SQL(b, "postgres", `CREATE EXTENSION pg_stat_statements`)
-			config := postgres.Config{PollOnly: pollOnly, LeaseTTL: postgres.DefaultLeaseTTL}
+			config := postgres.Config{PollOnly: how == "poll-only", LeaseTTL: postgres.DefaultLeaseTTL}
 			for _, store := range []*postgres.Store{s.openWith(config), s.openWith(config)} {
 				info := gerritstream.MemberInfo{Host: store.ID(), Readable: true}
 				must(b, store.Advertise(context.Background(), info))
