@@ -197,7 +197,7 @@ func completeStore(_ *cobra.Command, _ []string, typed string) (found []string, 
 	const scheme = "sqlite:"
 	path, ok := strings.CutPrefix(typed, scheme)
 	if !ok {
-		for _, s := range []string{scheme, "zookeeper://"} {
+		for _, s := range []string{scheme, "postgres://", "zookeeper://"} {
 			if strings.HasPrefix(s, typed) {
 				found = append(found, s)
 			}

@@ -32,6 +32,8 @@ are never given as flags, because every user of a host can see flags. docs/confi
 If OpenTelemetry's variables name a collector, as $OTEL_EXPORTER_OTLP_ENDPOINT does, it gets a span of each commit.`,
 		Example: `  gerritstream run --stream gerrit --region us-west-2
   gerritstream run --config /etc/gerritstream/gerrit.yaml
+  gerritstream run --stream gerrit --region us-west-2 \
+      --store 'postgres://gerritstream@db.example.org/events'
   gerritstream run --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream run --stream gerrit --endpoint http://127.0.0.1:4567 --region us-east-1 \
       --store sqlite:gerrit.db --start-at trim-horizon --until-caught-up`,

@@ -33,6 +33,7 @@ two minutes, records that may have been lost or soon will be, events that expire
 webhook whose receiver has failed for five minutes or wants no more. --lost-after ignores losses that are known
 already.`,
 		Example: `  gerritstream status --store sqlite:/var/lib/gerritstream/gerrit.db
+  gerritstream status --store postgres://ci@db.example.org/events
   gerritstream status --zuul-conf /etc/zuul/zuul.conf --connection gerrit
   gerritstream status --config /etc/gerritstream/gerrit.yaml -o json
   gerritstream status --watch

@@ -69,8 +69,8 @@ func newStoreGrants(p process) *cobra.Command {
 		Use:   "grants",
 		Short: "Print the statements that give roles of PostgreSQL what they need",
 		Long: `Print the statements that give roles of PostgreSQL what programs need, and no more: a writer
-runs "run", a consumer "queue read" and "replay", an operator "checkpoint", "deadletter" and
-"webhook", and a reader "status", "tail" and SQL of its own. The roles must exist, and so must the
+runs "run", a consumer "queue" and "replay", an operator "checkpoint", "deadletter", "pause", "webhook" and
+"queue", and a reader "status", "tail", "queue ls" and SQL of its own. The roles must exist, and so must the
 tables, which "run" or "store create" makes. Run the statements as the owner of the schema: nothing
 is changed here, and no server is asked.`,
 		Example: `  gerritstream store grants --writer gerritstream --reader ci --connection gerrit | psql events`,
@@ -101,7 +101,7 @@ is changed here, and no server is asked.`,
 		},
 	}
 	for _, role := range postgres.Roles() {
-		names[role] = cmd.Flags().String(string(role), "", "`role` of the server that is a "+string(role))
+		names[role] = cmd.Flags().String(string(role), "", "`role` of the server that acts as "+string(role))
 	}
 	settingFlags(cmd, config.ForStore)
 	return cmd

@@ -99,7 +99,7 @@ func postgreSQL(c *Config, r Runtime) postgres.Config {
 func (c *Config) Postgres() (postgres.Config, error) {
 	if c.Store.Kind != postgresKind {
 		return postgres.Config{}, Faults{{
-			Key: "store", Problem: fmt.Sprintf("%s is not %s", &c.Store, postgresKind.form),
+			Key: "store", Problem: fmt.Sprintf("%s is not in PostgreSQL; give --store %s", &c.Store, postgresKind.form),
 		}}
 	}
 	return postgreSQL(c, Runtime{}), nil
