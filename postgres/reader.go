@@ -62,7 +62,7 @@ const readPatience = time.Minute
 func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[queue.Event, error] {
 	return func(yield func(queue.Event, error) bool) {
 		for {
-			page, err := readEvents(ctx, r.db, after, readPage)
+			page, err := r.page(ctx, after)
 			if err != nil {
 				yield(queue.Event{}, r.failed("read events", err))
 				return
@@ -76,6 +76,21 @@ func (r *Reader) Events(ctx context.Context, after int64) iter.Seq2[queue.Event,
 			if len(page) == 0 {
 				return
 			}
+		}
+	}
+}
+
+// outagePatience is how long a Reader in the midst of events waits for a server
+// that is away, such as one that fails over.
+const outagePatience = time.Minute
+
+// page reads the next events, again and again while the server is away.
+func (r *Reader) page(ctx context.Context, after int64) ([]queue.Event, error) {
+	deadline := time.Now().Add(outagePatience)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		page, err := readEvents(ctx, r.db, after, readPage)
+		if !passing(err) || ctx.Err() != nil || time.Now().After(deadline) || !storekit.Sleep(ctx, pause) {
+			return page, err
 		}
 	}
 }
@@ -207,8 +222,8 @@ const followEvery = 100 * time.Millisecond
 // time, or one that is larger, and no transaction while the caller is busy or
 // there is nothing to read.
 //
-// An error is the last pair: that of ctx, or one of the server's, after which
-// Follow may be called again, with the Number of the last event handled. A
+// An error is the last pair: that of ctx, or one of the server's, if that was
+// away for a minute, after which Follow may be called again, with the Number of the last event handled. A
 // consumer that must handle each event keeps that number with its results, and
 // writes it to the table consumers, so that events which retention removes
 // unread are noticed.

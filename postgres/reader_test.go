@@ -209,3 +209,29 @@ func TestAReaderOnlyReads(t *testing.T) {
 	_, err = r.HookStates(t.Context())
 	must(t, err)
 }
+
+// Who follows the queue lives through a server that is away.
+func TestFollowOutlivesAnOutage(t *testing.T) {
+	t.Parallel()
+	s, link := newLinked(t)
+	via := s.url
+	s.url = serverURL(t)
+	term := elect(t, s.openWith(postgres.Config{LeaseTTL: patience}), shardA)
+	must(t, term.Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
+	r, err := postgres.OpenReader(within(t), postgres.Config{URL: via, Schema: s.schema})
+	must(t, err)
+	defer r.Close(context.Background())
+	seen := 0
+	for e, err := range r.Follow(within(t), 0) {
+		must(t, err)
+		if seen++; int64(seen) != e.Number {
+			t.Fatalf("event %d is number %d", seen, e.Number)
+		}
+		if seen == 2 {
+			break
+		}
+		link.Cut()
+		time.AfterFunc(300*time.Millisecond, link.Restore)
+		must(t, term.Commit(within(t), commitOf("2", entry(shardA, "2", 10))))
+	}
+}

@@ -227,6 +227,13 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestHoldsWaitsForATakeOver",
 	},
 	{
+		name: "postgres: who follows the queue ends when the server is away",
+		file: "postgres/reader.go",
+		old:  "		if !passing(err) || ctx.Err() != nil ||",
+		new:  "		if true || !passing(err) || ctx.Err() != nil ||",
+		pkg:  "./postgres", tests: "TestFollowOutlivesAnOutage",
+	},
+	{
 		name: "postgres: a lock is waited for without end",
 		file: "postgres/session.go",
 		old:  "max(locks.Milliseconds(), 1), local)",
