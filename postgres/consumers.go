@@ -210,7 +210,7 @@ func (s *Store) lease(ctx context.Context, name string) (*leasedConsumer, error)
 		return nil, err
 	}
 	l := &leasedConsumer{info: queue.Info{Name: name}}
-	if l.term, err = s.campaign(ctx, &candidacy{
+	if l.term, err = s.campaign(ctx, candidacy{
 		epoch: anyEpoch, shard: storekit.ConsumerLease(name), enter: l.read, entered: l.entered,
 	}); err != nil {
 		return nil, err

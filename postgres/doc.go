@@ -51,8 +51,8 @@ package postgres
 //	session.go           what a session needs, whatever the role's defaults are
 //	schema.go            tables, migrations, whose schema it is
 //	errors.go            what becomes of the server's errors
-//	heartbeat.go         keeps leases and ends terms that cannot be trusted
-//	watcher.go           reads for calls that wait; election.go wins leases
+//	heartbeat.go         writes heartbeats and frees leases for internal/lease
+//	watcher.go           reads for calls that wait; election.go takes leases
 //	notifications.go     wakes the watcher
 //	group.go             members, candidates, reports
 //	term.go, commit.go   a leadership and what it writes; writer.go groups it

@@ -13,12 +13,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 	"github.com/gerritstream/gerritstream/queue"
 )
 
 var (
 	// errUnknownOutcome: the transaction may have been written or not.
-	errUnknownOutcome = errors.New("unknown whether it was written")
+	errUnknownOutcome = lease.ErrUnknownOutcome
 
 	// errRolledBack: the server has undone the transaction.
 	errRolledBack = errors.New("nothing was written")

@@ -104,17 +104,14 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 		return g, err
 	}
 	now := time.Now()
-	var processes []lease.Process
-	var members []gerritstream.Member
-	var candidates map[gerritstream.ShardID][]string
+	var read lease.State
 	err := s.db.view(ctx, func(b *batch) {
-		readProcesses(b, &processes)
-		readMembers(b, &members)
-		candidates = readCandidates(b, allCandidates)
+		readProcesses(b, &read.Processes)
+		readMembers(b, &read.Members)
+		read.Candidates = readCandidates(b, allCandidates)
 	})
 	if err != nil {
 		return g, explainRead(err)
 	}
-	s.liveness.Observe(processes)
-	return s.liveness.Group(members, candidates, shards, now), nil
+	return s.watcher.Group(read, shards, now), nil
 }

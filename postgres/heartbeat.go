@@ -13,9 +13,6 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// tables is a lease.Database: the tables of processes, candidates and leases.
-type tables struct{ store *Store }
-
 // beat is a heartbeat (of $1, $2, $3). The number grows with each one.
 const beat = `INSERT INTO @.processes AS p (id, name, beat, ttl, beaten)
 	SELECT $1::text, $2::text, 1, $3::bigint, clock_timestamp() WHERE true

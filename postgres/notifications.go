@@ -28,7 +28,7 @@ func (o *notifications) run() {
 	s := o.store
 	for failed := false; s.life.Err() == nil; {
 		err := o.listen(func() { failed = false })
-		s.watcher.notified.Store(false)
+		s.tables.notified.Store(false)
 		if s.life.Err() == nil && !failed {
 			s.log.Debug("not woken by other processes any more; noticing them later", "err", err)
 		}
@@ -56,8 +56,8 @@ func (o *notifications) listen(begun func()) error {
 		return err
 	}
 	begun()
-	s.watcher.notified.Store(true)
-	s.watcher.wake.Set() // for what was missed
+	s.tables.notified.Store(true)
+	s.watcher.Wake() // for what was missed
 	for {
 		wait, cancel := context.WithTimeout(s.life, noticeCheck)
 		_, err := conn.WaitForNotification(wait)
@@ -65,7 +65,7 @@ func (o *notifications) listen(begun func()) error {
 		cancel()
 		switch {
 		case err == nil:
-			s.watcher.wake.Set()
+			s.watcher.Wake()
 			if !storekit.Sleep(s.life, noticeSettle) {
 				return nil
 			}

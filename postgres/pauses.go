@@ -102,14 +102,13 @@ func (s *Store) ChangePauses(ctx context.Context, change func(pauses.Set) (pause
 	if err != nil {
 		return nil, fmt.Errorf("change pauses: %w", err)
 	}
-	s.watcher.wake.Set()
+	s.watcher.Wake()
 	return set, nil
 }
 
 // WaitPauses implements pauses.Store.
 func (s *Store) WaitPauses(ctx context.Context, seen pauses.Set) error {
-	w := s.watcher
-	return w.await(ctx, &wait{happened: func(time.Time) bool { return !w.seen.pauses.Equal(seen) }})
+	return s.watcher.Await(ctx, func(bool, time.Time) (bool, error) { return !s.tables.pauses.Equal(seen), nil })
 }
 
 // Pauses implements pauses.Keeper.

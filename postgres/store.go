@@ -31,8 +31,8 @@ type Store struct {
 	control   *database // for heartbeats and the watcher, which must not wait for calls
 	writer    *writer
 	heartbeat *lease.Heartbeat
-	liveness  *lease.Liveness
-	watcher   *watcher
+	watcher   *lease.Watcher
+	tables    *tables
 	tip       *tip
 	clock     storekit.ServiceClock
 
@@ -98,13 +98,10 @@ func open(ctx context.Context, config Config, as Role) (*Store, error) {
 func (s *Store) prepare() {
 	s.writer = newWriter(s)
 	s.tip = newTip(s)
-	s.liveness = lease.NewLiveness(s.id, s.config.LeaseTTL)
-	s.watcher = &watcher{
-		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
-	}
-	s.heartbeat = lease.NewHeartbeat(lease.Config{
-		Life: s.life, Database: &tables{store: s}, TTL: s.config.LeaseTTL, Log: s.log,
-		Waiting: s.watcher.waiting, Freed: s.watcher.wake.Set,
+	s.tables = &tables{store: s}
+	s.heartbeat, s.watcher = lease.New(lease.Config{
+		Process: s.id, Life: s.life, Database: s.tables, TTL: s.config.LeaseTTL, Log: s.log,
+		LookEvery: s.tables.lookEvery,
 	})
 }
 
@@ -198,7 +195,7 @@ func place(c *pgx.ConnConfig, schema string) string {
 
 // start starts the goroutines that every open Store has, and others.
 func (s *Store) start(others ...func()) {
-	for _, run := range append(others, s.heartbeat.Run, s.forget, s.watcher.run, s.tip.run, s.writer.run) {
+	for _, run := range append(others, s.heartbeat.Run, s.forget, s.watcher.Run, s.tip.run, s.writer.run) {
 		s.closing.running.Go(run)
 	}
 	if s.db.direct.Load() && !s.config.PollOnly {

@@ -175,7 +175,7 @@ func (s *Store) Lease(ctx context.Context, name string) (queue.Lease, error) {
 		info, err = readConsumer(tx, name)
 		return err
 	}
-	t, err := s.campaign(ctx, &candidacy{shard: storekit.ConsumerLease(name), enter: enter})
+	t, err := s.campaign(ctx, candidacy{shard: storekit.ConsumerLease(name), enter: enter})
 	if err != nil {
 		return nil, fmt.Errorf("lease consumer %s: %w", name, err)
 	}

@@ -59,8 +59,8 @@ package sqlite
 //	schema.go            tables, migrations, whose file it is
 //	transaction.go       runs statements; errors.go explains SQLite's errors
 //	writer.go            one goroutine writes: group commit
-//	heartbeat.go         keeps leases and ends terms that cannot be trusted
-//	watcher.go           reads for calls that wait; election.go wins leases
+//	heartbeat.go         writes heartbeats and frees leases for internal/lease
+//	watcher.go           reads for calls that wait; election.go takes leases
 //	touches.go           wakes the watchers of other processes
 //	group.go             members, candidates, reports
 //	term.go, commit.go   a leadership and what it writes

@@ -10,10 +10,11 @@ import (
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/gerritstream/gerritstream"
+	"github.com/gerritstream/gerritstream/internal/lease"
 )
 
 // errUnknownOutcome: the transaction may have been written or not.
-var errUnknownOutcome = errors.New("unknown whether it was written")
+var errUnknownOutcome = lease.ErrUnknownOutcome
 
 // damaged is the error of a file that SQLite finds corrupt, or does not
 // recognise.

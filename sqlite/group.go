@@ -102,22 +102,19 @@ func (s *Store) GroupState(ctx context.Context, shards []gerritstream.ShardID) (
 		return g, err
 	}
 	now := time.Now()
-	var processes []lease.Process
-	var members []gerritstream.Member
-	var candidates map[gerritstream.ShardID][]string
+	var read lease.State
 	err := view(ctx, s.reading, func(tx *sql.Tx) (err error) {
-		if processes, err = readProcesses(ctx, tx); err != nil {
+		if read.Processes, err = readProcesses(ctx, tx); err != nil {
 			return err
 		}
-		if members, err = readMembers(ctx, tx); err != nil {
+		if read.Members, err = readMembers(ctx, tx); err != nil {
 			return err
 		}
-		candidates, err = readCandidates(ctx, tx, allCandidates)
+		read.Candidates, err = readCandidates(ctx, tx, allCandidates)
 		return err
 	})
 	if err != nil {
 		return g, explainRead(s.place.path, err)
 	}
-	s.liveness.Observe(processes)
-	return s.liveness.Group(members, candidates, shards, now), nil
+	return s.watcher.Group(read, shards, now), nil
 }

@@ -14,9 +14,6 @@ import (
 // removed.
 const forgetAfter = time.Hour
 
-// tables is a lease.Database: the tables of processes, candidates and leases.
-type tables struct{ store *Store }
-
 // Beat implements lease.Database, in a transaction that goes before all others
 // that wait. SQLite's busy timeout bounds it, and not its context.
 func (o *tables) Beat(

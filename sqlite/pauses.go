@@ -73,15 +73,14 @@ func (s *Store) ChangePauses(
 	if err != nil {
 		return nil, fmt.Errorf("change pauses: %w", err)
 	}
-	s.watcher.wake.Set()
+	s.watcher.Wake()
 	s.touches.touch()
 	return set, nil
 }
 
 // WaitPauses implements pauses.Store.
 func (s *Store) WaitPauses(ctx context.Context, seen pauses.Set) error {
-	w := s.watcher
-	return w.await(ctx, func(bool, time.Time) (bool, error) { return !w.seen.pauses.Equal(seen), nil })
+	return s.watcher.Await(ctx, func(bool, time.Time) (bool, error) { return !s.tables.pauses.Equal(seen), nil })
 }
 
 // Pauses implements pauses.Keeper. A file that no version with pauses has

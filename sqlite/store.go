@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/lease"
@@ -26,8 +27,8 @@ type Store struct {
 	reading   *sql.DB
 	writer    *writer
 	heartbeat *lease.Heartbeat
-	liveness  *lease.Liveness
-	watcher   *watcher
+	watcher   *lease.Watcher
+	tables    *tables
 	touches   *touches
 	clock     storekit.ServiceClock
 
@@ -84,7 +85,7 @@ func OpenQueue(ctx context.Context, config Config) (*Store, error) {
 
 // start starts the goroutines that every open Store has, and others.
 func (s *Store) start(others ...func()) {
-	for _, run := range append(others, s.writer.run, s.heartbeat.Run, s.watcher.run) {
+	for _, run := range append(others, s.writer.run, s.heartbeat.Run, s.watch) {
 		s.running.Go(run)
 	}
 	if !s.config.PollOnly {
@@ -105,15 +106,12 @@ func open(ctx context.Context, config Config) (*Store, error) {
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.discards = storekit.NewDiscards(s.log)
 	s.writer = &writer{store: s, urgent: make(chan *job, 1), jobs: make(chan *job, maxGroup)}
-	s.liveness = lease.NewLiveness(s.id, config.LeaseTTL)
-	s.watcher = &watcher{
-		store: s, wake: storekit.NewSignal(), leases: map[gerritstream.ShardID]lease.Unchanged{},
-	}
-	s.heartbeat = lease.NewHeartbeat(lease.Config{
-		Life: s.life, Database: &tables{store: s}, TTL: config.LeaseTTL, Log: s.log,
-		Waiting: s.watcher.waiting, Freed: s.watcher.wake.Set,
+	s.tables = &tables{store: s}
+	s.heartbeat, s.watcher = lease.New(lease.Config{
+		Process: s.id, Life: s.life, Database: s.tables, TTL: config.LeaseTTL, Log: s.log,
+		LookEvery: func([]gerritstream.ShardID) time.Duration { return lookEvery },
 	})
-	s.touches = &touches{store: s, path: place.real + beside[0]}
+	s.touches = &touches{store: s, path: place.real + beside[0], wake: s.watcher.Wake}
 	if err = s.connect(ctx); err == nil {
 		err = s.place.note(main)
 	}

@@ -19,6 +19,7 @@ import (
 type touches struct {
 	store *Store
 	path  string
+	wake  func() // the watcher
 }
 
 // touchesSettle is how long after a touch the next one is looked for: those
@@ -47,7 +48,7 @@ func (o *touches) run() {
 		}
 	}()
 	for o.next(events) {
-		o.store.watcher.wake.Set()
+		o.wake()
 		if !storekit.Sleep(life, touchesSettle) {
 			return
 		}

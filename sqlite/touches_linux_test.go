@@ -116,15 +116,16 @@ func TestATouchWakesTheWatcher(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Store{log: slog.New(slog.DiscardHandler), watcher: &watcher{wake: storekit.NewSignal()}}
+	s := &Store{log: slog.New(slog.DiscardHandler)}
+	wake := storekit.NewSignal()
 	s.life, s.end = context.WithCancelCause(t.Context())
-	o := &touches{store: s, path: path}
+	o := &touches{store: s, path: path, wake: wake.Set}
 	s.running.Go(o.run)
 	deadline := time.After(time.Minute)
 	for woken := 0; woken < 3; { // it begins to watch at some time
 		o.touch()
 		select {
-		case <-s.watcher.wake:
+		case <-wake:
 			woken++
 		case <-time.After(10 * time.Millisecond):
 		case <-deadline:

@@ -31,10 +31,11 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 	if err := store.heartbeat.Renew(); err != nil { // so that the first one does not come between two readings
 		t.Fatal(err)
 	}
-	var seen contents
-	ids := func(c contents) []string {
+	o := &tables{store: store}
+	var seen lease.State
+	ids := func(c lease.State) []string {
 		var ids []string
-		for _, p := range c.processes {
+		for _, p := range c.Processes {
 			ids = append(ids, p.ID)
 		}
 		return slices.Sorted(slices.Values(ids))
@@ -57,21 +58,20 @@ func TestTheWatcherReadsWhatWasChanged(t *testing.T) {
 		`DELETE FROM leases`,
 	} {
 		run(t, db, statement)
-		var all contents
-		for _, c := range []*contents{&seen, &all} {
-			readInto(t, store, c)
-		}
-		if !maps.Equal(seen.held, all.held) || !reflect.DeepEqual(seen.candidates, all.candidates) ||
-			!reflect.DeepEqual(seen.members, all.members) || !slices.Equal(ids(seen), ids(all)) {
+		var all lease.State
+		readInto(t, o, &seen)
+		readInto(t, &tables{store: store}, &all)
+		if !maps.Equal(seen.Leases, all.Leases) || !reflect.DeepEqual(seen.Candidates, all.Candidates) ||
+			!reflect.DeepEqual(seen.Members, all.Members) || !slices.Equal(ids(seen), ids(all)) {
 			t.Errorf("after %s: read %+v, want %+v", statement, seen, all)
 		}
 	}
 }
 
 // readInto reads what was changed since c was read.
-func readInto(tb testing.TB, store *Store, c *contents) {
+func readInto(tb testing.TB, o *tables, c *lease.State) {
 	tb.Helper()
-	err := view(tb.Context(), store.reading, func(tx *sql.Tx) error { return c.read(tb.Context(), tx) })
+	err := view(tb.Context(), o.store.reading, func(tx *sql.Tx) error { return o.readChanged(tb.Context(), tx, c) })
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -84,15 +84,16 @@ func TestHeartbeatsAreCheapToFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close(context.WithoutCancel(t.Context()))
-	var c contents
-	readInto(t, store, &c)
+	o := &tables{store: store}
+	var c lease.State
+	readInto(t, o, &c)
 	mark := map[gerritstream.ShardID]lease.Lease{"mark": {}}
-	c.held = mark
+	c.Leases = mark
 	if err := store.heartbeat.Renew(); err != nil {
 		t.Fatal(err)
 	}
-	if readInto(t, store, &c); !maps.Equal(c.held, mark) {
-		t.Errorf("the leases were read again: %v", c.held)
+	if readInto(t, o, &c); !maps.Equal(c.Leases, mark) {
+		t.Errorf("the leases were read again: %v", c.Leases)
 	}
 }
 
@@ -116,14 +117,14 @@ func BenchmarkLook(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := &watcher{store: store, leases: map[gerritstream.ShardID]lease.Unchanged{}}
-	for name, before := range map[string]func(){"heartbeat": func() {}, "all": func() { w.seen = contents{} }} {
+	o := &tables{store: store}
+	var c lease.State
+	for name, before := range map[string]func(){"heartbeat": func() {}, "all": func() { c = lease.State{} }} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				before()
-				readInto(b, store, &w.seen)
-				w.observeLeases()
+				readInto(b, o, &c)
 			}
 		})
 	}

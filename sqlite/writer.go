@@ -190,7 +190,7 @@ func (w *writer) begin() error {
 		}
 		w.tx = newTransaction(conn)
 	}
-	w.turn.yield(life, w.store.liveness.NextDeath() > 0)
+	w.turn.yield(life, w.store.watcher.OthersAlive())
 	err := w.lock(life)
 	if err == nil {
 		return nil

@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -14,30 +13,11 @@ import (
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
-// Database is what a store writes for its Heartbeat, in tables that all its
-// processes share. One goroutine calls it.
-type Database interface {
-	// Beat writes a heartbeat: a number that is greater than those before. It
-	// also writes for which shards the process is a candidate. waiting returns
-	// for which it stays one, if it is, and for which of them it becomes one,
-	// if it is not; it may be called again for another attempt. Beat returns
-	// the terms of the leases that the process has then. ctx ends early enough
-	// for another heartbeat within the TTL.
-	Beat(ctx context.Context, waiting Waiting) (held map[gerritstream.ShardID]uint64, err error)
-
-	// Free frees those of the leases that the process still has, in these
-	// terms.
-	Free(ctx context.Context, leases map[gerritstream.ShardID]uint64) error
-}
-
-// Waiting returns for which shards a process waits as a candidate, and which of
-// them may be added: not those whose leases it is just taking.
-type Waiting func() (keep, add []gerritstream.ShardID)
-
 // Heartbeat shows the others that this process is alive, and so keeps its
 // leaderships. Several goroutines may call its methods at once.
 type Heartbeat struct {
 	config  Config
+	watcher *Watcher
 	trust   time.Duration   // a heartbeat or a won lease proves leadership for this long from when it began
 	wake    storekit.Signal // for a heartbeat at once
 	leaving atomic.Bool     // nothing is won any more, and no heartbeat is written
@@ -48,25 +28,6 @@ type Heartbeat struct {
 	terms  map[gerritstream.ShardID]*Term  // under mu: those that live
 	taking map[gerritstream.ShardID]uint64 // under mu: terms whose leases are being taken
 	tried  map[gerritstream.ShardID]uint64 // under mu: the last term number tried: none is tried twice
-}
-
-// Config is what a Heartbeat needs. All of it is required.
-type Config struct {
-	Life     context.Context // ends with the use of the store
-	Database Database
-	TTL      time.Duration // of the process' leases
-	Log      *slog.Logger
-	Waiting  Waiting
-	Freed    func() // called when a lease was freed
-}
-
-// NewHeartbeat returns a Heartbeat that does nothing before Run is called.
-func NewHeartbeat(config Config) *Heartbeat {
-	return &Heartbeat{
-		config: config, trust: config.TTL - config.TTL/5, wake: storekit.NewSignal(),
-		terms: map[gerritstream.ShardID]*Term{}, taking: map[gerritstream.ShardID]uint64{},
-		tried: map[gerritstream.ShardID]uint64{},
-	}
 }
 
 // Run writes a heartbeat five times within the TTL, and whenever woken, for the
@@ -109,7 +70,7 @@ func (h *Heartbeat) Renew() error {
 	// another one.
 	ctx, cancel := context.WithTimeout(h.config.Life, h.config.TTL/2)
 	defer cancel()
-	held, err := h.config.Database.Beat(ctx, h.config.Waiting)
+	held, err := h.config.Database.Beat(ctx, h.watcher.waiting)
 	if err != nil {
 		return err
 	}
@@ -137,7 +98,7 @@ func (h *Heartbeat) freeUnused(ctx context.Context, held map[gerritstream.ShardI
 	}
 	err := h.config.Database.Free(ctx, unused)
 	if err == nil {
-		h.config.Freed()
+		h.watcher.wake.Set()
 	}
 	return err
 }
@@ -151,10 +112,10 @@ func (h *Heartbeat) uses(shard gerritstream.ShardID, number uint64) bool {
 	return t != nil && t.Number == number || h.taking[shard] == number
 }
 
-// Take begins a term after one that was seen. take writes that the term has the
+// take begins a term after one that was seen. take writes that the term has the
 // lease; if it returns an error, the process may have the lease or not, and
 // the heartbeat frees it if it does.
-func (h *Heartbeat) Take(shard gerritstream.ShardID, seen uint64, take func(*Term) error) (*Term, error) {
+func (h *Heartbeat) take(shard gerritstream.ShardID, seen uint64, take func(*Term) error) (*Term, error) {
 	t := &Term{heartbeat: h, shard: shard, began: time.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	h.mu.Lock()
@@ -175,15 +136,15 @@ func (h *Heartbeat) Take(shard gerritstream.ShardID, seen uint64, take func(*Ter
 	return t, nil
 }
 
-// Wins reports whether this process leads the shard, or is taking its lease.
-func (h *Heartbeat) Wins(shard gerritstream.ShardID) bool {
+// wins reports whether this process leads the shard, or is taking its lease.
+func (h *Heartbeat) wins(shard gerritstream.ShardID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.terms[shard] != nil || h.taking[shard] != 0
 }
 
-// Leads reports whether this process has a term of a shard.
-func (h *Heartbeat) Leads(shard gerritstream.ShardID) bool {
+// leads reports whether this process has a term of a shard.
+func (h *Heartbeat) leads(shard gerritstream.ShardID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.terms[shard] != nil

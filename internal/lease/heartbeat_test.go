@@ -1,4 +1,4 @@
-package lease_test
+package lease
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/gerritstream/gerritstream"
-	"github.com/gerritstream/gerritstream/internal/lease"
 )
 
 const (
@@ -17,13 +16,13 @@ const (
 	shard = gerritstream.ShardID("shard")
 )
 
-// database is a lease.Database whose heartbeats do what a test wants.
+// database is a Database whose heartbeats do what a test wants.
 type database struct {
 	beat func(ctx context.Context) (map[gerritstream.ShardID]uint64, error)
 	free []map[gerritstream.ShardID]uint64
 }
 
-func (d *database) Beat(ctx context.Context, _ lease.Waiting) (map[gerritstream.ShardID]uint64, error) {
+func (d *database) Beat(ctx context.Context, _ Waiting) (map[gerritstream.ShardID]uint64, error) {
 	return d.beat(ctx)
 }
 
@@ -32,12 +31,14 @@ func (d *database) Free(_ context.Context, leases map[gerritstream.ShardID]uint6
 	return nil
 }
 
+func (d *database) Read(*State) (changed bool, err error) { return false, nil }
+
 // beating starts a Heartbeat for the time of a test.
-func beating(t *testing.T, d *database) *lease.Heartbeat {
+func beating(t *testing.T, d *database) *Heartbeat {
 	t.Helper()
 	life, end := context.WithCancel(t.Context())
-	h := lease.NewHeartbeat(lease.Config{
-		Life: life, Database: d, TTL: ttl, Log: slog.New(slog.DiscardHandler), Freed: func() {},
+	h, _ := New(Config{
+		Life: life, Database: d, TTL: ttl, Log: slog.New(slog.DiscardHandler),
 	})
 	over := make(chan struct{})
 	go func() { h.Run(); close(over) }()
@@ -67,7 +68,7 @@ func TestTrustCountsFromTheBeginning(t *testing.T) {
 					time.Sleep(tc.beating)
 					return map[gerritstream.ShardID]uint64{shard: 8}, nil
 				}})
-				term, err := h.Take(shard, 7, func(*lease.Term) error { time.Sleep(tc.taking); return nil })
+				term, err := h.take(shard, 7, func(*Term) error { time.Sleep(tc.taking); return nil })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -94,11 +95,11 @@ func TestALeaseOfNoTermIsFreed(t *testing.T) {
 		d.beat = func(context.Context) (map[gerritstream.ShardID]uint64, error) {
 			return map[gerritstream.ShardID]uint64{shard: 8}, nil
 		}
-		h := lease.NewHeartbeat(lease.Config{
-			Life: t.Context(), Database: d, TTL: ttl, Log: slog.New(slog.DiscardHandler), Freed: func() {},
+		h, _ := New(Config{
+			Life: t.Context(), Database: d, TTL: ttl, Log: slog.New(slog.DiscardHandler),
 		})
 		unknown := errors.New("unknown whether it was written")
-		if _, err := h.Take(shard, 7, func(*lease.Term) error {
+		if _, err := h.take(shard, 7, func(*Term) error {
 			if err := h.Renew(); err != nil || len(d.free) != 0 {
 				t.Errorf("freed %v (%v) while it was being taken", d.free, err)
 			}
@@ -112,7 +113,7 @@ func TestALeaseOfNoTermIsFreed(t *testing.T) {
 		if len(d.free) != 1 || d.free[0][shard] != 8 {
 			t.Errorf("freed %v", d.free)
 		}
-		term, err := h.Take(shard, 7, func(*lease.Term) error { return nil })
+		term, err := h.take(shard, 7, func(*Term) error { return nil })
 		if err != nil || term.Number != 9 {
 			t.Errorf("term %+v: %v", term, err)
 		}

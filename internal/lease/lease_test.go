@@ -31,9 +31,9 @@ func TestMayTake(t *testing.T) {
 		"another's, left by the first candidate": {Lease{7, "other", 1}, 2 * ttl, false, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := Unchanged{tc.lease, now.Add(-tc.seenFor), ttl}
-			if got := l.MayTake("self", tc.leading, tc.preceded, now); got != tc.want {
-				t.Errorf("MayTake = %v, want %v", got, tc.want)
+			l := unchanged{tc.lease, now.Add(-tc.seenFor), ttl}
+			if got := l.mayTake("self", tc.leading, tc.preceded, now); got != tc.want {
+				t.Errorf("mayTake = %v, want %v", got, tc.want)
 			}
 		})
 	}
@@ -42,9 +42,9 @@ func TestMayTake(t *testing.T) {
 // Only the very same term, process and heartbeat count as unchanged.
 func TestObserveLease(t *testing.T) {
 	then, now := time.Now().Add(-time.Minute), time.Now()
-	old := Unchanged{Lease{7, "other", 3}, then, time.Second}
+	old := unchanged{Lease{7, "other", 3}, then, time.Second}
 	for name, tc := range map[string]struct {
-		old  Unchanged
+		old  unchanged
 		seen Lease
 		want time.Time
 	}{
@@ -52,11 +52,11 @@ func TestObserveLease(t *testing.T) {
 		"another heartbeat": {old, Lease{7, "other", 4}, now},
 		"another term":      {old, Lease{8, "other", 3}, now},
 		"another process":   {old, Lease{7, "third", 3}, now},
-		"never seen":        {Unchanged{}, Lease{7, "other", 3}, now},
+		"never seen":        {unchanged{}, Lease{7, "other", 3}, now},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.old.Observe(tc.seen, time.Second, now); !got.Since.Equal(tc.want) || got.Lease != tc.seen {
-				t.Errorf("Observe = %+v, want since %v", got, tc.want)
+			if got := tc.old.observe(tc.seen, time.Second, now); !got.since.Equal(tc.want) || got.lease != tc.seen {
+				t.Errorf("observe = %+v, want since %v", got, tc.want)
 			}
 		})
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 var (
-	// ErrTaken: a term is over because its lease is not this process' any more.
+	// ErrTaken says that a term is over because its lease is not this process'
+	// any more.
 	ErrTaken = errors.New("another process has the lease, or an operator set the position")
 
 	errResigned = errors.New("resigned")
@@ -39,7 +40,7 @@ func (t *Term) Resign(free func() error) error {
 		t.heartbeat.wake.Set()
 		return fmt.Errorf("resign %s: %w", t.shard, err)
 	}
-	t.heartbeat.config.Freed()
+	t.heartbeat.watcher.wake.Set()
 	return nil
 }
 

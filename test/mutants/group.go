@@ -172,9 +172,9 @@ var groupMutants = []mutant{
 	},
 	{
 		name: "balance: SQLite does not tell of contenders",
-		file: "sqlite/watcher.go",
-		old:  "	shards, w := slices.Collect(maps.Keys(seen.Candidates)), s.watcher\n",
-		new:  "	shards, w := slices.Collect(maps.Keys(seen.Candidates))[:0], s.watcher\n",
+		file: "internal/lease/group.go",
+		old:  "	shards := slices.Collect(maps.Keys(seen.Candidates))\n",
+		new:  "	shards := slices.Collect(maps.Keys(seen.Candidates))[:0]\n",
 		pkg:  "./sqlite", tests: "TestStore/group:.*next_for_a_watched",
 	},
 	{
@@ -271,8 +271,8 @@ var groupMutants = []mutant{
 	{
 		name: "SQLite: a free lease waits for the second look",
 		file: "internal/lease/lease.go",
-		old:  "return patience == 0 || now.Sub(l.Since) >= patience",
-		new:  "return now.Sub(l.Since) >= patience",
+		old:  "return patience == 0 || now.Sub(l.since) >= patience",
+		new:  "return now.Sub(l.since) >= patience",
 		pkg:  "./internal/lease", tests: "TestMayTake",
 	},
 	{
@@ -334,23 +334,16 @@ var groupMutants = []mutant{
 	{
 		name: "SQLite: a touch is not looked after",
 		file: "sqlite/touches.go",
-		old:  "		o.store.watcher.wake.Set()\n",
+		old:  "		o.wake()\n",
 		new:  "",
 		pkg:  "./sqlite", tests: "TestATouchWakesTheWatcher",
 	},
 	{
 		name: "SQLite: processes rely on being woken",
-		file: "sqlite/watcher.go",
-		old:  "	tick := time.NewTicker(min(lookEvery, w.store.config.LeaseTTL/4))\n",
-		new:  "	tick := time.NewTicker(time.Hour)\n",
+		file: "internal/lease/watcher.go",
+		old:  "	pause := min(w.config.LookEvery(candidate), w.config.TTL/4)\n",
+		new:  "	pause := time.Hour\n",
 		pkg:  "./sqlite", tests: "TestTakeoverAfterResignation",
-	},
-	{
-		name: "SQLite: the first candidate is not left the lease",
-		file: "sqlite/election.go",
-		old:  "w.preceded(c.shard, now), now)",
-		new:  "w.preceded(c.shard, now) && false, now)",
-		pkg:  "./sqlite", tests: "TestStore/group",
 	},
 	{
 		name: "SQLite: a leader stays a candidate",

@@ -100,7 +100,7 @@ func choose(match *regexp.Regexp, folder string) (chosen []mutant, err error) {
 		zookeeperMutants,
 		groupMutants,
 		silentMutants,
-		sqliteMutants, pauseMutants, queueMutants, apiMutants, consumerMutants, replayMutants, acknowledgingMutants, arrivalMutants,
+		leaseMutants, sqliteMutants, pauseMutants, queueMutants, apiMutants, consumerMutants, replayMutants, acknowledgingMutants, arrivalMutants,
 		webhookStoreMutants,
 		webhookMutants,
 		postgresMutants,

@@ -145,7 +145,7 @@ var postgresMutants = []mutant{
 	{
 		name: "postgres: a lease that is in use is taken at once",
 		file: "internal/lease/lease.go",
-		old:  "		patience = l.TTL\n",
+		old:  "		patience = l.ttl\n",
 		new:  "		patience = 0\n",
 		pkg:  "./postgres", tests: "TestStore",
 	},

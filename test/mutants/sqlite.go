@@ -299,13 +299,13 @@ var sqliteMutants = []mutant{
 	{
 		name: "SQLite: each heartbeat makes all processes read all leases",
 		file: "sqlite/watcher.go",
-		old:  "	if err == nil && c.changes.leases != was.leases {",
+		old:  "	if err == nil && c.Leases != was.Leases {",
 		new:  "	if err == nil {",
 		pkg:  "./sqlite", tests: "TestHeartbeatsAreCheapToFollow",
 	},
 	{
 		name: "SQLite: a process that died without a write is not missed",
-		file: "sqlite/watcher.go",
+		file: "internal/lease/watcher.go",
 		old:  "	if !slices.Equal(alive, w.alive) {",
 		new:  "	if w.alive == nil {",
 		pkg:  "./sqlite", tests: "TestLeavingIsNoticed",

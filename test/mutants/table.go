@@ -227,8 +227,8 @@ var mutants = []mutant{
 	{
 		name: "SQLite: a lease is taken though its process has a heartbeat",
 		file: "internal/lease/lease.go",
-		old:  "|| now.Sub(l.Since) >= patience",
-		new:  "|| now.Sub(l.Since) >= patience/10",
+		old:  "|| now.Sub(l.since) >= patience",
+		new:  "|| now.Sub(l.since) >= patience/10",
 		pkg:  "./sqlite", tests: "TestTakeoverTakesTheTTL",
 	},
 	{
