@@ -1,10 +1,12 @@
 package postgres
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/storekit"
 )
 
@@ -21,6 +23,12 @@ func (s *Store) ID() string { return s.id }
 
 // Renew writes a heartbeat now.
 func (s *Store) Renew() error { return s.heartbeat.Renew() }
+
+// Beat writes a heartbeat of a process that is a candidate.
+func (s *Store) Beat(ctx context.Context, keep, add []gerritstream.ShardID) error {
+	_, err := s.tables.Beat(ctx, func() ([]gerritstream.ShardID, []gerritstream.ShardID) { return keep, add })
+	return err
+}
 
 // Kill ends a Store as SIGKILL would: nothing more is written, or resigned. It
 // does not wait.

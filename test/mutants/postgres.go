@@ -150,6 +150,13 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestStore",
 	},
 	{
+		name: "postgres: a candidate that tries loses its place",
+		file: "postgres/heartbeat.go",
+		old:  "AND NOT shard = ANY ($4::text[])",
+		new:  "AND NOT (shard = ANY ($4::text[]) AND shard = ANY ($5::text[]))",
+		pkg:  "./postgres", tests: "TestACandidateThatTriesKeepsItsPlace",
+	},
+	{
 		name: "postgres: a process keeps leases that it does not use",
 		file: "internal/lease/heartbeat.go",
 		old:  "		if !h.uses(shard, number) {",
