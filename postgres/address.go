@@ -54,23 +54,35 @@ func (c *Config) reread() (password string, ok bool) {
 var mistakes = []struct{ said, why string }{
 	{"sslmode is invalid", "sslmode is not disable, allow, prefer, require, verify-ca or verify-full"},
 	{"unable to add CA to cert pool", "the file that sslrootcert names has no certificate in PEM"},
+	{"invalid port", "the port is no number; write %2F for a / in the password"},
+	{"failed to parse as URL", "it must be postgres://user@host:5432/database"},
 }
 
 // redactedParseError returns the error of a URL without the URL, which may have
 // a password in it.
 func redactedParseError(err error) error {
+	const cannot = "the URL cannot be used: "
 	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
-		if why := parse.Unwrap(); why != nil && !strings.Contains(why.Error(), parse.ConnString) {
-			for _, m := range mistakes {
-				if strings.Contains(why.Error(), m.said) {
-					return fmt.Errorf("the URL cannot be used: %s", m.why)
-				}
-			}
-			return fmt.Errorf("the URL cannot be used: %w", why)
+	if !errors.As(err, &parse) {
+		return errors.New(cannot + "it cannot be read")
+	}
+	text, detail := parse.Error(), "" // cannot parse `URL`: text (detail)
+	if why := parse.Unwrap(); why != nil {
+		text = strings.TrimSuffix(text, " ("+why.Error()+")")
+		if !strings.Contains(why.Error(), parse.ConnString) {
+			detail = why.Error()
 		}
 	}
-	return errors.New("the URL cannot be used: it must be postgres://user@host:5432/database")
+	text = text[strings.LastIndex(text, "`: ")+len("`: "):]
+	for _, m := range mistakes {
+		if strings.Contains(detail, m.said) || strings.Contains(text, m.said) && detail == "" {
+			return errors.New(cannot + m.why)
+		}
+	}
+	if detail != "" {
+		text += ": " + detail
+	}
+	return errors.New(cannot + text)
 }
 
 // passwordError is the error of a Config's Password.
