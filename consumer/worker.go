@@ -68,7 +68,7 @@ func (w *worker) run(ctx, candidacy context.Context) error {
 			w.c.relist()
 			w.pause.pause(candidacy)
 			return nil
-		case errors.Is(err, gerritstream.ErrUnusable), errors.Is(err, gerritstream.ErrDenied): // until somebody mends it
+		case errors.Is(err, gerritstream.ErrUnusable), errors.Is(err, gerritstream.ErrDenied): // somebody must mend it
 			w.trouble(whyOf(err, trouble.StoreAway), isGrave(err))
 			if !w.pause.pause(candidacy) {
 				return nil

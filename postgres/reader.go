@@ -223,10 +223,10 @@ const followEvery = 100 * time.Millisecond
 // there is nothing to read.
 //
 // An error is the last pair: that of ctx, or one of the server's, if that was
-// away for a minute, after which Follow may be called again, with the Number of the last event handled. A
-// consumer that must handle each event keeps that number with its results, and
-// writes it to the table consumers, so that events which retention removes
-// unread are noticed.
+// away for a minute, after which Follow may be called again, with the Number of
+// the last event handled. A consumer that must handle each event keeps that
+// number with its results, and writes it to the table consumers, so that events
+// which retention removes unread are noticed.
 func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[queue.Event, error] {
 	return func(yield func(queue.Event, error) bool) {
 		for {

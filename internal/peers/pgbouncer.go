@@ -68,7 +68,8 @@ func newPgBouncer(target string) (*PgBouncerServer, error) {
 		return nil, err
 	}
 	users := filepath.Join(p.folder, "users")
-	conf := fmt.Sprintf("[databases]\n"+InStatementMode+" = host=%[1]s port=%[2]s dbname=postgres pool_mode=statement\n"+
+	conf := fmt.Sprintf("[databases]\n"+
+		InStatementMode+" = host=%[1]s port=%[2]s dbname=postgres pool_mode=statement\n"+
 		"* = host=%[1]s port=%[2]s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %[3]d\n"+
 		"unix_socket_dir =\nauth_type = trust\nauth_file = %[4]s\npool_mode = transaction\nmax_client_conn = 200\n"+
 		"server_login_retry = 1\nserver_connect_timeout = 2\n", host, port, ports.numbers[0], users)

@@ -33,8 +33,8 @@ var postgresMutants = []mutant{
 	{
 		name: "a privilege that was taken away ends the process",
 		file: "consumer/worker.go",
-		old:  ", errors.Is(err, gerritstream.ErrDenied): // until",
-		new:  ": // until",
+		old:  ", errors.Is(err, gerritstream.ErrDenied): // somebody",
+		new:  ": // somebody",
 		pkg:  "./consumer", tests: "TestRunWaitsForAStoreThatRefusesIt",
 	},
 	{
