@@ -15,16 +15,20 @@ import (
 	"github.com/gerritstream/gerritstream"
 	"github.com/gerritstream/gerritstream/internal/peers"
 	"github.com/gerritstream/gerritstream/postgres"
+	"github.com/gerritstream/gerritstream/queue"
 )
 
-// failCommits has the server fail what writes positions with an error of a
-// code, so many times; -1: as long as it is not called again. The code "kill"
-// has the server end its process, as an administrator does, which is an error
-// with the severity FATAL.
-func (s *shared) failCommits(code string, times int) {
+// failCommits has the server fail commits with an error of a code, so many
+// times; -1: as long as it is not called again. The code "kill" has the server
+// end its process, as an administrator does, which is an error with the
+// severity FATAL.
+func (s *shared) failCommits(code string, times int) { s.failWrites("positions", code, times) }
+
+// failWrites is failCommits for what writes to a table.
+func (s *shared) failWrites(table, code string, times int) {
 	s.t.Helper()
 	s.exec(`CREATE SEQUENCE IF NOT EXISTS failures`) // not undone by the transaction that fails
-	s.exec(`DROP TRIGGER IF EXISTS fail ON positions`)
+	s.exec(`DROP TRIGGER IF EXISTS fail ON ` + table)
 	s.exec(`SELECT setval('failures', 1, false)`)
 	fail := fmt.Sprintf(`RAISE EXCEPTION 'as the test asks' USING errcode = '%s'`, code)
 	if code == "kill" {
@@ -35,7 +39,7 @@ func (s *shared) failCommits(code string, times int) {
 		RETURN new;
 	END $$`, times, s.schema, fail))
 	if times != 0 {
-		s.exec(`CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION fail()`)
+		s.exec(`CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON ` + table + ` FOR EACH ROW EXECUTE FUNCTION fail()`)
 	}
 }
 
@@ -153,6 +157,44 @@ func TestCampaignsThatAreRefused(t *testing.T) {
 			s.exec(`DROP TRIGGER refuse ON leases`)
 			must(t, elect(t, store, shardA).Commit(within(t), commitOf("1", entry(shardA, "1", 10))))
 		})
+	}
+}
+
+// What a consumer acknowledges, or is appended for it, is not lost by an error
+// that may pass, and nothing is appended twice.
+func TestFatesOfWhatConsumersWrite(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	store := s.openWith(postgres.Config{LeaseTTL: time.Minute})
+	must(t, store.Register(within(t), "a", queue.Filter{}, 0))
+	lease, err := store.Lease(within(t), "a")
+	must(t, err)
+	n := int64(0)
+	for _, tt := range serverErrors {
+		if tt.fate == over || tt.fatal {
+			continue
+		}
+		n++
+		appended := []gerritstream.Entry{entry(shardA, gerritstream.SequenceNumber(fmt.Sprint(n)), 10)}
+		s.failWrites("additions", tt.code, 1)
+		eventually(t, "an event is appended", func() bool {
+			_, err := store.Append(within(t), "a", appended)
+			if err != nil && !errors.Is(err, gerritstream.ErrRetryLater) && !strings.Contains(err.Error(), "unknown") {
+				t.Errorf("%s: appending returned %v", tt.name, err)
+			}
+			return err == nil
+		})
+		s.failWrites("additions", tt.code, 0)
+		s.failWrites("consumers", tt.code, 2)
+		if err := lease.Ack(within(t), queue.Set{UpTo: n}); err != nil {
+			t.Errorf("%s: acknowledging returned %v", tt.name, err)
+		}
+		s.failWrites("consumers", tt.code, 0)
+	}
+	infos, err := store.Consumers(within(t))
+	must(t, err)
+	if infos[0].Acked != n || s.count(`SELECT count(*) FROM additions`) != 0 {
+		t.Errorf("of %d events the consumer has %+v", n, infos[0])
 	}
 }
 

@@ -43,7 +43,8 @@ var measurements = []measurement{
 		name: "commit",
 		ours: "events committed durably, with position and proof of leadership, by shards that commit at once",
 		raw: "a bare client that writes the same events and a position: in SQLite the same rows in one transaction " +
-			"for all shards, in ZooKeeper and PostgreSQL one transaction a shard with as many under way as there are shards",
+			"for all shards, in ZooKeeper and PostgreSQL one transaction a shard with as many under way as there are " +
+			"shards",
 		takes: func(o *Options) time.Duration {
 			return time.Duration(len(o.Batches)*len(o.Shards)) * (o.Ceiling + time.Second)
 		},

@@ -247,7 +247,8 @@ func (b *barePostgres) commit(ctx context.Context, writer, shards int, entries [
 	for i := range shards {
 		batch.Queue(b.move, string(shardNamed(writer*shards+i)), position)
 	}
-	batch.Queue(b.insert, ns, ids, shard, seqs, subs, arrived, types, projects, refs, changes, created, queued, payloads)
+	batch.Queue(b.insert,
+		ns, ids, shard, seqs, subs, arrived, types, projects, refs, changes, created, queued, payloads)
 	batch.Queue(`COMMIT`)
 	return b.pool.SendBatch(ctx, batch).Close()
 }

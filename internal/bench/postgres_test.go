@@ -89,8 +89,8 @@ func TestOnPostgreSQLNothingIsLeft(t *testing.T) {
 			t.Errorf("%s lacks something: %+v", name, f)
 		}
 	}
-	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "DROP SCHEMA gerritstream_bench_abcdefgh_commit") {
-		t.Errorf("nothing is said of what another bench has left: %q", notes)
+	if said := strings.Join(r.Notes, "\n"); !strings.Contains(said, "DROP SCHEMA gerritstream_bench_abcdefgh_commit") {
+		t.Errorf("nothing is said of what another bench has left: %q", said)
 	}
 	check()
 
