@@ -28,6 +28,7 @@ type database struct {
 	channel string        // for notifications: the schema's name
 	direct  atomic.Bool   // a connection is one of the server's own, not of a pooler that shares them
 	locks   time.Duration // how long the server waits for a lock
+	writes  bool          // also outside of write: heartbeats
 
 	texts sync.Map // of statements, by their text without the schema
 }

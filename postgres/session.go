@@ -42,8 +42,10 @@ func (d *database) prepare(ctx context.Context, conn *pgx.Conn) error {
 	}
 	pid := int64(conn.PgConn().PID())
 	tag, err := conn.Exec(ctx, sessionSettings(false, d.locks)+
-		`, set_config('default_transaction_isolation', 'read committed', false) WHERE pg_backend_pid() = $1::bigint`,
-		pgx.QueryExecModeExec, pid)
+		`, set_config('default_transaction_isolation', 'read committed', false),
+			set_config('default_transaction_read_only', CASE WHEN $2 THEN 'off'
+				ELSE current_setting('default_transaction_read_only') END, false) WHERE pg_backend_pid() = $1::bigint`,
+		pgx.QueryExecModeExec, pid, d.writes)
 	if err == nil && tag.RowsAffected() == 0 {
 		d.direct.Store(false)
 		return errPooled
@@ -62,7 +64,11 @@ func (d *database) begin(b *batch, mode string) {
 // pooled runs one statement through a pooler, with its settings.
 func (d *database) pooled(ctx context.Context, add func(*batch)) error {
 	b := d.newBatch()
-	d.begin(b, `READ COMMITTED`)
+	mode := `READ COMMITTED`
+	if d.writes {
+		mode += ` READ WRITE`
+	}
+	d.begin(b, mode)
 	add(b)
 	b.exec(`COMMIT`)
 	return d.send(ctx, b)

@@ -50,6 +50,7 @@ func TestDefaultsOfSessionsDoNotMatter(t *testing.T) {
 				"synchronous_commit = off", "default_transaction_isolation = serializable", "client_encoding = 'LATIN1'",
 				"bytea_output = escape", "standard_conforming_strings = off", "search_path = nowhere", "DateStyle = 'German'",
 				"TimeZone = 'Asia/Kathmandu'", "IntervalStyle = sql_standard", "enable_seqscan = off", "row_security = off",
+				"default_transaction_read_only = on",
 			} {
 				s.exec(`ALTER DATABASE ` + database + ` SET ` + setting)
 			}

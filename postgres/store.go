@@ -130,6 +130,7 @@ func (s *Store) connect(ctx context.Context, as Role) error {
 	if s.control, err = openDatabase(ctx, control, s.config.Schema, look); err != nil {
 		return err
 	}
+	s.control.writes = true
 	s.control.locks = min(lockPatience, s.config.LeaseTTL*2/5) // a heartbeat waits for half the TTL
 	return nil
 }

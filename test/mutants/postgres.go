@@ -241,6 +241,13 @@ var postgresMutants = []mutant{
 		pkg:  "./postgres", tests: "TestFollowOutlivesAnOutage",
 	},
 	{
+		name: "postgres: a default of read-only ends terms over and over",
+		file: "postgres/store.go",
+		old:  "	s.control.writes = true\n",
+		new:  "",
+		pkg:  "./postgres", tests: "TestDefaultsOfSessionsDoNotMatter",
+	},
+	{
 		name: "postgres: a lock is waited for without end",
 		file: "postgres/session.go",
 		old:  "max(locks.Milliseconds(), 1), local)",
