@@ -111,6 +111,14 @@ func codeOfPooler(message string) string {
 	return "08P01"
 }
 
+// flat has an error of connecting in one line, for logs and reports.
+func flat(err error) error {
+	if notConnected(err) {
+		return oneLine{err}
+	}
+	return err
+}
+
 // explainConnect turns the error of a first connection into the Store's.
 // without: no password was given.
 func explainConnect(err error, without bool) error {
@@ -133,8 +141,8 @@ func explainConnect(err error, without bool) error {
 		return fmt.Errorf("%w: the server refuses the user: check the name and the password: %w",
 			gerritstream.ErrDenied, err)
 	case c == "28000":
-		return fmt.Errorf("%w: the server does not let this user in: check the name, and whether its pg_hba.conf wants "+
-			"TLS (sslmode): %w", gerritstream.ErrDenied, err)
+		return fmt.Errorf("%w: the server does not let this user in: check the name, and whether its pg_hba.conf "+
+			"wants TLS (sslmode): %w", gerritstream.ErrDenied, err)
 	case c == "42704", c == "22023":
 		return fmt.Errorf("%w: the server does not take a parameter of the address: %w", gerritstream.ErrUnusable, err)
 	case strings.Contains(err.Error(), "invalid body length"):

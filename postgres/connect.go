@@ -78,7 +78,7 @@ func (d *database) get(ctx context.Context, dest []any, text string, args ...any
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, flat(err)
 }
 
 // each calls scan for each row of a query.
@@ -90,7 +90,7 @@ func (d *database) each(ctx context.Context, scan func(pgx.Rows) error, text str
 	}
 	rows, err := d.pool.Query(ctx, d.sql(text), args...)
 	if err != nil {
-		return err
+		return flat(err)
 	}
 	return scanAll(rows, scan)
 }
@@ -187,7 +187,7 @@ func (d *database) write(ctx context.Context, write func(*batch)) error {
 func (d *database) send(ctx context.Context, b *batch) error {
 	conn, err := d.pool.Acquire(ctx)
 	if err != nil {
-		return &notSent{err}
+		return &notSent{flat(err)}
 	}
 	defer conn.Release()
 	err = conn.SendBatch(ctx, &b.batch).Close()

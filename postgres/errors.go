@@ -229,8 +229,8 @@ func explainOpen(err error) error {
 		return fmt.Errorf("%w: the pooler does not take a parameter of the address: remove it there: %w",
 			gerritstream.ErrUnusable, err)
 	case strings.Contains(err.Error(), "server refused TLS connection"):
-		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode; or it is no PostgreSQL: %w",
-			gerritstream.ErrUnusable, err)
+		return fmt.Errorf("%w: the server does not use TLS: configure it there, or set sslmode; or it is no "+
+			"PostgreSQL: %w", gerritstream.ErrUnusable, err)
 	}
 	return explainRead(err)
 }

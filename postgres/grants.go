@@ -142,8 +142,8 @@ func checkMayCreate(ctx context.Context, conn *pgx.Conn, schema string, found *s
 	}
 	err := conn.QueryRow(ctx, `SELECT has_database_privilege(current_database(), 'CREATE')`).Scan(&may)
 	if err == nil && !may {
-		err = fmt.Errorf("%w: there is no such schema, and the role may not make one: run store create as a role that may",
-			gerritstream.ErrDenied)
+		err = fmt.Errorf("%w: there is no such schema, and the role may not make one: run store create as a "+
+			"role that may", gerritstream.ErrDenied)
 	}
 	return err
 }

@@ -309,7 +309,7 @@ func (d *database) eachOfMany(ctx context.Context, scan func(pgx.Rows) error, te
 	defer cancel()
 	rows, err := d.pool.Query(ctx, d.sql(text), args...)
 	if err != nil {
-		return err
+		return flat(err)
 	}
 	return scanAll(rows, scan)
 }

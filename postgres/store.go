@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,8 +192,13 @@ func connectOnce(ctx context.Context, c *Config) (*pgx.Conn, error) {
 
 // place names a schema for people.
 func place(c *pgx.ConnConfig, schema string) string {
-	host := net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
-	return fmt.Sprintf("postgres://%s@%s/%s, schema %s", c.User, host, c.Database, schema)
+	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
+	for _, f := range c.Fallbacks { // one for each way to connect to a server
+		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return fmt.Sprintf("postgres://%s@%s/%s, schema %s", c.User, strings.Join(hosts, ","), c.Database, schema)
 }
 
 // start starts the goroutines that every open Store has, and others.

@@ -140,7 +140,8 @@ func LookAtTarget(ctx context.Context, config Config) (target Target, err error)
 			FROM pg_class WHERE oid = $1::text::regclass`, quote(c.Schema)), quote(c.Schema)+".events").
 			Scan(&user, &owns, &held)
 		if err == nil && !owns {
-			err = fmt.Errorf("%w: the role %s does not own the tables: copy as their owner", gerritstream.ErrDenied, user)
+			err = fmt.Errorf("%w: the role %s does not own the tables: copy as their owner",
+				gerritstream.ErrDenied, user)
 		}
 		target.Held = held > 0
 		return nil, err
