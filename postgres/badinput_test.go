@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -225,6 +226,21 @@ func TestRunningProcessWaitsForItsPassword(t *testing.T) {
 		must(t, <-ended)
 		must(t, <-ended)
 	}
+}
+
+// Processes that come first together make the schema once.
+func TestOpenAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	var opening sync.WaitGroup
+	for range 8 {
+		opening.Go(func() {
+			if _, err := openAt(s.url, s.schema); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
 }
 
 // A password file may be written while a process runs.
