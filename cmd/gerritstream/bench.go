@@ -97,7 +97,8 @@ func (b *benchmark) register(cmd *cobra.Command) {
 	f.IntVar(&b.Taken, "take-overs", 3, "`number` of take-overs, each of which waits for a lease or session to expire")
 	f.BoolVar(&b.Unpaced, "unpaced", false,
 		"read the --stream without pace, for a service without limits: elsewhere all its readers are throttled")
-	f.BoolVar(&b.Shared, "beside-others", false, "use a ZooKeeper or PostgreSQL that is in use; the bench slows its users down")
+	f.BoolVar(&b.Shared, "beside-others", false,
+		"use a ZooKeeper or PostgreSQL that is in use; the bench slows its users down")
 }
 
 // hurry shortens what the command line does not set.

@@ -180,8 +180,8 @@ func storeSettings(c *Config) []Setting {
 			Help:  "`command` for /bin/sh that prints the password, such as a token of IAM",
 			More: "It runs before a connection is made, at most once a minute, and has ten seconds. It prints one " +
 				"line; a line break at its end does not count. What it prints on standard output is neither shown " +
-				"nor logged; where it fails, the first line of what it says on standard error is both. While a process " +
-				"runs, a command that fails is tried again each second that a new connection is needed."},
+				"nor logged; where it fails, the first line of what it says on standard error is both. While a " +
+				"process runs, a command that fails is tried again each second that a new connection is needed."},
 		{Key: "postgres.connections", Flag: "postgres-connections", Default: strconv.Itoa(postgres.DefaultConnections),
 			Scope: ForStore, value: bounded(&c.Store.Postgres.Connections, parseInt, strconv.Itoa, 1, 1000),
 			Help: "upper bound for the `number` of connections to PostgreSQL",
