@@ -28,7 +28,7 @@ type database struct {
 	channel string        // for notifications: the schema's name
 	direct  atomic.Bool   // a connection is one of the server's own, not of a pooler that shares them
 	locks   time.Duration // how long the server waits for a lock
-	writes  bool          // also outside of write: heartbeats
+	writes  bool          // also outside of write, by update
 
 	texts sync.Map // of statements, by their text without the schema
 }
@@ -93,6 +93,19 @@ func (d *database) each(ctx context.Context, scan func(pgx.Rows) error, text str
 		return flat(err)
 	}
 	return scanAll(rows, scan)
+}
+
+// update is each for a statement that also writes, without a transaction around
+// it where the session's defaults are known: for heartbeats.
+func (d *database) update(ctx context.Context, scan func(pgx.Rows) error, text string, args ...any) error {
+	if d.direct.Load() {
+		return d.each(ctx, scan, text, args...)
+	}
+	b := d.newBatch()
+	d.begin(b, `READ COMMITTED READ WRITE`)
+	b.each(scan, text, args...)
+	b.exec(`COMMIT`)
+	return d.send(ctx, b)
 }
 
 func scanAll(rows pgx.Rows, scan func(pgx.Rows) error) error {

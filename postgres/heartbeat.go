@@ -44,7 +44,7 @@ func (o *tables) Beat(ctx context.Context, waiting lease.Waiting) (map[gerritstr
 	}
 	keep, add := waiting()
 	held := map[gerritstream.ShardID]uint64{}
-	err := s.control.each(ctx, func(rows pgx.Rows) error {
+	err := s.control.update(ctx, func(rows pgx.Rows) error {
 		var shard gerritstream.ShardID
 		var number uint64
 		err := rows.Scan(&shard, &number)

@@ -56,21 +56,22 @@ func (d *database) prepare(ctx context.Context, conn *pgx.Conn) error {
 // begin adds what begins a transaction.
 func (d *database) begin(b *batch, mode string) {
 	b.exec(`BEGIN ISOLATION LEVEL ` + mode)
+	d.settle(b)
+}
+
+// settle adds the settings of a transaction where a pooler is between.
+func (d *database) settle(b *batch) {
 	if !d.direct.Load() {
 		b.exec(sessionSettings(true, d.locks))
 	}
 }
 
-// pooled runs one statement through a pooler, with its settings.
+// pooled runs a statement that reads through a pooler, with its settings. What
+// is sent at once without BEGIN is one transaction, and two statements less.
 func (d *database) pooled(ctx context.Context, add func(*batch)) error {
 	b := d.newBatch()
-	mode := `READ COMMITTED`
-	if d.writes {
-		mode += ` READ WRITE`
-	}
-	d.begin(b, mode)
+	d.settle(b)
 	add(b)
-	b.exec(`COMMIT`)
 	return d.send(ctx, b)
 }
 
