@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gerritstream/gerritstream"
@@ -20,9 +19,9 @@ type Heartbeat struct {
 	watcher *Watcher
 	trust   time.Duration   // a heartbeat or a won lease proves leadership for this long from when it began
 	wake    storekit.Signal // for a heartbeat at once
-	leaving atomic.Bool     // nothing is won any more, and no heartbeat is written
 
 	mu     sync.Mutex
+	left   error                           // under mu: why nothing is won any more, and no heartbeat is written
 	last   time.Time                       // under mu: when the last heartbeat that succeeded began
 	fault  error                           // under mu: why none has succeeded since; nil: the last one did
 	terms  map[gerritstream.ShardID]*Term  // under mu: those that live
@@ -41,7 +40,7 @@ func (h *Heartbeat) Run() {
 	defer tick.Stop()
 	for {
 		err := h.Renew()
-		if err != nil && !failed && life.Err() == nil && !h.leaving.Load() {
+		if err != nil && !failed && life.Err() == nil && !h.Leaving() {
 			h.config.Log.Warn("cannot write heartbeat", "err", err)
 		}
 		failed = err != nil
@@ -119,12 +118,19 @@ func (h *Heartbeat) take(shard gerritstream.ShardID, seen uint64, take func(*Ter
 	t := &Term{heartbeat: h, shard: shard, began: time.Now()}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	h.mu.Lock()
+	if h.left != nil {
+		defer h.mu.Unlock()
+		return nil, h.left
+	}
 	t.Number = max(seen, h.tried[shard]) + 1
 	h.tried[shard], h.taking[shard] = t.Number, t.Number
 	h.mu.Unlock()
 	err := take(t)
 	h.mu.Lock()
 	delete(h.taking, shard)
+	if err == nil {
+		err = h.left
+	}
 	if err == nil {
 		h.terms[shard] = t
 	}
@@ -178,7 +184,7 @@ func (h *Heartbeat) failed(err error) {
 func (h *Heartbeat) Check() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.fault == nil || h.leaving.Load() || time.Since(h.last) < h.trust {
+	if h.fault == nil || h.left != nil || time.Since(h.last) < h.trust {
 		return nil
 	}
 	return fmt.Errorf("cannot write heartbeat: %w", h.fault)
@@ -212,12 +218,18 @@ func (h *Heartbeat) guard() {
 // Leave ends all terms for good. The store then writes no heartbeat any more,
 // nor anything else that makes the process one of the group.
 func (h *Heartbeat) Leave(why error) {
-	h.leaving.Store(true)
+	h.mu.Lock()
+	h.left = why
+	h.mu.Unlock()
 	h.EndAll(why)
 }
 
 // Leaving reports whether the process leaves, or has left.
-func (h *Heartbeat) Leaving() bool { return h.leaving.Load() }
+func (h *Heartbeat) Leaving() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.left != nil
+}
 
 // EndAll ends all terms of the process.
 func (h *Heartbeat) EndAll(why error) {

@@ -119,3 +119,19 @@ func TestALeaseOfNoTermIsFreed(t *testing.T) {
 		}
 	})
 }
+
+// A process that leaves takes nothing more, and what it was just taking is no
+// term of it: it would live until the process ends.
+func TestAProcessThatLeavesWinsNothing(t *testing.T) {
+	left := errors.New("left")
+	h, _ := New(Config{Life: t.Context(), Database: &database{}, TTL: ttl, Log: slog.New(slog.DiscardHandler)})
+	if _, err := h.take(shard, 7, func(*Term) error { h.Leave(left); return nil }); !errors.Is(err, left) {
+		t.Errorf("the process left meanwhile, and won: %v", err)
+	}
+	if _, err := h.take(shard, 8, func(*Term) error { t.Error("it tried"); return nil }); !errors.Is(err, left) {
+		t.Errorf("the process has left, and won: %v", err)
+	}
+	if !h.Idle() {
+		t.Error("a term lives")
+	}
+}

@@ -18,6 +18,20 @@ var leaseMutants = []mutant{
 		pkg:  "./internal/lease", tests: "TestALeaseOfNoTermIsFreed",
 	},
 	{
+		name: "leases: a process that leaves takes leases",
+		file: "internal/lease/heartbeat.go",
+		old:  "	if h.left != nil {\n		defer h.mu.Unlock()",
+		new:  "	if false && h.left != nil {\n		defer h.mu.Unlock()",
+		pkg:  "./internal/lease", tests: "TestAProcessThatLeavesWinsNothing",
+	},
+	{
+		name: "leases: what was being taken when the process left is a term",
+		file: "internal/lease/heartbeat.go",
+		old:  "		err = h.left\n",
+		new:  "",
+		pkg:  "./internal/lease", tests: "TestAProcessThatLeavesWinsNothing",
+	},
+	{
 		name: "leases: a lease is freed while it is being taken",
 		file: "internal/lease/heartbeat.go",
 		old:  "	h.tried[shard], h.taking[shard] = t.Number, t.Number\n",
