@@ -39,7 +39,7 @@ func TestStopUnderALock(t *testing.T) {
 			terms = append(terms, elect(t, store, gerritstream.ShardID(fmt.Sprint(i))))
 		}
 		s.lock()
-		wait(t, 1500*time.Millisecond) // a heartbeat waits for the lock
+		wait(t, 1850*time.Millisecond) // a heartbeat waits for the lock, and gives up while those below wait
 		began := time.Now()
 		var all sync.WaitGroup
 		for _, term := range terms {
