@@ -207,7 +207,8 @@ func standbyIsRead(t *testing.T, store string) {
 	eventually(t, "a standby has the shards", func() bool { return len(readStatusOf(t, store).Shards) > 0 })
 	for _, reads := range [][]string{{"tail", "-n", "2", "--stop"}, {"queue", "ls"}} {
 		out, code := run(t, append(reads, "--store", store)...)
-		if lines := bytes.Count(out, []byte("\n")); code != 0 || reads[0] == "tail" && lines != 2 {
+		// More events come while it runs.
+		if lines := bytes.Count(out, []byte("\n")); code != 0 || reads[0] == "tail" && lines < 2 {
 			t.Errorf("%q on a standby: exit code %d, %d lines", reads, code, lines)
 		}
 	}
