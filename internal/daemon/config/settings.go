@@ -152,6 +152,10 @@ func streamSettings(c *Config) []Setting {
 }
 
 func storeSettings(c *Config) []Setting {
+	return slices.Concat(placeSettings(c), postgresSettings(c), zooKeeperSettings(c), retentionSettings(c))
+}
+
+func placeSettings(c *Config) []Setting {
 	return []Setting{
 		{Key: "store", Flag: "store", Scope: ForStore, value: value{set: c.Store.Set, show: c.Store.String},
 			Help: "`address` of the store: sqlite:PATH, postgres://..., or zookeeper://HOST:PORT,.../CHROOT " +
@@ -161,15 +165,19 @@ func storeSettings(c *Config) []Setting {
 				"database of PostgreSQL, for any number of hosts: an address as libpq has it, with several servers " +
 				"and parameters such as `sslmode=verify-full`. Passwords belong in a `passfile`, `PGPASSFILE` or " +
 				"`PGPASSWORD`, or come from `postgres.password_command`; one in the address is never shown. " +
-				"`zookeeper://` is Zuul's " +
-				"ZooKeeper, where its schedulers take the events; the port may be left out, and so may the chroot " +
-				"where Zuul has none. Without the setting the store is `<connection>.db` in `$STATE_DIRECTORY`, as " +
-				"systemd sets it, or else in the user's state folder."},
+				"`zookeeper://` is Zuul's ZooKeeper, where its schedulers take the events; the port may be left " +
+				"out, and so may the chroot where Zuul has none. Without the setting the store is `<connection>.db` " +
+				"in `$STATE_DIRECTORY`, as systemd sets it, or else in the user's state folder."},
 		{Key: "sqlite.group_access", Flag: "sqlite-group-access", Default: "false",
 			value: boolean(&c.Store.SQLite.GroupAccess),
 			Help:  "let the group of a SQLite store's folder read the queue",
 			More: "The folder then has mode 2770 and the files have 0660 instead of 0700 and 0600: SQLite lets " +
 				"nobody read who cannot write to the files beside the database."},
+	}
+}
+
+func postgresSettings(c *Config) []Setting {
+	return []Setting{
 		{Key: "postgres.schema", Flag: "postgres-schema", Scope: ForStore,
 			value: text(&c.Store.Postgres.Schema, checkSchema),
 			Help:  "`schema` of the tables in PostgreSQL (default: gerritstream_<connection>)",
@@ -186,6 +194,11 @@ func storeSettings(c *Config) []Setting {
 			Scope: ForStore, value: bounded(&c.Store.Postgres.Connections, parseInt, strconv.Itoa, 1, 1000),
 			Help: "upper bound for the `number` of connections to PostgreSQL",
 			More: "Besides these a process has two for heartbeats, and one that listens where no pooler is between."},
+	}
+}
+
+func zooKeeperSettings(c *Config) []Setting {
+	return []Setting{
 		{Key: "zookeeper.tls.cert", Flag: "zookeeper-tls-cert", Scope: ForStore, value: text(&c.Store.TLS.Cert, nil),
 			Help: "PEM `file` with the certificate to show to ZooKeeper",
 			More: "TLS needs certificate, key and authorities. All three files are read at each new connection."},
@@ -205,6 +218,11 @@ func storeSettings(c *Config) []Setting {
 			value: bounded(&c.Store.ZooKeeper.QueueLimit, parseInt, strconv.Itoa, 1, 1_000_000),
 			Help:  "`number` of events in Zuul's queue at which reading pauses",
 			More:  "Reading resumes at 80% of the limit. Long queues slow Zuul down."},
+	}
+}
+
+func retentionSettings(c *Config) []Setting {
+	return []Setting{
 		{Key: "retention", Flag: "retention", Default: "7d",
 			value: duration(&c.Store.SQLite.Retention, time.Minute, 10*365*24*time.Hour),
 			Help:  "`duration` that SQLite and PostgreSQL keep queued events",
