@@ -208,7 +208,7 @@ func TestPendingInALongQueue(t *testing.T) {
 }
 
 // A reader that asks for what comes after the last number it has seen passes
-// over nothing, whoever commits and appends at the same time: what has a
+// over nothing, though others commit and append at the same time: what has a
 // smaller number can be read no later.
 func TestAReaderPassesOverNothing(t *testing.T) {
 	t.Parallel()
@@ -360,7 +360,7 @@ func TestALeaseBeginsAtTheLastPlace(t *testing.T) {
 	}
 }
 
-// What is appended waits for whoever has taken numbers, and comes behind.
+// What is appended waits for a commit that has taken numbers, and comes behind.
 func TestAppendingWaitsForEarlierNumbers(t *testing.T) {
 	t.Parallel()
 	s := newShared(t)
